@@ -1,0 +1,58 @@
+"""The contract of a data-set reader, and the readers by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from app.data.sample import Sample
+
+SPLITS = ("train", "val", "test", "all")
+
+_READERS = {
+    "veri776": ("app.data.veri776", "Veri776"),
+    "vehicle_id": ("app.data.vehicle_id", "VehicleID"),
+    "veri_wild": ("app.data.veri_wild", "VeriWild"),
+    "vric": ("app.data.vric", "Vric"),
+    "manifest": ("app.data.manifest", "Manifest"),
+    "two_cam": ("app.data.two_cam", "TwoCam"),
+    "vehicle_plate": ("app.data.vehicle_plate", "VehiclePlate"),
+}
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One ranking task: every query is ranked against the whole gallery, save its own vehicle in its own camera."""
+
+    name: str
+    query: tuple[Sample, ...]
+    gallery: tuple[Sample, ...]
+
+
+class Reader(Protocol):
+    """One data set in one folder. Made with `Reader(root, seed=...)`; the constructor touches no file."""
+
+    def train(self) -> list[Sample]:
+        """The training pictures, in an order that is the same on every machine.
+
+        Raises FileNotFoundError naming a missing folder or list, ValueError naming a file or line of another form."""
+
+    def evaluation(self, split: str) -> list[Direction]:
+        """The set's own protocol on "train", "val", "test" or "all" (every picture there is).
+
+        Raises ValueError for a split that the set does not have; the message names the splits it has."""
+
+
+def open_reader(name: str, root: Path, *, seed: int) -> Reader:
+    """The reader called `name` over `root`. Raises ValueError for an unknown name."""
+    if name not in _READERS:
+        raise ValueError(f"unknown data set {name!r}; known: {', '.join(sorted(_READERS))}")
+    module, cls = _READERS[name]
+    reader: Reader = getattr(import_module(module), cls)(root, seed=seed)
+    return reader
+
+
+def each_against_all(name: str, samples: Sequence[Sample]) -> Direction:
+    """A direction in which every picture is a query against all; the leave-out rule takes the picture itself out."""
+    return Direction(name, tuple(samples), tuple(samples))

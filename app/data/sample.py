@@ -1,0 +1,64 @@
+"""What every reader returns and everything downstream understands: one picture of one vehicle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+Modality = Literal["visible", "infrared"]
+
+
+class Box(NamedTuple):
+    """An upright rectangle in pixels; (left, top) is the corner nearest the picture's origin."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Point(NamedTuple):
+    """A place in a picture, in pixels from its top left corner."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture of a vehicle, and what is known about it.
+
+    Two samples of the same `pid` and the same `camid` are never compared in an evaluation (the leave-out rule of
+    VeRi-776): a reader whose set has another rule numbers `camid` so that this one rule says the same.
+
+    Args:
+        path: the picture.
+        pid: vehicle identity, as the set numbers it; unique within what one reader returns.
+        camid: camera, from 0.
+        vehicle_box: where the vehicle is; None if the picture is the vehicle.
+        plate_boxes: licence plates in `path`; empty if none is known.
+        plate_corners: corners of the first plate, from its own top left clockwise; None if not known.
+        plate_path: a picture of the plate alone, for sets that have one; None otherwise.
+        plate_text: what the plate says; None if not known or not legible.
+        modality: "visible" or "infrared".
+        site: the car park, where the set knows it.
+        time: when the picture was taken, as the set writes it.
+        view: "front", "side", "rear" or what the set says.
+    """
+
+    path: Path
+    pid: int
+    camid: int
+    vehicle_box: Box | None = None
+    plate_boxes: tuple[Box, ...] = ()
+    plate_corners: tuple[Point, Point, Point, Point] | None = None
+    plate_path: Path | None = None
+    plate_text: str | None = None
+    modality: Modality = "visible"
+    site: str | None = None
+    time: str | None = None
+    view: str | None = None
+
+    @property
+    def has_plate(self) -> bool:
+        """Whether a picture of the plate can be cut or read."""
+        return self.plate_path is not None or bool(self.plate_boxes)
