@@ -1,0 +1,1 @@
+"""Hydra configuration; read by `app.settings` alone."""

@@ -1,0 +1,31 @@
+"""Losses, one a file. Import them from here."""
+
+from models.losses.arcface import ArcFaceLoss
+from models.losses.attention_distillation import AttentionDistillationLoss
+from models.losses.contrastive import ContrastiveLoss
+from models.losses.cosface import CosFaceLoss
+from models.losses.cross_entropy import CrossEntropyLoss
+from models.losses.distance_distillation import DistanceDistillationLoss
+from models.losses.distillation import BidirectionalDistillationLoss
+from models.losses.feature_distillation import FeatureDistillationLoss
+from models.losses.focal import FocalLoss
+from models.losses.quadruplet import QuadrupletLoss
+from models.losses.registry import NoMetricLoss, build_classification_loss, build_metric_loss
+from models.losses.triplet import BatchHardTripletLoss
+
+__all__ = [
+    "ArcFaceLoss",
+    "AttentionDistillationLoss",
+    "BatchHardTripletLoss",
+    "BidirectionalDistillationLoss",
+    "ContrastiveLoss",
+    "CosFaceLoss",
+    "CrossEntropyLoss",
+    "DistanceDistillationLoss",
+    "FeatureDistillationLoss",
+    "FocalLoss",
+    "NoMetricLoss",
+    "QuadrupletLoss",
+    "build_classification_loss",
+    "build_metric_loss",
+]

@@ -1,0 +1,58 @@
+"""Arrays of a network by name, as NumPy arrays: what `strategies` and the node store work with."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from app.settings import FederationSettings
+from strategies.shared_arrays import SharedLayout, is_private
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+def float_arrays(network: nn.Module) -> Arrays:
+    """Copies of all floating-point parameters and buffers; integer counters stay out."""
+    return {
+        name: tensor.detach().to("cpu", torch.float32).numpy().copy()
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
+
+
+def load_arrays(network: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Copy arrays into a network. Raises ValueError naming an array that the network lacks or has in another shape."""
+    own = network.state_dict()
+    with torch.no_grad():
+        for name, array in arrays.items():
+            if name not in own:
+                raise ValueError(f"the network has no array {name!r}: it is another network's checkpoint")
+            if tuple(own[name].shape) != array.shape:
+                raise ValueError(f"array {name!r} has shape {array.shape}, the network's is {tuple(own[name].shape)}")
+            own[name].copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+
+def private_patterns(network: nn.Module, settings: FederationSettings) -> list[str]:
+    """The patterns of private arrays; with `batch_norm: local` the names of all BatchNorm arrays among them."""
+    patterns = list(settings.private)
+    if settings.batch_norm == "local":
+        for module_name, module in network.named_modules():
+            if isinstance(module, _BatchNorm):
+                patterns += [f"{module_name}.{name}" for name, _ in module.named_parameters(recurse=False)]
+                patterns += [f"{module_name}.{name}" for name, _ in module.named_buffers(recurse=False)]
+    return patterns
+
+
+def shared_layout(network: nn.Module, settings: FederationSettings) -> SharedLayout:
+    """The layout of the network's shared arrays."""
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    return SharedLayout.of(shapes, private_patterns(network, settings))
+
+
+def private_arrays(network: nn.Module, settings: FederationSettings) -> Arrays:
+    """Copies of the arrays that stay at home."""
+    patterns = private_patterns(network, settings)
+    return {name: array for name, array in float_arrays(network).items() if is_private(name, patterns)}

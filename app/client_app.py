@@ -1,0 +1,116 @@
+"""Flower entry point of a client: messages in, messages out; the work is in `ReidClient`."""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from app.data.source import open_source
+from app.federated import make_client_cipher, make_server_optimiser
+from app.node_store import NodeStore
+from app.reid_client import RECEIVED, ReidClient
+from app.run_dir import run_dir
+from app.settings import Settings, SettingsError, absolute, load_settings
+from app.tasks import make_task
+from strategies import messages as m
+
+app = ClientApp()
+_RUN_KEY = re.compile(r"[0-9a-f]{16}")
+_KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keeps its decoded pictures
+
+
+@app.query()
+def query(message: Message, context: Context) -> Message:
+    """Describe the client, or send the global model it holds for a node that lost its own."""
+    client = _client_of(message, context)
+    parameters, config = _received(message)
+    if config.get(m.ACTION) == m.ACTION_SEND_GLOBAL:
+        sealed = client.send_global(parameters, config).tobytes()
+        return Message(RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, sealed)}), reply_to=message)
+    info = {**client.get_properties({}), m.NUM_NODES: int(context.node_config.get("num-partitions", 0))}
+    return Message(RecordDict({m.INFO: ConfigRecord(info)}), reply_to=message)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """One round: take the aggregate over, measure, train, send the update."""
+    client = _client_of(message, context)
+    parameters, config = _received(message)
+    payload, _, measures = client.fit(parameters, config)
+    info = {**client.get_properties({}), m.COEFFICIENT: measures.pop(m.COEFFICIENT)}
+    content = RecordDict(
+        {
+            m.UPDATE: m.bytes_record(m.UPDATE, payload[0].tobytes()),
+            m.INFO: ConfigRecord(info),
+            m.MEASURES: MetricRecord(measures),
+        }
+    )
+    return Message(content, reply_to=message)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Take the final model over and measure it."""
+    client = _client_of(message, context)
+    parameters, config = _received(message)
+    _, _, measures = client.evaluate(parameters, config)
+    content = RecordDict({m.INFO: ConfigRecord(client.get_properties({})), m.MEASURES: MetricRecord(measures)})
+    return Message(content, reply_to=message)
+
+
+def _received(message: Message) -> tuple[list[np.ndarray], dict[str, object]]:
+    """Plain arrays and config of a message."""
+    config = dict(m.config_of(message.content, m.CONFIG))
+    for name in (m.AGGREGATE, m.GLOBAL):
+        if name in message.content.array_records:
+            data = np.frombuffer(m.bytes_of(message.content, name), np.uint8)
+            return [data], {**config, RECEIVED: name}
+    return [], config
+
+
+def _client_of(message: Message, context: Context) -> ReidClient:
+    run_key = str(m.config_of(message.content, m.CONFIG).get(m.RUN_KEY))
+    if not _RUN_KEY.fullmatch(run_key):  # it becomes a folder's name
+        raise ValueError(f"run key of another form: {run_key!r}")
+    node = tuple(sorted((key, str(value)) for key, value in context.node_config.items()))
+    return _make_client(str(context.run_config["overrides"]), node, run_key, context.run_id)
+
+
+@lru_cache(maxsize=_KEPT_CLIENTS)
+def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str, run_id: int) -> ReidClient:
+    """The client of this node. Node config: `data`, `data-root`, `state-dir`, `client` for a real node,
+    `partition-id` and `num-partitions` for a simulated one."""
+    config = dict(node)
+    own = [f"{key}={config[name]}" for name, key in (("data", "data"), ("data-root", "data.root")) if name in config]
+    settings = load_settings(f"{overrides} {' '.join(own)}")
+    partition_id = int(config.get("partition-id", 0))
+    name = config.get("client", f"client-{partition_id}")
+    source = open_source(settings.data, settings.seed)
+    count = int(config.get("num-partitions", settings.federation.num_clients))
+    parts = source.parts(count)
+    if not 0 <= partition_id < len(parts):
+        raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
+    samples = parts[partition_id]
+    split = settings.data.val_split
+    directions = source.evaluation_parts(split, count)[partition_id] if split else []
+    task = make_task(settings)
+    folder = _state_folder(settings, config, name, run_id)
+    return ReidClient(
+        name=name,
+        task=task,
+        settings=settings,
+        samples=samples,
+        directions=directions,
+        store=NodeStore(folder / run_key),
+        cipher=lambda size: make_client_cipher(settings.privacy, size),
+        server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
+    )
+
+
+def _state_folder(settings: Settings, config: dict[str, str], name: str, run_id: int) -> Path:
+    if "state-dir" in config:
+        return absolute(config["state-dir"])
+    return run_dir(settings, run_id) / "nodes" / name

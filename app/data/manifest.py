@@ -1,0 +1,304 @@
+"""A table of pictures, CSV or Parquet: the way to bring one's own pictures without writing code."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import pyarrow
+import pyarrow.parquet
+
+from app.data.name_lists import no_such_split
+from app.data.reader import Direction, each_against_all
+from app.data.sample import Box, Modality, Point, Sample
+
+_VEHICLE_BOX = ("vehicle_left", "vehicle_top", "vehicle_width", "vehicle_height")
+_PLATE_BOX = ("plate_left", "plate_top", "plate_width", "plate_height")
+REQUIRED_COLUMNS = ("path", "pid")
+COLUMNS = (
+    *REQUIRED_COLUMNS,
+    *("camid", "split", "site", "modality", "view", "time"),
+    *_VEHICLE_BOX,
+    *_PLATE_BOX,
+    *("plate_corners", "plate_text", "plate_path"),
+)
+_ROLES = {  # value of the column `split` -> role of the row
+    "": "train",
+    "train": "train",
+    "query": "test_query",
+    "gallery": "test_gallery",
+    "test_query": "test_query",
+    "test_gallery": "test_gallery",
+    "val_query": "val_query",
+    "val_gallery": "val_gallery",
+}
+_MODALITIES: dict[str, Modality] = {"": "visible", "visible": "visible", "infrared": "infrared"}
+_INT64_END = 2**63
+
+T = TypeVar("T")
+
+
+class Manifest:
+    """Reader of a manifest: one row a picture of a vehicle.
+
+    `root` is the file, or a folder that holds manifest.csv or manifest.parquet. Only `path` and `pid` are required; an
+    empty cell is as good as a missing column. CSV is UTF-8, with or without a byte order mark.
+
+    | column | meaning |
+    | --- | --- |
+    | path, plate_path | pictures of the vehicle and of its plate alone, from the manifest's folder on |
+    | pid | the vehicle: numbers are kept (07 is 7); if one is no whole number from 0, all are numbered as sorted |
+    | camid | the camera, in the same way |
+    | split | train (default), query or test_query, gallery or test_gallery, val_query, val_gallery |
+    | site, view, time | the car park; front, side, rear; when the picture was taken |
+    | modality | visible (default) or infrared |
+    | vehicle_left, _top, _width, _height | where the vehicle is, in pixels; all four or none |
+    | plate_left, _top, _width, _height | where the plate is, in pixels of `path`; all four or none |
+    | plate_corners | "x1 y1 x2 y2 x3 y3 x4 y4" from the plate's own top left clockwise; a box if it has none |
+    | plate_text | what the plate says |
+
+    Where camid is not given each picture counts as a camera of its own, so that a query is compared with everything but
+    itself. With one camera for all there would be nothing left to compare.
+
+    A picture may stand in the table more than once: with several vehicles in it (another box each), or as query and as
+    gallery. Within a split the same picture and box may stand only once.
+    """
+
+    def __init__(self, root: Path, *, seed: int = 0) -> None:
+        self.root = Path(root)
+        self.seed = seed
+
+    def train(self) -> list[Sample]:
+        """The rows of the split train, in their order.
+
+        Raises FileNotFoundError for a missing manifest or picture, ValueError for any cell that cannot be understood
+        (with file, row and column; the header is row 1) and if there is no such row."""
+        return self._part("train")["train"]
+
+    def evaluation(self, split: str) -> list[Direction]:
+        """ "test", "val": "query_to_gallery"; "train", "all": every picture against all.
+
+        Raises ValueError for a split that no row has, naming those there are, and the errors of `train`."""
+        roles = self._part(split)
+        if split in ("test", "val"):
+            query, gallery = (tuple(roles[f"{split}_{role}"]) for role in ("query", "gallery"))
+            return [Direction("query_to_gallery", query, gallery)]
+        chosen = roles["train"] if split == "train" else [s for samples in roles.values() for s in samples]
+        distinct = {(s.path, s.vehicle_box): s for s in chosen}  # a picture may be query and gallery
+        return [each_against_all("each_against_all", list(distinct.values()))]
+
+    def _part(self, split: str) -> dict[str, list[Sample]]:
+        """The samples of each role. Raises ValueError if there are none for `split`."""
+        roles = self._read()
+        has = {
+            "train": bool(roles["train"]),
+            "val": bool(roles["val_query"] and roles["val_gallery"]),
+            "test": bool(roles["test_query"] and roles["test_gallery"]),
+            "all": any(roles.values()),
+        }
+        if not has.get(split, False):
+            splits = [name for name, there in has.items() if there] or ["no rows at all"]
+            raise no_such_split(f"{self.root} (val and test need both queries and a gallery)", split, splits)
+        return roles
+
+    def _read(self) -> dict[str, list[Sample]]:
+        """The samples of each role."""
+        path = _find(self.root)
+        rows = [_Row(path, number, cells) for number, cells in _rows(path)]
+        pids = _numbers([row.text("pid") or row.fail("pid", "is empty") for row in rows])
+        camids = _camids(rows)
+        roles: dict[str, list[Sample]] = {role: [] for role in _ROLES.values()}
+        seen: dict[tuple[Path, Box | None], tuple[int, int, set[str]]] = {}
+        for row, pid, camid in zip(rows, pids, camids, strict=True):
+            role = row.choice("split", _ROLES)
+            sample = row.sample(pid, camid)
+            known_pid, known_camid, known_roles = seen.setdefault(
+                (sample.path, sample.vehicle_box), (pid, camid, set())
+            )
+            if role in known_roles:
+                row.fail("path", f"stands twice in the same split: {row.text('path')!r}")
+            if known_pid != pid or known_camid != camid:
+                column = "pid" if known_pid != pid else "camid"
+                row.fail(column, f"is another one than in an earlier row of the same picture: {row.text(column)!r}")
+            known_roles.add(role)
+            roles[role].append(sample)
+        return roles
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row and where it stands, so that an error can say so."""
+
+    file: Path
+    number: int
+    cells: Mapping[str, str]
+
+    def fail(self, column: str, problem: str) -> NoReturn:
+        raise ValueError(f"{self.file}, row {self.number}, column {column}: {problem}")
+
+    def text(self, column: str) -> str:
+        return self.cells.get(column, "")
+
+    def choice(self, column: str, known: Mapping[str, T]) -> T:
+        if (text := self.text(column)) not in known:
+            self.fail(column, f"unknown value {text!r}; known: {', '.join(value for value in known if value)}")
+        return known[text]
+
+    def place(self, column: str) -> Path:
+        """Where a picture is, whether or not it is there."""
+        text = self.text(column) or self.fail(column, "is empty")
+        return Path(os.path.normpath(self.file.parent / text))
+
+    def picture(self, column: str) -> Path:
+        path = self.place(column)
+        if not path.is_file():
+            raise FileNotFoundError(f"{self.file}, row {self.number}, column {column}: picture not found: {path}")
+        return path
+
+    def number_in(self, column: str, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            self.fail(column, f"not a number: {text!r}")
+        return value
+
+    def box(self, columns: tuple[str, ...]) -> Box | None:
+        if not any(self.text(column) for column in columns):
+            return None
+        for column in columns:
+            if not self.text(column):
+                self.fail(column, f"is empty; a box needs {', '.join(columns)}")
+        box = Box(*(self.number_in(column, self.text(column)) for column in columns))
+        for column, size in zip(columns[2:], box[2:], strict=True):
+            if size <= 0:
+                self.fail(column, f"must be more than 0, is {self.text(column)}")
+        return box
+
+    def corners(self) -> tuple[Point, Point, Point, Point] | None:
+        words = self.text("plate_corners").split()
+        if not words:
+            return None
+        if len(words) != 8:
+            self.fail("plate_corners", f"not 'x1 y1 x2 y2 x3 y3 x4 y4': {self.text('plate_corners')!r}")
+        v = [self.number_in("plate_corners", word) for word in words]
+        return Point(v[0], v[1]), Point(v[2], v[3]), Point(v[4], v[5]), Point(v[6], v[7])
+
+    def plate_box(self, corners: tuple[Point, ...] | None) -> Box | None:
+        box = self.box(_PLATE_BOX)
+        if box is not None or corners is None:
+            return box
+        left, top = min(x for x, _ in corners), min(y for _, y in corners)
+        width, height = max(x for x, _ in corners) - left, max(y for _, y in corners) - top
+        if width <= 0 or height <= 0:
+            self.fail("plate_corners", f"enclose nothing: {self.text('plate_corners')!r}")
+        return Box(left, top, width, height)
+
+    def sample(self, pid: int, camid: int) -> Sample:
+        corners = self.corners()
+        plate_box = self.plate_box(corners)
+        return Sample(
+            self.picture("path"),
+            pid,
+            camid,
+            vehicle_box=self.box(_VEHICLE_BOX),
+            plate_boxes=() if plate_box is None else (plate_box,),
+            plate_corners=corners,
+            plate_path=self.picture("plate_path") if self.text("plate_path") else None,
+            plate_text=self.text("plate_text") or None,
+            modality=self.choice("modality", _MODALITIES),
+            site=self.text("site") or None,
+            time=self.text("time") or None,
+            view=self.text("view") or None,
+        )
+
+
+def _find(root: Path) -> Path:
+    """The manifest that `root` is or holds."""
+    if root.is_file():
+        return root
+    found = [root / name for name in ("manifest.csv", "manifest.parquet") if (root / name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"no manifest: neither {root} itself nor manifest.csv or manifest.parquet in it")
+    if len(found) > 1:
+        raise ValueError(f"two manifests in {root}: give the path of one of them")
+    return found[0]
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Row number, from 2, and cells of each row that holds something."""
+    readers: dict[str, Callable[[Path], tuple[list[str], list[list[str]]]]] = {".csv": _csv, ".parquet": _parquet}
+    if (reader := readers.get(path.suffix.lower())) is None:
+        raise ValueError(f"a manifest is a .csv or a .parquet file, not {path}")
+    header, table = reader(path)
+    for column in header:
+        if column not in COLUMNS:
+            raise ValueError(f"{path}, row 1: unknown column {column!r}; known: {', '.join(COLUMNS)}")
+        if header.count(column) > 1:
+            raise ValueError(f"{path}, row 1: column {column!r} stands twice")
+    for column in REQUIRED_COLUMNS:
+        if column not in header:
+            raise ValueError(f"{path}, row 1: column {column!r} is missing")
+    rows = []
+    for number, cells in enumerate(table, start=2):
+        if not any(cells):
+            continue
+        if len(cells) != len(header):
+            raise ValueError(f"{path}, row {number}: {len(cells)} cells under {len(header)} columns")
+        rows.append((number, dict(zip(header, cells, strict=True))))
+    return rows
+
+
+def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        table = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), strict=True)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    return (table[0], table[1:]) if table else ([], [])
+
+
+def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{path} is not a Parquet file: {error}") from error
+    columns = [[_cell(value) for value in column.to_pylist()] for column in table.columns]
+    return table.column_names, [list(cells) for cells in zip(*columns, strict=True)]
+
+
+def _cell(value: Any) -> str:
+    """A Parquet value as it would stand in a CSV file."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of whole numbers with gaps becomes one of floats in pandas
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value).strip()
+
+
+def _numbers(texts: list[str]) -> list[int]:
+    """Each text as a number: itself if all are whole numbers from 0, otherwise its rank among the different texts."""
+    if all(text.isdecimal() and int(text) < _INT64_END for text in texts):
+        return [int(text) for text in texts]
+    ranks = {text: rank for rank, text in enumerate(sorted(set(texts)))}
+    return [ranks[text] for text in texts]
+
+
+def _camids(rows: list[_Row]) -> list[int]:
+    """The camera of each row; a picture without one gets a number that no other picture has."""
+    given = [row for row in rows if row.text("camid")]
+    known = dict(zip((row.number for row in given), _numbers([row.text("camid") for row in given]), strict=True))
+    first = max(known.values(), default=-1) + 1
+    own: dict[Path, int] = {}
+    return [
+        known[row.number] if row.number in known else own.setdefault(row.place("path"), first + len(own))
+        for row in rows
+    ]

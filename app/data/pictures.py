@@ -1,0 +1,87 @@
+"""Pictures as tensors: decoded, cut to the vehicle or the plate, made square, and kept in memory while there is room."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from app.data.sample import Box, Sample
+
+_PLATE_MARGIN = 0.1  # of the box, on each side: detectors and hand-drawn boxes cut characters off
+
+
+class Pictures:
+    """Gives the pictures of samples, (3, side, side) uint8, R, G, B, and remembers which could not be read.
+
+    Args:
+        vehicle_side: pixels of the vehicle picture.
+        plate_side: pixels of the plate picture; None if plates are not used.
+        cache_mb: MiB of decoded pictures kept; beyond it pictures are decoded again.
+    """
+
+    def __init__(self, vehicle_side: int, plate_side: int | None, cache_mb: int) -> None:
+        self.vehicle_side = vehicle_side
+        self.plate_side = plate_side
+        self.bad: dict[str, str] = {}
+        self._free = cache_mb * 2**20
+        self._cache: dict[tuple[Path, Box | None, int], Tensor] = {}
+
+    def vehicle(self, sample: Sample) -> Tensor | None:
+        """The vehicle, or None if the file cannot be read; then `bad` says why."""
+        return self._get(sample.path, sample.vehicle_box, self.vehicle_side)
+
+    def plate(self, sample: Sample) -> Tensor | None:
+        """The plate, or None if there is none, plates are not used, or the file cannot be read."""
+        if self.plate_side is None or not sample.has_plate:
+            return None
+        if sample.plate_path is not None:
+            return self._get(sample.plate_path, None, self.plate_side)
+        box = sample.plate_boxes[0]
+        dx, dy = _PLATE_MARGIN * box.width, _PLATE_MARGIN * box.height
+        wider = Box(box.left - dx, box.top - dy, box.width + 2 * dx, box.height + 2 * dy)
+        return self._get(sample.path, wider, self.plate_side)
+
+    def _get(self, path: Path, box: Box | None, side: int) -> Tensor | None:
+        if str(path) in self.bad:
+            return None
+        key = (path, box, side)
+        if key in self._cache:
+            return self._cache[key]
+        try:
+            picture = read_picture(path, box, side)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG
+            self.bad[str(path)] = str(error)
+            return None
+        if picture.nbytes <= self._free:
+            self._free -= picture.nbytes
+            self._cache[key] = picture
+        return picture
+
+
+def read_picture(path: Path, box: Box | None, side: int) -> Tensor:
+    """Decode, cut to `box` and resize to (3, side, side) uint8.
+
+    Raises OSError for a missing, unreadable or truncated file and ValueError for a box outside the picture.
+    """
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file).convert("RGB")
+    if box is not None:
+        left, top = max(0.0, box.left), max(0.0, box.top)
+        right, bottom = min(image.width, box.left + box.width), min(image.height, box.top + box.height)
+        if right - left < 1 or bottom - top < 1:
+            raise ValueError(f"box {tuple(box)} lies outside the picture of {image.width} x {image.height} px")
+        image = image.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    else:
+        image = image.resize((side, side), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+
+
+def normalise(pictures: Sequence[Tensor] | Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Pictures (N, 3, H, W) uint8 as float32 with the statistics that the backbone expects of values in [0, 1]."""
+    batch = pictures if isinstance(pictures, Tensor) else torch.stack(list(pictures))
+    scale = torch.tensor(std, device=batch.device).view(1, 3, 1, 1) * 255
+    shift = torch.tensor(mean, device=batch.device).view(1, 3, 1, 1) * 255
+    return (batch.float() - shift) / scale

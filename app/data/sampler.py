@@ -1,0 +1,104 @@
+"""Class-balanced batches: P vehicles with K pictures each (Hermans et al., 2017, arXiv:1703.07737, Sec. 2)."""
+
+import heapq
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class BalancedBatches:
+    """An endless stream of batches, each a function of its number, so that a run resumes without stored random state.
+
+    `batches[i]` holds the places in `labels` of the pictures of batch i: W = min(pids_per_batch, vehicles) different
+    vehicles with `images_per_pid` pictures each, vehicle after vehicle. Every picture is in every epoch, an epoch being
+    `batches_per_epoch` batches. What is needed to make batches whole is repeated: a vehicle with fewer pictures than
+    `images_per_pid` repeats its own, within an epoch each as often as another or once more; a batch with too few
+    vehicles takes those whose pictures were seen least in this epoch. Where one vehicle has so many pictures that it
+    must be in nearly every batch, the other vehicles are therefore seen several times in an epoch.
+
+    The stream does not end: take `batches_per_epoch` batches or a number of your own, do not iterate over the object.
+
+    Args:
+        labels: (N,) vehicle of each picture, any integers.
+        pids_per_batch: at least 2.
+        images_per_pid: at least 1. If it is 1 and there is one vehicle only, batches hold 2 pictures all the same: one
+            alone has no batch statistics.
+        seed: not negative.
+
+    Raises ValueError for empty labels or a number out of range.
+    """
+
+    def __init__(self, labels: NDArray[np.integer], *, pids_per_batch: int, images_per_pid: int, seed: int) -> None:
+        labels = np.asarray(labels)
+        if labels.ndim != 1 or len(labels) == 0:
+            raise ValueError(f"labels must be a list of at least one vehicle, got shape {labels.shape}")
+        if pids_per_batch < 2 or images_per_pid < 1 or seed < 0:
+            raise ValueError(
+                "need pids_per_batch >= 2, images_per_pid >= 1, seed >= 0; "
+                f"got {pids_per_batch}, {images_per_pid}, {seed}"
+            )
+        _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        self._pictures = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])  # one array a vehicle
+        self._width = min(pids_per_batch, len(counts))
+        self._group = max(images_per_pid, 2) if len(counts) == 1 else images_per_pid
+        self._seed = seed
+        self._groups = -(-counts // self._group)  # (V,), groups that hold each picture once
+        # A vehicle has at most one group in a batch, so there are at least as many batches as it has groups.
+        self.batches_per_epoch = int(max(-(-self._groups.sum() // self._width), self._groups.max()))
+        self._epoch = -1
+        self._batches: list[NDArray[np.intp]] = []
+
+    def __getitem__(self, batch_index: int) -> NDArray[np.intp]:
+        """Places of the pictures of one batch, (W * images_per_pid,). Raises IndexError for a negative number."""
+        if batch_index < 0:
+            raise IndexError(f"batches count from 0, got {batch_index}")
+        epoch, place = divmod(batch_index, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._batches, self._epoch = self._make_epoch(epoch), epoch
+        return self._batches[place].copy()
+
+    def _make_epoch(self, epoch: int) -> list[NDArray[np.intp]]:
+        rng = np.random.default_rng((self._seed, epoch))
+        order = rng.permutation(len(self._pictures))
+        groups = self._fill(order)
+        batches: list[list[NDArray[np.intp]]] = [[] for _ in range(self.batches_per_epoch)]
+        deck: list[int] = []
+        for vehicle in order:
+            number = int(groups[vehicle])
+            drawn, deck = self._draw(deck, number, rng)
+            shuffled = rng.permutation(self._pictures[vehicle])
+            pictures = np.resize(shuffled, (number, self._group))  # repeats from the start once all were used
+            for place, group in zip(drawn, pictures, strict=True):
+                batches[place].append(group)
+        return [np.concatenate(batch) for batch in batches]
+
+    def _fill(self, order: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Groups of each vehicle, (V,), raised until they fill all batches."""
+        groups = self._groups.copy()
+        missing = self.batches_per_epoch * self._width - int(groups.sum())
+        if missing == 0:
+            return groups
+        sizes = [len(pictures) for pictures in self._pictures]
+        # (how often a picture of it is seen, rank, vehicle)
+        heap = [(groups[v] * self._group / sizes[v], rank, v) for rank, v in enumerate(order.tolist())]
+        heapq.heapify(heap)
+        while missing:
+            _, rank, vehicle = heapq.heappop(heap)
+            if groups[vehicle] < self.batches_per_epoch:  # otherwise it is in every batch already
+                groups[vehicle] += 1
+                missing -= 1
+                heapq.heappush(heap, (groups[vehicle] * self._group / sizes[vehicle], rank, vehicle))
+        return groups
+
+    def _draw(self, deck: list[int], number: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+        """Different batches for the groups of one vehicle, and the deck that is left.
+
+        A deck holds each batch once and a new one is begun when it is used up: so all batches fill evenly."""
+        drawn, deck = deck[:number], deck[number:]
+        if len(drawn) < number:
+            new: list[int] = rng.permutation(self.batches_per_epoch).tolist()
+            taken = set(drawn)
+            more = [place for place in new if place not in taken][: number - len(drawn)]
+            taken = set(more)
+            drawn, deck = drawn + more, [place for place in new if place not in taken]
+        return drawn, deck

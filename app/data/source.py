@@ -1,0 +1,82 @@
+"""From settings to the pictures of one client or of all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.data.holdout import holdout
+from app.data.partition import by_site, partition, partition_directions
+from app.data.reader import Direction, Reader, each_against_all, open_reader
+from app.data.sample import Sample
+from app.data.synthetic import generate
+from app.settings import DataSettings, SettingsError, absolute
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set, opened. Nothing is read before a method asks for it."""
+
+    reader: Reader
+    settings: DataSettings
+    seed: int
+
+    def train(self) -> list[Sample]:
+        """All training pictures, without those held out."""
+        return holdout(self.reader.train(), self.settings.holdout, self.seed)[0]
+
+    def evaluation(self, split: str) -> list[Direction]:
+        """The directions of a split; "holdout" is what `data.holdout` keeps out of training."""
+        if split != "holdout":
+            return self.reader.evaluation(split)
+        held = {sample.path for sample in holdout(self.reader.train(), self.settings.holdout, self.seed)[1]}
+        if not held:
+            raise SettingsError("data.eval_split=holdout needs data.holdout above 0")
+        return [_restrict(direction, held) for direction in self.reader.evaluation("train")]
+
+    def parts(self, num_clients: int) -> list[list[Sample]]:
+        """Training pictures by simulated client, in the order of partition ids."""
+        settings = self.settings.partition
+        if settings.by == "none":
+            return [self.train()] * num_clients
+        if settings.by == "site":  # there are as many parts as sites; with fewer clients some sites take no part
+            return by_site(self.train())
+        return partition(self.train(), by=settings.by, num_clients=num_clients, alpha=settings.alpha, seed=self.seed)
+
+    def evaluation_parts(self, split: str, num_clients: int) -> list[list[Direction]]:
+        """The directions of a split by simulated client, dealt as the training pictures are."""
+        directions, settings = self.evaluation(split), self.settings.partition
+        if settings.by == "none":
+            return [directions] * num_clients
+        sites = sorted({sample.site for sample in self.train() if sample.site is not None})
+        if settings.by == "site":
+            num_clients = len(sites)
+        return partition_directions(
+            directions, by=settings.by, num_clients=num_clients, alpha=settings.alpha, seed=self.seed, sites=sites
+        )
+
+
+def open_source(settings: DataSettings, seed: int) -> Source:
+    """The data set that the settings name; a synthetic one is made if its folder does not hold it yet.
+
+    Raises SettingsError for an unknown set and FileNotFoundError naming a missing folder.
+    """
+    root = absolute(settings.root)
+    try:
+        if settings.reader == "synthetic":
+            return Source(open_reader("manifest", generate(settings.synthetic, root), seed=seed), settings, seed)
+        reader = open_reader(settings.reader, root, seed=seed)
+    except ValueError as error:
+        raise SettingsError(f"data: {error}") from error
+    if not root.exists():
+        raise FileNotFoundError(f"data.root not found: {root}")
+    return Source(reader, settings, seed)
+
+
+def _restrict(direction: Direction, paths: set[Path]) -> Direction:
+    if direction.query == direction.gallery:
+        return each_against_all(direction.name, [sample for sample in direction.query if sample.path in paths])
+
+    def keep(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+        return tuple(sample for sample in samples if sample.path in paths)
+
+    return Direction(direction.name, keep(direction.query), keep(direction.gallery))

@@ -1,0 +1,80 @@
+"""What the synthetic data set is made of: the settings, and the name of the folder they lead to."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+RENDERER_VERSION = 1  # raise it whenever a pixel or a manifest cell changes for the same settings
+
+
+@dataclass(frozen=True)
+class SyntheticSettings:
+    """Sizes of a synthetic data set.
+
+    Args:
+        sites: car parks, each with cameras and residents of its own.
+        cameras_per_site: at least 2, since a query is matched in another camera.
+        infrared_cameras_per_site: how many of the cameras see in near infrared; these are the last ones.
+        train_vehicles_per_site, val_vehicles_per_site, test_vehicles_per_site: vehicles; no vehicle is in two splits.
+        train_pictures_max: pictures of a site's most frequent training vehicle.
+        train_pictures_min: pictures of its rarest one.
+        eval_pictures_per_vehicle: pictures of a val or test vehicle, dealt out to the site's cameras in turn.
+        image_size: side of the square pictures, pixels.
+        plate_hidden: share of the pictures whose plate dirt, glare or blur hides, besides those that geometry hides.
+        seed: two sets with one seed agree in every picture that both hold.
+
+    Raises ValueError naming the field that is out of range.
+    """
+
+    sites: int = 4
+    cameras_per_site: int = 4
+    infrared_cameras_per_site: int = 0
+    train_vehicles_per_site: int = 30
+    val_vehicles_per_site: int = 6
+    test_vehicles_per_site: int = 15
+    train_pictures_max: int = 24
+    train_pictures_min: int = 3
+    eval_pictures_per_vehicle: int = 6
+    image_size: int = 256
+    plate_hidden: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {
+            "sites": 1,
+            "cameras_per_site": 2,
+            "infrared_cameras_per_site": 0,
+            "train_vehicles_per_site": 0,
+            "val_vehicles_per_site": 0,
+            "test_vehicles_per_site": 0,
+            "train_pictures_min": 1,
+            "eval_pictures_per_vehicle": 2,
+            "image_size": 32,
+            "seed": 0,
+        }
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        if self.infrared_cameras_per_site > self.cameras_per_site:
+            raise ValueError(
+                f"infrared_cameras_per_site must be at most cameras_per_site ({self.cameras_per_site}), "
+                f"got {self.infrared_cameras_per_site}"
+            )
+        if self.train_pictures_min > self.train_pictures_max:
+            raise ValueError(
+                f"train_pictures_min must be at most train_pictures_max ({self.train_pictures_max}), "
+                f"got {self.train_pictures_min}"
+            )
+        if not 0.0 <= self.plate_hidden <= 1.0:
+            raise ValueError(f"plate_hidden must lie in [0, 1], got {self.plate_hidden}")
+
+
+def settings_json(settings: SyntheticSettings) -> str:
+    """The settings and the renderer's version as one line of JSON with sorted keys."""
+    return json.dumps({**asdict(settings), "renderer_version": RENDERER_VERSION}, sort_keys=True)
+
+
+def folder_name(settings: SyntheticSettings) -> str:
+    """A folder name that differs whenever the settings or the renderer do."""
+    digest = hashlib.sha256(settings_json(settings).encode()).hexdigest()
+    return f"synthetic-v{RENDERER_VERSION}-{digest[:16]}"

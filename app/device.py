@@ -1,0 +1,57 @@
+"""Device, precision and memory layout of a process."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a network is computed.
+
+    Args:
+        device: CPU or GPU.
+        dtype: of matrix products and convolutions; parameters stay float32.
+        channels_last: memory layout of convolutions.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    channels_last: bool
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which the network is called."""
+        if self.dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """The network on the device, in the memory layout."""
+        if self.channels_last:
+            return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return network.to(self.device)
+
+
+def make_compute(device: str, precision: str, channels_last: bool, threads: int) -> Compute:
+    """Resolve "auto" settings for this machine. Raises ValueError for a device that is not there."""
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        chosen = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is not known to PyTorch") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} asked for, but this machine has no CUDA device")
+    if threads:
+        torch.set_num_threads(threads)
+    dtype = torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and _gains(chosen)) else torch.float32
+    return Compute(chosen, dtype, channels_last)
+
+
+def _gains(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return device.type == "cpu" and has_tiles is not None and bool(has_tiles())

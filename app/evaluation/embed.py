@@ -1,0 +1,185 @@
+"""Embeddings of samples by a dual network, and the measures of a direction from them."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.data.pictures import Pictures
+from app.data.reader import Direction
+from app.data.sample import Sample
+from app.evaluation.distance import Floats, cosine_distance, fused_distance, normalise
+from app.evaluation.ranking import NoValidQueryError, RankingResult, evaluate_ranking, evaluate_rows
+from app.evaluation.rerank import rerank as reranked
+from models.dual_net import DualNet
+
+Rows = Callable[[slice], Floats]
+
+
+@dataclass(frozen=True)
+class DualEmbeddings:
+    """L2-normalised embeddings of the samples whose picture could be read."""
+
+    samples: list[Sample]
+    vehicle: NDArray[np.float32]  # (N, D)
+    plate: NDArray[np.float32] | None  # (N, D'), zero where there is no plate
+    has_plate: NDArray[np.bool_]  # (N,)
+    fusion: str = "concat"
+    _row: dict[Sample, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._row.update({sample: row for row, sample in enumerate(self.samples)})
+
+    def __contains__(self, sample: Sample) -> bool:
+        return sample in self._row
+
+    def rows(self, samples: Sequence[Sample]) -> NDArray[np.int64]:
+        """Row numbers of samples; all must be there."""
+        return np.array([self._row[sample] for sample in samples], np.int64)
+
+
+def embed(
+    network: DualNet,
+    samples: Sequence[Sample],
+    pictures: Pictures,
+    *,
+    to_input: Callable[[Tensor | None, int], Tensor | None],
+    autocast: Callable[[], AbstractContextManager[object]],
+    batch_size: int,
+) -> DualEmbeddings:
+    """Embed every sample whose vehicle picture can be read; the network's mode is put back afterwards.
+
+    `to_input(pictures, branch)` turns uint8 pictures (N, 3, H, W) into what branch 0 (vehicle) or 1 (plate) takes.
+    """
+    training = network.training
+    network.eval()
+    kept: list[Sample] = []
+    vehicles, plates, masks = [], [], []
+    try:
+        for start in range(0, len(samples), batch_size):
+            read = [(sample, pictures.vehicle(sample)) for sample in samples[start : start + batch_size]]
+            batch = [(sample, picture) for sample, picture in read if picture is not None]
+            if not batch:
+                continue
+            found = [pictures.plate(sample) for sample, _ in batch]
+            seen = [plate for plate in found if plate is not None]
+            mask = torch.tensor([plate is not None for plate in found])
+            with torch.inference_mode(), autocast():
+                images = to_input(torch.stack([picture for _, picture in batch]), 0)
+                assert images is not None
+                plate_images = to_input(torch.stack(seen), 1) if seen else None
+                result = network.embed(images, plate_images, mask.to(images.device) if seen else None)
+            kept += [sample for sample, _ in batch]
+            vehicles.append(result.vehicle.float().cpu())
+            if result.plate is not None:
+                plates.append(result.plate.float().cpu())
+            masks.append(mask)
+    finally:
+        network.train(training)
+    if not kept:
+        raise ValueError(f"no picture can be read; the first of {len(samples)}: {next(iter(pictures.bad.items()), '')}")
+    return DualEmbeddings(
+        kept,
+        torch.cat(vehicles).numpy(),
+        torch.cat(plates).numpy() if plates else None,
+        torch.cat(masks).numpy(),
+        network.fusion,
+    )
+
+
+def fused_rows(found: DualEmbeddings, queries: Sequence[Sample], gallery: Sequence[Sample]) -> Rows:
+    """Fused distances in blocks of queries. The gallery's rows are gathered once, not once a block."""
+    q, g = found.rows(queries), found.rows(gallery)
+    if found.plate is None:
+        return _cosine_rows(found.vehicle, q, g)
+    if found.fusion == "add":  # a missing plate is a zero row and leaves the vehicle's embedding
+        return _cosine_rows(normalise(found.vehicle + found.plate), q, g)
+    plate, g_vehicle, g_plate, g_has_plate = found.plate, found.vehicle[g], found.plate[g], found.has_plate[g]
+
+    def rows(block: slice) -> Floats:
+        chosen = q[block]
+        return fused_distance(
+            found.vehicle[chosen], g_vehicle, plate[chosen], g_plate, found.has_plate[chosen], g_has_plate
+        )
+
+    return rows
+
+
+def _cosine_rows(vectors: NDArray[np.float32], q: NDArray[np.int64], g: NDArray[np.int64]) -> Rows:
+    gallery = vectors[g]
+    return lambda block: cosine_distance(vectors[q[block]], gallery)
+
+
+def measure(found: DualEmbeddings, direction: Direction, headline: str, *, rerank: bool) -> dict[str, float] | None:
+    """Measures of one direction; None if no query has a true match.
+
+    The headline's mAP, rank1, rank5, mINP, queries and skipped, then `vehicle_mAP`, and `fused_mAP` and `plate_mAP`
+    where there are plates; the plate's only ranks pictures with a plate. With `rerank`, `rerank_mAP` and `rerank_rank1`.
+    """
+    queries = [sample for sample in direction.query if sample in found]
+    gallery = [sample for sample in direction.gallery if sample in found]
+    results = {"vehicle": _rank(found, queries, gallery, "vehicle")}
+    if found.plate is not None:
+        results["fused"] = _rank(found, queries, gallery, "fused")
+        results["plate"] = _rank(found, _with_plate(found, queries), _with_plate(found, gallery), "plate")
+    main = results.get(headline) if found.plate is not None else results["vehicle"]
+    if main is None:
+        return None
+    row: dict[str, float] = {name: float(value) for name, value in main.summary().items()}
+    row["skipped"] += len(direction.query) - len(queries)  # unreadable queries are skipped queries
+    row |= {f"{name}_mAP": result.mAP for name, result in results.items() if result is not None}
+    if rerank:
+        again = _reranked(found, queries, gallery)
+        row |= {"rerank_mAP": again.mAP, "rerank_rank1": float(again.cmc[0])}
+    return row
+
+
+def _with_plate(found: DualEmbeddings, samples: Sequence[Sample]) -> list[Sample]:
+    return [sample for sample, has in zip(samples, found.has_plate[found.rows(samples)], strict=True) if has]
+
+
+def _rank(
+    found: DualEmbeddings, queries: Sequence[Sample], gallery: Sequence[Sample], embedding: str
+) -> RankingResult | None:
+    if not queries or not gallery:
+        return None
+    rows = fused_rows(found, queries, gallery)
+    if embedding != "fused":
+        vectors = found.vehicle if embedding == "vehicle" else found.plate
+        assert vectors is not None
+        rows = _cosine_rows(vectors, found.rows(queries), found.rows(gallery))
+    try:
+        return evaluate_rows(dist_rows=rows, **_ids(queries, gallery))
+    except NoValidQueryError:
+        return None
+
+
+def _reranked(found: DualEmbeddings, queries: Sequence[Sample], gallery: Sequence[Sample]) -> RankingResult:
+    def between(first: Sequence[Sample], second: Sequence[Sample]) -> Floats:
+        return fused_rows(found, first, second)(slice(0, len(first)))
+
+    dist = reranked(
+        q_g_dist=between(queries, gallery), q_q_dist=between(queries, queries), g_g_dist=between(gallery, gallery)
+    )
+    return evaluate_ranking(dist=dist, **_ids(queries, gallery))
+
+
+class _Ids(TypedDict):
+    q_pids: NDArray[np.int64]
+    q_camids: NDArray[np.int64]
+    g_pids: NDArray[np.int64]
+    g_camids: NDArray[np.int64]
+
+
+def _ids(queries: Sequence[Sample], gallery: Sequence[Sample]) -> _Ids:
+    return {
+        "q_pids": np.array([sample.pid for sample in queries], np.int64),
+        "q_camids": np.array([sample.camid for sample in queries], np.int64),
+        "g_pids": np.array([sample.pid for sample in gallery], np.int64),
+        "g_camids": np.array([sample.camid for sample in gallery], np.int64),
+    }

@@ -1,0 +1,138 @@
+"""After a run: measures the federated models and those they are compared with, and writes checkpoints and pictures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.arrays import Arrays, float_arrays, load_arrays, shared_layout
+from app.comparison import (
+    Measures,
+    Progress,
+    checkpoint_metadata,
+    mean_of_clients,
+    measure,
+    measure_arrays,
+    train_alone,
+    without_classifier,
+)
+from app.data.reader import Direction
+from app.data.source import open_source
+from app.evaluation.pictures import curves_picture
+from app.node_store import NodeStore
+from app.results import RunFolder
+from app.settings import Settings, load_settings
+from app.tasks import make_task
+
+
+def compare_models(settings: Settings, folder: RunFolder, progress: Progress | None = None) -> dict[str, Measures]:
+    """Measures on `data.eval_split` of "global", "local" and whatever `evaluation.compare` names.
+
+    "global" is the federated model, "local" each client's model as it was just before its last upload, "stand_alone" a
+    model trained on a client's pictures alone for as many pictures, "central" one trained on all pictures.
+    Checkpoints, curves and ranked lists are written to the run folder.
+    """
+    source = open_source(settings.data, settings.seed)
+    directions = source.evaluation(settings.data.eval_split)
+    models: dict[str, Measures] = {}
+    held = read_nodes(settings, folder)
+    metadata = checkpoint_metadata(settings)
+    folder.save_arrays("global", without_classifier(next(iter(held["global"].values())), settings), metadata)
+    for name in ("global", "local"):
+        rows = {}
+        for client, arrays in held[name].items():
+            if name == "global" and rows and not _differ(settings, held[name]):
+                break
+            rows[client] = measure_arrays(settings, without_classifier(arrays, settings), directions)
+            if name == "local":
+                folder.save_arrays(f"local-{client}", without_classifier(arrays, settings), metadata)
+        models[name] = next(iter(rows.values())) if len(rows) == 1 else mean_of_clients(rows)
+    models |= _compared(settings, folder, directions, progress)
+    _draw(settings, folder, directions, held["global"])
+    return models
+
+
+def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arrays]]:
+    """Networks that the simulated clients hold: {"global" | "local": {client: arrays}}, private arrays included.
+
+    Raises FileNotFoundError if no client holds the last model."""
+    network = make_task(settings).build(1, settings.seed)
+    layout = shared_layout(network, settings.federation)
+    found: dict[str, dict[str, Arrays]] = {"global": {}, "local": {}}
+    for path in sorted((folder.path / "nodes").glob("*/*"), key=lambda path: path.parent.name):
+        store = NodeStore(path)
+        for kind, models in found.items():
+            if store.rounds(kind) and store.rounds("private"):
+                arrays: Arrays = layout.unflatten(store.read(kind, store.rounds(kind)[-1])[0]["vector"])
+                own, _ = store.read("private", store.rounds("private")[-1])
+                arrays |= {name.removeprefix("array/"): a for name, a in own.items() if name.startswith("array/")}
+                models[path.parent.name] = arrays
+    if not found["global"]:
+        raise FileNotFoundError(f"no client holds a model below {folder.path / 'nodes'}")
+    return found
+
+
+def _differ(settings: Settings, models: Mapping[str, Arrays]) -> bool:
+    """Whether the global model is another on each client, because more than classifiers stays at home."""
+    first = next(iter(models.values()))
+    shared = shared_layout(make_task(settings).build(1, settings.seed), settings.federation)
+    return set(without_classifier(first, settings)) != set(shared.names)
+
+
+def _compared(
+    settings: Settings, folder: RunFolder, directions: list[Direction], progress: Progress | None
+) -> dict[str, Measures]:
+    source, metadata = open_source(settings.data, settings.seed), checkpoint_metadata(settings)
+    models: dict[str, Measures] = {}
+    if "stand_alone" in settings.evaluation.compare:
+        rows = {}
+        for partition_id, samples in enumerate(source.parts(settings.federation.num_clients)):
+            name = f"client-{partition_id}"
+            task, network, _ = train_alone(settings, samples, name, progress)
+            rows[name] = measure(task, network, directions)
+            folder.save_arrays(f"stand_alone-{name}", without_classifier(float_arrays(network), settings), metadata)
+        models["stand_alone"] = mean_of_clients(rows)
+    if "central" in settings.evaluation.compare:
+        central = central_settings(settings, folder)
+        task, network, _ = train_alone(central, source.train(), "central", progress)
+        models["central"] = measure(task, network, directions)
+        arrays = without_classifier(float_arrays(network), central)
+        folder.save_arrays("central", arrays, checkpoint_metadata(central))
+    return models
+
+
+def central_settings(settings: Settings, folder: RunFolder) -> Settings:
+    """The settings of the centralised model: the run's own with `evaluation.central_overrides`."""
+    if not settings.evaluation.central_overrides:
+        return settings
+    kept = folder.path / "overrides.txt"
+    own = kept.read_text(encoding="utf-8") if kept.exists() else ""
+    return load_settings(f"{own} {' '.join(settings.evaluation.central_overrides)}")
+
+
+def _draw(settings: Settings, folder: RunFolder, directions: list[Direction], models: Mapping[str, Arrays]) -> None:
+    lines = folder.read_metrics()
+    losses = [(line["server_round"], line["measures"]["loss_total"]) for line in lines if _has(line, "loss_total")]
+    if losses:
+        curves_picture(
+            {"loss": losses}, folder.path / "loss.png", x_label="round", y_label="loss", title=f"{settings.name}: loss"
+        )
+    measured = [line for line in lines if _has(line, "global_mAP")]
+    if measured:
+        curves = {
+            name: [(line["server_round"] - 1, line["measures"][f"global_{name}"]) for line in measured]
+            for name in ("mAP", "rank1", "vehicle_mAP", "plate_mAP")
+            if all(_has(line, f"global_{name}") for line in measured)
+        }
+        title = f"{settings.name}: global model on {settings.data.val_split}"
+        curves_picture(curves, folder.path / "measures.png", x_label="round", y_label="measure", title=title)
+    if settings.evaluation.ranked_lists:
+        task = make_task(settings)
+        network = task.build(1, settings.seed)
+        load_arrays(network, without_classifier(next(iter(models.values())), settings))
+        for direction in directions[:2]:
+            path = folder.path / f"ranked-{direction.name}.png"
+            count = settings.evaluation.ranked_lists
+            task.ranked_lists(network, direction, task.compute.device, path, count, settings.seed)
+
+
+def _has(line: Mapping[str, Any], measure_name: str) -> bool:
+    return line["measures"].get(measure_name) is not None

@@ -1,0 +1,85 @@
+"""The local optimiser: parameter groups, the learning rate over the whole run, and its state as named arrays."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from app.settings import TrainSettings
+from strategies.shared_arrays import is_private
+
+State = dict[str, NDArray[np.float32]]
+
+
+def make_optimiser(network: nn.Module, settings: TrainSettings, private: list[str]) -> torch.optim.Optimizer:
+    """AdamW or SGD; each group carries "scale", its learning rate relative to the schedule's.
+
+    Vectors (norms, biases) are not decayed; private arrays have `head_lr_scale`.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        groups.setdefault((is_private(name, private), parameter.ndim > 1), []).append(parameter)
+    parts = [
+        {
+            "params": parameters,
+            "weight_decay": settings.weight_decay if decayed else 0.0,
+            "scale": settings.head_lr_scale if at_home else 1.0,
+            "private": at_home,
+        }
+        for (at_home, decayed), parameters in groups.items()
+    ]
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(parts, lr=settings.lr, momentum=settings.momentum)
+    return torch.optim.AdamW(parts, lr=settings.lr)
+
+
+def learning_rate(step: int, total: int, settings: TrainSettings) -> float:
+    """Learning rate of step 0..total - 1: linear warm-up, then a half cosine down to `final_lr` of the peak.
+
+    `total` counts the steps of the whole run, so that the rate goes on from round to round.
+    """
+    warm_up = settings.warm_up * total
+    if step < warm_up:
+        return settings.lr * (step + 1) / (warm_up + 1)
+    progress = (step - warm_up) / max(1.0, total - warm_up)
+    return settings.lr * (settings.final_lr + (1 - settings.final_lr) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, step: int, total: int, settings: TrainSettings) -> float:
+    """Set the rate of `step` in every group, and return it; shared arrays rest during the heads' warm-up."""
+    rate = learning_rate(step, total, settings)
+    resting = step < settings.head_warm_up * total
+    for group in optimiser.param_groups:
+        group["lr"] = 0.0 if resting and not group["private"] else rate * group["scale"]
+    return rate
+
+
+def optimiser_state(network: nn.Module, optimiser: torch.optim.Optimizer) -> State:
+    """Moments and step counts as "<parameter>/<moment>"."""
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    return {
+        f"{names[parameter]}/{key}": np.array(value.detach().cpu().float().numpy() if torch.is_tensor(value) else value)
+        for parameter, moments in optimiser.state.items()
+        for key, value in moments.items()
+        if value is not None
+    }
+
+
+def load_optimiser_state(
+    network: nn.Module, optimiser: torch.optim.Optimizer, state: Mapping[str, NDArray[np.float32]]
+) -> None:
+    """Put moments back. Raises ValueError naming a parameter that the network lacks."""
+    parameters = dict(network.named_parameters())
+    for key, array in state.items():
+        name, moment = key.rsplit("/", 1)
+        if name not in parameters:
+            raise ValueError(f"optimiser state of {name!r}, which the network does not have")
+        value = torch.from_numpy(np.array(array, np.float32))
+        on_cpu = moment == "step"  # AdamW keeps its counter on the CPU
+        target = parameters[name]
+        if not on_cpu and target.dim() == 4 and target.is_contiguous(memory_format=torch.channels_last):
+            value = value.contiguous(memory_format=torch.channels_last)
+        optimiser.state[target][moment] = value if on_cpu else value.to(target.device)

@@ -1,0 +1,271 @@
+"""One federated client: a trainer, its node store and its cipher, behind Flower's NumPyClient.
+
+Data flow of a round: the last aggregate comes in, is decrypted and applied through the server optimiser, the global
+model is measured if asked for, trained on, and the weighted, encrypted update goes out.
+"""
+
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.client import NumPyClient
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+from torch import nn
+
+from app.arrays import float_arrays, load_arrays, private_patterns, shared_layout
+from app.comparison import client_seed
+from app.data.reader import Direction
+from app.data.sample import Sample
+from app.evaluation.ranking import NoValidQueryError
+from app.node_store import NodeStore, NodeStoreError, digest_of
+from app.settings import Settings
+from app.tasks.task import Task
+from app.training import TrainReport, round_steps, total_steps, train
+from strategies import messages as m
+from strategies.ciphers.cipher import ClientCipher
+from strategies.server_optimiser import ServerOptimiser
+from strategies.shared_arrays import is_private
+
+Bytes = NDArray[np.uint8]
+Vector = NDArray[np.float32]
+RECEIVED = "received"
+"""Config key: what the first array of `parameters` is, `messages.AGGREGATE`, `messages.GLOBAL` or ""."""
+_PROBES = 64  # pictures that measure how far training moved the features, for the cosine-distance coefficients
+
+
+class ClientError(RuntimeError):
+    """The client cannot do what was asked; the message names the client and the cause."""
+
+
+class ReidClient(NumPyClient):
+    """A client of any task.
+
+    Args:
+        name: how the client is called in metrics.
+        samples: its training pictures.
+        directions: its validation queries and galleries; may be empty.
+        store: its node store.
+        cipher: makes the client's half of the cipher for a number of shared values.
+
+    Raises ClientError if there is nothing to learn from.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        task: Task,
+        settings: Settings,
+        samples: Sequence[Sample],
+        directions: Sequence[Direction],
+        store: NodeStore,
+        cipher: Callable[[int], ClientCipher],
+        server_optimiser: ServerOptimiser,
+    ) -> None:
+        self.name = name
+        self.task = task
+        self.compute = task.compute
+        self.settings = settings
+        self.samples = list(samples)
+        self.directions = list(directions)
+        self.store = store
+        self.server_optimiser = server_optimiser
+        if not self.samples:
+            raise ClientError(f"{name} has no training pictures")
+        try:
+            num_labels = task.num_labels(self.samples)
+        except ValueError as error:
+            raise ClientError(f"{name}: {error}") from error
+        self.network: nn.Module = task.build(num_labels, settings.seed)
+        self.initial = float_arrays(self.network)
+        self.layout = shared_layout(self.network, settings.federation)
+        self.cipher = cipher(self.layout.size)
+        self.private = private_patterns(self.network, settings.federation)
+        self.batches = task.batches(self.samples, client_seed(settings, name))
+
+    def get_properties(self, config: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """How the client describes itself to the server."""
+        versions = self._held()
+        return {
+            m.CLIENT: self.name,
+            m.TASK: self.task.name,
+            m.LAYOUT: self.layout.digest,
+            m.KEY_ID: self.cipher.key_id,
+            m.NUM_EXAMPLES: len(self.samples),
+            m.HELD_ROUNDS: list(versions),
+            m.HELD_DIGESTS: list(versions.values()),
+        }
+
+    def fit(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[list[Bytes], int, dict[str, Any]]:
+        """Train one round and return [payload], images, and measures with the coefficient used."""
+        started = time.perf_counter()
+        server_round, coefficient = int(config[m.SERVER_ROUND]), float(config[m.COEFFICIENT])
+        vector = self._reach(server_round - 1, parameters, config)
+        optimiser = self._load(vector, server_round)
+        measures: dict[str, Any] = {}
+        if config.get(m.MEASURE):
+            measures |= self._measure("global")
+        probes = self._probes() if self.settings.federation.weighting == "cosine_distance" else None
+        report = self._train(server_round, optimiser)
+        if probes is not None:
+            coefficient *= self._moved(probes)
+        arrays = float_arrays(self.network)
+        local = self.layout.flatten(arrays)
+        update = local - vector
+        encrypting = time.perf_counter()
+        payload = self.cipher.encrypt(update, coefficient)  # refuses values that are not finite, before anything is kept
+        measures["seconds_encrypt"] = time.perf_counter() - encrypting
+        self._keep(server_round, arrays, local, report)
+        measures |= {f"loss_{name}": value for name, value in report.losses.items()}
+        measures |= {f"seconds_{name}": value for name, value in report.seconds.items()}
+        measures |= {
+            m.COEFFICIENT: coefficient,
+            "pictures": report.num_pictures,
+            "steps": report.steps,
+            "lr": report.lr,
+            "bad_pictures": len(self.task.bad_pictures),
+            "seconds_total": time.perf_counter() - started,
+        }
+        return [np.frombuffer(payload, np.uint8)], len(self.samples), measures
+
+    def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
+        """Take the final global model over, keep it, and measure it; the loss slot of Flower's answer holds 1 - mAP."""
+        server_round = int(config[m.SERVER_ROUND])
+        vector = self._reach(server_round - 1, parameters, config)
+        self._load(vector, server_round)
+        measures = self._measure("global") if config.get(m.MEASURE) else {}
+        return 1.0 - float(measures.get("global_mAP", 0.0)), len(self.samples), measures
+
+    def send_global(self, parameters: list[Bytes], config: dict[str, Any]) -> Bytes:
+        """The current global model and the server optimiser's moments, sealed for a node that lost or never had them."""
+        version = int(config[m.SERVER_ROUND]) - 1
+        self._reach(version, parameters, config)
+        arrays, metadata = self.store.read("global", version)
+        return np.frombuffer(self.cipher.seal(save(arrays, metadata)), np.uint8)
+
+    # Global model -------------------------------------------------------------------------------------------------
+
+    def _held(self) -> dict[int, str]:
+        """Versions of the global model in the store with their digests; version 0 is made from the seed if need be."""
+        versions = self.store.rounds("global")
+        if not versions:
+            vector = self.layout.flatten(self.initial)
+            self._write_global(0, vector, self.server_optimiser.initial_state(self.layout.size))
+            versions = [0]
+        return {version: self.store.metadata("global", version)["digest"] for version in versions}
+
+    def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> Vector:
+        """The shared vector of `version`, from the store, the aggregate, or a model that was passed on."""
+        held = self._held()
+        received = config.get(RECEIVED, "")
+        if received == m.GLOBAL:
+            return self._adopt(version, parameters[0].tobytes())
+        if version in held:
+            return self._read_global(version)[0]
+        if received == m.AGGREGATE and version - 1 in held:
+            vector, moments = self._read_global(version - 1)
+            mean = self.cipher.decrypt(parameters[0].tobytes(), float(config[m.COEFFICIENT_SUM]))
+            vector, moments = self.server_optimiser.step(vector, mean, moments)
+            if not np.isfinite(vector).all():
+                raise ClientError(f"{self.name}: the aggregate of round {version} is not finite; the model stays as it was")
+            self._write_global(version, vector, moments)
+            return vector
+        raise ClientError(f"{self.name} holds global models {sorted(held)} and cannot reach {version}")
+
+    def _adopt(self, version: int, sealed: bytes) -> Vector:
+        arrays = load(self.cipher.open(sealed))
+        expected = {"vector", *(f"moment/{name}" for name in self.server_optimiser.initial_state(1))}
+        if set(arrays) != expected or any(array.shape != (self.layout.size,) for array in arrays.values()):
+            raise ClientError(f"{self.name}: the global model that was passed on has another layout")
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ClientError(f"{self.name}: the global model that was passed on is not finite")
+        moments = {name.removeprefix("moment/"): array for name, array in arrays.items() if name != "vector"}
+        self._write_global(version, arrays["vector"], moments)
+        return arrays["vector"]
+
+    def _read_global(self, version: int) -> tuple[Vector, dict[str, Vector]]:
+        arrays, metadata = self.store.read("global", version)
+        if metadata.get("layout") != self.layout.digest or digest_of(arrays) != metadata.get("digest"):
+            raise NodeStoreError(f"{self.store.folder}: global model {version} is of another network or damaged")
+        moments = {name.removeprefix("moment/"): array for name, array in arrays.items() if name != "vector"}
+        return arrays["vector"], moments
+
+    def _write_global(self, version: int, vector: Vector, moments: dict[str, Vector]) -> None:
+        arrays = {"vector": vector, **{f"moment/{name}": moment for name, moment in moments.items()}}
+        self.store.write("global", version, arrays, {"layout": self.layout.digest, "digest": digest_of(arrays)})
+
+    # Training and measuring ---------------------------------------------------------------------------------------
+
+    def _load(self, vector: Vector, server_round: int) -> dict[str, Vector]:
+        """Put the global model and the node's own arrays into the network; the optimiser's moments to go on with."""
+        load_arrays(self.network, self.layout.unflatten(vector))
+        earlier = [held for held in self.store.rounds("private") if held < server_round]
+        if not earlier:
+            load_arrays(self.network, {k: v for k, v in self.initial.items() if is_private(k, self.private)})
+            if self.settings.train.head_init == "centres":
+                self.task.set_heads(self.network, self.samples, self.compute.device)
+            return {}
+        arrays, _ = self.store.read("private", earlier[-1])
+        own = {name.removeprefix("array/"): array for name, array in arrays.items() if name.startswith("array/")}
+        load_arrays(self.network, own)
+        return {k.removeprefix("optimiser/"): v for k, v in arrays.items() if k.startswith("optimiser/")}
+
+    def _train(self, server_round: int, optimiser: dict[str, Vector]) -> TrainReport:
+        settings = self.settings
+        total = total_steps(self.batches, settings.train.epochs)
+        anchor = None
+        if settings.train.fedprox_mu:
+            anchor = {
+                name: parameter.detach().clone()
+                for name, parameter in self.network.named_parameters()
+                if not is_private(name, self.private)
+            }
+        return train(
+            self.task,
+            self.network,
+            self.batches,
+            steps=round_steps(total, server_round, settings.federation.rounds),
+            total=total,
+            settings=settings.train,
+            data=settings.data,
+            compute=self.compute,
+            private=self.private,
+            optimiser=optimiser if settings.train.keep_optimiser else None,
+            anchor=anchor,
+        )
+
+    def _keep(self, server_round: int, arrays: dict[str, Vector], local: Vector, report: TrainReport) -> None:
+        own = {f"array/{name}": array for name, array in arrays.items() if is_private(name, self.private)}
+        if self.settings.train.keep_optimiser:
+            own |= {f"optimiser/{name}": array for name, array in report.optimiser.items()}
+        self.store.write("private", server_round, own, {"layout": self.layout.digest})
+        self.store.write("local", server_round, {"vector": local}, {"layout": self.layout.digest})
+        if bad := self.task.bad_pictures | dict.fromkeys(report.bad, "cannot be read"):
+            (self.store.folder / "bad_pictures.json").write_text(json.dumps(bad, indent=1), encoding="utf-8")
+
+    def _measure(self, model: str) -> dict[str, Any]:
+        if not self.directions:
+            return {}
+        started = time.perf_counter()
+        try:
+            evaluation = self.task.evaluate(self.network, self.directions, self.compute.device)
+        except NoValidQueryError:
+            return {}  # this client's share of the split has nothing to rank; the others measure
+        measures: dict[str, Any] = {f"{model}_{name}": value for name, value in evaluation.measures.items()}
+        measures["seconds_measure"] = time.perf_counter() - started
+        return measures
+
+    def _probes(self) -> torch.Tensor:
+        return self.task.probe(self.network, self.samples[:_PROBES], self.compute.device)
+
+    def _moved(self, before: torch.Tensor) -> float:
+        """Mean cosine distance of features before and after training, in (0, 1] (FedPav's weights, Zhuang et al., 2020)."""
+        cosine = (before * self._probes()).sum(dim=1)
+        return float((1 - cosine).mean().clamp(1e-6, 1.0))
+
+

@@ -1,0 +1,222 @@
+"""The folder of one run: what was asked for, what was measured round by round, what was learnt.
+
+    settings.json   metrics.jsonl   summary.json   *.safetensors   *.png   events.out.tfevents.*
+
+Whole files are written under a temporary name and renamed, so that a crash or a full disk leaves the old file as it
+was. `metrics.jsonl` only grows, one line a round; half a line that a crash left at its end is not read, and goes with
+the next line written.
+"""
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+ROUND = "server_round"
+_PERCENT_COLUMNS = ("mAP", "rank1", "rank5", "mINP")
+
+
+class RunFolder:
+    """Reads and writes the files of one run; the folder is made if it is not there. Close it after the last round."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._metrics = self.path / "metrics.jsonl"
+        self._events: Any = None
+        self._purge_step: int | None = None
+
+    @classmethod
+    def create(cls, root: Path, name: str) -> Self:
+        """A new folder `root`/`name`/<time>; runs that start within one second get different ones."""
+        start = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+        for suffix in ("", *(f"_{i}" for i in range(2, 1000))):
+            path = Path(root) / name / f"{start}{suffix}"
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return cls(path)
+        raise FileExistsError(f"no free folder for {start} in {Path(root) / name}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Keep the settings of the run in `settings.json`."""
+        _write_json(self.path / "settings.json", settings)
+
+    def read_settings(self) -> dict[str, Any]:
+        """What `write_settings` kept. Raises FileNotFoundError if it was not called."""
+        return _read_json(self.path / "settings.json")
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Keep the figures that the run ended with in `summary.json`."""
+        _write_json(self.path / "summary.json", summary)
+
+    def read_summary(self) -> dict[str, Any]:
+        """What `write_summary` kept. Raises FileNotFoundError if the run did not end."""
+        return _read_json(self.path / "summary.json")
+
+    def append_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Add one line to `metrics.jsonl`; it is on the disk when this returns, or not there at all if it raises.
+
+        Floats that are not finite become null. Raises ValueError unless `metrics["server_round"]` is an integer.
+        """
+        if not isinstance(metrics.get(ROUND), int | np.integer):
+            raise ValueError(f"metrics need an integer {ROUND!r}, got {metrics.get(ROUND)!r}")
+        line = json.dumps(_plain(metrics), allow_nan=False).encode() + b"\n"
+        self._metrics.touch()
+        end = _end_of_whole_lines(self._metrics)
+        os.truncate(self._metrics, end)
+        try:
+            with self._metrics.open("ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            os.truncate(self._metrics, end)  # a full disk may have taken half of the line
+            raise
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`, oldest first; empty before the first round.
+
+        Raises ValueError, naming the line, for one that is not JSON and is not merely cut off at the end.
+        """
+        if not self._metrics.exists():
+            return []
+        whole = self._metrics.read_bytes()[: _end_of_whole_lines(self._metrics)]
+        rows = []
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise ValueError(f"{self._metrics}, line {number}: not JSON") from error
+        return rows
+
+    def drop_metrics_from(self, server_round: int) -> None:
+        """Take out the lines of `server_round` and later, which a resumed run measures again."""
+        kept = [row for row in self.read_metrics() if row[ROUND] < server_round]
+        with replacing(self._metrics) as temporary:
+            temporary.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in kept))
+        self.close()
+        self._purge_step = server_round
+
+    def save_arrays(
+        self, name: str, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
+    ) -> Path:
+        """Write `name`.safetensors and return its path; a failure leaves an older file of that name whole."""
+        path = self._array_path(name)
+        with replacing(path) as temporary:
+            # safetensors takes an array's memory as it lies, so a transposed view has to be laid out first
+            save_file({key: np.asarray(a, order="C") for key, a in arrays.items()}, temporary, dict(metadata or {}))
+        return path
+
+    def load_arrays(self, name: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+        """Arrays and metadata of `name`.safetensors. Raises FileNotFoundError if it is not there."""
+        path = self._array_path(name)
+        if not path.is_file():
+            raise FileNotFoundError(f"no saved arrays: {path}")
+        with safe_open(path, framework="numpy") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
+
+    def log_scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add TensorBoard points, names such as "global/mAP"; does nothing where tensorboard is not installed."""
+        if self._events is None:
+            self._events = _open_events(self.path, self._purge_step) or ()
+        if self._events == ():
+            return
+        for name, value in values.items():
+            self._events.add_scalar(name, float(value), step)
+        self._events.flush()
+
+    def close(self) -> None:
+        """Close the TensorBoard events; more can be logged afterwards, into another file of the folder."""
+        if self._events:
+            self._events.close()
+        self._events = None
+
+    def _array_path(self, name: str) -> Path:
+        return self.path / f"{name}.safetensors"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that takes its place, synced to disk, if the block ends without an error."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def format_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
+    """A plain table, one line a model, of mAP, rank1, rank5 and mINP in percent; "-" where a figure is missing.
+
+    Columns that no row has are left out.
+    """
+    columns = [c for c in _PERCENT_COLUMNS if any(c in row for row in rows.values())]
+    width = max(map(len, ["model", *rows]))
+    lines = ["".join([f"{'model':<{width}}", *(f"{column:>9}" for column in columns)])]
+    for name, row in rows.items():
+        lines.append("".join([f"{name:<{width}}", *(f"{_percent(row.get(column)):>9}" for column in columns)]))
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{100 * value:.2f} %"
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(_plain(values), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """`value` in the types of JSON: None for a float that is not finite, lists for arrays, text for paths."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
+        return [_plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _end_of_whole_lines(path: Path) -> int:
+    """Bytes up to and including the last line end."""
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def _open_events(path: Path, purge_step: int | None) -> Any:
+    """A TensorBoard writer that hides earlier points from `purge_step` on; None if tensorboard is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own imports; a user can do nothing about them
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return None
+        return SummaryWriter(str(path), purge_step=purge_step)

@@ -1,0 +1,163 @@
+"""Starts Flower's simulation for one run and ends every process it started.
+
+The SuperLink is our own: with a home folder and free ports of its own, started in the repository root, because a
+SuperLink left over from another project would import that project's `app` package.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from app.results import RunFolder
+
+_START_SECONDS = 60.0
+_CONNECTION = "own"
+
+
+class SimulationError(RuntimeError):
+    """The run did not end well; the message says what the server or Flower said last."""
+
+
+def simulate(
+    run_dir: Path,
+    overrides: str,
+    *,
+    num_clients: int,
+    cpus: int,
+    cpus_per_client: float,
+    gpus_per_client: float,
+    on_metrics: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Run the federation in Flower's simulation and return the server's summary.
+
+    Args:
+        run_dir: absolute; Flower's logs go to `flower.log` in it.
+        overrides: what the run config carries.
+        cpus: processor cores for Ray; 0 for all.
+        on_metrics: called with each line of metrics as it is written.
+
+    Raises SimulationError with the server's last words if the run fails.
+    """
+    summary = run_dir / "summary.json"
+    summary.unlink(missing_ok=True)
+    with _superlink(run_dir) as environment, (run_dir / "flower.log").open("ab") as log:
+        config = (
+            f"num-supernodes={num_clients} client-resources-num-cpus={cpus_per_client} "
+            f"client-resources-num-gpus={gpus_per_client} init-args-num-cpus={cpus or os.cpu_count() or 1}"
+        )
+        command = [*_flower("flwr"), "run", str(_repository()), _CONNECTION, "--stream"]
+        command += ["--federation-config", config, "-c", f"overrides={json.dumps(overrides)}"]
+        process = subprocess.Popen(command, cwd=_repository(), env=environment, stdout=log, stderr=log)
+        try:
+            _follow(process, RunFolder(run_dir), on_metrics)
+        finally:
+            _end(process)
+    if not summary.exists():
+        raise SimulationError(_last_words(run_dir / "flower.log"))
+    return RunFolder(run_dir).read_summary()
+
+
+@contextlib.contextmanager
+def _superlink(run_dir: Path) -> Iterator[dict[str, str]]:
+    """A SuperLink in simulation mode; the environment in which `flwr` finds it."""
+    home = run_dir / ".flwr"
+    home.mkdir(parents=True, exist_ok=True)
+    port, control = _free_port(), _free_port()
+    (home / "config.toml").write_text(
+        f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\n'
+        f'address = "127.0.0.1:{port}"\ninsecure = true\n',
+        encoding="utf-8",
+    )
+    environment = {
+        **os.environ,
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+    command = [*_flower("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--control-api-address", f"127.0.0.1:{control}"]
+    with (run_dir / "superlink.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=_repository(), env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            _await_port(process, port, run_dir / "superlink.log")
+            yield environment
+        finally:
+            _end(process, group=True)
+
+
+def _follow(process: "subprocess.Popen[bytes]", folder: RunFolder, on_metrics: Callable[[dict[str, Any]], None]) -> None:
+    """Hand on lines of metrics until Flower's command ends."""
+    seen = len(folder.read_metrics())
+    while True:
+        ended = process.poll() is not None
+        lines = folder.read_metrics()
+        for line in lines[min(seen, len(lines)) :]:
+            on_metrics(line)
+        seen = len(lines)
+        if ended:
+            return
+        time.sleep(0.5)
+
+
+def _end(process: "subprocess.Popen[bytes]", *, group: bool = False) -> None:
+    """End a process of ours, with the group it leads if it has one: SIGTERM, then SIGKILL after ten seconds."""
+    for sign, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, sign) if group else process.send_signal(sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            if not group or not _group_alive(process.pid):
+                return
+
+
+def _group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _await_port(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SimulationError(f"flower-superlink ended at once: {_last_words(log)}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.2)
+    raise SimulationError(f"flower-superlink did not answer within {_START_SECONDS:.0f} s: {_last_words(log)}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _flower(program: str) -> list[str]:
+    return [str(Path(sys.executable).with_name(program))]
+
+
+def _repository() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+def _last_words(log: Path) -> str:
+    """The last error in a log, else its last line."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "Error:" in line or "ERROR" in line]
+    return f"{(errors or lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"

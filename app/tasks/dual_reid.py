@@ -1,0 +1,390 @@
+"""Dual network re-identification (patent CN113326768B): vehicle and plate branch, distilled into each other.
+
+Also re-identification by the vehicle alone, with `model.plate: null`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from app.data.pictures import Pictures, normalise
+from app.data.reader import Direction
+from app.data.sample import Sample
+from app.data.sampler import BalancedBatches
+from app.data.transforms import augmentation
+from app.device import Compute, make_compute
+from app.evaluation.embed import DualEmbeddings, embed, fused_rows, measure
+from app.evaluation.pictures import nearest_in_gallery, pick_queries, ranked_list_picture
+from app.evaluation.ranking import NoValidQueryError
+from app.settings import AugmentSettings, Settings, in_range, one_of
+from app.tasks.task import Batches, Evaluation, mean_of_directions
+from models.backbone import build_backbone, input_statistics
+from models.classifier import Classifier
+from models.dual_net import Branch, DualNet
+from models.losses import (
+    AttentionDistillationLoss,
+    BidirectionalDistillationLoss,
+    DistanceDistillationLoss,
+    FeatureDistillationLoss,
+    build_classification_loss,
+    build_metric_loss,
+)
+from models.neck import BNNeck
+from models.pooling import build_pooling
+
+
+@dataclass(frozen=True)
+class BranchSettings:
+    """One network of the two.
+
+    Args:
+        backbone: a convolutional timm model.
+        image_size: side of its square pictures, pixels.
+        pretrained: "true" lets timm fetch weights, "false" starts from random values, else a weights file.
+    """
+
+    backbone: str = "resnet50"
+    image_size: int = 256
+    pretrained: str = "false"
+
+    def __post_init__(self) -> None:
+        in_range("model image_size", self.image_size, 16, 4096)
+
+    @property
+    def weights(self) -> bool | Path:
+        """What `build_backbone` takes."""
+        known = {"true": True, "false": False}
+        return known.get(self.pretrained.lower(), Path(self.pretrained))
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The dual network. `plate: null` leaves the plate network out; `embedding_dim` 0 keeps the backbones' widths."""
+
+    vehicle: BranchSettings = field(default_factory=BranchSettings)
+    plate: BranchSettings | None = None
+    pooling: str = "gem"
+    embedding_dim: int = 0
+    fusion: str = "concat"
+
+    def __post_init__(self) -> None:
+        one_of("model.pooling", self.pooling, ("gem", "average"))
+        one_of("model.fusion", self.fusion, ("concat", "add"))
+        in_range("model.embedding_dim", self.embedding_dim, 0)
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Losses of both networks and what joins them; a weight of 0 leaves a part out.
+
+    Args:
+        classification: "cross_entropy", "focal", "arcface" or "cosface".
+        metric: "triplet", "quadruplet", "contrastive" or "none".
+        soft_margin: for "triplet": softplus in place of a hinge.
+        scale: factor on the cosines of "arcface" and "cosface"; also for the distillation of their scores.
+        temperature: T of the bidirectional distillation.
+    """
+
+    classification: str = "cross_entropy"
+    label_smoothing: float = 0.1
+    focal_gamma: float = 2.0
+    scale: float = 30.0
+    angular_margin: float = 0.35
+    metric: str = "triplet"
+    soft_margin: bool = True
+    metric_margin: float = 0.3
+    temperature: float = 4.0
+    classification_weight: float = 1.0
+    metric_weight: float = 1.0
+    distillation_weight: float = 1.0
+    feature_distillation_weight: float = 0.0
+    distance_distillation_weight: float = 0.0
+    attention_distillation_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        one_of("loss.classification", self.classification, ("cross_entropy", "focal", "arcface", "cosface"))
+        one_of("loss.metric", self.metric, ("triplet", "quadruplet", "contrastive", "none"))
+        in_range("loss.label_smoothing", self.label_smoothing, 0.0, 0.99)
+        in_range("loss.temperature", self.temperature, 1e-3)
+        for name in ("focal_gamma", "scale", "angular_margin", "metric_margin"):
+            in_range(f"loss.{name}", getattr(self, name), 0.0)
+        for name in self.__dataclass_fields__:
+            if name.endswith("_weight"):
+                in_range(f"loss.{name}", getattr(self, name), 0.0)
+
+
+@dataclass
+class DualBatch:
+    """Training pictures of N vehicles, M of them with a plate."""
+
+    vehicles: Tensor  # (N, 3, H, W) uint8
+    plates: Tensor | None  # (M, 3, h, w) uint8
+    has_plate: Tensor  # (N,) bool
+    labels: Tensor  # (N,)
+    bad: tuple[str, ...]
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self.vehicles)
+
+    def to(self, device: torch.device) -> "DualBatch":
+        plates = None if self.plates is None else self.plates.to(device, non_blocking=True)
+        moved = (tensor.to(device, non_blocking=True) for tensor in (self.vehicles, self.has_plate, self.labels))
+        vehicles, has_plate, labels = moved
+        return DualBatch(vehicles, plates, has_plate, labels, self.bad)
+
+
+class DualBatches:
+    """Batches of P vehicles with K pictures each; see `BalancedBatches`."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        pictures: Pictures,
+        *,
+        pids_per_batch: int,
+        images_per_pid: int,
+        seed: int,
+        augment: AugmentSettings,
+    ) -> None:
+        self.samples = list(samples)
+        self.pictures = pictures
+        self.seed = seed
+        self.labels = labels_of(samples)
+        self.order = BalancedBatches(
+            self.labels, pids_per_batch=pids_per_batch, images_per_pid=images_per_pid, seed=seed
+        )
+        self.batches_per_epoch = self.order.batches_per_epoch
+        self.plate_drop = augment.plate_drop
+        parts = {name: getattr(augment, name) for name in ("shift", "rotate", "zoom", "colour", "blur", "erase")}
+        self.change_vehicle = augmentation(flip=augment.flip, **parts)
+        self.change_plate = augmentation(flip=0.0, **parts)  # mirrored characters are other characters
+
+    def __getitem__(self, index: int) -> DualBatch:
+        chosen, vehicles, plates, has_plate, bad = [], [], [], [], []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
+            for position in self.order[index]:
+                sample = self.samples[position]
+                vehicle = self.pictures.vehicle(sample)
+                if vehicle is None:
+                    bad.append(str(sample.path))
+                    continue
+                plate = self.pictures.plate(sample)
+                if plate is not None and self.plate_drop and torch.rand(()) < self.plate_drop:
+                    plate = None
+                chosen.append(int(position))
+                vehicles.append(self.change_vehicle(vehicle))
+                has_plate.append(plate is not None)
+                if plate is not None:
+                    plates.append(self.change_plate(plate))
+        if not vehicles:
+            raise ValueError(f"no picture of batch {index} can be read, the first is {bad[0]}")
+        return DualBatch(
+            torch.stack(vehicles),
+            torch.stack(plates) if plates else None,
+            torch.tensor(has_plate),
+            torch.from_numpy(self.labels[chosen]),
+            tuple(bad),
+        )
+
+
+class DualReid:
+    """The task. Implements `Task`."""
+
+    name = "dual_reid"
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.model: ModelSettings = settings.model
+        self.loss: LossSettings = settings.loss
+        train = settings.train
+        self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
+        plate_side = self.model.plate.image_size if self.model.plate else None
+        self.pictures = Pictures(self.model.vehicle.image_size, plate_side, settings.data.cache_mb)
+        self.classification = build_classification_loss(self.loss.classification, **_classification_options(self.loss))
+        self.metric = build_metric_loss(self.loss.metric, **_metric_options(self.loss))
+        self.distillation = BidirectionalDistillationLoss(self.loss.temperature)
+        self.feature_distillation = FeatureDistillationLoss()
+        self.distance_distillation = DistanceDistillationLoss()
+        self.attention_distillation = AttentionDistillationLoss()
+        self._statistics: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+
+    @property
+    def bad_pictures(self) -> dict[str, str]:
+        return dict(self.pictures.bad)
+
+    def num_labels(self, samples: Sequence[Sample]) -> int:
+        """Vehicles among the samples. Raises ValueError if there are fewer than two: nothing tells them apart."""
+        count = len({sample.pid for sample in samples})
+        if count < 2:
+            raise ValueError(f"{len(samples)} training pictures of {count} vehicles: at least two vehicles are needed")
+        return count
+
+    def build(self, num_labels: int, seed: int) -> DualNet:
+        """The network in training mode. Classifiers are made last, so that shared arrays depend on the seed alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            branches = [_branch(branch, self.model) for branch in (self.model.vehicle, self.model.plate) if branch]
+            for branch in branches:
+                branch.classifier = Classifier(branch.dim, num_labels, self.classification.classifier_kind)
+        self._statistics = [input_statistics(branch.backbone) for branch in branches]
+        network = DualNet(branches[0], branches[1] if len(branches) > 1 else None, self.model.fusion)  # type: ignore[arg-type]
+        self.compute.place(network)
+        return network.train()
+
+    def batches(self, samples: Sequence[Sample], seed: int) -> Batches:
+        """The training stream."""
+        train = self.settings.train
+        return DualBatches(
+            samples,
+            self.pictures,
+            pids_per_batch=train.pids_per_batch,
+            images_per_pid=train.images_per_pid,
+            seed=seed,
+            augment=train.augment,
+        )
+
+    def losses(self, network: nn.Module, batch: DualBatch) -> dict[str, Tensor]:
+        """Weighted parts and their "total"; parts of the plate are missing where no two plates are in the batch."""
+        loss = self.loss
+        with self.compute.autocast():
+            output = network(self._input(batch.vehicles, 0), self._input(batch.plates, 1), batch.has_plate)
+        parts: dict[str, Tensor] = {}
+        branches = [("vehicle", output.vehicle, batch.labels)]
+        if output.plate is not None:
+            branches.append(("plate", output.plate, batch.labels[output.has_plate]))
+        for name, branch, labels in branches:
+            parts[f"{name}_classification"] = loss.classification_weight * self.classification(branch.logits, labels)
+            if loss.metric != "none":
+                parts[f"{name}_metric"] = loss.metric_weight * self.metric(branch.metric_feature, labels)
+        if output.plate is not None:
+            seen = output.has_plate
+            scale = self.classification.scale
+            vehicle, plate = output.vehicle, output.plate
+            pairs = {
+                "distillation": (self.distillation, scale * vehicle.logits[seen], scale * plate.logits),
+                "feature_distillation": (self.feature_distillation, vehicle.embedding[seen], plate.embedding),
+                "distance_distillation": (self.distance_distillation, vehicle.embedding[seen], plate.embedding),
+                "attention_distillation": (self.attention_distillation, vehicle.feature_map[seen], plate.feature_map),
+            }
+            for name, (function, first, second) in pairs.items():
+                if weight := getattr(loss, f"{name}_weight"):
+                    parts[name] = weight * function(first, second)
+        parts["total"] = torch.stack(list(parts.values())).sum()
+        return parts
+
+    def set_heads(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> None:
+        """Rows of each classifier become the class centres of the present embeddings."""
+        assert isinstance(network, DualNet)
+        found = self._embed(network, samples, device)
+        labels = torch.from_numpy(labels_of(samples)[[samples.index(sample) for sample in found.samples]])
+        for branch, rows, use in (
+            (network.vehicle, found.vehicle, np.ones(len(labels), bool)),
+            (network.plate, found.plate, found.has_plate),
+        ):
+            if branch is not None and rows is not None and branch.classifier is not None and use.any():
+                branch.classifier.set_from_centres(torch.from_numpy(rows[use]).to(device), labels[use])
+
+    def probe(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Tensor:
+        """Vehicle embeddings (N, D), L2-normalised."""
+        return torch.from_numpy(self._embed(network, samples, device).vehicle)
+
+    def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
+        """The headline is of `evaluation.embedding`; `vehicle_mAP`, `plate_mAP` and `fused_mAP` stand beside it."""
+        samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
+        found = self._embed(network, samples, device)
+        evaluation, rows = self.settings.evaluation, {}
+        for direction in directions:
+            row = measure(found, direction, evaluation.embedding, rerank=evaluation.rerank)
+            if row is not None:
+                rows[direction.name] = row
+        if not rows:
+            raise NoValidQueryError("no query has a true match in another camera")
+        return Evaluation(mean_of_directions(rows), rows, self.bad_pictures)
+
+    def ranked_lists(
+        self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
+    ) -> None:
+        """The ten best of `count` queries, by fused distance."""
+        found = self._embed(network, list(dict.fromkeys((*direction.query, *direction.gallery))), device)
+        queries = [sample for sample in direction.query if sample in found]
+        gallery = [sample for sample in direction.gallery if sample in found]
+        dist = fused_rows(found, queries, gallery)(slice(0, len(queries)))
+        g_pids, g_camids = (np.array([getattr(s, key) for s in gallery], np.int64) for key in ("pid", "camid"))
+        shown = pick_queries(
+            q_pids=[s.pid for s in queries],
+            q_camids=[s.camid for s in queries],
+            g_pids=g_pids,
+            g_camids=g_camids,
+            count=count,
+            seed=seed,
+        )
+        ranked = [
+            nearest_in_gallery(
+                dist[row], pid=queries[row].pid, camid=queries[row].camid, g_pids=g_pids, g_camids=g_camids
+            )
+            for row in shown
+        ]
+        ranked_list_picture(
+            [queries[row] for row in shown],
+            [[gallery[index] for index in indices] for indices, _ in ranked],
+            [matches.tolist() for _, matches in ranked],
+            path,
+            caption=f"{direction.name}: the ten nearest by fused distance",
+        )
+
+    def _embed(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> DualEmbeddings:
+        assert isinstance(network, DualNet)
+        return embed(
+            network,
+            samples,
+            self.pictures,
+            to_input=lambda pictures, branch: self._input(pictures, branch, device),
+            autocast=self.compute.autocast,
+            batch_size=self.settings.evaluation.batch_size,
+        )
+
+    def _input(self, pictures: Tensor | None, branch: int, device: torch.device | None = None) -> Tensor | None:
+        """Pictures (N, 3, H, W) uint8 as the input of branch 0 (vehicle) or 1 (plate)."""
+        if pictures is None or branch >= len(self._statistics):
+            return None
+        batch = normalise(pictures if device is None else pictures.to(device), *self._statistics[branch])
+        return batch.contiguous(memory_format=torch.channels_last) if self.compute.channels_last else batch
+
+
+def make_task(settings: Settings) -> DualReid:
+    """The task for these settings. Raises ValueError naming what cannot be built."""
+    return DualReid(settings)
+
+
+def labels_of(samples: Sequence[Sample]) -> np.ndarray:
+    """Labels 0..C-1 (N,) by sorted pid."""
+    _, labels = np.unique([sample.pid for sample in samples], return_inverse=True)
+    return np.asarray(labels, np.int64)
+
+
+def _branch(branch: BranchSettings, model: ModelSettings) -> Branch:
+    backbone = build_backbone(branch.backbone, pretrained=branch.weights)
+    neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
+    return Branch(backbone, build_pooling(model.pooling), neck, None)
+
+
+def _classification_options(loss: LossSettings) -> dict[str, float]:
+    if loss.classification == "cross_entropy":
+        return {"label_smoothing": loss.label_smoothing}
+    if loss.classification == "focal":
+        return {"gamma": loss.focal_gamma}
+    return {"scale": loss.scale, "margin": loss.angular_margin}
+
+
+def _metric_options(loss: LossSettings) -> dict[str, float | None]:
+    if loss.metric == "none":
+        return {}
+    if loss.metric == "triplet":
+        return {"margin": None if loss.soft_margin else loss.metric_margin}
+    return {"margin": loss.metric_margin} if loss.metric == "contrastive" else {}

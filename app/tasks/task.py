@@ -1,0 +1,97 @@
+"""The one seam between what is learnt and how it is federated.
+
+Client, trainer, strategy, ciphers, results and scripts know a task by this protocol only. A new task is a module with
+`ModelSettings`, `LossSettings` (frozen dataclasses) and `make_task(settings) -> Task`, its entry in
+`app.settings.TASKS`, its conf and its tests.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from app.data.reader import Direction
+from app.data.sample import Sample
+from app.device import Compute
+
+
+class Batch(Protocol):
+    """What `Batches` gives and `Task.losses` takes."""
+
+    num_pictures: int
+    bad: tuple[str, ...]
+    """Pictures that could not be read and are not in the batch."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+
+
+class Batches(Protocol):
+    """An endless, seeded stream of training batches; batch i is the same whoever asks for it, and when."""
+
+    batches_per_epoch: int
+
+    def __getitem__(self, index: int) -> Batch:
+        """Batch `index`, from 0; it belongs to epoch index // batches_per_epoch."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Measures of a network on one or more directions.
+
+    Args:
+        measures: mean over directions: mAP, rank1, rank5, mINP, and what the task adds; sums of queries and skipped.
+        directions: the same for each direction.
+        bad: pictures that could not be read, with the reason.
+    """
+
+    measures: dict[str, float]
+    directions: dict[str, dict[str, float]]
+    bad: dict[str, str] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """What is learnt: networks, batches, losses, measures."""
+
+    name: str
+    compute: Compute
+
+    @property
+    def bad_pictures(self) -> dict[str, str]:
+        """Pictures that could not be read so far, with the reason."""
+
+    def num_labels(self, samples: Sequence[Sample]) -> int:
+        """Rows of the private classifier for these training pictures. Raises ValueError if they cannot be learnt from."""
+
+    def build(self, num_labels: int, seed: int) -> nn.Module:
+        """A network. The shared arrays depend on the seed and not on `num_labels`."""
+
+    def batches(self, samples: Sequence[Sample], seed: int) -> Batches:
+        """The training stream over these pictures."""
+
+    def losses(self, network: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """The loss of a batch by name; "total" is what is minimised, the parts are already weighted."""
+
+    def set_heads(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> None:
+        """Set private classifiers to what the network's features say of these pictures, without training."""
+
+    def probe(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Tensor:
+        """Features (N, D) of a few pictures, L2-normalised, to tell how far training moved them."""
+
+    def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
+        """Measure a network. Raises ValueError if no direction has a query with a true match."""
+
+    def ranked_lists(
+        self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
+    ) -> None:
+        """Write a picture of the best ranked gallery entries of `count` queries."""
+
+
+def mean_of_directions(rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Means over directions; "queries" and "skipped" are counts and are added."""
+    names = [name for name in next(iter(rows.values())) if all(name in row for row in rows.values())]
+    totals = {name: sum(row[name] for row in rows.values()) for name in names}
+    return {name: total if name in ("queries", "skipped") else total / len(rows) for name, total in totals.items()}

@@ -1,0 +1,107 @@
+"""Convolutional feature extractors from timm, with weights from timm's hub, from a file, or none."""
+
+import difflib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+_PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
+
+
+def build_backbone(name: str, *, pretrained: bool | Path = False, drop_path: float = 0.0) -> nn.Module:
+    """Build a timm feature extractor: images (N, 3, H, W) to a feature map (N, C, h, w), C = `num_features`.
+
+    Args:
+        name: a timm model name, with or without a weights tag: "resnet50", "resnet50.a1_in1k".
+        pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, whose
+            classifier is dropped; False leaves random values.
+        drop_path: rate of stochastic depth in [0, 1).
+
+    Raises:
+        ValueError: an unknown model, one whose output is no (N, C, h, w) map (most transformers), a `drop_path` the
+            model does not offer, or a weights file that does not fit; the message names the file and the keys.
+        FileNotFoundError: the weights file is missing.
+    """
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=5)
+        raise ValueError(f"unknown backbone {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
+    path = None if isinstance(pretrained, bool) else Path(pretrained)
+    if path is not None and not path.is_file():
+        raise FileNotFoundError(f"weights file of backbone {name!r} not found: {path}")
+    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}  # some models lack the argument
+    try:
+        backbone: Any = timm.create_model(name, pretrained=pretrained is True, num_classes=0, global_pool="", **options)
+    except TypeError as error:
+        if not options:
+            raise
+        raise ValueError(f"backbone {name!r} does not offer drop_path: {error}") from error
+    backbone.num_features = _output_channels(backbone, name)
+    if path is not None:
+        _load_weights(backbone, name, path)
+    return backbone
+
+
+def input_statistics(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return (mean, std), three values each in R, G, B order, that pictures in [0, 1] are normalised with.
+
+    They are the ones the model's published weights were trained with; tf_efficientnet_lite0 has 0.5 throughout."""
+    settings: Any = backbone.pretrained_cfg
+    return tuple(settings["mean"]), tuple(settings["std"])
+
+
+def _output_channels(backbone: nn.Module, name: str) -> int:
+    """Return C of the feature map by running one blank picture.
+
+    timm's `num_features` is not C for every model: MobileNetV3 widens the map once more after it."""
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            feature = backbone(torch.zeros(1, 3, *_PROBE_SIZE))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ValueError(f"backbone {name!r} does not accept pictures of any size: {error}") from error
+    finally:
+        backbone.train(was_training)
+    is_map = isinstance(feature, Tensor) and feature.ndim == 4 and getattr(backbone, "output_fmt", "NCHW") == "NCHW"
+    if not is_map:
+        raise ValueError(f"backbone {name!r} gives tokens, not a feature map (N, C, h, w); choose a convolutional one")
+    return int(feature.shape[1])
+
+
+def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
+    """Copy the values of a file into the backbone; every key but the classifier's must fit."""
+    try:
+        arrays = load_state_dict(str(path), device="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise ValueError(f"cannot read weights file {path}: {error}") from error
+    settings: Any = backbone.pretrained_cfg
+    heads = settings.get("classifier") or ()
+    dropped = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+    arrays = {key: array for key, array in arrays.items() if not key.startswith(dropped)}
+    own = backbone.state_dict()
+    # Files written before BatchNorm counted its batches lack the counter, which only a cumulative average reads.
+    missing = [key for key in own if key not in arrays and not key.endswith("num_batches_tracked")]
+    problems = {
+        "missing": missing,
+        "unexpected": [key for key in arrays if key not in own],
+        "of another shape": [
+            f"{key} {tuple(array.shape)} instead of {tuple(own[key].shape)}"
+            for key, array in arrays.items()
+            if key in own and array.shape != own[key].shape
+        ],
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{kind}: {_some(keys)}" for kind, keys in problems.items() if keys)
+        raise ValueError(f"weights file {path} does not fit backbone {name!r}: {found}")
+    backbone.load_state_dict(arrays, strict=False)
+
+
+def _some(keys: list[str], limit: int = 5) -> str:
+    """Join the first keys, with the number of those left out."""
+    return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")

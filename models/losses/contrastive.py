@@ -1,0 +1,38 @@
+"""Contrastive loss (Hadsell et al., CVPR 2006) over all pairs of a batch."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.losses.distance import off_diagonal, pairwise_distance, same_label
+from models.precision import at_least_float32
+
+
+class ContrastiveLoss(nn.Module):
+    """Pull pairs of a vehicle together, push pairs of two vehicles beyond a margin.
+
+    L = mean over P of d + mean over Q of (margin - d); d in [0, 2] is the Euclidean distance of L2-normalised
+    embeddings, P the pairs of one vehicle with d > 0, Q the pairs of two vehicles with d < margin. The paper squares
+    both terms, sums and does not normalise; this is the form of pytorch-metric-learning, whose pull does not fade as
+    a pair comes close. (That package takes seconds to import, which each message to a deployed client would pay.)
+
+    Args:
+        margin: wanted distance of two vehicles, in (0, 2]. Raises ValueError outside.
+    """
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < margin <= 2:
+            raise ValueError(f"margin must lie in (0, 2], got {margin}")
+        self.margin = margin
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Map embeddings (N, D) and labels (N,) to a scalar; zero, still differentiable, if P and Q are empty."""
+        dist = pairwise_distance(F.normalize(at_least_float32(embeddings)))  # (N, N)
+        same = same_label(labels)
+        pull = dist[same & off_diagonal(len(labels), labels.device)]
+        push = F.relu(self.margin - dist[~same])
+        loss = dist.sum() * 0.0
+        for costs in (pull, push):
+            if (costs > 0).any():
+                loss = loss + costs[costs > 0].mean()
+        return loss

@@ -1,0 +1,59 @@
+"""Losses by the names that settings use."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from models.losses.arcface import ArcFaceLoss
+from models.losses.contrastive import ContrastiveLoss
+from models.losses.cosface import CosFaceLoss
+from models.losses.cross_entropy import CrossEntropyLoss
+from models.losses.focal import FocalLoss
+from models.losses.quadruplet import QuadrupletLoss
+from models.losses.triplet import BatchHardTripletLoss
+from models.precision import at_least_float32
+
+
+class NoMetricLoss(nn.Module):
+    """Stands where no metric loss is wanted."""
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002 - the signature of a metric loss
+        """Return zero, differentiable."""
+        return at_least_float32(embeddings).sum() * 0.0
+
+
+_CLASSIFICATION: dict[str, type[nn.Module]] = {
+    "arcface": ArcFaceLoss,
+    "cosface": CosFaceLoss,
+    "cross_entropy": CrossEntropyLoss,
+    "focal": FocalLoss,
+}
+_METRIC: dict[str, type[nn.Module]] = {
+    "contrastive": ContrastiveLoss,
+    "none": NoMetricLoss,
+    "quadruplet": QuadrupletLoss,
+    "triplet": BatchHardTripletLoss,
+}
+
+
+def build_classification_loss(name: str, **options: Any) -> nn.Module:
+    """Build "cross_entropy", "focal", "arcface" or "cosface": (scores (N, C), labels (N,)) to a scalar.
+
+    `.classifier_kind` tells which scores it reads: "linear" logits or "cosine". Scores times `.scale` are the logits
+    of a softmax, as distillation needs them. Raises ValueError for another name, TypeError for an option the loss
+    lacks."""
+    return _build(_CLASSIFICATION, "classification loss", name, options)
+
+
+def build_metric_loss(name: str, **options: Any) -> nn.Module:
+    """Build "triplet", "quadruplet", "contrastive" or "none": (embeddings (N, D), labels (N,)) to a scalar.
+
+    Raises ValueError for another name, TypeError for an option the loss lacks."""
+    return _build(_METRIC, "metric loss", name, options)
+
+
+def _build(known: dict[str, type[nn.Module]], what: str, name: str, options: dict[str, Any]) -> nn.Module:
+    """Build the loss of a name."""
+    if name not in known:
+        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    return known[name](**options)

@@ -1,0 +1,23 @@
+"""What every script shares: settings from the command line, and one clear line for what a user can mend."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from app.settings import Settings, load_settings
+
+
+def parse_settings(argv: Sequence[str]) -> Settings:
+    """Settings from Hydra overrides such as `experiment=two_cam train.epochs=3`."""
+    return load_settings(list(argv))
+
+
+def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
+    """Run `main`; a mistake in settings, data or files ends with one line on standard error and exit status 2."""
+    try:
+        main(argv)
+    except (ValueError, OSError, RuntimeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"error: {lines[0]}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

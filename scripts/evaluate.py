@@ -1,0 +1,82 @@
+"""Measure a checkpoint on any data set.
+
+Run: python -m scripts.evaluate run=outputs/two_cam/<time> data=two_cam data.eval_split=test
+`model=global` (default), `central`, `local-client-0`, `stand_alone-client-0`, or `model=untrained` for the network as it
+is before training. `data=NAME` is any reader, `data.root=FOLDER` any folder of that layout.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from app.arrays import float_arrays
+from app.comparison import SETTINGS_KEY, measure_arrays, without_classifier
+from app.data.source import open_source
+from app.results import RunFolder, format_table
+from app.settings import Settings, SettingsError, absolute, load_settings, settings_from
+from app.tasks import make_task
+from scripts.command import command
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print a table, and as the last line a JSON object with mAP, rank1, rank5, mINP, queries and skipped."""
+    given = dict(word.split("=", 1) for word in argv if word.split("=", 1)[0] in ("run", "model") and "=" in word)
+    words = [word for word in argv if word.split("=", 1)[0] not in ("run", "model")]
+    if "run" not in given:
+        raise SettingsError("run=RUN_FOLDER is missing")
+    folder = absolute(given["run"])
+    if not folder.is_dir():
+        raise FileNotFoundError(f"run folder not found: {folder}")
+    model = given.get("model", "global")
+    arrays, kept = _checkpoint(folder, model)
+    settings = with_overrides(kept, words)
+    if arrays is None:
+        arrays = without_classifier(float_arrays(make_task(settings).build(1, settings.seed)), settings)
+    directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
+    try:
+        measures = measure_arrays(settings, arrays, directions)
+    except ValueError as error:
+        raise ValueError(f"{folder}, model {model}: {error}") from error
+    print(format_table({model: measures}))
+    print(json.dumps({**measures, "model": model, "data": settings.data.reader, "split": settings.data.eval_split}))
+
+
+def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
+    """Settings of a checkpoint with overrides; `data=NAME` brings that data set's own settings."""
+    raw = OmegaConf.create(kept)
+    for word in words:
+        if "=" not in word:
+            raise SettingsError(f"not of the form key=value: {word!r}")
+        key, value = word.split("=", 1)
+        if key == "data":
+            raw["data"] = load_settings([f"data={value}", "data.root=."]).as_dict()["data"]
+            raw["data"]["root"] = _own_root(value)
+        elif "." in key:
+            OmegaConf.update(raw, key, OmegaConf.create(f"v: {value}")["v"], force_add=True)
+        else:
+            raise SettingsError(f"{key} cannot be changed for a checkpoint")
+    return settings_from(OmegaConf.to_container(raw))  # type: ignore[arg-type]
+
+
+def _own_root(name: str) -> str:
+    try:
+        return load_settings([f"data={name}"]).data.root
+    except SettingsError:  # the set has no folder of its own: data.root must follow
+        return "data.root is missing"
+
+
+def _checkpoint(folder: Path, model: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    if model == "untrained":
+        return None, RunFolder(folder).read_settings()
+    arrays, metadata = RunFolder(folder).load_arrays(model)
+    if SETTINGS_KEY not in metadata:
+        raise ValueError(f"{folder / model}.safetensors is not a checkpoint of this project: no settings in it")
+    return arrays, json.loads(metadata[SETTINGS_KEY])
+
+
+if __name__ == "__main__":
+    command(main, sys.argv[1:])

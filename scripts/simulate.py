@@ -1,0 +1,107 @@
+"""Simulate a federation on this machine and compare its models.
+
+Run: python -m scripts.simulate experiment=quickstart
+Sweep: python -m scripts.simulate -m experiment=quickstart federation.num_clients=2,4 loss.distillation_weight=0,1
+Resume: python -m scripts.simulate resume=outputs/quickstart/<time>
+"""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from app.comparison import bad_pictures
+from app.model_figures import compare_models
+from app.results import RunFolder, format_table
+from app.settings import Settings, SettingsError, absolute, load_settings
+from app.simulation import simulate
+from scripts.command import command
+from scripts.progress import Progress
+
+_OVERRIDES = "overrides.txt"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run one federation, or with `-m` one for each combination; the last line of each is a JSON object."""
+    words = [word for word in argv if word not in ("-m", "--multirun")]
+    resume = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
+    if resume:
+        if len(words) > 1:
+            raise SettingsError("resume=RUN_FOLDER takes its settings from that folder and nothing else")
+        _resume(absolute(resume[0]))
+        return
+    jobs = [words] if len(words) == len(argv) else sweep(words)
+    summaries = [_start(job) for job in jobs]
+    if len(jobs) > 1:
+        rows = {" ".join(job): summary["models"]["global"] for job, summary in zip(jobs, summaries, strict=True)}
+        print(format_table(rows))
+        print(json.dumps({"jobs": [summary["run_dir"] for summary in summaries]}))
+
+
+def sweep(words: Sequence[str]) -> list[list[str]]:
+    """The combinations of a Hydra multirun: `a=1,2 b=range(3)` gives six lists of overrides."""
+    parsed = OverridesParser.create().parse_overrides(list(words))
+    return [list(job) for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+
+
+def _start(words: Sequence[str]) -> dict[str, Any]:
+    settings = load_settings(words)
+    if settings.run_dir:
+        folder = RunFolder(absolute(settings.run_dir))
+    else:
+        folder = RunFolder.create(absolute("outputs"), settings.name)
+    overrides = shlex.join([*words, f"run_dir={folder.path}"])
+    (folder.path / _OVERRIDES).write_text(overrides, encoding="utf-8")
+    return _run(load_settings(overrides), folder, overrides)
+
+
+def _resume(path: Path) -> dict[str, Any]:
+    kept = path / _OVERRIDES
+    if not kept.exists():
+        raise FileNotFoundError(f"no run to resume in {path}: {_OVERRIDES} is missing")
+    overrides = kept.read_text(encoding="utf-8") + " federation.resume=true"
+    return _run(load_settings(overrides), RunFolder(path), overrides)
+
+
+def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any]:
+    started = time.monotonic()
+    print(f"run folder {folder.path}", file=sys.stderr)
+    simulation = settings.simulation
+    with Progress(settings.federation.rounds) as progress:
+        server = simulate(
+            folder.path,
+            overrides,
+            num_clients=settings.federation.num_clients,
+            cpus=simulation.cpus,
+            cpus_per_client=simulation.cpus_per_client,
+            gpus_per_client=simulation.gpus_per_client,
+            on_metrics=progress.round_done,
+        )
+        models = compare_models(settings, folder, progress.step_done)
+    summary = {
+        "run_dir": str(folder.path),
+        "rounds": server["rounds"],
+        "seconds": round(time.monotonic() - started, 1),
+        "seconds_federation": round(server["seconds"], 1),
+        "bytes_up": server["bytes_up"],
+        "bytes_down": server["bytes_down"],
+        "converged": server["converged"],
+        "left_out": server["left_out"],
+        "bad_pictures": bad_pictures(folder.path),
+        "models": models,
+    }
+    folder.write_summary({**server, **summary})
+    print(format_table(models))
+    print(f"curves and ranked lists: {folder.path}")
+    print(json.dumps(summary))
+    return summary
+
+
+if __name__ == "__main__":
+    command(main, sys.argv[1:])

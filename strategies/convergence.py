@@ -1,0 +1,24 @@
+"""When a run has converged: no gain of more than `min_delta` over `patience` measured rounds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """The rule and where it stands. `patience` 0 never stops."""
+
+    patience: int
+    min_delta: float
+    best: float = float("-inf")
+    without_gain: int = 0
+
+    def after(self, measure: float) -> "Convergence":
+        """The rule after one more measure, larger is better."""
+        if measure > self.best + self.min_delta:
+            return Convergence(self.patience, self.min_delta, measure, 0)
+        return Convergence(self.patience, self.min_delta, self.best, self.without_gain + 1)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the run should stop."""
+        return self.patience > 0 and self.without_gain >= self.patience

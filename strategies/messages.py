@@ -1,0 +1,81 @@
+"""Names of what travels between server and clients, and the one way to put bytes into a message."""
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+# Records of a message.
+CONFIG = "config"
+AGGREGATE = "aggregate"
+GLOBAL = "global"
+UPDATE = "update"
+INFO = "info"
+MEASURES = "measures"
+
+# Keys of the config that a client gets.
+SERVER_ROUND = "server-round"
+RUN_KEY = "run-key"
+COEFFICIENT = "coefficient"
+COEFFICIENT_SUM = "coefficient-sum"
+MEASURE = "measure"
+ACTION = "action"
+ACTION_DESCRIBE = "describe"
+ACTION_SEND_GLOBAL = "send-global"
+
+# Keys of the info that a client gives.
+CLIENT = "client"
+TASK = "task"
+LAYOUT = "layout"
+KEY_ID = "key-id"
+NUM_EXAMPLES = "num-examples"
+NUM_NODES = "num-nodes"
+HELD_ROUNDS = "held-rounds"
+HELD_DIGESTS = "held-digests"
+
+_STYPE = "fed-vehicle-reid.bytes"
+
+
+class MessageError(ValueError):
+    """A message without a part that it must have, or with one that it must not have."""
+
+
+def bytes_record(name: str, data: bytes) -> ArrayRecord:
+    """An array record that holds `data` and nothing else."""
+    return ArrayRecord({name: Array(dtype="uint8", shape=(len(data),), stype=_STYPE, data=data)})
+
+
+def bytes_of(content: RecordDict, name: str) -> bytes:
+    """The bytes of record `name`.
+
+    Raises MessageError if they are missing, or if the content holds any other array: nothing but the joined and weighted
+    shared part may travel, so another array is a private one or a mistake.
+    """
+    strange = [
+        f"{record}/{key}" if record != key else key
+        for record, arrays in content.array_records.items()
+        for key in arrays
+        if (record, key) != (name, name)
+    ]
+    if strange:
+        raise MessageError(f"arrays that must not travel: {', '.join(sorted(strange))}")
+    if name not in content.array_records or name not in content.array_records[name]:
+        raise MessageError(f"no array {name!r} in the message")
+    return content.array_records[name][name].data
+
+
+def config_of(content: RecordDict, name: str) -> ConfigRecord:
+    """The config record `name`. Raises MessageError if it is missing."""
+    if name not in content.config_records:
+        raise MessageError(f"no record {name!r} in the message")
+    return content.config_records[name]
+
+
+def measures_of(content: RecordDict) -> dict[str, float]:
+    """The measures of a reply as floats; lists are left out."""
+    record = content.metric_records.get(MEASURES, MetricRecord())
+    return {key: float(value) for key, value in record.items() if isinstance(value, int | float)}
+
+
+def payload_bytes(message: Message) -> int:
+    """Bytes of all arrays in a message."""
+    if not message.has_content():
+        return 0
+    return sum(len(array.data) for record in message.content.array_records.values() for array in record.values())

@@ -1,0 +1,53 @@
+"""What the server knows of the nodes: who they are, and which global models they hold."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord
+
+from strategies import messages as m
+
+
+class RefusedError(ValueError):
+    """A node that cannot take part; the message names what differs."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One connected node, as it described itself."""
+
+    node_id: int
+    client: str
+    num_examples: int
+    held: Mapping[int, str]
+    """Version of the global model (number of aggregates applied) -> digest of its values."""
+    num_nodes: int = 0
+    """How many nodes there will be, where a node knows (in simulation); 0 otherwise."""
+
+
+def read_node(node_id: int, info: ConfigRecord, *, task: str, layout: str, key_id: str) -> Node:
+    """A node from its answer. Raises RefusedError if its task, layout or key is another, or the answer is malformed."""
+    for key, expected in ((m.TASK, task), (m.LAYOUT, layout), (m.KEY_ID, key_id)):
+        if info.get(key) != expected:
+            raise RefusedError(f"{key} {info.get(key)!r} instead of {expected!r}")
+    client, examples = info.get(m.CLIENT), info.get(m.NUM_EXAMPLES)
+    rounds, digests = info.get(m.HELD_ROUNDS), info.get(m.HELD_DIGESTS)
+    if not isinstance(client, str) or not client:
+        raise RefusedError(f"{m.CLIENT} is {client!r}")
+    if not isinstance(examples, int) or examples < 1:
+        raise RefusedError(f"{m.NUM_EXAMPLES} is {examples!r}")
+    if not isinstance(rounds, list) or not isinstance(digests, list) or len(rounds) != len(digests):
+        raise RefusedError("held models are malformed")
+    num_nodes = info.get(m.NUM_NODES, 0)
+    held = {int(k): str(v) for k, v in zip(rounds, digests, strict=True)}
+    return Node(node_id, client, examples, held, num_nodes if isinstance(num_nodes, int) else 0)
+
+
+def agreed_digests(nodes: Iterable[Node]) -> dict[int, str]:
+    """For each version the digest that most nodes hold; ties go to the smaller digest."""
+    votes: dict[int, Counter[str]] = {}
+    for node in nodes:
+        for version, digest in node.held.items():
+            votes.setdefault(version, Counter())[digest] += 1
+    return {version: min(count, key=lambda digest: (-count[digest], digest)) for version, count in votes.items()}

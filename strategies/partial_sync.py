@@ -1,0 +1,354 @@
+"""Partially synchronised federated averaging: the round loop.
+
+w_{r+1} = step(w_r, sum_k c_k u_k / sum_k c_k) over the shared arrays, u_k = client minus global, c_k = n_k / sum n by
+default (McMahan et al., 2017, Alg. 1). The server only adds payloads; the step is computed by every client. Flower's
+stock loop has no resume, no convergence rule, no deadline of its own, and holds all replies at once; this one folds
+replies one at a time. A node that fails costs its own reply and nothing else.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from strategies import messages as m
+from strategies.ciphers.cipher import CipherError, ServerSum
+from strategies.convergence import Convergence
+from strategies.nodes import Node, RefusedError, agreed_digests, read_node
+
+_POLL_SECONDS = (0.02, 0.5)  # first and longest pause between two looks for replies
+_QUERY_SECONDS = 600.0
+
+
+class FederationError(RuntimeError):
+    """The run cannot go on; the last checkpoint is whole."""
+
+
+@dataclass(frozen=True)
+class RoundRules:
+    """How rounds are run; see `FederationSettings` for each value.
+
+    `run_key` names the run on the nodes, so that a resumed run finds what it left there and a new one finds nothing.
+    """
+
+    rounds: int
+    num_clients: int
+    task: str
+    layout: str
+    run_key: str
+    key_id: str = ""
+    fraction: float = 1.0
+    weighting: str = "examples"
+    quorum: float = 0.5
+    retries: int = 1
+    deadline: float = 3600.0
+    start_timeout: float = 300.0
+    measure_every: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """All that a resumed run needs. `aggregate` is the sum of round `server_round`, not yet applied by anybody."""
+
+    server_round: int
+    convergence: Convergence
+    aggregate: bytes = b""
+    coefficient_sum: float = 0.0
+
+
+@dataclass
+class RoundReport:
+    """One line of metrics. `measures` are of the global model of version `server_round` - 1."""
+
+    server_round: int
+    seconds: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    coefficient_sum: float = 0.0
+    attempts: int = 0
+    clients: dict[str, dict[str, float]] = field(default_factory=dict)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+class PartialSync:
+    """Runs the federation over a Flower grid.
+
+    Args:
+        rules: see `RoundRules`.
+        new_sum: makes an empty running sum.
+        on_round: called after each complete round with its report and the state to be stored; a round whose call fails
+            did not happen.
+    """
+
+    def __init__(
+        self,
+        rules: RoundRules,
+        new_sum: Callable[[], ServerSum],
+        on_round: Callable[[RoundReport, ServerState], None],
+    ) -> None:
+        self.rules = rules
+        self.new_sum = new_sum
+        self.on_round = on_round
+        self.nodes: dict[int, Node] = {}
+        self.refused: dict[int, str] = {}
+
+    def run(self, grid: Grid, state: ServerState) -> tuple[ServerState, RoundReport]:
+        """Rounds `state.server_round` + 1 to the last; then every node gets and measures the final model.
+
+        Raises FederationError if too few nodes are there, or a round stays below the quorum."""
+        while state.server_round < self.rules.rounds and not state.convergence.reached:
+            report, state = self._round(grid, state)
+            self.on_round(report, state)
+        return state, self._deliver(grid, state)
+
+    def _round(self, grid: Grid, state: ServerState) -> tuple[RoundReport, ServerState]:
+        started = time.monotonic()
+        report = RoundReport(state.server_round + 1)
+        self.refused.clear()
+        for _ in range(self.rules.retries + 1):
+            report.attempts += 1
+            cohort = self._cohort(grid, state, report)
+            total = self.new_sum()
+            coefficient_sum = 0.0
+            measured: dict[str, tuple[int, dict[str, float]]] = {}
+            for node, reply in self._ask(grid, self._train_messages(grid, cohort, state, report), report):
+                try:
+                    coefficient_sum += self._fold(total, node, reply, len(cohort))
+                except (CipherError, m.MessageError, RefusedError) as error:
+                    self._leave_out(report, node, str(error))
+                    continue
+                measured[node.client] = (node.num_examples, m.measures_of(reply.content))
+            if len(measured) >= max(1.0, self.rules.quorum * len(cohort)):
+                break
+        else:
+            reasons = "; ".join(f"{row['client']}: {row['reason']}" for row in report.left_out) or "no replies"
+            raise FederationError(f"round {report.server_round} stayed below the quorum: {reasons}")
+        report.clients = {client: measures for client, (_, measures) in sorted(measured.items())}
+        report.measures = _weighted_means(measured)
+        report.coefficient_sum = coefficient_sum
+        convergence = state.convergence
+        if "global_mAP" in report.measures:
+            convergence = convergence.after(report.measures["global_mAP"])
+        after = ServerState(report.server_round, convergence, total.payload(), coefficient_sum)
+        report.seconds = time.monotonic() - started
+        return report, after
+
+    def _deliver(self, grid: Grid, state: ServerState) -> RoundReport:
+        """Give every node the final model and collect its measures."""
+        started = time.monotonic()
+        report = RoundReport(state.server_round + 1)
+        self._look_up(grid, report)
+        nodes = sorted(self.nodes.values(), key=lambda node: node.client)
+        outgoing = self._messages(grid, nodes, state, report, MessageType.EVALUATE, lambda _: {m.MEASURE: True})
+        measured = {}
+        for node, reply in self._ask(grid, outgoing, report):
+            measured[node.client] = (node.num_examples, m.measures_of(reply.content))
+        if not measured:
+            raise FederationError("the final model reached no node: " + str(report.left_out))
+        report.clients = {client: measures for client, (_, measures) in sorted(measured.items())}
+        report.measures = _weighted_means(measured)
+        report.seconds = time.monotonic() - started
+        return report
+
+    def _cohort(self, grid: Grid, state: ServerState, report: RoundReport) -> list[Node]:
+        """The nodes of this round, by client name: a seeded draw from those that are there."""
+        wanted = self.rules.num_clients if state.server_round == 0 and report.attempts == 1 else 1
+        deadline = time.monotonic() + self.rules.start_timeout
+        while True:
+            self._look_up(grid, report)
+            wanted = min([wanted, *(node.num_nodes for node in self.nodes.values() if node.num_nodes)])
+            if len(self.nodes) >= wanted:
+                break
+            if time.monotonic() > deadline:
+                refused = "; ".join(self.refused.values()) or "none refused"
+                raise FederationError(f"{len(self.nodes)} of {wanted} nodes after the start timeout ({refused})")
+            time.sleep(_POLL_SECONDS[1])
+        nodes = sorted(self.nodes.values(), key=lambda node: node.client)
+        count = max(1, round(self.rules.fraction * len(nodes)))
+        draw = np.random.default_rng((self.rules.seed, report.server_round)).permutation(len(nodes))[:count]
+        return [nodes[index] for index in sorted(draw)]
+
+    def _look_up(self, grid: Grid, report: RoundReport) -> None:
+        """Ask nodes that are new or have to describe themselves again; forget those that went away."""
+        present = set(grid.get_node_ids())
+        self.nodes = {node_id: node for node_id, node in self.nodes.items() if node_id in present}
+        self.refused = {node_id: reason for node_id, reason in self.refused.items() if node_id in present}
+        unknown = sorted(present - self.nodes.keys() - self.refused.keys())
+        asked = [
+            (Node(node_id, f"node {node_id}", 0, {}), _message(grid, node_id, MessageType.QUERY, "0", self._describe()))
+            for node_id in unknown
+        ]
+        rules = self.rules
+        for node, reply in self._ask(grid, asked, report, seconds=min(_QUERY_SECONDS, rules.deadline)):
+            try:
+                info = m.config_of(reply.content, m.INFO)
+                known = read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=rules.key_id)
+                if any(other.client == known.client for other in self.nodes.values()):
+                    raise RefusedError(f"another node already calls itself {known.client!r}")
+                self.nodes[node.node_id] = known
+            except (RefusedError, m.MessageError) as error:
+                self._leave_out(report, node, f"refused: {error}")
+        reasons = {row["client"]: row["reason"] for row in report.left_out}
+        for node, _ in asked:  # whoever gave no good answer is not asked again in this round
+            if node.node_id not in self.nodes:
+                self.refused[node.node_id] = f"{node.client}: {reasons.get(node.client, 'no answer')}"
+
+    def _train_messages(
+        self, grid: Grid, cohort: list[Node], state: ServerState, report: RoundReport
+    ) -> list[tuple[Node, Message]]:
+        every = self.rules.measure_every
+        measure = every > 0 and state.server_round > 0 and state.server_round % every == 0
+        shares = {node.node_id: self._coefficient(node, cohort) for node in cohort}
+        return self._messages(
+            grid,
+            cohort,
+            state,
+            report,
+            MessageType.TRAIN,
+            lambda node: {m.COEFFICIENT: shares[node.node_id], m.MEASURE: measure},
+        )
+
+    def _coefficient(self, node: Node, cohort: list[Node]) -> float:
+        if self.rules.weighting == "examples":
+            return node.num_examples / sum(other.num_examples for other in cohort)
+        return 1.0 / len(cohort)  # "cosine_distance" scales this share on the client
+
+    def _messages(
+        self,
+        grid: Grid,
+        nodes: list[Node],
+        state: ServerState,
+        report: RoundReport,
+        message_type: str,
+        config: Callable[[Node], dict[str, float | bool]],
+    ) -> list[tuple[Node, Message]]:
+        """One message a node, with what it needs to reach the current global model: nothing, the last aggregate, or the
+        whole model from an up-to-date node."""
+        version = state.server_round
+        digests = agreed_digests(self.nodes.values())
+        aggregate = m.bytes_record(m.AGGREGATE, state.aggregate) if state.aggregate else None
+        relayed: ArrayRecord | None = None
+        result = []
+        for node in nodes:
+            content = RecordDict(
+                {
+                    m.CONFIG: ConfigRecord(
+                        {
+                            m.RUN_KEY: self.rules.run_key,
+                            m.SERVER_ROUND: report.server_round,
+                            m.COEFFICIENT_SUM: state.coefficient_sum,
+                            **config(node),
+                        }
+                    )
+                }
+            )
+            if _holds(node, version, digests):
+                pass
+            elif aggregate is not None and _holds(node, version - 1, digests):
+                content[m.AGGREGATE] = aggregate
+            else:
+                relayed = relayed or self._relay(grid, state, digests, report)
+                content[m.GLOBAL] = relayed
+            result.append((node, _message(grid, node.node_id, message_type, str(report.server_round), content)))
+        return result
+
+    def _relay(self, grid: Grid, state: ServerState, digests: dict[int, str], report: RoundReport) -> ArrayRecord:
+        """The current global model, sealed by an up-to-date node."""
+        version = state.server_round
+        for node in sorted(self.nodes.values(), key=lambda node: node.client):
+            config = ConfigRecord(
+                {
+                    m.RUN_KEY: self.rules.run_key,
+                    m.ACTION: m.ACTION_SEND_GLOBAL,
+                    m.SERVER_ROUND: version + 1,
+                    m.COEFFICIENT_SUM: state.coefficient_sum,
+                }
+            )
+            content = RecordDict({m.CONFIG: config})
+            if not _holds(node, version, digests):
+                if not state.aggregate or not _holds(node, version - 1, digests):
+                    continue
+                content[m.AGGREGATE] = m.bytes_record(m.AGGREGATE, state.aggregate)
+            message = _message(grid, node.node_id, MessageType.QUERY, str(version), content)
+            for _, reply in self._ask(grid, [(node, message)], report):
+                try:
+                    return m.bytes_record(m.GLOBAL, m.bytes_of(reply.content, m.GLOBAL))
+                except m.MessageError as error:
+                    self._leave_out(report, node, str(error))
+        raise FederationError(f"no node holds the global model of round {version}")
+
+    def _ask(
+        self,
+        grid: Grid,
+        outgoing: list[tuple[Node, Message]],
+        report: RoundReport,
+        seconds: float | None = None,
+    ) -> Iterator[tuple[Node, Message]]:
+        """Send, then yield good replies one at a time as they come; failed and late ones are reported."""
+        report.bytes_down += sum(m.payload_bytes(message) for _, message in outgoing)
+        deadline = time.monotonic() + (seconds or self.rules.deadline)
+        ids = grid.push_messages([message for _, message in outgoing])
+        waiting = dict(zip(ids, (node for node, _ in outgoing), strict=True))
+        del outgoing
+        pause = _POLL_SECONDS[0]
+        while waiting and time.monotonic() < deadline:
+            arrived = False
+            for message_id in list(waiting):
+                for reply in grid.pull_messages([message_id]):  # one at a time: memory holds one payload
+                    node, arrived = waiting.pop(message_id), True
+                    report.bytes_up += m.payload_bytes(reply)
+                    if reply.has_error():
+                        self._leave_out(report, node, f"error {reply.error.code}: {reply.error.reason}")
+                    else:
+                        yield node, reply
+            pause = _POLL_SECONDS[0] if arrived else min(2 * pause, _POLL_SECONDS[1])
+            if waiting and not arrived:
+                time.sleep(pause)
+        for node in waiting.values():
+            self._leave_out(report, node, "no reply before the deadline")
+
+    def _fold(self, total: ServerSum, node: Node, reply: Message, cohort_size: int) -> float:
+        """Add one reply to the sum; its coefficient. Raises an error of the reply's own and adds nothing."""
+        info = m.config_of(reply.content, m.INFO)
+        rules = self.rules
+        known = read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=rules.key_id)
+        if known.client != node.client:
+            raise RefusedError(f"answers as {known.client!r}")
+        coefficient = info.get(m.COEFFICIENT)
+        if not isinstance(coefficient, float) or not 0 < coefficient <= 1:
+            raise m.MessageError(f"{m.COEFFICIENT} is {coefficient!r} in a cohort of {cohort_size}")
+        total.add(m.bytes_of(reply.content, m.UPDATE))
+        self.nodes[node.node_id] = replace(known, num_examples=node.num_examples)
+        return coefficient
+
+    def _describe(self) -> RecordDict:
+        config = {m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_DESCRIBE, m.SERVER_ROUND: 0}
+        return RecordDict({m.CONFIG: ConfigRecord(config)})
+
+    def _leave_out(self, report: RoundReport, node: Node, reason: str) -> None:
+        """Count and name it; the node describes itself again before its next round."""
+        self.nodes.pop(node.node_id, None)
+        report.left_out.append({"client": node.client, "reason": reason})
+
+
+def _holds(node: Node, version: int, digests: dict[int, str]) -> bool:
+    return version in node.held and node.held[version] == digests.get(version)
+
+
+def _message(grid: Grid, node_id: int, message_type: str, group_id: str, content: RecordDict) -> Message:
+    return grid.create_message(content, message_type, node_id, group_id)
+
+
+def _weighted_means(measured: dict[str, tuple[int, dict[str, float]]]) -> dict[str, float]:
+    """Mean of each measure over the clients that have it, weighted by their examples."""
+    names = sorted({name for _, measures in measured.values() for name in measures})
+    means = {}
+    for name in names:
+        rows = [(count, measures[name]) for count, measures in measured.values() if name in measures]
+        means[name] = float(np.average([value for _, value in rows], weights=[count for count, _ in rows]))
+    return means

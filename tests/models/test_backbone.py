@@ -1,0 +1,114 @@
+"""Feature extractors and their weights files."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from models.backbone import build_backbone, input_statistics
+
+REAL_WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights" / "tf_efficientnet_lite0.safetensors"
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, torch.Tensor]:
+    """A published file of test_resnet: with a classifier, without BatchNorm's counters."""
+    torch.manual_seed(0)
+    state = timm.create_model("test_resnet", num_classes=10).state_dict()
+    return {key: array + 0.5 for key, array in state.items() if not key.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "mobilenetv3_small_050"])
+def test_num_features_is_the_width_of_the_feature_map(name: str) -> None:
+    backbone = build_backbone(name)
+    assert backbone.training
+    feature = backbone.eval()(torch.zeros(2, 3, 64, 96))
+    assert feature.shape == (2, backbone.num_features, 2, 3)
+
+
+def test_the_seed_alone_decides_the_values() -> None:
+    torch.manual_seed(5)
+    first = build_backbone("test_resnet").state_dict()
+    torch.manual_seed(5)
+    second = build_backbone("test_resnet").state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_weights_file_is_loaded_without_its_classifier(
+    tmp_path: Path, arrays: dict[str, torch.Tensor], suffix: str
+) -> None:
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save({"state_dict": arrays}, path)
+    else:
+        save_file(arrays, path)
+    state = build_backbone("test_resnet", pretrained=path).state_dict()
+    assert {key for key in state if not key.endswith("num_batches_tracked")} == {
+        key for key in arrays if not key.startswith("fc.")
+    }
+    assert all(torch.equal(array, state[key]) for key, array in arrays.items() if key in state)
+
+
+def test_a_weights_file_with_other_keys_or_shapes_is_refused(tmp_path: Path, arrays: dict[str, torch.Tensor]) -> None:
+    path = tmp_path / "weights.safetensors"
+    for changed, message in (
+        ({key: array for key, array in arrays.items() if key != "bn1.weight"}, r"missing: bn1\.weight$"),
+        (arrays | {"extra.weight": torch.ones(1)}, r"unexpected: extra\.weight$"),
+        (arrays | {"bn1.weight": torch.ones(7)}, r"of another shape: bn1\.weight \(7,\) instead of \(\d+,\)$"),
+    ):
+        save_file(changed, path)
+        with pytest.raises(ValueError, match=rf"weights\.safetensors does not fit backbone 'test_resnet': {message}"):
+            build_backbone("test_resnet", pretrained=path)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_damaged_weights_file_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"damaged{suffix}"
+    path.write_bytes(b"no weights at all")
+    with pytest.raises(ValueError, match=f"cannot read weights file .*damaged{suffix}"):
+        build_backbone("test_resnet", pretrained=path)
+
+
+def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"absent\.safetensors"):
+        build_backbone("test_resnet", pretrained=tmp_path / "absent.safetensors")
+
+
+def test_an_unknown_backbone_is_refused_with_suggestions() -> None:
+    with pytest.raises(ValueError, match=r"unknown backbone 'resnet5O'; did you mean .*resnet50"):
+        build_backbone("resnet5O")
+    with pytest.raises(ValueError, match=r"unknown backbone '\+\+\+'$"):
+        build_backbone("+++")
+
+
+@pytest.mark.parametrize("name", ["test_vit", "swin_tiny_patch4_window7_224"])
+def test_transformers_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"backbone '{name}'"):
+        build_backbone(name)
+
+
+def test_drop_path_is_set_or_refused() -> None:
+    rates = [
+        getattr(module, "drop_prob", 0.0) for module in build_backbone("test_efficientnet", drop_path=0.2).modules()
+    ]
+    assert 0 < max(rates) < 0.2 + 1e-9
+    with pytest.raises(ValueError, match="'vgg11' does not offer drop_path"):
+        build_backbone("vgg11", drop_path=0.2)
+
+
+def test_input_statistics_are_the_models_own() -> None:
+    assert input_statistics(build_backbone("tf_efficientnet_lite0")) == ((0.5,) * 3, (0.5,) * 3)
+    mean, std = input_statistics(build_backbone("test_efficientnet"))
+    assert mean == (0.485, 0.456, 0.406)
+    assert std == (0.229, 0.224, 0.225)
+
+
+@pytest.mark.skipif(not REAL_WEIGHTS.is_file(), reason=f"{REAL_WEIGHTS.name} is not here")
+def test_published_weights_of_efficientnet_lite0_are_loaded() -> None:
+    backbone = build_backbone("tf_efficientnet_lite0", pretrained=REAL_WEIGHTS)
+    arrays = load_file(REAL_WEIGHTS)
+    assert torch.equal(backbone.state_dict()["conv_stem.weight"], arrays["conv_stem.weight"])
+    assert backbone.num_features == arrays["classifier.weight"].shape[1]
