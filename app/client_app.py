@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -61,9 +62,9 @@ def evaluate(message: Message, context: Context) -> Message:
     return Message(content, reply_to=message)
 
 
-def _received(message: Message) -> tuple[list[np.ndarray], dict[str, object]]:
+def _received(message: Message) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Plain arrays and config of a message."""
-    config = dict(m.config_of(message.content, m.CONFIG))
+    config: dict[str, Any] = dict(m.config_of(message.content, m.CONFIG))
     for name in (m.AGGREGATE, m.GLOBAL):
         if name in message.content.array_records:
             data = np.frombuffer(m.bytes_of(message.content, name), np.uint8)

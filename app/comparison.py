@@ -5,16 +5,21 @@ Imports neither flwr nor tenseal nor ray: `scripts.baseline` runs where only tor
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from app.arrays import Arrays, float_arrays, load_arrays, private_patterns
 from app.data.reader import Direction
 from app.data.sample import Sample
+from app.data.source import open_source
+from app.results import RunFolder
 from app.settings import Settings
 from app.tasks import make_task
 from app.tasks.task import Task
@@ -63,6 +68,74 @@ def train_alone(
         progress=step,
     )
     return task, network, report
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model to be trained for comparison: of client `partition_id`, or of all pictures if that is None."""
+
+    name: str
+    partition_id: int | None
+    settings: Settings
+    folder: Path
+
+
+def run_job(job: Job, progress: Progress | None = None) -> Measures:
+    """Train, measure on `data.eval_split`, and write the checkpoint `<name>.safetensors`.
+
+    Adds "training", what training took, and "bad_pictures" to the measures."""
+    settings = job.settings
+    source = open_source(settings.data, settings.seed)
+    if job.partition_id is None:
+        samples, client = source.train(), "central"
+    else:
+        samples, client = source.parts(settings.federation.num_clients)[job.partition_id], f"client-{job.partition_id}"
+    try:
+        task, network, report = train_alone(settings, samples, client, progress)
+    except ValueError as error:
+        raise ValueError(f"{job.name}: {error}") from error
+    measures = measure(task, network, source.evaluation(settings.data.eval_split))
+    arrays = without_classifier(float_arrays(network), settings)
+    RunFolder(job.folder).save_arrays(job.name, arrays, checkpoint_metadata(settings))
+    training = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
+    return {**measures, "training": training, "bad_pictures": task.bad_pictures}
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None) -> dict[str, Measures]:
+    """Measures by job name; the jobs run in `workers` processes with one thread each, or here if that is 1.
+
+    Two processes of one thread train more pictures a second than one process of two threads."""
+    if workers <= 1 or len(jobs) == 1:
+        return {job.name: run_job(job, progress) for job in jobs}
+    found: dict[str, Measures] = {}
+    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        waiting = {pool.submit(run_job, job): job.name for job in jobs}
+        for future in as_completed(waiting):
+            found[waiting[future]] = future.result()
+            if progress is not None:
+                progress("models for comparison", len(found), len(jobs))
+    return {job.name: found[job.name] for job in jobs}
+
+
+def comparison_jobs(
+    settings: Settings, central: Settings, folder: Path, kinds: Sequence[str], num_parts: int
+) -> list[Job]:
+    """The jobs of "central" and "stand_alone"; the longest first, so that no process waits for it at the end."""
+    jobs = [Job("central", None, central, folder)] if "central" in kinds else []
+    if "stand_alone" in kinds:
+        jobs += [Job(f"stand_alone-client-{index}", index, settings, folder) for index in range(num_parts)]
+    return jobs
+
+
+def by_kind(rows: Mapping[str, Measures]) -> dict[str, Measures]:
+    """Figures of "stand_alone" (mean of clients) and "central" from `run_jobs`."""
+    models: dict[str, Measures] = {}
+    alone = {name.removeprefix("stand_alone-"): row for name, row in rows.items() if name.startswith("stand_alone-")}
+    if alone:
+        models["stand_alone"] = mean_of_clients(alone)
+    if "central" in rows:
+        models["central"] = rows["central"]
+    return models
 
 
 def measure(task: Task, network: nn.Module, directions: Sequence[Direction]) -> Measures:

@@ -1,21 +1,24 @@
 """After a run: measures the federated models and those they are compared with, and writes checkpoints and pictures."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from app.arrays import Arrays, float_arrays, load_arrays, shared_layout
+from app.arrays import Arrays, load_arrays, shared_layout
 from app.comparison import (
     Measures,
     Progress,
+    by_kind,
     checkpoint_metadata,
+    comparison_jobs,
     mean_of_clients,
-    measure,
     measure_arrays,
-    train_alone,
+    run_jobs,
     without_classifier,
 )
 from app.data.reader import Direction
 from app.data.source import open_source
+from app.device import make_compute
 from app.evaluation.pictures import curves_picture
 from app.node_store import NodeStore
 from app.results import RunFolder
@@ -37,7 +40,7 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
     metadata = checkpoint_metadata(settings)
     folder.save_arrays("global", without_classifier(next(iter(held["global"].values())), settings), metadata)
     for name in ("global", "local"):
-        rows = {}
+        rows: dict[str, Measures] = {}
         for client, arrays in held[name].items():
             if name == "global" and rows and not _differ(settings, held[name]):
                 break
@@ -45,7 +48,10 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
             if name == "local":
                 folder.save_arrays(f"local-{client}", without_classifier(arrays, settings), metadata)
         models[name] = next(iter(rows.values())) if len(rows) == 1 else mean_of_clients(rows)
-    models |= _compared(settings, folder, directions, progress)
+    parts = len(source.parts(settings.federation.num_clients))
+    central = central_settings(settings, folder)
+    jobs = comparison_jobs(settings, central, folder.path, settings.evaluation.compare, parts)
+    models |= by_kind(run_jobs(jobs, workers(settings), progress))
     _draw(settings, folder, directions, held["global"])
     return models
 
@@ -77,28 +83,6 @@ def _differ(settings: Settings, models: Mapping[str, Arrays]) -> bool:
     return set(without_classifier(first, settings)) != set(shared.names)
 
 
-def _compared(
-    settings: Settings, folder: RunFolder, directions: list[Direction], progress: Progress | None
-) -> dict[str, Measures]:
-    source, metadata = open_source(settings.data, settings.seed), checkpoint_metadata(settings)
-    models: dict[str, Measures] = {}
-    if "stand_alone" in settings.evaluation.compare:
-        rows = {}
-        for partition_id, samples in enumerate(source.parts(settings.federation.num_clients)):
-            name = f"client-{partition_id}"
-            task, network, _ = train_alone(settings, samples, name, progress)
-            rows[name] = measure(task, network, directions)
-            folder.save_arrays(f"stand_alone-{name}", without_classifier(float_arrays(network), settings), metadata)
-        models["stand_alone"] = mean_of_clients(rows)
-    if "central" in settings.evaluation.compare:
-        central = central_settings(settings, folder)
-        task, network, _ = train_alone(central, source.train(), "central", progress)
-        models["central"] = measure(task, network, directions)
-        arrays = without_classifier(float_arrays(network), central)
-        folder.save_arrays("central", arrays, checkpoint_metadata(central))
-    return models
-
-
 def central_settings(settings: Settings, folder: RunFolder) -> Settings:
     """The settings of the centralised model: the run's own with `evaluation.central_overrides`."""
     if not settings.evaluation.central_overrides:
@@ -106,6 +90,13 @@ def central_settings(settings: Settings, folder: RunFolder) -> Settings:
     kept = folder.path / "overrides.txt"
     own = kept.read_text(encoding="utf-8") if kept.exists() else ""
     return load_settings(f"{own} {' '.join(settings.evaluation.central_overrides)}")
+
+
+def workers(settings: Settings) -> int:
+    """Processes that train beside each other: as many as simulated clients do; one on a GPU."""
+    if make_compute(settings.device, "float32", False, 0).device.type != "cpu":
+        return 1
+    return max(1, (settings.simulation.cpus or os.cpu_count() or 1) // max(1, settings.simulation.cpus_per_client))
 
 
 def _draw(settings: Settings, folder: RunFolder, directions: list[Direction], models: Mapping[str, Arrays]) -> None:

@@ -59,7 +59,7 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, step: int, total: int, s
 
 def optimiser_state(network: nn.Module, optimiser: torch.optim.Optimizer) -> State:
     """Moments and step counts as "<parameter>/<moment>"."""
-    names = {parameter: name for name, parameter in network.named_parameters()}
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
     return {
         f"{names[parameter]}/{key}": np.array(value.detach().cpu().float().numpy() if torch.is_tensor(value) else value)
         for parameter, moments in optimiser.state.items()

@@ -4,7 +4,6 @@ Data flow of a round: the last aggregate comes in, is decrypted and applied thro
 model is measured if asked for, trained on, and the weighted, encrypted update goes out.
 """
 
-
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -118,7 +117,9 @@ class ReidClient(NumPyClient):
         local = self.layout.flatten(arrays)
         update = local - vector
         encrypting = time.perf_counter()
-        payload = self.cipher.encrypt(update, coefficient)  # refuses values that are not finite, before anything is kept
+        payload = self.cipher.encrypt(
+            update, coefficient
+        )  # refuses values that are not finite, before anything is kept
         measures["seconds_encrypt"] = time.perf_counter() - encrypting
         self._keep(server_round, arrays, local, report)
         measures |= {f"loss_{name}": value for name, value in report.losses.items()}
@@ -142,7 +143,7 @@ class ReidClient(NumPyClient):
         return 1.0 - float(measures.get("global_mAP", 0.0)), len(self.samples), measures
 
     def send_global(self, parameters: list[Bytes], config: dict[str, Any]) -> Bytes:
-        """The current global model and the server optimiser's moments, sealed for a node that lost or never had them."""
+        """The current global model and the server optimiser's moments, sealed for a node that lacks them."""
         version = int(config[m.SERVER_ROUND]) - 1
         self._reach(version, parameters, config)
         arrays, metadata = self.store.read("global", version)
@@ -172,7 +173,9 @@ class ReidClient(NumPyClient):
             mean = self.cipher.decrypt(parameters[0].tobytes(), float(config[m.COEFFICIENT_SUM]))
             vector, moments = self.server_optimiser.step(vector, mean, moments)
             if not np.isfinite(vector).all():
-                raise ClientError(f"{self.name}: the aggregate of round {version} is not finite; the model stays as it was")
+                raise ClientError(
+                    f"{self.name}: the aggregate of round {version} is not finite; the model stays as it was"
+                )
             self._write_global(version, vector, moments)
             return vector
         raise ClientError(f"{self.name} holds global models {sorted(held)} and cannot reach {version}")
@@ -264,8 +267,6 @@ class ReidClient(NumPyClient):
         return self.task.probe(self.network, self.samples[:_PROBES], self.compute.device)
 
     def _moved(self, before: torch.Tensor) -> float:
-        """Mean cosine distance of features before and after training, in (0, 1] (FedPav's weights, Zhuang et al., 2020)."""
+        """Mean cosine distance of features before and after training, in (0, 1]: FedPav's weight (Zhuang, 2020)."""
         cosine = (before * self._probes()).sum(dim=1)
         return float((1 - cosine).mean().clamp(1e-6, 1.0))
-
-

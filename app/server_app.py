@@ -39,9 +39,7 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     task = make_task(settings)
     layout = shared_layout(task.build(1, settings.seed), settings.federation)
     run_key, state = _start(settings, folder, layout)
-    rules = make_rules(
-        settings.federation, task=task.name, layout=layout.digest, run_key=run_key, seed=settings.seed
-    )
+    rules = make_rules(settings.federation, task=task.name, layout=layout.digest, run_key=run_key, seed=settings.seed)
     earlier = folder.read_metrics()
 
     def on_round(report: RoundReport, after: ServerState) -> None:

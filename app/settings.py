@@ -285,7 +285,7 @@ class SimulationSettings:
     """What a simulated client gets of this machine. `cpus` 0 means all cores."""
 
     cpus: int = 0
-    cpus_per_client: float = 1.0
+    cpus_per_client: int = 1
     gpus_per_client: float = 0.0
 
     def __post_init__(self) -> None:
@@ -362,7 +362,7 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
 
 
 def _forced(override: str) -> str:
-    """`section.key=value` may set a key that no YAML file mentions: defaults stand in the dataclasses, which also refuse
+    """`section.key=value` may set a key that no YAML file mentions: defaults stand in the dataclasses, which refuse
     keys that do not exist. Group choices such as `data=two_cam` stay as they are."""
     return f"++{override}" if "." in override.split("=", 1)[0] and override[0] not in "+~" else override
 
@@ -384,7 +384,9 @@ def _typed(section: str, cls: type, raw: Any) -> Any:
             raise SettingsError(f"unknown key {key}") from error
         message = first["msg"].removeprefix("Value error, ")
         named = message if isinstance(first.get("ctx", {}).get("error"), SettingsError) else f"{key}: {message}"
-        raise SettingsError(f"{named}; got {first['input']!r}" if named.startswith(f"{key}: Input") else named) from error
+        raise SettingsError(
+            f"{named}; got {first['input']!r}" if named.startswith(f"{key}: Input") else named
+        ) from error
 
 
 def _forbid_unknown_keys(cls: type) -> None:

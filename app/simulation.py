@@ -15,12 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from app.results import RunFolder
 
 _START_SECONDS = 60.0
 _CONNECTION = "own"
+Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
 class SimulationError(RuntimeError):
@@ -33,7 +34,7 @@ def simulate(
     *,
     num_clients: int,
     cpus: int,
-    cpus_per_client: float,
+    cpus_per_client: int,
     gpus_per_client: float,
     on_metrics: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def _superlink(run_dir: Path) -> Iterator[dict[str, str]]:
             _end(process, group=True)
 
 
-def _follow(process: "subprocess.Popen[bytes]", folder: RunFolder, on_metrics: Callable[[dict[str, Any]], None]) -> None:
+def _follow(process: Process, folder: RunFolder, on_metrics: Callable[[dict[str, Any]], None]) -> None:
     """Hand on lines of metrics until Flower's command ends."""
     seen = len(folder.read_metrics())
     while True:
@@ -112,7 +113,7 @@ def _follow(process: "subprocess.Popen[bytes]", folder: RunFolder, on_metrics: C
         time.sleep(0.5)
 
 
-def _end(process: "subprocess.Popen[bytes]", *, group: bool = False) -> None:
+def _end(process: Process, *, group: bool = False) -> None:
     """End a process of ours, with the group it leads if it has one: SIGTERM, then SIGKILL after ten seconds."""
     for sign, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -131,7 +132,7 @@ def _group_alive(group: int) -> bool:
     return True
 
 
-def _await_port(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+def _await_port(process: Process, port: int, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -158,6 +159,7 @@ def _repository() -> Path:
 
 def _last_words(log: Path) -> str:
     """The last error in a log, else its last line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    text = log.read_text(errors="replace").translate(dict.fromkeys(map(ord, "╭╮╰╯│─")))  # Flower frames its errors
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "Error:" in line or "ERROR" in line]
     return f"{(errors or lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"

@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from app.arrays import float_arrays
-from app.comparison import checkpoint_metadata, mean_of_clients, measure, train_alone, without_classifier
+from app.comparison import by_kind, comparison_jobs, run_jobs
 from app.data.source import open_source
+from app.model_figures import workers
 from app.results import RunFolder, format_table
 from app.settings import SettingsError, absolute, load_settings
 from scripts.command import command
@@ -25,7 +25,8 @@ def main(argv: Sequence[str]) -> None:
         raise SettingsError("mode must be given as mode=central or mode=local")
     words = [word for word in argv if not word.startswith("mode=")]
     settings = load_settings(words)
-    if modes[0] == "central":
+    central = modes[0] == "central"
+    if central:
         settings = load_settings([*words, *settings.evaluation.central_overrides])
     folder = (
         RunFolder(absolute(settings.run_dir))
@@ -33,29 +34,16 @@ def main(argv: Sequence[str]) -> None:
         else RunFolder.create(absolute("outputs"), f"{settings.name}-{modes[0]}")
     )
     folder.write_settings(settings.as_dict())
-    source = open_source(settings.data, settings.seed)
-    directions = source.evaluation(settings.data.eval_split)
-    parts = (
-        {"central": source.train()}
-        if modes[0] == "central"
-        else {f"client-{i}": part for i, part in enumerate(source.parts(settings.federation.num_clients))}
-    )
-    started, rows, reports, bad = time.monotonic(), {}, {}, {}
+    started = time.monotonic()
+    parts = 0 if central else len(open_source(settings.data, settings.seed).parts(settings.federation.num_clients))
+    jobs = comparison_jobs(settings, settings, folder.path, ["central" if central else "stand_alone"], parts)
     with Progress(1) as progress:
-        for name, samples in parts.items():
-            task, network, report = train_alone(settings, samples, name, progress.step_done)
-            rows[name] = measure(task, network, directions)
-            reports[name] = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
-            bad |= task.bad_pictures
-            arrays = without_classifier(float_arrays(network), settings)
-            folder.save_arrays(name if name == "central" else f"stand_alone-{name}", arrays, checkpoint_metadata(settings))
-    key = "central" if modes[0] == "central" else "stand_alone"
-    models = {key: rows["central"] if key == "central" else mean_of_clients(rows)}
+        rows = run_jobs(jobs, workers(settings), progress.step_done)
+    models = by_kind(rows)
     summary = {
         "run_dir": str(folder.path),
         "seconds": round(time.monotonic() - started, 1),
-        "training": reports,
-        "bad_pictures": bad,
+        "bad_pictures": {path: reason for row in rows.values() for path, reason in row["bad_pictures"].items()},
         "models": models,
     }
     folder.write_summary(summary)

@@ -1,8 +1,8 @@
 """Measure a checkpoint on any data set.
 
 Run: python -m scripts.evaluate run=outputs/two_cam/<time> data=two_cam data.eval_split=test
-`model=global` (default), `central`, `local-client-0`, `stand_alone-client-0`, or `model=untrained` for the network as it
-is before training. `data=NAME` is any reader, `data.root=FOLDER` any folder of that layout.
+`model=global` (default), `central`, `local-client-0`, `stand_alone-client-0`, or `untrained`, the network before
+training. `data=NAME` is any reader, `data.root=FOLDER` any folder of that layout.
 """
 
 import json
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from app.arrays import float_arrays
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
 
 def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
     """Settings of a checkpoint with overrides; `data=NAME` brings that data set's own settings."""
-    raw = OmegaConf.create(kept)
+    raw: Any = OmegaConf.create(kept)
     for word in words:
         if "=" not in word:
             raise SettingsError(f"not of the form key=value: {word!r}")
@@ -56,10 +57,11 @@ def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
             raw["data"] = load_settings([f"data={value}", "data.root=."]).as_dict()["data"]
             raw["data"]["root"] = _own_root(value)
         elif "." in key:
-            OmegaConf.update(raw, key, OmegaConf.create(f"v: {value}")["v"], force_add=True)
+            OmegaConf.update(raw, key, yaml.safe_load(value), force_add=True)
         else:
             raise SettingsError(f"{key} cannot be changed for a checkpoint")
-    return settings_from(OmegaConf.to_container(raw))  # type: ignore[arg-type]
+    changed: Any = OmegaConf.to_container(raw)
+    return settings_from(changed)
 
 
 def _own_root(name: str) -> str:

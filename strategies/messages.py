@@ -45,8 +45,8 @@ def bytes_record(name: str, data: bytes) -> ArrayRecord:
 def bytes_of(content: RecordDict, name: str) -> bytes:
     """The bytes of record `name`.
 
-    Raises MessageError if they are missing, or if the content holds any other array: nothing but the joined and weighted
-    shared part may travel, so another array is a private one or a mistake.
+    Raises MessageError if they are missing, or if the content holds any other array: nothing but the joined and
+    weighted shared part may travel, so another array is a private one or a mistake.
     """
     strange = [
         f"{record}/{key}" if record != key else key

@@ -40,7 +40,7 @@ def read_node(node_id: int, info: ConfigRecord, *, task: str, layout: str, key_i
     if not isinstance(rounds, list) or not isinstance(digests, list) or len(rounds) != len(digests):
         raise RefusedError("held models are malformed")
     num_nodes = info.get(m.NUM_NODES, 0)
-    held = {int(k): str(v) for k, v in zip(rounds, digests, strict=True)}
+    held = {k: str(v) for k, v in zip(rounds, digests, strict=True) if isinstance(k, int)}
     return Node(node_id, client, examples, held, num_nodes if isinstance(num_nodes, int) else 0)
 
 

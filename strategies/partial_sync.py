@@ -6,6 +6,7 @@ stock loop has no resume, no convergence rule, no deadline of its own, and holds
 replies one at a time. A node that fails costs its own reply and nothing else.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from strategies.ciphers.cipher import CipherError, ServerSum
 from strategies.convergence import Convergence
 from strategies.nodes import Node, RefusedError, agreed_digests, read_node
 
-_POLL_SECONDS = (0.02, 0.5)  # first and longest pause between two looks for replies
+_POLL_SECONDS = (0.02, 0.2)  # first and longest pause between two looks for replies
 _QUERY_SECONDS = 600.0
 
 
@@ -114,11 +115,11 @@ class PartialSync:
             report.attempts += 1
             cohort = self._cohort(grid, state, report)
             total = self.new_sum()
-            coefficient_sum = 0.0
+            coefficients: list[float] = []
             measured: dict[str, tuple[int, dict[str, float]]] = {}
             for node, reply in self._ask(grid, self._train_messages(grid, cohort, state, report), report):
                 try:
-                    coefficient_sum += self._fold(total, node, reply, len(cohort))
+                    coefficients.append(self._fold(total, node, reply, len(cohort)))
                 except (CipherError, m.MessageError, RefusedError) as error:
                     self._leave_out(report, node, str(error))
                     continue
@@ -130,6 +131,7 @@ class PartialSync:
             raise FederationError(f"round {report.server_round} stayed below the quorum: {reasons}")
         report.clients = {client: measures for client, (_, measures) in sorted(measured.items())}
         report.measures = _weighted_means(measured)
+        coefficient_sum = math.fsum(coefficients)  # rounded once: the order of arrival does not matter
         report.coefficient_sum = coefficient_sum
         convergence = state.convergence
         if "global_mAP" in report.measures:
@@ -292,8 +294,13 @@ class PartialSync:
         """Send, then yield good replies one at a time as they come; failed and late ones are reported."""
         report.bytes_down += sum(m.payload_bytes(message) for _, message in outgoing)
         deadline = time.monotonic() + (seconds or self.rules.deadline)
-        ids = grid.push_messages([message for _, message in outgoing])
-        waiting = dict(zip(ids, (node for node, _ in outgoing), strict=True))
+        ids = list(grid.push_messages([message for _, message in outgoing])) or [""] * len(outgoing)
+        waiting: dict[str, Node] = {}
+        for message_id, (node, _) in zip(ids, outgoing, strict=True):
+            if message_id:
+                waiting[message_id] = node
+            else:  # Flower gives no id, or none at all for a payload that is too large
+                self._leave_out(report, node, "the message could not be sent")
         del outgoing
         pause = _POLL_SECONDS[0]
         while waiting and time.monotonic() < deadline:
@@ -327,8 +334,8 @@ class PartialSync:
         return coefficient
 
     def _describe(self) -> RecordDict:
-        config = {m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_DESCRIBE, m.SERVER_ROUND: 0}
-        return RecordDict({m.CONFIG: ConfigRecord(config)})
+        config = ConfigRecord({m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_DESCRIBE, m.SERVER_ROUND: 0})
+        return RecordDict({m.CONFIG: config})
 
     def _leave_out(self, report: RoundReport, node: Node, reason: str) -> None:
         """Count and name it; the node describes itself again before its next round."""
@@ -349,6 +356,6 @@ def _weighted_means(measured: dict[str, tuple[int, dict[str, float]]]) -> dict[s
     names = sorted({name for _, measures in measured.values() for name in measures})
     means = {}
     for name in names:
-        rows = [(count, measures[name]) for count, measures in measured.values() if name in measures]
+        rows = [(count, measures[name]) for _, (count, measures) in sorted(measured.items()) if name in measures]
         means[name] = float(np.average([value for _, value in rows], weights=[count for count, _ in rows]))
     return means

@@ -70,5 +70,5 @@ class Adam:
         beta1, beta2 = np.float32(self.beta1), np.float32(self.beta2)
         first = beta1 * state["first"] + (np.float32(1) - beta1) * update
         second = beta2 * state["second"] + (np.float32(1) - beta2) * update * update
-        move = first / (np.sqrt(second) + np.float32(self.epsilon))
+        move = (first / (np.sqrt(second) + np.float32(self.epsilon))).astype(np.float32, copy=False)
         return vector + np.float32(self.lr) * move, {"first": first, "second": second}

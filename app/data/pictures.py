@@ -1,4 +1,4 @@
-"""Pictures as tensors: decoded, cut to the vehicle or the plate, made square, and kept in memory while there is room."""
+"""Pictures as tensors: decoded, cut to the vehicle or the plate, made square, kept in memory while there is room."""
 
 from collections.abc import Sequence
 from pathlib import Path

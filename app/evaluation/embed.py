@@ -119,7 +119,7 @@ def measure(found: DualEmbeddings, direction: Direction, headline: str, *, reran
     """Measures of one direction; None if no query has a true match.
 
     The headline's mAP, rank1, rank5, mINP, queries and skipped, then `vehicle_mAP`, and `fused_mAP` and `plate_mAP`
-    where there are plates; the plate's only ranks pictures with a plate. With `rerank`, `rerank_mAP` and `rerank_rank1`.
+    where there are plates; the plate's only ranks pictures with a plate. `rerank` adds `rerank_mAP` and `rerank_rank1`.
     """
     queries = [sample for sample in direction.query if sample in found]
     gallery = [sample for sample in direction.gallery if sample in found]

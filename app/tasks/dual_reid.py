@@ -23,7 +23,7 @@ from app.evaluation.ranking import NoValidQueryError
 from app.settings import AugmentSettings, Settings, in_range, one_of
 from app.tasks.task import Batches, Evaluation, mean_of_directions
 from models.backbone import build_backbone, input_statistics
-from models.classifier import Classifier
+from models.classifier import Classifier, ClassifierKind
 from models.dual_net import Branch, DualNet
 from models.losses import (
     AttentionDistillationLoss,
@@ -44,12 +44,12 @@ class BranchSettings:
     Args:
         backbone: a convolutional timm model.
         image_size: side of its square pictures, pixels.
-        pretrained: "true" lets timm fetch weights, "false" starts from random values, else a weights file.
+        pretrained: true lets timm fetch weights, false starts from random values, else a weights file.
     """
 
     backbone: str = "resnet50"
     image_size: int = 256
-    pretrained: str = "false"
+    pretrained: bool | str = False
 
     def __post_init__(self) -> None:
         in_range("model image_size", self.image_size, 16, 4096)
@@ -58,7 +58,7 @@ class BranchSettings:
     def weights(self) -> bool | Path:
         """What `build_backbone` takes."""
         known = {"true": True, "false": False}
-        return known.get(self.pretrained.lower(), Path(self.pretrained))
+        return known.get(str(self.pretrained).lower(), Path(str(self.pretrained)))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class DualBatch:
     def num_pictures(self) -> int:
         return len(self.vehicles)
 
-    def to(self, device: torch.device) -> "DualBatch":
+    def to(self, device: torch.device, /) -> "DualBatch":
         plates = None if self.plates is None else self.plates.to(device, non_blocking=True)
         moved = (tensor.to(device, non_blocking=True) for tensor in (self.vehicles, self.has_plate, self.labels))
         vehicles, has_plate, labels = moved
@@ -164,7 +164,7 @@ class DualBatches:
         self.change_vehicle = augmentation(flip=augment.flip, **parts)
         self.change_plate = augmentation(flip=0.0, **parts)  # mirrored characters are other characters
 
-    def __getitem__(self, index: int) -> DualBatch:
+    def __getitem__(self, index: int, /) -> DualBatch:
         chosen, vehicles, plates, has_plate, bad = [], [], [], [], []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
@@ -207,6 +207,7 @@ class DualReid:
         plate_side = self.model.plate.image_size if self.model.plate else None
         self.pictures = Pictures(self.model.vehicle.image_size, plate_side, settings.data.cache_mb)
         self.classification = build_classification_loss(self.loss.classification, **_classification_options(self.loss))
+        self.kind: ClassifierKind = self.classification.classifier_kind  # type: ignore[assignment]
         self.metric = build_metric_loss(self.loss.metric, **_metric_options(self.loss))
         self.distillation = BidirectionalDistillationLoss(self.loss.temperature)
         self.feature_distillation = FeatureDistillationLoss()
@@ -231,7 +232,7 @@ class DualReid:
             torch.manual_seed(seed)
             branches = [_branch(branch, self.model) for branch in (self.model.vehicle, self.model.plate) if branch]
             for branch in branches:
-                branch.classifier = Classifier(branch.dim, num_labels, self.classification.classifier_kind)
+                branch.classifier = Classifier(branch.dim, num_labels, self.kind)
         self._statistics = [input_statistics(branch.backbone) for branch in branches]
         network = DualNet(branches[0], branches[1] if len(branches) > 1 else None, self.model.fusion)  # type: ignore[arg-type]
         self.compute.place(network)

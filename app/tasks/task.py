@@ -21,11 +21,15 @@ from app.device import Compute
 class Batch(Protocol):
     """What `Batches` gives and `Task.losses` takes."""
 
-    num_pictures: int
-    bad: tuple[str, ...]
-    """Pictures that could not be read and are not in the batch."""
+    @property
+    def num_pictures(self) -> int:
+        """Pictures in the batch."""
 
-    def to(self, device: torch.device) -> "Batch":
+    @property
+    def bad(self) -> tuple[str, ...]:
+        """Pictures that could not be read and are not in the batch."""
+
+    def to(self, device: torch.device, /) -> "Batch":
         """The same batch on another device."""
 
 
@@ -34,7 +38,7 @@ class Batches(Protocol):
 
     batches_per_epoch: int
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int, /) -> Batch:
         """Batch `index`, from 0; it belongs to epoch index // batches_per_epoch."""
 
 
@@ -64,7 +68,7 @@ class Task(Protocol):
         """Pictures that could not be read so far, with the reason."""
 
     def num_labels(self, samples: Sequence[Sample]) -> int:
-        """Rows of the private classifier for these training pictures. Raises ValueError if they cannot be learnt from."""
+        """Rows of the private classifier for these pictures. Raises ValueError if they cannot be learnt from."""
 
     def build(self, num_labels: int, seed: int) -> nn.Module:
         """A network. The shared arrays depend on the seed and not on `num_labels`."""

@@ -10,8 +10,8 @@ from strategies.ciphers.cipher import CipherError, Vector
 
 _HEADER = struct.Struct("<4sQI")  # magic, number of values, CRC-32 of the values
 _MAGIC = b"fvp1"
-# Values are added as int64 multiples of 2^-36: integer addition is associative, float addition is not, and a resumed run
-# must equal an uninterrupted one whatever the order of replies. The resolution, 1.5e-11, is far below float32's for
+# Values are added as int64 multiples of 2^-36: integer addition is associative, float addition is not, and a resumed
+# run must equal an uninterrupted one whatever the order of replies. The resolution, 1.5e-11, is far below float32's for
 # network weights; with |value| <= 2^20 (BatchNorm variances included) the sum of 64 clients stays below 2^63.
 _SCALE = 2.0**36
 _LIMIT = 2.0**20
@@ -55,9 +55,12 @@ class PlainSum:
     def __init__(self, size: int) -> None:
         self.size = size
         self._sum: NDArray[np.int64] | None = None
+        self._payload: bytes | None = None
 
     def add(self, payload: bytes) -> None:
         """Add one payload; nothing is added if any value is not finite or beyond 2^20."""
+        if self._payload is not None:
+            raise CipherError("the sum has been taken")
         vector = _unpack(payload, self.size)
         _check(vector)
         if self._sum is None:
@@ -67,17 +70,20 @@ class PlainSum:
             self._sum[start : start + _BLOCK] += np.rint(block * _SCALE).astype(np.int64)
 
     def payload(self) -> bytes:
-        """The sum as float32."""
-        if self._sum is None:
-            raise CipherError("nothing was added")
-        total = np.empty(self.size, np.float32)
-        for start in range(0, self.size, _BLOCK):
-            total[start : start + _BLOCK] = self._sum[start : start + _BLOCK] / _SCALE
-        return _pack(total)
+        """The sum as float32. Ends the sum: nothing can be added afterwards."""
+        if self._payload is None:
+            if self._sum is None:
+                raise CipherError("nothing was added")
+            total = self._sum.view(np.float32)[: self.size]  # in place: block i is written where blocks <= i were read
+            for start in range(0, self.size, _BLOCK):
+                total[start : start + _BLOCK] = self._sum[start : start + _BLOCK] / _SCALE
+            self._payload = _pack(total)
+            self._sum = None
+        return self._payload
 
 
 def _pack(vector: Vector) -> bytes:
-    values = memoryview(np.ascontiguousarray(vector, "<f4")).cast("B")
+    values = np.ascontiguousarray(vector, "<f4").data.cast("B")
     return b"".join((_HEADER.pack(_MAGIC, vector.size, zlib.crc32(values)), values))
 
 

@@ -20,14 +20,15 @@ _NEAR, _FAR, _SIDE = 0.3, 40.0, 18.0  # the ground's extent in metres
 def draw_scene(camera: Camera) -> Image:
     """The camera's frame, (720, 960, 3) blue-green-red; grey for an infrared camera."""
     rng = np.random.default_rng([3, *camera.key])
+    look = np.random.default_rng([11, *camera.key[:-1]])  # the same for all cameras of a car park
     projection = world_projection(camera)
     width, height = FRAME
     sky = np.array([215, 205, 190]) if not camera.indoor else np.array([70, 72, 74])
     scene = np.empty((height, width, 3), np.uint8)
     scene[:] = np.clip(sky * np.linspace(1.1, 0.9, height)[:, None, None], 0, 255)
     wall_at = float(camera.distance + rng.uniform(4.5, 14))
-    _draw_ground(scene, camera, projection, rng)
-    _draw_backdrop(scene, camera, projection, rng, wall_at)
+    _draw_ground(scene, camera, projection, rng, look)
+    _draw_backdrop(scene, camera, projection, rng, look, wall_at)
     _draw_parked(scene, camera, rng, wall_at)
     _draw_clutter(scene, projection, rng, wall_at)
     if camera.infrared:
@@ -43,9 +44,11 @@ def _fill(scene: Image, projection: Projection, points: list[tuple[float, float,
     cv2.fillPoly(scene, [pixels], np.clip(colour, 0, 255).tolist(), cv2.LINE_AA)
 
 
-def _draw_ground(scene: Image, camera: Camera, projection: Projection, rng: np.random.Generator) -> None:
+def _draw_ground(
+    scene: Image, camera: Camera, projection: Projection, rng: np.random.Generator, look: np.random.Generator
+) -> None:
     long, wide = int((_FAR - _NEAR) * _PIXELS_PER_METRE), int(2 * _SIDE * _PIXELS_PER_METRE)
-    base = np.array(_GROUND[camera.ground]) * rng.uniform(0.8, 1.15) + rng.normal(0, 4, 3)
+    base = np.array(_GROUND[camera.ground]) * look.uniform(0.8, 1.15) + look.normal(0, 4, 3)
     grain = rng.standard_normal((long, wide), np.float32) * 7
     grain += cv2.resize(rng.normal(0, 12, (long // 60, wide // 60)).astype(np.float32), (wide, long))
     tile = cv2.merge([np.clip(grain + np.float32(b), 0, 255).astype(np.uint8) for b in base])
@@ -53,7 +56,7 @@ def _draw_ground(scene: Image, camera: Camera, projection: Projection, rng: np.r
         step = int(rng.integers(9, 20))
         tile[::step] = (tile[::step] * 0.75).astype(np.uint8)
         tile[:, ::step] = (tile[:, ::step] * 0.75).astype(np.uint8)
-    paint = [(225, 225, 225), (60, 190, 230), (215, 215, 205)][rng.integers(3)]
+    paint = [(225, 225, 225), (60, 190, 230), (215, 215, 205)][look.integers(3)]
     pitch = int(rng.uniform(2.4, 3.2) * _PIXELS_PER_METRE)
     offset, thick = int(rng.integers(0, pitch)), int(rng.integers(2, 5))
     form = rng.integers(4)
@@ -78,11 +81,16 @@ def _draw_ground(scene: Image, camera: Camera, projection: Projection, rng: np.r
 
 
 def _draw_backdrop(
-    scene: Image, camera: Camera, projection: Projection, rng: np.random.Generator, wall_at: float
+    scene: Image,
+    camera: Camera,
+    projection: Projection,
+    rng: np.random.Generator,
+    look: np.random.Generator,
+    wall_at: float,
 ) -> None:
     height = {"wall": 2.6, "hedge": 1.8, "building": 9.0, "hall": 4.0}[camera.backdrop]
     colours = {"wall": (150, 160, 170), "hedge": (45, 85, 60), "building": (140, 150, 165), "hall": (120, 122, 122)}
-    colour = np.array(colours[camera.backdrop]) * rng.uniform(0.6, 1.2) + rng.normal(0, 12, 3)
+    colour = np.array(colours[camera.backdrop]) * look.uniform(0.6, 1.2) + look.normal(0, 12, 3)
     steps = 26
     for k in range(steps):
         y0, y1 = (-_SIDE + 2 * _SIDE * (k + d) / steps for d in (0, 1))
@@ -96,7 +104,7 @@ def _draw_backdrop(
                 window = [(wall_at, y0, z), (wall_at, y2, z), (wall_at, y2, z + 1.5), (wall_at, y0, z + 1.5)]
                 _fill(scene, projection, window, np.array([75, 70, 62]) * rng.uniform(0.6, 1.8))
     if camera.backdrop in ("hall", "wall"):
-        band = np.array(ACCENTS[rng.integers(len(ACCENTS))]) * 0.8
+        band = np.array(ACCENTS[look.integers(len(ACCENTS))]) * 0.8
         z0, z1 = (0.0, 1.0) if rng.random() < 0.5 else (1.1, 1.5)
         _fill(scene, projection, [(wall_at, -18, z0), (wall_at, 18, z0), (wall_at, 18, z1), (wall_at, -18, z1)], band)
     if camera.backdrop == "hall":

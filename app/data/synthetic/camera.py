@@ -57,7 +57,8 @@ def draw_camera(key: tuple[int, ...], *, post: int, modality: Modality) -> Camer
     rng = np.random.default_rng([2, *key])
     name, azimuths, spread, turned = _POSTS[post % len(_POSTS)]
     infrared = modality == "infrared"
-    indoor = bool(rng.random() < 0.35)
+    site = np.random.default_rng([10, *key[:-1]])  # what the cameras of one car park have in common
+    indoor = bool(site.random() < 0.35)
     distance = float(rng.uniform(5.5, 11.0))
     span = float(rng.uniform(330, 560))  # pixels that four metres take
     sign = 1.0 if rng.random() < 0.5 else -1.0
@@ -74,15 +75,15 @@ def draw_camera(key: tuple[int, ...], *, post: int, modality: Modality) -> Camer
         distance=distance,
         focal=span * distance / 4.0,
         indoor=indoor,
-        ground=str(rng.choice(["asphalt", "concrete", "paving"])),
-        backdrop="hall" if indoor else str(rng.choice(["wall", "hedge", "building"])),
+        ground=str(site.choice(["asphalt", "concrete", "paving"])),
+        backdrop="hall" if indoor else str(site.choice(["wall", "hedge", "building"])),
         gains=(1.0, 1.0, 1.0) if infrared else (float(1 - tint), float(1 + rng.normal(0, 0.015)), float(1 + tint)),
         gamma=float(rng.uniform(0.88, 1.15)),
         contrast=float(rng.uniform(0.85, 1.1)),
         level=float(rng.uniform(0.92, 1.1) * (0.92 if indoor else 1.0)),
         weather=weather,
         defocus=float(rng.choice([0.0, 0.4, 0.8], p=[0.45, 0.35, 0.2])),
-        motion=float(rng.choice([0.0, 1.5, 3.0], p=[0.5, 0.3, 0.2])),
+        motion=float(rng.choice([0.0, 1.2, 2.4], p=[0.5, 0.3, 0.2])),
         noise=float(rng.uniform(5, 11) if infrared else rng.uniform(1.5, 5)),
         jpeg_quality=int(rng.integers(45, 92)),
         saturation=float(rng.uniform(0.8, 1.1)),

@@ -25,7 +25,7 @@ Image = NDArray[np.uint8]
 _OVER = 2  # vehicles are painted at twice the size and shrunk, which smooths their edges
 _LEGIBLE = (0.105, 0.026, 0.5)  # least width and height as shares of the picture, least cosine towards the camera
 _NATIVE = 1.15  # the camera's sharpness in frame pixels: its chip has a few more than its frame
-_SMEAR = 0.6  # most blur that leaves a plate readable, as a share of the room a character has
+_SMEAR = 0.48  # most blur that leaves a plate readable, as a share of the room a character has
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def draw_vehicle(
     count = int(rng.choice([1, 2, 3, 4, 5], p=[0.15, 0.25, 0.3, 0.2, 0.1]))
     chosen = rng.choice(len(surfaces), size=count, replace=False)
     stickers = [_draw_sticker(rng, surfaces[i]) for i in chosen]
-    if rng.random() < 0.6:  # one club sticker in several places: what the front and the rear have in common
+    if rng.random() < 0.75:  # one club sticker in several places: what the front and the rear have in common
         colour_of_club, shape = _accent(rng), str(rng.choice(["square", "round", "cross", "triangle"]))
         for surface, row, column in (
             ("bonnet", 0.5, 0.2),
@@ -133,7 +133,7 @@ def draw_vehicle(
             ("left", 0.6, 0.6),
             ("right", 0.6, 0.6),
         ):
-            stickers.append(Sticker(surface, row, column, 0.3, 0.24, shape, colour_of_club))
+            stickers.append(Sticker(surface, row, column, 0.34, 0.27, shape, colour_of_club))
     roof_items = ["", "rails", "rack", "box", "ladder", "sign"]
     tall = body.kind in ("van", "minibus")
     odds = [0.75, 0.1, 0.05, 0.0, 0.1, 0.0] if tall else [0.46, 0.2, 0.12, 0.12, 0.02, 0.08]

@@ -1,0 +1,37 @@
+# make demo   install and run the main job        make check  what CI runs
+# make test   install and run all tests           make bench  speed and memory, as ratios within one run
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench clean
+
+demo: $(STAMP)
+	$(RUN) -m scripts.simulate experiment=quickstart
+
+test: $(STAMP)
+	$(RUN) -m pytest
+
+check: $(STAMP)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(RUN) -m pytest
+
+bench: $(STAMP)
+	$(RUN) -m scripts.bench
+
+# uv takes seconds where pip takes minutes for torch; without uv, pip does it.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be had, going on with pip"
+	if $(VENV)/bin/uv --version >/dev/null 2>&1; then \
+		VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install --quiet -c constraints.txt -e '.[dev]'; \
+	else \
+		$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	fi
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

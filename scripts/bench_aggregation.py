@@ -1,0 +1,68 @@
+"""Memory and time of the server's sum over many clients.
+
+Run: python -m scripts.bench_aggregation params=23508032 clients=64
+
+The sum runs in a process of its own, so that the peak memory is the sum's; replies are read one at a time.
+"""
+
+import json
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from strategies.ciphers.plain import PlainCipher, PlainSum
+
+_KIB = 1024
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print one JSON object; "copies": float32 models of memory that the sum took at its peak."""
+    given = {"params": "23508032", "clients": "64", **dict(word.split("=", 1) for word in argv)}
+    size, clients = int(given["params"]), int(given["clients"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "payload"
+        path.write_bytes(PlainCipher(size).encrypt(np.full(size, 0.5, np.float32), 1 / clients))
+        with ProcessPoolExecutor(1, get_context("spawn")) as server:
+            seconds, used, total = server.submit(add_all, path, size, clients).result()
+    assert np.allclose(PlainCipher(size).decrypt(total, 1.0), 0.5, rtol=1e-5)
+    figures = {
+        "bench": "aggregation",
+        "params": size,
+        "clients": clients,
+        "add_s_per_client": round(seconds / clients, 3),
+        "copies": round(used / (4 * size), 2),
+        "aim": "under 4 copies",
+    }
+    print(json.dumps(figures))
+
+
+def add_all(path: Path, size: int, clients: int) -> tuple[float, int, bytes]:
+    """Seconds of adding, peak memory in bytes above the start, and the sum."""
+    before = _peak_bytes()
+    total, seconds = PlainSum(size), 0.0
+    for _ in range(clients):
+        reply = path.read_bytes()
+        started = time.perf_counter()
+        total.add(reply)
+        seconds += time.perf_counter() - started
+        del reply
+    payload = total.payload()
+    return seconds, _peak_bytes() - before, payload
+
+
+def _peak_bytes() -> int:
+    """Peak resident memory of this process. Linux's getrusage would count the parent's from before exec."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1]) * _KIB
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

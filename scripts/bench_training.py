@@ -1,0 +1,82 @@
+"""The trainer against a bare PyTorch loop over the same network, losses and batches.
+
+Run: python -m scripts.bench_training [experiment=... key=value ...]
+Both train the same pictures in turn, several times; the figure is the ratio of their best pictures a second.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+import torch
+
+from app.arrays import private_patterns
+from app.data.source import open_source
+from app.settings import Settings, load_settings
+from app.tasks import make_task
+from app.training import train
+
+_STEPS, _REPEATS = 12, 4
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print one JSON object with both speeds and their ratio."""
+    print(json.dumps(measure(load_settings([*_SMALL, *argv]))))
+
+
+_SMALL = [
+    "data.synthetic.sites=1",
+    "data.synthetic.train_vehicles_per_site=12",
+    "data.synthetic.train_pictures_max=8",
+    "data.synthetic.val_vehicles_per_site=2",
+    "data.synthetic.test_vehicles_per_site=2",
+    "data.partition.by=none",
+]
+
+
+def measure(settings: Settings) -> dict[str, float | str]:
+    """Pictures a second of trainer and bare loop, alternating so that both meet the same disturbances."""
+    samples = open_source(settings.data, settings.seed).train()
+    task = make_task(settings)
+    network = task.build(task.num_labels(samples), settings.seed)
+    batches = task.batches(samples, settings.seed)
+    for index in range(batches.batches_per_epoch):  # decodes every picture before the clock starts
+        batches[index]
+    best = {"trainer": 0.0, "bare": 0.0}
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        report = train(
+            task,
+            network,
+            batches,
+            steps=(0, _STEPS),
+            total=_STEPS,
+            settings=settings.train,
+            data=settings.data,
+            compute=task.compute,
+            private=private_patterns(network, settings.federation),
+        )
+        best["trainer"] = max(best["trainer"], report.num_pictures / (time.perf_counter() - started))
+        optimiser = torch.optim.AdamW(network.parameters(), lr=settings.train.lr)
+        started, pictures = time.perf_counter(), 0
+        for index in range(_STEPS):
+            batch = batches[index].to(task.compute.device)
+            loss = task.losses(network, batch)["total"]
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            pictures += batch.num_pictures
+        best["bare"] = max(best["bare"], pictures / (time.perf_counter() - started))
+    ratio = best["trainer"] / best["bare"]
+    return {
+        "bench": "training",
+        "trainer_pictures_per_s": round(best["trainer"], 1),
+        "bare_pictures_per_s": round(best["bare"], 1),
+        "ratio": round(ratio, 3),
+        "aim": "at least 0.95",
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,126 @@
+"""A made set of pictures for whole federations: small, and different enough from vehicle to vehicle to be learnt."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from in_process_grid import InProcessGrid
+from PIL import Image
+
+from app import client_app
+from app.node_store import NodeStore
+from app.results import RunFolder
+from app.server_app import run_federation
+from app.settings import load_settings
+
+SIDE = 32
+VEHICLES = {"a": 5, "b": 3}  # of each site; unequal, so that weights matter
+PICTURES = 4
+
+NETWORK = (
+    "model.vehicle.backbone=test_efficientnet model.vehicle.image_size=32 model.plate=null "
+    "model.embedding_dim=16 model.pooling=average"
+)
+TRAINING = "device=cpu train.precision=float32 train.threads=1 train.pids_per_batch=4 train.images_per_pid=2"
+
+
+def write_set(root: Path, seed: int = 0) -> Path:
+    """A manifest set: every vehicle has a colour of its own and a plate, two cameras, sites "a" and "b"."""
+    rng = np.random.default_rng(seed)
+    root.mkdir(parents=True)
+    rows, pid = [], 0
+    for split in ("train", "val", "test"):
+        for site, count in VEHICLES.items():
+            for _ in range(count if split == "train" else 2):
+                colour = rng.integers(30, 226, 3)
+                for number in range(PICTURES):
+                    picture = np.full((SIDE, SIDE, 3), 128 + 20 * (number % 2)) + rng.integers(-12, 13, (SIDE, SIDE, 3))
+                    picture[6:28, 4 + number : 26 + number] = colour + rng.integers(-12, 13, (22, 22, 3))
+                    name = f"{split}-{pid}-{number}.png"
+                    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(root / name)
+                    role = split if split == "train" else f"{split}_{'query' if number < 2 else 'gallery'}"
+                    # Queries come from both cameras, and so do the pictures that they are ranked against.
+                    rows.append([name, pid, number % 2, role, site, 8, 20, 12, 6])
+                pid += 1
+    header = ["path", "pid", "camid", "split", "site", "plate_left", "plate_top", "plate_width", "plate_height"]
+    with (root / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return root
+
+
+@pytest.fixture(scope="session")
+def pictures_root(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("sets") / "rectangles")
+
+
+@pytest.fixture(scope="session")
+def base_overrides(pictures_root):
+    """Two clients, one a site, with a network that trains in milliseconds."""
+    return (
+        f"data=manifest data.root={pictures_root} data.partition.by=site data.val_split=val {NETWORK} {TRAINING} "
+        "federation.num_clients=2 federation.rounds=3 federation.start_timeout=0.1 federation.deadline=60 train.epochs=3 "
+        "evaluation.ranked_lists=0"
+    )
+
+
+class LocalFederation:
+    """A whole federation in this process: `run` it, stop it, look into what travelled and what stayed.
+
+    Args:
+        run_dir: its run folder.
+        overrides: of server and clients.
+        node_configs: one a node; by default two simulated nodes.
+    """
+
+    def __init__(self, run_dir, overrides, node_configs=None):
+        self.overrides = f"{overrides} run_dir={run_dir}"
+        self.settings = load_settings(self.overrides)
+        self.folder = RunFolder(Path(run_dir))
+        self.node_configs = node_configs or [{"partition-id": i, "num-partitions": 2} for i in range(2)]
+        self.grid = None
+
+    def run(self, tamper=lambda _, reply: reply, more=""):
+        """Run from new processes, as far as it goes. `tamper(message, reply)` sees each reply, as the grid's does."""
+        client_app._make_client.cache_clear()
+        overrides = f"{self.overrides} {more}"
+        self.grid = InProcessGrid(client_app.app, overrides, self.node_configs, tamper)
+        with self.folder:
+            run_federation(self.grid, load_settings(overrides), self.folder)
+        return self
+
+    def resume(self, tamper=lambda _, reply: reply):
+        return self.run(tamper, "federation.resume=true")
+
+    def stores(self):
+        """The node store of each client by name."""
+        return {path.parent.name: NodeStore(path) for path in sorted((self.folder.path / "nodes").glob("*/*"))}
+
+    def held(self, kind, server_round=-1):
+        """Arrays of a kind on each client; the latest, unless a round is named."""
+        return {
+            name: store.read(kind, store.rounds(kind)[-1] if server_round < 0 else server_round)[0]
+            for name, store in self.stores().items()
+        }
+
+    def lines(self):
+        """Metrics without what depends on the clock."""
+        return json.loads(
+            json.dumps(self.folder.read_metrics()),
+            object_hook=lambda row: {key: value for key, value in row.items() if not key.startswith("seconds")},
+        )
+
+    def checkpoint(self):
+        arrays, metadata = self.folder.load_arrays("server")
+        return arrays["aggregate"].tobytes(), json.loads(metadata["state"])
+
+
+@pytest.fixture
+def make_federation(tmp_path, base_overrides):
+    """Makes federations in folders of their own; `changes` are further overrides."""
+
+    def make(name="run", changes="", node_configs=None):
+        return LocalFederation(tmp_path / name, f"{base_overrides} {changes}", node_configs)
+
+    return make

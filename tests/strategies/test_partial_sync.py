@@ -1,0 +1,534 @@
+"""The round loop, driven by clients whose replies are made by hand."""
+
+import struct
+import time
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from in_process_grid import InProcessGrid
+
+from strategies import messages as m
+from strategies.ciphers.plain import PlainCipher, PlainSum
+from strategies.convergence import Convergence
+from strategies.partial_sync import FederationError, PartialSync, RoundRules, ServerState
+
+SIZE = 3
+CIPHER = PlainCipher(SIZE)
+RULES = RoundRules(
+    rounds=3,
+    num_clients=3,
+    task="dual_reid",
+    layout="0123456789abcdef",
+    run_key="f" * 16,
+    retries=1,
+    deadline=0.3,
+    start_timeout=0.0,
+)
+START = ServerState(0, Convergence(0, 0.001))
+
+
+class Client:
+    """Adds a constant update each round and keeps the last two global models, as a real client does."""
+
+    def __init__(self, name, examples, update):
+        self.name, self.examples, self.update = name, examples, np.array(update, np.float32)
+        self.models = {0: np.zeros(SIZE, np.float32)}
+        self.info = {}  # changes to what it says of itself
+        self.faults = {}  # server round -> what becomes of the reply to a training message
+        self.trained = []  # (round, coefficient)
+        self.measures = {}
+
+    def describe(self):
+        held = {version: vector.tobytes().hex() for version, vector in self.models.items()}
+        answer = {
+            m.CLIENT: self.name,
+            m.TASK: RULES.task,
+            m.LAYOUT: RULES.layout,
+            m.KEY_ID: "",
+            m.NUM_EXAMPLES: self.examples,
+            m.HELD_ROUNDS: list(held),
+            m.HELD_DIGESTS: list(held.values()),
+        }
+        return {**answer, **self.info}
+
+    def reach(self, content):
+        config = content[m.CONFIG]
+        version = config[m.SERVER_ROUND] - 1
+        if m.GLOBAL in content:
+            self.models = {version: np.frombuffer(m.bytes_of(content, m.GLOBAL), np.float32)}
+        elif version not in self.models:
+            mean = CIPHER.decrypt(m.bytes_of(content, m.AGGREGATE), config[m.COEFFICIENT_SUM])
+            self.models[version] = self.models[version - 1] + mean
+        self.models = {key: self.models[key] for key in sorted(self.models)[-2:]}
+        return self.models[version]
+
+    def answer(self, message):
+        content, kind = message.content, message.metadata.message_type
+        config = content[m.CONFIG]
+        if kind == "query" and config[m.ACTION] == m.ACTION_DESCRIBE:
+            return RecordDict({m.INFO: ConfigRecord(self.describe())})
+        vector = self.reach(content)
+        if kind == "query":
+            return RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, vector.tobytes())})
+        if kind == "evaluate":
+            return RecordDict({m.MEASURES: MetricRecord({"global_mAP": 0.5, **self.measures})})
+        server_round, coefficient = config[m.SERVER_ROUND], config[m.COEFFICIENT]
+        self.trained.append((server_round, coefficient))
+        reply = RecordDict(
+            {
+                m.UPDATE: m.bytes_record(m.UPDATE, CIPHER.encrypt(self.update, coefficient)),
+                m.INFO: ConfigRecord({**self.describe(), m.COEFFICIENT: coefficient}),
+                m.MEASURES: MetricRecord({"loss_total": float(self.examples), **self.measures}),
+            }
+        )
+        return self.faults.get(server_round, lambda good: good)(reply)
+
+
+class Federation:
+    """Three clients, a grid between them and the loop, and what the loop reported."""
+
+    def __init__(self, clients, **rules):
+        self.clients = {client.name: client for client in clients}
+        self.rules = replace(RULES, num_clients=len(clients), **rules)
+        self.grid = InProcessGrid(self.app, "", [{"client": client.name} for client in clients])
+        self.reports, self.states = [], []
+
+    def app(self, message, context):
+        content = self.clients[context.node_config["client"]].answer(message)
+        return None if content is None else Message(content, reply_to=message)
+
+    def run(self, state=START):
+        def on_round(report, after):
+            self.reports.append(report)
+            self.states.append(after)
+
+        self.loop = PartialSync(self.rules, lambda: PlainSum(SIZE), on_round)
+        return self.loop.run(self.grid, state)
+
+    def mean(self, server_round):
+        state = self.states[server_round - 1]
+        return CIPHER.decrypt(state.aggregate, state.coefficient_sum)
+
+    def left_out(self, server_round):
+        return {row["client"]: row["reason"] for row in self.reports[server_round - 1].left_out}
+
+    def sent(self, kind, server_round=None):
+        return [
+            message
+            for message in self.grid.sent
+            if message.metadata.message_type == kind
+            and server_round in (None, message.content[m.CONFIG][m.SERVER_ROUND])
+        ]
+
+
+def three(**rules):
+    rows = (("a", 10, [1, 2, 3]), ("b", 30, [5, 0, -1]), ("c", 60, [0.5, 0.25, 8]))
+    return Federation([Client(*row) for row in rows], **rules)
+
+
+def average(federation, names="abc", weights=None):
+    chosen = [federation.clients[name] for name in names]
+    weights = weights or [client.examples for client in chosen]
+    return np.average([client.update for client in chosen], axis=0, weights=weights)
+
+
+# Coefficients and products are rounded to float32 once each: values below 8 are right to 8 * 4 * 2^-24.
+CLOSE = {"rtol": 0, "atol": 2e-6}
+
+
+def test_the_mean_is_weighted_by_examples_and_every_client_reaches_the_same_model():
+    federation = three()
+    state, final = federation.run()
+    assert state.server_round == 3
+    for server_round in (1, 2, 3):
+        np.testing.assert_allclose(federation.mean(server_round), average(federation), **CLOSE)
+        assert federation.left_out(server_round) == {}
+    models = [client.models[3] for client in federation.clients.values()]
+    np.testing.assert_allclose(models[0], 3 * average(federation), rtol=0, atol=6e-6)
+    for model in models[1:]:
+        np.testing.assert_array_equal(model, models[0])
+    assert final.measures == {"global_mAP": 0.5}
+
+
+def test_measures_are_means_over_clients_weighted_by_examples():
+    federation = three(rounds=1)
+    federation.clients["a"].measures = {"only_a": 7.0}
+    federation.run()
+    report = federation.reports[0]
+    assert report.measures["loss_total"] == pytest.approx((10 * 10 + 30 * 30 + 60 * 60) / 100)
+    assert report.measures["only_a"] == 7.0
+    assert list(report.clients) == ["a", "b", "c"]
+
+
+def test_uniform_coefficients():
+    federation = three(rounds=1, weighting="uniform")
+    federation.run()
+    assert [client.trained for client in federation.clients.values()] == [[(1, 1 / 3)]] * 3
+    np.testing.assert_allclose(federation.mean(1), average(federation, weights=[1, 1, 1]), **CLOSE)
+
+
+def drop(_):
+    return None
+
+
+def error(_):
+    raise RuntimeError("out of memory")
+
+
+def nan_payload(reply):
+    vector = np.array([np.nan, 0, 0], np.float32)
+    reply[m.UPDATE] = m.bytes_record(m.UPDATE, with_checksum(vector))
+    return reply
+
+
+def with_checksum(vector):
+    """A payload that is whole but for its values; the client's own half of the cipher refuses to make it."""
+    data = vector.astype("<f4").tobytes()
+    return struct.pack("<4sQI", b"fvp1", vector.size, zlib.crc32(data)) + data
+
+
+def truncated(reply):
+    reply[m.UPDATE] = m.bytes_record(m.UPDATE, m.bytes_of(reply, m.UPDATE)[:-2])
+    return reply
+
+
+def without(name):
+    def change(reply):
+        del reply[name]
+        return reply
+
+    return change
+
+
+def with_private(reply):
+    secret = Array(np.zeros((2, 2), np.float32))
+    reply["extra"] = ArrayRecord({"vehicle.classifier.weight": secret})
+    return reply
+
+
+def with_private_beside_the_update(reply):
+    reply[m.UPDATE]["plate.classifier.weight"] = Array(np.zeros(2, np.float32))
+    return reply
+
+
+def info(**changes):
+    def change(reply):
+        reply[m.INFO].update(changes)
+        return reply
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (drop, "no reply before the deadline"),
+        (error, "error 2: RuntimeError: out of memory"),
+        (nan_payload, "value 0 is not finite"),
+        (truncated, "expected 3 values"),
+        (without(m.UPDATE), "no array 'update' in the message"),
+        (without(m.INFO), "no record 'info' in the message"),
+        (with_private, "arrays that must not travel: extra/vehicle.classifier.weight"),
+        (with_private_beside_the_update, "arrays that must not travel: update/plate.classifier.weight"),
+        (info(layout="other"), "layout 'other' instead of '0123456789abcdef'"),
+        (info(**{"key-id": "k2"}), "key-id 'k2' instead of ''"),
+        (info(task="plate_text"), "task 'plate_text' instead of 'dual_reid'"),
+        (info(client="a"), "answers as 'a'"),
+        (info(coefficient=1.5), "coefficient is 1.5"),
+        (info(coefficient=float("nan")), "coefficient is nan"),
+        (info(coefficient="much"), "coefficient is 'much'"),
+        (info(**{"held-rounds": [1, 2, 3]}), "held models are malformed"),
+    ],
+)
+def test_a_bad_reply_costs_itself_and_nothing_else(fault, reason):
+    federation = three()
+    federation.clients["b"].faults = {2: fault}
+    state, _ = federation.run()
+    assert state.server_round == 3
+    assert list(federation.left_out(2)) == ["b"]
+    assert reason in federation.left_out(2)["b"]
+    np.testing.assert_allclose(federation.mean(2), average(federation, "ac"), **CLOSE)
+    assert federation.states[1].coefficient_sum == pytest.approx(0.7, abs=1e-12)
+    assert federation.reports[1].attempts == 1
+    # In the next round it is back and none the worse for it.
+    assert federation.left_out(3) == {}
+    np.testing.assert_allclose(federation.mean(3), average(federation), **CLOSE)
+    assert len({client.models[3].tobytes() for client in federation.clients.values()}) == 1
+
+
+def is_train_reply_of(reply, name, server_round):
+    metadata = reply.metadata
+    kind, group = metadata.message_type, metadata.group_id
+    return (kind, group) == ("train", str(server_round)) and reply.content[m.INFO][m.CLIENT] == name
+
+
+def test_a_late_reply_is_not_waited_for_and_not_added():
+    federation = three(rounds=2, deadline=0.2)
+    pull, late = federation.grid.pull_messages, []
+
+    def slow(ids):
+        found = list(pull(ids))
+        late.extend(reply for reply in found if is_train_reply_of(reply, "b", 1))
+        return [reply for reply in found if reply not in late]
+
+    federation.grid.pull_messages = slow
+    started = time.monotonic()
+    federation.run()
+    assert len(late) == 1
+    assert federation.left_out(1) == {"b": "no reply before the deadline"}
+    assert 0.2 <= federation.reports[0].seconds < 2
+    assert time.monotonic() - started < 5
+    np.testing.assert_allclose(federation.mean(1), average(federation, "ac"), **CLOSE)
+    np.testing.assert_allclose(federation.mean(2), average(federation), **CLOSE)
+
+
+def test_a_message_that_cannot_be_sent_is_reported_without_waiting():
+    federation = three(rounds=1)
+    send = federation.grid.push_messages
+
+    def push(messages):
+        ids = list(send(messages))
+        return [
+            "" if message.metadata.message_type == "train" and message.metadata.dst_node_id in (1, 2) else message_id
+            for message_id, message in zip(ids, messages, strict=True)
+        ]
+
+    federation.grid.push_messages = push
+    federation.rules = replace(federation.rules, quorum=0.3, deadline=60.0)
+    federation.run()
+    assert federation.left_out(1) == dict.fromkeys("ab", "the message could not be sent")
+    np.testing.assert_allclose(federation.mean(1), average(federation, "c"), **CLOSE)
+
+
+def test_below_the_quorum_the_round_is_repeated():
+    federation = three(rounds=2)
+    for name in "ab":
+        client = federation.clients[name]
+        client.faults = {2: lambda reply, client=client: client.faults.clear() or truncated(reply)}
+    federation.run()
+    report = federation.reports[1]
+    assert report.attempts == 2
+    assert [row["client"] for row in report.left_out] == ["a", "b"]
+    np.testing.assert_allclose(federation.mean(2), average(federation), **CLOSE)
+    assert federation.states[1].coefficient_sum == pytest.approx(1.0, abs=1e-12)  # of the good attempt alone
+    assert [number for number, _ in federation.clients["c"].trained] == [1, 2, 2]
+
+
+def test_a_round_that_stays_below_the_quorum_stops_the_run_and_keeps_the_last_state():
+    federation = three()
+    for name in "ab":
+        federation.clients[name].faults = {2: error}
+    with pytest.raises(
+        FederationError, match=r"round 2 stayed below the quorum: a: error 2.*out of memory.*b: error 2"
+    ):
+        federation.run()
+    assert [state.server_round for state in federation.states] == [1]
+    assert len(federation.sent("train", 2)) == 6
+
+
+def test_nobody_left_is_an_error_and_not_a_round():
+    federation = three(rounds=1, quorum=0.01)
+    for client in federation.clients.values():
+        client.faults = {1: error}
+    with pytest.raises(FederationError, match="round 1 stayed below the quorum"):
+        federation.run()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({m.LAYOUT: "other"}, "layout 'other' instead of '0123456789abcdef'"),
+        ({m.TASK: "plate_text"}, "task 'plate_text' instead of 'dual_reid'"),
+        ({m.KEY_ID: "k2"}, "key-id 'k2' instead of ''"),
+        ({m.CLIENT: "a"}, "another node already calls itself 'a'"),
+        ({m.NUM_EXAMPLES: 0}, "num-examples is 0"),
+    ],
+)
+def test_a_node_that_does_not_fit_is_refused_before_it_gets_anything(change, reason):
+    federation = three(rounds=2)
+    federation.rules = replace(federation.rules, num_clients=2)
+    federation.clients["b"].info = change
+    federation.run()
+    for server_round in (1, 2):
+        assert federation.left_out(server_round) == {"node 2": f"refused: {reason}"}
+        np.testing.assert_allclose(federation.mean(server_round), average(federation, "ac"), **CLOSE)
+    assert not federation.clients["b"].trained
+    assert {message.metadata.dst_node_id for message in federation.sent("train")} == {1, 3}
+
+
+def test_too_few_nodes_at_the_start_is_an_error_that_says_who_was_refused():
+    federation = three()
+    federation.clients["b"].info = {m.LAYOUT: "other"}
+    with pytest.raises(FederationError, match=r"2 of 3 nodes .*node 2: refused: layout 'other'"):
+        federation.run()
+    assert not federation.states
+
+
+def test_where_nodes_know_their_number_no_more_are_waited_for():
+    federation = three(rounds=1)
+    federation.rules = replace(federation.rules, num_clients=9)
+    for client in federation.clients.values():
+        client.info = {m.NUM_NODES: 3}
+    federation.run()
+    assert list(federation.reports[0].clients) == ["a", "b", "c"]
+
+
+def test_a_fraction_of_the_nodes_is_drawn_by_the_seed():
+    def cohorts(seed):
+        clients = [Client(f"client-{i}", 10, [i, 0, 0]) for i in range(8)]
+        federation = Federation(clients, rounds=6, fraction=0.5, seed=seed)
+        federation.run()
+        for client in clients:
+            assert {coefficient for _, coefficient in client.trained} <= {0.25}
+        return [tuple(report.clients) for report in federation.reports]
+
+    first = cohorts(0)
+    assert all(len(cohort) == 4 for cohort in first)
+    assert first == cohorts(0)
+    assert first != cohorts(1)
+    assert len(set(first)) > 1
+
+
+def test_a_node_left_behind_gets_the_model_passed_on():
+    clients = [Client(f"client-{i}", 10, [i, 1, 0]) for i in range(6)]
+    federation = Federation(clients, rounds=5, fraction=0.34, seed=3)
+    federation.run()
+    relayed = [message for message in federation.sent("train") if m.GLOBAL in message.content]
+    assert relayed
+    for message in relayed:  # by the sum of the replies up to then, added up again
+        version = message.content[m.CONFIG][m.SERVER_ROUND] - 1
+        expected = np.zeros(SIZE, np.float32)
+        for server_round in range(1, version + 1):
+            expected = expected + federation.mean(server_round)
+        np.testing.assert_array_equal(np.frombuffer(m.bytes_of(message.content, m.GLOBAL), np.float32), expected)
+    assert len({client.models[5].tobytes() for client in clients}) == 1
+
+
+def test_a_node_that_lost_its_models_gets_them_from_another():
+    federation = three()
+    client = federation.clients["b"]
+
+    def lose(_):
+        client.models = {0: np.zeros(SIZE, np.float32)}
+        raise RuntimeError("disk replaced")
+
+    client.faults = {2: lose}
+    federation.run()
+    (message,) = [message for message in federation.sent("train", 3) if message.metadata.dst_node_id == 2]
+    assert m.GLOBAL in message.content
+    assert m.AGGREGATE not in message.content
+    np.testing.assert_allclose(federation.mean(3), average(federation), **CLOSE)
+    assert len({client.models[3].tobytes() for client in federation.clients.values()}) == 1
+
+
+def test_a_node_whose_model_differs_gets_the_one_of_the_majority():
+    federation = three(rounds=3)
+    client = federation.clients["b"]
+
+    def bend(reply):
+        client.models[1] = client.models[1] + 1
+        reply[m.INFO].update(client.describe())
+        return reply
+
+    client.faults = {2: bend}
+    federation.run()
+    assert [m.GLOBAL in message.content for message in federation.sent("train", 3)] == [False, True, False]
+    assert len({client.models[3].tobytes() for client in federation.clients.values()}) == 1
+
+
+def test_the_aggregate_is_sent_only_to_those_who_lack_it():
+    federation = three(rounds=2)
+    for name in "ab":
+        client = federation.clients[name]
+        client.faults = {2: lambda reply, client=client: client.faults.clear() or truncated(reply)}
+    federation.run()
+    first, second = federation.sent("train", 2)[:3], federation.sent("train", 2)[3:]
+    assert [m.AGGREGATE in message.content for message in first] == [True] * 3
+    assert [m.AGGREGATE in message.content for message in second] == [False] * 3
+
+
+def test_the_order_of_arrival_changes_nothing():
+    def states(backwards):
+        rng = np.random.default_rng(5)
+        clients = [Client(f"client-{i}", int(rng.integers(1, 99)), rng.standard_normal(SIZE)) for i in range(7)]
+        federation = Federation(clients, rounds=3)
+        for client in clients:
+            client.measures = {"global_mAP": client.examples / 7}
+        if backwards:
+            send = federation.grid.push_messages
+            federation.grid.push_messages = lambda messages: list(send(list(messages)))
+            pull, held = federation.grid.pull_messages, []
+
+            def last_first(ids):  # a reply is given out once those of all later messages are gone
+                (message_id,) = ids
+                waiting = sorted(federation.grid._replies, key=lambda text: int(text.split("-")[1]))
+                return pull(ids) if waiting and message_id == waiting[-1] else held
+
+            federation.grid.pull_messages = last_first
+        federation.run()
+        return [(s.aggregate, s.coefficient_sum, s.convergence) for s in federation.states], [
+            report.measures for report in federation.reports
+        ]
+
+    assert states(False) == states(True)
+
+
+def test_measuring_is_asked_for_in_the_right_rounds():
+    for every, expected in (
+        (1, [False, True, True, True, True]),
+        (2, [False, False, True, False, True]),
+        (0, [False] * 5),
+    ):
+        federation = three(rounds=5, measure_every=every)
+        federation.run()
+        asked = [federation.sent("train", r)[0].content[m.CONFIG][m.MEASURE] for r in range(1, 6)]
+        assert asked == expected
+        assert {message.content[m.CONFIG][m.MEASURE] for message in federation.sent("evaluate")} == {True}
+
+
+def test_it_stops_when_the_measure_gains_no_more():
+    federation = three(rounds=9)
+    for client in federation.clients.values():
+        client.measures = {"global_mAP": 0.4}
+    state, _ = federation.run(ServerState(0, Convergence(2, 0.001)))
+    # Round 1 measures 0.4 and is the best; rounds 2 and 3 gain nothing.
+    assert state.server_round == 3
+    assert state.convergence.reached
+
+
+def test_a_resumed_loop_goes_on_where_the_other_stopped():
+    whole = three(rounds=4)
+    whole.run()
+    first = three(rounds=2)
+    first.run()
+    second = three(rounds=4)
+    second.clients = first.clients
+    second.run(first.states[-1])
+    assert [report.server_round for report in second.reports] == [3, 4]
+    assert [state.aggregate for state in first.states + second.states] == [state.aggregate for state in whole.states]
+    assert [c.models[4].tobytes() for c in second.clients.values()] == [
+        c.models[4].tobytes() for c in whole.clients.values()
+    ]
+
+
+def test_a_round_whose_checkpoint_fails_did_not_happen():
+    federation = three()
+
+    def full_disk(*_):
+        raise OSError("no space left on device")
+
+    loop = PartialSync(federation.rules, lambda: PlainSum(SIZE), full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        loop.run(federation.grid, START)
+    assert not federation.sent("train", 2)
+
+
+def test_bytes_are_counted_both_ways():
+    federation = three(rounds=2)
+    federation.run()
+    payload = 16 + 4 * SIZE
+    assert [report.bytes_up for report in federation.reports] == [3 * payload] * 2
+    assert [report.bytes_down for report in federation.reports] == [0, 3 * payload]
