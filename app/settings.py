@@ -24,6 +24,10 @@ TASKS = {"dual_reid": "app.tasks.dual_reid"}
 """Task name -> module. The module has `ModelSettings`, `LossSettings` and `make_task`."""
 
 
+MISSING = "???"
+"""What Hydra leaves where the user must give a value; the server of a real federation can do without some of them."""
+
+
 class SettingsError(ValueError):
     """A setting that cannot be used; the message names its key."""
 
@@ -350,9 +354,10 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
             raise SettingsError(f"unknown key {name!r}")
     values: dict[str, Any] = {}
     for name, kind in _SCALARS.items():
-        if name not in raw or not isinstance(raw[name], kind):
+        if name not in raw or type(raw[name]) is not kind:  # True is an int to isinstance
             raise SettingsError(f"{name} must be of type {kind.__name__}, got {raw.get(name)!r}")
         values[name] = raw[name]
+    in_range("seed", values["seed"], 0)
     if values["task"] not in TASKS:
         raise SettingsError(f"task must be one of {', '.join(TASKS)}; got {values['task']!r}")
     task = import_module(TASKS[values["task"]])

@@ -54,21 +54,13 @@ def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
             raise SettingsError(f"not of the form key=value: {word!r}")
         key, value = word.split("=", 1)
         if key == "data":
-            raw["data"] = load_settings([f"data={value}", "data.root=."]).as_dict()["data"]
-            raw["data"]["root"] = _own_root(value)
-        elif "." in key:
+            raw["data"] = load_settings([f"data={value}"]).as_dict()["data"]
+        elif "." in key or key == "device":
             OmegaConf.update(raw, key, yaml.safe_load(value), force_add=True)
         else:
             raise SettingsError(f"{key} cannot be changed for a checkpoint")
     changed: Any = OmegaConf.to_container(raw)
     return settings_from(changed)
-
-
-def _own_root(name: str) -> str:
-    try:
-        return load_settings([f"data={name}"]).data.root
-    except SettingsError:  # the set has no folder of its own: data.root must follow
-        return "data.root is missing"
 
 
 def _checkpoint(folder: Path, model: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:

@@ -144,6 +144,7 @@ class PartialSync:
         """Give every node the final model and collect its measures."""
         started = time.monotonic()
         report = RoundReport(state.server_round + 1)
+        self.refused.clear()
         self._look_up(grid, report)
         nodes = sorted(self.nodes.values(), key=lambda node: node.client)
         outgoing = self._messages(grid, nodes, state, report, MessageType.EVALUATE, lambda _: {m.MEASURE: True})

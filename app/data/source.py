@@ -9,7 +9,7 @@ from app.data.partition import by_site, partition, partition_directions
 from app.data.reader import Direction, Reader, each_against_all, open_reader
 from app.data.sample import Sample
 from app.data.synthetic import generate
-from app.settings import DataSettings, SettingsError, absolute
+from app.settings import MISSING, DataSettings, SettingsError, absolute
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def open_source(settings: DataSettings, seed: int) -> Source:
 
     Raises SettingsError for an unknown set and FileNotFoundError naming a missing folder.
     """
+    if settings.root == MISSING:
+        raise SettingsError(f"data.root is missing: where are the pictures of {settings.reader!r}?")
     root = absolute(settings.root)
     try:
         if settings.reader == "synthetic":

@@ -1,0 +1,132 @@
+"""Settings: what is wrong stops at the start and is named; every experiment can be built."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import conf
+from app.data.source import open_source
+from app.settings import SettingsError, load_settings, settings_from
+from app.tasks import make_task
+
+CONF = Path(conf.__file__).parent
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return load_settings().as_dict()
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("train.learning_rate=0.1", "unknown key train.learning_rate"),
+        ("train.augment.blurr=0.1", "unknown key train.augment.blurr"),
+        ("model.vehicle.backbones=resnet18", "unknown key model.vehicle.backbones"),
+        ("model.plate.size=3", "unknown key model.plate.size"),
+        ("loss.triplets=1", "unknown key loss.triplets"),
+        ("federation.server_optimiser.beta3=0.1", "unknown key federation.server_optimiser.beta3"),
+        ("sead=1", "sead"),
+        ("train.lr=fast", "train.lr"),
+        ("train.lr='0.1'", "train.lr"),
+        ("federation.rounds=2.5", "federation.rounds"),
+        ("federation.rounds=true", "federation.rounds"),
+        ("federation.private=classifier", "federation.private"),
+        ("data.cache_mb=null", "data.cache_mb"),
+        ("seed=one", "seed must be of type int"),
+        ("seed=true", "seed must be of type int"),
+        ("seed=-1", "seed must be at least 0"),
+        ("train.lr=-1", "train.lr must be at least 0"),
+        ("train.lr=nan", "train.lr"),
+        ("train.augment.flip=1.5", "train.augment.flip must be between 0 and 1"),
+        ("train.optimiser=adam", "train.optimiser must be one of adamw, sgd; got 'adam'"),
+        ("train.pids_per_batch=0", "train.pids_per_batch must be at least 1"),
+        ("federation.quorum=0", "federation.quorum"),
+        ("federation.quorum=1.1", "federation.quorum"),
+        ("federation.num_clients=0", "federation.num_clients"),
+        ("federation.server_optimiser.name=adagrad", "federation.server_optimiser.name"),
+        ("federation.server_optimiser.beta1=1.0", "federation.server_optimiser.beta1"),
+        ("privacy.cipher=rot13", "privacy.cipher"),
+        ("evaluation.compare=[local]", "evaluation.compare"),
+        ("data.partition.by=colour", "data.partition.by"),
+        ("data.partition.alpha=0", "data.partition.alpha"),
+        ("loss.metric=quintuplet", "loss.metric"),
+        ("model.pooling=max", "model.pooling"),
+        ("task=segmentation", "task must be one of dual_reid"),
+        ("data=nowhere", "nowhere"),
+        ("train.lr", "train.lr"),
+    ],
+)
+def test_what_is_wrong_is_named(override, named):
+    with pytest.raises(SettingsError) as caught:
+        load_settings([override])
+    assert named in str(caught.value)
+
+
+def test_settings_come_back_from_a_checkpoint(plain):
+    assert settings_from(plain) == load_settings()
+    with pytest.raises(SettingsError, match="unknown key 'colour'"):
+        settings_from({**plain, "colour": "red"})
+    with pytest.raises(SettingsError, match="name must be of type str"):
+        settings_from({key: value for key, value in plain.items() if key != "name"})
+
+
+def test_one_string_and_a_list_of_overrides_are_the_same():
+    settings = load_settings("'name=\"two words\"' train.lr=0.5 'federation.private=[\"*classifier*\",\"vehicle.neck.*\"]'")
+    assert settings.name == "two words"
+    assert settings.federation.private == ["*classifier*", "vehicle.neck.*"]
+    assert settings == load_settings(
+        ["name='two words'", "train.lr=0.5", 'federation.private=["*classifier*","vehicle.neck.*"]']
+    )
+
+
+@pytest.mark.parametrize("value", ["true", "false", "weights/model.safetensors"])
+def test_pretrained_is_a_truth_value_or_a_file(value):
+    found = load_settings([f"model.vehicle.pretrained={value}"]).model.vehicle.weights
+    assert found == {"true": True, "false": False}.get(value, Path(value))
+
+
+def test_there_are_experiments():
+    assert "quickstart" in EXPERIMENTS
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_is_composed_and_its_network_built(name):
+    """With random values where weights would have to be downloaded or their file is not there."""
+    words = [f"experiment={name}"]
+    settings = load_settings(words)
+    for branch in ("vehicle", "plate"):
+        chosen = getattr(settings.model, branch)
+        if chosen is not None and (chosen.weights is True or (chosen.weights and not chosen.weights.is_file())):
+            words.append(f"model.{branch}.pretrained=false")
+    settings = load_settings(words)
+    assert settings.name == name
+    network = make_task(settings).build(3, settings.seed)
+    assert (network.plate is None) == (settings.model.plate is None)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_file_opens_with_its_command_and_sets_no_key_twice(name):
+    text = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert f"experiment={name}" in "\n".join(text.splitlines()[:6])
+    assert yaml.safe_load(text)["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "experiment"),
+)
+def test_every_choice_of_every_group_is_composed(group, name):
+    words = [f"{group}={name}", "data.root=/somewhere"]
+    assert load_settings(words).data.root == "/somewhere"
+
+
+def test_a_missing_folder_and_an_unknown_reader_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="data.root not found: .*nowhere"):
+        open_source(load_settings(["data=manifest", f"data.root={tmp_path}/nowhere"]).data, 0)
+    with pytest.raises(SettingsError, match=r"data\.root is missing"):
+        open_source(load_settings(["data=manifest"]).data, 0)
+    with pytest.raises(SettingsError, match="unknown data set 'imagenet'"):
+        open_source(load_settings(["data.reader=imagenet", f"data.root={tmp_path}"]).data, 0)
