@@ -105,7 +105,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None
     """Measures by job name; the jobs run in `workers` processes with one thread each, or here if that is 1.
 
     Two processes of one thread train more pictures a second than one process of two threads."""
-    if workers <= 1 or len(jobs) == 1:
+    if workers <= 1 or len(jobs) <= 1:
         return {job.name: run_job(job, progress) for job in jobs}
     found: dict[str, Measures] = {}
     with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), torch.set_num_threads, (1,)) as pool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from app.settings import FederationSettings, PrivacySettings, ServerOptimiserSettings
+from app.sections import FederationSettings, PrivacySettings, ServerOptimiserSettings
 from strategies.ciphers.cipher import ClientCipher, ServerSum
 from strategies.ciphers.plain import PlainCipher, PlainSum
 from strategies.partial_sync import RoundRules

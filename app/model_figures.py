@@ -63,14 +63,19 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
     network = make_task(settings).build(1, settings.seed)
     layout = shared_layout(network, settings.federation)
     found: dict[str, dict[str, Arrays]] = {"global": {}, "local": {}}
-    for path in sorted((folder.path / "nodes").glob("*/*"), key=lambda path: path.parent.name):
-        store = NodeStore(path)
+    run_key = folder.load_arrays("server")[1]["run_key"]  # nodes keep what earlier runs in this folder left, too
+    paths = sorted((folder.path / "nodes").glob(f"*/{run_key}"))
+    stores = {path.parent.name: NodeStore(path) for path in paths if NodeStore(path).rounds("private")}
+    last = max((version for store in stores.values() for version in store.rounds("global")), default=0)
+    for client, store in stores.items():
+        own, _ = store.read("private", store.rounds("private")[-1])
         for kind, models in found.items():
-            if store.rounds(kind) and store.rounds("private"):
-                arrays: Arrays = layout.unflatten(store.read(kind, store.rounds(kind)[-1])[0]["vector"])
-                own, _ = store.read("private", store.rounds("private")[-1])
-                arrays |= {name.removeprefix("array/"): a for name, a in own.items() if name.startswith("array/")}
-                models[path.parent.name] = arrays
+            held = store.rounds(kind)
+            if not held or (kind == "global" and held[-1] != last):  # a node that dropped out holds an older model
+                continue
+            arrays: Arrays = layout.unflatten(store.read(kind, held[-1])[0]["vector"])
+            arrays |= {name.removeprefix("array/"): a for name, a in own.items() if name.startswith("array/")}
+            models[client] = arrays
     if not found["global"]:
         raise FileNotFoundError(f"no client holds a model below {folder.path / 'nodes'}")
     return found

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.settings import TrainSettings
+from app.sections import TrainSettings
 from strategies.shared_arrays import is_private
 
 State = dict[str, NDArray[np.float32]]

@@ -6,7 +6,7 @@ An unknown key, a wrong type or a value out of range stops here, with the key's 
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -18,7 +18,16 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from app.data.synthetic import SyntheticSettings
+from app.sections import (
+    DataSettings,
+    EvaluationSettings,
+    FederationSettings,
+    PrivacySettings,
+    SettingsError,
+    SimulationSettings,
+    TrainSettings,
+    in_range,
+)
 
 TASKS = {"dual_reid": "app.tasks.dual_reid"}
 """Task name -> module. The module has `ModelSettings`, `LossSettings` and `make_task`."""
@@ -26,275 +35,6 @@ TASKS = {"dual_reid": "app.tasks.dual_reid"}
 
 MISSING = "???"
 """What Hydra leaves where the user must give a value; the server of a real federation can do without some of them."""
-
-
-class SettingsError(ValueError):
-    """A setting that cannot be used; the message names its key."""
-
-
-def one_of(key: str, value: str, options: Sequence[str]) -> None:
-    """Raise SettingsError unless `value` is among `options`."""
-    if value not in options:
-        raise SettingsError(f"{key} must be one of {', '.join(options)}; got {value!r}")
-
-
-def in_range(key: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raise SettingsError unless low <= value <= high."""
-    if not low <= value <= high:
-        limits = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
-        raise SettingsError(f"{key} must be {limits}; got {value:g}")
-
-
-@dataclass(frozen=True)
-class PartitionSettings:
-    """How pictures are dealt to simulated clients; "none" gives a node all it has (deployment)."""
-
-    by: str = "identity"
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        one_of("data.partition.by", self.by, ("site", "identity", "camera", "dirichlet", "none"))
-        in_range("data.partition.alpha", self.alpha, 1e-3)
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Which pictures there are.
-
-    Args:
-        reader: a data set by name; "synthetic" makes one.
-        root: its folder; for "synthetic" the folder that holds the made sets.
-        holdout: share of the training vehicles kept out of training; they make the split "holdout".
-        val_split: the split on which rounds are measured, "" for none.
-        eval_split: the split of the final figures.
-        cache_mb: decoded pictures kept in memory, MiB.
-        workers: loader processes beside the training process.
-    """
-
-    reader: str
-    root: str
-    holdout: float = 0.0
-    val_split: str = ""
-    eval_split: str = "test"
-    cache_mb: int = 2048
-    workers: int = 0
-    partition: PartitionSettings = field(default_factory=PartitionSettings)
-    synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
-
-    def __post_init__(self) -> None:
-        in_range("data.holdout", self.holdout, 0.0, 0.9)
-        in_range("data.cache_mb", self.cache_mb, 0)
-        in_range("data.workers", self.workers, 0, 64)
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """Online augmentation of training pictures; 0 switches a part off.
-
-    Args:
-        flip: probability of a mirrored vehicle. Plates are never mirrored.
-        shift: largest translation, as a share of the side.
-        rotate: largest rotation, degrees.
-        zoom: largest relative change of size.
-        colour: strength of brightness, contrast and saturation changes.
-        blur: probability of a Gaussian blur.
-        erase: probability of an erased rectangle.
-        plate_drop: probability that a training sample is shown without its plate.
-    """
-
-    flip: float = 0.5
-    shift: float = 0.06
-    rotate: float = 5.0
-    zoom: float = 0.1
-    colour: float = 0.25
-    blur: float = 0.1
-    erase: float = 0.3
-    plate_drop: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "blur", "erase", "plate_drop"):
-            in_range(f"train.augment.{name}", getattr(self, name), 0.0, 1.0)
-        for name in ("shift", "zoom", "colour"):
-            in_range(f"train.augment.{name}", getattr(self, name), 0.0, 0.9)
-        in_range("train.augment.rotate", self.rotate, 0.0, 180.0)
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How one network is trained; the schedule spans the whole federation.
-
-    Args:
-        epochs: passes over a client's pictures in the whole run, over all rounds together.
-        warm_up: share of the run in which the learning rate rises from 0.
-        final_lr: learning rate at the end of the cosine, as a share of `lr`.
-        head_lr_scale: learning rate of private arrays relative to shared ones.
-        head_init: "centres" sets classifier rows to the class centres of the received features, "random" leaves them.
-        head_warm_up: share of the run in which only private arrays learn.
-        keep_optimiser: whether a node keeps the optimiser's moments from round to round.
-        clip_norm: largest gradient norm, 0 for none.
-        fedprox_mu: weight of the proximal term 0.5 mu ||w - w_global||^2 (Li et al., 2020, Eq. 2).
-        precision: "float32", "bfloat16", or "auto": bfloat16 where the device multiplies it in hardware.
-        channels_last: memory layout of pictures and convolutions.
-        threads: CPU threads of the process, 0 for PyTorch's own choice.
-    """
-
-    epochs: float = 10.0
-    optimiser: str = "adamw"
-    lr: float = 3e-4
-    momentum: float = 0.9
-    weight_decay: float = 0.05
-    warm_up: float = 0.05
-    final_lr: float = 0.01
-    pids_per_batch: int = 8
-    images_per_pid: int = 4
-    head_lr_scale: float = 1.0
-    head_init: str = "random"
-    head_warm_up: float = 0.0
-    keep_optimiser: bool = True
-    clip_norm: float = 5.0
-    fedprox_mu: float = 0.0
-    precision: str = "auto"
-    channels_last: bool = True
-    threads: int = 0
-    augment: AugmentSettings = field(default_factory=AugmentSettings)
-
-    def __post_init__(self) -> None:
-        one_of("train.optimiser", self.optimiser, ("adamw", "sgd"))
-        one_of("train.head_init", self.head_init, ("centres", "random"))
-        one_of("train.precision", self.precision, ("auto", "float32", "bfloat16"))
-        in_range("train.epochs", self.epochs, 1e-6)
-        in_range("train.lr", self.lr, 0.0)
-        for name in ("warm_up", "final_lr", "head_warm_up"):
-            in_range(f"train.{name}", getattr(self, name), 0.0, 1.0)
-        for name in ("pids_per_batch", "images_per_pid"):
-            in_range(f"train.{name}", getattr(self, name), 1)
-        for name in ("momentum", "weight_decay", "head_lr_scale", "clip_norm", "fedprox_mu", "threads"):
-            in_range(f"train.{name}", getattr(self, name), 0.0)
-
-
-@dataclass(frozen=True)
-class ServerOptimiserSettings:
-    """The step from the averaged update to the next global model, computed by every client alike.
-
-    Args:
-        name: "average" (McMahan et al., 2017), "momentum" (FedAvgM, Hsu et al., 2019) or "adam" (FedAdam, Reddi et
-            al., 2021).
-        lr: server learning rate.
-        momentum: of "momentum"; beta1, beta2 and epsilon (tau) of "adam".
-    """
-
-    name: str = "average"
-    lr: float = 1.0
-    momentum: float = 0.9
-    nesterov: bool = False
-    beta1: float = 0.9
-    beta2: float = 0.99
-    epsilon: float = 1e-3
-
-    def __post_init__(self) -> None:
-        one_of("federation.server_optimiser.name", self.name, ("average", "momentum", "adam"))
-        in_range("federation.server_optimiser.lr", self.lr, 0.0)
-        for name in ("momentum", "beta1", "beta2"):
-            in_range(f"federation.server_optimiser.{name}", getattr(self, name), 0.0, 0.9999)
-        in_range("federation.server_optimiser.epsilon", self.epsilon, 1e-12)
-
-
-@dataclass(frozen=True)
-class FederationSettings:
-    """Who takes part, for how long, and what is shared.
-
-    Args:
-        num_clients: simulated clients; in deployment the number of nodes to wait for.
-        fraction: share of the known nodes asked in a round.
-        weighting: coefficients by "examples", "uniform", or "cosine_distance" (FedPav's weights, Zhuang et al., 2020).
-        quorum: replies needed, as a share of the cohort.
-        retries: how often a round below the quorum is repeated.
-        deadline: seconds for one round.
-        start_timeout: seconds to wait for `num_clients` nodes.
-        patience: rounds without a gain of more than `min_delta` in validation mAP before the run ends; 0 for never.
-        measure_every: the global model is measured on `data.val_split` every so many rounds; 0 for never.
-        private: name patterns of arrays that never leave a node.
-        batch_norm: "shared", or "local" to keep BatchNorm layers on the node (FedBN, Li et al., 2021).
-        resume: go on after the last complete round in the run folder.
-    """
-
-    num_clients: int = 4
-    rounds: int = 10
-    fraction: float = 1.0
-    weighting: str = "examples"
-    quorum: float = 0.5
-    retries: int = 1
-    deadline: float = 3600.0
-    start_timeout: float = 300.0
-    patience: int = 0
-    min_delta: float = 0.001
-    measure_every: int = 1
-    private: list[str] = field(default_factory=lambda: ["*classifier*"])
-    batch_norm: str = "shared"
-    resume: bool = False
-    server_optimiser: ServerOptimiserSettings = field(default_factory=ServerOptimiserSettings)
-
-    def __post_init__(self) -> None:
-        one_of("federation.weighting", self.weighting, ("examples", "uniform", "cosine_distance"))
-        one_of("federation.batch_norm", self.batch_norm, ("shared", "local"))
-        for name in ("num_clients", "rounds"):
-            in_range(f"federation.{name}", getattr(self, name), 1)
-        for name in ("fraction", "quorum"):
-            in_range(f"federation.{name}", getattr(self, name), 1e-6, 1.0)
-        for name in ("retries", "patience", "min_delta", "measure_every"):
-            in_range(f"federation.{name}", getattr(self, name), 0)
-        for name in ("deadline", "start_timeout"):
-            in_range(f"federation.{name}", getattr(self, name), 0.1)
-
-
-@dataclass(frozen=True)
-class PrivacySettings:
-    """How updates travel."""
-
-    cipher: str = "plain"
-
-    def __post_init__(self) -> None:
-        one_of("privacy.cipher", self.cipher, ("plain",))
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How networks are measured.
-
-    Args:
-        embedding: the library that gives the headline: "fused", "vehicle" or "plate".
-        rerank: k-reciprocal re-ranking as a second set of figures.
-        batch_size: pictures embedded at once.
-        ranked_lists: queries shown in the ranked-list picture, 0 for none.
-        compare: models trained for comparison: "stand_alone", "central".
-        central_overrides: settings changed for the centralised model, as Hydra overrides.
-    """
-
-    embedding: str = "fused"
-    rerank: bool = False
-    batch_size: int = 64
-    ranked_lists: int = 6
-    compare: list[str] = field(default_factory=list)
-    central_overrides: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        one_of("evaluation.embedding", self.embedding, ("fused", "vehicle", "plate"))
-        in_range("evaluation.batch_size", self.batch_size, 1)
-        for name in self.compare:
-            one_of("evaluation.compare", name, ("stand_alone", "central"))
-
-
-@dataclass(frozen=True)
-class SimulationSettings:
-    """What a simulated client gets of this machine. `cpus` 0 means all cores."""
-
-    cpus: int = 0
-    cpus_per_client: int = 1
-    gpus_per_client: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("cpus", "cpus_per_client", "gpus_per_client"):
-            in_range(f"simulation.{name}", getattr(self, name), 0.0)
 
 
 @dataclass(frozen=True)

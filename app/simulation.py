@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -17,9 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import psutil
+
 from app.results import RunFolder
 
 _START_SECONDS = 60.0
+_END_SECONDS = 10.0
 _CONNECTION = "own"
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
@@ -96,7 +98,7 @@ def _superlink(run_dir: Path) -> Iterator[dict[str, str]]:
             _await_port(process, port, run_dir / "superlink.log")
             yield environment
         finally:
-            _end(process, group=True)
+            _end(process)
 
 
 def _follow(process: Process, folder: RunFolder, on_metrics: Callable[[dict[str, Any]], None]) -> None:
@@ -113,23 +115,20 @@ def _follow(process: Process, folder: RunFolder, on_metrics: Callable[[dict[str,
         time.sleep(0.5)
 
 
-def _end(process: Process, *, group: bool = False) -> None:
-    """End a process of ours, with the group it leads if it has one: SIGTERM, then SIGKILL after ten seconds."""
-    for sign, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, sign) if group else process.send_signal(sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-            if not group or not _group_alive(process.pid):
-                return
+def _end(process: Process) -> None:
+    """End a process of ours and all that it started: SIGTERM to it, ten seconds, then SIGKILL to whatever is left.
 
-
-def _group_alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+    Ray's processes lead sessions of their own, so a signal to a process group would not reach them."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        _, alive = psutil.wait_procs(family, _END_SECONDS)
+        for member in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        psutil.wait_procs(alive, _END_SECONDS)
+    process.wait()
 
 
 def _await_port(process: Process, port: int, log: Path) -> None:

@@ -22,7 +22,7 @@ from app.optimiser import (
     optimiser_state,
     set_learning_rate,
 )
-from app.settings import DataSettings, TrainSettings
+from app.sections import DataSettings, TrainSettings
 from app.tasks.task import Batch, Batches, Task
 
 _TIMED_EVERY = 8  # steps; on a GPU a timed step waits for the device, the others do not

@@ -1,5 +1,6 @@
 """What every script shares: settings from the command line, and one clear line for what a user can mend."""
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,7 @@ def parse_settings(argv: Sequence[str]) -> Settings:
 
 def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
     """Run `main`; a mistake in settings, data or files ends with one line on standard error and exit status 2."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
         main(argv)
     except (ValueError, OSError, RuntimeError) as error:
@@ -21,3 +23,8 @@ def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _stop(*_: object) -> None:
+    """End in order on SIGTERM, so that processes started by the command are ended with it."""
+    sys.exit(143)

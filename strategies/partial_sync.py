@@ -9,7 +9,7 @@ replies one at a time. A node that fails costs its own reply and nothing else.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
@@ -17,63 +17,12 @@ from flwr.serverapp import Grid
 
 from strategies import messages as m
 from strategies.ciphers.cipher import CipherError, ServerSum
-from strategies.convergence import Convergence
+from strategies.exchange import exchange
 from strategies.nodes import Node, RefusedError, agreed_digests, read_node
+from strategies.rounds import FederationError, RoundReport, RoundRules, ServerState
 
-_POLL_SECONDS = (0.02, 0.2)  # first and longest pause between two looks for replies
 _QUERY_SECONDS = 600.0
-
-
-class FederationError(RuntimeError):
-    """The run cannot go on; the last checkpoint is whole."""
-
-
-@dataclass(frozen=True)
-class RoundRules:
-    """How rounds are run; see `FederationSettings` for each value.
-
-    `run_key` names the run on the nodes, so that a resumed run finds what it left there and a new one finds nothing.
-    """
-
-    rounds: int
-    num_clients: int
-    task: str
-    layout: str
-    run_key: str
-    key_id: str = ""
-    fraction: float = 1.0
-    weighting: str = "examples"
-    quorum: float = 0.5
-    retries: int = 1
-    deadline: float = 3600.0
-    start_timeout: float = 300.0
-    measure_every: int = 1
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class ServerState:
-    """All that a resumed run needs. `aggregate` is the sum of round `server_round`, not yet applied by anybody."""
-
-    server_round: int
-    convergence: Convergence
-    aggregate: bytes = b""
-    coefficient_sum: float = 0.0
-
-
-@dataclass
-class RoundReport:
-    """One line of metrics. `measures` are of the global model of version `server_round` - 1."""
-
-    server_round: int
-    seconds: float = 0.0
-    bytes_up: int = 0
-    bytes_down: int = 0
-    coefficient_sum: float = 0.0
-    attempts: int = 0
-    clients: dict[str, dict[str, float]] = field(default_factory=dict)
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    measures: dict[str, float] = field(default_factory=dict)
+_LOOK_SECONDS = 0.5  # between two looks for nodes
 
 
 class PartialSync:
@@ -170,7 +119,7 @@ class PartialSync:
             if time.monotonic() > deadline:
                 refused = "; ".join(self.refused.values()) or "none refused"
                 raise FederationError(f"{len(self.nodes)} of {wanted} nodes after the start timeout ({refused})")
-            time.sleep(_POLL_SECONDS[1])
+            time.sleep(_LOOK_SECONDS)
         nodes = sorted(self.nodes.values(), key=lambda node: node.client)
         count = max(1, round(self.rules.fraction * len(nodes)))
         draw = np.random.default_rng((self.rules.seed, report.server_round)).permutation(len(nodes))[:count]
@@ -286,39 +235,14 @@ class PartialSync:
         raise FederationError(f"no node holds the global model of round {version}")
 
     def _ask(
-        self,
-        grid: Grid,
-        outgoing: list[tuple[Node, Message]],
-        report: RoundReport,
-        seconds: float | None = None,
+        self, grid: Grid, outgoing: list[tuple[Node, Message]], report: RoundReport, seconds: float | None = None
     ) -> Iterator[tuple[Node, Message]]:
-        """Send, then yield good replies one at a time as they come; failed and late ones are reported."""
-        report.bytes_down += sum(m.payload_bytes(message) for _, message in outgoing)
-        deadline = time.monotonic() + (seconds or self.rules.deadline)
-        ids = list(grid.push_messages([message for _, message in outgoing])) or [""] * len(outgoing)
-        waiting: dict[str, Node] = {}
-        for message_id, (node, _) in zip(ids, outgoing, strict=True):
-            if message_id:
-                waiting[message_id] = node
-            else:  # Flower gives no id, or none at all for a payload that is too large
-                self._leave_out(report, node, "the message could not be sent")
-        del outgoing
-        pause = _POLL_SECONDS[0]
-        while waiting and time.monotonic() < deadline:
-            arrived = False
-            for message_id in list(waiting):
-                for reply in grid.pull_messages([message_id]):  # one at a time: memory holds one payload
-                    node, arrived = waiting.pop(message_id), True
-                    report.bytes_up += m.payload_bytes(reply)
-                    if reply.has_error():
-                        self._leave_out(report, node, f"error {reply.error.code}: {reply.error.reason}")
-                    else:
-                        yield node, reply
-            pause = _POLL_SECONDS[0] if arrived else min(2 * pause, _POLL_SECONDS[1])
-            if waiting and not arrived:
-                time.sleep(pause)
-        for node in waiting.values():
-            self._leave_out(report, node, "no reply before the deadline")
+        """Good replies one at a time as they come; failed and late nodes are reported."""
+        for node, answer in exchange(grid, outgoing, report, seconds or self.rules.deadline):
+            if isinstance(answer, str):
+                self._leave_out(report, node, answer)
+            else:
+                yield node, answer
 
     def _fold(self, total: ServerSum, node: Node, reply: Message, cohort_size: int) -> float:
         """Add one reply to the sum; its coefficient. Raises an error of the reply's own and adds nothing."""
@@ -341,7 +265,7 @@ class PartialSync:
     def _leave_out(self, report: RoundReport, node: Node, reason: str) -> None:
         """Count and name it; the node describes itself again before its next round."""
         self.nodes.pop(node.node_id, None)
-        report.left_out.append({"client": node.client, "reason": reason})
+        report.leave_out(node.client, reason)
 
 
 def _holds(node: Node, version: int, digests: dict[int, str]) -> bool:

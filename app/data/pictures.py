@@ -28,6 +28,7 @@ class Pictures:
         self.bad: dict[str, str] = {}
         self._free = cache_mb * 2**20
         self._cache: dict[tuple[Path, Box | None, int], Tensor] = {}
+        self._failed: set[tuple[Path, Box | None, int]] = set()
 
     def vehicle(self, sample: Sample) -> Tensor | None:
         """The vehicle, or None if the file cannot be read; then `bad` says why."""
@@ -45,15 +46,16 @@ class Pictures:
         return self._get(sample.path, wider, self.plate_side)
 
     def _get(self, path: Path, box: Box | None, side: int) -> Tensor | None:
-        if str(path) in self.bad:
-            return None
         key = (path, box, side)
+        if key in self._failed:
+            return None
         if key in self._cache:
             return self._cache[key]
         try:
             picture = read_picture(path, box, side)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG
             self.bad[str(path)] = str(error)
+            self._failed.add(key)  # not the path: a wrong plate box says nothing of the vehicle
             return None
         if picture.nbytes <= self._free:
             self._free -= picture.nbytes

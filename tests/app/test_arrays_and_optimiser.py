@@ -10,7 +10,7 @@ from torch import nn
 
 from app.arrays import float_arrays, load_arrays, private_arrays, private_patterns, shared_layout
 from app.optimiser import learning_rate, load_optimiser_state, make_optimiser, optimiser_state, set_learning_rate
-from app.settings import FederationSettings, TrainSettings
+from app.sections import FederationSettings, TrainSettings
 
 SHARED, LOCAL = FederationSettings(), FederationSettings(batch_norm="local")
 

@@ -1,0 +1,96 @@
+"""Training batches of vehicles and their plates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.data.pictures import Pictures
+from app.data.sample import Sample
+from app.data.sampler import BalancedBatches
+from app.data.transforms import augmentation
+from app.sections import AugmentSettings
+
+
+@dataclass
+class DualBatch:
+    """Training pictures of N vehicles, M of them with a plate."""
+
+    vehicles: Tensor  # (N, 3, H, W) uint8
+    plates: Tensor | None  # (M, 3, h, w) uint8
+    has_plate: Tensor  # (N,) bool
+    labels: Tensor  # (N,)
+    bad: tuple[str, ...]
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self.vehicles)
+
+    def to(self, device: torch.device, /) -> "DualBatch":
+        plates = None if self.plates is None else self.plates.to(device, non_blocking=True)
+        moved = (tensor.to(device, non_blocking=True) for tensor in (self.vehicles, self.has_plate, self.labels))
+        vehicles, has_plate, labels = moved
+        return DualBatch(vehicles, plates, has_plate, labels, self.bad)
+
+
+class DualBatches:
+    """Batches of P vehicles with K pictures each; see `BalancedBatches`."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        pictures: Pictures,
+        *,
+        pids_per_batch: int,
+        images_per_pid: int,
+        seed: int,
+        augment: AugmentSettings,
+    ) -> None:
+        self.samples = list(samples)
+        self.pictures = pictures
+        self.seed = seed
+        self.labels = labels_of(samples)
+        self.order = BalancedBatches(
+            self.labels, pids_per_batch=pids_per_batch, images_per_pid=images_per_pid, seed=seed
+        )
+        self.batches_per_epoch = self.order.batches_per_epoch
+        self.plate_drop = augment.plate_drop
+        parts = {name: getattr(augment, name) for name in ("shift", "rotate", "zoom", "colour", "blur", "erase")}
+        self.change_vehicle = augmentation(flip=augment.flip, **parts)
+        self.change_plate = augmentation(flip=0.0, **parts)  # mirrored characters are other characters
+
+    def __getitem__(self, index: int, /) -> DualBatch:
+        chosen, vehicles, plates, has_plate, bad = [], [], [], [], []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
+            for position in self.order[index]:
+                sample = self.samples[position]
+                vehicle = self.pictures.vehicle(sample)
+                if vehicle is None:
+                    bad.append(str(sample.path))
+                    continue
+                plate = self.pictures.plate(sample)
+                if plate is not None and self.plate_drop and torch.rand(()) < self.plate_drop:
+                    plate = None
+                chosen.append(int(position))
+                vehicles.append(self.change_vehicle(vehicle))
+                has_plate.append(plate is not None)
+                if plate is not None:
+                    plates.append(self.change_plate(plate))
+        if not vehicles:
+            raise ValueError(f"no picture of batch {index} can be read, the first is {bad[0]}")
+        return DualBatch(
+            torch.stack(vehicles),
+            torch.stack(plates) if plates else None,
+            torch.tensor(has_plate),
+            torch.from_numpy(self.labels[chosen]),
+            tuple(bad),
+        )
+
+
+def labels_of(samples: Sequence[Sample]) -> np.ndarray:
+    """Labels 0..C-1 (N,) by sorted pid."""
+    _, labels = np.unique([sample.pid for sample in samples], return_inverse=True)
+    return np.asarray(labels, np.int64)

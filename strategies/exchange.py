@@ -1,0 +1,46 @@
+"""Sends messages and hands on what comes back, one reply at a time."""
+
+import time
+from collections.abc import Iterator
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from strategies import messages as m
+from strategies.nodes import Node
+from strategies.rounds import RoundReport
+
+_POLL_SECONDS = (0.02, 0.2)  # first and longest pause between two looks for replies
+
+
+def exchange(
+    grid: Grid, outgoing: list[tuple[Node, Message]], report: RoundReport, seconds: float
+) -> Iterator[tuple[Node, Message | str]]:
+    """Push, then yield each node with its reply, or with the reason why there is none within `seconds`.
+
+    Replies are pulled one at a time, so that the server holds one payload whatever the number of nodes. Bytes are
+    counted in the report.
+    """
+    report.bytes_down += sum(m.payload_bytes(message) for _, message in outgoing)
+    deadline = time.monotonic() + seconds
+    # A grid gives an empty id for a message that it could not send, and no ids at all if it sent none.
+    ids = list(grid.push_messages([message for _, message in outgoing])) or [""] * len(outgoing)
+    waiting: dict[str, Node] = {}
+    for message_id, (node, _) in zip(ids, outgoing, strict=True):
+        if message_id:
+            waiting[message_id] = node
+        else:
+            yield node, "the message could not be sent"
+    pause = _POLL_SECONDS[0]
+    while waiting and time.monotonic() < deadline:
+        arrived = False
+        for message_id in list(waiting):
+            for reply in grid.pull_messages([message_id]):
+                node, arrived = waiting.pop(message_id), True
+                report.bytes_up += m.payload_bytes(reply)
+                yield node, f"error {reply.error.code}: {reply.error.reason}" if reply.has_error() else reply
+        pause = _POLL_SECONDS[0] if arrived else min(2 * pause, _POLL_SECONDS[1])
+        if waiting and not arrived:
+            time.sleep(pause)
+    for node in waiting.values():
+        yield node, "no reply before the deadline"

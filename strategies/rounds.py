@@ -1,0 +1,61 @@
+"""What a round is run by, what it leaves behind, and what it reports."""
+
+from dataclasses import dataclass, field
+
+from strategies.convergence import Convergence
+
+
+class FederationError(RuntimeError):
+    """The run cannot go on; the last checkpoint is whole."""
+
+
+@dataclass(frozen=True)
+class RoundRules:
+    """How rounds are run; see `FederationSettings` for each value.
+
+    `run_key` names the run on the nodes, so that a resumed run finds what it left there and a new one finds nothing.
+    """
+
+    rounds: int
+    num_clients: int
+    task: str
+    layout: str
+    run_key: str
+    key_id: str = ""
+    fraction: float = 1.0
+    weighting: str = "examples"
+    quorum: float = 0.5
+    retries: int = 1
+    deadline: float = 3600.0
+    start_timeout: float = 300.0
+    measure_every: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """All that a resumed run needs. `aggregate` is the sum of round `server_round`, not yet applied by anybody."""
+
+    server_round: int
+    convergence: Convergence
+    aggregate: bytes = b""
+    coefficient_sum: float = 0.0
+
+
+@dataclass
+class RoundReport:
+    """One line of metrics. `measures` are of the global model of version `server_round` - 1."""
+
+    server_round: int
+    seconds: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    coefficient_sum: float = 0.0
+    attempts: int = 0
+    clients: dict[str, dict[str, float]] = field(default_factory=dict)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def leave_out(self, client: str, reason: str) -> None:
+        """Count and name a client whose reply is not part of the round."""
+        self.left_out.append({"client": client, "reason": reason})

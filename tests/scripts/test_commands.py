@@ -1,0 +1,178 @@
+"""The commands: one clear line and status 2 for what a user can mend, and one JSON object at the end."""
+
+import json
+from functools import partial
+
+import pytest
+
+from app.results import RunFolder
+from app.settings import SettingsError, load_settings
+from scripts import baseline, evaluate, inspect_data, simulate
+from scripts.command import command
+from scripts.evaluate import with_overrides
+from scripts.simulate import sweep
+
+TINY = [
+    "data=manifest",
+    "data.partition.by=site",
+    "model.vehicle.backbone=test_efficientnet",
+    "model.vehicle.image_size=32",
+    "model.plate=null",
+    "model.embedding_dim=8",
+    "device=cpu",
+    "train.precision=float32",
+    "train.epochs=1",
+    "train.pids_per_batch=4",
+    "train.images_per_pid=2",
+]
+
+
+def test_a_sweep_is_every_combination_in_order():
+    jobs = sweep(["experiment=quickstart", "federation.num_clients=2,4", "seed=range(3)", "loss.metric=none"])
+    assert jobs == [
+        ["experiment=quickstart", f"federation.num_clients={clients}", f"seed={seed}", "loss.metric=none"]
+        for clients in (2, 4)
+        for seed in range(3)
+    ]
+
+
+def test_a_sweep_keeps_lists_and_quoted_commas_together():
+    assert sweep(["evaluation.compare=[stand_alone,central]"]) == [["evaluation.compare=[stand_alone,central]"]]
+    assert sweep(["data=two_cam,veri776"]) == [["data=two_cam"], ["data=veri776"]]
+
+
+@pytest.mark.parametrize("job", sweep(["train.lr=0.1,0.2", "federation.private=['*classifier*','a.*'],['*b*']"]))
+def test_every_job_of_a_sweep_can_be_loaded(job):
+    assert load_settings(job).train.lr in (0.1, 0.2)
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return load_settings(["experiment=quickstart", "model.embedding_dim=8", "seed=3"]).as_dict()
+
+
+def test_overrides_of_a_checkpoint_change_what_they_name_and_nothing_else(kept):
+    settings = with_overrides(kept, ["evaluation.embedding=vehicle", "data.eval_split=val", "device=cpu"])
+    assert settings.evaluation.embedding == "vehicle"
+    assert settings.data.eval_split == "val"
+    assert settings.device == "cpu"
+    assert settings.model == load_settings("experiment=quickstart model.embedding_dim=8").model
+    assert (settings.seed, settings.train) == (3, load_settings("experiment=quickstart").train)
+    assert with_overrides(kept, []).as_dict() == kept
+
+
+def test_another_data_set_brings_its_own_settings(kept):
+    settings = with_overrides(kept, ["data=veri776", "data.root=/pictures"])
+    assert (settings.data.reader, settings.data.root) == ("veri776", "/pictures")
+    assert settings.data.val_split == load_settings("data=veri776").data.val_split
+    assert with_overrides(kept, ["data=veri776"]).data.root == load_settings("data=veri776").data.root
+
+
+def test_values_of_overrides_have_types(kept):
+    settings = with_overrides(kept, ["evaluation.rerank=true", "evaluation.batch_size=7", "model.plate=null"])
+    assert (settings.evaluation.rerank, settings.evaluation.batch_size, settings.model.plate) == (True, 7, None)
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [
+        ("seed=4", "seed cannot be changed"),
+        ("experiment=two_cam", "experiment cannot be changed"),
+        ("rerank", "not of the form key=value: 'rerank'"),
+        ("evaluation.rerunk=true", "unknown key evaluation.rerunk"),
+        ("evaluation.batch_size=many", "evaluation.batch_size"),
+        ("data=nowhere", "nowhere"),
+    ],
+)
+def test_a_wrong_override_of_a_checkpoint_is_named(kept, word, named):
+    with pytest.raises(SettingsError) as caught:
+        with_overrides(kept, [word])
+    assert named in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, pictures_root):
+    """A centralised model of a tiny network."""
+    folder = tmp_path_factory.mktemp("runs") / "central"
+    baseline.main([*TINY, f"data.root={pictures_root}", f"run_dir={folder}", "mode=central"])
+    return folder
+
+
+def last_line(capsys):
+    return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("mode", ["central", "local"])
+def test_the_baseline_ends_with_its_figures(mode, tmp_path, pictures_root, capsys):
+    baseline.main([*TINY, f"data.root={pictures_root}", f"run_dir={tmp_path}/run", f"mode={mode}"])
+    found = last_line(capsys)
+    names = ["central"] if mode == "central" else ["client-0", "client-1"]
+    assert list(found["training"]) == names
+    measures = found["models"]["central" if mode == "central" else "stand_alone"]
+    assert measures.keys() >= {"mAP", "rank1", "rank5", "mINP", "queries", "skipped"}
+    assert 0 <= measures["mAP"] <= 1
+    assert RunFolder(tmp_path / "run").read_summary()["models"] == found["models"]
+
+
+def test_evaluating_a_checkpoint_gives_the_figures_it_was_stored_with(run_folder, capsys):
+    evaluate.main([f"run={run_folder}", "model=central"])
+    found = last_line(capsys)
+    stored = RunFolder(run_folder).read_summary()["models"]["central"]
+    assert {key: found[key] for key in stored} == stored
+    assert (found["model"], found["data"], found["split"]) == ("central", "manifest", "test")
+
+
+def test_the_untrained_network_can_be_measured(run_folder, capsys):
+    evaluate.main([f"run={run_folder}", "model=untrained", "data.eval_split=val"])
+    assert last_line(capsys)["split"] == "val"
+
+
+def test_a_checkpoint_holds_no_classifier(run_folder):
+    arrays, _ = RunFolder(run_folder).load_arrays("central")
+    assert arrays
+    assert not any("classifier" in name for name in arrays)
+
+
+def test_clients_are_counted(pictures_root, capsys):
+    inspect_data.main([*TINY, f"data.root={pictures_root}", "federation.num_clients=2"])
+    assert last_line(capsys) == {"clients": [{"images": 20, "pids": 5}, {"images": 12, "pids": 3}]}
+
+
+def fails(capsys, main, argv):
+    """The one line on standard error of a command that ends with status 2."""
+    with pytest.raises(SystemExit) as ended:
+        command(main, argv)
+    captured = capsys.readouterr()
+    assert ended.value.code == 2
+    (line,) = captured.err.strip().splitlines()
+    assert captured.out == ""
+    return line
+
+
+def test_mistakes_end_with_one_line_and_status_2(capsys, tmp_path, pictures_root, run_folder):
+    fail = partial(fails, capsys)
+    root = f"data.root={pictures_root}"
+    here = f"run_dir={tmp_path}/run"
+    central = [*TINY, here, "mode=central"]
+    assert f"data.root not found: {tmp_path}/nowhere" in fail(baseline.main, [*central, f"data.root={tmp_path}/nowhere"])
+    assert "data.root is missing" in fail(inspect_data.main, ["data=manifest"])
+    assert "unknown key train.epoch" in fail(baseline.main, [*central, root, "train.epoch=3"])
+    assert "unknown key train.epoch" in fail(simulate.main, [root, "train.epoch=3"])
+    assert "unknown backbone 'resnet51'" in fail(baseline.main, [*central, root, "model.vehicle.backbone=resnet51"])
+    assert "mode must be given" in fail(baseline.main, [*TINY, root, here])
+    assert "run=RUN_FOLDER is missing" in fail(evaluate.main, [])
+    assert f"run folder not found: {tmp_path}/nowhere" in fail(evaluate.main, [f"run={tmp_path}/nowhere"])
+    assert "global.safetensors" in fail(evaluate.main, [f"run={run_folder}"])
+    assert "no run to resume" in fail(simulate.main, [f"resume={tmp_path}/nowhere"])
+    assert "takes its settings from that folder" in fail(simulate.main, [f"resume={run_folder}", "seed=1"])
+    wider = fail(evaluate.main, [f"run={run_folder}", "model=central", "model.embedding_dim=16"])
+    assert "vehicle.neck" in wider
+    assert "has shape" in wider
+    other = fail(evaluate.main, [f"run={run_folder}", "model=central", "model.vehicle.backbone=test_resnet"])
+    assert "another network's checkpoint" in other
+    assert "train_vehicles" in fail(inspect_data.main, ["data.synthetic.train_vehicles_per_site=-1"])
+
+
+def test_a_look_for_a_run_to_resume_makes_no_folder(tmp_path, capsys):
+    fails(capsys, simulate.main, [f"resume={tmp_path}/nowhere"])
+    assert not (tmp_path / "nowhere").exists()
