@@ -17,6 +17,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from app.comparison import bad_pictures
+from app.data.partition import table
+from app.data.source import open_source
 from app.model_figures import compare_models
 from app.results import RunFolder, format_table
 from app.settings import Settings, SettingsError, absolute, load_settings
@@ -72,6 +74,8 @@ def _resume(path: Path) -> dict[str, Any]:
 def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any]:
     started = time.monotonic()
     print(f"run folder {folder.path}", file=sys.stderr)
+    source = open_source(settings.data, settings.seed)  # here, so that clients do not all wait for synthetic pictures
+    print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
     simulation = settings.simulation
     with Progress(settings.federation.rounds) as progress:
         server = simulate(

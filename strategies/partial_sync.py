@@ -114,7 +114,8 @@ class PartialSync:
         while True:
             self._look_up(grid, report)
             wanted = min([wanted, *(node.num_nodes for node in self.nodes.values() if node.num_nodes)])
-            if len(self.nodes) >= wanted:
+            enough = len(self.nodes) >= max(1.0, self.rules.quorum * wanted)
+            if enough and len(self.nodes) + len(self.refused) >= wanted:  # a refused node is not waited for
                 break
             if time.monotonic() > deadline:
                 refused = "; ".join(self.refused.values()) or "none refused"

@@ -16,7 +16,7 @@ from app.node_store import digest_of
 from app.tasks import make_task
 from strategies import messages as m
 from strategies.ciphers.plain import PlainCipher
-from strategies.partial_sync import FederationError
+from strategies.rounds import FederationError
 
 PLAIN_SGD = (
     "train=sgd train.lr=1 train.momentum=0 train.weight_decay=0 train.warm_up=0 train.clip_norm=0 train.epochs=1 "
@@ -77,9 +77,7 @@ def test_one_full_batch_step_per_client_equals_one_central_step(make_federation,
     networks = [task.build(len({s.pid for s in part}), settings.seed).double() for part in parts]
     layout = shared_layout(networks[0], settings.federation)
     start = layout.unflatten(layout.flatten(float_arrays(networks[0])))
-    shared = {
-        name: parameter for name, parameter in networks[0].named_parameters() if name in layout.names
-    }
+    shared = {name: parameter for name, parameter in networks[0].named_parameters() if name in layout.names}
     total, buffers = 0.0, {}
     for network, part in zip(networks, parts, strict=True):
         labels = torch.tensor([sorted({s.pid for s in part}).index(s.pid) for s in part])
@@ -242,7 +240,9 @@ def test_a_classifier_survives_the_end_of_its_process(make_federation):
         now = float_arrays(client.network)["vehicle.classifier.weight"]
         np.testing.assert_array_equal(now, own["array/vehicle.classifier.weight"])
         assert np.abs(now - initial).max() > 1e-4
-        assert_same_arrays(moments, {k.removeprefix("optimiser/"): v for k, v in own.items() if k.startswith("optimiser/")})
+        assert_same_arrays(
+            moments, {k.removeprefix("optimiser/"): v for k, v in own.items() if k.startswith("optimiser/")}
+        )
         assert moments
 
 

@@ -74,7 +74,9 @@ def test_settings_come_back_from_a_checkpoint(plain):
 
 
 def test_one_string_and_a_list_of_overrides_are_the_same():
-    settings = load_settings("'name=\"two words\"' train.lr=0.5 'federation.private=[\"*classifier*\",\"vehicle.neck.*\"]'")
+    settings = load_settings(
+        '\'name="two words"\' train.lr=0.5 \'federation.private=["*classifier*","vehicle.neck.*"]\''
+    )
     assert settings.name == "two words"
     assert settings.federation.private == ["*classifier*", "vehicle.neck.*"]
     assert settings == load_settings(

@@ -39,7 +39,9 @@ def test_a_simulated_run_ends_well_and_equals_the_same_run_in_process(tmp_path, 
         ours, theirs = simulated.held(kind), reference.held(kind)
         assert ours.keys() == theirs.keys()
         for client in ours:
-            assert {k: v.tobytes() for k, v in ours[client].items()} == {k: v.tobytes() for k, v in theirs[client].items()}
+            assert {k: v.tobytes() for k, v in ours[client].items()} == {
+                k: v.tobytes() for k, v in theirs[client].items()
+            }
     assert simulated.checkpoint() == reference.checkpoint()
     vector = simulated.held("global", 2)["client-0"]["vector"]
     arrays = load_file(folder / "global.safetensors")

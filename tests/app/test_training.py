@@ -65,7 +65,9 @@ def test_a_run_in_two_pieces_equals_a_whole_one(settings, optimiser, channels_la
     for name, moment in everything.optimiser.items():
         np.testing.assert_array_equal(moment, two.optimiser[name], err_msg=name)
     assert everything.num_pictures == one.num_pictures + two.num_pictures == TOTAL * 8
-    assert everything.losses["total"] == pytest.approx((2 * one.losses["total"] + 4 * two.losses["total"]) / 6, rel=1e-6)
+    assert everything.losses["total"] == pytest.approx(
+        (2 * one.losses["total"] + 4 * two.losses["total"]) / 6, rel=1e-6
+    )
 
 
 def test_without_the_moments_it_does_not(settings):
@@ -124,7 +126,14 @@ def test_fedprox_adds_mu_times_the_distance_to_the_gradient(settings, mu):
     chosen = replace(
         settings,
         train=replace(
-            settings.train, optimiser="sgd", lr=0.1, momentum=0.0, weight_decay=0.0, warm_up=0.0, clip_norm=0.0, fedprox_mu=mu
+            settings.train,
+            optimiser="sgd",
+            lr=0.1,
+            momentum=0.0,
+            weight_decay=0.0,
+            warm_up=0.0,
+            clip_norm=0.0,
+            fedprox_mu=mu,
         ),
     )
     setting, twin = Setting(chosen), Setting(chosen)
@@ -187,6 +196,8 @@ def test_unreadable_pictures_are_left_out_and_named(settings, tmp_path):
 
 
 def test_a_clients_seed_depends_on_its_name_and_the_runs_seed(settings):
-    seeds = {client_seed(replace(settings, seed=s), name) for s in (0, 1) for name in ("client-0", "client-1", "0-client")}
+    seeds = {
+        client_seed(replace(settings, seed=s), name) for s in (0, 1) for name in ("client-0", "client-1", "0-client")
+    }
     assert len(seeds) == 6
     assert json.dumps(sorted(seeds))  # plain integers

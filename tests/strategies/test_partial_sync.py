@@ -13,7 +13,8 @@ from in_process_grid import InProcessGrid
 from strategies import messages as m
 from strategies.ciphers.plain import PlainCipher, PlainSum
 from strategies.convergence import Convergence
-from strategies.partial_sync import FederationError, PartialSync, RoundRules, ServerState
+from strategies.partial_sync import PartialSync
+from strategies.rounds import FederationError, RoundRules, ServerState
 
 SIZE = 3
 CIPHER = PlainCipher(SIZE)
@@ -360,11 +361,20 @@ def test_a_node_that_does_not_fit_is_refused_before_it_gets_anything(change, rea
 
 
 def test_too_few_nodes_at_the_start_is_an_error_that_says_who_was_refused():
-    federation = three()
+    federation = three(quorum=0.9)
     federation.clients["b"].info = {m.LAYOUT: "other"}
     with pytest.raises(FederationError, match=r"2 of 3 nodes .*node 2: refused: layout 'other'"):
         federation.run()
     assert not federation.states
+
+
+def test_a_refused_node_is_not_waited_for():
+    federation = three(rounds=1, start_timeout=60.0)
+    federation.clients["b"].info = {m.LAYOUT: "other"}
+    started = time.monotonic()
+    federation.run()
+    assert time.monotonic() - started < 10
+    np.testing.assert_allclose(federation.mean(1), average(federation, "ac"), **CLOSE)
 
 
 def test_where_nodes_know_their_number_no_more_are_waited_for():

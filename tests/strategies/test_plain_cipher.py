@@ -63,7 +63,7 @@ def test_a_part_of_the_clients_is_divided_by_its_own_coefficients():
 
 
 def test_values_beyond_a_block_are_added_too():
-    size = (1 << 18) + 3
+    size = 3 * (1 << 18) + 3
     vector = np.random.default_rng(0).standard_normal(size).astype(np.float32)
     cipher = PlainCipher(size)
     payload = cipher.encrypt(vector, 0.5)
@@ -128,9 +128,17 @@ def test_a_refused_payload_leaves_the_sum_as_it_was(payload, reason):
     with pytest.raises(CipherError, match="nothing was added"):
         total.payload()
     total.add(GOOD)
-    before = total.payload()
     with pytest.raises(CipherError, match=reason):
         total.add(payload)
+    assert total.payload() == total_of([GOOD])
+
+
+def test_a_sum_that_was_taken_stays_as_it_is():
+    total = PlainSum(SIZE)
+    total.add(GOOD)
+    before = total.payload()
+    with pytest.raises(CipherError, match="has been taken"):
+        total.add(GOOD)
     assert total.payload() == before
 
 

@@ -1,7 +1,5 @@
 """Pictures as tensors: what cannot be read is left out and named."""
 
-
-
 import numpy as np
 import pytest
 import torch
@@ -142,5 +140,3 @@ def test_normalised_values_follow_the_formula():
     ]
     np.testing.assert_allclose(normalise(pictures, mean, std).reshape(2, 3, 16), expected, rtol=0, atol=2e-6)
     np.testing.assert_array_equal(normalise(list(pictures), mean, std), normalise(pictures, mean, std))
-
-

@@ -22,7 +22,9 @@ def test_a_certain_flip_mirrors():
     assert torch.equal(changed(flip=1.0), PICTURE.flip(2))
 
 
-@pytest.mark.parametrize("part", [{"shift": 0.3}, {"rotate": 30.0}, {"zoom": 0.3}, {"colour": 0.5}, {"blur": 1.0}, {"erase": 1.0}])
+@pytest.mark.parametrize(
+    "part", [{"shift": 0.3}, {"rotate": 30.0}, {"zoom": 0.3}, {"colour": 0.5}, {"blur": 1.0}, {"erase": 1.0}]
+)
 def test_each_part_changes_the_picture_and_depends_on_the_seed_alone(part):
     first = changed(1, **part)
     assert (first.shape, first.dtype) == (PICTURE.shape, torch.uint8)

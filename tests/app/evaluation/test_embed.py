@@ -57,7 +57,9 @@ def test_fused_similarities_fall_back_to_the_vehicles_where_a_plate_is_missing()
 def test_added_embeddings_leave_the_vehicle_where_a_plate_is_missing():
     found = made(fusion="add")
     joined = unit(found.vehicle + found.plate)
-    np.testing.assert_allclose(fused_rows(found, found.samples, found.samples)(slice(3, 7)), 1 - joined[3:7] @ joined.T, atol=1e-6)
+    np.testing.assert_allclose(
+        fused_rows(found, found.samples, found.samples)(slice(3, 7)), 1 - joined[3:7] @ joined.T, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("fusion", ["concat", "add"])
@@ -116,7 +118,9 @@ def test_reranked_figures_stand_beside_the_headline_and_never_in_it():
 
 @pytest.fixture(scope="module")
 def dual():
-    words = "model.vehicle.backbone=test_efficientnet model.vehicle.image_size=32 model.plate.backbone=test_efficientnet "
+    words = (
+        "model.vehicle.backbone=test_efficientnet model.vehicle.image_size=32 model.plate.backbone=test_efficientnet "
+    )
     words += "model.plate.image_size=32 model.embedding_dim=8 device=cpu train.precision=float32"
     task = make_task(load_settings(words))
     return task, task.build(3, 0)
