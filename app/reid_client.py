@@ -83,6 +83,10 @@ class ReidClient(NumPyClient):
         self.network: nn.Module = task.build(num_labels, settings.seed)
         self.initial = float_arrays(self.network)
         self.layout = shared_layout(self.network, settings.federation)
+        learnt = {name for name, _ in self.network.named_parameters()}
+        shapes = zip(self.layout.names, self.layout.shapes, strict=True)
+        measured = {name: np.full(shape, name not in learnt, np.float32) for name, shape in shapes}
+        self.statistics = self.layout.flatten(measured) > 0  # (size,), of BatchNorm: measured, not learnt
         self.cipher = cipher(self.layout.size)
         self.private = private_patterns(self.network, settings.federation)
         self.batches = task.batches(self.samples, client_seed(settings, name))
@@ -171,7 +175,10 @@ class ReidClient(NumPyClient):
         if received == m.AGGREGATE and version - 1 in held:
             vector, moments = self._read_global(version - 1)
             mean = self.cipher.decrypt(parameters[0].tobytes(), float(config[m.COEFFICIENT_SUM]))
+            averaged = vector + mean
             vector, moments = self.server_optimiser.step(vector, mean, moments)
+            # Momentum would carry a variance below 0, and the network to NaN: statistics are averaged and no more.
+            vector[self.statistics] = averaged[self.statistics]
             if not np.isfinite(vector).all():
                 raise ClientError(
                     f"{self.name}: the aggregate of round {version} is not finite; the model stays as it was"

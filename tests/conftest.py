@@ -61,8 +61,8 @@ def base_overrides(pictures_root):
     """Two clients, one a site, with a network that trains in milliseconds."""
     return (
         f"data=manifest data.root={pictures_root} data.partition.by=site data.val_split=val {NETWORK} {TRAINING} "
-        "federation.num_clients=2 federation.rounds=3 federation.measure_every=1 federation.start_timeout=0.1 federation.deadline=60 train.epochs=3 "
-        "evaluation.ranked_lists=0 evaluation.compare=[]"
+        "federation.num_clients=2 federation.rounds=3 federation.measure_every=1 federation.start_timeout=0.1 "
+        "federation.deadline=60 train.epochs=3 evaluation.ranked_lists=0 evaluation.compare=[]"
     )
 
 

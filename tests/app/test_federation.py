@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from flwr.app import Error, Message
 from PIL import Image
 from torch.func import functional_call
 
 from app import client_app
 from app.arrays import float_arrays, load_arrays, shared_layout
 from app.data.source import open_source
-from app.node_store import digest_of
+from app.model_figures import read_nodes
+from app.node_store import NodeStore, digest_of
 from app.tasks import make_task
 from strategies import messages as m
 from strategies.ciphers.plain import PlainCipher
@@ -363,6 +365,24 @@ def start_vector(federation):
     return shared_layout(network, federation.settings.federation).flatten(float_arrays(network))
 
 
+def statistics(federation):
+    """Where BatchNorm's running statistics stand in the shared vector."""
+    network = make_task(federation.settings).build(2, federation.settings.seed)
+    learnt = {name for name, _ in network.named_parameters()}
+    layout = shared_layout(network, federation.settings.federation)
+    whole = layout.unflatten(np.zeros(layout.size, np.float32))
+    return layout.flatten({name: array + (name not in learnt) for name, array in whole.items()}) == 1
+
+
+def assert_reached(federation, stepped):
+    """Learnt values took the server's step, statistics the plain mean."""
+    averaged = start_vector(federation).astype(np.float64) + np.sum(aggregates(federation), axis=0, dtype=np.float64)
+    expected = np.where(statistics(federation), averaged, stepped)
+    for arrays in federation.held("global", 3).values():
+        # Values below 8, rounded to float32 at each of three steps and their moments.
+        np.testing.assert_allclose(arrays["vector"], expected, rtol=1e-6, atol=1e-6)
+
+
 def test_server_momentum_is_sgd_on_every_client_alike(make_federation):
     changes = "federation.server_optimiser.name=momentum federation.server_optimiser.momentum=0.5"
     federation = make_federation(changes=changes).run()
@@ -372,9 +392,7 @@ def test_server_momentum_is_sgd_on_every_client_alike(make_federation):
     for mean in aggregates(federation):
         parameter.grad = -torch.from_numpy(mean).double()
         engine.step()
-    for arrays in federation.held("global", 3).values():
-        # Values below 8, rounded to float32 at each of three steps and their moments.
-        np.testing.assert_allclose(arrays["vector"], parameter.detach().numpy(), rtol=1e-6, atol=1e-6)
+    assert_reached(federation, parameter.detach().numpy())
 
 
 def test_server_adam_is_the_papers_step_on_every_client_alike(make_federation):
@@ -387,8 +405,19 @@ def test_server_adam_is_the_papers_step_on_every_client_alike(make_federation):
         first = 0.9 * first + 0.1 * mean
         second = 0.99 * second + 0.01 * mean.astype(np.float64) ** 2
         vector = vector + 0.001 * first / (np.sqrt(second) + tau)
-    for arrays in federation.held("global", 3).values():
-        np.testing.assert_allclose(arrays["vector"], vector, rtol=1e-6, atol=1e-6)
+    assert_reached(federation, vector)
+
+
+@pytest.mark.parametrize("optimiser", ["momentum", "adam federation.server_optimiser.lr=0.1"])
+def test_a_server_step_takes_no_variance_below_zero(make_federation, optimiser):
+    """A momentum of 0.9 goes on lowering the variances of an untrained network long after they have settled."""
+    changes = f"federation.rounds=8 train.epochs=24 federation.server_optimiser.name={optimiser}"
+    federation = make_federation(changes=changes).run()
+    network = make_task(federation.settings).build(2, 0)
+    arrays = shared_layout(network, federation.settings.federation).unflatten(
+        federation.held("global", 8)["client-0"]["vector"]
+    )
+    assert min(array.min() for name, array in arrays.items() if "running_var" in name) > 0
 
 
 def assert_digests_agree(federation):
@@ -486,3 +515,37 @@ def test_a_damaged_store_costs_its_own_node_only(make_federation):
     left_out = federation.lines()[2]["left_out"]
     assert [row["client"] for row in left_out] == ["client-1"]
     assert "of another network or damaged" in left_out[0]["reason"]
+
+
+def test_the_last_run_in_a_folder_is_the_one_that_is_measured(make_federation):
+    federation = make_federation(changes="federation.rounds=1").run()
+    older = {store.folder for store in federation.stores().values()}
+    federation.run(more="seed=1")
+    assert len(list((federation.folder.path / "nodes").glob("*/*"))) == 4
+    layout = shared_layout(make_task(federation.settings).build(2, 0), federation.settings.federation)
+    models = read_nodes(federation.settings, federation.folder)
+    newer = [path for path in (federation.folder.path / "nodes").glob("*/*") if path not in older]
+    expected = {path.parent.name: NodeStore(path).read("global", 1)[0]["vector"] for path in newer}
+    for client, arrays in models["global"].items():
+        np.testing.assert_array_equal(layout.flatten(arrays), expected[client])
+
+
+def test_a_node_that_dropped_out_does_not_stand_for_the_global_model(make_federation):
+    federation = make_federation(changes="federation.rounds=3")
+
+    def leave(message, reply):
+        if kind_of(message)[1] >= 2 and message.metadata.dst_node_id == 1:
+            return None if message.metadata.message_type == "query" else fail_in_training(message)
+        return reply
+
+    def fail_in_training(message):
+        store = federation.stores()["client-0"]
+        for kind in ("global", "private", "local"):  # what it learnt since is not there: it was away
+            store.drop_after(kind, 1)
+        client_app._make_client.cache_clear()
+        return Message(Error(8, "gone"), reply_to=message)
+
+    federation.run(leave)
+    models = read_nodes(federation.settings, federation.folder)
+    assert list(models["global"]) == ["client-1"]
+    assert sorted(models["local"]) == ["client-0", "client-1"]

@@ -126,7 +126,7 @@ def test_every_choice_of_every_group_is_composed(group, name):
 
 
 def test_a_missing_folder_and_an_unknown_reader_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="data.root not found: .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"data\.root not found: .*nowhere"):
         open_source(load_settings(["data=manifest", f"data.root={tmp_path}/nowhere"]).data, 0)
     with pytest.raises(SettingsError, match=r"data\.root is missing"):
         open_source(load_settings(["data=manifest"]).data, 0)

@@ -122,7 +122,7 @@ def test_total_steps_count_passes(settings):
 
 @pytest.mark.parametrize("mu", [0.0, 0.7])
 def test_fedprox_adds_mu_times_the_distance_to_the_gradient(settings, mu):
-    """w' = w - lr (g + mu (w - w_anchor)) for shared parameters, w - lr g for the classifier; g by an own backward pass."""
+    """w' = w - lr (g + mu (w - w_anchor)) for shared parameters, w - lr g for the classifier."""
     chosen = replace(
         settings,
         train=replace(

@@ -21,6 +21,7 @@ TINY = [
     "model.embedding_dim=8",
     "device=cpu",
     "train.precision=float32",
+    "train.threads=1",
     "train.epochs=1",
     "train.pids_per_batch=4",
     "train.images_per_pid=2",

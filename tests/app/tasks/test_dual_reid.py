@@ -72,7 +72,7 @@ def test_fewer_than_two_vehicles_cannot_be_learnt_from(settings, pids):
         make_task(settings).num_labels(found)
 
 
-def test_an_unknown_backbone_and_a_missing_weights_file_are_named(settings):
+def test_an_unknown_backbone_and_a_missing_weights_file_are_named():
     with pytest.raises(ValueError, match="unknown backbone 'resnet51'"):
         make_task(load_settings(f"{WORDS} model.vehicle.backbone=resnet51")).build(2, 0)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
@@ -129,7 +129,7 @@ def test_without_two_plates_the_plate_network_rests(settings, samples, plates):
 
 
 def test_dropped_plates_are_not_shown(samples):
-    task, _, batch = batch_of(load_settings(f"{WORDS} train.augment.plate_drop=1.0"), samples)
+    _, _, batch = batch_of(load_settings(f"{WORDS} train.augment.plate_drop=1.0"), samples)
     assert batch.plates is None
     assert not batch.has_plate.any()
 
