@@ -53,7 +53,7 @@ class NodeStore:
             temporary.chmod(0o600)
         self.drop_after(kind, server_round)
         for old in self.rounds(kind)[:-KEPT_ROUNDS]:
-            self._path(kind, old).unlink(missing_ok=True)
+            self.drop(kind, old)
 
     def read(self, kind: str, server_round: int) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         """Arrays and metadata. Raises NodeStoreError naming the file if it is missing or damaged."""
@@ -73,11 +73,15 @@ class NodeStore:
         except (OSError, SafetensorError) as error:
             raise NodeStoreError(f"cannot read {path}: {error}") from error
 
+    def drop(self, kind: str, server_round: int) -> None:
+        """Forget one round."""
+        self._path(kind, server_round).unlink(missing_ok=True)
+
     def drop_after(self, kind: str, server_round: int) -> None:
         """Forget later rounds: they belong to a run that was cut off and is run again."""
         for later in self.rounds(kind):
             if later > server_round:
-                self._path(kind, later).unlink(missing_ok=True)
+                self.drop(kind, later)
 
     def _path(self, kind: str, server_round: int) -> Path:
         return self.folder / f"{kind}-{server_round:06d}.safetensors"

@@ -201,6 +201,7 @@ class ReidClient(NumPyClient):
     def _read_global(self, version: int) -> tuple[Vector, dict[str, Vector]]:
         arrays, metadata = self.store.read("global", version)
         if metadata.get("layout") != self.layout.digest or digest_of(arrays) != metadata.get("digest"):
+            self.store.drop("global", version)  # the next round gets it from another node
             raise NodeStoreError(f"{self.store.folder}: global model {version} is of another network or damaged")
         moments = {name.removeprefix("moment/"): array for name, array in arrays.items() if name != "vector"}
         return arrays["vector"], moments
@@ -274,6 +275,6 @@ class ReidClient(NumPyClient):
         return self.task.probe(self.network, self.samples[:_PROBES], self.compute.device)
 
     def _moved(self, before: torch.Tensor) -> float:
-        """Mean cosine distance of features before and after training, in (0, 1]: FedPav's weight (Zhuang, 2020)."""
+        """Half the mean cosine distance that training moved features by, in (0, 1]: FedPav's weight (Zhuang, 2020)."""
         cosine = (before * self._probes()).sum(dim=1)
-        return float((1 - cosine).mean().clamp(1e-6, 1.0))
+        return float((0.5 * (1 - cosine)).mean().clamp(1e-6, 1.0))

@@ -133,6 +133,10 @@ class RunFolder:
         with safe_open(path, framework="numpy") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
 
+    def has_arrays(self, name: str) -> bool:
+        """Whether `save_arrays` kept arrays of this name."""
+        return self._array_path(name).is_file()
+
     def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         """Add TensorBoard points, names such as "global/mAP"; does nothing where tensorboard is not installed."""
         if self._events is None:

@@ -74,7 +74,7 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
 def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple[str, ServerState]:
     """The state before the first round, or that of the checkpoint to go on from."""
     federation = settings.federation
-    if not federation.resume:
+    if not federation.resume or not folder.has_arrays(_CHECKPOINT):  # nothing to resume before the first round
         folder.write_settings(settings.as_dict())
         folder.drop_metrics_from(0)
         return secrets.token_hex(8), ServerState(0, Convergence(federation.patience, federation.min_delta))

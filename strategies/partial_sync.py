@@ -46,6 +46,7 @@ class PartialSync:
         self.on_round = on_round
         self.nodes: dict[int, Node] = {}
         self.refused: dict[int, str] = {}
+        self._met = False
 
     def run(self, grid: Grid, state: ServerState) -> tuple[ServerState, RoundReport]:
         """Rounds `state.server_round` + 1 to the last; then every node gets and measures the final model.
@@ -62,13 +63,13 @@ class PartialSync:
         self.refused.clear()
         for _ in range(self.rules.retries + 1):
             report.attempts += 1
-            cohort = self._cohort(grid, state, report)
+            cohort = self._cohort(grid, report)
             total = self.new_sum()
             coefficients: list[float] = []
             measured: dict[str, tuple[int, dict[str, float]]] = {}
             for node, reply in self._ask(grid, self._train_messages(grid, cohort, state, report), report):
                 try:
-                    coefficients.append(self._fold(total, node, reply, len(cohort)))
+                    coefficients.append(self._fold(total, node, reply, self._coefficient(node, cohort)))
                 except (CipherError, m.MessageError, RefusedError) as error:
                     self._leave_out(report, node, str(error))
                     continue
@@ -107,9 +108,10 @@ class PartialSync:
         report.seconds = time.monotonic() - started
         return report
 
-    def _cohort(self, grid: Grid, state: ServerState, report: RoundReport) -> list[Node]:
+    def _cohort(self, grid: Grid, report: RoundReport) -> list[Node]:
         """The nodes of this round, by client name: a seeded draw from those that are there."""
-        wanted = self.rules.num_clients if state.server_round == 0 and report.attempts == 1 else 1
+        # A server that has just started, or started again, waits for everybody; later rounds take who is there.
+        wanted = 1 if self._met else self.rules.num_clients
         deadline = time.monotonic() + self.rules.start_timeout
         while True:
             self._look_up(grid, report)
@@ -118,9 +120,12 @@ class PartialSync:
             if enough and len(self.nodes) + len(self.refused) >= wanted:  # a refused node is not waited for
                 break
             if time.monotonic() > deadline:
+                if enough:
+                    break
                 refused = "; ".join(self.refused.values()) or "none refused"
                 raise FederationError(f"{len(self.nodes)} of {wanted} nodes after the start timeout ({refused})")
             time.sleep(_LOOK_SECONDS)
+        self._met = True
         nodes = sorted(self.nodes.values(), key=lambda node: node.client)
         count = max(1, round(self.rules.fraction * len(nodes)))
         draw = np.random.default_rng((self.rules.seed, report.server_round)).permutation(len(nodes))[:count]
@@ -245,7 +250,7 @@ class PartialSync:
             else:
                 yield node, answer
 
-    def _fold(self, total: ServerSum, node: Node, reply: Message, cohort_size: int) -> float:
+    def _fold(self, total: ServerSum, node: Node, reply: Message, share: float) -> float:
         """Add one reply to the sum; its coefficient. Raises an error of the reply's own and adds nothing."""
         info = m.config_of(reply.content, m.INFO)
         rules = self.rules
@@ -253,8 +258,9 @@ class PartialSync:
         if known.client != node.client:
             raise RefusedError(f"answers as {known.client!r}")
         coefficient = info.get(m.COEFFICIENT)
-        if not isinstance(coefficient, float) or not 0 < coefficient <= 1:
-            raise m.MessageError(f"{m.COEFFICIENT} is {coefficient!r} in a cohort of {cohort_size}")
+        scaled = rules.weighting == "cosine_distance"  # the client may lower its share, and never raise it
+        if not isinstance(coefficient, float) or not (0 < coefficient <= share if scaled else coefficient == share):
+            raise m.MessageError(f"{m.COEFFICIENT} is {coefficient!r}, the share of this client is {share!r}")
         total.add(m.bytes_of(reply.content, m.UPDATE))
         self.nodes[node.node_id] = replace(known, num_examples=node.num_examples)
         return coefficient

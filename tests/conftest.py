@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from in_process_grid import InProcessGrid
 from PIL import Image
 
@@ -15,6 +16,8 @@ from app.node_store import NodeStore
 from app.results import RunFolder
 from app.server_app import run_federation
 from app.settings import load_settings
+
+torch.set_num_threads(1)  # tiny networks: more threads cost more than they bring, above all beside other work
 
 SIDE = 32
 VEHICLES = {"a": 5, "b": 3}  # of each site; unequal, so that weights matter
