@@ -20,7 +20,7 @@ from app.data.reader import Direction
 from app.data.sample import Sample
 from app.data.source import open_source
 from app.results import RunFolder
-from app.settings import Settings
+from app.settings import Settings, load_settings
 from app.tasks import make_task
 from app.tasks.task import Task
 from app.training import TrainReport, total_steps, train
@@ -117,14 +117,20 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None
     return {job.name: found[job.name] for job in jobs}
 
 
-def comparison_jobs(
-    settings: Settings, central: Settings, folder: Path, kinds: Sequence[str], num_parts: int
-) -> list[Job]:
-    """The jobs of "central" and "stand_alone"; the longest first, so that no process waits for it at the end."""
-    jobs = [Job("central", None, central, folder)] if "central" in kinds else []
-    if "stand_alone" in kinds:
-        jobs += [Job(f"stand_alone-client-{index}", index, settings, folder) for index in range(num_parts)]
+def comparison_jobs(settings: Mapping[str, Settings], folder: Path, num_parts: int) -> list[Job]:
+    """The jobs of "central" and "stand_alone", for those that `settings` has; the longest comes first, so that no
+    process waits for it at the end."""
+    jobs = [Job("central", None, settings["central"], folder)] if "central" in settings else []
+    if "stand_alone" in settings:
+        jobs += [Job(f"stand_alone-client-{i}", i, settings["stand_alone"], folder) for i in range(num_parts)]
     return jobs
+
+
+def comparison_settings(settings: Settings, kind: str, overrides: Sequence[str]) -> Settings:
+    """The settings of "central" or "stand_alone": the run's, given as overrides, with what the kind changes."""
+    evaluation = settings.evaluation
+    changes = evaluation.central_overrides if kind == "central" else evaluation.stand_alone_overrides
+    return load_settings([*overrides, *changes]) if changes else settings
 
 
 def by_kind(rows: Mapping[str, Measures]) -> dict[str, Measures]:

@@ -1,6 +1,7 @@
 """After a run: measures the federated models and those they are compared with, and writes checkpoints and pictures."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from app.comparison import (
     by_kind,
     checkpoint_metadata,
     comparison_jobs,
+    comparison_settings,
     mean_of_clients,
     measure_arrays,
     run_jobs,
@@ -22,8 +24,11 @@ from app.device import make_compute
 from app.evaluation.pictures import curves_picture
 from app.node_store import NodeStore
 from app.results import RunFolder
-from app.settings import Settings, load_settings
+from app.settings import Settings
 from app.tasks import make_task
+
+OVERRIDES_FILE = "overrides.txt"
+"""In a run folder: the overrides it was started with."""
 
 
 def compare_models(settings: Settings, folder: RunFolder, progress: Progress | None = None) -> dict[str, Measures]:
@@ -49,8 +54,8 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
                 folder.save_arrays(f"local-{client}", without_classifier(arrays, settings), metadata)
         models[name] = next(iter(rows.values())) if len(rows) == 1 else mean_of_clients(rows)
     parts = len(source.parts(settings.federation.num_clients))
-    central = central_settings(settings, folder)
-    jobs = comparison_jobs(settings, central, folder.path, settings.evaluation.compare, parts)
+    kinds = {kind: comparison_settings(settings, kind, _overrides(folder)) for kind in settings.evaluation.compare}
+    jobs = comparison_jobs(kinds, folder.path, parts)
     models |= by_kind(run_jobs(jobs, workers(settings), progress))
     _draw(settings, folder, directions, held["global"])
     return models
@@ -88,13 +93,10 @@ def _differ(settings: Settings, models: Mapping[str, Arrays]) -> bool:
     return set(without_classifier(first, settings)) != set(shared.names)
 
 
-def central_settings(settings: Settings, folder: RunFolder) -> Settings:
-    """The settings of the centralised model: the run's own with `evaluation.central_overrides`."""
-    if not settings.evaluation.central_overrides:
-        return settings
-    kept = folder.path / "overrides.txt"
-    own = kept.read_text(encoding="utf-8") if kept.exists() else ""
-    return load_settings(f"{own} {' '.join(settings.evaluation.central_overrides)}")
+def _overrides(folder: RunFolder) -> list[str]:
+    """The overrides of a run that `scripts.simulate` started."""
+    kept = folder.path / OVERRIDES_FILE
+    return shlex.split(kept.read_text(encoding="utf-8")) if kept.exists() else []
 
 
 def workers(settings: Settings) -> int:

@@ -245,7 +245,8 @@ class EvaluationSettings:
         batch_size: pictures embedded at once.
         ranked_lists: queries shown in the ranked-list picture, 0 for none.
         compare: models trained for comparison: "stand_alone", "central".
-        central_overrides: settings changed for the centralised model, as Hydra overrides.
+        central_overrides, stand_alone_overrides: settings changed for these models, as Hydra overrides: each is to be
+            compared at its own best.
     """
 
     embedding: str = "fused"
@@ -254,6 +255,7 @@ class EvaluationSettings:
     ranked_lists: int = 6
     compare: list[str] = field(default_factory=list)
     central_overrides: list[str] = field(default_factory=list)
+    stand_alone_overrides: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         one_of("evaluation.embedding", self.embedding, ("fused", "vehicle", "plate"))

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from app.comparison import by_kind, comparison_jobs, run_jobs
+from app.comparison import by_kind, comparison_jobs, comparison_settings, run_jobs
 from app.data.source import open_source
 from app.model_figures import workers
 from app.results import RunFolder, format_table
@@ -25,9 +25,8 @@ def main(argv: Sequence[str]) -> None:
         raise SettingsError("mode must be given as mode=central or mode=local")
     words = [word for word in argv if not word.startswith("mode=")]
     settings = load_settings(words)
-    central = modes[0] == "central"
-    if central:
-        settings = load_settings([*words, *settings.evaluation.central_overrides])
+    kind = "central" if modes[0] == "central" else "stand_alone"
+    settings = comparison_settings(settings, kind, words)
     folder = (
         RunFolder(absolute(settings.run_dir))
         if settings.run_dir
@@ -35,8 +34,8 @@ def main(argv: Sequence[str]) -> None:
     )
     folder.write_settings(settings.as_dict())
     started = time.monotonic()
-    parts = 0 if central else len(open_source(settings.data, settings.seed).parts(settings.federation.num_clients))
-    jobs = comparison_jobs(settings, settings, folder.path, ["central" if central else "stand_alone"], parts)
+    parts = len(open_source(settings.data, settings.seed).parts(settings.federation.num_clients))
+    jobs = comparison_jobs({kind: settings}, folder.path, parts)
     with Progress(1) as progress:
         rows = run_jobs(jobs, workers(settings), progress.step_done)
     models = by_kind(rows)

@@ -19,14 +19,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from app.comparison import bad_pictures
 from app.data.partition import table
 from app.data.source import open_source
-from app.model_figures import compare_models
+from app.model_figures import OVERRIDES_FILE, compare_models
 from app.results import RunFolder, format_table
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.simulation import simulate
 from scripts.command import command
 from scripts.progress import Progress
-
-_OVERRIDES = "overrides.txt"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -59,14 +57,14 @@ def _start(words: Sequence[str]) -> dict[str, Any]:
     else:
         folder = RunFolder.create(absolute("outputs"), settings.name)
     overrides = shlex.join([*words, f"run_dir={folder.path}"])
-    (folder.path / _OVERRIDES).write_text(overrides, encoding="utf-8")
+    (folder.path / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
     return _run(load_settings(overrides), folder, overrides)
 
 
 def _resume(path: Path) -> dict[str, Any]:
-    kept = path / _OVERRIDES
+    kept = path / OVERRIDES_FILE
     if not kept.exists():
-        raise FileNotFoundError(f"no run to resume in {path}: {_OVERRIDES} is missing")
+        raise FileNotFoundError(f"no run to resume in {path}: {OVERRIDES_FILE} is missing")
     overrides = kept.read_text(encoding="utf-8") + " federation.resume=true"
     return _run(load_settings(overrides), RunFolder(path), overrides)
 
