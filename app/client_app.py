@@ -1,6 +1,8 @@
 """Flower entry point of a client: messages in, messages out; the work is in `ReidClient`."""
 
+import json
 import re
+import shlex
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -85,8 +87,12 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
     """The client of this node. Node config: `data`, `data-root`, `state-dir`, `client` for a real node,
     `partition-id` and `num-partitions` for a simulated one."""
     config = dict(node)
-    own = [f"{key}={config[name]}" for name, key in (("data", "data"), ("data-root", "data.root")) if name in config]
-    settings = load_settings(f"{overrides} {' '.join(own)}")
+    own = [f"data={config['data']}"] if "data" in config else []
+    if "data-root" in config:
+        own.append(f"data.root={json.dumps(config['data-root'])}")
+    if "partition-id" not in config:  # a real node: all that it has is its own
+        own.append("data.partition.by=none")
+    settings = load_settings(f"{overrides} {shlex.join(own)}")
     partition_id = int(config.get("partition-id", 0))
     name = config.get("client", f"client-{partition_id}")
     source = open_source(settings.data, settings.seed)

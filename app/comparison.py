@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.arrays import Arrays, float_arrays, load_arrays, private_patterns
+from app.arrays import Arrays, float_arrays, load_arrays
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.data.source import open_source
@@ -23,7 +23,7 @@ from app.results import RunFolder
 from app.settings import Settings, load_settings
 from app.tasks import make_task
 from app.tasks.task import Task
-from app.training import TrainReport, total_steps, train
+from app.training import TrainingError, TrainReport, total_steps, train
 from strategies.shared_arrays import is_private
 
 Measures = dict[str, Any]
@@ -64,7 +64,7 @@ def train_alone(
         settings=replace(settings.train, fedprox_mu=0.0),
         data=settings.data,
         compute=task.compute,
-        private=private_patterns(network, settings.federation),
+        private=settings.federation.private,
         progress=step,
     )
     return task, network, report
@@ -87,7 +87,7 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
     settings = job.settings
     source = open_source(settings.data, settings.seed)
     if job.partition_id is None:
-        samples, client = source.train(), "central"
+        samples, client = source.union(settings.federation.num_clients), "central"
     else:
         samples, client = source.parts(settings.federation.num_clients)[job.partition_id], f"client-{job.partition_id}"
     try:
@@ -95,7 +95,7 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
     except ValueError as error:
         raise ValueError(f"{job.name}: {error}") from error
     measures = measure(task, network, source.evaluation(settings.data.eval_split))
-    arrays = without_classifier(float_arrays(network), settings)
+    arrays = without_heads(float_arrays(network), task)
     RunFolder(job.folder).save_arrays(job.name, arrays, checkpoint_metadata(settings))
     training = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
     return {**measures, "training": training, "bad_pictures": task.bad_pictures}
@@ -106,15 +106,29 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None
 
     Two processes of one thread train more pictures a second than one process of two threads."""
     if workers <= 1 or len(jobs) <= 1:
-        return {job.name: run_job(job, progress) for job in jobs}
+        return {job.name: _try(job, progress) for job in jobs}
     found: dict[str, Measures] = {}
     with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        waiting = {pool.submit(run_job, job): job.name for job in jobs}
-        for future in as_completed(waiting):
-            found[waiting[future]] = future.result()
-            if progress is not None:
-                progress("models for comparison", len(found), len(jobs))
+        waiting = {pool.submit(_try, job): job.name for job in jobs}
+        try:
+            for future in as_completed(waiting):
+                found[waiting[future]] = future.result()
+                if progress is not None:
+                    progress("models for comparison", len(found), len(jobs))
+        except BaseException:  # an interrupt must not wait for hours of training
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.terminate()
+            raise
     return {job.name: found[job.name] for job in jobs}
+
+
+def _try(job: Job, progress: Progress | None = None) -> Measures:
+    """`run_job`, or {"error": reason} where its pictures cannot be learnt from: the other models stand nevertheless."""
+    try:
+        return run_job(job, progress)
+    except (TrainingError, ValueError) as error:
+        return {"error": f"{job.name}: {error}".replace(f"{job.name}: {job.name}: ", f"{job.name}: ")}
 
 
 def comparison_jobs(settings: Mapping[str, Settings], folder: Path, num_parts: int) -> list[Job]:
@@ -129,7 +143,9 @@ def comparison_jobs(settings: Mapping[str, Settings], folder: Path, num_parts: i
 def comparison_settings(settings: Settings, kind: str, overrides: Sequence[str]) -> Settings:
     """The settings of "central" or "stand_alone": the run's, given as overrides, with what the kind changes."""
     evaluation = settings.evaluation
-    changes = evaluation.central_overrides if kind == "central" else evaluation.stand_alone_overrides
+    wanted = evaluation.central_overrides if kind == "central" else evaluation.stand_alone_overrides
+    given = {word.split("=", 1)[0] for word in overrides}  # what the user gave holds for every model
+    changes = [word for word in wanted if word.split("=", 1)[0] not in given]
     return load_settings([*overrides, *changes]) if changes else settings
 
 
@@ -150,36 +166,38 @@ def measure(task: Task, network: nn.Module, directions: Sequence[Direction]) -> 
     measures: Measures = dict(evaluation.measures)
     if len(evaluation.directions) > 1:
         measures["directions"] = evaluation.directions
+    if evaluation.bad:
+        measures["bad_pictures"] = evaluation.bad
     return measures
 
 
 def measure_arrays(settings: Settings, arrays: Arrays, directions: Sequence[Direction]) -> Measures:
     """Measures of the network that these arrays belong to; private classifiers may be missing."""
     task = make_task(settings)
-    network = task.build(1, settings.seed)
-    require_complete(network, arrays, settings)
+    network = task.build(1, settings.seed, pretrained=False)
+    require_complete(network, arrays, task)
     load_arrays(network, arrays)
     return measure(task, network, directions)
 
 
-def require_complete(network: nn.Module, arrays: Mapping[str, Any], settings: Settings) -> None:
+def require_complete(network: nn.Module, arrays: Mapping[str, Any], task: Task) -> None:
     """Raise ValueError naming the first array that the network needs to embed and that is not there."""
     for name in float_arrays(network):
-        if name not in arrays and not is_private(name, settings.federation.private):
+        if name not in arrays and not is_private(name, task.heads):
             raise ValueError(f"array {name!r} is missing: it is another network's checkpoint")
 
 
 def mean_of_clients(rows: Mapping[str, Measures]) -> Measures:
     """Means over clients of every plain measure, the rows beside them under "clients"."""
-    first = next(iter(rows.values()))
-    names = [name for name, value in first.items() if isinstance(value, int | float)]
-    means: Measures = {name: float(np.mean([row[name] for row in rows.values()])) for name in names}
+    good = [row for row in rows.values() if "error" not in row]
+    names = [name for name, value in (good[0] if good else {}).items() if isinstance(value, int | float)]
+    means: Measures = {name: float(np.mean([row[name] for row in good])) for name in names}
     return {**means, "clients": dict(rows)}
 
 
-def without_classifier(arrays: Arrays, settings: Settings) -> Arrays:
-    """The arrays of a checkpoint: what is needed to embed, not the rows that stand for a client's vehicles."""
-    return {name: array for name, array in arrays.items() if not is_private(name, settings.federation.private)}
+def without_heads(arrays: Arrays, task: Task) -> Arrays:
+    """The arrays of a checkpoint: what is needed to embed, not the rows that stand for a client's labels."""
+    return {name: array for name, array in arrays.items() if not is_private(name, task.heads)}
 
 
 def checkpoint_metadata(settings: Settings) -> dict[str, str]:

@@ -45,6 +45,8 @@ def make_compute(device: str, precision: str, channels_last: bool, threads: int)
         raise ValueError(f"device {device!r} is not known to PyTorch") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} asked for, but this machine has no CUDA device")
+    if chosen.type == "cuda":  # same seed, same machine: same numbers
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     if threads:
         torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and _gains(chosen)) else torch.float32

@@ -22,11 +22,12 @@ def make_server_sum(settings: PrivacySettings, size: int) -> Callable[[], Server
 
 def make_server_optimiser(settings: ServerOptimiserSettings) -> ServerOptimiser:
     """The step that every client computes on the aggregate."""
+    lr = settings.lr if settings.lr is not None else (0.01 if settings.name == "adam" else 1.0)
     if settings.name == "momentum":
-        return Momentum(settings.lr, settings.momentum, settings.nesterov)
+        return Momentum(lr, settings.momentum, settings.nesterov)
     if settings.name == "adam":
-        return Adam(settings.lr, settings.beta1, settings.beta2, settings.epsilon)
-    return Average(settings.lr)
+        return Adam(lr, settings.beta1, settings.beta2, settings.epsilon)
+    return Average(lr)
 
 
 def make_rules(settings: FederationSettings, *, task: str, layout: str, run_key: str, seed: int) -> RoundRules:

@@ -16,7 +16,7 @@ from app.comparison import (
     mean_of_clients,
     measure_arrays,
     run_jobs,
-    without_classifier,
+    without_heads,
 )
 from app.data.reader import Direction
 from app.data.source import open_source
@@ -42,16 +42,16 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
     directions = source.evaluation(settings.data.eval_split)
     models: dict[str, Measures] = {}
     held = read_nodes(settings, folder)
-    metadata = checkpoint_metadata(settings)
-    folder.save_arrays("global", without_classifier(next(iter(held["global"].values())), settings), metadata)
+    metadata, task = checkpoint_metadata(settings), make_task(settings)
+    folder.save_arrays("global", without_heads(next(iter(held["global"].values())), task), metadata)
     for name in ("global", "local"):
         rows: dict[str, Measures] = {}
         for client, arrays in held[name].items():
             if name == "global" and rows and not _differ(settings, held[name]):
                 break
-            rows[client] = measure_arrays(settings, without_classifier(arrays, settings), directions)
+            rows[client] = measure_arrays(settings, without_heads(arrays, task), directions)
             if name == "local":
-                folder.save_arrays(f"local-{client}", without_classifier(arrays, settings), metadata)
+                folder.save_arrays(f"local-{client}", without_heads(arrays, task), metadata)
         models[name] = next(iter(rows.values())) if len(rows) == 1 else mean_of_clients(rows)
     parts = len(source.parts(settings.federation.num_clients))
     kinds = {kind: comparison_settings(settings, kind, _overrides(folder)) for kind in settings.evaluation.compare}
@@ -65,7 +65,7 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
     """Networks that the simulated clients hold: {"global" | "local": {client: arrays}}, private arrays included.
 
     Raises FileNotFoundError if no client holds the last model."""
-    network = make_task(settings).build(1, settings.seed)
+    network = make_task(settings).build(1, settings.seed, pretrained=False)
     layout = shared_layout(network, settings.federation)
     found: dict[str, dict[str, Arrays]] = {"global": {}, "local": {}}
     run_key = folder.load_arrays("server")[1]["run_key"]  # nodes keep what earlier runs in this folder left, too
@@ -89,8 +89,9 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
 def _differ(settings: Settings, models: Mapping[str, Arrays]) -> bool:
     """Whether the global model is another on each client, because more than classifiers stays at home."""
     first = next(iter(models.values()))
-    shared = shared_layout(make_task(settings).build(1, settings.seed), settings.federation)
-    return set(without_classifier(first, settings)) != set(shared.names)
+    task = make_task(settings)
+    shared = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation)
+    return set(without_heads(first, task)) != set(shared.names)
 
 
 def _overrides(folder: RunFolder) -> list[str]:
@@ -124,8 +125,8 @@ def _draw(settings: Settings, folder: RunFolder, directions: list[Direction], mo
         curves_picture(curves, folder.path / "measures.png", x_label="round", y_label="measure", title=title)
     if settings.evaluation.ranked_lists:
         task = make_task(settings)
-        network = task.build(1, settings.seed)
-        load_arrays(network, without_classifier(next(iter(models.values())), settings))
+        network = task.build(1, settings.seed, pretrained=False)
+        load_arrays(network, without_heads(next(iter(models.values())), task))
         for direction in directions[:2]:
             path = folder.path / f"ranked-{direction.name}.png"
             count = settings.evaluation.ranked_lists

@@ -157,12 +157,17 @@ class ReidClient(NumPyClient):
 
     def _held(self) -> dict[int, str]:
         """Versions of the global model in the store with their digests; version 0 is made from the seed if need be."""
-        versions = self.store.rounds("global")
+        versions: dict[int, str] = {}
+        for version in self.store.rounds("global"):
+            try:
+                versions[version] = self.store.metadata("global", version)["digest"]
+            except (NodeStoreError, KeyError):  # damaged: another node passes the model on
+                self.store.drop("global", version)
         if not versions:
             vector = self.layout.flatten(self.initial)
             self._write_global(0, vector, self.server_optimiser.initial_state(self.layout.size))
-            versions = [0]
-        return {version: self.store.metadata("global", version)["digest"] for version in versions}
+            versions[0] = self.store.metadata("global", 0)["digest"]
+        return versions
 
     def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> Vector:
         """The shared vector of `version`, from the store, the aggregate, or a model that was passed on."""
@@ -245,7 +250,7 @@ class ReidClient(NumPyClient):
             settings=settings.train,
             data=settings.data,
             compute=self.compute,
-            private=self.private,
+            private=settings.federation.private,  # local BatchNorm learns as it would when shared
             optimiser=optimiser if settings.train.keep_optimiser else None,
             anchor=anchor,
         )

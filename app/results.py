@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 ROUND = "server_round"
@@ -130,8 +130,11 @@ class RunFolder:
         path = self._array_path(name)
         if not path.is_file():
             raise FileNotFoundError(f"no saved arrays: {path}")
-        with safe_open(path, framework="numpy") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
+        except SafetensorError as error:
+            raise ValueError(f"damaged file {path}: {error}") from error
 
     def has_arrays(self, name: str) -> bool:
         """Whether `save_arrays` kept arrays of this name."""

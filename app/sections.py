@@ -144,8 +144,8 @@ class TrainSettings:
         in_range("train.lr", self.lr, 0.0)
         for name in ("warm_up", "final_lr", "head_warm_up"):
             in_range(f"train.{name}", getattr(self, name), 0.0, 1.0)
-        for name in ("pids_per_batch", "images_per_pid"):
-            in_range(f"train.{name}", getattr(self, name), 1)
+        in_range("train.pids_per_batch", self.pids_per_batch, 2)
+        in_range("train.images_per_pid", self.images_per_pid, 1)
         for name in ("momentum", "weight_decay", "head_lr_scale", "clip_norm", "fedprox_mu", "threads"):
             in_range(f"train.{name}", getattr(self, name), 0.0)
 
@@ -157,12 +157,12 @@ class ServerOptimiserSettings:
     Args:
         name: "average" (McMahan et al., 2017), "momentum" (FedAvgM, Hsu et al., 2019) or "adam" (FedAdam, Reddi et
             al., 2021).
-        lr: server learning rate.
+        lr: server learning rate; null takes 1, and 0.01 for "adam", whose step does not shrink with the update.
         momentum: of "momentum"; beta1, beta2 and epsilon (tau) of "adam".
     """
 
     name: str = "average"
-    lr: float = 1.0
+    lr: float | None = None
     momentum: float = 0.9
     nesterov: bool = False
     beta1: float = 0.9
@@ -171,7 +171,7 @@ class ServerOptimiserSettings:
 
     def __post_init__(self) -> None:
         one_of("federation.server_optimiser.name", self.name, ("average", "momentum", "adam"))
-        in_range("federation.server_optimiser.lr", self.lr, 0.0)
+        in_range("federation.server_optimiser.lr", self.lr or 0.0, 0.0)
         for name in ("momentum", "beta1", "beta2"):
             in_range(f"federation.server_optimiser.{name}", getattr(self, name), 0.0, 0.9999)
         in_range("federation.server_optimiser.epsilon", self.epsilon, 1e-12)
@@ -260,6 +260,7 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         one_of("evaluation.embedding", self.embedding, ("fused", "vehicle", "plate"))
         in_range("evaluation.batch_size", self.batch_size, 1)
+        in_range("evaluation.ranked_lists", self.ranked_lists, 0)
         for name in self.compare:
             one_of("evaluation.compare", name, ("stand_alone", "central"))
 

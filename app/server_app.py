@@ -37,22 +37,22 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     """Rounds, metrics, checkpoints and summary; goes on after the last complete round if `federation.resume` is set."""
     started = time.monotonic()
     task = make_task(settings)
-    layout = shared_layout(task.build(1, settings.seed), settings.federation)
+    layout = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation)
     run_key, state = _start(settings, folder, layout)
     rules = make_rules(settings.federation, task=task.name, layout=layout.digest, run_key=run_key, seed=settings.seed)
     earlier = folder.read_metrics()
 
     def on_round(report: RoundReport, after: ServerState) -> None:
+        folder.append_metrics(_line(report))  # first: a resumed run drops a line that has no checkpoint
         _write_checkpoint(folder, run_key, layout, after)
-        folder.append_metrics(_line(report))
-        folder.log_scalars(_scalars(report), report.server_round)
+        _log_scalars(folder, report)
         _log.info("%s", _sentence(report, settings.federation.rounds))
 
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")
     strategy = PartialSync(rules, make_server_sum(settings.privacy, layout.size), on_round)
     state, final = strategy.run(grid, state)
     folder.append_metrics(_line(final))
-    folder.log_scalars(_scalars(final), final.server_round)
+    _log_scalars(folder, final)
     _log.info("final model: %s", final.measures)
     lines = folder.read_metrics()
     folder.write_summary(
@@ -103,9 +103,14 @@ def _line(report: RoundReport) -> dict[str, object]:
     return asdict(report)
 
 
-def _scalars(report: RoundReport) -> dict[str, float]:
-    values = {name.replace("_", "/", 1): value for name, value in report.measures.items()}
-    return {**values, "round/seconds": report.seconds, "round/bytes_up": float(report.bytes_up)}
+def _log_scalars(folder: RunFolder, report: RoundReport) -> None:
+    """TensorBoard points; measures of the global model stand at its version, which is the round before."""
+    tested = {k: v for k, v in report.measures.items() if k.startswith("global_")}
+    others = {k: v for k, v in report.measures.items() if k not in tested}
+    folder.log_scalars({k.replace("_", "/", 1): v for k, v in tested.items()}, report.server_round - 1)
+    values = {f"round/{name}": value for name, value in others.items()}
+    values |= {"round/seconds": report.seconds, "round/bytes_up": float(report.bytes_up)}
+    folder.log_scalars(values, report.server_round)
 
 
 def _sentence(report: RoundReport, rounds: int) -> str:

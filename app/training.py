@@ -117,6 +117,8 @@ def train(
         clock.lap("step", timed)
         if progress is not None:
             progress(batch.num_pictures)
+    if report.steps and clock.timed_steps:
+        report.seconds = {k: v * report.steps / clock.timed_steps for k, v in report.seconds.items()}
     report.losses = {name: float(value) / counts[name] for name, value in sums.items()}
     _require_finite({name: torch.tensor(value) for name, value in report.losses.items()}, last - 1)
     report.optimiser = optimiser_state(network, engine)
@@ -145,6 +147,7 @@ class _Clock:
     def __init__(self, device: torch.device, seconds: dict[str, float]) -> None:
         self.device = device
         self.seconds = seconds
+        self.timed_steps = 0
         self.last = time.perf_counter()
 
     def lap(self, kind: str, timed: bool) -> None:
@@ -153,6 +156,7 @@ class _Clock:
         now = time.perf_counter()
         if timed:
             self.seconds[kind] += now - self.last
+            self.timed_steps += kind == "step"
         self.last = now
 
 

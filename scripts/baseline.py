@@ -38,11 +38,13 @@ def main(argv: Sequence[str]) -> None:
     jobs = comparison_jobs({kind: settings}, folder.path, parts)
     with Progress(1) as progress:
         rows = run_jobs(jobs, workers(settings), progress.step_done)
+    if all("error" in row for row in rows.values()):
+        raise ValueError(next(iter(rows.values()))["error"])
     models = by_kind(rows)
     summary = {
         "run_dir": str(folder.path),
         "seconds": round(time.monotonic() - started, 1),
-        "bad_pictures": {path: reason for row in rows.values() for path, reason in row["bad_pictures"].items()},
+        "bad_pictures": {path: reason for row in rows.values() for path, reason in row.get("bad_pictures", {}).items()},
         "models": models,
     }
     folder.write_summary(summary)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 
-from app.arrays import private_patterns
 from app.data.source import open_source
 from app.settings import Settings, load_settings
 from app.tasks import make_task
@@ -55,7 +54,7 @@ def measure(settings: Settings) -> dict[str, float | str]:
             settings=settings.train,
             data=settings.data,
             compute=task.compute,
-            private=private_patterns(network, settings.federation),
+            private=settings.federation.private,
         )
         best["trainer"] = max(best["trainer"], report.num_pictures / (time.perf_counter() - started))
         optimiser = torch.optim.AdamW(network.parameters(), lr=settings.train.lr)

@@ -15,7 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from app.arrays import float_arrays
-from app.comparison import SETTINGS_KEY, measure_arrays, without_classifier
+from app.comparison import SETTINGS_KEY, measure_arrays, without_heads
 from app.data.source import open_source
 from app.results import RunFolder, format_table
 from app.settings import Settings, SettingsError, absolute, load_settings, settings_from
@@ -36,7 +36,8 @@ def main(argv: Sequence[str]) -> None:
     arrays, kept = _checkpoint(folder, model)
     settings = with_overrides(kept, words)
     if arrays is None:
-        arrays = without_classifier(float_arrays(make_task(settings).build(1, settings.seed)), settings)
+        task = make_task(settings)
+        arrays = without_heads(float_arrays(task.build(1, settings.seed)), task)
     directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
     try:
         measures = measure_arrays(settings, arrays, directions)
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
 def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
     """Settings of a checkpoint with overrides; `data=NAME` brings that data set's own settings."""
     raw: Any = OmegaConf.create(kept)
-    for word in words:
+    for word in sorted(words, key=lambda word: not word.startswith("data=")):  # the data set first, then its keys
         if "=" not in word:
             raise SettingsError(f"not of the form key=value: {word!r}")
         key, value = word.split("=", 1)

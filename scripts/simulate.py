@@ -99,7 +99,7 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
         "models": models,
     }
     folder.write_summary({**server, **summary})
-    print(format_table(models))
+    print(format_table({name: row for name, row in models.items() if "mAP" in row}))
     print(f"curves and ranked lists: {folder.path}")
     print(json.dumps(summary))
     return summary

@@ -46,7 +46,7 @@ class PartialSync:
         self.on_round = on_round
         self.nodes: dict[int, Node] = {}
         self.refused: dict[int, str] = {}
-        self._met = False
+        self._expected = 0  # nodes of the federation, once they were there together
 
     def run(self, grid: Grid, state: ServerState) -> tuple[ServerState, RoundReport]:
         """Rounds `state.server_round` + 1 to the last; then every node gets and measures the final model.
@@ -74,7 +74,7 @@ class PartialSync:
                     self._leave_out(report, node, str(error))
                     continue
                 measured[node.client] = (node.num_examples, m.measures_of(reply.content))
-            if len(measured) >= max(1.0, self.rules.quorum * len(cohort)):
+            if len(measured) >= self._needed():
                 break
         else:
             reasons = "; ".join(f"{row['client']}: {row['reason']}" for row in report.left_out) or "no replies"
@@ -95,8 +95,7 @@ class PartialSync:
         started = time.monotonic()
         report = RoundReport(state.server_round + 1)
         self.refused.clear()
-        self._look_up(grid, report)
-        nodes = sorted(self.nodes.values(), key=lambda node: node.client)
+        nodes = self._gather(grid, report)
         outgoing = self._messages(grid, nodes, state, report, MessageType.EVALUATE, lambda _: {m.MEASURE: True})
         measured = {}
         for node, reply in self._ask(grid, outgoing, report):
@@ -108,10 +107,23 @@ class PartialSync:
         report.seconds = time.monotonic() - started
         return report
 
+    def _needed(self) -> float:
+        """Replies that make a round: a share of those that a full federation would send."""
+        return max(1.0, self.rules.quorum * max(1, round(self.rules.fraction * self._expected)))
+
     def _cohort(self, grid: Grid, report: RoundReport) -> list[Node]:
         """The nodes of this round, by client name: a seeded draw from those that are there."""
-        # A server that has just started, or started again, waits for everybody; later rounds take who is there.
-        wanted = 1 if self._met else self.rules.num_clients
+        nodes = self._gather(grid, report)
+        count = max(1, round(self.rules.fraction * len(nodes)))
+        draw = np.random.default_rng((self.rules.seed, report.server_round)).permutation(len(nodes))[:count]
+        return [nodes[index] for index in sorted(draw)]
+
+    def _gather(self, grid: Grid, report: RoundReport) -> list[Node]:
+        """The nodes that are there, by client name.
+
+        A server that has just started, or started again, waits for all of them, and after the start timeout goes on
+        with a quorum; later rounds take who is there."""
+        wanted = 1 if self._expected else self.rules.num_clients
         deadline = time.monotonic() + self.rules.start_timeout
         while True:
             self._look_up(grid, report)
@@ -125,11 +137,8 @@ class PartialSync:
                 refused = "; ".join(self.refused.values()) or "none refused"
                 raise FederationError(f"{len(self.nodes)} of {wanted} nodes after the start timeout ({refused})")
             time.sleep(_LOOK_SECONDS)
-        self._met = True
-        nodes = sorted(self.nodes.values(), key=lambda node: node.client)
-        count = max(1, round(self.rules.fraction * len(nodes)))
-        draw = np.random.default_rng((self.rules.seed, report.server_round)).permutation(len(nodes))[:count]
-        return [nodes[index] for index in sorted(draw)]
+        self._expected = self._expected or wanted
+        return sorted(self.nodes.values(), key=lambda node: node.client)
 
     def _look_up(self, grid: Grid, report: RoundReport) -> None:
         """Ask nodes that are new or have to describe themselves again; forget those that went away."""
@@ -138,7 +147,10 @@ class PartialSync:
         self.refused = {node_id: reason for node_id, reason in self.refused.items() if node_id in present}
         unknown = sorted(present - self.nodes.keys() - self.refused.keys())
         asked = [
-            (Node(node_id, f"node {node_id}", 0, {}), _message(grid, node_id, MessageType.QUERY, "0", self._describe()))
+            (
+                Node(node_id, f"node {node_id}", 0, {}),
+                self._message(grid, node_id, MessageType.QUERY, "0", self._describe()),
+            )
             for node_id in unknown
         ]
         rules = self.rules
@@ -210,9 +222,13 @@ class PartialSync:
             elif aggregate is not None and _holds(node, version - 1, digests):
                 content[m.AGGREGATE] = aggregate
             else:
-                relayed = relayed or self._relay(grid, state, digests, report)
+                try:
+                    relayed = relayed or self._relay(grid, state, digests, report)
+                except FederationError as error:
+                    self._leave_out(report, node, str(error))
+                    continue
                 content[m.GLOBAL] = relayed
-            result.append((node, _message(grid, node.node_id, message_type, str(report.server_round), content)))
+            result.append((node, self._message(grid, node.node_id, message_type, str(report.server_round), content)))
         return result
 
     def _relay(self, grid: Grid, state: ServerState, digests: dict[int, str], report: RoundReport) -> ArrayRecord:
@@ -232,7 +248,7 @@ class PartialSync:
                 if not state.aggregate or not _holds(node, version - 1, digests):
                     continue
                 content[m.AGGREGATE] = m.bytes_record(m.AGGREGATE, state.aggregate)
-            message = _message(grid, node.node_id, MessageType.QUERY, str(version), content)
+            message = self._message(grid, node.node_id, MessageType.QUERY, str(version), content)
             for _, reply in self._ask(grid, [(node, message)], report):
                 try:
                     return m.bytes_record(m.GLOBAL, m.bytes_of(reply.content, m.GLOBAL))
@@ -269,6 +285,10 @@ class PartialSync:
         config = ConfigRecord({m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_DESCRIBE, m.SERVER_ROUND: 0})
         return RecordDict({m.CONFIG: config})
 
+    def _message(self, grid: Grid, node_id: int, message_type: str, group_id: str, content: RecordDict) -> Message:
+        """A message that nobody works on any more once its deadline has passed."""
+        return grid.create_message(content, message_type, node_id, group_id, ttl=self.rules.deadline)
+
     def _leave_out(self, report: RoundReport, node: Node, reason: str) -> None:
         """Count and name it; the node describes itself again before its next round."""
         self.nodes.pop(node.node_id, None)
@@ -277,10 +297,6 @@ class PartialSync:
 
 def _holds(node: Node, version: int, digests: dict[int, str]) -> bool:
     return version in node.held and node.held[version] == digests.get(version)
-
-
-def _message(grid: Grid, node_id: int, message_type: str, group_id: str, content: RecordDict) -> Message:
-    return grid.create_message(content, message_type, node_id, group_id)
 
 
 def _weighted_means(measured: dict[str, tuple[int, dict[str, float]]]) -> dict[str, float]:

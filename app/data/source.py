@@ -38,9 +38,16 @@ class Source:
         settings = self.settings.partition
         if settings.by == "none":
             return [self.train()] * num_clients
-        if settings.by == "site":  # there are as many parts as sites; with fewer clients some sites take no part
-            return by_site(self.train())
+        if settings.by == "site":  # with fewer clients than sites the last sites take no part
+            parts = by_site(self.train())
+            if num_clients > len(parts):
+                raise SettingsError(f"federation.num_clients is {num_clients}, the data has {len(parts)} sites")
+            return parts[:num_clients]
         return partition(self.train(), by=settings.by, num_clients=num_clients, alpha=settings.alpha, seed=self.seed)
+
+    def union(self, num_clients: int) -> list[Sample]:
+        """The training pictures that the simulated clients have together, each once."""
+        return list(dict.fromkeys(sample for part in self.parts(num_clients) for sample in part))
 
     def evaluation_parts(self, split: str, num_clients: int) -> list[list[Direction]]:
         """The directions of a split by simulated client, dealt as the training pictures are."""

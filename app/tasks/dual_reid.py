@@ -19,7 +19,7 @@ from app.device import Compute, make_compute
 from app.evaluation.embed import DualEmbeddings, embed, fused_rows, measure
 from app.evaluation.pictures import nearest_in_gallery, pick_queries, ranked_list_picture
 from app.evaluation.ranking import NoValidQueryError
-from app.sections import in_range, one_of
+from app.sections import SettingsError, in_range, one_of
 from app.settings import Settings
 from app.tasks.task import Batches, Evaluation, mean_of_directions
 from models.backbone import build_backbone, input_statistics
@@ -121,10 +121,13 @@ class DualReid:
     """The task. Implements `Task`."""
 
     name = "dual_reid"
+    heads = ("*classifier*",)
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.model: ModelSettings = settings.model
+        if self.model.plate is None and settings.evaluation.embedding == "plate":
+            raise SettingsError("evaluation.embedding=plate needs a plate network: model.plate is null")
         self.loss: LossSettings = settings.loss
         train = settings.train
         self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
@@ -150,11 +153,12 @@ class DualReid:
             raise ValueError(f"{len(samples)} training pictures of {count} vehicles: at least two vehicles are needed")
         return count
 
-    def build(self, num_labels: int, seed: int) -> DualNet:
+    def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> DualNet:
         """The network in training mode. Classifiers are made last, so that shared arrays depend on the seed alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            branches = [_branch(branch, self.model) for branch in (self.model.vehicle, self.model.plate) if branch]
+            chosen = [branch for branch in (self.model.vehicle, self.model.plate) if branch]
+            branches = [_branch(branch, self.model, pretrained) for branch in chosen]
             for branch in branches:
                 branch.classifier = Classifier(branch.dim, num_labels, self.kind)
         self._statistics = [input_statistics(branch.backbone) for branch in branches]
@@ -207,7 +211,8 @@ class DualReid:
         """Rows of each classifier become the class centres of the present embeddings."""
         assert isinstance(network, DualNet)
         found = self._embed(network, samples, device)
-        labels = torch.from_numpy(labels_of(samples)[[samples.index(sample) for sample in found.samples]])
+        label_of = dict(zip(samples, labels_of(samples).tolist(), strict=True))
+        labels = torch.tensor([label_of[sample] for sample in found.samples])
         for branch, rows, use in (
             (network.vehicle, found.vehicle, np.ones(len(labels), bool)),
             (network.plate, found.plate, found.has_plate),
@@ -222,6 +227,8 @@ class DualReid:
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """The headline is of `evaluation.embedding`; `vehicle_mAP`, `plate_mAP` and `fused_mAP` stand beside it."""
         samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
+        if not samples:
+            raise NoValidQueryError("there are no queries and no gallery")
         found = self._embed(network, samples, device)
         evaluation, rows = self.settings.evaluation, {}
         for direction in directions:
@@ -239,7 +246,6 @@ class DualReid:
         found = self._embed(network, list(dict.fromkeys((*direction.query, *direction.gallery))), device)
         queries = [sample for sample in direction.query if sample in found]
         gallery = [sample for sample in direction.gallery if sample in found]
-        dist = fused_rows(found, queries, gallery)(slice(0, len(queries)))
         g_pids, g_camids = (np.array([getattr(s, key) for s in gallery], np.int64) for key in ("pid", "camid"))
         shown = pick_queries(
             q_pids=[s.pid for s in queries],
@@ -249,9 +255,16 @@ class DualReid:
             count=count,
             seed=seed,
         )
+        if not shown:
+            return
+        rows = fused_rows(found, queries, gallery)
         ranked = [
             nearest_in_gallery(
-                dist[row], pid=queries[row].pid, camid=queries[row].camid, g_pids=g_pids, g_camids=g_camids
+                rows(slice(row, row + 1))[0],
+                pid=queries[row].pid,
+                camid=queries[row].camid,
+                g_pids=g_pids,
+                g_camids=g_camids,
             )
             for row in shown
         ]
@@ -287,8 +300,8 @@ def make_task(settings: Settings) -> DualReid:
     return DualReid(settings)
 
 
-def _branch(branch: BranchSettings, model: ModelSettings) -> Branch:
-    backbone = build_backbone(branch.backbone, pretrained=branch.weights)
+def _branch(branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:
+    backbone = build_backbone(branch.backbone, pretrained=branch.weights if pretrained else False)
     neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
     return Branch(backbone, build_pooling(model.pooling), neck, None)
 

@@ -62,6 +62,8 @@ class Task(Protocol):
 
     name: str
     compute: Compute
+    heads: tuple[str, ...]
+    """Patterns of the arrays whose rows stand for a client's labels; not needed to embed."""
 
     @property
     def bad_pictures(self) -> dict[str, str]:
@@ -70,8 +72,9 @@ class Task(Protocol):
     def num_labels(self, samples: Sequence[Sample]) -> int:
         """Rows of the private classifier for these pictures. Raises ValueError if they cannot be learnt from."""
 
-    def build(self, num_labels: int, seed: int) -> nn.Module:
-        """A network. The shared arrays depend on the seed and not on `num_labels`."""
+    def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> nn.Module:
+        """A network. The shared arrays depend on the seed and not on `num_labels`. Without `pretrained` no weights are
+        loaded: for shapes alone, or to be filled from a checkpoint."""
 
     def batches(self, samples: Sequence[Sample], seed: int) -> Batches:
         """The training stream over these pictures."""

@@ -437,8 +437,7 @@ def assert_digests_agree(federation):
 
 
 def test_cosine_distance_weighs_by_how_far_the_features_moved(make_federation):
-    # A second round with small steps: in the first, the features of an untrained network move by more than the largest
-    # weight, 1, as soon as its batch statistics are known.
+    """Coefficient = share (1/2) x half the mean cosine distance; a second round, with small steps."""
     changes = "federation.rounds=2 federation.weighting=cosine_distance train.epochs=12 train.lr=1e-5"
     federation = make_federation(changes=changes).run()
     settings, task = federation.settings, make_task(federation.settings)
@@ -459,8 +458,8 @@ def test_cosine_distance_weighs_by_how_far_the_features_moved(make_federation):
             with torch.no_grad():
                 embedding = network.eval()(pixels(part, network).float()).vehicle.embedding
             features.append(F.normalize(embedding).numpy().astype(float))
-        expected[f"client-{number}"] = 0.5 * float(np.mean(1 - (features[0] * features[1]).sum(axis=1)))
-    assert all(0.0005 < coefficient < 0.49 for coefficient in expected.values())
+        expected[f"client-{number}"] = 0.25 * float(np.mean(1 - (features[0] * features[1]).sum(axis=1)))
+    assert all(0.00025 < coefficient < 0.25 for coefficient in expected.values())
     assert given == pytest.approx(expected, rel=1e-3)  # 1 - cosine is left with some 1e-7 of 1 in float32
     assert federation.checkpoint()[1]["coefficient_sum"] == pytest.approx(sum(given.values()), rel=1e-12)
     updates = [arrays["vector"].astype(float) - start for arrays in federation.held("local", 2).values()]

@@ -42,7 +42,7 @@ def plain():
         ("train.lr=nan", "train.lr"),
         ("train.augment.flip=1.5", "train.augment.flip must be between 0 and 1"),
         ("train.optimiser=adam", "train.optimiser must be one of adamw, sgd; got 'adam'"),
-        ("train.pids_per_batch=0", "train.pids_per_batch must be at least 1"),
+        ("train.pids_per_batch=0", "train.pids_per_batch must be at least 2"),
         ("federation.quorum=0", "federation.quorum"),
         ("federation.quorum=1.1", "federation.quorum"),
         ("federation.num_clients=0", "federation.num_clients"),

@@ -14,6 +14,7 @@ from scripts.simulate import sweep
 
 TINY = [
     "data=manifest",
+    "federation.num_clients=2",
     "data.partition.by=site",
     "model.vehicle.backbone=test_efficientnet",
     "model.vehicle.image_size=32",
