@@ -70,7 +70,7 @@ class AugmentSettings:
     """Online augmentation of training pictures; 0 switches a part off.
 
     Args:
-        flip: probability of a mirrored vehicle. Plates are never mirrored.
+        flip: probability of a mirrored vehicle. Plates are never mirrored and never erased.
         shift: largest translation, as a share of the side.
         rotate: largest rotation, degrees.
         zoom: largest relative change of size.

@@ -59,7 +59,8 @@ class DualBatches:
         self.plate_drop = augment.plate_drop
         parts = {name: getattr(augment, name) for name in ("shift", "rotate", "zoom", "colour", "blur", "erase")}
         self.change_vehicle = augmentation(flip=augment.flip, **parts)
-        self.change_plate = augmentation(flip=0.0, **parts)  # mirrored characters are other characters
+        # Mirrored characters are other characters, and an erased one is a missing one.
+        self.change_plate = augmentation(**{**parts, "erase": 0.0}, flip=0.0)
 
     def __getitem__(self, index: int, /) -> DualBatch:
         chosen, vehicles, plates, has_plate, bad = [], [], [], [], []
