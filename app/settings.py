@@ -143,6 +143,6 @@ def _forbid_unknown_keys(cls: type) -> None:
                 _forbid_unknown_keys(part)
 
 
-def _first_lines(error: Exception, count: int = 3) -> str:
+def _first_lines(error: Exception, count: int = 15) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " | ".join(lines[:count])
+    return " ".join(lines[:count])

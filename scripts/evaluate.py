@@ -55,6 +55,8 @@ def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
             raise SettingsError(f"not of the form key=value: {word!r}")
         key, value = word.split("=", 1)
         if key == "data":
+            if open_name(value) == kept["data"]["reader"]:
+                continue  # the run's own set, as the run had it
             raw["data"] = load_settings([f"data={value}"]).as_dict()["data"]
         elif "." in key or key == "device":
             OmegaConf.update(raw, key, yaml.safe_load(value), force_add=True)
@@ -62,6 +64,11 @@ def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
             raise SettingsError(f"{key} cannot be changed for a checkpoint")
     changed: Any = OmegaConf.to_container(raw)
     return settings_from(changed)
+
+
+def open_name(group: str) -> str:
+    """The reader behind `data=NAME`."""
+    return load_settings([f"data={group}", "data.root=."]).data.reader
 
 
 def _checkpoint(folder: Path, model: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""Count what each client has. Run: python -m scripts.inspect_data data=two_cam federation.num_clients=4"""
+"""Count the training pictures that each client has.
+
+Run: python -m scripts.inspect_data data=two_cam federation.num_clients=4
+"""
 
 import json
 import sys
@@ -10,7 +13,7 @@ from scripts.command import command, parse_settings
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print the table of pictures and vehicles a client, then one JSON object."""
+    """Print the table of training pictures and vehicles a client, then one JSON object."""
     settings = parse_settings(argv)
     parts = open_source(settings.data, settings.seed).parts(settings.federation.num_clients)
     print(table(parts))

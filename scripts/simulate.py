@@ -23,6 +23,7 @@ from app.model_figures import OVERRIDES_FILE, compare_models
 from app.results import RunFolder, format_table
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.simulation import simulate
+from app.tasks import make_task
 from scripts.command import command
 from scripts.progress import Progress
 
@@ -52,6 +53,7 @@ def sweep(words: Sequence[str]) -> list[list[str]]:
 
 def _start(words: Sequence[str]) -> dict[str, Any]:
     settings = load_settings(words)
+    check(settings)
     if settings.run_dir:
         folder = RunFolder(absolute(settings.run_dir))
     else:
@@ -59,6 +61,12 @@ def _start(words: Sequence[str]) -> dict[str, Any]:
     overrides = shlex.join([*words, f"run_dir={folder.path}"])
     (folder.path / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
     return _run(load_settings(overrides), folder, overrides)
+
+
+def check(settings: Settings) -> None:
+    """Raise what would stop every client, before anything is started or written."""
+    open_source(settings.data, settings.seed).parts(settings.federation.num_clients)
+    make_task(settings).build(2, settings.seed, pretrained=False)
 
 
 def _resume(path: Path) -> dict[str, Any]:

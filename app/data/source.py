@@ -43,7 +43,11 @@ class Source:
             if num_clients > len(parts):
                 raise SettingsError(f"federation.num_clients is {num_clients}, the data has {len(parts)} sites")
             return parts[:num_clients]
-        return partition(self.train(), by=settings.by, num_clients=num_clients, alpha=settings.alpha, seed=self.seed)
+        samples = self.train()
+        try:
+            return partition(samples, by=settings.by, num_clients=num_clients, alpha=settings.alpha, seed=self.seed)
+        except ValueError as error:
+            raise SettingsError(f"{error} (data.partition.by={settings.by}, federation.num_clients)") from error
 
     def union(self, num_clients: int) -> list[Sample]:
         """The training pictures that the simulated clients have together, each once."""

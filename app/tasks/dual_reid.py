@@ -158,7 +158,10 @@ class DualReid:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             chosen = [branch for branch in (self.model.vehicle, self.model.plate) if branch]
-            branches = [_branch(branch, self.model, pretrained) for branch in chosen]
+            branches = [
+                _branch(key, branch, self.model, pretrained)
+                for key, branch in zip(("model.vehicle", "model.plate"), chosen, strict=False)
+            ]
             for branch in branches:
                 branch.classifier = Classifier(branch.dim, num_labels, self.kind)
         self._statistics = [input_statistics(branch.backbone) for branch in branches]
@@ -300,8 +303,11 @@ def make_task(settings: Settings) -> DualReid:
     return DualReid(settings)
 
 
-def _branch(branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:
-    backbone = build_backbone(branch.backbone, pretrained=branch.weights if pretrained else False)
+def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:
+    try:
+        backbone = build_backbone(branch.backbone, pretrained=branch.weights if pretrained else False)
+    except ValueError as error:
+        raise SettingsError(f"{key}.backbone: {error}") from error
     neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
     return Branch(backbone, build_pooling(model.pooling), neck, None)
 
