@@ -149,7 +149,7 @@ class PartialSync:
         asked = [
             (
                 Node(node_id, f"node {node_id}", 0, {}),
-                self._message(grid, node_id, MessageType.QUERY, "0", self._describe()),
+                self._message(node_id, MessageType.QUERY, "0", self._describe()),
             )
             for node_id in unknown
         ]
@@ -228,7 +228,7 @@ class PartialSync:
                     self._leave_out(report, node, str(error))
                     continue
                 content[m.GLOBAL] = relayed
-            result.append((node, self._message(grid, node.node_id, message_type, str(report.server_round), content)))
+            result.append((node, self._message(node.node_id, message_type, str(report.server_round), content)))
         return result
 
     def _relay(self, grid: Grid, state: ServerState, digests: dict[int, str], report: RoundReport) -> ArrayRecord:
@@ -248,7 +248,7 @@ class PartialSync:
                 if not state.aggregate or not _holds(node, version - 1, digests):
                     continue
                 content[m.AGGREGATE] = m.bytes_record(m.AGGREGATE, state.aggregate)
-            message = self._message(grid, node.node_id, MessageType.QUERY, str(version), content)
+            message = self._message(node.node_id, MessageType.QUERY, str(version), content)
             for _, reply in self._ask(grid, [(node, message)], report):
                 try:
                     return m.bytes_record(m.GLOBAL, m.bytes_of(reply.content, m.GLOBAL))
@@ -285,9 +285,9 @@ class PartialSync:
         config = ConfigRecord({m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_DESCRIBE, m.SERVER_ROUND: 0})
         return RecordDict({m.CONFIG: config})
 
-    def _message(self, grid: Grid, node_id: int, message_type: str, group_id: str, content: RecordDict) -> Message:
+    def _message(self, node_id: int, message_type: str, group_id: str, content: RecordDict) -> Message:
         """A message that nobody works on any more once its deadline has passed."""
-        return grid.create_message(content, message_type, node_id, group_id, ttl=self.rules.deadline)
+        return Message(content, node_id, message_type, ttl=self.rules.deadline, group_id=group_id)
 
     def _leave_out(self, report: RoundReport, node: Node, reason: str) -> None:
         """Count and name it; the node describes itself again before its next round."""
