@@ -2,6 +2,7 @@
 
 import difflib
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ from torch import Tensor, nn
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
 
 
-def build_backbone(name: str, *, pretrained: bool | Path = False, drop_path: float = 0.0) -> nn.Module:
+def build_backbone(
+    name: str,
+    *,
+    pretrained: bool | Path = False,
+    drop_path: float = 0.0,
+    options: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Build a timm feature extractor: images (N, 3, H, W) to a feature map (N, C, h, w), C = `num_features`.
 
     Args:
@@ -22,9 +29,10 @@ def build_backbone(name: str, *, pretrained: bool | Path = False, drop_path: flo
         pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, whose
             classifier is dropped; False leaves random values.
         drop_path: rate of stochastic depth in [0, 1).
+        options: further arguments of the model, such as `{"channels": [48, 96, 144, 192]}` for a narrower ResNet.
 
     Raises:
-        ValueError: an unknown model, one whose output is no (N, C, h, w) map (most transformers), a `drop_path` the
+        ValueError: an unknown model or option, one whose output is no (N, C, h, w) map (most transformers), a `drop_path` the
             model does not offer, or a weights file that does not fit; the message names the file and the keys.
         FileNotFoundError: the weights file is missing.
     """
@@ -34,13 +42,13 @@ def build_backbone(name: str, *, pretrained: bool | Path = False, drop_path: flo
     path = None if isinstance(pretrained, bool) else Path(pretrained)
     if path is not None and not path.is_file():
         raise FileNotFoundError(f"weights file of backbone {name!r} not found: {path}")
-    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}  # some models lack the argument
+    given = {**(options or {}), **({"drop_path_rate": drop_path} if drop_path else {})}  # some models lack the latter
     try:
-        backbone: Any = timm.create_model(name, pretrained=pretrained is True, num_classes=0, global_pool="", **options)
-    except TypeError as error:
-        if not options:
+        backbone: Any = timm.create_model(name, pretrained=pretrained is True, num_classes=0, global_pool="", **given)
+    except (TypeError, AttributeError, IndexError, RuntimeError) as error:
+        if not given:
             raise
-        raise ValueError(f"backbone {name!r} does not offer drop_path: {error}") from error
+        raise ValueError(f"backbone {name!r} cannot be built with {given}: {error}") from error
     backbone.num_features = _output_channels(backbone, name)
     if path is not None:
         _load_weights(backbone, name, path)

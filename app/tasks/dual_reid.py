@@ -6,6 +6,7 @@ Also re-identification by the vehicle alone, with `model.plate: null`.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,11 +46,13 @@ class BranchSettings:
         backbone: a convolutional timm model.
         image_size: side of its square pictures, pixels.
         pretrained: true lets timm fetch weights, false starts from random values, else a weights file.
+        options: further arguments of the timm model.
     """
 
     backbone: str = "resnet50"
     image_size: int = 256
     pretrained: bool | str = False
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         in_range("model image_size", self.image_size, 16, 4096)
@@ -305,7 +308,8 @@ def make_task(settings: Settings) -> DualReid:
 
 def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:
     try:
-        backbone = build_backbone(branch.backbone, pretrained=branch.weights if pretrained else False)
+        weights = branch.weights if pretrained else False
+        backbone = build_backbone(branch.backbone, pretrained=weights, options=branch.options)
     except ValueError as error:
         raise SettingsError(f"{key}.backbone: {error}") from error
     neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
