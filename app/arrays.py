@@ -52,6 +52,13 @@ def shared_layout(network: nn.Module, settings: FederationSettings) -> SharedLay
     return SharedLayout.of(shapes, private_patterns(network, settings))
 
 
+def statistics_mask(network: nn.Module, layout: SharedLayout) -> NDArray[np.bool_]:
+    """(size,) bool: the shared values that are measured and not learnt, BatchNorm's running statistics."""
+    learnt = {name for name, _ in network.named_parameters()}
+    shapes = zip(layout.names, layout.shapes, strict=True)
+    return layout.flatten({name: np.full(shape, name not in learnt, np.float32) for name, shape in shapes}) > 0
+
+
 def private_arrays(network: nn.Module, settings: FederationSettings) -> Arrays:
     """Copies of the arrays that stay at home."""
     patterns = private_patterns(network, settings)

@@ -12,7 +12,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from app.data.source import open_source
-from app.federated import make_client_cipher, make_server_optimiser
+from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
 from app.node_store import NodeStore
 from app.reid_client import RECEIVED, ReidClient
 from app.run_dir import run_dir
@@ -27,12 +27,14 @@ _KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keep
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """Describe the client, or send the global model it holds for a node that lost its own."""
+    """Describe the client, send the global model it holds for a node that lost its own, or disclose leftover masks."""
     client = _client_of(message, context)
     parameters, config = _received(message)
     if config.get(m.ACTION) == m.ACTION_SEND_GLOBAL:
         sealed = client.send_global(parameters, config).tobytes()
         return Message(RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, sealed)}), reply_to=message)
+    if config.get(m.ACTION) == m.ACTION_DISCLOSE:
+        return Message(RecordDict({m.SEEDS: m.bytes_record(m.SEEDS, client.disclose(config))}), reply_to=message)
     info = {**client.get_properties({}), m.NUM_NODES: int(context.node_config.get("num-partitions", 0))}
     return Message(RecordDict({m.INFO: ConfigRecord(info)}), reply_to=message)
 
@@ -84,7 +86,7 @@ def _client_of(message: Message, context: Context) -> ReidClient:
 
 @lru_cache(maxsize=_KEPT_CLIENTS)
 def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str, run_id: int) -> ReidClient:
-    """The client of this node. Node config: `data`, `data-root`, `state-dir`, `client` for a real node,
+    """The client of this node. Node config: `data`, `data-root`, `state-dir`, `key-file`, `client` for a real node,
     `partition-id` and `num-partitions` for a simulated one."""
     config = dict(node)
     own = [f"data={config['data']}"] if "data" in config else []
@@ -105,6 +107,11 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
     directions = source.evaluation_parts(split, count)[partition_id] if split else []
     task = make_task(settings)
     folder = _state_folder(settings, config, name, run_id)
+    simulated = "partition-id" in config and "key-file" not in config
+    key_file = absolute(config["key-file"]) if "key-file" in config else None
+    if simulated:  # a simulation keeps the key that it makes for itself in the run folder
+        key_file = key_path(run_dir(settings, run_id))
+    key = client_key(settings, name, key_file, simulated=simulated)
     return ReidClient(
         name=name,
         task=task,
@@ -112,8 +119,10 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
         samples=samples,
         directions=directions,
         store=NodeStore(folder / run_key),
-        cipher=lambda size: make_client_cipher(settings.privacy, size),
+        cipher=lambda statistics: make_client_cipher(settings, statistics, client=name, key=key),
+        masks=make_mask_store(settings, name, folder, key),
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
+        run_key=run_key,
     )
 
 

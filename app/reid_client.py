@@ -13,19 +13,21 @@ import numpy as np
 import torch
 from flwr.client import NumPyClient
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 from torch import nn
 
-from app.arrays import float_arrays, load_arrays, private_patterns, shared_layout
+from app.arrays import float_arrays, load_arrays, private_patterns, shared_layout, statistics_mask
 from app.comparison import client_seed
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.evaluation.ranking import NoValidQueryError
-from app.node_store import NodeStore, NodeStoreError, digest_of
+from app.global_model import GlobalModel, GlobalModels
+from app.mask_store import MaskStore
+from app.node_store import NodeStore
 from app.settings import Settings
 from app.tasks.task import Task
 from app.training import TrainReport, round_steps, total_steps, train
 from strategies import messages as m
+from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import ClientCipher
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import is_private
@@ -49,7 +51,9 @@ class ReidClient(NumPyClient):
         samples: its training pictures.
         directions: its validation queries and galleries; may be empty.
         store: its node store.
-        cipher: makes the client's half of the cipher for a number of shared values.
+        cipher: makes the client's half of the cipher; is given a mask (size,) of the BatchNorm statistics.
+        masks: of this node; None for updates that are not masked.
+        run_key: names the run.
 
     Raises ClientError if there is nothing to learn from.
     """
@@ -63,8 +67,10 @@ class ReidClient(NumPyClient):
         samples: Sequence[Sample],
         directions: Sequence[Direction],
         store: NodeStore,
-        cipher: Callable[[int], ClientCipher],
+        cipher: Callable[[NDArray[np.bool_]], ClientCipher],
+        masks: MaskStore | None,
         server_optimiser: ServerOptimiser,
+        run_key: str,
     ) -> None:
         self.name = name
         self.task = task
@@ -73,7 +79,8 @@ class ReidClient(NumPyClient):
         self.samples = list(samples)
         self.directions = list(directions)
         self.store = store
-        self.server_optimiser = server_optimiser
+        self.masks = masks
+        self.run_key = run_key
         if not self.samples:
             raise ClientError(f"{name} has no training pictures")
         try:
@@ -83,23 +90,31 @@ class ReidClient(NumPyClient):
         self.network: nn.Module = task.build(num_labels, settings.seed)
         self.initial = float_arrays(self.network)
         self.layout = shared_layout(self.network, settings.federation)
-        learnt = {name for name, _ in self.network.named_parameters()}
-        shapes = zip(self.layout.names, self.layout.shapes, strict=True)
-        measured = {name: np.full(shape, name not in learnt, np.float32) for name, shape in shapes}
-        self.statistics = self.layout.flatten(measured) > 0  # (size,), of BatchNorm: measured, not learnt
-        self.cipher = cipher(self.layout.size)
+        statistics = statistics_mask(self.network, self.layout)
+        self.cipher = cipher(statistics)
+        self.models = GlobalModels(
+            name,
+            store,
+            layout=self.layout,
+            statistics=statistics,
+            initial=self.layout.flatten(self.initial),
+            server_optimiser=server_optimiser,
+            cipher=self.cipher,
+            run_key=run_key,
+        )
         self.private = private_patterns(self.network, settings.federation)
         self.batches = task.batches(self.samples, client_seed(settings, name))
 
     def get_properties(self, config: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """How the client describes itself to the server."""
-        versions = self._held()
+        versions = self.models.held()
         return {
             m.CLIENT: self.name,
             m.TASK: self.task.name,
             m.LAYOUT: self.layout.digest,
             m.KEY_ID: self.cipher.key_id,
             m.NUM_EXAMPLES: len(self.samples),
+            m.MASK_CARD: self.masks.card if self.masks else "",
             m.HELD_ROUNDS: list(versions),
             m.HELD_DIGESTS: list(versions.values()),
         }
@@ -108,8 +123,8 @@ class ReidClient(NumPyClient):
         """Train one round and return [payload], images, and measures with the coefficient used."""
         started = time.perf_counter()
         server_round, coefficient = int(config[m.SERVER_ROUND]), float(config[m.COEFFICIENT])
-        vector = self._reach(server_round - 1, parameters, config)
-        optimiser = self._load(vector, server_round)
+        model = self._reach(server_round - 1, parameters, config)
+        optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
         if config.get(m.MEASURE):
             measures |= self._measure("global")
@@ -119,13 +134,21 @@ class ReidClient(NumPyClient):
             coefficient *= self._moved(probes)
         arrays = float_arrays(self.network)
         local = self.layout.flatten(arrays)
-        update = local - vector
         encrypting = time.perf_counter()
-        payload = self.cipher.encrypt(
-            update, coefficient
-        )  # refuses values that are not finite, before anything is kept
+        binding, cards = self._attempt(config)
+        # Refuses values that are not finite, before anything is kept.
+        encrypted = self.cipher.encrypt(
+            local - model.vector,
+            coefficient,
+            binding,
+            state=model.state,
+            carried=self._carried(server_round),
+            masks=self.masks.seeds(binding, cards) if self.masks else {},
+        )
         measures["seconds_encrypt"] = time.perf_counter() - encrypting
         self._keep(server_round, arrays, local, report)
+        if encrypted.carried:
+            self.store.write("carried", server_round, encrypted.carried, {"layout": self.layout.digest})
         measures |= {f"loss_{name}": value for name, value in report.losses.items()}
         measures |= {f"seconds_{name}": value for name, value in report.seconds.items()}
         measures |= {
@@ -136,13 +159,12 @@ class ReidClient(NumPyClient):
             "bad_pictures": len(self.task.bad_pictures),
             "seconds_total": time.perf_counter() - started,
         }
-        return [np.frombuffer(payload, np.uint8)], len(self.samples), measures
+        return [np.frombuffer(encrypted.payload, np.uint8)], len(self.samples), measures
 
     def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
         """Take the final global model over, keep it, and measure it; the loss slot of Flower's answer holds 1 - mAP."""
         server_round = int(config[m.SERVER_ROUND])
-        vector = self._reach(server_round - 1, parameters, config)
-        self._load(vector, server_round)
+        self._load(self._reach(server_round - 1, parameters, config).vector, server_round)
         measures = self._measure("global") if config.get(m.MEASURE) else {}
         return 1.0 - float(measures.get("global_mAP", 0.0)), len(self.samples), measures
 
@@ -150,70 +172,31 @@ class ReidClient(NumPyClient):
         """The current global model and the server optimiser's moments, sealed for a node that lacks them."""
         version = int(config[m.SERVER_ROUND]) - 1
         self._reach(version, parameters, config)
-        arrays, metadata = self.store.read("global", version)
-        return np.frombuffer(self.cipher.seal(save(arrays, metadata)), np.uint8)
+        return np.frombuffer(self.models.sealed(version), np.uint8)
 
-    # Global model -------------------------------------------------------------------------------------------------
+    def disclose(self, config: dict[str, Any]) -> bytes:
+        """The seeds shared with clients that dropped out of an attempt, sealed for the other clients."""
+        if self.masks is None:
+            raise ClientError(f"{self.name} was asked for masks and has none")
+        binding, cards = self._attempt(config)
+        return self.masks.disclose(binding, cards, list(config[m.MISSING]))
 
-    def _held(self) -> dict[int, str]:
-        """Versions of the global model in the store with their digests; version 0 is made from the seed if need be."""
-        versions: dict[int, str] = {}
-        for version in self.store.rounds("global"):
-            try:
-                versions[version] = self.store.metadata("global", version)["digest"]
-            except (NodeStoreError, KeyError):  # damaged: another node passes the model on
-                self.store.drop("global", version)
-        if not versions:
-            vector = self.layout.flatten(self.initial)
-            self._write_global(0, vector, self.server_optimiser.initial_state(self.layout.size))
-            versions[0] = self.store.metadata("global", 0)["digest"]
-        return versions
+    def _attempt(self, config: dict[str, Any]) -> tuple[Binding, dict[str, str]]:
+        """What a payload is bound to, and the mask cards of the cohort by client."""
+        cohort = tuple(config.get(m.COHORT, ()))
+        attempt = int(config.get(m.ATTEMPT, 1))
+        binding = Binding(self.run_key, self.layout.digest, int(config[m.SERVER_ROUND]), attempt, cohort)
+        return binding, dict(zip(cohort, config.get(m.MASK_CARDS, ()), strict=False))
 
-    def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> Vector:
-        """The shared vector of `version`, from the store, the aggregate, or a model that was passed on."""
-        held = self._held()
-        received = config.get(RECEIVED, "")
-        if received == m.GLOBAL:
-            return self._adopt(version, parameters[0].tobytes())
-        if version in held:
-            return self._read_global(version)[0]
-        if received == m.AGGREGATE and version - 1 in held:
-            vector, moments = self._read_global(version - 1)
-            mean = self.cipher.decrypt(parameters[0].tobytes(), float(config[m.COEFFICIENT_SUM]))
-            averaged = vector + mean
-            vector, moments = self.server_optimiser.step(vector, mean, moments)
-            # Momentum would carry a variance below 0, and the network to NaN: statistics are averaged and no more.
-            vector[self.statistics] = averaged[self.statistics]
-            if not np.isfinite(vector).all():
-                raise ClientError(
-                    f"{self.name}: the aggregate of round {version} is not finite; the model stays as it was"
-                )
-            self._write_global(version, vector, moments)
-            return vector
-        raise ClientError(f"{self.name} holds global models {sorted(held)} and cannot reach {version}")
+    def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
+        payload = parameters[0].tobytes() if parameters else b""
+        coefficient_sum = float(config.get(m.COEFFICIENT_SUM, 0.0))
+        return self.models.reach(version, str(config.get(RECEIVED, "")), payload, coefficient_sum)
 
-    def _adopt(self, version: int, sealed: bytes) -> Vector:
-        arrays = load(self.cipher.open(sealed))
-        expected = {"vector", *(f"moment/{name}" for name in self.server_optimiser.initial_state(1))}
-        if set(arrays) != expected or any(array.shape != (self.layout.size,) for array in arrays.values()):
-            raise ClientError(f"{self.name}: the global model that was passed on has another layout")
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise ClientError(f"{self.name}: the global model that was passed on is not finite")
-        moments = {name.removeprefix("moment/"): array for name, array in arrays.items() if name != "vector"}
-        self._write_global(version, arrays["vector"], moments)
-        return arrays["vector"]
-
-    def _read_global(self, version: int) -> tuple[Vector, dict[str, Vector]]:
-        arrays, metadata = self.store.read("global", version)
-        if metadata.get("layout") != self.layout.digest or digest_of(arrays) != metadata.get("digest"):
-            self.store.drop("global", version)  # the next round gets it from another node
-            raise NodeStoreError(f"{self.store.folder}: global model {version} is of another network or damaged")
-        moments = {name.removeprefix("moment/"): array for name, array in arrays.items() if name != "vector"}
-        return arrays["vector"], moments
-
-    def _write_global(self, version: int, vector: Vector, moments: dict[str, Vector]) -> None:
-        arrays = {"vector": vector, **{f"moment/{name}": moment for name, moment in moments.items()}}
-        self.store.write("global", version, arrays, {"layout": self.layout.digest, "digest": digest_of(arrays)})
+    def _carried(self, server_round: int) -> dict[str, NDArray[Any]]:
+        """What the cipher carried over from an earlier round."""
+        earlier = [held for held in self.store.rounds("carried") if held < server_round]
+        return self.store.read("carried", earlier[-1])[0] if earlier else {}
 
     # Training and measuring ---------------------------------------------------------------------------------------
 

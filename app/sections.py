@@ -227,12 +227,39 @@ class FederationSettings:
 
 @dataclass(frozen=True)
 class PrivacySettings:
-    """How updates travel."""
+    """How updates travel.
 
-    cipher: str = "plain"
+    Args:
+        cipher: "packed_bfv" (exact encrypted sums), "ckks" (the patent's, approximate) or "plain".
+        max_clients: clients of a round that the encryption is laid out for, at most; 0 for `federation.num_clients`.
+        bits: wanted precision of a weighted update's values in "packed_bfv"; more are used where they cost nothing.
+        masking: "none", or "pairwise" for masks that cancel in the sum of three clients or more ("packed_bfv" alone).
+        key_id: the federation key that clients must hold; "" takes what most of the first ones hold.
+        ckks_preset: "compact" (4096, [32, 32]), or "flare" and "tutorial" (8192) for comparison.
+        key_holder: of "ckks": "client", or "cloud" for a server that decrypts the sum.
+        cloud_key: the server's key file with `key_holder=cloud`; in a simulation one is made.
+    """
+
+    cipher: str = "packed_bfv"
+    max_clients: int = 0
+    bits: int = 12
+    masking: str = "none"
+    key_id: str = ""
+    ckks_preset: str = "compact"
+    key_holder: str = "client"
+    cloud_key: str = ""
 
     def __post_init__(self) -> None:
-        one_of("privacy.cipher", self.cipher, ("plain",))
+        one_of("privacy.cipher", self.cipher, ("packed_bfv", "ckks", "plain"))
+        one_of("privacy.ckks_preset", self.ckks_preset, ("compact", "flare", "tutorial"))
+        one_of("privacy.key_holder", self.key_holder, ("client", "cloud"))
+        one_of("privacy.masking", self.masking, ("none", "pairwise"))
+        in_range("privacy.max_clients", self.max_clients, 0, 1024)
+        in_range("privacy.bits", self.bits, 4, 16)
+        if self.key_holder == "cloud" and self.cipher != "ckks":
+            raise SettingsError("privacy.key_holder=cloud is for privacy.cipher=ckks alone")
+        if self.masking != "none" and self.cipher != "packed_bfv":
+            raise SettingsError("privacy.masking needs the exact sums of privacy.cipher=packed_bfv")
 
 
 @dataclass(frozen=True)

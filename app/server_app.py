@@ -10,7 +10,7 @@ import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from app.arrays import shared_layout
+from app.arrays import shared_layout, statistics_mask
 from app.federated import make_rules, make_server_sum
 from app.results import RunFolder
 from app.run_dir import run_dir
@@ -37,9 +37,10 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     """Rounds, metrics, checkpoints and summary; goes on after the last complete round if `federation.resume` is set."""
     started = time.monotonic()
     task = make_task(settings)
-    layout = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation)
+    network = task.build(1, settings.seed, pretrained=False)
+    layout = shared_layout(network, settings.federation)
     run_key, state = _start(settings, folder, layout)
-    rules = make_rules(settings.federation, task=task.name, layout=layout.digest, run_key=run_key, seed=settings.seed)
+    rules = make_rules(settings, task=task.name, layout=layout.digest, run_key=run_key)
     earlier = folder.read_metrics()
 
     def on_round(report: RoundReport, after: ServerState) -> None:
@@ -49,7 +50,7 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
         _log.info("%s", _sentence(report, settings.federation.rounds))
 
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")
-    strategy = PartialSync(rules, make_server_sum(settings.privacy, layout.size), on_round)
+    strategy = PartialSync(rules, make_server_sum(settings, statistics_mask(network, layout), folder.path), on_round)
     state, final = strategy.run(grid, state)
     folder.append_metrics(_line(final))
     _log_scalars(folder, final)
@@ -83,7 +84,8 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
         raise ValueError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
     kept = json.loads(metadata["state"])
     convergence = Convergence(federation.patience, federation.min_delta, kept["best"], kept["without_gain"])
-    state = ServerState(kept["server_round"], convergence, arrays["aggregate"].tobytes(), kept["coefficient_sum"])
+    aggregate = arrays["aggregate"].tobytes()
+    state = ServerState(kept["server_round"], convergence, aggregate, kept["coefficient_sum"], kept["key_id"])
     folder.drop_metrics_from(state.server_round + 1)
     return metadata["run_key"], state
 
@@ -92,6 +94,7 @@ def _write_checkpoint(folder: RunFolder, run_key: str, layout: SharedLayout, sta
     kept = {
         "server_round": state.server_round,
         "coefficient_sum": state.coefficient_sum,
+        "key_id": state.key_id,
         "best": state.convergence.best,
         "without_gain": state.convergence.without_gain,
     }

@@ -32,8 +32,8 @@ def build_backbone(
         options: further arguments of the model, such as `{"channels": [48, 96, 144, 192]}` for a narrower ResNet.
 
     Raises:
-        ValueError: an unknown model or option, one whose output is no (N, C, h, w) map (most transformers), a `drop_path` the
-            model does not offer, or a weights file that does not fit; the message names the file and the keys.
+        ValueError: an unknown model, one whose output is no (N, C, h, w) map (most transformers), an option or a
+            `drop_path` that the model does not offer, or a weights file that does not fit, with its keys.
         FileNotFoundError: the weights file is missing.
     """
     if not timm.is_model(name):

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from strategies.ciphers.binding import Binding
 from strategies.ciphers.plain import PlainCipher, PlainSum
 
 _KIB = 1024
+_BINDING = Binding("bench", "bench", 1)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -28,10 +30,11 @@ def main(argv: Sequence[str]) -> None:
     size, clients = int(given["params"]), int(given["clients"])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "payload"
-        path.write_bytes(PlainCipher(size).encrypt(np.full(size, 0.5, np.float32), 1 / clients))
+        update = np.full(size, 0.5, np.float32)
+        path.write_bytes(PlainCipher(size).encrypt(update, 1 / clients, _BINDING, state={}, carried={}).payload)
         with ProcessPoolExecutor(1, get_context("spawn")) as server:
             seconds, used, total = server.submit(add_all, path, size, clients).result()
-    assert np.allclose(PlainCipher(size).decrypt(total, 1.0), 0.5, rtol=1e-5)
+    assert np.allclose(PlainCipher(size).decrypt(total, 1.0, _BINDING, state={}).mean, 0.5, rtol=1e-5)
     figures = {
         "bench": "aggregation",
         "params": size,
@@ -47,10 +50,10 @@ def add_all(path: Path, size: int, clients: int) -> tuple[float, int, bytes]:
     """Seconds of adding, peak memory in bytes above the start, and the sum."""
     before = _peak_bytes()
     total, seconds = PlainSum(size), 0.0
-    for _ in range(clients):
+    for number in range(clients):
         reply = path.read_bytes()
         started = time.perf_counter()
-        total.add(reply)
+        total.add(reply, f"client-{number}")
         seconds += time.perf_counter() - started
         del reply
     payload = total.payload()

@@ -24,6 +24,8 @@ class Node:
     """Version of the global model (number of aggregates applied) -> digest of its values."""
     num_nodes: int = 0
     """How many nodes there will be, where a node knows (in simulation); 0 otherwise."""
+    mask_card: str = ""
+    """What other clients need to share masks with it; "" without masks."""
 
 
 def read_node(node_id: int, info: ConfigRecord, *, task: str, layout: str, key_id: str) -> Node:
@@ -41,7 +43,8 @@ def read_node(node_id: int, info: ConfigRecord, *, task: str, layout: str, key_i
         raise RefusedError("held models are malformed")
     num_nodes = info.get(m.NUM_NODES, 0)
     held = {k: str(v) for k, v in zip(rounds, digests, strict=True) if isinstance(k, int)}
-    return Node(node_id, client, examples, held, num_nodes if isinstance(num_nodes, int) else 0)
+    card = str(info.get(m.MASK_CARD, ""))
+    return Node(node_id, client, examples, held, num_nodes if isinstance(num_nodes, int) else 0, card)
 
 
 def agreed_digests(nodes: Iterable[Node]) -> dict[int, str]:

@@ -8,14 +8,17 @@ replies one at a time. A node that fails costs its own reply and nothing else.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from strategies import messages as m
+from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ServerSum
 from strategies.exchange import exchange
 from strategies.nodes import Node, RefusedError, agreed_digests, read_node
@@ -30,7 +33,7 @@ class PartialSync:
 
     Args:
         rules: see `RoundRules`.
-        new_sum: makes an empty running sum.
+        new_sum: makes an empty running sum of payloads with this binding and key id.
         on_round: called after each complete round with its report and the state to be stored; a round whose call fails
             did not happen.
     """
@@ -38,7 +41,7 @@ class PartialSync:
     def __init__(
         self,
         rules: RoundRules,
-        new_sum: Callable[[], ServerSum],
+        new_sum: Callable[[Binding, str], ServerSum],
         on_round: Callable[[RoundReport, ServerState], None],
     ) -> None:
         self.rules = rules
@@ -46,12 +49,15 @@ class PartialSync:
         self.on_round = on_round
         self.nodes: dict[int, Node] = {}
         self.refused: dict[int, str] = {}
+        self.key_id = rules.key_id
         self._expected = 0  # nodes of the federation, once they were there together
 
     def run(self, grid: Grid, state: ServerState) -> tuple[ServerState, RoundReport]:
         """Rounds `state.server_round` + 1 to the last; then every node gets and measures the final model.
 
         Raises FederationError if too few nodes are there, or a round stays below the quorum."""
+        if self.key_id is None:
+            self.key_id = state.key_id
         while state.server_round < self.rules.rounds and not state.convergence.reached:
             report, state = self._round(grid, state)
             self.on_round(report, state)
@@ -64,17 +70,19 @@ class PartialSync:
         for _ in range(self.rules.retries + 1):
             report.attempts += 1
             cohort = self._cohort(grid, report)
-            total = self.new_sum()
+            names = tuple(node.client for node in cohort)
+            binding = Binding(self.rules.run_key, self.rules.layout, report.server_round, report.attempts, names)
+            total = self.new_sum(binding, self.key_id or "")
             coefficients: list[float] = []
             measured: dict[str, tuple[int, dict[str, float]]] = {}
-            for node, reply in self._ask(grid, self._train_messages(grid, cohort, state, report), report):
+            for node, reply in self._ask(grid, self._train_messages(grid, cohort, binding, state, report), report):
                 try:
                     coefficients.append(self._fold(total, node, reply, self._coefficient(node, cohort)))
                 except (CipherError, m.MessageError, RefusedError) as error:
                     self._leave_out(report, node, str(error))
                     continue
                 measured[node.client] = (node.num_examples, m.measures_of(reply.content))
-            if len(measured) >= self._needed():
+            if len(measured) >= self._needed() and self._unmask(grid, total, binding, cohort, set(measured), report):
                 break
         else:
             reasons = "; ".join(f"{row['client']}: {row['reason']}" for row in report.left_out) or "no replies"
@@ -86,9 +94,43 @@ class PartialSync:
         convergence = state.convergence
         if "global_mAP" in report.measures:
             convergence = convergence.after(report.measures["global_mAP"])
-        after = ServerState(report.server_round, convergence, total.payload(), coefficient_sum)
+        after = ServerState(report.server_round, convergence, total.payload(), coefficient_sum, self.key_id)
         report.seconds = time.monotonic() - started
         return report, after
+
+    def _unmask(
+        self, grid: Grid, total: ServerSum, binding: Binding, cohort: list[Node], present: set[str], report: RoundReport
+    ) -> bool:
+        """Where somebody dropped out of a masked round, ask the others for the seeds they share with it.
+
+        Returns whether the sum can be opened; without an answer of every client in it, the round has to be repeated."""
+        missing = [node.client for node in cohort if node.client not in present]
+        if not self.rules.masking or not missing:
+            return True
+        config = self._attempt_config(binding, cohort) | {m.ACTION: m.ACTION_DISCLOSE, m.MISSING: missing}
+        asked = [
+            (node, self._message(node.node_id, MessageType.QUERY, str(report.server_round), _with_config(config)))
+            for node in cohort
+            if node.client in present
+        ]
+        answered = set()
+        for node, reply in self._ask(grid, asked, report):
+            try:
+                total.disclose(node.client, m.bytes_of(reply.content, m.SEEDS))
+                answered.add(node.client)
+            except (CipherError, m.MessageError) as error:
+                self._leave_out(report, node, str(error))
+        return answered == present
+
+    def _attempt_config(self, binding: Binding, cohort: list[Node]) -> dict[str, Any]:
+        """What a client needs to bind its payload to this attempt and to share masks with the cohort."""
+        return {
+            m.RUN_KEY: binding.run_key,
+            m.SERVER_ROUND: binding.server_round,
+            m.ATTEMPT: binding.attempt,
+            m.COHORT: [node.client for node in cohort],
+            m.MASK_CARDS: [node.mask_card for node in cohort],
+        }
 
     def _deliver(self, grid: Grid, state: ServerState) -> RoundReport:
         """Give every node the final model and collect its measures."""
@@ -153,11 +195,13 @@ class PartialSync:
             )
             for node_id in unknown
         ]
-        rules = self.rules
-        for node, reply in self._ask(grid, asked, report, seconds=min(_QUERY_SECONDS, rules.deadline)):
+        seconds = min(_QUERY_SECONDS, self.rules.deadline)
+        replies = list(self._ask(grid, asked, report, seconds=seconds))
+        if self.key_id is None and replies:
+            self.key_id = _most_common_key(reply.content for _, reply in replies)
+        for node, reply in replies:
             try:
-                info = m.config_of(reply.content, m.INFO)
-                known = read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=rules.key_id)
+                known = self._read(node, m.config_of(reply.content, m.INFO))
                 if any(other.client == known.client for other in self.nodes.values()):
                     raise RefusedError(f"another node already calls itself {known.client!r}")
                 self.nodes[node.node_id] = known
@@ -169,18 +213,19 @@ class PartialSync:
                 self.refused[node.node_id] = f"{node.client}: {reasons.get(node.client, 'no answer')}"
 
     def _train_messages(
-        self, grid: Grid, cohort: list[Node], state: ServerState, report: RoundReport
+        self, grid: Grid, cohort: list[Node], binding: Binding, state: ServerState, report: RoundReport
     ) -> list[tuple[Node, Message]]:
         every = self.rules.measure_every
         measure = every > 0 and state.server_round > 0 and state.server_round % every == 0
         shares = {node.node_id: self._coefficient(node, cohort) for node in cohort}
+        attempt = self._attempt_config(binding, cohort)
         return self._messages(
             grid,
             cohort,
             state,
             report,
             MessageType.TRAIN,
-            lambda node: {m.COEFFICIENT: shares[node.node_id], m.MEASURE: measure},
+            lambda node: {m.COEFFICIENT: shares[node.node_id], m.MEASURE: measure, **attempt},
         )
 
     def _coefficient(self, node: Node, cohort: list[Node]) -> float:
@@ -195,7 +240,7 @@ class PartialSync:
         state: ServerState,
         report: RoundReport,
         message_type: str,
-        config: Callable[[Node], dict[str, float | bool]],
+        config: Callable[[Node], dict[str, Any]],
     ) -> list[tuple[Node, Message]]:
         """One message a node, with what it needs to reach the current global model: nothing, the last aggregate, or the
         whole model from an up-to-date node."""
@@ -205,16 +250,12 @@ class PartialSync:
         relayed: ArrayRecord | None = None
         result = []
         for node in nodes:
-            content = RecordDict(
+            content = _with_config(
                 {
-                    m.CONFIG: ConfigRecord(
-                        {
-                            m.RUN_KEY: self.rules.run_key,
-                            m.SERVER_ROUND: report.server_round,
-                            m.COEFFICIENT_SUM: state.coefficient_sum,
-                            **config(node),
-                        }
-                    )
+                    m.RUN_KEY: self.rules.run_key,
+                    m.SERVER_ROUND: report.server_round,
+                    m.COEFFICIENT_SUM: state.coefficient_sum,
+                    **config(node),
                 }
             )
             if _holds(node, version, digests):
@@ -235,7 +276,7 @@ class PartialSync:
         """The current global model, sealed by an up-to-date node."""
         version = state.server_round
         for node in sorted(self.nodes.values(), key=lambda node: node.client):
-            config = ConfigRecord(
+            content = _with_config(
                 {
                     m.RUN_KEY: self.rules.run_key,
                     m.ACTION: m.ACTION_SEND_GLOBAL,
@@ -243,7 +284,6 @@ class PartialSync:
                     m.COEFFICIENT_SUM: state.coefficient_sum,
                 }
             )
-            content = RecordDict({m.CONFIG: config})
             if not _holds(node, version, digests):
                 if not state.aggregate or not _holds(node, version - 1, digests):
                     continue
@@ -269,21 +309,24 @@ class PartialSync:
     def _fold(self, total: ServerSum, node: Node, reply: Message, share: float) -> float:
         """Add one reply to the sum; its coefficient. Raises an error of the reply's own and adds nothing."""
         info = m.config_of(reply.content, m.INFO)
-        rules = self.rules
-        known = read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=rules.key_id)
+        known = self._read(node, info)
         if known.client != node.client:
             raise RefusedError(f"answers as {known.client!r}")
         coefficient = info.get(m.COEFFICIENT)
-        scaled = rules.weighting == "cosine_distance"  # the client may lower its share, and never raise it
+        scaled = self.rules.weighting == "cosine_distance"  # the client may lower its share, and never raise it
         if not isinstance(coefficient, float) or not (0 < coefficient <= share if scaled else coefficient == share):
             raise m.MessageError(f"{m.COEFFICIENT} is {coefficient!r}, the share of this client is {share!r}")
-        total.add(m.bytes_of(reply.content, m.UPDATE))
+        total.add(m.bytes_of(reply.content, m.UPDATE), node.client)
         self.nodes[node.node_id] = replace(known, num_examples=node.num_examples)
         return coefficient
 
+    def _read(self, node: Node, info: ConfigRecord) -> Node:
+        """What a node says of itself."""
+        rules = self.rules
+        return read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=self.key_id or "")
+
     def _describe(self) -> RecordDict:
-        config = ConfigRecord({m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_DESCRIBE, m.SERVER_ROUND: 0})
-        return RecordDict({m.CONFIG: config})
+        return _with_config({m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_DESCRIBE, m.SERVER_ROUND: 0})
 
     def _message(self, node_id: int, message_type: str, group_id: str, content: RecordDict) -> Message:
         """A message that nobody works on any more once its deadline has passed."""
@@ -293,6 +336,17 @@ class PartialSync:
         """Count and name it; the node describes itself again before its next round."""
         self.nodes.pop(node.node_id, None)
         report.leave_out(node.client, reason)
+
+
+def _most_common_key(contents: Iterable[RecordDict]) -> str:
+    """The key id that most of the first nodes name; ties go to the smaller one."""
+    infos = [content.config_records.get(m.INFO, ConfigRecord()) for content in contents]
+    count = Counter(str(info.get(m.KEY_ID, "")) for info in infos)
+    return min(count, key=lambda key_id: (-count[key_id], key_id))
+
+
+def _with_config(config: dict[str, Any]) -> RecordDict:
+    return RecordDict({m.CONFIG: ConfigRecord(config)})
 
 
 def _holds(node: Node, version: int, digests: dict[int, str]) -> bool:

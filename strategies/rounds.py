@@ -11,7 +11,8 @@ class FederationError(RuntimeError):
 
 @dataclass(frozen=True)
 class RoundRules:
-    """How rounds are run; see `FederationSettings` for each value.
+    """How rounds are run; see `FederationSettings` for each value. With `key_id` None the key counts that most
+    of the first nodes hold.
 
     `run_key` names the run on the nodes, so that a resumed run finds what it left there and a new one finds nothing.
     """
@@ -21,7 +22,7 @@ class RoundRules:
     task: str
     layout: str
     run_key: str
-    key_id: str = ""
+    key_id: str | None = ""
     fraction: float = 1.0
     weighting: str = "examples"
     quorum: float = 0.5
@@ -29,6 +30,7 @@ class RoundRules:
     deadline: float = 3600.0
     start_timeout: float = 300.0
     measure_every: int = 1
+    masking: bool = False
     seed: int = 0
 
 
@@ -40,6 +42,7 @@ class ServerState:
     convergence: Convergence
     aggregate: bytes = b""
     coefficient_sum: float = 0.0
+    key_id: str | None = None
 
 
 @dataclass

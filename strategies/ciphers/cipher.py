@@ -3,16 +3,38 @@
 The two halves are separate classes. The server's half adds and has no way to decrypt.
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from strategies.ciphers.binding import Binding
+
 Vector = NDArray[np.float32]
+State = dict[str, NDArray[Any]]
+"""Arrays by name that a cipher wants to find again in the next round."""
+NO_MASKS: Mapping[str, bytes] = MappingProxyType({})
 
 
 class CipherError(ValueError):
-    """A payload that cannot be used: other parameters, other length, truncated, or a value that is not finite."""
+    """A payload that cannot be used: other key or parameters, other length, truncated, of another round, or a value
+    that is not finite."""
+
+
+class Encrypted(NamedTuple):
+    """A payload, and what the client keeps to itself until its next one."""
+
+    payload: bytes
+    carried: State
+
+
+class Decrypted(NamedTuple):
+    """The weighted mean (size,), and the state that all clients now share."""
+
+    mean: Vector
+    state: State
 
 
 class ClientCipher(Protocol):
@@ -21,11 +43,35 @@ class ClientCipher(Protocol):
     key_id: str
     """Names the key without giving it away; "" where there is none."""
 
-    def encrypt(self, vector: Vector, coefficient: float) -> bytes:
-        """The payload of coefficient * vector. Raises CipherError if a value is not finite or too large."""
+    def initial_state(self, vector: Vector) -> State:
+        """What all clients share before the first round, from the global model that all of them hold."""
 
-    def decrypt(self, payload: bytes, coefficient_sum: float) -> Vector:
-        """The sum in `payload`, divided by the coefficients that arrived. Raises CipherError."""
+    def encrypt(
+        self,
+        vector: Vector,
+        coefficient: float,
+        binding: Binding,
+        *,
+        state: Mapping[str, Any],
+        carried: State,
+        masks: Mapping[str, bytes] = NO_MASKS,
+    ) -> Encrypted:
+        """The payload of coefficient * vector. Raises CipherError if a value is not finite or too large.
+
+        Args:
+            binding: what the payload is for; it is refused elsewhere.
+            state: shared by all clients that hold the same global model.
+            carried: what this client kept at its last payload; empty at first.
+            masks: seeds shared with the other clients of the cohort, by name; see `strategies.ciphers.masks`."""
+
+    def decrypt(
+        self, payload: bytes, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
+    ) -> Decrypted:
+        """The sum in `payload`, divided by the coefficients that arrived. Raises CipherError.
+
+        Args:
+            binding: what the payload must be for; its cohort is not compared, as any client may decrypt.
+            state: shared by all clients when they encrypted."""
 
     def seal(self, data: bytes) -> bytes:
         """`data` for another client; the server that passes it on cannot read more than the cipher grants it."""
@@ -37,8 +83,11 @@ class ClientCipher(Protocol):
 class ServerSum(Protocol):
     """Held by the server: a running sum of payloads. Adding is exact, so that the order does not matter."""
 
-    def add(self, payload: bytes) -> None:
-        """Add one payload. Raises CipherError and leaves the sum as it was."""
+    def add(self, payload: bytes, client: str) -> None:
+        """Add the payload of one client. Raises CipherError and leaves the sum as it was."""
+
+    def disclose(self, client: str, sealed: bytes) -> None:
+        """Pass the seeds on that a client of the sum shares with clients that are not in it."""
 
     def payload(self) -> bytes:
         """The sum, in the form that `ClientCipher.decrypt` takes. Raises CipherError if nothing was added."""

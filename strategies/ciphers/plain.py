@@ -2,11 +2,14 @@
 
 import struct
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.ciphers.cipher import CipherError, Vector
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.cipher import NO_MASKS, CipherError, Decrypted, Encrypted, State, Vector
 
 _HEADER = struct.Struct("<4sQI")  # magic, number of values, CRC-32 of the values
 _MAGIC = b"fvp1"
@@ -26,19 +29,41 @@ class PlainCipher:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def encrypt(self, vector: Vector, coefficient: float) -> bytes:
+    def initial_state(self, vector: Vector) -> State:  # noqa: ARG002 - needs none
+        """Nothing."""
+        return {}
+
+    def encrypt(
+        self,
+        vector: Vector,
+        coefficient: float,
+        binding: Binding,  # noqa: ARG002 - nothing to bind: whoever can alter a payload can write one
+        *,
+        state: Mapping[str, Any],  # noqa: ARG002
+        carried: State,  # noqa: ARG002
+        masks: Mapping[str, bytes] = NO_MASKS,
+    ) -> Encrypted:
         """Payload of 16 + 4 * size bytes."""
+        if masks:
+            raise CipherError("plain payloads are not masked")
         weighted = np.multiply(vector, np.float32(coefficient), dtype=np.float32)
         _check(weighted)
-        return _pack(weighted)
+        return Encrypted(_pack(weighted), {})
 
-    def decrypt(self, payload: bytes, coefficient_sum: float) -> Vector:
+    def decrypt(
+        self,
+        payload: bytes,
+        coefficient_sum: float,
+        binding: Binding,  # noqa: ARG002
+        *,
+        state: Mapping[str, Any],  # noqa: ARG002
+    ) -> Decrypted:
         """The weighted mean (size,)."""
         if not coefficient_sum > 0:
             raise CipherError(f"sum of coefficients must be positive, got {coefficient_sum}")
         mean = np.divide(_unpack(payload, self.size), np.float32(coefficient_sum), dtype=np.float32)
         _check(mean)
-        return mean
+        return Decrypted(mean, {})
 
     def seal(self, data: bytes) -> bytes:
         """`data` itself."""
@@ -57,7 +82,7 @@ class PlainSum:
         self._sum: NDArray[np.int64] | None = None
         self._payload: bytes | None = None
 
-    def add(self, payload: bytes) -> None:
+    def add(self, payload: bytes, client: str) -> None:  # noqa: ARG002
         """Add one payload; nothing is added if any value is not finite or beyond 2^20."""
         if self._payload is not None:
             raise CipherError("the sum has been taken")
@@ -68,6 +93,10 @@ class PlainSum:
         for start in range(0, self.size, _BLOCK):  # blocks keep the float64 intermediates small
             block = vector[start : start + _BLOCK].astype(np.float64)
             self._sum[start : start + _BLOCK] += np.rint(block * _SCALE).astype(np.int64)
+
+    def disclose(self, client: str, sealed: bytes) -> None:  # noqa: ARG002
+        """Plain payloads have no masks."""
+        raise CipherError(f"seeds from {client} for a sum without masks")
 
     def payload(self) -> bytes:
         """The sum as float32. Ends the sum: nothing can be added afterwards."""

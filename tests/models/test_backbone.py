@@ -94,7 +94,7 @@ def test_options_reach_the_model_and_a_wrong_one_is_named() -> None:
     """A ResNet of a quarter of the usual channels: its map has 128 channels in place of 512."""
     narrow = build_backbone("resnet10t", options={"channels": [16, 32, 64, 128]})
     assert narrow(torch.zeros(1, 3, 64, 64)).shape[1] == narrow.num_features == 128
-    with pytest.raises(ValueError, match="'resnet10t' cannot be built with .*'chanels'"):
+    with pytest.raises(ValueError, match=r"'resnet10t' cannot be built with .*'chanels'"):
         build_backbone("resnet10t", options={"chanels": [1]})
 
 
@@ -103,7 +103,7 @@ def test_drop_path_is_set_or_refused() -> None:
         getattr(module, "drop_prob", 0.0) for module in build_backbone("test_efficientnet", drop_path=0.2).modules()
     ]
     assert 0 < max(rates) < 0.2 + 1e-9
-    with pytest.raises(ValueError, match="'vgg11' cannot be built with .*drop_path"):
+    with pytest.raises(ValueError, match=r"'vgg11' cannot be built with .*drop_path"):
         build_backbone("vgg11", drop_path=0.2)
 
 

@@ -11,6 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from in_process_grid import InProcessGrid
 
 from strategies import messages as m
+from strategies.ciphers.binding import Binding
 from strategies.ciphers.plain import PlainCipher, PlainSum
 from strategies.convergence import Convergence
 from strategies.partial_sync import PartialSync
@@ -18,6 +19,17 @@ from strategies.rounds import FederationError, RoundRules, ServerState
 
 SIZE = 3
 CIPHER = PlainCipher(SIZE)
+BINDING = Binding("0" * 16, "layout", 1)
+
+
+def encrypt(vector, coefficient):
+    return CIPHER.encrypt(vector, coefficient, BINDING, state={}, carried={}).payload
+
+
+def decrypt(payload, coefficient_sum):
+    return CIPHER.decrypt(payload, coefficient_sum, BINDING, state={}).mean
+
+
 RULES = RoundRules(
     rounds=3,
     num_clients=3,
@@ -61,7 +73,7 @@ class Client:
         if m.GLOBAL in content:
             self.models = {version: np.frombuffer(m.bytes_of(content, m.GLOBAL), np.float32)}
         elif version not in self.models:
-            mean = CIPHER.decrypt(m.bytes_of(content, m.AGGREGATE), config[m.COEFFICIENT_SUM])
+            mean = decrypt(m.bytes_of(content, m.AGGREGATE), config[m.COEFFICIENT_SUM])
             self.models[version] = self.models[version - 1] + mean
         self.models = {key: self.models[key] for key in sorted(self.models)[-2:]}
         return self.models[version]
@@ -80,7 +92,7 @@ class Client:
         self.trained.append((server_round, coefficient))
         reply = RecordDict(
             {
-                m.UPDATE: m.bytes_record(m.UPDATE, CIPHER.encrypt(self.update, coefficient)),
+                m.UPDATE: m.bytes_record(m.UPDATE, encrypt(self.update, coefficient)),
                 m.INFO: ConfigRecord({**self.describe(), m.COEFFICIENT: coefficient}),
                 m.MEASURES: MetricRecord({"loss_total": float(self.examples), **self.measures}),
             }
@@ -106,12 +118,12 @@ class Federation:
             self.reports.append(report)
             self.states.append(after)
 
-        self.loop = PartialSync(self.rules, lambda: PlainSum(SIZE), on_round)
+        self.loop = PartialSync(self.rules, lambda *_: PlainSum(SIZE), on_round)
         return self.loop.run(self.grid, state)
 
     def mean(self, server_round):
         state = self.states[server_round - 1]
-        return CIPHER.decrypt(state.aggregate, state.coefficient_sum)
+        return decrypt(state.aggregate, state.coefficient_sum)
 
     def left_out(self, server_round):
         return {row["client"]: row["reason"] for row in self.reports[server_round - 1].left_out}
@@ -530,7 +542,7 @@ def test_a_round_whose_checkpoint_fails_did_not_happen():
     def full_disk(*_):
         raise OSError("no space left on device")
 
-    loop = PartialSync(federation.rules, lambda: PlainSum(SIZE), full_disk)
+    loop = PartialSync(federation.rules, lambda *_: PlainSum(SIZE), full_disk)
     with pytest.raises(OSError, match="no space left"):
         loop.run(federation.grid, START)
     assert not federation.sent("train", 2)

@@ -8,10 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.plain import PlainCipher, PlainSum
 
 SIZE = 7
+BINDING = Binding("0" * 16, "layout", 1)
+
+
+def encrypt(cipher, vector, coefficient):
+    return cipher.encrypt(vector, coefficient, BINDING, state={}, carried={}).payload
+
+
+def decrypt(cipher, payload, coefficient_sum):
+    return cipher.decrypt(payload, coefficient_sum, BINDING, state={}).mean
 
 
 def payload_of(values, size=SIZE):
@@ -23,7 +33,7 @@ def payload_of(values, size=SIZE):
 def total_of(payloads, size=SIZE):
     total = PlainSum(size)
     for payload in payloads:
-        total.add(payload)
+        total.add(payload, "client-0")
     return total.payload()
 
 
@@ -44,10 +54,10 @@ def test_the_mean_equals_the_weighted_average_in_float64(rows, data):
     coefficients = [count / sum(counts) for count in counts]
     cipher = PlainCipher(SIZE)
     total = total_of(
-        cipher.encrypt(np.array(row, np.float32), coefficient)
+        encrypt(cipher, np.array(row, np.float32), coefficient)
         for row, coefficient in zip(rows, coefficients, strict=True)
     )
-    mean = cipher.decrypt(total, sum(coefficients))
+    mean = decrypt(cipher, total, sum(coefficients))
     expected = np.average(np.array(rows, np.float64), axis=0, weights=counts)
     # Four float32 roundings: the coefficient and its product (each row), the sum, the division; each is off by at most
     # 2^-24 of the largest weighted row, of which there are len(rows). Fixed point adds 2^-37 a row.
@@ -58,17 +68,17 @@ def test_the_mean_equals_the_weighted_average_in_float64(rows, data):
 
 def test_a_part_of_the_clients_is_divided_by_its_own_coefficients():
     cipher = PlainCipher(2)
-    payloads = [cipher.encrypt(np.array(row, np.float32), 0.25) for row in ([1, 2], [3, 4], [8, 16])]
-    np.testing.assert_array_equal(cipher.decrypt(total_of(payloads[:2], 2), 0.5), np.array([2, 3], np.float32))
+    payloads = [encrypt(cipher, np.array(row, np.float32), 0.25) for row in ([1, 2], [3, 4], [8, 16])]
+    np.testing.assert_array_equal(decrypt(cipher, total_of(payloads[:2], 2), 0.5), np.array([2, 3], np.float32))
 
 
 def test_values_beyond_a_block_are_added_too():
     size = 3 * (1 << 18) + 3
     vector = np.random.default_rng(0).standard_normal(size).astype(np.float32)
     cipher = PlainCipher(size)
-    payload = cipher.encrypt(vector, 0.5)
+    payload = encrypt(cipher, vector, 0.5)
     assert len(payload) == 16 + 4 * size
-    np.testing.assert_allclose(cipher.decrypt(total_of([payload, payload], size), 1.0), vector, rtol=0, atol=2**-35)
+    np.testing.assert_allclose(decrypt(cipher, total_of([payload, payload], size), 1.0), vector, rtol=0, atol=2**-35)
 
 
 @pytest.mark.parametrize(
@@ -85,11 +95,11 @@ def test_values_that_cannot_be_added_are_refused_on_both_sides(value, reason):
     vector = np.zeros(SIZE, np.float32)
     vector[3] = value
     with pytest.raises(CipherError, match=reason):
-        PlainCipher(SIZE).encrypt(vector, 1.0)
+        encrypt(PlainCipher(SIZE), vector, 1.0)
     with pytest.raises(CipherError, match=reason):
-        PlainSum(SIZE).add(payload_of(vector))
+        PlainSum(SIZE).add(payload_of(vector), "client-0")
     with pytest.raises(CipherError, match=reason):
-        PlainCipher(SIZE).decrypt(payload_of(vector), 1.0)
+        decrypt(PlainCipher(SIZE), payload_of(vector), 1.0)
 
 
 def test_the_sum_of_the_largest_values_of_64_clients_does_not_wrap_round():
@@ -124,28 +134,28 @@ GOOD = payload_of(np.arange(SIZE))
 def test_a_refused_payload_leaves_the_sum_as_it_was(payload, reason):
     total = PlainSum(SIZE)
     with pytest.raises(CipherError, match=reason):
-        total.add(payload)
+        total.add(payload, "client-0")
     with pytest.raises(CipherError, match="nothing was added"):
         total.payload()
-    total.add(GOOD)
+    total.add(GOOD, "client-0")
     with pytest.raises(CipherError, match=reason):
-        total.add(payload)
+        total.add(payload, "client-0")
     assert total.payload() == total_of([GOOD])
 
 
 def test_a_sum_that_was_taken_stays_as_it_is():
     total = PlainSum(SIZE)
-    total.add(GOOD)
+    total.add(GOOD, "client-0")
     before = total.payload()
     with pytest.raises(CipherError, match="has been taken"):
-        total.add(GOOD)
+        total.add(GOOD, "client-0")
     assert total.payload() == before
 
 
 @pytest.mark.parametrize("coefficient_sum", [0.0, -1.0, float("nan")])
 def test_a_sum_of_coefficients_that_is_not_positive_is_refused(coefficient_sum):
     with pytest.raises(CipherError, match="must be positive"):
-        PlainCipher(SIZE).decrypt(GOOD, coefficient_sum)
+        decrypt(PlainCipher(SIZE), GOOD, coefficient_sum)
 
 
 def test_sealed_data_comes_back():

@@ -1,0 +1,163 @@
+"""The global models that a node holds: read, written, and brought up to the version that a round starts from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from app.node_store import NodeStore, NodeStoreError, digest_of
+from strategies import messages as m
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.cipher import ClientCipher
+from strategies.server_optimiser import ServerOptimiser
+from strategies.shared_arrays import SharedLayout
+
+Vector = NDArray[np.float32]
+_KIND = "global"
+_LARGEST = 2.0**20  # beyond it an aggregate is no network's: another key's, or a client's divergence
+
+
+class GlobalModelError(RuntimeError):
+    """A version that cannot be reached, or one that is not to be used; the model on the node stays as it was."""
+
+
+@dataclass(frozen=True)
+class GlobalModel:
+    """What clients that hold the same version hold alike.
+
+    Args:
+        vector: the shared values (size,).
+        moments: of the server optimiser, (size,) each.
+        state: of the cipher.
+    """
+
+    vector: Vector
+    moments: dict[str, Vector]
+    state: dict[str, NDArray[Any]]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """As they stand in the node store."""
+        moments = {f"moment/{name}": moment for name, moment in self.moments.items()}
+        return {"vector": self.vector, **moments, **{f"cipher/{name}": array for name, array in self.state.items()}}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "GlobalModel":
+        """From what `arrays` gave."""
+        parts = {
+            kind: {k.removeprefix(f"{kind}/"): v for k, v in arrays.items() if k.startswith(f"{kind}/")}
+            for kind in ("moment", "cipher")
+        }
+        return cls(arrays["vector"], parts["moment"], parts["cipher"])
+
+
+class GlobalModels:
+    """Versions of the global model in a node store; version r is the model after r rounds.
+
+    Args:
+        client: how the client is called in errors.
+        initial: the shared values that every client starts from.
+        statistics: (size,) bool, BatchNorm statistics, which are averaged whatever the server optimiser is.
+        run_key: the run that aggregates must be of.
+    """
+
+    def __init__(
+        self,
+        client: str,
+        store: NodeStore,
+        *,
+        layout: SharedLayout,
+        statistics: NDArray[np.bool_],
+        initial: Vector,
+        server_optimiser: ServerOptimiser,
+        cipher: ClientCipher,
+        run_key: str,
+    ) -> None:
+        self.client = client
+        self.store = store
+        self.layout = layout
+        self.statistics = statistics
+        self.server_optimiser = server_optimiser
+        self.cipher = cipher
+        self.run_key = run_key
+        moments = server_optimiser.initial_state(layout.size)
+        self.initial = GlobalModel(initial, moments, cipher.initial_state(initial))
+
+    def held(self) -> dict[int, str]:
+        """Versions in the store with their digests; version 0 is written if there is none."""
+        versions: dict[int, str] = {}
+        for version in self.store.rounds(_KIND):
+            try:
+                versions[version] = self.store.metadata(_KIND, version)["digest"]
+            except (NodeStoreError, KeyError):  # damaged: another node passes the model on
+                self.store.drop(_KIND, version)
+        if not versions:
+            versions[0] = self._write(0, self.initial)
+        return versions
+
+    def read(self, version: int) -> GlobalModel:
+        """One version. Raises NodeStoreError if it is damaged, and drops it: the next round gets it from elsewhere."""
+        arrays, metadata = self.store.read(_KIND, version)
+        if metadata.get("layout") != self.layout.digest or digest_of(arrays) != metadata.get("digest"):
+            self.store.drop(_KIND, version)
+            raise NodeStoreError(f"{self.store.folder}: global model {version} is of another network or damaged")
+        return GlobalModel.of(arrays)
+
+    def reach(self, version: int, received: str, payload: bytes, coefficient_sum: float) -> GlobalModel:
+        """The model of `version`: from the store, by the aggregate of the last round, or as another node passed it on.
+
+        Args:
+            received: what `payload` is, `messages.AGGREGATE`, `messages.GLOBAL`, or "" for nothing.
+
+        Raises GlobalModelError if there is no way to it, or CipherError if the payload does not open."""
+        if received == m.GLOBAL:
+            return self._adopt(version, payload)
+        held = self.held()
+        if version in held:
+            return self.read(version)
+        if received == m.AGGREGATE and version - 1 in held:
+            return self._apply(version, payload, coefficient_sum)
+        raise GlobalModelError(f"{self.client} holds global models {sorted(held)} and cannot reach {version}")
+
+    def sealed(self, version: int) -> bytes:
+        """A held version, for a node that lacks it."""
+        return self.cipher.seal(save(self.read(version).arrays(), {"version": str(version)}))
+
+    def _apply(self, version: int, payload: bytes, coefficient_sum: float) -> GlobalModel:
+        before = self.read(version - 1)
+        binding = Binding(self.run_key, self.layout.digest, version)
+        mean, state = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
+        vector, moments = self.server_optimiser.step(before.vector, mean, before.moments)
+        # Momentum would carry a variance below 0, and the network to NaN: statistics are averaged and no more.
+        vector[self.statistics] = (before.vector + mean)[self.statistics]
+        if not np.abs(vector).max(initial=0.0) < _LARGEST:  # also where a value is not a number
+            raise GlobalModelError(
+                f"{self.client}: the aggregate of round {version} is not finite or absurdly large; "
+                "the model stays as it was"
+            )
+        after = GlobalModel(vector, moments, state)
+        self._write(version, after)
+        return after
+
+    def _adopt(self, version: int, sealed: bytes) -> GlobalModel:
+        try:
+            arrays = load(self.cipher.open(sealed))
+        except SafetensorError as error:
+            raise GlobalModelError(f"{self.client}: the global model that was passed on is damaged: {error}") from error
+        expected = {name: (array.shape, array.dtype) for name, array in self.initial.arrays().items()}
+        if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
+            raise GlobalModelError(f"{self.client}: the global model that was passed on has another layout")
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise GlobalModelError(f"{self.client}: the global model that was passed on is not finite")
+        model = GlobalModel.of(arrays)
+        self._write(version, model)
+        return model
+
+    def _write(self, version: int, model: GlobalModel) -> str:
+        arrays = model.arrays()
+        digest = digest_of(arrays)
+        self.store.write(_KIND, version, arrays, {"layout": self.layout.digest, "digest": digest})
+        return digest

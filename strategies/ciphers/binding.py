@@ -1,0 +1,78 @@
+"""What a payload is for, and the envelope that says so.
+
+A payload of another run, round, attempt, cohort, client, key or network is refused before it is added. The checksum
+finds what was damaged; it is no signature, since the server holds no key to check one with.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_MAGIC = b"fvr2"
+_LENGTH = struct.Struct("<4sI")
+_CHECKSUM_BYTES = 32
+
+
+class EnvelopeError(ValueError):
+    """Not an envelope, damaged, or of something else; the message names the field."""
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One attempt at one round of one run, for one network.
+
+    Args:
+        layout: digest of the shared layout.
+        cohort: names of the clients that are asked, in any order.
+    """
+
+    run_key: str
+    layout: str
+    server_round: int
+    attempt: int = 1
+    cohort: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """As it stands in an envelope."""
+        names = json.dumps(sorted(self.cohort)).encode()
+        return {
+            "run-key": self.run_key,
+            "layout": self.layout,
+            "round": self.server_round,
+            "attempt": self.attempt,
+            "cohort": hashlib.sha256(names).hexdigest()[:16],
+        }
+
+
+def close_envelope(fields: Mapping[str, Any], *parts: bytes | memoryview) -> bytes:
+    """Fields and body in one piece."""
+    header = json.dumps(dict(fields)).encode()
+    pieces = (_LENGTH.pack(_MAGIC, len(header)), header, *parts)
+    checksum = hashlib.sha256()
+    for piece in pieces:
+        checksum.update(piece)
+    return b"".join((*pieces, checksum.digest()))
+
+
+def open_envelope(data: bytes, expected: Mapping[str, Any]) -> tuple[dict[str, Any], memoryview]:
+    """All fields and the body. Raises EnvelopeError if it is damaged or a field differs from `expected`."""
+    view = memoryview(data)
+    if len(view) < _LENGTH.size + _CHECKSUM_BYTES or _LENGTH.unpack_from(view)[0] != _MAGIC:
+        raise EnvelopeError(f"{len(view)} bytes that are not an encrypted payload")
+    end = len(view) - _CHECKSUM_BYTES
+    if hashlib.sha256(view[:end]).digest() != view[end:]:
+        raise EnvelopeError("the payload is truncated or altered: its checksum differs")
+    start = _LENGTH.size + _LENGTH.unpack_from(view)[1]
+    try:
+        fields = json.loads(bytes(view[_LENGTH.size : start]))
+    except ValueError as error:
+        raise EnvelopeError(f"the payload's header cannot be read: {error}") from error
+    if not isinstance(fields, dict):
+        raise EnvelopeError("the payload's header is not an object")
+    for name, value in expected.items():
+        if fields.get(name) != value:
+            raise EnvelopeError(f"{name} of the payload is {fields.get(name)!r} instead of {value!r}")
+    return fields, view[start:end]

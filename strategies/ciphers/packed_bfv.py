@@ -1,0 +1,311 @@
+"""Cipher `packed_bfv`: the whole update, quantised, packed three values a slot, and encrypted with exact BFV sums.
+
+A client's payload holds c0 of each ciphertext in 54 bits a coefficient, and 64 bytes of seed in place of c1: about
+2.25 bytes a value. The server adds the c0 modulo q and collects the seeds; the clients expand them and add the c1. With
+many clients the server adds the c1 too, so that the clients' work does not grow. The sum is exact: it equals the sum of
+the quantised updates, whatever the order.
+
+In the slots: the update, then for each block how far its largest value reached (`strategies.quantise`), then a one for
+each client, so that a sum cannot claim another number of addends than it has.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.ciphers.binding import Binding, EnvelopeError, close_envelope, open_envelope
+from strategies.ciphers.cipher import NO_MASKS, CipherError, Decrypted, Encrypted, State, Vector
+from strategies.ciphers.keys import FederationKey
+from strategies.ciphers.masks import add_masks, take_off
+from strategies.ciphers.packing import MAX_CLIENTS, MIN_CLIENTS, Packing, noise_bound, plain_bits
+from strategies.ciphers.seal_bfv import (
+    COEFFICIENT_BITS,
+    DEGREE,
+    POLYNOMIAL_BYTES,
+    SEED_BYTES,
+    Bfv,
+    BfvKey,
+    add_modulo,
+    bfv,
+    new_bfv_secret,
+    pack_words,
+    unpack_words,
+)
+from strategies.quantise import LEVELS, Blocks
+
+SCHEME = "packed_bfv"
+_EXPAND_AT_SERVER = 8  # clients beyond which the server adds c1: expanding one client's costs a client 0.5 s (23.5 M)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Everything that follows from the number of values, the client bound and the wanted precision.
+
+    Args:
+        size: values of the vector.
+        blocks: blocks of the vector.
+        max_clients: bound on the clients of a round, 2 to 1,024.
+        bits: wanted precision; 2^bits - 1 levels at least.
+
+    Raises CipherError for a bound or a precision that no parameters exist for.
+    """
+
+    size: int
+    blocks: int
+    max_clients: int
+    bits: int
+
+    def __post_init__(self) -> None:
+        if not MIN_CLIENTS <= self.max_clients <= MAX_CLIENTS:
+            raise CipherError(f"{self.max_clients} clients; {SCHEME} takes {MIN_CLIENTS} to {MAX_CLIENTS}")
+        t, q = self.bfv.plain_modulus, self.bfv.modulus
+        if not noise_bound(self.max_clients) < q / (2 * t):
+            raise CipherError(f"no noise budget for {self.max_clients} clients with t = {t} and q = {q}")
+        try:
+            assert self.values.radix**self.values.per_slot <= t
+        except ValueError as error:
+            raise CipherError(str(error)) from error
+
+    @property
+    def bfv(self) -> Bfv:
+        return bfv(plain_bits(self.max_clients, 2 ** COEFFICIENT_BITS[0] - 2**31))
+
+    @property
+    def values(self) -> Packing:
+        """How the digits of the update are packed."""
+        return Packing.for_values(self.max_clients, self.bits, self.bfv.plain_modulus)
+
+    @property
+    def flags(self) -> Packing:
+        """How the flags of the blocks and the count are packed."""
+        return Packing.for_flags(self.max_clients, self.bfv.plain_modulus)
+
+    @property
+    def num_flags(self) -> int:
+        return self.blocks * LEVELS + 1
+
+    @property
+    def ciphertexts(self) -> int:
+        return -(-(self.values.slots(self.size) + self.flags.slots(self.num_flags)) // DEGREE)
+
+    @property
+    def server_expands(self) -> bool:
+        """Whether the server adds c1 as well."""
+        return self.max_clients > _EXPAND_AT_SERVER
+
+    def fields(self) -> dict[str, Any]:
+        """As they stand in an envelope."""
+        names = ("size", "blocks", "max_clients", "bits")
+        return {"scheme": SCHEME, **{name: getattr(self, name) for name in names}}
+
+
+def new_secret() -> bytes:
+    """A secret for `FederationKey`; it serves every client bound."""
+    return new_bfv_secret(plain_bits(MIN_CLIENTS, 2 ** COEFFICIENT_BITS[0] - 2**31))
+
+
+class PackedBfvCipher:
+    """Implements `ClientCipher`.
+
+    Args:
+        statistics: (size,) bool, the BatchNorm statistics of the vector.
+        client: name of the client that encrypts.
+    """
+
+    def __init__(
+        self, key: FederationKey, statistics: NDArray[np.bool_], *, client: str, max_clients: int, bits: int
+    ) -> None:
+        self.blocks = Blocks(statistics)
+        self.parameters = Parameters(statistics.size, self.blocks.count, max_clients, bits)
+        self.key = key
+        self.key_id = key.key_id
+        self.client = client
+        self._bfv = BfvKey(self.parameters.bfv, key.secret(SCHEME))
+
+    def initial_state(self, vector: Vector) -> State:
+        """The scale of each block."""
+        return {"exponents": self.blocks.initial_exponents(vector)}
+
+    def encrypt(
+        self,
+        vector: Vector,
+        coefficient: float,
+        binding: Binding,
+        *,
+        state: Mapping[str, Any],
+        carried: State,
+        masks: Mapping[str, bytes] = NO_MASKS,
+    ) -> Encrypted:
+        """About 2.25 bytes a value."""
+        weighted = vector * np.float32(coefficient)
+        if "residual" in carried:
+            weighted += carried["residual"]
+        if not np.isfinite(weighted).all():
+            raise CipherError(f"value {int(np.argmin(np.isfinite(weighted)))} of the update is not finite")
+        slots, residual = self.slots(weighted, binding, state)
+        add_masks(slots, self.client, masks, self.parameters.bfv.plain_modulus)
+        c0, seeds = self._bfv.encrypt(slots)
+        fields = {
+            **self.parameters.fields(),
+            **binding.fields(),
+            "key-id": self.key_id,
+            "client": self.client,
+            "masked": bool(masks),
+        }
+        return Encrypted(close_envelope(fields, pack_words(c0.ravel()), seeds.tobytes()), {"residual": residual})
+
+    def slots(self, weighted: Vector, binding: Binding, state: Mapping[str, Any]) -> tuple[NDArray[np.int64], Vector]:
+        """The plaintext slots (ciphertexts * DEGREE,) and what they leave out (size,)."""
+        parameters = self.parameters
+        seed = hashlib.sha256(f"{binding.layout}/{binding.server_round}/{self.client}".encode()).digest()
+        rng = np.random.default_rng(np.frombuffer(seed, np.uint32))  # a repeated round rounds alike
+        found = self.blocks.quantise(weighted, state["exponents"], parameters.values.top, rng)
+        flags = np.append(found.flags.ravel(), True).astype(np.int64)
+        slots = np.zeros(parameters.ciphertexts * DEGREE, np.int64)
+        packed = parameters.values.pack(found.digits)
+        slots[: packed.size] = packed
+        last = parameters.flags.pack(flags)
+        slots[packed.size : packed.size + last.size] = last
+        return slots, found.residual
+
+    def decrypt(
+        self, payload: bytes, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
+    ) -> Decrypted:
+        """The weighted mean (size,), exact but for the rounding of each client."""
+        if not coefficient_sum > 0:
+            raise CipherError(f"sum of coefficients must be positive, got {coefficient_sum}")
+        parameters = self.parameters
+        expected = {**parameters.fields(), **binding.fields(), "key-id": self.key_id}
+        del expected["cohort"], expected["attempt"]
+        fields, body = _open(payload, expected)
+        clients = fields.get("clients")
+        if not isinstance(clients, list) or not 0 < len(clients) <= parameters.max_clients:
+            raise CipherError(f"a sum of the clients {clients!r}")
+        slots = self._slots_of(body, len(clients))
+        take_off(slots, self._disclosed(fields), parameters.bfv.plain_modulus)
+        used = parameters.values.slots(parameters.size)
+        flags = parameters.flags.unpack(
+            slots[used : used + parameters.flags.slots(parameters.num_flags)], parameters.num_flags
+        )
+        if flags[-1] != len(clients):
+            raise CipherError("the sum does not open: it is of another key, altered, or not of the clients it names")
+        reached = flags[:-1].reshape(-1, LEVELS)
+        exponents = state["exponents"]
+        total = parameters.values.unpack(slots[:used], parameters.size)
+        mean = self.blocks.restore(total, len(clients), exponents, parameters.values.top)
+        mean /= np.float32(coefficient_sum)
+        return Decrypted(mean, {"exponents": self.blocks.next_exponents(reached, exponents)})
+
+    def _disclosed(self, fields: Mapping[str, Any]) -> list[tuple[str, str, bytes]]:
+        """(client in the sum, client that is not, their seed) for each mask that is left in the sum."""
+        found: list[tuple[str, str, bytes]] = []
+        for client, sealed in fields.get("disclosed", {}).items():
+            seeds = json.loads(self.key.open(base64.b64decode(sealed)))
+            found += [(client, missing, bytes.fromhex(seed)) for missing, seed in seeds.items()]
+        return found
+
+    def _slots_of(self, body: memoryview, clients: int) -> NDArray[np.int64]:
+        count = self.parameters.ciphertexts
+        whole = self.parameters.server_expands
+        split = count * POLYNOMIAL_BYTES
+        if len(body) != (2 * split if whole else split + clients * count * SEED_BYTES):
+            raise CipherError(f"{len(body)} bytes for a sum of {count} ciphertexts")
+        c0 = unpack_words(body[:split], count * DEGREE).reshape(count, DEGREE)
+        if whole:
+            return self._bfv.decrypt_whole(c0, unpack_words(body[split:], count * DEGREE).reshape(count, DEGREE))
+        seeds = np.frombuffer(body[split:], np.uint8).reshape(clients, count, SEED_BYTES)
+        return self._bfv.decrypt(c0, list(seeds))
+
+    def seal(self, data: bytes) -> bytes:
+        """AES-GCM under the federation key."""
+        return self.key.seal(data)
+
+    def open(self, sealed: bytes) -> bytes:
+        """See `seal`."""
+        return self.key.open(sealed)
+
+
+class PackedBfvSum:
+    """Implements `ServerSum`. Holds c0 of the sum, 2.7 bytes a value, and with many clients c1; no key."""
+
+    def __init__(self, parameters: Parameters, binding: Binding, key_id: str, *, masked: bool = False) -> None:
+        self.parameters = parameters
+        self.masked = masked
+        self.binding = binding
+        self.key_id = key_id
+        self._c0: NDArray[np.uint64] | None = None
+        self._c1: NDArray[np.uint64] | None = None
+        self._seeds: dict[str, bytes] = {}
+        self._disclosed: dict[str, str] = {}
+
+    def add(self, payload: bytes, client: str) -> None:
+        """Add one payload; refused whole if anything about it is wrong."""
+        parameters = self.parameters
+        expected = {
+            **parameters.fields(),
+            **self.binding.fields(),
+            "key-id": self.key_id,
+            "client": client,
+            "masked": self.masked,
+        }
+        _, body = _open(payload, expected)
+        if client in self._seeds:
+            raise CipherError(f"{client} is in the sum already")
+        if len(self._seeds) >= parameters.max_clients:
+            raise CipherError(f"more clients than the bound of {parameters.max_clients}")
+        count = parameters.ciphertexts
+        if len(body) != count * (POLYNOMIAL_BYTES + SEED_BYTES):
+            raise CipherError(f"{len(body)} bytes for {count} ciphertexts")
+        c0 = unpack_words(body[: count * POLYNOMIAL_BYTES], count * DEGREE).reshape(count, DEGREE)
+        if int(c0.max()) >= parameters.bfv.modulus:
+            raise CipherError("a coefficient is not below q")
+        seeds = np.frombuffer(body[count * POLYNOMIAL_BYTES :], np.uint8).reshape(count, SEED_BYTES)
+        c1 = np.stack([parameters.bfv.expand(seed.tobytes()) for seed in seeds]) if parameters.server_expands else None
+        self._seeds[client] = b"" if parameters.server_expands else seeds.tobytes()
+        self._c0 = _added(self._c0, c0, parameters.bfv.modulus)
+        if c1 is not None:
+            self._c1 = _added(self._c1, c1, parameters.bfv.modulus)
+
+    def disclose(self, client: str, sealed: bytes) -> None:
+        """Keep the sealed seeds of a client in the sum, for the clients to open."""
+        if not self.masked or client not in self._seeds:
+            raise CipherError(f"seeds from {client}, which is not in a masked sum")
+        self._disclosed[client] = base64.b64encode(sealed).decode()
+
+    def payload(self) -> bytes:
+        """The sum, with c1 or with the seeds of its addends in the order of their names."""
+        if self._c0 is None:
+            raise CipherError("nothing was added")
+        clients = sorted(self._seeds)
+        missing = set(self.binding.cohort) - set(clients)
+        if self.masked and missing and set(self._disclosed) != set(clients):
+            raise CipherError(f"masks with {sorted(missing)} are left in the sum")
+        fields = {
+            **self.parameters.fields(),
+            **self.binding.fields(),
+            "key-id": self.key_id,
+            "clients": clients,
+            "disclosed": self._disclosed,
+        }
+        c1 = b"".join(self._seeds[client] for client in clients) if self._c1 is None else pack_words(self._c1.ravel())
+        return close_envelope(fields, pack_words(self._c0.ravel()), c1)
+
+
+def _open(payload: bytes, expected: Mapping[str, Any]) -> tuple[dict[str, Any], memoryview]:
+    try:
+        return open_envelope(payload, expected)
+    except EnvelopeError as error:
+        raise CipherError(str(error)) from error
+
+
+def _added(total: NDArray[np.uint64] | None, addend: NDArray[np.uint64], modulus: int) -> NDArray[np.uint64]:
+    if total is None:
+        return addend
+    add_modulo(total, addend, modulus)
+    return total

@@ -1,0 +1,102 @@
+"""Several small numbers in one plaintext slot, so that slot-wise addition adds each of them.
+
+Mixed radix: a slot holds v_0 + v_1 R + v_2 R^2 + ..., 0 <= v_j < R / n. Up to n such slots can be added without a carry
+from one digit into the next, and the sum stays below the plaintext modulus t as long as R^k <= t.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+MIN_CLIENTS, MAX_CLIENTS = 2, 1024
+_TAIL_BITS = 128  # a coefficient's noise passes its bound with a probability below 2^-_TAIL_BITS
+_ERROR_BOUND, _ERROR_VARIANCE = 21, 10.5  # of SEAL's centred binomial error: 21 + 21 coin flips, each of variance 1/4
+
+
+def noise_bound(clients: int) -> float:
+    """Largest absolute noise of a coefficient in the sum of `clients` fresh symmetric BFV ciphertexts.
+
+    c0 + c1 s = (q / t) m + e + r, with e from SEAL's centred binomial distribution (|e| <= 21) and |r| <= 1/2 from
+    rounding (q / t) m. Sums add both; multiples of t in the sum of m become multiples of q and vanish. The sum of the e
+    is a sum of 42 n fair coins around its mean: by Hoeffding it passes x with a probability below
+    2 exp(-x^2 / (2 * 10.5 n)), here 2^-128. The smaller of this bound and of the certain one, 21 n, counts.
+    """
+    tail = math.sqrt(2 * _ERROR_VARIANCE * clients * (_TAIL_BITS + 1) * math.log(2))
+    return clients / 2 + min(_ERROR_BOUND * clients, tail)
+
+
+def plain_bits(clients: int, modulus: int) -> int:
+    """Bits of the largest plaintext modulus t with noise_bound < q / (2 t), which decryption needs."""
+    return math.floor(math.log2(modulus / (2 * noise_bound(clients))))
+
+
+@dataclass(frozen=True)
+class Packing:
+    """`per_slot` digits of radix `radix` in a slot below `plain_modulus`; each addend's digits lie in 0..`top`."""
+
+    max_clients: int
+    per_slot: int
+    top: int
+    plain_modulus: int
+
+    @classmethod
+    def for_values(cls, max_clients: int, bits: int, plain_modulus: int) -> "Packing":
+        """As many digits a slot as leave at least 2^bits - 1 levels, and then as many levels as fit.
+
+        The number of levels is odd, so that zero is one of them. Raises ValueError if not even one digit fits."""
+        for per_slot in range(8, 0, -1):
+            half = (_root(plain_modulus, per_slot) - 1) // (2 * max_clients)
+            if 2 * half + 1 >= 2**bits - 1:
+                return cls(max_clients, per_slot, 2 * half, plain_modulus)
+        raise ValueError(f"{bits} bits for {max_clients} clients do not fit into a slot below {plain_modulus}")
+
+    @classmethod
+    def for_flags(cls, max_clients: int, plain_modulus: int) -> "Packing":
+        """For digits 0 and 1."""
+        radix, per_slot = max_clients + 1, 1
+        while radix ** (per_slot + 1) <= plain_modulus:
+            per_slot += 1
+        return cls(max_clients, per_slot, 1, plain_modulus)
+
+    @property
+    def radix(self) -> int:
+        """One more than the largest sum of a digit."""
+        return self.max_clients * self.top + 1
+
+    def slots(self, size: int) -> int:
+        """Slots that `size` numbers need."""
+        return -(-size // self.per_slot)
+
+    def pack(self, digits: Ints) -> Ints:
+        """Digits (size,) in 0..top to slots; digit i is number i // S of slot i % S, S the number of slots."""
+        count = self.slots(digits.size)
+        rows = np.zeros((self.per_slot, count), np.int64)
+        rows.ravel()[: digits.size] = digits
+        packed = rows[-1].copy()
+        for row in rows[-2::-1]:
+            packed *= self.radix
+            packed += row
+        return packed
+
+    def unpack(self, slots: Ints, size: int) -> Ints:
+        """Sums (size,) of the digits whose packed slots were added; slots in 0..plain_modulus - 1."""
+        rest = slots.copy()
+        rows = np.empty((self.per_slot, slots.size), np.int64)
+        for row in rows[:-1]:
+            np.divmod(rest, self.radix, rest, row)
+        rows[-1] = rest
+        return rows.ravel()[:size]
+
+
+def _root(number: int, degree: int) -> int:
+    """Largest integer whose `degree`-th power is at most `number`."""
+    root = round(number ** (1 / degree))
+    while root**degree > number:
+        root -= 1
+    while (root + 1) ** degree <= number:
+        root += 1
+    return root

@@ -1,0 +1,242 @@
+"""BFV ciphertexts of Microsoft SEAL through `tenseal.sealapi`, in a compact form of our own.
+
+A fresh symmetric ciphertext is (c0, c1) with c1 expanded from a random seed, so c0 and the seed are all that travels.
+Coefficients are below q < 2^54 and are stored in 54 bits. Sums are taken coefficient by coefficient modulo q, which is
+BFV's addition (Fan and Vercauteren, 2012, eprint 2012/144, Sec. 4), for c0 without any SEAL object.
+
+SEAL saves and loads files only; files in memory stand in for them where the system has them.
+"""
+
+import os
+import struct
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tenseal.sealapi as seal
+import zstandard
+from numpy.typing import NDArray
+
+from strategies.ciphers.cipher import CipherError
+
+Words = NDArray[np.uint64]
+Bytes = NDArray[np.uint8]
+
+DEGREE = 4096
+COEFFICIENT_BITS = (54, 55)  # 109 bits with the key-switching prime: 128-bit security (HE standard, 2018, Table 1)
+WORD_BITS = COEFFICIENT_BITS[0]
+SEED_BYTES = 64
+POLYNOMIAL_BYTES = DEGREE * WORD_BITS // 8
+
+# SEAL 4's serialised form: a header of 16 bytes, and for a ciphertext its fields, the coefficients as an array with a
+# header of its own, and behind them the seed of c1 as an object with a header of its own.
+_HEADER = struct.Struct("<HBBBBHQ")  # magic, header size, major and minor version, compression, reserved, total size
+_FIELDS = struct.Struct("<32sBQQQdQ")  # parms id, ntt form, size, degree, number of primes, scale, correction factor
+_MAGIC, _VERSION = 0xA15E, (4, 3)
+_SEED_TYPE = 1  # Blake2xb
+_NOTHING = np.zeros(DEGREE, np.uint64)
+
+
+class Bfv:
+    """Parameters that everybody may know: ring degree, q, and the plaintext modulus t of `plain_bits` bits."""
+
+    def __init__(self, plain_bits: int) -> None:
+        parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
+        parameters.set_poly_modulus_degree(DEGREE)
+        primes = seal.CoeffModulus.Create(DEGREE, list(COEFFICIENT_BITS))
+        parameters.set_coeff_modulus(primes)
+        plain = seal.PlainModulus.Batching(DEGREE, plain_bits)
+        parameters.set_plain_modulus(plain)
+        self.context = seal.SEALContext(parameters, True, seal.SEC_LEVEL_TYPE.TC128)
+        if not self.context.parameters_set():
+            raise CipherError(f"SEAL refuses a plaintext modulus of {plain_bits} bits")
+        self.modulus = int(primes[0].value())  # ciphertexts live modulo the first prime; the second is for keys only
+        self.plain_modulus = int(plain.value())
+        self.file = MemoryFile()
+
+    def load(self, c0: Words, seed: bytes) -> Any:
+        """The SEAL ciphertext of c0 (DEGREE,) and the seed of its c1."""
+        info = bytes([_SEED_TYPE]) + seed
+        return self._load(c0, _header(len(info)) + info)
+
+    def load_whole(self, c0: Words, c1: Words) -> Any:
+        """The SEAL ciphertext of both polynomials, (DEGREE,) each."""
+        return self._load(np.concatenate([c0, c1]), b"")
+
+    def expand(self, seed: bytes) -> Words:
+        """c1 (DEGREE,) of a seed."""
+        self.load(np.zeros(DEGREE, np.uint64), seed).save(self.file.path)
+        return _coefficients(self.file.get())[0][DEGREE:]
+
+    def _load(self, coefficients: Words, seed: bytes) -> Any:
+        parms_id = struct.pack("<4Q", *self.context.first_parms_id())
+        values = struct.pack("<Q", coefficients.size) + coefficients.astype("<u8", copy=False).tobytes()
+        fields = _FIELDS.pack(parms_id, 0, 2, DEGREE, 1, 1.0, 1)
+        data = b"".join((fields, _header(len(values)), values, seed))
+        ciphertext = seal.Ciphertext()
+        try:
+            ciphertext.load(self.context, self.file.put(_header(len(data)) + data))
+        except (RuntimeError, ValueError) as error:
+            raise CipherError(f"not a ciphertext: {error}") from error
+        return ciphertext
+
+
+@cache
+def bfv(plain_bits: int) -> Bfv:
+    """The parameters, made once a process."""
+    return Bfv(plain_bits)
+
+
+class BfvKey:
+    """Encrypts and decrypts; held by clients only.
+
+    Args:
+        secret: the key as `new_bfv_secret` made it. Raises CipherError if it is another thing.
+    """
+
+    def __init__(self, parameters: Bfv, secret: bytes) -> None:
+        self.bfv = parameters
+        key = seal.SecretKey()
+        try:
+            key.load(parameters.context, parameters.file.put(_for_context(secret, parameters.context)))
+        except (RuntimeError, ValueError, zstandard.ZstdError) as error:
+            raise CipherError(f"the federation key does not fit the parameters: {error}") from error
+        self.encoder = seal.BatchEncoder(parameters.context)
+        self.encryptor = seal.Encryptor(parameters.context, key)
+        self.decryptor = seal.Decryptor(parameters.context, key)
+        self.evaluator = seal.Evaluator(parameters.context)
+
+    def encrypt(self, slots: NDArray[np.int64]) -> tuple[Words, Bytes]:
+        """Slots (C * DEGREE,) in 0..t - 1 to c0 (C, DEGREE) and seeds (C, SEED_BYTES)."""
+        rows = slots.reshape(-1, DEGREE)
+        c0, seeds = np.empty(rows.shape, np.uint64), np.empty((len(rows), SEED_BYTES), np.uint8)
+        plain, file = seal.Plaintext(), self.bfv.file
+        for index, row in enumerate(signed(rows, self.bfv.plain_modulus)):
+            self.encoder.encode(row.tolist(), plain)
+            self.encryptor.encrypt_symmetric(plain).save(file.path)
+            c0[index], seeds[index] = _parts(file.get())
+        return c0, seeds
+
+    def decrypt(self, c0: Words, seeds: list[Bytes]) -> NDArray[np.int64]:
+        """Slots (C * DEGREE,) in 0..t - 1 of a sum: c0 (C, DEGREE) and the seeds (C, SEED_BYTES) of each addend.
+
+        Raises CipherError if the noise left no room: the values would be wrong."""
+        return self._decrypt(self._sum(row, [addend[i] for addend in seeds]) for i, row in enumerate(c0))
+
+    def decrypt_whole(self, c0: Words, c1: Words) -> NDArray[np.int64]:
+        """As `decrypt`, with both polynomials (C, DEGREE) of the sum."""
+        return self._decrypt(self.bfv.load_whole(*rows) for rows in zip(c0, c1, strict=True))
+
+    def _sum(self, c0: Words, seeds: list[Bytes]) -> Any:
+        total = self.bfv.load(c0, seeds[0].tobytes())
+        for seed in seeds[1:]:
+            self.evaluator.add_inplace(total, self.bfv.load(_NOTHING, seed.tobytes()))
+        return total
+
+    def _decrypt(self, ciphertexts: Iterable[Any]) -> NDArray[np.int64]:
+        plain, rows = seal.Plaintext(), list[NDArray[np.int64]]()
+        for ciphertext in ciphertexts:
+            if not rows and self.decryptor.invariant_noise_budget(ciphertext) <= 0:
+                raise CipherError("no noise budget left: another key, an altered sum, or too many addends")
+            self.decryptor.decrypt(ciphertext, plain)
+            rows.append(np.fromiter(self.encoder.decode_int64(plain), np.int64, DEGREE))
+        slots = np.concatenate(rows)
+        slots[slots < 0] += self.bfv.plain_modulus
+        return slots
+
+
+def new_bfv_secret(plain_bits: int) -> bytes:
+    """A new secret key, serialised. It does not depend on t: one key serves every plaintext modulus."""
+    parameters = bfv(plain_bits)
+    seal.KeyGenerator(parameters.context).secret_key().save(parameters.file.path)
+    return parameters.file.get()
+
+
+def signed(slots: NDArray[np.int64], modulus: int) -> NDArray[np.int64]:
+    """Residues 0..t - 1 as SEAL's encoder wants them, -t/2..t/2."""
+    return np.where(slots > modulus // 2, slots - modulus, slots)
+
+
+def add_modulo(total: Words, addend: Words, modulus: int) -> None:
+    """total += addend (mod q) in place; both below q < 2^63."""
+    total += addend
+    np.subtract(total, np.uint64(modulus), out=total, where=total >= modulus)
+
+
+def pack_words(words: Words) -> bytes:
+    """Words below 2^54, a multiple of four of them, in 54 bits each: 6 low bytes a word, then 6 high bits a word."""
+    parts = words.astype("<u8", copy=False).view(np.uint8).reshape(-1, 8)
+    high = parts[:, 6].reshape(-1, 4).astype(np.uint32)
+    joined = high[:, 0] | high[:, 1] << 6 | high[:, 2] << 12 | high[:, 3] << 18
+    return parts[:, :6].tobytes() + joined.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+
+
+def unpack_words(data: memoryview | bytes, count: int) -> Words:
+    """The `count` words that `pack_words` was given. Raises CipherError for data of another length."""
+    if len(data) != count * WORD_BITS // 8:
+        raise CipherError(f"{len(data)} bytes for {count} coefficients")
+    parts = np.zeros((count, 8), np.uint8)
+    parts[:, :6] = np.frombuffer(data, np.uint8, 6 * count).reshape(-1, 6)
+    joined = np.zeros((count // 4, 4), np.uint8)
+    joined[:, :3] = np.frombuffer(data, np.uint8, offset=6 * count).reshape(-1, 3)
+    high = joined.view("<u4").ravel()
+    for index in range(4):
+        parts[index::4, 6] = high >> (6 * index) & 63
+    words: Words = parts.view("<u8").ravel()
+    return words
+
+
+class MemoryFile:
+    """A file that SEAL can write and read by its path: in memory on Linux, else in the temporary folder."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "memfd_create"):
+            self._fd = os.memfd_create("ciphertext")
+            self.path = f"/proc/self/fd/{self._fd}"
+        else:
+            self._fd, self.path = tempfile.mkstemp()
+
+    def get(self) -> bytes:
+        """What was written last."""
+        return os.pread(self._fd, os.fstat(self._fd).st_size, 0)
+
+    def put(self, data: bytes) -> str:
+        """Replace the content; the path."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, data, 0)
+        return self.path
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+        if not self.path.startswith("/proc/"):
+            Path(self.path).unlink()
+
+
+def _parts(saved: bytes) -> tuple[Words, Bytes]:
+    """c0 (DEGREE,) and the seed of a saved, seed-compressed ciphertext."""
+    c0, rest = _coefficients(saved)
+    if c0.size != DEGREE or len(rest) != _HEADER.size + 1 + SEED_BYTES or rest[_HEADER.size] != _SEED_TYPE:
+        raise CipherError("SEAL wrote a ciphertext in another form than that of version 4")
+    return c0, np.frombuffer(rest[-SEED_BYTES:], np.uint8)
+
+
+def _coefficients(saved: bytes) -> tuple[Words, bytes]:
+    """All coefficients of a saved ciphertext, and what stands behind them."""
+    data = zstandard.ZstdDecompressor().decompressobj().decompress(saved[_HEADER.size :])
+    start = _FIELDS.size + _HEADER.size + 8
+    (count,) = struct.unpack_from("<Q", data, start - 8)
+    return np.frombuffer(data, "<u8", count, start), data[start + 8 * count :]
+
+
+def _for_context(secret: bytes, context: Any) -> bytes:
+    """A serialised secret key with the parameters' digest of another t: its polynomial is the same for all."""
+    data = zstandard.ZstdDecompressor().decompressobj().decompress(secret[_HEADER.size :])
+    own = struct.pack("<4Q", *context.key_parms_id())
+    return _header(len(data)) + own + data[len(own) :]
+
+
+def _header(size: int) -> bytes:
+    return _HEADER.pack(_MAGIC, _HEADER.size, *_VERSION, 0, 0, _HEADER.size + size)
