@@ -65,7 +65,7 @@ class Blocks:
         np.clip(scaled, -half, half, out=scaled)
         residual = np.empty_like(vector)
         residual[self.order] = vector[self.order] - scaled * step
-        return Quantised(scaled.astype(np.int64) + half, self._flags(vector, exponents), residual)
+        return Quantised(scaled.astype(np.int64) + half, self.flags(vector, exponents), residual)
 
     def restore(self, total: Ints, count: int, exponents: Exponents, top: int) -> Vector:
         """The sum of `count` quantised vectors from the sum of their digits, in the order of the vector."""
@@ -82,7 +82,7 @@ class Blocks:
         clipped = np.clip(ordered, -scale, scale)
         residual = np.empty_like(vector)
         residual[self.order] = ordered - clipped
-        return clipped / scale, self._flags(vector, exponents), residual
+        return clipped / scale, self.flags(vector, exponents), residual
 
     def scale_up(self, values: NDArray[np.floating], exponents: Exponents) -> Vector:
         """A sum of `clip`ped values, in the order of the vector."""
@@ -95,7 +95,8 @@ class Blocks:
         highest = (reached > 0).sum(axis=1) - 1  # -1: nobody reached level 0
         return _clip_exponents(exponents + _LOWEST + highest + _HEADROOM)
 
-    def _flags(self, vector: Vector, exponents: Exponents) -> NDArray[np.bool_]:
+    def flags(self, vector: Vector, exponents: Exponents) -> NDArray[np.bool_]:
+        """(blocks, LEVELS): which levels the largest value of each block reaches."""
         thresholds = np.exp2(exponents[:, None].astype(np.float64) + _LOWEST + np.arange(LEVELS))
         flags: NDArray[np.bool_] = self._largest(vector)[:, None] >= thresholds  # (blocks, LEVELS)
         return flags

@@ -4,6 +4,9 @@ A fresh symmetric ciphertext is (c0, c1) with c1 expanded from a random seed, so
 Coefficients are below q < 2^54 and are stored in 54 bits. Sums are taken coefficient by coefficient modulo q, which is
 BFV's addition (Fan and Vercauteren, 2012, eprint 2012/144, Sec. 4), for c0 without any SEAL object.
 
+Slots are the coefficients of the plaintext polynomial: sums need no more, so t is a power of two and the number-theoretic
+transform of batching is spared.
+
 SEAL saves and loads files only; files in memory stand in for them where the system has them.
 """
 
@@ -34,6 +37,7 @@ POLYNOMIAL_BYTES = DEGREE * WORD_BITS // 8
 # SEAL 4's serialised form: a header of 16 bytes, and for a ciphertext its fields, the coefficients as an array with a
 # header of its own, and behind them the seed of c1 as an object with a header of its own.
 _HEADER = struct.Struct("<HBBBBHQ")  # magic, header size, major and minor version, compression, reserved, total size
+_PLAIN_FIELDS = struct.Struct("<32xQd")  # parms id (zero: coefficients), number of coefficients, scale
 _FIELDS = struct.Struct("<32sBQQQdQ")  # parms id, ntt form, size, degree, number of primes, scale, correction factor
 _MAGIC, _VERSION = 0xA15E, (4, 3)
 _SEED_TYPE = 1  # Blake2xb
@@ -41,20 +45,19 @@ _NOTHING = np.zeros(DEGREE, np.uint64)
 
 
 class Bfv:
-    """Parameters that everybody may know: ring degree, q, and the plaintext modulus t of `plain_bits` bits."""
+    """Parameters that everybody may know: ring degree, q, and the plaintext modulus t = 2^plain_bits."""
 
     def __init__(self, plain_bits: int) -> None:
         parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
         parameters.set_poly_modulus_degree(DEGREE)
         primes = seal.CoeffModulus.Create(DEGREE, list(COEFFICIENT_BITS))
         parameters.set_coeff_modulus(primes)
-        plain = seal.PlainModulus.Batching(DEGREE, plain_bits)
-        parameters.set_plain_modulus(plain)
+        self.plain_modulus = 2**plain_bits
+        parameters.set_plain_modulus(self.plain_modulus)
         self.context = seal.SEALContext(parameters, True, seal.SEC_LEVEL_TYPE.TC128)
         if not self.context.parameters_set():
             raise CipherError(f"SEAL refuses a plaintext modulus of {plain_bits} bits")
         self.modulus = int(primes[0].value())  # ciphertexts live modulo the first prime; the second is for keys only
-        self.plain_modulus = int(plain.value())
         self.file = MemoryFile()
 
     def load(self, c0: Words, seed: bytes) -> Any:
@@ -104,7 +107,6 @@ class BfvKey:
             key.load(parameters.context, parameters.file.put(_for_context(secret, parameters.context)))
         except (RuntimeError, ValueError, zstandard.ZstdError) as error:
             raise CipherError(f"the federation key does not fit the parameters: {error}") from error
-        self.encoder = seal.BatchEncoder(parameters.context)
         self.encryptor = seal.Encryptor(parameters.context, key)
         self.decryptor = seal.Decryptor(parameters.context, key)
         self.evaluator = seal.Evaluator(parameters.context)
@@ -114,8 +116,8 @@ class BfvKey:
         rows = slots.reshape(-1, DEGREE)
         c0, seeds = np.empty(rows.shape, np.uint64), np.empty((len(rows), SEED_BYTES), np.uint8)
         plain, file = seal.Plaintext(), self.bfv.file
-        for index, row in enumerate(signed(rows, self.bfv.plain_modulus)):
-            self.encoder.encode(row.tolist(), plain)
+        for index, row in enumerate(rows):
+            plain.load(self.bfv.context, file.put(_plain(row)))
             self.encryptor.encrypt_symmetric(plain).save(file.path)
             c0[index], seeds[index] = _parts(file.get())
         return c0, seeds
@@ -142,10 +144,9 @@ class BfvKey:
             if not rows and self.decryptor.invariant_noise_budget(ciphertext) <= 0:
                 raise CipherError("no noise budget left: another key, an altered sum, or too many addends")
             self.decryptor.decrypt(ciphertext, plain)
-            rows.append(np.fromiter(self.encoder.decode_int64(plain), np.int64, DEGREE))
-        slots = np.concatenate(rows)
-        slots[slots < 0] += self.bfv.plain_modulus
-        return slots
+            plain.save(self.bfv.file.path)
+            rows.append(_plain_coefficients(self.bfv.file.get()))
+        return np.concatenate(rows)
 
 
 def new_bfv_secret(plain_bits: int) -> bytes:
@@ -153,11 +154,6 @@ def new_bfv_secret(plain_bits: int) -> bytes:
     parameters = bfv(plain_bits)
     seal.KeyGenerator(parameters.context).secret_key().save(parameters.file.path)
     return parameters.file.get()
-
-
-def signed(slots: NDArray[np.int64], modulus: int) -> NDArray[np.int64]:
-    """Residues 0..t - 1 as SEAL's encoder wants them, -t/2..t/2."""
-    return np.where(slots > modulus // 2, slots - modulus, slots)
 
 
 def add_modulo(total: Words, addend: Words, modulus: int) -> None:
@@ -229,6 +225,23 @@ def _coefficients(saved: bytes) -> tuple[Words, bytes]:
     start = _FIELDS.size + _HEADER.size + 8
     (count,) = struct.unpack_from("<Q", data, start - 8)
     return np.frombuffer(data, "<u8", count, start), data[start + 8 * count :]
+
+
+def _plain(slots: NDArray[np.int64]) -> bytes:
+    """A plaintext polynomial with these coefficients, serialised."""
+    values = struct.pack("<Q", DEGREE) + slots.astype("<u8").tobytes()
+    data = _PLAIN_FIELDS.pack(DEGREE, 1.0) + _header(len(values)) + values
+    return _header(len(data)) + data
+
+
+def _plain_coefficients(saved: bytes) -> NDArray[np.int64]:
+    """The coefficients (DEGREE,) of a saved plaintext; SEAL leaves zeros at the end out."""
+    data = zstandard.ZstdDecompressor().decompressobj().decompress(saved[_HEADER.size :])
+    start = _PLAIN_FIELDS.size + _HEADER.size + 8
+    (count,) = struct.unpack_from("<Q", data, start - 8)
+    slots = np.zeros(DEGREE, np.int64)
+    slots[:count] = np.frombuffer(data, "<i8", count, start)
+    return slots
 
 
 def _for_context(secret: bytes, context: Any) -> bytes:
