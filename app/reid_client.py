@@ -19,6 +19,7 @@ from app.arrays import float_arrays, load_arrays, private_patterns, shared_layou
 from app.comparison import client_seed
 from app.data.reader import Direction
 from app.data.sample import Sample
+from app.dp import privatise
 from app.evaluation.ranking import NoValidQueryError
 from app.global_model import GlobalModel, GlobalModels
 from app.mask_store import MaskStore
@@ -136,9 +137,13 @@ class ReidClient(NumPyClient):
         local = self.layout.flatten(arrays)
         encrypting = time.perf_counter()
         binding, cards = self._attempt(config)
+        update = local - model.vector
+        if self.settings.privacy.dp.clip:
+            # From the system's entropy: noise that somebody could draw again would hide nothing.
+            update = privatise(update, self.settings.privacy.dp, np.random.default_rng())
         # Refuses values that are not finite, before anything is kept.
         encrypted = self.cipher.encrypt(
-            local - model.vector,
+            update,
             coefficient,
             binding,
             state=model.state,

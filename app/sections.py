@@ -226,6 +226,27 @@ class FederationSettings:
 
 
 @dataclass(frozen=True)
+class DpSettings:
+    """Differential privacy of a client's update; see `app.dp`.
+
+    Args:
+        clip: largest Euclidean norm of an update, 0 for no differential privacy. Running statistics of BatchNorm make
+            large norms: `federation.batch_norm=local` keeps them out.
+        noise_multiplier: standard deviation of the noise in each value, as a multiple of `clip`.
+        delta: at which epsilon is given.
+    """
+
+    clip: float = 0.0
+    noise_multiplier: float = 1.0
+    delta: float = 1e-5
+
+    def __post_init__(self) -> None:
+        in_range("privacy.dp.clip", self.clip, 0.0)
+        in_range("privacy.dp.noise_multiplier", self.noise_multiplier, 0.0)
+        in_range("privacy.dp.delta", self.delta, 1e-12, 0.5)
+
+
+@dataclass(frozen=True)
 class PrivacySettings:
     """How updates travel.
 
@@ -236,6 +257,7 @@ class PrivacySettings:
         masking: "none", or "pairwise" for masks that cancel in the sum of three clients or more ("packed_bfv" alone).
         key_id: the federation key that clients must hold; "" takes what most of the first ones hold.
         ckks_preset: "compact" (4096, [32, 32]), or "flare" and "tutorial" (8192) for comparison.
+        dp: differential privacy on top.
         key_holder: of "ckks": "client", or "cloud" for a server that decrypts the sum.
         cloud_key: the server's key file with `key_holder=cloud`; in a simulation one is made.
     """
@@ -248,6 +270,7 @@ class PrivacySettings:
     ckks_preset: str = "compact"
     key_holder: str = "client"
     cloud_key: str = ""
+    dp: DpSettings = field(default_factory=DpSettings)
 
     def __post_init__(self) -> None:
         one_of("privacy.cipher", self.cipher, ("packed_bfv", "ckks", "plain"))

@@ -11,6 +11,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from app.arrays import shared_layout, statistics_mask
+from app.dp import epsilon
 from app.federated import make_rules, make_server_sum
 from app.results import RunFolder
 from app.run_dir import run_dir
@@ -56,8 +57,12 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     _log_scalars(folder, final)
     _log.info("final model: %s", final.measures)
     lines = folder.read_metrics()
+    privacy = {}
+    if settings.privacy.dp.clip:
+        privacy = {"epsilon": epsilon(settings.privacy.dp, state.server_round), "delta": settings.privacy.dp.delta}
     folder.write_summary(
         {
+            **privacy,
             "run_dir": str(folder.path),
             "rounds": state.server_round,
             "converged": state.convergence.reached,

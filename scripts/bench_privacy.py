@@ -1,6 +1,6 @@
 """What encryption costs: bytes, seconds, memory and error of one round, for each scheme.
 
-Run: python -m scripts.bench_privacy [params=23508032] [clients=4] [schemes=plain,packed_bfv,ckks,ckks_flare,ckks_tutorial]
+Run: python -m scripts.bench_privacy [params=23508032] [clients=4] [schemes=plain,packed_bfv,ckks,ckks_flare,...]
 
 One JSON line a scheme. Seconds are processor seconds of one client's encryption, of adding one client's reply, and of
 one decryption; "peak_mb" is what the server's process took on top of what it had before the first reply. Updates are

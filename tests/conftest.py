@@ -112,7 +112,7 @@ class LocalFederation:
 
     def stores(self):
         """The node store of each client by name."""
-        return {path.parent.name: NodeStore(path) for path in sorted((self.folder.path / "nodes").glob("*/*"))}
+        return {path.parent.name: NodeStore(path) for path in sorted((self.folder.path / "nodes").glob("*/*/"))}
 
     def held(self, kind, server_round=-1):
         """Arrays of a kind on each client; the latest, unless a round is named."""

@@ -4,8 +4,8 @@ A fresh symmetric ciphertext is (c0, c1) with c1 expanded from a random seed, so
 Coefficients are below q < 2^54 and are stored in 54 bits. Sums are taken coefficient by coefficient modulo q, which is
 BFV's addition (Fan and Vercauteren, 2012, eprint 2012/144, Sec. 4), for c0 without any SEAL object.
 
-Slots are the coefficients of the plaintext polynomial: sums need no more, so t is a power of two and the number-theoretic
-transform of batching is spared.
+Slots are the coefficients of the plaintext polynomial: sums need no more, so t is a power of two and the
+number-theoretic transform of batching is spared.
 
 SEAL saves and loads files only; files in memory stand in for them where the system has them.
 """
