@@ -10,7 +10,7 @@ from torch import Tensor
 from app.data.pictures import Pictures
 from app.data.sample import Sample
 from app.data.sampler import BalancedBatches
-from app.data.transforms import augmentation
+from app.data.transforms import Augmentation
 from app.sections import AugmentSettings
 
 
@@ -58,33 +58,33 @@ class DualBatches:
         self.batches_per_epoch = self.order.batches_per_epoch
         self.plate_drop = augment.plate_drop
         parts = {name: getattr(augment, name) for name in ("shift", "rotate", "zoom", "colour", "blur", "erase")}
-        self.change_vehicle = augmentation(flip=augment.flip, **parts)
+        self.change_vehicle = Augmentation(flip=augment.flip, **parts)
         # Mirrored characters are other characters, and an erased one is a missing one.
-        self.change_plate = augmentation(**{**parts, "erase": 0.0}, flip=0.0)
+        self.change_plate = Augmentation(**{**parts, "erase": 0.0}, flip=0.0)
 
     def __getitem__(self, index: int, /) -> DualBatch:
         chosen, vehicles, plates, has_plate, bad = [], [], [], [], []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0]))
-            for position in self.order[index]:
-                sample = self.samples[position]
-                vehicle = self.pictures.vehicle(sample)
-                if vehicle is None:
-                    bad.append(str(sample.path))
-                    continue
-                plate = self.pictures.plate(sample)
-                if plate is not None and self.plate_drop and torch.rand(()) < self.plate_drop:
-                    plate = None
-                chosen.append(int(position))
-                vehicles.append(self.change_vehicle(vehicle))
-                has_plate.append(plate is not None)
-                if plate is not None:
-                    plates.append(self.change_plate(plate))
+        seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
+        generator = torch.Generator().manual_seed(seed)
+        for position in self.order[index]:
+            sample = self.samples[position]
+            vehicle = self.pictures.vehicle(sample)
+            if vehicle is None:
+                bad.append(str(sample.path))
+                continue
+            plate = self.pictures.plate(sample)
+            if plate is not None and self.plate_drop and torch.rand((), generator=generator) < self.plate_drop:
+                plate = None
+            chosen.append(int(position))
+            vehicles.append(vehicle)
+            has_plate.append(plate is not None)
+            if plate is not None:
+                plates.append(plate)
         if not vehicles:
             raise ValueError(f"no picture of batch {index} can be read, the first is {bad[0]}")
         return DualBatch(
-            torch.stack(vehicles),
-            torch.stack(plates) if plates else None,
+            self.change_vehicle(torch.stack(vehicles), generator),
+            self.change_plate(torch.stack(plates), generator) if plates else None,
             torch.tensor(has_plate),
             torch.from_numpy(self.labels[chosen]),
             tuple(bad),
