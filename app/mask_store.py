@@ -34,7 +34,10 @@ class MaskStore:
         if not path.exists():
             _write_private(path, new_mask_key())
         self._private = path.read_bytes()
-        public = public_mask_key(self._private)
+        try:
+            public = public_mask_key(self._private)
+        except ValueError as error:
+            raise CipherError(f"mask key {path} is damaged: {error}") from error
         self.card = (public + vouch(key.secret("seal"), client, public)).hex()
 
     def seeds(self, binding: Binding, cards: Mapping[str, str]) -> dict[str, bytes]:
@@ -59,12 +62,12 @@ class MaskStore:
         if len(binding.cohort) - len(names) < 2:
             raise CipherError("masks are not taken off a sum of one client")
         asked = self.folder / "mask_disclosed.json"
-        attempt = [binding.run_key, binding.server_round, binding.attempt]
-        before = json.loads(asked.read_text(encoding="utf-8")) if asked.exists() else None
-        if before is not None and before["attempt"] == attempt and before["missing"] != sorted(names):
-            raise CipherError(f"masks with {before['missing']} were disclosed for this attempt already")
+        attempt = f"{binding.run_key}/{binding.server_round}/{binding.attempt}"
+        before: dict[str, list[str]] = json.loads(asked.read_text(encoding="utf-8")) if asked.exists() else {}
+        if before.setdefault(attempt, sorted(names)) != sorted(names):
+            raise CipherError(f"masks with {before[attempt]} were disclosed for this attempt already")
         with replacing(asked) as temporary:
-            temporary.write_text(json.dumps({"attempt": attempt, "missing": sorted(names)}), encoding="utf-8")
+            temporary.write_text(json.dumps(before, indent=1), encoding="utf-8")
         seeds = self.seeds(binding, cards)
         return self.key.seal(json.dumps({name: seeds[name].hex() for name in sorted(names)}).encode())
 

@@ -20,7 +20,7 @@ BLOCK = 1024
 STATISTICS_BLOCK = 64  # BatchNorm statistics are few and of all sizes
 LEVELS = 16
 _LOWEST = -9  # level 0 is 2^-9 of the block's scale, the highest level 2^6 of it
-_HEADROOM = 2  # the next scale is at least twice and less than four times the largest value
+_HEADROOM = 2  # the next scale is more than twice and at most four times the largest value
 _EXPONENT_RANGE = (-60, 40)
 
 

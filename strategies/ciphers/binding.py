@@ -68,7 +68,7 @@ def open_envelope(data: bytes, expected: Mapping[str, Any]) -> tuple[dict[str, A
     start = _LENGTH.size + _LENGTH.unpack_from(view)[1]
     try:
         fields = json.loads(bytes(view[_LENGTH.size : start]))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # a header of nothing but brackets
         raise EnvelopeError(f"the payload's header cannot be read: {error}") from error
     if not isinstance(fields, dict):
         raise EnvelopeError("the payload's header is not an object")

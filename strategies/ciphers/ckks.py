@@ -8,7 +8,6 @@ the secret key and decrypts the sum, and only the sum; the clients hold the publ
 """
 
 import struct
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -147,7 +146,8 @@ class CkksCipher:
         """About 16.6 bytes a value with the preset "compact"."""
         if masks:
             raise CipherError("approximate sums cannot be masked: the masks would not cancel")
-        weighted = vector * np.float32(coefficient)
+        with np.errstate(over="ignore"):  # an infinite value is named below
+            weighted = vector * np.float32(coefficient)
         if "residual" in carried:
             weighted += carried["residual"]
         if not np.isfinite(weighted).all():
@@ -166,20 +166,23 @@ class CkksCipher:
     def decrypt(
         self, payload: bytes, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
     ) -> Decrypted:
-        """The weighted mean (size,), good to about 1e-5 of a block's scale with the preset "compact"."""
-        if not coefficient_sum > 0:
+        """The weighted mean (size,), good to about 1e-6 of a block's scale times the client bound with "compact"."""
+        if not 0 < coefficient_sum < np.inf:
             raise CipherError(f"sum of coefficients must be positive, got {coefficient_sum}")
         parameters = self.parameters
         expected = {**parameters.fields(), **binding.fields(), "key-id": self.key_id}
         del expected["cohort"], expected["attempt"]
         fields, body = _open(payload, expected)
+        clients = fields.get("clients")
+        if not isinstance(clients, list) or not 0 < len(clients) <= parameters.max_clients:
+            raise CipherError(f"a sum of the clients {clients!r}")
         if parameters.key_holder == "cloud":
             values = _plain_values(body, parameters)
         else:
             values = _decrypted(_vectors(self._context, body, parameters), parameters)
         values = values * parameters.max_clients
         flags = np.rint(values[parameters.size :]).astype(np.int64)
-        if flags[-1] != len(fields.get("clients", [])):
+        if flags[-1] != len(clients):
             raise CipherError("the sum does not open: it is of another key, altered, or not of the clients it names")
         exponents = state["exponents"]
         mean = self.blocks.scale_up(values[: parameters.size], exponents) / np.float32(coefficient_sum)
@@ -222,7 +225,7 @@ class CkksSum:
             raise CipherError(f"{client} is in the sum already")
         if len(self._clients) >= self.parameters.max_clients:
             raise CipherError(f"more clients than the bound of {self.parameters.max_clients}")
-        vectors = list(_vectors(self._context, body, self.parameters))
+        vectors = list(_vectors(self._context, body, self.parameters))  # all of them checked before one is added
         if self._total:
             for total, vector in zip(self._total, vectors, strict=True):
                 total += vector
@@ -256,11 +259,10 @@ def _load_context(data: bytes, preset: str) -> Any:
         context = ts.context_from(data)
     except (RuntimeError, ValueError) as error:
         raise CipherError(f"the CKKS context cannot be read: {error}") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        degree = context.seal_context().data.key_context_data().parms().poly_modulus_degree()
-    if degree != PRESETS[preset].degree:
-        raise CipherError(f"the key is of ring degree {degree}, the preset {preset!r} of {PRESETS[preset].degree}")
+    data, chosen = context.seal_context().data.key_context_data(), PRESETS[preset]
+    found = (data.parms().poly_modulus_degree(), data.total_coeff_modulus_bit_count())
+    if found != (chosen.degree, sum(chosen.primes)):
+        raise CipherError(f"the key has ring degree and modulus bits {found}, not those of the preset {preset!r}")
     return context
 
 
@@ -272,15 +274,20 @@ def _joined(parts: Iterator[bytes]) -> Iterator[bytes]:
 
 def _vectors(context: Any, body: memoryview, parameters: Parameters) -> Iterator[Any]:
     start = 0
-    for _ in range(parameters.ciphertexts):
+    for index in range(parameters.ciphertexts):
         if start + _SIZE.size > len(body):
             raise CipherError("fewer ciphertexts than the vector has")
         (size,) = _SIZE.unpack_from(body, start)
         start += _SIZE.size + size
         try:
-            yield ts.ckks_vector_from(context, bytes(body[start - size : start]))
+            vector = ts.ckks_vector_from(context, bytes(body[start - size : start]))
+            parts = vector.ciphertext()
         except (RuntimeError, ValueError) as error:
             raise CipherError(f"not a ciphertext: {error}") from error
+        length = min(parameters.slots, parameters.size + parameters.num_flags - index * parameters.slots)
+        if vector.size() != length or len(parts) != 1 or parts[0].scale != PRESETS[parameters.preset].scale:
+            raise CipherError(f"ciphertext {index} is not of {length} values at the scale of {parameters.preset!r}")
+        yield vector
     if start != len(body):
         raise CipherError("more bytes than the ciphertexts take")
 

@@ -27,7 +27,7 @@ from strategies.ciphers.cipher import CipherError
 
 Ints = NDArray[np.int64]
 MIN_COHORT = 3  # with two, each could take its own update off the sum
-_SEED_BYTES = 32
+MASK_SEED_BYTES = 32
 
 
 def new_mask_key() -> bytes:
@@ -52,7 +52,7 @@ def pair_seed(private: bytes, own: str, peer: str, peer_public: bytes, binding: 
     except ValueError as error:
         raise CipherError(f"the mask key of {peer} is not usable: {error}") from error
     information = json.dumps([binding.fields(), sorted([own, peer])], sort_keys=True).encode()
-    return HKDF(hashes.SHA256(), _SEED_BYTES, salt=None, info=information).derive(shared)
+    return HKDF(hashes.SHA256(), MASK_SEED_BYTES, salt=None, info=information).derive(shared)
 
 
 def expand(seed: bytes, count: int, modulus: int) -> Ints:

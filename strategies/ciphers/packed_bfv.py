@@ -13,7 +13,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from strategies.ciphers.binding import Binding, EnvelopeError, close_envelope, open_envelope
 from strategies.ciphers.cipher import NO_MASKS, CipherError, Decrypted, Encrypted, State, Vector
 from strategies.ciphers.keys import FederationKey
-from strategies.ciphers.masks import add_masks, take_off
+from strategies.ciphers.masks import MASK_SEED_BYTES, add_masks, take_off
 from strategies.ciphers.packing import MAX_CLIENTS, MIN_CLIENTS, Packing, noise_bound, plain_bits
 from strategies.ciphers.seal_bfv import (
     COEFFICIENT_BITS,
@@ -40,6 +40,7 @@ from strategies.ciphers.seal_bfv import (
 from strategies.quantise import LEVELS, Blocks
 
 SCHEME = "packed_bfv"
+_MOST_BITS = 18  # finer digits, and the random fraction added to them, would not be exact in float32
 _EXPAND_AT_SERVER = 8  # clients beyond which the server adds c1: expanding one client's costs a client 0.5 s (23.5 M)
 
 
@@ -67,10 +68,14 @@ class Parameters:
         t, q = self.bfv.plain_modulus, self.bfv.modulus
         if not noise_bound(self.max_clients) < q / (2 * t):
             raise CipherError(f"no noise budget for {self.max_clients} clients with t = {t} and q = {q}")
+        if self.bits > _MOST_BITS:
+            raise CipherError(f"{self.bits} bits; float32 updates are rounded to {_MOST_BITS} bits at most")
         try:
-            assert self.values.radix**self.values.per_slot <= t
+            packing = self.values
         except ValueError as error:
             raise CipherError(str(error)) from error
+        if packing.radix**packing.per_slot > t:
+            raise CipherError(f"{packing} overflows a slot below {t}")
 
     @property
     def bfv(self) -> Bfv:
@@ -79,7 +84,8 @@ class Parameters:
     @property
     def values(self) -> Packing:
         """How the digits of the update are packed."""
-        return Packing.for_values(self.max_clients, self.bits, self.bfv.plain_modulus)
+        found = Packing.for_values(self.max_clients, self.bits, self.bfv.plain_modulus)
+        return replace(found, top=min(found.top, 2 ** (_MOST_BITS + 1) - 2))
 
     @property
     def flags(self) -> Packing:
@@ -143,7 +149,8 @@ class PackedBfvCipher:
         masks: Mapping[str, bytes] = NO_MASKS,
     ) -> Encrypted:
         """About 2.25 bytes a value."""
-        weighted = vector * np.float32(coefficient)
+        with np.errstate(over="ignore"):  # an infinite value is named below
+            weighted = vector * np.float32(coefficient)
         if "residual" in carried:
             weighted += carried["residual"]
         if not np.isfinite(weighted).all():
@@ -178,7 +185,7 @@ class PackedBfvCipher:
         self, payload: bytes, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
     ) -> Decrypted:
         """The weighted mean (size,), exact but for the rounding of each client."""
-        if not coefficient_sum > 0:
+        if not 0 < coefficient_sum < np.inf:
             raise CipherError(f"sum of coefficients must be positive, got {coefficient_sum}")
         parameters = self.parameters
         expected = {**parameters.fields(), **binding.fields(), "key-id": self.key_id}
@@ -205,9 +212,14 @@ class PackedBfvCipher:
     def _disclosed(self, fields: Mapping[str, Any]) -> list[tuple[str, str, bytes]]:
         """(client in the sum, client that is not, their seed) for each mask that is left in the sum."""
         found: list[tuple[str, str, bytes]] = []
-        for client, sealed in fields.get("disclosed", {}).items():
-            seeds = json.loads(self.key.open(base64.b64decode(sealed)))
-            found += [(client, missing, bytes.fromhex(seed)) for missing, seed in seeds.items()]
+        try:
+            for client, sealed in fields.get("disclosed", {}).items():
+                seeds = json.loads(self.key.open(base64.b64decode(sealed)))
+                found += [(client, missing, bytes.fromhex(seed)) for missing, seed in seeds.items()]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise CipherError(f"the seeds disclosed with the sum cannot be read: {error}") from error
+        if any(len(seed) != MASK_SEED_BYTES for _, _, seed in found):
+            raise CipherError("a seed disclosed with the sum has another length")
         return found
 
     def _slots_of(self, body: memoryview, clients: int) -> NDArray[np.int64]:

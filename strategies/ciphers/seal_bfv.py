@@ -13,6 +13,7 @@ SEAL saves and loads files only; files in memory stand in for them where the sys
 import os
 import struct
 import tempfile
+import weakref
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -194,6 +195,7 @@ class MemoryFile:
             self.path = f"/proc/self/fd/{self._fd}"
         else:
             self._fd, self.path = tempfile.mkstemp()
+        weakref.finalize(self, _remove, self._fd, self.path)  # runs before the interpreter takes `os` away
 
     def get(self) -> bytes:
         """What was written last."""
@@ -205,10 +207,11 @@ class MemoryFile:
         os.pwrite(self._fd, data, 0)
         return self.path
 
-    def __del__(self) -> None:
-        os.close(self._fd)
-        if not self.path.startswith("/proc/"):
-            Path(self.path).unlink()
+
+def _remove(descriptor: int, path: str) -> None:
+    os.close(descriptor)
+    if not path.startswith("/proc/"):
+        Path(path).unlink()
 
 
 def _parts(saved: bytes) -> tuple[Words, Bytes]:
