@@ -50,6 +50,8 @@ def client_key(settings: Settings, client: str, key_file: Path | None, *, simula
     KeyFileError for one that cannot be used."""
     privacy = settings.privacy
     if privacy.cipher == "plain":
+        if key_file is not None and not simulated:
+            raise SettingsError(f"{client} has a key file and does not send its update in the clear (privacy=plain)")
         return None
     if key_file is None:
         raise SettingsError(f"{client}: privacy.cipher={privacy.cipher} needs the node config key-file=PATH")
@@ -145,5 +147,7 @@ def make_rules(settings: Settings, *, task: str, layout: str, run_key: str) -> R
         start_timeout=federation.start_timeout,
         measure_every=federation.measure_every,
         masking=settings.privacy.masking == "pairwise",
+        min_clients=1 if settings.privacy.cipher == "plain" else 2,  # the sum of one is its update
+        max_clients=0 if settings.privacy.cipher == "plain" else max_clients(settings),
         seed=settings.seed,
     )

@@ -124,12 +124,17 @@ class GlobalModels:
 
     def sealed(self, version: int) -> bytes:
         """A held version, for a node that lacks it."""
-        return self.cipher.seal(save(self.read(version).arrays(), {"version": str(version)}))
+        return self.cipher.seal(save(self.read(version).arrays()), self._purpose(version))
+
+    def _purpose(self, version: int) -> str:
+        return f"global model {version} of run {self.run_key}, layout {self.layout.digest}"
 
     def _apply(self, version: int, payload: bytes, coefficient_sum: float) -> GlobalModel:
         before = self.read(version - 1)
         binding = Binding(self.run_key, self.layout.digest, version)
-        mean, state = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
+        mean, state, clients = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
+        if len(clients) == 1:  # the holders of the key open sums and nothing else
+            raise GlobalModelError(f"{self.client}: the sum of round {version} is the update of {clients[0]} alone")
         vector, moments = self.server_optimiser.step(before.vector, mean, before.moments)
         # Momentum would carry a variance below 0, and the network to NaN: statistics are averaged and no more.
         vector[self.statistics] = (before.vector + mean)[self.statistics]
@@ -140,18 +145,20 @@ class GlobalModels:
             )
         after = GlobalModel(vector, moments, state)
         self._write(version, after)
+        if clients and self.client not in clients:  # what was carried into that payload has not arrived
+            self.store.drop("carried", version)
         return after
 
     def _adopt(self, version: int, sealed: bytes) -> GlobalModel:
         try:
-            arrays = load(self.cipher.open(sealed))
+            arrays = load(self.cipher.open(sealed, self._purpose(version)))
         except SafetensorError as error:
             raise GlobalModelError(f"{self.client}: the global model that was passed on is damaged: {error}") from error
         expected = {name: (array.shape, array.dtype) for name, array in self.initial.arrays().items()}
         if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
             raise GlobalModelError(f"{self.client}: the global model that was passed on has another layout")
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise GlobalModelError(f"{self.client}: the global model that was passed on is not finite")
+        if not all(np.abs(array).max(initial=0) < _LARGEST for array in arrays.values()):
+            raise GlobalModelError(f"{self.client}: the global model that was passed on is not finite or too large")
         model = GlobalModel.of(arrays)
         self._write(version, model)
         return model

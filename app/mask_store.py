@@ -51,6 +51,18 @@ class MaskStore:
         known = self._pinned({name: cards.get(name, "") for name in peers})
         return {name: pair_seed(self._private, self.client, name, known[name], binding) for name in peers}
 
+    def begin(self, binding: Binding, cards: Mapping[str, str]) -> dict[str, bytes]:
+        """`seeds` for one payload, once an attempt: two payloads under one mask would show their difference."""
+        attempt = _attempt(binding)
+        path = self.folder / "mask_used.json"
+        used: list[str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        if attempt in used:
+            raise CipherError("this attempt was masked already; a payload is not masked twice alike")
+        seeds = self.seeds(binding, cards)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps([*used, attempt]), encoding="utf-8")
+        return seeds
+
     def disclose(self, binding: Binding, cards: Mapping[str, str], missing: Sequence[str]) -> bytes:
         """The seeds shared with clients that dropped out of this attempt, sealed for the holders of the federation key.
 
@@ -62,7 +74,7 @@ class MaskStore:
         if len(binding.cohort) - len(names) < 2:
             raise CipherError("masks are not taken off a sum of one client")
         asked = self.folder / "mask_disclosed.json"
-        attempt = f"{binding.run_key}/{binding.server_round}/{binding.attempt}"
+        attempt = _attempt(binding)
         before: dict[str, list[str]] = json.loads(asked.read_text(encoding="utf-8")) if asked.exists() else {}
         if before.setdefault(attempt, sorted(names)) != sorted(names):
             raise CipherError(f"masks with {before[attempt]} were disclosed for this attempt already")
@@ -83,7 +95,7 @@ class MaskStore:
             public, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
             if not hmac.compare_digest(tag, vouch(self.key.secret("seal"), name, public)):
                 raise CipherError(f"the mask key of {name} is missing or not vouched for by this federation's key")
-            if pins.setdefault(name, card) != card:
+            if pins.setdefault(name, public.hex()) != public.hex():
                 raise CipherError(
                     f"{name} shows another mask key than before; if its node was set up anew, remove {name} from {path}"
                 )
@@ -91,6 +103,10 @@ class MaskStore:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(pins, indent=1), encoding="utf-8")
         return found
+
+
+def _attempt(binding: Binding) -> str:
+    return f"{binding.run_key}/{binding.server_round}/{binding.attempt}/{binding.nonce}"
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -23,7 +23,7 @@ from app.dp import privatise
 from app.evaluation.ranking import NoValidQueryError
 from app.global_model import GlobalModel, GlobalModels
 from app.mask_store import MaskStore
-from app.node_store import NodeStore
+from app.node_store import NodeStore, NodeStoreError
 from app.settings import Settings
 from app.tasks.task import Task
 from app.training import TrainReport, round_steps, total_steps, train
@@ -125,6 +125,8 @@ class ReidClient(NumPyClient):
         started = time.perf_counter()
         server_round, coefficient = int(config[m.SERVER_ROUND]), float(config[m.COEFFICIENT])
         model = self._reach(server_round - 1, parameters, config)
+        binding, cards = self._attempt(config)
+        masks = self.masks.begin(binding, cards) if self.masks else {}  # before training, which would be in vain
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
         if config.get(m.MEASURE):
@@ -136,7 +138,6 @@ class ReidClient(NumPyClient):
         arrays = float_arrays(self.network)
         local = self.layout.flatten(arrays)
         encrypting = time.perf_counter()
-        binding, cards = self._attempt(config)
         update = local - model.vector
         if self.settings.privacy.dp.clip:
             # From the system's entropy: noise that somebody could draw again would hide nothing.
@@ -148,7 +149,7 @@ class ReidClient(NumPyClient):
             binding,
             state=model.state,
             carried=self._carried(server_round),
-            masks=self.masks.seeds(binding, cards) if self.masks else {},
+            masks=masks,
         )
         measures["seconds_encrypt"] = time.perf_counter() - encrypting
         self._keep(server_round, arrays, local, report)
@@ -190,7 +191,8 @@ class ReidClient(NumPyClient):
         """What a payload is bound to, and the mask cards of the cohort by client."""
         cohort = tuple(config.get(m.COHORT, ()))
         attempt = int(config.get(m.ATTEMPT, 1))
-        binding = Binding(self.run_key, self.layout.digest, int(config[m.SERVER_ROUND]), attempt, cohort)
+        nonce = str(config.get(m.NONCE, ""))
+        binding = Binding(self.run_key, self.layout.digest, int(config[m.SERVER_ROUND]), attempt, cohort, nonce)
         return binding, dict(zip(cohort, config.get(m.MASK_CARDS, ()), strict=False))
 
     def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
@@ -200,8 +202,15 @@ class ReidClient(NumPyClient):
 
     def _carried(self, server_round: int) -> dict[str, NDArray[Any]]:
         """What the cipher carried over from an earlier round."""
-        earlier = [held for held in self.store.rounds("carried") if held < server_round]
-        return self.store.read("carried", earlier[-1])[0] if earlier else {}
+        for earlier in reversed([held for held in self.store.rounds("carried") if held < server_round]):
+            try:
+                arrays, metadata = self.store.read("carried", earlier)
+            except NodeStoreError:
+                metadata = {}
+            if metadata.get("layout") == self.layout.digest:
+                return arrays
+            self.store.drop("carried", earlier)
+        return {}
 
     # Training and measuring ---------------------------------------------------------------------------------------
 

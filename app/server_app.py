@@ -59,7 +59,8 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     lines = folder.read_metrics()
     privacy = {}
     if settings.privacy.dp.clip:
-        privacy = {"epsilon": epsilon(settings.privacy.dp, state.server_round), "delta": settings.privacy.dp.delta}
+        releases = sum(line["attempts"] for line in lines)  # each attempt is trained and noised anew
+        privacy = {"epsilon": epsilon(settings.privacy.dp, releases), "delta": settings.privacy.dp.delta}
     folder.write_summary(
         {
             **privacy,

@@ -7,6 +7,7 @@ replies one at a time. A node that fails costs its own reply and nothing else.
 """
 
 import math
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -71,7 +72,8 @@ class PartialSync:
             report.attempts += 1
             cohort = self._cohort(grid, report)
             names = tuple(node.client for node in cohort)
-            binding = Binding(self.rules.run_key, self.rules.layout, report.server_round, report.attempts, names)
+            rules, nonce = self.rules, secrets.token_hex(8)
+            binding = Binding(rules.run_key, rules.layout, report.server_round, report.attempts, names, nonce)
             total = self.new_sum(binding, self.key_id or "")
             coefficients: list[float] = []
             measured: dict[str, tuple[int, dict[str, float]]] = {}
@@ -82,7 +84,13 @@ class PartialSync:
                     self._leave_out(report, node, str(error))
                     continue
                 measured[node.client] = (node.num_examples, m.measures_of(reply.content))
+            aggregate = b""
             if len(measured) >= self._needed() and self._unmask(grid, total, binding, cohort, set(measured), report):
+                try:
+                    aggregate = total.payload()
+                except CipherError as error:
+                    report.leave_out("the sum", str(error))
+            if aggregate:
                 break
         else:
             reasons = "; ".join(f"{row['client']}: {row['reason']}" for row in report.left_out) or "no replies"
@@ -94,7 +102,7 @@ class PartialSync:
         convergence = state.convergence
         if "global_mAP" in report.measures:
             convergence = convergence.after(report.measures["global_mAP"])
-        after = ServerState(report.server_round, convergence, total.payload(), coefficient_sum, self.key_id)
+        after = ServerState(report.server_round, convergence, aggregate, coefficient_sum, self.key_id)
         report.seconds = time.monotonic() - started
         return report, after
 
@@ -128,6 +136,7 @@ class PartialSync:
             m.RUN_KEY: binding.run_key,
             m.SERVER_ROUND: binding.server_round,
             m.ATTEMPT: binding.attempt,
+            m.NONCE: binding.nonce,
             m.COHORT: [node.client for node in cohort],
             m.MASK_CARDS: [node.mask_card for node in cohort],
         }
@@ -151,12 +160,12 @@ class PartialSync:
 
     def _needed(self) -> float:
         """Replies that make a round: a share of those that a full federation would send."""
-        return max(1.0, self.rules.quorum * max(1, round(self.rules.fraction * self._expected)))
+        return max(self.rules.min_clients, self.rules.quorum * max(1, round(self.rules.fraction * self._expected)))
 
     def _cohort(self, grid: Grid, report: RoundReport) -> list[Node]:
         """The nodes of this round, by client name: a seeded draw from those that are there."""
         nodes = self._gather(grid, report)
-        count = max(1, round(self.rules.fraction * len(nodes)))
+        count = min(max(1, round(self.rules.fraction * len(nodes))), self.rules.max_clients or len(nodes))
         draw = np.random.default_rng((self.rules.seed, report.server_round)).permutation(len(nodes))[:count]
         return [nodes[index] for index in sorted(draw)]
 

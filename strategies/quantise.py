@@ -21,6 +21,7 @@ STATISTICS_BLOCK = 64  # BatchNorm statistics are few and of all sizes
 LEVELS = 16
 _LOWEST = -9  # level 0 is 2^-9 of the block's scale, the highest level 2^6 of it
 _HEADROOM = 2  # the next scale is more than twice and at most four times the largest value
+_IDLE_STEP = -2  # of a block that stayed below level 0: it may only be resting, and comes back by 2^8 a round
 _EXPONENT_RANGE = (-60, 40)
 
 
@@ -93,7 +94,8 @@ class Blocks:
     def next_exponents(self, reached: Ints, exponents: Exponents) -> Exponents:
         """Scales of the next round from the sums (blocks, LEVELS) of the flags."""
         highest = (reached > 0).sum(axis=1) - 1  # -1: nobody reached level 0
-        return _clip_exponents(exponents + _LOWEST + highest + _HEADROOM)
+        step = np.where(highest < 0, _IDLE_STEP, _LOWEST + highest + _HEADROOM)
+        return _clip_exponents(exponents + step)
 
     def flags(self, vector: Vector, exponents: Exponents) -> NDArray[np.bool_]:
         """(blocks, LEVELS): which levels the largest value of each block reaches."""

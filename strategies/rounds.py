@@ -12,7 +12,8 @@ class FederationError(RuntimeError):
 @dataclass(frozen=True)
 class RoundRules:
     """How rounds are run; see `FederationSettings` for each value. With `key_id` None the key counts that most
-    of the first nodes hold.
+    of the first nodes hold. A cohort has at most `max_clients` clients, if that is not 0; a
+    sum has at least `min_clients`.
 
     `run_key` names the run on the nodes, so that a resumed run finds what it left there and a new one finds nothing.
     """
@@ -31,6 +32,8 @@ class RoundRules:
     start_timeout: float = 300.0
     measure_every: int = 1
     masking: bool = False
+    max_clients: int = 0
+    min_clients: int = 1
     seed: int = 0
 
 

@@ -27,6 +27,7 @@ class Binding:
     Args:
         layout: digest of the shared layout.
         cohort: names of the clients that are asked, in any order.
+        nonce: drawn by the server for each attempt: attempts count from 1 again after a resume.
     """
 
     run_key: str
@@ -34,6 +35,7 @@ class Binding:
     server_round: int
     attempt: int = 1
     cohort: tuple[str, ...] = ()
+    nonce: str = ""
 
     def fields(self) -> dict[str, Any]:
         """As it stands in an envelope."""
@@ -43,6 +45,7 @@ class Binding:
             "layout": self.layout,
             "round": self.server_round,
             "attempt": self.attempt,
+            "nonce": self.nonce,
             "cohort": hashlib.sha256(names).hexdigest()[:16],
         }
 

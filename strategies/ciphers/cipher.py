@@ -31,10 +31,11 @@ class Encrypted(NamedTuple):
 
 
 class Decrypted(NamedTuple):
-    """The weighted mean (size,), and the state that all clients now share."""
+    """The weighted mean (size,), the state that all clients now share, and whose payloads are in the sum."""
 
     mean: Vector
     state: State
+    clients: tuple[str, ...] = ()
 
 
 class ClientCipher(Protocol):
@@ -73,11 +74,11 @@ class ClientCipher(Protocol):
             binding: what the payload must be for; its cohort is not compared, as any client may decrypt.
             state: shared by all clients when they encrypted."""
 
-    def seal(self, data: bytes) -> bytes:
+    def seal(self, data: bytes, purpose: str) -> bytes:
         """`data` for another client; the server that passes it on cannot read more than the cipher grants it."""
 
-    def open(self, sealed: bytes) -> bytes:
-        """What `seal` was given. Raises CipherError if it was altered."""
+    def open(self, sealed: bytes, purpose: str) -> bytes:
+        """What `seal` was given for this purpose. Raises CipherError if it was altered, or meant for another one."""
 
 
 class ServerSum(Protocol):

@@ -171,7 +171,7 @@ class CkksCipher:
             raise CipherError(f"sum of coefficients must be positive, got {coefficient_sum}")
         parameters = self.parameters
         expected = {**parameters.fields(), **binding.fields(), "key-id": self.key_id}
-        del expected["cohort"], expected["attempt"]
+        del expected["cohort"], expected["attempt"], expected["nonce"]
         fields, body = _open(payload, expected)
         clients = fields.get("clients")
         if not isinstance(clients, list) or not 0 < len(clients) <= parameters.max_clients:
@@ -182,19 +182,20 @@ class CkksCipher:
             values = _decrypted(_vectors(self._context, body, parameters), parameters)
         values = values * parameters.max_clients
         flags = np.rint(values[parameters.size :]).astype(np.int64)
-        if flags[-1] != len(clients):
+        if flags[-1] != len(clients) or flags.max() > len(clients) or flags.min() < 0:
             raise CipherError("the sum does not open: it is of another key, altered, or not of the clients it names")
         exponents = state["exponents"]
         mean = self.blocks.scale_up(values[: parameters.size], exponents) / np.float32(coefficient_sum)
-        return Decrypted(mean, {"exponents": self.blocks.next_exponents(flags[:-1].reshape(-1, LEVELS), exponents)})
+        reached = flags[:-1].reshape(-1, LEVELS)
+        return Decrypted(mean, {"exponents": self.blocks.next_exponents(reached, exponents)}, tuple(clients))
 
-    def seal(self, data: bytes) -> bytes:
+    def seal(self, data: bytes, purpose: str) -> bytes:
         """AES-GCM under the federation key."""
-        return self.key.seal(data)
+        return self.key.seal(data, purpose)
 
-    def open(self, sealed: bytes) -> bytes:
+    def open(self, sealed: bytes, purpose: str) -> bytes:
         """See `seal`."""
-        return self.key.open(sealed)
+        return self.key.open(sealed, purpose)
 
 
 class CkksSum:
@@ -238,7 +239,7 @@ class CkksSum:
         raise CipherError(f"seeds from {client} for a sum without masks")
 
     def payload(self) -> bytes:
-        """The sum. In the cloud it takes two clients: the sum of one is that client's update."""
+        """The sum; where the key is in the cloud decrypted, and of two clients at least."""
         if not self._total:
             raise CipherError("nothing was added")
         fields = {
@@ -248,7 +249,7 @@ class CkksSum:
             "clients": sorted(self._clients),
         }
         if self.parameters.key_holder == "cloud":
-            if len(self._clients) < 2:
+            if len(self._clients) < MIN_CLIENTS:
                 raise CipherError("the cloud does not decrypt a sum of one client")
             return close_envelope(fields, _decrypted(self._total, self.parameters).astype("<f4").tobytes())
         return close_envelope(fields, *_joined(total.serialize() for total in self._total))
@@ -259,8 +260,9 @@ def _load_context(data: bytes, preset: str) -> Any:
         context = ts.context_from(data)
     except (RuntimeError, ValueError) as error:
         raise CipherError(f"the CKKS context cannot be read: {error}") from error
-    data, chosen = context.seal_context().data.key_context_data(), PRESETS[preset]
-    found = (data.parms().poly_modulus_degree(), data.total_coeff_modulus_bit_count())
+    parameters: Any = context.seal_context().data.key_context_data()
+    chosen = PRESETS[preset]
+    found = (parameters.parms().poly_modulus_degree(), parameters.total_coeff_modulus_bit_count())
     if found != (chosen.degree, sum(chosen.primes)):
         raise CipherError(f"the key has ring degree and modulus bits {found}, not those of the preset {preset!r}")
     return context

@@ -53,20 +53,23 @@ class FederationKey:
             raise CipherError(f"federation key {self.key_id} has no secret for {scheme!r}; make a new key")
         return self.secrets[scheme]
 
-    def seal(self, data: bytes) -> bytes:
-        """`data` encrypted and authenticated; 32 bytes longer."""
+    def seal(self, data: bytes, purpose: str = "") -> bytes:
+        """`data` encrypted and authenticated; 32 bytes longer. It opens for the same purpose only."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return _SEALED + nonce + AESGCM(self.secret("seal")).encrypt(nonce, data, _SEALED)
+        return _SEALED + nonce + AESGCM(self.secret("seal")).encrypt(nonce, data, _SEALED + purpose.encode())
 
-    def open(self, sealed: bytes) -> bytes:
-        """What `seal` was given. Raises CipherError if it was altered or sealed under another key."""
+    def open(self, sealed: bytes, purpose: str = "") -> bytes:
+        """What `seal` was given. Raises CipherError if it was altered, or sealed under another key or for another
+        purpose."""
         nonce, body = sealed[len(_SEALED) : len(_SEALED) + _NONCE_BYTES], sealed[len(_SEALED) + _NONCE_BYTES :]
         if not sealed.startswith(_SEALED) or len(nonce) < _NONCE_BYTES:
             raise CipherError("not a sealed model")
         try:
-            return AESGCM(self.secret("seal")).decrypt(nonce, body, _SEALED)
+            return AESGCM(self.secret("seal")).decrypt(nonce, body, _SEALED + purpose.encode())
         except InvalidTag as error:
-            raise CipherError("the sealed model was altered, or sealed under another key") from error
+            raise CipherError(
+                "what was sealed was altered, or sealed under another key or for something else"
+            ) from error
 
 
 def new_key(makers: Mapping[str, Callable[[], bytes]]) -> FederationKey:

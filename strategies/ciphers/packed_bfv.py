@@ -189,7 +189,7 @@ class PackedBfvCipher:
             raise CipherError(f"sum of coefficients must be positive, got {coefficient_sum}")
         parameters = self.parameters
         expected = {**parameters.fields(), **binding.fields(), "key-id": self.key_id}
-        del expected["cohort"], expected["attempt"]
+        del expected["cohort"], expected["attempt"], expected["nonce"]
         fields, body = _open(payload, expected)
         clients = fields.get("clients")
         if not isinstance(clients, list) or not 0 < len(clients) <= parameters.max_clients:
@@ -200,14 +200,16 @@ class PackedBfvCipher:
         flags = parameters.flags.unpack(
             slots[used : used + parameters.flags.slots(parameters.num_flags)], parameters.num_flags
         )
-        if flags[-1] != len(clients):
+        total = parameters.values.unpack(slots[:used], parameters.size)
+        fits = flags.max() <= len(clients) and total.max() <= len(clients) * parameters.values.top
+        padding = slots[used + parameters.flags.slots(parameters.num_flags) :]
+        if flags[-1] != len(clients) or not fits or padding.any():
             raise CipherError("the sum does not open: it is of another key, altered, or not of the clients it names")
         reached = flags[:-1].reshape(-1, LEVELS)
         exponents = state["exponents"]
-        total = parameters.values.unpack(slots[:used], parameters.size)
         mean = self.blocks.restore(total, len(clients), exponents, parameters.values.top)
         mean /= np.float32(coefficient_sum)
-        return Decrypted(mean, {"exponents": self.blocks.next_exponents(reached, exponents)})
+        return Decrypted(mean, {"exponents": self.blocks.next_exponents(reached, exponents)}, tuple(clients))
 
     def _disclosed(self, fields: Mapping[str, Any]) -> list[tuple[str, str, bytes]]:
         """(client in the sum, client that is not, their seed) for each mask that is left in the sum."""
@@ -234,13 +236,13 @@ class PackedBfvCipher:
         seeds = np.frombuffer(body[split:], np.uint8).reshape(clients, count, SEED_BYTES)
         return self._bfv.decrypt(c0, list(seeds))
 
-    def seal(self, data: bytes) -> bytes:
+    def seal(self, data: bytes, purpose: str) -> bytes:
         """AES-GCM under the federation key."""
-        return self.key.seal(data)
+        return self.key.seal(data, purpose)
 
-    def open(self, sealed: bytes) -> bytes:
+    def open(self, sealed: bytes, purpose: str) -> bytes:
         """See `seal`."""
-        return self.key.open(sealed)
+        return self.key.open(sealed, purpose)
 
 
 class PackedBfvSum:

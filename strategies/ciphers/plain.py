@@ -65,11 +65,11 @@ class PlainCipher:
         _check(mean)
         return Decrypted(mean, {})
 
-    def seal(self, data: bytes) -> bytes:
+    def seal(self, data: bytes, purpose: str) -> bytes:  # noqa: ARG002
         """`data` itself."""
         return data
 
-    def open(self, sealed: bytes) -> bytes:
+    def open(self, sealed: bytes, purpose: str) -> bytes:  # noqa: ARG002
         """`sealed` itself."""
         return sealed
 

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from app import client_app
 from app.arrays import float_arrays, shared_layout, statistics_mask
 from app.federated import key_path
+from app.settings import SettingsError
 from app.tasks import make_task
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
@@ -152,22 +153,25 @@ def test_a_node_that_lost_its_state_gets_the_model_sealed(make_federation):
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
     assert b"vector" not in sealed  # the name of an array in an unsealed file
-    assert b"vector" in read_key(key_path(federation.folder.path)).open(sealed)
+    store = federation.stores()["client-1"]
+    purpose = f"global model {kind_of(relayed)[1] - 1} of run {store.folder.name}, layout {store.metadata('global', 5)['layout']}"
+    assert b"vector" in read_key(key_path(federation.folder.path)).open(sealed, purpose)
 
 
 def test_another_key_and_a_replayed_payload_cost_their_own_reply(make_federation, tmp_path):
-    federation = make_federation(changes=f"federation.rounds=3 federation.retries=0 {BFV}")
+    federation = make_federation(changes=f"federation.rounds=3 {BFV}")
     earlier = {}
 
     def replay(message, reply):
         kind, server_round = kind_of(message)
         if kind == "train" and message.metadata.dst_node_id == 2:
             earlier[server_round] = m.bytes_of(reply.content, m.UPDATE)
-            if server_round == 2:
+            if server_round == 2 and message.content[m.CONFIG][m.ATTEMPT] == 1:
                 reply.content[m.UPDATE] = m.bytes_record(m.UPDATE, earlier[1])
         return reply
 
     federation.run(replay)
+    assert [line["attempts"] for line in federation.lines()[:3]] == [1, 2, 1]  # one update alone is no sum
     (row,) = federation.lines()[1]["left_out"]
     assert row["client"] == "client-1"
     assert "round of the payload is 1 instead of 2" in row["reason"]
@@ -177,10 +181,10 @@ def test_another_key_and_a_replayed_payload_cost_their_own_reply(make_federation
     main(["keys", "--out", str(tmp_path / "keys")])
     nodes = [{"partition-id": i, "num-partitions": 2} for i in range(2)]
     nodes[1]["key-file"] = str(tmp_path / "keys" / "federation.key")
-    other = make_federation("other", changes=f"federation.rounds=1 {BFV}", node_configs=nodes).run()
-    reasons = " ".join(row["reason"] for row in other.lines()[0]["left_out"])
-    assert "key-id" in reasons
-    assert len(other.lines()[0]["clients"]) == 1
+    other = make_federation("other", changes=f"federation.rounds=1 {BFV}", node_configs=nodes)
+    with pytest.raises(FederationError, match="below the quorum") as caught:
+        other.run()
+    assert "key-id" in str(caught.value)
 
 
 @pytest.mark.parametrize("drop", ["nobody", "train", "disclose"])
@@ -214,7 +218,11 @@ def test_masked_rounds_equal_unmasked_ones_whoever_drops_out(make_federation, dr
 
 
 def test_masks_need_three_clients(make_federation):
-    federation = make_federation(changes=f"federation.rounds=1 {BFV} privacy.masking=pairwise")
+    """Refused at the start where the settings show it, and by the clients where only two of three come."""
+    with pytest.raises(SettingsError, match=r"privacy\.masking needs 3 clients"):
+        make_federation(changes=f"{BFV} privacy.masking=pairwise")
+    changes = f"{THREE} federation.rounds=1 federation.retries=0 federation.quorum=0.6"
+    federation = make_federation(changes=changes, node_configs=THREE_NODES[:2])
     with pytest.raises(FederationError, match="pairwise masks need 3 clients"):
         federation.run()
 

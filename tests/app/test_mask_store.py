@@ -103,7 +103,7 @@ def test_another_card_than_before_is_refused_by_name_also_after_a_restart(tmp_pa
     # The way out that the error names.
     path = tmp_path / "anna" / "mask_peers.json"
     pins = json.loads(path.read_text(encoding="utf-8"))
-    assert pins.pop("bert") == cards["bert"]
+    assert cards["bert"].startswith(pins.pop("bert"))
     path.write_text(json.dumps(pins), encoding="utf-8")
     assert stores["anna"].seeds(binding_of(), changed)["bert"] != before["bert"]
 

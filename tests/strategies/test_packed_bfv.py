@@ -121,7 +121,7 @@ def test_the_mean_of_a_typical_round_is_close_to_float64s(max_clients):
     for server_round in (1, 2):  # the first round teaches the scales
         binding = binding_of(ciphers, server_round)
         total = summed(ciphers, payloads_of(ciphers, updates, coefficients, state, binding), binding)
-        mean, state = ciphers[0].decrypt(total, 1.0, binding, state=state)
+        mean, state, _ = ciphers[0].decrypt(total, 1.0, binding, state=state)
     expected = np.average(updates.astype(float), axis=0, weights=coefficients)
     half = ciphers[0].parameters.values.top // 2
     largest = np.abs(updates * coefficients[:, None]).max()
@@ -140,7 +140,7 @@ def test_all_clients_share_the_state_and_the_mean_bit_for_bit(max_clients):
     state = ciphers[0].initial_state(updates[0])
     total = summed(ciphers, payloads_of(ciphers[:3], updates, [0.4, 0.4, 0.2], state, binding), binding)
     found = [cipher.decrypt(total, 1.0, binding, state=state) for cipher in ciphers]
-    for mean, after in found[1:]:
+    for mean, after, _ in found[1:]:
         assert mean.tobytes() == found[0].mean.tobytes()
         assert list(after) == ["exponents"]
         np.testing.assert_array_equal(after["exponents"], found[0].state["exponents"])
@@ -162,7 +162,7 @@ def test_a_client_that_carries_over_sends_what_it_kept():
     for server_round in (1, 2, 3):
         binding = binding_of([cipher], server_round)
         payload, carried = cipher.encrypt(update, 1.0, binding, state=state, carried=carried)
-        mean, state = cipher.decrypt(summed([cipher], {cipher.client: payload}, binding), 1.0, binding, state=state)
+        mean, state, _ = cipher.decrypt(summed([cipher], {cipher.client: payload}, binding), 1.0, binding, state=state)
         arrived += mean
     assert np.abs(carried["residual"]).max() > 0
     np.testing.assert_allclose(arrived + carried["residual"], 3.0 * update, rtol=0, atol=9 * 2.0**-22)
@@ -260,5 +260,5 @@ def test_an_empty_sum_has_no_payload():
 
 def test_sealed_models_come_back():
     cipher = ciphers_of(np.zeros(3, bool), 1, 4)[0]
-    assert cipher.open(cipher.seal(b"model")) == b"model"
-    assert b"model" not in cipher.seal(b"model")
+    assert cipher.open(cipher.seal(b"model", "x"), "x") == b"model"
+    assert b"model" not in cipher.seal(b"model", "x")

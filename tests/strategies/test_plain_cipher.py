@@ -160,4 +160,4 @@ def test_a_sum_of_coefficients_that_is_not_positive_is_refused(coefficient_sum):
 
 def test_sealed_data_comes_back():
     cipher = PlainCipher(SIZE)
-    assert cipher.open(cipher.seal(b"model")) == b"model"
+    assert cipher.open(cipher.seal(b"model", "a"), "a") == b"model"
