@@ -154,7 +154,8 @@ def test_a_node_that_lost_its_state_gets_the_model_sealed(make_federation):
         np.testing.assert_array_equal(first[name], second[name])
     assert b"vector" not in sealed  # the name of an array in an unsealed file
     store = federation.stores()["client-1"]
-    purpose = f"global model {kind_of(relayed)[1] - 1} of run {store.folder.name}, layout {store.metadata('global', 5)['layout']}"
+    layout = store.metadata("global", 5)["layout"]
+    purpose = f"global model {kind_of(relayed)[1] - 1} of run {store.folder.name}, layout {layout}"
     assert b"vector" in read_key(key_path(federation.folder.path)).open(sealed, purpose)
 
 
