@@ -113,7 +113,8 @@ def test_a_missing_plate_is_masked_in_every_part_of_the_loss(settings, samples):
     first = F.log_softmax(output.vehicle.logits[batch.has_plate] / temperature, dim=1)
     second = F.log_softmax(output.plate.logits / temperature, dim=1)
     both = sum(F.kl_div(a, b, reduction="batchmean", log_target=True) for a, b in ((first, second), (second, first)))
-    assert parts["distillation"] == pytest.approx(0.5 * temperature**2 * both.item(), rel=1e-4, abs=1e-7)
+    expected = settings.loss.distillation_weight * 0.5 * temperature**2 * both.item()
+    assert parts["distillation"] == pytest.approx(expected, rel=1e-4, abs=1e-7)
     assert parts["total"] == pytest.approx(sum(v for k, v in parts.items() if k != "total"), rel=1e-6)
 
 
