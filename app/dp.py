@@ -18,7 +18,8 @@ from flwr.serverapp import (
 )
 from numpy.typing import NDArray
 
-from app.sections import DpSettings, SettingsError
+from app.checks import SettingsError
+from app.privacy_settings import DpSettings
 
 Vector = NDArray[np.float32]
 

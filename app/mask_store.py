@@ -9,7 +9,8 @@ from app.results import replacing
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import FederationKey
-from strategies.ciphers.masks import MIN_COHORT, new_mask_key, pair_seed, public_mask_key, vouch
+from strategies.ciphers.limits import MIN_MASKED
+from strategies.ciphers.masks import new_mask_key, pair_seed, public_mask_key, vouch
 
 _TAG_BYTES = 32
 
@@ -43,9 +44,9 @@ class MaskStore:
     def seeds(self, binding: Binding, cards: Mapping[str, str]) -> dict[str, bytes]:
         """The seed shared with each other client of the cohort. Raises CipherError naming a client whose card is
         missing, forged, or another than before, or if the cohort is too small to hide anybody."""
-        if len(binding.cohort) < MIN_COHORT:
+        if len(binding.cohort) < MIN_MASKED:
             raise CipherError(
-                f"pairwise masks need {MIN_COHORT} clients in a round, this one has {len(binding.cohort)}"
+                f"pairwise masks need {MIN_MASKED} clients in a round, this one has {len(binding.cohort)}"
             )
         peers = [name for name in binding.cohort if name != self.client]
         known = self._pinned({name: cards.get(name, "") for name in peers})

@@ -18,22 +18,21 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from app.checks import SettingsError, in_range
+from app.privacy_settings import PrivacySettings
 from app.sections import (
     DataSettings,
     EvaluationSettings,
     FederationSettings,
-    PrivacySettings,
-    SettingsError,
     SimulationSettings,
     TrainSettings,
-    in_range,
 )
+from strategies.ciphers.limits import MAX_CLIENTS, MIN_MASKED
 
 TASKS = {"dual_reid": "app.tasks.dual_reid"}
 """Task name -> module. The module has `ModelSettings`, `LossSettings` and `make_task`."""
 
 
-_MOST_CLIENTS, _FEWEST_MASKED = 1024, 3
 MISSING = "???"
 """What Hydra leaves where the user must give a value; the server of a real federation can do without some of them."""
 
@@ -61,15 +60,15 @@ class Settings:
         encrypted = privacy.cipher != "plain"
         if encrypted and 0 < privacy.max_clients < federation.num_clients:
             raise SettingsError(f"privacy.max_clients={privacy.max_clients} is below federation.num_clients")
-        if encrypted and federation.num_clients > _MOST_CLIENTS:
-            raise SettingsError(f"federation.num_clients is over {_MOST_CLIENTS}, the most that can be encrypted for")
+        if encrypted and federation.num_clients > MAX_CLIENTS:
+            raise SettingsError(f"federation.num_clients is over {MAX_CLIENTS}, the most that can be encrypted for")
         if (encrypted or privacy.dp.clip) and federation.weighting == "cosine_distance":
             raise SettingsError(
                 "federation.weighting=cosine_distance tells the server how far each client's features moved; it needs "
                 "privacy=plain without privacy.dp"
             )
-        if privacy.masking != "none" and round(federation.fraction * federation.num_clients) < _FEWEST_MASKED:
-            raise SettingsError(f"privacy.masking needs {_FEWEST_MASKED} clients in a round")
+        if privacy.masking != "none" and round(federation.fraction * federation.num_clients) < MIN_MASKED:
+            raise SettingsError(f"privacy.masking needs {MIN_MASKED} clients in a round")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for the run folder and for checkpoints."""

@@ -6,7 +6,6 @@ The sum runs in a process of its own, so that the peak memory is the sum's; repl
 """
 
 import json
-import re
 import sys
 import tempfile
 import time
@@ -17,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.memory import peak_bytes
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.plain import PlainCipher, PlainSum
 
-_KIB = 1024
 _BINDING = Binding("bench", "bench", 1)
 
 
@@ -48,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
 
 def add_all(path: Path, size: int, clients: int) -> tuple[float, int, bytes]:
     """Seconds of adding, peak memory in bytes above the start, and the sum."""
-    before = _peak_bytes()
+    before = peak_bytes()
     total, seconds = PlainSum(size), 0.0
     for number in range(clients):
         reply = path.read_bytes()
@@ -57,14 +56,7 @@ def add_all(path: Path, size: int, clients: int) -> tuple[float, int, bytes]:
         seconds += time.perf_counter() - started
         del reply
     payload = total.payload()
-    return seconds, _peak_bytes() - before, payload
-
-
-def _peak_bytes() -> int:
-    """Peak resident memory of this process. Linux's getrusage would count the parent's from before exec."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert found is not None
-    return int(found[1]) * _KIB
+    return seconds, peak_bytes() - before, payload
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ random, with a scale of its own in each block, as in the second round of a run: 
 """
 
 import json
-import re
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from app.settings import SettingsError
 from scripts.command import command
+from scripts.memory import peak_bytes
 from strategies.ciphers import ckks, packed_bfv
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import ClientCipher, ServerSum
@@ -150,14 +150,14 @@ def _state_after_a_round(case: Case, cipher: ClientCipher) -> dict[str, Any]:
 
 def _add_all(case: Case, key_id: str, folder: Path) -> tuple[float, int]:
     total, seconds = case.new_sum(key_id), 0.0
-    before = _peak_bytes()
+    before = peak_bytes()
     for client, name in enumerate(case.names):
         payload = (folder / str(client)).read_bytes()
         started = time.process_time()
         total.add(payload, name)
         seconds += time.process_time() - started
         del payload
-    peak = _peak_bytes() - before
+    peak = peak_bytes() - before
     (folder / "sum").write_bytes(total.payload())
     return seconds / case.clients, peak
 
@@ -171,13 +171,6 @@ def _decrypt(case: Case, key: FederationKey, state: dict[str, Any], folder: Path
     for client in range(case.clients):
         exact += case.update(client) / case.clients
     return seconds, float(np.linalg.norm(mean - exact) / np.linalg.norm(exact)), len(payload)
-
-
-def _peak_bytes() -> int:
-    """Peak resident memory of this process. Linux's getrusage would count the parent's from before exec."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert found is not None
-    return int(found[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from typing import Annotated
 import click
 import typer
 
+from app.checks import SettingsError
 from app.federated import cloud_pair, make_secrets
-from app.sections import PrivacySettings, SettingsError
+from app.privacy_settings import PrivacySettings
 from scripts.command import command
 from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, write_key
 

@@ -1,5 +1,7 @@
 """Names of what travels between server and clients, and the one way to put bytes into a message."""
 
+from typing import Any
+
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 # Records of a message.
@@ -43,6 +45,11 @@ _STYPE = "fed-vehicle-reid.bytes"
 
 class MessageError(ValueError):
     """A message without a part that it must have, or with one that it must not have."""
+
+
+def with_config(config: dict[str, Any]) -> RecordDict:
+    """A message's content with this config and nothing else."""
+    return RecordDict({CONFIG: ConfigRecord(config)})
 
 
 def bytes_record(name: str, data: bytes) -> ArrayRecord:

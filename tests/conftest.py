@@ -141,3 +141,9 @@ def make_federation(tmp_path, base_overrides):
         return LocalFederation(tmp_path / name, f"{base_overrides} {changes}", node_configs)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory, base_overrides):
+    """Four rounds that nothing disturbed."""
+    return LocalFederation(tmp_path_factory.mktemp("whole") / "run", f"{base_overrides} federation.rounds=4").run()

@@ -4,14 +4,13 @@ Also re-identification by the vehicle alone, with `model.plate: null`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from app.checks import SettingsError
 from app.data.dual_batches import DualBatch, DualBatches, labels_of
 from app.data.pictures import Pictures, normalise
 from app.data.reader import Direction
@@ -20,8 +19,8 @@ from app.device import Compute, make_compute
 from app.evaluation.embed import DualEmbeddings, embed, fused_rows, measure
 from app.evaluation.pictures import nearest_in_gallery, pick_queries, ranked_list_picture
 from app.evaluation.ranking import NoValidQueryError
-from app.sections import SettingsError, in_range, one_of
 from app.settings import Settings
+from app.tasks.dual_settings import BranchSettings, LossSettings, ModelSettings
 from app.tasks.task import Batches, Evaluation, mean_of_directions
 from models.backbone import build_backbone, input_statistics
 from models.classifier import Classifier, ClassifierKind
@@ -36,88 +35,6 @@ from models.losses import (
 )
 from models.neck import BNNeck
 from models.pooling import build_pooling
-
-
-@dataclass(frozen=True)
-class BranchSettings:
-    """One network of the two.
-
-    Args:
-        backbone: a convolutional timm model.
-        image_size: side of its square pictures, pixels.
-        pretrained: true lets timm fetch weights, false starts from random values, else a weights file.
-        options: further arguments of the timm model.
-    """
-
-    backbone: str = "resnet50"
-    image_size: int = 256
-    pretrained: bool | str = False
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        in_range("model image_size", self.image_size, 16, 4096)
-
-    @property
-    def weights(self) -> bool | Path:
-        """What `build_backbone` takes."""
-        known = {"true": True, "false": False}
-        return known.get(str(self.pretrained).lower(), Path(str(self.pretrained)))
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """The dual network. `plate: null` leaves the plate network out; `embedding_dim` 0 keeps the backbones' widths."""
-
-    vehicle: BranchSettings = field(default_factory=BranchSettings)
-    plate: BranchSettings | None = None
-    pooling: str = "gem"
-    embedding_dim: int = 0
-    fusion: str = "concat"
-
-    def __post_init__(self) -> None:
-        one_of("model.pooling", self.pooling, ("gem", "average"))
-        one_of("model.fusion", self.fusion, ("concat", "add"))
-        in_range("model.embedding_dim", self.embedding_dim, 0)
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """Losses of both networks and what joins them; a weight of 0 leaves a part out.
-
-    Args:
-        classification: "cross_entropy", "focal", "arcface" or "cosface".
-        metric: "triplet", "quadruplet", "contrastive" or "none".
-        soft_margin: for "triplet": softplus in place of a hinge.
-        scale: factor on the cosines of "arcface" and "cosface"; also for the distillation of their scores.
-        temperature: T of the bidirectional distillation.
-    """
-
-    classification: str = "cross_entropy"
-    label_smoothing: float = 0.1
-    focal_gamma: float = 2.0
-    scale: float = 30.0
-    angular_margin: float = 0.35
-    metric: str = "triplet"
-    soft_margin: bool = True
-    metric_margin: float = 0.3
-    temperature: float = 4.0
-    classification_weight: float = 1.0
-    metric_weight: float = 1.0
-    distillation_weight: float = 1.0
-    feature_distillation_weight: float = 0.0
-    distance_distillation_weight: float = 0.0
-    attention_distillation_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        one_of("loss.classification", self.classification, ("cross_entropy", "focal", "arcface", "cosface"))
-        one_of("loss.metric", self.metric, ("triplet", "quadruplet", "contrastive", "none"))
-        in_range("loss.label_smoothing", self.label_smoothing, 0.0, 0.99)
-        in_range("loss.temperature", self.temperature, 1e-3)
-        for name in ("focal_gamma", "scale", "angular_margin", "metric_margin"):
-            in_range(f"loss.{name}", getattr(self, name), 0.0)
-        for name in self.__dataclass_fields__:
-            if name.endswith("_weight"):
-                in_range(f"loss.{name}", getattr(self, name), 0.0)
 
 
 class DualReid:

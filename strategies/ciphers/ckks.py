@@ -16,10 +16,11 @@ import numpy as np
 import tenseal as ts
 from numpy.typing import NDArray
 
-from strategies.ciphers.binding import Binding, EnvelopeError, close_envelope, open_envelope
+from strategies.ciphers.binding import Binding, close_envelope
 from strategies.ciphers.cipher import NO_MASKS, CipherError, Decrypted, Encrypted, State, Vector
 from strategies.ciphers.keys import FederationKey
-from strategies.ciphers.packing import MAX_CLIENTS, MIN_CLIENTS
+from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
+from strategies.ciphers.payload import open_payload, open_sum, require_new, weigh
 from strategies.quantise import LEVELS, Blocks
 
 SCHEME = "ckks"
@@ -146,12 +147,7 @@ class CkksCipher:
         """About 16.6 bytes a value with the preset "compact"."""
         if masks:
             raise CipherError("approximate sums cannot be masked: the masks would not cancel")
-        with np.errstate(over="ignore"):  # an infinite value is named below
-            weighted = vector * np.float32(coefficient)
-        if "residual" in carried:
-            weighted += carried["residual"]
-        if not np.isfinite(weighted).all():
-            raise CipherError(f"value {int(np.argmin(np.isfinite(weighted)))} of the update is not finite")
+        weighted = weigh(vector, coefficient, carried)
         parameters, bound = self.parameters, self.parameters.max_clients
         values, flags, residual = self.blocks.clip(weighted, state["exponents"])
         joined = np.concatenate([values, flags.ravel(), [1.0]]) / bound
@@ -167,15 +163,9 @@ class CkksCipher:
         self, payload: bytes, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
     ) -> Decrypted:
         """The weighted mean (size,), good to about 1e-6 of a block's scale times the client bound with "compact"."""
-        if not 0 < coefficient_sum < np.inf:
-            raise CipherError(f"sum of coefficients must be positive, got {coefficient_sum}")
         parameters = self.parameters
-        expected = {**parameters.fields(), **binding.fields(), "key-id": self.key_id}
-        del expected["cohort"], expected["attempt"], expected["nonce"]
-        fields, body = _open(payload, expected)
-        clients = fields.get("clients")
-        if not isinstance(clients, list) or not 0 < len(clients) <= parameters.max_clients:
-            raise CipherError(f"a sum of the clients {clients!r}")
+        expected = {**parameters.fields(), "key-id": self.key_id}
+        _, clients, body = open_sum(payload, coefficient_sum, binding, expected, parameters.max_clients)
         if parameters.key_holder == "cloud":
             values = _plain_values(body, parameters)
         else:
@@ -187,7 +177,7 @@ class CkksCipher:
         exponents = state["exponents"]
         mean = self.blocks.scale_up(values[: parameters.size], exponents) / np.float32(coefficient_sum)
         reached = flags[:-1].reshape(-1, LEVELS)
-        return Decrypted(mean, {"exponents": self.blocks.next_exponents(reached, exponents)}, tuple(clients))
+        return Decrypted(mean, {"exponents": self.blocks.next_exponents(reached, exponents)}, clients)
 
     def seal(self, data: bytes, purpose: str) -> bytes:
         """AES-GCM under the federation key."""
@@ -221,11 +211,8 @@ class CkksSum:
     def add(self, payload: bytes, client: str) -> None:
         """Add one payload; refused whole if anything about it is wrong."""
         expected = {**self.parameters.fields(), **self.binding.fields(), "key-id": self.key_id, "client": client}
-        _, body = _open(payload, expected)
-        if client in self._clients:
-            raise CipherError(f"{client} is in the sum already")
-        if len(self._clients) >= self.parameters.max_clients:
-            raise CipherError(f"more clients than the bound of {self.parameters.max_clients}")
+        _, body = open_payload(payload, expected)
+        require_new(client, self._clients, self.parameters.max_clients)
         vectors = list(_vectors(self._context, body, self.parameters))  # all of them checked before one is added
         if self._total:
             for total, vector in zip(self._total, vectors, strict=True):
@@ -303,10 +290,3 @@ def _plain_values(body: memoryview, parameters: Parameters) -> NDArray[np.float6
     if len(body) != 4 * (parameters.size + parameters.num_flags):
         raise CipherError(f"{len(body)} bytes for {parameters.size} values")
     return np.frombuffer(body, "<f4").astype(np.float64)
-
-
-def _open(payload: bytes, expected: Mapping[str, Any]) -> tuple[dict[str, Any], memoryview]:
-    try:
-        return open_envelope(payload, expected)
-    except EnvelopeError as error:
-        raise CipherError(str(error)) from error

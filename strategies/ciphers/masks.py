@@ -26,7 +26,6 @@ from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 
 Ints = NDArray[np.int64]
-MIN_COHORT = 3  # with two, each could take its own update off the sum
 MASK_SEED_BYTES = 32
 
 

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.ciphers.binding import Binding, EnvelopeError, close_envelope, open_envelope
+from strategies.ciphers.binding import Binding, close_envelope
 from strategies.ciphers.cipher import NO_MASKS, CipherError, Decrypted, Encrypted, State, Vector
 from strategies.ciphers.keys import FederationKey
+from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
 from strategies.ciphers.masks import MASK_SEED_BYTES, add_masks, take_off
-from strategies.ciphers.packing import MAX_CLIENTS, MIN_CLIENTS, Packing, noise_bound, plain_bits
+from strategies.ciphers.packing import Packing, noise_bound, plain_bits
+from strategies.ciphers.payload import open_payload, open_sum, require_new, weigh
 from strategies.ciphers.seal_bfv import (
     COEFFICIENT_BITS,
     DEGREE,
@@ -149,12 +151,7 @@ class PackedBfvCipher:
         masks: Mapping[str, bytes] = NO_MASKS,
     ) -> Encrypted:
         """About 2.25 bytes a value."""
-        with np.errstate(over="ignore"):  # an infinite value is named below
-            weighted = vector * np.float32(coefficient)
-        if "residual" in carried:
-            weighted += carried["residual"]
-        if not np.isfinite(weighted).all():
-            raise CipherError(f"value {int(np.argmin(np.isfinite(weighted)))} of the update is not finite")
+        weighted = weigh(vector, coefficient, carried)
         slots, residual = self.slots(weighted, binding, state)
         add_masks(slots, self.client, masks, self.parameters.bfv.plain_modulus)
         c0, seeds = self._bfv.encrypt(slots)
@@ -185,15 +182,9 @@ class PackedBfvCipher:
         self, payload: bytes, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
     ) -> Decrypted:
         """The weighted mean (size,), exact but for the rounding of each client."""
-        if not 0 < coefficient_sum < np.inf:
-            raise CipherError(f"sum of coefficients must be positive, got {coefficient_sum}")
         parameters = self.parameters
-        expected = {**parameters.fields(), **binding.fields(), "key-id": self.key_id}
-        del expected["cohort"], expected["attempt"], expected["nonce"]
-        fields, body = _open(payload, expected)
-        clients = fields.get("clients")
-        if not isinstance(clients, list) or not 0 < len(clients) <= parameters.max_clients:
-            raise CipherError(f"a sum of the clients {clients!r}")
+        expected = {**parameters.fields(), "key-id": self.key_id}
+        fields, clients, body = open_sum(payload, coefficient_sum, binding, expected, parameters.max_clients)
         slots = self._slots_of(body, len(clients))
         take_off(slots, self._disclosed(fields), parameters.bfv.plain_modulus)
         used = parameters.values.slots(parameters.size)
@@ -209,7 +200,7 @@ class PackedBfvCipher:
         exponents = state["exponents"]
         mean = self.blocks.restore(total, len(clients), exponents, parameters.values.top)
         mean /= np.float32(coefficient_sum)
-        return Decrypted(mean, {"exponents": self.blocks.next_exponents(reached, exponents)}, tuple(clients))
+        return Decrypted(mean, {"exponents": self.blocks.next_exponents(reached, exponents)}, clients)
 
     def _disclosed(self, fields: Mapping[str, Any]) -> list[tuple[str, str, bytes]]:
         """(client in the sum, client that is not, their seed) for each mask that is left in the sum."""
@@ -268,11 +259,8 @@ class PackedBfvSum:
             "client": client,
             "masked": self.masked,
         }
-        _, body = _open(payload, expected)
-        if client in self._seeds:
-            raise CipherError(f"{client} is in the sum already")
-        if len(self._seeds) >= parameters.max_clients:
-            raise CipherError(f"more clients than the bound of {parameters.max_clients}")
+        _, body = open_payload(payload, expected)
+        require_new(client, self._seeds, parameters.max_clients)
         count = parameters.ciphertexts
         if len(body) != count * (POLYNOMIAL_BYTES + SEED_BYTES):
             raise CipherError(f"{len(body)} bytes for {count} ciphertexts")
@@ -280,11 +268,12 @@ class PackedBfvSum:
         if int(c0.max()) >= parameters.bfv.modulus:
             raise CipherError("a coefficient is not below q")
         seeds = np.frombuffer(body[count * POLYNOMIAL_BYTES :], np.uint8).reshape(count, SEED_BYTES)
-        c1 = np.stack([parameters.bfv.expand(seed.tobytes()) for seed in seeds]) if parameters.server_expands else None
-        self._seeds[client] = b"" if parameters.server_expands else seeds.tobytes()
         self._c0 = _added(self._c0, c0, parameters.bfv.modulus)
-        if c1 is not None:
-            self._c1 = _added(self._c1, c1, parameters.bfv.modulus)
+        if parameters.server_expands:
+            self._c1 = np.zeros_like(c0) if self._c1 is None else self._c1
+            for total, seed in zip(self._c1, seeds, strict=True):  # one ciphertext at a time: c1 is as large as c0
+                add_modulo(total, parameters.bfv.expand(seed.tobytes()), parameters.bfv.modulus)
+        self._seeds[client] = b"" if parameters.server_expands else seeds.tobytes()
 
     def disclose(self, client: str, sealed: bytes) -> None:
         """Keep the sealed seeds of a client in the sum, for the clients to open."""
@@ -309,13 +298,6 @@ class PackedBfvSum:
         }
         c1 = b"".join(self._seeds[client] for client in clients) if self._c1 is None else pack_words(self._c1.ravel())
         return close_envelope(fields, pack_words(self._c0.ravel()), c1)
-
-
-def _open(payload: bytes, expected: Mapping[str, Any]) -> tuple[dict[str, Any], memoryview]:
-    try:
-        return open_envelope(payload, expected)
-    except EnvelopeError as error:
-        raise CipherError(str(error)) from error
 
 
 def _added(total: NDArray[np.uint64] | None, addend: NDArray[np.uint64], modulus: int) -> NDArray[np.uint64]:

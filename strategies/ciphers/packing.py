@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-MIN_CLIENTS, MAX_CLIENTS = 2, 1024
 _TAIL_BITS = 128  # a coefficient's noise passes its bound with a probability below 2^-_TAIL_BITS
 _ERROR_BOUND, _ERROR_VARIANCE = 21, 10.5  # of SEAL's centred binomial error: 21 + 21 coin flips, each of variance 1/4
 

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from federation_checks import PowerCutError, assert_same_arrays, kind_of
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -21,11 +22,6 @@ from strategies.rounds import FederationError
 BFV = "privacy.cipher=packed_bfv"
 THREE = f"{BFV} privacy.masking=pairwise data.partition.by=identity federation.num_clients=3"
 THREE_NODES = [{"partition-id": i, "num-partitions": 3} for i in range(3)]
-
-
-def kind_of(message):
-    """("train", 3) for a training message of round 3."""
-    return message.metadata.message_type, message.content[m.CONFIG][m.SERVER_ROUND]
 
 
 def vectors(federation, server_round=-1):
@@ -113,10 +109,6 @@ def test_no_update_no_private_array_and_no_key_is_ever_in_a_message(make_federat
         assert any(kept[i : i + 64] in readable for i in range(0, len(kept) - 63))
 
 
-class PowerCutError(BaseException):
-    """Ends the server wherever it is, as a crash would."""
-
-
 def test_a_stopped_encrypted_run_equals_an_uninterrupted_one_bit_for_bit(make_federation):
     """Rounding is drawn from round and client, sums are exact: only the ciphertexts differ."""
     changes = f"federation.rounds=4 {BFV}"
@@ -132,9 +124,7 @@ def test_a_stopped_encrypted_run_equals_an_uninterrupted_one_bit_for_bit(make_fe
         stopped.run(stop)
     stopped.resume()
     for ours, theirs in zip(stopped.held("global").values(), whole.held("global").values(), strict=True):
-        assert ours.keys() == theirs.keys()
-        for name in ours:
-            np.testing.assert_array_equal(ours[name], theirs[name])
+        assert_same_arrays(ours, theirs)
 
 
 def test_a_node_that_lost_its_state_gets_the_model_sealed(make_federation):

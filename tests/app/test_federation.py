@@ -1,12 +1,10 @@
-"""Whole federations in one process: the mathematics, what stays at home, and what survives a crash."""
-
-import shutil
+"""Whole federations in one process: the mathematics, what stays at home, and how rounds end."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from flwr.app import Error, Message
+from federation_checks import assert_same_arrays, assert_same_run, kind_of, replies
 from PIL import Image
 from torch.func import functional_call
 
@@ -14,12 +12,9 @@ from app import client_app
 from app.arrays import float_arrays, load_arrays, shared_layout
 from app.data.source import open_source
 from app.model_figures import read_nodes
-from app.node_store import NodeStore, digest_of
+from app.node_store import NodeStore
 from app.tasks import make_task
 from strategies import messages as m
-from strategies.ciphers.binding import Binding
-from strategies.ciphers.plain import PlainCipher
-from strategies.rounds import FederationError
 
 PLAIN_SGD = (
     "train=sgd train.lr=1 train.momentum=0 train.weight_decay=0 train.warm_up=0 train.clip_norm=0 train.epochs=1 "
@@ -27,38 +22,6 @@ PLAIN_SGD = (
     "train.augment.flip=0 train.augment.shift=0 train.augment.rotate=0 train.augment.zoom=0 train.augment.colour=0 "
     "train.augment.blur=0 train.augment.erase=0 loss.metric=none loss.label_smoothing=0 train.channels_last=false"
 )
-
-
-def kind_of(message):
-    """("train", 3) for a training message of round 3."""
-    return message.metadata.message_type, message.content[m.CONFIG][m.SERVER_ROUND]
-
-
-def replies(federation, kind):
-    """Good replies of a kind by round and client."""
-    sent = {message.metadata.message_id: message for message in federation.grid.sent}
-    return {
-        (kind_of(sent[reply.metadata.reply_to_message_id])[1], reply.content[m.INFO][m.CLIENT]): reply
-        for reply in federation.grid.received
-        if reply.metadata.message_type == kind and not reply.has_error()
-    }
-
-
-def assert_same_arrays(first, second):
-    assert first.keys() == second.keys()
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
-
-
-def assert_same_run(first, second):
-    """Bit for bit: global and private arrays, optimiser moments, aggregates, metrics."""
-    for kind in ("global", "private", "local"):
-        ours, theirs = first.held(kind), second.held(kind)
-        assert ours.keys() == theirs.keys()
-        for client in ours:
-            assert_same_arrays(ours[client], theirs[client])
-    assert first.checkpoint() == second.checkpoint()
-    assert first.lines() == second.lines()
 
 
 def pixels(samples, network):
@@ -103,81 +66,6 @@ def test_one_full_batch_step_per_client_equals_one_central_step(make_federation,
             np.testing.assert_allclose(after[name], expected, rtol=1e-6, atol=1e-6, err_msg=f"{client} {name}")
     moved = max(float(np.abs(layout.unflatten(arrays["vector"])[name] - start[name]).max()) for name in moving)
     assert moved > 1e-3  # a thousand times the tolerance: the step is really seen
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, base_overrides):
-    from conftest import LocalFederation
-
-    return LocalFederation(tmp_path_factory.mktemp("whole") / "run", f"{base_overrides} federation.rounds=4").run()
-
-
-class PowerCutError(BaseException):
-    """Ends the server wherever it is, as a crash would."""
-
-
-def test_a_run_stopped_between_rounds_and_resumed_equals_an_uninterrupted_one(make_federation, uninterrupted):
-    federation = make_federation(changes="federation.rounds=4")
-
-    def stop(message, reply):
-        if kind_of(message) == ("train", 2) and message.metadata.dst_node_id == 2:
-            push = federation.grid.push_messages
-            federation.grid.push_messages = lambda messages: cut(push, messages)
-        return reply
-
-    def cut(push, messages):
-        if any(kind_of(message)[1] == 3 for message in messages):
-            raise PowerCutError
-        return push(messages)
-
-    with pytest.raises(PowerCutError):
-        federation.run(stop)
-    assert federation.checkpoint()[1]["server_round"] == 2
-    assert [store.rounds("private") for store in federation.stores().values()] == [[1, 2]] * 2
-    federation.resume()
-    assert_same_run(federation, uninterrupted)
-    assert federation.folder.read_summary()["resumed_after"] == 2
-
-
-def test_a_run_stopped_within_a_round_and_resumed_equals_an_uninterrupted_one(make_federation, uninterrupted):
-    federation = make_federation(changes="federation.rounds=4")
-
-    def stop(message, reply):
-        if kind_of(message) == ("train", 3):
-            raise PowerCutError
-        return reply
-
-    with pytest.raises(PowerCutError):
-        federation.run(stop)
-    assert federation.checkpoint()[1]["server_round"] == 2
-    assert [store.rounds("private") for store in federation.stores().values()] == [[2, 3], [1, 2]]
-    federation.resume()
-    assert_same_run(federation, uninterrupted)
-
-
-def test_a_run_stopped_before_the_final_model_was_delivered_can_be_resumed(make_federation, uninterrupted):
-    federation = make_federation(changes="federation.rounds=4")
-
-    def stop(message, reply):
-        if message.metadata.message_type == "evaluate":
-            raise PowerCutError
-        return reply
-
-    with pytest.raises(PowerCutError):
-        federation.run(stop)
-    federation.resume()
-    assert_same_run(federation, uninterrupted)
-
-
-def test_a_new_process_for_every_message_changes_nothing(make_federation, uninterrupted):
-    """As in deployment, where whatever a client knows from round to round comes from its folder."""
-    federation = make_federation(changes="federation.rounds=4")
-
-    def restart(_, reply):
-        client_app._make_client.cache_clear()
-        return reply
-
-    assert_same_run(federation.run(restart), uninterrupted)
 
 
 def test_two_runs_with_one_seed_are_equal_and_with_another_differ(make_federation, uninterrupted):
@@ -249,76 +137,6 @@ def test_a_classifier_survives_the_end_of_its_process(make_federation):
         assert moments
 
 
-def test_a_node_that_lost_its_folder_is_given_the_model_by_another(make_federation):
-    federation = make_federation(changes="federation.rounds=5")
-
-    def lose(message, reply):
-        if kind_of(message) == ("train", 2) and message.metadata.dst_node_id == 1:
-            shutil.rmtree(federation.folder.path / "nodes" / "client-0")
-            client_app._make_client.cache_clear()
-        return reply
-
-    federation.run(lose)
-    left_out = [[row["client"] for row in line["left_out"]] for line in federation.lines()]
-    assert left_out == [[], [], ["client-0"], [], [], []]
-    assert "cannot reach 2" in federation.lines()[2]["left_out"][0]["reason"]
-    (relayed,) = [message for message in federation.grid.sent if m.GLOBAL in message.content]
-    assert (kind_of(relayed), relayed.metadata.dst_node_id) == (("train", 4), 1)
-    first, second = federation.held("global", 5).values()
-    assert_same_arrays(first, second)
-    assert federation.folder.read_summary()["rounds"] == 5
-
-
-def test_a_client_whose_pictures_are_gone_leaves_the_round_to_the_others(make_federation, pictures_root, tmp_path):
-    own = shutil.copytree(pictures_root, tmp_path / "own")
-    nodes = [
-        {"partition-id": 0, "num-partitions": 2},
-        {"partition-id": 1, "num-partitions": 2, "data-root": str(own)},
-    ]
-    federation = make_federation(node_configs=nodes)
-
-    def remove(message, reply):
-        if kind_of(message) == ("train", 1) and message.metadata.dst_node_id == 2:
-            shutil.rmtree(own)
-        client_app._make_client.cache_clear()  # a new process for each message
-        return reply
-
-    federation.run(remove)
-    lines = federation.lines()
-    assert [list(line["clients"]) for line in lines] == [["client-0", "client-1"]] + [["client-0"]] * 3
-    for line in lines[1:]:
-        assert len(line["left_out"]) == 1
-        assert f"not found: {own}" in line["left_out"][0]["reason"]
-    assert {row["client"] for line in lines[2:] for row in line["left_out"]} == {"node 2"}
-
-
-def fails_in_round_3(message, reply):
-    if kind_of(message) == ("train", 3) and message.metadata.dst_node_id == 2:
-        reply.content[m.UPDATE] = m.bytes_record(m.UPDATE, b"garbage")
-    return reply
-
-
-def test_below_the_quorum_the_run_stops_and_its_checkpoint_is_whole(make_federation, uninterrupted):
-    federation = make_federation(changes="federation.rounds=4 federation.quorum=1.0")
-    with pytest.raises(FederationError, match=r"round 3 stayed below the quorum: client-1: payload of 7 bytes"):
-        federation.run(fails_in_round_3)
-    assert not (federation.folder.path / "summary.json").exists()
-    assert [line["server_round"] for line in federation.lines()] == [1, 2]
-    assert federation.checkpoint()[1]["server_round"] == 2
-    federation.resume()
-    assert_same_run(federation, uninterrupted)
-
-
-def test_a_reply_left_out_is_not_in_the_mean(make_federation):
-    federation = make_federation().run(fails_in_round_3)
-    summary = federation.folder.read_summary()
-    assert [row["client"] for row in summary["left_out"]] == ["client-1"]
-    before, after = (held["vector"] for held in (federation.held("global", r)["client-0"] for r in (2, 3)))
-    local = federation.held("local", 3)["client-0"]["vector"]
-    # The mean of one update: weighted by 20/32 and divided by it again, in float32.
-    np.testing.assert_allclose(after, local, rtol=0, atol=4e-7 * max(1.0, float(np.abs(local - before).max())))
-
-
 def test_a_checkpoint_of_another_network_is_refused(make_federation):
     federation = make_federation(changes="federation.rounds=1").run()
     with pytest.raises(ValueError, match=r"the checkpoint is of another network: layout '[0-9a-f]{16}'"):
@@ -332,111 +150,6 @@ def test_it_stops_when_the_measure_gains_no_more(make_federation):
     # Round 2 measures for the first time and is the best for good: no mAP gains 2. Rounds 3 and 4 gain nothing.
     assert (summary["rounds"], summary["converged"]) == (4, True)
     assert [line["server_round"] for line in federation.lines()] == [1, 2, 3, 4, 5]
-
-
-def test_a_rule_that_has_not_been_reached_goes_on_after_a_resume(make_federation):
-    changes = "federation.rounds=9 train.epochs=3 federation.patience=2 federation.min_delta=2"
-    federation = make_federation(changes=changes)
-
-    def stop(message, reply):
-        if kind_of(message) == ("train", 4):
-            raise PowerCutError
-        return reply
-
-    with pytest.raises(PowerCutError):
-        federation.run(stop)
-    federation.resume()
-    assert federation.folder.read_summary()["rounds"] == 4
-
-
-def aggregates(federation):
-    """The mean update of each round, as decrypted from what the server sent out."""
-    means = {}
-    for message in federation.grid.sent:
-        if m.AGGREGATE in message.content:
-            payload = m.bytes_of(message.content, m.AGGREGATE)
-            size = (len(payload) - 16) // 4
-            config = message.content[m.CONFIG]
-            means[kind_of(message)[1] - 1] = (
-                PlainCipher(size).decrypt(payload, config[m.COEFFICIENT_SUM], Binding("", "", 1), state={}).mean
-            )
-    return [means[server_round] for server_round in sorted(means)]
-
-
-def start_vector(federation):
-    network = make_task(federation.settings).build(2, federation.settings.seed)
-    return shared_layout(network, federation.settings.federation).flatten(float_arrays(network))
-
-
-def statistics(federation):
-    """Where BatchNorm's running statistics stand in the shared vector."""
-    network = make_task(federation.settings).build(2, federation.settings.seed)
-    learnt = {name for name, _ in network.named_parameters()}
-    layout = shared_layout(network, federation.settings.federation)
-    whole = layout.unflatten(np.zeros(layout.size, np.float32))
-    return layout.flatten({name: array + (name not in learnt) for name, array in whole.items()}) == 1
-
-
-def assert_reached(federation, stepped):
-    """Learnt values took the server's step, statistics the plain mean."""
-    averaged = start_vector(federation).astype(np.float64) + np.sum(aggregates(federation), axis=0, dtype=np.float64)
-    expected = np.where(statistics(federation), averaged, stepped)
-    for arrays in federation.held("global", 3).values():
-        # Values below 8, rounded to float32 at each of three steps and their moments.
-        np.testing.assert_allclose(arrays["vector"], expected, rtol=1e-6, atol=1e-6)
-
-
-def test_server_momentum_is_sgd_on_every_client_alike(make_federation):
-    changes = "federation.server_optimiser.name=momentum federation.server_optimiser.momentum=0.5"
-    federation = make_federation(changes=changes).run()
-    assert_digests_agree(federation)
-    parameter = torch.nn.Parameter(torch.from_numpy(start_vector(federation)).double())
-    engine = torch.optim.SGD([parameter], lr=1.0, momentum=0.5)
-    for mean in aggregates(federation):
-        parameter.grad = -torch.from_numpy(mean).double()
-        engine.step()
-    assert_reached(federation, parameter.detach().numpy())
-
-
-def test_server_adam_is_the_papers_step_on_every_client_alike(make_federation):
-    changes = "federation.server_optimiser.name=adam federation.server_optimiser.lr=0.001"
-    federation = make_federation(changes=changes).run()
-    assert_digests_agree(federation)
-    vector = start_vector(federation).astype(np.float64)
-    first, second, tau = np.zeros_like(vector), np.full_like(vector, 1e-6), 1e-3
-    for mean in aggregates(federation):
-        first = 0.9 * first + 0.1 * mean
-        second = 0.99 * second + 0.01 * mean.astype(np.float64) ** 2
-        vector = vector + 0.001 * first / (np.sqrt(second) + tau)
-    assert_reached(federation, vector)
-
-
-@pytest.mark.parametrize("optimiser", ["momentum", "adam federation.server_optimiser.lr=0.1"])
-def test_a_server_step_takes_no_variance_below_zero(make_federation, optimiser):
-    """A momentum of 0.9 goes on lowering the variances of an untrained network long after they have settled."""
-    changes = f"federation.rounds=8 train.epochs=24 federation.server_optimiser.name={optimiser}"
-    federation = make_federation(changes=changes).run()
-    network = make_task(federation.settings).build(2, 0)
-    arrays = shared_layout(network, federation.settings.federation).unflatten(
-        federation.held("global", 8)["client-0"]["vector"]
-    )
-    assert min(array.min() for name, array in arrays.items() if "running_var" in name) > 0
-
-
-def assert_digests_agree(federation):
-    """Each client says in each round which global models it holds, moments included: all say the same."""
-    said = {}
-    for (_, client), reply in replies(federation, "train").items():
-        info = reply.content[m.INFO]
-        for version, digest in zip(info[m.HELD_ROUNDS], info[m.HELD_DIGESTS], strict=True):
-            said.setdefault(version, {}).setdefault(client, set()).add(digest)
-    assert sorted(said) == [0, 1, 2]
-    for clients in said.values():
-        assert len(clients) == 2
-        assert len(set.union(*clients.values())) == 1
-    last = [digest_of(arrays) for arrays in federation.held("global", 3).values()]
-    assert len(set(last)) == 1
-    assert len({next(iter(next(iter(clients.values())))) for clients in said.values()}) == 3
 
 
 def test_cosine_distance_weighs_by_how_far_the_features_moved(make_federation):
@@ -501,24 +214,6 @@ def test_without_a_validation_split_nothing_is_measured(make_federation):
     assert all("global_mAP" not in line["measures"] for line in federation.lines())
 
 
-def test_a_damaged_store_costs_its_own_node_only(make_federation):
-    federation = make_federation(changes="federation.rounds=3")
-
-    def damage(message, reply):
-        if kind_of(message) == ("train", 2) and message.metadata.dst_node_id == 2:
-            store = federation.stores()["client-1"]
-            path = store._path("global", 1)
-            data = bytearray(path.read_bytes())
-            data[-5] ^= 64
-            path.write_bytes(bytes(data))
-        return reply
-
-    federation.run(damage)
-    left_out = federation.lines()[2]["left_out"]
-    assert [row["client"] for row in left_out] == ["client-1"]
-    assert "of another network or damaged" in left_out[0]["reason"]
-
-
 def test_the_last_run_in_a_folder_is_the_one_that_is_measured(make_federation):
     federation = make_federation(changes="federation.rounds=1").run()
     older = {store.folder for store in federation.stores().values()}
@@ -530,24 +225,3 @@ def test_the_last_run_in_a_folder_is_the_one_that_is_measured(make_federation):
     expected = {path.parent.name: NodeStore(path).read("global", 1)[0]["vector"] for path in newer}
     for client, arrays in models["global"].items():
         np.testing.assert_array_equal(layout.flatten(arrays), expected[client])
-
-
-def test_a_node_that_dropped_out_does_not_stand_for_the_global_model(make_federation):
-    federation = make_federation(changes="federation.rounds=3")
-
-    def leave(message, reply):
-        if kind_of(message)[1] >= 2 and message.metadata.dst_node_id == 1:
-            return None if message.metadata.message_type == "query" else fail_in_training(message)
-        return reply
-
-    def fail_in_training(message):
-        store = federation.stores()["client-0"]
-        for kind in ("global", "private", "local"):  # what it learnt since is not there: it was away
-            store.drop_after(kind, 1)
-        client_app._make_client.cache_clear()
-        return Message(Error(8, "gone"), reply_to=message)
-
-    federation.run(leave)
-    models = read_nodes(federation.settings, federation.folder)
-    assert list(models["global"]) == ["client-1"]
-    assert sorted(models["local"]) == ["client-0", "client-1"]

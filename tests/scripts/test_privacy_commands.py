@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from app.sections import SettingsError
+from app.checks import SettingsError
 from scripts import bench_privacy, federation
 from strategies.ciphers.keys import KeyFileError, read_key
 

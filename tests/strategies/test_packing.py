@@ -9,8 +9,9 @@ from encrypted_payloads import federation_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
 from strategies.ciphers.packed_bfv import SCHEME, Parameters
-from strategies.ciphers.packing import MAX_CLIENTS, MIN_CLIENTS, Packing, noise_bound, plain_bits
+from strategies.ciphers.packing import Packing, noise_bound, plain_bits
 from strategies.ciphers.seal_bfv import DEGREE, BfvKey, add_modulo, bfv
 
 Q = bfv(40).modulus

@@ -1,155 +1,27 @@
 """The round loop, driven by clients whose replies are made by hand."""
 
-import struct
 import time
-import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from in_process_grid import InProcessGrid
+from fake_clients import (
+    CLOSE,
+    SIZE,
+    START,
+    Client,
+    Federation,
+    average,
+    error,
+    three,
+    truncated,
+)
 
 from strategies import messages as m
-from strategies.ciphers.binding import Binding
-from strategies.ciphers.plain import PlainCipher, PlainSum
+from strategies.ciphers.plain import PlainSum
 from strategies.convergence import Convergence
 from strategies.partial_sync import PartialSync
-from strategies.rounds import FederationError, RoundRules, ServerState
-
-SIZE = 3
-CIPHER = PlainCipher(SIZE)
-BINDING = Binding("0" * 16, "layout", 1)
-
-
-def encrypt(vector, coefficient):
-    return CIPHER.encrypt(vector, coefficient, BINDING, state={}, carried={}).payload
-
-
-def decrypt(payload, coefficient_sum):
-    return CIPHER.decrypt(payload, coefficient_sum, BINDING, state={}).mean
-
-
-RULES = RoundRules(
-    rounds=3,
-    num_clients=3,
-    task="dual_reid",
-    layout="0123456789abcdef",
-    run_key="f" * 16,
-    retries=1,
-    deadline=0.3,
-    start_timeout=0.0,
-)
-START = ServerState(0, Convergence(0, 0.001))
-
-
-class Client:
-    """Adds a constant update each round and keeps the last two global models, as a real client does."""
-
-    def __init__(self, name, examples, update):
-        self.name, self.examples, self.update = name, examples, np.array(update, np.float32)
-        self.models = {0: np.zeros(SIZE, np.float32)}
-        self.info = {}  # changes to what it says of itself
-        self.faults = {}  # server round -> what becomes of the reply to a training message
-        self.trained = []  # (round, coefficient)
-        self.measures = {}
-
-    def describe(self):
-        held = {version: vector.tobytes().hex() for version, vector in self.models.items()}
-        answer = {
-            m.CLIENT: self.name,
-            m.TASK: RULES.task,
-            m.LAYOUT: RULES.layout,
-            m.KEY_ID: "",
-            m.NUM_EXAMPLES: self.examples,
-            m.HELD_ROUNDS: list(held),
-            m.HELD_DIGESTS: list(held.values()),
-        }
-        return {**answer, **self.info}
-
-    def reach(self, content):
-        config = content[m.CONFIG]
-        version = config[m.SERVER_ROUND] - 1
-        if m.GLOBAL in content:
-            self.models = {version: np.frombuffer(m.bytes_of(content, m.GLOBAL), np.float32)}
-        elif version not in self.models:
-            mean = decrypt(m.bytes_of(content, m.AGGREGATE), config[m.COEFFICIENT_SUM])
-            self.models[version] = self.models[version - 1] + mean
-        self.models = {key: self.models[key] for key in sorted(self.models)[-2:]}
-        return self.models[version]
-
-    def answer(self, message):
-        content, kind = message.content, message.metadata.message_type
-        config = content[m.CONFIG]
-        if kind == "query" and config[m.ACTION] == m.ACTION_DESCRIBE:
-            return RecordDict({m.INFO: ConfigRecord(self.describe())})
-        vector = self.reach(content)
-        if kind == "query":
-            return RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, vector.tobytes())})
-        if kind == "evaluate":
-            return RecordDict({m.MEASURES: MetricRecord({"global_mAP": 0.5, **self.measures})})
-        server_round, coefficient = config[m.SERVER_ROUND], config[m.COEFFICIENT]
-        self.trained.append((server_round, coefficient))
-        reply = RecordDict(
-            {
-                m.UPDATE: m.bytes_record(m.UPDATE, encrypt(self.update, coefficient)),
-                m.INFO: ConfigRecord({**self.describe(), m.COEFFICIENT: coefficient}),
-                m.MEASURES: MetricRecord({"loss_total": float(self.examples), **self.measures}),
-            }
-        )
-        return self.faults.get(server_round, lambda good: good)(reply)
-
-
-class Federation:
-    """Three clients, a grid between them and the loop, and what the loop reported."""
-
-    def __init__(self, clients, **rules):
-        self.clients = {client.name: client for client in clients}
-        self.rules = replace(RULES, num_clients=len(clients), **rules)
-        self.grid = InProcessGrid(self.app, "", [{"client": client.name} for client in clients])
-        self.reports, self.states = [], []
-
-    def app(self, message, context):
-        content = self.clients[context.node_config["client"]].answer(message)
-        return None if content is None else Message(content, reply_to=message)
-
-    def run(self, state=START):
-        def on_round(report, after):
-            self.reports.append(report)
-            self.states.append(after)
-
-        self.loop = PartialSync(self.rules, lambda *_: PlainSum(SIZE), on_round)
-        return self.loop.run(self.grid, state)
-
-    def mean(self, server_round):
-        state = self.states[server_round - 1]
-        return decrypt(state.aggregate, state.coefficient_sum)
-
-    def left_out(self, server_round):
-        return {row["client"]: row["reason"] for row in self.reports[server_round - 1].left_out}
-
-    def sent(self, kind, server_round=None):
-        return [
-            message
-            for message in self.grid.sent
-            if message.metadata.message_type == kind
-            and server_round in (None, message.content[m.CONFIG][m.SERVER_ROUND])
-        ]
-
-
-def three(**rules):
-    rows = (("a", 10, [1, 2, 3]), ("b", 30, [5, 0, -1]), ("c", 60, [0.5, 0.25, 8]))
-    return Federation([Client(*row) for row in rows], **rules)
-
-
-def average(federation, names="abc", weights=None):
-    chosen = [federation.clients[name] for name in names]
-    weights = weights or [client.examples for client in chosen]
-    return np.average([client.update for client in chosen], axis=0, weights=weights)
-
-
-# Coefficients and products are rounded to float32 once each: values below 8 are right to 8 * 4 * 2^-24.
-CLOSE = {"rtol": 0, "atol": 2e-6}
+from strategies.rounds import FederationError, ServerState
 
 
 def test_the_mean_is_weighted_by_examples_and_every_client_reaches_the_same_model():
@@ -181,139 +53,6 @@ def test_uniform_coefficients():
     federation.run()
     assert [client.trained for client in federation.clients.values()] == [[(1, 1 / 3)]] * 3
     np.testing.assert_allclose(federation.mean(1), average(federation, weights=[1, 1, 1]), **CLOSE)
-
-
-def drop(_):
-    return None
-
-
-def error(_):
-    raise RuntimeError("out of memory")
-
-
-def nan_payload(reply):
-    vector = np.array([np.nan, 0, 0], np.float32)
-    reply[m.UPDATE] = m.bytes_record(m.UPDATE, with_checksum(vector))
-    return reply
-
-
-def with_checksum(vector):
-    """A payload that is whole but for its values; the client's own half of the cipher refuses to make it."""
-    data = vector.astype("<f4").tobytes()
-    return struct.pack("<4sQI", b"fvp1", vector.size, zlib.crc32(data)) + data
-
-
-def truncated(reply):
-    reply[m.UPDATE] = m.bytes_record(m.UPDATE, m.bytes_of(reply, m.UPDATE)[:-2])
-    return reply
-
-
-def without(name):
-    def change(reply):
-        del reply[name]
-        return reply
-
-    return change
-
-
-def with_private(reply):
-    secret = Array(np.zeros((2, 2), np.float32))
-    reply["extra"] = ArrayRecord({"vehicle.classifier.weight": secret})
-    return reply
-
-
-def with_private_beside_the_update(reply):
-    reply[m.UPDATE]["plate.classifier.weight"] = Array(np.zeros(2, np.float32))
-    return reply
-
-
-def info(**changes):
-    def change(reply):
-        reply[m.INFO].update(changes)
-        return reply
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        (drop, "no reply before the deadline"),
-        (error, "error 2: RuntimeError: out of memory"),
-        (nan_payload, "value 0 is not finite"),
-        (truncated, "expected 3 values"),
-        (without(m.UPDATE), "no array 'update' in the message"),
-        (without(m.INFO), "no record 'info' in the message"),
-        (with_private, "arrays that must not travel: extra/vehicle.classifier.weight"),
-        (with_private_beside_the_update, "arrays that must not travel: update/plate.classifier.weight"),
-        (info(layout="other"), "layout 'other' instead of '0123456789abcdef'"),
-        (info(**{"key-id": "k2"}), "key-id 'k2' instead of ''"),
-        (info(task="plate_text"), "task 'plate_text' instead of 'dual_reid'"),
-        (info(client="a"), "answers as 'a'"),
-        (info(coefficient=1.5), "coefficient is 1.5"),
-        (info(coefficient=float("nan")), "coefficient is nan"),
-        (info(coefficient="much"), "coefficient is 'much'"),
-        (info(**{"held-rounds": [1, 2, 3]}), "held models are malformed"),
-    ],
-)
-def test_a_bad_reply_costs_itself_and_nothing_else(fault, reason):
-    federation = three()
-    federation.clients["b"].faults = {2: fault}
-    state, _ = federation.run()
-    assert state.server_round == 3
-    assert list(federation.left_out(2)) == ["b"]
-    assert reason in federation.left_out(2)["b"]
-    np.testing.assert_allclose(federation.mean(2), average(federation, "ac"), **CLOSE)
-    assert federation.states[1].coefficient_sum == pytest.approx(0.7, abs=1e-12)
-    assert federation.reports[1].attempts == 1
-    # In the next round it is back and none the worse for it.
-    assert federation.left_out(3) == {}
-    np.testing.assert_allclose(federation.mean(3), average(federation), **CLOSE)
-    assert len({client.models[3].tobytes() for client in federation.clients.values()}) == 1
-
-
-def is_train_reply_of(reply, name, server_round):
-    metadata = reply.metadata
-    kind, group = metadata.message_type, metadata.group_id
-    return (kind, group) == ("train", str(server_round)) and reply.content[m.INFO][m.CLIENT] == name
-
-
-def test_a_late_reply_is_not_waited_for_and_not_added():
-    federation = three(rounds=2, deadline=0.2)
-    pull, late = federation.grid.pull_messages, []
-
-    def slow(ids):
-        found = list(pull(ids))
-        late.extend(reply for reply in found if is_train_reply_of(reply, "b", 1))
-        return [reply for reply in found if reply not in late]
-
-    federation.grid.pull_messages = slow
-    started = time.monotonic()
-    federation.run()
-    assert len(late) == 1
-    assert federation.left_out(1) == {"b": "no reply before the deadline"}
-    assert 0.2 <= federation.reports[0].seconds < 2
-    assert time.monotonic() - started < 5
-    np.testing.assert_allclose(federation.mean(1), average(federation, "ac"), **CLOSE)
-    np.testing.assert_allclose(federation.mean(2), average(federation), **CLOSE)
-
-
-def test_a_message_that_cannot_be_sent_is_reported_without_waiting():
-    federation = three(rounds=1)
-    send = federation.grid.push_messages
-
-    def push(messages):
-        ids = list(send(messages))
-        return [
-            "" if message.metadata.message_type == "train" and message.metadata.dst_node_id in (1, 2) else message_id
-            for message_id, message in zip(ids, messages, strict=True)
-        ]
-
-    federation.grid.push_messages = push
-    federation.rules = replace(federation.rules, quorum=0.3, deadline=60.0)
-    federation.run()
-    assert federation.left_out(1) == dict.fromkeys("ab", "the message could not be sent")
-    np.testing.assert_allclose(federation.mean(1), average(federation, "c"), **CLOSE)
 
 
 def test_below_the_quorum_the_round_is_repeated():

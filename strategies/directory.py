@@ -1,0 +1,117 @@
+"""The nodes of a federation as the server finds them: who is there, who was refused, and asking them."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from strategies import messages as m
+from strategies.exchange import exchange
+from strategies.nodes import Node, RefusedError, read_node
+from strategies.rounds import FederationError, RoundReport, RoundRules
+
+_QUERY_SECONDS = 600.0
+_LOOK_SECONDS = 0.5  # between two looks for nodes
+
+
+class NodeDirectory:
+    """Finds nodes, keeps what each said of itself, and drops whoever gives no good answer until it is asked again."""
+
+    def __init__(self, rules: RoundRules) -> None:
+        self.rules = rules
+        self.nodes: dict[int, Node] = {}
+        self.key_id = rules.key_id
+        """The federation key that nodes must hold; None until the first ones have answered."""
+        self._refused: dict[int, str] = {}
+        self._expected = 0  # nodes of the federation, once they were there together
+
+    def forget_refusals(self) -> None:
+        """Let refused nodes describe themselves again."""
+        self._refused.clear()
+
+    def needed(self) -> float:
+        """Replies that make a round: a share of those that a full federation would send."""
+        return max(self.rules.min_clients, self.rules.quorum * max(1, round(self.rules.fraction * self._expected)))
+
+    def gather(self, grid: Grid, report: RoundReport) -> list[Node]:
+        """The nodes that are there, by client name.
+
+        A server that has just started, or started again, waits for all of them, and after the start timeout goes on
+        with a quorum; later rounds take who is there."""
+        wanted = 1 if self._expected else self.rules.num_clients
+        deadline = time.monotonic() + self.rules.start_timeout
+        while True:
+            self._look_up(grid, report)
+            wanted = min([wanted, *(node.num_nodes for node in self.nodes.values() if node.num_nodes)])
+            enough = len(self.nodes) >= max(1.0, self.rules.quorum * wanted)
+            if enough and len(self.nodes) + len(self._refused) >= wanted:  # a refused node is not waited for
+                break
+            if time.monotonic() > deadline:
+                if enough:
+                    break
+                refused = "; ".join(self._refused.values()) or "none refused"
+                raise FederationError(f"{len(self.nodes)} of {wanted} nodes after the start timeout ({refused})")
+            time.sleep(_LOOK_SECONDS)
+        self._expected = self._expected or wanted
+        return sorted(self.nodes.values(), key=lambda node: node.client)
+
+    def _look_up(self, grid: Grid, report: RoundReport) -> None:
+        """Ask nodes that are new or have to describe themselves again; forget those that went away."""
+        present = set(grid.get_node_ids())
+        self.nodes = {node_id: node for node_id, node in self.nodes.items() if node_id in present}
+        self._refused = {node_id: reason for node_id, reason in self._refused.items() if node_id in present}
+        unknown = sorted(present - self.nodes.keys() - self._refused.keys())
+        asked = [(Node(node_id, f"node {node_id}", 0, {}), self._describe(node_id)) for node_id in unknown]
+        seconds = min(_QUERY_SECONDS, self.rules.deadline)
+        replies = list(self.ask(grid, asked, report, seconds=seconds))
+        if self.key_id is None and replies:
+            self.key_id = _most_common_key(reply.content for _, reply in replies)
+        for node, reply in replies:
+            try:
+                known = self.read(node, m.config_of(reply.content, m.INFO))
+                if any(other.client == known.client for other in self.nodes.values()):
+                    raise RefusedError(f"another node already calls itself {known.client!r}")
+                self.nodes[node.node_id] = known
+            except (RefusedError, m.MessageError) as error:
+                self.leave_out(report, node, f"refused: {error}")
+        reasons = {row["client"]: row["reason"] for row in report.left_out}
+        for node, _ in asked:  # whoever gave no good answer is not asked again in this round
+            if node.node_id not in self.nodes:
+                self._refused[node.node_id] = f"{node.client}: {reasons.get(node.client, 'no answer')}"
+
+    def ask(
+        self, grid: Grid, outgoing: list[tuple[Node, Message]], report: RoundReport, seconds: float | None = None
+    ) -> Iterator[tuple[Node, Message]]:
+        """Good replies one at a time as they come; failed and late nodes are reported."""
+        for node, answer in exchange(grid, outgoing, report, seconds or self.rules.deadline):
+            if isinstance(answer, str):
+                self.leave_out(report, node, answer)
+            else:
+                yield node, answer
+
+    def read(self, node: Node, info: ConfigRecord) -> Node:
+        """What a node says of itself."""
+        rules = self.rules
+        return read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=self.key_id or "")
+
+    def message(self, node_id: int, message_type: str, server_round: int, content: RecordDict) -> Message:
+        """A message that nobody works on any more once its deadline has passed."""
+        return Message(content, node_id, message_type, ttl=self.rules.deadline, group_id=str(server_round))
+
+    def _describe(self, node_id: int) -> Message:
+        config = {m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_DESCRIBE, m.SERVER_ROUND: 0}
+        return self.message(node_id, MessageType.QUERY, 0, m.with_config(config))
+
+    def leave_out(self, report: RoundReport, node: Node, reason: str) -> None:
+        """Count and name it; the node describes itself again before its next round."""
+        self.nodes.pop(node.node_id, None)
+        report.leave_out(node.client, reason)
+
+
+def _most_common_key(contents: Iterable[RecordDict]) -> str:
+    """The key id that most of the first nodes name; ties go to the smaller one."""
+    infos = [content.config_records.get(m.INFO, ConfigRecord()) for content in contents]
+    count = Counter(str(info.get(m.KEY_ID, "")) for info in infos)
+    return min(count, key=lambda key_id: (-count[key_id], key_id))

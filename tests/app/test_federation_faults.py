@@ -1,0 +1,122 @@
+"""Nodes that fail, come back or lose something: nobody else loses anything."""
+
+import shutil
+
+import numpy as np
+import pytest
+from federation_checks import assert_same_arrays, assert_same_run, kind_of
+from flwr.app import Error, Message
+
+from app import client_app
+from app.model_figures import read_nodes
+from strategies import messages as m
+from strategies.rounds import FederationError
+
+
+def test_a_node_that_lost_its_folder_is_given_the_model_by_another(make_federation):
+    federation = make_federation(changes="federation.rounds=5")
+
+    def lose(message, reply):
+        if kind_of(message) == ("train", 2) and message.metadata.dst_node_id == 1:
+            shutil.rmtree(federation.folder.path / "nodes" / "client-0")
+            client_app._make_client.cache_clear()
+        return reply
+
+    federation.run(lose)
+    left_out = [[row["client"] for row in line["left_out"]] for line in federation.lines()]
+    assert left_out == [[], [], ["client-0"], [], [], []]
+    assert "cannot reach 2" in federation.lines()[2]["left_out"][0]["reason"]
+    (relayed,) = [message for message in federation.grid.sent if m.GLOBAL in message.content]
+    assert (kind_of(relayed), relayed.metadata.dst_node_id) == (("train", 4), 1)
+    first, second = federation.held("global", 5).values()
+    assert_same_arrays(first, second)
+    assert federation.folder.read_summary()["rounds"] == 5
+
+
+def test_a_client_whose_pictures_are_gone_leaves_the_round_to_the_others(make_federation, pictures_root, tmp_path):
+    own = shutil.copytree(pictures_root, tmp_path / "own")
+    nodes = [
+        {"partition-id": 0, "num-partitions": 2},
+        {"partition-id": 1, "num-partitions": 2, "data-root": str(own)},
+    ]
+    federation = make_federation(node_configs=nodes)
+
+    def remove(message, reply):
+        if kind_of(message) == ("train", 1) and message.metadata.dst_node_id == 2:
+            shutil.rmtree(own)
+        client_app._make_client.cache_clear()  # a new process for each message
+        return reply
+
+    federation.run(remove)
+    lines = federation.lines()
+    assert [list(line["clients"]) for line in lines] == [["client-0", "client-1"]] + [["client-0"]] * 3
+    for line in lines[1:]:
+        assert len(line["left_out"]) == 1
+        assert f"not found: {own}" in line["left_out"][0]["reason"]
+    assert {row["client"] for line in lines[2:] for row in line["left_out"]} == {"node 2"}
+
+
+def fails_in_round_3(message, reply):
+    if kind_of(message) == ("train", 3) and message.metadata.dst_node_id == 2:
+        reply.content[m.UPDATE] = m.bytes_record(m.UPDATE, b"garbage")
+    return reply
+
+
+def test_below_the_quorum_the_run_stops_and_its_checkpoint_is_whole(make_federation, uninterrupted):
+    federation = make_federation(changes="federation.rounds=4 federation.quorum=1.0")
+    with pytest.raises(FederationError, match=r"round 3 stayed below the quorum: client-1: payload of 7 bytes"):
+        federation.run(fails_in_round_3)
+    assert not (federation.folder.path / "summary.json").exists()
+    assert [line["server_round"] for line in federation.lines()] == [1, 2]
+    assert federation.checkpoint()[1]["server_round"] == 2
+    federation.resume()
+    assert_same_run(federation, uninterrupted)
+
+
+def test_a_reply_left_out_is_not_in_the_mean(make_federation):
+    federation = make_federation().run(fails_in_round_3)
+    summary = federation.folder.read_summary()
+    assert [row["client"] for row in summary["left_out"]] == ["client-1"]
+    before, after = (held["vector"] for held in (federation.held("global", r)["client-0"] for r in (2, 3)))
+    local = federation.held("local", 3)["client-0"]["vector"]
+    # The mean of one update: weighted by 20/32 and divided by it again, in float32.
+    np.testing.assert_allclose(after, local, rtol=0, atol=4e-7 * max(1.0, float(np.abs(local - before).max())))
+
+
+def test_a_damaged_store_costs_its_own_node_only(make_federation):
+    federation = make_federation(changes="federation.rounds=3")
+
+    def damage(message, reply):
+        if kind_of(message) == ("train", 2) and message.metadata.dst_node_id == 2:
+            store = federation.stores()["client-1"]
+            path = store._path("global", 1)
+            data = bytearray(path.read_bytes())
+            data[-5] ^= 64
+            path.write_bytes(bytes(data))
+        return reply
+
+    federation.run(damage)
+    left_out = federation.lines()[2]["left_out"]
+    assert [row["client"] for row in left_out] == ["client-1"]
+    assert "of another network or damaged" in left_out[0]["reason"]
+
+
+def test_a_node_that_dropped_out_does_not_stand_for_the_global_model(make_federation):
+    federation = make_federation(changes="federation.rounds=3")
+
+    def leave(message, reply):
+        if kind_of(message)[1] >= 2 and message.metadata.dst_node_id == 1:
+            return None if message.metadata.message_type == "query" else fail_in_training(message)
+        return reply
+
+    def fail_in_training(message):
+        store = federation.stores()["client-0"]
+        for kind in ("global", "private", "local"):  # what it learnt since is not there: it was away
+            store.drop_after(kind, 1)
+        client_app._make_client.cache_clear()
+        return Message(Error(8, "gone"), reply_to=message)
+
+    federation.run(leave)
+    models = read_nodes(federation.settings, federation.folder)
+    assert list(models["global"]) == ["client-1"]
+    assert sorted(models["local"]) == ["client-0", "client-1"]

@@ -1,0 +1,85 @@
+"""Runs that were stopped and go on, against a run that was not."""
+
+import pytest
+from federation_checks import PowerCutError, assert_same_run, kind_of
+
+from app import client_app
+
+
+def test_a_run_stopped_between_rounds_and_resumed_equals_an_uninterrupted_one(make_federation, uninterrupted):
+    federation = make_federation(changes="federation.rounds=4")
+
+    def stop(message, reply):
+        if kind_of(message) == ("train", 2) and message.metadata.dst_node_id == 2:
+            push = federation.grid.push_messages
+            federation.grid.push_messages = lambda messages: cut(push, messages)
+        return reply
+
+    def cut(push, messages):
+        if any(kind_of(message)[1] == 3 for message in messages):
+            raise PowerCutError
+        return push(messages)
+
+    with pytest.raises(PowerCutError):
+        federation.run(stop)
+    assert federation.checkpoint()[1]["server_round"] == 2
+    assert [store.rounds("private") for store in federation.stores().values()] == [[1, 2]] * 2
+    federation.resume()
+    assert_same_run(federation, uninterrupted)
+    assert federation.folder.read_summary()["resumed_after"] == 2
+
+
+def test_a_run_stopped_within_a_round_and_resumed_equals_an_uninterrupted_one(make_federation, uninterrupted):
+    federation = make_federation(changes="federation.rounds=4")
+
+    def stop(message, reply):
+        if kind_of(message) == ("train", 3):
+            raise PowerCutError
+        return reply
+
+    with pytest.raises(PowerCutError):
+        federation.run(stop)
+    assert federation.checkpoint()[1]["server_round"] == 2
+    assert [store.rounds("private") for store in federation.stores().values()] == [[2, 3], [1, 2]]
+    federation.resume()
+    assert_same_run(federation, uninterrupted)
+
+
+def test_a_run_stopped_before_the_final_model_was_delivered_can_be_resumed(make_federation, uninterrupted):
+    federation = make_federation(changes="federation.rounds=4")
+
+    def stop(message, reply):
+        if message.metadata.message_type == "evaluate":
+            raise PowerCutError
+        return reply
+
+    with pytest.raises(PowerCutError):
+        federation.run(stop)
+    federation.resume()
+    assert_same_run(federation, uninterrupted)
+
+
+def test_a_new_process_for_every_message_changes_nothing(make_federation, uninterrupted):
+    """As in deployment, where whatever a client knows from round to round comes from its folder."""
+    federation = make_federation(changes="federation.rounds=4")
+
+    def restart(_, reply):
+        client_app._make_client.cache_clear()
+        return reply
+
+    assert_same_run(federation.run(restart), uninterrupted)
+
+
+def test_a_rule_that_has_not_been_reached_goes_on_after_a_resume(make_federation):
+    changes = "federation.rounds=9 train.epochs=3 federation.patience=2 federation.min_delta=2"
+    federation = make_federation(changes=changes)
+
+    def stop(message, reply):
+        if kind_of(message) == ("train", 4):
+            raise PowerCutError
+        return reply
+
+    with pytest.raises(PowerCutError):
+        federation.run(stop)
+    federation.resume()
+    assert federation.folder.read_summary()["rounds"] == 4

@@ -1,0 +1,157 @@
+"""Clients whose replies are made by hand, and a federation of them, for the round loop."""
+
+from dataclasses import replace
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from in_process_grid import InProcessGrid
+
+from strategies import messages as m
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.plain import PlainCipher, PlainSum
+from strategies.convergence import Convergence
+from strategies.partial_sync import PartialSync
+from strategies.rounds import RoundRules, ServerState
+
+SIZE = 3
+CIPHER = PlainCipher(SIZE)
+BINDING = Binding("0" * 16, "layout", 1)
+
+
+def encrypt(vector, coefficient):
+    return CIPHER.encrypt(vector, coefficient, BINDING, state={}, carried={}).payload
+
+
+def decrypt(payload, coefficient_sum):
+    return CIPHER.decrypt(payload, coefficient_sum, BINDING, state={}).mean
+
+
+RULES = RoundRules(
+    rounds=3,
+    num_clients=3,
+    task="dual_reid",
+    layout="0123456789abcdef",
+    run_key="f" * 16,
+    retries=1,
+    deadline=0.3,
+    start_timeout=0.0,
+)
+START = ServerState(0, Convergence(0, 0.001))
+
+
+class Client:
+    """Adds a constant update each round and keeps the last two global models, as a real client does."""
+
+    def __init__(self, name, examples, update):
+        self.name, self.examples, self.update = name, examples, np.array(update, np.float32)
+        self.models = {0: np.zeros(SIZE, np.float32)}
+        self.info = {}  # changes to what it says of itself
+        self.faults = {}  # server round -> what becomes of the reply to a training message
+        self.trained = []  # (round, coefficient)
+        self.measures = {}
+
+    def describe(self):
+        held = {version: vector.tobytes().hex() for version, vector in self.models.items()}
+        answer = {
+            m.CLIENT: self.name,
+            m.TASK: RULES.task,
+            m.LAYOUT: RULES.layout,
+            m.KEY_ID: "",
+            m.NUM_EXAMPLES: self.examples,
+            m.HELD_ROUNDS: list(held),
+            m.HELD_DIGESTS: list(held.values()),
+        }
+        return {**answer, **self.info}
+
+    def reach(self, content):
+        config = content[m.CONFIG]
+        version = config[m.SERVER_ROUND] - 1
+        if m.GLOBAL in content:
+            self.models = {version: np.frombuffer(m.bytes_of(content, m.GLOBAL), np.float32)}
+        elif version not in self.models:
+            mean = decrypt(m.bytes_of(content, m.AGGREGATE), config[m.COEFFICIENT_SUM])
+            self.models[version] = self.models[version - 1] + mean
+        self.models = {key: self.models[key] for key in sorted(self.models)[-2:]}
+        return self.models[version]
+
+    def answer(self, message):
+        content, kind = message.content, message.metadata.message_type
+        config = content[m.CONFIG]
+        if kind == "query" and config[m.ACTION] == m.ACTION_DESCRIBE:
+            return RecordDict({m.INFO: ConfigRecord(self.describe())})
+        vector = self.reach(content)
+        if kind == "query":
+            return RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, vector.tobytes())})
+        if kind == "evaluate":
+            return RecordDict({m.MEASURES: MetricRecord({"global_mAP": 0.5, **self.measures})})
+        server_round, coefficient = config[m.SERVER_ROUND], config[m.COEFFICIENT]
+        self.trained.append((server_round, coefficient))
+        reply = RecordDict(
+            {
+                m.UPDATE: m.bytes_record(m.UPDATE, encrypt(self.update, coefficient)),
+                m.INFO: ConfigRecord({**self.describe(), m.COEFFICIENT: coefficient}),
+                m.MEASURES: MetricRecord({"loss_total": float(self.examples), **self.measures}),
+            }
+        )
+        return self.faults.get(server_round, lambda good: good)(reply)
+
+
+class Federation:
+    """Three clients, a grid between them and the loop, and what the loop reported."""
+
+    def __init__(self, clients, **rules):
+        self.clients = {client.name: client for client in clients}
+        self.rules = replace(RULES, num_clients=len(clients), **rules)
+        self.grid = InProcessGrid(self.app, "", [{"client": client.name} for client in clients])
+        self.reports, self.states = [], []
+
+    def app(self, message, context):
+        content = self.clients[context.node_config["client"]].answer(message)
+        return None if content is None else Message(content, reply_to=message)
+
+    def run(self, state=START):
+        def on_round(report, after):
+            self.reports.append(report)
+            self.states.append(after)
+
+        self.loop = PartialSync(self.rules, lambda *_: PlainSum(SIZE), on_round)
+        return self.loop.run(self.grid, state)
+
+    def mean(self, server_round):
+        state = self.states[server_round - 1]
+        return decrypt(state.aggregate, state.coefficient_sum)
+
+    def left_out(self, server_round):
+        return {row["client"]: row["reason"] for row in self.reports[server_round - 1].left_out}
+
+    def sent(self, kind, server_round=None):
+        return [
+            message
+            for message in self.grid.sent
+            if message.metadata.message_type == kind
+            and server_round in (None, message.content[m.CONFIG][m.SERVER_ROUND])
+        ]
+
+
+def three(**rules):
+    rows = (("a", 10, [1, 2, 3]), ("b", 30, [5, 0, -1]), ("c", 60, [0.5, 0.25, 8]))
+    return Federation([Client(*row) for row in rows], **rules)
+
+
+def average(federation, names="abc", weights=None):
+    chosen = [federation.clients[name] for name in names]
+    weights = weights or [client.examples for client in chosen]
+    return np.average([client.update for client in chosen], axis=0, weights=weights)
+
+
+# Coefficients and products are rounded to float32 once each: values below 8 are right to 8 * 4 * 2^-24.
+CLOSE = {"rtol": 0, "atol": 2e-6}
+
+
+def error(_):
+    raise RuntimeError("out of memory")
+
+
+def truncated(reply):
+    reply[m.UPDATE] = m.bytes_record(m.UPDATE, m.bytes_of(reply, m.UPDATE)[:-2])
+    return reply

@@ -1,0 +1,41 @@
+"""What tests of whole federations look at: messages by kind, two runs side by side, and a power cut."""
+
+import numpy as np
+
+from strategies import messages as m
+
+
+class PowerCutError(BaseException):
+    """Ends the server wherever it is, as a crash would."""
+
+
+def kind_of(message):
+    """("train", 3) for a training message of round 3."""
+    return message.metadata.message_type, message.content[m.CONFIG][m.SERVER_ROUND]
+
+
+def replies(federation, kind):
+    """Good replies of a kind by round and client."""
+    sent = {message.metadata.message_id: message for message in federation.grid.sent}
+    return {
+        (kind_of(sent[reply.metadata.reply_to_message_id])[1], reply.content[m.INFO][m.CLIENT]): reply
+        for reply in federation.grid.received
+        if reply.metadata.message_type == kind and not reply.has_error()
+    }
+
+
+def assert_same_arrays(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def assert_same_run(first, second):
+    """Bit for bit: global and private arrays, optimiser moments, aggregates, metrics."""
+    for kind in ("global", "private", "local"):
+        ours, theirs = first.held(kind), second.held(kind)
+        assert ours.keys() == theirs.keys()
+        for client in ours:
+            assert_same_arrays(ours[client], theirs[client])
+    assert first.checkpoint() == second.checkpoint()
+    assert first.lines() == second.lines()

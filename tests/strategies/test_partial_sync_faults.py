@@ -1,0 +1,143 @@
+"""Bad, late and lost replies: each costs itself and nothing else."""
+
+import struct
+import time
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_clients import (
+    CLOSE,
+    average,
+    error,
+    three,
+    truncated,
+)
+from flwr.app import Array, ArrayRecord
+
+from strategies import messages as m
+
+
+def drop(_):
+    return None
+
+
+def nan_payload(reply):
+    vector = np.array([np.nan, 0, 0], np.float32)
+    reply[m.UPDATE] = m.bytes_record(m.UPDATE, with_checksum(vector))
+    return reply
+
+
+def with_checksum(vector):
+    """A payload that is whole but for its values; the client's own half of the cipher refuses to make it."""
+    data = vector.astype("<f4").tobytes()
+    return struct.pack("<4sQI", b"fvp1", vector.size, zlib.crc32(data)) + data
+
+
+def without(name):
+    def change(reply):
+        del reply[name]
+        return reply
+
+    return change
+
+
+def with_private(reply):
+    secret = Array(np.zeros((2, 2), np.float32))
+    reply["extra"] = ArrayRecord({"vehicle.classifier.weight": secret})
+    return reply
+
+
+def with_private_beside_the_update(reply):
+    reply[m.UPDATE]["plate.classifier.weight"] = Array(np.zeros(2, np.float32))
+    return reply
+
+
+def info(**changes):
+    def change(reply):
+        reply[m.INFO].update(changes)
+        return reply
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (drop, "no reply before the deadline"),
+        (error, "error 2: RuntimeError: out of memory"),
+        (nan_payload, "value 0 is not finite"),
+        (truncated, "expected 3 values"),
+        (without(m.UPDATE), "no array 'update' in the message"),
+        (without(m.INFO), "no record 'info' in the message"),
+        (with_private, "arrays that must not travel: extra/vehicle.classifier.weight"),
+        (with_private_beside_the_update, "arrays that must not travel: update/plate.classifier.weight"),
+        (info(layout="other"), "layout 'other' instead of '0123456789abcdef'"),
+        (info(**{"key-id": "k2"}), "key-id 'k2' instead of ''"),
+        (info(task="plate_text"), "task 'plate_text' instead of 'dual_reid'"),
+        (info(client="a"), "answers as 'a'"),
+        (info(coefficient=1.5), "coefficient is 1.5"),
+        (info(coefficient=float("nan")), "coefficient is nan"),
+        (info(coefficient="much"), "coefficient is 'much'"),
+        (info(**{"held-rounds": [1, 2, 3]}), "held models are malformed"),
+    ],
+)
+def test_a_bad_reply_costs_itself_and_nothing_else(fault, reason):
+    federation = three()
+    federation.clients["b"].faults = {2: fault}
+    state, _ = federation.run()
+    assert state.server_round == 3
+    assert list(federation.left_out(2)) == ["b"]
+    assert reason in federation.left_out(2)["b"]
+    np.testing.assert_allclose(federation.mean(2), average(federation, "ac"), **CLOSE)
+    assert federation.states[1].coefficient_sum == pytest.approx(0.7, abs=1e-12)
+    assert federation.reports[1].attempts == 1
+    # In the next round it is back and none the worse for it.
+    assert federation.left_out(3) == {}
+    np.testing.assert_allclose(federation.mean(3), average(federation), **CLOSE)
+    assert len({client.models[3].tobytes() for client in federation.clients.values()}) == 1
+
+
+def is_train_reply_of(reply, name, server_round):
+    metadata = reply.metadata
+    kind, group = metadata.message_type, metadata.group_id
+    return (kind, group) == ("train", str(server_round)) and reply.content[m.INFO][m.CLIENT] == name
+
+
+def test_a_late_reply_is_not_waited_for_and_not_added():
+    federation = three(rounds=2, deadline=0.2)
+    pull, late = federation.grid.pull_messages, []
+
+    def slow(ids):
+        found = list(pull(ids))
+        late.extend(reply for reply in found if is_train_reply_of(reply, "b", 1))
+        return [reply for reply in found if reply not in late]
+
+    federation.grid.pull_messages = slow
+    started = time.monotonic()
+    federation.run()
+    assert len(late) == 1
+    assert federation.left_out(1) == {"b": "no reply before the deadline"}
+    assert 0.2 <= federation.reports[0].seconds < 2
+    assert time.monotonic() - started < 5
+    np.testing.assert_allclose(federation.mean(1), average(federation, "ac"), **CLOSE)
+    np.testing.assert_allclose(federation.mean(2), average(federation), **CLOSE)
+
+
+def test_a_message_that_cannot_be_sent_is_reported_without_waiting():
+    federation = three(rounds=1)
+    send = federation.grid.push_messages
+
+    def push(messages):
+        ids = list(send(messages))
+        return [
+            "" if message.metadata.message_type == "train" and message.metadata.dst_node_id in (1, 2) else message_id
+            for message_id, message in zip(ids, messages, strict=True)
+        ]
+
+    federation.grid.push_messages = push
+    federation.rules = replace(federation.rules, quorum=0.3, deadline=60.0)
+    federation.run()
+    assert federation.left_out(1) == dict.fromkeys("ab", "the message could not be sent")
+    np.testing.assert_allclose(federation.mean(1), average(federation, "c"), **CLOSE)
