@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 
 from app.data.source import open_source
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
+from app.global_model import UnusableSumError
 from app.node_store import NodeStore
 from app.reid_client import RECEIVED, ReidClient
 from app.run_dir import run_dir
@@ -31,7 +32,10 @@ def query(message: Message, context: Context) -> Message:
     client = _client_of(message, context)
     parameters, config = _received(message)
     if config.get(m.ACTION) == m.ACTION_SEND_GLOBAL:
-        sealed = client.send_global(parameters, config).tobytes()
+        try:
+            sealed = client.send_global(parameters, config).tobytes()
+        except UnusableSumError as error:
+            return _cannot_use(error, message)
         return Message(RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, sealed)}), reply_to=message)
     if config.get(m.ACTION) == m.ACTION_DISCLOSE:
         return Message(RecordDict({m.SEEDS: m.bytes_record(m.SEEDS, client.disclose(config))}), reply_to=message)
@@ -44,7 +48,10 @@ def train(message: Message, context: Context) -> Message:
     """One round: take the aggregate over, measure, train, send the update."""
     client = _client_of(message, context)
     parameters, config = _received(message)
-    payload, _, measures = client.fit(parameters, config)
+    try:
+        payload, _, measures = client.fit(parameters, config)
+    except UnusableSumError as error:
+        return _cannot_use(error, message)
     info = {**client.get_properties({}), m.COEFFICIENT: measures.pop(m.COEFFICIENT)}
     content = RecordDict(
         {
@@ -61,9 +68,17 @@ def evaluate(message: Message, context: Context) -> Message:
     """Take the final model over and measure it."""
     client = _client_of(message, context)
     parameters, config = _received(message)
-    _, _, measures = client.evaluate(parameters, config)
+    try:
+        _, _, measures = client.evaluate(parameters, config)
+    except UnusableSumError as error:
+        return _cannot_use(error, message)
     content = RecordDict({m.INFO: ConfigRecord(client.get_properties({})), m.MEASURES: MetricRecord(measures)})
     return Message(content, reply_to=message)
+
+
+def _cannot_use(error: UnusableSumError, message: Message) -> Message:
+    """Tells the server to take the round back; an exception would tell it of any mishap."""
+    return Message(RecordDict({m.INFO: ConfigRecord({m.UNUSABLE_SUM: str(error)})}), reply_to=message)
 
 
 def _received(message: Message) -> tuple[list[np.ndarray], dict[str, Any]]:

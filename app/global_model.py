@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from app.node_store import NodeStore, NodeStoreError, digest_of
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
-from strategies.ciphers.cipher import ClientCipher
+from strategies.ciphers.cipher import CipherError, ClientCipher
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import SharedLayout
 
@@ -23,6 +23,10 @@ _LARGEST = 2.0**20  # beyond it an aggregate is no network's: another key's, or 
 
 class GlobalModelError(RuntimeError):
     """A version that cannot be reached, or one that is not to be used; the model on the node stays as it was."""
+
+
+class UnusableSumError(GlobalModelError):
+    """An aggregate that does not open, or makes no model."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,8 @@ class GlobalModels:
         Args:
             received: what `payload` is, `messages.AGGREGATE`, `messages.GLOBAL`, or "" for nothing.
 
-        Raises GlobalModelError if there is no way to it, or CipherError if the payload does not open."""
+        Raises GlobalModelError if there is no way to it, UnusableSumError if the aggregate cannot be used, or
+        CipherError if what another node passed on does not open."""
         if received == m.GLOBAL:
             return self._adopt(version, payload)
         held = self.held()
@@ -132,16 +137,18 @@ class GlobalModels:
     def _apply(self, version: int, payload: bytes, coefficient_sum: float) -> GlobalModel:
         before = self.read(version - 1)
         binding = Binding(self.run_key, self.layout.digest, version)
-        mean, state, clients = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
+        try:
+            mean, state, clients = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
+        except CipherError as error:
+            raise UnusableSumError(f"the sum of round {version}: {error}") from error
         if len(clients) == 1:  # the holders of the key open sums and nothing else
-            raise GlobalModelError(f"{self.client}: the sum of round {version} is the update of {clients[0]} alone")
+            raise UnusableSumError(f"the sum of round {version} is the update of {clients[0]} alone")
         vector, moments = self.server_optimiser.step(before.vector, mean, before.moments)
         # Momentum would carry a variance below 0, and the network to NaN: statistics are averaged and no more.
         vector[self.statistics] = (before.vector + mean)[self.statistics]
         if not np.abs(vector).max(initial=0.0) < _LARGEST:  # also where a value is not a number
-            raise GlobalModelError(
-                f"{self.client}: the aggregate of round {version} is not finite or absurdly large; "
-                "the model stays as it was"
+            raise UnusableSumError(
+                f"the aggregate of round {version} is not finite or absurdly large; the model stays as it was"
             )
         after = GlobalModel(vector, moments, state)
         self._write(version, after)

@@ -50,8 +50,13 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
         _log_scalars(folder, report)
         _log.info("%s", _sentence(report, settings.federation.rounds))
 
+    def on_undone(before: ServerState) -> None:
+        folder.drop_metrics_from(before.server_round + 1)
+        _write_checkpoint(folder, run_key, layout, before)
+
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")
-    strategy = PartialSync(rules, make_server_sum(settings, statistics_mask(network, layout), folder.path), on_round)
+    new_sum = make_server_sum(settings, statistics_mask(network, layout), folder.path)
+    strategy = PartialSync(rules, new_sum, on_round, on_undone)
     state, final = strategy.run(grid, state)
     folder.append_metrics(_line(final))
     _log_scalars(folder, final)

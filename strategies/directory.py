@@ -24,12 +24,15 @@ class NodeDirectory:
         self.nodes: dict[int, Node] = {}
         self.key_id = rules.key_id
         """The federation key that nodes must hold; None until the first ones have answered."""
+        self.unusable: dict[str, str] = {}
+        """Clients that could not take the last aggregate over in this round, with their reasons."""
         self._refused: dict[int, str] = {}
         self._expected = 0  # nodes of the federation, once they were there together
 
-    def forget_refusals(self) -> None:
+    def start_round(self) -> None:
         """Let refused nodes describe themselves again."""
         self._refused.clear()
+        self.unusable.clear()
 
     def needed(self) -> float:
         """Replies that make a round: a share of those that a full federation would send."""
@@ -88,6 +91,9 @@ class NodeDirectory:
         for node, answer in exchange(grid, outgoing, report, seconds or self.rules.deadline):
             if isinstance(answer, str):
                 self.leave_out(report, node, answer)
+            elif reason := m.unusable_sum(answer.content):
+                self.unusable[node.client] = reason
+                self.leave_out(report, node, reason)
             else:
                 yield node, answer
 

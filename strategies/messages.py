@@ -39,6 +39,7 @@ NUM_NODES = "num-nodes"
 MASK_CARD = "mask-card"
 HELD_ROUNDS = "held-rounds"
 HELD_DIGESTS = "held-digests"
+UNUSABLE_SUM = "unusable-sum"
 
 _STYPE = "fed-vehicle-reid.bytes"
 
@@ -81,6 +82,11 @@ def config_of(content: RecordDict, name: str) -> ConfigRecord:
     if name not in content.config_records:
         raise MessageError(f"no record {name!r} in the message")
     return content.config_records[name]
+
+
+def unusable_sum(content: RecordDict) -> str:
+    """Why a client could not take the last aggregate over; "" if it could."""
+    return str(content.config_records.get(INFO, ConfigRecord()).get(UNUSABLE_SUM, ""))
 
 
 def measures_of(content: RecordDict) -> dict[str, float]:

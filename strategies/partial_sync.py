@@ -6,6 +6,7 @@ stock loop has no resume, no convergence rule, no deadline of its own, and holds
 replies one at a time. A node that fails costs its own reply and nothing else.
 """
 
+import logging
 import math
 import secrets
 import time
@@ -22,7 +23,9 @@ from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ServerSum
 from strategies.directory import NodeDirectory
 from strategies.nodes import Node, RefusedError, agreed_digests
-from strategies.rounds import FederationError, RoundReport, RoundRules, ServerState
+from strategies.rounds import FederationError, RoundReport, RoundRules, ServerState, UnusableSumError
+
+_log = logging.getLogger("flwr")
 
 
 class PartialSync:
@@ -33,6 +36,7 @@ class PartialSync:
         new_sum: makes an empty running sum of payloads with this binding and key id.
         on_round: called after each complete round with its report and the state to be stored; a round whose call fails
             did not happen.
+        on_undone: called with the state to be stored after a round was taken back, because no client could use its sum.
     """
 
     def __init__(
@@ -40,10 +44,13 @@ class PartialSync:
         rules: RoundRules,
         new_sum: Callable[[Binding, str], ServerSum],
         on_round: Callable[[RoundReport, ServerState], None],
+        on_undone: Callable[[ServerState], None],
     ) -> None:
         self.rules = rules
         self.new_sum = new_sum
         self.on_round = on_round
+        self.on_undone = on_undone
+        self._undone: dict[int, list[str]] = {}  # round -> why it was taken back, each time
         self.directory = NodeDirectory(rules)
 
     def run(self, grid: Grid, state: ServerState) -> tuple[ServerState, RoundReport]:
@@ -52,15 +59,35 @@ class PartialSync:
         Raises FederationError if too few nodes are there, or a round stays below the quorum."""
         if self.directory.key_id is None:
             self.directory.key_id = state.key_id
-        while state.server_round < self.rules.rounds and not state.convergence.reached:
-            report, state = self._round(grid, state)
-            self.on_round(report, state)
-        return state, self._deliver(grid, state)
+        while True:
+            try:
+                while state.server_round < self.rules.rounds and not state.convergence.reached:
+                    report, state = self._round(grid, state)
+                    self.on_round(report, state)
+                return state, self._deliver(grid, state)
+            except UnusableSumError as error:
+                state = self._take_back(state, error)
+
+    def _take_back(self, state: ServerState, error: UnusableSumError) -> ServerState:
+        """The state before the last round, which every node still holds: a sum that nobody can use must not end a run.
+
+        Raises FederationError if the round was taken back before; its checkpoint is the state before it all the same.
+        """
+        times = self._undone.setdefault(state.server_round, [])
+        times.append(str(error))
+        before = replace(state, server_round=state.server_round - 1, aggregate=b"", coefficient_sum=0.0)
+        self.on_undone(before)
+        if len(times) > self.rules.retries:
+            raise FederationError(str(error))
+        _log.warning("%s; the round is run again", error)
+        return before
 
     def _round(self, grid: Grid, state: ServerState) -> tuple[RoundReport, ServerState]:
         started = time.monotonic()
         report = RoundReport(state.server_round + 1)
-        self.directory.forget_refusals()
+        self.directory.start_round()
+        for reason in self._undone.get(report.server_round, ()):
+            report.leave_out("the sum", reason)
         for _ in range(self.rules.retries + 1):
             report.attempts += 1
             cohort = self._cohort(grid, report)
@@ -87,6 +114,7 @@ class PartialSync:
                     report.leave_out("the sum", str(error))
             if aggregate:
                 break
+            self._raise_if_unusable(grid, state, report)
         else:
             reasons = "; ".join(f"{row['client']}: {row['reason']}" for row in report.left_out) or "no replies"
             raise FederationError(f"round {report.server_round} stayed below the quorum: {reasons}")
@@ -142,18 +170,30 @@ class PartialSync:
         """Give every node the final model and collect its measures."""
         started = time.monotonic()
         report = RoundReport(state.server_round + 1)
-        self.directory.forget_refusals()
+        self.directory.start_round()
         nodes = self.directory.gather(grid, report)
         outgoing = self._messages(grid, nodes, state, report, MessageType.EVALUATE, lambda _: {m.MEASURE: True})
         measured = {}
         for node, reply in self.directory.ask(grid, outgoing, report):
             measured[node.client] = (node.num_examples, m.measures_of(reply.content))
         if not measured:
+            self._raise_if_unusable(grid, state, report)
             raise FederationError("the final model reached no node: " + str(report.left_out))
         report.clients = {client: measures for client, (_, measures) in sorted(measured.items())}
         report.measures = _weighted_means(measured)
         report.seconds = time.monotonic() - started
         return report
+
+    def _raise_if_unusable(self, grid: Grid, state: ServerState, report: RoundReport) -> None:
+        """Raise UnusableSumError if a quorum of clients could not take the last aggregate over, and nobody has."""
+        version, refusals = state.server_round, dict(self.directory.unusable)
+        if not refusals or len(refusals) < self.directory.needed():
+            return
+        self.directory.start_round()  # they left something out in this round, and can tell what they hold all the same
+        digests = agreed_digests(self.directory.gather(grid, report))
+        if version not in digests and version - 1 in digests:
+            reasons = "; ".join(f"{client}: {reason}" for client, reason in sorted(refusals.items()))
+            raise UnusableSumError(f"no client can use the sum of round {version}: {reasons}")
 
     def _cohort(self, grid: Grid, report: RoundReport) -> list[Node]:
         """The nodes of this round, by client name: a seeded draw from those that are there."""

@@ -9,6 +9,10 @@ class FederationError(RuntimeError):
     """The run cannot go on; the last checkpoint is whole."""
 
 
+class UnusableSumError(FederationError):
+    """No client can use the sum of the last round."""
+
+
 @dataclass(frozen=True)
 class RoundRules:
     """How rounds are run; see `FederationSettings` for each value. With `key_id` None the key counts that most

@@ -49,6 +49,7 @@ class Client:
         self.faults = {}  # server round -> what becomes of the reply to a training message
         self.trained = []  # (round, coefficient)
         self.measures = {}
+        self.cannot_use = set()  # rounds whose sum it cannot take over, once each
 
     def describe(self):
         held = {version: vector.tobytes().hex() for version, vector in self.models.items()}
@@ -68,6 +69,9 @@ class Client:
         version = config[m.SERVER_ROUND] - 1
         if m.GLOBAL in content:
             self.models = {version: np.frombuffer(m.bytes_of(content, m.GLOBAL), np.float32)}
+        elif version not in self.models and version in self.cannot_use:
+            self.cannot_use.remove(version)
+            return None
         elif version not in self.models:
             mean = decrypt(m.bytes_of(content, m.AGGREGATE), config[m.COEFFICIENT_SUM])
             self.models[version] = self.models[version - 1] + mean
@@ -80,6 +84,8 @@ class Client:
         if kind == "query" and config[m.ACTION] == m.ACTION_DESCRIBE:
             return RecordDict({m.INFO: ConfigRecord(self.describe())})
         vector = self.reach(content)
+        if vector is None:
+            return RecordDict({m.INFO: ConfigRecord({m.UNUSABLE_SUM: "absurdly large"})})
         if kind == "query":
             return RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, vector.tobytes())})
         if kind == "evaluate":
@@ -103,7 +109,7 @@ class Federation:
         self.clients = {client.name: client for client in clients}
         self.rules = replace(RULES, num_clients=len(clients), **rules)
         self.grid = InProcessGrid(self.app, "", [{"client": client.name} for client in clients])
-        self.reports, self.states = [], []
+        self.reports, self.states, self.undone = [], [], []
 
     def app(self, message, context):
         content = self.clients[context.node_config["client"]].answer(message)
@@ -114,7 +120,11 @@ class Federation:
             self.reports.append(report)
             self.states.append(after)
 
-        self.loop = PartialSync(self.rules, lambda *_: PlainSum(SIZE), on_round)
+        def on_undone(before):
+            self.undone.append(before)
+            del self.reports[before.server_round :], self.states[before.server_round :]
+
+        self.loop = PartialSync(self.rules, lambda *_: PlainSum(SIZE), on_round, on_undone)
         return self.loop.run(self.grid, state)
 
     def mean(self, server_round):

@@ -10,6 +10,8 @@ from flwr.app import Error, Message
 from app import client_app
 from app.model_figures import read_nodes
 from strategies import messages as m
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.plain import PlainCipher
 from strategies.rounds import FederationError
 
 
@@ -120,3 +122,31 @@ def test_a_node_that_dropped_out_does_not_stand_for_the_global_model(make_federa
     models = read_nodes(federation.settings, federation.folder)
     assert list(models["global"]) == ["client-1"]
     assert sorted(models["local"]) == ["client-0", "client-1"]
+
+
+def test_an_absurd_sum_costs_one_repeated_round(make_federation, uninterrupted):
+    """Updates just below what a payload may hold make a sum above it: every client refuses it, keeps its model and says
+    so, and the round is run again."""
+    federation = make_federation(changes="federation.rounds=4")
+    diverged = set()
+
+    def diverge(message, reply):
+        node = message.metadata.dst_node_id
+        if kind_of(message) == ("train", 2) and node not in diverged:
+            diverged.add(node)
+            size = (len(m.bytes_of(reply.content, m.UPDATE)) - 16) // 4
+            huge = np.full(size, 9e5, np.float32)
+            payload = PlainCipher(size).encrypt(huge, 1.0, Binding("", "", 1), state={}, carried={}).payload
+            reply.content[m.UPDATE] = m.bytes_record(m.UPDATE, payload)
+        return reply
+
+    federation.run(diverge)
+    lines = federation.lines()
+    [row] = lines[1]["left_out"]
+    assert row["client"] == "the sum"
+    cause = "the sum of round 2: value 0 is beyond 1.04858e+06"
+    assert row["reason"] == f"no client can use the sum of round 2: client-0: {cause}; client-1: {cause}"
+    lines[1]["left_out"] = []
+    assert lines == uninterrupted.lines()
+    for client, arrays in federation.held("global").items():
+        assert_same_arrays(arrays, uninterrupted.held("global")[client])

@@ -17,6 +17,7 @@ from fake_clients import (
 from flwr.app import Array, ArrayRecord
 
 from strategies import messages as m
+from strategies.rounds import FederationError
 
 
 def drop(_):
@@ -141,3 +142,53 @@ def test_a_message_that_cannot_be_sent_is_reported_without_waiting():
     federation.run()
     assert federation.left_out(1) == dict.fromkeys("ab", "the message could not be sent")
     np.testing.assert_allclose(federation.mean(1), average(federation, "c"), **CLOSE)
+
+
+def test_a_sum_that_nobody_can_use_is_taken_back_and_its_round_run_again():
+    federation = three()
+    for client in federation.clients.values():
+        client.cannot_use = {2}
+    federation.run()
+    assert [state.server_round for state in federation.undone] == [1]
+    assert [report.server_round for report in federation.reports] == [1, 2, 3]
+    reason = "no client can use the sum of round 2: a: absurdly large; b: absurdly large; c: absurdly large"
+    assert federation.reports[1].left_out == [{"client": "the sum", "reason": reason}]
+    for client in federation.clients.values():
+        assert [number for number, _ in client.trained] == [1, 2, 2, 3]
+        np.testing.assert_allclose(client.models[3], 3 * average(federation), **CLOSE)
+
+
+def test_the_last_sum_is_taken_back_as_well():
+    federation = three(rounds=2)
+    for client in federation.clients.values():
+        client.cannot_use = {2}
+    state, final = federation.run()
+    assert state.server_round == 2
+    assert [state.server_round for state in federation.undone] == [1]
+    assert sorted(final.clients) == ["a", "b", "c"]
+    for client in federation.clients.values():
+        np.testing.assert_allclose(client.models[2], 2 * average(federation), **CLOSE)
+
+
+def test_a_run_whose_sums_stay_unusable_stops_before_them_and_can_be_resumed():
+    federation = three(retries=0)
+    for client in federation.clients.values():
+        client.cannot_use = {2}
+    with pytest.raises(FederationError, match="no client can use the sum of round 2: a: absurdly large"):
+        federation.run()
+    state, _ = federation.run(federation.undone[-1])
+    assert (federation.undone[-1].server_round, state.server_round) == (1, 3)
+    for client in federation.clients.values():
+        np.testing.assert_allclose(client.models[3], 3 * average(federation), **CLOSE)
+
+
+def test_a_sum_that_some_can_use_is_not_taken_back():
+    """The others are left out, and get the model from who has it in the next round."""
+    federation = three()
+    federation.clients["a"].cannot_use = {1}
+    federation.run()
+    assert not federation.undone
+    assert federation.left_out(2) == {"a": "absurdly large"}
+    assert [number for number, _ in federation.clients["a"].trained] == [1, 3]
+    models = [client.models[3] for client in federation.clients.values()]
+    assert len({model.tobytes() for model in models}) == 1
