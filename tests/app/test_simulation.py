@@ -1,6 +1,7 @@
 """One real run of Flower's simulation: processes, messages and files as users have them."""
 
 import json
+import os
 
 import psutil
 import pytest
@@ -47,3 +48,36 @@ def test_a_simulated_run_ends_well_and_equals_the_same_run_in_process(tmp_path, 
     arrays = load_file(folder / "global.safetensors")
     assert sum(array.size for array in arrays.values()) == vector.size
     assert not any("classifier" in name for name in arrays)
+
+
+# Python imports a module of this name at its start; an audit hook sees every file that the process opens.
+WATCH = """
+import os, sys
+
+def note(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
+        path, mode = os.fspath(arguments[0]), arguments[1] or ""
+        if path.endswith(".key") or (path.endswith("metrics.jsonl") and "a" in mode):
+            log = os.open(os.environ["OPENED_FILES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(log, f"{os.getpid()} {path}\\n".encode())
+            os.close(log)
+
+sys.addaudithook(note)
+"""
+
+
+def test_the_server_process_of_an_encrypted_run_never_opens_a_key(tmp_path, monkeypatch, make_federation):
+    """The server is the process that writes the metrics; a simulation's clients keep their key in the run folder."""
+    (tmp_path / "watch").mkdir()
+    (tmp_path / "watch" / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "watch"), prepend=os.pathsep)
+    monkeypatch.setenv("OPENED_FILES", str(tmp_path / "opened"))
+    reference = make_federation("reference", "federation.rounds=2 simulation.cpus=2 privacy.cipher=packed_bfv")
+    folder = tmp_path / "run"
+    simulate.main([*reference.overrides.split()[:-1], f"run_dir={folder}"])
+    opened = [line.split(" ", 1) for line in (tmp_path / "opened").read_text(encoding="utf-8").splitlines()]
+    servers = {process for process, path in opened if path.endswith("metrics.jsonl")}
+    holders = {process for process, path in opened if path.endswith(".key")}
+    assert len(servers) == 1
+    assert holders
+    assert not servers & holders
