@@ -1,6 +1,6 @@
 """The folder of one run: what was asked for, what was measured round by round, what was learnt.
 
-    settings.json   metrics.jsonl   summary.json   *.safetensors   *.png   events.out.tfevents.*
+    settings.json   metrics.jsonl   progress.json   summary.json   *.safetensors   *.png   events.out.tfevents.*
 
 Whole files are written under a temporary name and renamed, so that a crash or a full disk leaves the old file as it
 was. `metrics.jsonl` only grows, one line a round; half a line that a crash left at its end is not read, and goes with
@@ -70,6 +70,17 @@ class RunFolder:
     def read_summary(self) -> dict[str, Any]:
         """What `write_summary` kept. Raises FileNotFoundError if the run did not end."""
         return _read_json(self.path / "summary.json")
+
+    def write_progress(self, progress: Mapping[str, Any]) -> None:
+        """Keep how far the present round is in `progress.json`."""
+        _write_json(self.path / "progress.json", progress)
+
+    def read_progress(self) -> dict[str, Any]:
+        """What `write_progress` kept last; empty before the first round."""
+        try:
+            return _read_json(self.path / "progress.json")
+        except FileNotFoundError:
+            return {}
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add one line to `metrics.jsonl`; it is on the disk when this returns, or not there at all if it raises.

@@ -23,7 +23,14 @@ from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ServerSum
 from strategies.directory import NodeDirectory
 from strategies.nodes import Node, RefusedError, agreed_digests
-from strategies.rounds import FederationError, RoundReport, RoundRules, ServerState, UnusableSumError
+from strategies.rounds import (
+    FederationError,
+    RoundListener,
+    RoundReport,
+    RoundRules,
+    ServerState,
+    UnusableSumError,
+)
 
 _log = logging.getLogger("flwr")
 
@@ -34,22 +41,18 @@ class PartialSync:
     Args:
         rules: see `RoundRules`.
         new_sum: makes an empty running sum of payloads with this binding and key id.
-        on_round: called after each complete round with its report and the state to be stored; a round whose call fails
-            did not happen.
-        on_undone: called with the state to be stored after a round was taken back, because no client could use its sum.
+        listener: stores what a resumed run needs, and shows how rounds go.
     """
 
     def __init__(
         self,
         rules: RoundRules,
         new_sum: Callable[[Binding, str], ServerSum],
-        on_round: Callable[[RoundReport, ServerState], None],
-        on_undone: Callable[[ServerState], None],
+        listener: RoundListener,
     ) -> None:
         self.rules = rules
         self.new_sum = new_sum
-        self.on_round = on_round
-        self.on_undone = on_undone
+        self.listener = listener
         self._undone: dict[int, list[str]] = {}  # round -> why it was taken back, each time
         self.directory = NodeDirectory(rules)
 
@@ -63,7 +66,7 @@ class PartialSync:
             try:
                 while state.server_round < self.rules.rounds and not state.convergence.reached:
                     report, state = self._round(grid, state)
-                    self.on_round(report, state)
+                    self.listener.finished(report, state)
                 return state, self._deliver(grid, state)
             except UnusableSumError as error:
                 state = self._take_back(state, error)
@@ -76,7 +79,7 @@ class PartialSync:
         times = self._undone.setdefault(state.server_round, [])
         times.append(str(error))
         before = replace(state, server_round=state.server_round - 1, aggregate=b"", coefficient_sum=0.0)
-        self.on_undone(before)
+        self.listener.undone(before)
         if len(times) > self.rules.retries:
             raise FederationError(str(error))
         _log.warning("%s; the round is run again", error)
@@ -92,6 +95,7 @@ class PartialSync:
             report.attempts += 1
             cohort = self._cohort(grid, report)
             names = tuple(node.client for node in cohort)
+            self.listener.started(report.server_round, report.attempts, names)
             rules, nonce = self.rules, secrets.token_hex(8)
             binding = Binding(rules.run_key, rules.layout, report.server_round, report.attempts, names, nonce)
             total = self.new_sum(binding, self.directory.key_id or "")
@@ -105,6 +109,7 @@ class PartialSync:
                     self.directory.leave_out(report, node, str(error))
                     continue
                 measured[node.client] = (node.num_examples, m.measures_of(reply.content))
+                self.listener.replied(node.client)
             aggregate = b""
             enough = len(measured) >= self.directory.needed()
             if enough and self._unmask(grid, total, binding, cohort, set(measured), report):

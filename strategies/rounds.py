@@ -1,6 +1,8 @@
 """What a round is run by, what it leaves behind, and what it reports."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from strategies.convergence import Convergence
 
@@ -11,6 +13,22 @@ class FederationError(RuntimeError):
 
 class UnusableSumError(FederationError):
     """No client can use the sum of the last round."""
+
+
+class RoundListener(Protocol):
+    """Is told how rounds go. A round whose `finished` fails did not happen."""
+
+    def started(self, server_round: int, attempt: int, cohort: Sequence[str]) -> None:
+        """Messages go out to these clients."""
+
+    def replied(self, client: str) -> None:
+        """A client's reply was added to the sum."""
+
+    def finished(self, report: "RoundReport", state: "ServerState") -> None:
+        """The round is complete; `state` is to be stored."""
+
+    def undone(self, state: "ServerState") -> None:
+        """The last round was taken back, because no client could use its sum; `state` is to be stored."""
 
 
 @dataclass(frozen=True)

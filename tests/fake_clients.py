@@ -109,23 +109,29 @@ class Federation:
         self.clients = {client.name: client for client in clients}
         self.rules = replace(RULES, num_clients=len(clients), **rules)
         self.grid = InProcessGrid(self.app, "", [{"client": client.name} for client in clients])
-        self.reports, self.states, self.undone = [], [], []
+        self.reports, self.states, self.taken_back, self.events = [], [], [], []
 
     def app(self, message, context):
         content = self.clients[context.node_config["client"]].answer(message)
         return None if content is None else Message(content, reply_to=message)
 
     def run(self, state=START):
-        def on_round(report, after):
-            self.reports.append(report)
-            self.states.append(after)
-
-        def on_undone(before):
-            self.undone.append(before)
-            del self.reports[before.server_round :], self.states[before.server_round :]
-
-        self.loop = PartialSync(self.rules, lambda *_: PlainSum(SIZE), on_round, on_undone)
+        self.loop = PartialSync(self.rules, lambda *_: PlainSum(SIZE), self)
         return self.loop.run(self.grid, state)
+
+    def started(self, server_round, attempt, cohort):
+        self.events.append((server_round, attempt, tuple(cohort)))
+
+    def replied(self, client):
+        self.events.append(client)
+
+    def finished(self, report, after):
+        self.reports.append(report)
+        self.states.append(after)
+
+    def undone(self, before):
+        self.taken_back.append(before)
+        del self.reports[before.server_round :], self.states[before.server_round :]
 
     def mean(self, server_round):
         state = self.states[server_round - 1]

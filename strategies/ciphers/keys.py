@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strategies.ciphers.cipher import CipherError
 
-_FORMAT = "fed-vehicle-reid federation key 1"
+KEY_FORMAT = "fed-vehicle-reid federation key 1"
 _NONCE_BYTES = 12
 _SEALED = b"fvs1"
 
@@ -82,7 +82,7 @@ def write_key(key: FederationKey, path: Path) -> None:
     """Write a new file that only its owner can read. Raises FileExistsError rather than replace a key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     body = {
-        "format": _FORMAT,
+        "format": KEY_FORMAT,
         "key_id": key.key_id,
         "created": key.created,
         "secrets": {name: base64.b64encode(secret).decode() for name, secret in key.secrets.items()},
@@ -105,7 +105,7 @@ def read_key(path: Path) -> FederationKey:
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise KeyFileError(f"key file {path} can be read by others: chmod 600 it")
         body = json.loads(path.read_text(encoding="utf-8"))
-        if body["format"] != _FORMAT:
+        if body["format"] != KEY_FORMAT:
             raise KeyFileError(f"key file {path} has another format: {body['format']!r}")
         found = {str(name): base64.b64decode(text, validate=True) for name, text in body["secrets"].items()}
         key = FederationKey(found, str(body["created"]))

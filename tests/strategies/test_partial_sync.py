@@ -8,7 +8,6 @@ import pytest
 from fake_clients import (
     CLOSE,
     SIZE,
-    START,
     Client,
     Federation,
     average,
@@ -18,9 +17,7 @@ from fake_clients import (
 )
 
 from strategies import messages as m
-from strategies.ciphers.plain import PlainSum
 from strategies.convergence import Convergence
-from strategies.partial_sync import PartialSync
 from strategies.rounds import FederationError, ServerState
 
 
@@ -281,9 +278,9 @@ def test_a_round_whose_checkpoint_fails_did_not_happen():
     def full_disk(*_):
         raise OSError("no space left on device")
 
-    loop = PartialSync(federation.rules, lambda *_: PlainSum(SIZE), full_disk)
+    federation.finished = full_disk
     with pytest.raises(OSError, match="no space left"):
-        loop.run(federation.grid, START)
+        federation.run()
     assert not federation.sent("train", 2)
 
 
@@ -293,3 +290,13 @@ def test_bytes_are_counted_both_ways():
     payload = 16 + 4 * SIZE
     assert [report.bytes_up for report in federation.reports] == [3 * payload] * 2
     assert [report.bytes_down for report in federation.reports] == [0, 3 * payload]
+
+
+def test_a_listener_is_told_who_is_asked_and_who_has_answered():
+    federation = three(rounds=2)
+    for name in "ab":
+        client = federation.clients[name]
+        client.faults = {2: lambda reply, client=client: client.faults.clear() or truncated(reply)}
+    federation.run()
+    cohort = ("a", "b", "c")
+    assert federation.events == [(1, 1, cohort), *"abc", (2, 1, cohort), "c", (2, 2, cohort), *"abc"]

@@ -149,7 +149,7 @@ def test_a_sum_that_nobody_can_use_is_taken_back_and_its_round_run_again():
     for client in federation.clients.values():
         client.cannot_use = {2}
     federation.run()
-    assert [state.server_round for state in federation.undone] == [1]
+    assert [state.server_round for state in federation.taken_back] == [1]
     assert [report.server_round for report in federation.reports] == [1, 2, 3]
     reason = "no client can use the sum of round 2: a: absurdly large; b: absurdly large; c: absurdly large"
     assert federation.reports[1].left_out == [{"client": "the sum", "reason": reason}]
@@ -164,7 +164,7 @@ def test_the_last_sum_is_taken_back_as_well():
         client.cannot_use = {2}
     state, final = federation.run()
     assert state.server_round == 2
-    assert [state.server_round for state in federation.undone] == [1]
+    assert [state.server_round for state in federation.taken_back] == [1]
     assert sorted(final.clients) == ["a", "b", "c"]
     for client in federation.clients.values():
         np.testing.assert_allclose(client.models[2], 2 * average(federation), **CLOSE)
@@ -176,8 +176,8 @@ def test_a_run_whose_sums_stay_unusable_stops_before_them_and_can_be_resumed():
         client.cannot_use = {2}
     with pytest.raises(FederationError, match="no client can use the sum of round 2: a: absurdly large"):
         federation.run()
-    state, _ = federation.run(federation.undone[-1])
-    assert (federation.undone[-1].server_round, state.server_round) == (1, 3)
+    state, _ = federation.run(federation.taken_back[-1])
+    assert (federation.taken_back[-1].server_round, state.server_round) == (1, 3)
     for client in federation.clients.values():
         np.testing.assert_allclose(client.models[3], 3 * average(federation), **CLOSE)
 
@@ -187,7 +187,7 @@ def test_a_sum_that_some_can_use_is_not_taken_back():
     federation = three()
     federation.clients["a"].cannot_use = {1}
     federation.run()
-    assert not federation.undone
+    assert not federation.taken_back
     assert federation.left_out(2) == {"a": "absurdly large"}
     assert [number for number, _ in federation.clients["a"].trained] == [1, 3]
     models = [client.models[3] for client in federation.clients.values()]

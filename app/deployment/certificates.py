@@ -1,0 +1,180 @@
+"""Certificates and keys that let the parties of a federation know each other (X.509, RFC 5280; OpenSSH key files).
+
+Elliptic curve P-384 everywhere: Flower's node authentication takes it, and a TLS handshake with it is quick.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITY_DAYS = 3650
+SERVER_DAYS = 825  # the longest that strict clients accept
+_CLOCK_SKEW = timedelta(hours=1)
+
+
+class CertificateError(ValueError):
+    """A certificate or key that is missing, damaged or does not fit; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and its private key, both PEM. The private key is left out of what is printed."""
+
+    certificate: bytes
+    private_key: bytes
+
+    def __repr__(self) -> str:
+        return "Issued(...)"
+
+
+def new_authority(federation: str) -> Issued:
+    """A certificate authority that signs server certificates of one federation and nothing else."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    name = _name(f"{federation} certificate authority")
+    certificate = (
+        _builder(name, name, key.public_key(), AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(sign_certificates=True), critical=True)
+        .sign(key, hashes.SHA384())
+    )
+    return Issued(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
+
+
+def new_server(authority: Issued, host: str, days: int = SERVER_DAYS) -> Issued:
+    """A TLS certificate for `host`, a DNS name or an IP address, signed by the authority."""
+    signer = x509.load_pem_x509_certificate(authority.certificate)
+    signing_key = serialization.load_pem_private_key(authority.private_key, password=None)
+    assert isinstance(signing_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP384R1())
+    names = [_general_name(host)]
+    if _is_local(host):  # tried out on one machine: either way to write it
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        _builder(_name(host), signer.subject, key.public_key(), days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(signing_key, hashes.SHA384())
+    )
+    return Issued(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
+
+
+def new_site_key(comment: str) -> tuple[bytes, bytes]:
+    """Private and public key by which the server knows a site, in OpenSSH's format: Flower takes no other."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return private, public + b" " + comment.encode() + b"\n"
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Raises CertificateError naming a file that holds no certificate."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CertificateError(f"{path} holds no certificate: {error}") from error
+
+
+def days_left(certificate: x509.Certificate) -> int:
+    """Whole days until it expires; negative afterwards."""
+    return (certificate.not_valid_after_utc - datetime.now(UTC)).days
+
+
+def is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Whether the authority's key signed it."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def names_of(certificate: x509.Certificate) -> set[str]:
+    """DNS names and IP addresses that a server certificate is for."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return set()
+    return {
+        *names.get_values_for_type(x509.DNSName),
+        *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
+    }
+
+
+def fits(certificate: x509.Certificate, private_key: Path) -> bool:
+    """Whether the key in a PEM file is the certificate's. Raises CertificateError if the file holds no key."""
+    try:
+        key = serialization.load_pem_private_key(private_key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise CertificateError(f"{private_key} holds no private key") from error
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(*form) == certificate.public_key().public_bytes(*form)
+
+
+def public_half(private_key: Path) -> bytes:
+    """ "type key" of an OpenSSH private key file. Raises CertificateError if it holds none."""
+    try:
+        key = serialization.load_ssh_private_key(private_key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise CertificateError(f"{private_key} holds no private key in OpenSSH's format") from error
+    return key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+
+
+def _is_local(host: str) -> bool:
+    return host in ("localhost", "127.0.0.1")
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

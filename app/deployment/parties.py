@@ -1,0 +1,127 @@
+"""Which file belongs to which party of a federation, and with which mode: `setup` writes and `verify` checks by it."""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+PARTY_FILE = "party.json"
+AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"
+SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
+SITE_KEY, SITE_PUBLIC_KEY = "site.key", "site.pub"
+FEDERATION_KEY = "federation.key"
+START, FLOWER_CONFIG, REGISTER, RUN = "start.sh", "config.toml", "register.sh", "run.sh"
+STATE = "state"
+"""Folder that a running party writes into; nothing in it came from `setup`."""
+SECRET, PUBLIC, PROGRAM = 0o600, 0o644, 0o755
+_FORMAT = 1
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
+
+
+class DeploymentError(ValueError):
+    """A federation folder that cannot be made or used; the message names the culprit."""
+
+
+class Kind(StrEnum):
+    """What a party does."""
+
+    authority = "authority"
+    server = "server"
+    operator = "operator"
+    site = "site"
+
+
+@dataclass(frozen=True)
+class Party:
+    """Who a folder belongs to. It holds no secret.
+
+    Args:
+        name: of the site; of the others their kind.
+        key_id: of the federation key that sites hold.
+    """
+
+    federation: str
+    kind: Kind
+    name: str
+    host: str
+    port: int
+    key_id: str
+
+    @property
+    def unit(self) -> str:
+        """Name of the systemd service."""
+        return f"{self.federation}-{self.name}"
+
+    def files(self) -> dict[str, int]:
+        """What the folder holds, with modes. Anything secret beside these is one too many."""
+        common = {PARTY_FILE: PUBLIC, AUTHORITY_CERTIFICATE: PUBLIC}
+        service = {START: PROGRAM, f"{self.unit}.service": PUBLIC}
+        own = {
+            Kind.authority: {AUTHORITY_KEY: SECRET, FEDERATION_KEY: SECRET},
+            Kind.server: {SERVER_CERTIFICATE: PUBLIC, SERVER_KEY: SECRET, "server.env": PUBLIC, **service},
+            Kind.operator: {FLOWER_CONFIG: PUBLIC, "operator.env": PUBLIC, REGISTER: PROGRAM, RUN: PROGRAM},
+            Kind.site: {
+                SITE_KEY: SECRET,
+                SITE_PUBLIC_KEY: PUBLIC,
+                FEDERATION_KEY: SECRET,
+                "site.env": PUBLIC,
+                **service,
+            },
+        }
+        return common | own[self.kind]
+
+    def write(self, folder: Path) -> None:
+        """Into the folder's `party.json`."""
+        text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1) + "\n"
+        write_file(folder / PARTY_FILE, text.encode(), PUBLIC)
+
+
+def read_party(folder: Path) -> Party:
+    """Raises DeploymentError for a folder that is no party's."""
+    path = folder / PARTY_FILE
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields.pop("format") != _FORMAT:
+            raise DeploymentError(f"{path} has another format")
+        fields["kind"] = Kind(fields["kind"])
+        return Party(**fields)
+    except DeploymentError:
+        raise
+    except OSError as error:
+        raise DeploymentError(f"{folder} is no party's folder: {PARTY_FILE} cannot be read") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DeploymentError(f"{path} is damaged") from error
+
+
+def parties_of(root: Path) -> list[Path]:
+    """Folders of the parties in a federation's folder, or the folder itself if it is a party's."""
+    if (root / PARTY_FILE).exists():
+        return [root]
+    found = [root / kind for kind in ("authority", "server", "operator")] + sorted((root / "sites").glob("*/"))
+    return [folder for folder in found if (folder / PARTY_FILE).exists()]
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise DeploymentError unless the name can stand in paths, certificates and service names."""
+    if not _NAME.fullmatch(name):
+        raise DeploymentError(f"{what} {name!r}: lower-case letters, digits and hyphens, at most 31, first a letter")
+
+
+def check_host(host: str, port: int) -> None:
+    """Raise DeploymentError for what is no host name or address, or no port."""
+    if not _HOST.fullmatch(host):
+        raise DeploymentError(f"host {host!r} is no DNS name and no IP address")
+    if not 1 <= port <= 65535:
+        raise DeploymentError(f"port {port} is not between 1 and 65535")
+
+
+def write_file(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that never, not even for a moment, has a wider mode. Replaces one that is there."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=mode & 0o700, exist_ok=False)
+    temporary.write_bytes(data)
+    temporary.chmod(mode)
+    temporary.replace(path)

@@ -1,0 +1,237 @@
+"""Makes the folders of a federation: one a party, each with what that party may have and nothing else."""
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import Template
+
+from app.deployment import parties as p
+from app.deployment.certificates import Issued, new_authority, new_server, new_site_key
+from app.deployment.parties import DeploymentError, Kind, Party, write_file
+from strategies.ciphers.keys import FederationKey, read_key, write_key
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class _Template(Template):
+    delimiter = "@"  # "$" is the shell's
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a new federation is to be.
+
+    Args:
+        host: under which sites reach the server; also in its certificate.
+        install: where the parties' machines keep the project (with its `.venv`) and, beside it, their folder.
+        project, venv: of the operator, who runs from this machine.
+    """
+
+    name: str
+    host: str
+    port: int
+    sites: Sequence[str]
+    install: Path
+    project: Path
+    venv: Path
+
+    def __post_init__(self) -> None:
+        p.check_name("federation", self.name)
+        p.check_host(self.host, self.port)
+        for site in self.sites:
+            p.check_name("site", site)
+            if site in (Kind.authority, Kind.server, Kind.operator):
+                raise DeploymentError(f"site {site!r} is called like another party")
+        twice = {site for site in self.sites if list(self.sites).count(site) > 1}
+        if twice:
+            raise DeploymentError(f"sites named twice: {', '.join(sorted(twice))}")
+        if len(self.sites) < 2:
+            raise DeploymentError("a federation has two sites or more: the sum of one update is that update")
+
+    def party(self, kind: Kind, name: str, key_id: str) -> Party:
+        """A party of this federation."""
+        return Party(self.name, kind, name, self.host, self.port, key_id)
+
+
+def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
+    """Write all folders; their paths. Raises DeploymentError if `root` is there already; a failure leaves nothing."""
+    if root.exists():
+        raise DeploymentError(f"{root} is there already")
+    making = root.with_name(f".{root.name}.new")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True, mode=0o700)
+    try:
+        authority = new_authority(plan.name)
+        _authority(plan, making / "authority", authority, key)
+        _server(plan, making / "server", authority, key.key_id)
+        public = {
+            site: _site(plan, index, site, making, authority.certificate, key) for index, site in enumerate(plan.sites)
+        }
+        _operator(plan, making / "operator", root, authority.certificate, public, key.key_id)
+        making.replace(root)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    return p.parties_of(root)
+
+
+def add_site(root: Path, site: str, install: Path) -> Path:
+    """A folder for one more site, from what the authority's and the operator's folders hold."""
+    owner, operator = p.read_party(root / "authority"), p.read_party(root / "operator")
+    folder = root / "sites" / site
+    p.check_name("site", site)
+    if folder.exists() or site in (Kind.authority, Kind.server, Kind.operator):
+        raise DeploymentError(f"{site!r} is there already")
+    present = sorted(path.stem for path in (root / "operator" / "sites").glob("*.pub"))
+    plan = Plan(owner.federation, owner.host, owner.port, [*present, site], install, Path(), Path())
+    certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
+    key = read_key(root / "authority" / p.FEDERATION_KEY)
+    public = _site(plan, len(present), site, root, certificate, key)
+    write_file(root / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
+    _write_register(operator, root / "operator", [*present, site])
+    return folder
+
+
+def rotate_key(root: Path, key: FederationKey) -> list[Path]:
+    """Give a new federation key to every site whose folder is here; the old one is kept with the authority."""
+    authority = root / "authority"
+    old = read_key(authority / p.FEDERATION_KEY)
+    (authority / p.FEDERATION_KEY).rename(authority / f"federation-{old.key_id}.key")
+    changed = []
+    for folder in p.parties_of(root):
+        party = p.read_party(folder)
+        if party.kind in (Kind.authority, Kind.site):
+            (folder / p.FEDERATION_KEY).unlink(missing_ok=True)
+            write_key(key, folder / p.FEDERATION_KEY)
+            changed.append(folder / p.FEDERATION_KEY)
+        replace(party, key_id=key.key_id).write(folder)
+        if party.kind is Kind.operator:
+            _write_run(replace(party, key_id=key.key_id), folder, len(list((folder / "sites").glob("*.pub"))))
+    return changed
+
+
+def renew_server(root: Path) -> Path:
+    """A new key and certificate for the server, signed by the same authority: sites need not change anything."""
+    party = p.read_party(root / "server")
+    held = root / "authority"
+    try:
+        authority = Issued((held / p.AUTHORITY_CERTIFICATE).read_bytes(), (held / p.AUTHORITY_KEY).read_bytes())
+    except OSError as error:
+        raise DeploymentError(f"{held} is needed to sign a certificate: {error}") from error
+    _write_server_certificate(root / "server", new_server(authority, party.host))
+    return root / "server" / p.SERVER_CERTIFICATE
+
+
+def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) -> None:
+    folder.mkdir(mode=0o700)
+    plan.party(Kind.authority, "authority", key.key_id).write(folder)
+    write_file(folder / p.AUTHORITY_CERTIFICATE, authority.certificate, p.PUBLIC)
+    write_file(folder / p.AUTHORITY_KEY, authority.private_key, p.SECRET)
+    write_key(key, folder / p.FEDERATION_KEY)
+
+
+def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
+    folder.mkdir(mode=0o700)
+    party = plan.party(Kind.server, "server", key_id)
+    party.write(folder)
+    write_file(folder / p.AUTHORITY_CERTIFICATE, authority.certificate, p.PUBLIC)
+    _write_server_certificate(folder, new_server(authority, plan.host))
+    local = plan.host in ("localhost", "127.0.0.1")
+    _fill(
+        "server.env",
+        folder / "server.env",
+        p.PUBLIC,
+        venv=plan.install / ".venv",
+        bind="127.0.0.1" if local else "0.0.0.0",
+        port=plan.port,
+    )
+    _fill("server-start.sh", folder / p.START, p.PROGRAM, federation=plan.name)
+    _write_unit(party, folder, plan.install, f"Server of the federation {plan.name}")
+
+
+def _site(plan: Plan, index: int, site: str, root: Path, authority: bytes, key: FederationKey) -> bytes:
+    """Write the folder of one site; its public key."""
+    folder = root / "sites" / site
+    folder.mkdir(parents=True, mode=0o700)
+    party = plan.party(Kind.site, site, key.key_id)
+    party.write(folder)
+    private, public = new_site_key(f"{plan.name}-{site}")
+    write_file(folder / p.AUTHORITY_CERTIFICATE, authority, p.PUBLIC)
+    write_file(folder / p.SITE_KEY, private, p.SECRET)
+    write_file(folder / p.SITE_PUBLIC_KEY, public, p.PUBLIC)
+    write_key(key, folder / p.FEDERATION_KEY)
+    # Sites that are tried out on one machine must not share the port.
+    _fill("site.env", folder / "site.env", p.PUBLIC, venv=plan.install / ".venv", runtime_port=9094 + index)
+    _fill(
+        "site-start.sh",
+        folder / p.START,
+        p.PROGRAM,
+        federation=plan.name,
+        site=site,
+        address=_address(plan.host, plan.port),
+    )
+    _write_unit(party, folder, plan.install, f"Site {site} of the federation {plan.name}")
+    return public
+
+
+def _operator(plan: Plan, folder: Path, root: Path, authority: bytes, public: dict[str, bytes], key_id: str) -> None:
+    (folder / "sites").mkdir(parents=True, mode=0o700)
+    party = plan.party(Kind.operator, "operator", key_id)
+    party.write(folder)
+    write_file(folder / p.AUTHORITY_CERTIFICATE, authority, p.PUBLIC)
+    for site, key in public.items():
+        write_file(folder / "sites" / f"{site}.pub", key, p.PUBLIC)
+    _fill(
+        p.FLOWER_CONFIG,
+        folder / p.FLOWER_CONFIG,
+        p.PUBLIC,
+        federation=plan.name,
+        address=_address(plan.host, plan.port),
+        certificate=root.absolute() / "operator" / p.AUTHORITY_CERTIFICATE,
+    )
+    _fill(
+        "operator.env",
+        folder / "operator.env",
+        p.PUBLIC,
+        venv=shlex.quote(str(plan.venv)),
+        project=shlex.quote(str(plan.project)),
+    )
+    _write_register(party, folder, plan.sites)
+    _write_run(party, folder, len(plan.sites))
+
+
+def _write_register(party: Party, folder: Path, sites: Sequence[str]) -> None:
+    lines = "\n".join(f"register {site}" for site in sites)
+    _fill(p.REGISTER, folder / p.REGISTER, p.PROGRAM, federation=party.federation, lines=lines)
+
+
+def _write_run(party: Party, folder: Path, num_sites: int) -> None:
+    _fill(p.RUN, folder / p.RUN, p.PROGRAM, federation=party.federation, num_sites=num_sites, key_id=party.key_id)
+
+
+def _write_server_certificate(folder: Path, issued: Issued) -> None:
+    write_file(folder / p.SERVER_KEY, issued.private_key, p.SECRET)
+    write_file(folder / p.SERVER_CERTIFICATE, issued.certificate, p.PUBLIC)
+
+
+def _write_unit(party: Party, folder: Path, install: Path, description: str) -> None:
+    _fill(
+        "service",
+        folder / f"{party.unit}.service",
+        p.PUBLIC,
+        description=description,
+        folder=install / f"{party.unit}",
+        start=p.START,
+        state=p.STATE,
+    )
+
+
+def _fill(template: str, path: Path, mode: int, **values: object) -> None:
+    text = _Template((_TEMPLATES / template).read_text(encoding="utf-8")).substitute(values)
+    write_file(path, text.encode(), mode)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Starts the server of the federation @federation: TLS, and no site without a registered key. It holds no federation key.
+set -eu
+cd "$(dirname "$0")"
+here=$(pwd)
+. ./server.env
+umask 077
+mkdir -p state
+export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+export PATH="$VENV/bin:$PATH"
+cd state # run folders with relative paths come here
+exec flower-superlink --host "$BIND" --port "$PORT" --ssl-ca-certfile "$here/ca.crt" --ssl-certfile "$here/server.crt" \
+    --ssl-keyfile "$here/server.key" --enable-supernode-auth --disable-runtime-dependency-installation \
+    --database "$here/state/superlink.db"

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Starts the site @site of the federation @federation: it connects to the server and trains when it is asked to.
+set -eu
+cd "$(dirname "$0")"
+here=$(pwd)
+. ./site.env
+umask 077
+mkdir -p state
+export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+export PATH="$VENV/bin:$PATH"
+if [ ! -d "$DATA_ROOT" ]; then
+    echo "DATA_ROOT=$DATA_ROOT in $here/site.env is no folder" >&2
+    exit 2
+fi
+cd state
+exec flower-supernode --superlink @address --root-certificates "$here/ca.crt" \
+    --auth-supernode-private-key "$here/site.key" --host 127.0.0.1 --port "$RUNTIME_PORT" \
+    --node-config "client=\"@site\" data=\"$DATA\" data-root=\"$DATA_ROOT\" state-dir=\"$here/state/node\" key-file=\"$here/federation.key\""

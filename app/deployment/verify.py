@@ -1,0 +1,92 @@
+"""Checks the folder of a party: what is missing, too old, open to others, or where it must not be."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.deployment import certificates
+from app.deployment import parties as p
+from app.deployment.certificates import CertificateError
+from app.deployment.parties import Kind, Party
+from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
+
+WARN_DAYS = 30
+_PRIVATE = (b"PRIVATE KEY", KEY_FORMAT.encode())
+_LARGEST_SECRET = 64 * 2**20  # of files that are looked into; a CKKS key has megabytes
+
+
+def problems(folder: Path) -> list[str]:
+    """One sentence for each thing that is wrong with a party's folder, naming the file.
+
+    Raises DeploymentError if it is no party's folder at all."""
+    party = p.read_party(folder)
+    return [*_files(party, folder), *_secrets(party, folder), *_certificates(party, folder), *_keys(party, folder)]
+
+
+def _files(party: Party, folder: Path) -> Iterator[str]:
+    if folder.stat().st_mode & 0o077:
+        yield f"{folder} can be read by others: chmod 700 it"
+    for name, mode in party.files().items():
+        path = folder / name
+        if not path.exists():
+            yield f"{path} is missing"
+        elif mode == p.SECRET and path.stat().st_mode & 0o077:
+            yield f"{path} is secret and can be read by others: chmod 600 it"
+        elif mode == p.PROGRAM and not path.stat().st_mode & 0o100:
+            yield f"{path} cannot be executed: chmod 755 it"
+
+
+def _secrets(party: Party, folder: Path) -> Iterator[str]:
+    """Secrets of another party, whatever their file is called. What a party wrote while it ran is its own."""
+    allowed = {folder / name for name, mode in party.files().items() if mode == p.SECRET}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder).parts
+        if path.is_dir() or path in allowed or (inside[0] == p.STATE and party.kind is not Kind.server):
+            continue
+        if party.kind is Kind.authority and path.match("federation-*.key"):
+            continue  # put aside by a rotation
+        if path.stat().st_size <= _LARGEST_SECRET and any(mark in path.read_bytes() for mark in _PRIVATE):
+            yield f"{path} is a secret that the {party.kind} must not have"
+
+
+def _certificates(party: Party, folder: Path) -> Iterator[str]:
+    try:
+        authority = certificates.read_certificate(folder / p.AUTHORITY_CERTIFICATE)
+        yield from _age(folder / p.AUTHORITY_CERTIFICATE, certificates.days_left(authority))
+        if party.kind is not Kind.server:
+            return
+        server = certificates.read_certificate(folder / p.SERVER_CERTIFICATE)
+        yield from _age(folder / p.SERVER_CERTIFICATE, certificates.days_left(server))
+        if not certificates.is_signed_by(server, authority):
+            yield f"{folder / p.SERVER_CERTIFICATE} is not signed by {p.AUTHORITY_CERTIFICATE}"
+        if party.host not in certificates.names_of(server):
+            yield f"{folder / p.SERVER_CERTIFICATE} is not for {party.host}"
+        if not certificates.fits(server, folder / p.SERVER_KEY):
+            yield f"{folder / p.SERVER_KEY} is not the key of {p.SERVER_CERTIFICATE}"
+    except CertificateError as error:
+        yield str(error)
+
+
+def _age(path: Path, days: int) -> Iterator[str]:
+    if days < 0:
+        yield f"{path} has expired"
+    elif days < WARN_DAYS:
+        yield f"{path} expires in {days} days"
+
+
+def _keys(party: Party, folder: Path) -> Iterator[str]:
+    if party.kind is Kind.site and (folder / p.SITE_KEY).exists():
+        try:
+            public = certificates.public_half(folder / p.SITE_KEY)
+            if not (folder / p.SITE_PUBLIC_KEY).read_bytes().startswith(public):
+                yield f"{folder / p.SITE_PUBLIC_KEY} is not the public half of {p.SITE_KEY}"
+        except CertificateError as error:
+            yield str(error)
+        except OSError:
+            pass  # named as missing
+    if p.FEDERATION_KEY in party.files() and (folder / p.FEDERATION_KEY).exists():
+        try:
+            held = read_key(folder / p.FEDERATION_KEY).key_id
+            if held != party.key_id:
+                yield f"{folder / p.FEDERATION_KEY} has id {held} instead of {party.key_id}"
+        except KeyFileError as error:
+            yield str(error)

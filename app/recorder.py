@@ -1,0 +1,94 @@
+"""Writes what happens on the server into the run folder: metrics, checkpoints, progress, TensorBoard."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from app.results import RunFolder
+from strategies.rounds import RoundReport, ServerState
+from strategies.shared_arrays import SharedLayout
+
+CHECKPOINT = "server"
+_log = logging.getLogger("flwr")
+
+
+class Recorder:
+    """A `RoundListener`.
+
+    Args:
+        rounds: of the whole run, for what is logged.
+    """
+
+    def __init__(self, folder: RunFolder, run_key: str, layout: SharedLayout, rounds: int) -> None:
+        self.folder = folder
+        self.run_key = run_key
+        self.layout = layout
+        self.rounds = rounds
+        self._progress: dict[str, object] = {}
+        self._waiting: list[str] = []
+
+    def started(self, server_round: int, attempt: int, cohort: Sequence[str]) -> None:
+        """Keep who is waited for in `progress.json`."""
+        self._progress = {"server_round": server_round, "attempt": attempt, "cohort": list(cohort)}
+        self._waiting = list(cohort)
+        self._write_progress()
+
+    def replied(self, client: str) -> None:
+        """Take a client off those who are waited for."""
+        self._waiting.remove(client)
+        self._write_progress()
+
+    def finished(self, report: RoundReport, state: ServerState) -> None:
+        """Metrics, checkpoint, curves and one line of log."""
+        self.folder.append_metrics(asdict(report))  # first: a resumed run drops a line that has no checkpoint
+        self._write_checkpoint(state)
+        self.log_scalars(report)
+        _log.info("%s", _sentence(report, self.rounds))
+
+    def undone(self, state: ServerState) -> None:
+        """Forget the last round."""
+        self.folder.drop_metrics_from(state.server_round + 1)
+        self._write_checkpoint(state)
+
+    def delivered(self, report: RoundReport) -> None:
+        """Metrics of the final model."""
+        self.folder.append_metrics(asdict(report))
+        self.log_scalars(report)
+        _log.info("final model: %s", report.measures)
+
+    def log_scalars(self, report: RoundReport) -> None:
+        """TensorBoard points; measures of the global model stand at its version, which is the round before."""
+        tested = {k: v for k, v in report.measures.items() if k.startswith("global_")}
+        others = {k: v for k, v in report.measures.items() if k not in tested}
+        self.folder.log_scalars({k.replace("_", "/", 1): v for k, v in tested.items()}, report.server_round - 1)
+        values = {f"round/{name}": value for name, value in others.items()}
+        values |= {"round/seconds": report.seconds, "round/bytes_up": float(report.bytes_up)}
+        self.folder.log_scalars(values, report.server_round)
+
+    def _write_progress(self) -> None:
+        self.folder.write_progress({**self._progress, "waiting": self._waiting})
+
+    def _write_checkpoint(self, state: ServerState) -> None:
+        kept = {
+            "server_round": state.server_round,
+            "coefficient_sum": state.coefficient_sum,
+            "key_id": state.key_id,
+            "best": state.convergence.best,
+            "without_gain": state.convergence.without_gain,
+        }
+        metadata = {"run_key": self.run_key, "layout": self.layout.digest, "state": json.dumps(kept)}
+        self.folder.save_arrays(CHECKPOINT, {"aggregate": np.frombuffer(state.aggregate, np.uint8)}, metadata)
+
+
+def _sentence(report: RoundReport, rounds: int) -> str:
+    parts = [f"round {report.server_round}/{rounds}", f"{report.seconds:.1f} s", f"{len(report.clients)} clients"]
+    if "loss_total" in report.measures:
+        parts.append(f"loss {report.measures['loss_total']:.3f}")
+    if "global_mAP" in report.measures:
+        parts.append(f"global mAP {100 * report.measures['global_mAP']:.1f} % after round {report.server_round - 1}")
+    parts.append(f"{report.bytes_up / 1e6:.1f} MB up, {report.bytes_down / 1e6:.1f} MB down")
+    parts += [f"left out {row['client']}: {row['reason']}" for row in report.left_out]
+    return ", ".join(parts)
