@@ -4,10 +4,12 @@ One safetensors file a kind and round, written to a temporary name and renamed: 
 the new state. The two latest rounds are kept, so that a round can be run again after the server was resumed.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,20 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from app.results import replacing
+from app.files import replacing
 
 Arrays = Mapping[str, NDArray[Any]]
 KEPT_ROUNDS = 2
+_ATTEMPT = "attempt.json"
 _NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<round>\d{6})\.safetensors")
 
 
 class NodeStoreError(RuntimeError):
     """A file of the store cannot be used; the message names it."""
+
+
+class OutdatedAttemptError(NodeStoreError):
+    """A later attempt has begun on this node; what an earlier one learnt is not kept."""
 
 
 class NodeStore:
@@ -72,6 +79,28 @@ class NodeStore:
                 return dict(file.metadata() or {})
         except (OSError, SafetensorError) as error:
             raise NodeStoreError(f"cannot read {path}: {error}") from error
+
+    def begin(self, attempt: str) -> None:
+        """From now on this attempt at a round may write what it learns, and no earlier one: a process that hung until
+        after its deadline would put its arrays beside those of a later round."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._locked(), replacing(self.folder / _ATTEMPT) as temporary:
+            temporary.write_text(json.dumps(attempt), encoding="utf-8")
+
+    @contextlib.contextmanager
+    def keeping(self, attempt: str) -> Iterator[None]:
+        """Write in here what an attempt learnt. Raises OutdatedAttemptError if another one has begun since."""
+        with self._locked():
+            latest = json.loads((self.folder / _ATTEMPT).read_text(encoding="utf-8"))
+            if latest != attempt:
+                raise OutdatedAttemptError(f"{self.folder}: attempt {latest} has begun since {attempt}")
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # released with the process, however it ends
+            yield
 
     def drop(self, kind: str, server_round: int) -> None:
         """Forget one round."""

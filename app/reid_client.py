@@ -126,6 +126,8 @@ class ReidClient(NumPyClient):
         server_round, coefficient = int(config[m.SERVER_ROUND]), float(config[m.COEFFICIENT])
         model = self._reach(server_round - 1, parameters, config)
         binding, cards = self._attempt(config)
+        attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
+        self.store.begin(attempt)
         masks = self.masks.begin(binding, cards) if self.masks else {}  # before training, which would be in vain
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
@@ -152,9 +154,10 @@ class ReidClient(NumPyClient):
             masks=masks,
         )
         measures["seconds_encrypt"] = time.perf_counter() - encrypting
-        self._keep(server_round, arrays, local, report)
-        if encrypted.carried:
-            self.store.write("carried", server_round, encrypted.carried, {"layout": self.layout.digest})
+        with self.store.keeping(attempt):
+            self._keep(server_round, arrays, local, report)
+            if encrypted.carried:
+                self.store.write("carried", server_round, encrypted.carried, {"layout": self.layout.digest})
         measures |= {f"loss_{name}": value for name, value in report.losses.items()}
         measures |= {f"seconds_{name}": value for name, value in report.seconds.items()}
         measures |= {

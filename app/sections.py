@@ -29,6 +29,8 @@ class DataSettings:
         val_split: the split on which rounds are measured, "" for none.
         eval_split: the split of the final figures.
         cache_mb: decoded pictures kept in memory, MiB.
+        cache_dir: folder that keeps decoded pictures from process to process, "" for none; a node has its own.
+        cache_dir_mb: MiB that it may hold.
         workers: loader processes beside the training process.
     """
 
@@ -38,6 +40,8 @@ class DataSettings:
     val_split: str = ""
     eval_split: str = "test"
     cache_mb: int = 2048
+    cache_dir: str = ""
+    cache_dir_mb: int = 16384
     workers: int = 0
     partition: PartitionSettings = field(default_factory=PartitionSettings)
     synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
@@ -45,6 +49,7 @@ class DataSettings:
     def __post_init__(self) -> None:
         in_range("data.holdout", self.holdout, 0.0, 0.9)
         in_range("data.cache_mb", self.cache_mb, 0)
+        in_range("data.cache_dir_mb", self.cache_dir_mb, 0)
         in_range("data.workers", self.workers, 0, 64)
 
 

@@ -1,12 +1,19 @@
-"""Keys of a federation.
+"""Prepare and watch a federation on real machines.
 
-Run: python -m scripts.federation keys --out keys
-     python -m scripts.federation keys --out keys --rotate
-     python -m scripts.federation keys --out keys --cipher ckks --key-holder cloud
+Run: python -m scripts.federation init --name parks --host fed.example.org --sites north,south,west
+     python -m scripts.federation verify parks
+     python -m scripts.federation add-site parks east
+     python -m scripts.federation rotate parks
+     python -m scripts.federation renew parks
+     python -m scripts.federation status RUN_FOLDER [--json]
+     python -m scripts.federation keys --out keys [--rotate] [--cipher ckks --key-holder cloud]
+
+Each prints one JSON object last. No secret is ever printed.
 """
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -16,13 +23,18 @@ import click
 import typer
 
 from app.checks import SettingsError
+from app.deployment import parties, setup, verify
+from app.deployment.parties import DeploymentError
 from app.federated import cloud_pair, make_secrets
 from app.privacy_settings import PrivacySettings
 from scripts.command import command
 from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, write_key
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-CLIENT_FILE, SERVER_FILE = "federation.key", "cloud.key"
+CLIENT_FILE, SERVER_FILE = parties.FEDERATION_KEY, "cloud.key"
+_INSTALL = Path("/opt/fed-vehicle-reid")
+_LOOK_SECONDS = 2.0
+Install = Annotated[Path, typer.Option(help="Where the parties keep the project, and their folder beside it.")]
 
 
 class Scheme(StrEnum):
@@ -49,7 +61,99 @@ class KeyHolder(StrEnum):
 
 @app.callback()
 def _several_commands() -> None:
-    """Prepare a federation on real machines."""
+    """Prepare and watch a federation on real machines."""
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Option(help="Of the federation: lower-case letters, digits, hyphens.")],
+    host: Annotated[str, typer.Option(help="DNS name or address under which sites reach the server.")],
+    sites: Annotated[str, typer.Option(help="Their names, separated by commas.")],
+    port: Annotated[int, typer.Option(help="The one port of the server.")] = 8443,
+    out: Annotated[Path | None, typer.Option(help="The folder to make; by default the name.")] = None,
+    install: Install = _INSTALL,
+) -> None:
+    """Make certificates, keys, start commands and services: one folder a party."""
+    project = Path(__file__).resolve().parent.parent
+    names = [site for site in sites.split(",") if site]
+    plan = setup.Plan(name, host, port, names, install, project, Path(sys.prefix))
+    root = out or Path(name)
+    key = _new_key()
+    folders = setup.make_federation(plan, root, key)
+    print(f"{root / 'authority'}: keep it where no run takes place; it makes further sites and certificates")
+    print(f"{root / 'server'}: to the server, as {install / f'{name}-server'}; it holds no federation key")
+    print(f"{root / 'operator'}: stays with whoever starts runs: register.sh once, then run.sh")
+    for site in names:
+        print(f"{root / 'sites' / site}: to the site {site}, as {install / f'{name}-{site}'}, over a safe channel")
+    print("then set the *.env file in each folder, and run start.sh or the systemd service")
+    print(json.dumps({"folder": str(root), "key_id": key.key_id, "parties": [str(folder) for folder in folders]}))
+
+
+@app.command("verify")
+def verify_folder(
+    folder: Annotated[Path, typer.Argument(help="A party's folder, or that of the federation.")],
+) -> None:
+    """Check names, ages and permissions, and that no secret lies where it must not; status 2 if anything is wrong."""
+    found = parties.parties_of(folder)
+    if not found:
+        raise DeploymentError(f"{folder} is no folder of a federation")
+    wrong = {str(path): verify.problems(path) for path in found}
+    for path, sentences in wrong.items():
+        print(f"{path}: {'; '.join(sentences) or 'in order'}")
+    count = sum(len(sentences) for sentences in wrong.values())
+    print(json.dumps({"problems": count, "folders": wrong}))
+    if count:
+        raise DeploymentError(f"{count} problem{'s' if count > 1 else ''} in {folder}")
+
+
+@app.command("add-site")
+def add_site(
+    folder: Annotated[Path, typer.Argument(help="The federation's folder.")],
+    site: Annotated[str, typer.Argument(help="The new site's name.")],
+    install: Install = _INSTALL,
+) -> None:
+    """Make the folder of one more site."""
+    made = setup.add_site(folder, site, install)
+    print(f"{made}: to the site {site}; then {folder / 'operator' / parties.REGISTER} {site}")
+    print(json.dumps({"folder": str(made)}))
+
+
+@app.command()
+def rotate(folder: Annotated[Path, typer.Argument(help="The federation's folder.")]) -> None:
+    """Make a new federation key for all sites, for example after one has left. The authority keeps the old one."""
+    key = _new_key()
+    changed = setup.rotate_key(folder, key)
+    print("every site gets its new federation.key; a run that has begun can be resumed with its own key only")
+    print(json.dumps({"key_id": key.key_id, "files": [str(path) for path in changed]}))
+
+
+@app.command()
+def renew(folder: Annotated[Path, typer.Argument(help="The federation's folder.")]) -> None:
+    """Make a new key and certificate for the server, before the old one expires. Sites need not change anything."""
+    certificate = setup.renew_server(folder)
+    print(f"{certificate} and {parties.SERVER_KEY} beside it: to the server, which has to be started again")
+    print(json.dumps({"certificate": str(certificate)}))
+
+
+@app.command()
+def status(
+    run: Annotated[Path, typer.Argument(help="The run folder, on the server.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object and end.")] = False,
+) -> None:
+    """Show rounds, bytes, measures and stragglers of a run, until it ends."""
+    from rich.console import Console  # the other commands need none of this
+    from rich.live import Live
+
+    from app.deployment.status import read_status, status_table
+
+    now = read_status(run)
+    if not as_json:
+        with Live(status_table(now), console=Console(stderr=True), refresh_per_second=1) as live:
+            while now["state"] == "running":
+                time.sleep(_LOOK_SECONDS)
+                now = read_status(run)
+                live.update(status_table(now))
+    print(json.dumps(now))
 
 
 @app.command()
@@ -82,6 +186,11 @@ def keys(
     print("a run that has begun can be resumed with its own key only: rotate between runs")
     replaced = {name: str(path) for name, path in before.items() if path is not None}
     print(json.dumps({"key_id": client_key.key_id, "files": [str(out / name) for name in made], "put_aside": replaced}))
+
+
+def _new_key() -> FederationKey:
+    """With a secret for each cipher at its default parameters."""
+    return new_key(make_secrets(PrivacySettings()))
 
 
 def _put_aside(path: Path, *, rotate: bool) -> Path | None:

@@ -30,13 +30,13 @@ NETWORK = (
 TRAINING = "device=cpu train.precision=float32 train.threads=1 train.pids_per_batch=4 train.images_per_pid=2"
 
 
-def write_set(root: Path, seed: int = 0) -> Path:
-    """A manifest set: every vehicle has a colour of its own and a plate, two cameras, sites "a" and "b"."""
+def write_set(root: Path, seed: int = 0, vehicles: dict[str, int] | None = None) -> Path:
+    """A manifest set: every vehicle has a colour of its own and a plate, two cameras; vehicles by site."""
     rng = np.random.default_rng(seed)
     root.mkdir(parents=True)
     rows, pid = [], 0
     for split in ("train", "val", "test"):
-        for site, count in VEHICLES.items():
+        for site, count in (vehicles or VEHICLES).items():
             for _ in range(count if split == "train" else 2):
                 colour = rng.integers(30, 226, 3)
                 for number in range(PICTURES):

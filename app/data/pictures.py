@@ -1,5 +1,7 @@
 """Pictures as tensors: decoded, cut to the vehicle or the plate, made square, kept in memory while there is room."""
 
+import contextlib
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +11,42 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from app.data.sample import Box, Sample
+from app.files import replacing
 
 _PLATE_MARGIN = 0.1  # of the box, on each side: detectors and hand-drawn boxes cut characters off
+
+
+class PictureFiles:
+    """Decoded pictures in a folder, one file each: a process that starts for one message need not decode them again.
+
+    A picture that was changed since (other size or time) is decoded anew. The folder is its owner's only.
+
+    Args:
+        limit_mb: MiB that the folder may hold; beyond it nothing is added.
+    """
+
+    def __init__(self, folder: Path, limit_mb: int) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._free = limit_mb * 2**20 - sum(file.stat().st_size for file in folder.iterdir())
+
+    def get(self, path: Path, box: Box | None, side: int) -> Tensor:
+        """As `read_picture`, with the same errors."""
+        state = path.stat()
+        cut = None if box is None else tuple(box)
+        named = repr((str(path.resolve()), state.st_size, state.st_mtime_ns, cut, side))
+        file = self.folder / hashlib.sha256(named.encode()).hexdigest()[:32]
+        with contextlib.suppress(OSError, ValueError):  # not there, or cut off: decoded below
+            return torch.from_numpy(np.fromfile(file, np.uint8).reshape(3, side, side))
+        picture = read_picture(path, box, side)
+        if picture.nbytes <= self._free:
+            self._free -= picture.nbytes
+            with (
+                contextlib.suppress(OSError),
+                replacing(file, sync=False) as temporary,
+            ):  # a full disk costs time and no more
+                temporary.write_bytes(picture.numpy().tobytes())
+        return picture
 
 
 class Pictures:
@@ -20,11 +56,15 @@ class Pictures:
         vehicle_side: pixels of the vehicle picture.
         plate_side: pixels of the plate picture; None if plates are not used.
         cache_mb: MiB of decoded pictures kept; beyond it pictures are decoded again.
+        files: decoded pictures of earlier processes; None for none.
     """
 
-    def __init__(self, vehicle_side: int, plate_side: int | None, cache_mb: int) -> None:
+    def __init__(
+        self, vehicle_side: int, plate_side: int | None, cache_mb: int, files: PictureFiles | None = None
+    ) -> None:
         self.vehicle_side = vehicle_side
         self.plate_side = plate_side
+        self.files = files
         self.bad: dict[str, str] = {}
         self._free = cache_mb * 2**20
         self._cache: dict[tuple[Path, Box | None, int], Tensor] = {}
@@ -52,7 +92,7 @@ class Pictures:
         if key in self._cache:
             return self._cache[key]
         try:
-            picture = read_picture(path, box, side)
+            picture = self.files.get(path, box, side) if self.files else read_picture(path, box, side)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG
             self.bad[str(path)] = str(error)
             self._failed.add(key)  # not the path: a wrong plate box says nothing of the vehicle

@@ -143,7 +143,7 @@ def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
         "server.env",
         folder / "server.env",
         p.PUBLIC,
-        venv=plan.install / ".venv",
+        venv=shlex.quote(str(plan.install / ".venv")),
         bind="127.0.0.1" if local else "0.0.0.0",
         port=plan.port,
     )
@@ -163,7 +163,13 @@ def _site(plan: Plan, index: int, site: str, root: Path, authority: bytes, key: 
     write_file(folder / p.SITE_PUBLIC_KEY, public, p.PUBLIC)
     write_key(key, folder / p.FEDERATION_KEY)
     # Sites that are tried out on one machine must not share the port.
-    _fill("site.env", folder / "site.env", p.PUBLIC, venv=plan.install / ".venv", runtime_port=9094 + index)
+    _fill(
+        "site.env",
+        folder / "site.env",
+        p.PUBLIC,
+        venv=shlex.quote(str(plan.install / ".venv")),
+        runtime_port=9094 + index,
+    )
     _fill(
         "site-start.sh",
         folder / p.START,
@@ -177,7 +183,8 @@ def _site(plan: Plan, index: int, site: str, root: Path, authority: bytes, key: 
 
 
 def _operator(plan: Plan, folder: Path, root: Path, authority: bytes, public: dict[str, bytes], key_id: str) -> None:
-    (folder / "sites").mkdir(parents=True, mode=0o700)
+    folder.mkdir(mode=0o700)
+    (folder / "sites").mkdir(mode=0o700)
     party = plan.party(Kind.operator, "operator", key_id)
     party.write(folder)
     write_file(folder / p.AUTHORITY_CERTIFICATE, authority, p.PUBLIC)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from app.checks import SettingsError
 from app.data.dual_batches import DualBatch, DualBatches, labels_of
-from app.data.pictures import Pictures, normalise
+from app.data.pictures import PictureFiles, Pictures, normalise
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.device import Compute, make_compute
 from app.evaluation.embed import DualEmbeddings, embed, fused_rows, measure
 from app.evaluation.pictures import nearest_in_gallery, pick_queries, ranked_list_picture
 from app.evaluation.ranking import NoValidQueryError
-from app.settings import Settings
+from app.settings import Settings, absolute
 from app.tasks.dual_settings import BranchSettings, LossSettings, ModelSettings
 from app.tasks.task import Batches, Evaluation, mean_of_directions
 from models.backbone import build_backbone, input_statistics
@@ -52,7 +52,9 @@ class DualReid:
         train = settings.train
         self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
         plate_side = self.model.plate.image_size if self.model.plate else None
-        self.pictures = Pictures(self.model.vehicle.image_size, plate_side, settings.data.cache_mb)
+        data = settings.data
+        files = PictureFiles(absolute(data.cache_dir), data.cache_dir_mb) if data.cache_dir else None
+        self.pictures = Pictures(self.model.vehicle.image_size, plate_side, data.cache_mb, files)
         self.classification = build_classification_loss(self.loss.classification, **_classification_options(self.loss))
         self.kind: ClassifierKind = self.classification.classifier_kind  # type: ignore[assignment]
         self.metric = build_metric_loss(self.loss.metric, **_metric_options(self.loss))

@@ -2,12 +2,14 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app.node_store import NodeStore, NodeStoreError, digest_of
+from app.node_store import NodeStore, NodeStoreError, OutdatedAttemptError, digest_of
 
 FIRST = {"vector": np.arange(5, dtype=np.float32), "moment/first": np.ones(3, np.float32)}
 SECOND = {"vector": np.zeros(5, np.float32)}
@@ -117,3 +119,37 @@ def test_the_digest_depends_on_names_shapes_and_values_and_not_on_order_or_strid
     ]
     assert digest_of(base) == digest_of(same_values)
     assert len({digest_of(arrays) for arrays in [base, *others]}) == 6
+
+
+def test_what_a_straggler_learnt_is_not_kept(store):
+    """A process of an earlier attempt that wakes up late, whichever round the later attempt is of."""
+    store.begin("3.1 first")
+    with store.keeping("3.1 first"):
+        store.write("private", 3, {"a": np.zeros(1)}, {})
+    for later in ("3.2 second", "4.1 third"):
+        store.begin(later)
+        with (
+            pytest.raises(OutdatedAttemptError, match=f"attempt {later} has begun since 3.1 first"),
+            store.keeping("3.1 first"),
+        ):
+            store.write("private", 3, {"a": np.ones(1)}, {})
+    assert store.read("private", 3)[0]["a"].tolist() == [0]
+
+
+def test_another_process_waits_until_an_attempt_has_written(store):
+    """The other process begins while this one writes, and then sees what was written."""
+    store.begin("1")
+    script = (
+        "import sys; from pathlib import Path; from app.node_store import NodeStore\n"
+        "store = NodeStore(Path(sys.argv[1])); print('up', flush=True); store.begin('2')\n"
+        "print(store.rounds('private'), flush=True)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script, str(store.folder)], stdout=subprocess.PIPE, text=True)
+    with store.keeping("1"):
+        assert other.stdout.readline() == "up\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.5)
+        store.write("private", 1, {"a": np.zeros(1)}, {})
+    assert other.communicate(timeout=60)[0] == "[1]\n"
+    with pytest.raises(OutdatedAttemptError), store.keeping("1"):
+        pass

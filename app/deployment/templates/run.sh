@@ -5,5 +5,6 @@ set -eu
 cd "$(dirname "$0")"
 . ./operator.env
 export FLWR_HOME="$(pwd)" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
-overrides="federation.num_clients=@num_sites privacy.key_id=@key_id $*"
-exec "$VENV/bin/flwr" run "$PROJECT" @federation --stream -c "overrides='''$overrides'''"
+# A file, because Flower splits what stands on the command line at blanks, quoted or not.
+printf "overrides = '''%s'''\n" "federation.num_clients=@num_sites privacy.key_id=@key_id $*" > last-run.toml
+exec "$VENV/bin/flwr" run "$PROJECT" @federation --stream -c last-run.toml

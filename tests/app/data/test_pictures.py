@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app.data.pictures import Pictures, normalise, read_picture
+from app.data.pictures import PictureFiles, Pictures, normalise, read_picture
 from app.data.sample import Box, Sample
 
 
@@ -129,6 +129,41 @@ def test_pictures_are_kept_while_there_is_room(picture, monkeypatch):
         pictures.vehicle(second)
     assert len([box for _, box, _ in reads if box is None]) == 1
     assert len([box for _, box, _ in reads if box is not None]) == 3
+
+
+def test_a_later_process_finds_decoded_pictures(picture, tmp_path, monkeypatch):
+    folder, sample = tmp_path / "decoded", Sample(picture, 1, 0)
+    plain = Pictures(8, None, 10).vehicle(sample)
+    np.testing.assert_array_equal(Pictures(8, None, 10, PictureFiles(folder, 10)).vehicle(sample), plain)
+    assert folder.stat().st_mode & 0o077 == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("app.data.pictures.read_picture", None)
+        np.testing.assert_array_equal(Pictures(8, None, 10, PictureFiles(folder, 10)).vehicle(sample), plain)
+    # Another side, another box, a changed file and a cut-off copy are decoded.
+    assert Pictures(4, None, 10, PictureFiles(folder, 10)).vehicle(sample).shape == (3, 4, 4)
+    boxed = Sample(picture, 1, 0, vehicle_box=Box(0, 0, 5, 5))
+    np.testing.assert_array_equal(
+        Pictures(8, None, 10, PictureFiles(folder, 10)).vehicle(boxed), Pictures(8, None, 10).vehicle(boxed)
+    )
+    for kept in folder.iterdir():
+        kept.write_bytes(kept.read_bytes()[:-1])
+    np.testing.assert_array_equal(Pictures(8, None, 10, PictureFiles(folder, 10)).vehicle(sample), plain)
+    Image.new("RGB", (20, 20), (9, 8, 7)).save(picture)
+    assert Pictures(8, None, 10, PictureFiles(folder, 10)).vehicle(sample)[:, 0, 0].tolist() == [9, 8, 7]
+
+
+def test_a_full_folder_of_decoded_pictures_takes_no_more(picture, tmp_path):
+    files = PictureFiles(tmp_path / "decoded", 1)
+    for size in range(5, 9):
+        assert files.get(picture, Box(0, 0, size, size), 400).shape == (3, 400, 400)  # 0.46 MiB each
+    assert len(list((tmp_path / "decoded").iterdir())) == 2
+    assert PictureFiles(tmp_path / "decoded", 1)._free < 400 * 400 * 3
+
+
+def test_a_missing_picture_is_missing_with_and_without_files(tmp_path):
+    pictures = Pictures(8, None, 10, PictureFiles(tmp_path / "decoded", 10))
+    assert pictures.vehicle(Sample(tmp_path / "none.png", 1, 0)) is None
+    assert "No such file" in pictures.bad[str(tmp_path / "none.png")]
 
 
 def test_normalised_values_follow_the_formula():

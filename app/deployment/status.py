@@ -1,0 +1,106 @@
+"""How a run is doing, from its run folder: rounds, bytes, measures, and who is slow or was left out."""
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from app.results import RunFolder
+
+_SLOW = 1.5  # times the median of the clients' seconds in a round
+
+
+def read_status(path: Path) -> dict[str, Any]:
+    """What `python -m scripts.federation status --json` prints.
+
+    "clients" has for each client its rounds, how often and why it was left out, seconds of its last round and whether
+    it is a straggler there. Raises FileNotFoundError for a folder in which no run has begun."""
+    if not (path / "settings.json").exists():
+        raise FileNotFoundError(f"no run has begun in {path}")
+    folder = RunFolder(path)
+    settings, lines, progress = folder.read_settings(), folder.read_metrics(), folder.read_progress()
+    rounds = settings["federation"]["rounds"]
+    trained = [line for line in lines if line["attempts"]]  # the last line is the final model's
+    last = trained[-1] if trained else None
+    ended = (path / "summary.json").exists()
+    running = not ended and progress.get("server_round", 0) > (last["server_round"] if last else 0)
+    return {
+        "run_dir": str(path),
+        "experiment": settings["name"],
+        "cipher": settings["privacy"]["cipher"],
+        "state": "ended" if ended else "running",
+        "round": last["server_round"] if last else 0,
+        "rounds": rounds,
+        "seconds_per_round": statistics.median(line["seconds"] for line in trained) if trained else None,
+        "bytes_up": sum(line["bytes_up"] for line in lines),
+        "bytes_down": sum(line["bytes_down"] for line in lines),
+        "measures": _latest_measures(lines),
+        "waiting": progress["waiting"] if running else [],
+        "attempt": progress["attempt"] if running else 0,
+        "clients": {name: _client(name, trained, last) for name in _names(trained, progress)},
+    }
+
+
+def status_table(status: Mapping[str, Any]) -> Table:
+    """The same for people."""
+    measures = ", ".join(f"{name} {_shown(name, value)}" for name, value in status["measures"].items())
+    title = f"{status['experiment']}, {status['state']}, round {status['round']} of {status['rounds']}"
+    if status["waiting"]:
+        attempt = f", attempt {status['attempt']}" if status["attempt"] > 1 else ""
+        title += f" (now round {status['round'] + 1}{attempt})"
+    traffic = f"{status['bytes_up'] / 1e6:.1f} MB up, {status['bytes_down'] / 1e6:.1f} MB down, {status['cipher']}"
+    table = Table(title=title, caption=f"{traffic}\n{measures}")
+    for heading in ("site", "now", "rounds", "pictures", "loss", "seconds", "left out", "last reason"):
+        table.add_column(heading, justify="left" if heading in ("site", "now", "last reason") else "right")
+    for name, row in status["clients"].items():
+        now = "working" if name in status["waiting"] else "answered" if status["waiting"] else ""
+        table.add_row(
+            name,
+            now,
+            str(row["rounds"]),
+            "" if row["pictures"] is None else f"{row['pictures']:.0f}",
+            "" if row["loss"] is None else f"{row['loss']:.3f}",
+            "" if row["seconds"] is None else f"{row['seconds']:.1f}" + (" slow" if row["straggler"] else ""),
+            str(row["left_out"]),
+            row["last_reason"],
+        )
+    return table
+
+
+def _names(trained: list[dict[str, Any]], progress: Mapping[str, Any]) -> list[str]:
+    found = set(progress.get("cohort", []))
+    for line in trained:
+        found |= set(line["clients"]) | {row["client"] for row in line["left_out"]}
+    return sorted(found)
+
+
+def _client(name: str, trained: list[dict[str, Any]], last: dict[str, Any] | None) -> dict[str, Any]:
+    reasons = [row["reason"] for line in trained for row in line["left_out"] if row["client"] == name]
+    measures = last["clients"].get(name, {}) if last else {}
+    seconds = measures.get("seconds_total")
+    others = [row["seconds_total"] for row in last["clients"].values() if "seconds_total" in row] if last else []
+    return {
+        "rounds": sum(name in line["clients"] for line in trained),
+        "pictures": measures.get("pictures"),
+        "loss": measures.get("loss_total"),
+        "seconds": seconds,
+        "straggler": seconds is not None and len(others) > 2 and seconds > _SLOW * statistics.median(others),
+        "left_out": len(reasons),
+        "last_reason": reasons[-1] if reasons else "",
+    }
+
+
+def _latest_measures(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """The latest value of each measure of the global model, and of the loss."""
+    found: dict[str, float] = {}
+    for line in lines:
+        found |= {k: v for k, v in line["measures"].items() if k.startswith("global_") or k == "loss_total"}
+    return found
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return "not finite"
+    return f"{100 * value:.1f} %" if name.startswith("global_") else f"{value:.3f}"

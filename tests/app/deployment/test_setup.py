@@ -1,0 +1,234 @@
+"""Folders of a federation: each party has what it may have; `verify` finds what is wrong with them."""
+
+import json
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.deployment.certificates import new_authority, new_server
+from app.deployment.parties import DeploymentError, parties_of, read_party
+from app.deployment.setup import Plan, make_federation
+from app.deployment.verify import problems
+from scripts import federation
+from strategies.ciphers.keys import FederationKey, read_key
+
+SECRET = b"\x07" * 40
+SECRET_FILES = {
+    "authority": {"ca.key", "federation.key"},
+    "server": {"server.key"},
+    "operator": set(),
+    "north": {"site.key", "federation.key"},
+    "south": {"site.key", "federation.key"},
+}
+
+
+def plan(**changes):
+    values = {"name": "parks", "host": "fed.example.org", "port": 8443, "sites": ["north", "south"]}
+    return Plan(**{**values, "install": Path("/opt/x y"), "project": Path("/p"), "venv": Path("/v"), **changes})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("made") / "parks"
+    make_federation(plan(), root, FederationKey({"seal": SECRET}, "2026-01-01"))
+    return root
+
+
+@pytest.fixture
+def root(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "parks", symlinks=True))
+
+
+def run(capsys, *argv):
+    federation.main([str(word) for word in argv])
+    *lines, last = capsys.readouterr().out.splitlines()
+    return lines, json.loads(last)
+
+
+def test_each_party_has_its_secrets_and_no_other(made):
+    found = {}
+    for folder in parties_of(made):
+        assert problems(folder) == []
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        party = read_party(folder)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert {path.name for path in files if path.parent == folder} == set(party.files())
+        secret = {path.name for path in files if b"PRIVATE KEY" in path.read_bytes() or b"secrets" in path.read_bytes()}
+        assert all(stat.S_IMODE((folder / name).stat().st_mode) == 0o600 for name in secret)
+        found[party.name] = secret
+    assert found == SECRET_FILES
+    assert (made / "sites/north/site.key").read_bytes() != (made / "sites/south/site.key").read_bytes()
+    assert {path.read_bytes() for path in made.rglob("*.pub")} == {
+        (made / f"sites/{site}/site.pub").read_bytes() for site in ("north", "south")
+    }
+
+
+def test_start_commands_are_valid_shell(made):
+    for script in made.rglob("*.sh"):
+        subprocess.run(["/bin/sh", "-n", str(script)], check=True)
+        assert script.stat().st_mode & 0o100
+        assert "@" not in script.read_text(encoding="utf-8").replace('"$@"', "")
+    for path in made.rglob("*.env"):
+        shown = subprocess.run(
+            ["/bin/sh", "-c", f'. "{path}"; echo "$VENV"'], capture_output=True, text=True, check=True
+        ).stdout
+        assert shown.strip() in ("/opt/x y/.venv", "/v")
+
+
+def test_a_site_without_its_pictures_says_so(made):
+    done = subprocess.run(["/bin/sh", str(made / "sites/north/start.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"DATA_ROOT=/srv/vehicles in {made}/sites/north/site.env is no folder\n"
+    shutil.rmtree(made / "sites/north/state")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"name": "Parks"}, "federation 'Parks': lower-case"),
+        ({"sites": ["north", "../x"]}, "site '../x': lower-case"),
+        ({"sites": ["north", "server"]}, "site 'server' is called like another party"),
+        ({"sites": ["north", "south", "north"]}, "sites named twice: north"),
+        ({"sites": ["north"]}, "two sites or more"),
+        ({"host": "fed example"}, "host 'fed example' is no DNS name"),
+        ({"host": ""}, "host '' is no DNS name"),
+        ({"port": 0}, "port 0 is not between"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_named(changes, reason):
+    with pytest.raises(DeploymentError, match=reason):
+        plan(**changes)
+
+
+def test_a_folder_that_is_there_is_not_touched(root):
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    with pytest.raises(DeploymentError, match="parks is there already"):
+        make_federation(plan(), root, FederationKey({"seal": SECRET}, "2026-01-01"))
+    assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("app.deployment.setup._operator", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make_federation(plan(), tmp_path / "parks", FederationKey({"seal": SECRET}, "2026-01-01"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def expired(root):
+    authority = new_authority("parks")
+    (root / "server/ca.crt").write_bytes(authority.certificate)
+    server = new_server(authority, "fed.example.org", days=0)
+    (root / "server/server.crt").write_bytes(server.certificate)
+    (root / "server/server.key").write_bytes(server.private_key)
+
+
+def short_lived(root):
+    expired(root)
+    authority = new_authority("parks")
+    (root / "server/ca.crt").write_bytes(authority.certificate)
+    server = new_server(authority, "other.example.org", days=20)
+    (root / "server/server.crt").write_bytes(server.certificate)
+
+
+def other_key(root):
+    (root / "sites/north/site.key").write_bytes((root / "sites/south/site.key").read_bytes())
+    (root / "sites/north/site.pub").write_bytes((root / "operator/sites/north.pub").read_bytes())
+
+
+def rekeyed(root):
+    path = root / "sites/south/federation.key"
+    path.write_text(path.read_text().replace(read_key(path).key_id, "0" * 16))
+
+
+@pytest.mark.parametrize(
+    ("party", "change", "reasons"),
+    [
+        ("server", lambda root: (root / "server/server.key").chmod(0o640), ["server.key is secret and can be read"]),
+        ("server", lambda root: (root / "server").chmod(0o750), ["server can be read by others: chmod 700"]),
+        ("server", lambda root: (root / "server/start.sh").chmod(0o644), ["start.sh cannot be executed"]),
+        (
+            "server",
+            lambda root: (root / "server/ca.crt").unlink(),
+            ["ca.crt is missing", "ca.crt holds no certificate"],
+        ),
+        (
+            "server",
+            lambda root: shutil.copy(root / "authority/federation.key", root / "server/notes.txt"),
+            ["notes.txt is a secret that the server must not have"],
+        ),
+        (
+            "sites/north",
+            lambda root: shutil.copy(root / "authority/ca.key", root / "sites/north/backup"),
+            ["backup is a secret that the site must not have"],
+        ),
+        (
+            "operator",
+            lambda root: shutil.copy(root / "sites/north/site.key", root / "operator/sites/north.key"),
+            ["north.key is a secret that the operator must not have"],
+        ),
+        ("server", expired, ["server.crt has expired"]),
+        ("server", short_lived, ["expires in 19 days", "is not for fed.example.org", "is not the key of server.crt"]),
+        (
+            "server",
+            lambda root: (root / "server/ca.crt").write_bytes(new_authority("parks").certificate),
+            ["server.crt is not signed by ca.crt"],
+        ),
+        ("sites/north", other_key, ["site.pub is not the public half of site.key"]),
+        ("sites/south", rekeyed, ["federation.key is damaged"]),
+    ],
+)
+def test_what_is_wrong_is_found_and_named(root, party, change, reasons):
+    change(root)
+    found = problems(root / party)
+    assert len(found) == len(reasons), found
+    for sentence, reason in zip(found, reasons, strict=True):
+        assert reason in sentence
+        assert str(root / party) in sentence
+
+
+def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
+    root = tmp_path / "parks"
+    words = ["--name", "parks", "--host", "fed.example.org", "--sites", "north,south", "--out", root]
+    lines, made = run(capsys, "init", *words)
+    assert len(made["parties"]) == 5
+    printed = "\n".join(lines)
+    first = read_key(root / "authority/federation.key")
+    assert made["key_id"] == first.key_id
+    assert not any(secret.hex() in printed for secret in first.secrets.values())
+    lines, checked = run(capsys, "verify", root)
+    assert (checked["problems"], len(checked["folders"])) == (0, 5)
+    assert lines == [f"{folder}: in order" for folder in checked["folders"]]
+
+    run(capsys, "add-site", root, "east")
+    assert problems(root / "sites/east") == []
+    assert read_key(root / "sites/east/federation.key") == first
+    assert (root / "operator/sites/east.pub").read_bytes() == (root / "sites/east/site.pub").read_bytes()
+    assert "register east" in (root / "operator/register.sh").read_text()
+    with pytest.raises(DeploymentError, match="'east' is there already"):
+        federation.main(["add-site", str(root), "east"])
+
+    shutil.rmtree(root / "sites/south")  # has left, and its folder with it
+    _, rotated = run(capsys, "rotate", root)
+    second = read_key(root / "sites/north/federation.key")
+    assert rotated["key_id"] == second.key_id != first.key_id
+    assert read_key(root / f"authority/federation-{first.key_id}.key") == first
+    assert f"privacy.key_id={second.key_id}" in (root / "operator/run.sh").read_text()
+
+    old = (root / "server/server.crt").read_bytes()
+    run(capsys, "renew", root)
+    assert (root / "server/server.crt").read_bytes() != old
+    assert run(capsys, "verify", root)[1]["problems"] == 0
+    (root / "server/server.key").chmod(0o644)
+    with pytest.raises(DeploymentError, match="1 problem in"):
+        federation.main(["verify", str(root)])
+    with pytest.raises(DeploymentError, match="is no folder of a federation"):
+        federation.main(["verify", str(tmp_path)])
+
+
+def test_a_party_file_that_is_damaged_is_named(root):
+    (root / "server/party.json").write_text("{}")
+    with pytest.raises(DeploymentError, match=r"server/party\.json is damaged"):
+        read_party(root / "server")

@@ -1,0 +1,77 @@
+"""What an operator sees of a run: from the files of real runs, cut at every point of their life."""
+
+import io
+import json
+
+import pytest
+from federation_checks import PowerCutError, kind_of
+from rich.console import Console
+
+from app.deployment.status import read_status, status_table
+from scripts import federation
+from strategies import messages as m
+
+
+def shown(status):
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(status_table(status))
+    return console.export_text()
+
+
+def test_a_run_in_the_middle_of_a_round(make_federation):
+    federation = make_federation(changes="federation.rounds=4")
+
+    def stop(message, reply):
+        if kind_of(message) == ("train", 2) and message.metadata.dst_node_id == 1:
+            reply.content[m.UPDATE] = m.bytes_record(m.UPDATE, b"garbage")
+        if kind_of(message) == ("train", 3) and message.metadata.dst_node_id == 2:
+            raise PowerCutError
+        return reply
+
+    with pytest.raises(PowerCutError):
+        federation.run(stop)
+    status = read_status(federation.folder.path)
+    lines = federation.folder.read_metrics()
+    assert (status["state"], status["round"], status["rounds"]) == ("running", 2, 4)
+    assert status["waiting"] == ["client-0", "client-1"]
+    assert status["bytes_up"] == sum(line["bytes_up"] for line in lines)
+    assert status["measures"]["global_mAP"] == lines[1]["measures"]["global_mAP"]
+    first, second = status["clients"]["client-0"], status["clients"]["client-1"]
+    assert (first["rounds"], first["left_out"]) == (1, 1)
+    assert "payload of 7 bytes" in first["last_reason"]
+    assert first["seconds"] is None  # it is not part of the last round
+    assert (second["rounds"], second["left_out"], second["last_reason"]) == (2, 0, "")
+    assert second["seconds"] == lines[1]["clients"]["client-1"]["seconds_total"]
+    text = shown(status)
+    assert "round 2 of 4 (now round 3)" in text
+    assert text.count("working") == 2
+
+
+def test_a_run_that_ended(make_federation, capsys):
+    run = make_federation().run()
+    federation.main(["status", str(run.folder.path), "--json"])
+    status = json.loads(capsys.readouterr().out)
+    assert (status["state"], status["round"], status["waiting"]) == ("ended", 3, [])
+    assert status["measures"]["global_mAP"] == run.folder.read_summary()["measures"]["global_mAP"]
+    federation.main(["status", str(run.folder.path)])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == status
+    assert "working" not in shown(status)
+
+
+def test_a_straggler_stands_out(make_federation):
+    run = make_federation(changes="federation.rounds=1").run()
+    [line, final] = run.folder.read_metrics()
+    seconds = {"a": 10.0, "b": 11.0, "c": 9.0, "d": 17.0}
+    line["clients"] = {name: {**line["clients"]["client-0"], "seconds_total": value} for name, value in seconds.items()}
+    run.folder.drop_metrics_from(0)
+    run.folder.append_metrics(line)
+    run.folder.append_metrics(final)
+    clients = read_status(run.folder.path)["clients"]
+    # The median of 9, 10, 11 and 17 is 10.5, and 1.5 times that is 15.75.
+    assert [name for name, row in clients.items() if row["straggler"]] == ["d"]
+    assert "17.0 slow" in shown(read_status(run.folder.path))
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"no run has begun in {tmp_path}"):
+        read_status(tmp_path)

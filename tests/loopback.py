@@ -1,0 +1,183 @@
+"""A real federation on loopback: SuperLink, SuperNodes and runs as processes, from the folders that `init` makes."""
+
+import contextlib
+import csv
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from app.results import RunFolder
+from scripts import federation
+
+NAME = "parks"
+_START_SECONDS = 120
+_END_SECONDS = 15
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def divide(root, folder):
+    """A manifest set a site, with that site's rows and pictures alone; the folders by site."""
+    with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    parts = {}
+    for site in sorted({row["site"] for row in rows}):
+        parts[site] = folder / f"pictures-{site}"
+        parts[site].mkdir(parents=True)
+        own = [row for row in rows if row["site"] == site]
+        for row in own:
+            shutil.copy(root / row["path"], parts[site])
+        with (parts[site] / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(own)
+    return parts
+
+
+class Loopback:
+    """The processes of one federation. Use it in a `with`: whatever it started ends with it.
+
+    Args:
+        folder: of the federation and all logs; made by `init`.
+        sites: pictures by site; a manifest set each.
+    """
+
+    def __init__(self, folder, sites):
+        self.folder, self.sites = Path(folder), dict(sites)
+        self.root = self.folder / NAME
+        self.port = free_port()
+        self.processes = {}
+        words = ["--name", NAME, "--host", "127.0.0.1", "--port", str(self.port), "--sites", ",".join(self.sites)]
+        federation.main(["init", *words, "--out", str(self.root), "--install", str(Path(sys.prefix).parent)])
+        for party in [self.root / "server", *(self.site(name) for name in self.sites)]:
+            for path in party.glob("*.env"):
+                self._set(path, VENV=sys.prefix)
+        for name, pictures in self.sites.items():
+            self._set(self.site(name) / "site.env", DATA_ROOT=pictures, RUNTIME_PORT=free_port())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for name in list(self.processes):
+            self.stop(name)
+
+    def site(self, name):
+        return self.root / "sites" / name
+
+    def log(self, name):
+        path = self.folder / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def start(self, name, folder=None):
+        """Start the server, or a site, with its own start command."""
+        folder = folder or (self.root / "server" if name == "server" else self.site(name))
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                ["/bin/sh", str(folder / "start.sh")], stdout=log, stderr=log, cwd="/", start_new_session=True
+            )
+        return self.processes[name]
+
+    def start_server(self):
+        process = self.start("server")
+
+        def answers():
+            assert process.poll() is None, self.log("server")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return True
+
+        self.wait_for(answers, "the server to listen")
+
+    def start_all(self):
+        self.start_server()
+        self.register()
+        for name in self.sites:
+            self.start(name)
+
+    def register(self, *names):
+        subprocess.run(
+            ["/bin/sh", str(self.root / "operator" / "register.sh"), *names], check=True, stdout=subprocess.DEVNULL
+        )
+
+    def run(self, run_dir, overrides):
+        """Start a run; its process shows the log in `run-<name>.log` and ends with the run."""
+        name = f"run-{Path(run_dir).name}"
+        words = [*overrides.split(), f"run_dir={run_dir}"]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                ["/bin/sh", str(self.root / "operator" / "run.sh"), *words],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return RunFolder(run_dir), self.processes[name]
+
+    def finish(self, process, seconds=600):
+        """Wait until a run's process has ended."""
+        process.wait(timeout=seconds)
+
+    def stop(self, name, how=signal.SIGTERM):
+        """End a process and whatever it started; with SIGKILL at once, as a power cut would."""
+        process = self.processes.pop(name)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            for member in family if how == signal.SIGKILL else family[:1]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.send_signal(how)
+            _, alive = psutil.wait_procs(family, _END_SECONDS)
+            for member in alive:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
+        process.wait()
+
+    def client_processes(self, name):
+        """Processes in which the app of a site runs now."""
+        found = []
+        for child in psutil.Process(self.processes[name].pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "flwr-clientapp" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
+
+    def wait_for(self, condition, what, seconds=_START_SECONDS):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {seconds} s for {what}: {self.last_words()}"
+            time.sleep(0.2)
+
+    def last_words(self):
+        return {path.name: path.read_text(errors="replace")[-1500:] for path in sorted(self.folder.glob("*.log"))}
+
+    @staticmethod
+    def _set(path, **values):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for name, value in values.items():
+            lines = [f"{name}='{value}'" if line.startswith(f"{name}=") else line for line in lines]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def rounds_in(folder):
+    """Rounds that a run folder has metrics of."""
+    path = folder.path / "metrics.jsonl"
+    return [json.loads(line)["server_round"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def memory_mb(process):
+    """Resident memory of a process, MiB."""
+    return psutil.Process(process.pid).memory_info().rss / 2**20
+
+
+def database_bytes(loopback):
+    """Size of the server's database with its journal."""
+    return sum(path.stat().st_size for path in (loopback.root / "server" / "state").glob("superlink.db*"))
