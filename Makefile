@@ -1,11 +1,12 @@
 # make demo   install and run the main job        make check  what CI runs
 # make test   install and run all tests           make bench  speed and memory, as ratios within one run
+# make chaos  failures of real processes, half an hour
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench chaos clean
 
 demo: $(STAMP)
 	$(RUN) -m scripts.simulate experiment=quickstart
@@ -21,6 +22,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(RUN) -m scripts.bench
+
+chaos: $(STAMP)
+	$(RUN) -m pytest -m chaos tests/chaos
 
 # uv takes seconds where pip takes minutes for torch; without uv, pip does it.
 $(STAMP): pyproject.toml constraints.txt

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import os
 import shutil
 import signal
 import socket
@@ -60,11 +61,9 @@ class Loopback:
         self.processes = {}
         words = ["--name", NAME, "--host", "127.0.0.1", "--port", str(self.port), "--sites", ",".join(self.sites)]
         federation.main(["init", *words, "--out", str(self.root), "--install", str(Path(sys.prefix).parent)])
-        for party in [self.root / "server", *(self.site(name) for name in self.sites)]:
-            for path in party.glob("*.env"):
-                self._set(path, VENV=sys.prefix)
+        _set(self.root / "server" / "server.env", VENV=sys.prefix)
         for name, pictures in self.sites.items():
-            self._set(self.site(name) / "site.env", DATA_ROOT=pictures, RUNTIME_PORT=free_port())
+            self.configure(name, pictures)
 
     def __enter__(self):
         return self
@@ -75,6 +74,9 @@ class Loopback:
 
     def site(self, name):
         return self.root / "sites" / name
+
+    def configure(self, name, pictures):
+        _set(self.site(name) / "site.env", VENV=sys.prefix, DATA_ROOT=pictures, RUNTIME_PORT=free_port())
 
     def log(self, name):
         path = self.folder / f"{name}.log"
@@ -141,6 +143,17 @@ class Loopback:
                     member.kill()
         process.wait()
 
+    def node_ids(self, name):
+        """Node ids that the server gave a site, by its public key."""
+        done = subprocess.run(
+            [str(Path(sys.prefix) / "bin" / "flwr"), "supernode", "list", NAME, "--format", "json"],
+            env={**os.environ, "FLWR_HOME": str(self.root / "operator")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [node["node-id"] for node in json.loads(done.stdout)["nodes"] if node.get("name") == name]
+
     def client_processes(self, name):
         """Processes in which the app of a site runs now."""
         found = []
@@ -159,25 +172,15 @@ class Loopback:
     def last_words(self):
         return {path.name: path.read_text(errors="replace")[-1500:] for path in sorted(self.folder.glob("*.log"))}
 
-    @staticmethod
-    def _set(path, **values):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        for name, value in values.items():
-            lines = [f"{name}='{value}'" if line.startswith(f"{name}=") else line for line in lines]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+def _set(path, **values):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for name, value in values.items():
+        lines = [f"{name}='{value}'" if line.startswith(f"{name}=") else line for line in lines]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def rounds_in(folder):
     """Rounds that a run folder has metrics of."""
     path = folder.path / "metrics.jsonl"
     return [json.loads(line)["server_round"] for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def memory_mb(process):
-    """Resident memory of a process, MiB."""
-    return psutil.Process(process.pid).memory_info().rss / 2**20
-
-
-def database_bytes(loopback):
-    """Size of the server's database with its journal."""
-    return sum(path.stat().st_size for path in (loopback.root / "server" / "state").glob("superlink.db*"))

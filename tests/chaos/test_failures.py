@@ -1,0 +1,254 @@
+"""What happens on real machines, with real processes on loopback: a run loses at most what was being learnt.
+
+Run: make chaos. One server and three sites serve all tests in turn; each test starts runs of its own and mends what it
+broke. `docs/deployment.md` has the outcomes as a table.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+from conftest import NETWORK, TRAINING, write_set
+from loopback import Loopback, divide, rounds_in
+
+from scripts import federation as commands
+
+pytestmark = pytest.mark.chaos
+
+OVERRIDES = (
+    f"data=manifest data.val_split=val {NETWORK} {TRAINING} federation.rounds=3 federation.measure_every=1 "
+    "federation.deadline=90 train.epochs=3 evaluation.ranked_lists=0 evaluation.compare=[] "
+    "federation.server_optimiser.name=average federation.server_optimiser.nesterov=false"
+)
+SITES = ("north", "south", "west")
+GARBAGE = """
+from strategies.ciphers import packed_bfv
+
+encrypt = packed_bfv.PackedBfvCipher.encrypt
+
+def garbage(self, *arguments, **options):
+    return encrypt(self, *arguments, **options)._replace(payload=b"garbage")
+
+packed_bfv.PackedBfvCipher.encrypt = garbage
+"""
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    base = tmp_path_factory.mktemp("chaos")
+    pictures = write_set(base / "set", vehicles={"a": 5, "b": 3, "c": 4})
+    parts = dict(zip(SITES, divide(pictures, base / "parts").values(), strict=True))
+    (base / "federation").mkdir()
+    with Loopback(base / "federation", parts) as loopback:
+        loopback.start_all()
+        yield loopback
+
+
+@pytest.fixture
+def parks(started):
+    """The server and all sites are up."""
+    if started.processes["server"].poll() is not None:
+        started.start_server()
+    for name in SITES:
+        if name not in started.processes or started.processes[name].poll() is not None:
+            started.start(name)
+    return started
+
+
+def in_round(parks, folder, number, site=None):
+    """Wait until a round has begun, and a site works on it."""
+    parks.wait_for(lambda: folder.read_progress().get("server_round", 0) >= number, f"round {number}", 300)
+    if site is not None:
+        parks.wait_for(lambda: parks.client_processes(site), f"{site} to work")
+
+
+def complete(parks, folder, rounds=3):
+    """The run ended well, with every round once."""
+    assert (folder.path / "summary.json").exists(), parks.last_words()
+    assert rounds_in(folder) == list(range(1, rounds + 2))
+    return folder.read_summary()
+
+
+def left_out(folder):
+    """(round, client, reason) of every reply that was left out."""
+    return [
+        (line["server_round"], row["client"], row["reason"])
+        for line in folder.read_metrics()
+        for row in line["left_out"]
+    ]
+
+
+def of(parks, name):
+    """What the server may call a site: by its name, or by its node before it has described itself."""
+    return {name} | {f"node {number}" for number in parks.node_ids(name)}
+
+
+def test_a_site_that_is_killed_in_mid_round_comes_back(parks, tmp_path):
+    folder, process = parks.run(tmp_path / "run", OVERRIDES)
+    in_round(parks, folder, 2, "north")
+    parks.stop("north", signal.SIGKILL)
+    parks.start("north")
+    parks.finish(process)
+    complete(parks, folder)
+    assert {client for _, client, _ in left_out(folder)} <= of(parks, "north")
+    assert "north" in folder.read_metrics()[-1]["clients"]
+
+
+def test_a_client_process_that_is_killed_costs_its_own_reply(parks, tmp_path):
+    folder, process = parks.run(tmp_path / "run", OVERRIDES)
+    in_round(parks, folder, 2, "south")
+    for client in parks.client_processes("south"):
+        client.kill()
+    parks.finish(process)
+    complete(parks, folder)
+    lost = left_out(folder)
+    assert {client for _, client, _ in lost} <= of(parks, "south")
+    assert lost
+    assert "south" in folder.read_metrics()[-1]["clients"]
+
+
+def test_a_client_that_hangs_is_not_waited_for_and_its_late_arrays_are_not_kept(parks, tmp_path):
+    folder, process = parks.run(tmp_path / "run", f"{OVERRIDES} federation.deadline=45")
+    in_round(parks, folder, 2, "west")
+    hanging = parks.client_processes("west")
+    for client in hanging:
+        client.suspend()
+    in_round(parks, folder, 3)
+    for client in hanging:
+        client.resume()
+    parks.finish(process)
+    complete(parks, folder)
+    assert (2, "west", "no reply before the deadline") in left_out(folder)
+
+
+def test_a_site_that_lost_its_pictures_leaves_the_round_to_the_others(parks, tmp_path):
+    folder, process = parks.run(tmp_path / "run", OVERRIDES)
+    in_round(parks, folder, 2)
+    away = parks.sites["south"].with_name("away")
+    parks.sites["south"].rename(away)
+    try:
+        parks.wait_for(lambda: left_out(folder) or process.poll() is not None, "the site to be left out", 300)
+    finally:
+        away.rename(parks.sites["south"])
+    parks.finish(process)
+    complete(parks, folder)
+    assert any("south" in client or client in of(parks, "south") for _, client, _ in left_out(folder))
+    assert any("not found" in reason or "No such file" in reason for _, _, reason in left_out(folder))
+
+
+def test_garbage_is_refused_before_it_is_added(parks, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(GARBAGE, encoding="utf-8")
+    parks.stop("west")
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        parks.start("west")
+    try:
+        folder, process = parks.run(tmp_path / "run", OVERRIDES)
+        parks.finish(process)
+    finally:
+        parks.stop("west")
+    complete(parks, folder)
+    assert [(number, client) for number, client, _ in left_out(folder)] == [(number, "west") for number in (1, 2, 3)]
+    assert all(sorted(line["clients"]) == ["north", "south"] for line in folder.read_metrics()[:3])
+
+
+def test_a_site_with_another_key_is_refused_by_name(parks, tmp_path):
+    key = parks.site("south") / "federation.key"
+    kept = key.rename(tmp_path / "kept.key")
+    commands.main(["keys", "--out", str(parks.site("south"))])
+    try:
+        folder, process = parks.run(tmp_path / "run", OVERRIDES)
+        parks.finish(process)
+    finally:
+        key.unlink()
+        shutil.move(kept, key)
+    complete(parks, folder)
+    reasons = left_out(folder)
+    assert {number for number, _, _ in reasons} >= {1, 2, 3}
+    assert all("refused: key-id" in reason for _, _, reason in reasons)
+    assert all(sorted(line["clients"]) == ["north", "west"] for line in folder.read_metrics())
+
+
+def test_a_site_that_joins_in_round_3_gets_the_model_from_another(parks, tmp_path):
+    parks.stop("west")
+    folder, process = parks.run(
+        tmp_path / "run", f"{OVERRIDES} federation.num_clients=2 privacy.max_clients=3 federation.rounds=6"
+    )
+    in_round(parks, folder, 3)
+    parks.start("west")
+    parks.finish(process)
+    complete(parks, folder, 6)
+    took_part = [line["server_round"] for line in folder.read_metrics() if "west" in line["clients"]]
+    assert took_part
+    assert min(took_part) >= 3
+    assert 7 in took_part  # it has the final model
+
+
+def test_a_site_that_was_not_registered_gets_nothing(parks, tmp_path):
+    commands.main(["add-site", str(parks.root), f"new-{tmp_path.name[-1]}"])
+    name = f"new-{tmp_path.name[-1]}"
+    parks._set(
+        parks.site(name) / "site.env", VENV=os.environ.get("VIRTUAL_ENV") or shutil.sys.prefix, DATA_ROOT=tmp_path
+    )
+    process = parks.start(name)
+    parks.wait_for(lambda: process.poll() is not None, "the stranger to be sent away")
+    assert process.returncode != 0
+    del parks.processes[name]
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(parks, tmp_path):
+    first, one = parks.run(tmp_path / "first", OVERRIDES)
+    second, two = parks.run(tmp_path / "second", f"{OVERRIDES} seed=1")
+    parks.finish(one, 900)
+    parks.finish(two, 900)
+    for folder in (first, second):
+        assert complete(parks, folder)["left_out"] == []
+
+
+def test_a_server_that_is_stopped_and_started_goes_on(parks, tmp_path):
+    folder, process = parks.run(tmp_path / "run", OVERRIDES)
+    in_round(parks, folder, 2)
+    parks.stop("server")
+    parks.start_server()
+    parks.finish(process)
+    if not (folder.path / "summary.json").exists():
+        _, process = parks.run(tmp_path / "run", f"{OVERRIDES} federation.resume=true")
+        parks.finish(process)
+    complete(parks, folder)
+
+
+def test_a_run_whose_server_was_killed_is_resumed(parks, tmp_path):
+    folder, process = parks.run(tmp_path / "run", OVERRIDES)
+    in_round(parks, folder, 3)
+    parks.stop("server", signal.SIGKILL)
+    kept = folder.path / "server.safetensors"
+    assert kept.exists()
+    parks.start_server()
+    parks.finish(process)
+    assert not (folder.path / "summary.json").exists()
+    _, process = parks.run(tmp_path / "run", f"{OVERRIDES} federation.resume=true")
+    parks.finish(process)
+    assert complete(parks, folder)["resumed_after"] >= 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system can be mounted by root alone")
+def test_a_full_disk_stops_the_run_and_a_resumed_one_ends_it(parks, tmp_path):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(run_dir)], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        folder, process = parks.run(run_dir, OVERRIDES)
+        parks.finish(process)
+        assert not (run_dir / "summary.json").exists()
+        assert "No space left on device" in parks.log("run-run")
+        done = rounds_in(folder)
+        assert 1 <= len(done) < 4
+        subprocess.run(["mount", "-o", "remount,size=64m", str(run_dir)], check=True)
+        _, process = parks.run(run_dir, f"{OVERRIDES} federation.resume=true")
+        parks.finish(process)
+        assert complete(parks, folder)["resumed_after"] == len(done)
+    finally:
+        subprocess.run(["umount", str(run_dir)], check=False)
