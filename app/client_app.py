@@ -106,11 +106,11 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
     config = dict(node)
     own = [f"data={config['data']}"] if "data" in config else []
     if "data-root" in config:
-        own.append(f"data.root={json.dumps(config['data-root'])}")
+        own.append(f"data.root={json.dumps(config['data-root'], ensure_ascii=False)}")
     if "partition-id" not in config:  # a real node: all that it has is its own
         own.append("data.partition.by=none")
     if "state-dir" in config:
-        own.append(f"data.cache_dir={json.dumps(str(absolute(config['state-dir']) / 'pictures'))}")
+        own.append(f"data.cache_dir={json.dumps(str(absolute(config['state-dir']) / 'pictures'), ensure_ascii=False)}")
     settings = load_settings(f"{overrides} {shlex.join(own)}")
     partition_id = int(config.get("partition-id", 0))
     name = config.get("client", f"client-{partition_id}")

@@ -80,21 +80,38 @@ class NodeStore:
         except (OSError, SafetensorError) as error:
             raise NodeStoreError(f"cannot read {path}: {error}") from error
 
-    def begin(self, attempt: str) -> None:
-        """From now on this attempt at a round may write what it learns, and no earlier one: a process that hung until
-        after its deadline would put its arrays beside those of a later round."""
+    def begin(self, attempt: str, asked: float) -> None:
+        """From now on this attempt at a round may write, and no earlier one: a process that hung until after its
+        deadline would put its arrays beside those of a later round.
+
+        Args:
+            asked: when the server asked for it, seconds by the server's clock.
+
+        Raises OutdatedAttemptError if a later one has begun."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._locked(), replacing(self.folder / _ATTEMPT) as temporary:
-            temporary.write_text(json.dumps(attempt), encoding="utf-8")
+        with self._locked():
+            latest = self._attempt()
+            if latest and asked < latest[1]:
+                raise OutdatedAttemptError(f"{self.folder}: attempt {latest[0]} was asked for after {attempt}")
+            with replacing(self.folder / _ATTEMPT) as temporary:
+                temporary.write_text(json.dumps([attempt, asked]), encoding="utf-8")
 
     @contextlib.contextmanager
     def keeping(self, attempt: str) -> Iterator[None]:
-        """Write in here what an attempt learnt. Raises OutdatedAttemptError if another one has begun since."""
+        """Write in here what an attempt got or learnt. Raises OutdatedAttemptError if another one has begun since."""
         with self._locked():
-            latest = json.loads((self.folder / _ATTEMPT).read_text(encoding="utf-8"))
-            if latest != attempt:
-                raise OutdatedAttemptError(f"{self.folder}: attempt {latest} has begun since {attempt}")
+            latest = self._attempt()
+            if latest is None or latest[0] != attempt:
+                raise OutdatedAttemptError(f"{self.folder}: attempt {latest and latest[0]} has begun since {attempt}")
             yield
+
+    def _attempt(self) -> tuple[str, float] | None:
+        """The latest attempt that has begun, and when it was asked for."""
+        try:
+            attempt, asked = json.loads((self.folder / _ATTEMPT).read_text(encoding="utf-8"))
+            return str(attempt), float(asked)
+        except (OSError, ValueError, TypeError):  # none, or a file that a power cut left empty
+            return None
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

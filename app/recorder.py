@@ -27,12 +27,16 @@ class Recorder:
         self.run_key = run_key
         self.layout = layout
         self.rounds = rounds
+        self.attempts: int = folder.read_progress().get("attempts", 0)
+        """Attempts at rounds that were ever begun in this run, also those that were taken back or cut off."""
         self._progress: dict[str, object] = {}
         self._waiting: list[str] = []
 
     def started(self, server_round: int, attempt: int, cohort: Sequence[str]) -> None:
         """Keep who is waited for in `progress.json`."""
-        self._progress = {"server_round": server_round, "attempt": attempt, "cohort": list(cohort)}
+        self.attempts += 1
+        now = {"server_round": server_round, "attempt": attempt, "cohort": list(cohort)}
+        self._progress = {**now, "attempts": self.attempts}
         self._waiting = list(cohort)
         self._write_progress()
 
@@ -78,6 +82,7 @@ class Recorder:
             "key_id": state.key_id,
             "best": state.convergence.best,
             "without_gain": state.convergence.without_gain,
+            "measured": state.convergence.version,
         }
         metadata = {"run_key": self.run_key, "layout": self.layout.digest, "state": json.dumps(kept)}
         self.folder.save_arrays(CHECKPOINT, {"aggregate": np.frombuffer(state.aggregate, np.uint8)}, metadata)

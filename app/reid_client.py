@@ -124,10 +124,9 @@ class ReidClient(NumPyClient):
         """Train one round and return [payload], images, and measures with the coefficient used."""
         started = time.perf_counter()
         server_round, coefficient = int(config[m.SERVER_ROUND]), float(config[m.COEFFICIENT])
-        model = self._reach(server_round - 1, parameters, config)
         binding, cards = self._attempt(config)
         attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
-        self.store.begin(attempt)
+        model = self._begin(attempt, parameters, config)
         masks = self.masks.begin(binding, cards) if self.masks else {}  # before training, which would be in vain
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
@@ -173,7 +172,8 @@ class ReidClient(NumPyClient):
     def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
         """Take the final global model over, keep it, and measure it; the loss slot of Flower's answer holds 1 - mAP."""
         server_round = int(config[m.SERVER_ROUND])
-        self._load(self._reach(server_round - 1, parameters, config).vector, server_round)
+        model = self._begin(f"{server_round} final {config.get(m.ASKED, 0.0)}", parameters, config)
+        self._load(model.vector, server_round)
         measures = self._measure("global") if config.get(m.MEASURE) else {}
         return 1.0 - float(measures.get("global_mAP", 0.0)), len(self.samples), measures
 
@@ -197,6 +197,12 @@ class ReidClient(NumPyClient):
         nonce = str(config.get(m.NONCE, ""))
         binding = Binding(self.run_key, self.layout.digest, int(config[m.SERVER_ROUND]), attempt, cohort, nonce)
         return binding, dict(zip(cohort, config.get(m.MASK_CARDS, ()), strict=False))
+
+    def _begin(self, attempt: str, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
+        """The model that an attempt starts from, unless a later attempt has begun."""
+        self.store.begin(attempt, float(config.get(m.ASKED, 0.0)))
+        with self.store.keeping(attempt):
+            return self._reach(int(config[m.SERVER_ROUND]) - 1, parameters, config)
 
     def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
         payload = parameters[0].tobytes() if parameters else b""

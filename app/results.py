@@ -7,6 +7,7 @@ was. `metrics.jsonl` only grows, one line a round; half a line that a crash left
 the next line written.
 """
 
+import fcntl
 import json
 import math
 import os
@@ -14,7 +15,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._metrics = self.path / "metrics.jsonl"
         self._events: Any = None
+        self._lock: IO[str] | None = None
         self._purge_step: int | None = None
 
     @classmethod
@@ -49,6 +51,20 @@ class RunFolder:
                 continue
             return cls(path)
         raise FileExistsError(f"no free folder for {start} in {Path(root) / name}")
+
+    def hold(self) -> None:
+        """Keep every other process from holding this folder, until `close`. Raises RuntimeError if one does."""
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RuntimeError(f"another run is writing to {self.path}") from error
+
+    def clear(self) -> None:
+        """Take away what an earlier run left that a new one would be mistaken for."""
+        for name in ("summary.json", "progress.json", "server.safetensors"):
+            (self.path / name).unlink(missing_ok=True)
+        self.drop_metrics_from(0)
 
     def __enter__(self) -> Self:
         return self
@@ -163,7 +179,10 @@ class RunFolder:
         self._events.flush()
 
     def close(self) -> None:
-        """Close the TensorBoard events; more can be logged afterwards, into another file of the folder."""
+        """Let the folder go and close the TensorBoard events; more can be logged afterwards, into another file."""
+        if self._lock:
+            self._lock.close()
+        self._lock = None
         if self._events:
             self._events.close()
         self._events = None

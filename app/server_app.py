@@ -1,5 +1,6 @@
 """Flower entry point of the server: settings in, rounds run, metrics and checkpoints written."""
 
+import contextlib
 import json
 import logging
 import secrets
@@ -34,7 +35,19 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
-    """Rounds, metrics, checkpoints and summary; goes on after the last complete round if `federation.resume` is set."""
+    """Rounds, metrics, checkpoints and summary; goes on after the last complete round if `federation.resume` is set.
+
+    Raises RuntimeError if another process writes to the folder; what else ends the run stands in `progress.json`."""
+    folder.hold()
+    try:
+        _run_rounds(grid, settings, folder)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # of a full disk, say
+            folder.write_progress({**folder.read_progress(), "failed": f"{type(error).__name__}: {error}"})
+        raise
+
+
+def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     started = time.monotonic()
     task = make_task(settings)
     network = task.build(1, settings.seed, pretrained=False)
@@ -50,7 +63,7 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     lines = folder.read_metrics()
     privacy = {}
     if settings.privacy.dp.clip:
-        releases = sum(line["attempts"] for line in lines)  # each attempt is trained and noised anew
+        releases = recorder.attempts  # each attempt is trained and noised anew, whatever became of it
         privacy = {"epsilon": epsilon(settings.privacy.dp, releases), "delta": settings.privacy.dp.delta}
     folder.write_summary(
         {
@@ -74,13 +87,14 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
     federation = settings.federation
     if not federation.resume or not folder.has_arrays(CHECKPOINT):  # nothing to resume before the first round
         folder.write_settings(settings.as_dict())
-        folder.drop_metrics_from(0)
+        folder.clear()
         return secrets.token_hex(8), ServerState(0, Convergence(federation.patience, federation.min_delta))
     arrays, metadata = folder.load_arrays(CHECKPOINT)
     if metadata.get("layout") != layout.digest:
         raise ValueError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
     kept = json.loads(metadata["state"])
-    convergence = Convergence(federation.patience, federation.min_delta, kept["best"], kept["without_gain"])
+    rule = (kept["best"], kept["without_gain"], kept["measured"])
+    convergence = Convergence(federation.patience, federation.min_delta, *rule)
     aggregate = arrays["aggregate"].tobytes()
     state = ServerState(kept["server_round"], convergence, aggregate, kept["coefficient_sum"], kept["key_id"])
     folder.drop_metrics_from(state.server_round + 1)

@@ -3,6 +3,7 @@
 Run: python -m scripts.federation init --name parks --host fed.example.org --sites north,south,west
      python -m scripts.federation verify parks
      python -m scripts.federation add-site parks east
+     python -m scripts.federation remove-site parks east
      python -m scripts.federation rotate parks
      python -m scripts.federation renew parks
      python -m scripts.federation status RUN_FOLDER [--json]
@@ -118,12 +119,24 @@ def add_site(
     print(json.dumps({"folder": str(made)}))
 
 
+@app.command("remove-site")
+def remove_site(
+    folder: Annotated[Path, typer.Argument(help="The federation's folder.")],
+    site: Annotated[str, typer.Argument(help="The name of the site that has left.")],
+) -> None:
+    """Forget a site that has left; then unregister it at the server and rotate the federation key."""
+    setup.remove_site(folder, site)
+    print(f"now: flwr supernode unregister its node (docs/deployment.md), rotate {folder}, and hand the new keys out")
+    print(json.dumps({"removed": site, "sites": setup.sites_of(folder)}))
+
+
 @app.command()
 def rotate(folder: Annotated[Path, typer.Argument(help="The federation's folder.")]) -> None:
     """Make a new federation key for all sites, for example after one has left. The authority keeps the old one."""
     key = _new_key()
     changed = setup.rotate_key(folder, key)
-    print("every site gets its new federation.key; a run that has begun can be resumed with its own key only")
+    print(f"to every site: {parties.FEDERATION_KEY} and {parties.PARTY_FILE} (a site whose folder is not here gets the")
+    print("authority's federation.key); to the operator: run.sh; a run that has begun is resumed with its own key only")
     print(json.dumps({"key_id": key.key_id, "files": [str(path) for path in changed]}))
 
 

@@ -11,12 +11,16 @@ class Convergence:
     min_delta: float
     best: float = float("-inf")
     without_gain: int = 0
+    version: int = -1
+    """The version of the global model that was measured last."""
 
-    def after(self, measure: float) -> "Convergence":
-        """The rule after one more measure, larger is better."""
+    def after(self, measure: float, version: int) -> "Convergence":
+        """The rule after one more measure, larger is better. A version counts once, however often it is measured."""
+        if version <= self.version:
+            return self
         if measure > self.best + self.min_delta:
-            return Convergence(self.patience, self.min_delta, measure, 0)
-        return Convergence(self.patience, self.min_delta, self.best, self.without_gain + 1)
+            return Convergence(self.patience, self.min_delta, measure, 0, version)
+        return Convergence(self.patience, self.min_delta, self.best, self.without_gain + 1, version)
 
     @property
     def reached(self) -> bool:

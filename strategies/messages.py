@@ -16,6 +16,7 @@ SEEDS = "seeds"
 # Keys of the config that a client gets.
 SERVER_ROUND = "server-round"
 RUN_KEY = "run-key"
+ASKED = "asked"
 COEFFICIENT = "coefficient"
 COEFFICIENT_SUM = "coefficient-sum"
 MEASURE = "measure"

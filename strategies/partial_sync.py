@@ -24,6 +24,7 @@ from strategies.ciphers.cipher import CipherError, ServerSum
 from strategies.directory import NodeDirectory
 from strategies.nodes import Node, RefusedError, agreed_digests
 from strategies.rounds import (
+    THE_SUM,
     FederationError,
     RoundListener,
     RoundReport,
@@ -82,15 +83,13 @@ class PartialSync:
         self.listener.undone(before)
         if len(times) > self.rules.retries:
             raise FederationError(str(error))
-        _log.warning("%s; the round is run again", error)
+        _log.warning("%s; the round is taken back", error)
         return before
 
     def _round(self, grid: Grid, state: ServerState) -> tuple[RoundReport, ServerState]:
         started = time.monotonic()
         report = RoundReport(state.server_round + 1)
-        self.directory.start_round()
-        for reason in self._undone.get(report.server_round, ()):
-            report.leave_out("the sum", reason)
+        self._begin(report)
         for _ in range(self.rules.retries + 1):
             report.attempts += 1
             cohort = self._cohort(grid, report)
@@ -116,7 +115,7 @@ class PartialSync:
                 try:
                     aggregate = total.payload()
                 except CipherError as error:
-                    report.leave_out("the sum", str(error))
+                    report.leave_out(THE_SUM, str(error))
             if aggregate:
                 break
             self._raise_if_unusable(grid, state, report)
@@ -129,10 +128,16 @@ class PartialSync:
         report.coefficient_sum = coefficient_sum
         convergence = state.convergence
         if "global_mAP" in report.measures:
-            convergence = convergence.after(report.measures["global_mAP"])
+            convergence = convergence.after(report.measures["global_mAP"], report.server_round - 1)
         after = ServerState(report.server_round, convergence, aggregate, coefficient_sum, self.directory.key_id)
         report.seconds = time.monotonic() - started
         return report, after
+
+    def _begin(self, report: RoundReport) -> None:
+        """Let every node describe itself again, and name the sums that were taken back."""
+        self.directory.start_round()
+        for reason in self._undone.get(report.server_round, ()):
+            report.leave_out(THE_SUM, reason)
 
     def _unmask(
         self, grid: Grid, total: ServerSum, binding: Binding, cohort: list[Node], present: set[str], report: RoundReport
@@ -175,7 +180,7 @@ class PartialSync:
         """Give every node the final model and collect its measures."""
         started = time.monotonic()
         report = RoundReport(state.server_round + 1)
-        self.directory.start_round()
+        self._begin(report)
         nodes = self.directory.gather(grid, report)
         outgoing = self._messages(grid, nodes, state, report, MessageType.EVALUATE, lambda _: {m.MEASURE: True})
         measured = {}
@@ -239,7 +244,7 @@ class PartialSync:
     ) -> list[tuple[Node, Message]]:
         """One message a node, with what it needs to reach the current global model: nothing, the last aggregate, or the
         whole model from an up-to-date node."""
-        version = state.server_round
+        version, asked = state.server_round, time.time()
         digests = agreed_digests(self.directory.nodes.values())
         aggregate = m.bytes_record(m.AGGREGATE, state.aggregate) if state.aggregate else None
         relayed: ArrayRecord | None = None
@@ -249,6 +254,7 @@ class PartialSync:
                 {
                     m.RUN_KEY: self.rules.run_key,
                     m.SERVER_ROUND: report.server_round,
+                    m.ASKED: asked,
                     m.COEFFICIENT_SUM: state.coefficient_sum,
                     **config(node),
                 }

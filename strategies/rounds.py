@@ -6,6 +6,9 @@ from typing import Protocol
 
 from strategies.convergence import Convergence
 
+THE_SUM = "the sum"
+"""In place of a client's name, where a sum was left out."""
+
 
 class FederationError(RuntimeError):
     """The run cannot go on; the last checkpoint is whole."""

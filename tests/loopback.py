@@ -147,7 +147,7 @@ class Loopback:
         """Node ids that the server gave a site, by its public key."""
         done = subprocess.run(
             [str(Path(sys.prefix) / "bin" / "flwr"), "supernode", "list", NAME, "--format", "json"],
-            env={**os.environ, "FLWR_HOME": str(self.root / "operator")},
+            env={**os.environ, "FLWR_HOME": str(self.root / "operator" / "flower")},
             capture_output=True,
             text=True,
             check=True,

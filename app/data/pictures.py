@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from app.data.sample import Box, Sample
 from app.files import replacing
 
+_ABANDONED_SECONDS = 3600.0  # of a temporary file whose process was killed
 _PLATE_MARGIN = 0.1  # of the box, on each side: detectors and hand-drawn boxes cut characters off
 
 
@@ -28,7 +30,14 @@ class PictureFiles:
     def __init__(self, folder: Path, limit_mb: int) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._free = limit_mb * 2**20 - sum(file.stat().st_size for file in folder.iterdir())
+        self._free = limit_mb * 2**20
+        for file in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
+                state = file.stat()
+                if file.name.endswith(".tmp") and time.time() - state.st_mtime > _ABANDONED_SECONDS:
+                    file.unlink()
+                else:
+                    self._free -= state.st_size
 
     def get(self, path: Path, box: Box | None, side: int) -> Tensor:
         """As `read_picture`, with the same errors."""

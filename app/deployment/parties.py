@@ -11,7 +11,7 @@ AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"
 SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
 SITE_KEY, SITE_PUBLIC_KEY = "site.key", "site.pub"
 FEDERATION_KEY = "federation.key"
-START, FLOWER_CONFIG, REGISTER, RUN = "start.sh", "config.toml", "register.sh", "run.sh"
+START, CONNECT, REGISTER, RUN = "start.sh", "connect.sh", "register.sh", "run.sh"
 STATE = "state"
 """Folder that a running party writes into; nothing in it came from `setup`."""
 SECRET, PUBLIC, PROGRAM = 0o600, 0o644, 0o755
@@ -61,7 +61,7 @@ class Party:
         own = {
             Kind.authority: {AUTHORITY_KEY: SECRET, FEDERATION_KEY: SECRET},
             Kind.server: {SERVER_CERTIFICATE: PUBLIC, SERVER_KEY: SECRET, "server.env": PUBLIC, **service},
-            Kind.operator: {FLOWER_CONFIG: PUBLIC, "operator.env": PUBLIC, REGISTER: PROGRAM, RUN: PROGRAM},
+            Kind.operator: {"operator.env": PUBLIC, CONNECT: PROGRAM, REGISTER: PROGRAM, RUN: PROGRAM},
             Kind.site: {
                 SITE_KEY: SECRET,
                 SITE_PUBLIC_KEY: PUBLIC,

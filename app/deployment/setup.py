@@ -1,5 +1,6 @@
 """Makes the folders of a federation: one a party, each with what that party may have and nothing else."""
 
+import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from strategies.ciphers.keys import FederationKey, read_key, write_key
 
 _TEMPLATES = Path(__file__).parent / "templates"
+
+
+_INSTALL = re.compile(r"(/[\w.-]+)+")  # it stands in systemd units, where a blank or % means something
 
 
 class _Template(Template):
@@ -38,6 +42,8 @@ class Plan:
     venv: Path
 
     def __post_init__(self) -> None:
+        if not _INSTALL.fullmatch(str(self.install)):
+            raise DeploymentError(f"install folder {str(self.install)!r}: an absolute path of letters, digits and ._/-")
         p.check_name("federation", self.name)
         p.check_host(self.host, self.port)
         for site in self.sites:
@@ -69,7 +75,8 @@ def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
         public = {
             site: _site(plan, index, site, making, authority.certificate, key) for index, site in enumerate(plan.sites)
         }
-        _operator(plan, making / "operator", root, authority.certificate, public, key.key_id)
+        _operator(plan, making / "operator", authority.certificate, public, key.key_id)
+        write_file(making / ".gitignore", b"*\n", p.PUBLIC)  # secrets, perhaps in the middle of a checkout
         making.replace(root)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
@@ -79,49 +86,76 @@ def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
 
 def add_site(root: Path, site: str, install: Path) -> Path:
     """A folder for one more site, from what the authority's and the operator's folders hold."""
-    owner, operator = p.read_party(root / "authority"), p.read_party(root / "operator")
+    owner = p.read_party(root / "authority")
     folder = root / "sites" / site
+    present = sites_of(root)
     p.check_name("site", site)
-    if folder.exists() or site in (Kind.authority, Kind.server, Kind.operator):
-        raise DeploymentError(f"{site!r} is there already")
-    present = sorted(path.stem for path in (root / "operator" / "sites").glob("*.pub"))
+    if site in present or folder.exists():
+        raise DeploymentError(f"site {site!r} is there already")
     plan = Plan(owner.federation, owner.host, owner.port, [*present, site], install, Path(), Path())
     certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
     key = read_key(root / "authority" / p.FEDERATION_KEY)
     public = _site(plan, len(present), site, root, certificate, key)
     write_file(root / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
-    _write_register(operator, root / "operator", [*present, site])
+    _write_operator_scripts(p.read_party(root / "operator"), root / "operator")
     return folder
 
 
+def remove_site(root: Path, site: str) -> None:
+    """Forget a site that has left: its folder, its public key, and its place in the operator's scripts."""
+    if site not in sites_of(root):
+        raise DeploymentError(f"there is no site {site!r}; there are {', '.join(sites_of(root))}")
+    if len(sites_of(root)) <= 2:
+        raise DeploymentError("two sites are left; with one, its update would be the sum")
+    shutil.rmtree(root / "sites" / site, ignore_errors=True)
+    (root / "operator" / "sites" / f"{site}.pub").unlink()
+    _write_operator_scripts(p.read_party(root / "operator"), root / "operator")
+
+
+def sites_of(root: Path) -> list[str]:
+    """Names of the sites, by their public keys."""
+    p.read_party(root / "operator")
+    return sorted(path.stem for path in (root / "operator" / "sites").glob("*.pub"))
+
+
 def rotate_key(root: Path, key: FederationKey) -> list[Path]:
-    """Give a new federation key to every site whose folder is here; the old one is kept with the authority."""
+    """A new federation key: in the authority's folder, and in each site's if that is still here. The old one is kept
+    with the authority. Returns the key files; a call that was cut short can be repeated."""
     authority = root / "authority"
-    old = read_key(authority / p.FEDERATION_KEY)
-    (authority / p.FEDERATION_KEY).rename(authority / f"federation-{old.key_id}.key")
+    held = {folder: p.read_party(folder) for folder in p.parties_of(root)}
+    if authority not in held:
+        raise DeploymentError(f"{authority} is needed: it holds the federation key")
+    old = authority / p.FEDERATION_KEY
+    aside = authority / f"federation-{read_key(old).key_id}.key"
+    if not aside.exists():
+        shutil.copy2(old, aside)
     changed = []
-    for folder in p.parties_of(root):
-        party = p.read_party(folder)
-        if party.kind in (Kind.authority, Kind.site):
-            (folder / p.FEDERATION_KEY).unlink(missing_ok=True)
-            write_key(key, folder / p.FEDERATION_KEY)
+    for folder, party in held.items():
+        if p.FEDERATION_KEY in party.files():
+            fresh = folder / f".{p.FEDERATION_KEY}.{key.key_id}"
+            try:
+                write_key(key, fresh)
+                fresh.replace(folder / p.FEDERATION_KEY)
+            finally:
+                fresh.unlink(missing_ok=True)
             changed.append(folder / p.FEDERATION_KEY)
         replace(party, key_id=key.key_id).write(folder)
         if party.kind is Kind.operator:
-            _write_run(replace(party, key_id=key.key_id), folder, len(list((folder / "sites").glob("*.pub"))))
+            _write_operator_scripts(replace(party, key_id=key.key_id), folder)
     return changed
 
 
 def renew_server(root: Path) -> Path:
     """A new key and certificate for the server, signed by the same authority: sites need not change anything."""
-    party = p.read_party(root / "server")
-    held = root / "authority"
+    held, folder = root / "authority", root / "server"
+    party = p.read_party(held)
     try:
         authority = Issued((held / p.AUTHORITY_CERTIFICATE).read_bytes(), (held / p.AUTHORITY_KEY).read_bytes())
     except OSError as error:
         raise DeploymentError(f"{held} is needed to sign a certificate: {error}") from error
-    _write_server_certificate(root / "server", new_server(authority, party.host))
-    return root / "server" / p.SERVER_CERTIFICATE
+    folder.mkdir(exist_ok=True, mode=0o700)  # it may have been handed over and deleted here
+    _write_server_certificate(folder, new_server(authority, party.host))
+    return folder / p.SERVER_CERTIFICATE
 
 
 def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) -> None:
@@ -182,7 +216,7 @@ def _site(plan: Plan, index: int, site: str, root: Path, authority: bytes, key: 
     return public
 
 
-def _operator(plan: Plan, folder: Path, root: Path, authority: bytes, public: dict[str, bytes], key_id: str) -> None:
+def _operator(plan: Plan, folder: Path, authority: bytes, public: dict[str, bytes], key_id: str) -> None:
     folder.mkdir(mode=0o700)
     (folder / "sites").mkdir(mode=0o700)
     party = plan.party(Kind.operator, "operator", key_id)
@@ -190,32 +224,22 @@ def _operator(plan: Plan, folder: Path, root: Path, authority: bytes, public: di
     write_file(folder / p.AUTHORITY_CERTIFICATE, authority, p.PUBLIC)
     for site, key in public.items():
         write_file(folder / "sites" / f"{site}.pub", key, p.PUBLIC)
-    _fill(
-        p.FLOWER_CONFIG,
-        folder / p.FLOWER_CONFIG,
-        p.PUBLIC,
-        federation=plan.name,
-        address=_address(plan.host, plan.port),
-        certificate=root.absolute() / "operator" / p.AUTHORITY_CERTIFICATE,
-    )
-    _fill(
-        "operator.env",
-        folder / "operator.env",
-        p.PUBLIC,
-        venv=shlex.quote(str(plan.venv)),
-        project=shlex.quote(str(plan.project)),
-    )
-    _write_register(party, folder, plan.sites)
-    _write_run(party, folder, len(plan.sites))
+    venv, project = shlex.quote(str(plan.venv)), shlex.quote(str(plan.project))
+    _fill("operator.env", folder / "operator.env", p.PUBLIC, venv=venv, project=project)
+    _write_operator_scripts(party, folder)
 
 
-def _write_register(party: Party, folder: Path, sites: Sequence[str]) -> None:
-    lines = "\n".join(f"register {site}" for site in sites)
-    _fill(p.REGISTER, folder / p.REGISTER, p.PROGRAM, federation=party.federation, lines=lines)
-
-
-def _write_run(party: Party, folder: Path, num_sites: int) -> None:
-    _fill(p.RUN, folder / p.RUN, p.PROGRAM, federation=party.federation, num_sites=num_sites, key_id=party.key_id)
+def _write_operator_scripts(party: Party, folder: Path) -> None:
+    sites = sorted(path.stem for path in (folder / "sites").glob("*.pub"))
+    values = {
+        "federation": party.federation,
+        "address": _address(party.host, party.port),
+        "sites": " ".join(sites),
+        "num_sites": len(sites),
+        "key_id": party.key_id,
+    }
+    for name in (p.CONNECT, p.REGISTER, p.RUN):
+        _fill(name, folder / name, p.PROGRAM, **values)
 
 
 def _write_server_certificate(folder: Path, issued: Issued) -> None:

@@ -1,14 +1,18 @@
 """How a run is doing, from its run folder: rounds, bytes, measures, and who is slow or was left out."""
 
 import statistics
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from app.results import RunFolder
+from strategies.rounds import THE_SUM
 
+_LIVE = ("settings.json", "metrics.jsonl", "progress.json")
 _SLOW = 1.5  # times the median of the clients' seconds in a round
 
 
@@ -16,7 +20,9 @@ def read_status(path: Path) -> dict[str, Any]:
     """What `python -m scripts.federation status --json` prints.
 
     "clients" has for each client its rounds, how often and why it was left out, seconds of its last round and whether
-    it is a straggler there. Raises FileNotFoundError for a folder in which no run has begun."""
+    it is a straggler there. "state" is "running", "ended", or "failed" with its "reason"; a server that was killed says
+    nothing, and "silent_seconds" counts from its last sign of life. Raises FileNotFoundError for a folder in which no
+    run has begun."""
     if not (path / "settings.json").exists():
         raise FileNotFoundError(f"no run has begun in {path}")
     folder = RunFolder(path)
@@ -24,21 +30,24 @@ def read_status(path: Path) -> dict[str, Any]:
     rounds = settings["federation"]["rounds"]
     trained = [line for line in lines if line["attempts"]]  # the last line is the final model's
     last = trained[-1] if trained else None
-    ended = (path / "summary.json").exists()
-    running = not ended and progress.get("server_round", 0) > (last["server_round"] if last else 0)
+    state = "ended" if (path / "summary.json").exists() else "failed" if "failed" in progress else "running"
+    in_round = state == "running" and progress.get("server_round", 0) > (last["server_round"] if last else 0)
+    changed = [file.stat().st_mtime for name in _LIVE if (file := path / name).exists()]
     return {
         "run_dir": str(path),
         "experiment": settings["name"],
         "cipher": settings["privacy"]["cipher"],
-        "state": "ended" if ended else "running",
+        "state": state,
+        "reason": progress.get("failed", ""),
+        "silent_seconds": round(max(0.0, time.time() - max(changed)), 1),
         "round": last["server_round"] if last else 0,
         "rounds": rounds,
         "seconds_per_round": statistics.median(line["seconds"] for line in trained) if trained else None,
         "bytes_up": sum(line["bytes_up"] for line in lines),
         "bytes_down": sum(line["bytes_down"] for line in lines),
         "measures": _latest_measures(lines),
-        "waiting": progress["waiting"] if running else [],
-        "attempt": progress["attempt"] if running else 0,
+        "waiting": progress["waiting"] if in_round else [],
+        "attempt": progress["attempt"] if in_round else 0,
         "clients": {name: _client(name, trained, last) for name in _names(trained, progress)},
     }
 
@@ -51,20 +60,23 @@ def status_table(status: Mapping[str, Any]) -> Table:
         attempt = f", attempt {status['attempt']}" if status["attempt"] > 1 else ""
         title += f" (now round {status['round'] + 1}{attempt})"
     traffic = f"{status['bytes_up'] / 1e6:.1f} MB up, {status['bytes_down'] / 1e6:.1f} MB down, {status['cipher']}"
-    table = Table(title=title, caption=f"{traffic}\n{measures}")
+    if status["state"] == "running":
+        title += f", last sign of life {status['silent_seconds']:.0f} s ago"
+    caption = "\n".join(line for line in (status["reason"], traffic, measures) if line)
+    table = Table(title=Text(title), caption=Text(caption))
     for heading in ("site", "now", "rounds", "pictures", "loss", "seconds", "left out", "last reason"):
         table.add_column(heading, justify="left" if heading in ("site", "now", "last reason") else "right")
     for name, row in status["clients"].items():
         now = "working" if name in status["waiting"] else "answered" if status["waiting"] else ""
         table.add_row(
-            name,
+            Text(name),  # cells that are text are not searched for markup
             now,
             str(row["rounds"]),
             "" if row["pictures"] is None else f"{row['pictures']:.0f}",
             "" if row["loss"] is None else f"{row['loss']:.3f}",
             "" if row["seconds"] is None else f"{row['seconds']:.1f}" + (" slow" if row["straggler"] else ""),
             str(row["left_out"]),
-            row["last_reason"],
+            Text(row["last_reason"]),
         )
     return table
 
@@ -73,7 +85,7 @@ def _names(trained: list[dict[str, Any]], progress: Mapping[str, Any]) -> list[s
     found = set(progress.get("cohort", []))
     for line in trained:
         found |= set(line["clients"]) | {row["client"] for row in line["left_out"]}
-    return sorted(found)
+    return sorted(found - {THE_SUM})
 
 
 def _client(name: str, trained: list[dict[str, Any]], last: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Checks the folder of a party: what is missing, too old, open to others, or where it must not be."""
 
+import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from app.deployment.parties import Kind, Party
 from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
 
 WARN_DAYS = 30
-_PRIVATE = (b"PRIVATE KEY", KEY_FORMAT.encode())
+_PRIVATE = re.compile(rb'-----BEGIN [A-Z ]*PRIVATE KEY-----|"format": *"' + re.escape(KEY_FORMAT.encode()))
 _LARGEST_SECRET = 64 * 2**20  # of files that are looked into; a CKKS key has megabytes
 
 
@@ -44,8 +46,9 @@ def _secrets(party: Party, folder: Path) -> Iterator[str]:
             continue
         if party.kind is Kind.authority and path.match("federation-*.key"):
             continue  # put aside by a rotation
-        if path.stat().st_size <= _LARGEST_SECRET and any(mark in path.read_bytes() for mark in _PRIVATE):
-            yield f"{path} is a secret that the {party.kind} must not have"
+        with contextlib.suppress(FileNotFoundError):  # a running server's files come and go
+            if path.stat().st_size <= _LARGEST_SECRET and _PRIVATE.search(path.read_bytes()):
+                yield f"{path} is a secret that the {party.kind} must not have"
 
 
 def _certificates(party: Party, folder: Path) -> Iterator[str]:

@@ -1,13 +1,19 @@
 #!/bin/sh
-# Tells the running server of the federation @federation which sites may connect. Again for one site: register.sh SITE
-set -eu
-cd "$(dirname "$0")"
-. ./operator.env
-export FLWR_HOME="$(pwd)" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
-wanted=${1:-}
-register() {
-    if [ -z "$wanted" ] || [ "$wanted" = "$1" ]; then
-        "$VENV/bin/flwr" supernode register "sites/$1.pub" @federation --name "$1"
+# Tells the running server of the federation @federation which sites may connect. For one site: register.sh SITE
+set -u
+cd "$(dirname "$0")" || exit 2
+. ./connect.sh
+failed=""
+for site in ${1:-@sites}; do
+    if [ ! -f "sites/$site.pub" ]; then
+        echo "there is no site $site; there are: @sites" >&2
+        exit 2
     fi
-}
-@lines
+    if ! "$VENV/bin/flwr" supernode register "sites/$site.pub" @federation --name "$site"; then
+        failed="$failed $site"
+    fi
+done
+if [ -n "$failed" ]; then
+    echo "not registered now:$failed (a key that is in use has been registered before)" >&2
+    exit 1
+fi

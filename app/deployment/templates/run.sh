@@ -1,10 +1,11 @@
 #!/bin/sh
 # Starts a run of the federation @federation and shows its log. Arguments are Hydra overrides, for example:
-#   run.sh experiment=patent_dual federation.rounds=40 run_dir=/srv/runs/first
+#   run.sh experiment=patent_dual federation.rounds=40 run_dir=/opt/fed-vehicle-reid/parks-server/state/first
 set -eu
 cd "$(dirname "$0")"
-. ./operator.env
-export FLWR_HOME="$(pwd)" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
-# A file, because Flower splits what stands on the command line at blanks, quoted or not.
-printf "overrides = '''%s'''\n" "federation.num_clients=@num_sites privacy.key_id=@key_id $*" > last-run.toml
-exec "$VENV/bin/flwr" run "$PROJECT" @federation --stream -c last-run.toml
+. ./connect.sh
+config="$FLWR_HOME/run-$$.toml" # a file, because Flower splits what stands on the command line at blanks
+trap 'rm -f "$config"' EXIT
+"$VENV/bin/python" -c 'import json, shlex, sys; print("overrides =", json.dumps(shlex.join(sys.argv[1:])))' \
+    federation.num_clients=@num_sites 'privacy.key_id="@key_id"' "$@@" > "$config"
+"$VENV/bin/flwr" run "$PROJECT" @federation --stream -c "$config"

@@ -5,6 +5,8 @@ import pytest
 from conftest import NETWORK, TRAINING, LocalFederation, write_set
 from loopback import Loopback, divide, rounds_in
 
+from app.deployment.parties import parties_of
+from app.deployment.verify import problems
 from app.node_store import NodeStore
 from strategies.ciphers.keys import read_key
 
@@ -44,6 +46,8 @@ def test_three_sites_reach_the_model_of_the_simulation(tmp_path):
             for array in ours:
                 np.testing.assert_array_equal(ours[array], expected[name][array], err_msg=f"{name} {array}")
             assert list((node / "pictures").iterdir())
+        for party in parties_of(real.root):
+            assert problems(party) == []
         secrets = read_key(real.root / "authority" / "federation.key").secrets.values()
         for path in [*(real.root / "server").rglob("*"), *folder.path.rglob("*"), *real.folder.glob("*.log")]:
             if path.is_file():

@@ -1,17 +1,21 @@
 """Folders of a federation: each party has what it may have; `verify` finds what is wrong with them."""
 
 import json
+import shlex
 import shutil
 import stat
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from app.deployment.certificates import new_authority, new_server
 from app.deployment.parties import DeploymentError, parties_of, read_party
-from app.deployment.setup import Plan, make_federation
+from app.deployment.setup import Plan, make_federation, rotate_key
 from app.deployment.verify import problems
+from app.settings import load_settings
 from scripts import federation
 from strategies.ciphers.keys import FederationKey, read_key
 
@@ -27,7 +31,7 @@ SECRET_FILES = {
 
 def plan(**changes):
     values = {"name": "parks", "host": "fed.example.org", "port": 8443, "sites": ["north", "south"]}
-    return Plan(**{**values, "install": Path("/opt/x y"), "project": Path("/p"), "venv": Path("/v"), **changes})
+    return Plan(**{**values, "install": Path("/opt/x"), "project": Path("/p"), "venv": Path("/v v"), **changes})
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +79,7 @@ def test_start_commands_are_valid_shell(made):
         shown = subprocess.run(
             ["/bin/sh", "-c", f'. "{path}"; echo "$VENV"'], capture_output=True, text=True, check=True
         ).stdout
-        assert shown.strip() in ("/opt/x y/.venv", "/v")
+        assert shown.strip() in ("/opt/x/.venv", "/v v")
 
 
 def test_a_site_without_its_pictures_says_so(made):
@@ -96,6 +100,8 @@ def test_a_site_without_its_pictures_says_so(made):
         ({"host": "fed example"}, "host 'fed example' is no DNS name"),
         ({"host": ""}, "host '' is no DNS name"),
         ({"port": 0}, "port 0 is not between"),
+        ({"install": Path("/opt/x y")}, "install folder '/opt/x y': an absolute path"),
+        ({"install": Path("opt")}, "install folder 'opt': an absolute path"),
     ],
 )
 def test_a_plan_that_cannot_be_is_named(changes, reason):
@@ -206,22 +212,35 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
     assert problems(root / "sites/east") == []
     assert read_key(root / "sites/east/federation.key") == first
     assert (root / "operator/sites/east.pub").read_bytes() == (root / "sites/east/site.pub").read_bytes()
-    assert "register east" in (root / "operator/register.sh").read_text()
+    assert "{1:-east north south}" in (root / "operator/register.sh").read_text()
+    assert "federation.num_clients=3 " in (root / "operator/run.sh").read_text()
     with pytest.raises(DeploymentError, match="'east' is there already"):
         federation.main(["add-site", str(root), "east"])
 
-    shutil.rmtree(root / "sites/south")  # has left, and its folder with it
+    _, left = run(capsys, "remove-site", root, "south")
+    assert left == {"removed": "south", "sites": ["east", "north"]}
+    assert "{1:-east north}" in (root / "operator/register.sh").read_text()
+    assert "federation.num_clients=2 " in (root / "operator/run.sh").read_text()
+    for site, reason in (("west", "no site 'west'; there are east, north"), ("east", "two sites are left")):
+        with pytest.raises(DeploymentError, match=reason):
+            federation.main(["remove-site", str(root), site])
+
+    shutil.rmtree(root / "sites/east")  # handed over
     _, rotated = run(capsys, "rotate", root)
     second = read_key(root / "sites/north/federation.key")
     assert rotated["key_id"] == second.key_id != first.key_id
+    assert read_key(root / "authority/federation.key") == second
     assert read_key(root / f"authority/federation-{first.key_id}.key") == first
-    assert f"privacy.key_id={second.key_id}" in (root / "operator/run.sh").read_text()
+    assert f'privacy.key_id="{second.key_id}"' in (root / "operator/run.sh").read_text()
 
     old = (root / "server/server.crt").read_bytes()
     run(capsys, "renew", root)
     assert (root / "server/server.crt").read_bytes() != old
     assert run(capsys, "verify", root)[1]["problems"] == 0
-    (root / "server/server.key").chmod(0o644)
+    shutil.rmtree(root / "server")  # handed over
+    run(capsys, "renew", root)
+    assert sorted(path.name for path in (root / "server").iterdir()) == ["server.crt", "server.key"]
+    (root / "sites/north/site.key").chmod(0o644)
     with pytest.raises(DeploymentError, match="1 problem in"):
         federation.main(["verify", str(root)])
     with pytest.raises(DeploymentError, match="is no folder of a federation"):
@@ -232,3 +251,63 @@ def test_a_party_file_that_is_damaged_is_named(root):
     (root / "server/party.json").write_text("{}")
     with pytest.raises(DeploymentError, match=r"server/party\.json is damaged"):
         read_party(root / "server")
+
+
+def test_a_rotation_that_was_cut_short_can_be_repeated(root, monkeypatch):
+    first = read_key(root / "authority/federation.key")
+    second = FederationKey({"seal": b"\x08" * 40}, "2026-01-02")
+    with monkeypatch.context() as patch:
+        patch.setattr("app.deployment.setup.write_key", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            rotate_key(root, second)
+    assert read_key(root / "authority/federation.key") == first
+    rotate_key(root, second)
+    assert [read_key(path) for path in root.rglob("federation.key")] == [second] * 3
+    assert all(problems(folder) == [] for folder in parties_of(root))
+
+
+def test_overrides_reach_flower_as_they_were_given(root, tmp_path):
+    """Stand-ins for Flower keep the file that it would read; its TOML is read by the standard library."""
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "flwr").write_text(f'#!/bin/sh\nfor last in "$@"; do :; done\ncp "$last" "{tmp_path}/seen.toml"\n')
+    (programs / "flwr").chmod(0o755)
+    (root / "operator/operator.env").write_text(f"VENV='{tmp_path}/venv'\nPROJECT='/p'\n")
+    given = ["experiment=two_cam", "model.vehicle.options={channels: [48, 96]}", "run_dir=/srv/my 'runs'"]
+    subprocess.run([str(root / "operator/run.sh"), *given], check=True)
+    overrides = tomllib.loads((tmp_path / "seen.toml").read_text(encoding="utf-8"))["overrides"]
+    key = read_party(root / "operator").key_id
+    assert shlex.split(overrides) == ["federation.num_clients=2", f'privacy.key_id="{key}"', *given]
+    assert list((root / "operator/flower").iterdir()) == [root / "operator/flower/config.toml"]
+    config = tomllib.loads((root / "operator/flower/config.toml").read_text(encoding="utf-8"))["superlink"]["parks"]
+    assert config == {"address": "fed.example.org:8443", "root-certificates": f"{root}/operator/ca.crt"}
+
+
+@pytest.mark.parametrize("key_id", ["1234567890123456", "1234567890e12345", "00000000000000ab"])
+def test_a_key_id_of_digits_stays_text(key_id):
+    assert load_settings(["experiment=quickstart", f'privacy.key_id="{key_id}"']).privacy.key_id == key_id
+
+
+def test_registering_goes_on_after_a_site_that_is_known_already(root, tmp_path):
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "flwr").write_text(f'#!/bin/sh\necho "$3" >> "{tmp_path}/seen"\ncase "$3" in *north*) exit 1;; esac\n')
+    (programs / "flwr").chmod(0o755)
+    (root / "operator/operator.env").write_text(f"VENV='{tmp_path}/venv'\nPROJECT='/p'\n")
+    done = subprocess.run([str(root / "operator/register.sh")], capture_output=True, text=True, check=False)
+    assert (tmp_path / "seen").read_text().split() == ["sites/north.pub", "sites/south.pub"]
+    assert done.returncode == 1
+    assert "not registered now: north" in done.stderr
+    wrong = subprocess.run([str(root / "operator/register.sh"), "nroth"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stderr) == (2, "there is no site nroth; there are: north south\n")
+
+
+def test_a_running_server_is_in_order(root):
+    """Flower unpacks the code there, which names what a secret looks like."""
+    apps = root / "server/state/flower/apps"
+    for package in ("app/deployment", "strategies/ciphers", "scripts"):
+        shutil.copytree(Path(federation.__file__).parent.parent / package, apps / package)
+    assert problems(root / "server") == []
+    shutil.copy(root / "authority/federation.key", apps / "kept.json")
+    assert problems(root / "server") == [f"{apps / 'kept.json'} is a secret that the server must not have"]

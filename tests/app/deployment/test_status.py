@@ -10,6 +10,7 @@ from rich.console import Console
 from app.deployment.status import read_status, status_table
 from scripts import federation
 from strategies import messages as m
+from strategies.rounds import FederationError
 
 
 def shown(status):
@@ -19,18 +20,19 @@ def shown(status):
 
 
 def test_a_run_in_the_middle_of_a_round(make_federation):
-    federation = make_federation(changes="federation.rounds=4")
+    federation, found = make_federation(changes="federation.rounds=4"), []
 
     def stop(message, reply):
         if kind_of(message) == ("train", 2) and message.metadata.dst_node_id == 1:
             reply.content[m.UPDATE] = m.bytes_record(m.UPDATE, b"garbage")
         if kind_of(message) == ("train", 3) and message.metadata.dst_node_id == 2:
+            found.append(read_status(federation.folder.path))
             raise PowerCutError
         return reply
 
     with pytest.raises(PowerCutError):
         federation.run(stop)
-    status = read_status(federation.folder.path)
+    [status] = found
     lines = federation.folder.read_metrics()
     assert (status["state"], status["round"], status["rounds"]) == ("running", 2, 4)
     assert status["waiting"] == ["client-0", "client-1"]
@@ -54,7 +56,8 @@ def test_a_run_that_ended(make_federation, capsys):
     assert (status["state"], status["round"], status["waiting"]) == ("ended", 3, [])
     assert status["measures"]["global_mAP"] == run.folder.read_summary()["measures"]["global_mAP"]
     federation.main(["status", str(run.folder.path)])
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == status
+    again = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {**again, "silent_seconds": 0} == {**status, "silent_seconds": 0}
     assert "working" not in shown(status)
 
 
@@ -70,6 +73,42 @@ def test_a_straggler_stands_out(make_federation):
     # The median of 9, 10, 11 and 17 is 10.5, and 1.5 times that is 15.75.
     assert [name for name, row in clients.items() if row["straggler"]] == ["d"]
     assert "17.0 slow" in shown(read_status(run.folder.path))
+
+
+def test_a_run_that_failed_says_why_and_is_not_waited_for(make_federation, capsys):
+    run = make_federation(changes="federation.quorum=1.0")
+
+    def fail(message, reply):
+        if kind_of(message) == ("train", 2):
+            reply.content[m.UPDATE] = m.bytes_record(m.UPDATE, b"[/garbage]")
+        return reply
+
+    with pytest.raises(FederationError):
+        run.run(fail)
+    federation.main(["status", str(run.folder.path)])  # it ends
+    status = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert status["state"] == "failed"
+    assert status["reason"].startswith(
+        "FederationError: round 2 stayed below the quorum: client-0: payload of 10 bytes"
+    )
+    assert status["waiting"] == []
+    assert "round 2 stayed below the quorum" in shown(status)
+    assert status["silent_seconds"] < 60
+    run.resume()
+    assert read_status(run.folder.path)["state"] == "ended"
+
+
+def test_names_and_reasons_are_shown_as_they_are(make_federation):
+    run = make_federation(changes="federation.rounds=1").run()
+    [line, final] = run.folder.read_metrics()
+    line["left_out"] = [{"client": "[/x]", "reason": "[bold]no[/y]"}, {"client": "the sum", "reason": "none"}]
+    run.folder.drop_metrics_from(0)
+    run.folder.append_metrics(line)
+    run.folder.append_metrics(final)
+    text = shown(read_status(run.folder.path))
+    assert "[/x]" in text
+    assert "[bold]no[/y]" in text
+    assert "the sum" not in text
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

@@ -1,0 +1,13 @@
+# Read by register.sh and run.sh: where Flower finds the server of the federation @federation. It wants absolute paths, so
+# that its file is written anew wherever this folder lies.
+. ./operator.env
+export FLWR_HOME="$(pwd)/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+mkdir -p "$FLWR_HOME"
+cat > "$FLWR_HOME/config.toml" <<END
+[superlink]
+default = "@federation"
+
+[superlink.@federation]
+address = "@address"
+root-certificates = "$(pwd)/ca.crt"
+END
