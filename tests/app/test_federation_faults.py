@@ -150,3 +150,15 @@ def test_an_absurd_sum_costs_one_repeated_round(make_federation, uninterrupted):
     assert lines == uninterrupted.lines()
     for client, arrays in federation.held("global").items():
         assert_same_arrays(arrays, uninterrupted.held("global")[client])
+
+
+def test_folders_may_have_any_name(make_federation, pictures_root, tmp_path):
+    root = shutil.copytree(pictures_root, tmp_path / "Köln 城")
+    states = [tmp_path / "größe" / str(i) for i in range(2)]
+    nodes = [
+        {"partition-id": i, "num-partitions": 2, "data-root": str(root), "state-dir": str(state)}
+        for i, state in enumerate(states)
+    ]
+    federation = make_federation(changes="federation.rounds=1", node_configs=nodes).run()
+    assert federation.folder.read_summary()["left_out"] == []
+    assert all(list((state / "pictures").iterdir()) for state in states)
