@@ -57,8 +57,10 @@ def simulate(
             f"num-supernodes={num_clients} client-resources-num-cpus={cpus_per_client} "
             f"client-resources-num-gpus={gpus_per_client} init-args-num-cpus={cpus or os.cpu_count() or 1}"
         )
+        run_config = run_dir / ".flwr" / "run.toml"  # Flower splits what stands on the command line, quoted or not
+        run_config.write_text(f"overrides = {json.dumps(overrides)}\n", encoding="utf-8")
         command = [*_flower("flwr"), "run", str(_repository()), _CONNECTION, "--stream"]
-        command += ["--federation-config", config, "-c", f"overrides={json.dumps(overrides)}"]
+        command += ["--federation-config", config, "-c", str(run_config)]
         process = subprocess.Popen(command, cwd=_repository(), env=environment, stdout=log, stderr=log)
         try:
             _follow(process, RunFolder(run_dir), on_metrics)

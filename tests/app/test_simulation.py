@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 
 import psutil
 import pytest
@@ -22,10 +23,11 @@ def processes_of(folder):
 
 
 def test_a_simulated_run_ends_well_and_equals_the_same_run_in_process(tmp_path, capsys, make_federation):
-    changes = "federation.rounds=2 simulation.cpus=2"
+    quoted = "\"evaluation.central_overrides=['train.lr=1e-3']\""  # quotes and blanks reach server and clients whole
+    changes = f"federation.rounds=2 simulation.cpus=2 {quoted}"
     reference = make_federation("reference", changes)
     folder = tmp_path / "simulated"
-    simulate.main([*reference.overrides.split()[:-1], f"run_dir={folder}"])
+    simulate.main([*shlex.split(reference.overrides)[:-1], f"run_dir={folder}"])
     summary = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert summary.keys() >= {"run_dir", "rounds", "seconds", "bytes_up", "bytes_down", "models"}
     assert (summary["run_dir"], summary["rounds"], summary["left_out"]) == (str(folder), 2, [])
@@ -74,7 +76,7 @@ def test_the_server_process_of_an_encrypted_run_never_opens_a_key(tmp_path, monk
     monkeypatch.setenv("OPENED_FILES", str(tmp_path / "opened"))
     reference = make_federation("reference", "federation.rounds=2 simulation.cpus=2 privacy.cipher=packed_bfv")
     folder = tmp_path / "run"
-    simulate.main([*reference.overrides.split()[:-1], f"run_dir={folder}"])
+    simulate.main([*shlex.split(reference.overrides)[:-1], f"run_dir={folder}"])
     opened = [line.split(" ", 1) for line in (tmp_path / "opened").read_text(encoding="utf-8").splitlines()]
     servers = {process for process, path in opened if path.endswith("metrics.jsonl")}
     holders = {process for process, path in opened if path.endswith(".key")}
