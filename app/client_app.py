@@ -3,7 +3,8 @@
 import json
 import re
 import shlex
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,30 @@ app = ClientApp()
 _RUN_KEY = re.compile(r"[0-9a-f]{16}")
 _KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keeps its decoded pictures
 
+_Handler = Callable[[Message, Context], Message]
+
+
+def _telling_of_unusable_sums(handler: _Handler) -> _Handler:
+    """The reply tells the server to take the round back; an exception would tell it of any mishap."""
+
+    @wraps(handler)
+    def handle(message: Message, context: Context) -> Message:
+        try:
+            return handler(message, context)
+        except UnusableSumError as error:
+            return Message(RecordDict({m.INFO: ConfigRecord({m.UNUSABLE_SUM: str(error)})}), reply_to=message)
+
+    return handle
+
 
 @app.query()
+@_telling_of_unusable_sums
 def query(message: Message, context: Context) -> Message:
     """Describe the client, send the global model it holds for a node that lost its own, or disclose leftover masks."""
     client = _client_of(message, context)
     parameters, config = _received(message)
     if config.get(m.ACTION) == m.ACTION_SEND_GLOBAL:
-        try:
-            sealed = client.send_global(parameters, config).tobytes()
-        except UnusableSumError as error:
-            return _cannot_use(error, message)
+        sealed = client.send_global(parameters, config).tobytes()
         return Message(RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, sealed)}), reply_to=message)
     if config.get(m.ACTION) == m.ACTION_DISCLOSE:
         return Message(RecordDict({m.SEEDS: m.bytes_record(m.SEEDS, client.disclose(config))}), reply_to=message)
@@ -44,14 +58,12 @@ def query(message: Message, context: Context) -> Message:
 
 
 @app.train()
+@_telling_of_unusable_sums
 def train(message: Message, context: Context) -> Message:
     """One round: take the aggregate over, measure, train, send the update."""
     client = _client_of(message, context)
     parameters, config = _received(message)
-    try:
-        payload, _, measures = client.fit(parameters, config)
-    except UnusableSumError as error:
-        return _cannot_use(error, message)
+    payload, _, measures = client.fit(parameters, config)
     info = {**client.get_properties({}), m.COEFFICIENT: measures.pop(m.COEFFICIENT)}
     content = RecordDict(
         {
@@ -64,21 +76,14 @@ def train(message: Message, context: Context) -> Message:
 
 
 @app.evaluate()
+@_telling_of_unusable_sums
 def evaluate(message: Message, context: Context) -> Message:
     """Take the final model over and measure it."""
     client = _client_of(message, context)
     parameters, config = _received(message)
-    try:
-        _, _, measures = client.evaluate(parameters, config)
-    except UnusableSumError as error:
-        return _cannot_use(error, message)
+    _, _, measures = client.evaluate(parameters, config)
     content = RecordDict({m.INFO: ConfigRecord(client.get_properties({})), m.MEASURES: MetricRecord(measures)})
     return Message(content, reply_to=message)
-
-
-def _cannot_use(error: UnusableSumError, message: Message) -> Message:
-    """Tells the server to take the round back; an exception would tell it of any mishap."""
-    return Message(RecordDict({m.INFO: ConfigRecord({m.UNUSABLE_SUM: str(error)})}), reply_to=message)
 
 
 def _received(message: Message) -> tuple[list[np.ndarray], dict[str, Any]]:

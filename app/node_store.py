@@ -5,7 +5,6 @@ the new state. The two latest rounds are kept, so that a round can be run again 
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -113,11 +113,8 @@ class NodeStore:
         except (OSError, ValueError, TypeError):  # none, or a file that a power cut left empty
             return None
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self.folder / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # released with the process, however it ends
-            yield
+    def _locked(self) -> FileLock:
+        return FileLock(self.folder / ".lock")  # released with the process, however it ends
 
     def drop(self, kind: str, server_round: int) -> None:
         """Forget one round."""

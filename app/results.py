@@ -7,7 +7,6 @@ was. `metrics.jsonl` only grows, one line a round; half a line that a crash left
 the next line written.
 """
 
-import fcntl
 import json
 import math
 import os
@@ -15,9 +14,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -36,7 +36,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._metrics = self.path / "metrics.jsonl"
         self._events: Any = None
-        self._lock: IO[str] | None = None
+        self._lock = FileLock(self.path / ".lock")
         self._purge_step: int | None = None
 
     @classmethod
@@ -54,10 +54,9 @@ class RunFolder:
 
     def hold(self) -> None:
         """Keep every other process from holding this folder, until `close`. Raises RuntimeError if one does."""
-        self._lock = (self.path / ".lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
             raise RuntimeError(f"another run is writing to {self.path}") from error
 
     def clear(self) -> None:
@@ -180,9 +179,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Let the folder go and close the TensorBoard events; more can be logged afterwards, into another file."""
-        if self._lock:
-            self._lock.close()
-        self._lock = None
+        self._lock.release()
         if self._events:
             self._events.close()
         self._events = None

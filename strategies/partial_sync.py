@@ -15,12 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message, MessageType
+from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ServerSum
+from strategies.delivery import ModelDelivery
 from strategies.directory import NodeDirectory
 from strategies.nodes import Node, RefusedError, agreed_digests
 from strategies.rounds import (
@@ -56,6 +57,7 @@ class PartialSync:
         self.listener = listener
         self._undone: dict[int, list[str]] = {}  # round -> why it was taken back, each time
         self.directory = NodeDirectory(rules)
+        self.delivery = ModelDelivery(self.directory)
 
     def run(self, grid: Grid, state: ServerState) -> tuple[ServerState, RoundReport]:
         """Rounds `state.server_round` + 1 to the last; then every node gets and measures the final model.
@@ -182,7 +184,7 @@ class PartialSync:
         report = RoundReport(state.server_round + 1)
         self._begin(report)
         nodes = self.directory.gather(grid, report)
-        outgoing = self._messages(grid, nodes, state, report, MessageType.EVALUATE, lambda _: {m.MEASURE: True})
+        outgoing = self.delivery.messages(grid, nodes, state, report, MessageType.EVALUATE, lambda _: {m.MEASURE: True})
         measured = {}
         for node, reply in self.directory.ask(grid, outgoing, report):
             measured[node.client] = (node.num_examples, m.measures_of(reply.content))
@@ -219,7 +221,7 @@ class PartialSync:
         measure = every > 0 and state.server_round > 0 and state.server_round % every == 0
         shares = {node.node_id: self._coefficient(node, cohort) for node in cohort}
         attempt = self._attempt_config(binding, cohort)
-        return self._messages(
+        return self.delivery.messages(
             grid,
             cohort,
             state,
@@ -232,70 +234,6 @@ class PartialSync:
         if self.rules.weighting == "examples":
             return node.num_examples / sum(other.num_examples for other in cohort)
         return 1.0 / len(cohort)  # "cosine_distance" scales this share on the client
-
-    def _messages(
-        self,
-        grid: Grid,
-        nodes: list[Node],
-        state: ServerState,
-        report: RoundReport,
-        message_type: str,
-        config: Callable[[Node], dict[str, Any]],
-    ) -> list[tuple[Node, Message]]:
-        """One message a node, with what it needs to reach the current global model: nothing, the last aggregate, or the
-        whole model from an up-to-date node."""
-        version, asked = state.server_round, time.time()
-        digests = agreed_digests(self.directory.nodes.values())
-        aggregate = m.bytes_record(m.AGGREGATE, state.aggregate) if state.aggregate else None
-        relayed: ArrayRecord | None = None
-        result = []
-        for node in nodes:
-            content = m.with_config(
-                {
-                    m.RUN_KEY: self.rules.run_key,
-                    m.SERVER_ROUND: report.server_round,
-                    m.ASKED: asked,
-                    m.COEFFICIENT_SUM: state.coefficient_sum,
-                    **config(node),
-                }
-            )
-            if _holds(node, version, digests):
-                pass
-            elif aggregate is not None and _holds(node, version - 1, digests):
-                content[m.AGGREGATE] = aggregate
-            else:
-                try:
-                    relayed = relayed or self._relay(grid, state, digests, report)
-                except FederationError as error:
-                    self.directory.leave_out(report, node, str(error))
-                    continue
-                content[m.GLOBAL] = relayed
-            result.append((node, self.directory.message(node.node_id, message_type, report.server_round, content)))
-        return result
-
-    def _relay(self, grid: Grid, state: ServerState, digests: dict[int, str], report: RoundReport) -> ArrayRecord:
-        """The current global model, sealed by an up-to-date node."""
-        version = state.server_round
-        for node in sorted(self.directory.nodes.values(), key=lambda node: node.client):
-            content = m.with_config(
-                {
-                    m.RUN_KEY: self.rules.run_key,
-                    m.ACTION: m.ACTION_SEND_GLOBAL,
-                    m.SERVER_ROUND: version + 1,
-                    m.COEFFICIENT_SUM: state.coefficient_sum,
-                }
-            )
-            if not _holds(node, version, digests):
-                if not state.aggregate or not _holds(node, version - 1, digests):
-                    continue
-                content[m.AGGREGATE] = m.bytes_record(m.AGGREGATE, state.aggregate)
-            message = self.directory.message(node.node_id, MessageType.QUERY, version, content)
-            for _, reply in self.directory.ask(grid, [(node, message)], report):
-                try:
-                    return m.bytes_record(m.GLOBAL, m.bytes_of(reply.content, m.GLOBAL))
-                except m.MessageError as error:
-                    self.directory.leave_out(report, node, str(error))
-        raise FederationError(f"no node holds the global model of round {version}")
 
     def _fold(self, total: ServerSum, node: Node, reply: Message, share: float) -> float:
         """Add one reply to the sum; its coefficient. Raises an error of the reply's own and adds nothing."""
@@ -310,10 +248,6 @@ class PartialSync:
         total.add(m.bytes_of(reply.content, m.UPDATE), node.client)
         self.directory.nodes[node.node_id] = replace(known, num_examples=node.num_examples)
         return coefficient
-
-
-def _holds(node: Node, version: int, digests: dict[int, str]) -> bool:
-    return version in node.held and node.held[version] == digests.get(version)
 
 
 def _weighted_means(measured: dict[str, tuple[int, dict[str, float]]]) -> dict[str, float]:

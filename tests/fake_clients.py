@@ -133,6 +133,12 @@ class Federation:
         self.taken_back.append(before)
         del self.reports[before.server_round :], self.states[before.server_round :]
 
+    def fail_once(self, names, server_round):
+        """The first reply of these clients to this round is cut short."""
+        for name in names:
+            faults = self.clients[name].faults
+            faults[server_round] = lambda reply, faults=faults: faults.clear() or truncated(reply)
+
     def mean(self, server_round):
         state = self.states[server_round - 1]
         return decrypt(state.aggregate, state.coefficient_sum)

@@ -14,6 +14,17 @@ def kind_of(message):
     return message.metadata.message_type, message.content[m.CONFIG][m.SERVER_ROUND]
 
 
+def power_cut_at(kind, server_round=None):
+    """A tamper that ends the server at the first reply of this kind, of one round or of any."""
+
+    def cut(message, reply):
+        if message.metadata.message_type == kind and server_round in (None, kind_of(message)[1]):
+            raise PowerCutError
+        return reply
+
+    return cut
+
+
 def replies(federation, kind):
     """Good replies of a kind by round and client."""
     sent = {message.metadata.message_id: message for message in federation.grid.sent}

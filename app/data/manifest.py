@@ -1,21 +1,16 @@
 """A table of pictures, CSV or Parquet: the way to bring one's own pictures without writing code."""
 
-import csv
-import io
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
-
-import pyarrow
-import pyarrow.parquet
+from typing import NoReturn, TypeVar
 
 from app.data.name_lists import no_such_split
 from app.data.reader import Direction, each_against_all
 from app.data.sample import Box, Modality, Point, Sample
+from app.data.table import read_rows
 
 _VEHICLE_BOX = ("vehicle_left", "vehicle_top", "vehicle_width", "vehicle_height")
 _PLATE_BOX = ("plate_left", "plate_top", "plate_width", "plate_height")
@@ -109,7 +104,8 @@ class Manifest:
     def _read(self) -> dict[str, list[Sample]]:
         """The samples of each role."""
         path = _find(self.root)
-        rows = [_Row(path, number, cells) for number, cells in _rows(path)]
+        found = read_rows(path, known=COLUMNS, required=REQUIRED_COLUMNS)
+        rows = [_Row(path, number, cells) for number, cells in found]
         pids = _numbers([row.text("pid") or row.fail("pid", "is empty") for row in rows])
         camids = _camids(rows)
         roles: dict[str, list[Sample]] = {role: [] for role in _ROLES.values()}
@@ -229,59 +225,6 @@ def _find(root: Path) -> Path:
     if len(found) > 1:
         raise ValueError(f"two manifests in {root}: give the path of one of them")
     return found[0]
-
-
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Row number, from 2, and cells of each row that holds something."""
-    readers: dict[str, Callable[[Path], tuple[list[str], list[list[str]]]]] = {".csv": _csv, ".parquet": _parquet}
-    if (reader := readers.get(path.suffix.lower())) is None:
-        raise ValueError(f"a manifest is a .csv or a .parquet file, not {path}")
-    header, table = reader(path)
-    for column in header:
-        if column not in COLUMNS:
-            raise ValueError(f"{path}, row 1: unknown column {column!r}; known: {', '.join(COLUMNS)}")
-        if header.count(column) > 1:
-            raise ValueError(f"{path}, row 1: column {column!r} stands twice")
-    for column in REQUIRED_COLUMNS:
-        if column not in header:
-            raise ValueError(f"{path}, row 1: column {column!r} is missing")
-    rows = []
-    for number, cells in enumerate(table, start=2):
-        if not any(cells):
-            continue
-        if len(cells) != len(header):
-            raise ValueError(f"{path}, row {number}: {len(cells)} cells under {len(header)} columns")
-        rows.append((number, dict(zip(header, cells, strict=True))))
-    return rows
-
-
-def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        table = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), strict=True)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
-    return (table[0], table[1:]) if table else ([], [])
-
-
-def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from error
-    columns = [[_cell(value) for value in column.to_pylist()] for column in table.columns]
-    return table.column_names, [list(cells) for cells in zip(*columns, strict=True)]
-
-
-def _cell(value: Any) -> str:
-    """A Parquet value as it would stand in a CSV file."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # a column of whole numbers with gaps becomes one of floats in pandas
-    if isinstance(value, date):
-        return value.isoformat()
-    return str(value).strip()
 
 
 def _numbers(texts: list[str]) -> list[int]:

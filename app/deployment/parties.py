@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from app.files import replacing
+
 PARTY_FILE = "party.json"
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"
 SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
@@ -119,9 +121,8 @@ def check_host(host: str, port: int) -> None:
 
 def write_file(path: Path, data: bytes, mode: int) -> None:
     """Write a file that never, not even for a moment, has a wider mode. Replaces one that is there."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=mode & 0o700, exist_ok=False)
-    temporary.write_bytes(data)
-    temporary.chmod(mode)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=mode & 0o700, exist_ok=False)
+        temporary.write_bytes(data)
+        temporary.chmod(mode)

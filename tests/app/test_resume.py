@@ -1,7 +1,7 @@
 """Runs that were stopped and go on, against a run that was not."""
 
 import pytest
-from federation_checks import PowerCutError, assert_same_run, kind_of
+from federation_checks import PowerCutError, assert_same_run, kind_of, power_cut_at
 
 from app import client_app
 
@@ -31,14 +31,8 @@ def test_a_run_stopped_between_rounds_and_resumed_equals_an_uninterrupted_one(ma
 
 def test_a_run_stopped_within_a_round_and_resumed_equals_an_uninterrupted_one(make_federation, uninterrupted):
     federation = make_federation(changes="federation.rounds=4")
-
-    def stop(message, reply):
-        if kind_of(message) == ("train", 3):
-            raise PowerCutError
-        return reply
-
     with pytest.raises(PowerCutError):
-        federation.run(stop)
+        federation.run(power_cut_at("train", 3))
     assert federation.checkpoint()[1]["server_round"] == 2
     assert [store.rounds("private") for store in federation.stores().values()] == [[2, 3], [1, 2]]
     federation.resume()
@@ -47,14 +41,8 @@ def test_a_run_stopped_within_a_round_and_resumed_equals_an_uninterrupted_one(ma
 
 def test_a_run_stopped_before_the_final_model_was_delivered_can_be_resumed(make_federation, uninterrupted):
     federation = make_federation(changes="federation.rounds=4")
-
-    def stop(message, reply):
-        if message.metadata.message_type == "evaluate":
-            raise PowerCutError
-        return reply
-
     with pytest.raises(PowerCutError):
-        federation.run(stop)
+        federation.run(power_cut_at("evaluate"))
     federation.resume()
     assert_same_run(federation, uninterrupted)
 
@@ -73,13 +61,7 @@ def test_a_new_process_for_every_message_changes_nothing(make_federation, uninte
 def test_a_rule_that_has_not_been_reached_goes_on_after_a_resume(make_federation):
     changes = "federation.rounds=9 train.epochs=3 federation.patience=2 federation.min_delta=2"
     federation = make_federation(changes=changes)
-
-    def stop(message, reply):
-        if kind_of(message) == ("train", 4):
-            raise PowerCutError
-        return reply
-
     with pytest.raises(PowerCutError):
-        federation.run(stop)
+        federation.run(power_cut_at("train", 4))
     federation.resume()
     assert federation.folder.read_summary()["rounds"] == 4

@@ -5,16 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_clients import (
-    CLOSE,
-    SIZE,
-    Client,
-    Federation,
-    average,
-    error,
-    three,
-    truncated,
-)
+from fake_clients import CLOSE, SIZE, Client, Federation, average, error, three
 
 from strategies import messages as m
 from strategies.convergence import Convergence
@@ -54,9 +45,7 @@ def test_uniform_coefficients():
 
 def test_below_the_quorum_the_round_is_repeated():
     federation = three(rounds=2)
-    for name in "ab":
-        client = federation.clients[name]
-        client.faults = {2: lambda reply, client=client: client.faults.clear() or truncated(reply)}
+    federation.fail_once("ab", 2)
     federation.run()
     report = federation.reports[1]
     assert report.attempts == 2
@@ -199,9 +188,7 @@ def test_a_node_whose_model_differs_gets_the_one_of_the_majority():
 
 def test_the_aggregate_is_sent_only_to_those_who_lack_it():
     federation = three(rounds=2)
-    for name in "ab":
-        client = federation.clients[name]
-        client.faults = {2: lambda reply, client=client: client.faults.clear() or truncated(reply)}
+    federation.fail_once("ab", 2)
     federation.run()
     first, second = federation.sent("train", 2)[:3], federation.sent("train", 2)[3:]
     assert [m.AGGREGATE in message.content for message in first] == [True] * 3
@@ -294,9 +281,7 @@ def test_bytes_are_counted_both_ways():
 
 def test_a_listener_is_told_who_is_asked_and_who_has_answered():
     federation = three(rounds=2)
-    for name in "ab":
-        client = federation.clients[name]
-        client.faults = {2: lambda reply, client=client: client.faults.clear() or truncated(reply)}
+    federation.fail_once("ab", 2)
     federation.run()
     cohort = ("a", "b", "c")
     assert federation.events == [(1, 1, cohort), *"abc", (2, 1, cohort), "c", (2, 2, cohort), *"abc"]

@@ -1,25 +1,20 @@
 """Folders of a federation: each party has what it may have; `verify` finds what is wrong with them."""
 
 import json
-import shlex
 import shutil
 import stat
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from app.deployment.certificates import new_authority, new_server
 from app.deployment.parties import DeploymentError, parties_of, read_party
-from app.deployment.setup import Plan, make_federation, rotate_key
+from app.deployment.setup import make_federation, rotate_key
 from app.deployment.verify import problems
 from app.settings import load_settings
 from scripts import federation
 from strategies.ciphers.keys import FederationKey, read_key
 
-SECRET = b"\x07" * 40
 SECRET_FILES = {
     "authority": {"ca.key", "federation.key"},
     "server": {"server.key"},
@@ -27,23 +22,6 @@ SECRET_FILES = {
     "north": {"site.key", "federation.key"},
     "south": {"site.key", "federation.key"},
 }
-
-
-def plan(**changes):
-    values = {"name": "parks", "host": "fed.example.org", "port": 8443, "sites": ["north", "south"]}
-    return Plan(**{**values, "install": Path("/opt/x"), "project": Path("/p"), "venv": Path("/v v"), **changes})
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("made") / "parks"
-    make_federation(plan(), root, FederationKey({"seal": SECRET}, "2026-01-01"))
-    return root
-
-
-@pytest.fixture
-def root(made, tmp_path):
-    return Path(shutil.copytree(made, tmp_path / "parks", symlinks=True))
 
 
 def run(capsys, *argv):
@@ -70,25 +48,6 @@ def test_each_party_has_its_secrets_and_no_other(made):
     }
 
 
-def test_start_commands_are_valid_shell(made):
-    for script in made.rglob("*.sh"):
-        subprocess.run(["/bin/sh", "-n", str(script)], check=True)
-        assert script.stat().st_mode & 0o100
-        assert "@" not in script.read_text(encoding="utf-8").replace('"$@"', "")
-    for path in made.rglob("*.env"):
-        shown = subprocess.run(
-            ["/bin/sh", "-c", f'. "{path}"; echo "$VENV"'], capture_output=True, text=True, check=True
-        ).stdout
-        assert shown.strip() in ("/opt/x/.venv", "/v v")
-
-
-def test_a_site_without_its_pictures_says_so(made):
-    done = subprocess.run(["/bin/sh", str(made / "sites/north/start.sh")], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == f"DATA_ROOT=/srv/vehicles in {made}/sites/north/site.env is no folder\n"
-    shutil.rmtree(made / "sites/north/state")
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -104,22 +63,22 @@ def test_a_site_without_its_pictures_says_so(made):
         ({"install": Path("opt")}, "install folder 'opt': an absolute path"),
     ],
 )
-def test_a_plan_that_cannot_be_is_named(changes, reason):
+def test_a_plan_that_cannot_be_is_named(plan, changes, reason):
     with pytest.raises(DeploymentError, match=reason):
         plan(**changes)
 
 
-def test_a_folder_that_is_there_is_not_touched(root):
+def test_a_folder_that_is_there_is_not_touched(plan, first_key, root):
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     with pytest.raises(DeploymentError, match="parks is there already"):
-        make_federation(plan(), root, FederationKey({"seal": SECRET}, "2026-01-01"))
+        make_federation(plan(), root, first_key)
     assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failure_leaves_nothing(plan, first_key, tmp_path, monkeypatch):
     monkeypatch.setattr("app.deployment.setup._operator", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        make_federation(plan(), tmp_path / "parks", FederationKey({"seal": SECRET}, "2026-01-01"))
+        make_federation(plan(), tmp_path / "parks", first_key)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -266,41 +225,9 @@ def test_a_rotation_that_was_cut_short_can_be_repeated(root, monkeypatch):
     assert all(problems(folder) == [] for folder in parties_of(root))
 
 
-def test_overrides_reach_flower_as_they_were_given(root, tmp_path):
-    """Stand-ins for Flower keep the file that it would read; its TOML is read by the standard library."""
-    programs = tmp_path / "venv" / "bin"
-    programs.mkdir(parents=True)
-    (programs / "python").symlink_to(sys.executable)
-    (programs / "flwr").write_text(f'#!/bin/sh\nfor last in "$@"; do :; done\ncp "$last" "{tmp_path}/seen.toml"\n')
-    (programs / "flwr").chmod(0o755)
-    (root / "operator/operator.env").write_text(f"VENV='{tmp_path}/venv'\nPROJECT='/p'\n")
-    given = ["experiment=two_cam", "model.vehicle.options={channels: [48, 96]}", "run_dir=/srv/my 'runs'"]
-    subprocess.run([str(root / "operator/run.sh"), *given], check=True)
-    overrides = tomllib.loads((tmp_path / "seen.toml").read_text(encoding="utf-8"))["overrides"]
-    key = read_party(root / "operator").key_id
-    assert shlex.split(overrides) == ["federation.num_clients=2", f'privacy.key_id="{key}"', *given]
-    assert list((root / "operator/flower").iterdir()) == [root / "operator/flower/config.toml"]
-    config = tomllib.loads((root / "operator/flower/config.toml").read_text(encoding="utf-8"))["superlink"]["parks"]
-    assert config == {"address": "fed.example.org:8443", "root-certificates": f"{root}/operator/ca.crt"}
-
-
 @pytest.mark.parametrize("key_id", ["1234567890123456", "1234567890e12345", "00000000000000ab"])
 def test_a_key_id_of_digits_stays_text(key_id):
     assert load_settings(["experiment=quickstart", f'privacy.key_id="{key_id}"']).privacy.key_id == key_id
-
-
-def test_registering_goes_on_after_a_site_that_is_known_already(root, tmp_path):
-    programs = tmp_path / "venv" / "bin"
-    programs.mkdir(parents=True)
-    (programs / "flwr").write_text(f'#!/bin/sh\necho "$3" >> "{tmp_path}/seen"\ncase "$3" in *north*) exit 1;; esac\n')
-    (programs / "flwr").chmod(0o755)
-    (root / "operator/operator.env").write_text(f"VENV='{tmp_path}/venv'\nPROJECT='/p'\n")
-    done = subprocess.run([str(root / "operator/register.sh")], capture_output=True, text=True, check=False)
-    assert (tmp_path / "seen").read_text().split() == ["sites/north.pub", "sites/south.pub"]
-    assert done.returncode == 1
-    assert "not registered now: north" in done.stderr
-    wrong = subprocess.run([str(root / "operator/register.sh"), "nroth"], capture_output=True, text=True, check=False)
-    assert (wrong.returncode, wrong.stderr) == (2, "there is no site nroth; there are: north south\n")
 
 
 def test_a_running_server_is_in_order(root):

@@ -1,0 +1,60 @@
+"""The start commands of a party's folder, run by a real shell."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+
+from app.deployment.parties import read_party
+
+
+def test_start_commands_are_valid_shell(made):
+    for script in made.rglob("*.sh"):
+        subprocess.run(["/bin/sh", "-n", str(script)], check=True)
+        assert script.stat().st_mode & 0o100
+        assert "@" not in script.read_text(encoding="utf-8").replace('"$@"', "")
+    for path in made.rglob("*.env"):
+        shown = subprocess.run(
+            ["/bin/sh", "-c", f'. "{path}"; echo "$VENV"'], capture_output=True, text=True, check=True
+        ).stdout
+        assert shown.strip() in ("/opt/x/.venv", "/v v")
+
+
+def test_a_site_without_its_pictures_says_so(made):
+    done = subprocess.run(["/bin/sh", str(made / "sites/north/start.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"DATA_ROOT=/srv/vehicles in {made}/sites/north/site.env is no folder\n"
+    shutil.rmtree(made / "sites/north/state")
+
+
+def test_overrides_reach_flower_as_they_were_given(root, tmp_path):
+    """Stand-ins for Flower keep the file that it would read; its TOML is read by the standard library."""
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "flwr").write_text(f'#!/bin/sh\nfor last in "$@"; do :; done\ncp "$last" "{tmp_path}/seen.toml"\n')
+    (programs / "flwr").chmod(0o755)
+    (root / "operator/operator.env").write_text(f"VENV='{tmp_path}/venv'\nPROJECT='/p'\n")
+    given = ["experiment=two_cam", "model.vehicle.options={channels: [48, 96]}", "run_dir=/srv/my 'runs'"]
+    subprocess.run([str(root / "operator/run.sh"), *given], check=True)
+    overrides = tomllib.loads((tmp_path / "seen.toml").read_text(encoding="utf-8"))["overrides"]
+    key = read_party(root / "operator").key_id
+    assert shlex.split(overrides) == ["federation.num_clients=2", f'privacy.key_id="{key}"', *given]
+    assert list((root / "operator/flower").iterdir()) == [root / "operator/flower/config.toml"]
+    config = tomllib.loads((root / "operator/flower/config.toml").read_text(encoding="utf-8"))["superlink"]["parks"]
+    assert config == {"address": "fed.example.org:8443", "root-certificates": f"{root}/operator/ca.crt"}
+
+
+def test_registering_goes_on_after_a_site_that_is_known_already(root, tmp_path):
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "flwr").write_text(f'#!/bin/sh\necho "$3" >> "{tmp_path}/seen"\ncase "$3" in *north*) exit 1;; esac\n')
+    (programs / "flwr").chmod(0o755)
+    (root / "operator/operator.env").write_text(f"VENV='{tmp_path}/venv'\nPROJECT='/p'\n")
+    done = subprocess.run([str(root / "operator/register.sh")], capture_output=True, text=True, check=False)
+    assert (tmp_path / "seen").read_text().split() == ["sites/north.pub", "sites/south.pub"]
+    assert done.returncode == 1
+    assert "not registered now: north" in done.stderr
+    wrong = subprocess.run([str(root / "operator/register.sh"), "nroth"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stderr) == (2, "there is no site nroth; there are: north south\n")
