@@ -42,7 +42,8 @@ _PLAIN_FIELDS = struct.Struct("<32xQd")  # parms id (zero: coefficients), number
 _FIELDS = struct.Struct("<32sBQQQdQ")  # parms id, ntt form, size, degree, number of primes, scale, correction factor
 _MAGIC, _VERSION = 0xA15E, (4, 3)
 _SEED_TYPE = 1  # Blake2xb
-_NOTHING = np.zeros(DEGREE, np.uint64)
+_COEFFICIENTS_AT = _HEADER.size + _FIELDS.size + _HEADER.size + 8
+_PLAIN_AT = _HEADER.size + _PLAIN_FIELDS.size + _HEADER.size + 8
 
 
 class Bfv:
@@ -60,29 +61,49 @@ class Bfv:
             raise CipherError(f"SEAL refuses a plaintext modulus of {plain_bits} bits")
         self.modulus = int(primes[0].value())  # ciphertexts live modulo the first prime; the second is for keys only
         self.file = MemoryFile()
+        # All but coefficients and seed is the same in every ciphertext: it is written once, and they in their places.
+        seed = _header(1 + SEED_BYTES) + bytes([_SEED_TYPE]) + bytes(SEED_BYTES)
+        self._seeded, self._seed_alone = (MemoryFile(self._serialised(DEGREE, seed)) for _ in range(2))
+        self._whole = MemoryFile(self._serialised(2 * DEGREE, b""))
+        self._plain = MemoryFile(_plain(np.zeros(DEGREE, np.int64)))
 
     def load(self, c0: Words, seed: bytes) -> Any:
         """The SEAL ciphertext of c0 (DEGREE,) and the seed of its c1."""
-        info = bytes([_SEED_TYPE]) + seed
-        return self._load(c0, _header(len(info)) + info)
+        self._seeded.put(_raw(c0), _COEFFICIENTS_AT)
+        return self._load(self._seeded, seed)
 
     def load_whole(self, c0: Words, c1: Words) -> Any:
         """The SEAL ciphertext of both polynomials, (DEGREE,) each."""
-        return self._load(np.concatenate([c0, c1]), b"")
+        self._whole.put(_raw(c0), _COEFFICIENTS_AT)
+        self._whole.put(_raw(c1), _COEFFICIENTS_AT + 8 * DEGREE)
+        return self._load(self._whole)
+
+    def load_seed(self, seed: bytes) -> Any:
+        """The SEAL ciphertext of a seed's c1, with nothing in c0."""
+        return self._load(self._seed_alone, seed)
+
+    def load_plain(self, plain: Any, slots: NDArray[np.int64]) -> None:
+        """Put slots (DEGREE,) in 0..t - 1 into a SEAL plaintext."""
+        self._plain.put(_raw(slots), _PLAIN_AT)
+        plain.load(self.context, self._plain.path)
 
     def expand(self, seed: bytes) -> Words:
         """c1 (DEGREE,) of a seed."""
-        self.load(np.zeros(DEGREE, np.uint64), seed).save(self.file.path)
+        self.load_seed(seed).save(self.file.path)
         return _coefficients(self.file.get())[0][DEGREE:]
 
-    def _load(self, coefficients: Words, seed: bytes) -> Any:
+    def _serialised(self, count: int, seed: bytes) -> bytes:
+        """A ciphertext of `count` zero coefficients."""
         parms_id = struct.pack("<4Q", *self.context.first_parms_id())
-        values = struct.pack("<Q", coefficients.size) + coefficients.astype("<u8", copy=False).tobytes()
-        fields = _FIELDS.pack(parms_id, 0, 2, DEGREE, 1, 1.0, 1)
-        data = b"".join((fields, _header(len(values)), values, seed))
+        values = struct.pack("<Q", count) + bytes(8 * count)
+        data = b"".join((_FIELDS.pack(parms_id, 0, 2, DEGREE, 1, 1.0, 1), _header(len(values)), values, seed))
+        return _header(len(data)) + data
+
+    def _load(self, file: "MemoryFile", seed: bytes = b"") -> Any:
+        file.put(seed, _COEFFICIENTS_AT + 8 * DEGREE + _HEADER.size + 1)
         ciphertext = seal.Ciphertext()
         try:
-            ciphertext.load(self.context, self.file.put(_header(len(data)) + data))
+            ciphertext.load(self.context, file.path)
         except (RuntimeError, ValueError) as error:
             raise CipherError(f"not a ciphertext: {error}") from error
         return ciphertext
@@ -105,7 +126,8 @@ class BfvKey:
         self.bfv = parameters
         key = seal.SecretKey()
         try:
-            key.load(parameters.context, parameters.file.put(_for_context(secret, parameters.context)))
+            file = MemoryFile(_for_context(secret, parameters.context))
+            key.load(parameters.context, file.path)
         except (RuntimeError, ValueError, zstandard.ZstdError) as error:
             raise CipherError(f"the federation key does not fit the parameters: {error}") from error
         self.encryptor = seal.Encryptor(parameters.context, key)
@@ -118,7 +140,7 @@ class BfvKey:
         c0, seeds = np.empty(rows.shape, np.uint64), np.empty((len(rows), SEED_BYTES), np.uint8)
         plain, file = seal.Plaintext(), self.bfv.file
         for index, row in enumerate(rows):
-            plain.load(self.bfv.context, file.put(_plain(row)))
+            self.bfv.load_plain(plain, row)
             self.encryptor.encrypt_symmetric(plain).save(file.path)
             c0[index], seeds[index] = _parts(file.get())
         return c0, seeds
@@ -136,7 +158,7 @@ class BfvKey:
     def _sum(self, c0: Words, seeds: list[Bytes]) -> Any:
         total = self.bfv.load(c0, seeds[0].tobytes())
         for seed in seeds[1:]:
-            self.evaluator.add_inplace(total, self.bfv.load(_NOTHING, seed.tobytes()))
+            self.evaluator.add_inplace(total, self.bfv.load_seed(seed.tobytes()))
         return total
 
     def _decrypt(self, ciphertexts: Iterable[Any]) -> NDArray[np.int64]:
@@ -189,23 +211,22 @@ def unpack_words(data: memoryview | bytes, count: int) -> Words:
 class MemoryFile:
     """A file that SEAL can write and read by its path: in memory on Linux, else in the temporary folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: bytes = b"") -> None:
         if hasattr(os, "memfd_create"):
             self._fd = os.memfd_create("ciphertext")
             self.path = f"/proc/self/fd/{self._fd}"
         else:
             self._fd, self.path = tempfile.mkstemp()
         weakref.finalize(self, _remove, self._fd, self.path)  # runs before the interpreter takes `os` away
+        self.put(data, 0)
 
     def get(self) -> bytes:
         """What was written last."""
         return os.pread(self._fd, os.fstat(self._fd).st_size, 0)
 
-    def put(self, data: bytes) -> str:
-        """Replace the content; the path."""
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, data, 0)
-        return self.path
+    def put(self, data: bytes | memoryview, offset: int) -> None:
+        """Write over what is there from `offset` on."""
+        os.pwrite(self._fd, data, offset)
 
 
 def _remove(descriptor: int, path: str) -> None:
@@ -252,6 +273,11 @@ def _for_context(secret: bytes, context: Any) -> bytes:
     data = zstandard.ZstdDecompressor().decompressobj().decompress(secret[_HEADER.size :])
     own = struct.pack("<4Q", *context.key_parms_id())
     return _header(len(data)) + own + data[len(own) :]
+
+
+def _raw(values: NDArray[np.integer]) -> memoryview:
+    """Words of 64 bits, as SEAL has them in a file."""
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data.cast("B")
 
 
 def _header(size: int) -> bytes:

@@ -217,12 +217,12 @@ def test_a_polynomial_takes_54_bits_a_coefficient(key):
 
 
 def test_a_file_in_memory_holds_what_was_put_last():
-    file = MemoryFile()
-    file.put(b"longer than the next")
-    file.put(b"short")
-    assert file.get() == b"short"
+    file = MemoryFile(b"some bytes")
+    file.put(b"any", 0)
+    file.put(b"more", 5)
+    assert file.get() == b"anye mores"
     with open(file.path, "rb") as opened:  # noqa: PTH123 - as SEAL opens it
-        assert opened.read() == b"short"
+        assert opened.read() == b"anye mores"
 
 
 def test_files_stand_in_for_memory_where_the_system_has_none(monkeypatch):
@@ -233,7 +233,7 @@ def test_files_stand_in_for_memory_where_the_system_has_none(monkeypatch):
     file = MemoryFile()
     path = Path(file.path)
     assert path.is_file()
-    file.put(b"content")
+    file.put(b"content", 0)
     assert file.get() == path.read_bytes() == b"content"
     del file
     assert not path.exists(), "a temporary file is removed"
