@@ -108,12 +108,12 @@ def make_server_sum(settings: Settings, statistics: Mask, run_folder: Path) -> C
     privacy, size = settings.privacy, statistics.size
     if privacy.cipher == "plain":
         return lambda binding, key_id: PlainSum(size)  # noqa: ARG005
-    bound, blocks = max_clients(settings), Blocks(statistics).count
+    bound, blocks = max_clients(settings), Blocks(statistics)
     if privacy.cipher == "packed_bfv":
-        packed = packed_bfv.Parameters(size, blocks, bound, privacy.bits)
+        packed = packed_bfv.Parameters(blocks.digits, blocks.count, bound, privacy.bits)
         masked = privacy.masking == "pairwise"
         return lambda binding, key_id: packed_bfv.PackedBfvSum(packed, binding, key_id, masked=masked)
-    chosen = ckks.Parameters(size, blocks, bound, privacy.ckks_preset, privacy.key_holder)
+    chosen = ckks.Parameters(size, blocks.count, bound, privacy.ckks_preset, privacy.key_holder)
     if privacy.key_holder == "cloud":
         context = _cloud_key(privacy, run_folder).secret(ckks.SCHEME)
     else:

@@ -5,8 +5,13 @@ scale therefore follows from the largest value over all clients in the round bef
 thermometer codes: flag j of a block says that a client's largest value reached level j, and the sum of the flags says
 how many did. What rounding and clipping cut off is carried over to the client's next update (error feedback, Seide et
 al., 2014; Karimireddy et al., 2019, arXiv:1901.09847), so that nothing is lost.
+
+BatchNorm statistics are few, of all sizes, and move by leaps: one network's largest running variance outweighs all its
+other values. They are sent with two digits, the second for what the first leaves out, on scales that are wide and
+narrow slowly, so that hardly any is cut off.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +27,17 @@ LEVELS = 16
 _LOWEST = -9  # level 0 is 2^-9 of the block's scale, the highest level 2^6 of it
 _HEADROOM = 2  # the next scale is more than twice and at most four times the largest value
 _IDLE_STEP = -2  # of a block that stayed below level 0: it may only be resting, and comes back by 2^8 a round
+_STATISTICS_HEADROOM = 4
+_STATISTICS_STEP = -1  # the fastest fall of their scale
 _EXPONENT_RANGE = (-60, 40)
+_CHUNK = 2**18  # values whose float64 products stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Quantised:
     """An update as whole numbers, in block order."""
 
-    digits: Ints  # (size,) in 0..top
+    digits: Ints  # (digits,) in 0..top: one a value, then a second one a statistic
     flags: NDArray[np.bool_]  # (blocks, LEVELS)
     residual: Vector  # (size,), in the order of the vector: what was not sent
 
@@ -42,74 +50,124 @@ class Blocks:
     """
 
     def __init__(self, statistics: NDArray[np.bool_]) -> None:
-        learnt, measured = np.flatnonzero(~statistics), np.flatnonzero(statistics)
         self.size = statistics.size
-        self.order = np.concatenate([learnt, measured])
-        first = np.arange(0, learnt.size, BLOCK)
-        second = learnt.size + np.arange(0, measured.size, STATISTICS_BLOCK)
-        self.starts = np.concatenate([first, second])  # (blocks,), positions in `order`
+        self._learnt = int(self.size - np.count_nonzero(statistics))
+        self.digits = 2 * self.size - self._learnt
+        first = np.arange(0, self._learnt, BLOCK)
+        second = np.arange(self._learnt, self.size, STATISTICS_BLOCK)
+        self._measured = slice(first.size, None)  # blocks of statistics
+        self._runs = [slice(*run) for wanted in (False, True) for run in _runs_of(statistics, wanted)]
+        self.starts = np.concatenate([first, second])  # (blocks,), positions in block order
         self.lengths = np.diff(np.append(self.starts, self.size))
         self.count = self.starts.size
 
     def initial_exponents(self, vector: Vector) -> Exponents:
         """Scales of the first round from the global model that all clients hold: a weighted update is taken to be
-        below a quarter of its block's largest value. Wrong guesses are mended by the carry-over."""
-        return _clip_exponents(np.ceil(np.log2(np.maximum(self._largest(vector), 2.0**-4) / 4)))
+        below a quarter of its block's largest value, and one of statistics below four times of it. Wrong guesses are
+        mended by the carry-over."""
+        largest = np.maximum(self._largest(self._ordered(vector)), 2.0**-4)
+        factor = np.full(self.count, 1 / 4)
+        factor[self._measured] = 4
+        return _clip_exponents(np.ceil(np.log2(largest * factor)))
 
     def quantise(self, vector: Vector, exponents: Exponents, top: int, rng: np.random.Generator) -> Quantised:
         """Round `vector` (size,) stochastically to 0..top, `top` / 2 being zero and a block's scale the ends."""
         half = top // 2
         step = self._spread(np.exp2(exponents.astype(np.float64)) / half)
-        scaled = vector[self.order] / step
-        scaled += rng.random(self.size, np.float32)
-        np.floor(scaled, out=scaled)
-        np.clip(scaled, -half, half, out=scaled)
-        residual = np.empty_like(vector)
-        residual[self.order] = vector[self.order] - scaled * step
-        return Quantised(scaled.astype(np.int64) + half, self.flags(vector, exponents), residual)
+        ordered = self._ordered(vector)
+        flags = self._flags(ordered, exponents)
+        digits = np.empty(self.digits, np.int64)
+        digits[: self.size] = _take_digits(ordered, step, half, rng)
+        digits[self.size :] = _take_digits(ordered[self._learnt :], self._fine(step, half), half, rng)
+        return Quantised(digits, flags, self._in_place(ordered))
 
     def restore(self, total: Ints, count: int, exponents: Exponents, top: int) -> Vector:
         """The sum of `count` quantised vectors from the sum of their digits, in the order of the vector."""
         half = top // 2
-        vector = np.empty(self.size, np.float32)
-        vector[self.order] = (total - count * half) * self._spread(np.exp2(exponents.astype(np.float64)) / half)
-        return vector
+        values = np.empty(self.size, np.float32)
+        step = self._spread(np.exp2(exponents.astype(np.float64)) / half)
+        for start in range(0, self._learnt, _CHUNK):  # the float64 products are exact, and are rounded once
+            chunk = slice(start, min(start + _CHUNK, self._learnt))
+            values[chunk] = (total[chunk] - count * half) * step[chunk]
+        coarse, fine = total[self._learnt : self.size] - count * half, total[self.size :] - count * half
+        values[self._learnt :] = coarse * step[self._learnt :] + fine * self._fine(step, half)
+        return self._in_place(values)
 
     def clip(self, vector: Vector, exponents: Exponents) -> tuple[Vector, NDArray[np.bool_], Vector]:
         """For ciphers of real numbers: values in block order, relative to their scale, within -1..1; the flags; and
         what was cut off, in the order of the vector."""
         scale = self._spread(np.exp2(exponents.astype(np.float64)))
-        ordered = vector[self.order]
+        ordered = self._ordered(vector)
         clipped = np.clip(ordered, -scale, scale)
-        residual = np.empty_like(vector)
-        residual[self.order] = ordered - clipped
-        return clipped / scale, self.flags(vector, exponents), residual
+        return clipped / scale, self._flags(ordered, exponents), self._in_place(ordered - clipped)
 
     def scale_up(self, values: NDArray[np.floating], exponents: Exponents) -> Vector:
         """A sum of `clip`ped values, in the order of the vector."""
-        vector = np.empty(self.size, np.float32)
-        vector[self.order] = values * self._spread(np.exp2(exponents.astype(np.float64)))
-        return vector
+        scaled = values * self._spread(np.exp2(exponents.astype(np.float64)))
+        return self._in_place(scaled.astype(np.float32, copy=False))
 
     def next_exponents(self, reached: Ints, exponents: Exponents) -> Exponents:
         """Scales of the next round from the sums (blocks, LEVELS) of the flags."""
         highest = (reached > 0).sum(axis=1) - 1  # -1: nobody reached level 0
         step = np.where(highest < 0, _IDLE_STEP, _LOWEST + highest + _HEADROOM)
+        wide = _LOWEST + highest[self._measured] + _STATISTICS_HEADROOM
+        step[self._measured] = np.maximum(wide, _STATISTICS_STEP)
         return _clip_exponents(exponents + step)
 
     def flags(self, vector: Vector, exponents: Exponents) -> NDArray[np.bool_]:
         """(blocks, LEVELS): which levels the largest value of each block reaches."""
+        return self._flags(self._ordered(vector), exponents)
+
+    def _flags(self, ordered: Vector, exponents: Exponents) -> NDArray[np.bool_]:
         thresholds = np.exp2(exponents[:, None].astype(np.float64) + _LOWEST + np.arange(LEVELS))
-        flags: NDArray[np.bool_] = self._largest(vector)[:, None] >= thresholds  # (blocks, LEVELS)
+        flags: NDArray[np.bool_] = self._largest(ordered)[:, None] >= thresholds  # (blocks, LEVELS)
         return flags
 
-    def _largest(self, vector: Vector) -> NDArray[np.float32]:
-        largest: NDArray[np.float32] = np.maximum.reduceat(np.abs(vector[self.order]), self.starts)
+    def _largest(self, ordered: Vector) -> NDArray[np.float32]:
+        largest: NDArray[np.float32] = np.maximum.reduceat(np.abs(ordered), self.starts)
         return largest
 
+    def _ordered(self, vector: Vector) -> Vector:
+        """A copy in block order."""
+        return np.concatenate([vector[run] for run in self._runs])
+
+    def _in_place(self, ordered: Vector) -> Vector:
+        """The vector whose `_ordered` this is."""
+        vector, start = np.empty_like(ordered), 0
+        for run in self._runs:
+            stop = start + run.stop - run.start
+            vector[run] = ordered[start:stop]
+            start = stop
+        return vector
+
+    def _fine(self, step: Vector, half: int) -> Vector:
+        """Steps of the second digits from those of all first ones: their scale is a step of the first, or a little
+        more, for that is what rounding leaves."""
+        fine: Vector = step[self._learnt :] * np.float32(2.0 ** -math.floor(math.log2(half)))
+        return fine
+
     def _spread(self, values: NDArray[np.float64]) -> Vector:
-        """One value a block to one value a position of `order`; powers of two over `half`, in float32."""
+        """One value a block to one value a position in block order; powers of two over `half`, in float32."""
         return np.repeat(values.astype(np.float32), self.lengths)
+
+
+def _take_digits(values: Vector, step: Vector, half: int, rng: np.random.Generator) -> Ints:
+    """Values rounded to steps, as 0..2 half; what they stand for is taken off `values`."""
+    scaled = values / step
+    scaled += rng.random(values.size, np.float32)
+    np.floor(scaled, out=scaled)
+    np.clip(scaled, -half, half, out=scaled)
+    digits = scaled.astype(np.int64)
+    digits += half
+    scaled *= step
+    values -= scaled
+    return digits
+
+
+def _runs_of(mask: NDArray[np.bool_], wanted: bool) -> list[tuple[int, int]]:
+    """Start and end of each stretch of `wanted` in `mask`."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[not wanted], mask, [not wanted]]).astype(np.int8)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
 def _clip_exponents(values: NDArray[np.floating] | NDArray[np.integer]) -> Exponents:

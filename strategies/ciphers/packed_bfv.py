@@ -57,7 +57,7 @@ class PackedBfvCipher:
         self, key: FederationKey, statistics: NDArray[np.bool_], *, client: str, max_clients: int, bits: int
     ) -> None:
         self.blocks = Blocks(statistics)
-        self.parameters = Parameters(statistics.size, self.blocks.count, max_clients, bits)
+        self.parameters = Parameters(self.blocks.digits, self.blocks.count, max_clients, bits)
         self.key = key
         self.key_id = key.key_id
         self.client = client
@@ -114,11 +114,11 @@ class PackedBfvCipher:
         fields, clients, body = open_sum(payload, coefficient_sum, binding, expected, parameters.max_clients)
         slots = self._slots_of(body, len(clients))
         take_off(slots, self._disclosed(fields), parameters.bfv.plain_modulus)
-        used = parameters.values.slots(parameters.size)
+        used = parameters.values.slots(parameters.digits)
         flags = parameters.flags.unpack(
             slots[used : used + parameters.flags.slots(parameters.num_flags)], parameters.num_flags
         )
-        total = parameters.values.unpack(slots[:used], parameters.size)
+        total = parameters.values.unpack(slots[:used], parameters.digits)
         fits = flags.max() <= len(clients) and total.max() <= len(clients) * parameters.values.top
         padding = slots[used + parameters.flags.slots(parameters.num_flags) :]
         if flags[-1] != len(clients) or not fits or padding.any():

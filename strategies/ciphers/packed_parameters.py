@@ -19,7 +19,7 @@ class Parameters:
     """Everything that follows from the number of values, the client bound and the wanted precision.
 
     Args:
-        size: values of the vector.
+        digits: of a quantised vector: one a value, and a second one a BatchNorm statistic.
         blocks: blocks of the vector.
         max_clients: bound on the clients of a round, 2 to 1,024.
         bits: wanted precision; 2^bits - 1 levels at least.
@@ -27,7 +27,7 @@ class Parameters:
     Raises CipherError for a bound or a precision that no parameters exist for.
     """
 
-    size: int
+    digits: int
     blocks: int
     max_clients: int
     bits: int
@@ -68,7 +68,7 @@ class Parameters:
 
     @property
     def ciphertexts(self) -> int:
-        return -(-(self.values.slots(self.size) + self.flags.slots(self.num_flags)) // DEGREE)
+        return -(-(self.values.slots(self.digits) + self.flags.slots(self.num_flags)) // DEGREE)
 
     @property
     def server_expands(self) -> bool:
@@ -77,5 +77,5 @@ class Parameters:
 
     def fields(self) -> dict[str, Any]:
         """As they stand in an envelope."""
-        names = ("size", "blocks", "max_clients", "bits")
+        names = ("digits", "blocks", "max_clients", "bits")
         return {"scheme": SCHEME, **{name: getattr(self, name) for name in names}}

@@ -1,5 +1,6 @@
 """Cipher `packed_bfv`: exact sums whatever the number of clients, the coefficients, the drop-outs and the order."""
 
+import math
 from types import ModuleType
 
 import numpy as np
@@ -49,11 +50,19 @@ def digits_of(cipher, weighted, binding, state):
     """What this client's slots hold, digit by digit: its slots taken apart alone, by Python's integers."""
     slots, _ = cipher.slots(weighted, binding, state)
     packing = cipher.parameters.values
-    rows, rest = [], [int(slot) for slot in slots[: packing.slots(weighted.size)]]
+    count = cipher.parameters.digits
+    rows, rest = [], [int(slot) for slot in slots[: packing.slots(count)]]
     for _ in range(packing.per_slot):
         rows += [slot % packing.radix for slot in rest]
         rest = [slot // packing.radix for slot in rest]
-    return np.array(rows[: weighted.size])
+    return np.array(rows[:count])
+
+
+def watch_sums(cipher):
+    """What this cipher takes for the sums of digits, each time it decrypts."""
+    seen, restore = [], cipher.blocks.restore
+    cipher.blocks.restore = lambda total, *rest: seen.append(total.copy()) or restore(total, *rest)
+    return seen
 
 
 @st.composite
@@ -82,23 +91,29 @@ def test_the_sum_is_exact_and_its_mean_that_of_fedavg(max_clients):
         payloads = payloads_of(sent, updates[arrived], coefficients[arrived], state, binding)
         total = summed(ciphers, payloads, binding)
         assert total == summed(ciphers, dict(reversed(payloads.items())), binding), "the order shows"
+        sums = watch_sums(ciphers[-1])
         found = ciphers[-1].decrypt(total, coefficients[arrived].sum(), binding, state=state)
 
         # Integer equality: the digits of each client, taken from its own slots, and added by Python.
         weighted = [updates[i] * np.float32(coefficients[i]) for i in arrived]
         digits = [digits_of(cipher, row, binding, state) for cipher, row in zip(sent, weighted, strict=True)]
         parameters, blocks = ciphers[0].parameters, Blocks(statistics)
+        order = np.argsort(statistics, kind="stable")
         half = parameters.values.top // 2
-        expected = sum(digits) - len(digits) * half
-        step = np.empty(statistics.size)
-        step[blocks.order] = np.repeat(2.0 ** state["exponents"].astype(float), blocks.lengths) / half
-        units = found.mean[blocks.order].astype(float) * coefficients[arrived].sum() / step[blocks.order]
-        # A mean is three float32 roundings away from a whole number of steps, of which there are less than 2^20.
+        np.testing.assert_array_equal(sums, [sum(digits)])
+
+        # Its mean: statistics have a second digit, of which a power of two make one step of the first.
+        first, second = np.split(sum(digits) - len(digits) * half, [statistics.size])
+        expected, step = np.empty(statistics.size), np.empty(statistics.size)
+        step[order] = np.repeat(2.0 ** state["exponents"].astype(float), blocks.lengths) / half
+        expected[order] = first
+        expected[statistics] += second * 2.0 ** -(half.bit_length() - 1)
+        units = found.mean.astype(float) * coefficients[arrived].sum() / step
+        # A mean is three float32 roundings away from the sum of its digits.
         np.testing.assert_allclose(units, expected, rtol=2.0**-21, atol=0)
-        np.testing.assert_array_equal(np.rint(units), expected)
 
         # Values beyond a block's scale are cut off in this round; the others are rounded by a step each at most.
-        scale = step * half
+        scale = step * half * np.where(statistics, 1 + 2.0 ** -(half.bit_length() - 1), 1)
         clipped = sum(np.clip(row.astype(float), -scale, scale) for row in weighted)
         bound = len(digits) * step / coefficients[arrived].sum() + 1e-6
         assert (np.abs(found.mean - clipped / coefficients[arrived].sum()) <= bound).all()
@@ -144,13 +159,19 @@ def test_all_clients_share_the_state_and_the_mean_bit_for_bit(max_clients):
         assert mean.tobytes() == found[0].mean.tobytes()
         assert list(after) == ["exponents"]
         np.testing.assert_array_equal(after["exponents"], found[0].state["exponents"])
-    # By definition: a power of two, more than twice and at most four times the largest weighted value of the block.
-    blocks = Blocks(statistics)
+    # By definition: a power of two, more than twice and at most four times the largest weighted value of the block; for
+    # statistics four times that, and at least half of what it was.
+    blocks, order = Blocks(statistics), np.argsort(statistics, kind="stable")
     weighted = updates * np.array([[0.4], [0.4], [0.2]], np.float32)
     ends = [*blocks.starts[1:], blocks.size]
-    for exponent, start, end in zip(found[0].state["exponents"], blocks.starts, ends, strict=True):
-        largest = float(np.abs(weighted[:, blocks.order[start:end]]).max())
-        assert 2 * largest < 2.0 ** int(exponent) <= 4 * largest
+    for exponent, old, start, end in zip(
+        found[0].state["exponents"], state["exponents"], blocks.starts, ends, strict=True
+    ):
+        largest = float(np.abs(weighted[:, order[start:end]]).max())
+        if statistics[order[start]]:
+            assert exponent == max(math.floor(math.log2(largest)) + 4, old - 1)
+        else:
+            assert 2 * largest < 2.0 ** int(exponent) <= 4 * largest
 
 
 def test_a_client_that_carries_over_sends_what_it_kept():

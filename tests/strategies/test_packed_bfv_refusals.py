@@ -66,7 +66,7 @@ def with_coefficient(body, value):
         (lambda p: relabelled(p, client="cleo"), "client of the payload is 'cleo' instead of 'bert'"),
         (lambda p: relabelled(p, masked=True), "masked of the payload is True instead of False"),
         (lambda p: relabelled(p, scheme="ckks"), "scheme of the payload"),
-        (lambda p: relabelled(p, size=SIZE + 1), "size of the payload is 201 instead of 200"),
+        (lambda p: relabelled(p, digits=211), "digits of the payload is 211 instead of 210"),
         (lambda p: relabelled(p, blocks=3), "blocks of the payload"),
         (lambda p: relabelled(p, bits=11), "bits of the payload is 11 instead of 12"),
         (lambda p: relabelled(p, max_clients=5), "max_clients of the payload is 5"),

@@ -22,6 +22,11 @@ def plain_blocks(statistics):
     return blocks
 
 
+def order_of(statistics):
+    """Positions in block order: learnt values before statistics, each as they stand in the vector."""
+    return np.argsort(statistics, kind="stable")
+
+
 @st.composite
 def masks(draw):
     """Some thousand values, of which a share at random places are statistics; all or none of them too."""
@@ -37,13 +42,14 @@ def test_every_value_is_in_one_block_and_statistics_share_none_with_learnt_value
     assert blocks.size == statistics.size
     assert blocks.count == len(expected)
     ends = [*blocks.starts[1:], blocks.size]
-    found = [blocks.order[start:end].tolist() for start, end in zip(blocks.starts, ends, strict=True)]
+    found = [order_of(statistics)[start:end].tolist() for start, end in zip(blocks.starts, ends, strict=True)]
     assert found == expected
-    assert sorted(blocks.order) == list(range(statistics.size))
     vector = np.random.default_rng(seed).standard_normal(statistics.size).astype(np.float32)
+    assert blocks.digits == statistics.size + statistics.sum()
     for exponent, positions in zip(blocks.initial_exponents(vector), expected, strict=True):
         largest = max(max(abs(float(vector[i])) for i in positions), 1 / 16)
-        assert 2.0 ** int(exponent) / 2 < largest / 4 <= 2.0 ** int(exponent)
+        factor = 4 if statistics[positions[0]] else 1 / 4
+        assert 2.0 ** int(exponent) / 2 < largest * factor <= 2.0 ** int(exponent)
 
 
 @pytest.mark.parametrize("value", [-0.97, -0.5, -0.4999, -0.001, 0.0, 0.25, 0.5, 0.75, 2.3, -2.3, 1023.1, -1023.9])
@@ -72,35 +78,43 @@ def test_rounding_to_the_nearest_would_be_found_out():
     assert abs(nearest.mean() - value) > 6 * math.sqrt(0.1875 / count) + 2.0**-13
 
 
+def fine_of(half):
+    """The second digit's step in steps of the first: a power of two; `half` of them make up one step or more."""
+    return 2.0 ** -(int(half).bit_length() - 1)
+
+
 @st.composite
 def updates(draw, clients=1):
-    """A mask, vectors of all sizes within a block, and exponents that fit them or do not."""
+    """Blocks and the mask they are of, vectors of all sizes within a block, and exponents that fit them or do not."""
     statistics = draw(masks())
     blocks = Blocks(statistics)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     spread = 2.0 ** rng.integers(-12, 5, (clients, statistics.size))
     vectors = (rng.standard_normal((clients, statistics.size)) * spread).astype(np.float32)
-    return blocks, vectors, rng.integers(-4, 4, blocks.count).astype(np.int16), rng
+    return blocks, statistics, vectors, rng.integers(-4, 4, blocks.count).astype(np.int16), rng
 
 
 @given(updates(), st.sampled_from([2, 6, 254, TOP, 26006, 2**22]))
 @settings(max_examples=60, deadline=None)
 def test_digits_and_residual_reconstruct_the_vector(update, top):
-    blocks, (vector,), exponents, rng = update
+    blocks, statistics, (vector,), exponents, rng = update
     found = blocks.quantise(vector, exponents, top, rng)
     assert found.digits.min() >= 0
     assert found.digits.max() <= top
     sent = blocks.restore(found.digits, 1, exponents, top).astype(np.float64)
-    # One rounding each for the step, the product, the difference and the restored value, all float32.
-    slack = 2.0**-22 * (np.abs(vector) + np.abs(sent))
+    scale = np.empty(blocks.size)
+    scale[order_of(statistics)] = np.repeat(2.0 ** exponents.astype(float), blocks.lengths)
+    first = scale / (top // 2)
+    step = first * np.where(statistics, fine_of(top // 2), 1)  # of the last digit
+    reach = scale * np.where(statistics, 1 + fine_of(top // 2), 1)
+    # One rounding each for the step, the product, the difference and the restored value, all float32; the two digits of
+    # statistics may cancel but for a step of the first.
+    slack = 2.0**-22 * (np.abs(vector) + np.abs(sent) + first * statistics)
     assert (np.abs(sent + found.residual - vector) <= slack).all()
-    step = np.empty(blocks.size)
-    step[blocks.order] = np.repeat(2.0 ** exponents.astype(float) / (top // 2), blocks.lengths)
-    scale = step * (top // 2)
     inside = np.abs(vector) <= scale * (1 - 2.0**-20)
     assert (np.abs(found.residual)[inside] <= step[inside] + slack[inside]).all()
-    cut = np.abs(vector) > scale * (1 + 2.0**-20)
-    assert (np.abs(sent)[cut] <= scale[cut] * (1 + 2.0**-22)).all()
+    cut = np.abs(vector) > reach * (1 + 2.0**-20)
+    assert (np.abs(sent)[cut] <= reach[cut] * (1 + 2.0**-22)).all()
     assert (np.sign(found.residual[cut]) == np.sign(vector[cut])).all()
 
 
@@ -115,15 +129,17 @@ def test_digits_of_values_beyond_the_scale_stay_below_the_top(top):
 @given(updates(clients=3))
 @settings(max_examples=30, deadline=None)
 def test_the_sum_of_digits_restores_the_sum_of_what_was_sent(update):
-    blocks, vectors, exponents, rng = update
+    blocks, statistics, vectors, exponents, rng = update
+    order = order_of(statistics)
     digits = [blocks.quantise(vector, exponents, TOP, rng).digits for vector in vectors]
     scale = np.empty(blocks.size)
-    scale[blocks.order] = np.repeat(2.0 ** exponents.astype(float), blocks.lengths)
-    steps = np.zeros(blocks.size, np.int64)  # whole numbers, so that nothing cancels to a rounding error
+    scale[order] = np.repeat(2.0 ** exponents.astype(float), blocks.lengths)
+    places = [*order.tolist(), *np.flatnonzero(statistics).tolist()]
+    steps = np.zeros((2, blocks.size), np.int64)  # whole numbers, so that nothing cancels to a rounding error
     for row in digits:
-        for place, digit in zip(blocks.order.tolist(), row.tolist(), strict=True):
-            steps[place] += digit - TOP // 2
-    expected = steps * scale / (TOP // 2)
+        for position, (place, digit) in enumerate(zip(places, row.tolist(), strict=True)):
+            steps[int(position >= blocks.size), place] += digit - TOP // 2
+    expected = (steps[0] + steps[1] * fine_of(TOP // 2)) * scale / (TOP // 2)
     # The step is a float32, and so is the result.
     np.testing.assert_allclose(blocks.restore(sum(digits), 3, exponents, TOP), expected, rtol=2.0**-22, atol=0)
 
@@ -131,19 +147,24 @@ def test_the_sum_of_digits_restores_the_sum_of_what_was_sent(update):
 @given(updates(clients=3))
 @settings(max_examples=40, deadline=None)
 def test_flags_and_next_exponents_equal_plain_loops(update):
-    """A thermometer: level j is 2^(j - 9) of the scale. The next scale is twice the level above the largest value."""
-    blocks, vectors, exponents, rng = update
+    """A thermometer: level j is 2^(j - 9) of the scale. The next scale is twice the level above the largest value, and
+    eight times for statistics, whose scale falls by half a round at most."""
+    blocks, statistics, vectors, exponents, rng = update
+    order = order_of(statistics)
     flags = [blocks.quantise(vector, exponents, TOP, rng).flags for vector in vectors]
     found = blocks.next_exponents(sum(row.astype(np.int64) for row in flags), exponents)
     ends = [*blocks.starts[1:], blocks.size]
     for number, (start, end) in enumerate(zip(blocks.starts, ends, strict=True)):
         scale = 2.0 ** int(exponents[number])
-        largest = [max(abs(float(vector[i])) for i in blocks.order[start:end]) for vector in vectors]
+        largest = [max(abs(float(vector[i])) for i in order[start:end]) for vector in vectors]
         for row, value in zip(flags, largest, strict=True):
             assert row[number].tolist() == [value >= scale * 2.0**level for level in range(LOWEST, HIGHEST + 1)]
         following = 2.0 ** int(found[number])
-        if max(largest) < scale * 2.0**LOWEST:
-            assert following == scale * 2.0 ** (LOWEST + 1), "smaller by as much as the levels can tell"
+        if statistics[order[start]]:
+            level = min(math.floor(math.log2(max(largest) / scale)), HIGHEST) if any(largest) else LOWEST - 1
+            assert following == scale * max(2.0 ** (level + 4), 1 / 2)
+        elif max(largest) < scale * 2.0**LOWEST:
+            assert following == scale / 4, "it may only be resting"
         elif max(largest) >= scale * 2.0 ** (HIGHEST + 1):
             assert following == scale * 2.0 ** (HIGHEST + 2), "larger by as much as the levels can tell"
         else:
@@ -189,14 +210,14 @@ def test_what_clipping_cuts_off_arrives_in_later_rounds(far):
 @settings(max_examples=40, deadline=None)
 def test_clipped_values_lie_within_one_and_scale_up_brings_them_back(update):
     """Scales are powers of two: dividing by one, and taking off what is beyond it, are exact in float32."""
-    blocks, vectors, exponents, _ = update
-    scale = np.empty(blocks.size)
-    scale[blocks.order] = np.repeat(2.0 ** exponents.astype(float), blocks.lengths)
+    blocks, statistics, vectors, exponents, _ = update
+    order, scale = order_of(statistics), np.empty(blocks.size)
+    scale[order] = np.repeat(2.0 ** exponents.astype(float), blocks.lengths)
     total = np.zeros(blocks.size)
     for vector in vectors:
         values, flags, residual = blocks.clip(vector, exponents)
         assert np.abs(values).max() <= 1
-        np.testing.assert_array_equal(values, np.clip(vector / scale, -1, 1)[blocks.order])
+        np.testing.assert_array_equal(values, np.clip(vector / scale, -1, 1)[order])
         np.testing.assert_array_equal(blocks.scale_up(values, exponents).astype(float) + residual, vector)
         assert flags.shape == (blocks.count, LEVELS)
         total += values
