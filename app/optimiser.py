@@ -33,7 +33,9 @@ def make_optimiser(network: nn.Module, settings: TrainSettings, private: list[st
     ]
     if settings.optimiser == "sgd":
         return torch.optim.SGD(parts, lr=settings.lr, momentum=settings.momentum)
-    return torch.optim.AdamW(parts, lr=settings.lr)
+    # On a CPU torch chooses a loop over the arrays, which takes twice as long; on a GPU its own choice stands.
+    fused = True if next(network.parameters()).device.type == "cpu" else None
+    return torch.optim.AdamW(parts, lr=settings.lr, fused=fused)
 
 
 def learning_rate(step: int, total: int, settings: TrainSettings) -> float:
