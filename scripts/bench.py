@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> None:
         _run("scripts.bench_training"),
         _run("scripts.bench_ranking", "veri_wild=true"),
         _run("scripts.bench_aggregation"),
+        _run("scripts.bench_encryption"),
         round_overhead(experiment),
     ]
     print(json.dumps({"bench": "all", "parts": figures}))
@@ -63,7 +64,6 @@ def round_overhead(experiment: str) -> dict[str, Any]:
 
 
 def _at_once(clients: int) -> int:
-
     return min(clients, os.cpu_count() or 1)
 
 

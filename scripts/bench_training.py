@@ -16,15 +16,13 @@ from app.settings import Settings, load_settings
 from app.tasks import make_task
 from app.training import train
 
-_STEPS, _REPEATS = 12, 4
-
 
 def main(argv: Sequence[str]) -> None:
     """Print one JSON object with both speeds and their ratio."""
-    print(json.dumps(measure(load_settings([*_SMALL, *argv]))))
+    print(json.dumps(measure(load_settings([*SMALL, *argv]))))
 
 
-_SMALL = [
+SMALL = [  # one site, whose pictures are soon drawn
     "data.synthetic.sites=1",
     "data.synthetic.train_vehicles_per_site=12",
     "data.synthetic.train_pictures_max=8",
@@ -34,7 +32,7 @@ _SMALL = [
 ]
 
 
-def measure(settings: Settings) -> dict[str, float | str]:
+def measure(settings: Settings, *, steps: int = 12, repeats: int = 4) -> dict[str, float | str]:
     """Pictures a second of trainer and bare loop, alternating so that both meet the same disturbances."""
     samples = open_source(settings.data, settings.seed).train()
     task = make_task(settings)
@@ -43,14 +41,14 @@ def measure(settings: Settings) -> dict[str, float | str]:
     for index in range(batches.batches_per_epoch):  # decodes every picture before the clock starts
         batches[index]
     best = {"trainer": 0.0, "bare": 0.0}
-    for _ in range(_REPEATS):
+    for _ in range(repeats):
         started = time.perf_counter()
         report = train(
             task,
             network,
             batches,
-            steps=(0, _STEPS),
-            total=_STEPS,
+            steps=(0, steps),
+            total=steps,
             settings=settings.train,
             data=settings.data,
             compute=task.compute,
@@ -59,7 +57,7 @@ def measure(settings: Settings) -> dict[str, float | str]:
         best["trainer"] = max(best["trainer"], report.num_pictures / (time.perf_counter() - started))
         optimiser = torch.optim.AdamW(network.parameters(), lr=settings.train.lr)
         started, pictures = time.perf_counter(), 0
-        for index in range(_STEPS):
+        for index in range(steps):
             batch = batches[index].to(task.compute.device)
             loss = task.losses(network, batch)["total"]
             optimiser.zero_grad(set_to_none=True)

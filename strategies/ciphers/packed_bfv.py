@@ -35,6 +35,7 @@ from strategies.ciphers.seal_bfv import (
     add_modulo,
     new_bfv_secret,
     pack_words,
+    unpack_polynomials,
     unpack_words,
 )
 from strategies.quantise import LEVELS, Blocks
@@ -191,13 +192,16 @@ class PackedBfvSum:
         count = parameters.ciphertexts
         if len(body) != count * (POLYNOMIAL_BYTES + SEED_BYTES):
             raise CipherError(f"{len(body)} bytes for {count} ciphertexts")
-        c0 = unpack_words(body[: count * POLYNOMIAL_BYTES], count * DEGREE).reshape(count, DEGREE)
-        if int(c0.max()) >= parameters.bfv.modulus:
+        packed = body[: count * POLYNOMIAL_BYTES]
+        if any(int(words.max()) >= parameters.bfv.modulus for _, words in unpack_polynomials(packed, count)):
             raise CipherError("a coefficient is not below q")
         seeds = np.frombuffer(body[count * POLYNOMIAL_BYTES :], np.uint8).reshape(count, SEED_BYTES)
-        self._c0 = _added(self._c0, c0, parameters.bfv.modulus)
+        if self._c0 is None:
+            self._c0 = np.zeros((count, DEGREE), np.uint64)
+        for rows, words in unpack_polynomials(packed, count):
+            add_modulo(self._c0[rows], words, parameters.bfv.modulus)
         if parameters.server_expands:
-            self._c1 = np.zeros_like(c0) if self._c1 is None else self._c1
+            self._c1 = np.zeros_like(self._c0) if self._c1 is None else self._c1
             for total, seed in zip(self._c1, seeds, strict=True):  # one ciphertext at a time: c1 is as large as c0
                 add_modulo(total, parameters.bfv.expand(seed.tobytes()), parameters.bfv.modulus)
         self._seeds[client] = b"" if parameters.server_expands else seeds.tobytes()
@@ -225,10 +229,3 @@ class PackedBfvSum:
         }
         c1 = b"".join(self._seeds[client] for client in clients) if self._c1 is None else pack_words(self._c1.ravel())
         return close_envelope(fields, pack_words(self._c0.ravel()), c1)
-
-
-def _added(total: NDArray[np.uint64] | None, addend: NDArray[np.uint64], modulus: int) -> NDArray[np.uint64]:
-    if total is None:
-        return addend
-    add_modulo(total, addend, modulus)
-    return total

@@ -14,7 +14,7 @@ import os
 import struct
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ COEFFICIENT_BITS = (54, 55)  # 109 bits with the key-switching prime: 128-bit se
 WORD_BITS = COEFFICIENT_BITS[0]
 SEED_BYTES = 64
 POLYNOMIAL_BYTES = DEGREE * WORD_BITS // 8
+_AT_A_TIME = 32  # polynomials: a megabyte
 
 # SEAL 4's serialised form: a header of 16 bytes, and for a ciphertext its fields, the coefficients as an array with a
 # header of its own, and behind them the seed of c1 as an object with a header of its own.
@@ -197,10 +198,24 @@ def unpack_words(data: memoryview | bytes, count: int) -> Words:
     """The `count` words that `pack_words` was given. Raises CipherError for data of another length."""
     if len(data) != count * WORD_BITS // 8:
         raise CipherError(f"{len(data)} bytes for {count} coefficients")
-    parts = np.zeros((count, 8), np.uint8)
-    parts[:, :6] = np.frombuffer(data, np.uint8, 6 * count).reshape(-1, 6)
-    joined = np.zeros((count // 4, 4), np.uint8)
-    joined[:, :3] = np.frombuffer(data, np.uint8, offset=6 * count).reshape(-1, 3)
+    return _unpack(data, count, 0, count)
+
+
+def unpack_polynomials(data: memoryview | bytes, count: int) -> Iterator[tuple[slice, Words]]:
+    """As `unpack_words`, for `count` polynomials and some of them at a time: which, and their words (some, DEGREE)."""
+    if len(data) != count * POLYNOMIAL_BYTES:
+        raise CipherError(f"{len(data)} bytes for {count} polynomials")
+    for start in range(0, count, _AT_A_TIME):
+        stop = min(start + _AT_A_TIME, count)
+        yield slice(start, stop), _unpack(data, count * DEGREE, start * DEGREE, stop * DEGREE).reshape(-1, DEGREE)
+
+
+def _unpack(data: memoryview | bytes, count: int, start: int, stop: int) -> Words:
+    """Words start..stop - 1, multiples of four, of `count`."""
+    parts = np.zeros((stop - start, 8), np.uint8)
+    parts[:, :6] = np.frombuffer(data, np.uint8, 6 * (stop - start), 6 * start).reshape(-1, 6)
+    joined = np.zeros(((stop - start) // 4, 4), np.uint8)
+    joined[:, :3] = np.frombuffer(data, np.uint8, 3 * (stop - start) // 4, 6 * count + 3 * start // 4).reshape(-1, 3)
     high = joined.view("<u4").ravel()
     for index in range(4):
         parts[index::4, 6] = high >> (6 * index) & 63
