@@ -114,7 +114,7 @@ class NodeStore:
             return None
 
     def _locked(self) -> FileLock:
-        return FileLock(self.folder / ".lock")  # released with the process, however it ends
+        return FileLock(self.folder / ".lock", fallback_to_soft=False)  # released with the process, however it ends
 
     def drop(self, kind: str, server_round: int) -> None:
         """Forget one round."""

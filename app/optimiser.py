@@ -73,15 +73,16 @@ def optimiser_state(network: nn.Module, optimiser: torch.optim.Optimizer) -> Sta
 def load_optimiser_state(
     network: nn.Module, optimiser: torch.optim.Optimizer, state: Mapping[str, NDArray[np.float32]]
 ) -> None:
-    """Put moments back. Raises ValueError naming a parameter that the network lacks."""
+    """Put moments back. Raises ValueError naming a parameter that the network lacks, or that has another shape."""
     parameters = dict(network.named_parameters())
     for key, array in state.items():
         name, moment = key.rsplit("/", 1)
         if name not in parameters:
             raise ValueError(f"optimiser state of {name!r}, which the network does not have")
-        value = torch.from_numpy(np.array(array, np.float32))
-        on_cpu = moment == "step"  # AdamW keeps its counter on the CPU
-        target = parameters[name]
-        if not on_cpu and target.dim() == 4 and target.is_contiguous(memory_format=torch.channels_last):
-            value = value.contiguous(memory_format=torch.channels_last)
-        optimiser.state[target][moment] = value if on_cpu else value.to(target.device)
+        value, target = torch.from_numpy(np.array(array, np.float32)), parameters[name]
+        if moment == "step":  # AdamW keeps its counter on the CPU
+            optimiser.state[target][moment] = value
+            continue
+        if value.shape != target.shape:  # the fused kernel would write beyond its end
+            raise ValueError(f"{key} has shape {tuple(value.shape)}, the network's parameter {tuple(target.shape)}")
+        optimiser.state[target][moment] = torch.empty_like(target, requires_grad=False).copy_(value)

@@ -36,7 +36,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._metrics = self.path / "metrics.jsonl"
         self._events: Any = None
-        self._lock = FileLock(self.path / ".lock")
+        self._lock = FileLock(self.path / ".lock", thread_local=False, fallback_to_soft=False)
         self._purge_step: int | None = None
 
     @classmethod
@@ -139,7 +139,7 @@ class RunFolder:
         kept = [row for row in self.read_metrics() if row[ROUND] < server_round]
         with replacing(self._metrics) as temporary:
             temporary.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in kept))
-        self.close()
+        self._close_events()
         self._purge_step = server_round
 
     def save_arrays(
@@ -179,7 +179,10 @@ class RunFolder:
 
     def close(self) -> None:
         """Let the folder go and close the TensorBoard events; more can be logged afterwards, into another file."""
-        self._lock.release()
+        self._lock.release(force=True)
+        self._close_events()
+
+    def _close_events(self) -> None:
         if self._events:
             self._events.close()
         self._events = None

@@ -17,7 +17,7 @@ from typing import Any
 from app.results import RunFolder
 from app.settings import absolute, load_settings
 
-_TRAINING = ("seconds_data", "seconds_forward", "seconds_backward", "seconds_step")
+TRAINING = ("seconds_data", "seconds_forward", "seconds_backward", "seconds_step")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ def round_overhead(experiment: str) -> dict[str, Any]:
         lines = [line for line in RunFolder(Path(folder)).read_metrics() if line["clients"]]
         lines = lines[1 : settings.federation.rounds]  # the first round also starts Ray and imports torch
     seconds = sum(line["seconds"] for line in lines)
-    training = sum(sum(row[key] for key in _TRAINING) for line in lines for row in line["clients"].values())
+    training = sum(sum(row[key] for key in TRAINING) for line in lines for row in line["clients"].values())
     beside = settings.federation.num_clients / _at_once(settings.federation.num_clients)
     share = 1 - training / settings.federation.num_clients * beside / seconds
     figures = {

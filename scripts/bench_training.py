@@ -55,7 +55,8 @@ def measure(settings: Settings, *, steps: int = 12, repeats: int = 4) -> dict[st
             private=settings.federation.private,
         )
         best["trainer"] = max(best["trainer"], report.num_pictures / (time.perf_counter() - started))
-        optimiser = torch.optim.AdamW(network.parameters(), lr=settings.train.lr)
+        fused = True if task.compute.device.type == "cpu" else None  # as the trainer's
+        optimiser = torch.optim.AdamW(network.parameters(), lr=settings.train.lr, fused=fused)
         started, pictures = time.perf_counter(), 0
         for index in range(steps):
             batch = batches[index].to(task.compute.device)

@@ -7,8 +7,8 @@ how many did. What rounding and clipping cut off is carried over to the client's
 al., 2014; Karimireddy et al., 2019, arXiv:1901.09847), so that nothing is lost.
 
 BatchNorm statistics are few, of all sizes, and move by leaps: one network's largest running variance outweighs all its
-other values. They are sent with two digits, the second for what the first leaves out, on scales that are wide and
-narrow slowly, so that hardly any is cut off.
+other values. Their scales are wide and narrow slowly, so that hardly any is cut off; as whole numbers they have two
+digits, the second for what the first leaves out.
 """
 
 import math
@@ -71,7 +71,8 @@ class Blocks:
         return _clip_exponents(np.ceil(np.log2(largest * factor)))
 
     def quantise(self, vector: Vector, exponents: Exponents, top: int, rng: np.random.Generator) -> Quantised:
-        """Round `vector` (size,) stochastically to 0..top, `top` / 2 being zero and a block's scale the ends."""
+        """Round `vector` (size,) stochastically to 0..top, `top` / 2 being zero and a block's scale the ends. The
+        second digit of a statistic does the same to what is left of it, on a scale of its own."""
         half = top // 2
         step = self._spread(np.exp2(exponents.astype(np.float64)) / half)
         ordered = self._ordered(vector)
@@ -141,8 +142,8 @@ class Blocks:
         return vector
 
     def _fine(self, step: Vector, half: int) -> Vector:
-        """Steps of the second digits from those of all first ones: their scale is a step of the first, or a little
-        more, for that is what rounding leaves."""
+        """Steps of the second digits from those of all first ones: their scale is one to two steps of the first, and
+        rounding leaves one at most."""
         fine: Vector = step[self._learnt :] * np.float32(2.0 ** -math.floor(math.log2(half)))
         return fine
 

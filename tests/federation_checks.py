@@ -1,5 +1,9 @@
 """What tests of whole federations look at: messages by kind, two runs side by side, and a power cut."""
 
+import csv
+import json
+import shutil
+
 import numpy as np
 
 from strategies import messages as m
@@ -50,3 +54,27 @@ def assert_same_run(first, second):
             assert_same_arrays(ours[client], theirs[client])
     assert first.checkpoint() == second.checkpoint()
     assert first.lines() == second.lines()
+
+
+def divide(root, folder):
+    """A manifest set a site, with that site's rows and pictures alone; the folders by site."""
+    with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    parts = {}
+    for site in sorted({row["site"] for row in rows}):
+        parts[site] = folder / f"pictures-{site}"
+        parts[site].mkdir(parents=True)
+        own = [row for row in rows if row["site"] == site]
+        for row in own:
+            shutil.copy(root / row["path"], parts[site])
+        with (parts[site] / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(own)
+    return parts
+
+
+def rounds_in(folder):
+    """Rounds that a run folder has metrics of."""
+    path = folder.path / "metrics.jsonl"
+    return [json.loads(line)["server_round"] for line in path.read_text().splitlines()] if path.exists() else []

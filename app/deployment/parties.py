@@ -122,7 +122,8 @@ def check_host(host: str, port: int) -> None:
 def write_file(path: Path, data: bytes, mode: int) -> None:
     """Write a file that never, not even for a moment, has a wider mode. Replaces one that is there."""
     with replacing(path) as temporary:
-        temporary.unlink(missing_ok=True)
+        for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed: no secret lies about
+            left.unlink()
         temporary.touch(mode=mode & 0o700, exist_ok=False)
         temporary.write_bytes(data)
         temporary.chmod(mode)

@@ -5,8 +5,9 @@ A client's payload holds c0 of each ciphertext in 54 bits a coefficient, and 64 
 many clients the server adds the c1 too, so that the clients' work does not grow. The sum is exact: it equals the sum of
 the quantised updates, whatever the order.
 
-In the slots: the update, then for each block how far its largest value reached (`strategies.quantise`), then a one for
-each client, so that a sum cannot claim another number of addends than it has.
+In the slots: the digits of the update in block order, second digits of its BatchNorm statistics
+(`strategies.quantise`), then for each block how far its largest value reached, then a one for each client, so that a
+sum cannot claim another number of addends than it has.
 """
 
 import base64

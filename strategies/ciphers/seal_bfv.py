@@ -7,7 +7,7 @@ BFV's addition (Fan and Vercauteren, 2012, eprint 2012/144, Sec. 4), for c0 with
 Slots are the coefficients of the plaintext polynomial: sums need no more, so t is a power of two and the
 number-theoretic transform of batching is spared.
 
-SEAL saves and loads files only; files in memory stand in for them where the system has them.
+SEAL saves and loads files only; files in memory stand in for them on Linux, temporary files on other Unix systems.
 """
 
 import os
@@ -69,15 +69,15 @@ class Bfv:
         self._plain = MemoryFile(_plain(np.zeros(DEGREE, np.int64)))
 
     def load(self, c0: Words, seed: bytes) -> Any:
-        """The SEAL ciphertext of c0 (DEGREE,) and the seed of its c1."""
-        self._seeded.put(_raw(c0), _COEFFICIENTS_AT)
+        """The SEAL ciphertext of c0 (DEGREE,) and the seed of its c1. Raises CipherError for another size."""
+        self._seeded.put(_polynomial(c0), _COEFFICIENTS_AT)
         return self._load(self._seeded, seed)
 
     def load_whole(self, c0: Words, c1: Words) -> Any:
         """The SEAL ciphertext of both polynomials, (DEGREE,) each."""
-        self._whole.put(_raw(c0), _COEFFICIENTS_AT)
-        self._whole.put(_raw(c1), _COEFFICIENTS_AT + 8 * DEGREE)
-        return self._load(self._whole)
+        self._whole.put(_polynomial(c0), _COEFFICIENTS_AT)
+        self._whole.put(_polynomial(c1), _COEFFICIENTS_AT + 8 * DEGREE)
+        return self._load(self._whole, b"")
 
     def load_seed(self, seed: bytes) -> Any:
         """The SEAL ciphertext of a seed's c1, with nothing in c0."""
@@ -85,7 +85,7 @@ class Bfv:
 
     def load_plain(self, plain: Any, slots: NDArray[np.int64]) -> None:
         """Put slots (DEGREE,) in 0..t - 1 into a SEAL plaintext."""
-        self._plain.put(_raw(slots), _PLAIN_AT)
+        self._plain.put(_polynomial(slots), _PLAIN_AT)
         plain.load(self.context, self._plain.path)
 
     def expand(self, seed: bytes) -> Words:
@@ -100,7 +100,9 @@ class Bfv:
         data = b"".join((_FIELDS.pack(parms_id, 0, 2, DEGREE, 1, 1.0, 1), _header(len(values)), values, seed))
         return _header(len(data)) + data
 
-    def _load(self, file: "MemoryFile", seed: bytes = b"") -> Any:
+    def _load(self, file: "MemoryFile", seed: bytes) -> Any:
+        if len(seed) != SEED_BYTES and file is not self._whole:
+            raise CipherError(f"a seed of {len(seed)} bytes")
         file.put(seed, _COEFFICIENTS_AT + 8 * DEGREE + _HEADER.size + 1)
         ciphertext = seal.Ciphertext()
         try:
@@ -236,7 +238,7 @@ class MemoryFile:
         self.put(data, 0)
 
     def get(self) -> bytes:
-        """What was written last."""
+        """The whole content."""
         return os.pread(self._fd, os.fstat(self._fd).st_size, 0)
 
     def put(self, data: bytes | memoryview, offset: int) -> None:
@@ -290,8 +292,10 @@ def _for_context(secret: bytes, context: Any) -> bytes:
     return _header(len(data)) + own + data[len(own) :]
 
 
-def _raw(values: NDArray[np.integer]) -> memoryview:
-    """Words of 64 bits, as SEAL has them in a file."""
+def _polynomial(values: NDArray[np.integer]) -> memoryview:
+    """Coefficients as SEAL has them in a file; too few would leave those of the polynomial before."""
+    if values.shape != (DEGREE,):
+        raise CipherError(f"a polynomial of shape {values.shape}")
     return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data.cast("B")
 
 

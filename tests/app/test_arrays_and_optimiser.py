@@ -147,6 +147,15 @@ def test_a_state_of_another_network_is_named():
         load_optimiser_state(network(), engine, {"conv9.weight/exp_avg": np.zeros(3, np.float32)})
 
 
+def test_a_moment_of_another_shape_is_named():
+    net = network()
+    engine = make_optimiser(net, SETTINGS, [])
+    with pytest.raises(
+        ValueError, match=r"conv\.weight/exp_avg has shape \(3,\), the network's parameter \(4, 3, 3, 3\)"
+    ):
+        load_optimiser_state(net, engine, {"conv.weight/exp_avg": np.zeros(3, np.float32)})
+
+
 def test_sgd_without_momentum_keeps_nothing():
     settings = replace(SETTINGS, optimiser="sgd", momentum=0.0)
     net = network()

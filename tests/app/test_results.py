@@ -139,6 +139,18 @@ def test_a_failure_leaves_the_old_files_whole(run, monkeypatch, where):
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
 
 
+def test_a_folder_is_held_until_it_is_closed(run):
+    run.hold()
+    run.clear()
+    run.drop_metrics_from(1)
+    other = RunFolder(run.path)
+    with pytest.raises(RuntimeError, match="another run is writing to"):
+        other.hold()
+    run.close()
+    other.hold()
+    other.close()
+
+
 def test_tensorboard_shows_the_repeated_round_once(run):
     run.log_scalars({"global/mAP": 0.1}, 1)
     run.log_scalars({"global/mAP": 0.2}, 2)

@@ -12,9 +12,10 @@ import subprocess
 
 import pytest
 from conftest import NETWORK, TRAINING, write_set
-from loopback import Loopback, divide, rounds_in
+from federation_checks import divide, rounds_in
 
 from scripts import federation as commands
+from scripts.loopback import Loopback
 
 pytestmark = pytest.mark.chaos
 

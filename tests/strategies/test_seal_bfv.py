@@ -23,6 +23,7 @@ from strategies.ciphers.seal_bfv import (
     bfv,
     new_bfv_secret,
     pack_words,
+    unpack_polynomials,
     unpack_words,
 )
 
@@ -206,6 +207,29 @@ def test_what_is_not_a_secret_of_these_parameters_is_refused(damage):
         BfvKey(bfv(BITS), damage(federation_key().secret(SCHEME)))
 
 
+@pytest.mark.parametrize("length", [0, SEED_BYTES - 1, SEED_BYTES + 1])
+def test_a_seed_of_another_length_is_refused(length):
+    """The rest of it would be that of the ciphertext before."""
+    with pytest.raises(CipherError, match=f"a seed of {length} bytes"):
+        bfv(BITS).load_seed(bytes(length))
+
+
+def test_a_polynomial_of_another_shape_is_refused():
+    with pytest.raises(CipherError, match=r"a polynomial of shape \(100,\)"):
+        bfv(BITS).load(np.zeros(100, np.uint64), bytes(SEED_BYTES))
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 65])
+def test_polynomials_unpacked_some_at_a_time_are_those_unpacked_at_once(count):
+    words = np.random.default_rng(count).integers(0, 2**54, count * DEGREE, np.uint64)
+    packed = pack_words(words)
+    found = [(rows, part) for rows, part in unpack_polynomials(packed, count)]
+    assert [row for rows, _ in found for row in range(rows.start, rows.stop)] == list(range(count))
+    np.testing.assert_array_equal(np.concatenate([part for _, part in found]).ravel(), words)
+    with pytest.raises(CipherError, match="bytes for"):
+        next(unpack_polynomials(packed[:-1], count))
+
+
 def test_a_plaintext_modulus_beyond_q_is_refused():
     with pytest.raises(CipherError, match="refuses a plaintext modulus of 60 bits"):
         Bfv(60)
@@ -216,7 +240,7 @@ def test_a_polynomial_takes_54_bits_a_coefficient(key):
     assert len(pack_words(c0.ravel())) == POLYNOMIAL_BYTES == 27648
 
 
-def test_a_file_in_memory_holds_what_was_put_last():
+def test_what_is_put_replaces_only_what_it_covers():
     file = MemoryFile(b"some bytes")
     file.put(b"any", 0)
     file.put(b"more", 5)

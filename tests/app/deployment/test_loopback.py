@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from conftest import NETWORK, TRAINING, LocalFederation, write_set
-from loopback import Loopback, divide, rounds_in
+from federation_checks import divide, rounds_in
 
 from app.deployment.parties import parties_of
 from app.deployment.verify import problems
 from app.node_store import NodeStore
+from scripts.loopback import Loopback
 from strategies.ciphers.keys import read_key
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.deployment.certificates import new_authority, new_server
-from app.deployment.parties import DeploymentError, parties_of, read_party
+from app.deployment.parties import DeploymentError, parties_of, read_party, write_file
 from app.deployment.setup import make_federation, rotate_key
 from app.deployment.verify import problems
 from app.settings import load_settings
@@ -238,3 +238,11 @@ def test_a_running_server_is_in_order(root):
     assert problems(root / "server") == []
     shutil.copy(root / "authority/federation.key", apps / "kept.json")
     assert problems(root / "server") == [f"{apps / 'kept.json'} is a secret that the server must not have"]
+
+
+def test_a_secret_that_a_killed_process_left_half_written_goes_with_the_next_one(tmp_path):
+    left = tmp_path / ".server.key.999999.tmp"
+    left.write_bytes(b"half")
+    write_file(tmp_path / "server.key", b"whole", 0o600)
+    assert [path.name for path in tmp_path.iterdir()] == ["server.key"]
+    assert stat.S_IMODE((tmp_path / "server.key").stat().st_mode) == 0o600

@@ -1,16 +1,17 @@
 """A real federation on loopback: SuperLink, SuperNodes and runs as processes, from the folders that `init` makes."""
 
 import contextlib
-import csv
+import io
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -22,28 +23,10 @@ _START_SECONDS = 120
 _END_SECONDS = 15
 
 
-def free_port():
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def divide(root, folder):
-    """A manifest set a site, with that site's rows and pictures alone; the folders by site."""
-    with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    parts = {}
-    for site in sorted({row["site"] for row in rows}):
-        parts[site] = folder / f"pictures-{site}"
-        parts[site].mkdir(parents=True)
-        own = [row for row in rows if row["site"] == site]
-        for row in own:
-            shutil.copy(root / row["path"], parts[site])
-        with (parts[site] / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(own)
-    return parts
+        return int(probe.getsockname()[1])
 
 
 class Loopback:
@@ -54,65 +37,74 @@ class Loopback:
         sites: pictures by site; a manifest set each.
     """
 
-    def __init__(self, folder, sites):
-        self.folder, self.sites = Path(folder), dict(sites)
+    def __init__(self, folder: Path, sites: Mapping[str, Path]) -> None:
+        self.folder, self.sites = folder, dict(sites)
         self.root = self.folder / NAME
         self.port = free_port()
-        self.processes = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         words = ["--name", NAME, "--host", "127.0.0.1", "--port", str(self.port), "--sites", ",".join(self.sites)]
-        federation.main(["init", *words, "--out", str(self.root), "--install", str(Path(sys.prefix).parent)])
+        with contextlib.redirect_stdout(io.StringIO()):
+            federation.main(["init", *words, "--out", str(self.root), "--install", str(Path(sys.prefix).parent)])
         _set(self.root / "server" / "server.env", VENV=sys.prefix)
         for name, pictures in self.sites.items():
             self.configure(name, pictures)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for name in list(self.processes):
             self.stop(name)
 
-    def site(self, name):
+    def site(self, name: str) -> Path:
+        """Its folder."""
         return self.root / "sites" / name
 
-    def configure(self, name, pictures):
+    def configure(self, name: str, pictures: Path) -> None:
+        """Say where the site's pictures are."""
         _set(self.site(name) / "site.env", VENV=sys.prefix, DATA_ROOT=pictures, RUNTIME_PORT=free_port())
 
-    def log(self, name):
+    def log(self, name: str) -> str:
+        """All that a process has printed."""
         path = self.folder / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def start(self, name, folder=None):
+    def start(self, name: str) -> "subprocess.Popen[bytes]":
         """Start the server, or a site, with its own start command."""
-        folder = folder or (self.root / "server" if name == "server" else self.site(name))
+        folder = self.root / "server" if name == "server" else self.site(name)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 ["/bin/sh", str(folder / "start.sh")], stdout=log, stderr=log, cwd="/", start_new_session=True
             )
         return self.processes[name]
 
-    def start_server(self):
+    def start_server(self) -> None:
+        """Start it, and wait until it listens."""
         process = self.start("server")
 
-        def answers():
-            assert process.poll() is None, self.log("server")
+        def answers() -> bool:
+            if process.poll() is not None:
+                raise RuntimeError(f"the server ended: {self.log('server')}")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return True
+            return False
 
         self.wait_for(answers, "the server to listen")
 
-    def start_all(self):
+    def start_all(self) -> None:
+        """Server, then all sites, registered."""
         self.start_server()
         self.register()
         for name in self.sites:
             self.start(name)
 
-    def register(self, *names):
+    def register(self, *names: str) -> None:
+        """Let these sites in, or all."""
         subprocess.run(
             ["/bin/sh", str(self.root / "operator" / "register.sh"), *names], check=True, stdout=subprocess.DEVNULL
         )
 
-    def run(self, run_dir, overrides):
+    def run(self, run_dir: Path, overrides: str) -> tuple[RunFolder, "subprocess.Popen[bytes]"]:
         """Start a run; its process shows the log in `run-<name>.log` and ends with the run."""
         name = f"run-{Path(run_dir).name}"
         words = [*overrides.split(), f"run_dir={run_dir}"]
@@ -125,11 +117,11 @@ class Loopback:
             )
         return RunFolder(run_dir), self.processes[name]
 
-    def finish(self, process, seconds=600):
+    def finish(self, process: "subprocess.Popen[bytes]", seconds: float = 600) -> None:
         """Wait until a run's process has ended."""
         process.wait(timeout=seconds)
 
-    def stop(self, name, how=signal.SIGTERM):
+    def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         """End a process and whatever it started; with SIGKILL at once, as a power cut would."""
         process = self.processes.pop(name)
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -143,7 +135,7 @@ class Loopback:
                     member.kill()
         process.wait()
 
-    def node_ids(self, name):
+    def node_ids(self, name: str) -> list[str]:
         """Node ids that the server gave a site, by its public key."""
         done = subprocess.run(
             [str(Path(sys.prefix) / "bin" / "flwr"), "supernode", "list", NAME, "--format", "json"],
@@ -154,7 +146,7 @@ class Loopback:
         )
         return [node["node-id"] for node in json.loads(done.stdout)["nodes"] if node.get("name") == name]
 
-    def client_processes(self, name):
+    def client_processes(self, name: str) -> list[psutil.Process]:
         """Processes in which the app of a site runs now."""
         found = []
         for child in psutil.Process(self.processes[name].pid).children(recursive=True):
@@ -163,24 +155,21 @@ class Loopback:
                     found.append(child)
         return found
 
-    def wait_for(self, condition, what, seconds=_START_SECONDS):
+    def wait_for(self, condition: Callable[[], object], what: str, seconds: float = _START_SECONDS) -> None:
+        """Raises TimeoutError with the last words of all processes."""
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, f"waited {seconds} s for {what}: {self.last_words()}"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {seconds} s for {what}: {self.last_words()}")
             time.sleep(0.2)
 
-    def last_words(self):
+    def last_words(self) -> dict[str, str]:
+        """The end of each log."""
         return {path.name: path.read_text(errors="replace")[-1500:] for path in sorted(self.folder.glob("*.log"))}
 
 
-def _set(path, **values):
+def _set(path: Path, **values: object) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     for name, value in values.items():
         lines = [f"{name}='{value}'" if line.startswith(f"{name}=") else line for line in lines]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def rounds_in(folder):
-    """Rounds that a run folder has metrics of."""
-    path = folder.path / "metrics.jsonl"
-    return [json.loads(line)["server_round"] for line in path.read_text().splitlines()] if path.exists() else []
