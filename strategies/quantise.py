@@ -12,13 +12,14 @@ digits, the second for what the first leaves out.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
-Ints = NDArray[np.int64]
+Ints = NDArray[np.integer]
 Exponents = NDArray[np.int16]
 
 BLOCK = 1024
@@ -30,7 +31,7 @@ _IDLE_STEP = -2  # of a block that stayed below level 0: it may only be resting,
 _STATISTICS_HEADROOM = 4
 _STATISTICS_STEP = -1  # the fastest fall of their scale
 _EXPONENT_RANGE = (-60, 40)
-_CHUNK = 2**18  # values whose float64 products stay in the processor's cache
+_CHUNK = 2**17  # values that stay in the processor's cache from one step to the next
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class Blocks:
         step = self._spread(np.exp2(exponents.astype(np.float64)) / half)
         ordered = self._ordered(vector)
         flags = self._flags(ordered, exponents)
-        digits = np.empty(self.digits, np.int64)
-        digits[: self.size] = _take_digits(ordered, step, half, rng)
-        digits[self.size :] = _take_digits(ordered[self._learnt :], self._fine(step, half), half, rng)
+        digits = np.empty(self.digits, np.int32)
+        _take_digits(ordered, step, half, rng, digits[: self.size])
+        _take_digits(ordered[self._learnt :], self._fine(step, half), half, rng, digits[self.size :])
         return Quantised(digits, flags, self._in_place(ordered))
 
     def restore(self, total: Ints, count: int, exponents: Exponents, top: int) -> Vector:
@@ -87,8 +88,7 @@ class Blocks:
         half = top // 2
         values = np.empty(self.size, np.float32)
         step = self._spread(np.exp2(exponents.astype(np.float64)) / half)
-        for start in range(0, self._learnt, _CHUNK):  # the float64 products are exact, and are rounded once
-            chunk = slice(start, min(start + _CHUNK, self._learnt))
+        for chunk in _chunks(self._learnt):  # the float64 products are exact, and are rounded once
             values[chunk] = (total[chunk] - count * half) * step[chunk]
         coarse, fine = total[self._learnt : self.size] - count * half, total[self.size :] - count * half
         values[self._learnt :] = coarse * step[self._learnt :] + fine * self._fine(step, half)
@@ -152,17 +152,21 @@ class Blocks:
         return np.repeat(values.astype(np.float32), self.lengths)
 
 
-def _take_digits(values: Vector, step: Vector, half: int, rng: np.random.Generator) -> Ints:
-    """Values rounded to steps, as 0..2 half; what they stand for is taken off `values`."""
-    scaled = values / step
-    scaled += rng.random(values.size, np.float32)
-    np.floor(scaled, out=scaled)
-    np.clip(scaled, -half, half, out=scaled)
-    digits = scaled.astype(np.int64)
-    digits += half
-    scaled *= step
-    values -= scaled
-    return digits
+def _take_digits(values: Vector, step: Vector, half: int, rng: np.random.Generator, digits: NDArray[np.int32]) -> None:
+    """Round values to steps, as `digits` 0..2 half, and take what they stand for off `values`."""
+    for chunk in _chunks(values.size):
+        scaled = values[chunk] / step[chunk]
+        scaled += rng.random(scaled.size, np.float32)
+        np.floor(scaled, out=scaled)
+        np.clip(scaled, -half, half, out=scaled)
+        digits[chunk] = scaled
+        digits[chunk] += half
+        scaled *= step[chunk]
+        values[chunk] -= scaled
+
+
+def _chunks(size: int) -> Iterator[slice]:
+    return (slice(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK))
 
 
 def _runs_of(mask: NDArray[np.bool_], wanted: bool) -> list[tuple[int, int]]:

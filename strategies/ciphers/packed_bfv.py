@@ -41,6 +41,8 @@ from strategies.ciphers.seal_bfv import (
 )
 from strategies.quantise import LEVELS, Blocks
 
+_DOES_NOT_OPEN = "the sum does not open: it is of another key, altered, or not of the clients it names"
+
 
 def new_secret() -> bytes:
     """A secret for `FederationKey`; it serves every client bound."""
@@ -117,14 +119,15 @@ class PackedBfvCipher:
         slots = self._slots_of(body, len(clients))
         take_off(slots, self._disclosed(fields), parameters.bfv.plain_modulus)
         used = parameters.values.slots(parameters.digits)
-        flags = parameters.flags.unpack(
-            slots[used : used + parameters.flags.slots(parameters.num_flags)], parameters.num_flags
-        )
-        total = parameters.values.unpack(slots[:used], parameters.digits)
+        end = used + parameters.flags.slots(parameters.num_flags)
+        try:
+            flags = parameters.flags.unpack(slots[used:end], parameters.num_flags)
+            total = parameters.values.unpack(slots[:used], parameters.digits)
+        except ValueError as error:
+            raise CipherError(_DOES_NOT_OPEN) from error
         fits = flags.max() <= len(clients) and total.max() <= len(clients) * parameters.values.top
-        padding = slots[used + parameters.flags.slots(parameters.num_flags) :]
-        if flags[-1] != len(clients) or not fits or padding.any():
-            raise CipherError("the sum does not open: it is of another key, altered, or not of the clients it names")
+        if flags[-1] != len(clients) or not fits or slots[end:].any():
+            raise CipherError(_DOES_NOT_OPEN)
         reached = flags[:-1].reshape(-1, LEVELS)
         exponents = state["exponents"]
         mean = self.blocks.restore(total, len(clients), exponents, parameters.values.top)

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Digits = NDArray[np.integer]
 
+_CHUNK = 2**16  # slots that stay in the processor's cache while they are taken apart
 _TAIL_BITS = 128  # a coefficient's noise passes its bound with a probability below 2^-_TAIL_BITS
 _ERROR_BOUND, _ERROR_VARIANCE = 21, 10.5  # of SEAL's centred binomial error: 21 + 21 coin flips, each of variance 1/4
 
@@ -70,24 +72,30 @@ class Packing:
         """Slots that `size` numbers need."""
         return -(-size // self.per_slot)
 
-    def pack(self, digits: Ints) -> Ints:
+    def pack(self, digits: Digits) -> Ints:
         """Digits (size,) in 0..top to slots; digit i is number i // S of slot i % S, S the number of slots."""
         count = self.slots(digits.size)
-        rows = np.zeros((self.per_slot, count), np.int64)
-        rows.ravel()[: digits.size] = digits
-        packed = rows[-1].copy()
-        for row in rows[-2::-1]:
+        packed = np.zeros(count, np.int64)
+        for start in reversed(range(0, self.per_slot * count, max(count, 1))):
+            row = digits[start : start + count]
             packed *= self.radix
-            packed += row
+            packed[: row.size] += row
         return packed
 
-    def unpack(self, slots: Ints, size: int) -> Ints:
-        """Sums (size,) of the digits whose packed slots were added; slots in 0..plain_modulus - 1."""
-        rest = slots.copy()
-        rows = np.empty((self.per_slot, slots.size), np.int64)
-        for row in rows[:-1]:
-            np.divmod(rest, self.radix, rest, row)
-        rows[-1] = rest
+    def unpack(self, slots: Ints, size: int) -> Digits:
+        """Sums (size,) of the digits whose packed slots were added; slots in 0..plain_modulus - 1.
+
+        They are int32 if the largest sum is. Raises ValueError for slots that hold more than the largest sums."""
+        kind = np.int32 if self.radix <= 2**31 else np.int64
+        rows = np.empty((self.per_slot, slots.size), kind)
+        for start in range(0, slots.size, _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            rest = slots[chunk]
+            for row in rows[:-1]:
+                rest, row[chunk] = np.divmod(rest, self.radix)
+            if rest.max() >= self.radix:
+                raise ValueError(f"digits beyond {self.radix - 1}")
+            rows[-1, chunk] = rest
         return rows.ravel()[:size]
 
 

@@ -152,11 +152,12 @@ class BfvKey:
         """Slots (C * DEGREE,) in 0..t - 1 of a sum: c0 (C, DEGREE) and the seeds (C, SEED_BYTES) of each addend.
 
         Raises CipherError if the noise left no room: the values would be wrong."""
-        return self._decrypt(self._sum(row, [addend[i] for addend in seeds]) for i, row in enumerate(c0))
+        sums = (self._sum(row, [addend[i] for addend in seeds]) for i, row in enumerate(c0))
+        return self._decrypt(sums, len(c0))
 
     def decrypt_whole(self, c0: Words, c1: Words) -> NDArray[np.int64]:
         """As `decrypt`, with both polynomials (C, DEGREE) of the sum."""
-        return self._decrypt(self.bfv.load_whole(*rows) for rows in zip(c0, c1, strict=True))
+        return self._decrypt((self.bfv.load_whole(*rows) for rows in zip(c0, c1, strict=True)), len(c0))
 
     def _sum(self, c0: Words, seeds: list[Bytes]) -> Any:
         total = self.bfv.load(c0, seeds[0].tobytes())
@@ -164,15 +165,16 @@ class BfvKey:
             self.evaluator.add_inplace(total, self.bfv.load_seed(seed.tobytes()))
         return total
 
-    def _decrypt(self, ciphertexts: Iterable[Any]) -> NDArray[np.int64]:
-        plain, rows = seal.Plaintext(), list[NDArray[np.int64]]()
-        for ciphertext in ciphertexts:
-            if not rows and self.decryptor.invariant_noise_budget(ciphertext) <= 0:
+    def _decrypt(self, ciphertexts: Iterable[Any], count: int) -> NDArray[np.int64]:
+        plain, slots = seal.Plaintext(), np.zeros((count, DEGREE), np.int64)
+        for index, ciphertext in enumerate(ciphertexts):
+            if index == 0 and self.decryptor.invariant_noise_budget(ciphertext) <= 0:
                 raise CipherError("no noise budget left: another key, an altered sum, or too many addends")
             self.decryptor.decrypt(ciphertext, plain)
             plain.save(self.bfv.file.path)
-            rows.append(_plain_coefficients(self.bfv.file.get()))
-        return np.concatenate(rows)
+            found = _plain_coefficients(self.bfv.file.get())
+            slots[index, : found.size] = found
+        return slots.ravel()
 
 
 def new_bfv_secret(plain_bits: int) -> bytes:
@@ -276,13 +278,11 @@ def _plain(slots: NDArray[np.int64]) -> bytes:
 
 
 def _plain_coefficients(saved: bytes) -> NDArray[np.int64]:
-    """The coefficients (DEGREE,) of a saved plaintext; SEAL leaves zeros at the end out."""
+    """The coefficients of a saved plaintext; SEAL leaves zeros at the end out."""
     data = zstandard.ZstdDecompressor().decompressobj().decompress(saved[_HEADER.size :])
     start = _PLAIN_FIELDS.size + _HEADER.size + 8
     (count,) = struct.unpack_from("<Q", data, start - 8)
-    slots = np.zeros(DEGREE, np.int64)
-    slots[:count] = np.frombuffer(data, "<i8", count, start)
-    return slots
+    return np.frombuffer(data, "<i8", count, start)
 
 
 def _for_context(secret: bytes, context: Any) -> bytes:
