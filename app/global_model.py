@@ -1,6 +1,6 @@
 """The global models that a node holds: read, written, and brought up to the version that a round starts from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ class GlobalModels:
 
     Args:
         client: how the client is called in errors.
-        initial: the shared values that every client starts from.
+        initial: makes the shared values that every client starts from.
         statistics: (size,) bool, BatchNorm statistics, which are averaged whatever the server optimiser is.
         run_key: the run that aggregates must be of.
     """
@@ -75,7 +75,7 @@ class GlobalModels:
         *,
         layout: SharedLayout,
         statistics: NDArray[np.bool_],
-        initial: Vector,
+        initial: Callable[[], Vector],
         server_optimiser: ServerOptimiser,
         cipher: ClientCipher,
         run_key: str,
@@ -87,8 +87,11 @@ class GlobalModels:
         self.server_optimiser = server_optimiser
         self.cipher = cipher
         self.run_key = run_key
-        moments = server_optimiser.initial_state(layout.size)
-        self.initial = GlobalModel(initial, moments, cipher.initial_state(initial))
+        self._make_initial = initial
+
+    def _initial(self) -> GlobalModel:
+        vector = self._make_initial()
+        return GlobalModel(vector, self.server_optimiser.initial_state(vector.size), self.cipher.initial_state(vector))
 
     def held(self) -> dict[int, str]:
         """Versions in the store with their digests; version 0 is written if there is none."""
@@ -99,7 +102,7 @@ class GlobalModels:
             except (NodeStoreError, KeyError):  # damaged: another node passes the model on
                 self.store.drop(_KIND, version)
         if not versions:
-            versions[0] = self._write(0, self.initial)
+            versions[0] = self._write(0, self._initial())
         return versions
 
     def read(self, version: int) -> GlobalModel:
@@ -161,7 +164,7 @@ class GlobalModels:
             arrays = load(self.cipher.open(sealed, self._purpose(version)))
         except SafetensorError as error:
             raise GlobalModelError(f"{self.client}: the global model that was passed on is damaged: {error}") from error
-        expected = {name: (array.shape, array.dtype) for name, array in self.initial.arrays().items()}
+        expected = {name: (array.shape, array.dtype) for name, array in self._initial().arrays().items()}
         if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
             raise GlobalModelError(f"{self.client}: the global model that was passed on has another layout")
         if not all(np.abs(array).max(initial=0) < _LARGEST for array in arrays.values()):

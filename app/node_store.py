@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
 from app.files import replacing
 
@@ -54,10 +54,9 @@ class NodeStore:
     def write(self, kind: str, server_round: int, arrays: Arrays, metadata: Mapping[str, str]) -> None:
         """Keep `arrays`; older rounds than the last two go. Raises OSError, leaving the old state, on a full disk."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        data = save({name: np.asarray(array, order="C") for name, array in arrays.items()}, dict(metadata))
         with replacing(self._path(kind, server_round)) as temporary:
-            temporary.write_bytes(data)
-            temporary.chmod(0o600)
+            temporary.touch(mode=0o600)
+            save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary, dict(metadata))
         self.drop_after(kind, server_round)
         for old in self.rounds(kind)[:-KEPT_ROUNDS]:
             self.drop(kind, old)

@@ -85,11 +85,10 @@ class ReidClient(NumPyClient):
         if not self.samples:
             raise ClientError(f"{name} has no training pictures")
         try:
-            num_labels = task.num_labels(self.samples)
+            self.num_labels = task.num_labels(self.samples)
         except ValueError as error:
             raise ClientError(f"{name}: {error}") from error
-        self.network: nn.Module = task.build(num_labels, settings.seed)
-        self.initial = float_arrays(self.network)
+        self.network: nn.Module = task.build(self.num_labels, settings.seed)
         self.layout = shared_layout(self.network, settings.federation)
         statistics = statistics_mask(self.network, self.layout)
         self.cipher = cipher(statistics)
@@ -98,13 +97,17 @@ class ReidClient(NumPyClient):
             store,
             layout=self.layout,
             statistics=statistics,
-            initial=self.layout.flatten(self.initial),
+            initial=lambda: self.layout.flatten(self.initial_arrays()),
             server_optimiser=server_optimiser,
             cipher=self.cipher,
             run_key=run_key,
         )
         self.private = private_patterns(self.network, settings.federation)
         self.batches = task.batches(self.samples, client_seed(settings, name))
+
+    def initial_arrays(self) -> dict[str, Vector]:
+        """What the network starts from; built anew, for it is needed in the first round alone."""
+        return float_arrays(self.task.build(self.num_labels, self.settings.seed))
 
     def get_properties(self, config: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """How the client describes itself to the server."""
@@ -138,6 +141,8 @@ class ReidClient(NumPyClient):
             coefficient *= self._moved(probes)
         arrays = float_arrays(self.network)
         local = self.layout.flatten(arrays)
+        own = {name: array for name, array in arrays.items() if is_private(name, self.private)}
+        del arrays  # a copy of the whole network
         encrypting = time.perf_counter()
         update = local - model.vector
         if self.settings.privacy.dp.clip:
@@ -154,7 +159,7 @@ class ReidClient(NumPyClient):
         )
         measures["seconds_encrypt"] = time.perf_counter() - encrypting
         with self.store.keeping(attempt):
-            self._keep(server_round, arrays, local, report)
+            self._keep(server_round, own, local, report)
             if encrypted.carried:
                 self.store.write("carried", server_round, encrypted.carried, {"layout": self.layout.digest})
         measures |= {f"loss_{name}": value for name, value in report.losses.items()}
@@ -228,7 +233,8 @@ class ReidClient(NumPyClient):
         load_arrays(self.network, self.layout.unflatten(vector))
         earlier = [held for held in self.store.rounds("private") if held < server_round]
         if not earlier:
-            load_arrays(self.network, {k: v for k, v in self.initial.items() if is_private(k, self.private)})
+            initial = self.initial_arrays()
+            load_arrays(self.network, {k: v for k, v in initial.items() if is_private(k, self.private)})
             if self.settings.train.head_init == "centres":
                 self.task.set_heads(self.network, self.samples, self.compute.device)
             return {}
@@ -261,8 +267,8 @@ class ReidClient(NumPyClient):
             anchor=anchor,
         )
 
-    def _keep(self, server_round: int, arrays: dict[str, Vector], local: Vector, report: TrainReport) -> None:
-        own = {f"array/{name}": array for name, array in arrays.items() if is_private(name, self.private)}
+    def _keep(self, server_round: int, private: dict[str, Vector], local: Vector, report: TrainReport) -> None:
+        own = {f"array/{name}": array for name, array in private.items()}
         if self.settings.train.keep_optimiser:
             own |= {f"optimiser/{name}": array for name, array in report.optimiser.items()}
         self.store.write("private", server_round, own, {"layout": self.layout.digest})

@@ -122,6 +122,7 @@ def train(
     report.losses = {name: float(value) / counts[name] for name, value in sums.items()}
     _require_finite({name: torch.tensor(value) for name, value in report.losses.items()}, last - 1)
     report.optimiser = optimiser_state(network, engine)
+    engine.zero_grad(set_to_none=True)  # gradients take as much memory as the network
     return report
 
 

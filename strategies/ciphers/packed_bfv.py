@@ -82,8 +82,7 @@ class PackedBfvCipher:
         masks: Mapping[str, bytes] = NO_MASKS,
     ) -> Encrypted:
         """About 2.25 bytes a value."""
-        weighted = weigh(vector, coefficient, carried)
-        slots, residual = self.slots(weighted, binding, state)
+        slots, residual = self.slots(weigh(vector, coefficient, carried), binding, state)
         add_masks(slots, self.client, masks, self.parameters.bfv.plain_modulus)
         c0, seeds = self._bfv.encrypt(slots)
         fields = {

@@ -72,7 +72,7 @@ def test_no_update_no_private_array_and_no_key_is_ever_in_a_message(make_federat
     def collect(message, reply):
         client = client_app._client_of(message, federation.grid.contexts[message.metadata.dst_node_id])
         now = float_arrays(client.network)
-        earlier = before.get(client.name, client.initial)
+        earlier = before.get(client.name, client.initial_arrays())
         for name in now:
             readable.update(windows_of(now[name]), windows_of(now[name] - earlier[name]))
         for kind in ("global", "local", "carried"):

@@ -86,7 +86,7 @@ def test_no_private_array_is_ever_in_a_message(make_federation):
 
     def collect(message, reply):
         client = client_app._client_of(message, federation.grid.contexts[message.metadata.dst_node_id])
-        before = states.setdefault(client.name, [client.initial])
+        before = states.setdefault(client.name, [client.initial_arrays()])
         now = float_arrays(client.network)
         secrets.update(windows_of(now), windows_of(before[-1]))
         secrets.update(windows_of({name: now[name] - before[-1][name] for name in now if "classifier" in name}))
@@ -123,7 +123,7 @@ def test_a_classifier_survives_the_end_of_its_process(make_federation):
     for context in federation.grid.contexts.values():
         message = next(message for message in federation.grid.sent if kind_of(message) == ("train", 2))
         client = client_app._client_of(message, context)
-        initial = client.initial["vehicle.classifier.weight"]
+        initial = client.initial_arrays()["vehicle.classifier.weight"]
         np.testing.assert_array_equal(float_arrays(client.network)["vehicle.classifier.weight"], initial)
         vector = client.models.read(2).vector
         moments = client._load(vector, server_round=3)
