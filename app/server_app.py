@@ -6,8 +6,10 @@ import logging
 import secrets
 import time
 
+import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from numpy.typing import NDArray
 
 from app.arrays import shared_layout, statistics_mask
 from app.dp import epsilon
@@ -49,15 +51,13 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
 
 def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     started = time.monotonic()
-    task = make_task(settings)
-    network = task.build(1, settings.seed, pretrained=False)
-    layout = shared_layout(network, settings.federation)
+    layout, statistics = _shared_part(settings)
     run_key, state = _start(settings, folder, layout)
-    rules = make_rules(settings, task=task.name, layout=layout.digest, run_key=run_key)
+    rules = make_rules(settings, task=settings.task, layout=layout.digest, run_key=run_key)
     earlier = folder.read_metrics()
     recorder = Recorder(folder, run_key, layout, settings.federation.rounds)
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")
-    new_sum = make_server_sum(settings, statistics_mask(network, layout), folder.path)
+    new_sum = make_server_sum(settings, statistics, folder.path)
     state, final = PartialSync(rules, new_sum, recorder).run(grid, state)
     recorder.delivered(final)
     lines = folder.read_metrics()
@@ -80,6 +80,13 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
             "measures": final.measures,
         }
     )
+
+
+def _shared_part(settings: Settings) -> tuple[SharedLayout, NDArray[np.bool_]]:
+    """Layout of the shared arrays, and which of their values are statistics; the network itself is not kept."""
+    network = make_task(settings).build(1, settings.seed, pretrained=False)
+    layout = shared_layout(network, settings.federation)
+    return layout, statistics_mask(network, layout)
 
 
 def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple[str, ServerState]:
