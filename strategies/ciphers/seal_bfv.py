@@ -6,17 +6,11 @@ BFV's addition (Fan and Vercauteren, 2012, eprint 2012/144, Sec. 4), for c0 with
 
 Slots are the coefficients of the plaintext polynomial: sums need no more, so t is a power of two and the
 number-theoretic transform of batching is spared.
-
-SEAL saves and loads files only; files in memory stand in for them on Linux, temporary files on other Unix systems.
 """
 
-import os
 import struct
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +19,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from strategies.ciphers.cipher import CipherError
+from strategies.ciphers.memory_file import MemoryFile
 
 Words = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
@@ -225,33 +220,6 @@ def _unpack(data: memoryview | bytes, count: int, start: int, stop: int) -> Word
         parts[index::4, 6] = high >> (6 * index) & 63
     words: Words = parts.view("<u8").ravel()
     return words
-
-
-class MemoryFile:
-    """A file that SEAL can write and read by its path: in memory on Linux, else in the temporary folder."""
-
-    def __init__(self, data: bytes = b"") -> None:
-        if hasattr(os, "memfd_create"):
-            self._fd = os.memfd_create("ciphertext")
-            self.path = f"/proc/self/fd/{self._fd}"
-        else:
-            self._fd, self.path = tempfile.mkstemp()
-        weakref.finalize(self, _remove, self._fd, self.path)  # runs before the interpreter takes `os` away
-        self.put(data, 0)
-
-    def get(self) -> bytes:
-        """The whole content."""
-        return os.pread(self._fd, os.fstat(self._fd).st_size, 0)
-
-    def put(self, data: bytes | memoryview, offset: int) -> None:
-        """Write over what is there from `offset` on."""
-        os.pwrite(self._fd, data, offset)
-
-
-def _remove(descriptor: int, path: str) -> None:
-    os.close(descriptor)
-    if not path.startswith("/proc/"):
-        Path(path).unlink()
 
 
 def _parts(saved: bytes) -> tuple[Words, Bytes]:

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from strategies.ciphers.cipher import CipherError
+from strategies.ciphers.memory_file import MemoryFile
 from strategies.ciphers.packed_bfv import SCHEME
 from strategies.ciphers.seal_bfv import (
     DEGREE,
@@ -18,7 +19,6 @@ from strategies.ciphers.seal_bfv import (
     WORD_BITS,
     Bfv,
     BfvKey,
-    MemoryFile,
     add_modulo,
     bfv,
     new_bfv_secret,
