@@ -115,4 +115,6 @@ def _latest_measures(lines: list[dict[str, Any]]) -> dict[str, float]:
 def _shown(name: str, value: float | None) -> str:
     if value is None:
         return "not finite"
+    if name.endswith(("_queries", "_skipped")):
+        return f"{value:g}"
     return f"{100 * value:.1f} %" if name.startswith("global_") else f"{value:.3f}"
