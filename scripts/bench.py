@@ -16,14 +16,14 @@ from typing import Any
 
 from app.results import RunFolder
 from app.settings import absolute, load_settings
+from scripts.command import key_values
 
 TRAINING = ("seconds_data", "seconds_forward", "seconds_backward", "seconds_step")
 
 
 def main(argv: Sequence[str]) -> None:
     """Print one JSON line a part, and all of them in one object last."""
-    given = dict(word.split("=", 1) for word in argv)
-    experiment = given.get("round", "two_cam")
+    experiment = key_values(argv, round="two_cam")["round"]
     if not absolute(load_settings([f"experiment={experiment}"]).data.root).exists():
         experiment = "quickstart"
     figures = [

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.command import key_values
 from scripts.memory import peak_bytes
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.plain import PlainCipher, PlainSum
@@ -25,7 +26,7 @@ _BINDING = Binding("bench", "bench", 1)
 
 def main(argv: Sequence[str]) -> None:
     """Print one JSON object; "copies": float32 models of memory that the sum took at its peak."""
-    given = {"params": "23508032", "clients": "64", **dict(word.split("=", 1) for word in argv)}
+    given = key_values(argv, params="23508032", clients="64")
     size, clients = int(given["params"]), int(given["clients"])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "payload"

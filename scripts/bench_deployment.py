@@ -19,8 +19,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from app.results import RunFolder
 from scripts.bench import TRAINING
+from scripts.command import command, key_values
 from scripts.loopback import Loopback
 
 _OVERRIDES = (
@@ -35,7 +35,7 @@ _EVERY = 0.2
 
 def main(argv: Sequence[str]) -> None:
     """Print the figures."""
-    rounds = int(dict(word.split("=", 1) for word in argv).get("rounds", "5"))
+    rounds = int(key_values(argv, rounds="5")["rounds"])
     with tempfile.TemporaryDirectory() as base:
         sites = {name: _pictures(Path(base) / name, seed) for seed, name in enumerate(("north", "south"))}
         with Loopback(Path(base), sites) as parks:
@@ -55,7 +55,7 @@ def _measure(parks: Loopback, run_dir: Path, rounds: int) -> dict[str, Any]:
     if not (run_dir / "summary.json").exists():
         raise RuntimeError(f"the run did not end well: {parks.last_words()}")
     lines = [line for line in folder.read_metrics() if line["server_round"] <= rounds]
-    values = int(_shared_values(folder))
+    values = int(folder.read_summary()["shared_values"])
     return {
         "bench": "deployment",
         "shared_values": values,
@@ -93,10 +93,6 @@ def _database_bytes(parks: Loopback) -> int:
     return sum(path.stat().st_size for path in state.rglob("*.db*") if path.is_file())
 
 
-def _shared_values(folder: RunFolder) -> int:
-    return int(folder.read_summary()["shared_values"])
-
-
 def _pictures(root: Path, seed: int) -> Path:
     """A manifest set of 8 vehicles with 4 pictures each, of noise."""
     rng = np.random.default_rng(seed)
@@ -114,4 +110,4 @@ def _pictures(root: Path, seed: int) -> Path:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    command(main, sys.argv[1:])

@@ -16,6 +16,7 @@ import torch
 from app.settings import load_settings
 from scripts import bench_training
 from scripts.bench_privacy import Case, measure
+from scripts.command import command, key_values
 
 RESNET50_BACKBONE = 23_508_032
 _PICTURES = 1_000
@@ -23,8 +24,7 @@ _PICTURES = 1_000
 
 def main(argv: Sequence[str]) -> None:
     """Print the figures."""
-    given = dict(word.split("=", 1) for word in argv)
-    clients = int(given.get("clients", "4"))
+    clients = int(key_values(argv, clients="4")["clients"])
     ours, flare = (measure(Case(scheme, RESNET50_BACKBONE, clients)) for scheme in ("packed_bfv", "ckks_flare"))
     torch.set_num_threads(1)
     settings = load_settings([*bench_training.SMALL, "model=patent_dual", "model.plate=null", "device=cpu"])
@@ -49,4 +49,4 @@ def _seconds(figures: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    command(main, sys.argv[1:])

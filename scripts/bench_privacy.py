@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.settings import SettingsError
-from scripts.command import command
+from scripts.command import command, key_values
 from scripts.memory import peak_bytes
 from strategies.ciphers import ckks, packed_bfv
 from strategies.ciphers.binding import Binding
@@ -38,12 +38,7 @@ _BITS = 12
 
 def main(argv: Sequence[str]) -> None:
     """Print one JSON object a scheme."""
-    given = {"params": "23508032", "clients": "4", "schemes": ",".join(SCHEMES)}
-    for word in argv:
-        key, _, value = word.partition("=")
-        if key not in given or not value:
-            raise SettingsError(f"unknown argument {word!r}; known: {', '.join(given)}")
-        given[key] = value
+    given = key_values(argv, params="23508032", clients="4", schemes=",".join(SCHEMES))
     schemes = given["schemes"].split(",")
     if unknown := [scheme for scheme in schemes if scheme not in SCHEMES]:
         raise SettingsError(f"unknown scheme {unknown[0]!r}; known: {', '.join(SCHEMES)}")

@@ -4,12 +4,23 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from app.settings import Settings, load_settings
+from app.settings import Settings, SettingsError, load_settings
 
 
 def parse_settings(argv: Sequence[str]) -> Settings:
     """Settings from Hydra overrides such as `experiment=two_cam train.epochs=3`."""
     return load_settings(list(argv))
+
+
+def key_values(argv: Sequence[str], **defaults: str) -> dict[str, str]:
+    """`key=value` words over defaults. Raises SettingsError for another key, or one without a value."""
+    given = dict(defaults)
+    for word in argv:
+        key, _, value = word.partition("=")
+        if key not in given or not value:
+            raise SettingsError(f"unknown argument {word!r}; known: {', '.join(given)}")
+        given[key] = value
+    return given
 
 
 def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:

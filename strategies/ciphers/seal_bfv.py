@@ -66,17 +66,17 @@ class Bfv:
     def load(self, c0: Words, seed: bytes) -> Any:
         """The SEAL ciphertext of c0 (DEGREE,) and the seed of its c1. Raises CipherError for another size."""
         self._seeded.put(_polynomial(c0), _COEFFICIENTS_AT)
-        return self._load(self._seeded, seed)
+        return self._load_seeded(self._seeded, seed)
 
     def load_whole(self, c0: Words, c1: Words) -> Any:
         """The SEAL ciphertext of both polynomials, (DEGREE,) each."""
         self._whole.put(_polynomial(c0), _COEFFICIENTS_AT)
         self._whole.put(_polynomial(c1), _COEFFICIENTS_AT + 8 * DEGREE)
-        return self._load(self._whole, b"")
+        return self._load(self._whole)
 
     def load_seed(self, seed: bytes) -> Any:
         """The SEAL ciphertext of a seed's c1, with nothing in c0."""
-        return self._load(self._seed_alone, seed)
+        return self._load_seeded(self._seed_alone, seed)
 
     def load_plain(self, plain: Any, slots: NDArray[np.int64]) -> None:
         """Put slots (DEGREE,) in 0..t - 1 into a SEAL plaintext."""
@@ -95,10 +95,13 @@ class Bfv:
         data = b"".join((_FIELDS.pack(parms_id, 0, 2, DEGREE, 1, 1.0, 1), _header(len(values)), values, seed))
         return _header(len(data)) + data
 
-    def _load(self, file: "MemoryFile", seed: bytes) -> Any:
-        if len(seed) != SEED_BYTES and file is not self._whole:
+    def _load_seeded(self, file: MemoryFile, seed: bytes) -> Any:
+        if len(seed) != SEED_BYTES:
             raise CipherError(f"a seed of {len(seed)} bytes")
         file.put(seed, _COEFFICIENTS_AT + 8 * DEGREE + _HEADER.size + 1)
+        return self._load(file)
+
+    def _load(self, file: MemoryFile) -> Any:
         ciphertext = seal.Ciphertext()
         try:
             ciphertext.load(self.context, file.path)

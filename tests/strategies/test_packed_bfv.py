@@ -117,6 +117,7 @@ def test_the_sum_is_exact_and_its_mean_that_of_fedavg(max_clients):
         clipped = sum(np.clip(row.astype(float), -scale, scale) for row in weighted)
         last = step * np.where(statistics, 2.0 ** -(half.bit_length() - 1), 1)  # step of the last digit
         slack = 2.0**-20 * np.abs(clipped)  # float32 in weighing, digits and mean
+        # What is left for a second digit is known to the rounding of a float32 step.
         bound = (len(digits) * (last + step * statistics * 2.0**-22) + slack) / coefficients[arrived].sum()
         assert (np.abs(found.mean - clipped / coefficients[arrived].sum()) <= bound).all()
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 from federation_checks import PowerCutError, kind_of
@@ -108,6 +109,8 @@ def test_names_and_reasons_are_shown_as_they_are(make_federation):
     text = shown(read_status(run.folder.path))
     assert "[/x]" in text
     assert "[bold]no[/y]" in text
+    queries = final["measures"]["global_queries"]
+    assert re.search(rf"global_queries\s+{queries:g}(?![\d.])", text), "a count is no percentage"
     assert "the sum" not in text
 
 
