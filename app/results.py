@@ -156,7 +156,8 @@ class RunFolder:
         """Arrays and metadata of `name`.safetensors. Raises FileNotFoundError if it is not there."""
         path = self._array_path(name)
         if not path.is_file():
-            raise FileNotFoundError(f"no saved arrays: {path}")
+            others = ", ".join(sorted(other.stem for other in self.path.glob("*.safetensors")))
+            raise FileNotFoundError(f"no saved arrays: {path}; there are: {others or 'none'}")
         try:
             with safe_open(path, framework="numpy") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict

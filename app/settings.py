@@ -159,5 +159,6 @@ def _forbid_unknown_keys(cls: type) -> None:
 
 
 def _first_lines(error: Exception, count: int = 15) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = str(error).split("Config search path:")[0]  # what follows is about Hydra, not about the mistake
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:count])

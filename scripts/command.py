@@ -24,7 +24,13 @@ def key_values(argv: Sequence[str], **defaults: str) -> dict[str, str]:
 
 
 def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
-    """Run `main`; a mistake in settings, data or files ends with one line on standard error and exit status 2."""
+    """Run `main`; a mistake in settings, data or files ends with one line on standard error and exit status 2.
+
+    `--help` alone prints the docstring of the command's module.
+    """
+    if list(argv) in (["--help"], ["-h"]) and (text := sys.modules[main.__module__].__doc__):
+        print(text.strip())
+        return
     signal.signal(signal.SIGTERM, _stop)
     try:
         main(argv)

@@ -1,7 +1,7 @@
 """Prepare and watch a federation on real machines.
 
 Run: python -m scripts.federation init --name parks --host fed.example.org --sites north,south,west
-     python -m scripts.federation verify parks
+     python -m scripts.federation verify parks [FOLDER ...]
      python -m scripts.federation add-site parks east
      python -m scripts.federation remove-site parks east
      python -m scripts.federation rotate parks
@@ -92,19 +92,21 @@ def init(
 
 @app.command("verify")
 def verify_folder(
-    folder: Annotated[Path, typer.Argument(help="A party's folder, or that of the federation.")],
+    folders: Annotated[list[Path], typer.Argument(help="A party's folder, or that of the federation; or several.")],
 ) -> None:
     """Check names, ages and permissions, and that no secret lies where it must not; status 2 if anything is wrong."""
-    found = parties.parties_of(folder)
-    if not found:
-        raise DeploymentError(f"{folder} is no folder of a federation")
-    wrong = {str(path): verify.problems(path) for path in found}
+    found = {folder: parties.parties_of(folder) for folder in folders}
+    for folder, paths in found.items():
+        if not paths:
+            raise DeploymentError(f"{folder} is no folder of a federation")
+    wrong = {str(path): verify.problems(path) for paths in found.values() for path in paths}
     for path, sentences in wrong.items():
         print(f"{path}: {'; '.join(sentences) or 'in order'}")
     count = sum(len(sentences) for sentences in wrong.values())
     print(json.dumps({"problems": count, "folders": wrong}))
     if count:
-        raise DeploymentError(f"{count} problem{'s' if count > 1 else ''} in {folder}")
+        named = ", ".join(map(str, folders))
+        raise DeploymentError(f"{count} problem{'s' if count > 1 else ''} in {named}")
 
 
 @app.command("add-site")

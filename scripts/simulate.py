@@ -9,7 +9,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,20 @@ from app.simulation import simulate
 from app.tasks import make_task
 from scripts.command import command
 from scripts.progress import Progress
+
+_PRINTED = (
+    "run_dir",
+    "rounds",
+    "seconds",
+    "seconds_federation",
+    "bytes_up",
+    "bytes_down",
+    "converged",
+    "left_out",
+    "bad_pictures",
+    "models",
+)
+"""What the last line gives of the summary."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -69,12 +83,18 @@ def check(settings: Settings) -> None:
     make_task(settings).build(2, settings.seed, pretrained=False)
 
 
-def _resume(path: Path) -> dict[str, Any]:
+def _resume(path: Path) -> None:
     kept = path / OVERRIDES_FILE
     if not kept.exists():
-        raise FileNotFoundError(f"no run to resume in {path}: {OVERRIDES_FILE} is missing")
+        missing = f"{OVERRIDES_FILE} is missing" if path.is_dir() else "there is no such folder"
+        raise FileNotFoundError(f"no run to resume in {path}: {missing}")
+    folder = RunFolder(path)
+    if (path / "summary.json").exists() and "models" in (summary := folder.read_summary()):
+        print(f"the run in {path} has ended; its figures again:", file=sys.stderr)
+        _print_figures(summary)
+        return
     overrides = kept.read_text(encoding="utf-8") + " federation.resume=true"
-    return _run(load_settings(overrides), RunFolder(path), overrides)
+    _run(load_settings(overrides), folder, overrides)
 
 
 def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any]:
@@ -83,7 +103,8 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
     source = open_source(settings.data, settings.seed)  # here, so that clients do not all wait for synthetic pictures
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
     simulation = settings.simulation
-    with Progress(settings.federation.rounds) as progress:
+    print("starting Flower: the first round begins in about half a minute", file=sys.stderr)
+    with Progress(settings.federation.rounds, settings.data.val_split) as progress:
         server = simulate(
             folder.path,
             overrides,
@@ -107,10 +128,15 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
         "models": models,
     }
     folder.write_summary({**server, **summary})
-    print(format_table({name: row for name, row in models.items() if "mAP" in row}))
-    print(f"curves and ranked lists: {folder.path}")
-    print(json.dumps(summary))
+    print(f"measured on {settings.data.eval_split}:", file=sys.stderr)
+    _print_figures(summary)
     return summary
+
+
+def _print_figures(summary: Mapping[str, Any]) -> None:
+    print(format_table({name: row for name, row in summary["models"].items() if "mAP" in row}))
+    print(f"curves and ranked lists: {summary['run_dir']}")
+    print(json.dumps({name: summary[name] for name in _PRINTED}))
 
 
 if __name__ == "__main__":

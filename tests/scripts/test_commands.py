@@ -170,8 +170,14 @@ def test_mistakes_end_with_one_line_and_status_2(capsys, tmp_path, pictures_root
     assert "mode must be given" in fail(baseline.main, [*TINY, root, here])
     assert "run=RUN_FOLDER is missing" in fail(evaluate.main, [])
     assert f"run folder not found: {tmp_path}/nowhere" in fail(evaluate.main, [f"run={tmp_path}/nowhere"])
-    assert "global.safetensors" in fail(evaluate.main, [f"run={run_folder}"])
-    assert "no run to resume" in fail(simulate.main, [f"resume={tmp_path}/nowhere"])
+    missing = fail(evaluate.main, [f"run={run_folder}"])
+    assert "global.safetensors" in missing
+    assert missing.endswith("there are: central")
+    assert "there is no such folder" in fail(simulate.main, [f"resume={tmp_path}/nowhere"])
+    assert "overrides.txt is missing" in fail(simulate.main, [f"resume={run_folder}"])
+    unknown = fail(inspect_data.main, ["privacy=foo"])
+    assert "Could not find 'privacy/foo'" in unknown
+    assert unknown.endswith("ckks packed_bfv plain")
     assert "takes its settings from that folder" in fail(simulate.main, [f"resume={run_folder}", "seed=1"])
     wider = fail(evaluate.main, [f"run={run_folder}", "model=central", "model.embedding_dim=16"])
     assert "vehicle.neck" in wider
@@ -179,6 +185,29 @@ def test_mistakes_end_with_one_line_and_status_2(capsys, tmp_path, pictures_root
     other = fail(evaluate.main, [f"run={run_folder}", "model=central", "model.vehicle.backbone=test_resnet"])
     assert "another network's checkpoint" in other
     assert "train_vehicles" in fail(inspect_data.main, ["data.synthetic.train_vehicles_per_site=-1"])
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_is_the_docstring_of_the_command(word, capsys):
+    command(simulate.main, [word])
+    assert capsys.readouterr().out.strip() == simulate.__doc__.strip()
+
+
+def test_resuming_a_run_that_ended_shows_its_figures_and_leaves_it_as_it_is(tmp_path, capsys):
+    row = {"mAP": 0.5, "rank1": 0.75, "rank5": 1.0, "mINP": 0.25}
+    figures = {"rounds": 2, "seconds": 1.0, "seconds_federation": 1.0, "bytes_up": 1, "bytes_down": 1}
+    ended = {**figures, "converged": False, "left_out": [], "bad_pictures": {}, "models": {"global": row}}
+    folder = RunFolder(tmp_path)
+    folder.write_summary({**ended, "run_dir": str(tmp_path), "of_the_server": 7})
+    (tmp_path / "overrides.txt").write_text("experiment=quickstart", encoding="utf-8")
+    before = (tmp_path / "summary.json").read_bytes()
+    simulate.main([f"resume={tmp_path}"])
+    shown = capsys.readouterr()
+    assert "has ended" in shown.err
+    assert "50.00 %" in shown.out
+    assert json.loads(shown.out.splitlines()[-1]) == {**ended, "run_dir": str(tmp_path)}
+    assert (tmp_path / "summary.json").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"overrides.txt", "summary.json"}
 
 
 def test_a_look_for_a_run_to_resume_makes_no_folder(tmp_path, capsys):

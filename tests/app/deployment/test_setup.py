@@ -167,6 +167,9 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
     assert (checked["problems"], len(checked["folders"])) == (0, 5)
     assert lines == [f"{folder}: in order" for folder in checked["folders"]]
 
+    both = run(capsys, "verify", root / "server", root / "sites/north")[1]
+    assert both == {"problems": 0, "folders": {str(root / "server"): [], str(root / "sites/north"): []}}
+
     run(capsys, "add-site", root, "east")
     assert problems(root / "sites/east") == []
     assert read_key(root / "sites/east/federation.key") == first
