@@ -16,8 +16,13 @@ Arrays = dict[str, NDArray[np.float32]]
 
 def float_arrays(network: nn.Module) -> Arrays:
     """Copies of all floating-point parameters and buffers; integer counters stay out."""
+    return {name: view.copy() for name, view in float_views(network).items()}
+
+
+def float_views(network: nn.Module) -> Arrays:
+    """The same without a copy where the network lies in the processor's memory: they change when it learns."""
     return {
-        name: tensor.detach().to("cpu", torch.float32).numpy().copy()
+        name: tensor.detach().to("cpu", torch.float32).numpy()
         for name, tensor in network.state_dict().items()
         if tensor.is_floating_point()
     }
@@ -52,11 +57,15 @@ def shared_layout(network: nn.Module, settings: FederationSettings) -> SharedLay
     return SharedLayout.of(shapes, private_patterns(network, settings))
 
 
-def statistics_mask(network: nn.Module, layout: SharedLayout) -> NDArray[np.bool_]:
-    """(size,) bool: the shared values that are measured and not learnt, BatchNorm's running statistics."""
+def statistics_names(network: nn.Module, layout: SharedLayout) -> list[str]:
+    """The shared arrays that are measured and not learnt, BatchNorm's running statistics."""
     learnt = {name for name, _ in network.named_parameters()}
-    shapes = zip(layout.names, layout.shapes, strict=True)
-    return layout.flatten({name: np.full(shape, name not in learnt, np.float32) for name, shape in shapes}) > 0
+    return [name for name in layout.names if name not in learnt]
+
+
+def statistics_mask(network: nn.Module, layout: SharedLayout) -> NDArray[np.bool_]:
+    """(size,) bool: the values of these arrays."""
+    return layout.marked(statistics_names(network, layout))
 
 
 def private_arrays(network: nn.Module, settings: FederationSettings) -> Arrays:

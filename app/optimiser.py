@@ -1,7 +1,7 @@
 """The local optimiser: parameter groups, the learning rate over the whole run, and its state as named arrays."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 
 import numpy as np
 import torch
@@ -60,10 +60,10 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, step: int, total: int, s
 
 
 def optimiser_state(network: nn.Module, optimiser: torch.optim.Optimizer) -> State:
-    """Moments and step counts as "<parameter>/<moment>"."""
+    """Moments and step counts as "<parameter>/<moment>"; on a CPU they share the optimiser's memory."""
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
     return {
-        f"{names[parameter]}/{key}": np.array(value.detach().cpu().float().numpy() if torch.is_tensor(value) else value)
+        f"{names[parameter]}/{key}": _array(value)
         for parameter, moments in optimiser.state.items()
         for key, value in moments.items()
         if value is not None
@@ -71,11 +71,14 @@ def optimiser_state(network: nn.Module, optimiser: torch.optim.Optimizer) -> Sta
 
 
 def load_optimiser_state(
-    network: nn.Module, optimiser: torch.optim.Optimizer, state: Mapping[str, NDArray[np.float32]]
+    network: nn.Module, optimiser: torch.optim.Optimizer, state: MutableMapping[str, NDArray[np.float32]]
 ) -> None:
-    """Put moments back. Raises ValueError naming a parameter that the network lacks, or that has another shape."""
+    """Put moments back, and empty `state`: they take twice the network's memory.
+
+    Raises ValueError naming a parameter that the network lacks, or that has another shape."""
     parameters = dict(network.named_parameters())
-    for key, array in state.items():
+    for key in list(state):
+        array = state.pop(key)
         name, moment = key.rsplit("/", 1)
         if name not in parameters:
             raise ValueError(f"optimiser state of {name!r}, which the network does not have")
@@ -86,3 +89,7 @@ def load_optimiser_state(
         if value.shape != target.shape:  # the fused kernel would write beyond its end
             raise ValueError(f"{key} has shape {tuple(value.shape)}, the network's parameter {tuple(target.shape)}")
         optimiser.state[target][moment] = torch.empty_like(target, requires_grad=False).copy_(value)
+
+
+def _array(value: object) -> NDArray[np.float32]:
+    return value.detach().cpu().float().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)

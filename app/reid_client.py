@@ -15,7 +15,7 @@ from flwr.client import NumPyClient
 from numpy.typing import NDArray
 from torch import nn
 
-from app.arrays import float_arrays, load_arrays, private_patterns, shared_layout, statistics_mask
+from app.arrays import float_arrays, float_views, load_arrays, private_patterns, shared_layout, statistics_mask
 from app.comparison import client_seed
 from app.data.reader import Direction
 from app.data.sample import Sample
@@ -139,27 +139,24 @@ class ReidClient(NumPyClient):
         report = self._train(server_round, optimiser)
         if probes is not None:
             coefficient *= self._moved(probes)
-        arrays = float_arrays(self.network)
-        local = self.layout.flatten(arrays)
-        own = {name: array for name, array in arrays.items() if is_private(name, self.private)}
-        del arrays  # a copy of the whole network
+        local = self.layout.flatten(float_views(self.network))
+        update, state = local - model.vector, model.state
+        del model
+        if not np.isfinite(update).all():
+            raise ClientError(f"{self.name}: value {int(np.argmin(np.isfinite(update)))} of the update is not finite")
+        # Kept before encryption, which needs the memory; only a later round reads it.
+        with self.store.keeping(attempt):
+            self._keep(server_round, local, report)
+        del local
+        report.optimiser.clear()
         encrypting = time.perf_counter()
-        update = local - model.vector
         if self.settings.privacy.dp.clip:
             # From the system's entropy: noise that somebody could draw again would hide nothing.
             update = privatise(update, self.settings.privacy.dp, np.random.default_rng())
-        # Refuses values that are not finite, before anything is kept.
-        encrypted = self.cipher.encrypt(
-            update,
-            coefficient,
-            binding,
-            state=model.state,
-            carried=self._carried(server_round),
-            masks=masks,
-        )
+        carried = self._carried(server_round)
+        encrypted = self.cipher.encrypt(update, coefficient, binding, state=state, carried=carried, masks=masks)
         measures["seconds_encrypt"] = time.perf_counter() - encrypting
         with self.store.keeping(attempt):
-            self._keep(server_round, own, local, report)
             if encrypted.carried:
                 self.store.write("carried", server_round, encrypted.carried, {"layout": self.layout.digest})
         measures |= {f"loss_{name}": value for name, value in report.losses.items()}
@@ -267,8 +264,9 @@ class ReidClient(NumPyClient):
             anchor=anchor,
         )
 
-    def _keep(self, server_round: int, private: dict[str, Vector], local: Vector, report: TrainReport) -> None:
-        own = {f"array/{name}": array for name, array in private.items()}
+    def _keep(self, server_round: int, local: Vector, report: TrainReport) -> None:
+        arrays = float_views(self.network)
+        own = {f"array/{name}": array for name, array in arrays.items() if is_private(name, self.private)}
         if self.settings.train.keep_optimiser:
             own |= {f"optimiser/{name}": array for name, array in report.optimiser.items()}
         self.store.write("private", server_round, own, {"layout": self.layout.digest})

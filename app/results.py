@@ -10,7 +10,6 @@ the next line written.
 import json
 import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from app.event_file import EventFile
 from app.files import replacing
 
 ROUND = "server_round"
@@ -35,7 +35,7 @@ class RunFolder:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._metrics = self.path / "metrics.jsonl"
-        self._events: Any = None
+        self._events: EventFile | None = None
         self._lock = FileLock(self.path / ".lock", thread_local=False, fallback_to_soft=False)
         self._purge_step: int | None = None
 
@@ -171,12 +171,11 @@ class RunFolder:
     def log_scalars(self, values: Mapping[str, float], step: int) -> None:
         """Add TensorBoard points, names such as "global/mAP"; does nothing where tensorboard is not installed."""
         if self._events is None:
-            self._events = _open_events(self.path, self._purge_step) or ()
-        if self._events == ():
-            return
-        for name, value in values.items():
-            self._events.add_scalar(name, float(value), step)
-        self._events.flush()
+            try:
+                self._events = EventFile(self.path, self._purge_step)
+            except ImportError:
+                return
+        self._events.add(values, step)
 
     def close(self) -> None:
         """Let the folder go and close the TensorBoard events; more can be logged afterwards, into another file."""
@@ -235,14 +234,3 @@ def _plain(value: Any) -> Any:
 def _end_of_whole_lines(path: Path) -> int:
     """Bytes up to and including the last line end."""
     return path.read_bytes().rfind(b"\n") + 1
-
-
-def _open_events(path: Path, purge_step: int | None) -> Any:
-    """A TensorBoard writer that hides earlier points from `purge_step` on; None if tensorboard is not installed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own imports; a user can do nothing about them
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return None
-        return SummaryWriter(str(path), purge_step=purge_step)

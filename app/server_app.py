@@ -6,19 +6,16 @@ import logging
 import secrets
 import time
 
-import numpy as np
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
-from numpy.typing import NDArray
 
-from app.arrays import shared_layout, statistics_mask
 from app.dp import epsilon
 from app.federated import make_rules, make_server_sum
 from app.recorder import CHECKPOINT, Recorder
 from app.results import RunFolder
 from app.run_dir import run_dir
 from app.settings import Settings, load_settings
-from app.tasks import make_task
+from app.shared_part import shared_part
 from strategies.convergence import Convergence
 from strategies.partial_sync import PartialSync
 from strategies.rounds import ServerState
@@ -51,7 +48,7 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
 
 def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     started = time.monotonic()
-    layout, statistics = _shared_part(settings)
+    layout, statistics = shared_part(settings)
     run_key, state = _start(settings, folder, layout)
     rules = make_rules(settings, task=settings.task, layout=layout.digest, run_key=run_key)
     earlier = folder.read_metrics()
@@ -80,13 +77,6 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
             "measures": final.measures,
         }
     )
-
-
-def _shared_part(settings: Settings) -> tuple[SharedLayout, NDArray[np.bool_]]:
-    """Layout of the shared arrays, and which of their values are statistics; the network itself is not kept."""
-    network = make_task(settings).build(1, settings.seed, pretrained=False)
-    layout = shared_layout(network, settings.federation)
-    return layout, statistics_mask(network, layout)
 
 
 def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple[str, ServerState]:

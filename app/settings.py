@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -29,8 +29,21 @@ from app.sections import (
 )
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_MASKED
 
-TASKS = {"dual_reid": "app.tasks.dual_reid"}
-"""Task name -> module. The module has `ModelSettings`, `LossSettings` and `make_task`."""
+
+class TaskModules(NamedTuple):
+    """Where a task is.
+
+    Args:
+        settings: module of `ModelSettings` and `LossSettings`, which a server reads without torch.
+        task: module of `make_task`.
+    """
+
+    settings: str
+    task: str
+
+
+TASKS = {"dual_reid": TaskModules("app.tasks.dual_settings", "app.tasks.dual_reid")}
+"""Tasks by name."""
 
 
 MISSING = "???"
@@ -115,7 +128,7 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
     in_range("seed", values["seed"], 0)
     if values["task"] not in TASKS:
         raise SettingsError(f"task must be one of {', '.join(TASKS)}; got {values['task']!r}")
-    task = import_module(TASKS[values["task"]])
+    task = import_module(TASKS[values["task"]].settings)
     for name, section in {**_SECTIONS, "model": task.ModelSettings, "loss": task.LossSettings}.items():
         values[name] = _typed(name, section, raw.get(name, {}))
     return Settings(**values)

@@ -74,7 +74,7 @@ def train(
 
     Args:
         private: patterns of the private arrays, which learn at `head_lr_scale`.
-        optimiser: moments to go on with; None starts afresh.
+        optimiser: moments to go on with, which are taken out of it; None starts afresh.
         anchor: parameters by name to which FedProx pulls; None for no pull.
         progress: called after each step with the number of pictures in it.
 

@@ -6,6 +6,7 @@ seconds of each round that are not training, peak resident memory of the server'
 size of the server's database after each round.
 """
 
+import contextlib
 import csv
 import json
 import sys
@@ -45,11 +46,11 @@ def main(argv: Sequence[str]) -> None:
 
 def _measure(parks: Loopback, run_dir: Path, rounds: int) -> dict[str, Any]:
     folder, process = parks.run(run_dir, _OVERRIDES.format(rounds=rounds))
-    peaks = {"flwr-serverapp": 0, "flwr-clientapp": 0}
+    server, client = 0, 0
     database: dict[int, int] = {}
     while process.poll() is None:
-        for name in peaks:
-            peaks[name] = max(peaks[name], _resident(parks, name))
+        server = max(server, _resident(_server_processes(parks)))
+        client = max([client, *(_resident(parks.client_processes(name)) for name in parks.sites)])
         database[folder.read_progress().get("server_round", 0)] = _database_bytes(parks)
         time.sleep(_EVERY)
     if not (run_dir / "summary.json").exists():
@@ -61,8 +62,8 @@ def _measure(parks: Loopback, run_dir: Path, rounds: int) -> dict[str, Any]:
         "shared_values": values,
         "mb_up_a_client": round(lines[-1]["bytes_up"] / len(lines[-1]["clients"]) / 1e6, 1),
         "seconds_besides_training": [round(_besides_training(line), 1) for line in lines],
-        "server_peak_mb": round(peaks["flwr-serverapp"] / 1e6),
-        "client_peak_mb": round(peaks["flwr-clientapp"] / 1e6),
+        "server_peak_mb": round(server / 1e6),
+        "client_peak_mb": round(client / 1e6),
         "of_which_network_mb": round(_COPIES * 4 * values / 1e6),
         "database_mb": [round(size / 1e6, 1) for _, size in sorted(database.items())],
         "aim": "20 s, server 1,000 MB, client 1,200 MB and the network, database no larger from round to round",
@@ -75,16 +76,25 @@ def _besides_training(line: dict[str, Any]) -> float:
     return float(line["seconds"] - slowest)
 
 
-def _resident(parks: Loopback, name: str) -> int:
-    """Largest resident memory among the processes of this name that the federation has started."""
+def _server_processes(parks: Loopback) -> list[psutil.Process]:
+    """Flower's process of the server's app, and what that starts."""
+    children = psutil.Process(parks.processes["server"].pid).children(recursive=True)
+    return [child for child in children if "flwr-serverapp" in " ".join(_words(child))]
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []  # it has just ended
+
+
+def _resident(processes: list[psutil.Process]) -> int:
+    """The largest resident memory of one of them."""
     found = [0]
-    for started in list(parks.processes.values()):
-        try:
-            for child in psutil.Process(started.pid).children(recursive=True):
-                if name in " ".join(child.cmdline()):
-                    found.append(child.memory_info().rss)
-        except psutil.Error:
-            continue  # it has just ended
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found.append(process.memory_info().rss)
     return max(found)
 
 

@@ -19,6 +19,7 @@ from app.results import RunFolder
 from scripts import federation
 
 NAME = "parks"
+_WARM, _HANDOVER = "app.deployment.warm", "handover.py"
 _START_SECONDS = 120
 _END_SECONDS = 15
 
@@ -147,11 +148,13 @@ class Loopback:
         return [node["node-id"] for node in json.loads(done.stdout)["nodes"] if node.get("name") == name]
 
     def client_processes(self, name: str) -> list[psutil.Process]:
-        """Processes in which the app of a site runs now."""
+        """Processes in which the app of a site runs now: forks of its warm process, or Flower's own."""
         found = []
         for child in psutil.Process(self.processes[name].pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if "flwr-clientapp" in " ".join(child.cmdline()):
+                words, parent = " ".join(child.cmdline()), child.parent()
+                forked = _WARM in words and parent is not None and _WARM in " ".join(parent.cmdline())
+                if forked or ("flwr-clientapp" in words and _HANDOVER not in words):
                     found.append(child)
         return found
 

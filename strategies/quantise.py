@@ -31,7 +31,7 @@ _IDLE_STEP = -2  # of a block that stayed below level 0: it may only be resting,
 _STATISTICS_HEADROOM = 4
 _STATISTICS_STEP = -1  # the fastest fall of their scale
 _EXPONENT_RANGE = (-60, 40)
-_CHUNK = 2**17  # values that stay in the processor's cache from one step to the next
+_CHUNK = 2**17
 
 
 @dataclass(frozen=True)
@@ -75,36 +75,46 @@ class Blocks:
         """Round `vector` (size,) stochastically to 0..top, `top` / 2 being zero and a block's scale the ends. The
         second digit of a statistic does the same to what is left of it, on a scale of its own."""
         half = top // 2
-        step = self._spread(np.exp2(exponents.astype(np.float64)) / half)
+        steps = np.exp2(exponents.astype(np.float64)) / half
         ordered = self._ordered(vector)
         flags = self._flags(ordered, exponents)
         digits = np.empty(self.digits, np.int32)
-        _take_digits(ordered, step, half, rng, digits[: self.size])
-        _take_digits(ordered[self._learnt :], self._fine(step, half), half, rng, digits[self.size :])
+        for chunk in _chunks(0, self.size):
+            _take_digits(ordered[chunk], self._spread(steps, chunk), half, rng, digits[chunk])
+        left = slice(self._learnt, self.size)
+        for chunk in _chunks(0, self.size - self._learnt):
+            fine = self._fine(steps, half)[chunk]
+            _take_digits(ordered[left][chunk], fine, half, rng, digits[self.size :][chunk])
         return Quantised(digits, flags, self._in_place(ordered))
 
     def restore(self, total: Ints, count: int, exponents: Exponents, top: int) -> Vector:
         """The sum of `count` quantised vectors from the sum of their digits, in the order of the vector."""
         half = top // 2
-        values = np.empty(self.size, np.float32)
-        step = self._spread(np.exp2(exponents.astype(np.float64)) / half)
-        for chunk in _chunks(self._learnt):  # the float64 products are exact, and are rounded once
-            values[chunk] = (total[chunk] - count * half) * step[chunk]
-        coarse, fine = total[self._learnt : self.size] - count * half, total[self.size :] - count * half
-        values[self._learnt :] = coarse * step[self._learnt :] + fine * self._fine(step, half)
-        return self._in_place(values)
+        steps = np.exp2(exponents.astype(np.float64)) / half
+        vector = np.empty(self.size, np.float32)
+        fine = (total[self.size :] - count * half) * self._fine(steps, half)
+        start = 0
+        for run in self._runs:
+            for piece in _chunks(run.start, run.stop):
+                chunk = slice(start, start + piece.stop - piece.start)
+                values = (total[chunk] - count * half) * self._spread(steps, chunk)  # exact in float64, rounded once
+                if start >= self._learnt:
+                    values += fine[chunk.start - self._learnt : chunk.stop - self._learnt]
+                vector[piece] = values
+                start = chunk.stop
+        return vector
 
     def clip(self, vector: Vector, exponents: Exponents) -> tuple[Vector, NDArray[np.bool_], Vector]:
         """For ciphers of real numbers: values in block order, relative to their scale, within -1..1; the flags; and
         what was cut off, in the order of the vector."""
-        scale = self._spread(np.exp2(exponents.astype(np.float64)))
+        scale = self._spread(np.exp2(exponents.astype(np.float64)), slice(0, self.size))
         ordered = self._ordered(vector)
         clipped = np.clip(ordered, -scale, scale)
         return clipped / scale, self._flags(ordered, exponents), self._in_place(ordered - clipped)
 
     def scale_up(self, values: NDArray[np.floating], exponents: Exponents) -> Vector:
         """A sum of `clip`ped values, in the order of the vector."""
-        scaled = values * self._spread(np.exp2(exponents.astype(np.float64)))
+        scaled = values * self._spread(np.exp2(exponents.astype(np.float64)), slice(0, self.size))
         return self._in_place(scaled.astype(np.float32, copy=False))
 
     def next_exponents(self, reached: Ints, exponents: Exponents) -> Exponents:
@@ -141,32 +151,37 @@ class Blocks:
             start = stop
         return vector
 
-    def _fine(self, step: Vector, half: int) -> Vector:
-        """Steps of the second digits from those of all first ones: their scale is one to two steps of the first, and
-        rounding leaves one at most."""
-        fine: Vector = step[self._learnt :] * np.float32(2.0 ** -math.floor(math.log2(half)))
+    def _fine(self, steps: NDArray[np.float64], half: int) -> Vector:
+        """Steps of the second digits from the blocks' steps: their scale is one to two steps of the first, and rounding
+        leaves one at most."""
+        fine: Vector = self._spread(steps, slice(self._learnt, self.size))
+        fine *= np.float32(2.0 ** -math.floor(math.log2(half)))
         return fine
 
-    def _spread(self, values: NDArray[np.float64]) -> Vector:
-        """One value a block to one value a position in block order; powers of two over `half`, in float32."""
-        return np.repeat(values.astype(np.float32), self.lengths)
+    def _spread(self, values: NDArray[np.float64], part: slice) -> Vector:
+        """One value a block to one value a position, for a part of the positions in block order; powers of two over
+        `half`, in float32."""
+        first, last = np.searchsorted(self.starts, (part.start, part.stop - 1), side="right") - 1
+        starts = np.maximum(self.starts[first : last + 1], part.start)
+        lengths = np.diff(np.append(starts, part.stop))
+        return np.repeat(values[first : last + 1].astype(np.float32), lengths)
 
 
 def _take_digits(values: Vector, step: Vector, half: int, rng: np.random.Generator, digits: NDArray[np.int32]) -> None:
     """Round values to steps, as `digits` 0..2 half, and take what they stand for off `values`."""
-    for chunk in _chunks(values.size):
-        scaled = values[chunk] / step[chunk]
-        scaled += rng.random(scaled.size, np.float32)
-        np.floor(scaled, out=scaled)
-        np.clip(scaled, -half, half, out=scaled)
-        digits[chunk] = scaled
-        digits[chunk] += half
-        scaled *= step[chunk]
-        values[chunk] -= scaled
+    scaled = values / step
+    scaled += rng.random(scaled.size, np.float32)
+    np.floor(scaled, out=scaled)
+    np.clip(scaled, -half, half, out=scaled)
+    digits[:] = scaled
+    digits += half
+    scaled *= step
+    values -= scaled
 
 
-def _chunks(size: int) -> Iterator[slice]:
-    return (slice(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK))
+def _chunks(start: int, stop: int) -> Iterator[slice]:
+    """Pieces of the positions `start`..`stop` - 1 that stay in the processor's cache."""
+    return (slice(at, min(at + _CHUNK, stop)) for at in range(start, stop, _CHUNK))
 
 
 def _runs_of(mask: NDArray[np.bool_], wanted: bool) -> list[tuple[int, int]]:

@@ -55,6 +55,12 @@ class SharedLayout:
         text = json.dumps([self.names, self.shapes], separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def marked(self, names: Iterable[str]) -> NDArray[np.bool_]:
+        """A mask (size,) of the values of these arrays."""
+        chosen = set(names)
+        sizes = [prod(shape) for shape in self.shapes]
+        return np.repeat([name in chosen for name in self.names], sizes)
+
     def flatten(self, arrays: Arrays) -> NDArray[np.float32]:
         """The shared arrays as one vector (size,). Raises LayoutError for a missing array or another shape."""
         vector = np.empty(self.size, np.float32)

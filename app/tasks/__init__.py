@@ -1,12 +1,15 @@
 """Tasks by name."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from app.settings import TASKS, Settings
-from app.tasks.task import Task
+
+if TYPE_CHECKING:  # torch, which a server does without
+    from app.tasks.task import Task
 
 
-def make_task(settings: Settings) -> Task:
+def make_task(settings: Settings) -> "Task":
     """The task that the settings name. Raises ValueError naming what cannot be built."""
-    task: Task = import_module(TASKS[settings.task]).make_task(settings)
+    task: Task = import_module(TASKS[settings.task].task).make_task(settings)
     return task

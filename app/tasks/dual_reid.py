@@ -17,7 +17,6 @@ from app.data.reader import Direction
 from app.data.sample import Sample
 from app.device import Compute, make_compute
 from app.evaluation.embed import DualEmbeddings, embed, fused_rows, measure
-from app.evaluation.pictures import nearest_in_gallery, pick_queries, ranked_list_picture
 from app.evaluation.ranking import NoValidQueryError
 from app.settings import Settings, absolute
 from app.tasks.dual_settings import BranchSettings, LossSettings, ModelSettings
@@ -168,6 +167,9 @@ class DualReid:
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
     ) -> None:
         """The ten best of `count` queries, by fused distance."""
+        # matplotlib takes seconds to import; a client that only trains, in a process of its own, draws nothing
+        from app.evaluation.pictures import nearest_in_gallery, pick_queries, ranked_list_picture
+
         found = self._embed(network, list(dict.fromkeys((*direction.query, *direction.gallery))), device)
         queries = [sample for sample in direction.query if sample in found]
         gallery = [sample for sample in direction.gallery if sample in found]

@@ -1,7 +1,7 @@
 """The one seam between what is learnt and how it is federated.
 
 Client, trainer, strategy, ciphers, results and scripts know a task by this protocol only. A new task is a module with
-`ModelSettings`, `LossSettings` (frozen dataclasses) and `make_task(settings) -> Task`, its entry in
+`make_task(settings) -> Task`, one with `ModelSettings` and `LossSettings` (frozen dataclasses), their entry in
 `app.settings.TASKS`, its conf and its tests.
 """
 

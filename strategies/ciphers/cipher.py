@@ -62,7 +62,8 @@ class ClientCipher(Protocol):
         Args:
             binding: what the payload is for; it is refused elsewhere.
             state: shared by all clients that hold the same global model.
-            carried: what this client kept at its last payload; empty at first.
+            carried: what this client kept at its last payload, empty at first. It may be emptied: it is as large as
+                the vector.
             masks: seeds shared with the other clients of the cohort, by name; see `strategies.ciphers.masks`."""
 
     def decrypt(

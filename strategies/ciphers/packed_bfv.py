@@ -82,7 +82,9 @@ class PackedBfvCipher:
         masks: Mapping[str, bytes] = NO_MASKS,
     ) -> Encrypted:
         """About 2.25 bytes a value."""
-        slots, residual = self.slots(weigh(vector, coefficient, carried), binding, state)
+        weighted = weigh(vector, coefficient, carried)
+        carried.clear()  # its memory is needed
+        slots, residual = self.slots(weighted, binding, state)
         add_masks(slots, self.client, masks, self.parameters.bfv.plain_modulus)
         c0, seeds = self._bfv.encrypt(slots)
         fields = {

@@ -26,6 +26,11 @@ OVERRIDES = (
 )
 SITES = ("north", "south", "west")
 GARBAGE = """
+import os, sys
+
+if "app.deployment.warm" in sys.orig_argv:  # a fork would import the project's modules anew
+    os._exit(0)
+
 from strategies.ciphers import packed_bfv
 
 encrypt = packed_bfv.PackedBfvCipher.encrypt

@@ -7,6 +7,7 @@ here=$(pwd)
 umask 077
 mkdir -p state
 export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+export FLWR_SUPEREXEC_TASK_POLL_INTERVAL=0.2
 export PATH="$VENV/bin:$PATH"
 cd state # run folders with relative paths come here
 exec flower-superlink --host "$BIND" --port "$PORT" --ssl-ca-certfile "$here/ca.crt" --ssl-certfile "$here/server.crt" \

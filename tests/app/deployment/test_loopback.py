@@ -1,6 +1,9 @@
 """Three sites, three rounds on loopback: TLS, node authentication, encryption, a process for each message."""
 
+import contextlib
+
 import numpy as np
+import psutil
 import pytest
 from conftest import NETWORK, TRAINING, LocalFederation, write_set
 from federation_checks import divide, rounds_in
@@ -20,6 +23,12 @@ OVERRIDES = (
 )
 
 
+def forked(real, name):
+    """Whether a fork of the site's warm process is at work."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return any("app.deployment.warm" in process.cmdline() for process in real.client_processes(name))
+
+
 def test_three_sites_reach_the_model_of_the_simulation(tmp_path):
     """The same pictures, dealt by site in one process, with the same seed: equal to the last bit. Rounding is drawn
     from client and round, and sums are exact, so that keys and ciphertexts make no difference."""
@@ -33,6 +42,7 @@ def test_three_sites_reach_the_model_of_the_simulation(tmp_path):
     with Loopback(tmp_path / "real", sites) as real:
         real.start_all()
         folder, process = real.run(tmp_path / "real" / "run", OVERRIDES)
+        real.wait_for(lambda: forked(real, "client-0"), "a client process that imports nothing", 300)
         real.finish(process)
         assert rounds_in(folder) == [1, 2, 3, 4], real.last_words()
         summary = folder.read_summary()

@@ -1,0 +1,151 @@
+"""A process that has imported everything, and becomes a client process for each message by forking.
+
+Flower starts `flwr-clientapp` anew for every message, and torch, timm and Flower take half a minute of a small machine
+to import. A site's `start.sh` runs
+
+    python -m app.deployment.warm FOLDER $$ &
+
+which imports them once, writes FOLDER/bin/flwr-clientapp for the head of PATH, and listens on FOLDER/clients.sock. That
+command hands its arguments, environment and outputs over (`app.deployment.handover`), a fork does the work, and either
+one ends with the other. Without this process the command becomes Flower's own, so that nothing depends on it but time.
+
+The project's own modules are forgotten before the fork: a run brings its own version of them.
+"""
+
+import contextlib
+import json
+import os
+import random
+import shlex
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from app.deployment import handover
+from app.settings import TASKS
+
+COMMAND = "flwr-clientapp"
+SOCKET = "clients.sock"
+_OWN = ("app", "strategies", "models", "conf", "scripts")
+_IMPORTED = ("app.client_app", "flwr.supernode.cli", "tenseal.sealapi", "torch._dynamo")
+_LOOK_SECONDS = 1.0
+
+
+def main(folder: Path, parent: int) -> None:
+    """Serve until `parent`, the process that started this one, has ended."""
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a look for GPUs that a fork survives
+    for name in (*_IMPORTED, *(modules.task for modules in TASKS.values())):
+        import_module(name)
+    forget_own_modules()
+
+    def client() -> None:
+        sys.exit(import_module("flwr.supernode.cli").flwr_clientapp())
+
+    serve(folder, client, while_true=lambda: os.getppid() == parent)
+
+
+def forget_own_modules() -> None:
+    """Take the project's packages out of the imported modules; what they imported stays."""
+    for name in [name for name in sys.modules if name.split(".")[0] in _OWN and name != __name__]:
+        del sys.modules[name]
+
+
+def serve(folder: Path, work: Callable[[], None], *, while_true: Callable[[], bool]) -> None:
+    """Fork for each command that is handed over, and do `work` with its arguments, environment, folder and outputs.
+
+    Raises RuntimeError if this process has threads, which a fork would leave in an undefined state."""
+    if threading.active_count() > 1:
+        raise RuntimeError(f"cannot fork: threads {[thread.name for thread in threading.enumerate()]}")
+    path = folder / SOCKET
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen()
+        listener.settimeout(_LOOK_SECONDS)
+        _write_command(folder, path)
+        while while_true():
+            _reap()
+            with contextlib.suppress(TimeoutError):
+                connection, _ = listener.accept()
+                with connection:
+                    if os.fork() == 0:
+                        listener.close()
+                        _become(connection, work)
+    path.unlink(missing_ok=True)
+
+
+def _write_command(folder: Path, path: Path) -> None:
+    command = folder / "bin" / COMMAND
+    command.parent.mkdir(exist_ok=True)
+    words = [sys.executable, "-I", "-S", str(Path(handover.__file__).resolve()), str(path.resolve())]
+    temporary = command.with_suffix(".tmp")
+    temporary.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$0" "$@"\n', encoding="utf-8")
+    temporary.chmod(0o755)
+    temporary.replace(command)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _become(connection: socket.socket, work: Callable[[], None]) -> NoReturn:
+    """In the fork: do the work in the place of the process at the other end, and end."""
+    status = 1
+    try:
+        connection.settimeout(None)
+        _take_over(connection)
+        threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+        random.seed()
+        work()
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:  # there is nobody above to tell
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        with contextlib.suppress(OSError):
+            connection.sendall(bytes([status & 0xFF]))
+        os._exit(status & 0xFF)
+
+
+def _take_over(connection: socket.socket) -> None:
+    head, descriptors, _, _ = socket.recv_fds(connection, handover.LENGTH_BYTES, 3)
+    for own, theirs in enumerate(descriptors):
+        os.dup2(theirs, own)
+        os.close(theirs)
+    left, pieces = int.from_bytes(head, "big"), []
+    while left:
+        piece = connection.recv(min(left, 1 << 16))
+        if not piece:
+            raise ConnectionError("the command ended before it had said what to do")
+        pieces.append(piece)
+        left -= len(piece)
+    task: dict[str, Any] = json.loads(b"".join(pieces))
+    sys.argv = task["argv"]
+    os.environ.clear()
+    os.environ.update(task["env"])
+    os.chdir(task["cwd"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
+
+
+def _end_with(connection: socket.socket) -> None:
+    """End this process when the command at the other end has been killed."""
+    with contextlib.suppress(OSError):
+        connection.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,156 @@
+"""Commands that a process which has imported everything carries out by forking."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.deployment import handover
+from app.deployment.warm import COMMAND, SOCKET
+
+SERVER = """
+import json, os, sys, threading, time
+from pathlib import Path
+import app.checks
+from app.deployment.warm import forget_own_modules, serve
+forget_own_modules()
+folder, parent = Path(sys.argv[1]), int(sys.argv[2])
+
+def work():
+    what = sys.argv[1]
+    if what == "tell":
+        told = {"argv": sys.argv, "cwd": os.getcwd(), "env": dict(os.environ), "pid": os.getpid()}
+        told["own"] = "app.checks" in sys.modules
+        print(json.dumps(told | {"stdin": sys.stdin.read()}))
+        print("aside", file=sys.stderr)
+    elif what == "status":
+        sys.exit(7)
+    elif what == "raise":
+        raise ValueError("boom")
+    else:
+        Path(what).write_text(str(os.getpid()))
+        time.sleep(600)
+
+serve(folder, work, while_true=lambda: os.getppid() == parent)
+"""
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def warm(tmp_path):
+    """A warm process and its folder."""
+    with subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path), str(os.getpid())]) as process:
+        wait_for((tmp_path / "bin" / COMMAND).exists)
+        yield process, tmp_path
+        process.kill()
+
+
+def started(folder, *words, **options):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
+    return subprocess.Popen([str(folder / "bin" / COMMAND), *words], **pipes | options)
+
+
+def test_arguments_environment_folder_and_outputs_are_those_of_the_command(warm, tmp_path):
+    process, folder = warm
+    where = tmp_path / "elsewhere"
+    where.mkdir()
+    environment = {"PATH": os.environ["PATH"], "TOKEN": "ä b", "LONG": "x" * 100_000}
+    command = started(folder, "tell", "--token", "a b", cwd=where, env=environment, stdin=subprocess.PIPE)
+    out, err = command.communicate("said")
+    told = json.loads(out)
+    assert told["argv"] == [str(folder / "bin" / COMMAND), "tell", "--token", "a b"]
+    assert told["cwd"] == str(where)
+    assert environment.items() <= told["env"].items()
+    assert told["env"].keys() - environment.keys() <= {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}  # a shell's own
+    assert told["stdin"] == "said"
+    assert told["pid"] not in (process.pid, command.pid)
+    assert not told["own"], "a run brings its own version of the project's modules"
+    assert err == "aside\n"
+    assert command.returncode == 0
+
+
+def test_the_exit_status_is_that_of_the_work(warm):
+    _, folder = warm
+    failing = started(folder, "status")
+    assert failing.communicate() == ("", "")
+    assert failing.returncode == 7
+    raising = started(folder, "raise")
+    assert raising.communicate()[1].endswith("ValueError: boom\n")
+    assert raising.returncode == 1
+
+
+def test_many_commands_at_once_do_not_mix(warm):
+    _, folder = warm
+    commands = [started(folder, "tell", str(number)) for number in range(8)]
+    told = [json.loads(command.communicate()[0]) for command in commands]
+    assert [row["argv"][2] for row in told] == [str(number) for number in range(8)]
+    assert len({row["pid"] for row in told}) == 8
+
+
+def hanging(folder):
+    """A command whose work does not end, and the process that does it."""
+    note = folder / f"note-{time.monotonic_ns()}"
+    command = started(folder, str(note))
+    wait_for(lambda: note.exists() and note.read_text())
+    return command, psutil.Process(int(note.read_text()))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_work_ends_with_its_command(warm, how):
+    command, work = hanging(warm[1])
+    command.send_signal(how)
+    command.communicate()
+    wait_for(lambda: not work.is_running() or work.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_the_command_ends_with_its_work(warm):
+    command, work = hanging(warm[1])
+    work.kill()
+    command.communicate()
+    assert command.returncode == 1
+
+
+def test_without_a_warm_process_the_command_is_the_real_one(warm):
+    process, folder = warm
+    process.kill()
+    process.wait()
+    script = str(Path(handover.__file__))
+    words = [sys.executable, "-I", "-S", script, str(folder / SOCKET), "/somewhere/python", "-c", "print(6 * 7)"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("42\n", "", 0)
+
+
+STARTER = """
+import os, subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", *sys.argv[1:], str(os.getpid())]).pid)
+"""
+THREAD = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path):
+    words = [sys.executable, "-c", STARTER, SERVER, str(tmp_path)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    wait_for(lambda: not psutil.pid_exists(int(done.stdout)))
+
+
+def test_nobody_else_may_hand_anything_over(warm):
+    assert (warm[1] / SOCKET).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_process_with_threads_is_not_forked(tmp_path):
+    words = [sys.executable, "-c", f"{THREAD}\n{SERVER}", str(tmp_path), "1"]
+    done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1].startswith("RuntimeError: cannot fork: threads")
+    assert not (tmp_path / "bin").exists()

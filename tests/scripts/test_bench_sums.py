@@ -1,0 +1,36 @@
+"""Errors of encrypted sums over a run in the clear."""
+
+import numpy as np
+import pytest
+from conftest import LocalFederation
+
+from app.arrays import float_arrays, shared_layout
+from app.settings import load_settings
+from app.tasks import make_task
+from scripts.bench_sums import Sums
+
+
+def test_sums_follow_a_run_and_miss_it_by_what_rounding_leaves(base_overrides, tmp_path):
+    federation = LocalFederation(tmp_path / "run", base_overrides)
+    sums = Sums(load_settings(f"{base_overrides} privacy=packed_bfv"), federation.folder)
+
+    def follow(_, reply):
+        for line in federation.folder.read_metrics()[len(sums.rounds) :]:
+            sums.round_done(line)
+        return reply
+
+    federation.run(follow)
+    for line in federation.folder.read_metrics()[len(sums.rounds) :]:  # the final measures are no round
+        sums.round_done(line)
+    network = make_task(federation.settings).build(2, federation.settings.seed)
+    first = shared_layout(network, federation.settings.federation).flatten(float_arrays(network))
+    last = next(iter(federation.held("global").values()))["vector"]
+    change = last.astype(np.float64) - first
+    np.testing.assert_allclose(sums.exact, change, rtol=0, atol=3 * 2.0**-23 * np.abs(last).max())  # float32 models
+    figures = sums.figures()
+    assert len(sums.rounds) == 3
+    missed = np.linalg.norm(sums.found - change) / np.linalg.norm(change)
+    assert figures["error_of_the_sum_of_all_rounds"] == pytest.approx(missed, rel=0.05)  # two digits
+    assert 0 < figures["error_of_the_sum_of_15_rounds"] == figures["error_of_the_sum_of_all_rounds"]
+    assert figures["largest_error_of_later_rounds"] < 0.02
+    assert figures["bytes_up_per_value"] > 2
