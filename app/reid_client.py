@@ -23,6 +23,7 @@ from app.dp import privatise
 from app.evaluation.ranking import NoValidQueryError
 from app.global_model import GlobalModel, GlobalModels
 from app.mask_store import MaskStore
+from app.memory import give_back
 from app.node_store import NodeStore, NodeStoreError
 from app.settings import Settings
 from app.tasks.task import Task
@@ -149,6 +150,7 @@ class ReidClient(NumPyClient):
             self._keep(server_round, local, report)
         del local
         report.optimiser.clear()
+        give_back()
         encrypting = time.perf_counter()
         if self.settings.privacy.dp.clip:
             # From the system's entropy: noise that somebody could draw again would hide nothing.
