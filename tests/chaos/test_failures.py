@@ -27,6 +27,7 @@ OVERRIDES = (
     "federation.deadline=90 train.epochs=3 evaluation.ranked_lists=0 evaluation.compare=[] "
     "federation.server_optimiser.name=average federation.server_optimiser.nesterov=false"
 )
+LONG_ROUNDS = f"{OVERRIDES} train.epochs=900"  # ten seconds each, for what has to happen in the middle of one
 SITES = ("north", "south", "west")
 GARBAGE = """
 import os, sys
@@ -68,14 +69,15 @@ def parks(started):
 
 
 def in_round(parks, folder, number, site=None):
-    """Wait until a round has begun, and a site works on it; its processes."""
+    """Wait until a round has begun, and a site has been at work on it for three seconds; its processes."""
     parks.wait_for(lambda: folder.read_progress().get("server_round", 0) >= number, f"round {number}", 300)
     begun = time.time() - 1
     at_work = []
 
-    def works():  # the process of the round before may still be there
+    def works():  # the process of the round before may still be there, and a new one has to get its message first
         with contextlib.suppress(psutil.NoSuchProcess):
-            at_work[:] = [process for process in parks.client_processes(site) if process.create_time() > begun]
+            running = parks.client_processes(site)
+            at_work[:] = [process for process in running if begun < process.create_time() < time.time() - 3]
         return at_work
 
     if site is not None:
@@ -119,7 +121,7 @@ def of(parks, name):
 
 
 def test_a_site_that_is_killed_in_mid_round_comes_back(parks, tmp_path):
-    folder, process = parks.run(tmp_path / "run", f"{OVERRIDES} federation.rounds=8")
+    folder, process = parks.run(tmp_path / "run", f"{LONG_ROUNDS} federation.rounds=8")
     in_round(parks, folder, 2, "north")
     parks.stop("north", signal.SIGKILL)
     start_as_a_service(parks, "north")
@@ -130,7 +132,7 @@ def test_a_site_that_is_killed_in_mid_round_comes_back(parks, tmp_path):
 
 
 def test_a_client_process_that_is_killed_costs_its_own_reply(parks, tmp_path):
-    folder, process = parks.run(tmp_path / "run", OVERRIDES)
+    folder, process = parks.run(tmp_path / "run", LONG_ROUNDS)
     for client in in_round(parks, folder, 2, "south"):
         client.kill()
     parks.finish(process)
@@ -142,7 +144,7 @@ def test_a_client_process_that_is_killed_costs_its_own_reply(parks, tmp_path):
 
 
 def test_a_client_that_hangs_is_not_waited_for_and_its_late_arrays_are_not_kept(parks, tmp_path):
-    folder, process = parks.run(tmp_path / "run", f"{OVERRIDES} federation.deadline=45")
+    folder, process = parks.run(tmp_path / "run", f"{LONG_ROUNDS} federation.deadline=45")
     hanging = in_round(parks, folder, 2, "west")
     for client in hanging:
         client.suspend()
