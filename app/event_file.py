@@ -30,7 +30,7 @@ class EventFile:
             self._add(purge_step, session_log=session(status=session.START))
 
     def add(self, values: Mapping[str, float], step: int) -> None:
-        """One point of each curve, on the disk when this returns."""
+        """One point of each curve; whoever reads the file sees it when this returns."""
         points = [self._summary.Value(tag=name, simple_value=float(value)) for name, value in values.items()]
         self._add(step, summary=self._summary(value=points))
         self._writer.flush()

@@ -30,7 +30,7 @@ from app.tasks.task import Task
 from app.training import TrainReport, round_steps, total_steps, train
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
-from strategies.ciphers.cipher import ClientCipher
+from strategies.ciphers.cipher import CipherError, ClientCipher
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import is_private
 
@@ -156,7 +156,13 @@ class ReidClient(NumPyClient):
             # From the system's entropy: noise that somebody could draw again would hide nothing.
             update = privatise(update, self.settings.privacy.dp, np.random.default_rng())
         carried = self._carried(server_round)
-        encrypted = self.cipher.encrypt(update, coefficient, binding, state=state, carried=carried, masks=masks)
+        try:
+            encrypted = self.cipher.encrypt(update, coefficient, binding, state=state, carried=carried, masks=masks)
+        except CipherError:  # too large a value: the next round starts from what was learnt before
+            with self.store.keeping(attempt):
+                self.store.drop("private", server_round)
+                self.store.drop("local", server_round)
+            raise
         measures["seconds_encrypt"] = time.perf_counter() - encrypting
         with self.store.keeping(attempt):
             if encrypted.carried:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from app.settings import Settings, settings_from
 from strategies.shared_arrays import SharedLayout
 
+_REFUSED = 3  # exit status for settings of which no network can be made
+
 
 def shared_part(settings: Settings) -> tuple[SharedLayout, NDArray[np.bool_]]:
     """Layout of the shared arrays, and a mask (size,) of BatchNorm statistics.
@@ -36,16 +38,17 @@ def _describe(settings: Settings) -> dict[str, Any]:
 
 def _described_elsewhere(settings: Settings) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-P", "-m", __name__],  # -P: not the `app` package of the folder that Flower was started in
         input=json.dumps(settings.as_dict()),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # Flower runs an app from a folder of its own
         capture_output=True,
         text=True,
         check=False,
     )
+    if done.returncode == _REFUSED:
+        raise ValueError(done.stderr.strip().splitlines()[-1])
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"building the network ended with status {done.returncode}"]
-        raise ValueError(lines[-1])
+        raise RuntimeError(f"building the network ended with status {done.returncode}: {done.stderr.strip()}")
     described: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return described
 
@@ -59,7 +62,8 @@ def _main() -> None:
     try:
         print(json.dumps(_describe(settings_from(json.load(sys.stdin)))))
     except (ValueError, OSError) as error:
-        sys.exit(" ".join(str(error).splitlines()[:1]))
+        print(" ".join(str(error).splitlines()[:1]), file=sys.stderr)
+        sys.exit(_REFUSED)
 
 
 if __name__ == "__main__":

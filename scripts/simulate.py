@@ -73,6 +73,7 @@ def _start(words: Sequence[str]) -> dict[str, Any]:
     else:
         folder = RunFolder.create(absolute("outputs"), settings.name)
     overrides = shlex.join([*words, f"run_dir={folder.path}"])
+    (folder.path / "summary.json").unlink(missing_ok=True)  # of an earlier run: this one has not ended
     (folder.path / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
     return _run(load_settings(overrides), folder, overrides)
 
@@ -136,7 +137,7 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
 def _print_figures(summary: Mapping[str, Any]) -> None:
     print(format_table({name: row for name, row in summary["models"].items() if "mAP" in row}))
     print(f"curves and ranked lists: {summary['run_dir']}")
-    print(json.dumps({name: summary[name] for name in _PRINTED}))
+    print(json.dumps({name: summary[name] for name in _PRINTED if name in summary}))
 
 
 if __name__ == "__main__":

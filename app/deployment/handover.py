@@ -1,7 +1,7 @@
 """Hands a `flwr-clientapp` command over to the process of `app.deployment.warm`, and lives as long as its work does.
 
 Run by the command that `warm` writes: handover.py SOCKET COMMAND ARGUMENTS. It imports the standard library alone, so
-that it starts in hundredths of a second. If nobody listens, it becomes the real command.
+that it starts in hundredths of a second. Until it has a receipt nothing has been done, and it becomes the real command.
 """
 
 import array
@@ -12,24 +12,31 @@ import sys
 from pathlib import Path
 
 LENGTH_BYTES = 8
+RECEIPT = b"+"
 _FAILED = 1
 
 
 def main(path: str, command: str, *arguments: str) -> int:
     """The exit status of the work."""
+    task = {"argv": [command, *arguments], "cwd": str(Path.cwd()), "env": dict(os.environ)}
+    data = json.dumps(task).encode()
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))]
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(path)
+            connection.sendmsg([len(data).to_bytes(LENGTH_BYTES, "big")], rights)
+            connection.sendall(data)
+            taken = connection.recv(1) == RECEIPT
         except OSError:
+            taken = False
+        if not taken:
+            connection.close()
             real = Path(sys.executable).parent / Path(command).name
             os.execv(real, [str(real), *arguments])
-        task = {"argv": [command, *arguments], "cwd": str(Path.cwd()), "env": dict(os.environ)}
-        data = json.dumps(task).encode()
-        descriptors = array.array("i", [0, 1, 2])
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)]
-        connection.sendmsg([len(data).to_bytes(LENGTH_BYTES, "big")], rights)
-        connection.sendall(data)
-        status = connection.recv(1)  # nothing if the process was killed
+        try:
+            status = connection.recv(1)  # nothing if the process was killed
+        except OSError:
+            status = b""
     return status[0] if status else _FAILED
 
 

@@ -5,7 +5,7 @@ to import. A site's `start.sh` runs
 
     python -m app.deployment.warm FOLDER $$ &
 
-which imports them once, writes FOLDER/bin/flwr-clientapp for the head of PATH, and listens on FOLDER/clients.sock. That
+which imports them once, writes FOLDER/bin/flwr-clientapp for the head of PATH, and listens on a socket beside it. That
 command hands its arguments, environment and outputs over (`app.deployment.handover`), a fork does the work, and either
 one ends with the other. Without this process the command becomes Flower's own, so that nothing depends on it but time.
 
@@ -13,6 +13,7 @@ The project's own modules are forgotten before the fork: a run brings its own ve
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -31,14 +32,19 @@ from app.deployment import handover
 from app.settings import TASKS
 
 COMMAND = "flwr-clientapp"
-SOCKET = "clients.sock"
 _OWN = ("app", "strategies", "models", "conf", "scripts")
 _IMPORTED = ("app.client_app", "flwr.supernode.cli", "tenseal.sealapi", "torch._dynamo")
 _LOOK_SECONDS = 1.0
+_LONGEST_PATH = 107  # bytes, of a Unix socket
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def main(folder: Path, parent: int) -> None:
     """Serve until `parent`, the process that started this one, has ended."""
+    with contextlib.suppress(OSError, AttributeError):  # Linux: also while this process still imports
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
+    if os.getppid() != parent:
+        return
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a look for GPUs that a fork survives
     for name in (*_IMPORTED, *(modules.task for modules in TASKS.values())):
         import_module(name)
@@ -59,11 +65,16 @@ def forget_own_modules() -> None:
 def serve(folder: Path, work: Callable[[], None], *, while_true: Callable[[], bool]) -> None:
     """Fork for each command that is handed over, and do `work` with its arguments, environment, folder and outputs.
 
-    Raises RuntimeError if this process has threads, which a fork would leave in an undefined state."""
+    Raises RuntimeError if this process runs Python threads, which a fork would leave in an undefined state, or if the
+    folder's path is too long for a socket."""
     if threading.active_count() > 1:
         raise RuntimeError(f"cannot fork: threads {[thread.name for thread in threading.enumerate()]}")
-    path = folder / SOCKET
+    path = folder.resolve() / f"clients-{os.getpid()}.sock"  # that of a predecessor is not ours to touch
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise RuntimeError(f"a socket cannot have so long a path: {path}")
     path.unlink(missing_ok=True)
+    if not while_true():  # the command is a successor's by now
+        return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
         path.chmod(0o600)
@@ -72,19 +83,27 @@ def serve(folder: Path, work: Callable[[], None], *, while_true: Callable[[], bo
         _write_command(folder, path)
         while while_true():
             _reap()
-            with contextlib.suppress(TimeoutError):
-                connection, _ = listener.accept()
-                with connection:
-                    if os.fork() == 0:
-                        listener.close()
-                        _become(connection, work)
+            try:
+                _serve_one(listener, work)
+            except TimeoutError:
+                continue
+            except OSError as error:  # no memory to fork, say: the command does it itself
+                print(f"{COMMAND} was not handed over: {error}", file=sys.stderr, flush=True)
     path.unlink(missing_ok=True)
+
+
+def _serve_one(listener: socket.socket, work: Callable[[], None]) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        if os.fork() == 0:
+            listener.close()
+            _become(connection, work)
 
 
 def _write_command(folder: Path, path: Path) -> None:
     command = folder / "bin" / COMMAND
     command.parent.mkdir(exist_ok=True)
-    words = [sys.executable, "-I", "-S", str(Path(handover.__file__).resolve()), str(path.resolve())]
+    words = [sys.executable, "-I", "-S", str(Path(handover.__file__).resolve()), str(path)]
     temporary = command.with_suffix(".tmp")
     temporary.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$0" "$@"\n', encoding="utf-8")
     temporary.chmod(0o755)
@@ -103,6 +122,7 @@ def _become(connection: socket.socket, work: Callable[[], None]) -> NoReturn:
     try:
         connection.settimeout(None)
         _take_over(connection)
+        connection.sendall(handover.RECEIPT)
         threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
         random.seed()
         work()

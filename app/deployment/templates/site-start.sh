@@ -6,6 +6,7 @@ here=$(pwd)
 . ./site.env
 umask 077
 mkdir -p state
+rm -rf state/bin state/clients-*.sock # of an earlier start
 export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
 export FLWR_SUPEREXEC_TASK_POLL_INTERVAL=0.2
 export PATH="$here/state/bin:$VENV/bin:$PATH" # state/bin: client processes that need not import everything anew
@@ -14,7 +15,7 @@ if [ ! -d "$DATA_ROOT" ]; then
     exit 2
 fi
 cd state
-python -m app.deployment.warm . $$ & # ends with this process, which the next line makes a SuperNode
-exec flower-supernode --superlink @address --root-certificates "$here/ca.crt" \
+"$VENV/bin/python" -P -m app.deployment.warm . $$ & # ends with this process, which the next line makes a SuperNode
+exec "$VENV/bin/flower-supernode" --superlink @address --root-certificates "$here/ca.crt" \
     --auth-supernode-private-key "$here/site.key" --host 127.0.0.1 --port "$RUNTIME_PORT" \
     --node-config "client=\"@site\" data=\"$DATA\" data-root=\"$DATA_ROOT\" state-dir=\"$here/state/node\" key-file=\"$here/federation.key\""

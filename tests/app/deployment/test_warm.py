@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import psutil
 import pytest
 
 from app.deployment import handover
-from app.deployment.warm import COMMAND, SOCKET
+from app.deployment.warm import COMMAND
 
 SERVER = """
 import json, os, sys, threading, time
@@ -52,6 +54,16 @@ def wait_for(condition, seconds=60):
 def warm(tmp_path):
     """A warm process and its folder."""
     with subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path), str(os.getpid())]) as process:
+        wait_for((tmp_path / "bin" / COMMAND).exists)
+        yield process, tmp_path
+        process.kill()
+
+
+@pytest.fixture
+def warm_without_forks(tmp_path):
+    """One to which the system refuses a fork."""
+    code = f"import os\ndef fork(): raise BlockingIOError('no more processes')\nos.fork = fork\n{SERVER}"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(os.getpid())]) as process:
         wait_for((tmp_path / "bin" / COMMAND).exists)
         yield process, tmp_path
         process.kill()
@@ -126,10 +138,44 @@ def test_without_a_warm_process_the_command_is_the_real_one(warm):
     process, folder = warm
     process.kill()
     process.wait()
+    [socket_path] = folder.glob("clients-*.sock")
+    assert real_command(socket_path) == ("42\n", "", 0)
+
+
+def real_command(socket_path):
+    """What a command prints, and its status, that is handed over there and has python for the real one."""
     script = str(Path(handover.__file__))
-    words = [sys.executable, "-I", "-S", script, str(folder / SOCKET), "/somewhere/python", "-c", "print(6 * 7)"]
+    words = [sys.executable, "-I", "-S", script, str(socket_path), "/somewhere/python", "-c", "print(6 * 7)"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr, done.returncode) == ("42\n", "", 0)
+    return done.stdout, done.stderr, done.returncode
+
+
+def test_a_command_that_was_not_taken_is_the_real_one(tmp_path):
+    """The warm process ends, or cannot fork, after it has been connected to."""
+    path = tmp_path / "closing.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        closing = threading.Thread(target=lambda: listener.accept()[0].close())
+        closing.start()
+        assert real_command(path) == ("42\n", "", 0)
+        closing.join()
+
+
+def test_one_that_cannot_fork_goes_on(warm_without_forks):
+    process, folder = warm_without_forks
+    [socket_path] = folder.glob("clients-*.sock")
+    assert real_command(socket_path) == ("42\n", "", 0)
+    assert real_command(socket_path) == ("42\n", "", 0)
+    assert process.poll() is None
+
+
+def test_a_predecessor_that_ends_late_leaves_its_successor_alone(warm):
+    _, folder = warm
+    with subprocess.Popen([sys.executable, "-c", SERVER, str(folder), "1"]) as late:  # its parent has gone
+        late.wait()
+    told, _ = started(folder, "tell").communicate()
+    assert json.loads(told)["argv"][1] == "tell"
 
 
 STARTER = """
@@ -146,7 +192,8 @@ def test_it_ends_with_the_process_that_started_it(tmp_path):
 
 
 def test_nobody_else_may_hand_anything_over(warm):
-    assert (warm[1] / SOCKET).stat().st_mode & 0o777 == 0o600
+    [path] = warm[1].glob("clients-*.sock")
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_process_with_threads_is_not_forked(tmp_path):
