@@ -18,12 +18,14 @@ _FAILED = 1
 
 def main(path: str, command: str, *arguments: str) -> int:
     """The exit status of the work."""
-    task = {"argv": [command, *arguments], "cwd": str(Path.cwd()), "env": dict(os.environ)}
+    here = Path.cwd()
+    task = {"argv": [command, *arguments], "cwd": str(here), "env": dict(os.environ)}
     data = json.dumps(task).encode()
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))]
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.connect(path)
+            os.chdir(Path(path).parent)  # a socket's name has a hundred bytes, a path may have more
+            connection.connect(Path(path).name)
             connection.sendmsg([len(data).to_bytes(LENGTH_BYTES, "big")], rights)
             connection.sendall(data)
             taken = connection.recv(1) == RECEIPT
@@ -31,6 +33,7 @@ def main(path: str, command: str, *arguments: str) -> int:
             taken = False
         if not taken:
             connection.close()
+            os.chdir(here)
             real = Path(sys.executable).parent / Path(command).name
             os.execv(real, [str(real), *arguments])
         try:

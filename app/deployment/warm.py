@@ -35,7 +35,6 @@ COMMAND = "flwr-clientapp"
 _OWN = ("app", "strategies", "models", "conf", "scripts")
 _IMPORTED = ("app.client_app", "flwr.supernode.cli", "tenseal.sealapi", "torch._dynamo")
 _LOOK_SECONDS = 1.0
-_LONGEST_PATH = 107  # bytes, of a Unix socket
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
@@ -65,18 +64,16 @@ def forget_own_modules() -> None:
 def serve(folder: Path, work: Callable[[], None], *, while_true: Callable[[], bool]) -> None:
     """Fork for each command that is handed over, and do `work` with its arguments, environment, folder and outputs.
 
-    Raises RuntimeError if this process runs Python threads, which a fork would leave in an undefined state, or if the
-    folder's path is too long for a socket."""
+    Raises RuntimeError if this process runs Python threads, which a fork would leave in an undefined state."""
     if threading.active_count() > 1:
         raise RuntimeError(f"cannot fork: threads {[thread.name for thread in threading.enumerate()]}")
     path = folder.resolve() / f"clients-{os.getpid()}.sock"  # that of a predecessor is not ours to touch
-    if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise RuntimeError(f"a socket cannot have so long a path: {path}")
     path.unlink(missing_ok=True)
     if not while_true():  # the command is a successor's by now
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(path))
+        with contextlib.chdir(path.parent):  # a socket's name has a hundred bytes, a path may have more
+            listener.bind(path.name)
         path.chmod(0o600)
         listener.listen()
         listener.settimeout(_LOOK_SECONDS)

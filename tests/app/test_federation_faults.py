@@ -11,6 +11,7 @@ from app import client_app
 from app.model_figures import read_nodes
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
+from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.plain import PlainCipher
 from strategies.rounds import FederationError
 
@@ -62,6 +63,26 @@ def fails_in_round_3(message, reply):
     if kind_of(message) == ("train", 3) and message.metadata.dst_node_id == 2:
         reply.content[m.UPDATE] = m.bytes_record(m.UPDATE, b"garbage")
     return reply
+
+
+def test_what_was_learnt_for_a_refused_update_is_not_kept(make_federation, monkeypatch):
+    """The next round starts from the classifier and the moments of the last one that counted."""
+    encrypt = PlainCipher.encrypt
+    kept = {}
+
+    def refuse(cipher, vector, coefficient, binding, **options):
+        if binding.server_round == 2:
+            kept.update({name: store.rounds("private") for name, store in federation.stores().items()})
+            raise CipherError("a value is too large")
+        return encrypt(cipher, vector, coefficient, binding, **options)
+
+    federation = make_federation(changes="federation.rounds=1").run()
+    monkeypatch.setattr(PlainCipher, "encrypt", refuse)
+    with pytest.raises(FederationError, match="a value is too large"):
+        make_federation(changes="federation.rounds=2").resume()
+    assert any(rounds == [1, 2] for rounds in kept.values()), "it had been written"
+    for store in federation.stores().values():
+        assert store.rounds("private") == store.rounds("local") == [1]
 
 
 def test_below_the_quorum_the_run_stops_and_its_checkpoint_is_whole(make_federation, uninterrupted):

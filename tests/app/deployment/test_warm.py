@@ -52,7 +52,9 @@ def wait_for(condition, seconds=60):
 
 @pytest.fixture
 def warm(tmp_path):
-    """A warm process and its folder."""
+    """A warm process and its folder, whose path is longer than a socket's name can be."""
+    tmp_path = tmp_path / ("long" * 40)
+    tmp_path.mkdir()
     with subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path), str(os.getpid())]) as process:
         wait_for((tmp_path / "bin" / COMMAND).exists)
         yield process, tmp_path
