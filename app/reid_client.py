@@ -21,6 +21,7 @@ from app.data.reader import Direction
 from app.data.sample import Sample
 from app.dp import privatise
 from app.evaluation.ranking import NoValidQueryError
+from app.feature_shift import PROBES, cosine_shift
 from app.global_model import GlobalModel, GlobalModels
 from app.mask_store import MaskStore
 from app.memory import give_back
@@ -38,7 +39,6 @@ Bytes = NDArray[np.uint8]
 Vector = NDArray[np.float32]
 RECEIVED = "received"
 """Config key: what the first array of `parameters` is, `messages.AGGREGATE`, `messages.GLOBAL` or ""."""
-_PROBES = 64  # pictures that measure how far training moved the features, for the cosine-distance coefficients
 
 
 class ClientError(RuntimeError):
@@ -139,7 +139,7 @@ class ReidClient(NumPyClient):
         probes = self._probes() if self.settings.federation.weighting == "cosine_distance" else None
         report = self._train(server_round, optimiser)
         if probes is not None:
-            coefficient *= self._moved(probes)
+            coefficient *= cosine_shift(probes, self._probes())
         local = self.layout.flatten(float_views(self.network))
         update, state = local - model.vector, model.state
         del model
@@ -295,9 +295,4 @@ class ReidClient(NumPyClient):
         return measures
 
     def _probes(self) -> torch.Tensor:
-        return self.task.probe(self.network, self.samples[:_PROBES], self.compute.device)
-
-    def _moved(self, before: torch.Tensor) -> float:
-        """Half the mean cosine distance that training moved features by, in (0, 1]: FedPav's weight (Zhuang, 2020)."""
-        cosine = (before * self._probes()).sum(dim=1)
-        return float((0.5 * (1 - cosine)).mean().clamp(1e-6, 1.0))
+        return self.task.probe(self.network, self.samples[:PROBES], self.compute.device)

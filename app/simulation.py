@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import psutil
 
 from app.results import RunFolder
+from app.settings import Settings
 
 _START_SECONDS = 60.0
 _END_SECONDS = 10.0
@@ -33,11 +34,8 @@ class SimulationError(RuntimeError):
 def simulate(
     run_dir: Path,
     overrides: str,
+    settings: Settings,
     *,
-    num_clients: int,
-    cpus: int,
-    cpus_per_client: int,
-    gpus_per_client: float,
     on_metrics: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """Run the federation in Flower's simulation and return the server's summary.
@@ -45,17 +43,20 @@ def simulate(
     Args:
         run_dir: absolute; Flower's logs go to `flower.log` in it.
         overrides: what the run config carries.
-        cpus: processor cores for Ray; 0 for all.
+        settings: number of clients, and what of the machine they may take.
         on_metrics: called with each line of metrics as it is written.
 
     Raises SimulationError with the server's last words if the run fails.
     """
+    machine = settings.simulation
     summary = run_dir / "summary.json"
     summary.unlink(missing_ok=True)
     with _superlink(run_dir) as environment, (run_dir / "flower.log").open("ab") as log:
         config = (
-            f"num-supernodes={num_clients} client-resources-num-cpus={cpus_per_client} "
-            f"client-resources-num-gpus={gpus_per_client} init-args-num-cpus={cpus or os.cpu_count() or 1}"
+            f"num-supernodes={settings.federation.num_clients} "
+            f"client-resources-num-cpus={machine.cpus_per_client} "
+            f"client-resources-num-gpus={machine.gpus_per_client} "
+            f"init-args-num-cpus={machine.cpus or os.cpu_count() or 1}"
         )
         run_config = run_dir / ".flwr" / "run.toml"  # Flower splits what stands on the command line, quoted or not
         run_config.write_text(f"overrides = {json.dumps(overrides)}\n", encoding="utf-8")

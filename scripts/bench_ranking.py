@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from app.checks import SettingsError
 from app.evaluation.ranking import evaluate_streaming
+from scripts.command import command, key_values
 
 _SIZES = {"veri776": (1678, 11579, 200), "veri_wild": (10000, 138517, 10000)}  # queries, gallery, vehicles
 _NUM_CAMERAS = 20
@@ -60,14 +62,9 @@ def measure(name: str, *, dim: int, block: int, seed: int) -> dict[str, float | 
 
 
 def main(argv: Sequence[str]) -> None:
-    options = dict(_DEFAULTS)
-    for argument in argv:
-        key, _, value = argument.partition("=")
-        if key not in options or not value:
-            raise SystemExit(f"expected key=value with a key of {', '.join(options)}; got {argument!r}")
-        options[key] = value
+    options = key_values(argv, **_DEFAULTS)
     if options["veri_wild"] not in ("true", "false"):
-        raise SystemExit(f"veri_wild must be true or false, got {options['veri_wild']!r}")
+        raise SettingsError(f"veri_wild must be true or false, got {options['veri_wild']!r}")
     names = ["veri776", "veri_wild"] if options["veri_wild"] == "true" else ["veri776"]
     dim, block, seed = (int(options[key]) for key in ("dim", "block", "seed"))
     sizes = {name: measure(name, dim=dim, block=block, seed=seed) for name in names}
@@ -75,4 +72,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    command(main, sys.argv[1:])

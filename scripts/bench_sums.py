@@ -34,16 +34,8 @@ def main(argv: Sequence[str]) -> None:
     settings = load_settings(argv)
     folder = RunFolder.create(absolute("outputs"), f"{settings.name}-sums")
     sums = Sums(settings, folder)
-    simulation = settings.simulation
-    simulate(
-        folder.path,
-        shlex.join([*argv, "privacy=plain", f"run_dir={folder.path}"]),
-        num_clients=settings.federation.num_clients,
-        cpus=simulation.cpus,
-        cpus_per_client=simulation.cpus_per_client,
-        gpus_per_client=simulation.gpus_per_client,
-        on_metrics=sums.round_done,
-    )
+    overrides = shlex.join([*argv, "privacy=plain", f"run_dir={folder.path}"])
+    simulate(folder.path, overrides, settings, on_metrics=sums.round_done)
     print(json.dumps({"bench": "sums", "name": settings.name, "seed": settings.seed, **sums.figures()}))
 
 

@@ -103,18 +103,9 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
     print(f"run folder {folder.path}", file=sys.stderr)
     source = open_source(settings.data, settings.seed)  # here, so that clients do not all wait for synthetic pictures
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
-    simulation = settings.simulation
     print("starting Flower: the first round begins in about half a minute", file=sys.stderr)
     with Progress(settings.federation.rounds, settings.data.val_split) as progress:
-        server = simulate(
-            folder.path,
-            overrides,
-            num_clients=settings.federation.num_clients,
-            cpus=simulation.cpus,
-            cpus_per_client=simulation.cpus_per_client,
-            gpus_per_client=simulation.gpus_per_client,
-            on_metrics=progress.round_done,
-        )
+        server = simulate(folder.path, overrides, settings, on_metrics=progress.round_done)
         models = compare_models(settings, folder, progress.step_done)
     summary = {
         "run_dir": str(folder.path),

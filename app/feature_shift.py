@@ -1,0 +1,11 @@
+"""How far training moved a network's features: the coefficient of FedPav's cosine-distance weighting."""
+
+from torch import Tensor
+
+PROBES = 64
+"""Pictures that are measured."""
+
+
+def cosine_shift(before: Tensor, after: Tensor) -> float:
+    """Half the mean cosine distance of normalised features (N, D), in (0, 1] (Zhuang et al., 2020)."""
+    return float((0.5 * (1 - (before * after).sum(dim=1))).mean().clamp(1e-6, 1.0))
