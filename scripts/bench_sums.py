@@ -1,13 +1,15 @@
 """The error of encrypted sums on the real updates of a run, against FedAvg in float64.
 
 Run: python -m scripts.bench_sums experiment=two_cam seed=0
-The federation runs in Flower's simulation and in the clear; after each round the updates that the clients kept go
-through cipher `packed_bfv` with its carry-over, as if they had been sent. Prints a JSON object: relative errors
-(Euclidean norm) of the mean of single rounds, and of the sum over rounds 1 to r.
+The federation runs in Flower's simulation and in the clear. After each round the updates that the clients kept are
+set aside (four bytes a value, deleted in the end); after the run they go through cipher `packed_bfv` with its
+carry-over, as if they had been sent. Prints a JSON object: relative errors (Euclidean norm) of the mean of single
+rounds, and of the sum over rounds 1 to r.
 """
 
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +30,8 @@ from strategies.ciphers import packed_bfv
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.keys import new_key
 
+Vector = NDArray[np.float32]
+
 
 def main(argv: Sequence[str]) -> None:
     """Print the figures."""
@@ -35,7 +39,8 @@ def main(argv: Sequence[str]) -> None:
     folder = RunFolder.create(absolute("outputs"), f"{settings.name}-sums")
     sums = Sums(settings, folder)
     overrides = shlex.join([*argv, "privacy=plain", f"run_dir={folder.path}"])
-    simulate(folder.path, overrides, settings, on_metrics=sums.round_done)
+    simulate(folder.path, overrides, settings, on_metrics=sums.set_aside)
+    sums.follow()
     print(json.dumps({"bench": "sums", "name": settings.name, "seed": settings.seed, **sums.figures()}))
 
 
@@ -45,6 +50,8 @@ class Sums:
     def __init__(self, settings: Settings, folder: RunFolder) -> None:
         self.settings = settings
         self.folder = folder
+        self.aside = folder.path / "updates"
+        self.run_key = ""
         parts = open_source(settings.data, settings.seed).parts(settings.federation.num_clients)
         self.pictures = {f"client-{index}": len(part) for index, part in enumerate(parts)}
         self.layout, self.statistics = shared_part(settings)
@@ -57,20 +64,33 @@ class Sums:
         self.sums: list[float] = []
         self.bytes_up = 0
 
-    def round_done(self, line: dict[str, Any]) -> None:
-        """Take the updates of a round that has just ended; the nodes keep them until the round after the next."""
+    def set_aside(self, line: dict[str, Any]) -> None:
+        """Copy the updates of a round that has just ended; the nodes keep them until the round after the next."""
         server_round = int(line["server_round"])
         if server_round > self.settings.federation.rounds:
             return
-        run_key = self.folder.load_arrays(CHECKPOINT)[1]["run_key"]
-        stores = {name: NodeStore(self.folder.path / "nodes" / name / run_key) for name in sorted(line["clients"])}
+        self.run_key = str(self.folder.load_arrays(CHECKPOINT)[1]["run_key"])
+        nodes = self.folder.path / "nodes"
+        stores = {name: NodeStore(nodes / name / self.run_key) for name in sorted(line["clients"])}
         before = next(iter(stores.values())).read("global", server_round - 1)[0]["vector"]
-        names = tuple(stores)
-        binding = Binding(run_key, self.layout.digest, server_round, 1, names)
+        updates = {name: store.read("local", server_round)[0]["vector"] - before for name, store in stores.items()}
+        self.aside.mkdir(exist_ok=True)
+        np.savez(self.aside / f"{server_round:06d}.npz", before=before, **updates)
+
+    def follow(self) -> None:
+        """Send the updates of all rounds that were set aside, in order."""
+        for path in sorted(self.aside.iterdir()):
+            with np.load(path) as arrays:
+                updates = {name: arrays[name] for name in arrays.files}
+            self._send(int(path.stem), updates.pop("before"), updates)
+        shutil.rmtree(self.aside)
+
+    def _send(self, server_round: int, before: Vector, updates: dict[str, Vector]) -> None:
+        names = tuple(updates)
+        binding = Binding(self.run_key, self.layout.digest, server_round, 1, names)
         total, exact, coefficients = None, np.zeros(self.layout.size), 0.0
-        for name, store in stores.items():
+        for name, update in updates.items():
             cipher = self._cipher(name, before)
-            update = store.read("local", server_round)[0]["vector"] - before
             coefficient = self.pictures[name] / sum(self.pictures[other] for other in names)
             exact += update.astype(np.float64) * coefficient
             coefficients += coefficient
@@ -88,7 +108,7 @@ class Sums:
         self.rounds.append(_error(opened.mean, exact))
         self.sums.append(_error(self.found, self.exact))
 
-    def _cipher(self, name: str, vector: NDArray[np.float32]) -> packed_bfv.PackedBfvCipher:
+    def _cipher(self, name: str, vector: Vector) -> packed_bfv.PackedBfvCipher:
         if name not in self.ciphers:
             bound, bits = max_clients(self.settings), self.settings.privacy.bits
             made = packed_bfv.PackedBfvCipher(self.key, self.statistics, client=name, max_clients=bound, bits=bits)

@@ -48,6 +48,9 @@ def main(folder: Path, parent: int) -> None:
     for name in (*_IMPORTED, *(modules.task for modules in TASKS.values())):
         import_module(name)
     forget_own_modules()
+    if not fork_survives():
+        print(f"{COMMAND} starts anew for each message: a fork could not use the GPU", file=sys.stderr, flush=True)
+        return
 
     def client() -> None:
         sys.exit(import_module("flwr.supernode.cli").flwr_clientapp())
@@ -59,6 +62,16 @@ def forget_own_modules() -> None:
     """Take the project's packages out of the imported modules; what they imported stays."""
     for name in [name for name in sys.modules if name.split(".")[0] in _OWN and name != __name__]:
         del sys.modules[name]
+
+
+def fork_survives() -> bool:
+    """Whether a fork of this process can use what GPUs there are; looking for them past NVML opens them here."""
+    cuda = import_module("torch.cuda")
+    child = os.fork()
+    if child == 0:
+        os._exit(int(cuda._is_in_bad_fork()))
+    opened = os.waitpid(child, 0)[1] != 0
+    return not (opened and cuda.device_count())
 
 
 def serve(folder: Path, work: Callable[[], None], *, while_true: Callable[[], bool]) -> None:

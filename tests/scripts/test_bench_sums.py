@@ -14,14 +14,19 @@ def test_sums_follow_a_run_and_miss_it_by_what_rounding_leaves(base_overrides, t
     federation = LocalFederation(tmp_path / "run", base_overrides)
     sums = Sums(load_settings(f"{base_overrides} privacy=packed_bfv"), federation.folder)
 
-    def follow(_, reply):
-        for line in federation.folder.read_metrics()[len(sums.rounds) :]:
-            sums.round_done(line)
+    seen = []
+
+    def set_aside(_, reply):
+        lines = federation.folder.read_metrics()
+        for line in lines[len(seen) :]:
+            sums.set_aside(line)
+        seen[:] = lines
         return reply
 
-    federation.run(follow)
-    for line in federation.folder.read_metrics()[len(sums.rounds) :]:  # the final measures are no round
-        sums.round_done(line)
+    federation.run(set_aside)
+    set_aside(None, None)  # the last round; the final measures are none
+    sums.follow()
+    assert not sums.aside.exists()
     network = make_task(federation.settings).build(2, federation.settings.seed)
     first = shared_layout(network, federation.settings.federation).flatten(float_arrays(network))
     last = next(iter(federation.held("global").values()))["vector"]

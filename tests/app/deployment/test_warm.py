@@ -203,3 +203,16 @@ def test_a_process_with_threads_is_not_forked(tmp_path):
     done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
     assert done.stderr.strip().splitlines()[-1].startswith("RuntimeError: cannot fork: threads")
     assert not (tmp_path / "bin").exists()
+
+
+@pytest.mark.parametrize(("found", "survives"), [(0, "True"), (1, "False")])
+def test_a_process_that_has_opened_its_gpus_does_not_fork(found, survives):
+    code = (
+        "import torch; from app.deployment.warm import fork_survives;"
+        "assert fork_survives();"
+        "torch._C._cuda_getDeviceCount();"  # what torch does where it finds no NVML
+        f"torch.cuda.device_count = lambda: {found};"
+        "print(fork_survives())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == survives
