@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.arrays import Arrays, float_arrays, load_arrays
+from app.arrays import Arrays, float_arrays
+from app.checkpoint import network_of, save_checkpoint
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.data.source import open_source
@@ -24,12 +25,10 @@ from app.settings import Settings, load_settings
 from app.tasks import make_task
 from app.tasks.task import Task
 from app.training import TrainingError, TrainReport, total_steps, train
-from strategies.shared_arrays import is_private
 
 Measures = dict[str, Any]
 Progress = Callable[[str, int, int], None]
 """Called with a model's name, steps done and steps in all."""
-SETTINGS_KEY = "settings"
 
 
 def client_seed(settings: Settings, name: str) -> int:
@@ -95,8 +94,7 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
     except ValueError as error:
         raise ValueError(f"{job.name}: {error}") from error
     measures = measure(task, network, source.evaluation(settings.data.eval_split))
-    arrays = without_heads(float_arrays(network), task)
-    RunFolder(job.folder).save_arrays(job.name, arrays, checkpoint_metadata(settings))
+    save_checkpoint(RunFolder(job.folder), job.name, float_arrays(network), settings, task)
     training = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
     return {**measures, "training": training, "bad_pictures": task.bad_pictures}
 
@@ -173,18 +171,8 @@ def measure(task: Task, network: nn.Module, directions: Sequence[Direction]) -> 
 
 def measure_arrays(settings: Settings, arrays: Arrays, directions: Sequence[Direction]) -> Measures:
     """Measures of the network that these arrays belong to; private classifiers may be missing."""
-    task = make_task(settings)
-    network = task.build(1, settings.seed, pretrained=False)
-    require_complete(network, arrays, task)
-    load_arrays(network, arrays)
+    task, network = network_of(arrays, settings)
     return measure(task, network, directions)
-
-
-def require_complete(network: nn.Module, arrays: Mapping[str, Any], task: Task) -> None:
-    """Raise ValueError naming the first array that the network needs to embed and that is not there."""
-    for name in float_arrays(network):
-        if name not in arrays and not is_private(name, task.heads):
-            raise ValueError(f"array {name!r} is missing: it is another network's checkpoint")
 
 
 def mean_of_clients(rows: Mapping[str, Measures]) -> Measures:
@@ -193,16 +181,6 @@ def mean_of_clients(rows: Mapping[str, Measures]) -> Measures:
     names = [name for name, value in (good[0] if good else {}).items() if isinstance(value, int | float)]
     means: Measures = {name: float(np.mean([row[name] for row in good])) for name in names}
     return {**means, "clients": dict(rows)}
-
-
-def without_heads(arrays: Arrays, task: Task) -> Arrays:
-    """The arrays of a checkpoint: what is needed to embed, not the rows that stand for a client's labels."""
-    return {name: array for name, array in arrays.items() if not is_private(name, task.heads)}
-
-
-def checkpoint_metadata(settings: Settings) -> dict[str, str]:
-    """What a checkpoint carries so that its network can be built again."""
-    return {SETTINGS_KEY: json.dumps(settings.as_dict())}
 
 
 def bad_pictures(folder: Path) -> dict[str, str]:

@@ -5,18 +5,17 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from app.arrays import Arrays, load_arrays, shared_layout
+from app.arrays import Arrays, shared_layout
+from app.checkpoint import network_of, save_checkpoint, without_heads
 from app.comparison import (
     Measures,
     Progress,
     by_kind,
-    checkpoint_metadata,
     comparison_jobs,
     comparison_settings,
     mean_of_clients,
     measure_arrays,
     run_jobs,
-    without_heads,
 )
 from app.data.reader import Direction
 from app.data.source import open_source
@@ -42,8 +41,8 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
     directions = source.evaluation(settings.data.eval_split)
     models: dict[str, Measures] = {}
     held = read_nodes(settings, folder)
-    metadata, task = checkpoint_metadata(settings), make_task(settings)
-    folder.save_arrays("global", without_heads(next(iter(held["global"].values())), task), metadata)
+    task = make_task(settings)
+    save_checkpoint(folder, "global", next(iter(held["global"].values())), settings, task)
     for name in ("global", "local"):
         rows: dict[str, Measures] = {}
         for client, arrays in held[name].items():
@@ -51,7 +50,7 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
                 break
             rows[client] = measure_arrays(settings, without_heads(arrays, task), directions)
             if name == "local":
-                folder.save_arrays(f"local-{client}", without_heads(arrays, task), metadata)
+                save_checkpoint(folder, f"local-{client}", arrays, settings, task)
         models[name] = next(iter(rows.values())) if len(rows) == 1 else mean_of_clients(rows)
     parts = len(source.parts(settings.federation.num_clients))
     kinds = {kind: comparison_settings(settings, kind, _overrides(folder)) for kind in settings.evaluation.compare}
@@ -124,9 +123,7 @@ def _draw(settings: Settings, folder: RunFolder, directions: list[Direction], mo
         title = f"{settings.name}: global model on {settings.data.val_split}"
         curves_picture(curves, folder.path / "measures.png", x_label="round", y_label="measure", title=title)
     if settings.evaluation.ranked_lists:
-        task = make_task(settings)
-        network = task.build(1, settings.seed, pretrained=False)
-        load_arrays(network, without_heads(next(iter(models.values())), task))
+        task, network = network_of(without_heads(next(iter(models.values())), make_task(settings)), settings)
         for direction in directions[:2]:
             path = folder.path / f"ranked-{direction.name}.png"
             count = settings.evaluation.ranked_lists

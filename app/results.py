@@ -52,6 +52,13 @@ class RunFolder:
             return cls(path)
         raise FileExistsError(f"no free folder for {start} in {Path(root) / name}")
 
+    @classmethod
+    def existing(cls, path: Path) -> Self:
+        """The folder of a run that took place. Raises FileNotFoundError if there is none."""
+        if not path.is_dir():
+            raise FileNotFoundError(f"run folder not found: {path}")
+        return cls(path)
+
     def hold(self) -> None:
         """Keep every other process from holding this folder, until `close`. Raises RuntimeError if one does."""
         try:

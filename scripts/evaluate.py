@@ -8,14 +8,14 @@ training. `data=NAME` is any reader, `data.root=FOLDER` any folder of that layou
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 
 from app.arrays import float_arrays
-from app.comparison import SETTINGS_KEY, measure_arrays, without_heads
+from app.checkpoint import Checkpoint, without_heads
+from app.comparison import measure_arrays
 from app.data.source import open_source
 from app.results import RunFolder, format_table
 from app.settings import Settings, SettingsError, absolute, load_settings, settings_from
@@ -30,14 +30,14 @@ def main(argv: Sequence[str]) -> None:
     if "run" not in given:
         raise SettingsError("run=RUN_FOLDER is missing")
     folder = absolute(given["run"])
-    if not folder.is_dir():
-        raise FileNotFoundError(f"run folder not found: {folder}")
     model = given.get("model", "global")
-    arrays, kept = _checkpoint(folder, model)
-    settings = with_overrides(kept, words)
-    if arrays is None:
+    if model == "untrained":
+        settings = with_overrides(RunFolder.existing(folder).read_settings(), words)
         task = make_task(settings)
         arrays = without_heads(float_arrays(task.build(1, settings.seed)), task)
+    else:
+        checkpoint = Checkpoint.read(folder, model)
+        settings, arrays = with_overrides(checkpoint.settings, words), checkpoint.arrays
     directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
     try:
         measures = measure_arrays(settings, arrays, directions)
@@ -69,15 +69,6 @@ def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
 def open_name(group: str) -> str:
     """The reader behind `data=NAME`."""
     return load_settings([f"data={group}", "data.root=."]).data.reader
-
-
-def _checkpoint(folder: Path, model: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    if model == "untrained":
-        return None, RunFolder(folder).read_settings()
-    arrays, metadata = RunFolder(folder).load_arrays(model)
-    if SETTINGS_KEY not in metadata:
-        raise ValueError(f"{folder / model}.safetensors is not a checkpoint of this project: no settings in it")
-    return arrays, json.loads(metadata[SETTINGS_KEY])
 
 
 if __name__ == "__main__":

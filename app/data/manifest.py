@@ -1,25 +1,19 @@
 """A table of pictures, CSV or Parquet: the way to bring one's own pictures without writing code."""
 
-import math
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
 
 from app.data.name_lists import no_such_split
 from app.data.reader import Direction, each_against_all
-from app.data.sample import Box, Modality, Point, Sample
+from app.data.row import MODALITIES, PLATE_BOX, VEHICLE_BOX, Row
+from app.data.sample import Box, Point, Sample
 from app.data.table import read_rows
 
-_VEHICLE_BOX = ("vehicle_left", "vehicle_top", "vehicle_width", "vehicle_height")
-_PLATE_BOX = ("plate_left", "plate_top", "plate_width", "plate_height")
 REQUIRED_COLUMNS = ("path", "pid")
 COLUMNS = (
     *REQUIRED_COLUMNS,
     *("camid", "split", "site", "modality", "view", "time"),
-    *_VEHICLE_BOX,
-    *_PLATE_BOX,
+    *VEHICLE_BOX,
+    *PLATE_BOX,
     *("plate_corners", "plate_text", "plate_path"),
 )
 _ROLES = {  # value of the column `split` -> role of the row
@@ -32,10 +26,7 @@ _ROLES = {  # value of the column `split` -> role of the row
     "val_query": "val_query",
     "val_gallery": "val_gallery",
 }
-_MODALITIES: dict[str, Modality] = {"": "visible", "visible": "visible", "infrared": "infrared"}
 _INT64_END = 2**63
-
-T = TypeVar("T")
 
 
 class Manifest:
@@ -105,14 +96,14 @@ class Manifest:
         """The samples of each role."""
         path = _find(self.root)
         found = read_rows(path, known=COLUMNS, required=REQUIRED_COLUMNS)
-        rows = [_Row(path, number, cells) for number, cells in found]
+        rows = [Row(path, number, cells) for number, cells in found]
         pids = _numbers([row.text("pid") or row.fail("pid", "is empty") for row in rows])
         camids = _camids(rows)
         roles: dict[str, list[Sample]] = {role: [] for role in _ROLES.values()}
         seen: dict[tuple[Path, Box | None], tuple[int, int, set[str]]] = {}
         for row, pid, camid in zip(rows, pids, camids, strict=True):
             role = row.choice("split", _ROLES)
-            sample = row.sample(pid, camid)
+            sample = _sample(row, pid, camid)
             known_pid, known_camid, known_roles = seen.setdefault(
                 (sample.path, sample.vehicle_box), (pid, camid, set())
             )
@@ -126,93 +117,44 @@ class Manifest:
         return roles
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One row and where it stands, so that an error can say so."""
+def _corners(row: Row) -> tuple[Point, Point, Point, Point] | None:
+    words = row.text("plate_corners").split()
+    if not words:
+        return None
+    if len(words) != 8:
+        row.fail("plate_corners", f"not 'x1 y1 x2 y2 x3 y3 x4 y4': {row.text('plate_corners')!r}")
+    v = [row.number_in("plate_corners", word) for word in words]
+    return Point(v[0], v[1]), Point(v[2], v[3]), Point(v[4], v[5]), Point(v[6], v[7])
 
-    file: Path
-    number: int
-    cells: Mapping[str, str]
 
-    def fail(self, column: str, problem: str) -> NoReturn:
-        raise ValueError(f"{self.file}, row {self.number}, column {column}: {problem}")
-
-    def text(self, column: str) -> str:
-        return self.cells.get(column, "")
-
-    def choice(self, column: str, known: Mapping[str, T]) -> T:
-        if (text := self.text(column)) not in known:
-            self.fail(column, f"unknown value {text!r}; known: {', '.join(value for value in known if value)}")
-        return known[text]
-
-    def place(self, column: str) -> Path:
-        """Where a picture is, whether or not it is there."""
-        text = self.text(column) or self.fail(column, "is empty")
-        return Path(os.path.normpath(self.file.parent / text))
-
-    def picture(self, column: str) -> Path:
-        path = self.place(column)
-        if not path.is_file():
-            raise FileNotFoundError(f"{self.file}, row {self.number}, column {column}: picture not found: {path}")
-        return path
-
-    def number_in(self, column: str, text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            self.fail(column, f"not a number: {text!r}")
-        return value
-
-    def box(self, columns: tuple[str, ...]) -> Box | None:
-        if not any(self.text(column) for column in columns):
-            return None
-        for column in columns:
-            if not self.text(column):
-                self.fail(column, f"is empty; a box needs {', '.join(columns)}")
-        box = Box(*(self.number_in(column, self.text(column)) for column in columns))
-        for column, size in zip(columns[2:], box[2:], strict=True):
-            if size <= 0:
-                self.fail(column, f"must be more than 0, is {self.text(column)}")
+def _plate_box(row: Row, corners: tuple[Point, ...] | None) -> Box | None:
+    box = row.box(PLATE_BOX)
+    if box is not None or corners is None:
         return box
+    left, top = min(x for x, _ in corners), min(y for _, y in corners)
+    width, height = max(x for x, _ in corners) - left, max(y for _, y in corners) - top
+    if width <= 0 or height <= 0:
+        row.fail("plate_corners", f"enclose nothing: {row.text('plate_corners')!r}")
+    return Box(left, top, width, height)
 
-    def corners(self) -> tuple[Point, Point, Point, Point] | None:
-        words = self.text("plate_corners").split()
-        if not words:
-            return None
-        if len(words) != 8:
-            self.fail("plate_corners", f"not 'x1 y1 x2 y2 x3 y3 x4 y4': {self.text('plate_corners')!r}")
-        v = [self.number_in("plate_corners", word) for word in words]
-        return Point(v[0], v[1]), Point(v[2], v[3]), Point(v[4], v[5]), Point(v[6], v[7])
 
-    def plate_box(self, corners: tuple[Point, ...] | None) -> Box | None:
-        box = self.box(_PLATE_BOX)
-        if box is not None or corners is None:
-            return box
-        left, top = min(x for x, _ in corners), min(y for _, y in corners)
-        width, height = max(x for x, _ in corners) - left, max(y for _, y in corners) - top
-        if width <= 0 or height <= 0:
-            self.fail("plate_corners", f"enclose nothing: {self.text('plate_corners')!r}")
-        return Box(left, top, width, height)
-
-    def sample(self, pid: int, camid: int) -> Sample:
-        corners = self.corners()
-        plate_box = self.plate_box(corners)
-        return Sample(
-            self.picture("path"),
-            pid,
-            camid,
-            vehicle_box=self.box(_VEHICLE_BOX),
-            plate_boxes=() if plate_box is None else (plate_box,),
-            plate_corners=corners,
-            plate_path=self.picture("plate_path") if self.text("plate_path") else None,
-            plate_text=self.text("plate_text") or None,
-            modality=self.choice("modality", _MODALITIES),
-            site=self.text("site") or None,
-            time=self.text("time") or None,
-            view=self.text("view") or None,
-        )
+def _sample(row: Row, pid: int, camid: int) -> Sample:
+    corners = _corners(row)
+    plate_box = _plate_box(row, corners)
+    return Sample(
+        row.picture("path"),
+        pid,
+        camid,
+        vehicle_box=row.box(VEHICLE_BOX),
+        plate_boxes=() if plate_box is None else (plate_box,),
+        plate_corners=corners,
+        plate_path=row.picture("plate_path") if row.text("plate_path") else None,
+        plate_text=row.text("plate_text") or None,
+        modality=row.choice("modality", MODALITIES),
+        site=row.text("site") or None,
+        time=row.text("time") or None,
+        view=row.text("view") or None,
+    )
 
 
 def _find(root: Path) -> Path:
@@ -235,7 +177,7 @@ def _numbers(texts: list[str]) -> list[int]:
     return [ranks[text] for text in texts]
 
 
-def _camids(rows: list[_Row]) -> list[int]:
+def _camids(rows: list[Row]) -> list[int]:
     """The camera of each row; a picture without one gets a number that no other picture has."""
     given = [row for row in rows if row.text("camid")]
     known = dict(zip((row.number for row in given), _numbers([row.text("camid") for row in given]), strict=True))

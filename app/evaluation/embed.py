@@ -42,6 +42,14 @@ class DualEmbeddings:
         """Row numbers of samples; all must be there."""
         return np.array([self._row[sample] for sample in samples], np.int64)
 
+    def fused(self) -> NDArray[np.float32]:
+        """(N, D + D') or, added, (N, D), L2-normalised; zero where there is no plate. The cosine of two rows is one
+        minus their `fused_distance`. Raises ValueError for a network without a plate branch."""
+        if self.plate is None:
+            raise ValueError("the network has no plate branch, so there is nothing to fuse")
+        joined = self.vehicle + self.plate if self.fusion == "add" else np.hstack([self.vehicle, self.plate])
+        return normalise(joined * self.has_plate[:, None]).astype(np.float32, copy=False)
+
 
 def embed(
     network: DualNet,

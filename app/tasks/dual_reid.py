@@ -20,7 +20,7 @@ from app.evaluation.embed import DualEmbeddings, embed, fused_rows, measure
 from app.evaluation.ranking import NoValidQueryError
 from app.settings import Settings, absolute
 from app.tasks.dual_settings import BranchSettings, LossSettings, ModelSettings
-from app.tasks.task import Batches, Evaluation, mean_of_directions
+from app.tasks.task import Batches, Embeddings, Evaluation, mean_of_directions
 from models.backbone import build_backbone, input_statistics
 from models.classifier import Classifier, ClassifierKind
 from models.dual_net import Branch, DualNet
@@ -62,6 +62,10 @@ class DualReid:
         self.distance_distillation = DistanceDistillationLoss()
         self.attention_distillation = AttentionDistillationLoss()
         self._statistics: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return ("fused", "plate", "vehicle") if self.model.plate else ("vehicle",)
 
     @property
     def bad_pictures(self) -> dict[str, str]:
@@ -147,6 +151,14 @@ class DualReid:
     def probe(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Tensor:
         """Vehicle embeddings (N, D), L2-normalised."""
         return torch.from_numpy(self._embed(network, samples, device).vehicle)
+
+    def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
+        """The patent's three libraries, fused, plate and vehicle; a picture without a plate is in the last alone."""
+        found = self._embed(network, samples, device)
+        libraries = {"vehicle": found.vehicle}
+        if found.plate is not None:
+            libraries = {"fused": found.fused(), "plate": found.plate, **libraries}
+        return Embeddings(found.samples, libraries)
 
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """The headline is of `evaluation.embedding`; `vehicle_mAP`, `plate_mAP` and `fused_mAP` stand beside it."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.data.reader import Direction
@@ -57,6 +59,20 @@ class Evaluation:
     bad: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Embeddings:
+    """What vehicles are recognised by, in one or more libraries.
+
+    Args:
+        samples: N pictures, those that could be read.
+        libraries: (N, D) float32 by name, in the order in which a register looks for a match; rows are L2-normalised,
+            and zero where a picture has nothing for that library.
+    """
+
+    samples: list[Sample]
+    libraries: dict[str, NDArray[np.float32]]
+
+
 class Task(Protocol):
     """What is learnt: networks, batches, losses, measures."""
 
@@ -64,6 +80,10 @@ class Task(Protocol):
     compute: Compute
     heads: tuple[str, ...]
     """Patterns of the arrays whose rows stand for a client's labels; not needed to embed."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Names of the libraries that `embeddings` fills, in their order."""
 
     @property
     def bad_pictures(self) -> dict[str, str]:
@@ -87,6 +107,10 @@ class Task(Protocol):
 
     def probe(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Tensor:
         """Features (N, D) of a few pictures, L2-normalised, to tell how far training moved them."""
+
+    def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
+        """What a register keeps of these pictures; those that cannot be read are left out and stand in `bad_pictures`.
+        Raises ValueError if none can be read."""
 
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """Measure a network. Raises ValueError if no direction has a query with a true match."""

@@ -161,3 +161,30 @@ def test_heads_are_set_to_class_centres(settings, samples):
     untouched = task.build(3, 0).plate.classifier.weight[1]
     assert torch.equal(network.plate.classifier.weight[1], untouched)
     assert not torch.equal(network.plate.classifier.weight[0], task.build(3, 0).plate.classifier.weight[0])
+
+
+def test_a_register_gets_three_libraries_in_which_a_missing_plate_is_a_zero_row(settings, samples):
+    task = make_task(settings)
+    network = task.build(3, 0)
+    found = task.embeddings(network, samples, torch.device("cpu"))
+    assert tuple(found.libraries) == task.libraries == ("fused", "plate", "vehicle")
+    assert found.samples == samples
+    vehicle, plate, fused = (found.libraries[name].astype(np.float64) for name in ("vehicle", "plate", "fused"))
+    for name, rows in (("vehicle", vehicle), ("plate", plate[:4]), ("fused", fused[:4])):
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6, err_msg=name)  # float32
+    assert not plate[4:].any()
+    assert not fused[4:].any()
+    for i in range(4):
+        for j in range(4):  # the cosine of fused rows is the mean of the two cosines
+            wanted = (sum(vehicle[i] * vehicle[j]) + sum(plate[i] * plate[j])) / 2
+            assert sum(fused[i] * fused[j]) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_added_embeddings_are_one_row_and_a_lone_vehicle_network_has_one_library(samples):
+    task = make_task(load_settings(f"{WORDS} model.fusion=add"))
+    libraries = task.embeddings(task.build(3, 0), samples, torch.device("cpu")).libraries
+    both = libraries["vehicle"][:4].astype(np.float64) + libraries["plate"][:4]
+    np.testing.assert_allclose(libraries["fused"][:4], both / np.linalg.norm(both, axis=1)[:, None], atol=1e-6)
+    task = make_task(load_settings(f"{WORDS} model.plate=null"))
+    assert task.libraries == ("vehicle",)
+    assert tuple(task.embeddings(task.build(3, 0), samples, torch.device("cpu")).libraries) == ("vehicle",)

@@ -1,0 +1,78 @@
+"""Checkpoints of networks that embed: arrays without private classifiers, and the settings they were trained with."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from app.arrays import Arrays, float_arrays, load_arrays
+from app.node_store import digest_of
+from app.results import RunFolder
+from app.settings import Settings
+from app.tasks import make_task
+from app.tasks.task import Task
+from strategies.shared_arrays import is_private
+
+_SETTINGS = "settings"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run learnt.
+
+    Args:
+        arrays: of the network, by name; those of private classifiers may be missing.
+        settings: of the run, as nested dictionaries.
+    """
+
+    arrays: Arrays
+    settings: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path, model: str) -> "Checkpoint":
+        """`model`.safetensors of a run folder. Raises FileNotFoundError, and ValueError for a file of another kind."""
+        arrays, metadata = RunFolder.existing(folder).load_arrays(model)
+        if _SETTINGS not in metadata:
+            raise ValueError(f"{folder / model}.safetensors is not a checkpoint of this project: no settings in it")
+        return cls(arrays, json.loads(metadata[_SETTINGS]))
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits over the arrays and over what else an embedding depends on."""
+        depends = [digest_of(self.arrays), self.settings["task"], self.settings["model"]]
+        return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+
+    def write(self, folder: Path, name: str) -> Path:
+        """Write `name`.safetensors into a folder that is there."""
+        return RunFolder(folder).save_arrays(name, self.arrays, {_SETTINGS: json.dumps(self.settings)})
+
+
+def network_of(arrays: Arrays, settings: Settings) -> tuple[Task, nn.Module]:
+    """The task and its network with these arrays; those of private classifiers may be missing.
+
+    Raises ValueError naming another array that is missing, or one too many."""
+    task = make_task(settings)
+    network = task.build(1, settings.seed, pretrained=False)
+    _require_complete(network, arrays, task)
+    load_arrays(network, arrays)
+    return task, network
+
+
+def save_checkpoint(folder: RunFolder, name: str, arrays: Arrays, settings: Settings, task: Task) -> Path:
+    """Write the checkpoint `name` of a run; rows of private classifiers are left out."""
+    metadata = {_SETTINGS: json.dumps(settings.as_dict())}
+    return folder.save_arrays(name, without_heads(arrays, task), metadata)
+
+
+def without_heads(arrays: Arrays, task: Task) -> Arrays:
+    """The arrays of a checkpoint: what is needed to embed, not the rows that stand for a client's labels."""
+    return {name: array for name, array in arrays.items() if not is_private(name, task.heads)}
+
+
+def _require_complete(network: nn.Module, arrays: Arrays, task: Task) -> None:
+    for name in float_arrays(network):
+        if name not in arrays and not is_private(name, task.heads):
+            raise ValueError(f"array {name!r} is missing: it is another network's checkpoint")
