@@ -1,0 +1,122 @@
+"""Thresholds from measured similarities: how often strangers pass, how often a vehicle is missed.
+
+Terms are those of ISO/IEC 19795-1: the false-match rate is the share of comparisons of pictures of different vehicles
+whose similarity reaches the threshold, the false-non-match rate ("miss rate") the share of comparisons of the same
+vehicle that do not. A look-up against N vehicles makes N comparisons.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+_DRAWS = 1000
+_LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A share with its 95 % confidence interval."""
+
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Similarities:
+    """Cosine similarities of pairs of pictures, and the vehicle of the first picture of each pair.
+
+    Args:
+        same, different: (S,) and (D,), pairs of the same and of different vehicles.
+        same_pids, different_pids: (S,) and (D,).
+    """
+
+    same: Floats
+    same_pids: NDArray[np.int64]
+    different: Floats
+    different_pids: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for name, values in (("same", self.same), ("different", self.different)):
+            if not len(values):
+                raise ValueError(f"there is no pair of {name} vehicle{'s' * (name == 'different')} to calibrate with")
+            if not np.isfinite(values).all():
+                raise ValueError(f"a similarity of {name} vehicles is not finite")
+
+
+def pairs(
+    similarity: Floats,
+    *,
+    q_pids: NDArray[np.int64],
+    q_camids: NDArray[np.int64],
+    g_pids: NDArray[np.int64],
+    g_camids: NDArray[np.int64],
+) -> Similarities:
+    """Every query against every gallery picture, (Q, G), but its own vehicle in its own camera."""
+    same = q_pids[:, None] == g_pids[None, :]
+    own = same & (q_camids[:, None] == g_camids[None, :])
+    rows = np.broadcast_to(q_pids[:, None], similarity.shape)
+    use = same & ~own
+    # In float64: a float32 cannot tell a threshold just above a similarity from the similarity.
+    same_, different = (similarity[mask].astype(np.float64) for mask in (use, ~same))
+    return Similarities(same_, rows[use], different, rows[~same])
+
+
+def joined(parts: Iterable[Similarities]) -> Similarities:
+    """Pairs of several directions as one."""
+    listed = list(parts)
+    columns = ("same", "same_pids", "different", "different_pids")
+    return Similarities(*(np.concatenate([getattr(part, name) for part in listed]) for name in columns))
+
+
+def threshold_for(different: Floats, rate: float) -> float:
+    """The least threshold that at most the share `rate` of these similarities reach, in 0..1.
+
+    Raises ValueError for a rate outside 0..1, or one that so few pairs cannot show: below 1 / D."""
+    if not 0.0 < rate < 1.0:
+        raise ValueError(f"a false-match rate lies between 0 and 1, got {rate}")
+    allowed = int(rate * len(different) + 1e-9)
+    if allowed < 1:
+        raise ValueError(
+            f"{len(different)} pairs of different vehicles cannot show a rate of {rate}: at least {1 / rate:.0f} can"
+        )
+    ordered = np.sort(np.asarray(different, np.float64))[::-1]
+    return float(np.nextafter(ordered[allowed], np.inf)) if allowed < len(ordered) else float(ordered[-1])
+
+
+def false_match_rate(pairs_: Similarities, threshold: float, seed: int = 0) -> Interval:
+    """Share of pairs of different vehicles at or over the threshold."""
+    return _share(pairs_.different >= threshold, pairs_.different_pids, seed)
+
+
+def miss_rate(pairs_: Similarities, threshold: float, seed: int = 0) -> Interval:
+    """Share of pairs of the same vehicle under the threshold."""
+    return _share(pairs_.same < threshold, pairs_.same_pids, seed)
+
+
+def trade_off(pairs_: Similarities, points: int = 200) -> tuple[Floats, Floats]:
+    """False-match rates, ascending, and the miss rates that go with them: the curve of a DET plot."""
+    different = np.sort(np.asarray(pairs_.different, np.float64))
+    same = np.sort(np.asarray(pairs_.same, np.float64))
+    thresholds = np.unique(np.quantile(np.concatenate([different, same]), np.linspace(0, 1, points)))[::-1]
+    matched = 1 - np.searchsorted(different, thresholds, side="left") / len(different)
+    missed = np.searchsorted(same, thresholds, side="left") / len(same)
+    return matched, missed
+
+
+def _share(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: int) -> Interval:
+    """The share of hits. Its interval comes from drawing vehicles with replacement (percentile bootstrap): pairs of one
+    vehicle resemble each other, so that drawing pairs would promise too much."""
+    _, groups = np.unique(pids, return_inverse=True)
+    counts = np.bincount(groups)
+    found = np.bincount(groups, weights=hits)
+    drawn = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _DRAWS)
+    shares = (drawn @ found) / (drawn @ counts)
+    low, high = np.quantile(shares, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    if not found.any() or found.sum() == counts.sum():  # every draw says the same: the rule of three instead
+        bound = min(1.0, 3 / len(counts))
+        low, high = (0.0, bound) if not found.any() else (1 - bound, 1.0)
+    return Interval(float(hits.mean()), float(low), float(high))

@@ -1,0 +1,1 @@
+"""The register of a site: whose vehicle is this?"""

@@ -1,0 +1,96 @@
+"""Sets the thresholds of a register's model from a set of pictures whose vehicles are known."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.data.reader import Direction
+from app.data.sample import Sample
+from app.evaluation.calibration import Similarities, false_match_rate, joined, miss_rate, pairs, threshold_for
+from app.files import replacing
+from app.registry.desk import Desk
+from app.registry.matcher import Threshold
+from app.tasks.task import Embeddings
+
+_MOST_PAIRS = 20_000_000
+REPORT = "report.json"
+
+
+def calibrate(
+    desk: Desk, directions: Sequence[Direction], *, rate: float, unsure_rate: float, account: str, about: str
+) -> dict[str, Any]:
+    """Measure same and different vehicles in each library, and keep the thresholds for the wanted false-match rates.
+
+    Args:
+        rate, unsure_rate: false-match rates of a match, and from where on a person should look.
+        about: which pictures these are, for the report.
+
+    Returns the report, which also lies in `calibration/<digest>/` beside a picture for each library. A library for
+    which the pictures hold no pair keeps its threshold. Raises ValueError if no library can be calibrated.
+    """
+    from app.evaluation.calibration_pictures import calibration_picture  # matplotlib takes seconds to import
+
+    if not rate <= unsure_rate:
+        raise ValueError(f"the false-match rate of unsure, {unsure_rate}, must not be below that of a match, {rate}")
+    model, recogniser = desk.serving()
+    samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
+    found = recogniser.task.embeddings(recogniser.network, samples, recogniser.task.compute.device)
+    folder = desk.folder / "calibration" / model.digest
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, report = desk.models.thresholds(model), {}
+    chosen: dict[str, Threshold] = {}
+    for library in model.libraries:
+        try:
+            measured = similarities(found, library, directions)
+            match = min(1.0, threshold_for(measured.different, rate))
+            unsure = min(match, threshold_for(measured.different, unsure_rate))
+        except ValueError as error:
+            report[library] = {"error": str(error), "threshold": kept[library].match}
+            continue
+        chosen[library] = replace(kept[library], match=match, unsure=unsure)
+        report[library] = {
+            "threshold": match,
+            "unsure": unsure,
+            "false_match_rate": false_match_rate(measured, match)._asdict(),
+            "miss_rate": miss_rate(measured, match)._asdict(),
+            "pairs_same": len(measured.same),
+            "pairs_different": len(measured.different),
+            "vehicles": len(np.unique(measured.same_pids)),
+        }
+        picture, title = folder / f"{library}.png", f"{library} library, {about}"
+        calibration_picture(measured, match, unsure, picture, title=title)
+    if not chosen:
+        raise ValueError(f"no library can be calibrated: {next(iter(report.values()))['error']}")
+    desk.models.set_thresholds(model.id, chosen, account)
+    told = {"model": model.digest, "rate": rate, "unsure_rate": unsure_rate, "data": about, "libraries": report}
+    _write(folder / REPORT, told)
+    return {**told, "folder": str(folder)}
+
+
+def similarities(found: Embeddings, library: str, directions: Sequence[Direction]) -> Similarities:
+    """Pairs of all directions whose pictures both have something for the library; at most twenty million.
+
+    Raises ValueError if there are none of the same, or none of different vehicles."""
+    vectors = found.libraries[library]
+    rows = {sample: row for row, sample in enumerate(found.samples) if vectors[row].any()}
+    parts = []
+    for direction in directions:
+        queries, gallery = ([s for s in part if s in rows] for part in (direction.query, direction.gallery))
+        queries = queries[:: max(1, len(queries) * len(gallery) * len(directions) // _MOST_PAIRS)]
+        similarity = vectors[[rows[s] for s in queries]] @ vectors[[rows[s] for s in gallery]].T
+        q_pids, q_camids, g_pids, g_camids = (_ids(s, key) for s in (queries, gallery) for key in ("pid", "camid"))
+        parts.append(pairs(similarity, q_pids=q_pids, q_camids=q_camids, g_pids=g_pids, g_camids=g_camids))
+    return joined(parts)
+
+
+def _ids(samples: Sequence[Sample], key: str) -> np.ndarray:
+    return np.array([getattr(sample, key) for sample in samples], np.int64)
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

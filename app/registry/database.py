@@ -1,0 +1,126 @@
+"""The database behind a register: a SQLite file, or PostgreSQL with pgvector by its URL."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.registry.errors import BusyError, RegisterError
+from app.registry.schema import VERSION, Base, Setting
+
+_PATIENCE_SECONDS = 10.0
+_VERSION = "version"
+
+
+class Database:
+    """Sessions on one database; tables are made if there are none.
+
+    SQLite runs with a write-ahead log that is synced at each commit: what was acknowledged is there after a power cut.
+
+    Args:
+        url: of SQLAlchemy, such as sqlite:///register.sqlite or postgresql+psycopg://user@host/name.
+
+    Raises RegisterError for a database that cannot be reached or has tables of another version."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+            self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
+        except (SQLAlchemyError, ImportError) as error:
+            raise RegisterError(f"the register cannot be used: {_reason(error)}") from error
+        try:
+            self._make_tables()
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_tables(self) -> None:
+        with self.writing() as session:
+            Base.metadata.create_all(session.connection())
+            kept = session.get(Setting, _VERSION)
+            if kept is None:
+                session.add(Setting(name=_VERSION, value=str(VERSION)))
+            elif kept.value != str(VERSION):
+                raise RegisterError(f"the register has tables of version {kept.value}, this program of {VERSION}")
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that sees one state of the register throughout, and writes nothing."""
+        with _said_clearly(), Session(self.engine, expire_on_commit=False) as session:
+            if not self.is_sqlite:
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A session whose work is kept as a whole when the block ends, or not at all if it raises.
+
+        Writers take turns. Raises BusyError if the turn does not come in time."""
+        with _said_clearly(), Session(self.engine, expire_on_commit=False) as session:
+            options: dict[str, Any] = {"writing": True}
+            session.connection(execution_options=options)
+            if not self.is_sqlite:
+                session.execute(text(f"SET LOCAL lock_timeout = '{int(_PATIENCE_SECONDS)}s'"))
+                session.execute(text("SELECT pg_advisory_xact_lock(hashtext('fed-vehicle-reid register'))"))
+            yield session
+            session.commit()
+
+    def forget_traces(self) -> None:
+        """Take deleted rows out of the write-ahead log as well; SQLite overwrites those in the file at once."""
+        if self.is_sqlite:
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("COMMIT")
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def setting(self, session: Session, name: str) -> str | None:
+        """A value of the table of settings."""
+        return session.scalar(select(Setting.value).where(Setting.name == name))
+
+
+def _sqlite(url: str) -> Engine:
+    # isolation_level None: the driver begins no transaction of its own
+    engine = create_engine(url, connect_args={"timeout": _PATIENCE_SECONDS, "isolation_level": None})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads first and writes later would be refused instead of waiting for its turn.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writing") else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
+    return engine
+
+
+@contextlib.contextmanager
+def _said_clearly() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        reason = _reason(error)
+        if "locked" in reason or "lock timeout" in reason:
+            raise BusyError("another process is writing to the register; nothing was changed, try again") from error
+        raise RegisterError(f"the register cannot be used: {reason}") from error
+    except ProgrammingError as error:
+        raise RegisterError(f"the register has other tables: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().splitlines()[0]

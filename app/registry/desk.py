@@ -1,0 +1,231 @@
+"""Where pictures meet the register: enrolment, look-ups, and a change of the model.
+
+A register's folder holds `register.sqlite` (unless the database is elsewhere), `pictures/`, and in `models/` the
+checkpoint of each model that serves or is about to.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.checkpoint import Checkpoint
+from app.data.sample import Box, Modality, Sample
+from app.registry.database import Database
+from app.registry.errors import AnotherModelError, RegisterError
+from app.registry.index import Index, make_index
+from app.registry.journal import Journal
+from app.registry.matcher import Candidate, Decision, Outcome, decide
+from app.registry.models import Models
+from app.registry.photos import Photo, Photos
+from app.registry.recogniser import Recogniser, read_recogniser
+from app.registry.register import NewOwner, NewView, Register
+from app.registry.rows import Vectors
+from app.registry.schema import Model, View
+
+_CANDIDATES = 5
+_BATCH = 64
+_ATTEMPTS = 3  # a model that changes under a look-up or an enrolment: load the new one and do it again
+_CHANGES = "the model of the register changes again and again"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One photograph of one vehicle, as a user gives it.
+
+    Args:
+        vehicle_box: in pixels of `photo`; None if it shows the vehicle alone.
+        plate: a photograph of the plate alone; None if there is none.
+        plate_box: where the plate is in `photo`; None if it is not known.
+    """
+
+    photo: Photo
+    vehicle_box: Box | None = None
+    plate: Photo | None = None
+    plate_box: Box | None = None
+    modality: Modality = "visible"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decision, and the sighting it was kept as."""
+
+    decision: Decision
+    sighting: int
+    enrolled: int | None
+
+
+class Desk:
+    """A register with the model that serves it. For one thread at a time.
+
+    Args:
+        folder: the register's; made if it is not there.
+        url: of the database; by default a SQLite file in the folder.
+        device: that the network runs on.
+
+    Raises RegisterError if the register cannot be opened."""
+
+    def __init__(self, folder: Path, url: str = "", device: str = "auto") -> None:
+        self.folder = folder
+        self.device = device
+        self.photos = Photos(folder / "pictures")
+        (folder / "models").mkdir(exist_ok=True, mode=0o700)
+        database = Database(url or f"sqlite:///{(folder / 'register.sqlite').resolve()}")
+        self.database = database
+        self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
+        self._recogniser: Recogniser | None = None
+        self._index: tuple[int, Index] | None = None
+
+    def close(self) -> None:
+        """Let the database go."""
+        self.database.close()
+
+    # The model ----------------------------------------------------------------------------------------------------
+
+    def use_model(
+        self, run: Path, model: str, account: str, progress: Callable[[int, int], None] | None = None
+    ) -> Model:
+        """Let a run's checkpoint serve: pictures are embedded anew with it, and until all are, the old one serves.
+
+        Goes on where an earlier call was cut off. Raises FileNotFoundError or ValueError for a file that is none."""
+        checkpoint = Checkpoint.read(run, model)
+        recogniser = Recogniser(checkpoint, self.device)
+        checkpoint.write(self.folder / "models", checkpoint.digest)
+        row = self.models.add(checkpoint.digest, recogniser.task.libraries, f"{run.name}, {model}", account)
+        total, done = self.register.counts()["views"], 0
+        while True:
+            views = self.models.views_without(row.id, _BATCH)
+            if not views:
+                if self.models.serve(row.id, account):
+                    return row
+                continue  # a vehicle was enrolled meanwhile
+            found = recogniser.embed([self._sample(view) for view in views])
+            self.models.add_embeddings(row.id, dict(zip((view.id for view in views), found, strict=True)))
+            done += len(views)
+            if progress is not None:
+                progress(done, max(done, total))
+
+    def serving(self) -> tuple[Model, Recogniser]:
+        """The model that serves, and its network. Raises RegisterError if there is none yet."""
+        model = self.models.serving()
+        if model is None:
+            raise RegisterError("the register has no model yet: give it one with `reembed --run RUN_FOLDER`")
+        if self._recogniser is None or self._recogniser.digest != model.digest:
+            self._recogniser = read_recogniser(self.folder / "models" / f"{model.digest}.safetensors", self.device)
+            if self._recogniser.digest != model.digest:
+                raise RegisterError(f"models/{model.digest}.safetensors was changed")
+        return model, self._recogniser
+
+    def index(self, model: Model) -> Index:
+        """The index of the model's embeddings."""
+        if self._index is None or self._index[0] != model.id:
+            self._index = model.id, make_index(self.database, model.id)
+        return self._index[1]
+
+    # Enrolment ----------------------------------------------------------------------------------------------------
+
+    def enrol(
+        self,
+        shots: Sequence[Shot],
+        *,
+        account: str,
+        owner: NewOwner | int | None = None,
+        plate: str = "",
+        note: str = "",
+    ) -> int:
+        """Enrol a vehicle; its number. Raises as `Register.enrol` does, and RegisterError without a model."""
+
+        def keep(views: Sequence[NewView], model: Model) -> int:
+            return self.register.enrol(views, model_id=model.id, account=account, owner=owner, plate=plate, note=note)
+
+        return self._with_views(shots, keep)
+
+    def add_views(self, vehicle: int, shots: Sequence[Shot], *, account: str) -> None:
+        """Enrol further photographs of a vehicle."""
+
+        def keep(views: Sequence[NewView], model: Model) -> int:
+            self.register.add_views(vehicle, views, model_id=model.id, account=account)
+            return vehicle
+
+        self._with_views(shots, keep)
+
+    def _with_views(self, shots: Sequence[Shot], keep: Callable[[Sequence[NewView], Model], int]) -> int:
+        with self._kept(shots) as views:
+            for _ in range(_ATTEMPTS):
+                model, recogniser = self.serving()
+                found = recogniser.embed([self._sample(view) for view in views])
+                try:
+                    return keep([_with_vectors(view, each) for view, each in zip(views, found, strict=True)], model)
+                except AnotherModelError:
+                    continue
+            raise RegisterError(_CHANGES)
+
+    @contextmanager
+    def _kept(self, shots: Sequence[Shot]) -> Iterator[list[NewView]]:
+        """The pictures in the register's folder; they go again if the block raises."""
+        kept: list[str] = []
+        try:
+            views = []
+            for shot in shots:
+                kept.append(self.photos.keep(shot.photo))
+                picture, plate = kept[-1], None
+                if shot.plate is not None:
+                    kept.append(self.photos.keep(shot.plate))
+                    plate = kept[-1]
+                boxes = {"vehicle_box": shot.photo.box(shot.vehicle_box), "plate_box": shot.photo.box(shot.plate_box)}
+                views.append(NewView(picture, {}, plate_picture=plate, modality=shot.modality, **boxes))
+            yield views
+        except BaseException:
+            self.photos.drop(kept)
+            raise
+
+    def _sample(self, view: NewView | View) -> Sample:
+        return Sample(
+            self.photos.path(view.picture),
+            pid=0,
+            camid=0,
+            vehicle_box=Box(*view.vehicle_box) if view.vehicle_box else None,
+            plate_boxes=(Box(*view.plate_box),) if view.plate_box else (),
+            plate_path=self.photos.path(view.plate_picture) if view.plate_picture else None,
+            modality="infrared" if view.modality == "infrared" else "visible",
+        )
+
+    # Look-ups -----------------------------------------------------------------------------------------------------
+
+    def identify(self, shots: Sequence[Shot], *, account: str, enrol_unknown: bool = False) -> Answer:
+        """Whose vehicle do these photographs show? The look-up is kept as a sighting.
+
+        Args:
+            enrol_unknown: enrol a vehicle that matches none, without an owner.
+        """
+        with self._kept(shots) as views:
+            decision = self._decide([self._sample(view) for view in views])
+            pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
+            sighting = self.journal.record_sighting(decision, pictures, account)
+        enrolled = None
+        if enrol_unknown and decision.outcome is Outcome.unknown:
+            enrolled = self.enrol(shots, account=account, note=f"unknown, sighting {sighting}")
+        return Answer(decision, sighting, enrolled)
+
+    def _decide(self, samples: Sequence[Sample]) -> Decision:
+        for _ in range(_ATTEMPTS):
+            model, recogniser = self.serving()
+            decision = decide(self.candidates(model, recogniser.embed(samples)), self.models.thresholds(model))
+            if self.serving()[0].id == model.id:
+                return decision
+        raise RegisterError(_CHANGES)
+
+    def candidates(self, model: Model, found: Sequence[Vectors]) -> dict[str, list[Candidate]]:
+        """The nearest vehicles of each library that at least one of the photographs has something for."""
+        index = self.index(model)
+        answer: dict[str, list[Candidate]] = {}
+        for library in model.libraries:
+            rows = [vectors[library] for vectors in found if library in vectors]
+            answer[library] = index.search(library, np.stack(rows), _CANDIDATES) if rows else []
+        return answer
+
+
+def _with_vectors(view: NewView, vectors: Vectors | Mapping[str, np.ndarray]) -> NewView:
+    return NewView(view.picture, vectors, view.vehicle_box, view.plate_picture, view.plate_box, view.modality)

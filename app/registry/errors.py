@@ -1,0 +1,25 @@
+"""What a register refuses, each with one clear line."""
+
+
+class RegisterError(RuntimeError):
+    """The register cannot do what it was asked; the message says why, and nothing was changed."""
+
+
+class NotEnrolledError(RegisterError):
+    """There is no such vehicle, owner or sighting."""
+
+
+class DuplicatePlateError(RegisterError):
+    """Another vehicle has this plate."""
+
+
+class AnotherModelError(RegisterError):
+    """Embeddings of one model were brought to a register that another one serves."""
+
+
+class BusyError(RegisterError):
+    """Another process is writing and did not end in time."""
+
+
+class PictureRefusedError(ValueError):
+    """A file is no picture that can be used; the message names it."""

@@ -1,0 +1,134 @@
+"""Decides whose vehicle a photograph shows: fused library, then plate library, then vehicle library.
+
+The order is that of the dual-network patent (CN113326768B); thresholds are 0.9 until they are calibrated. The patent
+knows a match and none; here a look-up that is close to both, or fits two vehicles, is unsure and says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """What a look-up can end with."""
+
+    match = "match"
+    unsure = "unsure"
+    unknown = "unknown"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a library asks of a match.
+
+    Args:
+        match: least cosine similarity.
+        unsure: similarity from which on a person should look; at most `match`.
+        margin: least lead over the next vehicle.
+    """
+
+    match: float = 0.9
+    unsure: float = 0.8
+    margin: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not -1.0 <= self.unsure <= self.match <= 1.0:
+            raise ValueError(f"-1 <= unsure <= match <= 1 must hold, got {self.unsure} and {self.match}")
+        if not 0.0 <= self.margin <= 2.0:
+            raise ValueError(f"margin must lie in 0..2, got {self.margin}")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A vehicle of the register and its cosine similarity to what was photographed."""
+
+    vehicle: int
+    similarity: float
+    view: int | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer to a look-up.
+
+    Args:
+        vehicle: the vehicle that matches, or the nearest one if unsure; None if unknown.
+        decided_by: the library that decided; if unknown, the one that came nearest to its threshold.
+        similarity, threshold: of that library.
+        runner_up: the next vehicle there.
+        candidates: the best vehicles, by library.
+    """
+
+    outcome: Outcome
+    vehicle: int | None
+    decided_by: str | None
+    similarity: float | None
+    threshold: float | None
+    runner_up: Candidate | None
+    candidates: Mapping[str, Sequence[Candidate]] = field(default_factory=dict)
+
+    @property
+    def margin(self) -> float | None:
+        """Lead over the runner-up; None without one."""
+        if self.similarity is None or self.runner_up is None:
+            return None
+        return self.similarity - self.runner_up.similarity
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; similarities with four digits."""
+        runner_up = self.runner_up and {
+            "vehicle": self.runner_up.vehicle,
+            "similarity": round(self.runner_up.similarity, 4),
+        }
+        return {
+            "decision": self.outcome.value,
+            "vehicle": self.vehicle,
+            "decided_by": self.decided_by,
+            "similarity": None if self.similarity is None else round(self.similarity, 4),
+            "threshold": self.threshold,
+            "runner_up": runner_up,
+            "margin": None if self.margin is None else round(self.margin, 4),
+            "candidates": {
+                library: [
+                    {"vehicle": found.vehicle, "similarity": round(found.similarity, 4), "view": found.view}
+                    for found in candidates
+                ]
+                for library, candidates in self.candidates.items()
+            },
+        }
+
+
+def decide(candidates: Mapping[str, Sequence[Candidate]], thresholds: Mapping[str, Threshold]) -> Decision:
+    """The decision over the best vehicles of each library.
+
+    The first library whose best vehicle reaches the threshold, with a margin to the next one, decides. A library in
+    which two vehicles reach it too close to each other leaves the decision to the next. If none decides, the first one
+    whose best reaches `unsure` makes the answer unsure.
+
+    Args:
+        candidates: by library in the order of precedence, best first; empty where the photograph has nothing to
+            compare, or the library has no vehicle.
+        thresholds: by library; 0.9 where there is none.
+    """
+    unsure: Decision | None = None
+    nearest: tuple[float, Decision] | None = None
+    for library, found in candidates.items():
+        if not found:
+            continue
+        best, second = found[0], found[1] if len(found) > 1 else None
+        wanted = thresholds.get(library, Threshold())
+        said = (library, best.similarity, wanted.match, second, candidates)
+        clear = second is None or best.similarity - second.similarity >= wanted.margin
+        if best.similarity >= wanted.match and clear:
+            return Decision(Outcome.match, best.vehicle, *said)
+        if unsure is None and best.similarity >= wanted.unsure:
+            unsure = Decision(Outcome.unsure, best.vehicle, *said)
+        lead = best.similarity - wanted.match
+        if nearest is None or lead > nearest[0]:
+            nearest = lead, Decision(Outcome.unknown, None, *said)
+    if unsure is not None:
+        return unsure
+    if nearest is not None:
+        return nearest[1]
+    return Decision(Outcome.unknown, None, None, None, None, None, candidates)

@@ -1,0 +1,116 @@
+"""Pictures that a register takes in and keeps: decoded, bounded, made anew, without what a camera wrote beside them."""
+
+import contextlib
+import io
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from app.data.sample import Box
+from app.files import replacing
+from app.registry.errors import PictureRefusedError
+
+MAX_BYTES = 32 * 2**20
+MAX_PIXELS = 50_000_000  # 8,660 x 5,773: more than phones give
+KEPT_SIDE = 1600  # pixels of the longer side that is kept
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+_QUALITY = 95
+_NAME = re.compile(r"[0-9a-f]{32}\.jpg")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture that was taken in: upright, R, G, B, at most `KEPT_SIDE` pixels a side.
+
+    Args:
+        scale: its pixels for one of the file's; boxes in the file are scaled by it.
+    """
+
+    image: Image.Image
+    scale: float
+
+    def box(self, box: Box | None) -> Box | None:
+        """A box of the file in pixels of this picture. Raises PictureRefusedError if it lies outside."""
+        if box is None:
+            return None
+        left, top, width, height = (value * self.scale for value in box)
+        inside_x = min(left + width, self.image.width) - max(left, 0.0)
+        inside_y = min(top + height, self.image.height) - max(top, 0.0)
+        if inside_x < 1 or inside_y < 1:
+            raise PictureRefusedError(f"box {tuple(box)} lies outside the picture")
+        return Box(left, top, width, height)
+
+
+def take_in(data: bytes, name: str) -> Photo:
+    """Decode a file. Raises PictureRefusedError naming it: no picture, too large, cut off, of 16 bits a value."""
+    if len(data) > MAX_BYTES:
+        raise PictureRefusedError(f"{name}: {len(data)} bytes, more than {MAX_BYTES}")
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels, more than {MAX_PIXELS}")
+            if file.mode.startswith(("I", "F")):
+                raise PictureRefusedError(f"{name}: more than eight bits a value")
+            upright = ImageOps.exif_transpose(file).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise PictureRefusedError(f"{name}: not a picture ({', '.join(_FORMATS)})") from error
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, PictureRefusedError):
+            raise
+        raise PictureRefusedError(f"{name}: cannot be read: {error}") from error
+    longest = max(upright.size)
+    if longest <= KEPT_SIDE:
+        return Photo(upright, 1.0)
+    scale = KEPT_SIDE / longest
+    size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+    return Photo(upright.resize(size, Image.Resampling.LANCZOS), scale)
+
+
+def read_photo(path: Path) -> Photo:
+    """`take_in` of a file. Raises FileNotFoundError, and PictureRefusedError as `take_in` does."""
+    if path.stat().st_size > MAX_BYTES:
+        raise PictureRefusedError(f"{path}: more than {MAX_BYTES} bytes")
+    return take_in(path.read_bytes(), str(path))
+
+
+class Photos:
+    """The folder of the pictures, readable by its owner only. Names are the register's own and tell nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def keep(self, photo: Photo) -> str:
+        """Write a picture; it is on the disk when its name is returned. Raises OSError on a full disk."""
+        name = f"{uuid.uuid4().hex}.jpg"
+        with replacing(self.folder / name) as temporary:
+            temporary.touch(mode=0o600)
+            # From the pixels alone: Pillow would hand on what the file said of the place and the camera.
+            Image.frombytes("RGB", photo.image.size, photo.image.tobytes()).save(temporary, "JPEG", quality=_QUALITY)
+        return name
+
+    def path(self, name: str) -> Path:
+        """Where a picture is. Raises ValueError for what is no name of this folder."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"not a picture of the register: {name!r}")
+        return self.folder / name
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Delete pictures; those that are gone are gone."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                self.path(name).unlink()
+
+    def drop_all_but(self, names: set[str], before: float) -> int:
+        """Delete what no row of the register names, if it was written before a time in seconds; how many."""
+        dropped = 0
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.name not in names and path.stat().st_mtime < before:
+                    path.unlink()
+                    dropped += 1
+        return dropped

@@ -1,0 +1,46 @@
+"""A trained network as a register uses it: pictures in, embeddings of its libraries out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from app.checkpoint import Checkpoint, network_of
+from app.data.sample import Sample
+from app.registry.rows import Vectors
+from app.settings import settings_from
+
+
+class Recogniser:
+    """Embeds pictures with a checkpoint.
+
+    Args:
+        device: "cpu", "cuda" or "auto".
+
+    Raises ValueError for arrays that are not those of the network."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
+        self.digest = checkpoint.digest
+        kept = settings_from(checkpoint.settings)
+        # Files of the register come and go; and a look-up at a gate must not depend on what else was in the batch.
+        data = replace(kept.data, cache_mb=0, cache_dir="")
+        train = replace(kept.train, precision="float32", threads=0)
+        self.settings = replace(kept, device=device, data=data, train=train)
+        self.task, self.network = network_of(checkpoint.arrays, self.settings)
+        self.network.eval()
+
+    def embed(self, samples: Sequence[Sample]) -> list[Vectors]:
+        """What each picture has for the libraries. Raises ValueError naming a picture that cannot be read."""
+        found = self.task.embeddings(self.network, samples, self.task.compute.device)
+        for sample in samples:
+            if sample not in found.samples:
+                raise ValueError(f"{sample.path}: {self.task.bad_pictures.get(str(sample.path), 'cannot be read')}")
+        rows = {sample: row for row, sample in enumerate(found.samples)}
+        return [
+            {name: vectors[rows[sample]] for name, vectors in found.libraries.items() if vectors[rows[sample]].any()}
+            for sample in samples
+        ]
+
+
+def read_recogniser(path: Path, device: str = "auto") -> Recogniser:
+    """The recogniser of a checkpoint file. Raises FileNotFoundError, or ValueError for a file of another kind."""
+    return Recogniser(Checkpoint.read(path.parent, path.stem), device)

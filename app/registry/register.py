@@ -1,0 +1,245 @@
+"""The register: owners, vehicles, plates, and pictures with their embeddings.
+
+Every method is one transaction: it takes place as a whole, or raises a `RegisterError` and changes nothing.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.data.sample import Box, Modality
+from app.registry.database import Database
+from app.registry.errors import AnotherModelError, DuplicatePlateError, RegisterError
+from app.registry.photos import Photos
+from app.registry.plates import normal_plate
+from app.registry.rows import Vectors, embeddings, get, serving, trail
+from app.registry.schema import (
+    Change,
+    Incident,
+    Owner,
+    Plate,
+    Sighting,
+    Vehicle,
+    View,
+)
+
+_ORPHAN_SECONDS = 3600.0  # a picture is written before its row
+
+
+@dataclass(frozen=True)
+class NewView:
+    """A picture to be enrolled.
+
+    Args:
+        picture: its name in the register's folder of pictures.
+        vectors: (D,) by library, those that the picture has something for.
+        vehicle_box: where the vehicle is; None if the picture is the vehicle.
+        plate_picture: name of a picture of the plate alone.
+        plate_box: where the plate is in `picture`.
+    """
+
+    picture: str
+    vectors: Vectors
+    vehicle_box: Box | None = None
+    plate_picture: str | None = None
+    plate_box: Box | None = None
+    modality: Modality = "visible"
+
+
+@dataclass(frozen=True)
+class NewOwner:
+    """Somebody to be enrolled with a vehicle."""
+
+    name: str
+    flat: str = ""
+    contact: str = ""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What `forget` deleted."""
+
+    owners: int
+    vehicles: list[int]
+    views: int
+    sightings: int
+    incidents: int
+    pictures: list[str] = field(repr=False)
+
+
+class Register:
+    """One site's register.
+
+    Args:
+        database: its tables.
+        photos: its pictures.
+    """
+
+    def __init__(self, database: Database, photos: Photos) -> None:
+        self.database = database
+        self.photos = photos
+
+    def enrol(
+        self,
+        views: Sequence[NewView],
+        *,
+        model_id: int,
+        account: str,
+        owner: NewOwner | int | None = None,
+        plate: str = "",
+        note: str = "",
+    ) -> int:
+        """Enrol a vehicle with its pictures; its number.
+
+        Args:
+            owner: a new one, or the number of one who is there; None for an unknown vehicle.
+            plate: its text, "" if not known.
+
+        Raises DuplicatePlateError, NotEnrolledError for an owner who is not there, AnotherModelError if another model
+        serves by now, RegisterError without pictures."""
+        if not views:
+            raise RegisterError("a vehicle needs at least one picture")
+        normal = normal_plate(plate) if plate else ""
+        with self.database.writing() as session:
+            if normal:
+                _refuse_duplicate(session, normal)
+            who: Owner | None
+            if isinstance(owner, NewOwner):
+                who = Owner(name=owner.name, flat=owner.flat, contact=owner.contact)
+            else:
+                who = None if owner is None else get(session, Owner, owner)
+            vehicle = Vehicle(note=note, owner=who, plate=Plate(text=plate, normal=normal) if normal else None)
+            session.add(vehicle)
+            session.flush()
+            self._add(session, vehicle, views, model_id)
+            trail(session, account, "enrol", f"vehicle {vehicle.id}", {"owner": vehicle.owner_id, "views": len(views)})
+            return vehicle.id
+
+    def add_views(self, vehicle_id: int, views: Sequence[NewView], *, model_id: int, account: str) -> None:
+        """Enrol further pictures of a vehicle. Raises as `enrol` does."""
+        with self.database.writing() as session:
+            self._add(session, get(session, Vehicle, vehicle_id), views, model_id)
+            trail(session, account, "add views", f"vehicle {vehicle_id}", {"views": len(views)})
+
+    def _add(self, session: Session, vehicle: Vehicle, views: Sequence[NewView], model_id: int) -> None:
+        model = serving(session)
+        if model is None or model.id != model_id:
+            raise AnotherModelError(f"model {model and model.digest} serves by now")
+        for new in views:
+            if set(new.vectors) - set(model.libraries) or not new.vectors:
+                raise AnotherModelError(f"libraries {sorted(new.vectors)} are not those of model {model.digest}")
+            view = View(
+                vehicle_id=vehicle.id,
+                picture=new.picture,
+                vehicle_box=new.vehicle_box and list(new.vehicle_box),
+                plate_picture=new.plate_picture,
+                plate_box=new.plate_box and list(new.plate_box),
+                modality=new.modality,
+            )
+            session.add(view)
+            session.flush()
+            session.add_all(embeddings(model_id, new.vectors, view.id))
+        session.add(Change(vehicle_id=vehicle.id))
+
+    def forget(self, *, account: str, vehicle_id: int | None = None, owner_id: int | None = None) -> Forgotten:
+        """Delete a vehicle, or an owner with all vehicles, everywhere: pictures, embeddings, sightings, incidents.
+
+        The trail keeps that it was done, by numbers alone. Raises NotEnrolledError."""
+        if (vehicle_id is None) == (owner_id is None):
+            raise RegisterError("forget one vehicle or one owner")
+        with self.database.writing() as session:
+            owner = None if owner_id is None else get(session, Owner, owner_id)
+            vehicles = list(owner.vehicles) if owner else [get(session, Vehicle, vehicle_id or 0)]
+            numbers = [vehicle.id for vehicle in vehicles]
+            sightings = list(session.scalars(select(Sighting).where(Sighting.vehicle_id.in_(numbers))))
+            seen = [sighting.id for sighting in sightings]
+            incidents = list(
+                session.scalars(
+                    select(Incident).where(Incident.vehicle_id.in_(numbers) | Incident.sighting_id.in_(seen))
+                )
+            )
+            views = [view for vehicle in vehicles for view in vehicle.views]
+            pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
+            pictures += [name for sighting in sightings for name in sighting.pictures]
+            for row in incidents:
+                session.delete(row)
+            session.flush()
+            for sighting in sightings:
+                session.delete(sighting)
+            session.flush()
+            for vehicle in vehicles:
+                session.delete(vehicle)
+                session.add(Change(vehicle_id=vehicle.id))
+            session.flush()
+            if owner:
+                session.delete(owner)
+            done = Forgotten(int(owner is not None), numbers, len(views), len(sightings), len(incidents), pictures)
+            details = {
+                "vehicles": numbers,
+                "views": len(views),
+                "sightings": len(sightings),
+                "incidents": len(incidents),
+            }
+            trail(session, account, "forget", f"owner {owner_id}" if owner else f"vehicle {vehicle_id}", details)
+        self.photos.drop(pictures)
+        self.database.forget_traces()
+        return done
+
+    def vehicle(self, vehicle_id: int) -> Vehicle:
+        """A vehicle with its plate and its pictures, but without its owner. Raises NotEnrolledError."""
+        with self.database.reading() as session:
+            vehicle = get(session, Vehicle, vehicle_id)
+            _ = vehicle.plate, vehicle.views
+            return vehicle
+
+    def vehicle_with_plate(self, plate: str) -> Vehicle | None:
+        """The vehicle that has this plate, however it is spaced."""
+        with self.database.reading() as session:
+            found = session.scalar(select(Plate).where(Plate.normal == normal_plate(plate)))
+            return found.vehicle if found else None
+
+    def owner_of(self, vehicle_id: int, account: str) -> Owner | None:
+        """Whose a vehicle is; the look is written to the trail. Raises NotEnrolledError."""
+        with self.database.writing() as session:
+            vehicle = get(session, Vehicle, vehicle_id)
+            trail(session, account, "look at owner", f"vehicle {vehicle_id}", {"owner": vehicle.owner_id})
+            return vehicle.owner
+
+    def vehicles(self, after: int = 0, limit: int | None = None) -> list[Vehicle]:
+        """Vehicles with plates and pictures by number, from the one after `after`."""
+        with self.database.reading() as session:
+            found = list(session.scalars(select(Vehicle).where(Vehicle.id > after).order_by(Vehicle.id).limit(limit)))
+            for vehicle in found:
+                _ = vehicle.plate, vehicle.views
+            return found
+
+    def owners(self, account: str) -> list[Owner]:
+        """All owners; the look is written to the trail."""
+        with self.database.writing() as session:
+            found = list(session.scalars(select(Owner).order_by(Owner.id)))
+            trail(session, account, "look at all owners", "", {"owners": len(found)})
+            return found
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each kind."""
+        kinds = {"owners": Owner, "vehicles": Vehicle, "views": View, "sightings": Sighting, "incidents": Incident}
+        with self.database.reading() as session:
+            return {name: session.scalar(select(func.count()).select_from(table)) or 0 for name, table in kinds.items()}
+
+    def tidy(self) -> int:
+        """Delete pictures that no row names: of enrolments that did not take place, of vehicles that were forgotten
+        by a process that was killed then."""
+        before = time.time() - _ORPHAN_SECONDS
+        with self.database.reading() as session:
+            named = {name for row in session.execute(select(View.picture, View.plate_picture)) for name in row if name}
+            named |= {name for names in session.scalars(select(Sighting.pictures)) for name in names}
+        return self.photos.drop_all_but(named, before)
+
+
+def _refuse_duplicate(session: Session, normal: str) -> None:
+    held = session.scalar(select(Plate).where(Plate.normal == normal))
+    if held is not None:
+        raise DuplicatePlateError(f"vehicle {held.vehicle_id} has this plate already")

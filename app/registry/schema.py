@@ -1,0 +1,201 @@
+"""Tables of the register, in SQLite by default and in PostgreSQL with pgvector.
+
+A picture has an embedding in each library of each model that has seen it. What changes the embeddings of a vehicle
+leaves a row in `change`, by which processes that hold vectors in memory keep up.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, LargeBinary, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+VERSION = 1
+"""Of the tables. A register of another version is refused."""
+
+
+class Vector(TypeDecorator[NDArray[np.float32]]):
+    """A row (D,) of float32: little-endian bytes in SQLite, a `vector` of pgvector in PostgreSQL."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            from pgvector.sqlalchemy import VECTOR
+
+            return dialect.type_descriptor(VECTOR())
+        return dialect.type_descriptor(LargeBinary())
+
+    def process_bind_param(self, value: NDArray[np.float32] | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return np.ascontiguousarray(value, "<f4").tobytes()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> NDArray[np.float32] | None:
+        if value is None:
+            return None
+        if dialect.name == "postgresql":
+            return np.asarray(value, np.float32)
+        return np.frombuffer(value, "<f4").astype(np.float32, copy=False)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point in time. SQLite has no zones: UTC goes in and comes out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return value if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def now() -> datetime:
+    """This moment, in UTC."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables of the register."""
+
+
+class Setting(Base):
+    """One value by name: the version of the tables, which model serves."""
+
+    __tablename__ = "setting"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
+class Owner(Base):
+    """Somebody who has vehicles."""
+
+    __tablename__ = "owner"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    flat: Mapped[str] = mapped_column(default="")
+    contact: Mapped[str] = mapped_column(default="")
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+    vehicles: Mapped[list["Vehicle"]] = relationship(back_populates="owner")
+
+
+class Vehicle(Base):
+    """One vehicle; without an owner it was enrolled as unknown."""
+
+    __tablename__ = "vehicle"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("owner.id"), index=True)
+    note: Mapped[str] = mapped_column(default="")
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+    owner: Mapped[Owner | None] = relationship(back_populates="vehicles")
+    plate: Mapped["Plate | None"] = relationship(back_populates="vehicle", cascade="all, delete-orphan")
+    views: Mapped[list["View"]] = relationship(
+        back_populates="vehicle", cascade="all, delete-orphan", order_by="View.id"
+    )
+
+
+class Plate(Base):
+    """The registration number of a vehicle. No two vehicles have the same, however it is spaced."""
+
+    __tablename__ = "plate"
+    vehicle_id: Mapped[int] = mapped_column(ForeignKey("vehicle.id"), primary_key=True)
+    text: Mapped[str]
+    normal: Mapped[str] = mapped_column(unique=True)
+    vehicle: Mapped[Vehicle] = relationship(back_populates="plate")
+
+
+class View(Base):
+    """One enrolled picture of a vehicle, under the register's own file names."""
+
+    __tablename__ = "view"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    vehicle_id: Mapped[int] = mapped_column(ForeignKey("vehicle.id"), index=True)
+    picture: Mapped[str]
+    vehicle_box: Mapped[list[float] | None] = mapped_column(JSON)
+    plate_picture: Mapped[str | None]
+    plate_box: Mapped[list[float] | None] = mapped_column(JSON)
+    modality: Mapped[str] = mapped_column(default="visible")
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+    vehicle: Mapped[Vehicle] = relationship(back_populates="views")
+    embeddings: Mapped[list["Embedding"]] = relationship(cascade="all, delete-orphan")
+
+
+class Model(Base):
+    """A checkpoint that embeddings were made with; thresholds are its own."""
+
+    __tablename__ = "model"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    libraries: Mapped[list[str]] = mapped_column(JSON)
+    origin: Mapped[str] = mapped_column(default="")
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+    thresholds: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+
+class Embedding(Base):
+    """What one model says of one picture in one library."""
+
+    __tablename__ = "embedding"
+    __table_args__ = (UniqueConstraint("model_id", "library", "view_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
+    library: Mapped[str]
+    view_id: Mapped[int] = mapped_column(ForeignKey("view.id"), index=True)
+    vector: Mapped[NDArray[np.float32]] = mapped_column(Vector)
+
+
+class Change(Base):
+    """A vehicle whose embeddings changed; the newest row tells how far the register has gone."""
+
+    __tablename__ = "change"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - a number must never come again
+    id: Mapped[int] = mapped_column(primary_key=True)
+    vehicle_id: Mapped[int]
+
+
+class Sighting(Base):
+    """A photograph that was looked up, and what the register said."""
+
+    __tablename__ = "sighting"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
+    decision: Mapped[str]
+    answer: Mapped[dict[str, Any]] = mapped_column(JSON)
+    pictures: Mapped[list[str]] = mapped_column(JSON)
+    account: Mapped[str]
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+
+
+class Incident(Base):
+    """What a guard reported about a vehicle."""
+
+    __tablename__ = "incident"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sighting_id: Mapped[int | None] = mapped_column(ForeignKey("sighting.id"))
+    vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
+    kind: Mapped[str]
+    note: Mapped[str] = mapped_column(default="")
+    closed: Mapped[datetime | None] = mapped_column(Moment)
+    account: Mapped[str]
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+
+
+class Audit(Base):
+    """Who did what to which record. Rows are added and never changed, and hold numbers, no names and no plates."""
+
+    __tablename__ = "audit"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+    account: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str] = mapped_column(default="")
+    details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)

@@ -1,0 +1,302 @@
+"""A site's register: whose vehicle is this?
+
+Run: python -m scripts.registry reembed --run outputs/two_cam/<time>       the network that recognises; the first step
+     python -m scripts.registry enrol front.jpg rear.jpg --owner "A. Resident" --flat 12 --plate "AB 123"
+     python -m scripts.registry import residents.csv
+     python -m scripts.registry calibrate data=two_cam data.eval_split=val
+     python -m scripts.registry identify photo.jpg
+     python -m scripts.registry list | forget | audit | export
+
+The register is the folder of `--register` (or the variable REGISTER), by default `register`; its database is a file
+there unless `--url` (or REGISTER_URL) names another. Each command prints one JSON object last.
+"""
+
+import getpass
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from app.checks import SettingsError
+from app.data.sample import Box, Modality
+from app.data.source import open_source
+from app.registry import calibrate as calibration
+from app.registry.desk import Desk, Shot
+from app.registry.listing import enrol_entries, read_listing, write_listing
+from app.registry.photos import read_photo
+from app.registry.register import NewOwner
+from app.registry.schema import Vehicle
+from scripts.command import command
+from scripts.evaluate import with_overrides
+from scripts.progress import Progress
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
+Url = Annotated[str, typer.Option(envvar="REGISTER_URL", help="Database, if not a file in the folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Pictures = Annotated[list[Path], typer.Argument(help="Photographs of one vehicle.")]
+PlatePictures = Annotated[list[Path] | None, typer.Option(help="A picture of the plate, for each photograph in turn.")]
+Boxes = Annotated[list[str] | None, typer.Option(help="left,top,width,height in pixels, for each photograph in turn.")]
+Infrared = Annotated[bool, typer.Option("--infrared", help="The photographs were taken in infrared.")]
+_HERE = Path("register")
+
+
+@app.callback()
+def _several_commands() -> None:
+    """A site's register."""
+
+
+@app.command()
+def reembed(
+    run: Annotated[Path, typer.Option(help="Run folder of the network.")],
+    model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
+    register: Folder = _HERE,
+    url: Url = "",
+    device: Device = "auto",
+) -> None:
+    """Let a network serve; until all pictures are embedded with it, the one before goes on."""
+    with _desk(register, url, device) as desk, Progress(1) as progress:
+        served = desk.use_model(
+            run, model, getpass.getuser(), lambda done, total: progress.step_done("pictures", done, total)
+        )
+        _say({"model": served.digest, "libraries": served.libraries, "views": desk.register.counts()["views"]})
+
+
+@app.command()
+def enrol(
+    pictures: Pictures,
+    owner: Annotated[str, typer.Option(help="Name of a new owner.")] = "",
+    flat: str = "",
+    contact: str = "",
+    owner_id: Annotated[int | None, typer.Option(help="Number of an owner who is enrolled.")] = None,
+    vehicle: Annotated[int | None, typer.Option(help="Number of a vehicle, to add photographs to it.")] = None,
+    plate: Annotated[str, typer.Option(help="Text of the plate.")] = "",
+    note: str = "",
+    plate_picture: PlatePictures = None,
+    box: Boxes = None,
+    plate_box: Boxes = None,
+    infrared: Infrared = False,
+    register: Folder = _HERE,
+    url: Url = "",
+    device: Device = "auto",
+) -> None:
+    """Enrol a vehicle, or further photographs of one."""
+    if (flat or contact) and not owner:
+        raise SettingsError("--flat and --contact need --owner")
+    if owner and owner_id is not None:
+        raise SettingsError("give --owner or --owner-id")
+    if vehicle is not None and (owner or owner_id is not None or plate or note):
+        raise SettingsError("--vehicle takes photographs alone")
+    shots = _shots(pictures, plate_picture, box, plate_box, infrared)
+    with _desk(register, url, device) as desk:
+        if vehicle is not None:
+            desk.add_views(vehicle, shots, account=getpass.getuser())
+        else:
+            who = NewOwner(owner, flat, contact) if owner else owner_id
+            vehicle = desk.enrol(shots, account=getpass.getuser(), owner=who, plate=plate, note=note)
+        _say({"vehicle": vehicle, "views": len(desk.register.vehicle(vehicle).views)})
+
+
+@app.command(name="import")
+def import_(
+    listing: Annotated[
+        Path, typer.Argument(help="CSV or Parquet, one row a picture; docs/register.md has the columns.")
+    ],
+    register: Folder = _HERE,
+    url: Url = "",
+    device: Device = "auto",
+) -> None:
+    """Enrol the vehicles of a table; nothing is enrolled unless all of the table can be understood."""
+    if not listing.is_file():
+        raise FileNotFoundError(f"no such file: {listing}")
+    entries = read_listing(listing)
+    enrolled, refused = [], []
+    with _desk(register, url, device) as desk, Progress(1) as progress:
+        for done, (entry, result) in enumerate(enrol_entries(desk, entries, getpass.getuser()), start=1):
+            progress.step_done("vehicles", done, len(entries))
+            if isinstance(result, int):
+                enrolled.append(result)
+            else:
+                refused.append({"rows": [row.number for row in entry.rows], "reason": str(result)})
+                print(f"refused: {entry.name}: {result}", file=sys.stderr)
+    _say({"enrolled": len(enrolled), "vehicles": enrolled, "refused": refused})
+
+
+@app.command()
+def identify(
+    pictures: Pictures,
+    plate_picture: PlatePictures = None,
+    box: Boxes = None,
+    plate_box: Boxes = None,
+    infrared: Infrared = False,
+    owner: Annotated[bool, typer.Option("--owner", help="Tell whose it is; the look is written to the trail.")] = False,
+    enrol_unknown: Annotated[bool, typer.Option("--enrol-unknown", help="Enrol a vehicle that matches none.")] = False,
+    register: Folder = _HERE,
+    url: Url = "",
+    device: Device = "auto",
+) -> None:
+    """Find the vehicle that photographs show."""
+    shots = _shots(pictures, plate_picture, box, plate_box, infrared)
+    with _desk(register, url, device) as desk:
+        account = getpass.getuser()
+        answer = desk.identify(shots, account=account, enrol_unknown=enrol_unknown)
+        told = {**answer.decision.as_dict(), "sighting": answer.sighting, "enrolled": answer.enrolled}
+        number = answer.decision.vehicle
+        if number is not None:
+            plate = desk.register.vehicle(number).plate
+            told["plate"] = plate.text if plate else None
+            if owner:
+                found = desk.register.owner_of(number, account)
+                told["owner"] = found and {"name": found.name, "flat": found.flat, "contact": found.contact}
+        _say(told)
+
+
+@app.command()
+def calibrate(
+    words: Annotated[list[str], typer.Argument(help="data=NAME data.root=FOLDER data.eval_split=val")],
+    rate: Annotated[float, typer.Option(help="Wanted false-match rate of a comparison.")] = 0.001,
+    unsure_rate: Annotated[float, typer.Option(help="The rate from which on a person should look.")] = 0.01,
+    register: Folder = _HERE,
+    url: Url = "",
+    device: Device = "auto",
+) -> None:
+    """Set the thresholds from pictures whose vehicles are known."""
+    with _desk(register, url, device) as desk:
+        _, recogniser = desk.serving()
+        settings = with_overrides(recogniser.settings.as_dict(), words)
+        directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
+        about = f"{settings.data.reader}, {settings.data.eval_split}"
+        report = calibration.calibrate(
+            desk, directions, rate=rate, unsure_rate=unsure_rate, account=getpass.getuser(), about=about
+        )
+        for library, row in report["libraries"].items():
+            print(f"{library:<8}  {row.get('error') or _said(row)}")
+        _say(report)
+
+
+@app.command(name="list")
+def list_(register: Folder = _HERE, url: Url = "") -> None:
+    """List the vehicles, without their owners."""
+    with _desk(register, url) as desk:
+        vehicles = [_summary(vehicle) for vehicle in desk.register.vehicles()]
+        for row in vehicles:
+            print(f"{row['vehicle']:>6}  {row['plate'] or '-':<12}  {row['views']} views  {row['note']}".rstrip())
+        model = desk.models.serving()
+        _say({**desk.register.counts(), "model": model and model.digest, "list": vehicles})
+
+
+@app.command()
+def forget(
+    vehicle: Annotated[int | None, typer.Option(help="Number of a vehicle.")] = None,
+    owner_id: Annotated[int | None, typer.Option(help="Number of an owner, with all vehicles.")] = None,
+    register: Folder = _HERE,
+    url: Url = "",
+) -> None:
+    """Delete a vehicle or an owner everywhere: pictures, embeddings, sightings, incidents."""
+    with _desk(register, url) as desk:
+        done = desk.register.forget(account=getpass.getuser(), vehicle_id=vehicle, owner_id=owner_id)
+        counts = {"views": done.views, "sightings": done.sightings, "incidents": done.incidents}
+        _say({"owners": done.owners, "vehicles": done.vehicles, **counts})
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")], register: Folder = _HERE, url: Url = ""
+) -> None:
+    """Write the register as a table with its pictures, which `import` reads."""
+    with _desk(register, url) as desk:
+        count = write_listing(desk, folder, getpass.getuser())
+        _say({"folder": str(folder), "vehicles": count})
+
+
+@app.command()
+def audit(
+    limit: Annotated[int, typer.Option(help="Lines, newest first.")] = 50, register: Folder = _HERE, url: Url = ""
+) -> None:
+    """Show who did what."""
+    with _desk(register, url) as desk:
+        lines = [
+            {"time": row.created.isoformat(timespec="seconds"), "account": row.account, "action": row.action}
+            | {"subject": row.subject, "details": row.details}
+            for row in desk.journal.audit(limit)
+        ]
+    for line in lines:
+        print(f"{line['time']}  {line['account']}  {line['action']}  {line['subject']}".rstrip())
+    _say({"audit": lines})
+
+
+@contextmanager
+def _desk(folder: Path, url: str, device: str = "cpu") -> Iterator[Desk]:
+    with closing(Desk(folder, url, device)) as desk:
+        yield desk
+
+
+def _shots(
+    pictures: Sequence[Path],
+    plates: Sequence[Path] | None,
+    boxes: Sequence[str] | None,
+    plate_boxes: Sequence[str] | None,
+    infrared: bool,
+) -> list[Shot]:
+    modality: Modality = "infrared" if infrared else "visible"
+    for name, given in (("--plate-picture", plates), ("--box", boxes), ("--plate-box", plate_boxes)):
+        if given and len(given) != len(pictures):
+            raise SettingsError(f"{name} was given {len(given)} times for {len(pictures)} photographs")
+    for path in (*pictures, *(plates or ())):
+        if not path.is_file():
+            raise FileNotFoundError(f"no such file: {path}")
+    return [
+        Shot(
+            read_photo(picture),
+            vehicle_box=_box(boxes[number]) if boxes else None,
+            plate=read_photo(plates[number]) if plates else None,
+            plate_box=_box(plate_boxes[number]) if plate_boxes else None,
+            modality=modality,
+        )
+        for number, picture in enumerate(pictures)
+    ]
+
+
+def _box(text: str) -> Box:
+    try:
+        left, top, width, height = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise SettingsError(f"not left,top,width,height: {text!r}") from error
+    return Box(left, top, width, height)
+
+
+def _said(row: dict[str, Any]) -> str:
+    matched, missed = row["false_match_rate"], row["miss_rate"]
+    return (
+        f"match from {row['threshold']:.3f}, unsure from {row['unsure']:.3f}: "
+        f"false matches {100 * matched['share']:.3f} % ({100 * matched['low']:.3f} to {100 * matched['high']:.3f}), "
+        f"missed {100 * missed['share']:.1f} % ({100 * missed['low']:.1f} to {100 * missed['high']:.1f})"
+    )
+
+
+def _summary(vehicle: Vehicle) -> dict[str, Any]:
+    plate = vehicle.plate.text if vehicle.plate else None
+    return {"vehicle": vehicle.id, "plate": plate, "views": len(vehicle.views), "note": vehicle.note}
+
+
+def _say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer))
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run one command. Raises SettingsError for a wrong word, and what the register refuses."""
+    try:
+        app(args=list(argv) or ["--help"], standalone_mode=False, prog_name="python -m scripts.registry")
+    except click.UsageError as error:
+        raise SettingsError(error.format_message()) from error
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    command(main, sys.argv[1:])

@@ -1,0 +1,156 @@
+"""Pictures in, decisions out, with a real (untrained) dual network."""
+
+import numpy as np
+import pytest
+from registers import photo
+
+from app.data.sample import Box
+from app.registry import desk as desks
+from app.registry.desk import Desk, Shot
+from app.registry.errors import DuplicatePlateError, RegisterError
+from app.registry.matcher import Outcome, Threshold
+from app.registry.register import NewOwner
+
+SURE = Threshold(match=0.999999, unsure=0.99, margin=0.0)
+"""For a network that has learnt nothing: the same picture has similarity 1, all others are close to it."""
+
+
+@pytest.fixture
+def sure(desk):
+    """Five vehicles, photographs 0 to 4 with plates 100 to 104, and one with a vehicle alone, photograph 5."""
+    model, _ = desk.serving()
+    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
+    for number in range(5):
+        desk.enrol([Shot(photo(number), plate=photo(100 + number))], account="tester", plate=f"AB {number}")
+    desk.enrol([Shot(photo(5))], account="tester")
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("shot", "library", "vehicle"),
+    [
+        (Shot(photo(2), plate=photo(102)), "fused", 3),
+        (Shot(photo(50), plate=photo(102)), "plate", 3),
+        (Shot(photo(2), plate=photo(150)), "vehicle", 3),
+        (Shot(photo(5)), "vehicle", 6),
+        (Shot(photo(5), plate=photo(150)), "vehicle", 6),
+    ],
+)
+def test_a_vehicle_is_found_in_the_library_that_knows_it(sure, shot, library, vehicle):
+    answer = sure.identify([shot], account="guard")
+    assert (answer.decision.outcome, answer.decision.decided_by) == (Outcome.match, library)
+    assert answer.decision.vehicle == vehicle
+    assert answer.decision.similarity == pytest.approx(1, abs=1e-5)
+    kept = sure.journal.audit(1)[0]
+    assert (kept.action, kept.subject) == ("identify", f"sighting {answer.sighting}")
+
+
+def test_several_photographs_count_together(sure):
+    one = sure.identify([Shot(photo(1), plate=photo(101))], account="guard").decision
+    two = sure.identify([Shot(photo(1), plate=photo(101)), Shot(photo(2), plate=photo(102))], account="guard").decision
+    assert one.outcome is Outcome.match
+    assert two.outcome is not Outcome.match
+    both = {c.vehicle: c.similarity for c in two.candidates["fused"]}
+    each = [
+        {
+            c.vehicle: c.similarity
+            for c in sure.identify([Shot(photo(n), plate=photo(100 + n))], account="g").decision.candidates["fused"]
+        }
+        for n in (1, 2)
+    ]
+    for vehicle, similarity in both.items():
+        assert similarity == pytest.approx((each[0][vehicle] + each[1][vehicle]) / 2, abs=1e-6)
+
+
+def test_a_second_angle_is_enough_to_be_known(sure):
+    shot = Shot(photo(60), plate=photo(160))
+    assert sure.identify([shot], account="guard").decision.outcome is not Outcome.match
+    sure.add_views(2, [shot], account="manager")
+    assert sure.identify([shot], account="guard").decision.vehicle == 2
+    assert sure.identify([Shot(photo(1), plate=photo(101))], account="guard").decision.vehicle == 2
+
+
+def test_an_unknown_vehicle_is_enrolled_if_that_is_wanted(sure):
+    strict = Threshold(match=1.0, unsure=1.0)
+    model, _ = sure.serving()
+    sure.models.set_thresholds(model.id, dict.fromkeys(model.libraries, strict), "tester")
+    shot = Shot(photo(70))
+    assert sure.identify([shot], account="guard").enrolled is None
+    answer = sure.identify([shot], account="guard", enrol_unknown=True)
+    assert answer.decision.outcome is Outcome.unknown
+    vehicle = sure.register.vehicle(answer.enrolled)
+    assert vehicle.owner_id is None
+    assert str(answer.sighting) in vehicle.note
+
+
+def test_boxes_cut_the_vehicle_and_the_plate(sure):
+    scene = photo(7, size=(90, 120)).image
+    scene.paste(photo(3).image, (10, 20))
+    found = sure.identify([Shot(desks.Photo(scene, 1.0), vehicle_box=Box(10, 20, 40, 48))], account="guard").decision
+    # The scene is written as JPEG, whose blocks lie otherwise in it than in the picture alone.
+    assert found.candidates["vehicle"][0].vehicle == 4
+
+
+def test_a_refused_enrolment_leaves_no_picture(sure):
+    before = sorted(path.name for path in sure.photos.folder.iterdir())
+    with pytest.raises(DuplicatePlateError):
+        sure.enrol([Shot(photo(80)), Shot(photo(81), plate=photo(82))], account="t", plate="a-b-0", owner=NewOwner("X"))
+    with pytest.raises(ValueError, match="outside"):
+        sure.enrol([Shot(photo(80)), Shot(photo(81), plate_box=Box(500, 0, 9, 9))], account="tester")
+    assert sorted(path.name for path in sure.photos.folder.iterdir()) == before
+    assert sure.register.counts()["owners"] == 0
+
+
+def test_another_model_takes_over_once_it_has_seen_everything(sure, run_folder, monkeypatch):
+    monkeypatch.setattr(desks, "_BATCH", 2)
+    first, _ = sure.serving()
+    told = []
+    late = []
+
+    def progress(done, total):
+        told.append((done, total))
+        assert sure.serving()[0].id == first.id  # the old one serves
+        if not late:
+            late.append(sure.enrol([Shot(photo(90))], account="tester"))
+
+    second = sure.use_model(run_folder, "other", "tester", progress)
+    assert told[0] == (2, 6)
+    assert told[-1][0] == 7
+    model, recogniser = sure.serving()
+    assert model.id == second.id != first.id
+    assert recogniser.digest == second.digest
+    assert sure.models.thresholds(model)["fused"].match == 0.9  # thresholds are a model's own
+    sure.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
+    assert sure.identify([Shot(photo(2), plate=photo(102))], account="guard").decision.vehicle == 3
+    assert sure.identify([Shot(photo(90))], account="guard").decision.vehicle == late[0]
+
+
+def test_a_desk_follows_a_model_that_another_process_changed(sure, url, run_folder, tmp_path):
+    shot = Shot(photo(2), plate=photo(102))
+    assert sure.identify([shot], account="guard").decision.vehicle == 3
+    other = Desk(tmp_path / "register", url, "cpu")
+    other.use_model(run_folder, "other", "manager")
+    number = other.enrol([Shot(photo(95))], account="manager")
+    other.close()
+    decision = sure.identify([Shot(photo(95))], account="guard").decision
+    assert decision.candidates["vehicle"][0].vehicle == number
+    assert sure.enrol([Shot(photo(96))], account="tester") == number + 1
+
+
+def test_embeddings_are_those_of_the_kept_pictures(sure):
+    """What `reembed` would compute: a model that is put back says the same as at enrolment, bit for bit."""
+    with sure.database.reading() as session:
+        vehicle = session.merge(sure.register.vehicle(3))
+        held = {row.library: row.vector for row in vehicle.views[0].embeddings}
+    _, recogniser = sure.serving()
+    again = recogniser.embed([sure._sample(sure.register.vehicle(3).views[0])])[0]
+    for library, row in held.items():
+        np.testing.assert_array_equal(row, again[library])
+
+
+def test_a_register_without_a_model_says_how_to_get_one(url, tmp_path):
+    empty = Desk(tmp_path / "register", url, "cpu")
+    with pytest.raises(RegisterError, match="reembed --run"):
+        empty.identify([Shot(photo(0))], account="guard")
+    assert list(empty.photos.folder.iterdir()) == []
+    empty.close()

@@ -1,0 +1,112 @@
+"""The register on the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from registers import photo
+
+from app.checks import SettingsError
+from app.registry.errors import NotEnrolledError, RegisterError
+from scripts import registry
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    """Runs one command on a register; its last line as an object, and what stood above it."""
+    monkeypatch.setenv("REGISTER", str(tmp_path / "register"))
+
+    def run(*argv):
+        capsys.readouterr()
+        registry.main([str(word) for word in argv])
+        lines = capsys.readouterr().out.splitlines()
+        return json.loads(lines[-1]), lines[:-1]
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path):
+    def picture(seed):
+        path = tmp_path / f"{seed}.png"
+        photo(seed).image.save(path)
+        return path
+
+    return picture
+
+
+def test_from_an_empty_folder_to_an_owner_and_to_nothing_left(run, run_folder, picture):
+    assert run("reembed", "--run", run_folder)[0]["libraries"] == ["fused", "plate", "vehicle"]
+    words = ["--owner", "A. Resident", "--flat", "12", "--plate", "AB 12"]
+    assert run("enrol", picture(1), "--plate-picture", picture(101), *words)[0] == {"vehicle": 1, "views": 1}
+    assert run("enrol", picture(2), "--vehicle", 1)[0] == {"vehicle": 1, "views": 2}
+    assert run("enrol", picture(3), "--box", "4,4,30,30")[0] == {"vehicle": 2, "views": 1}
+    answer, _ = run("identify", picture(1), "--plate-picture", picture(101), "--owner")
+    assert set(answer) >= {"decision", "vehicle", "decided_by", "similarity", "threshold", "runner_up"}
+    assert (answer["decision"], answer["vehicle"], answer["decided_by"]) == ("match", 1, "fused")
+    assert (answer["similarity"], answer["threshold"], answer["runner_up"]) == (1.0, 0.9, None)
+    assert (answer["plate"], answer["owner"]["flat"]) == ("AB 12", "12")
+    listed, lines = run("list")
+    assert (listed["vehicles"], listed["views"], listed["sightings"]) == (2, 3, 1)
+    assert lines[0].split() == ["1", "AB", "12", "2", "views"]
+    assert run("export", picture(1).with_name("out"))[0]["vehicles"] == 2
+    assert run("forget", "--owner-id", 1)[0]["vehicles"] == [1]
+    trail, _ = run("audit", "--limit", 2)
+    assert [line["action"] for line in trail["audit"]] == ["forget", "export"]
+    assert run("import", picture(1).with_name("out") / "register.csv")[0]["enrolled"] == 2
+
+
+def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, tmp_path):
+    run("reembed", "--run", run_folder)
+    root = next(word for word in base_overrides.split() if word.startswith("data.root="))
+    words = ["data=manifest", root, "data.eval_split=test"]
+    report, lines = run("calibrate", *words, "--rate", 0.05, "--unsure-rate", 0.2)
+    assert set(report["libraries"]) == {"fused", "plate", "vehicle"}
+    for library, row in report["libraries"].items():
+        assert row["unsure"] <= row["threshold"] <= 1
+        assert row["false_match_rate"]["share"] <= 0.05
+        assert row["pairs_different"] >= 20
+        assert (tmp_path / "register" / "calibration" / report["model"] / f"{library}.png").stat().st_size > 10_000
+    assert lines[0].startswith("fused     match from ")
+    with pytest.raises(ValueError, match=r"no library can be calibrated: \d+ pairs of different vehicles cannot show"):
+        run("calibrate", *words, "--rate", 1e-6, "--unsure-rate", 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("argv", "error", "reason"),
+    [
+        (["identify", "missing.jpg"], FileNotFoundError, "no such file: missing.jpg"),
+        (["import", "missing.csv"], FileNotFoundError, "no such file: missing.csv"),
+        (["reembed", "--run", "nowhere"], FileNotFoundError, "run folder not found"),
+        (["forget"], RegisterError, "one vehicle or one owner"),
+        (["forget", "--vehicle", "7"], NotEnrolledError, "there is no vehicle 7"),
+        (["lookup"], SettingsError, "No such command"),
+        (["list", "--colour", "red"], SettingsError, "No such option"),
+        (["list", "--url", "sqlite:////nowhere/x.sqlite"], RegisterError, "unable to open database file"),
+    ],
+)
+def test_a_mistake_is_one_line(run, argv, error, reason):
+    with pytest.raises(error, match=reason):
+        run(*argv)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--box", "1,2,3"], "not left,top,width,height: '1,2,3'"),
+        (["--box", "1,2,3,4", "--box", "1,2,3,4"], "--box was given 2 times for 1 photographs"),
+        (["--flat", "12"], "need --owner"),
+        (["--owner", "A", "--owner-id", "1"], "--owner or --owner-id"),
+        (["--vehicle", "1", "--plate", "AB"], "takes photographs alone"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(run, picture, words, reason):
+    with pytest.raises(SettingsError, match=reason):
+        run("enrol", picture(1), *words)
+
+
+def test_what_is_no_picture_is_named(run, run_folder, tmp_path):
+    run("reembed", "--run", run_folder)
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    with pytest.raises(ValueError, match=r"x\.npy: not a picture"):
+        run("identify", tmp_path / "x.npy")
