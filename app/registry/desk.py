@@ -50,11 +50,17 @@ class Shot:
 
 @dataclass(frozen=True)
 class Answer:
-    """A decision, and the sighting it was kept as."""
+    """A decision, and the sighting it was kept as.
+
+    Args:
+        enrolled: number of the vehicle, if it was enrolled as unknown.
+        pictures: names of the photographs, as they were kept.
+    """
 
     decision: Decision
     sighting: int
     enrolled: int | None
+    pictures: list[str]
 
 
 class Desk:
@@ -207,7 +213,7 @@ class Desk:
         enrolled = None
         if enrol_unknown and decision.outcome is Outcome.unknown:
             enrolled = self.enrol(shots, account=account, note=f"unknown, sighting {sighting}")
-        return Answer(decision, sighting, enrolled)
+        return Answer(decision, sighting, enrolled, [view.picture for view in views])
 
     def _decide(self, samples: Sequence[Sample]) -> Decision:
         for _ in range(_ATTEMPTS):

@@ -24,6 +24,9 @@ _BLOCK_ROWS = 16384
 class Index(Protocol):
     """The embeddings of one model."""
 
+    def prepare(self) -> None:
+        """Read what is there, so that the first search need not wait for it."""
+
     def search(self, library: str, photographs: Floats, limit: int) -> list[Candidate]:
         """The `limit` most similar vehicles, best first.
 
@@ -40,7 +43,7 @@ def make_index(database: Database, model_id: int) -> Index:
 class MemoryIndex:
     """Holds all vectors of a model in float32, 4 bytes a value, and follows the register's changes before each search.
 
-    Reading 300,000 vectors takes seconds; it is done at the first search, or by `refresh`."""
+    Reading 300,000 vectors takes seconds; it is done at the first search, or by `prepare`."""
 
     def __init__(self, database: Database, model_id: int) -> None:
         self.database = database
@@ -49,11 +52,11 @@ class MemoryIndex:
         self._seen = -1
 
     def search(self, library: str, photographs: Floats, limit: int) -> list[Candidate]:
-        self.refresh()
+        self.prepare()
         held = self.libraries.get(library)
         return held.search(np.atleast_2d(photographs), limit) if held else []
 
-    def refresh(self) -> None:
+    def prepare(self) -> None:
         """Read what changed since the last time."""
         with self.database.reading() as session:
             last = session.scalar(select(func.max(Change.id))) or 0
@@ -189,6 +192,9 @@ class PgVectorIndex:
     def __init__(self, database: Database, model_id: int) -> None:
         self.database = database
         self.model_id = model_id
+
+    def prepare(self) -> None:
+        pass
 
     def search(self, library: str, photographs: Floats, limit: int) -> list[Candidate]:
         vectors = ["[" + ",".join(map(repr, row)) + "]" for row in np.atleast_2d(photographs).tolist()]

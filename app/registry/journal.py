@@ -48,10 +48,15 @@ class Journal:
             trail(session, account, "report incident", f"incident {incident.id}", {"sighting": sighting_id})
             return incident.id
 
-    def incidents(self, *, open_only: bool = False) -> list[Incident]:
+    def incident(self, incident_id: int) -> Incident:
+        """One incident. Raises NotEnrolledError."""
+        with self.database.reading() as session:
+            return get(session, Incident, incident_id)
+
+    def incidents(self, *, open_only: bool = False, limit: int = 200) -> list[Incident]:
         """Incidents, newest first."""
         with self.database.reading() as session:
-            wanted = select(Incident).order_by(Incident.id.desc())
+            wanted = select(Incident).order_by(Incident.id.desc()).limit(limit)
             return list(session.scalars(wanted.where(Incident.closed.is_(None)) if open_only else wanted))
 
     def close_incident(self, incident_id: int, account: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import re
 import uuid
 from collections.abc import Iterable
@@ -40,7 +41,7 @@ class Photo:
         left, top, width, height = (value * self.scale for value in box)
         inside_x = min(left + width, self.image.width) - max(left, 0.0)
         inside_y = min(top + height, self.image.height) - max(top, 0.0)
-        if inside_x < 1 or inside_y < 1:
+        if not (math.isfinite(sum(box)) and inside_x >= 1 and inside_y >= 1):
             raise PictureRefusedError(f"box {tuple(box)} lies outside the picture")
         return Box(left, top, width, height)
 

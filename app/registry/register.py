@@ -59,6 +59,19 @@ class NewOwner:
 
 
 @dataclass(frozen=True)
+class Glance:
+    """What a guard sees of a vehicle: no name.
+
+    Args:
+        pictures: names by number of the view.
+    """
+
+    plate: str | None
+    flat: str | None
+    pictures: dict[int, str]
+
+
+@dataclass(frozen=True)
 class Forgotten:
     """What `forget` deleted."""
 
@@ -194,6 +207,16 @@ class Register:
             vehicle = get(session, Vehicle, vehicle_id)
             _ = vehicle.plate, vehicle.views
             return vehicle
+
+    def seen_by_guards(self, vehicle_id: int) -> Glance:
+        """What a look-up may show to everybody who may identify; empty if the vehicle has just been forgotten."""
+        with self.database.reading() as session:
+            vehicle = session.get(Vehicle, vehicle_id)
+            if vehicle is None:
+                return Glance(None, None, {})
+            plate, owner = vehicle.plate, vehicle.owner
+            pictures = {view.id: view.picture for view in vehicle.views}
+            return Glance(plate.text if plate else None, owner.flat if owner else None, pictures)
 
     def vehicle_with_plate(self, plate: str) -> Vehicle | None:
         """The vehicle that has this plate, however it is spaced."""

@@ -199,3 +199,29 @@ class Audit(Base):
     action: Mapped[str]
     subject: Mapped[str] = mapped_column(default="")
     details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+
+class Account(Base):
+    """Somebody, or a program, that may use the register."""
+
+    __tablename__ = "account"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    password: Mapped[str]  # Argon2id, with its parameters and salt
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+    disabled: Mapped[bool] = mapped_column(default=False)
+
+
+class Ticket(Base):
+    """What stands for a log-in: a browser's session, or a token of a program. Its secret is kept as a digest."""
+
+    __tablename__ = "ticket"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]  # "session" or "token"
+    label: Mapped[str] = mapped_column(default="")
+    expires: Mapped[datetime] = mapped_column(Moment)
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+    account: Mapped[Account] = relationship()

@@ -1,0 +1,1 @@
+"""The register as a service: a REST API and web pages."""

@@ -1,0 +1,203 @@
+"""What the API gives, and what it takes as text."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from app.registry.accounts import Role
+from app.registry.matcher import Decision
+from app.registry.schema import Account, Audit, Incident, Owner, Vehicle
+
+_NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=_NO_CONTROL)]
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")
+]
+Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class Error(BaseModel):
+    """Why a request was refused."""
+
+    detail: str
+
+
+class CandidateAnswer(BaseModel):
+    """A vehicle near to a photograph."""
+
+    vehicle: int
+    similarity: float
+    picture: str | None = Field(description="The enrolled picture that resembles the photograph most.")
+    plate: str | None
+    flat: str | None
+
+
+class IdentifyAnswer(BaseModel):
+    """Whose vehicle a photograph shows."""
+
+    decision: str = Field(description="match, unsure or unknown")
+    vehicle: int | None
+    decided_by: str | None
+    similarity: float | None
+    threshold: float | None
+    margin: float | None
+    candidates: dict[str, list[CandidateAnswer]]
+    sighting: int
+    enrolled: int | None
+    pictures: list[str] = Field(description="The photographs, as they were kept.")
+
+
+class OwnerAnswer(BaseModel):
+    """An owner."""
+
+    id: int
+    name: str
+    flat: str
+    contact: str
+
+    @classmethod
+    def of(cls, owner: Owner) -> "OwnerAnswer":
+        return cls(id=owner.id, name=owner.name, flat=owner.flat, contact=owner.contact)
+
+
+class ViewAnswer(BaseModel):
+    """An enrolled picture."""
+
+    picture: str
+    plate_picture: str | None
+    modality: str
+    created: datetime
+
+
+class VehicleAnswer(BaseModel):
+    """A vehicle, without its owner."""
+
+    id: int
+    plate: str | None
+    note: str
+    has_owner: bool
+    created: datetime
+    views: list[ViewAnswer]
+
+    @classmethod
+    def of(cls, vehicle: Vehicle) -> "VehicleAnswer":
+        views = [
+            ViewAnswer(
+                picture=view.picture, plate_picture=view.plate_picture, modality=view.modality, created=view.created
+            )
+            for view in vehicle.views
+        ]
+        plate = vehicle.plate.text if vehicle.plate else None
+        has_owner = vehicle.owner_id is not None
+        return cls(
+            id=vehicle.id, plate=plate, note=vehicle.note, has_owner=has_owner, created=vehicle.created, views=views
+        )
+
+
+class IncidentAnswer(BaseModel):
+    """A report of a guard."""
+
+    id: int
+    sighting: int | None
+    vehicle: int | None
+    kind: str
+    note: str
+    account: str
+    created: datetime
+    closed: datetime | None
+
+    @classmethod
+    def of(cls, row: Incident) -> "IncidentAnswer":
+        return cls(
+            id=row.id,
+            sighting=row.sighting_id,
+            vehicle=row.vehicle_id,
+            kind=row.kind,
+            note=row.note,
+            account=row.account,
+            created=row.created,
+            closed=row.closed,
+        )
+
+
+class AccountAnswer(BaseModel):
+    """An account."""
+
+    id: int
+    name: str
+    role: str
+    disabled: bool
+
+    @classmethod
+    def of(cls, row: Account) -> "AccountAnswer":
+        return cls(id=row.id, name=row.name, role=row.role, disabled=row.disabled)
+
+
+class AuditAnswer(BaseModel):
+    """A line of the trail."""
+
+    id: int
+    created: datetime
+    account: str
+    action: str
+    subject: str
+    details: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: Audit) -> "AuditAnswer":
+        return cls(
+            id=row.id,
+            created=row.created,
+            account=row.account,
+            action=row.action,
+            subject=row.subject,
+            details=row.details,
+        )
+
+
+class ForgottenAnswer(BaseModel):
+    """What was deleted."""
+
+    owners: int
+    vehicles: list[int]
+    views: int
+    sightings: int
+    incidents: int
+
+
+class StatusAnswer(BaseModel):
+    """What the register holds, and the model that serves."""
+
+    model: str | None
+    libraries: dict[str, float] = Field(description="Threshold of a match, by library.")
+    counts: dict[str, int]
+
+
+class NewIncident(BaseModel):
+    """A guard's report."""
+
+    sighting: Number
+    kind: Annotated[Line, StringConstraints(min_length=1)]
+    note: Text = ""
+
+
+class NewAccount(BaseModel):
+    """An account to be made."""
+
+    name: Annotated[Line, StringConstraints(min_length=1)]
+    role: str = Field(pattern=f"^({'|'.join(role.name for role in Role)})$")
+    password: Annotated[str, StringConstraints(max_length=1024)]
+
+
+class NewToken(BaseModel):
+    """A token to be made for one's own account."""
+
+    label: Line = ""
+    days: Annotated[int, Field(ge=1, le=3650)] = 365
+
+
+def told(decision: Decision) -> dict[str, Any]:
+    """The parts of a decision that are its own."""
+    row = decision.as_dict()
+    return {name: row[name] for name in ("decision", "vehicle", "decided_by", "similarity", "threshold", "margin")}

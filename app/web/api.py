@@ -1,0 +1,215 @@
+"""The REST API, described at /api/openapi.json and shown at /api."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Form, Path, Query, UploadFile
+from fastapi.responses import FileResponse
+
+from app.registry.accounts import Role
+from app.registry.errors import NotEnrolledError
+from app.web import lookups
+from app.web.answers import (
+    AccountAnswer,
+    AuditAnswer,
+    Error,
+    ForgottenAnswer,
+    IdentifyAnswer,
+    IncidentAnswer,
+    Line,
+    NewAccount,
+    NewIncident,
+    NewToken,
+    OwnerAnswer,
+    StatusAnswer,
+    Text,
+    VehicleAnswer,
+)
+from app.web.security import Admin, Guard, Manager
+from app.web.state import State, state_of
+
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    code: {"model": Error} for code in (400, 401, 403, 404, 409, 413, 415, 429, 503, 507)
+}
+router = APIRouter(prefix="/api", responses=_REFUSED)
+Service = Annotated[State, Depends(state_of)]
+Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
+Uploads = Annotated[list[UploadFile], File(description="Photographs of one vehicle.")]
+Plates = Annotated[list[UploadFile], File(description="A picture of the plate for each photograph, or none.")]
+Boxes = Annotated[list[Line], Form(description="left,top,width,height in pixels for each photograph, or none.")]
+Flag = Annotated[bool, Form()]
+
+
+@router.post("/identify")
+async def identify(
+    user: Guard,
+    service: Service,
+    pictures: Uploads,
+    plate_pictures: Plates = [],  # noqa: B006 - FastAPI copies it
+    boxes: Boxes = [],  # noqa: B006
+    infrared: Flag = False,
+    enrol_unknown: Flag = False,
+) -> IdentifyAnswer:
+    """Find the vehicle that photographs show. The look-up is kept as a sighting."""
+    photos, plates = await lookups.photos_of(pictures), await lookups.photos_of(plate_pictures)
+    shots = lookups.shots_of(photos, plates, boxes, infrared)
+    return await service.with_network(lookups.identify, service.desk, shots, user.name, enrol_unknown)
+
+
+@router.get("/vehicles")
+async def vehicles(
+    user: Manager,
+    service: Service,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> list[VehicleAnswer]:
+    """List vehicles by number, from the one after `after`."""
+    del user
+    return [VehicleAnswer.of(row) for row in await service.aside(service.desk.register.vehicles, after, limit)]
+
+
+@router.post("/vehicles", status_code=201)
+async def enrol(
+    user: Manager,
+    service: Service,
+    pictures: Uploads,
+    plate_pictures: Plates = [],  # noqa: B006
+    boxes: Boxes = [],  # noqa: B006
+    owner: Annotated[Line, Form()] = "",
+    flat: Annotated[Line, Form()] = "",
+    contact: Annotated[Line, Form()] = "",
+    plate: Annotated[Line, Form()] = "",
+    note: Annotated[Text, Form()] = "",
+    infrared: Flag = False,
+) -> VehicleAnswer:
+    """Enrol a vehicle."""
+    photos, plates = await lookups.photos_of(pictures), await lookups.photos_of(plate_pictures)
+    shots = lookups.shots_of(photos, plates, boxes, infrared)
+    about = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
+    number = await service.with_network(lookups.enrol, service.desk, shots, user.name, **about)
+    return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, number))
+
+
+@router.get("/vehicles/{vehicle}")
+async def vehicle(user: Guard, service: Service, vehicle: Id) -> VehicleAnswer:
+    """One vehicle with its pictures."""
+    del user
+    return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, vehicle))
+
+
+@router.post("/vehicles/{vehicle}/views", status_code=201)
+async def add_views(
+    user: Manager,
+    service: Service,
+    vehicle: Id,
+    pictures: Uploads,
+    plate_pictures: Plates = [],  # noqa: B006
+    boxes: Boxes = [],  # noqa: B006
+    infrared: Flag = False,
+) -> VehicleAnswer:
+    """Add photographs to a vehicle."""
+    photos, plates = await lookups.photos_of(pictures), await lookups.photos_of(plate_pictures)
+    shots = lookups.shots_of(photos, plates, boxes, infrared)
+    await service.with_network(service.desk.add_views, vehicle, shots, account=user.name)
+    return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, vehicle))
+
+
+@router.get("/vehicles/{vehicle}/owner")
+async def owner(user: Manager, service: Service, vehicle: Id) -> OwnerAnswer:
+    """Whose a vehicle is; the look is written to the trail."""
+    found = await service.aside(service.desk.register.owner_of, vehicle, user.name)
+    if found is None:
+        raise NotEnrolledError(f"vehicle {vehicle} has no owner")
+    return OwnerAnswer.of(found)
+
+
+@router.delete("/vehicles/{vehicle}")
+async def forget_vehicle(user: Manager, service: Service, vehicle: Id) -> ForgottenAnswer:
+    """Delete a vehicle everywhere."""
+    done = await service.aside(service.desk.register.forget, account=user.name, vehicle_id=vehicle)
+    return ForgottenAnswer.model_validate(done, from_attributes=True)
+
+
+@router.delete("/owners/{owner}")
+async def forget_owner(user: Manager, service: Service, owner: Id) -> ForgottenAnswer:
+    """Delete an owner with all vehicles everywhere."""
+    done = await service.aside(service.desk.register.forget, account=user.name, owner_id=owner)
+    return ForgottenAnswer.model_validate(done, from_attributes=True)
+
+
+@router.get("/pictures/{name}", response_class=FileResponse)
+async def picture(
+    user: Guard, service: Service, name: Annotated[str, Path(pattern=r"^[0-9a-f]{32}\.jpg$")]
+) -> FileResponse:
+    """A picture of the register."""
+    del user
+    path = service.desk.photos.path(name)
+    if not path.is_file():
+        raise NotEnrolledError("there is no such picture")
+    return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+
+
+@router.post("/incidents", status_code=201)
+async def report_incident(user: Guard, service: Service, incident: NewIncident) -> IncidentAnswer:
+    """Report what a sighting shows."""
+    journal = service.desk.journal
+    number = await service.aside(journal.report_incident, incident.sighting, incident.kind, incident.note, user.name)
+    return IncidentAnswer.of(await service.aside(journal.incident, number))
+
+
+@router.get("/incidents")
+async def incidents(user: Guard, service: Service, open_only: bool = False) -> list[IncidentAnswer]:
+    """The latest incidents, newest first."""
+    del user
+    return [IncidentAnswer.of(row) for row in await service.aside(service.desk.journal.incidents, open_only=open_only)]
+
+
+@router.post("/incidents/{incident}/close")
+async def close_incident(user: Manager, service: Service, incident: Id) -> IncidentAnswer:
+    """Mark an incident as dealt with."""
+    await service.aside(service.desk.journal.close_incident, incident, user.name)
+    return IncidentAnswer.of(await service.aside(service.desk.journal.incident, incident))
+
+
+@router.get("/audit")
+async def audit(user: Admin, service: Service, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[AuditAnswer]:
+    """Who did what, newest first."""
+    del user
+    return [AuditAnswer.of(row) for row in await service.aside(service.desk.journal.audit, limit)]
+
+
+@router.get("/accounts")
+async def accounts(user: Admin, service: Service) -> list[AccountAnswer]:
+    """All accounts."""
+    del user
+    return [AccountAnswer.of(row) for row in await service.aside(service.accounts.all)]
+
+
+@router.post("/accounts", status_code=201)
+async def add_account(user: Admin, service: Service, account: NewAccount) -> AccountAnswer:
+    """Make an account."""
+    number = await service.aside(service.accounts.add, account.name, Role[account.role], account.password, user.name)
+    return next(AccountAnswer.of(row) for row in await service.aside(service.accounts.all) if row.id == number)
+
+
+@router.post("/accounts/{account}/disable")
+async def disable_account(user: Admin, service: Service, account: Id) -> AccountAnswer:
+    """Take an account's rights away; its sessions and tokens end."""
+    await service.aside(service.accounts.change, account, user.name, disabled=True)
+    return next(AccountAnswer.of(row) for row in await service.aside(service.accounts.all) if row.id == account)
+
+
+@router.post("/tokens", status_code=201)
+async def new_token(user: Guard, service: Service, token: NewToken) -> dict[str, str]:
+    """A token for a program, with one's own rights. It is shown this once."""
+    return {"token": await service.aside(service.accounts.new_token, user.name, token.label, token.days)}
+
+
+@router.get("/status")
+async def status(user: Guard, service: Service) -> StatusAnswer:
+    """What the register holds, and the model that serves."""
+    del user
+    desk = service.desk
+    model = await service.aside(desk.models.serving)
+    libraries = {name: threshold.match for name, threshold in desk.models.thresholds(model).items()} if model else {}
+    counts = await service.aside(desk.register.counts)
+    return StatusAnswer(model=model.digest if model else None, libraries=libraries, counts=counts)

@@ -1,0 +1,175 @@
+"""The web pages: for a guard with a phone, a manager, an admin. They need no outside address."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.templating import Jinja2Templates
+
+from app.registry.accounts import RefusedError, Role, TooManyTriesError, User, csrf_of
+from app.registry.calibrate import REPORT
+from app.registry.errors import NotEnrolledError
+from app.results import RunFolder
+from app.web.api import Id, Service
+from app.web.security import COOKIE, Admin, Guard, Manager
+from app.web.state import State
+
+router = APIRouter(include_in_schema=False)
+_templates = Jinja2Templates(Path(__file__).parent / "templates")
+_SHOWN = 50
+_CURVES = ("loss.png", "measures.png")
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser asks for a page, rather than a program or a script for data."""
+    return not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
+
+
+def error_page(request: Request, status: int, detail: str) -> Response:
+    """What went wrong, in one line."""
+    return _page(request, "error.html", None, status=status, detail=detail)
+
+
+def to_log_in(request: Request) -> Response:
+    """To the log-in page, and from there to where somebody wanted to go."""
+    return RedirectResponse(f"/login?to={request.url.path}", 303)
+
+
+@router.get("/login")
+async def login_page(request: Request, to: str = "/") -> Response:
+    return _page(request, "login.html", None, to=_inside(to))
+
+
+@router.post("/login")
+async def log_in(
+    request: Request,
+    service: Service,
+    name: Annotated[str, Form(max_length=64)],
+    password: Annotated[str, Form(max_length=1024)],
+    to: Annotated[str, Form()] = "/",
+) -> Response:
+    address = request.client.host if request.client else ""
+    try:
+        secret = await service.aside(service.accounts.log_in, name, password, address)
+    except (RefusedError, TooManyTriesError) as error:
+        status = 429 if isinstance(error, TooManyTriesError) else 401
+        return _page(request, "login.html", None, status=status, to=_inside(to), detail=str(error))
+    response = RedirectResponse(_inside(to), 303)
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=secure)
+    return response
+
+
+@router.post("/logout")
+async def log_out(request: Request, user: Guard, service: Service) -> Response:
+    del user
+    await service.aside(service.accounts.log_out, request.cookies.get(COOKIE, ""))
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(COOKIE)
+    return response
+
+
+@router.get("/")
+async def identify_page(request: Request, user: Guard) -> Response:
+    return _page(request, "identify.html", user)
+
+
+@router.get("/register")
+async def register_page(request: Request, user: Manager, service: Service, after: int = 0) -> Response:
+    rows = await service.aside(service.desk.register.vehicles, max(0, after), _SHOWN)
+    counts = await service.aside(service.desk.register.counts)
+    more = rows[-1].id if len(rows) == _SHOWN else None
+    return _page(request, "register.html", user, vehicles=rows, counts=counts, more=more)
+
+
+@router.get("/enrol")
+async def enrol_page(request: Request, user: Manager) -> Response:
+    return _page(request, "enrol.html", user)
+
+
+@router.get("/vehicles/{vehicle}")
+async def vehicle_page(request: Request, user: Guard, service: Service, vehicle: Id) -> Response:
+    row = await service.aside(service.desk.register.vehicle, vehicle)
+    return _page(request, "vehicle.html", user, vehicle=row)
+
+
+@router.get("/incidents")
+async def incidents_page(request: Request, user: Guard, service: Service) -> Response:
+    return _page(request, "incidents.html", user, incidents=await service.aside(service.desk.journal.incidents))
+
+
+@router.get("/calibration")
+async def calibration_page(request: Request, user: Manager, service: Service) -> Response:
+    return _page(request, "calibration.html", user, **await service.aside(_calibration, service))
+
+
+@router.get("/calibration/{library}.png")
+async def calibration_picture(user: Manager, service: Service, library: str) -> FileResponse:
+    del user
+    found = await service.aside(_calibration, service)
+    if library not in (found["report"] or {}).get("libraries", {}):
+        raise NotEnrolledError("this library was not calibrated")
+    return FileResponse(found["folder"] / f"{library}.png")
+
+
+@router.get("/federation")
+async def federation_page(request: Request, user: Manager, service: Service) -> Response:
+    return _page(request, "federation.html", user, **await service.aside(_federation, service))
+
+
+@router.get("/federation/{name}")
+async def federation_picture(user: Manager, service: Service, name: str) -> FileResponse:
+    del user
+    if service.run is None or name not in _CURVES or not (service.run / name).is_file():
+        raise NotEnrolledError("there is no such picture")
+    return FileResponse(service.run / name)
+
+
+@router.get("/accounts")
+async def accounts_page(request: Request, user: Admin, service: Service) -> Response:
+    rows = await service.aside(service.accounts.all)
+    lines = await service.aside(service.desk.journal.audit, _SHOWN)
+    return _page(request, "accounts.html", user, accounts=rows, audit=lines, roles=list(Role))
+
+
+@router.get("/api")
+async def api_page(request: Request, user: Guard) -> Response:
+    operations = [
+        {"method": method.upper(), "path": path, **operation}
+        for path, methods in request.app.openapi()["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return _page(request, "api.html", user, operations=operations)
+
+
+def _calibration(service: State) -> dict[str, Any]:
+    """The report of the serving model's calibration, and its thresholds."""
+    desk = service.desk
+    model = desk.models.serving()
+    if model is None:
+        return {"model": None, "thresholds": {}, "report": None, "folder": None}
+    folder = desk.folder / "calibration" / model.digest
+    report = json.loads((folder / REPORT).read_text(encoding="utf-8")) if (folder / REPORT).is_file() else None
+    return {"model": model, "thresholds": desk.models.thresholds(model), "report": report, "folder": folder}
+
+
+def _federation(service: State) -> dict[str, Any]:
+    """Rounds and curves of the run whose folder the service was given."""
+    if service.run is None:
+        return {"run": None, "lines": [], "curves": []}
+    lines = RunFolder.existing(service.run).read_metrics()
+    curves = [name for name in _CURVES if (service.run / name).is_file()]
+    return {"run": service.run.name, "lines": lines[::-1][:_SHOWN], "curves": curves}
+
+
+def _inside(to: str) -> str:
+    """A path of this service; "/" for what leads elsewhere."""
+    return to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
+
+
+def _page(request: Request, template: str, user: User | None, *, status: int = 200, **values: Any) -> Response:
+    secret = request.cookies.get(COOKIE, "")
+    context = {"user": user, "Role": Role, "csrf": csrf_of(secret) if user and secret else "", **values}
+    return _templates.TemplateResponse(request, template, context, status_code=status)

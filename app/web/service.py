@@ -1,0 +1,109 @@
+"""Puts the service together: API, pages, limits, and a proper status for whatever is refused."""
+
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from app.registry.accounts import RefusedError, TooManyTriesError
+from app.registry.errors import (
+    AnotherModelError,
+    BusyError,
+    DuplicatePlateError,
+    NotEnrolledError,
+    PictureRefusedError,
+    RegisterError,
+)
+from app.web import api, pages
+from app.web.limit import LimitBody
+from app.web.security import HEADERS
+from app.web.state import State
+
+MOST_BYTES = 128 * 2**20
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (NotEnrolledError, 404),
+    (DuplicatePlateError, 409),
+    (AnotherModelError, 409),
+    (BusyError, 503),
+    (TooManyTriesError, 429),
+    (RefusedError, 401),
+    (RegisterError, 400),
+    (PictureRefusedError, 415),
+)
+
+
+def create_app(make_state: Callable[[], State]) -> FastAPI:
+    """The service over a register that is opened when the service starts, and closed when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.register = state = make_state()
+        try:
+            yield
+        finally:
+            state.close()
+
+    app = FastAPI(
+        title="fed-vehicle-reid register",
+        summary="Whose vehicle is this?",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # FastAPI's pages come from outside addresses; pages.py has one of our own
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(LimitBody, most=MOST_BYTES)
+
+    @app.middleware("http")
+    async def guard_answers(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await answer(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    for kind, status in _STATUS:
+        app.add_exception_handler(kind, _handler(status))
+    app.add_exception_handler(OSError, _full_disk)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
+    return app
+
+
+def _handler(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handle(request: Request, error: Exception) -> Response:
+        return _answer(request, status, str(error))
+
+    return handle
+
+
+async def _full_disk(request: Request, error: Exception) -> Response:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _answer(request, 507, "the disk is full; nothing was changed")
+    raise error
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 401 and pages.wants_page(request):
+        return pages.to_log_in(request)
+    return _answer(request, error.status_code, str(error.detail), error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    return _answer(request, 400, f"{where}: {first['msg']}" if where else str(first["msg"]))
+
+
+def _answer(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    if pages.wants_page(request):
+        return pages.error_page(request, status, detail)
+    return JSONResponse({"detail": detail}, status, headers)

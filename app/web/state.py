@@ -1,0 +1,65 @@
+"""What the requests of one service share."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from fastapi import HTTPException, Request
+from filelock import FileLock, Timeout
+from starlette.concurrency import run_in_threadpool
+
+from app.registry.accounts import Accounts
+from app.registry.desk import Desk
+from app.registry.errors import RegisterError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class State:
+    """A register and its accounts, for many requests at once.
+
+    The network serves one request at a time, as it uses all processors for each; everything else runs beside it.
+
+    Args:
+        desk: the register.
+        run: folder of a federation's run, whose curves are shown; None for none.
+
+    Raises RegisterError if another service uses the register's folder."""
+
+    def __init__(self, desk: Desk, run: Path | None = None) -> None:
+        self.desk = desk
+        self.run = run
+        self.accounts = Accounts(desk.database)
+        self._network = ThreadPoolExecutor(1, "network")
+        self._lock = FileLock(desk.folder / ".service.lock", thread_local=False, fallback_to_soft=False)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RegisterError(f"another service uses the register in {desk.folder}") from error
+
+    def close(self) -> None:
+        """End what is under way and let the register go."""
+        self._network.shutdown(wait=True, cancel_futures=True)
+        self.desk.close()
+        self._lock.release()
+
+    async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what waits for the database beside other requests."""
+        return await run_in_threadpool(work, *args, **kwargs)
+
+    async def with_network(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do what needs the network, in turn."""
+        call = partial(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._network, call)
+
+
+def state_of(request: Request) -> State:
+    """The state of the service that a request came to."""
+    state: Any = request.app.state.register
+    if not isinstance(state, State):
+        raise HTTPException(503, "the register is not open")
+    return state

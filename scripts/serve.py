@@ -1,0 +1,168 @@
+"""The register as a service: web pages for guards and managers, and a REST API.
+
+Run: python -m scripts.serve account admin --role admin            asks for the password; the first step
+     python -m scripts.serve run --register register --run outputs/two_cam/<time>
+     python -m scripts.serve run --host 0.0.0.0 --certificate server.crt --key server.key
+
+It listens on loopback unless told otherwise; on other addresses only with a certificate, or with --behind-proxy where
+a proxy of yours speaks TLS.
+"""
+
+import getpass
+import ipaddress
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+import uvicorn
+
+from app.checks import SettingsError
+from app.registry.accounts import Accounts, Role
+from app.registry.desk import Desk
+from app.web.service import create_app
+from app.web.state import State
+from scripts.command import command
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
+Url = Annotated[str, typer.Option(envvar="REGISTER_URL", help="Database, if not a file in the folder.")]
+_HERE = Path("register")
+
+
+class RoleName(StrEnum):
+    """Roles by name."""
+
+    guard = "guard"
+    manager = "manager"
+    admin = "admin"
+
+
+@app.callback()
+def _several_commands() -> None:
+    """The register as a service."""
+
+
+@app.command()
+def run(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: int = 8000,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="A proxy speaks TLS in front of this.")] = False,
+    run: Annotated[Path | None, typer.Option(help="Run folder whose curves are shown.")] = None,
+    register: Folder = _HERE,
+    url: Url = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Serve until it is ended."""
+    if (certificate is None) != (key is None):
+        raise SettingsError("--certificate and --key belong together")
+    if certificate is None and not behind_proxy and not _is_loopback(host):
+        raise SettingsError(
+            f"--host {host} needs --certificate and --key, or --behind-proxy: passwords would be readable"
+        )
+    for path in (certificate, key, run):
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"no such file: {path}")
+
+    state = _open(register, url, device, run)  # what is wrong is said in a line, before the server starts
+    print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
+    uvicorn.run(
+        create_app(lambda: state),
+        host=host,
+        port=port,
+        ssl_certfile=str(certificate) if certificate else None,
+        ssl_keyfile=str(key) if key else None,
+        proxy_headers=behind_proxy,
+        log_level="warning",
+    )
+    print(json.dumps({"register": str(register), "served": f"{host}:{port}"}))
+
+
+@app.command()
+def account(
+    name: str,
+    role: Annotated[RoleName, typer.Option(help="What it may do.")] = RoleName.guard,
+    register: Folder = _HERE,
+    url: Url = "",
+) -> None:
+    """Make an account; the password comes from the variable PASSWORD, or is asked for."""
+    with closing(Desk(register, url, "cpu")) as desk:
+        number = Accounts(desk.database).add(name, Role[role.value], _password(), getpass.getuser())
+    print(json.dumps({"account": number, "name": name, "role": role.value}))
+
+
+@app.command()
+def password(name: str, register: Folder = _HERE, url: Url = "") -> None:
+    """Give an account another password; its sessions and tokens end."""
+    with closing(Desk(register, url, "cpu")) as desk:
+        accounts = Accounts(desk.database)
+        found = [row.id for row in accounts.all() if row.name == name]
+        if not found:
+            raise SettingsError(f"there is no account {name!r}")
+        accounts.change(found[0], getpass.getuser(), password=_password(), disabled=False)
+    print(json.dumps({"account": found[0], "name": name}))
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="The account whose rights it has.")],
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+    days: Annotated[int, typer.Option(help="How long it lasts.")] = 365,
+    register: Folder = _HERE,
+    url: Url = "",
+) -> None:
+    """Make a token for a program; it is shown this once."""
+    with closing(Desk(register, url, "cpu")) as desk:
+        secret = Accounts(desk.database).new_token(name, label, days)
+    print(json.dumps({"token": secret, "account": name, "days": days}))
+
+
+def _open(register: Path, url: str, device: str, run: Path | None) -> State:
+    desk = Desk(register, url, device)
+    try:
+        state = State(desk, run)
+    except BaseException:
+        desk.close()
+        raise
+    desk.register.tidy()
+    if desk.models.serving() is not None:
+        model, _ = desk.serving()  # the first look-up need not wait for the network and the embeddings
+        desk.index(model).prepare()
+    return state
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _password() -> str:
+    given = os.environ.get("PASSWORD")
+    if given is None:
+        given = getpass.getpass("Password: ")
+        if getpass.getpass("The same again: ") != given:
+            raise SettingsError("the two passwords differ")
+    return given
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run one command. Raises SettingsError for a wrong word, and what the register refuses."""
+    try:
+        app(args=list(argv) or ["--help"], standalone_mode=False, prog_name="python -m scripts.serve")
+    except click.UsageError as error:
+        raise SettingsError(error.format_message()) from error
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    command(main, sys.argv[1:])

@@ -1,0 +1,221 @@
+"""The REST API: who may do what, what is refused, and that nothing is half-written."""
+
+import pytest
+from web_service import WORDS, jpeg
+
+from app.registry.accounts import Role
+from app.registry.photos import Photos
+from app.web import service as services
+
+
+def identify(client, *seeds, plates=(), **data):
+    files = [("pictures", jpeg(seed)) for seed in seeds] + [("plate_pictures", jpeg(seed)) for seed in plates]
+    return client.post("/api/identify", files=files, data=data)
+
+
+def test_a_guard_identifies_and_sees_plate_and_flat_and_no_name(as_role):
+    response = identify(as_role("guard"), 1, plates=[101])
+    assert response.status_code == 200
+    answer = response.json()
+    assert (answer["decision"], answer["vehicle"], answer["decided_by"]) == ("match", 1, "fused")
+    best = answer["candidates"]["fused"][0]
+    assert (best["plate"], best["flat"]) == ("AB 12", "12")
+    assert "Resident" not in response.text
+    assert "555" not in response.text
+    for name in (best["picture"], answer["pictures"][0]):
+        picture = as_role("guard").get(f"/api/pictures/{name}")
+        assert picture.content.startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "least"),
+    [
+        ("get", "/api/status", "guard"),
+        ("get", "/api/vehicles/1", "guard"),
+        ("get", "/api/incidents", "guard"),
+        ("get", "/api/vehicles", "manager"),
+        ("get", "/api/vehicles/1/owner", "manager"),
+        ("delete", "/api/vehicles/1", "manager"),
+        ("delete", "/api/owners/1", "manager"),
+        ("post", "/api/incidents/9/close", "manager"),
+        ("get", "/api/audit", "admin"),
+        ("get", "/api/accounts", "admin"),
+        ("post", "/api/accounts/3/disable", "admin"),
+        ("get", "/register", "manager"),
+        ("get", "/enrol", "manager"),
+        ("get", "/calibration", "manager"),
+        ("get", "/accounts", "admin"),
+        ("get", "/", "guard"),
+    ],
+)
+def test_roles(client, as_role, method, path, least):
+    assert getattr(client, method)(path).status_code == 401
+    for role in Role:
+        response = getattr(as_role(role.name), method)(path)
+        assert (response.status_code == 403) == (role < Role[least]), (role, response.text)
+        if role < Role[least]:
+            assert f"needs the role {least}" in response.json()["detail"]
+
+
+def test_a_form_of_another_site_is_refused(as_role):
+    client = as_role("manager")
+    del client.headers["x-csrf-token"]
+    assert client.delete("/api/vehicles/1").status_code == 403
+    assert client.delete("/api/vehicles/1", headers={"x-csrf-token": "0" * 64}).status_code == 403
+    assert client.post("/logout", data={"csrf": "0" * 64}).status_code == 403
+    assert client.get("/api/vehicles/1").status_code == 200
+
+
+def test_a_program_uses_a_token(client, as_role):
+    secret = as_role("guard").post("/api/tokens", json={"label": "gate"}).json()["token"]
+    client.cookies.clear()
+    del client.headers["x-csrf-token"]
+    client.headers["authorization"] = f"Bearer {secret}"
+    assert identify(client, 2).json()["vehicle"] == 2
+    assert client.get("/api/vehicles").status_code == 403
+    client.headers["authorization"] = "Bearer wrong"
+    assert client.get("/api/status").status_code == 401
+
+
+def test_a_manager_enrols_adds_and_forgets(as_role):
+    client = as_role("manager")
+    made = client.post(
+        "/api/vehicles",
+        files=[("pictures", jpeg(30)), ("plate_pictures", jpeg(130))],
+        data={"owner": "B. Resident", "flat": "7", "plate": "CD 34"},
+    )
+    assert made.status_code == 201
+    number = made.json()["id"]
+    assert made.json()["plate"] == "CD 34"
+    assert identify(client, 30, plates=[130]).json()["vehicle"] == number
+    more = client.post(f"/api/vehicles/{number}/views", files=[("pictures", jpeg(31))])
+    assert len(more.json()["views"]) == 2
+    owner = client.get(f"/api/vehicles/{number}/owner").json()
+    assert (owner["name"], owner["flat"]) == ("B. Resident", "7")
+    gone = client.delete(f"/api/owners/{owner['id']}").json()
+    assert gone == {"owners": 1, "vehicles": [number], "views": 2, "sightings": 1, "incidents": 0}
+    assert client.get(f"/api/vehicles/{number}").status_code == 404
+    for view in more.json()["views"]:
+        assert client.get(f"/api/pictures/{view['picture']}").status_code == 404
+
+
+def test_an_incident_from_the_sighting_to_its_end(as_role):
+    sighting = identify(as_role("guard"), 1, plates=[101]).json()["sighting"]
+    report = {"sighting": sighting, "kind": "blocks a gate", "note": "<b>white</b>\nvan"}
+    made = as_role("guard").post("/api/incidents", json=report)
+    assert (made.status_code, made.json()["vehicle"]) == (201, 1)
+    client = as_role("manager")
+    assert "&lt;b&gt;white" in client.get("/incidents", headers={"accept": "text/html"}).text
+    assert client.post(f"/api/incidents/{made.json()['id']}/close").json()["closed"]
+    assert client.get("/api/incidents?open_only=true").json() == []
+    assert client.post("/api/incidents", json=report | {"sighting": 99}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("files", "data", "status", "reason"),
+    [
+        ([("pictures", ("x.jpg", b"nothing", "image/jpeg"))], {}, 415, "x.jpg: not a picture"),
+        ([("pictures", ("x.jpg", b"", "image/jpeg"))], {}, 415, "x.jpg: not a picture"),
+        ([("pictures", ("half.png", jpeg(1)[1][:900], "image/png"))], {}, 415, "half.png: cannot be read"),
+        ([], {}, 400, "pictures: Field required"),
+        (
+            [("pictures", jpeg(1)), ("plate_pictures", jpeg(1)), ("plate_pictures", jpeg(2))],
+            {},
+            415,
+            "2 plate pictures",
+        ),
+        ([("pictures", jpeg(1))] * 9, {}, 415, "9 pictures at once"),
+        ([("pictures", jpeg(1))], {"boxes": "1,2"}, 415, "not left,top,width,height"),
+        ([("pictures", jpeg(1))], {"boxes": "900,0,9,9"}, 415, "outside the picture"),
+        ([("pictures", jpeg(1))], {"boxes": "nan,0,9,9"}, 415, "outside the picture"),
+        ([("pictures", jpeg(1))], {"plate": "ab-12"}, 409, "vehicle 1 has this plate already"),
+        ([("pictures", jpeg(1))], {"plate": "?!"}, 400, "not a plate"),
+        ([("pictures", jpeg(1))], {"flat": "12"}, 404, "needs an owner"),
+        ([("pictures", jpeg(1))], {"owner": "a\x00b"}, 400, "owner: String should match"),
+        ([("pictures", jpeg(1))], {"owner": "a" * 201}, 400, "owner: String should have at most 200"),
+    ],
+)
+def test_a_refused_enrolment_has_a_status_a_line_and_no_trace(desk, as_role, files, data, status, reason):
+    before, pictures = desk.register.counts(), sorted(desk.photos.folder.iterdir())
+    response = as_role("manager").post("/api/vehicles", files=files or None, data=data)
+    assert response.status_code == status, response.text
+    assert reason in response.json()["detail"]
+    assert desk.register.counts() == before
+    assert sorted(desk.photos.folder.iterdir()) == pictures
+
+
+def test_too_large_a_request_is_refused_before_it_is_read(as_role, monkeypatch):
+    client = as_role("guard")
+    monkeypatch.setattr(client.app.user_middleware[1], "kwargs", {"most": 1000})
+    monkeypatch.setattr(services, "MOST_BYTES", 1000)
+    client.app.middleware_stack = None  # built anew
+    assert identify(client, 1).status_code == 413
+
+    def pieces():  # without a length
+        yield b'--x\r\nContent-Disposition: form-data; name="pictures"; filename="a"\r\n\r\n'
+        for _ in range(100):
+            yield b"x" * 100
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    assert client.post("/api/identify", content=pieces(), headers=headers).status_code == 413
+
+
+def test_a_full_disk_is_said(as_role, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Photos, "keep", full)
+    response = identify(as_role("guard"), 1)
+    assert (response.status_code, response.json()["detail"]) == (507, "the disk is full; nothing was changed")
+
+
+def test_too_many_log_ins(client):
+    for _ in range(5):
+        assert client.post("/login", data={"name": "guard", "password": "wrong"}).status_code == 401
+    assert client.post("/login", data={"name": "guard", "password": WORDS["guard"]}).status_code == 429
+
+
+def test_every_answer_forbids_frames_and_foreign_scripts(as_role):
+    client = as_role("guard")
+    for path in ("/", "/login", "/api/status", "/static/app.js", "/nowhere"):
+        headers = client.get(path).headers
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+    cookie = client.post("/login", data={"name": "guard", "password": WORDS["guard"]}).headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+def test_pages_need_no_outside_address(as_role):
+    client = as_role("admin")
+    for path in (
+        "/",
+        "/login",
+        "/register",
+        "/enrol",
+        "/vehicles/1",
+        "/incidents",
+        "/calibration",
+        "/federation",
+        "/accounts",
+        "/api",
+    ):
+        page = client.get(path, headers={"accept": "text/html"})
+        assert page.status_code == 200, path
+        for word in ('src="http', 'href="http', 'src="//', 'href="//', "@import"):
+            assert word not in page.text
+
+
+@pytest.mark.parametrize("to", ["https://evil.example", "//evil.example", "/\\evil.example"])
+def test_a_log_in_leads_nowhere_else(client, to):
+    response = client.post("/login", data={"name": "guard", "password": WORDS["guard"], "to": to})
+    assert response.headers["location"] == "/"
+
+
+def test_a_browser_is_sent_to_log_in_and_told_what_is_wrong(client, as_role):
+    headers = {"accept": "text/html"}
+    response = client.get("/incidents", headers=headers)
+    assert (response.status_code, response.headers["location"]) == (303, "/login?to=/incidents")
+    page = as_role("guard").get("/vehicles/77", headers=headers)
+    assert page.status_code == 404
+    assert "there is no vehicle 77" in page.text
