@@ -27,7 +27,7 @@ OVERRIDES = (
     "federation.deadline=90 train.epochs=3 evaluation.ranked_lists=0 evaluation.compare=[] "
     "federation.server_optimiser.name=average federation.server_optimiser.nesterov=false"
 )
-LONG_ROUNDS = f"{OVERRIDES} train.epochs=900"  # ten seconds each, for what has to happen in the middle of one
+LONG_ROUNDS = f"{OVERRIDES} train.epochs=450"  # ten to twenty seconds each, for what has to happen amid one
 SITES = ("north", "south", "west")
 GARBAGE = """
 import os, sys
@@ -144,7 +144,7 @@ def test_a_client_process_that_is_killed_costs_its_own_reply(parks, tmp_path):
 
 
 def test_a_client_that_hangs_is_not_waited_for_and_its_late_arrays_are_not_kept(parks, tmp_path):
-    folder, process = parks.run(tmp_path / "run", f"{LONG_ROUNDS} federation.deadline=45")
+    folder, process = parks.run(tmp_path / "run", f"{LONG_ROUNDS} federation.deadline=60")
     hanging = in_round(parks, folder, 2, "west")
     for client in hanging:
         client.suspend()
