@@ -6,11 +6,13 @@ the mean over them.
 """
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import LargeBinary, bindparam, func, select, text, type_coerce
 from sqlalchemy.orm import Session
 
 from app.registry.database import Database
@@ -19,6 +21,7 @@ from app.registry.schema import Change, Embedding, View
 
 Floats = NDArray[np.float32]
 _BLOCK_ROWS = 16384
+_CHUNK_ROWS = 4096
 
 
 class Index(Protocol):
@@ -72,20 +75,29 @@ class MemoryIndex:
             self._seen = last
 
     def _read(self, session: Session, vehicles: list[int] | None) -> None:
-        for library, vehicle, view, vector in _rows(session, self.model_id, vehicles):
+        for library, vehicle_ids, view_ids, vectors in _chunks(session, self.model_id, vehicles):
             if library not in self.libraries:
-                self.libraries[library] = _Library(len(vector))
-            self.libraries[library].add(vehicle, view, vector)
+                self.libraries[library] = _Library(vectors.shape[1])
+            self.libraries[library].extend(vehicle_ids, view_ids, vectors)
 
 
-def _rows(session: Session, model_id: int, vehicles: list[int] | None) -> Iterator[tuple[str, int, int, Floats]]:
-    wanted = select(Embedding.library, View.vehicle_id, View.id, Embedding.vector).join(View)
-    wanted = wanted.where(Embedding.model_id == model_id)
-    chunks = [None] if vehicles is None else [vehicles[i : i + 500] for i in range(0, len(vehicles), 500)]
-    for chunk in chunks:
-        part = wanted if chunk is None else wanted.where(View.vehicle_id.in_(chunk))
-        for row in session.execute(part.execution_options(yield_per=4096)):
-            yield row.library, row.vehicle_id, row.id, row.vector
+def _chunks(
+    session: Session, model_id: int, vehicles: list[int] | None
+) -> Iterator[tuple[str, list[int], list[int], Floats]]:
+    """Rows of one library at a time: its name, vehicles, views, vectors (N, D).
+
+    Vectors come as the bytes that they are in the file: an object for each would take longer than reading them."""
+    vector = type_coerce(Embedding.vector, LargeBinary)
+    wanted = select(Embedding.library, View.vehicle_id, View.id, vector).join(View)
+    wanted = wanted.where(Embedding.model_id == model_id).order_by(Embedding.library, Embedding.view_id)
+    parts = [None] if vehicles is None else [vehicles[i : i + 500] for i in range(0, len(vehicles), 500)]
+    for part in parts:
+        rows = session.execute(wanted if part is None else wanted.where(View.vehicle_id.in_(part)))
+        for chunk in rows.partitions(_CHUNK_ROWS):
+            for library, group in groupby(chunk, key=itemgetter(0)):
+                _, vehicle_ids, view_ids, data = zip(*group, strict=True)
+                matrix = np.frombuffer(b"".join(data), "<f4").reshape(len(data), -1)
+                yield library, list(vehicle_ids), list(view_ids), matrix
 
 
 class _Library:
@@ -101,24 +113,30 @@ class _Library:
         self.row_slot = np.empty(0, np.int32)
         self.row_view = np.empty(0, np.int64)
 
-    def add(self, vehicle: int, view: int, vector: Floats) -> None:
-        """Raises ValueError for a vector of another length."""
-        if len(vector) != self.dim:
-            raise ValueError(f"view {view} has {len(vector)} values, the library {self.dim}")
-        if self.size == len(self.row_slot):
+    def extend(self, vehicles: list[int], views: list[int], vectors: Floats) -> None:
+        """Add rows (N, D). Raises ValueError for vectors of another length."""
+        if vectors.shape[1] != self.dim:
+            raise ValueError(f"view {views[0]} has {vectors.shape[1]} values, the library {self.dim}")
+        while self.size + len(vectors) > len(self.row_slot):
             self.blocks.append(np.empty((_BLOCK_ROWS, self.dim), np.float32))
             self.row_slot = np.concatenate([self.row_slot, np.zeros(_BLOCK_ROWS, np.int32)])
             self.row_view = np.concatenate([self.row_view, np.zeros(_BLOCK_ROWS, np.int64)])
-        slot = self.slots.get(vehicle)
-        if slot is None:
-            slot = self.slots[vehicle] = len(self.vehicle_ids)
-            self.vehicle_ids.append(vehicle)
-            self.rows.append([])
-        row = self.size
-        self.blocks[row // _BLOCK_ROWS][row % _BLOCK_ROWS] = vector
-        self.row_slot[row], self.row_view[row] = slot, view
-        self.rows[slot].append(row)
-        self.size += 1
+        first, stop = self.size, self.size + len(vectors)
+        for row, vehicle in enumerate(vehicles, start=first):
+            slot = self.slots.setdefault(vehicle, len(self.vehicle_ids))
+            if slot == len(self.vehicle_ids):
+                self.vehicle_ids.append(vehicle)
+                self.rows.append([])
+            self.rows[slot].append(row)
+            self.row_slot[row] = slot
+        self.row_view[first:stop] = views
+        row = first
+        while row < stop:
+            block, place = divmod(row, _BLOCK_ROWS)
+            count = min(stop - row, _BLOCK_ROWS - place)
+            self.blocks[block][place : place + count] = vectors[row - first : row - first + count]
+            row += count
+        self.size = stop
 
     def drop(self, vehicles: set[int]) -> None:
         """Forget these vehicles; the slot of one stays, empty."""

@@ -143,7 +143,7 @@ def test_a_client_process_that_is_killed_costs_its_own_reply(parks, tmp_path):
     assert "south" in folder.read_metrics()[-1]["clients"]
 
 
-def test_a_client_that_hangs_is_not_waited_for_and_its_late_arrays_are_not_kept(parks, tmp_path):
+def test_a_client_that_hangs_is_not_waited_for_and_its_late_reply_does_not_count(parks, tmp_path):
     folder, process = parks.run(tmp_path / "run", f"{LONG_ROUNDS} federation.deadline=60")
     hanging = in_round(parks, folder, 2, "west")
     for client in hanging:
@@ -154,7 +154,9 @@ def test_a_client_that_hangs_is_not_waited_for_and_its_late_arrays_are_not_kept(
     parks.finish(process)
     complete(parks, folder)
     assert (2, "west", "no reply before the deadline") in left_out(folder)
-    assert "OutdatedAttemptError" in parks.log("west")
+    # By the time it wakes up Flower has ended its task; or the next one has begun, and its own node refuses its arrays.
+    assert any(word in parks.log("west") for word in ("Failed to push task output", "OutdatedAttemptError"))
+    assert "west" in folder.read_metrics()[2]["clients"]
 
 
 def test_a_site_that_lost_its_pictures_leaves_the_round_to_the_others(parks, tmp_path):

@@ -1,0 +1,241 @@
+"""The pages in a real browser, against a real server: what a guard and a manager do, and what a guard may not.
+
+Set SCREENSHOTS to a folder to keep a picture of each page, and RUN_FOLDER and VEHICLES (a folder of pictures, a vehicle
+a folder) for pages that show something.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from registers import photo
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PASSWORD = "a long enough password"
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+
+def command(*words, **environment):
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, words)],
+        cwd=root,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def vehicles(tmp_path_factory):
+    """Two pictures of each of three vehicles."""
+    if given := os.environ.get("VEHICLES"):
+        return [sorted(folder.iterdir())[:2] for folder in sorted(Path(given).iterdir())[:3]]
+    folder, found = tmp_path_factory.mktemp("vehicles"), []
+    for number in range(3):
+        image = photo(number, (96, 128)).image
+        for view, moved in enumerate((image, image.rotate(2))):
+            moved.save(folder / f"{number}-{view}.png")
+        found.append([folder / f"{number}-{view}.png" for view in range(2)])
+    return found
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, run_folder, vehicles):
+    register = tmp_path_factory.mktemp("service") / "register"
+    run = os.environ.get("RUN_FOLDER", run_folder)
+    command("scripts.registry", "reembed", "--run", run, "--device", "cpu", "--register", register)
+    command(
+        *("scripts.registry", "enrol", vehicles[0][0], "--owner", "A. Resident", "--flat", "12", "--plate", "AB 12"),
+        *("--register", register, "--device", "cpu"),
+    )
+    command("scripts.registry", "enrol", vehicles[1][0], "--plate", "CD 34", "--register", register, "--device", "cpu")
+    for role in ("guard", "manager", "admin"):
+        command("scripts.serve", "account", role, "--role", role, "--register", register, PASSWORD=PASSWORD)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["-m", "scripts.serve", "run", "--port", str(port), "--register", str(register), "--device", "cpu"]
+    words += ["--run", str(run)]
+    server = subprocess.Popen([sys.executable, *words], cwd=Path(__file__).resolve().parents[3])
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A phone. Whatever leaves for another address, or fails in a script, fails the test."""
+    context = browser.new_context(base_url=address, viewport={"width": 390, "height": 844}, device_scale_factor=1)
+    page = context.new_page()
+    wrong = []
+    page.on(
+        "request", lambda request: wrong.append(request.url) if not request.url.startswith((address, "blob:")) else None
+    )
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on(
+        "console", lambda message: wrong.append(message.text) if "Content Security Policy" in message.text else None
+    )
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def log_in(page, name, password=PASSWORD):
+    page.goto("/")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+
+
+def keep(page, name):
+    """A screenshot for the documentation, if it is wanted; and nothing is wider than the phone."""
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def test_a_wrong_password_is_said(page):
+    log_in(page, "guard", "not the password")
+    assert page.get_by_role("alert").inner_text() == "name and password do not belong together"
+    keep(page, "log-in")
+
+
+def test_a_guard_identifies_and_reports(page, vehicles):
+    log_in(page, "guard")
+    page.get_by_label("Photographs of the vehicle").set_input_files(vehicles[0][0])
+    page.get_by_role("button", name="Identify").click()
+    decision = page.locator("#decision")
+    decision.wait_for(state="visible")
+    assert decision.inner_text() == "Vehicle 1: AB 12, flat 12" or "Not sure" in decision.inner_text()
+    assert page.locator("#candidates li").count() == 2
+    assert "AB 12" in page.locator("#candidates li").first.inner_text()
+    for image in page.locator("main img").all():
+        image.scroll_into_view_if_needed()
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+        assert image.get_attribute("alt")
+    assert "A. Resident" not in page.content()
+    keep(page, "identify")
+    page.get_by_label("Note").fill("white van <script>")
+    page.get_by_role("button", name="Report incident").click()
+    page.get_by_text(re.compile(r"Incident \d+ was reported")).wait_for()
+    page.get_by_role("link", name="Incidents").click()
+    assert "white van <script>" in page.locator("tbody tr").first.inner_text()
+    keep(page, "incidents")
+
+
+def test_a_guard_may_not_see_the_register(page):
+    log_in(page, "guard")
+    assert page.get_by_role("link", name="Register").count() == 0
+    page.goto("/register")
+    assert page.get_by_role("alert").inner_text() == "this needs the role manager; yours is guard"
+    keep(page, "refused")
+
+
+def test_a_manager_enrols_looks_up_the_owner_and_forgets(page, vehicles):
+    log_in(page, "manager")
+    page.get_by_role("link", name="Enrol").click()
+    page.get_by_label("Photographs, best from several sides").set_input_files(vehicles[2])
+    page.get_by_label("Plate", exact=True).fill("EF 56")
+    page.get_by_label("Owner").fill("B. Resident")
+    page.get_by_label("Flat").fill("7")
+    keep(page, "enrol")
+    page.get_by_role("button", name="Enrol").click()
+    page.wait_for_url(re.compile(r"/vehicles/\d+$"))
+    assert page.locator("figure").count() == 2
+    page.get_by_role("button", name="Show owner").click()
+    page.get_by_text("B. Resident").wait_for()
+    keep(page, "vehicle")
+    page.goto("/register")
+    assert "EF 56" in page.inner_text("main")
+    keep(page, "register")
+    page.get_by_role("link", name="EF 56").click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Forget this vehicle").click()
+    page.wait_for_url("**/register")
+    assert "EF 56" not in page.inner_text("main")
+
+
+def test_a_duplicate_plate_is_said_and_the_form_stays(page, vehicles):
+    log_in(page, "manager")
+    page.goto("/enrol")
+    page.get_by_label("Photographs, best from several sides").set_input_files(vehicles[2][0])
+    page.get_by_label("Plate", exact=True).fill("ab-12")
+    page.get_by_role("button", name="Enrol").click()
+    page.get_by_text("vehicle 1 has this plate already").wait_for()
+    assert page.get_by_label("Plate", exact=True).input_value() == "ab-12"
+
+
+@pytest.mark.parametrize("path", ["calibration", "federation"])
+def test_what_a_manager_sees_of_the_model(page, path):
+    log_in(page, "manager")
+    page.goto(f"/{path}")
+    assert page.get_by_role("heading", level=1).inner_text().lower() == path
+    keep(page, path)
+
+
+def test_an_admin_makes_and_disables_an_account(page):
+    log_in(page, "admin")
+    page.get_by_role("link", name="Accounts").click()
+    page.get_by_label("Name").fill("new guard")
+    page.get_by_label("Password, ten letters or more").fill(PASSWORD)
+    page.get_by_role("button", name="Make account").click()
+    page.get_by_role("button", name="Disable new guard").click()
+    page.get_by_role("row", name=re.compile("new guard")).get_by_text("disabled").wait_for()
+    assert "add account" in page.inner_text("main")
+    keep(page, "accounts")
+
+
+def test_keys_alone_are_enough(page):
+    page.goto("/login")
+    page.keyboard.type("guard")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Whose vehicle is this?").wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    reached = set()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.textContent || document.activeElement.name"))
+    assert {"Identify", "Incidents", "pictures", "Log out"} <= reached
+
+
+def test_light_and_dark(browser, address):
+    grounds = {}
+    for scheme in ("light", "dark"):
+        page = browser.new_page(base_url=address, color_scheme=scheme)
+        page.goto("/login")
+        grounds[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.close()
+    assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}

@@ -1,0 +1,65 @@
+"""The commands around the service; the service itself is driven by a browser in tests/app/web."""
+
+import json
+
+import pytest
+
+from app.checks import SettingsError
+from app.registry.accounts import Accounts, RefusedError, Role
+from app.registry.desk import Desk
+from app.registry.errors import RegisterError
+from app.web.state import State
+from scripts import serve
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("REGISTER", str(tmp_path / "register"))
+    monkeypatch.setenv("PASSWORD", "a long enough password")
+
+    def run(*argv):
+        capsys.readouterr()
+        serve.main([str(word) for word in argv])
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    return run
+
+
+def test_accounts_passwords_and_tokens(run, tmp_path, monkeypatch):
+    assert run("account", "ada", "--role", "admin") == {"account": 1, "name": "ada", "role": "admin"}
+    token = run("token", "ada", "--label", "gate", "--days", 30)["token"]
+    desk = Desk(tmp_path / "register", device="cpu")
+    accounts = Accounts(desk.database)
+    assert accounts.who(token, "token").role is Role.admin
+    monkeypatch.setenv("PASSWORD", "another long password")
+    assert run("password", "ada")["account"] == 1
+    with pytest.raises(RefusedError):
+        accounts.who(token, "token")
+    accounts.log_in("ada", "another long password", "here")
+    desk.close()
+    with pytest.raises(SettingsError, match="no account 'eve'"):
+        run("password", "eve")
+
+
+@pytest.mark.parametrize(
+    ("argv", "error", "reason"),
+    [
+        (["run", "--host", "0.0.0.0"], SettingsError, "passwords would be readable"),
+        (["run", "--certificate", "x.crt"], SettingsError, "belong together"),
+        (["run", "--run", "nowhere"], FileNotFoundError, "no such file: nowhere"),
+        (["run", "--url", "nothing"], RegisterError, "cannot be used"),
+        (["account", "ada", "--role", "king"], SettingsError, "king"),
+        (["fly"], SettingsError, "No such command"),
+    ],
+)
+def test_a_mistake_is_one_line(run, argv, error, reason):
+    with pytest.raises(error, match=reason):
+        run(*argv)
+
+
+def test_a_second_service_on_one_register_is_refused(run, tmp_path):
+    desk = Desk(tmp_path / "register", device="cpu")
+    state = State(desk)
+    with pytest.raises(RegisterError, match="another service uses the register"):
+        run("run")
+    state.close()
