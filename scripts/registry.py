@@ -17,6 +17,8 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,14 +26,13 @@ import click
 import typer
 
 from app.checks import SettingsError
-from app.data.sample import Box, Modality
 from app.data.source import open_source
 from app.registry import calibrate as calibration
-from app.registry.desk import Desk, Shot
+from app.registry.desk import Desk, Shot, make_shots, parse_box
 from app.registry.listing import enrol_entries, read_listing, write_listing
 from app.registry.photos import read_photo
 from app.registry.register import NewOwner
-from app.registry.schema import Vehicle
+from app.registry.schema import Vehicle, now
 from scripts.command import command
 from scripts.evaluate import with_overrides
 from scripts.progress import Progress
@@ -62,9 +63,7 @@ def reembed(
 ) -> None:
     """Let a network serve; until all pictures are embedded with it, the one before goes on."""
     with _desk(register, url, device) as desk, Progress(1) as progress:
-        served = desk.use_model(
-            run, model, getpass.getuser(), lambda done, total: progress.step_done("pictures", done, total)
-        )
+        served = desk.use_model(run, model, operator(), lambda done, total: progress.step_done("pictures", done, total))
         _say({"model": served.digest, "libraries": served.libraries, "views": desk.register.counts()["views"]})
 
 
@@ -87,8 +86,6 @@ def enrol(
     device: Device = "auto",
 ) -> None:
     """Enrol a vehicle, or further photographs of one."""
-    if (flat or contact) and not owner:
-        raise SettingsError("--flat and --contact need --owner")
     if owner and owner_id is not None:
         raise SettingsError("give --owner or --owner-id")
     if vehicle is not None and (owner or owner_id is not None or plate or note):
@@ -96,10 +93,10 @@ def enrol(
     shots = _shots(pictures, plate_picture, box, plate_box, infrared)
     with _desk(register, url, device) as desk:
         if vehicle is not None:
-            desk.add_views(vehicle, shots, account=getpass.getuser())
+            desk.add_views(vehicle, shots, account=operator())
         else:
-            who = NewOwner(owner, flat, contact) if owner else owner_id
-            vehicle = desk.enrol(shots, account=getpass.getuser(), owner=who, plate=plate, note=note)
+            who = NewOwner(owner, flat, contact) if owner or flat or contact else owner_id
+            vehicle = desk.enrol(shots, account=operator(), owner=who, plate=plate, note=note)
         _say({"vehicle": vehicle, "views": len(desk.register.vehicle(vehicle).views)})
 
 
@@ -118,7 +115,7 @@ def import_(
     entries = read_listing(listing)
     enrolled, refused = [], []
     with _desk(register, url, device) as desk, Progress(1) as progress:
-        for done, (entry, result) in enumerate(enrol_entries(desk, entries, getpass.getuser()), start=1):
+        for done, (entry, result) in enumerate(enrol_entries(desk, entries, operator()), start=1):
             progress.step_done("vehicles", done, len(entries))
             if isinstance(result, int):
                 enrolled.append(result)
@@ -144,7 +141,7 @@ def identify(
     """Find the vehicle that photographs show."""
     shots = _shots(pictures, plate_picture, box, plate_box, infrared)
     with _desk(register, url, device) as desk:
-        account = getpass.getuser()
+        account = operator()
         answer = desk.identify(shots, account=account, enrol_unknown=enrol_unknown)
         told = {**answer.decision.as_dict(), "sighting": answer.sighting, "enrolled": answer.enrolled}
         number = answer.decision.vehicle
@@ -173,7 +170,7 @@ def calibrate(
         directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
         about = f"{settings.data.reader}, {settings.data.eval_split}"
         report = calibration.calibrate(
-            desk, directions, rate=rate, unsure_rate=unsure_rate, account=getpass.getuser(), about=about
+            desk, directions, rate=rate, unsure_rate=unsure_rate, account=operator(), about=about
         )
         for library, row in report["libraries"].items():
             print(f"{library:<8}  {row.get('error') or _said(row)}")
@@ -195,14 +192,23 @@ def list_(register: Folder = _HERE, url: Url = "") -> None:
 def forget(
     vehicle: Annotated[int | None, typer.Option(help="Number of a vehicle.")] = None,
     owner_id: Annotated[int | None, typer.Option(help="Number of an owner, with all vehicles.")] = None,
+    sightings: Annotated[int | None, typer.Option(help="Days: look-ups that are older, and led to no report.")] = None,
     register: Folder = _HERE,
     url: Url = "",
 ) -> None:
-    """Delete a vehicle or an owner everywhere: pictures, embeddings, sightings, incidents."""
+    """Delete a vehicle or an owner everywhere: pictures, embeddings, sightings, incidents; or old look-ups."""
     with _desk(register, url) as desk:
-        done = desk.register.forget(account=getpass.getuser(), vehicle_id=vehicle, owner_id=owner_id)
-        counts = {"views": done.views, "sightings": done.sightings, "incidents": done.incidents}
-        _say({"owners": done.owners, "vehicles": done.vehicles, **counts})
+        if sightings is not None:
+            if vehicle is not None or owner_id is not None or sightings < 0:
+                raise SettingsError("--sightings takes a number of days, and nothing beside it")
+            pictures = desk.journal.forget_sightings(now() - timedelta(days=sightings), operator())
+            overwritten = desk.database.forget_traces()
+            desk.photos.drop(pictures)
+            _say({"pictures": len(pictures), "overwritten": overwritten})
+        else:
+            done = desk.register.forget(account=operator(), vehicle_id=vehicle, owner_id=owner_id)
+            _say(asdict(done))
+        desk.register.tidy()
 
 
 @app.command()
@@ -211,7 +217,7 @@ def export(
 ) -> None:
     """Write the register as a table with its pictures, which `import` reads."""
     with _desk(register, url) as desk:
-        count = write_listing(desk, folder, getpass.getuser())
+        count = write_listing(desk, folder, operator())
         _say({"folder": str(folder), "vehicles": count})
 
 
@@ -237,6 +243,11 @@ def _desk(folder: Path, url: str, device: str = "cpu") -> Iterator[Desk]:
         yield desk
 
 
+def operator() -> str:
+    """Who uses the command line, as the trail has it; no account of the service has such a name."""
+    return f"{getpass.getuser()} (command line)"
+
+
 def _shots(
     pictures: Sequence[Path],
     plates: Sequence[Path] | None,
@@ -244,31 +255,12 @@ def _shots(
     plate_boxes: Sequence[str] | None,
     infrared: bool,
 ) -> list[Shot]:
-    modality: Modality = "infrared" if infrared else "visible"
-    for name, given in (("--plate-picture", plates), ("--box", boxes), ("--plate-box", plate_boxes)):
-        if given and len(given) != len(pictures):
-            raise SettingsError(f"{name} was given {len(given)} times for {len(pictures)} photographs")
     for path in (*pictures, *(plates or ())):
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
-    return [
-        Shot(
-            read_photo(picture),
-            vehicle_box=_box(boxes[number]) if boxes else None,
-            plate=read_photo(plates[number]) if plates else None,
-            plate_box=_box(plate_boxes[number]) if plate_boxes else None,
-            modality=modality,
-        )
-        for number, picture in enumerate(pictures)
-    ]
-
-
-def _box(text: str) -> Box:
-    try:
-        left, top, width, height = (float(word) for word in text.split(","))
-    except ValueError as error:
-        raise SettingsError(f"not left,top,width,height: {text!r}") from error
-    return Box(left, top, width, height)
+    photos, plate_photos = ([read_photo(path) for path in paths or ()] for paths in (pictures, plates))
+    vehicle_boxes, boxes_of_plates = ([parse_box(text) for text in texts or ()] for texts in (boxes, plate_boxes))
+    return make_shots(photos, plate_photos, vehicle_boxes, boxes_of_plates, infrared)
 
 
 def _said(row: dict[str, Any]) -> str:
@@ -276,6 +268,7 @@ def _said(row: dict[str, Any]) -> str:
     return (
         f"match from {row['threshold']:.3f}, unsure from {row['unsure']:.3f}: "
         f"false matches {100 * matched['share']:.3f} % ({100 * matched['low']:.3f} to {100 * matched['high']:.3f}), "
+        f"of strangers in this register {100 * row['look_up']['share']:.1f} %, "
         f"missed {100 * missed['share']:.1f} % ({100 * missed['low']:.1f} to {100 * missed['high']:.1f})"
     )
 

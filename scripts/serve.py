@@ -4,8 +4,8 @@ Run: python -m scripts.serve account admin --role admin            asks for the 
      python -m scripts.serve run --register register --run outputs/two_cam/<time>
      python -m scripts.serve run --host 0.0.0.0 --certificate server.crt --key server.key
 
-It listens on loopback unless told otherwise; on other addresses only with a certificate, or with --behind-proxy where
-a proxy of yours speaks TLS.
+It listens on loopback unless told otherwise; on other addresses only with a certificate, or with --behind-proxy ADDRESS
+where a proxy of yours speaks TLS.
 """
 
 import getpass
@@ -29,6 +29,7 @@ from app.registry.desk import Desk
 from app.web.service import create_app
 from app.web.state import State
 from scripts.command import command
+from scripts.registry import operator
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
@@ -55,7 +56,7 @@ def run(
     port: int = 8000,
     certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
-    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="A proxy speaks TLS in front of this.")] = False,
+    behind_proxy: Annotated[str, typer.Option(help="Address of a proxy that speaks TLS in front of this.")] = "",
     run: Annotated[Path | None, typer.Option(help="Run folder whose curves are shown.")] = None,
     register: Folder = _HERE,
     url: Url = "",
@@ -64,7 +65,7 @@ def run(
     """Serve until it is ended."""
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key belong together")
-    if certificate is None and not behind_proxy and not _is_loopback(host):
+    if not certificate and not behind_proxy and not _is_loopback(host):
         raise SettingsError(
             f"--host {host} needs --certificate and --key, or --behind-proxy: passwords would be readable"
         )
@@ -72,7 +73,10 @@ def run(
         if path is not None and not path.exists():
             raise FileNotFoundError(f"no such file: {path}")
 
-    state = _open(register, url, device, run)  # what is wrong is said in a line, before the server starts
+    secure = bool(certificate or behind_proxy)
+    state = _open(
+        register, url, device, run, secure=secure
+    )  # what is wrong is said in a line, before the server starts
     print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
     uvicorn.run(
         create_app(lambda: state),
@@ -80,7 +84,8 @@ def run(
         port=port,
         ssl_certfile=str(certificate) if certificate else None,
         ssl_keyfile=str(key) if key else None,
-        proxy_headers=behind_proxy,
+        proxy_headers=bool(behind_proxy),
+        forwarded_allow_ips=behind_proxy or None,
         log_level="warning",
     )
     print(json.dumps({"register": str(register), "served": f"{host}:{port}"}))
@@ -95,8 +100,8 @@ def account(
 ) -> None:
     """Make an account; the password comes from the variable PASSWORD, or is asked for."""
     with closing(Desk(register, url, "cpu")) as desk:
-        number = Accounts(desk.database).add(name, Role[role.value], _password(), getpass.getuser())
-    print(json.dumps({"account": number, "name": name, "role": role.value}))
+        made = Accounts(desk.database).add(name, Role[role.value], _password(), operator())
+    print(json.dumps({"account": made.id, "name": made.name, "role": made.role}))
 
 
 @app.command()
@@ -107,7 +112,7 @@ def password(name: str, register: Folder = _HERE, url: Url = "") -> None:
         found = [row.id for row in accounts.all() if row.name == name]
         if not found:
             raise SettingsError(f"there is no account {name!r}")
-        accounts.change(found[0], getpass.getuser(), password=_password(), disabled=False)
+        accounts.change(found[0], operator(), password=_password())
     print(json.dumps({"account": found[0], "name": name}))
 
 
@@ -121,14 +126,14 @@ def token(
 ) -> None:
     """Make a token for a program; it is shown this once."""
     with closing(Desk(register, url, "cpu")) as desk:
-        secret = Accounts(desk.database).new_token(name, label, days)
+        secret = Accounts(desk.database).new_token(name, label, days, operator())
     print(json.dumps({"token": secret, "account": name, "days": days}))
 
 
-def _open(register: Path, url: str, device: str, run: Path | None) -> State:
+def _open(register: Path, url: str, device: str, run: Path | None, *, secure: bool) -> State:
     desk = Desk(register, url, device)
     try:
-        state = State(desk, run)
+        state = State(desk, run, secure=secure)
     except BaseException:
         desk.close()
         raise

@@ -23,7 +23,7 @@ def service(desk):
     """The app; vehicle 1 has an owner and a plate, vehicle 2 has none."""
     model, _ = desk.serving()
     desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(0.999999, 0.99, 0.0)), "tester")
-    owner = NewOwner("A. Resident", "12", "555")
+    owner = NewOwner("A. Resident", "12", "evenings")
     desk.enrol([Shot(photo(1), plate=photo(101))], account="tester", owner=owner, plate="AB 12")
     desk.enrol([Shot(photo(2))], account="tester")
     accounts = Accounts(desk.database, FAST)

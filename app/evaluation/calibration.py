@@ -2,9 +2,10 @@
 
 Terms are those of ISO/IEC 19795-1: the false-match rate is the share of comparisons of pictures of different vehicles
 whose similarity reaches the threshold, the false-non-match rate ("miss rate") the share of comparisons of the same
-vehicle that do not. A look-up against N vehicles makes N comparisons.
+vehicle that do not. A look-up compares a photograph with every enrolled picture.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,11 +28,13 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Similarities:
-    """Cosine similarities of pairs of pictures, and the vehicle of the first picture of each pair.
+    """Cosine similarities of pairs of pictures, and the vehicles of each pair.
 
     Args:
-        same, different: (S,) and (D,), pairs of the same and of different vehicles.
-        same_pids, different_pids: (S,) and (D,).
+        same: (S,), pairs of the same vehicle.
+        same_pids: (S,), that vehicle.
+        different: (D,), pairs of different vehicles.
+        different_pids: (D, 2), those vehicles.
     """
 
     same: Floats
@@ -58,11 +61,11 @@ def pairs(
     """Every query against every gallery picture, (Q, G), but its own vehicle in its own camera."""
     same = q_pids[:, None] == g_pids[None, :]
     own = same & (q_camids[:, None] == g_camids[None, :])
-    rows = np.broadcast_to(q_pids[:, None], similarity.shape)
-    use = same & ~own
+    rows, columns = np.nonzero(~same)
+    different_pids = np.stack([q_pids[rows], g_pids[columns]], axis=1)
     # In float64: a float32 cannot tell a threshold just above a similarity from the similarity.
-    same_, different = (similarity[mask].astype(np.float64) for mask in (use, ~same))
-    return Similarities(same_, rows[use], different, rows[~same])
+    same_, different = (similarity[mask].astype(np.float64) for mask in (same & ~own, ~same))
+    return Similarities(same_, q_pids[np.nonzero(same & ~own)[0]], different, different_pids)
 
 
 def joined(parts: Iterable[Similarities]) -> Similarities:
@@ -94,14 +97,24 @@ def false_match_rate(pairs_: Similarities, threshold: float, seed: int = 0) -> I
 
 def miss_rate(pairs_: Similarities, threshold: float, seed: int = 0) -> Interval:
     """Share of pairs of the same vehicle under the threshold."""
-    return _share(pairs_.same < threshold, pairs_.same_pids, seed)
+    return _share(pairs_.same < threshold, pairs_.same_pids[:, None], seed)
+
+
+def of_a_look_up(rate: float, comparisons: int) -> float:
+    """Probability that at least one of so many comparisons of a stranger matches, as if they were independent."""
+    return -math.expm1(comparisons * math.log1p(-rate)) if rate < 1 else 1.0
 
 
 def trade_off(pairs_: Similarities, points: int = 200) -> tuple[Floats, Floats]:
-    """False-match rates, ascending, and the miss rates that go with them: the curve of a DET plot."""
+    """False-match rates, ascending, and the miss rates that go with them: the curve of a DET plot.
+
+    Thresholds lie where false matches are one in D, and so on to all, in even steps of the logarithm; and at quantiles
+    of the same vehicles."""
     different = np.sort(np.asarray(pairs_.different, np.float64))
     same = np.sort(np.asarray(pairs_.same, np.float64))
-    thresholds = np.unique(np.quantile(np.concatenate([different, same]), np.linspace(0, 1, points)))[::-1]
+    ranks = np.unique(np.geomspace(1, len(different), points).astype(int))
+    thresholds = np.concatenate([different[-ranks], np.quantile(same, np.linspace(0, 1, points))])
+    thresholds = np.unique(thresholds)[::-1]
     matched = 1 - np.searchsorted(different, thresholds, side="left") / len(different)
     missed = np.searchsorted(same, thresholds, side="left") / len(same)
     return matched, missed
@@ -109,14 +122,24 @@ def trade_off(pairs_: Similarities, points: int = 200) -> tuple[Floats, Floats]:
 
 def _share(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: int) -> Interval:
     """The share of hits. Its interval comes from drawing vehicles with replacement (percentile bootstrap): pairs of one
-    vehicle resemble each other, so that drawing pairs would promise too much."""
-    _, groups = np.unique(pids, return_inverse=True)
-    counts = np.bincount(groups)
-    found = np.bincount(groups, weights=hits)
-    drawn = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _DRAWS)
-    shares = (drawn @ found) / (drawn @ counts)
+    vehicle resemble each other, so that drawing pairs would promise too much.
+
+    Args:
+        hits: (N,).
+        pids: (N, 1) or (N, 2), the vehicles of each pair; a pair counts as often as all of them were drawn together.
+    """
+    known, places = np.unique(pids, return_inverse=True)
+    groups, index = np.unique(places.reshape(pids.shape), axis=0, return_inverse=True)
+    counts, found = np.bincount(index.ravel()), np.bincount(index.ravel(), weights=hits)
+    share = float(hits.mean())
+    if not hits.any() or hits.all():  # every draw says the same: the rule of three for vehicles instead
+        bound = min(1.0, 3 / len(known))
+        return Interval(share, 0.0, bound) if not hits.any() else Interval(share, 1 - bound, 1.0)
+    rng, shares = np.random.default_rng(seed), np.full(_DRAWS, share)
+    for draw in range(_DRAWS):
+        times = np.bincount(rng.integers(len(known), size=len(known)), minlength=len(known))
+        weights = times[groups].prod(axis=1)
+        if total := weights @ counts:
+            shares[draw] = weights @ found / total
     low, high = np.quantile(shares, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    if not found.any() or found.sum() == counts.sum():  # every draw says the same: the rule of three instead
-        bound = min(1.0, 3 / len(counts))
-        low, high = (0.0, bound) if not found.any() else (1 - bound, 1.0)
-    return Interval(float(hits.mean()), float(low), float(high))
+    return Interval(share, float(low), float(high))

@@ -3,8 +3,9 @@
 import hashlib
 import hmac
 import secrets
+import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
@@ -20,7 +21,9 @@ from app.registry.schema import Account, Ticket, now
 
 SHORTEST_PASSWORD = 10
 _SESSION = timedelta(hours=12)
-_TRIES, _TRIES_OF_ADDRESS, _WINDOW_SECONDS = 5, 30, 300.0  # a site's guards may share an address
+_MOST_TRIES = (5, 50, 30)  # of a name from an address, of a name, of an address, which a site's guards may share
+_WINDOW_SECONDS = 300.0
+_HASHING = 2
 _LONGEST_NAME, _LONGEST_PASSWORD = 64, 1024
 
 
@@ -67,13 +70,15 @@ class Accounts:
         self.database = database
         self.hasher = hasher or PasswordHasher()
         self._nobody = self.hasher.hash(secrets.token_hex())
-        self._failed: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._lock = threading.Lock()
+        self._tries: dict[str, deque[float]] = {}
+        self._hashing = threading.BoundedSemaphore(_HASHING)  # each takes 64 MiB and a processor
 
-    def add(self, name: str, role: Role, password: str, by: str) -> int:
-        """Make an account; its number. Raises RegisterError for a name that is taken, or a password that is short."""
+    def add(self, name: str, role: Role, password: str, by: str) -> Account:
+        """Make an account. Raises RegisterError for a name that is taken, or a password that is short."""
         name = name.strip()
-        if not 1 <= len(name) <= _LONGEST_NAME:
-            raise RegisterError(f"an account needs a name of at most {_LONGEST_NAME} letters")
+        if not 1 <= len(name) <= _LONGEST_NAME or "(" in name:  # names with brackets are those of the command line
+            raise RegisterError(f"an account needs a name of at most {_LONGEST_NAME} letters, without brackets")
         hashed = self._hash(password)
         with self.database.writing() as session:
             if session.scalar(select(Account.id).where(Account.name == name)):
@@ -82,11 +87,11 @@ class Accounts:
             session.add(account)
             session.flush()
             trail(session, by, "add account", f"account {account.id}", {"role": role.name})
-            return account.id
+            return account
 
     def change(
         self, account_id: int, by: str, *, role: Role | None = None, password: str = "", disabled: bool | None = None
-    ) -> None:
+    ) -> Account:
         """Change an account; its sessions and tokens end. Raises RegisterError if no admin would be left."""
         hashed = self._hash(password) if password else ""
         with self.database.writing() as session:
@@ -99,8 +104,9 @@ class Accounts:
             if not session.scalar(admins):
                 raise RegisterError("the last admin cannot be taken away")
             session.execute(delete(Ticket).where(Ticket.account_id == account_id))
-            changed = [name for name, new in (("role", role), ("password", password), ("disabled", disabled)) if new]
-            trail(session, by, "change account", f"account {account_id}", {"changed": changed})
+            details = {"role": role and role.name, "password": bool(password), "disabled": disabled}
+            trail(session, by, "change account", f"account {account_id}", details)
+            return account
 
     def all(self) -> list[Account]:
         """By number."""
@@ -108,21 +114,20 @@ class Accounts:
             return list(session.scalars(select(Account).order_by(Account.id)))
 
     def log_in(self, name: str, password: str, address: str) -> str:
-        """The secret of a new session. Raises RefusedError, or TooManyTriesError when five log-ins of a name, or
-        thirty from an address, failed within five minutes."""
-        keys = (f"name {name}", f"address {address}")
-        self._refuse_if_tried_too_often(keys)
+        """The secret of a new session. Raises RefusedError, or TooManyTriesError when within five minutes five log-ins
+        of a name from one address failed, or fifty of a name, or thirty from an address."""
+        keys = (f"{name} from {address}", name, address)
+        self._count_try(keys)
         with self.database.reading() as session:
             account = session.scalar(select(Account).where(Account.name == name))
-        # A name that there is not takes as long as a wrong password.
-        right = self._verify(account.password if account else self._nobody, password)
+        with self._hashing:
+            # A name that there is not takes as long as a wrong password.
+            right = self._verify(account.password if account else self._nobody, password)
         if account is None or account.disabled or not right:
-            for key in keys:
-                self._failed[key].append(time.monotonic())
             with self.database.writing() as session:
                 trail(session, "", "refuse log-in", f"account {account.id}" if account else "", {})
             raise RefusedError("name and password do not belong together")
-        self._failed.pop(keys[0], None)
+        self._take_try_back(keys)
         return self._ticket(account.id, account.name, "session", "", _SESSION)
 
     def log_out(self, secret: str) -> None:
@@ -130,7 +135,7 @@ class Accounts:
         with self.database.writing() as session:
             session.execute(delete(Ticket).where(Ticket.digest == _digest(secret)))
 
-    def new_token(self, name: str, label: str, days: int) -> str:
+    def new_token(self, name: str, label: str, days: int, by: str) -> str:
         """The secret of a token for a program, with the rights of the account; it is shown once. Raises
         NotEnrolledError, and RegisterError for a term that is none."""
         if not 1 <= days <= 3650:
@@ -139,7 +144,7 @@ class Accounts:
             account = session.scalar(select(Account).where(Account.name == name))
         if account is None:
             raise NotEnrolledError(f"there is no account {name!r}")
-        return self._ticket(account.id, name, "token", label, timedelta(days=days))
+        return self._ticket(account.id, by, "token", label, timedelta(days=days))
 
     def who(self, secret: str, kind: str) -> User:
         """Whose session or token this is. Raises RefusedError if it is none, or has expired."""
@@ -150,13 +155,13 @@ class Accounts:
             csrf = csrf_of(secret) if kind == "session" else ""
             return User(ticket.account.name, Role[ticket.account.role], csrf)
 
-    def _ticket(self, account_id: int, name: str, kind: str, label: str, term: timedelta) -> str:
+    def _ticket(self, account_id: int, by: str, kind: str, label: str, term: timedelta) -> str:
         secret = secrets.token_urlsafe(32)
         with self.database.writing() as session:
             session.execute(delete(Ticket).where(Ticket.expires < now()))
             ticket = Ticket(account_id=account_id, digest=_digest(secret), kind=kind, label=label, expires=now() + term)
             session.add(ticket)
-            trail(session, name, "log in" if kind == "session" else "make token", f"account {account_id}", {})
+            trail(session, by, "log in" if kind == "session" else "make token", f"account {account_id}", {})
         return secret
 
     def _hash(self, password: str) -> str:
@@ -170,17 +175,25 @@ class Accounts:
         except (VerificationError, InvalidHashError):
             return False
 
-    def _refuse_if_tried_too_often(self, keys: tuple[str, ...]) -> None:
+    def _count_try(self, keys: tuple[str, ...]) -> None:
+        """Count a try before it is made, so that tries at the same time count as well."""
         since = time.monotonic() - _WINDOW_SECONDS
-        for key in list(self._failed):
-            tries = self._failed[key]
-            while tries and tries[0] < since:
-                tries.popleft()
-            if not tries:
-                del self._failed[key]
-        allowed = dict(zip(keys, (_TRIES, _TRIES_OF_ADDRESS), strict=True))
-        if any(len(self._failed.get(key, ())) >= most for key, most in allowed.items()):
-            raise TooManyTriesError("too many log-ins failed; try again in some minutes")
+        with self._lock:
+            for key, tries in list(self._tries.items()):
+                while tries and tries[0] < since:
+                    tries.popleft()
+                if not tries:
+                    del self._tries[key]
+            if any(len(self._tries.get(key, ())) >= most for key, most in zip(keys, _MOST_TRIES, strict=True)):
+                raise TooManyTriesError("too many log-ins failed; try again in some minutes")
+            for key in keys:
+                self._tries.setdefault(key, deque()).append(time.monotonic())
+
+    def _take_try_back(self, keys: tuple[str, ...]) -> None:
+        with self._lock:
+            for key in keys:
+                if tries := self._tries.get(key):
+                    tries.pop()
 
 
 def csrf_of(secret: str) -> str:

@@ -10,7 +10,15 @@ import numpy as np
 
 from app.data.reader import Direction
 from app.data.sample import Sample
-from app.evaluation.calibration import Similarities, false_match_rate, joined, miss_rate, pairs, threshold_for
+from app.evaluation.calibration import (
+    Similarities,
+    false_match_rate,
+    joined,
+    miss_rate,
+    of_a_look_up,
+    pairs,
+    threshold_for,
+)
 from app.files import replacing
 from app.registry.desk import Desk
 from app.registry.matcher import Threshold
@@ -42,6 +50,7 @@ def calibrate(
     folder = desk.folder / "calibration" / model.digest
     folder.mkdir(parents=True, exist_ok=True)
     kept, report = desk.models.thresholds(model), {}
+    views = desk.register.counts()["views"]
     chosen: dict[str, Threshold] = {}
     for library in model.libraries:
         try:
@@ -55,7 +64,8 @@ def calibrate(
         report[library] = {
             "threshold": match,
             "unsure": unsure,
-            "false_match_rate": false_match_rate(measured, match)._asdict(),
+            "false_match_rate": (matched := false_match_rate(measured, match))._asdict(),
+            "look_up": {name: of_a_look_up(rate_, views) for name, rate_ in matched._asdict().items()},
             "miss_rate": miss_rate(measured, match)._asdict(),
             "pairs_same": len(measured.same),
             "pairs_different": len(measured.different),
@@ -66,7 +76,14 @@ def calibrate(
     if not chosen:
         raise ValueError(f"no library can be calibrated: {next(iter(report.values()))['error']}")
     desk.models.set_thresholds(model.id, chosen, account)
-    told = {"model": model.digest, "rate": rate, "unsure_rate": unsure_rate, "data": about, "libraries": report}
+    told = {
+        "model": model.digest,
+        "rate": rate,
+        "unsure_rate": unsure_rate,
+        "data": about,
+        "views": views,
+        "libraries": report,
+    }
     _write(folder / REPORT, told)
     return {**told, "folder": str(folder)}
 
@@ -80,7 +97,10 @@ def similarities(found: Embeddings, library: str, directions: Sequence[Direction
     parts = []
     for direction in directions:
         queries, gallery = ([s for s in part if s in rows] for part in (direction.query, direction.gallery))
-        queries = queries[:: max(1, len(queries) * len(gallery) * len(directions) // _MOST_PAIRS)]
+        most = max(1, _MOST_PAIRS // (max(1, len(gallery)) * len(directions)))
+        if len(queries) > most:
+            chosen = np.random.default_rng(0).choice(len(queries), most, replace=False)
+            queries = [queries[row] for row in sorted(chosen.tolist())]
         similarity = vectors[[rows[s] for s in queries]] @ vectors[[rows[s] for s in gallery]].T
         q_pids, q_camids, g_pids, g_camids = (_ids(s, key) for s in (queries, gallery) for key in ("pid", "camid"))
         parts.append(pairs(similarity, q_pids=q_pids, q_camids=q_camids, g_pids=g_pids, g_camids=g_camids))

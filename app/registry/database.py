@@ -1,17 +1,19 @@
 """The database behind a register: a SQLite file, or PostgreSQL with pgvector by its URL."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
-from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.registry.errors import BusyError, RegisterError
+from app.registry.errors import BusyError, FullError, RegisterError, UnavailableError
 from app.registry.schema import VERSION, Base, Setting
 
 _PATIENCE_SECONDS = 10.0
+_TRIES, _PAUSE_SECONDS = 20, 0.25
 _VERSION = "version"
 
 
@@ -68,20 +70,24 @@ class Database:
             yield session
             session.commit()
 
-    def forget_traces(self) -> None:
-        """Take deleted rows out of the write-ahead log as well; SQLite overwrites those in the file at once."""
-        if self.is_sqlite:
-            with self.engine.connect() as connection:
+    def forget_traces(self) -> bool:
+        """Take deleted rows out of the write-ahead log as well; SQLite overwrites those in the file at once.
+
+        False if a reader kept it from that for longer than a few seconds: the log goes with later writes."""
+        if not self.is_sqlite:
+            return False
+        for _ in range(_TRIES):
+            with _said_clearly(), self.engine.connect() as connection:
                 connection.exec_driver_sql("COMMIT")
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+            if not busy:
+                return True
+            time.sleep(_PAUSE_SECONDS)
+        return False
 
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
-
-    def setting(self, session: Session, name: str) -> str | None:
-        """A value of the table of settings."""
-        return session.scalar(select(Setting.value).where(Setting.name == name))
 
 
 def _sqlite(url: str) -> Engine:
@@ -112,13 +118,15 @@ def _postgresql(url: str) -> Engine:
 def _said_clearly() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except SQLAlchemyError as error:
         reason = _reason(error)
         if "locked" in reason or "lock timeout" in reason:
             raise BusyError("another process is writing to the register; nothing was changed, try again") from error
-        raise RegisterError(f"the register cannot be used: {reason}") from error
-    except ProgrammingError as error:
-        raise RegisterError(f"the register has other tables: {_reason(error)}") from error
+        if "disk is full" in reason or "No space left" in reason:
+            raise FullError("the disk is full; nothing was changed") from error
+        if isinstance(error, ProgrammingError):
+            raise RegisterError(f"the register has other tables: {reason}") from error
+        raise UnavailableError(f"the register cannot be used: {reason}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ A register's folder holds `register.sqlite` (unless the database is elsewhere), 
 checkpoint of each model that serves or is about to.
 """
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 
 from app.checkpoint import Checkpoint
 from app.data.sample import Box, Modality, Sample
+from app.files import replacing
 from app.registry.database import Database
 from app.registry.errors import AnotherModelError, RegisterError
 from app.registry.index import Index, make_index
@@ -23,7 +25,7 @@ from app.registry.photos import Photo, Photos
 from app.registry.recogniser import Recogniser, read_recogniser
 from app.registry.register import NewOwner, NewView, Register
 from app.registry.rows import Vectors
-from app.registry.schema import Model, View
+from app.registry.schema import Model, Setting, View
 
 _CANDIDATES = 5
 _BATCH = 64
@@ -80,6 +82,11 @@ class Desk:
         (folder / "models").mkdir(exist_ok=True, mode=0o700)
         database = Database(url or f"sqlite:///{(folder / 'register.sqlite').resolve()}")
         self.database = database
+        try:
+            _require_own(database, folder, self.photos)
+        except BaseException:
+            database.close()
+            raise
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
         self._recogniser: Recogniser | None = None
         self._index: tuple[int, Index] | None = None
@@ -100,15 +107,25 @@ class Desk:
         recogniser = Recogniser(checkpoint, self.device)
         checkpoint.write(self.folder / "models", checkpoint.digest)
         row = self.models.add(checkpoint.digest, recogniser.task.libraries, f"{run.name}, {model}", account)
-        total, done = self.register.counts()["views"], 0
+        total, done, last, bad = self.register.counts()["views"], 0, 0, list[View]()
         while True:
-            views = self.models.views_without(row.id, _BATCH)
+            views = self.models.views_without(row.id, _BATCH, after=last)
             if not views:
+                if bad := [view for view in bad if self.register.has_view(view.id)]:
+                    named = ", ".join(f"vehicle {view.vehicle_id}: {view.picture}" for view in bad[:3])
+                    raise RegisterError(
+                        f"{len(bad)} pictures cannot be read, and the model before goes on serving: {named}; "
+                        "forget these vehicles, or put the files back"
+                    )
                 if self.models.serve(row.id, account):
                     return row
-                continue  # a vehicle was enrolled meanwhile
-            found = recogniser.embed([self._sample(view) for view in views])
-            self.models.add_embeddings(row.id, dict(zip((view.id for view in views), found, strict=True)))
+                last = 0  # a vehicle was enrolled meanwhile
+                continue
+            last = views[-1].id
+            found = recogniser.embed_readable([self._sample(view) for view in views])
+            good = {view.id: vectors for view, vectors in zip(views, found, strict=True) if vectors is not None}
+            bad += [view for view in views if view.id not in good]
+            self.models.add_embeddings(row.id, good)
             done += len(views)
             if progress is not None:
                 progress(done, max(done, total))
@@ -207,21 +224,32 @@ class Desk:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
         with self._kept(shots) as views:
-            decision = self._decide([self._sample(view) for view in views])
+            samples = [self._sample(view) for view in views]
             pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
-            sighting = self.journal.record_sighting(decision, pictures, account)
-        enrolled = None
-        if enrol_unknown and decision.outcome is Outcome.unknown:
-            enrolled = self.enrol(shots, account=account, note=f"unknown, sighting {sighting}")
-        return Answer(decision, sighting, enrolled, [view.picture for view in views])
-
-    def _decide(self, samples: Sequence[Sample]) -> Decision:
-        for _ in range(_ATTEMPTS):
-            model, recogniser = self.serving()
-            decision = decide(self.candidates(model, recogniser.embed(samples)), self.models.thresholds(model))
-            if self.serving()[0].id == model.id:
-                return decision
-        raise RegisterError(_CHANGES)
+            for _ in range(_ATTEMPTS):
+                model, recogniser = self.serving()
+                found = recogniser.embed(samples)
+                decision = decide(self.candidates(model, found), self.models.thresholds(model))
+                if self.serving()[0].id != model.id:
+                    continue  # its embeddings were deleted while we looked
+                wanted = enrol_unknown and decision.outcome is Outcome.unknown
+                try:
+                    with self.database.writing() as session:
+                        enrolled = None
+                        if wanted:
+                            new = [_with_vectors(view, each) for view, each in zip(views, found, strict=True)]
+                            note = "enrolled as unknown"
+                            enrolled = self.register.enrol_in(
+                                session, new, model_id=model.id, account=account, note=note
+                            )
+                        shown = sorted({c.vehicle for c in decision.shown()})
+                        sighting = self.journal.record_sighting(
+                            session, decision, pictures, account, enrolled=enrolled, shown=shown
+                        )
+                except AnotherModelError:
+                    continue
+                return Answer(decision, sighting, enrolled, [view.picture for view in views])
+            raise RegisterError(_CHANGES)
 
     def candidates(self, model: Model, found: Sequence[Vectors]) -> dict[str, list[Candidate]]:
         """The nearest vehicles of each library that at least one of the photographs has something for."""
@@ -231,6 +259,62 @@ class Desk:
             rows = [vectors[library] for vectors in found if library in vectors]
             answer[library] = index.search(library, np.stack(rows), _CANDIDATES) if rows else []
         return answer
+
+
+def parse_box(text: str) -> Box | None:
+    """A box from "left,top,width,height"; None from "". Raises RegisterError for another text."""
+    if not text:
+        return None
+    try:
+        left, top, width, height = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise RegisterError(f"not left,top,width,height: {text[:80]!r}") from error
+    return Box(left, top, width, height)
+
+
+def make_shots(
+    photos: Sequence[Photo],
+    plates: Sequence[Photo],
+    boxes: Sequence[Box | None],
+    plate_boxes: Sequence[Box | None],
+    infrared: bool,
+) -> list[Shot]:
+    """Photographs with what belongs to each, in their order; what is not given at all is empty.
+
+    Raises RegisterError where numbers differ, or without a photograph."""
+    if not photos:
+        raise RegisterError("there is no picture")
+    for name, given in (("plate pictures", plates), ("boxes", boxes), ("plate boxes", plate_boxes)):
+        if given and len(given) != len(photos):
+            raise RegisterError(f"{len(given)} {name} for {len(photos)} pictures")
+    return [
+        Shot(
+            photo,
+            vehicle_box=boxes[number] if boxes else None,
+            plate=plates[number] if plates else None,
+            plate_box=plate_boxes[number] if plate_boxes else None,
+            modality="infrared" if infrared else "visible",
+        )
+        for number, photo in enumerate(photos)
+    ]
+
+
+def _require_own(database: Database, folder: Path, photos: Photos) -> None:
+    """Raise RegisterError if the pictures in the folder belong to another database: they would be taken for orphans."""
+    held = folder / "register.id"
+    with database.writing() as session:
+        kept = session.get(Setting, "id")
+        if not held.is_file():
+            if kept is not None or any(photos.folder.iterdir()):
+                raise RegisterError(f"{held} is missing: the pictures of this folder belong to another database")
+            session.add(Setting(name="id", value=uuid.uuid4().hex))
+            session.flush()
+            kept = session.get(Setting, "id")
+            assert kept is not None
+            with replacing(held) as temporary:
+                temporary.write_text(kept.value, encoding="ascii")
+        elif kept is None or held.read_text(encoding="ascii").strip() != kept.value:
+            raise RegisterError(f"{folder} belongs to another database: is the URL right?")
 
 
 def _with_vectors(view: NewView, vectors: Vectors | Mapping[str, np.ndarray]) -> NewView:

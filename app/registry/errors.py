@@ -17,6 +17,14 @@ class AnotherModelError(RegisterError):
     """Embeddings of one model were brought to a register that another one serves."""
 
 
+class FullError(RegisterError):
+    """There is no room left for the database."""
+
+
+class UnavailableError(RegisterError):
+    """The database does not answer."""
+
+
 class BusyError(RegisterError):
     """Another process is writing and did not end in time."""
 

@@ -90,10 +90,11 @@ def _chunks(
     vector = type_coerce(Embedding.vector, LargeBinary)
     wanted = select(Embedding.library, View.vehicle_id, View.id, vector).join(View)
     wanted = wanted.where(Embedding.model_id == model_id).order_by(Embedding.library, Embedding.view_id)
+    wanted = wanted.execution_options(yield_per=_CHUNK_ROWS)
     parts = [None] if vehicles is None else [vehicles[i : i + 500] for i in range(0, len(vehicles), 500)]
     for part in parts:
         rows = session.execute(wanted if part is None else wanted.where(View.vehicle_id.in_(part)))
-        for chunk in rows.partitions(_CHUNK_ROWS):
+        for chunk in rows.partitions():
             for library, group in groupby(chunk, key=itemgetter(0)):
                 _, vehicle_ids, view_ids, data = zip(*group, strict=True)
                 matrix = np.frombuffer(b"".join(data), "<f4").reshape(len(data), -1)
@@ -182,11 +183,12 @@ class _Library:
 
 
 _SEARCH = text("""
-    WITH photograph AS (
-        SELECT * FROM unnest(CAST(:numbers AS int[]), CAST(:vectors AS text[])) AS p (number, vector)
+    WITH photograph AS MATERIALIZED (
+        SELECT number, CAST(vector AS vector) AS vector
+        FROM unnest(CAST(:numbers AS int[]), CAST(:vectors AS text[])) AS p (number, vector)
     ), best AS (
         SELECT view.vehicle_id, photograph.number,
-               max(-(embedding.vector <#> CAST(photograph.vector AS vector))) AS similarity
+               max(-(embedding.vector <#> photograph.vector)) AS similarity
         FROM embedding JOIN view ON view.id = embedding.view_id CROSS JOIN photograph
         WHERE embedding.model_id = :model_id AND embedding.library = :library
         GROUP BY view.vehicle_id, photograph.number
@@ -196,11 +198,12 @@ _SEARCH = text("""
 """).bindparams(bindparam("numbers"), bindparam("vectors"))
 
 _BEST_VIEW = text("""
+    WITH p AS MATERIALIZED (SELECT CAST(vector AS vector) AS vector FROM unnest(CAST(:vectors AS text[])) AS u (vector))
     SELECT DISTINCT ON (view.vehicle_id) view.vehicle_id, view.id
     FROM embedding JOIN view ON view.id = embedding.view_id
-    CROSS JOIN unnest(CAST(:vectors AS text[])) AS p (vector)
+    CROSS JOIN p
     WHERE embedding.model_id = :model_id AND embedding.library = :library AND view.vehicle_id = ANY(:vehicles)
-    ORDER BY view.vehicle_id, embedding.vector <#> CAST(p.vector AS vector), view.id
+    ORDER BY view.vehicle_id, embedding.vector <#> p.vector, view.id
 """)
 
 

@@ -1,15 +1,17 @@
 """What happened: look-ups, incidents, and the audit trail."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.registry.database import Database
 from app.registry.errors import RegisterError
-from app.registry.matcher import Decision
+from app.registry.matcher import Decision, Outcome
 from app.registry.rows import get, trail
-from app.registry.schema import Audit, Incident, Sighting, Vehicle, now
+from app.registry.schema import Audit, Incident, Sighting, Vehicle, View, now
 
 
 class Journal:
@@ -18,31 +20,64 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def record_sighting(self, decision: Decision, pictures: Sequence[str], account: str) -> int:
-        """Keep a look-up with its pictures; its number."""
-        with self.database.writing() as session:
-            there = decision.vehicle is not None and session.get(Vehicle, decision.vehicle) is not None
-            sighting = Sighting(
-                vehicle_id=decision.vehicle if there else None,
-                decision=decision.outcome.value,
-                answer=decision.as_dict(),
-                pictures=list(pictures),
-                account=account,
-            )
-            session.add(sighting)
-            session.flush()
-            trail(session, account, "identify", f"sighting {sighting.id}", {"decision": decision.outcome.value})
-            return sighting.id
+    def record_sighting(
+        self,
+        session: Session,
+        decision: Decision,
+        pictures: Sequence[str],
+        account: str,
+        *,
+        enrolled: int | None = None,
+        shown: Sequence[int] = (),
+    ) -> int:
+        """Keep a look-up with its pictures, in a transaction that is under way; its number.
 
-    def report_incident(self, sighting_id: int, kind: str, note: str, account: str) -> int:
-        """Keep what a guard reports about a sighting; its number. Raises NotEnrolledError."""
+        Args:
+            enrolled: the vehicle that was enrolled because of it.
+            shown: vehicles of which a person gets to see something.
+        """
+        matched = decision.vehicle if decision.outcome is Outcome.match else enrolled  # the nearest may be another's
+        if matched is not None and session.get(Vehicle, matched) is None:
+            matched = None  # forgotten meanwhile
+        sighting = Sighting(
+            vehicle_id=matched,
+            decision=decision.outcome.value,
+            answer=decision.as_dict(),
+            pictures=list(pictures),
+            account=account,
+        )
+        session.add(sighting)
+        session.flush()
+        details = {"decision": decision.outcome.value, "shown": list(shown)}
+        trail(session, account, "identify", f"sighting {sighting.id}", details)
+        return sighting.id
+
+    def forget_sightings(self, before: datetime, account: str) -> list[str]:
+        """Delete sightings that are older and that no incident names; the names of their pictures, to be deleted."""
+        with self.database.writing() as session:
+            named = select(Incident.sighting_id).where(Incident.sighting_id.is_not(None))
+            old = session.scalars(select(Sighting).where(Sighting.created < before, Sighting.id.not_in(named))).all()
+            held = set(session.scalars(select(View.picture))) | set(session.scalars(select(View.plate_picture)))
+            pictures = [name for sighting in old for name in sighting.pictures if name not in held]
+            for sighting in old:
+                session.delete(sighting)
+            trail(session, account, "forget sightings", "", {"sightings": len(old)})
+            return pictures
+
+    def report_incident(
+        self, sighting_id: int, kind: str, note: str, account: str, vehicle_id: int | None = None
+    ) -> int:
+        """Keep what a guard reports about a sighting; its number. Raises NotEnrolledError.
+
+        Args:
+            vehicle_id: the vehicle, if the guard knows better than an unsure look-up.
+        """
         if not kind.strip():
             raise RegisterError("an incident needs a kind")
         with self.database.writing() as session:
             sighting = get(session, Sighting, sighting_id)
-            incident = Incident(
-                sighting_id=sighting.id, vehicle_id=sighting.vehicle_id, kind=kind, note=note, account=account
-            )
+            vehicle = get(session, Vehicle, vehicle_id).id if vehicle_id else sighting.vehicle_id
+            incident = Incident(sighting_id=sighting.id, vehicle_id=vehicle, kind=kind, note=note, account=account)
             session.add(incident)
             session.flush()
             trail(session, account, "report incident", f"incident {incident.id}", {"sighting": sighting_id})

@@ -7,19 +7,19 @@ of the same `owner`, `flat` and `contact` have one owner.
 
 import csv
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.data.row import MODALITIES, PLATE_BOX, VEHICLE_BOX, Row
 from app.data.table import read_rows
-from app.files import replacing
 from app.registry.desk import Desk, Shot
 from app.registry.errors import RegisterError
 from app.registry.photos import read_photo
 from app.registry.plates import normal_plate
 from app.registry.register import NewOwner
-from app.registry.schema import Owner, Vehicle, View
+from app.registry.schema import Vehicle, View
 
 _OWNER = ("owner", "flat", "contact")
 COLUMNS = ("path", "vehicle", *_OWNER, "note", "plate_text", "plate_path", "modality", *VEHICLE_BOX, *PLATE_BOX)
@@ -91,24 +91,26 @@ def enrol_entries(desk: Desk, entries: Sequence[Entry], account: str) -> Iterato
 
 
 def write_listing(desk: Desk, folder: Path, account: str) -> int:
-    """Everything that `enrol_entries` needs to make the same register again, in a new folder; number of vehicles.
+    """Everything that `enrol_entries` needs to enrol the same vehicles again, in a new folder; number of vehicles.
 
-    Raises FileExistsError if the folder is there."""
-    folder.mkdir(parents=True, mode=0o700)
-    owners = {owner.id: owner for owner in desk.register.owners(account)}
-    vehicles = desk.register.vehicles()
-    with replacing(folder / "register.csv") as temporary:
-        temporary.touch(mode=0o600)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+    Raises FileExistsError if the folder is there. What goes wrong leaves no folder behind."""
+    if folder.exists():
+        raise FileExistsError(f"{folder} is there already")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
+        unfinished = Path(made) / "register"
+        unfinished.mkdir(mode=0o700)
+        vehicles = desk.register.everything(account)
+        with (unfinished / "register.csv").open("w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, COLUMNS)
             table.writeheader()
             for vehicle in vehicles:
                 for view in vehicle.views:
                     for name in (view.picture, view.plate_picture):
                         if name:
-                            shutil.copy(desk.photos.path(name), folder / name)
-                    table.writerow(_cells(vehicle, view, owners.get(vehicle.owner_id or 0)))
-    desk.journal.write(account, "export", "", {"vehicles": len(vehicles)})
+                            shutil.copy(desk.photos.path(name), unfinished / name)
+                    table.writerow(_cells(vehicle, view))
+        unfinished.rename(folder)
     return len(vehicles)
 
 
@@ -136,9 +138,9 @@ def _plate(row: Row) -> str:
         row.fail("plate_text", str(error))
 
 
-def _cells(vehicle: Vehicle, view: View, owner: Owner | None) -> dict[str, object]:
+def _cells(vehicle: Vehicle, view: View) -> dict[str, object]:
     cells: dict[str, object] = {"path": view.picture, "vehicle": vehicle.id, "note": vehicle.note}
-    if owner:
+    if owner := vehicle.owner:
         cells |= {"owner": owner.name, "flat": owner.flat, "contact": owner.contact}
     if vehicle.plate:
         cells["plate_text"] = vehicle.plate.text

@@ -68,6 +68,12 @@ class Decision:
     runner_up: Candidate | None
     candidates: Mapping[str, Sequence[Candidate]] = field(default_factory=dict)
 
+    def shown(self) -> Sequence[Candidate]:
+        """The vehicles that a person gets to see with the answer: none of them if it is unknown."""
+        if self.outcome is Outcome.unknown or self.decided_by is None:
+            return ()
+        return self.candidates.get(self.decided_by, ())
+
     @property
     def margin(self) -> float | None:
         """Lead over the runner-up; None without one."""

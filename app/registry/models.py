@@ -39,10 +39,10 @@ class Models:
                 _serve(session, model)
             return model
 
-    def views_without(self, model_id: int, limit: int) -> list[View]:
-        """Pictures that a model has not embedded yet, oldest first."""
+    def views_without(self, model_id: int, limit: int, after: int = 0) -> list[View]:
+        """Pictures that a model has not embedded yet, oldest first, from the one after `after`."""
         with self.database.reading() as session:
-            return list(session.scalars(_lacking(model_id).order_by(View.id).limit(limit)))
+            return list(session.scalars(_lacking(model_id).where(View.id > after).order_by(View.id).limit(limit)))
 
     def add_embeddings(self, model_id: int, vectors: Mapping[int, Vectors]) -> None:
         """Keep what a model says of pictures, by view; those that were forgotten meanwhile are left out."""

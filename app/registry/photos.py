@@ -21,6 +21,7 @@ KEPT_SIDE = 1600  # pixels of the longer side that is kept
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _QUALITY = 95
 _NAME = re.compile(r"[0-9a-f]{32}\.jpg")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.jpg\.\d+\.tmp")  # of app.files.replacing
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ def take_in(data: bytes, name: str) -> Photo:
             upright = ImageOps.exif_transpose(file).convert("RGB")
     except UnidentifiedImageError as error:
         raise PictureRefusedError(f"{name}: not a picture ({', '.join(_FORMATS)})") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, PictureRefusedError):
-            raise
+    except PictureRefusedError:
+        raise
+    except Exception as error:  # Pillow lets through whatever a damaged file makes of it: struct.error, TypeError, ...
         raise PictureRefusedError(f"{name}: cannot be read: {error}") from error
     longest = max(upright.size)
     if longest <= KEPT_SIDE:
@@ -111,7 +112,8 @@ class Photos:
         dropped = 0
         for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if path.name not in names and path.stat().st_mtime < before:
+                ours = _NAME.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name)
+                if ours and path.name not in names and path.stat().st_mtime < before:
                     path.unlink()
                     dropped += 1
         return dropped

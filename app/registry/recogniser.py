@@ -30,13 +30,27 @@ class Recogniser:
 
     def embed(self, samples: Sequence[Sample]) -> list[Vectors]:
         """What each picture has for the libraries. Raises ValueError naming a picture that cannot be read."""
-        found = self.task.embeddings(self.network, samples, self.task.compute.device)
-        for sample in samples:
-            if sample not in found.samples:
+        found = self.embed_readable(samples)
+        for sample, vectors in zip(samples, found, strict=True):
+            if vectors is None:
                 raise ValueError(f"{sample.path}: {self.task.bad_pictures.get(str(sample.path), 'cannot be read')}")
+        return [vectors for vectors in found if vectors is not None]
+
+    def embed_readable(self, samples: Sequence[Sample]) -> list[Vectors | None]:
+        """The same, with None for a picture that cannot be read."""
+        readable = [sample for sample in samples if sample.path.is_file()]
+        if not readable:
+            return [None] * len(samples)
+        try:
+            found = self.task.embeddings(self.network, readable, self.task.compute.device)
+        except ValueError:  # none of them can be read
+            return [None] * len(samples)
         rows = {sample: row for row, sample in enumerate(found.samples)}
+        libraries = found.libraries.items()
         return [
-            {name: vectors[rows[sample]] for name, vectors in found.libraries.items() if vectors[rows[sample]].any()}
+            {name: vectors[row] for name, vectors in libraries if vectors[row].any()}
+            if (row := rows.get(sample)) is not None
+            else None
             for sample in samples
         ]
 

@@ -5,10 +5,10 @@ Every method is one transaction: it takes place as a whole, or raises a `Registe
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.data.sample import Box, Modality
 from app.registry.database import Database
@@ -73,14 +73,18 @@ class Glance:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What `forget` deleted."""
+    """What `forget` deleted.
+
+    Args:
+        overwritten: whether the rows are gone from the database's files as well; see `Database.forget_traces`.
+    """
 
     owners: int
     vehicles: list[int]
     views: int
     sightings: int
     incidents: int
-    pictures: list[str] = field(repr=False)
+    overwritten: bool = False
 
 
 class Register:
@@ -112,24 +116,42 @@ class Register:
             plate: its text, "" if not known.
 
         Raises DuplicatePlateError, NotEnrolledError for an owner who is not there, AnotherModelError if another model
-        serves by now, RegisterError without pictures."""
+        serves by now, RegisterError without pictures, or for an owner without a name."""
+        with self.database.writing() as session:
+            return self.enrol_in(
+                session, views, model_id=model_id, account=account, owner=owner, plate=plate, note=note
+            )
+
+    def enrol_in(
+        self,
+        session: Session,
+        views: Sequence[NewView],
+        *,
+        model_id: int,
+        account: str,
+        owner: NewOwner | int | None = None,
+        plate: str = "",
+        note: str = "",
+    ) -> int:
+        """`enrol`, in a transaction that is under way."""
         if not views:
             raise RegisterError("a vehicle needs at least one picture")
         normal = normal_plate(plate) if plate else ""
-        with self.database.writing() as session:
-            if normal:
-                _refuse_duplicate(session, normal)
-            who: Owner | None
-            if isinstance(owner, NewOwner):
-                who = Owner(name=owner.name, flat=owner.flat, contact=owner.contact)
-            else:
-                who = None if owner is None else get(session, Owner, owner)
-            vehicle = Vehicle(note=note, owner=who, plate=Plate(text=plate, normal=normal) if normal else None)
-            session.add(vehicle)
-            session.flush()
-            self._add(session, vehicle, views, model_id)
-            trail(session, account, "enrol", f"vehicle {vehicle.id}", {"owner": vehicle.owner_id, "views": len(views)})
-            return vehicle.id
+        if normal:
+            _refuse_duplicate(session, normal)
+        who: Owner | None
+        if isinstance(owner, NewOwner):
+            if not owner.name:
+                raise RegisterError("a flat or a contact needs an owner")
+            who = Owner(name=owner.name, flat=owner.flat, contact=owner.contact)
+        else:
+            who = None if owner is None else get(session, Owner, owner)
+        vehicle = Vehicle(note=note, owner=who, plate=Plate(text=plate, normal=normal) if normal else None)
+        session.add(vehicle)
+        session.flush()
+        self._add(session, vehicle, views, model_id)
+        trail(session, account, "enrol", f"vehicle {vehicle.id}", {"owner": vehicle.owner_id, "views": len(views)})
+        return vehicle.id
 
     def add_views(self, vehicle_id: int, views: Sequence[NewView], *, model_id: int, account: str) -> None:
         """Enrol further pictures of a vehicle. Raises as `enrol` does."""
@@ -142,7 +164,9 @@ class Register:
         if model is None or model.id != model_id:
             raise AnotherModelError(f"model {model and model.digest} serves by now")
         for new in views:
-            if set(new.vectors) - set(model.libraries) or not new.vectors:
+            if not new.vectors:
+                raise RegisterError("a picture without embeddings cannot be found again")
+            if set(new.vectors) - set(model.libraries):
                 raise AnotherModelError(f"libraries {sorted(new.vectors)} are not those of model {model.digest}")
             view = View(
                 vehicle_id=vehicle.id,
@@ -158,7 +182,8 @@ class Register:
         session.add(Change(vehicle_id=vehicle.id))
 
     def forget(self, *, account: str, vehicle_id: int | None = None, owner_id: int | None = None) -> Forgotten:
-        """Delete a vehicle, or an owner with all vehicles, everywhere: pictures, embeddings, sightings, incidents.
+        """Delete a vehicle, or an owner with all vehicles, everywhere: pictures, embeddings, sightings, incidents. An
+        owner goes with the last vehicle.
 
         The trail keeps that it was done, by numbers alone. Raises NotEnrolledError."""
         if (vehicle_id is None) == (owner_id is None):
@@ -166,6 +191,8 @@ class Register:
         with self.database.writing() as session:
             owner = None if owner_id is None else get(session, Owner, owner_id)
             vehicles = list(owner.vehicles) if owner else [get(session, Vehicle, vehicle_id or 0)]
+            if owner is None and (its := vehicles[0].owner) and its.vehicles == vehicles:
+                owner = its
             numbers = [vehicle.id for vehicle in vehicles]
             sightings = list(session.scalars(select(Sighting).where(Sighting.vehicle_id.in_(numbers))))
             seen = [sighting.id for sighting in sightings]
@@ -189,17 +216,25 @@ class Register:
             session.flush()
             if owner:
                 session.delete(owner)
-            done = Forgotten(int(owner is not None), numbers, len(views), len(sightings), len(incidents), pictures)
+            done = Forgotten(int(owner is not None), numbers, len(views), len(sightings), len(incidents))
             details = {
                 "vehicles": numbers,
                 "views": len(views),
                 "sightings": len(sightings),
                 "incidents": len(incidents),
             }
-            trail(session, account, "forget", f"owner {owner_id}" if owner else f"vehicle {vehicle_id}", details)
-        self.photos.drop(pictures)
-        self.database.forget_traces()
-        return done
+            trail(
+                session,
+                account,
+                "forget",
+                f"vehicle {vehicle_id}" if owner_id is None else f"owner {owner_id}",
+                details,
+            )
+        try:
+            overwritten = self.database.forget_traces()
+        finally:
+            self.photos.drop(pictures)
+        return replace(done, overwritten=overwritten)
 
     def vehicle(self, vehicle_id: int) -> Vehicle:
         """A vehicle with its plate and its pictures, but without its owner. Raises NotEnrolledError."""
@@ -207,6 +242,19 @@ class Register:
             vehicle = get(session, Vehicle, vehicle_id)
             _ = vehicle.plate, vehicle.views
             return vehicle
+
+    def look_at(self, vehicle_id: int, account: str) -> Vehicle:
+        """`vehicle`, with a line in the trail."""
+        with self.database.writing() as session:
+            vehicle = get(session, Vehicle, vehicle_id)
+            _ = vehicle.plate, vehicle.views
+            trail(session, account, "look at vehicle", f"vehicle {vehicle_id}", {})
+            return vehicle
+
+    def has_view(self, view_id: int) -> bool:
+        """Whether a picture is still enrolled."""
+        with self.database.reading() as session:
+            return session.get(View, view_id) is not None
 
     def seen_by_guards(self, vehicle_id: int) -> Glance:
         """What a look-up may show to everybody who may identify; empty if the vehicle has just been forgotten."""
@@ -218,12 +266,6 @@ class Register:
             pictures = {view.id: view.picture for view in vehicle.views}
             return Glance(plate.text if plate else None, owner.flat if owner else None, pictures)
 
-    def vehicle_with_plate(self, plate: str) -> Vehicle | None:
-        """The vehicle that has this plate, however it is spaced."""
-        with self.database.reading() as session:
-            found = session.scalar(select(Plate).where(Plate.normal == normal_plate(plate)))
-            return found.vehicle if found else None
-
     def owner_of(self, vehicle_id: int, account: str) -> Owner | None:
         """Whose a vehicle is; the look is written to the trail. Raises NotEnrolledError."""
         with self.database.writing() as session:
@@ -234,16 +276,17 @@ class Register:
     def vehicles(self, after: int = 0, limit: int | None = None) -> list[Vehicle]:
         """Vehicles with plates and pictures by number, from the one after `after`."""
         with self.database.reading() as session:
-            found = list(session.scalars(select(Vehicle).where(Vehicle.id > after).order_by(Vehicle.id).limit(limit)))
-            for vehicle in found:
-                _ = vehicle.plate, vehicle.views
-            return found
+            wanted = select(Vehicle).options(joinedload(Vehicle.plate), selectinload(Vehicle.views))
+            return list(session.scalars(wanted.where(Vehicle.id > after).order_by(Vehicle.id).limit(limit)))
 
-    def owners(self, account: str) -> list[Owner]:
-        """All owners; the look is written to the trail."""
+    def everything(self, account: str) -> list[Vehicle]:
+        """All vehicles with plates, pictures and owners, as they are at one moment; it is written to the trail."""
         with self.database.writing() as session:
-            found = list(session.scalars(select(Owner).order_by(Owner.id)))
-            trail(session, account, "look at all owners", "", {"owners": len(found)})
+            wanted = select(Vehicle).options(
+                joinedload(Vehicle.plate), joinedload(Vehicle.owner), selectinload(Vehicle.views)
+            )
+            found = list(session.scalars(wanted.order_by(Vehicle.id)))
+            trail(session, account, "export", "", {"vehicles": len(found)})
             return found
 
     def counts(self) -> dict[str, int]:

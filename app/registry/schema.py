@@ -67,6 +67,14 @@ class Base(DeclarativeBase):
     """All tables of the register."""
 
 
+class Numbered(Base):
+    """A row with a number that never comes again: SQLite would give that of a deleted row to the next one."""
+
+    __abstract__ = True
+    __table_args__: Any = {"sqlite_autoincrement": True}  # noqa: RUF012
+    id: Mapped[int] = mapped_column(primary_key=True, sort_order=-1)
+
+
 class Setting(Base):
     """One value by name: the version of the tables, which model serves."""
 
@@ -75,11 +83,10 @@ class Setting(Base):
     value: Mapped[str]
 
 
-class Owner(Base):
+class Owner(Numbered):
     """Somebody who has vehicles."""
 
     __tablename__ = "owner"
-    id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     flat: Mapped[str] = mapped_column(default="")
     contact: Mapped[str] = mapped_column(default="")
@@ -87,11 +94,10 @@ class Owner(Base):
     vehicles: Mapped[list["Vehicle"]] = relationship(back_populates="owner")
 
 
-class Vehicle(Base):
+class Vehicle(Numbered):
     """One vehicle; without an owner it was enrolled as unknown."""
 
     __tablename__ = "vehicle"
-    id: Mapped[int] = mapped_column(primary_key=True)
     owner_id: Mapped[int | None] = mapped_column(ForeignKey("owner.id"), index=True)
     note: Mapped[str] = mapped_column(default="")
     created: Mapped[datetime] = mapped_column(Moment, default=now)
@@ -112,11 +118,10 @@ class Plate(Base):
     vehicle: Mapped[Vehicle] = relationship(back_populates="plate")
 
 
-class View(Base):
+class View(Numbered):
     """One enrolled picture of a vehicle, under the register's own file names."""
 
     __tablename__ = "view"
-    id: Mapped[int] = mapped_column(primary_key=True)
     vehicle_id: Mapped[int] = mapped_column(ForeignKey("vehicle.id"), index=True)
     picture: Mapped[str]
     vehicle_box: Mapped[list[float] | None] = mapped_column(JSON)
@@ -128,11 +133,10 @@ class View(Base):
     embeddings: Mapped[list["Embedding"]] = relationship(cascade="all, delete-orphan")
 
 
-class Model(Base):
+class Model(Numbered):
     """A checkpoint that embeddings were made with; thresholds are its own."""
 
     __tablename__ = "model"
-    id: Mapped[int] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(unique=True)
     libraries: Mapped[list[str]] = mapped_column(JSON)
     origin: Mapped[str] = mapped_column(default="")
@@ -140,32 +144,28 @@ class Model(Base):
     thresholds: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
 
-class Embedding(Base):
+class Embedding(Numbered):
     """What one model says of one picture in one library."""
 
     __tablename__ = "embedding"
-    __table_args__ = (UniqueConstraint("model_id", "library", "view_id"),)
-    id: Mapped[int] = mapped_column(primary_key=True)
+    __table_args__ = (UniqueConstraint("model_id", "library", "view_id"), {"sqlite_autoincrement": True})
     model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
     library: Mapped[str]
     view_id: Mapped[int] = mapped_column(ForeignKey("view.id"), index=True)
     vector: Mapped[NDArray[np.float32]] = mapped_column(Vector)
 
 
-class Change(Base):
+class Change(Numbered):
     """A vehicle whose embeddings changed; the newest row tells how far the register has gone."""
 
     __tablename__ = "change"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - a number must never come again
-    id: Mapped[int] = mapped_column(primary_key=True)
     vehicle_id: Mapped[int]
 
 
-class Sighting(Base):
+class Sighting(Numbered):
     """A photograph that was looked up, and what the register said."""
 
     __tablename__ = "sighting"
-    id: Mapped[int] = mapped_column(primary_key=True)
     vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
     decision: Mapped[str]
     answer: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -174,11 +174,10 @@ class Sighting(Base):
     created: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
-class Incident(Base):
+class Incident(Numbered):
     """What a guard reported about a vehicle."""
 
     __tablename__ = "incident"
-    id: Mapped[int] = mapped_column(primary_key=True)
     sighting_id: Mapped[int | None] = mapped_column(ForeignKey("sighting.id"))
     vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
     kind: Mapped[str]
@@ -188,12 +187,10 @@ class Incident(Base):
     created: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
-class Audit(Base):
+class Audit(Numbered):
     """Who did what to which record. Rows are added and never changed, and hold numbers, no names and no plates."""
 
     __tablename__ = "audit"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
-    id: Mapped[int] = mapped_column(primary_key=True)
     created: Mapped[datetime] = mapped_column(Moment, default=now)
     account: Mapped[str]
     action: Mapped[str]
@@ -201,11 +198,10 @@ class Audit(Base):
     details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
 
 
-class Account(Base):
+class Account(Numbered):
     """Somebody, or a program, that may use the register."""
 
     __tablename__ = "account"
-    id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     role: Mapped[str]
     password: Mapped[str]  # Argon2id, with its parameters and salt
@@ -213,11 +209,10 @@ class Account(Base):
     disabled: Mapped[bool] = mapped_column(default=False)
 
 
-class Ticket(Base):
+class Ticket(Numbered):
     """What stands for a log-in: a browser's session, or a token of a program. Its secret is kept as a digest."""
 
     __tablename__ = "ticket"
-    id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
     digest: Mapped[str] = mapped_column(unique=True)
     kind: Mapped[str]  # "session" or "token"

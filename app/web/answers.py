@@ -42,7 +42,7 @@ class IdentifyAnswer(BaseModel):
     similarity: float | None
     threshold: float | None
     margin: float | None
-    candidates: dict[str, list[CandidateAnswer]]
+    candidates: list[CandidateAnswer] = Field(description="Of the library that decided; none if unknown.")
     sighting: int
     enrolled: int | None
     pictures: list[str] = Field(description="The photographs, as they were kept.")
@@ -75,13 +75,13 @@ class VehicleAnswer(BaseModel):
 
     id: int
     plate: str | None
-    note: str
-    has_owner: bool
+    note: str | None = Field(description="For managers.")
+    has_owner: bool | None = Field(description="For managers.")
     created: datetime
     views: list[ViewAnswer]
 
     @classmethod
-    def of(cls, vehicle: Vehicle) -> "VehicleAnswer":
+    def of(cls, vehicle: Vehicle, role: Role = Role.manager) -> "VehicleAnswer":
         views = [
             ViewAnswer(
                 picture=view.picture, plate_picture=view.plate_picture, modality=view.modality, created=view.created
@@ -89,9 +89,14 @@ class VehicleAnswer(BaseModel):
             for view in vehicle.views
         ]
         plate = vehicle.plate.text if vehicle.plate else None
-        has_owner = vehicle.owner_id is not None
+        more = role >= Role.manager
         return cls(
-            id=vehicle.id, plate=plate, note=vehicle.note, has_owner=has_owner, created=vehicle.created, views=views
+            id=vehicle.id,
+            plate=plate,
+            note=vehicle.note if more else None,
+            has_owner=vehicle.owner_id is not None if more else None,
+            created=vehicle.created,
+            views=views,
         )
 
 
@@ -164,6 +169,7 @@ class ForgottenAnswer(BaseModel):
     views: int
     sightings: int
     incidents: int
+    overwritten: bool = Field(description="Whether the rows are gone from the database's files as well.")
 
 
 class StatusAnswer(BaseModel):
@@ -180,6 +186,7 @@ class NewIncident(BaseModel):
     sighting: Number
     kind: Annotated[Line, StringConstraints(min_length=1)]
     note: Text = ""
+    vehicle: Number | None = Field(None, description="If the guard knows better than an unsure look-up.")
 
 
 class NewAccount(BaseModel):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, Path, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Path, Query, UploadFile
 from fastapi.responses import FileResponse
 
 from app.registry.accounts import Role
@@ -24,7 +24,7 @@ from app.web.answers import (
     Text,
     VehicleAnswer,
 )
-from app.web.security import Admin, Guard, Manager
+from app.web.security import Admin, Guard, InSession, Manager
 from app.web.state import State, state_of
 
 _REFUSED: dict[int | str, dict[str, Any]] = {
@@ -33,6 +33,7 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/api", responses=_REFUSED)
 Service = Annotated[State, Depends(state_of)]
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
+After = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Uploads = Annotated[list[UploadFile], File(description="Photographs of one vehicle.")]
 Plates = Annotated[list[UploadFile], File(description="A picture of the plate for each photograph, or none.")]
 Boxes = Annotated[list[Line], Form(description="left,top,width,height in pixels for each photograph, or none.")]
@@ -49,9 +50,11 @@ async def identify(
     infrared: Flag = False,
     enrol_unknown: Flag = False,
 ) -> IdentifyAnswer:
-    """Find the vehicle that photographs show. The look-up is kept as a sighting."""
-    photos, plates = await lookups.photos_of(pictures), await lookups.photos_of(plate_pictures)
-    shots = lookups.shots_of(photos, plates, boxes, infrared)
+    """Find the vehicle that photographs show. The look-up is kept as a sighting. A manager may have it enrolled if it
+    is unknown."""
+    if enrol_unknown and user.role < Role.manager:
+        raise HTTPException(403, "enrolling needs the role manager")
+    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, infrared)
     return await service.with_network(lookups.identify, service.desk, shots, user.name, enrol_unknown)
 
 
@@ -59,7 +62,7 @@ async def identify(
 async def vehicles(
     user: Manager,
     service: Service,
-    after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    after: After = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[VehicleAnswer]:
     """List vehicles by number, from the one after `after`."""
@@ -82,8 +85,7 @@ async def enrol(
     infrared: Flag = False,
 ) -> VehicleAnswer:
     """Enrol a vehicle."""
-    photos, plates = await lookups.photos_of(pictures), await lookups.photos_of(plate_pictures)
-    shots = lookups.shots_of(photos, plates, boxes, infrared)
+    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, infrared)
     about = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
     number = await service.with_network(lookups.enrol, service.desk, shots, user.name, **about)
     return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, number))
@@ -91,9 +93,8 @@ async def enrol(
 
 @router.get("/vehicles/{vehicle}")
 async def vehicle(user: Guard, service: Service, vehicle: Id) -> VehicleAnswer:
-    """One vehicle with its pictures."""
-    del user
-    return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, vehicle))
+    """One vehicle with its pictures; the look is written to the trail."""
+    return VehicleAnswer.of(await service.aside(service.desk.register.look_at, vehicle, user.name), user.role)
 
 
 @router.post("/vehicles/{vehicle}/views", status_code=201)
@@ -107,8 +108,7 @@ async def add_views(
     infrared: Flag = False,
 ) -> VehicleAnswer:
     """Add photographs to a vehicle."""
-    photos, plates = await lookups.photos_of(pictures), await lookups.photos_of(plate_pictures)
-    shots = lookups.shots_of(photos, plates, boxes, infrared)
+    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, infrared)
     await service.with_network(service.desk.add_views, vehicle, shots, account=user.name)
     return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, vehicle))
 
@@ -187,21 +187,27 @@ async def accounts(user: Admin, service: Service) -> list[AccountAnswer]:
 @router.post("/accounts", status_code=201)
 async def add_account(user: Admin, service: Service, account: NewAccount) -> AccountAnswer:
     """Make an account."""
-    number = await service.aside(service.accounts.add, account.name, Role[account.role], account.password, user.name)
-    return next(AccountAnswer.of(row) for row in await service.aside(service.accounts.all) if row.id == number)
+    made = await service.aside(service.accounts.add, account.name, Role[account.role], account.password, user.name)
+    return AccountAnswer.of(made)
 
 
 @router.post("/accounts/{account}/disable")
 async def disable_account(user: Admin, service: Service, account: Id) -> AccountAnswer:
     """Take an account's rights away; its sessions and tokens end."""
-    await service.aside(service.accounts.change, account, user.name, disabled=True)
-    return next(AccountAnswer.of(row) for row in await service.aside(service.accounts.all) if row.id == account)
+    return AccountAnswer.of(await service.aside(service.accounts.change, account, user.name, disabled=True))
+
+
+@router.post("/accounts/{account}/enable")
+async def enable_account(user: Admin, service: Service, account: Id) -> AccountAnswer:
+    """Give an account its rights back."""
+    return AccountAnswer.of(await service.aside(service.accounts.change, account, user.name, disabled=False))
 
 
 @router.post("/tokens", status_code=201)
-async def new_token(user: Guard, service: Service, token: NewToken) -> dict[str, str]:
+async def new_token(user: InSession, service: Service, token: NewToken) -> dict[str, str]:
     """A token for a program, with one's own rights. It is shown this once."""
-    return {"token": await service.aside(service.accounts.new_token, user.name, token.label, token.days)}
+    name = user.name
+    return {"token": await service.aside(service.accounts.new_token, name, token.label, token.days, name)}
 
 
 @router.get("/status")

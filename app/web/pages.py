@@ -12,7 +12,8 @@ from app.registry.accounts import RefusedError, Role, TooManyTriesError, User, c
 from app.registry.calibrate import REPORT
 from app.registry.errors import NotEnrolledError
 from app.results import RunFolder
-from app.web.api import Id, Service
+from app.web.answers import Line
+from app.web.api import After, Id, Service
 from app.web.security import COOKIE, Admin, Guard, Manager
 from app.web.state import State
 
@@ -46,7 +47,7 @@ async def login_page(request: Request, to: str = "/") -> Response:
 async def log_in(
     request: Request,
     service: Service,
-    name: Annotated[str, Form(max_length=64)],
+    name: Annotated[Line, Form()],
     password: Annotated[str, Form(max_length=1024)],
     to: Annotated[str, Form()] = "/",
 ) -> Response:
@@ -57,8 +58,7 @@ async def log_in(
         status = 429 if isinstance(error, TooManyTriesError) else 401
         return _page(request, "login.html", None, status=status, to=_inside(to), detail=str(error))
     response = RedirectResponse(_inside(to), 303)
-    secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=secure)
+    response.set_cookie(COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=service.secure)
     return response
 
 
@@ -77,8 +77,8 @@ async def identify_page(request: Request, user: Guard) -> Response:
 
 
 @router.get("/register")
-async def register_page(request: Request, user: Manager, service: Service, after: int = 0) -> Response:
-    rows = await service.aside(service.desk.register.vehicles, max(0, after), _SHOWN)
+async def register_page(request: Request, user: Manager, service: Service, after: After = 0) -> Response:
+    rows = await service.aside(service.desk.register.vehicles, after, _SHOWN)
     counts = await service.aside(service.desk.register.counts)
     more = rows[-1].id if len(rows) == _SHOWN else None
     return _page(request, "register.html", user, vehicles=rows, counts=counts, more=more)
@@ -91,7 +91,7 @@ async def enrol_page(request: Request, user: Manager) -> Response:
 
 @router.get("/vehicles/{vehicle}")
 async def vehicle_page(request: Request, user: Guard, service: Service, vehicle: Id) -> Response:
-    row = await service.aside(service.desk.register.vehicle, vehicle)
+    row = await service.aside(service.desk.register.look_at, vehicle, user.name)
     return _page(request, "vehicle.html", user, vehicle=row)
 
 
@@ -109,7 +109,7 @@ async def calibration_page(request: Request, user: Manager, service: Service) ->
 async def calibration_picture(user: Manager, service: Service, library: str) -> FileResponse:
     del user
     found = await service.aside(_calibration, service)
-    if library not in (found["report"] or {}).get("libraries", {}):
+    if "false_match_rate" not in (found["report"] or {}).get("libraries", {}).get(library, {}):
         raise NotEnrolledError("this library was not calibrated")
     return FileResponse(found["folder"] / f"{library}.png")
 
@@ -157,7 +157,7 @@ def _calibration(service: State) -> dict[str, Any]:
 
 def _federation(service: State) -> dict[str, Any]:
     """Rounds and curves of the run whose folder the service was given."""
-    if service.run is None:
+    if service.run is None or not service.run.is_dir():
         return {"run": None, "lines": [], "curves": []}
     lines = RunFolder.existing(service.run).read_metrics()
     curves = [name for name in _CURVES if (service.run / name).is_file()]

@@ -39,7 +39,8 @@ async def who(
         user: User = await state.aside(state.accounts.who, cookie or "", "session")
     except RefusedError as error:
         raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from error
-    if request.method not in _HARMLESS and not hmac.compare_digest(await _csrf(request), user.csrf):
+    brought = (await _csrf(request)).encode() if request.method not in _HARMLESS else b""
+    if request.method not in _HARMLESS and not hmac.compare_digest(brought, user.csrf.encode()):
         raise HTTPException(403, "this form is not of your session: load the page again")
     return user
 
@@ -53,6 +54,13 @@ async def _csrf(request: Request) -> str:
     return value if isinstance(value, str) else ""
 
 
+async def in_session(user: Annotated[User, Depends(who)]) -> User:
+    """The user of a browser's session; 403 for a token, which must not make others that outlive it."""
+    if not user.csrf:
+        raise HTTPException(403, "this needs a log-in with a password, not a token")
+    return user
+
+
 def needs(role: Role) -> Callable[[User], User]:
     """A dependency: the user, if they have this role or a higher one; otherwise 403."""
 
@@ -64,6 +72,7 @@ def needs(role: Role) -> Callable[[User], User]:
     return allowed
 
 
+InSession = Annotated[User, Depends(in_session)]
 Guard = Annotated[User, Depends(needs(Role.guard))]
 Manager = Annotated[User, Depends(needs(Role.manager))]
 Admin = Annotated[User, Depends(needs(Role.admin))]

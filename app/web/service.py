@@ -5,31 +5,36 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from app.registry.accounts import RefusedError, TooManyTriesError
 from app.registry.errors import (
     AnotherModelError,
     BusyError,
     DuplicatePlateError,
+    FullError,
     NotEnrolledError,
     PictureRefusedError,
     RegisterError,
+    UnavailableError,
 )
 from app.web import api, pages
 from app.web.limit import LimitBody
 from app.web.security import HEADERS
 from app.web.state import State
 
-MOST_BYTES = 128 * 2**20
+MOST_BYTES, MOST_BYTES_OF_STRANGERS = 128 * 2**20, 64 * 2**10
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotEnrolledError, 404),
     (DuplicatePlateError, 409),
     (AnotherModelError, 409),
     (BusyError, 503),
+    (UnavailableError, 503),
+    (FullError, 507),
     (TooManyTriesError, 429),
     (RefusedError, 401),
     (RegisterError, 400),
@@ -56,7 +61,7 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(LimitBody, most=MOST_BYTES)
+    app.add_middleware(LimitBody, most=MOST_BYTES, most_of_strangers=MOST_BYTES_OF_STRANGERS)
 
     @app.middleware("http")
     async def guard_answers(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:

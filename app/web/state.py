@@ -13,8 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 from app.registry.accounts import Accounts
 from app.registry.desk import Desk
-from app.registry.errors import RegisterError
+from app.registry.errors import BusyError, RegisterError
 
+_MOST_WAITING = 64
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -27,12 +28,15 @@ class State:
     Args:
         desk: the register.
         run: folder of a federation's run, whose curves are shown; None for none.
+        secure: whether browsers reach it by TLS alone.
 
     Raises RegisterError if another service uses the register's folder."""
 
-    def __init__(self, desk: Desk, run: Path | None = None) -> None:
+    def __init__(self, desk: Desk, run: Path | None = None, *, secure: bool = False) -> None:
         self.desk = desk
         self.run = run
+        self.secure = secure
+        self._waiting = 0
         self.accounts = Accounts(desk.database)
         self._network = ThreadPoolExecutor(1, "network")
         self._lock = FileLock(desk.folder / ".service.lock", thread_local=False, fallback_to_soft=False)
@@ -52,9 +56,15 @@ class State:
         return await run_in_threadpool(work, *args, **kwargs)
 
     async def with_network(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what needs the network, in turn."""
-        call = partial(work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._network, call)
+        """Do what needs the network, in turn. Raises BusyError if too many wait already."""
+        if self._waiting >= _MOST_WAITING:
+            raise BusyError("too many look-ups are waiting; try again in a moment")
+        self._waiting += 1
+        try:
+            call = partial(work, *args, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(self._network, call)
+        finally:
+            self._waiting -= 1
 
 
 def state_of(request: Request) -> State:

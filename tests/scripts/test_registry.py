@@ -50,9 +50,15 @@ def test_from_an_empty_folder_to_an_owner_and_to_nothing_left(run, run_folder, p
     assert (listed["vehicles"], listed["views"], listed["sightings"]) == (2, 3, 1)
     assert lines[0].split() == ["1", "AB", "12", "2", "views"]
     assert run("export", picture(1).with_name("out"))[0]["vehicles"] == 2
-    assert run("forget", "--owner-id", 1)[0]["vehicles"] == [1]
-    trail, _ = run("audit", "--limit", 2)
-    assert [line["action"] for line in trail["audit"]] == ["forget", "export"]
+    forgotten, _ = run("forget", "--owner-id", 1)
+    assert (forgotten["vehicles"], forgotten["overwritten"]) == ([1], True)
+    run("identify", picture(9))
+    assert run("forget", "--sightings", 1)[0]["pictures"] == 0
+    assert run("forget", "--sightings", 0)[0]["pictures"] == 1
+    trail, _ = run("audit", "--limit", 5)
+    actions = [line["action"] for line in trail["audit"]]
+    assert actions == ["forget sightings", "forget sightings", "identify", "forget", "export"]
+    assert trail["audit"][0]["account"].endswith(" (command line)")
     assert run("import", picture(1).with_name("out") / "register.csv")[0]["enrolled"] == 2
 
 
@@ -66,6 +72,7 @@ def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, 
         assert row["unsure"] <= row["threshold"] <= 1
         assert row["false_match_rate"]["share"] <= 0.05
         assert row["pairs_different"] >= 20
+        assert row["look_up"]["share"] == 0  # nothing is enrolled
         assert (tmp_path / "register" / "calibration" / report["model"] / f"{library}.png").stat().st_size > 10_000
     assert lines[0].startswith("fused     match from ")
     with pytest.raises(ValueError, match=r"no library can be calibrated: \d+ pairs of different vehicles cannot show"):
@@ -79,6 +86,7 @@ def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, 
         (["import", "missing.csv"], FileNotFoundError, "no such file: missing.csv"),
         (["reembed", "--run", "nowhere"], FileNotFoundError, "run folder not found"),
         (["forget"], RegisterError, "one vehicle or one owner"),
+        (["forget", "--vehicle", "7", "--sightings", "3"], SettingsError, "nothing beside it"),
         (["forget", "--vehicle", "7"], NotEnrolledError, "there is no vehicle 7"),
         (["lookup"], SettingsError, "No such command"),
         (["list", "--colour", "red"], SettingsError, "No such option"),
@@ -94,14 +102,15 @@ def test_a_mistake_is_one_line(run, argv, error, reason):
     ("words", "reason"),
     [
         (["--box", "1,2,3"], "not left,top,width,height: '1,2,3'"),
-        (["--box", "1,2,3,4", "--box", "1,2,3,4"], "--box was given 2 times for 1 photographs"),
-        (["--flat", "12"], "need --owner"),
+        (["--box", "1,2,3,4", "--box", "1,2,3,4"], "2 boxes for 1 pictures"),
+        (["--flat", "12"], "needs an owner"),
         (["--owner", "A", "--owner-id", "1"], "--owner or --owner-id"),
         (["--vehicle", "1", "--plate", "AB"], "takes photographs alone"),
     ],
 )
-def test_options_that_do_not_fit_are_named(run, picture, words, reason):
-    with pytest.raises(SettingsError, match=reason):
+def test_options_that_do_not_fit_are_named(run, run_folder, picture, words, reason):
+    run("reembed", "--run", run_folder)
+    with pytest.raises((SettingsError, RegisterError), match=reason):
         run("enrol", picture(1), *words)
 
 

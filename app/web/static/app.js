@@ -63,7 +63,7 @@ function element(tag, text, attributes = {}) {
 const percent = (value) => (100 * value).toFixed(1) + " %";
 
 function showAnswer(answer) {
-  const best = answer.candidates[answer.decided_by]?.[0];
+  const best = answer.candidates[0];
   const said = {
     match: `Vehicle ${answer.vehicle}: ${best?.plate ?? "no plate"}${best?.flat ? ", flat " + best.flat : ""}`,
     unsure: "Not sure: please compare",
@@ -78,8 +78,8 @@ function showAnswer(answer) {
     : "There is no vehicle to compare with.";
   byId("photographs").replaceChildren(
     ...answer.pictures.map((name) => element("img", "", { src: "/api/pictures/" + name, alt: "Your photograph" })));
-  const rows = answer.decided_by ? answer.candidates[answer.decided_by] : [];
-  byId("candidates").replaceChildren(...rows.map((row) => {
+  byId("nearest").hidden = !answer.candidates.length;
+  byId("candidates").replaceChildren(...answer.candidates.map((row) => {
     const item = element("li");
     if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: `Enrolled picture of vehicle ${row.vehicle}` }));
     item.append(element("strong", row.plate ?? "no plate"), element("div", row.flat ? "flat " + row.flat : ""));
@@ -88,7 +88,10 @@ function showAnswer(answer) {
     item.append(link);
     return item;
   }));
-  byId("incident").elements.sighting.value = answer.sighting;
+  const { sighting, vehicle } = byId("incident").elements;
+  sighting.value = answer.sighting;
+  const known = answer.decision === "match" ? [] : [new Option("not known", "")];
+  vehicle.replaceChildren(...known, ...answer.candidates.map((row) => new Option(`${row.vehicle}: ${row.plate ?? "no plate"}`, row.vehicle)));
   show("reported", "");
   byId("answer").hidden = false;
   decision.scrollIntoView();
@@ -104,8 +107,10 @@ function on(id, event, work) {
 on("identify", "submit", (form) => doing(form, async () => showAnswer(await ask("POST", "/api/identify", fields(form)))));
 
 on("incident", "submit", (form) => doing(form, async () => {
-  const { sighting, kind, note } = form.elements;
-  const made = await ask("POST", "/api/incidents", { sighting: Number(sighting.value), kind: kind.value, note: note.value });
+  const { sighting, vehicle, kind, note } = form.elements;
+  const report = { sighting: Number(sighting.value), kind: kind.value, note: note.value };
+  if (vehicle.value) report.vehicle = Number(vehicle.value);
+  const made = await ask("POST", "/api/incidents", report);
   show("reported", `Incident ${made.id} was reported.`);
 }));
 

@@ -9,6 +9,7 @@ from app.registry import desk as desks
 from app.registry.desk import Desk, Shot
 from app.registry.errors import DuplicatePlateError, RegisterError
 from app.registry.matcher import Outcome, Threshold
+from app.registry.recogniser import Recogniser
 from app.registry.register import NewOwner
 
 SURE = Threshold(match=0.999999, unsure=0.99, margin=0.0)
@@ -80,7 +81,10 @@ def test_an_unknown_vehicle_is_enrolled_if_that_is_wanted(sure):
     assert answer.decision.outcome is Outcome.unknown
     vehicle = sure.register.vehicle(answer.enrolled)
     assert vehicle.owner_id is None
-    assert str(answer.sighting) in vehicle.note
+    assert [view.picture for view in vehicle.views] == answer.pictures  # kept once
+    sure.register.forget(account="manager", vehicle_id=vehicle.id)
+    assert not sure.photos.path(answer.pictures[0]).exists()
+    assert sure.register.counts()["sightings"] == 1  # the first one
 
 
 def test_boxes_cut_the_vehicle_and_the_plate(sure):
@@ -154,3 +158,39 @@ def test_a_register_without_a_model_says_how_to_get_one(url, tmp_path):
         empty.identify([Shot(photo(0))], account="guard")
     assert list(empty.photos.folder.iterdir()) == []
     empty.close()
+
+
+def test_a_picture_that_is_lost_is_named_and_the_rest_goes_on(sure, run_folder):
+    first, _ = sure.serving()
+    lost = sure.register.vehicle(3).views[0].picture
+    kept = sure.photos.path(lost).read_bytes()
+    sure.photos.path(lost).unlink()
+    with pytest.raises(RegisterError, match=f"1 pictures cannot be read, .*vehicle 3: {lost}"):
+        sure.use_model(run_folder, "other", "tester")
+    assert sure.serving()[0].id == first.id
+    sure.photos.path(lost).write_bytes(kept)
+    assert sure.use_model(run_folder, "other", "tester").id == sure.serving()[0].id != first.id
+
+
+def test_a_vehicle_that_is_forgotten_meanwhile_does_not_stop_a_change_of_model(sure, run_folder, monkeypatch):
+    monkeypatch.setattr(desks, "_BATCH", 2)
+    embed = Recogniser.embed_readable
+
+    def forget_first(self, samples):
+        if sure.register.counts()["vehicles"] == 6:
+            sure.register.forget(account="t", vehicle_id=1)
+        return embed(self, samples)
+
+    monkeypatch.setattr(Recogniser, "embed_readable", forget_first)
+    second = sure.use_model(run_folder, "other", "tester")
+    assert sure.serving()[0].id == second.id
+    assert sure.register.counts()["vehicles"] == 5
+
+
+def test_pictures_and_database_belong_together(sure, tmp_path):
+    with pytest.raises(RegisterError, match=r"belongs to another database|is missing"):
+        Desk(tmp_path / "register", f"sqlite:///{tmp_path / 'other.sqlite'}", "cpu")
+    (tmp_path / "register" / "register.id").unlink()
+    with pytest.raises(RegisterError, match="is missing"):
+        Desk(tmp_path / "register", str(sure.database.engine.url.render_as_string(hide_password=False)), "cpu")
+    assert len(list(sure.photos.folder.iterdir())) == 11

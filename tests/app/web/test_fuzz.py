@@ -27,7 +27,7 @@ def fuzzed(tmp_path_factory, run_folder):
     state.accounts = accounts
     app = create_app(lambda: state)
     app.state.register = state
-    yield app, accounts.new_token("admin", "", 1)
+    yield app, accounts.new_token("admin", "", 1, "tester")
     state.close()
 
 
