@@ -251,13 +251,15 @@ class Desk:
                 return Answer(decision, sighting, enrolled, [view.picture for view in views])
             raise RegisterError(_CHANGES)
 
-    def candidates(self, model: Model, found: Sequence[Vectors]) -> dict[str, list[Candidate]]:
+    def candidates(
+        self, model: Model, found: Sequence[Vectors], limit: int = _CANDIDATES
+    ) -> dict[str, list[Candidate]]:
         """The nearest vehicles of each library that at least one of the photographs has something for."""
         index = self.index(model)
         answer: dict[str, list[Candidate]] = {}
         for library in model.libraries:
             rows = [vectors[library] for vectors in found if library in vectors]
-            answer[library] = index.search(library, np.stack(rows), _CANDIDATES) if rows else []
+            answer[library] = index.search(library, np.stack(rows), limit) if rows else []
         return answer
 
 

@@ -188,7 +188,9 @@ def test_the_trail_holds_numbers_alone(register, enrolled):
         *(("enrol", f"vehicle {number}") for number in enrolled),
         ("look at owner", f"vehicle {enrolled[0]}"),
     ]
-    assert not any(word in str([line.subject, line.details]) for line in lines for word in ("Resident", "evenings", "12-c"))
+    assert not any(
+        word in str([line.subject, line.details]) for line in lines for word in ("Resident", "evenings", "12-c")
+    )
 
 
 @pytest.mark.usefixtures("enrolled")

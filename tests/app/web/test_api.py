@@ -11,6 +11,12 @@ from app.registry.register import Register
 from app.web.limit import LimitBody
 
 
+@pytest.fixture
+def url(tmp_path):
+    """The register itself is tested on both databases; its service on one."""
+    return f"sqlite:///{tmp_path / 'register.sqlite'}"
+
+
 def identify(client, *seeds, plates=(), **data):
     files = [("pictures", jpeg(seed)) for seed in seeds] + [("plate_pictures", jpeg(seed)) for seed in plates]
     return client.post("/api/identify", files=files, data=data)
