@@ -83,7 +83,7 @@ function showAnswer(answer) {
     const item = element("li");
     if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: `Enrolled picture of vehicle ${row.vehicle}` }));
     item.append(element("strong", row.plate ?? "no plate"), element("div", row.flat ? "flat " + row.flat : ""));
-    item.append(element("meter", "", { min: 0, max: 1, low: answer.threshold, value: row.similarity, "aria-label": "similarity" }));
+    item.append(element("meter", "", { min: 0, max: 1, optimum: 1, low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": "similarity" }));
     const link = element("a", `vehicle ${row.vehicle}, ${percent(row.similarity)}`, { href: "/vehicles/" + row.vehicle });
     item.append(link);
     return item;

@@ -4,7 +4,6 @@ Set SCREENSHOTS to a folder to keep a picture of each page, and RUN_FOLDER and V
 a folder) for pages that show something.
 """
 
-import json
 import os
 import re
 import shutil
@@ -12,27 +11,21 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from registers import photo
 
+from app.registry.accounts import Accounts, Role
+from app.registry.desk import Desk, Shot
+from app.registry.photos import read_photo
+from app.registry.register import NewOwner
+from scripts import registry
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PASSWORD = "a long enough password"
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-
-
-def command(*words, **environment):
-    root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, words)],
-        cwd=root,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +45,18 @@ def vehicles(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, run_folder, vehicles):
     register = tmp_path_factory.mktemp("service") / "register"
-    run = os.environ.get("RUN_FOLDER", run_folder)
-    command("scripts.registry", "reembed", "--run", run, "--device", "cpu", "--register", register)
-    command(
-        *("scripts.registry", "enrol", vehicles[0][0], "--owner", "A. Resident", "--flat", "12", "--plate", "AB 12"),
-        *("--register", register, "--device", "cpu"),
-    )
-    command("scripts.registry", "enrol", vehicles[1][0], "--plate", "CD 34", "--register", register, "--device", "cpu")
-    for role in ("guard", "manager", "admin"):
-        command("scripts.serve", "account", role, "--role", role, "--register", register, PASSWORD=PASSWORD)
+    run = Path(os.environ.get("RUN_FOLDER", run_folder))
+    with closing(Desk(register, device="cpu")) as desk:
+        desk.use_model(run, "global", "tester")
+        owner = NewOwner("A. Resident", "12")
+        desk.enrol([Shot(read_photo(vehicles[0][0]))], account="tester", owner=owner, plate="AB 12")
+        desk.enrol([Shot(read_photo(vehicles[1][0]))], account="tester", plate="CD 34")
+        accounts = Accounts(desk.database)
+        for role in Role:
+            accounts.add(role.name, role, PASSWORD, "tester")
+    if "RUN_FOLDER" in os.environ:
+        words = ["data.eval_split=val", "--rate", "0.01", "--unsure-rate", "0.1", "--register", str(register)]
+        registry.main(["calibrate", *words, "--device", "cpu"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
