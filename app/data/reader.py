@@ -18,6 +18,8 @@ _READERS = {
     "manifest": ("app.data.manifest", "Manifest"),
     "two_cam": ("app.data.two_cam", "TwoCam"),
     "vehicle_plate": ("app.data.vehicle_plate", "VehiclePlate"),
+    "plates_openalpr": ("app.data.plates_openalpr", "PlatesOpenAlpr"),
+    "plates_easypr": ("app.data.plates_easypr", "PlatesEasyPr"),
 }
 
 

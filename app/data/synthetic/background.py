@@ -17,8 +17,8 @@ _PIXELS_PER_METRE = 20
 _NEAR, _FAR, _SIDE = 0.3, 40.0, 18.0  # the ground's extent in metres
 
 
-def draw_scene(camera: Camera) -> Image:
-    """The camera's frame, (720, 960, 3) blue-green-red; grey for an infrared camera."""
+def draw_scene(camera: Camera, *, parked: bool = True) -> Image:
+    """The camera's frame, (720, 960, 3) blue-green-red; grey if it is infrared. With or without parked vehicles."""
     rng = np.random.default_rng([3, *camera.key])
     look = np.random.default_rng([11, *camera.key[:-1]])  # the same for all cameras of a car park
     projection = world_projection(camera)
@@ -29,7 +29,8 @@ def draw_scene(camera: Camera) -> Image:
     wall_at = float(camera.distance + rng.uniform(4.5, 14))
     _draw_ground(scene, camera, projection, rng, look)
     _draw_backdrop(scene, camera, projection, rng, look, wall_at)
-    _draw_parked(scene, camera, rng, wall_at)
+    if parked:
+        _draw_parked(scene, camera, rng, wall_at)
     _draw_clutter(scene, projection, rng, wall_at)
     if camera.infrared:
         grey = cv2.cvtColor(scene, cv2.COLOR_BGR2GRAY).astype(np.float32)

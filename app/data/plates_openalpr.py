@@ -1,0 +1,67 @@
+"""Photographs of vehicles with their plates from three regions (openalpr/benchmarks, endtoend)."""
+
+from pathlib import Path
+
+from app.data.plate_splits import numbered, plate_direction, split_by_text
+from app.data.reader import Direction
+from app.data.sample import Box, Sample
+
+REGIONS = ("us", "eu", "br")
+
+
+class PlatesOpenAlpr:
+    """Reader of the end-to-end photographs.
+
+    312 photographs, 157 of the United States, 75 of Europe, 80 of Brazil; 302 different plates; one plate is labelled
+    in each. Where the vehicle is was not labelled.
+
+    Layout:
+
+        endtoend/us/{name}.jpg  endtoend/us/{name}.txt      file, left, top, width, height, text, with tabs between
+        endtoend/eu/...         endtoend/br/...
+
+    The set has no split of its own: see `app.data.plate_splits`. pid is the plate, camid the region, site its name.
+    """
+
+    def __init__(self, root: Path, *, seed: int = 0) -> None:
+        self.root = Path(root)
+        self.seed = seed
+
+    def train(self) -> list[Sample]:
+        """Three quarters of the plates, by region and file name.
+
+        Raises FileNotFoundError naming a missing folder or picture, ValueError naming a label of another form."""
+        return split_by_text(self._read())[0]
+
+    def evaluation(self, split: str) -> list[Direction]:
+        """Every picture against all, of "train", "test" or "all"; made for detection and reading, not for re-ID."""
+        return plate_direction(self._read(), split, "the openalpr set")
+
+    def _read(self) -> list[Sample]:
+        rows = []
+        for camid, region in enumerate(REGIONS):
+            folder = self.root / "endtoend" / region
+            if not folder.is_dir():
+                raise FileNotFoundError(f"folder not found: {folder}")
+            for label in sorted(folder.glob("*.txt")):
+                for line in label.read_text(encoding="utf-8").splitlines():
+                    if line.strip():
+                        rows.append((camid, *_parse(label, line)))
+        pids = numbered([text for *_, text in rows])
+        return [
+            Sample(path, pids[text], camid, plate_boxes=(box,), plate_text=text, site=REGIONS[camid])
+            for camid, path, box, text in rows
+        ]
+
+
+def _parse(label: Path, line: str) -> tuple[Path, Box, str]:
+    cells = line.split("\t")
+    try:
+        name, left, top, width, height, text = cells
+        box = Box(float(left), float(top), float(width), float(height))
+    except ValueError as error:
+        raise ValueError(f"{label}: not 'file left top width height text': {line!r}") from error
+    path = label.parent / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{label}: picture not found: {path}")
+    return path, box, text

@@ -1,0 +1,38 @@
+"""Photographs with what is marked in them, from the samples of any reader."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.data.sample import Box, Sample
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One photograph. None for a class that nobody marked in this set; an empty tuple if there is none to see."""
+
+    path: Path
+    vehicles: tuple[Box, ...] | None
+    plates: tuple[Box, ...] | None
+
+
+def labelled(samples: Sequence[Sample]) -> list[Labelled]:
+    """The photographs of one set, in the order of their first sample.
+
+    A class that is marked anywhere in the set is taken to be marked wherever it can be seen; vehicles that fill their
+    picture (no box) are not marked. Raises ValueError for a set in which nothing is marked."""
+    has_vehicles = any(sample.vehicle_box is not None for sample in samples)
+    has_plates = any(sample.plate_boxes for sample in samples)
+    if not has_vehicles and not has_plates:
+        raise ValueError("neither vehicles nor plates are marked in these pictures")
+    of: dict[Path, list[Sample]] = {}
+    for sample in samples:
+        of.setdefault(sample.path, []).append(sample)
+    return [
+        Labelled(
+            path,
+            tuple(dict.fromkeys(s.vehicle_box for s in group if s.vehicle_box is not None)) if has_vehicles else None,
+            tuple(dict.fromkeys(box for s in group for box in s.plate_boxes)) if has_plates else None,
+        )
+        for path, group in of.items()
+    ]

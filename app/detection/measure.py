@@ -1,0 +1,97 @@
+"""A detector on marked photographs: average precision of each class, and the threshold with the best F1."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.data.sample import Box
+from app.data.synthetic import SceneRenderer
+from app.detection.average_precision import average_precision
+from app.detection.labels import Labelled
+from app.detection.stream import read_photograph
+from models.detector import CLASSES, PLATE, VEHICLE, Detector
+
+_IOUS = np.arange(0.5, 0.96, 0.05)  # of COCO's mean
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A picture (H, W, 3), R, G, B, with the boxes (M, 4) of the classes that were marked in it, by label."""
+
+    image: NDArray[np.uint8]
+    boxes: dict[int, NDArray[np.float64]]
+
+
+def marked_photograph(photograph: Labelled, longest: int) -> Marked:
+    """A photograph of at most `longest` pixels. Raises OSError for a file that cannot be read."""
+    whole = read_photograph(photograph, 10**6)
+    image = read_photograph(photograph, longest) if max(whole.shape[:2]) > longest else whole
+    scale = max(image.shape[:2]) / max(whole.shape[:2])
+    return Marked(image, _known(photograph.vehicles, photograph.plates, scale))
+
+
+def marked_scene(scenes: SceneRenderer, number: int) -> Marked:
+    """A drawn scene."""
+    scene = scenes.scene(number)
+    image = np.ascontiguousarray(scene.image[..., ::-1])
+    return Marked(image, _known(scene.vehicles, scene.plates if scene.plates_known else None, 1.0))
+
+
+def measure_detector(
+    detector: Detector, pictures: Sequence[Callable[[], Marked]], device: torch.device
+) -> dict[str, dict[str, Any]]:
+    """By class that was marked: AP50, AP (mean over IoU 0.5 to 0.95), recall and precision at the best F1, its score.
+
+    Args:
+        pictures: made one at a time, as they are asked for.
+    """
+    found: dict[int, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {VEHICLE: [], PLATE: []}
+    truth: dict[int, list[NDArray[np.float64]]] = {VEHICLE: [], PLATE: []}
+    for make in pictures:
+        picture = make()
+        image = torch.from_numpy(picture.image.transpose(2, 0, 1).copy()).float().to(device) / 255
+        boxes = detector.find([image])[0]
+        for label, marked in picture.boxes.items():
+            chosen = boxes["labels"] == label
+            found[label].append(
+                (boxes["boxes"][chosen].double().cpu().numpy(), boxes["scores"][chosen].double().cpu().numpy())
+            )
+            truth[label].append(marked)
+    return {
+        CLASSES[label]: _measures(found[label], truth[label])
+        for label in (VEHICLE, PLATE)
+        if sum(len(boxes) for boxes in truth[label])
+    }
+
+
+def _measures(
+    found: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]], truth: Sequence[NDArray[np.float64]]
+) -> dict[str, Any]:
+    ap50, precision, recall = average_precision(found, truth)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    best = int(f1.argmax()) if len(f1) else 0
+    scores = np.sort(np.concatenate([scores for _, scores in found]))[::-1]
+    return {
+        "AP50": ap50,
+        "AP": float(np.mean([average_precision(found, truth, iou)[0] for iou in _IOUS])),
+        "precision": float(precision[best]) if len(f1) else 0.0,
+        "recall": float(recall[best]) if len(f1) else 0.0,
+        "threshold": float(scores[best]) if len(f1) else 1.0,
+        "pictures": len(truth),
+        "boxes": sum(len(boxes) for boxes in truth),
+    }
+
+
+def _known(
+    vehicles: Sequence[Box] | None, plates: Sequence[Box] | None, scale: float
+) -> dict[int, NDArray[np.float64]]:
+    return {
+        label: np.array([[b.left, b.top, b.left + b.width, b.top + b.height] for b in boxes], np.float64).reshape(-1, 4)
+        * scale
+        for label, boxes in ((VEHICLE, vehicles), (PLATE, plates))
+        if boxes is not None
+    }

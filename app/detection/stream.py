@@ -1,0 +1,150 @@
+"""The training stream of a detector: photographs and drawn scenes, changed anew each time, as squares of one size."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from app.data.sample import Box
+from app.data.synthetic import SceneRenderer
+from app.detection.labels import Labelled
+from models.detector import CLASSES, PLATE, VEHICLE
+
+Target = dict[str, Tensor]
+_LEAST = 4.0  # pixels of a box's shorter side, below which it is not asked for
+
+
+class DetectionBatch(NamedTuple):
+    """Images (3, S, S) in [0, 1], R, G, B, and the targets of `models.detector.Detector.losses`."""
+
+    images: list[Tensor]
+    targets: list[Target]
+
+
+class DetectionBatches:
+    """Batch i is the same whenever it is asked for.
+
+    Args:
+        photographs: what there is of real ones; may be empty if `scenes_share` is 1.
+        scenes: draws scenes of side `size`.
+        scenes_share: of the pictures of a batch that are scenes, in [0, 1].
+        keep_mb: MiB of decoded photographs kept in memory.
+
+    Raises ValueError without photographs where some are wanted."""
+
+    def __init__(
+        self,
+        photographs: Sequence[Labelled],
+        scenes: SceneRenderer,
+        *,
+        size: int,
+        batch_size: int,
+        scenes_share: float,
+        seed: int,
+        keep_mb: int = 1024,
+    ) -> None:
+        if not photographs and scenes_share < 1:
+            raise ValueError("there are no photographs to train on, and not scenes alone are asked for")
+        self.photographs = photographs
+        self.scenes = scenes
+        self.size = size
+        self.batch_size = batch_size
+        self.num_scenes = round(scenes_share * batch_size)
+        self.seed = seed
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+        self._free = keep_mb * 2**20
+        self._change = v2.Compose(
+            [
+                v2.RandomPhotometricDistort(p=0.7),
+                v2.RandomGrayscale(p=0.1),
+                v2.RandomApply([v2.GaussianBlur(5, (0.3, 1.5))], p=0.2),
+                v2.RandomZoomOut(fill=114, side_range=(1.0, 2.2), p=0.4),
+                v2.RandomIoUCrop(min_scale=0.35, min_aspect_ratio=0.6, max_aspect_ratio=1.7, trials=20),
+                v2.RandomHorizontalFlip(0.5),
+                v2.Resize((size, size), antialias=True),
+            ]
+        )
+
+    def __getitem__(self, index: int) -> DetectionBatch:
+        """Batch `index`, from 0. Raises OSError for a photograph that cannot be read."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed * 1_000_003 + index)
+            pairs = [self._scene(index * self.num_scenes + k) for k in range(self.num_scenes)]
+            pairs += [self._photograph(index, k) for k in range(self.batch_size - self.num_scenes)]
+        return DetectionBatch([image for image, _ in pairs], [target for _, target in pairs])
+
+    def _photograph(self, index: int, place: int) -> tuple[Tensor, Target]:
+        position = index * (self.batch_size - self.num_scenes) + place
+        epoch, position = divmod(position, len(self.photographs))
+        number = int(np.random.default_rng([self.seed, epoch]).permutation(len(self.photographs))[position])
+        photograph = self.photographs[number]
+        image, scale = self._read(number)
+        return self._made(image, _scaled(photograph.vehicles, scale), _scaled(photograph.plates, scale))
+
+    def _scene(self, number: int) -> tuple[Tensor, Target]:
+        scene = self.scenes.scene(number)
+        image = cv2.cvtColor(scene.image, cv2.COLOR_BGR2RGB)
+        return self._made(np.asarray(image, np.uint8), scene.vehicles, scene.plates if scene.plates_known else None)
+
+    def _made(
+        self, image: NDArray[np.uint8], vehicles: Sequence[Box] | None, plates: Sequence[Box] | None
+    ) -> tuple[Tensor, Target]:
+        """An image and its target, changed at random."""
+        given = [(VEHICLE, box) for box in vehicles or ()] + [(PLATE, box) for box in plates or ()]
+        corners = [[box.left, box.top, box.left + box.width, box.top + box.height] for _, box in given]
+        canvas = image.shape[:2]
+        sample = {
+            "image": tv_tensors.Image(torch.from_numpy(image.transpose(2, 0, 1).copy())),
+            "boxes": tv_tensors.BoundingBoxes(
+                torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
+                format="XYXY",
+                canvas_size=canvas,
+            ),
+            "labels": torch.tensor([label for label, _ in given], dtype=torch.int64),
+        }
+        changed = v2.ClampBoundingBoxes()(self._change(sample))
+        boxes: Tensor = changed["boxes"].as_subclass(Tensor)
+        large = (boxes[:, 2:] - boxes[:, :2] >= _LEAST).all(dim=1)
+        known = torch.zeros(len(CLASSES), dtype=torch.bool)
+        known[VEHICLE], known[PLATE] = vehicles is not None, plates is not None
+        target = {"boxes": boxes[large], "labels": changed["labels"][large], "labelled": known}
+        return changed["image"].as_subclass(Tensor).float() / 255, target
+
+    def _read(self, number: int) -> tuple[NDArray[np.uint8], float]:
+        """A photograph, at most twice as large as it will be used, and its pixels for one of the file's."""
+        if number not in self._kept:
+            image = read_photograph(self.photographs[number], 2 * self.size)
+            if image.nbytes > self._free:
+                return image, _scale_of(self.photographs[number], image)
+            self._free -= image.nbytes
+            self._kept[number] = image
+        return self._kept[number], _scale_of(self.photographs[number], self._kept[number])
+
+
+def read_photograph(photograph: Labelled, longest: int) -> NDArray[np.uint8]:
+    """A file as (H, W, 3), R, G, B, made smaller if its longer side is above `longest`.
+
+    Raises OSError for a file that cannot be read."""
+    with Image.open(photograph.path) as file:
+        file.draft("RGB", (longest, longest))
+        image = ImageOps.exif_transpose(file).convert("RGB")
+    if max(image.size) > longest:
+        scale = longest / max(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def _scale_of(photograph: Labelled, image: NDArray[np.uint8]) -> float:
+    with Image.open(photograph.path) as file:
+        return float(max(image.shape[:2]) / max(file.size))
+
+
+def _scaled(boxes: Sequence[Box] | None, scale: float) -> list[Box] | None:
+    return None if boxes is None else [Box(*(value * scale for value in box)) for box in boxes]

@@ -1,0 +1,141 @@
+"""Train a detector of vehicles and plates on marked photographs and on drawn scenes.
+
+Run: python -m scripts.train_detector outputs/detector --data plates_openalpr=../shared/data/plates-openalpr \\
+         --data plates_easypr=../shared/data/plates-easypr-cn --data manifest=my/manifest.csv
+
+Each --data is a reader of docs/data.md and its folder; what it marks (vehicle boxes, plate boxes) is learnt, and its
+test split, where it has one, is measured at the end. --vehicles names sets of which each picture is one vehicle; their
+training pictures are pasted into the scenes. Written to the folder: detector.safetensors, settings and measures.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import cv2
+import numpy as np
+import typer
+
+from app.data.reader import Reader, open_reader
+from app.data.sample import Sample
+from app.data.synthetic import SceneRenderer
+from app.detection.checkpoint import build, write_detector
+from app.detection.labels import Labelled, labelled
+from app.detection.measure import Marked, marked_photograph, marked_scene, measure_detector
+from app.detection.settings import DetectorSettings
+from app.detection.stream import DetectionBatches
+from app.detection.training import train_detector
+from app.device import make_compute
+from app.settings import SettingsError
+from scripts.command import command
+
+app = typer.Typer(add_completion=False)
+_REPORT_EVERY = 20  # steps
+_TEST_SCENES, _THRESHOLD_PICTURES = 200, 200
+_SEED_OF_TEST = 1_000_000  # added to the seed: scenes, vehicles and car parks that nobody trained on
+
+
+@app.command()
+def train(
+    folder: Annotated[Path, typer.Argument(help="Where the detector goes; made if it is not there.")],
+    data: Annotated[list[str] | None, typer.Option(help="READER=FOLDER of marked photographs.")] = None,
+    vehicles: Annotated[list[str] | None, typer.Option(help="READER=FOLDER of pictures of one vehicle each.")] = None,
+    steps: Annotated[int, typer.Option(min=1)] = 1200,
+    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    scenes: Annotated[float, typer.Option(min=0, max=1, help="Share of drawn scenes in a batch.")] = 0.375,
+    lr: Annotated[float, typer.Option(min=0)] = 1e-3,
+    size: Annotated[int, typer.Option(help="Longer side in pixels.")] = 416,
+    backbone: Annotated[str, typer.Option(help="A timm network.")] = "tf_efficientnet_lite0",
+    weights: Annotated[str, typer.Option(help="Its weights: a file, `timm` to fetch them, `none`.")] = "timm",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: str = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="Of the processor; 0 for PyTorch's choice.")] = 0,
+) -> None:
+    """Train, choose the thresholds on training pictures, measure on test pictures."""
+    started = time.monotonic()
+    settings = DetectorSettings(backbone=backbone, size=size)
+    compute = make_compute(device, "auto", True, threads)
+    readers = [(word, _reader(word, seed)) for word in data or ()]
+    photographs = [picture for _, reader in readers for picture in labelled(reader.train())]
+    pasted = [_picture(sample) for word in vehicles or () for sample in _reader(word, seed).train()]
+    drawn = SceneRenderer(size, seed, pasted)
+    share = scenes if photographs else 1.0
+    batches = DetectionBatches(photographs, drawn, size=size, batch_size=batch_size, scenes_share=share, seed=seed)
+    pretrained: bool | Path = weights == "timm" if weights in ("timm", "none") else Path(weights)
+    detector = build(settings, pretrained=pretrained, bfloat16="bfloat16" in str(compute.dtype))
+    compute.place(detector)
+    print(f"{len(photographs)} photographs, {len(pasted)} pictures of vehicles to paste into scenes", flush=True)
+
+    def report(step: int, losses: dict[str, float]) -> None:
+        if step % _REPORT_EVERY == 0 or step == steps:
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            print(f"step {step}/{steps}  {shown}  {time.monotonic() - started:.0f} s", flush=True)
+
+    train_detector(detector, batches, steps=steps, lr=lr, compute=compute, progress=report)
+
+    known = [partial(marked_photograph, picture, 2 * size) for picture in photographs[::2][:_THRESHOLD_PICTURES]]
+    known += [partial(marked_scene, drawn, number) for number in range(_THRESHOLD_PICTURES // 2)]
+    on_train = measure_detector(detector, known, compute.device)
+    chosen = {f"{name}_threshold": round(row["threshold"], 3) for name, row in on_train.items()}
+    settings = replace(settings, **chosen)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_detector(folder / "detector.safetensors", detector, settings)
+
+    measures: dict[str, Any] = {}
+    strange = SceneRenderer(size, seed + _SEED_OF_TEST)
+    tests: dict[str, list[partial[Marked]]] = {
+        "scenes": [partial(marked_scene, strange, number) for number in range(_TEST_SCENES)]
+    }
+    for word, reader in readers:
+        tests[word.split("=")[0]] = [partial(marked_photograph, picture, 2 * size) for picture in _test(reader)]
+    for name, pictures in tests.items():
+        if pictures:
+            measures[name] = measure_detector(detector, pictures, compute.device)
+            for kind, row in measures[name].items():
+                print(f"{name:<16} {kind:<8} AP50 {100 * row['AP50']:.1f} %  AP {100 * row['AP']:.1f} %", flush=True)
+    done = {"detector": str(folder / "detector.safetensors"), "steps": steps, "settings": asdict(settings)}
+    done |= {"measures": measures, "seconds": round(time.monotonic() - started, 1)}
+    (folder / "summary.json").write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(done))
+
+
+def _reader(word: str, seed: int) -> Reader:
+    name, _, root = word.partition("=")
+    if not root:
+        raise SettingsError(f"not READER=FOLDER: {word!r}")
+    return open_reader(name, Path(root), seed=seed)
+
+
+def _test(reader: Reader) -> list[Labelled]:
+    """The marked photographs of the test split; none if the set has no such split."""
+    try:
+        directions = reader.evaluation("test")
+    except ValueError:
+        return []
+    samples = [sample for direction in directions for sample in (*direction.query, *direction.gallery)]
+    return labelled(list(dict.fromkeys(samples)))
+
+
+def _picture(sample: Sample) -> np.ndarray:
+    picture = cv2.imread(str(sample.path))
+    if picture is None:
+        raise ValueError(f"not a picture: {sample.path}")
+    return np.asarray(picture, np.uint8)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train as `argv` says. Raises SettingsError for a wrong word."""
+    try:
+        app(args=list(argv) or ["--help"], standalone_mode=False, prog_name="python -m scripts.train_detector")
+    except click.UsageError as error:
+        raise SettingsError(error.format_message()) from error
+
+
+if __name__ == "__main__":
+    command(main, sys.argv[1:])

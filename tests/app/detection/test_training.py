@@ -1,0 +1,131 @@
+"""A detector learns, is written, read again and measured."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app.data.sample import Box, Sample
+from app.data.synthetic import SceneRenderer
+from app.detection.checkpoint import build, read_detector, write_detector
+from app.detection.labels import labelled
+from app.detection.measure import marked_photograph, measure_detector
+from app.detection.settings import DetectorSettings
+from app.detection.stream import DetectionBatches
+from app.detection.training import train_detector
+from app.device import make_compute
+from models.detector import PLATE, VEHICLE
+from scripts.train_detector import main
+
+TINY = DetectorSettings(backbone="test_efficientnet", size=128, channels=64, convs=1)
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """White rectangles ("plates") on grey pictures, 200 x 100 pixels."""
+    rng, samples = np.random.default_rng(0), []
+    for number in range(6):
+        pixels = rng.integers(40, 90, (100, 200, 3), np.uint8)
+        left, top = int(rng.integers(10, 120)), int(rng.integers(10, 60))
+        pixels[top : top + 24, left : left + 60] = 250
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        samples.append(Sample(tmp_path / f"{number}.png", number, 0, plate_boxes=(Box(left, top, 60, 24),)))
+    return labelled(samples)
+
+
+def batches(photographs, **changed):
+    options = {"size": 128, "batch_size": 2, "scenes_share": 0.0, "seed": 0} | changed
+    return DetectionBatches(photographs, SceneRenderer(128, 0), **options)
+
+
+def test_a_batch_depends_on_its_number_alone(photographs):
+    one, two = batches(photographs, scenes_share=0.5), batches(photographs, scenes_share=0.5)
+    two[0]
+    for a, b in zip(one[3].images, two[3].images, strict=True):
+        assert torch.equal(a, b)
+    assert [t["labelled"].tolist() for t in one[3].targets] == [[True, True], [False, True]]  # a scene, a photograph
+
+
+def test_boxes_follow_their_picture_through_the_changes(photographs):
+    """Inside the target's box the picture is as light as the rectangle, outside it is dark."""
+    stream, checked = batches(photographs, batch_size=1), 0
+    for index in range(30):
+        (image,), (target,) = stream[index]
+        assert image.shape == (3, 128, 128)
+        if not len(target["boxes"]):
+            continue
+        left, top, right, bottom = (round(float(v)) for v in target["boxes"][0])
+        inside = image.mean(dim=0)[top + 2 : bottom - 2, left + 2 : right - 2]
+        if not inside.numel():
+            continue
+        mask = torch.ones(128, 128, dtype=torch.bool)
+        mask[max(0, top - 3) : bottom + 3, max(0, left - 3) : right + 3] = False
+        assert inside.mean() > image.mean(dim=0)[mask].mean() + 0.1
+        checked += 1
+    assert checked > 10
+
+
+def test_a_detector_learns_and_keeps_what_it_learnt(photographs, tmp_path):
+    """The rectangles are found after a few steps, on average at least half of what they cover."""
+    torch.manual_seed(0)
+    detector = build(TINY)
+    compute = make_compute("cpu", "float32", False, 0)
+    train_detector(detector, batches(photographs, batch_size=4), steps=120, lr=3e-3, compute=compute)
+    pictures = [partial(marked_photograph, row, 200) for row in photographs]
+    row = measure_detector(detector, pictures, compute.device)
+    assert set(row) == {"plate"}  # nobody marked vehicles
+    assert row["plate"]["AP50"] > 0.6
+    assert row["plate"]["boxes"] == 6
+    write_detector(tmp_path / "d.safetensors", detector, TINY)
+    again, settings = read_detector(tmp_path / "d.safetensors")
+    assert settings == TINY
+    image = torch.from_numpy(pictures[0]().image.transpose(2, 0, 1).copy()).float() / 255
+    for name, value in detector.find([image])[0].items():
+        assert torch.equal(again.find([image])[0][name], value)
+
+
+def test_marked_boxes_shrink_with_their_picture(photographs):
+    whole, small = marked_photograph(photographs[0], 1000), marked_photograph(photographs[0], 100)
+    assert whole.image.shape == (100, 200, 3)
+    assert small.image.shape == (50, 100, 3)
+    assert np.allclose(small.boxes[PLATE] * 2, whole.boxes[PLATE])
+    assert VEHICLE not in whole.boxes
+
+
+def test_files_of_another_kind_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no detector"):
+        read_detector(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("no")
+    with pytest.raises(ValueError, match="damaged file"):
+        read_detector(tmp_path / "text.safetensors")
+    write_detector(tmp_path / "other.safetensors", build(TINY), DetectorSettings(backbone="test_resnet", size=128))
+    with pytest.raises(ValueError, match=r"other\.safetensors: a detector of another version"):
+        read_detector(tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="unknown kind of detector"):
+        DetectorSettings(kind="yolo")
+    with pytest.raises(ValueError, match="no photographs"):
+        batches([])
+
+
+def test_the_command_trains_and_measures(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("scripts.train_detector._TEST_SCENES", 3)
+    monkeypatch.setattr("scripts.train_detector._THRESHOLD_PICTURES", 4)
+    words = [
+        "--steps=2",
+        "--batch-size=2",
+        "--size=128",
+        "--backbone=test_efficientnet",
+        "--weights=none",
+        "--device=cpu",
+    ]
+    main([str(tmp_path / "out"), *words])
+    done = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert Path(done["detector"]).is_file()
+    assert set(done["measures"]["scenes"]) <= {"vehicle", "plate"}
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == done
+    with pytest.raises(ValueError, match="not READER=FOLDER"):
+        main([str(tmp_path / "out"), "--data", "plates_openalpr"])
