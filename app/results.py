@@ -90,6 +90,10 @@ class RunFolder:
         """Keep the figures that the run ended with in `summary.json`."""
         _write_json(self.path / "summary.json", summary)
 
+    def forget_summary(self) -> None:
+        """The run goes on after all."""
+        (self.path / "summary.json").unlink(missing_ok=True)
+
     def read_summary(self) -> dict[str, Any]:
         """What `write_summary` kept. Raises FileNotFoundError if the run did not end."""
         return _read_json(self.path / "summary.json")

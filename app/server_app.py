@@ -41,8 +41,10 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     try:
         _run_rounds(grid, settings, folder)
     except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        reason = "the server, or the run, was stopped" if stopped else f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):  # of a full disk, say
-            folder.write_progress({**folder.read_progress(), "failed": f"{type(error).__name__}: {error}"})
+            folder.write_progress({**folder.read_progress(), "failed": reason})
         raise
 
 
@@ -90,6 +92,12 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
     if metadata.get("layout") != layout.digest:
         raise ValueError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
     kept = json.loads(metadata["state"])
+    if kept["key_id"] and settings.privacy.key_id not in ("", kept["key_id"]):
+        raise ValueError(
+            f"{folder.path}: the run was begun with the federation key {kept['key_id']}, and cannot be resumed with "
+            f"{settings.privacy.key_id}"
+        )
+    folder.forget_summary()  # a run that had ended goes on
     rule = (kept["best"], kept["without_gain"], kept["measured"])
     convergence = Convergence(federation.patience, federation.min_delta, *rule)
     aggregate = arrays["aggregate"].tobytes()

@@ -35,7 +35,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 CLIENT_FILE, SERVER_FILE = parties.FEDERATION_KEY, "cloud.key"
 _INSTALL = Path("/opt/fed-vehicle-reid")
 _LOOK_SECONDS = 2.0
-Install = Annotated[Path, typer.Option(help="Where the parties keep the project, and their folder beside it.")]
 
 
 class Scheme(StrEnum):
@@ -72,7 +71,9 @@ def init(
     sites: Annotated[str, typer.Option(help="Their names, separated by commas.")],
     port: Annotated[int, typer.Option(help="The one port of the server.")] = 8443,
     out: Annotated[Path | None, typer.Option(help="The folder to make; by default the name.")] = None,
-    install: Install = _INSTALL,
+    install: Annotated[
+        Path, typer.Option(help="Where the parties keep the project, with their folder in it.")
+    ] = _INSTALL,
 ) -> None:
     """Make certificates, keys, start commands and services: one folder a party."""
     project = Path(__file__).resolve().parent.parent
@@ -113,11 +114,12 @@ def verify_folder(
 def add_site(
     folder: Annotated[Path, typer.Argument(help="The federation's folder.")],
     site: Annotated[str, typer.Argument(help="The new site's name.")],
-    install: Install = _INSTALL,
 ) -> None:
     """Make the folder of one more site."""
-    made = setup.add_site(folder, site, install)
-    print(f"{made}: to the site {site}; then {folder / 'operator' / parties.REGISTER} {site}")
+    made = setup.add_site(folder, site)
+    party = parties.read_party(made)
+    print(f"{made}: to the site {site}, as {Path(party.install) / party.unit}, over a safe channel")
+    print(f"then {folder / 'operator' / parties.REGISTER} {site}")
     print(json.dumps({"folder": str(made)}))
 
 
@@ -162,8 +164,18 @@ def status(
     from app.deployment.status import read_status, status_table
 
     now = read_status(run)
-    if not as_json:
-        with Live(status_table(now), console=Console(stderr=True), refresh_per_second=1) as live:
+    console = Console(stderr=True)
+    if not as_json and not console.is_terminal:  # a live table needs one; a file gets it whenever a round has ended
+        shown = None
+        while shown != (mark := (now["round"], now["state"])) or now["state"] == "running":
+            if shown != mark:
+                console.print(status_table(now))
+                shown = mark
+            if now["state"] == "running":
+                time.sleep(_LOOK_SECONDS)
+                now = read_status(run)
+    elif not as_json:
+        with Live(status_table(now), console=console, refresh_per_second=1) as live:
             while now["state"] == "running":
                 time.sleep(_LOOK_SECONDS)
                 now = read_status(run)

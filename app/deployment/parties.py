@@ -14,6 +14,7 @@ SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
 SITE_KEY, SITE_PUBLIC_KEY = "site.key", "site.pub"
 FEDERATION_KEY = "federation.key"
 START, CONNECT, REGISTER, RUN = "start.sh", "connect.sh", "register.sh", "run.sh"
+IGNORE = ".gitignore"
 STATE = "state"
 """Folder that a running party writes into; nothing in it came from `setup`."""
 SECRET, PUBLIC, PROGRAM = 0o600, 0o644, 0o755
@@ -42,6 +43,7 @@ class Party:
     Args:
         name: of the site; of the others their kind.
         key_id: of the federation key that sites hold.
+        install: where the parties' machines keep the project.
     """
 
     federation: str
@@ -50,6 +52,7 @@ class Party:
     host: str
     port: int
     key_id: str
+    install: str = "/opt/fed-vehicle-reid"
 
     @property
     def unit(self) -> str:
@@ -58,7 +61,7 @@ class Party:
 
     def files(self) -> dict[str, int]:
         """What the folder holds, with modes. Anything secret beside these is one too many."""
-        common = {PARTY_FILE: PUBLIC, AUTHORITY_CERTIFICATE: PUBLIC}
+        common = {PARTY_FILE: PUBLIC, IGNORE: PUBLIC, AUTHORITY_CERTIFICATE: PUBLIC}
         service = {START: PROGRAM, f"{self.unit}.service": PUBLIC}
         own = {
             Kind.authority: {AUTHORITY_KEY: SECRET, FEDERATION_KEY: SECRET},
@@ -78,6 +81,7 @@ class Party:
         """Into the folder's `party.json`."""
         text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1) + "\n"
         write_file(folder / PARTY_FILE, text.encode(), PUBLIC)
+        write_file(folder / IGNORE, b"*\n", PUBLIC)  # folders lie in a checkout, and some hold secrets
 
 
 def read_party(folder: Path) -> Party:

@@ -58,7 +58,7 @@ class Plan:
 
     def party(self, kind: Kind, name: str, key_id: str) -> Party:
         """A party of this federation."""
-        return Party(self.name, kind, name, self.host, self.port, key_id)
+        return Party(self.name, kind, name, self.host, self.port, key_id, str(self.install))
 
 
 def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
@@ -76,7 +76,7 @@ def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
             site: _site(plan, index, site, making, authority.certificate, key) for index, site in enumerate(plan.sites)
         }
         _operator(plan, making / "operator", authority.certificate, public, key.key_id)
-        write_file(making / ".gitignore", b"*\n", p.PUBLIC)  # secrets, perhaps in the middle of a checkout
+        write_file(making / p.IGNORE, b"*\n", p.PUBLIC)  # secrets, perhaps in the middle of a checkout
         making.replace(root)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
@@ -84,7 +84,7 @@ def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
     return p.parties_of(root)
 
 
-def add_site(root: Path, site: str, install: Path) -> Path:
+def add_site(root: Path, site: str) -> Path:
     """A folder for one more site, from what the authority's and the operator's folders hold."""
     owner = p.read_party(root / "authority")
     folder = root / "sites" / site
@@ -92,7 +92,7 @@ def add_site(root: Path, site: str, install: Path) -> Path:
     p.check_name("site", site)
     if site in present or folder.exists():
         raise DeploymentError(f"site {site!r} is there already")
-    plan = Plan(owner.federation, owner.host, owner.port, [*present, site], install, Path(), Path())
+    plan = Plan(owner.federation, owner.host, owner.port, [*present, site], Path(owner.install), Path(), Path())
     certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
     key = read_key(root / "authority" / p.FEDERATION_KEY)
     public = _site(plan, len(present), site, root, certificate, key)

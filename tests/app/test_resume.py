@@ -65,3 +65,30 @@ def test_a_rule_that_has_not_been_reached_goes_on_after_a_resume(make_federation
         federation.run(power_cut_at("train", 4))
     federation.resume()
     assert federation.folder.read_summary()["rounds"] == 4
+
+
+def test_a_run_goes_on_with_the_key_that_it_began_with(make_federation):
+    federation = make_federation(changes="federation.rounds=2 privacy=packed_bfv")
+    federation.run()
+    own = federation.checkpoint()[1]["key_id"]
+    with pytest.raises(ValueError, match=f"begun with the federation key {own}, and cannot be resumed with 0123"):
+        federation.run(more="federation.resume=true federation.rounds=3 privacy.key_id='\"0123\"'")
+    federation.run(more=f"federation.resume=true federation.rounds=3 privacy.key_id='\"{own}\"'")
+    assert federation.checkpoint()[1]["server_round"] == 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_stopped_run_says_so_and_has_no_summary_while_it_goes_on(make_federation, error):
+    """A run of two rounds that had ended is resumed for a third, and stopped in it."""
+    federation = make_federation(changes="federation.rounds=2")
+    federation.run()
+
+    def stop(message, reply):
+        if kind_of(message) == ("train", 3):
+            assert not (federation.folder.path / "summary.json").exists()
+            raise error
+        return reply
+
+    with pytest.raises(error):
+        federation.run(stop, "federation.resume=true federation.rounds=3")
+    assert federation.folder.read_progress()["failed"] == "the server, or the run, was stopped"

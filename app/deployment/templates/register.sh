@@ -9,9 +9,13 @@ for site in ${1:-@sites}; do
         echo "there is no site $site; there are: @sites" >&2
         exit 2
     fi
-    if ! "$VENV/bin/flwr" supernode register "sites/$site.pub" @federation --name "$site"; then
+    if said=$("$VENV/bin/flwr" supernode register "sites/$site.pub" @federation --name "$site" 2>&1); then
+        # Flower's list of nodes has no names: who is who stands here alone.
+        echo "$said" | grep -o '[0-9]\{15,\}' | tail -1 | sed "s/^/$site /" >> nodes.txt
+    else
         failed="$failed $site"
     fi
+    echo "$said"
 done
 if [ -n "$failed" ]; then
     echo "not registered now:$failed (a key that is in use has been registered before)" >&2

@@ -8,4 +8,12 @@ config="$FLWR_HOME/run-$$.toml" # a file, because Flower splits what stands on t
 trap 'rm -f "$config"' EXIT
 "$VENV/bin/python" -c 'import json, shlex, sys; print("overrides =", json.dumps(shlex.join(sys.argv[1:])))' \
     federation.num_clients=@num_sites 'privacy.key_id="@key_id"' "$@@" > "$config"
-"$VENV/bin/flwr" run "$PROJECT" @federation --stream -c "$config"
+log="$FLWR_HOME/run-$$.log"
+trap 'rm -f "$config" "$log"' EXIT
+"$VENV/bin/flwr" run "$PROJECT" @federation --stream -c "$config" 2>&1 | tee "$log"
+# Flower's command ends with 0 as well when the server was stopped under it.
+if ! grep -q "final model:" "$log"; then
+    echo "the run has not ended well, or is still going on without this log: look at scripts.federation status; the same" \
+        "command with federation.resume=true and its run_dir goes on after the last complete round" >&2
+    exit 1
+fi

@@ -31,7 +31,9 @@ def test_overrides_reach_flower_as_they_were_given(root, tmp_path):
     programs = tmp_path / "venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "python").symlink_to(sys.executable)
-    (programs / "flwr").write_text(f'#!/bin/sh\nfor last in "$@"; do :; done\ncp "$last" "{tmp_path}/seen.toml"\n')
+    (programs / "flwr").write_text(
+        f'#!/bin/sh\nfor last in "$@"; do :; done\ncp "$last" "{tmp_path}/seen.toml"\necho "final model: {{}}"\n'
+    )
     (programs / "flwr").chmod(0o755)
     (root / "operator/operator.env").write_text(f"VENV='{tmp_path}/venv'\nPROJECT='/p'\n")
     given = ["experiment=two_cam", "model.vehicle.options={channels: [48, 96]}", "run_dir=/srv/my 'runs'"]
@@ -44,15 +46,32 @@ def test_overrides_reach_flower_as_they_were_given(root, tmp_path):
     assert config == {"address": "fed.example.org:8443", "root-certificates": f"{root}/operator/ca.crt"}
 
 
+def test_a_run_that_did_not_end_well_is_told(root, tmp_path):
+    """Flower's command ends with 0 whatever became of the run."""
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "flwr").write_text("#!/bin/sh\necho round 2/6\n")
+    (programs / "flwr").chmod(0o755)
+    (root / "operator/operator.env").write_text(f"VENV='{tmp_path}/venv'\nPROJECT='/p'\n")
+    done = subprocess.run([str(root / "operator/run.sh")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "round 2/6\n")
+    assert "federation.resume=true" in done.stderr
+
+
 def test_registering_goes_on_after_a_site_that_is_known_already(root, tmp_path):
     programs = tmp_path / "venv" / "bin"
     programs.mkdir(parents=True)
-    (programs / "flwr").write_text(f'#!/bin/sh\necho "$3" >> "{tmp_path}/seen"\ncase "$3" in *north*) exit 1;; esac\n')
+    (programs / "flwr").write_text(
+        f'#!/bin/sh\necho "$3" >> "{tmp_path}/seen"\ncase "$3" in *north*) exit 1;; esac\n'
+        "echo 'SuperNode 7756689494493548425 registered successfully.'\n"
+    )
     (programs / "flwr").chmod(0o755)
     (root / "operator/operator.env").write_text(f"VENV='{tmp_path}/venv'\nPROJECT='/p'\n")
     done = subprocess.run([str(root / "operator/register.sh")], capture_output=True, text=True, check=False)
     assert (tmp_path / "seen").read_text().split() == ["sites/north.pub", "sites/south.pub"]
     assert done.returncode == 1
     assert "not registered now: north" in done.stderr
+    assert (root / "operator/nodes.txt").read_text() == "south 7756689494493548425\n"
     wrong = subprocess.run([str(root / "operator/register.sh"), "nroth"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stderr) == (2, "there is no site nroth; there are: north south\n")

@@ -156,7 +156,18 @@ def test_what_is_wrong_is_found_and_named(root, party, change, reasons):
 
 def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
     root = tmp_path / "parks"
-    words = ["--name", "parks", "--host", "fed.example.org", "--sites", "north,south", "--out", root]
+    words = [
+        "--name",
+        "parks",
+        "--host",
+        "fed.example.org",
+        "--sites",
+        "north,south",
+        "--install",
+        "/opt/x",
+        "--out",
+        root,
+    ]
     lines, made = run(capsys, "init", *words)
     assert len(made["parties"]) == 5
     printed = "\n".join(lines)
@@ -172,6 +183,7 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
 
     run(capsys, "add-site", root, "east")
     assert problems(root / "sites/east") == []
+    assert "VENV=/opt/x/.venv" in (root / "sites/east/site.env").read_text()  # where `init` was told that sites are
     assert read_key(root / "sites/east/federation.key") == first
     assert (root / "operator/sites/east.pub").read_bytes() == (root / "sites/east/site.pub").read_bytes()
     assert "{1:-east north south}" in (root / "operator/register.sh").read_text()
