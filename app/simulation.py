@@ -7,6 +7,7 @@ SuperLink left over from another project would import that project's `app` packa
 import contextlib
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from app.settings import Settings
 _START_SECONDS = 60.0
 _END_SECONDS = 10.0
 _CONNECTION = "own"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_PYTHON_ERROR = re.compile(r"^[\w.]*(Error|Exception): ")
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
@@ -161,7 +164,9 @@ def _repository() -> Path:
 
 def _last_words(log: Path) -> str:
     """The last error in a log, else its last line."""
-    text = log.read_text(errors="replace").translate(dict.fromkeys(map(ord, "╭╮╰╯│─")))  # Flower frames its errors
+    text = _COLOUR.sub("", log.read_text(errors="replace"))
+    text = text.translate(dict.fromkeys(map(ord, "╭╮╰╯│─")))  # Flower frames its errors
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "Error:" in line or "ERROR" in line]
+    # What went wrong is a Python error; Flower's own lines after it give an exit code and no reason.
+    errors = [line for line in lines if _PYTHON_ERROR.search(line)] or [line for line in lines if "ERROR" in line]
     return f"{(errors or lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"
