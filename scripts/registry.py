@@ -5,6 +5,7 @@ Run: python -m scripts.registry reembed --run outputs/two_cam/<time>       the n
      python -m scripts.registry import residents.csv
      python -m scripts.registry calibrate data=two_cam data.eval_split=val
      python -m scripts.registry identify photo.jpg
+     python -m scripts.registry detector outputs/detector/detector.safetensors      finds vehicles in photographs
      python -m scripts.registry list | forget | audit | export
 
 The register is the folder of `--register` (or the variable REGISTER), by default `register`; its database is a file
@@ -20,6 +21,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import click
@@ -27,8 +29,11 @@ import typer
 
 from app.checks import SettingsError
 from app.data.source import open_source
+from app.detection.checkpoint import build as build_detector
+from app.detection.checkpoint import write_detector
+from app.detection.settings import DetectorSettings
 from app.registry import calibrate as calibration
-from app.registry.desk import Desk, Shot, make_shots, parse_box
+from app.registry.desk import Desk, Framed, Shot, make_shots, parse_box
 from app.registry.listing import enrol_entries, read_listing, write_listing
 from app.registry.photos import read_photo
 from app.registry.register import NewOwner
@@ -45,7 +50,9 @@ Pictures = Annotated[list[Path], typer.Argument(help="Photographs of one vehicle
 PlatePictures = Annotated[list[Path] | None, typer.Option(help="A picture of the plate, for each photograph in turn.")]
 Boxes = Annotated[list[str] | None, typer.Option(help="left,top,width,height in pixels, for each photograph in turn.")]
 Infrared = Annotated[bool, typer.Option("--infrared", help="The photographs were taken in infrared.")]
+Whole = Annotated[bool, typer.Option("--whole", help="They show the vehicle alone: a detector is not asked.")]
 _HERE = Path("register")
+_COCO_THRESHOLD = 0.5
 
 
 @app.callback()
@@ -62,7 +69,7 @@ def reembed(
     device: Device = "auto",
 ) -> None:
     """Let a network serve; until all pictures are embedded with it, the one before goes on."""
-    with _desk(register, url, device) as desk, Progress(1) as progress:
+    with _desk(register, url, device, new=True) as desk, Progress(1) as progress:
         served = desk.use_model(run, model, operator(), lambda done, total: progress.step_done("pictures", done, total))
         _say({"model": served.digest, "libraries": served.libraries, "views": desk.register.counts()["views"]})
 
@@ -81,6 +88,7 @@ def enrol(
     box: Boxes = None,
     plate_box: Boxes = None,
     infrared: Infrared = False,
+    whole: Whole = False,
     register: Folder = _HERE,
     url: Url = "",
     device: Device = "auto",
@@ -90,7 +98,7 @@ def enrol(
         raise SettingsError("give --owner or --owner-id")
     if vehicle is not None and (owner or owner_id is not None or plate or note):
         raise SettingsError("--vehicle takes photographs alone")
-    shots = _shots(pictures, plate_picture, box, plate_box, infrared)
+    shots = _shots(pictures, plate_picture, box, plate_box, infrared, whole)
     with _desk(register, url, device) as desk:
         if vehicle is not None:
             desk.add_views(vehicle, shots, account=operator())
@@ -115,6 +123,7 @@ def import_(
     entries = read_listing(listing)
     enrolled, refused = [], []
     with _desk(register, url, device) as desk, Progress(1) as progress:
+        desk.serving()  # without a network every row would be refused
         for done, (entry, result) in enumerate(enrol_entries(desk, entries, operator()), start=1):
             progress.step_done("vehicles", done, len(entries))
             if isinstance(result, int):
@@ -123,6 +132,8 @@ def import_(
                 refused.append({"rows": [row.number for row in entry.rows], "reason": str(result)})
                 print(f"refused: {entry.name}: {result}", file=sys.stderr)
     _say({"enrolled": len(enrolled), "vehicles": enrolled, "refused": refused})
+    if refused:
+        sys.exit(1)
 
 
 @app.command()
@@ -132,6 +143,7 @@ def identify(
     box: Boxes = None,
     plate_box: Boxes = None,
     infrared: Infrared = False,
+    whole: Whole = False,
     owner: Annotated[bool, typer.Option("--owner", help="Tell whose it is; the look is written to the trail.")] = False,
     enrol_unknown: Annotated[bool, typer.Option("--enrol-unknown", help="Enrol a vehicle that matches none.")] = False,
     register: Folder = _HERE,
@@ -139,11 +151,12 @@ def identify(
     device: Device = "auto",
 ) -> None:
     """Find the vehicle that photographs show."""
-    shots = _shots(pictures, plate_picture, box, plate_box, infrared)
+    shots = _shots(pictures, plate_picture, box, plate_box, infrared, whole)
     with _desk(register, url, device) as desk:
         account = operator()
         answer = desk.identify(shots, account=account, enrol_unknown=enrol_unknown)
         told = {**answer.decision.as_dict(), "sighting": answer.sighting, "enrolled": answer.enrolled}
+        told["photographs"] = [_framing(framed) for framed in answer.framed]
         number = answer.decision.vehicle
         if number is not None:
             plate = desk.register.vehicle(number).plate
@@ -152,6 +165,33 @@ def identify(
                 found = desk.register.owner_of(number, account)
                 told["owner"] = found and {"name": found.name, "flat": found.flat, "contact": found.contact}
         _say(told)
+
+
+@app.command()
+def detector(
+    file: Annotated[Path | None, typer.Argument(help="detector.safetensors of scripts.train_detector.")] = None,
+    coco: Annotated[
+        str, typer.Option(help="Vehicles by torchvision's detector: `download`, or its weights file fcos_resnet50_fpn.")
+    ] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Take photographs as they are again.")] = False,
+    register: Folder = _HERE,
+    url: Url = "",
+) -> None:
+    """Let detectors find vehicles and plates in whole photographs."""
+    if not (file or coco or remove):
+        raise SettingsError("give a detector's file, --coco or --remove")
+    finds = []
+    with _desk(register, url) as desk, TemporaryDirectory() as folder:
+        if remove:
+            desk.forget_detectors(operator())
+        if file:
+            finds.append(desk.use_detector(file, operator()))
+        if coco:
+            settings = DetectorSettings(kind="coco", vehicle_threshold=_COCO_THRESHOLD)
+            made = build_detector(settings, pretrained=True if coco == "download" else Path(coco))
+            write_detector(Path(folder) / "coco.safetensors", made, settings)
+            finds.append(desk.use_detector(Path(folder) / "coco.safetensors", operator()))
+        _say({"finds": finds})
 
 
 @app.command()
@@ -164,6 +204,7 @@ def calibrate(
     device: Device = "auto",
 ) -> None:
     """Set the thresholds from pictures whose vehicles are known."""
+    calibration.check_rates(rate, unsure_rate)
     with _desk(register, url, device) as desk:
         _, recogniser = desk.serving()
         settings = with_overrides(recogniser.settings.as_dict(), words)
@@ -238,7 +279,10 @@ def audit(
 
 
 @contextmanager
-def _desk(folder: Path, url: str, device: str = "cpu") -> Iterator[Desk]:
+def _desk(folder: Path, url: str, device: str = "cpu", *, new: bool = False) -> Iterator[Desk]:
+    """The register in a folder, which is made if it may be `new`: a mistyped folder must not look like lost data."""
+    if not new and not (folder / "register.id").is_file():
+        raise FileNotFoundError(f"no register in {folder}; `reembed --run RUN_FOLDER --register {folder}` makes one")
     with closing(Desk(folder, url, device)) as desk:
         yield desk
 
@@ -254,13 +298,24 @@ def _shots(
     boxes: Sequence[str] | None,
     plate_boxes: Sequence[str] | None,
     infrared: bool,
+    whole: bool,
 ) -> list[Shot]:
     for path in (*pictures, *(plates or ())):
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
     photos, plate_photos = ([read_photo(path) for path in paths or ()] for paths in (pictures, plates))
     vehicle_boxes, boxes_of_plates = ([parse_box(text) for text in texts or ()] for texts in (boxes, plate_boxes))
-    return make_shots(photos, plate_photos, vehicle_boxes, boxes_of_plates, infrared)
+    return make_shots(photos, plate_photos, vehicle_boxes, boxes_of_plates, infrared, whole)
+
+
+def _framing(framed: Framed) -> dict[str, Any]:
+    """Where a vehicle was looked for, and how many there are."""
+    box, plate, sight = framed.shot.vehicle_box, framed.shot.plate_box, framed.sight
+    return {
+        "box": box and [round(value, 1) for value in box],
+        "plate_box": plate and [round(value, 1) for value in plate],
+        "vehicles": None if sight is None else [[round(value, 1) for value in found.box] for found in sight.vehicles],
+    }
 
 
 def _said(row: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import getpass
 import ipaddress
 import json
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -74,20 +75,20 @@ def run(
             raise FileNotFoundError(f"no such file: {path}")
 
     secure = bool(certificate or behind_proxy)
+    listening = _listen(host, port)
     state = _open(
         register, url, device, run, secure=secure
     )  # what is wrong is said in a line, before the server starts
     print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(lambda: state),
-        host=host,
-        port=port,
         ssl_certfile=str(certificate) if certificate else None,
         ssl_keyfile=str(key) if key else None,
         proxy_headers=bool(behind_proxy),
         forwarded_allow_ips=behind_proxy or None,
         log_level="warning",
     )
+    uvicorn.Server(config).run(sockets=[listening])
     print(json.dumps({"register": str(register), "served": f"{host}:{port}"}))
 
 
@@ -142,6 +143,15 @@ def _open(register: Path, url: str, device: str, run: Path | None, *, secure: bo
         model, _ = desk.serving()  # the first look-up need not wait for the network and the embeddings
         desk.index(model).prepare()
     return state
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The address before anything else is begun. Raises SettingsError if it cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise SettingsError(f"cannot listen on {host}, port {port}: {error}") from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -42,8 +42,7 @@ def calibrate(
     """
     from app.evaluation.calibration_pictures import calibration_picture  # matplotlib takes seconds to import
 
-    if not rate <= unsure_rate:
-        raise ValueError(f"the false-match rate of unsure, {unsure_rate}, must not be below that of a match, {rate}")
+    check_rates(rate, unsure_rate)
     model, recogniser = desk.serving()
     samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
     found = recogniser.task.embeddings(recogniser.network, samples, recogniser.task.compute.device)
@@ -74,7 +73,8 @@ def calibrate(
         picture, title = folder / f"{library}.png", f"{library} library, {about}"
         calibration_picture(measured, match, unsure, picture, title=title)
     if not chosen:
-        raise ValueError(f"no library can be calibrated: {next(iter(report.values()))['error']}")
+        reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
+        raise ValueError(f"no library can be calibrated: {reasons}")
     desk.models.set_thresholds(model.id, chosen, account)
     told = {
         "model": model.digest,
@@ -88,12 +88,23 @@ def calibrate(
     return {**told, "folder": str(folder)}
 
 
+def check_rates(rate: float, unsure_rate: float) -> None:
+    """Raise ValueError for rates that cannot be wanted, before anything is measured."""
+    for name, value in (("match", rate), ("unsure", unsure_rate)):
+        if not 0.0 < value < 1.0:
+            raise ValueError(f"the false-match rate of {name} lies between 0 and 1, got {value}")
+    if not rate <= unsure_rate:
+        raise ValueError(f"the false-match rate of unsure, {unsure_rate}, must not be below that of a match, {rate}")
+
+
 def similarities(found: Embeddings, library: str, directions: Sequence[Direction]) -> Similarities:
     """Pairs of all directions whose pictures both have something for the library; at most twenty million.
 
     Raises ValueError if there are none of the same, or none of different vehicles."""
     vectors = found.libraries[library]
     rows = {sample: row for row, sample in enumerate(found.samples) if vectors[row].any()}
+    if not rows:
+        raise ValueError("none of these pictures has anything for this library, such as a plate")
     parts = []
     for direction in directions:
         queries, gallery = ([s for s in part if s in rows] for part in (direction.query, direction.gallery))

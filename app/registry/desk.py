@@ -1,22 +1,24 @@
 """Where pictures meet the register: enrolment, look-ups, and a change of the model.
 
 A register's folder holds `register.sqlite` (unless the database is elsewhere), `pictures/`, and in `models/` the
-checkpoint of each model that serves or is about to.
+checkpoint of each model that serves or is about to, and detectors if there are any.
 """
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from app.checkpoint import Checkpoint
 from app.data.sample import Box, Modality, Sample
+from app.detection.checkpoint import read_detector, write_detector
 from app.files import replacing
 from app.registry.database import Database
-from app.registry.errors import AnotherModelError, RegisterError
+from app.registry.errors import AnotherModelError, NoModelError, RegisterError
+from app.registry.finder import DETECTOR, VEHICLES, Finder, Sight, state_of
 from app.registry.index import Index, make_index
 from app.registry.journal import Journal
 from app.registry.matcher import Candidate, Decision, Outcome, decide
@@ -41,6 +43,7 @@ class Shot:
         vehicle_box: in pixels of `photo`; None if it shows the vehicle alone.
         plate: a photograph of the plate alone; None if there is none.
         plate_box: where the plate is in `photo`; None if it is not known.
+        whole: the photograph shows the vehicle alone, however it looks; nothing is searched for.
     """
 
     photo: Photo
@@ -48,6 +51,15 @@ class Shot:
     plate: Photo | None = None
     plate_box: Box | None = None
     modality: Modality = "visible"
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Framed:
+    """A photograph with the vehicle in it that counts, and what else a detector found; None without a detector."""
+
+    shot: Shot
+    sight: Sight | None
 
 
 @dataclass(frozen=True)
@@ -57,12 +69,14 @@ class Answer:
     Args:
         enrolled: number of the vehicle, if it was enrolled as unknown.
         pictures: names of the photographs, as they were kept.
+        framed: the photographs, with what was found in them.
     """
 
     decision: Decision
     sighting: int
     enrolled: int | None
     pictures: list[str]
+    framed: list[Framed]
 
 
 class Desk:
@@ -90,6 +104,7 @@ class Desk:
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
         self._recogniser: Recogniser | None = None
         self._index: tuple[int, Index] | None = None
+        self._finder: Finder | None = None
 
     def close(self) -> None:
         """Let the database go."""
@@ -134,7 +149,7 @@ class Desk:
         """The model that serves, and its network. Raises RegisterError if there is none yet."""
         model = self.models.serving()
         if model is None:
-            raise RegisterError("the register has no model yet: give it one with `reembed --run RUN_FOLDER`")
+            raise NoModelError("the register has no network yet: give it one with `reembed --run RUN_FOLDER`")
         if self._recogniser is None or self._recogniser.digest != model.digest:
             self._recogniser = read_recogniser(self.folder / "models" / f"{model.digest}.safetensors", self.device)
             if self._recogniser.digest != model.digest:
@@ -146,6 +161,42 @@ class Desk:
         if self._index is None or self._index[0] != model.id:
             self._index = model.id, make_index(self.database, model.id)
         return self._index[1]
+
+    # The detector -------------------------------------------------------------------------------------------------
+
+    def use_detector(self, path: Path, account: str) -> str:
+        """Let a detector find vehicles and plates in photographs; what it is used for.
+
+        Raises FileNotFoundError, and ValueError for a file of another kind."""
+        detector, settings = read_detector(path)
+        name = VEHICLES if settings.kind == "coco" else DETECTOR
+        write_detector(self.folder / "models" / name, detector, settings)
+        self.journal.write(account, "detector", name)
+        return "vehicles" if name == VEHICLES else "vehicles and plates"
+
+    def forget_detectors(self, account: str) -> None:
+        """Take photographs as they are from now on."""
+        for name in (DETECTOR, VEHICLES):
+            (self.folder / "models" / name).unlink(missing_ok=True)
+        self.journal.write(account, "detector", "none")
+
+    def frame(self, shot: Shot) -> Framed:
+        """A photograph with the vehicle that counts: the one in the given box, or the largest one that is found.
+
+        One that shows no vehicle, or hardly anything else, is taken whole. Plates that are given count before those
+        that are found."""
+        folder = self.folder / "models"
+        state = state_of(folder)
+        if not state or shot.whole:
+            return Framed(shot, None)
+        if self._finder is None or self._finder.state != state:
+            self._finder = Finder(folder)
+        sight = self._finder.find(shot.photo)
+        box = shot.vehicle_box
+        if box is None and sight.vehicles and not sight.fills:
+            box = sight.vehicles[0].box
+        plate = shot.plate_box if shot.plate_box or shot.plate else sight.plate_in(box)
+        return Framed(replace(shot, vehicle_box=box, plate_box=plate), sight)
 
     # Enrolment ----------------------------------------------------------------------------------------------------
 
@@ -175,7 +226,7 @@ class Desk:
         self._with_views(shots, keep)
 
     def _with_views(self, shots: Sequence[Shot], keep: Callable[[Sequence[NewView], Model], int]) -> int:
-        with self._kept(shots) as views:
+        with self._kept([self.frame(shot).shot for shot in shots]) as views:
             for _ in range(_ATTEMPTS):
                 model, recogniser = self.serving()
                 found = recogniser.embed([self._sample(view) for view in views])
@@ -223,7 +274,8 @@ class Desk:
         Args:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
-        with self._kept(shots) as views:
+        framed = [self.frame(shot) for shot in shots]
+        with self._kept([each.shot for each in framed]) as views:
             samples = [self._sample(view) for view in views]
             pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
             for _ in range(_ATTEMPTS):
@@ -248,7 +300,7 @@ class Desk:
                         )
                 except AnotherModelError:
                     continue
-                return Answer(decision, sighting, enrolled, [view.picture for view in views])
+                return Answer(decision, sighting, enrolled, [view.picture for view in views], framed)
             raise RegisterError(_CHANGES)
 
     def candidates(
@@ -280,6 +332,7 @@ def make_shots(
     boxes: Sequence[Box | None],
     plate_boxes: Sequence[Box | None],
     infrared: bool,
+    whole: bool = False,
 ) -> list[Shot]:
     """Photographs with what belongs to each, in their order; what is not given at all is empty.
 
@@ -296,6 +349,7 @@ def make_shots(
             plate=plates[number] if plates else None,
             plate_box=plate_boxes[number] if plate_boxes else None,
             modality="infrared" if infrared else "visible",
+            whole=whole,
         )
         for number, photo in enumerate(photos)
     ]

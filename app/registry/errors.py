@@ -17,6 +17,10 @@ class AnotherModelError(RegisterError):
     """Embeddings of one model were brought to a register that another one serves."""
 
 
+class NoModelError(RegisterError):
+    """The register has no network to recognise with."""
+
+
 class FullError(RegisterError):
     """There is no room left for the database."""
 
@@ -31,3 +35,7 @@ class BusyError(RegisterError):
 
 class PictureRefusedError(ValueError):
     """A file is no picture that can be used; the message names it."""
+
+
+class PictureTooLargeError(PictureRefusedError):
+    """A file has more bytes than a picture may have."""

@@ -95,9 +95,12 @@ class Journal:
             return list(session.scalars(wanted.where(Incident.closed.is_(None)) if open_only else wanted))
 
     def close_incident(self, incident_id: int, account: str) -> None:
-        """Mark an incident as dealt with. Raises NotEnrolledError."""
+        """Mark an incident as dealt with; one that is already stays as it is. Raises NotEnrolledError."""
         with self.database.writing() as session:
-            get(session, Incident, incident_id).closed = now()
+            incident = get(session, Incident, incident_id)
+            if incident.closed is not None:
+                return
+            incident.closed = now()
             trail(session, account, "close incident", f"incident {incident_id}", {})
 
     def audit(self, limit: int | None = None) -> list[Audit]:

@@ -5,6 +5,7 @@ import io
 import math
 import re
 import uuid
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from app.data.sample import Box
 from app.files import replacing
-from app.registry.errors import PictureRefusedError
+from app.registry.errors import PictureRefusedError, PictureTooLargeError
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000  # 8,660 x 5,773: more than phones give
+MIN_SIDE = 8  # pixels: what is smaller shows nothing
 KEPT_SIDE = 1600  # pixels of the longer side that is kept
+# Pillow's own, higher limit is an error as well; its warning before that would go to the service's log.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _QUALITY = 95
 _NAME = re.compile(r"[0-9a-f]{32}\.jpg")
@@ -48,18 +52,24 @@ class Photo:
 
 
 def take_in(data: bytes, name: str) -> Photo:
-    """Decode a file. Raises PictureRefusedError naming it: no picture, too large, cut off, of 16 bits a value."""
+    """Decode a file.
+
+    Raises PictureRefusedError naming it: no picture, too large or too small, cut off, of 16 bits a value."""
     if len(data) > MAX_BYTES:
-        raise PictureRefusedError(f"{name}: {len(data)} bytes, more than {MAX_BYTES}")
+        raise PictureTooLargeError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels, more than {MAX_PIXELS}")
+            if min(file.size) < MIN_SIDE:
+                raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels show no vehicle")
             if file.mode.startswith(("I", "F")):
                 raise PictureRefusedError(f"{name}: more than eight bits a value")
             upright = ImageOps.exif_transpose(file).convert("RGB")
     except UnidentifiedImageError as error:
         raise PictureRefusedError(f"{name}: not a picture ({', '.join(_FORMATS)})") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureRefusedError(f"{name}: more than {MAX_PIXELS} pixels") from error
     except PictureRefusedError:
         raise
     except Exception as error:  # Pillow lets through whatever a damaged file makes of it: struct.error, TypeError, ...
@@ -75,7 +85,7 @@ def take_in(data: bytes, name: str) -> Photo:
 def read_photo(path: Path) -> Photo:
     """`take_in` of a file. Raises FileNotFoundError, and PictureRefusedError as `take_in` does."""
     if path.stat().st_size > MAX_BYTES:
-        raise PictureRefusedError(f"{path}: more than {MAX_BYTES} bytes")
+        raise PictureTooLargeError(f"{path}: more than {MAX_BYTES // 2**20} MiB")
     return take_in(path.read_bytes(), str(path))
 
 

@@ -187,7 +187,7 @@ class Register:
 
         The trail keeps that it was done, by numbers alone. Raises NotEnrolledError."""
         if (vehicle_id is None) == (owner_id is None):
-            raise RegisterError("forget one vehicle or one owner")
+            raise RegisterError("forget one vehicle or one owner (on the command line also --sightings DAYS)")
         with self.database.writing() as session:
             owner = None if owner_id is None else get(session, Owner, owner_id)
             vehicles = list(owner.vehicles) if owner else [get(session, Vehicle, vehicle_id or 0)]

@@ -33,6 +33,28 @@ class CandidateAnswer(BaseModel):
     flat: str | None
 
 
+BoxAnswer = Annotated[list[float], Field(description="left, top, width, height in pixels of the upload, upright.")]
+
+
+class FoundAnswer(BaseModel):
+    """A vehicle that the detector found in a photograph."""
+
+    box: BoxAnswer
+    score: float
+    plate_box: BoxAnswer | None
+
+
+class PhotographAnswer(BaseModel):
+    """A photograph of a look-up, and where its vehicle was taken to be."""
+
+    picture: str = Field(description="Its name, as it was kept.")
+    width: float = Field(description="Of the upload, upright, in pixels.")
+    height: float
+    box: BoxAnswer | None = Field(description="The vehicle that was looked up; null for the whole photograph.")
+    plate_box: BoxAnswer | None
+    vehicles: list[FoundAnswer] | None = Field(description="All that were found; null if nobody searched.")
+
+
 class IdentifyAnswer(BaseModel):
     """Whose vehicle a photograph shows."""
 
@@ -46,6 +68,7 @@ class IdentifyAnswer(BaseModel):
     sighting: int
     enrolled: int | None
     pictures: list[str] = Field(description="The photographs, as they were kept.")
+    photographs: list[PhotographAnswer]
 
 
 class OwnerAnswer(BaseModel):

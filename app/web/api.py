@@ -37,7 +37,9 @@ After = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Uploads = Annotated[list[UploadFile], File(description="Photographs of one vehicle.")]
 Plates = Annotated[list[UploadFile], File(description="A picture of the plate for each photograph, or none.")]
 Boxes = Annotated[list[Line], Form(description="left,top,width,height in pixels for each photograph, or none.")]
+PlateBoxes = Annotated[list[Line], Form(description="The same of the plate in each photograph.")]
 Flag = Annotated[bool, Form()]
+Whole = Annotated[bool, Form(description="The photographs show the vehicle alone: nothing is searched for.")]
 
 
 @router.post("/identify")
@@ -47,14 +49,16 @@ async def identify(
     pictures: Uploads,
     plate_pictures: Plates = [],  # noqa: B006 - FastAPI copies it
     boxes: Boxes = [],  # noqa: B006
+    plate_boxes: PlateBoxes = [],  # noqa: B006
     infrared: Flag = False,
+    whole: Whole = False,
     enrol_unknown: Flag = False,
 ) -> IdentifyAnswer:
     """Find the vehicle that photographs show. The look-up is kept as a sighting. A manager may have it enrolled if it
     is unknown."""
     if enrol_unknown and user.role < Role.manager:
         raise HTTPException(403, "enrolling needs the role manager")
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, infrared)
+    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, infrared, whole)
     return await service.with_network(lookups.identify, service.desk, shots, user.name, enrol_unknown)
 
 
@@ -77,15 +81,17 @@ async def enrol(
     pictures: Uploads,
     plate_pictures: Plates = [],  # noqa: B006
     boxes: Boxes = [],  # noqa: B006
+    plate_boxes: PlateBoxes = [],  # noqa: B006
     owner: Annotated[Line, Form()] = "",
     flat: Annotated[Line, Form()] = "",
     contact: Annotated[Line, Form()] = "",
     plate: Annotated[Line, Form()] = "",
     note: Annotated[Text, Form()] = "",
     infrared: Flag = False,
+    whole: Whole = False,
 ) -> VehicleAnswer:
     """Enrol a vehicle."""
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, infrared)
+    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, infrared, whole)
     about = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
     number = await service.with_network(lookups.enrol, service.desk, shots, user.name, **about)
     return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, number))
@@ -105,10 +111,12 @@ async def add_views(
     pictures: Uploads,
     plate_pictures: Plates = [],  # noqa: B006
     boxes: Boxes = [],  # noqa: B006
+    plate_boxes: PlateBoxes = [],  # noqa: B006
     infrared: Flag = False,
+    whole: Whole = False,
 ) -> VehicleAnswer:
     """Add photographs to a vehicle."""
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, infrared)
+    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, infrared, whole)
     await service.with_network(service.desk.add_views, vehicle, shots, account=user.name)
     return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, vehicle))
 
@@ -152,7 +160,9 @@ async def picture(
 async def report_incident(user: Guard, service: Service, incident: NewIncident) -> IncidentAnswer:
     """Report what a sighting shows."""
     journal = service.desk.journal
-    number = await service.aside(journal.report_incident, incident.sighting, incident.kind, incident.note, user.name)
+    number = await service.aside(
+        journal.report_incident, incident.sighting, incident.kind, incident.note, user.name, incident.vehicle
+    )
     return IncidentAnswer.of(await service.aside(journal.incident, number))
 
 

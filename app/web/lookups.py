@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from fastapi import UploadFile
 
-from app.registry.desk import Desk, Shot, make_shots, parse_box
+from app.data.sample import Box
+from app.registry.desk import Desk, Framed, Shot, make_shots, parse_box
 from app.registry.errors import RegisterError
 from app.registry.photos import MAX_BYTES, Photo, take_in
 from app.registry.register import NewOwner
-from app.web.answers import CandidateAnswer, IdentifyAnswer, told
+from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, told
 from app.web.state import State
 
 MOST_PICTURES = 8
@@ -19,14 +20,16 @@ async def shots_of(
     pictures: Sequence[UploadFile],
     plate_pictures: Sequence[UploadFile],
     boxes: Sequence[str],
+    plate_boxes: Sequence[str],
     infrared: bool,
+    whole: bool = False,
 ) -> list[Shot]:
     """Uploads as photographs, with what belongs to each.
 
     Raises RegisterError where numbers differ or are too large, PictureRefusedError for what is no picture."""
     photos, plates = await _photos(service, pictures), await _photos(service, plate_pictures)
-    given = [parse_box(text) for text in boxes]
-    return make_shots(photos, plates, given, [], infrared)
+    given, given_plates = ([parse_box(text) for text in texts] for texts in (boxes, plate_boxes))
+    return make_shots(photos, plates, given, given_plates, infrared, whole)
 
 
 async def _photos(service: State, uploads: Sequence[UploadFile]) -> list[Photo]:
@@ -61,7 +64,33 @@ def identify(desk: Desk, shots: Sequence[Shot], account: str, enrol_unknown: boo
         sighting=answer.sighting,
         enrolled=answer.enrolled,
         pictures=answer.pictures,
+        photographs=[_photograph(name, framed) for name, framed in zip(answer.pictures, answer.framed, strict=True)],
     )
+
+
+def _photograph(name: str, framed: Framed) -> PhotographAnswer:
+    photo, sight = framed.shot.photo, framed.sight
+    found = (
+        None
+        if sight is None
+        else [
+            FoundAnswer(box=_numbers(row.box), score=round(row.score, 3), plate_box=row.plate and _numbers(row.plate))
+            for row in sight.vehicles
+        ]
+    )
+    box, plate = framed.shot.vehicle_box, framed.shot.plate_box
+    return PhotographAnswer(
+        picture=name,
+        width=round(photo.image.width / photo.scale, 1),
+        height=round(photo.image.height / photo.scale, 1),
+        box=box and _numbers(box),
+        plate_box=plate and _numbers(plate),
+        vehicles=found,
+    )
+
+
+def _numbers(box: Box) -> list[float]:
+    return [round(value, 1) for value in box]
 
 
 def enrol(

@@ -17,8 +17,10 @@ from app.registry.errors import (
     BusyError,
     DuplicatePlateError,
     FullError,
+    NoModelError,
     NotEnrolledError,
     PictureRefusedError,
+    PictureTooLargeError,
     RegisterError,
     UnavailableError,
 )
@@ -37,7 +39,9 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (FullError, 507),
     (TooManyTriesError, 429),
     (RefusedError, 401),
+    (NoModelError, 503),
     (RegisterError, 400),
+    (PictureTooLargeError, 413),
     (PictureRefusedError, 415),
 )
 

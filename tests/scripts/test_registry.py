@@ -75,7 +75,7 @@ def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, 
         assert row["look_up"]["share"] == 0  # nothing is enrolled
         assert (tmp_path / "register" / "calibration" / report["model"] / f"{library}.png").stat().st_size > 10_000
     assert lines[0].startswith("fused     match from ")
-    with pytest.raises(ValueError, match=r"no library can be calibrated: \d+ pairs of different vehicles cannot show"):
+    with pytest.raises(ValueError, match=r"fused: \d+ pairs of different vehicles cannot show.*; plate: .*; vehicle: "):
         run("calibrate", *words, "--rate", 1e-6, "--unsure-rate", 1e-5)
 
 
@@ -91,9 +91,15 @@ def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, 
         (["lookup"], SettingsError, "No such command"),
         (["list", "--colour", "red"], SettingsError, "No such option"),
         (["list", "--url", "sqlite:////nowhere/x.sqlite"], RegisterError, "unable to open database file"),
+        (["audit", "--register", "typo"], FileNotFoundError, "no register in typo"),
+        (["detector"], SettingsError, "give a detector's file, --coco or --remove"),
+        (["detector", "missing.safetensors"], FileNotFoundError, "no detector: missing.safetensors"),
+        (["detector", "--coco", "missing.pth"], FileNotFoundError, "missing.pth"),
+        (["calibrate", "data=two_cam", "--rate", "2"], ValueError, "rate of match lies between 0 and 1, got 2"),
     ],
 )
-def test_a_mistake_is_one_line(run, argv, error, reason):
+def test_a_mistake_is_one_line(run, run_folder, argv, error, reason):
+    run("reembed", "--run", run_folder)
     with pytest.raises(error, match=reason):
         run(*argv)
 

@@ -62,6 +62,47 @@ function element(tag, text, attributes = {}) {
 
 const percent = (value) => (100 * value).toFixed(1) + " %";
 
+// The photographs with what was found in them. Every vehicle is a button that looks that one up instead.
+function showPhotographs(photographs) {
+  byId("photographs").replaceChildren(...photographs.map((photograph, index) => {
+    const frame = element("div", "", { class: "photograph" });
+    frame.append(element("img", "", { src: "/api/pictures/" + photograph.picture, alt: "Your photograph" }));
+    const place = (made, [left, top, width, height]) => {
+      made.style.left = (100 * left) / photograph.width + "%";
+      made.style.top = (100 * top) / photograph.height + "%";
+      made.style.width = (100 * width) / photograph.width + "%";
+      made.style.height = (100 * height) / photograph.height + "%";
+      frame.append(made);
+    };
+    const same = (box) => photograph.box && box.every((value, k) => Math.abs(value - photograph.box[k]) < 1);
+    (photograph.vehicles ?? []).forEach(({ box }, number) => {
+      const chosen = same(box);
+      const button = element("button", String(number + 1), {
+        type: "button", class: chosen ? "box chosen" : "box", "aria-pressed": String(chosen),
+        "aria-label": `Vehicle ${number + 1} of photograph ${index + 1}: look it up` });
+      button.addEventListener("click", () => doing(byId("identify"), () => lookUp(photographs, index, box)));
+      place(button, box);
+    });
+    if (photograph.box && !(photograph.vehicles ?? []).some(({ box }) => same(box)))
+      place(element("div", "", { class: "box chosen" }), photograph.box);
+    if (photograph.plate_box) place(element("div", "", { class: "box plate" }), photograph.plate_box);
+    return frame;
+  }));
+  show("found", photographs.map(({ vehicles, box }) => {
+    if (vehicles === null) return "";
+    if (!vehicles.length) return "No vehicle was found; the whole photograph was looked up.";
+    if (vehicles.length === 1) return "";
+    return `${vehicles.length} vehicles were found; ${box ? "the marked one" : "the largest, which fills the photograph,"} was looked up. Tap another one to look that up.`;
+  }).filter(Boolean).join(" "));
+}
+
+// The same photographs again, with another vehicle of one of them.
+async function lookUp(photographs, index, box) {
+  const data = fields(byId("identify"));
+  photographs.forEach((photograph, k) => data.append("boxes", ((k === index ? box : photograph.box) ?? []).join(",")));
+  showAnswer(await ask("POST", "/api/identify", data));
+}
+
 function showAnswer(answer) {
   const best = answer.candidates[0];
   const said = {
@@ -76,8 +117,7 @@ function showAnswer(answer) {
     ? `${answer.decided_by} library: similarity ${percent(answer.similarity)}, a match from ${percent(answer.threshold)}` +
       (answer.margin === null ? "" : `, ${percent(answer.margin)} before the next vehicle`)
     : "There is no vehicle to compare with.";
-  byId("photographs").replaceChildren(
-    ...answer.pictures.map((name) => element("img", "", { src: "/api/pictures/" + name, alt: "Your photograph" })));
+  showPhotographs(answer.photographs);
   byId("nearest").hidden = !answer.candidates.length;
   byId("candidates").replaceChildren(...answer.candidates.map((row) => {
     const item = element("li");
@@ -93,6 +133,7 @@ function showAnswer(answer) {
   const known = answer.decision === "match" ? [] : [new Option("not known", "")];
   vehicle.replaceChildren(...known, ...answer.candidates.map((row) => new Option(`${row.vehicle}: ${row.plate ?? "no plate"}`, row.vehicle)));
   show("reported", "");
+  reported = false;
   byId("answer").hidden = false;
   decision.scrollIntoView();
 }
@@ -106,12 +147,16 @@ function on(id, event, work) {
 
 on("identify", "submit", (form) => doing(form, async () => showAnswer(await ask("POST", "/api/identify", fields(form)))));
 
+let reported = false; // a second tap must not report the same again
+
 on("incident", "submit", (form) => doing(form, async () => {
+  if (reported) return;
   const { sighting, vehicle, kind, note } = form.elements;
   const report = { sighting: Number(sighting.value), kind: kind.value, note: note.value };
   if (vehicle.value) report.vehicle = Number(vehicle.value);
   const made = await ask("POST", "/api/incidents", report);
   show("reported", `Incident ${made.id} was reported.`);
+  reported = true;
 }));
 
 on("enrol", "submit", (form) => doing(form, async () => {

@@ -143,6 +143,19 @@ def test_an_incident_from_the_sighting_to_its_end(as_role):
     assert client.post("/api/incidents", json=report | {"sighting": 99}).status_code == 404
 
 
+def test_an_incident_is_of_the_vehicle_that_the_guard_names_and_ends_once(as_role, desk):
+    sighting = identify(as_role("guard"), 7).json()["sighting"]
+    client = as_role("manager")
+    report = {"sighting": sighting, "kind": "blocks a gate"}
+    assert client.post("/api/incidents", json=report).json()["vehicle"] is None
+    made = client.post("/api/incidents", json=report | {"vehicle": 2}).json()
+    assert made["vehicle"] == 2
+    assert client.post("/api/incidents", json=report | {"vehicle": 99}).status_code == 404
+    ends = [client.post(f"/api/incidents/{made['id']}/close").json()["closed"] for _ in range(2)]
+    assert ends[0] == ends[1]
+    assert [line.action for line in desk.journal.audit()].count("close incident") == 1
+
+
 @pytest.mark.parametrize(
     ("files", "data", "status", "reason"),
     [
@@ -159,6 +172,8 @@ def test_an_incident_from_the_sighting_to_its_end(as_role):
         ([("pictures", jpeg(1))] * 9, {}, 400, "9 pictures at once"),
         ([("pictures", jpeg(1))], {"boxes": "1,2"}, 400, "not left,top,width,height"),
         ([("pictures", jpeg(1))], {"boxes": "900,0,9,9"}, 415, "outside the picture"),
+        ([("pictures", jpeg(1))], {"plate_boxes": "900,0,9,9"}, 415, "outside the picture"),
+        ([("pictures", ("x.jpg", b"x" * (32 * 2**20 + 1), "image/jpeg"))], {}, 413, "x.jpg: more than 32 MiB"),
         ([("pictures", jpeg(1))], {"boxes": "nan,0,9,9"}, 415, "outside the picture"),
         ([("pictures", jpeg(1))], {"plate": "ab-12"}, 409, "vehicle 1 has this plate already"),
         ([("pictures", jpeg(1))], {"plate": "?!"}, 400, "not a plate"),
