@@ -1,9 +1,10 @@
 """Where pictures meet the register: enrolment, look-ups, and a change of the model.
 
 A register's folder holds `register.sqlite` (unless the database is elsewhere), `pictures/`, and in `models/` the
-checkpoint of each model that serves or is about to.
+checkpoint or the ONNX file of each model that serves or is about to.
 """
 
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -72,12 +73,14 @@ class Desk:
         folder: the register's; made if it is not there.
         url: of the database; by default a SQLite file in the folder.
         device: that the network runs on.
+        onnx: a file that computes the network in place of the one in the folder; it must be of the model that serves.
 
     Raises RegisterError if the register cannot be opened."""
 
-    def __init__(self, folder: Path, url: str = "", device: str = "auto") -> None:
+    def __init__(self, folder: Path, url: str = "", device: str = "auto", onnx: Path | None = None) -> None:
         self.folder = folder
         self.device = device
+        self.onnx = onnx
         self.photos = Photos(folder / "pictures")
         (folder / "models").mkdir(exist_ok=True, mode=0o700)
         database = Database(url or f"sqlite:///{(folder / 'register.sqlite').resolve()}")
@@ -106,7 +109,22 @@ class Desk:
         checkpoint = Checkpoint.read(run, model)
         recogniser = Recogniser(checkpoint, self.device)
         checkpoint.write(self.folder / "models", checkpoint.digest)
-        row = self.models.add(checkpoint.digest, recogniser.task.libraries, f"{run.name}, {model}", account)
+        self._file_of(checkpoint.digest, ".onnx").unlink(missing_ok=True)  # the one given last computes it
+        return self._let_serve(recogniser, f"{run.name}, {model}", account, progress)
+
+    def use_onnx(self, path: Path, account: str, progress: Callable[[int, int], None] | None = None) -> Model:
+        """The same for an ONNX file, which is copied into the register; of the model that serves already, it computes
+        it from now on. Raises RuntimeError without ONNX Runtime."""
+        recogniser = read_recogniser(path, self.device)
+        with replacing(self._file_of(recogniser.digest, ".onnx")) as temporary:
+            shutil.copyfile(path, temporary)
+        self._recogniser = None
+        return self._let_serve(recogniser, path.name, account, progress)
+
+    def _let_serve(
+        self, recogniser: Recogniser, origin: str, account: str, progress: Callable[[int, int], None] | None
+    ) -> Model:
+        row = self.models.add(recogniser.digest, recogniser.task.libraries, origin, account)
         total, done, last, bad = self.register.counts()["views"], 0, 0, list[View]()
         while True:
             views = self.models.views_without(row.id, _BATCH, after=last)
@@ -136,10 +154,21 @@ class Desk:
         if model is None:
             raise RegisterError("the register has no model yet: give it one with `reembed --run RUN_FOLDER`")
         if self._recogniser is None or self._recogniser.digest != model.digest:
-            self._recogniser = read_recogniser(self.folder / "models" / f"{model.digest}.safetensors", self.device)
-            if self._recogniser.digest != model.digest:
-                raise RegisterError(f"models/{model.digest}.safetensors was changed")
+            self._recogniser = self._read(model.digest)
         return model, self._recogniser
+
+    def _read(self, digest: str) -> Recogniser:
+        held = self._file_of(digest, ".onnx")
+        path = self.onnx or (held if held.is_file() else self._file_of(digest, ".safetensors"))
+        found = read_recogniser(path, self.device)
+        if found.digest != digest and path == self.onnx:
+            raise RegisterError(f"{path} is of model {found.digest}, and model {digest} serves this register")
+        if found.digest != digest:
+            raise RegisterError(f"models/{path.name} was changed")
+        return found
+
+    def _file_of(self, digest: str, ending: str) -> Path:
+        return self.folder / "models" / f"{digest}{ending}"
 
     def index(self, model: Model) -> Index:
         """The index of the model's embeddings."""
