@@ -2,10 +2,10 @@
 
 Run: python -m scripts.bench_service run=outputs/two_cam/<time> [model=global] [onnx=network.onnx]
      python -m scripts.bench_service [experiment=two_cam] [any setting]        an untrained network of these settings
-`vehicles=300` are enrolled, `guards=20` look up for `seconds=60` each photograph of `width=4000` pixels (and 3/4 of that
-high; of a network with plates, with a plate beside it). A guard who has an answer waits for `pause=5,0` seconds, give
-or take a half, before the next look-up; each pause is a run of its own. With 0 every guard asks again at once, so that
-all wait for one another. The service is a process of its own; it and the guards share the processors.
+`vehicles=300` are enrolled, `guards=20` look up for `seconds=60` each photograph of `width=4000` pixels (3/4 of that
+high; for a network with plates, with a picture of the plate). A guard who has an answer waits for `pause=5,0` seconds,
+give or take a half, before the next look-up; each pause is a run of its own. With 0 every guard asks again at once, so
+that all wait for one another. The service is a process of its own; it and the guards share the processors.
 
 `ratio` is the 95th percentile over the median of a guard alone. `parts_ms` are of one look-up, measured beside the
 service: taking the upload in, keeping it, embedding, and all the rest. The last line is one JSON object.

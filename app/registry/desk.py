@@ -5,9 +5,10 @@ checkpoint or the ONNX file of each model that serves or is about to.
 """
 
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,10 @@ class Answer:
 
 
 class Desk:
-    """A register with the model that serves it. For one thread at a time.
+    """A register with the model that serves it.
+
+    Look-ups and enrolments may come from several threads. The network and the index take one after the other; pictures
+    and the database are written beside them. Everything else is for one thread at a time.
 
     Args:
         folder: the register's; made if it is not there.
@@ -93,6 +97,7 @@ class Desk:
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
         self._recogniser: Recogniser | None = None
         self._index: tuple[int, Index] | None = None
+        self._turn = threading.RLock()
 
     def close(self) -> None:
         """Let the database go."""
@@ -206,8 +211,9 @@ class Desk:
     def _with_views(self, shots: Sequence[Shot], keep: Callable[[Sequence[NewView], Model], int]) -> int:
         with self._kept(shots) as views:
             for _ in range(_ATTEMPTS):
-                model, recogniser = self.serving()
-                found = recogniser.embed([self._sample(view) for view in views])
+                with self._turn:
+                    model, recogniser = self.serving()
+                    found = recogniser.embed([self._sample(view) for view in views])
                 try:
                     return keep([_with_vectors(view, each) for view, each in zip(views, found, strict=True)], model)
                 except AnotherModelError:
@@ -252,15 +258,17 @@ class Desk:
         Args:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
-        with self._kept(shots) as views:
+        # Two look-ups of one unknown vehicle must not both enrol it.
+        with self._kept(shots) as views, self._turn if enrol_unknown else nullcontext():
             samples = [self._sample(view) for view in views]
             pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
             for _ in range(_ATTEMPTS):
-                model, recogniser = self.serving()
-                found = recogniser.embed(samples)
-                decision = decide(self.candidates(model, found), self.models.thresholds(model))
-                if self.serving()[0].id != model.id:
-                    continue  # its embeddings were deleted while we looked
+                with self._turn:
+                    model, recogniser = self.serving()
+                    found = recogniser.embed(samples)
+                    decision = decide(self.candidates(model, found), self.models.thresholds(model))
+                    if self.serving()[0].id != model.id:
+                        continue  # its embeddings were deleted while we looked
                 wanted = enrol_unknown and decision.outcome is Outcome.unknown
                 try:
                     with self.database.writing() as session:

@@ -16,6 +16,7 @@ from app.registry.desk import Desk
 from app.registry.errors import BusyError, RegisterError
 
 _MOST_WAITING = 64
+_AT_ONCE = 4  # more would only wait for the network in other places
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,7 +24,8 @@ T = TypeVar("T")
 class State:
     """A register and its accounts, for many requests at once.
 
-    The network serves one request at a time, as it uses all processors for each; everything else runs beside it.
+    The network serves one request at a time, as it uses all processors for each; everything else runs beside it, of the
+    requests that need it as well: while one is embedded, others write their pictures or wait for the disk.
 
     Args:
         desk: the register.
@@ -38,7 +40,7 @@ class State:
         self.secure = secure
         self._waiting = 0
         self.accounts = Accounts(desk.database)
-        self._network = ThreadPoolExecutor(1, "network")
+        self._network = ThreadPoolExecutor(_AT_ONCE, "network")
         self._lock = FileLock(desk.folder / ".service.lock", thread_local=False, fallback_to_soft=False)
         try:
             self._lock.acquire(timeout=0)
