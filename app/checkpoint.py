@@ -45,6 +45,10 @@ class Checkpoint:
         depends = [digest_of(self.arrays), self.settings["task"], self.settings["model"]]
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
+    def network(self, settings: Settings) -> tuple[Task, nn.Module]:
+        """The task and its network; see `network_of`."""
+        return network_of(self.arrays, settings)
+
     def write(self, folder: Path, name: str) -> Path:
         """Write `name`.safetensors into a folder that is there."""
         return RunFolder(folder).save_arrays(name, self.arrays, {_SETTINGS: json.dumps(self.settings)})

@@ -63,6 +63,14 @@ def input_statistics(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[floa
     return tuple(settings["mean"]), tuple(settings["std"])
 
 
+def input_statistics_of(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The same by the model's name, without building it. Raises ValueError for an unknown model."""
+    settings: Any = timm.get_pretrained_cfg(name)
+    if settings is None:
+        raise ValueError(f"unknown backbone {name!r}")
+    return tuple(settings.mean), tuple(settings.std)
+
+
 def _output_channels(backbone: nn.Module, name: str) -> int:
     """Return C of the feature map by running one blank picture.
 

@@ -1,6 +1,7 @@
 """A site's register: whose vehicle is this?
 
 Run: python -m scripts.registry reembed --run outputs/two_cam/<time>       the network that recognises; the first step
+     python -m scripts.registry reembed --onnx network.onnx                the same, from a file of scripts.export
      python -m scripts.registry enrol front.jpg rear.jpg --owner "A. Resident" --flat 12 --plate "AB 123"
      python -m scripts.registry import residents.csv
      python -m scripts.registry calibrate data=two_cam data.eval_split=val
@@ -46,6 +47,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
 Url = Annotated[str, typer.Option(envvar="REGISTER_URL", help="Database, if not a file in the folder.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Onnx = Annotated[Path | None, typer.Option(envvar="REGISTER_ONNX", help="ONNX file of the model that serves.")]
 Pictures = Annotated[list[Path], typer.Argument(help="Photographs of one vehicle.")]
 PlatePictures = Annotated[list[Path] | None, typer.Option(help="A picture of the plate, for each photograph in turn.")]
 Boxes = Annotated[list[str] | None, typer.Option(help="left,top,width,height in pixels, for each photograph in turn.")]
@@ -62,15 +64,26 @@ def _several_commands() -> None:
 
 @app.command()
 def reembed(
-    run: Annotated[Path, typer.Option(help="Run folder of the network.")],
+    run: Annotated[Path | None, typer.Option(help="Run folder of the network.")] = None,
     model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
+    onnx: Annotated[Path | None, typer.Option(help="ONNX file, instead of a run folder.")] = None,
     register: Folder = _HERE,
     url: Url = "",
     device: Device = "auto",
 ) -> None:
     """Let a network serve; until all pictures are embedded with it, the one before goes on."""
+    if (run is None) == (onnx is None):
+        raise SettingsError("give --run or --onnx")
     with _desk(register, url, device, new=True) as desk, Progress(1) as progress:
-        served = desk.use_model(run, model, operator(), lambda done, total: progress.step_done("pictures", done, total))
+
+        def told(done: int, total: int) -> None:
+            progress.step_done("pictures", done, total)
+
+        if run is not None:
+            served = desk.use_model(run, model, operator(), told)
+        else:
+            assert onnx is not None
+            served = desk.use_onnx(onnx, operator(), told)
         _say({"model": served.digest, "libraries": served.libraries, "views": desk.register.counts()["views"]})
 
 
@@ -146,13 +159,14 @@ def identify(
     whole: Whole = False,
     owner: Annotated[bool, typer.Option("--owner", help="Tell whose it is; the look is written to the trail.")] = False,
     enrol_unknown: Annotated[bool, typer.Option("--enrol-unknown", help="Enrol a vehicle that matches none.")] = False,
+    onnx: Onnx = None,
     register: Folder = _HERE,
     url: Url = "",
     device: Device = "auto",
 ) -> None:
     """Find the vehicle that photographs show."""
     shots = _shots(pictures, plate_picture, box, plate_box, infrared, whole)
-    with _desk(register, url, device) as desk:
+    with _desk(register, url, device, onnx) as desk:
         account = operator()
         answer = desk.identify(shots, account=account, enrol_unknown=enrol_unknown)
         told = {**answer.decision.as_dict(), "sighting": answer.sighting, "enrolled": answer.enrolled}
@@ -279,11 +293,13 @@ def audit(
 
 
 @contextmanager
-def _desk(folder: Path, url: str, device: str = "cpu", *, new: bool = False) -> Iterator[Desk]:
+def _desk(
+    folder: Path, url: str, device: str = "cpu", onnx: Path | None = None, *, new: bool = False
+) -> Iterator[Desk]:
     """The register in a folder, which is made if it may be `new`: a mistyped folder must not look like lost data."""
     if not new and not (folder / "register.id").is_file():
         raise FileNotFoundError(f"no register in {folder}; `reembed --run RUN_FOLDER --register {folder}` makes one")
-    with closing(Desk(folder, url, device)) as desk:
+    with closing(Desk(folder, url, device, onnx)) as desk:
         yield desk
 
 

@@ -35,6 +35,7 @@ from scripts.registry import operator
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
 Url = Annotated[str, typer.Option(envvar="REGISTER_URL", help="Database, if not a file in the folder.")]
+Onnx = Annotated[Path | None, typer.Option(envvar="REGISTER_ONNX", help="ONNX file of the model that serves.")]
 _HERE = Path("register")
 
 
@@ -59,6 +60,7 @@ def run(
     key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
     behind_proxy: Annotated[str, typer.Option(help="Address of a proxy that speaks TLS in front of this.")] = "",
     run: Annotated[Path | None, typer.Option(help="Run folder whose curves are shown.")] = None,
+    onnx: Onnx = None,
     register: Folder = _HERE,
     url: Url = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -70,15 +72,14 @@ def run(
         raise SettingsError(
             f"--host {host} needs --certificate and --key, or --behind-proxy: passwords would be readable"
         )
-    for path in (certificate, key, run):
+    for path in (certificate, key, run, onnx):
         if path is not None and not path.exists():
             raise FileNotFoundError(f"no such file: {path}")
 
     secure = bool(certificate or behind_proxy)
     listening = _listen(host, port)
-    state = _open(
-        register, url, device, run, secure=secure
-    )  # what is wrong is said in a line, before the server starts
+    # What is wrong is said in a line, before the server starts.
+    state = _open(Desk(register, url, device, onnx), run, secure=secure)
     print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
     config = uvicorn.Config(
         create_app(lambda: state),
@@ -131,8 +132,7 @@ def token(
     print(json.dumps({"token": secret, "account": name, "days": days}))
 
 
-def _open(register: Path, url: str, device: str, run: Path | None, *, secure: bool) -> State:
-    desk = Desk(register, url, device)
+def _open(desk: Desk, run: Path | None, *, secure: bool) -> State:
     try:
         state = State(desk, run, secure=secure)
     except BaseException:

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from app.arrays import float_arrays
-from app.checkpoint import save_checkpoint
+from app.checkpoint import Checkpoint, save_checkpoint
+from app.onnx_file import write_onnx
 from app.registry.database import Database
 from app.registry.desk import Desk
 from app.registry.models import Models
@@ -71,6 +72,16 @@ def run_folder(tmp_path_factory):
     for seed, name in enumerate(("global", "other")):
         save_checkpoint(folder, name, float_arrays(task.build(1, seed)), settings, task)
     return folder.path
+
+
+@pytest.fixture(scope="session")
+def onnx_path(run_folder, tmp_path_factory):
+    """The network "global" as ONNX."""
+    checkpoint = Checkpoint.read(run_folder, "global")
+    task, network = checkpoint.network(load_settings(DUAL))
+    path = tmp_path_factory.mktemp("onnx") / "network.onnx"
+    write_onnx(path, task.graph(network.eval()), checkpoint.digest, checkpoint.settings)
+    return path
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from app.evaluation.distance import Floats, cosine_distance, fused_distance, nor
 from app.evaluation.ranking import NoValidQueryError, RankingResult, evaluate_ranking, evaluate_rows
 from app.evaluation.rerank import rerank as reranked
 from models.dual_net import DualNet
+from models.embedding_graph import OutsideDualNet
 
 Rows = Callable[[slice], Floats]
 
@@ -52,7 +53,7 @@ class DualEmbeddings:
 
 
 def embed(
-    network: DualNet,
+    network: DualNet | OutsideDualNet,
     samples: Sequence[Sample],
     pictures: Pictures,
     *,

@@ -1,12 +1,14 @@
 """Where pictures meet the register: enrolment, look-ups, and a change of the model.
 
 A register's folder holds `register.sqlite` (unless the database is elsewhere), `pictures/`, and in `models/` the
-checkpoint of each model that serves or is about to, and detectors if there are any.
+checkpoint or the ONNX file of each model that serves or is about to, and detectors if there are any.
 """
 
+import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,18 +82,23 @@ class Answer:
 
 
 class Desk:
-    """A register with the model that serves it. For one thread at a time.
+    """A register with the model that serves it.
+
+    Look-ups and enrolments may come from several threads. The network and the index take one after the other; pictures
+    and the database are written beside them. Everything else is for one thread at a time.
 
     Args:
         folder: the register's; made if it is not there.
         url: of the database; by default a SQLite file in the folder.
         device: that the network runs on.
+        onnx: a file that computes the network in place of the one in the folder; it must be of the model that serves.
 
     Raises RegisterError if the register cannot be opened."""
 
-    def __init__(self, folder: Path, url: str = "", device: str = "auto") -> None:
+    def __init__(self, folder: Path, url: str = "", device: str = "auto", onnx: Path | None = None) -> None:
         self.folder = folder
         self.device = device
+        self.onnx = onnx
         self.photos = Photos(folder / "pictures")
         (folder / "models").mkdir(exist_ok=True, mode=0o700)
         database = Database(url or f"sqlite:///{(folder / 'register.sqlite').resolve()}")
@@ -105,6 +112,7 @@ class Desk:
         self._recogniser: Recogniser | None = None
         self._index: tuple[int, Index] | None = None
         self._finder: Finder | None = None
+        self._turn = threading.RLock()
 
     def close(self) -> None:
         """Let the database go."""
@@ -121,7 +129,22 @@ class Desk:
         checkpoint = Checkpoint.read(run, model)
         recogniser = Recogniser(checkpoint, self.device)
         checkpoint.write(self.folder / "models", checkpoint.digest)
-        row = self.models.add(checkpoint.digest, recogniser.task.libraries, f"{run.name}, {model}", account)
+        self._file_of(checkpoint.digest, ".onnx").unlink(missing_ok=True)  # the one given last computes it
+        return self._let_serve(recogniser, f"{run.name}, {model}", account, progress)
+
+    def use_onnx(self, path: Path, account: str, progress: Callable[[int, int], None] | None = None) -> Model:
+        """The same for an ONNX file, which is copied into the register; of the model that serves already, it computes
+        it from now on. Raises RuntimeError without ONNX Runtime."""
+        recogniser = read_recogniser(path, self.device)
+        with replacing(self._file_of(recogniser.digest, ".onnx")) as temporary:
+            shutil.copyfile(path, temporary)
+        self._recogniser = None
+        return self._let_serve(recogniser, path.name, account, progress)
+
+    def _let_serve(
+        self, recogniser: Recogniser, origin: str, account: str, progress: Callable[[int, int], None] | None
+    ) -> Model:
+        row = self.models.add(recogniser.digest, recogniser.task.libraries, origin, account)
         total, done, last, bad = self.register.counts()["views"], 0, 0, list[View]()
         while True:
             views = self.models.views_without(row.id, _BATCH, after=last)
@@ -151,10 +174,21 @@ class Desk:
         if model is None:
             raise NoModelError("the register has no network yet: give it one with `reembed --run RUN_FOLDER`")
         if self._recogniser is None or self._recogniser.digest != model.digest:
-            self._recogniser = read_recogniser(self.folder / "models" / f"{model.digest}.safetensors", self.device)
-            if self._recogniser.digest != model.digest:
-                raise RegisterError(f"models/{model.digest}.safetensors was changed")
+            self._recogniser = self._read(model.digest)
         return model, self._recogniser
+
+    def _read(self, digest: str) -> Recogniser:
+        held = self._file_of(digest, ".onnx")
+        path = self.onnx or (held if held.is_file() else self._file_of(digest, ".safetensors"))
+        found = read_recogniser(path, self.device)
+        if found.digest != digest and path == self.onnx:
+            raise RegisterError(f"{path} is of model {found.digest}, and model {digest} serves this register")
+        if found.digest != digest:
+            raise RegisterError(f"models/{path.name} was changed")
+        return found
+
+    def _file_of(self, digest: str, ending: str) -> Path:
+        return self.folder / "models" / f"{digest}{ending}"
 
     def index(self, model: Model) -> Index:
         """The index of the model's embeddings."""
@@ -189,9 +223,10 @@ class Desk:
         state = state_of(folder)
         if not state or shot.whole:
             return Framed(shot, None)
-        if self._finder is None or self._finder.state != state:
-            self._finder = Finder(folder)
-        sight = self._finder.find(shot.photo)
+        with self._turn:
+            if self._finder is None or self._finder.state != state:
+                self._finder = Finder(folder)
+            sight = self._finder.find(shot.photo)
         box = shot.vehicle_box
         if box is None and sight.vehicles and not sight.fills:
             box = sight.vehicles[0].box
@@ -228,8 +263,9 @@ class Desk:
     def _with_views(self, shots: Sequence[Shot], keep: Callable[[Sequence[NewView], Model], int]) -> int:
         with self._kept([self.frame(shot).shot for shot in shots]) as views:
             for _ in range(_ATTEMPTS):
-                model, recogniser = self.serving()
-                found = recogniser.embed([self._sample(view) for view in views])
+                with self._turn:
+                    model, recogniser = self.serving()
+                    found = recogniser.embed([self._sample(view) for view in views])
                 try:
                     return keep([_with_vectors(view, each) for view, each in zip(views, found, strict=True)], model)
                 except AnotherModelError:
@@ -275,15 +311,17 @@ class Desk:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
         framed = [self.frame(shot) for shot in shots]
-        with self._kept([each.shot for each in framed]) as views:
+        # Two look-ups of one unknown vehicle must not both enrol it.
+        with self._kept([each.shot for each in framed]) as views, self._turn if enrol_unknown else nullcontext():
             samples = [self._sample(view) for view in views]
             pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
             for _ in range(_ATTEMPTS):
-                model, recogniser = self.serving()
-                found = recogniser.embed(samples)
-                decision = decide(self.candidates(model, found), self.models.thresholds(model))
-                if self.serving()[0].id != model.id:
-                    continue  # its embeddings were deleted while we looked
+                with self._turn:
+                    model, recogniser = self.serving()
+                    found = recogniser.embed(samples)
+                    decision = decide(self.candidates(model, found), self.models.thresholds(model))
+                    if self.serving()[0].id != model.id:
+                        continue  # its embeddings were deleted while we looked
                 wanted = enrol_unknown and decision.outcome is Outcome.unknown
                 try:
                     with self.database.writing() as session:

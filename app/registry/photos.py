@@ -65,6 +65,8 @@ def take_in(data: bytes, name: str) -> Photo:
                 raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels show no vehicle")
             if file.mode.startswith(("I", "F")):
                 raise PictureRefusedError(f"{name}: more than eight bits a value")
+            longest = max(file.size)
+            _decode_small(file)
             upright = ImageOps.exif_transpose(file).convert("RGB")
     except UnidentifiedImageError as error:
         raise PictureRefusedError(f"{name}: not a picture ({', '.join(_FORMATS)})") from error
@@ -74,12 +76,21 @@ def take_in(data: bytes, name: str) -> Photo:
         raise
     except Exception as error:  # Pillow lets through whatever a damaged file makes of it: struct.error, TypeError, ...
         raise PictureRefusedError(f"{name}: cannot be read: {error}") from error
-    longest = max(upright.size)
     if longest <= KEPT_SIDE:
         return Photo(upright, 1.0)
-    scale = KEPT_SIDE / longest
+    scale = KEPT_SIDE / max(upright.size)
     size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
-    return Photo(upright.resize(size, Image.Resampling.LANCZOS), scale)
+    return Photo(upright.resize(size, Image.Resampling.LANCZOS), KEPT_SIDE / longest)
+
+
+def _decode_small(file: Image.Image) -> None:
+    """Let a JPEG be decoded at a half, a quarter or an eighth of its size, if that leaves more than is kept.
+
+    A phone's photograph is taken in within less than half the time."""
+    scale = KEPT_SIDE / max(file.size)
+    if scale < 1:
+        # A fifth above what is kept: the last step is left to the better filter.
+        file.draft("RGB", (math.ceil(1.2 * scale * file.width), math.ceil(1.2 * scale * file.height)))
 
 
 def read_photo(path: Path) -> Photo:

@@ -3,29 +3,49 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
-from app.checkpoint import Checkpoint, network_of
+from torch import nn
+
+from app.checkpoint import Checkpoint
 from app.data.sample import Sample
+from app.onnx_file import OnnxFile
 from app.registry.rows import Vectors
-from app.settings import settings_from
+from app.settings import Settings, settings_from
+from app.tasks.task import Task
+
+
+class Source(Protocol):
+    """Where a network comes from: a checkpoint, or an ONNX file."""
+
+    @property
+    def digest(self) -> str:
+        """Of what an embedding depends on."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the run, as nested dictionaries."""
+
+    def network(self, settings: Settings) -> tuple[Task, nn.Module]:
+        """The task and a network that embeds."""
 
 
 class Recogniser:
-    """Embeds pictures with a checkpoint.
+    """Embeds pictures with a trained network.
 
     Args:
         device: "cpu", "cuda" or "auto".
 
     Raises ValueError for arrays that are not those of the network."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
-        self.digest = checkpoint.digest
-        kept = settings_from(checkpoint.settings)
+    def __init__(self, source: Source, device: str = "auto") -> None:
+        self.digest = source.digest
+        kept = settings_from(source.settings)
         # Files of the register come and go; and a look-up at a gate must not depend on what else was in the batch.
         data = replace(kept.data, cache_mb=0, cache_dir="")
         train = replace(kept.train, precision="float32", threads=0)
         self.settings = replace(kept, device=device, data=data, train=train)
-        self.task, self.network = network_of(checkpoint.arrays, self.settings)
+        self.task, self.network = source.network(self.settings)
         self.network.eval()
 
     def embed(self, samples: Sequence[Sample]) -> list[Vectors]:
@@ -56,5 +76,9 @@ class Recogniser:
 
 
 def read_recogniser(path: Path, device: str = "auto") -> Recogniser:
-    """The recogniser of a checkpoint file. Raises FileNotFoundError, or ValueError for a file of another kind."""
+    """The recogniser of a checkpoint file, or of an ONNX file by its ending .onnx.
+
+    Raises FileNotFoundError, ValueError for a file of another kind, and RuntimeError without ONNX Runtime."""
+    if path.suffix == ".onnx":
+        return Recogniser(OnnxFile(path), device)
     return Recogniser(Checkpoint.read(path.parent, path.stem), device)

@@ -20,10 +20,11 @@ from app.evaluation.embed import DualEmbeddings, embed, fused_rows, measure
 from app.evaluation.ranking import NoValidQueryError
 from app.settings import Settings, absolute
 from app.tasks.dual_settings import BranchSettings, LossSettings, ModelSettings
-from app.tasks.task import Batches, Embeddings, Evaluation, mean_of_directions
-from models.backbone import build_backbone, input_statistics
+from app.tasks.task import Batches, Embeddings, Evaluation, Graph, mean_of_directions
+from models.backbone import build_backbone, input_statistics, input_statistics_of
 from models.classifier import Classifier, ClassifierKind
 from models.dual_net import Branch, DualNet
+from models.embedding_graph import INPUTS, OUTPUTS, EmbeddingGraph, OutsideDualNet, Run
 from models.losses import (
     AttentionDistillationLoss,
     BidirectionalDistillationLoss,
@@ -82,10 +83,9 @@ class DualReid:
         """The network in training mode. Classifiers are made last, so that shared arrays depend on the seed alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            chosen = [branch for branch in (self.model.vehicle, self.model.plate) if branch]
             branches = [
                 _branch(key, branch, self.model, pretrained)
-                for key, branch in zip(("model.vehicle", "model.plate"), chosen, strict=False)
+                for key, branch in zip(("model.vehicle", "model.plate"), self._branches(), strict=False)
             ]
             for branch in branches:
                 branch.classifier = Classifier(branch.dim, num_labels, self.kind)
@@ -160,6 +160,20 @@ class DualReid:
             libraries = {"fused": found.fused(), "plate": found.plate, **libraries}
         return Embeddings(found.samples, libraries)
 
+    def graph(self, network: nn.Module) -> Graph:
+        """Vehicles (N, 3, H, W), plates (N, 3, h, w) and has_plate (N,) to the embeddings of vehicle and plate; see
+        `EmbeddingGraph`. Pictures are float32, normalised."""
+        assert isinstance(network, DualNet)
+        pictures = [torch.zeros(2, 3, branch.image_size, branch.image_size) for branch in self._branches()]
+        inputs = [*pictures, torch.tensor([True, False])] if len(pictures) > 1 else pictures
+        named = dict(zip(INPUTS, inputs, strict=False))
+        return Graph(EmbeddingGraph(network), named, OUTPUTS[: len(pictures)])
+
+    def outside(self, run: Run) -> OutsideDualNet:
+        self._statistics = [input_statistics_of(branch.backbone) for branch in self._branches()]
+        plate_side = self.model.plate.image_size if self.model.plate else None
+        return OutsideDualNet(run, plate_side, self.model.fusion)  # type: ignore[arg-type]
+
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """The headline is of `evaluation.embedding`; `vehicle_mAP`, `plate_mAP` and `fused_mAP` stand beside it."""
         samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
@@ -215,8 +229,11 @@ class DualReid:
             caption=f"{direction.name}: the ten nearest by fused distance",
         )
 
+    def _branches(self) -> list[BranchSettings]:
+        return [branch for branch in (self.model.vehicle, self.model.plate) if branch]
+
     def _embed(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> DualEmbeddings:
-        assert isinstance(network, DualNet)
+        assert isinstance(network, DualNet | OutsideDualNet)
         return embed(
             network,
             samples,

@@ -5,7 +5,7 @@ Client, trainer, strategy, ciphers, results and scripts know a task by this prot
 `app.settings.TASKS`, its conf and its tests.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,6 +73,22 @@ class Embeddings:
     libraries: dict[str, NDArray[np.float32]]
 
 
+@dataclass(frozen=True)
+class Graph:
+    """What a network embeds with, in a form that can be written down and computed elsewhere.
+
+    Args:
+        module: in evaluation mode, on the CPU.
+        inputs: examples for two pictures, by name in the order of the module's arguments; the first axis may have any
+            length.
+        outputs: names of what it gives.
+    """
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+
+
 class Task(Protocol):
     """What is learnt: networks, batches, losses, measures."""
 
@@ -111,6 +127,13 @@ class Task(Protocol):
     def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
         """What a register keeps of these pictures; those that cannot be read are left out and stand in `bad_pictures`.
         Raises ValueError if none can be read."""
+
+    def graph(self, network: nn.Module) -> Graph:
+        """The part of a network that `embeddings` needs. The network is in evaluation mode and on the CPU."""
+
+    def outside(self, run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]) -> nn.Module:
+        """A network for `embeddings` alone, whose `graph` another program computes: `run` maps inputs to outputs, both
+        by name. None has to be built."""
 
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """Measure a network. Raises ValueError if no direction has a query with a true match."""

@@ -16,6 +16,7 @@ from app.registry.desk import Desk
 from app.registry.errors import BusyError, RegisterError
 
 _MOST_WAITING = 64
+_AT_ONCE = 4  # more would only delay one another
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,7 +24,8 @@ T = TypeVar("T")
 class State:
     """A register and its accounts, for many requests at once.
 
-    The network serves one request at a time, as it uses all processors for each; everything else runs beside it.
+    The network serves one request at a time, as it uses all processors for each. A few requests that need it are under
+    way at once: while one is embedded, others have pictures decoded and written. Everything else runs beside them.
 
     Args:
         desk: the register.
@@ -38,7 +40,7 @@ class State:
         self.secure = secure
         self._waiting = 0
         self.accounts = Accounts(desk.database)
-        self._network = ThreadPoolExecutor(1, "network")
+        self._network = ThreadPoolExecutor(_AT_ONCE, "network")
         self._lock = FileLock(desk.folder / ".service.lock", thread_local=False, fallback_to_soft=False)
         try:
             self._lock.acquire(timeout=0)
@@ -56,7 +58,7 @@ class State:
         return await run_in_threadpool(work, *args, **kwargs)
 
     async def with_network(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what needs the network, in turn. Raises BusyError if too many wait already."""
+        """Do what takes pictures or the network, in turn. Raises BusyError if too many wait already."""
         if self._waiting >= _MOST_WAITING:
             raise BusyError("too many look-ups are waiting; try again in a moment")
         self._waiting += 1

@@ -1,5 +1,8 @@
 """Pictures in, decisions out, with a real (untrained) dual network."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from registers import photo
@@ -9,6 +12,7 @@ from app.registry import desk as desks
 from app.registry.desk import Desk, Shot
 from app.registry.errors import DuplicatePlateError, RegisterError
 from app.registry.matcher import Outcome, Threshold
+from app.registry.photos import Photos
 from app.registry.recogniser import Recogniser
 from app.registry.register import NewOwner
 
@@ -85,6 +89,49 @@ def test_an_unknown_vehicle_is_enrolled_if_that_is_wanted(sure):
     sure.register.forget(account="manager", vehicle_id=vehicle.id)
     assert not sure.photos.path(answer.pictures[0]).exists()
     assert sure.register.counts()["sightings"] == 1  # the first one
+
+
+def test_look_ups_at_once_answer_as_one_after_the_other(sure):
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(
+            threads.map(lambda n: sure.identify([Shot(photo(n % 5), plate=photo(100 + n % 5))], account="g"), range(10))
+        )
+    assert [answer.decision.vehicle for answer in answers] == [n % 5 + 1 for n in range(10)]
+    assert len({answer.sighting for answer in answers}) == 10
+
+
+def test_one_unknown_vehicle_is_enrolled_once_by_look_ups_at_once(sure):
+    model, _ = sure.serving()
+    same = Threshold(match=0.999999, unsure=0.999999, margin=0.0)
+    sure.models.set_thresholds(model.id, dict.fromkeys(model.libraries, same), "tester")
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(
+            threads.map(lambda _: sure.identify([Shot(photo(70))], account="g", enrol_unknown=True), range(4))
+        )
+    enrolled = [answer.enrolled for answer in answers if answer.enrolled]
+    assert len(enrolled) == 1
+    assert [answer.decision.vehicle for answer in answers if not answer.enrolled] == enrolled * 3
+
+
+def test_pictures_are_written_while_another_look_up_is_embedded(sure, monkeypatch):
+    """Nothing is embedded before both have written their pictures."""
+    both, written, keep, embed = threading.Event(), [], Photos.keep, Recogniser.embed
+
+    def tell(self, given):
+        written.append(keep(self, given))
+        if len(written) == 2:
+            both.set()
+        return written[-1]
+
+    def wait(self, samples):
+        assert both.wait(30)
+        return embed(self, samples)
+
+    monkeypatch.setattr(Photos, "keep", tell)
+    monkeypatch.setattr(Recogniser, "embed", wait)
+    with ThreadPoolExecutor(2) as looks:
+        found = list(looks.map(lambda n: sure.identify([Shot(photo(n))], account="g").decision.vehicle, (5, 5)))
+    assert found == [6, 6]
 
 
 def test_boxes_cut_the_vehicle_and_the_plate(sure):

@@ -117,3 +117,21 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         photos.keep(Photo(photo(0).image, 1.0))
     assert list(photos.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_decoded_small_and_shows_the_same(orientation):
+    """Against Pillow's decoding at full size; 6: the camera was turned."""
+    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    image = coarse.resize((4001, 3001), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=95, exif=exif)
+    taken = take_in(file.getvalue(), "x")
+    turned = image.transpose(Image.Transpose.ROTATE_270) if orientation == 6 else image
+    assert taken.image.size == ((1600, 1200) if orientation == 1 else (1200, 1600))
+    assert taken.scale == pytest.approx(1600 / 4001)
+    expected = np.asarray(turned.resize(taken.image.size, Image.Resampling.LANCZOS), np.int16)
+    # What JPEG and another filter leave, in levels of 256.
+    assert np.abs(np.asarray(taken.image, np.int16) - expected).mean() < 1.5

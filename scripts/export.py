@@ -1,0 +1,75 @@
+"""Write the embedding network of a checkpoint as ONNX, for a box on which ONNX Runtime recognises.
+
+Run: python -m scripts.export run=outputs/two_cam/<time> out=network.onnx
+     python -m scripts.export run=outputs/two_cam/<time> out=network.onnx pictures=500 data.eval_split=val
+
+`model=global` (default) is any checkpoint of the run. Pictures of the run's data set, 256 of them (`pictures=256`), are
+then embedded by PyTorch and by ONNX Runtime, in float32; if a value differs by more than 1e-4, there is no file.
+`data=NAME data.root=FOLDER data.eval_split=SPLIT` are other pictures. The last line is one JSON object.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from app.checkpoint import Checkpoint
+from app.checks import SettingsError
+from app.data.source import open_source
+from app.files import replacing
+from app.onnx_file import OnnxFile, write_onnx
+from app.registry.parity import compare, some_vehicles
+from app.registry.recogniser import Recogniser
+from app.settings import absolute
+from scripts.command import command
+from scripts.evaluate import with_overrides
+
+MOST_DIFFERENCE = 1e-4
+_OWN = {"run": "", "model": "global", "out": "", "pictures": "256"}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write the file and print what was compared. Raises ValueError, without a file, if the two do not agree."""
+    own, words = dict(_OWN), []
+    for word in argv:
+        key, _, value = word.partition("=")
+        if key in own:
+            own[key] = value
+        else:
+            words.append(word)
+    for key in ("run", "out"):
+        if not own[key]:
+            raise SettingsError(f"{key}=... is missing")
+    if not own["pictures"].isdecimal() or int(own["pictures"]) < 1:
+        raise SettingsError(f"pictures must be a number from 1 on, got {own['pictures']!r}")
+    out = absolute(own["out"])
+    if out.suffix != ".onnx":
+        raise SettingsError(f"out must end in .onnx, got {own['out']!r}")
+
+    checkpoint = Checkpoint.read(absolute(own["run"]), own["model"])
+    settings = with_overrides(checkpoint.settings, words)
+    directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
+    directions = some_vehicles(directions, int(own["pictures"]))
+    recogniser = Recogniser(_plain_layout(checkpoint), "cpu")
+    with replacing(out) as temporary:
+        write_onnx(temporary, recogniser.task.graph(recogniser.network), checkpoint.digest, checkpoint.settings)
+        parity = compare(recogniser, Recogniser(OnnxFile(temporary), "cpu"), directions)
+        if not parity.largest_difference <= MOST_DIFFERENCE:  # nor is NaN
+            raise ValueError(
+                f"ONNX Runtime's embeddings differ from PyTorch's by up to {parity.largest_difference:.2g}, "
+                f"more than {MOST_DIFFERENCE:g}: {own['out']} was not written"
+            )
+    if parity.different:
+        print(f"{parity.different} of {parity.decisions} decisions differ", file=sys.stderr)
+    about = {"file": str(out), "bytes": out.stat().st_size, "digest": checkpoint.digest}
+    print(json.dumps({**about, **asdict(parity), "data": settings.data.reader, "split": settings.data.eval_split}))
+
+
+def _plain_layout(checkpoint: Checkpoint) -> Checkpoint:
+    """The memory layout of a training run is none of the graph's business."""
+    train = {**checkpoint.settings["train"], "channels_last": False}
+    return replace(checkpoint, settings={**checkpoint.settings, "train": train})
+
+
+if __name__ == "__main__":
+    command(main, sys.argv[1:])
