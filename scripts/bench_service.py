@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def _parts(desk: Desk, upload: bytes, shot: Shot) -> dict[str, float]:
         timed("take_in", lambda: take_in(upload, "x"))
         name = timed("keep", lambda: desk.photos.keep(shot.photo))
         sample = desk._sample(NewView(name, {}, plate_picture=name if shot.plate else None))
-        timed("embed", lambda: desk.serving()[1].embed([sample]))
+        timed("embed", partial(desk.serving()[1].embed, [sample]))
         timed("all", lambda: desk.identify([shot], account="bench"))
         desk.photos.drop([name])
     parts = {name: float(np.median(values[1:])) for name, values in times.items()}

@@ -77,19 +77,19 @@ def run(
             raise FileNotFoundError(f"no such file: {path}")
 
     secure = bool(certificate or behind_proxy)
-    listening = _listen(host, port)
-    # What is wrong is said in a line, before the server starts.
-    state = _open(Desk(register, url, device, onnx), run, secure=secure)
-    print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
-    config = uvicorn.Config(
-        create_app(lambda: state),
-        ssl_certfile=str(certificate) if certificate else None,
-        ssl_keyfile=str(key) if key else None,
-        proxy_headers=bool(behind_proxy),
-        forwarded_allow_ips=behind_proxy or None,
-        log_level="warning",
-    )
-    uvicorn.Server(config).run(sockets=[listening])
+    with _listen(host, port) as listening:
+        # What is wrong is said in a line, before the server starts.
+        state = _open(Desk(register, url, device, onnx), run, secure=secure)
+        print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
+        config = uvicorn.Config(
+            create_app(lambda: state),
+            ssl_certfile=str(certificate) if certificate else None,
+            ssl_keyfile=str(key) if key else None,
+            proxy_headers=bool(behind_proxy),
+            forwarded_allow_ips=behind_proxy or None,
+            log_level="warning",
+        )
+        uvicorn.Server(config).run(sockets=[listening])
     print(json.dumps({"register": str(register), "served": f"{host}:{port}"}))
 
 
