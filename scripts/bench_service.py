@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +169,8 @@ def _parts(desk: Desk, upload: bytes, shot: Shot) -> dict[str, float]:
     for _ in range(_PARTS + 1):
         timed("take_in", lambda: take_in(upload, "x"))
         name = timed("keep", lambda: desk.photos.keep(shot.photo))
-        view = NewView(name, {}, plate_picture=name if shot.plate else None)
-        timed("embed", lambda view=view: desk.serving()[1].embed([desk._sample(view)]))
+        sample = desk._sample(NewView(name, {}, plate_picture=name if shot.plate else None))
+        timed("embed", partial(desk.serving()[1].embed, [sample]))
         timed("all", lambda: desk.identify([shot], account="bench"))
         desk.photos.drop([name])
     parts = {name: float(np.median(values[1:])) for name, values in times.items()}
@@ -256,7 +257,7 @@ def crowd(
             answers.append(look(number))
             time.sleep(max(0.0, min(rng.uniform(0.5, 1.5) * pause, ends - time.monotonic())))
 
-    threads = [threading.Thread(target=guard, args=(number,)) for number in range(guards)]
+    threads = [threading.Thread(target=guard, args=(number,), daemon=True) for number in range(guards)]
     for thread in threads:
         thread.start()
     for thread in threads:
