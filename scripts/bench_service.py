@@ -257,7 +257,7 @@ def crowd(
             answers.append(look(number))
             time.sleep(max(0.0, min(rng.uniform(0.5, 1.5) * pause, ends - time.monotonic())))
 
-    threads = [threading.Thread(target=guard, args=(number,)) for number in range(guards)]
+    threads = [threading.Thread(target=guard, args=(number,), daemon=True) for number in range(guards)]
     for thread in threads:
         thread.start()
     for thread in threads:
