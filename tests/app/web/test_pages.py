@@ -149,6 +149,46 @@ def test_a_guard_identifies_and_reports(page, vehicles):
     keep(page, "incidents")
 
 
+WITH_BOXES = """
+const real = window.fetch, near = [8, 10, 64, 48], far = [80, 20, 32, 24];
+window.asked = [];
+window.fetch = async (path, options) => {
+  const response = await real(path, options);
+  if (path !== "/api/identify") return response;
+  const answer = await response.json(), [photograph] = answer.photographs;
+  window.asked.push({ boxes: options.body.getAll("boxes"), box: photograph.box, vehicles: photograph.vehicles,
+    width: photograph.width });
+  photograph.vehicles = [near, far].map((box) => ({ box, score: 0.9, plate_box: null }));
+  photograph.box ??= near;
+  photograph.plate_box = [20, 40, 20, 6];
+  return new Response(JSON.stringify(answer), { status: response.status });
+};
+"""
+
+
+def test_another_vehicle_of_the_photograph_is_a_tap_away(page, vehicles):
+    """The boxes found are the test's: how they are found is another matter. The service answers both look-ups."""
+    page.add_init_script(WITH_BOXES)
+    log_in(page, "guard")
+    page.get_by_label("Photographs of the vehicle").set_input_files(vehicles[0][0])
+    page.get_by_role("button", name="Identify").click()
+    boxes = page.locator("button.box")
+    boxes.first.wait_for()
+    assert "2 vehicles were found; the marked one was looked up" in page.locator("#found").inner_text()
+    assert [box.get_attribute("aria-pressed") for box in boxes.all()] == ["true", "false"]
+    frame, drawn = page.locator(".photograph").bounding_box(), boxes.nth(1).bounding_box()
+    first = page.evaluate("window.asked[0]")
+    scale = frame["width"] / first["width"]  # the second box lies 80 pixels of the picture from its left
+    assert abs(drawn["x"] - frame["x"] - 80 * scale) < 1.5
+    assert abs(drawn["width"] - 32 * scale) < 1.5
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    boxes.nth(1).click()
+    page.locator("button.box[aria-pressed=true]", has_text="2").wait_for()
+    second = page.evaluate("window.asked[1]")
+    assert (first["boxes"], first["box"], first["vehicles"]) == ([], None, None)
+    assert (second["boxes"], second["box"]) == (["80,20,32,24"], [80, 20, 32, 24])
+
+
 def test_a_guard_may_not_see_the_register(page):
     log_in(page, "guard")
     assert page.get_by_role("link", name="Register").count() == 0
