@@ -67,7 +67,10 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
             rates = {"rate": float(own["rate"]), "unsure_rate": float(own["unsure_rate"])}
             calibration.calibrate(desk, pictures, **rates, account="bench", about=own["calibrate"])
         thresholds = desk.models.thresholds(desk.serving()[0])
-        pids = {desk.enrol([_shot(sample)], account="bench"): sample.pid for sample in direction.gallery}
+        views: dict[int, list[Shot]] = {}
+        for sample in direction.gallery:  # all pictures of a vehicle are one enrolment, as they are at a gate
+            views.setdefault(sample.pid, []).append(_shot(sample))
+        pids = {desk.enrol(shots, account="bench"): pid for pid, shots in views.items()}
         for sample in direction.query:
             looks += 1
             found = _candidates(desk, sample)
