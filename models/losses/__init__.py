@@ -2,6 +2,7 @@
 
 from models.losses.arcface import ArcFaceLoss
 from models.losses.attention_distillation import AttentionDistillationLoss
+from models.losses.centre_contrast import CrossModalCentreContrastLoss
 from models.losses.contrastive import ContrastiveLoss
 from models.losses.cosface import CosFaceLoss
 from models.losses.cross_entropy import CrossEntropyLoss
@@ -9,9 +10,11 @@ from models.losses.distance_distillation import DistanceDistillationLoss
 from models.losses.distillation import BidirectionalDistillationLoss
 from models.losses.feature_distillation import FeatureDistillationLoss
 from models.losses.focal import FocalLoss
+from models.losses.perceptual_edge import PerceptualEdgeLoss
 from models.losses.quadruplet import QuadrupletLoss
 from models.losses.registry import NoMetricLoss, build_classification_loss, build_metric_loss
 from models.losses.triplet import BatchHardTripletLoss
+from models.losses.weighted_triplet import WeightedRegularisedTripletLoss
 
 __all__ = [
     "ArcFaceLoss",
@@ -21,11 +24,14 @@ __all__ = [
     "ContrastiveLoss",
     "CosFaceLoss",
     "CrossEntropyLoss",
+    "CrossModalCentreContrastLoss",
     "DistanceDistillationLoss",
     "FeatureDistillationLoss",
     "FocalLoss",
     "NoMetricLoss",
+    "PerceptualEdgeLoss",
     "QuadrupletLoss",
+    "WeightedRegularisedTripletLoss",
     "build_classification_loss",
     "build_metric_loss",
 ]

@@ -1,0 +1,51 @@
+"""VGG16 (Simonyan and Zisserman, 2015, arXiv:1409.1556) in four stages, as a frozen perceptual network."""
+
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+_ENDS = (4, 9, 16, 23)  # of torchvision's `features`, after relu1_2, relu2_2, relu3_3, relu4_3 (Johnson et al., 2016)
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class _Normalise(nn.Module):
+    """Values in [0, 1] as the network's weights were trained with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        return (pictures - mean) / std
+
+
+def vgg16_stages(weights: bool | Path = False, *, seed: int = 0) -> list[nn.Module]:
+    """phi_1 to phi_4: the first takes (N, 3, h, w) in [0, 1]; the sides shrink to an eighth.
+
+    Args:
+        weights: True lets torchvision fetch those of ImageNet; a path is their file; False gives random features.
+        seed: of the random features, so that all clients measure with the same network.
+
+    Raises FileNotFoundError, and ValueError for a file that does not fit."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = torchvision.models.vgg16(weights="DEFAULT" if weights is True else None)
+    if isinstance(weights, Path):
+        if not weights.is_file():
+            raise FileNotFoundError(f"weights file of VGG16 not found: {weights}")
+        try:
+            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        except Exception as error:  # pickle, zip and key errors: whatever another file makes of it
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{weights} does not hold torchvision's vgg16: {first}") from error
+    layers = list(network.features)
+    for layer in layers:
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False  # a stage's output is compared before the next one runs
+    starts = (0, *_ENDS[:-1])
+    parts = [nn.Sequential(*layers[start:end]) for start, end in zip(starts, _ENDS, strict=True)]
+    return [nn.Sequential(_Normalise(), parts[0]), *parts[1:]]
