@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# Two files of tests at a time: most of them are small networks on one thread.
+TESTS := $(RUN) -m pytest -n 2 --dist loadfile
 
 .PHONY: demo test check bench chaos clean
 
@@ -12,13 +14,13 @@ demo: $(STAMP)
 	$(RUN) -m scripts.simulate experiment=quickstart
 
 test: $(STAMP)
-	$(RUN) -m pytest
+	$(TESTS)
 
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(RUN) -m pytest
+	$(TESTS)
 
 bench: $(STAMP)
 	$(RUN) -m scripts.bench
