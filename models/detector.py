@@ -107,16 +107,13 @@ class Detector(nn.Module):
             raise RuntimeError("find needs a network in evaluation mode: call eval() first")
         answer = []
         for found in self.network(images):
-            kept = torch.tensor([int(label) in self.classes for label in found["labels"]], dtype=torch.bool)
-            labels = [self.classes[int(label)] for label in found["labels"][kept]]
-            boxes, scores = found["boxes"][kept].float(), found["scores"][kept].float()
-            order = scores.argsort(descending=True, stable=True)
+            given, scores = found["labels"].tolist(), found["scores"].tolist()
+            rows = [row for row, label in enumerate(given) if label in self.classes]
+            rows.sort(key=scores.__getitem__, reverse=True)
+            kept = torch.tensor(rows, dtype=torch.int64, device=found["boxes"].device)
+            labels = torch.tensor([self.classes[given[row]] for row in rows], dtype=torch.int64, device=kept.device)
             answer.append(
-                {
-                    "boxes": boxes[order],
-                    "labels": torch.tensor(labels, dtype=torch.int64)[order],
-                    "scores": scores[order],
-                }
+                {"boxes": found["boxes"][kept].float(), "labels": labels, "scores": found["scores"][kept].float()}
             )
         return answer
 

@@ -114,9 +114,10 @@ def verify_folder(
 def add_site(
     folder: Annotated[Path, typer.Argument(help="The federation's folder.")],
     site: Annotated[str, typer.Argument(help="The new site's name.")],
+    install: Annotated[Path | None, typer.Option(help="Where it keeps the project; by default as `init` said.")] = None,
 ) -> None:
     """Make the folder of one more site."""
-    made = setup.add_site(folder, site)
+    made = setup.add_site(folder, site, install)
     party = parties.read_party(made)
     print(f"{made}: to the site {site}, as {Path(party.install) / party.unit}, over a safe channel")
     print(f"then {folder / 'operator' / parties.REGISTER} {site}")

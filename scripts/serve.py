@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -89,7 +89,9 @@ def run(
             forwarded_allow_ips=behind_proxy or None,
             log_level="warning",
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        server = uvicorn.Server(config)
+        with suppress(KeyboardInterrupt):  # Ctrl-C is how it is ended
+            server.run(sockets=[listening])
     print(json.dumps({"register": str(register), "served": f"{host}:{port}"}))
 
 
@@ -109,7 +111,7 @@ def account(
 @app.command()
 def password(name: str, register: Folder = _HERE, url: Url = "") -> None:
     """Give an account another password; its sessions and tokens end."""
-    with closing(Desk(register, url, "cpu")) as desk:
+    with closing(_there(register, url)) as desk:
         accounts = Accounts(desk.database)
         found = [row.id for row in accounts.all() if row.name == name]
         if not found:
@@ -127,7 +129,7 @@ def token(
     url: Url = "",
 ) -> None:
     """Make a token for a program; it is shown this once."""
-    with closing(Desk(register, url, "cpu")) as desk:
+    with closing(_there(register, url)) as desk:
         secret = Accounts(desk.database).new_token(name, label, days, operator())
     print(json.dumps({"token": secret, "account": name, "days": days}))
 
@@ -143,6 +145,13 @@ def _open(desk: Desk, run: Path | None, *, secure: bool) -> State:
         model, _ = desk.serving()  # the first look-up need not wait for the network and the embeddings
         desk.index(model).prepare()
     return state
+
+
+def _there(register: Path, url: str) -> Desk:
+    """A register that exists. Raises FileNotFoundError: a mistyped folder must not look like lost data."""
+    if not (register / "register.id").is_file():
+        raise FileNotFoundError(f"no register in {register}; `account`, or `registry reembed`, makes one")
+    return Desk(register, url, "cpu")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -43,7 +43,7 @@ class Party:
     Args:
         name: of the site; of the others their kind.
         key_id: of the federation key that sites hold.
-        install: where the parties' machines keep the project.
+        install: where the parties' machines keep the project; "" in folders that are older than this field.
     """
 
     federation: str
@@ -52,7 +52,7 @@ class Party:
     host: str
     port: int
     key_id: str
-    install: str = "/opt/fed-vehicle-reid"
+    install: str = ""
 
     @property
     def unit(self) -> str:

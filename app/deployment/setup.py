@@ -84,15 +84,20 @@ def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
     return p.parties_of(root)
 
 
-def add_site(root: Path, site: str) -> Path:
-    """A folder for one more site, from what the authority's and the operator's folders hold."""
+def add_site(root: Path, site: str, install: Path | None = None) -> Path:
+    """A folder for one more site, from what the authority's and the operator's folders hold.
+
+    Raises DeploymentError where `install` is not given and the folders are too old to know it."""
     owner = p.read_party(root / "authority")
     folder = root / "sites" / site
     present = sites_of(root)
     p.check_name("site", site)
     if site in present or folder.exists():
         raise DeploymentError(f"site {site!r} is there already")
-    plan = Plan(owner.federation, owner.host, owner.port, [*present, site], Path(owner.install), Path(), Path())
+    if install is None and not owner.install:
+        raise DeploymentError(f"{root} does not say where sites keep the project: give --install, as `init` had it")
+    where = install or Path(owner.install)
+    plan = Plan(owner.federation, owner.host, owner.port, [*present, site], where, Path(), Path())
     certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
     key = read_key(root / "authority" / p.FEDERATION_KEY)
     public = _site(plan, len(present), site, root, certificate, key)

@@ -30,7 +30,8 @@ def _files(party: Party, folder: Path) -> Iterator[str]:
     for name, mode in party.files().items():
         path = folder / name
         if not path.exists():
-            yield f"{path} is missing"
+            if name != p.IGNORE:  # older folders have none, and a copy of "*" leaves it behind
+                yield f"{path} is missing"
         elif mode == p.SECRET and path.stat().st_mode & 0o077:
             yield f"{path} is secret and can be read by others: chmod 600 it"
         elif mode == p.PROGRAM and not path.stat().st_mode & 0o100:

@@ -19,8 +19,10 @@ class Labelled:
 def labelled(samples: Sequence[Sample]) -> list[Labelled]:
     """The photographs of one set, in the order of their first sample.
 
-    A class that is marked anywhere in the set is taken to be marked wherever it can be seen; vehicles that fill their
-    picture (no box) are not marked. Raises ValueError for a set in which nothing is marked."""
+    A class that is marked anywhere in the set is taken to be marked wherever it can be seen; vehicles in a photograph
+    that has a row without a box, as one that fills it has, are not known.
+
+    Raises ValueError for a set in which nothing is marked."""
     has_vehicles = any(sample.vehicle_box is not None for sample in samples)
     has_plates = any(sample.plate_boxes for sample in samples)
     if not has_vehicles and not has_plates:
@@ -31,8 +33,13 @@ def labelled(samples: Sequence[Sample]) -> list[Labelled]:
     return [
         Labelled(
             path,
-            tuple(dict.fromkeys(s.vehicle_box for s in group if s.vehicle_box is not None)) if has_vehicles else None,
+            _vehicles(group) if has_vehicles else None,
             tuple(dict.fromkeys(box for s in group for box in s.plate_boxes)) if has_plates else None,
         )
         for path, group in of.items()
     ]
+
+
+def _vehicles(group: Sequence[Sample]) -> tuple[Box, ...] | None:
+    boxes = [sample.vehicle_box for sample in group]
+    return None if None in boxes else tuple(dict.fromkeys(box for box in boxes if box is not None))

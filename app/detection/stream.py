@@ -131,10 +131,13 @@ class DetectionBatches:
 def read_photograph(photograph: Labelled, longest: int) -> NDArray[np.uint8]:
     """A file as (H, W, 3), R, G, B, made smaller if its longer side is above `longest`.
 
-    Raises OSError for a file that cannot be read."""
-    with Image.open(photograph.path) as file:
-        file.draft("RGB", (longest, longest))
-        image = ImageOps.exif_transpose(file).convert("RGB")
+    Raises OSError naming a file that cannot be read."""
+    try:
+        with Image.open(photograph.path) as file:
+            file.draft("RGB", (longest, longest))
+            image = ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OSError(f"{photograph.path} cannot be read: {error}") from error
     if max(image.size) > longest:
         scale = longest / max(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)

@@ -182,7 +182,7 @@ class Desk:
         path = self.onnx or (held if held.is_file() else self._file_of(digest, ".safetensors"))
         found = read_recogniser(path, self.device)
         if found.digest != digest and path == self.onnx:
-            raise RegisterError(f"{path} is of model {found.digest}, and model {digest} serves this register")
+            raise NoModelError(f"{path} is of model {found.digest}, and model {digest} serves this register")
         if found.digest != digest:
             raise RegisterError(f"models/{path.name} was changed")
         return found
@@ -230,7 +230,7 @@ class Desk:
         box = shot.vehicle_box
         if box is None and sight.vehicles and not sight.fills:
             box = sight.vehicles[0].box
-        plate = shot.plate_box if shot.plate_box or shot.plate else sight.plate_in(box)
+        plate = shot.plate_box if shot.plate_box or shot.plate else sight.plate_of(box)
         return Framed(replace(shot, vehicle_box=box, plate_box=plate), sight)
 
     # Enrolment ----------------------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 
 from app.data.sample import Box
+from app.detection.average_precision import iou_matrix
 from app.detection.checkpoint import read_detector
 from app.registry.photos import Photo
 from models.detector import VEHICLE
 
 DETECTOR, VEHICLES = "detector.safetensors", "vehicles.safetensors"
 _FILLS = 0.7  # share of the picture from which its largest vehicle is the picture
+_SAME = 0.5  # intersection over union from which a box by hand is the vehicle that was found
 _LEAST = 4.0  # pixels of the shorter side: what is smaller cannot be compared
 _AROUND = 0.05  # of a vehicle's box, by which a plate's centre may lie outside
 
@@ -45,12 +47,19 @@ class Sight:
     plates: tuple[Box, ...]
     fills: bool
 
-    def plate_in(self, box: Box | None) -> Box | None:
-        """The plate of whatever is in `box`; of the whole picture for None."""
-        own = [found for found in self.vehicles if found.plate and (box is None or _holds(box, found.plate))]
-        if own:
-            return own[0].plate
-        return next((plate for plate in self.plates if box is None or _holds(box, plate)), None)
+    def plate_of(self, box: Box | None) -> Box | None:
+        """The plate of the vehicle in `box`; for None, of the one that fills the picture, or of no vehicle at all.
+
+        A plate that belongs to another vehicle is never given away: it would find that one's owner."""
+        if box is None and (self.fills or not self.vehicles):
+            own = self.vehicles[0].plate if self.vehicles else None
+            return own or next(iter(self.plates), None)
+        if box is None:
+            return None
+        overlaps = [_overlap(box, found.box) for found in self.vehicles]
+        if overlaps and max(overlaps) >= _SAME:
+            return self.vehicles[overlaps.index(max(overlaps))].plate
+        return next((plate for plate in self.plates if _holds(box, plate)), None)
 
 
 class Finder:
@@ -112,6 +121,12 @@ def _sight(vehicles: Sequence[tuple[Box, float]], plates: Sequence[Box], photo: 
     ]
     fills = bool(ordered) and _area(ordered[0][0]) >= _FILLS * photo.image.width * photo.image.height
     return Sight(tuple(found), tuple(_scaled(plate, of_file) for plate in free), fills)
+
+
+def _overlap(first: Box, second: Box) -> float:
+    """Intersection over union."""
+    corners = [np.array([[b.left, b.top, b.left + b.width, b.top + b.height]]) for b in (first, second)]
+    return float(iou_matrix(*corners)[0, 0])
 
 
 def _area(box: Box) -> float:

@@ -22,7 +22,19 @@ from app.registry.register import NewOwner
 from app.registry.schema import Vehicle, View
 
 _OWNER = ("owner", "flat", "contact")
-COLUMNS = ("path", "vehicle", *_OWNER, "note", "plate_text", "plate_path", "modality", *VEHICLE_BOX, *PLATE_BOX)
+COLUMNS = (
+    "path",
+    "vehicle",
+    *_OWNER,
+    "note",
+    "plate_text",
+    "plate_path",
+    "modality",
+    "whole",
+    *VEHICLE_BOX,
+    *PLATE_BOX,
+)
+_WHOLE = {"": False, "false": False, "true": True}
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Entry:
                 plate=read_photo(row.picture("plate_path")) if row.text("plate_path") else None,
                 plate_box=row.box(PLATE_BOX),
                 modality=row.choice("modality", MODALITIES),
+                whole=row.choice("whole", _WHOLE),
             )
 
 
@@ -63,7 +76,7 @@ def read_listing(path: Path) -> list[Entry]:
         row.picture("path")
         if row.text("plate_path"):
             row.picture("plate_path")
-        row.box(VEHICLE_BOX), row.box(PLATE_BOX), row.choice("modality", MODALITIES)
+        row.box(VEHICLE_BOX), row.box(PLATE_BOX), row.choice("modality", MODALITIES), row.choice("whole", _WHOLE)
         plate = _plate(row)
         key = next(((kind, text) for kind, text in (("v", row.text("vehicle")), ("p", plate)) if text), None)
         grouped.setdefault(key or ("row", str(row.number)), []).append(row)
@@ -144,7 +157,8 @@ def _cells(vehicle: Vehicle, view: View) -> dict[str, object]:
         cells |= {"owner": owner.name, "flat": owner.flat, "contact": owner.contact}
     if vehicle.plate:
         cells["plate_text"] = vehicle.plate.text
-    cells |= {"plate_path": view.plate_picture or "", "modality": view.modality}
+    # What is in a picture was settled when it was enrolled: nothing is to be searched for in it again.
+    cells |= {"plate_path": view.plate_picture or "", "modality": view.modality, "whole": "true"}
     for columns, box in ((VEHICLE_BOX, view.vehicle_box), (PLATE_BOX, view.plate_box)):
         cells |= dict(zip(columns, box, strict=True)) if box else {}
     return cells

@@ -76,7 +76,7 @@ def compare(first: Recogniser, second: Recogniser, directions: Sequence[Directio
     for decision, _ in decisions:
         outcomes[decision.outcome.value] = outcomes.get(decision.outcome.value, 0) + 1
     different = sum(_said(a) != _said(b) for a, b in decisions)
-    return Parity(len(samples), largest, len(decisions), different, outcomes)
+    return Parity(len(found.samples), largest, len(decisions), different, outcomes)
 
 
 def _said(decision: Decision) -> tuple[object, ...]:

@@ -10,12 +10,18 @@ for site in ${1:-@sites}; do
         exit 2
     fi
     if said=$("$VENV/bin/flwr" supernode register "sites/$site.pub" @federation --name "$site" 2>&1); then
+        echo "$said"
         # Flower's list of nodes has no names: who is who stands here alone.
-        echo "$said" | grep -o '[0-9]\{15,\}' | tail -1 | sed "s/^/$site /" >> nodes.txt
+        number=$(echo "$said" | grep -o '[0-9]\{15,\}' | tail -1)
+        touch nodes.txt
+        grep -v "^$site " nodes.txt > nodes.new
+        [ -n "$number" ] && echo "$site $number" >> nodes.new
+        [ -n "$number" ] || echo "the number of $site is not in Flower's answer: see flwr supernode list" >&2
+        mv nodes.new nodes.txt
     else
+        echo "$said" >&2
         failed="$failed $site"
     fi
-    echo "$said"
 done
 if [ -n "$failed" ]; then
     echo "not registered now:$failed (a key that is in use has been registered before)" >&2

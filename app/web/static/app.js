@@ -98,7 +98,9 @@ function showPhotographs(photographs) {
 
 // The same photographs again, with another vehicle of one of them.
 async function lookUp(photographs, index, box) {
-  const data = fields(byId("identify"));
+  const data = new FormData(); // what was looked up, not what the form holds by now; nothing is enrolled by a tap
+  for (const [name, value] of lookedUp)
+    if (!["boxes", "enrol_unknown"].includes(name)) data.append(name, value);
   photographs.forEach((photograph, k) => data.append("boxes", ((k === index ? box : photograph.box) ?? []).join(",")));
   showAnswer(await ask("POST", "/api/identify", data));
 }
@@ -145,9 +147,20 @@ function on(id, event, work) {
   });
 }
 
-on("identify", "submit", (form) => doing(form, async () => showAnswer(await ask("POST", "/api/identify", fields(form)))));
+let lookedUp = []; // the fields of the look-up that is shown
 
-let reported = false; // a second tap must not report the same again
+on("identify", "submit", (form) => doing(form, async () => {
+  const data = fields(form);
+  showAnswer(await ask("POST", "/api/identify", data));
+  lookedUp = [...data];
+}));
+
+let reported = false; // a second tap must not report the same again; a changed report may be sent
+
+on("incident", "input", () => {
+  reported = false;
+  show("reported", "");
+});
 
 on("incident", "submit", (form) => doing(form, async () => {
   if (reported) return;

@@ -19,6 +19,12 @@ def test_samples_of_one_photograph_come_together():
     assert [(row.vehicles, row.plates) for row in found] == [((ONE, TWO), None)]
 
 
+def test_a_photograph_that_a_vehicle_fills_is_not_one_without_vehicles():
+    a, b = Path("a.jpg"), Path("b.jpg")
+    found = labelled([Sample(a, 0, 0, vehicle_box=ONE), Sample(b, 1, 0)])
+    assert [row.vehicles for row in found] == [(ONE,), None]
+
+
 def test_a_set_in_which_nothing_is_marked_is_refused():
     with pytest.raises(ValueError, match="neither vehicles nor plates"):
         labelled([Sample(Path("a.jpg"), 0, 0)])

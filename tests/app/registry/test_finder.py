@@ -58,7 +58,7 @@ def folder(tmp_path):
     return tmp_path / "models"
 
 
-def test_vehicles_come_largest_first_each_with_its_plate(detector, folder):
+def test_vehicles_come_largest_first_each_with_its_plate(detector, folder):  # noqa: ARG001
     sight = Finder(folder).find(Photo(Image.new("RGB", (300, 200)), 0.5))  # a file of 600 x 400
     double = [Box(*(2 * value for value in box)) for box in (CAR, OTHER)]
     assert [found.box for found in sight.vehicles] == double
@@ -66,11 +66,28 @@ def test_vehicles_come_largest_first_each_with_its_plate(detector, folder):
     assert [found.plate for found in sight.vehicles] == [Box(160, 180, 80, 20), None]
     assert sight.plates == (Box(560, 200, 38, 20),)
     assert not sight.fills
-    assert sight.plate_in(double[0]) == Box(160, 180, 80, 20)
-    assert sight.plate_in(double[1]) is None
-    assert sight.plate_in(None) == Box(160, 180, 80, 20)
-    detector["fcos"] = [((0, 0, 290, 190), VEHICLE, 0.9)]
-    assert Finder(folder).find(Photo(Image.new("RGB", (300, 200)), 1.0)).fills
+    assert sight.plate_of(double[0]) == Box(160, 180, 80, 20)
+    assert sight.plate_of(double[1]) is None
+    assert sight.plate_of(None) is None  # of which of the two?
+
+
+def test_a_plate_is_never_given_to_another_vehicle(detector, folder):
+    """A small vehicle with a plate stands in front of one that fills the photograph, whose plate was not found."""
+
+    def sight():
+        return Finder(folder).find(Photo(Image.new("RGB", (300, 200)), 1.0))
+
+    large, small = ((0, 0, 290, 190), VEHICLE, 0.9), ((200, 100, 280, 160), VEHICLE, 0.8)
+    detector["fcos"] = [large, small, ((220, 140, 250, 150), PLATE, 0.7)]
+    assert sight().fills
+    assert sight().plate_of(None) is None
+    assert sight().plate_of(Box(0, 0, 290, 190)) is None
+    assert sight().plate_of(Box(202, 101, 78, 60)) == Box(220, 140, 30, 10)
+    detector["fcos"] = [large, ((220, 140, 250, 150), PLATE, 0.7)]
+    assert sight().plate_of(None) == Box(220, 140, 30, 10)
+    detector["fcos"] = [((220, 140, 250, 150), PLATE, 0.7)]
+    assert sight().plate_of(None) == sight().plate_of(Box(150, 90, 140, 100)) == Box(220, 140, 30, 10)
+    assert sight().plate_of(Box(0, 0, 100, 90)) is None
 
 
 def test_the_detector_for_vehicles_alone_has_the_say_about_vehicles(detector, folder):
