@@ -13,9 +13,20 @@ from scripts import simulate
 pytestmark = pytest.mark.slow
 
 
+EARLIER = set()
+
+
+@pytest.fixture(autouse=True)
+def _earlier():
+    """Remembers processes that earlier tests started, such as Python's own tracker of shared memory."""
+    EARLIER.clear()
+    EARLIER.update(child.pid for child in psutil.Process().children(recursive=True))
+
+
 def processes_of(folder):
-    """Command lines of processes that name a folder, and children of this one."""
-    found = [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    """Command lines of processes that name a folder, and children of this one that it did not have before the test."""
+    children = [child for child in psutil.Process().children(recursive=True) if child.pid not in EARLIER]
+    found = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
     for process in psutil.process_iter(["cmdline"]):
         if str(folder) in " ".join(process.info["cmdline"] or []) and process.pid != psutil.Process().pid:
             found.append(process)
