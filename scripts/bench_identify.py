@@ -20,9 +20,10 @@ from app.data.reader import Direction
 from app.data.sample import Sample
 from app.data.source import open_source
 from app.registry import calibrate as calibration
-from app.registry.desk import Desk, Shot
+from app.registry.desk import Desk
 from app.registry.matcher import Candidate, Outcome, Threshold, decide
 from app.registry.photos import read_photo
+from app.registry.shots import Shot
 from app.settings import absolute
 from scripts.command import command
 from scripts.evaluate import with_overrides

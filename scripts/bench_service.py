@@ -33,10 +33,11 @@ from PIL import Image
 from app.arrays import float_arrays
 from app.checkpoint import save_checkpoint
 from app.registry.accounts import Accounts, Role
-from app.registry.desk import Desk, Shot
+from app.registry.desk import Desk
 from app.registry.photos import take_in
 from app.registry.register import NewView
 from app.registry.rows import Vectors
+from app.registry.shots import Shot
 from app.results import RunFolder
 from app.settings import absolute, load_settings
 from app.tasks import make_task

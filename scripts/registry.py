@@ -22,7 +22,6 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import click
@@ -31,14 +30,15 @@ import typer
 from app.checks import SettingsError
 from app.data.source import open_source
 from app.detection.checkpoint import build as build_detector
-from app.detection.checkpoint import write_detector
 from app.detection.settings import DetectorSettings
 from app.registry import calibrate as calibration
-from app.registry.desk import Desk, Framed, Shot, make_shots, parse_box
+from app.registry.desk import Desk
+from app.registry.framing import Framed
 from app.registry.listing import enrol_entries, read_listing, write_listing
 from app.registry.photos import read_photo
 from app.registry.register import NewOwner
 from app.registry.schema import Vehicle, now
+from app.registry.shots import Shot, make_shots, parse_box
 from scripts.command import command
 from scripts.evaluate import with_overrides
 from scripts.progress import Progress
@@ -195,16 +195,15 @@ def detector(
     if not (file or coco or remove):
         raise SettingsError("give a detector's file, --coco or --remove")
     finds = []
-    with _desk(register, url) as desk, TemporaryDirectory() as folder:
+    with _desk(register, url) as desk:
         if remove:
-            desk.forget_detectors(operator())
+            desk.framing.forget(operator())
         if file:
-            finds.append(desk.use_detector(file, operator()))
+            finds.append(desk.framing.use(file, operator()))
         if coco:
             settings = DetectorSettings(kind="coco", vehicle_threshold=_COCO_THRESHOLD)
             made = build_detector(settings, pretrained=True if coco == "download" else Path(coco))
-            write_detector(Path(folder) / "coco.safetensors", made, settings)
-            finds.append(desk.use_detector(Path(folder) / "coco.safetensors", operator()))
+            finds.append(desk.framing.use_made(made, settings, operator()))
         _say({"finds": finds})
 
 

@@ -8,9 +8,9 @@ from fastapi.testclient import TestClient
 from registers import photo
 
 from app.registry.accounts import Accounts, Role
-from app.registry.desk import Shot
 from app.registry.matcher import Threshold
 from app.registry.register import NewOwner
+from app.registry.shots import Shot
 from app.web.service import create_app
 from app.web.state import State
 

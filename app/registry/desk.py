@@ -9,59 +9,32 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from app.checkpoint import Checkpoint
-from app.data.sample import Box, Modality, Sample
-from app.detection.checkpoint import read_detector, write_detector
+from app.data.sample import Box, Sample
 from app.files import replacing
 from app.registry.database import Database
 from app.registry.errors import AnotherModelError, NoModelError, RegisterError
-from app.registry.finder import DETECTOR, VEHICLES, Finder, Sight, state_of
+from app.registry.framing import Framed, Framing
 from app.registry.index import Index, make_index
 from app.registry.journal import Journal
 from app.registry.matcher import Candidate, Decision, Outcome, decide
 from app.registry.models import Models
-from app.registry.photos import Photo, Photos
+from app.registry.photos import Photos
 from app.registry.recogniser import Recogniser, read_recogniser
 from app.registry.register import NewOwner, NewView, Register
 from app.registry.rows import Vectors
 from app.registry.schema import Model, Setting, View
+from app.registry.shots import Shot
 
 _CANDIDATES = 5
 _BATCH = 64
 _ATTEMPTS = 3  # a model that changes under a look-up or an enrolment: load the new one and do it again
 _CHANGES = "the model of the register changes again and again"
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One photograph of one vehicle, as a user gives it.
-
-    Args:
-        vehicle_box: in pixels of `photo`; None if it shows the vehicle alone.
-        plate: a photograph of the plate alone; None if there is none.
-        plate_box: where the plate is in `photo`; None if it is not known.
-        whole: the photograph shows the vehicle alone, however it looks; nothing is searched for.
-    """
-
-    photo: Photo
-    vehicle_box: Box | None = None
-    plate: Photo | None = None
-    plate_box: Box | None = None
-    modality: Modality = "visible"
-    whole: bool = False
-
-
-@dataclass(frozen=True)
-class Framed:
-    """A photograph with the vehicle in it that counts, and what else a detector found; None without a detector."""
-
-    shot: Shot
-    sight: Sight | None
 
 
 @dataclass(frozen=True)
@@ -111,8 +84,8 @@ class Desk:
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
         self._recogniser: Recogniser | None = None
         self._index: tuple[int, Index] | None = None
-        self._finder: Finder | None = None
         self._turn = threading.RLock()
+        self.framing = Framing(folder / "models", self.journal, self._turn)
 
     def close(self) -> None:
         """Let the database go."""
@@ -196,43 +169,6 @@ class Desk:
             self._index = model.id, make_index(self.database, model.id)
         return self._index[1]
 
-    # The detector -------------------------------------------------------------------------------------------------
-
-    def use_detector(self, path: Path, account: str) -> str:
-        """Let a detector find vehicles and plates in photographs; what it is used for.
-
-        Raises FileNotFoundError, and ValueError for a file of another kind."""
-        detector, settings = read_detector(path)
-        name = VEHICLES if settings.kind == "coco" else DETECTOR
-        write_detector(self.folder / "models" / name, detector, settings)
-        self.journal.write(account, "detector", name)
-        return "vehicles" if name == VEHICLES else "vehicles and plates"
-
-    def forget_detectors(self, account: str) -> None:
-        """Take photographs as they are from now on."""
-        for name in (DETECTOR, VEHICLES):
-            (self.folder / "models" / name).unlink(missing_ok=True)
-        self.journal.write(account, "detector", "none")
-
-    def frame(self, shot: Shot) -> Framed:
-        """A photograph with the vehicle that counts: the one in the given box, or the largest one that is found.
-
-        One that shows no vehicle, or hardly anything else, is taken whole. Plates that are given count before those
-        that are found."""
-        folder = self.folder / "models"
-        state = state_of(folder)
-        if not state or shot.whole:
-            return Framed(shot, None)
-        with self._turn:
-            if self._finder is None or self._finder.state != state:
-                self._finder = Finder(folder)
-            sight = self._finder.find(shot.photo)
-        box = shot.vehicle_box
-        if box is None and sight.vehicles and not sight.fills:
-            box = sight.vehicles[0].box
-        plate = shot.plate_box if shot.plate_box or shot.plate else sight.plate_of(box)
-        return Framed(replace(shot, vehicle_box=box, plate_box=plate), sight)
-
     # Enrolment ----------------------------------------------------------------------------------------------------
 
     def enrol(
@@ -261,7 +197,7 @@ class Desk:
         self._with_views(shots, keep)
 
     def _with_views(self, shots: Sequence[Shot], keep: Callable[[Sequence[NewView], Model], int]) -> int:
-        with self._kept([self.frame(shot).shot for shot in shots]) as views:
+        with self._kept([self.framing.frame(shot).shot for shot in shots]) as views:
             for _ in range(_ATTEMPTS):
                 with self._turn:
                     model, recogniser = self.serving()
@@ -310,7 +246,7 @@ class Desk:
         Args:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
-        framed = [self.frame(shot) for shot in shots]
+        framed = [self.framing.frame(shot) for shot in shots]
         # Two look-ups of one unknown vehicle must not both enrol it.
         with self._kept([each.shot for each in framed]) as views, self._turn if enrol_unknown else nullcontext():
             samples = [self._sample(view) for view in views]
@@ -351,46 +287,6 @@ class Desk:
             rows = [vectors[library] for vectors in found if library in vectors]
             answer[library] = index.search(library, np.stack(rows), limit) if rows else []
         return answer
-
-
-def parse_box(text: str) -> Box | None:
-    """A box from "left,top,width,height"; None from "". Raises RegisterError for another text."""
-    if not text:
-        return None
-    try:
-        left, top, width, height = (float(word) for word in text.split(","))
-    except ValueError as error:
-        raise RegisterError(f"not left,top,width,height: {text[:80]!r}") from error
-    return Box(left, top, width, height)
-
-
-def make_shots(
-    photos: Sequence[Photo],
-    plates: Sequence[Photo],
-    boxes: Sequence[Box | None],
-    plate_boxes: Sequence[Box | None],
-    infrared: bool,
-    whole: bool = False,
-) -> list[Shot]:
-    """Photographs with what belongs to each, in their order; what is not given at all is empty.
-
-    Raises RegisterError where numbers differ, or without a photograph."""
-    if not photos:
-        raise RegisterError("there is no picture")
-    for name, given in (("plate pictures", plates), ("boxes", boxes), ("plate boxes", plate_boxes)):
-        if given and len(given) != len(photos):
-            raise RegisterError(f"{len(given)} {name} for {len(photos)} pictures")
-    return [
-        Shot(
-            photo,
-            vehicle_box=boxes[number] if boxes else None,
-            plate=plates[number] if plates else None,
-            plate_box=plate_boxes[number] if plate_boxes else None,
-            modality="infrared" if infrared else "visible",
-            whole=whole,
-        )
-        for number, photo in enumerate(photos)
-    ]
 
 
 def _require_own(database: Database, folder: Path, photos: Photos) -> None:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from app.data.row import MODALITIES, PLATE_BOX, VEHICLE_BOX, Row
 from app.data.table import read_rows
-from app.registry.desk import Desk, Shot
+from app.registry.desk import Desk
 from app.registry.errors import RegisterError
 from app.registry.photos import read_photo
 from app.registry.plates import normal_plate
 from app.registry.register import NewOwner
 from app.registry.schema import Vehicle, View
+from app.registry.shots import Shot
 
 _OWNER = ("owner", "flat", "contact")
 COLUMNS = (

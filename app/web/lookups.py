@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from fastapi import UploadFile
 
 from app.data.sample import Box
-from app.registry.desk import Desk, Framed, Shot, make_shots, parse_box
+from app.registry.desk import Desk
 from app.registry.errors import RegisterError
+from app.registry.framing import Framed
 from app.registry.photos import MAX_BYTES, Photo, take_in
 from app.registry.register import NewOwner
+from app.registry.shots import Shot, make_shots, parse_box
 from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, told
 from app.web.state import State
 

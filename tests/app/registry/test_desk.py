@@ -9,12 +9,13 @@ from registers import photo
 
 from app.data.sample import Box
 from app.registry import desk as desks
-from app.registry.desk import Desk, Shot
+from app.registry.desk import Desk
 from app.registry.errors import DuplicatePlateError, RegisterError
 from app.registry.matcher import Outcome, Threshold
 from app.registry.photos import Photos
 from app.registry.recogniser import Recogniser
 from app.registry.register import NewOwner
+from app.registry.shots import Shot
 
 SURE = Threshold(match=0.999999, unsure=0.99, margin=0.0)
 """For a network that has learnt nothing: the same picture has similarity 1, all others are close to it."""

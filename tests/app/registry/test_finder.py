@@ -10,9 +10,9 @@ from registers import photo
 from app.data.sample import Box
 from app.detection.checkpoint import build, write_detector
 from app.detection.settings import DetectorSettings
-from app.registry.desk import Shot
 from app.registry.finder import DETECTOR, VEHICLES, Finder, state_of
 from app.registry.photos import Photo
+from app.registry.shots import Shot
 from models.detector import PLATE, VEHICLE
 
 OURS = DetectorSettings(backbone="test_efficientnet", size=128, vehicle_threshold=0.5, plate_threshold=0.3)
@@ -118,18 +118,18 @@ class TestDesk:
     @pytest.fixture
     def finding(self, desk, detector, tmp_path):  # noqa: ARG002 - it finds what the test says
         write_detector(tmp_path / "d.safetensors", build(OURS), OURS)
-        assert desk.use_detector(tmp_path / "d.safetensors", "tester") == "vehicles and plates"
+        assert desk.framing.use(tmp_path / "d.safetensors", "tester") == "vehicles and plates"
         return desk
 
     def test_the_largest_vehicle_is_looked_up_unless_another_is_named(self, finding):
         picture = photo(1, (200, 300))
-        framed = finding.frame(Shot(picture))
+        framed = finding.framing.frame(Shot(picture))
         assert (framed.shot.vehicle_box, framed.shot.plate_box) == (CAR, Box(80, 90, 40, 10))
         assert len(framed.sight.vehicles) == 2
-        assert finding.frame(Shot(picture, vehicle_box=OTHER)).shot.plate_box is None
-        assert finding.frame(Shot(picture, plate_box=Box(1, 1, 9, 9))).shot.plate_box == Box(1, 1, 9, 9)
-        assert finding.frame(Shot(picture, plate=photo(2))).shot.plate_box is None
-        whole = finding.frame(Shot(picture, whole=True))
+        assert finding.framing.frame(Shot(picture, vehicle_box=OTHER)).shot.plate_box is None
+        assert finding.framing.frame(Shot(picture, plate_box=Box(1, 1, 9, 9))).shot.plate_box == Box(1, 1, 9, 9)
+        assert finding.framing.frame(Shot(picture, plate=photo(2))).shot.plate_box is None
+        whole = finding.framing.frame(Shot(picture, whole=True))
         assert (whole.shot.vehicle_box, whole.sight) == (None, None)
 
     def test_what_is_found_is_what_is_enrolled_and_compared(self, finding):
@@ -146,15 +146,15 @@ class TestDesk:
 
     def test_a_photograph_without_a_vehicle_is_taken_whole(self, finding, detector):
         detector["fcos"] = []
-        framed = finding.frame(Shot(photo(1, (200, 300))))
+        framed = finding.framing.frame(Shot(photo(1, (200, 300))))
         assert framed.shot.vehicle_box is None
         assert framed.sight.vehicles == ()
         detector["fcos"] = [((80, 90, 120, 100), PLATE, 0.7)]
-        assert finding.frame(Shot(photo(1, (200, 300)))).shot.plate_box == Box(80, 90, 40, 10)
+        assert finding.framing.frame(Shot(photo(1, (200, 300)))).shot.plate_box == Box(80, 90, 40, 10)
 
     def test_detectors_can_be_given_up(self, finding):
-        finding.forget_detectors("tester")
-        assert finding.frame(Shot(photo(1, (200, 300)))).sight is None
+        finding.framing.forget("tester")
+        assert finding.framing.frame(Shot(photo(1, (200, 300)))).sight is None
         assert [line.action for line in finding.journal.audit(2)] == ["detector", "detector"]
 
     def test_the_api_tells_where_vehicles_are(self, as_role, finding):  # noqa: ARG002

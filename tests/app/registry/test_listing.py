@@ -5,8 +5,9 @@ import csv
 import pytest
 from registers import photo
 
-from app.registry.desk import Desk, Shot
+from app.registry.desk import Desk
 from app.registry.listing import COLUMNS, enrol_entries, read_listing, write_listing
+from app.registry.shots import Shot
 
 
 def write(folder, *rows, columns=None):

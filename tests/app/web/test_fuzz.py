@@ -8,8 +8,9 @@ from schemathesis.checks import not_a_server_error
 from web_service import FAST
 
 from app.registry.accounts import Accounts, Role
-from app.registry.desk import Desk, Shot
+from app.registry.desk import Desk
 from app.registry.register import NewOwner
+from app.registry.shots import Shot
 from app.web.service import create_app
 from app.web.state import State
 

@@ -18,9 +18,10 @@ import pytest
 from registers import photo
 
 from app.registry.accounts import Accounts, Role
-from app.registry.desk import Desk, Shot
+from app.registry.desk import Desk
 from app.registry.photos import read_photo
 from app.registry.register import NewOwner
+from app.registry.shots import Shot
 from scripts import registry
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -1,0 +1,67 @@
+"""Photographs of a vehicle as users give them, with what belongs to each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.data.sample import Box, Modality
+from app.registry.errors import RegisterError
+from app.registry.photos import Photo
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One photograph of one vehicle, as a user gives it.
+
+    Args:
+        vehicle_box: in pixels of `photo`; None if it shows the vehicle alone.
+        plate: a photograph of the plate alone; None if there is none.
+        plate_box: where the plate is in `photo`; None if it is not known.
+        whole: the photograph shows the vehicle alone, however it looks; nothing is searched for.
+    """
+
+    photo: Photo
+    vehicle_box: Box | None = None
+    plate: Photo | None = None
+    plate_box: Box | None = None
+    modality: Modality = "visible"
+    whole: bool = False
+
+
+def parse_box(text: str) -> Box | None:
+    """A box from "left,top,width,height"; None from "". Raises RegisterError for another text."""
+    if not text:
+        return None
+    try:
+        left, top, width, height = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise RegisterError(f"not left,top,width,height: {text[:80]!r}") from error
+    return Box(left, top, width, height)
+
+
+def make_shots(
+    photos: Sequence[Photo],
+    plates: Sequence[Photo],
+    boxes: Sequence[Box | None],
+    plate_boxes: Sequence[Box | None],
+    infrared: bool,
+    whole: bool = False,
+) -> list[Shot]:
+    """Photographs with what belongs to each, in their order; what is not given at all is empty.
+
+    Raises RegisterError where numbers differ, or without a photograph."""
+    if not photos:
+        raise RegisterError("there is no picture")
+    for name, given in (("plate pictures", plates), ("boxes", boxes), ("plate boxes", plate_boxes)):
+        if given and len(given) != len(photos):
+            raise RegisterError(f"{len(given)} {name} for {len(photos)} pictures")
+    return [
+        Shot(
+            photo,
+            vehicle_box=boxes[number] if boxes else None,
+            plate=plates[number] if plates else None,
+            plate_box=plate_boxes[number] if plate_boxes else None,
+            modality="infrared" if infrared else "visible",
+            whole=whole,
+        )
+        for number, photo in enumerate(photos)
+    ]
