@@ -16,6 +16,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from models.backbone import build_backbone, input_statistics
+from models.torchvision_weights import load_weights
 
 CLASSES = ("vehicle", "plate")  # labels 0 and 1; FCOS has a sigmoid for each class and no background class
 VEHICLE, PLATE = range(len(CLASSES))
@@ -177,13 +178,7 @@ def build_coco_detector(weights: bool | Path = False) -> Detector:
     # 91 is COCO's number of classes; neither call fetches the weights of a backbone
     network = fcos_resnet50_fpn(weights="DEFAULT" if weights is True else None, weights_backbone=None, num_classes=91)
     if isinstance(weights, Path):
-        if not weights.is_file():
-            raise FileNotFoundError(f"weights file of the COCO detector not found: {weights}")
-        try:
-            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except Exception as error:  # pickle, zip and key errors: whatever another file makes of it
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"{weights} does not hold torchvision's fcos_resnet50_fpn: {first}") from error
+        load_weights(network, weights, "fcos_resnet50_fpn")
     return Detector(network, dict.fromkeys(_COCO_VEHICLES, VEHICLE))
 
 

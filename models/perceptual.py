@@ -6,6 +6,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from models.torchvision_weights import load_weights
+
 _ENDS = (4, 9, 16, 23)  # of torchvision's `features`, after relu1_2, relu2_2, relu3_3, relu4_3 (Johnson et al., 2016)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -35,13 +37,7 @@ def vgg16_stages(weights: bool | Path = False, *, seed: int = 0) -> list[nn.Modu
         torch.manual_seed(seed)
         network = torchvision.models.vgg16(weights="DEFAULT" if weights is True else None)
     if isinstance(weights, Path):
-        if not weights.is_file():
-            raise FileNotFoundError(f"weights file of VGG16 not found: {weights}")
-        try:
-            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except Exception as error:  # pickle, zip and key errors: whatever another file makes of it
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"{weights} does not hold torchvision's vgg16: {first}") from error
+        load_weights(network, weights, "vgg16")
     layers = list(network.features)
     for layer in layers:
         if isinstance(layer, nn.ReLU):

@@ -1,6 +1,5 @@
 """Visible-infrared network: a stem for each modality, one trunk (Ye et al., 2021, arXiv:2001.04193)."""
 
-import copy
 from typing import NamedTuple
 
 import torch
@@ -115,11 +114,6 @@ def _result(stem: nn.Module, trunk: nn.Module, pictures: Tensor) -> Tensor:
     except (RuntimeError, TypeError, ValueError):
         return torch.zeros(0)
     return result
-
-
-def second_stem(stem: nn.Module) -> nn.Module:
-    """Another stem that starts from the same values and shares none."""
-    return copy.deepcopy(stem)
 
 
 def _joined(parts: dict[str, nn.Module], names: tuple[str, ...]) -> nn.Sequential:

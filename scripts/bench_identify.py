@@ -25,7 +25,7 @@ from app.registry.matcher import Candidate, Outcome, Threshold, decide
 from app.registry.photos import read_photo
 from app.registry.shots import Shot
 from app.settings import absolute
-from scripts.command import command
+from scripts.command import command, split_words
 from scripts.evaluate import with_overrides
 
 _OWN = {"run": "", "model": "global", "calibrate": "", "rate": "0.001", "unsure_rate": "0.01"}
@@ -34,14 +34,7 @@ _ALL = 10**6
 
 def main(argv: Sequence[str]) -> None:
     """Print a table and the figures."""
-    own = dict(_OWN)
-    words = []
-    for word in argv:
-        key, _, value = word.partition("=")
-        if key in own:
-            own[key] = value
-        else:
-            words.append(word)
+    own, words = split_words(argv, _OWN)
     if not own["run"]:
         raise SettingsError("run=RUN_FOLDER is missing")
     with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ from app.registry.shots import Shot
 from app.results import RunFolder
 from app.settings import absolute, load_settings
 from app.tasks import make_task
-from scripts.command import command
+from scripts.command import command, split_words
 from scripts.loopback import free_port
 
 _OWN = {
@@ -63,13 +63,7 @@ AIM = "one look-up under 1.5 s on two cores; 20 guards for a minute without an e
 
 def main(argv: Sequence[str]) -> None:
     """Print a line for each load, and the figures."""
-    own, words = dict(_OWN), []
-    for word in argv:
-        key, _, value = word.partition("=")
-        if key in own:
-            own[key] = value
-        else:
-            words.append(word)
+    own, words = split_words(argv, _OWN)
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(Path(folder), own, words)))
 

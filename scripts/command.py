@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.settings import Settings, SettingsError, load_settings
 
@@ -21,6 +21,18 @@ def key_values(argv: Sequence[str], **defaults: str) -> dict[str, str]:
             raise SettingsError(f"unknown argument {word!r}; known: {', '.join(given)}")
         given[key] = value
     return given
+
+
+def split_words(argv: Sequence[str], own: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """`key=value` words of a script's own keys over their defaults, and all other words, which are settings."""
+    given, others = dict(own), []
+    for word in argv:
+        key, _, value = word.partition("=")
+        if key in own:
+            given[key] = value
+        else:
+            others.append(word)
+    return given, others
 
 
 def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from app.onnx_file import OnnxFile, write_onnx
 from app.registry.parity import compare, some_vehicles
 from app.registry.recogniser import Recogniser
 from app.settings import absolute
-from scripts.command import command
+from scripts.command import command, split_words
 from scripts.evaluate import with_overrides
 
 MOST_DIFFERENCE = 1e-4
@@ -30,13 +30,7 @@ _OWN = {"run": "", "model": "global", "out": "", "pictures": "256"}
 
 def main(argv: Sequence[str]) -> None:
     """Write the file and print what was compared. Raises ValueError, without a file, if the two do not agree."""
-    own, words = dict(_OWN), []
-    for word in argv:
-        key, _, value = word.partition("=")
-        if key in own:
-            own[key] = value
-        else:
-            words.append(word)
+    own, words = split_words(argv, _OWN)
     for key in ("run", "out"):
         if not own[key]:
             raise SettingsError(f"{key}=... is missing")

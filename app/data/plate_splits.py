@@ -30,13 +30,34 @@ def split_by_text(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]
     )
 
 
-def plate_direction(samples: Sequence[Sample], split: str, about: str) -> list[Direction]:
-    """Every picture of a split against all. Raises ValueError for another split."""
-    if split not in SPLITS:
-        raise no_such_split(about, split, SPLITS)
-    train, test = split_by_text(samples)
-    chosen = {"train": train, "test": test, "all": list(samples)}[split]
-    return [each_against_all("each_against_all", chosen)]
+class PlatePhotographs:
+    """What the readers of such sets have in common; each brings `_read`, all samples in a fixed order."""
+
+    about: str
+
+    def __init__(self, root: Path, *, seed: int = 0) -> None:
+        self.root = Path(root)
+        self.seed = seed
+
+    def train(self) -> list[Sample]:
+        """Three quarters of the plates.
+
+        Raises FileNotFoundError naming a missing folder, list or picture, ValueError naming a line of another form."""
+        return split_by_text(self._read())[0]
+
+    def evaluation(self, split: str) -> list[Direction]:
+        """Every picture against all, of "train", "test" or "all"; made for detection and reading, not for re-ID.
+
+        Raises ValueError for another split, and the errors of `train`."""
+        if split not in SPLITS:
+            raise no_such_split(self.about, split, SPLITS)
+        samples = self._read()
+        train, test = split_by_text(samples)
+        chosen = {"train": train, "test": test, "all": samples}[split]
+        return [each_against_all("each_against_all", chosen)]
+
+    def _read(self) -> list[Sample]:
+        raise NotImplementedError
 
 
 def numbered(texts: Sequence[str]) -> dict[str, int]:

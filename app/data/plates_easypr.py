@@ -1,13 +1,10 @@
 """Photographs of vehicles with their plates in China (liuruoze/EasyPR, general_test)."""
 
-from pathlib import Path
-
-from app.data.plate_splits import numbered, plate_direction, split_by_text
-from app.data.reader import Direction
+from app.data.plate_splits import PlatePhotographs, numbered
 from app.data.sample import Box, Sample
 
 
-class PlatesEasyPr:
+class PlatesEasyPr(PlatePhotographs):
     """Reader of the labelled photographs.
 
     177 photographs, day and night, with 205 plates, 201 of them different. Where the vehicles are was not labelled.
@@ -20,19 +17,7 @@ class PlatesEasyPr:
     No split of its own: see `app.data.plate_splits`. pid is the plate; every picture has a camid of its own.
     """
 
-    def __init__(self, root: Path, *, seed: int = 0) -> None:
-        self.root = Path(root)
-        self.seed = seed
-
-    def train(self) -> list[Sample]:
-        """Three quarters of the plates, in the order of the table.
-
-        Raises FileNotFoundError naming a missing table or picture, ValueError naming a line of another form."""
-        return split_by_text(self._read())[0]
-
-    def evaluation(self, split: str) -> list[Direction]:
-        """Every picture against all, of "train", "test" or "all"; made for detection and reading, not for re-ID."""
-        return plate_direction(self._read(), split, "the EasyPR set")
+    about = "the EasyPR set"
 
     def _read(self) -> list[Sample]:
         table = self.root / "general_test" / "plates.tsv"

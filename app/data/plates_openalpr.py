@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from app.data.plate_splits import numbered, plate_direction, split_by_text
-from app.data.reader import Direction
+from app.data.plate_splits import PlatePhotographs, numbered
 from app.data.sample import Box, Sample
 
 REGIONS = ("us", "eu", "br")
 
 
-class PlatesOpenAlpr:
+class PlatesOpenAlpr(PlatePhotographs):
     """Reader of the end-to-end photographs.
 
     312 photographs, 157 of the United States, 75 of Europe, 80 of Brazil; 302 different plates; one plate is labelled
@@ -23,19 +22,7 @@ class PlatesOpenAlpr:
     The set has no split of its own: see `app.data.plate_splits`. pid is the plate, camid the region, site its name.
     """
 
-    def __init__(self, root: Path, *, seed: int = 0) -> None:
-        self.root = Path(root)
-        self.seed = seed
-
-    def train(self) -> list[Sample]:
-        """Three quarters of the plates, by region and file name.
-
-        Raises FileNotFoundError naming a missing folder or picture, ValueError naming a label of another form."""
-        return split_by_text(self._read())[0]
-
-    def evaluation(self, split: str) -> list[Direction]:
-        """Every picture against all, of "train", "test" or "all"; made for detection and reading, not for re-ID."""
-        return plate_direction(self._read(), split, "the openalpr set")
+    about = "the openalpr set"
 
     def _read(self) -> list[Sample]:
         rows = []

@@ -28,9 +28,7 @@ class Marked:
 
 def marked_photograph(photograph: Labelled, longest: int) -> Marked:
     """A photograph of at most `longest` pixels. Raises OSError for a file that cannot be read."""
-    whole = read_photograph(photograph, 10**6)
-    image = read_photograph(photograph, longest) if max(whole.shape[:2]) > longest else whole
-    scale = max(image.shape[:2]) / max(whole.shape[:2])
+    image, scale = read_photograph(photograph, longest)
     return Marked(image, _known(photograph.vehicles, photograph.plates, scale))
 
 

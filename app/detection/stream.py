@@ -58,7 +58,7 @@ class DetectionBatches:
         self.batch_size = batch_size
         self.num_scenes = round(scenes_share * batch_size)
         self.seed = seed
-        self._kept: dict[int, NDArray[np.uint8]] = {}
+        self._kept: dict[int, tuple[NDArray[np.uint8], float]] = {}
         self._free = keep_mb * 2**20
         self._change = v2.Compose(
             [
@@ -119,21 +119,23 @@ class DetectionBatches:
 
     def _read(self, number: int) -> tuple[NDArray[np.uint8], float]:
         """A photograph, at most twice as large as it will be used, and its pixels for one of the file's."""
-        if number not in self._kept:
-            image = read_photograph(self.photographs[number], 2 * self.size)
-            if image.nbytes > self._free:
-                return image, _scale_of(self.photographs[number], image)
-            self._free -= image.nbytes
-            self._kept[number] = image
-        return self._kept[number], _scale_of(self.photographs[number], self._kept[number])
+        if number in self._kept:
+            return self._kept[number]
+        read = read_photograph(self.photographs[number], 2 * self.size)
+        if read[0].nbytes <= self._free:
+            self._free -= read[0].nbytes
+            self._kept[number] = read
+        return read
 
 
-def read_photograph(photograph: Labelled, longest: int) -> NDArray[np.uint8]:
-    """A file as (H, W, 3), R, G, B, made smaller if its longer side is above `longest`.
+def read_photograph(photograph: Labelled, longest: int) -> tuple[NDArray[np.uint8], float]:
+    """A file as (H, W, 3), R, G, B, made smaller if its longer side is above `longest`, and its pixels for one of the
+    file's.
 
     Raises OSError naming a file that cannot be read."""
     try:
         with Image.open(photograph.path) as file:
+            whole = max(file.size)
             file.draft("RGB", (longest, longest))
             image = ImageOps.exif_transpose(file).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -141,12 +143,7 @@ def read_photograph(photograph: Labelled, longest: int) -> NDArray[np.uint8]:
     if max(image.size) > longest:
         scale = longest / max(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    return np.asarray(image)
-
-
-def _scale_of(photograph: Labelled, image: NDArray[np.uint8]) -> float:
-    with Image.open(photograph.path) as file:
-        return float(max(image.shape[:2]) / max(file.size))
+    return np.asarray(image), max(image.size) / whole
 
 
 def _scaled(boxes: Sequence[Box] | None, scale: float) -> list[Box] | None:

@@ -6,7 +6,6 @@ checkpoint or the ONNX file of each model that serves or is about to, and detect
 
 import shutil
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,11 +23,12 @@ from app.registry.index import Index, make_index
 from app.registry.journal import Journal
 from app.registry.matcher import Candidate, Decision, Outcome, decide
 from app.registry.models import Models
+from app.registry.ownership import require_own
 from app.registry.photos import Photos
 from app.registry.recogniser import Recogniser, read_recogniser
 from app.registry.register import NewOwner, NewView, Register
 from app.registry.rows import Vectors
-from app.registry.schema import Model, Setting, View
+from app.registry.schema import Model, View
 from app.registry.shots import Shot
 
 _CANDIDATES = 5
@@ -77,7 +77,7 @@ class Desk:
         database = Database(url or f"sqlite:///{(folder / 'register.sqlite').resolve()}")
         self.database = database
         try:
-            _require_own(database, folder, self.photos)
+            require_own(database, folder, self.photos)
         except BaseException:
             database.close()
             raise
@@ -287,24 +287,6 @@ class Desk:
             rows = [vectors[library] for vectors in found if library in vectors]
             answer[library] = index.search(library, np.stack(rows), limit) if rows else []
         return answer
-
-
-def _require_own(database: Database, folder: Path, photos: Photos) -> None:
-    """Raise RegisterError if the pictures in the folder belong to another database: they would be taken for orphans."""
-    held = folder / "register.id"
-    with database.writing() as session:
-        kept = session.get(Setting, "id")
-        if not held.is_file():
-            if kept is not None or any(photos.folder.iterdir()):
-                raise RegisterError(f"{held} is missing: the pictures of this folder belong to another database")
-            session.add(Setting(name="id", value=uuid.uuid4().hex))
-            session.flush()
-            kept = session.get(Setting, "id")
-            assert kept is not None
-            with replacing(held) as temporary:
-                temporary.write_text(kept.value, encoding="ascii")
-        elif kept is None or held.read_text(encoding="ascii").strip() != kept.value:
-            raise RegisterError(f"{folder} belongs to another database: is the URL right?")
 
 
 def _with_vectors(view: NewView, vectors: Vectors | Mapping[str, np.ndarray]) -> NewView:
