@@ -1,4 +1,4 @@
-"""Pictures as tensors: decoded, cut to the vehicle or the plate, made square, kept in memory while there is room."""
+"""Pictures as tensors: decoded, cut to the vehicle or the plate, of one size, kept in memory while there is room."""
 
 import contextlib
 import hashlib
@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from app.data.decode import upright_rgb
 from app.data.sample import Box, Sample
 from app.files import replacing
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 _ABANDONED_SECONDS = 3600.0  # of a temporary file whose process was killed
 _PLATE_MARGIN = 0.1  # of the box, on each side: detectors and hand-drawn boxes cut characters off
@@ -39,15 +43,15 @@ class PictureFiles:
                 else:
                     self._free -= state.st_size
 
-    def get(self, path: Path, box: Box | None, side: int) -> Tensor:
+    def get(self, path: Path, box: Box | None, size: Size) -> Tensor:
         """As `read_picture`, with the same errors."""
         state = path.stat()
         cut = None if box is None else tuple(box)
-        named = repr((str(path.resolve()), state.st_size, state.st_mtime_ns, cut, side))
+        named = repr((str(path.resolve()), state.st_size, state.st_mtime_ns, cut, size))
         file = self.folder / hashlib.sha256(named.encode()).hexdigest()[:32]
         with contextlib.suppress(OSError, ValueError):  # not there, or cut off: decoded below
-            return torch.from_numpy(np.fromfile(file, np.uint8).reshape(3, side, side))
-        picture = read_picture(path, box, side)
+            return torch.from_numpy(np.fromfile(file, np.uint8).reshape(3, *size))
+        picture = read_picture(path, box, size)
         if picture.nbytes <= self._free:
             self._free -= picture.nbytes
             with (
@@ -59,49 +63,49 @@ class PictureFiles:
 
 
 class Pictures:
-    """Gives the pictures of samples, (3, side, side) uint8, R, G, B, and remembers which could not be read.
+    """Gives the pictures of samples, (3, H, W) uint8, R, G, B, and remembers which could not be read.
 
     Args:
-        vehicle_side: pixels of the vehicle picture.
-        plate_side: pixels of the plate picture; None if plates are not used.
+        vehicle_size: of the vehicle picture.
+        plate_size: of the plate picture; None if plates are not used.
         cache_mb: MiB of decoded pictures kept; beyond it pictures are decoded again.
         files: decoded pictures of earlier processes; None for none.
     """
 
     def __init__(
-        self, vehicle_side: int, plate_side: int | None, cache_mb: int, files: PictureFiles | None = None
+        self, vehicle_size: Size, plate_size: Size | None, cache_mb: int, files: PictureFiles | None = None
     ) -> None:
-        self.vehicle_side = vehicle_side
-        self.plate_side = plate_side
+        self.vehicle_size = vehicle_size
+        self.plate_size = plate_size
         self.files = files
         self.bad: dict[str, str] = {}
         self._free = cache_mb * 2**20
-        self._cache: dict[tuple[Path, Box | None, int], Tensor] = {}
-        self._failed: set[tuple[Path, Box | None, int]] = set()
+        self._cache: dict[tuple[Path, Box | None, Size], Tensor] = {}
+        self._failed: set[tuple[Path, Box | None, Size]] = set()
 
     def vehicle(self, sample: Sample) -> Tensor | None:
         """The vehicle, or None if the file cannot be read; then `bad` says why."""
-        return self._get(sample.path, sample.vehicle_box, self.vehicle_side)
+        return self._get(sample.path, sample.vehicle_box, self.vehicle_size)
 
     def plate(self, sample: Sample) -> Tensor | None:
         """The plate, or None if there is none, plates are not used, or the file cannot be read."""
-        if self.plate_side is None or not sample.has_plate:
+        if self.plate_size is None or not sample.has_plate:
             return None
         if sample.plate_path is not None:
-            return self._get(sample.plate_path, None, self.plate_side)
+            return self._get(sample.plate_path, None, self.plate_size)
         box = sample.plate_boxes[0]
         dx, dy = _PLATE_MARGIN * box.width, _PLATE_MARGIN * box.height
         wider = Box(box.left - dx, box.top - dy, box.width + 2 * dx, box.height + 2 * dy)
-        return self._get(sample.path, wider, self.plate_side)
+        return self._get(sample.path, wider, self.plate_size)
 
-    def _get(self, path: Path, box: Box | None, side: int) -> Tensor | None:
-        key = (path, box, side)
+    def _get(self, path: Path, box: Box | None, size: Size) -> Tensor | None:
+        key = (path, box, size)
         if key in self._failed:
             return None
         if key in self._cache:
             return self._cache[key]
         try:
-            picture = self.files.get(path, box, side) if self.files else read_picture(path, box, side)
+            picture = self.files.get(path, box, size) if self.files else read_picture(path, box, size)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG
             self.bad[str(path)] = str(error)
             self._failed.add(key)  # not the path: a wrong plate box says nothing of the vehicle
@@ -112,21 +116,21 @@ class Pictures:
         return picture
 
 
-def read_picture(path: Path, box: Box | None, side: int) -> Tensor:
-    """Decode, cut to `box` and resize to (3, side, side) uint8.
+def read_picture(path: Path, box: Box | None, size: Size) -> Tensor:
+    """Decode, cut to `box` and resize to (3, *size) uint8.
 
     Raises OSError for a missing, unreadable or truncated file and ValueError for a box outside the picture.
     """
     with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file).convert("RGB")
+        image = upright_rgb(file)
     if box is not None:
         left, top = max(0.0, box.left), max(0.0, box.top)
         right, bottom = min(image.width, box.left + box.width), min(image.height, box.top + box.height)
         if right - left < 1 or bottom - top < 1:
             raise ValueError(f"box {tuple(box)} lies outside the picture of {image.width} x {image.height} px")
-        image = image.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     else:
-        image = image.resize((side, side), Image.Resampling.BILINEAR)
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
     return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
 
 

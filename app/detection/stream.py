@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from app.data.decode import upright_rgb
 from app.data.sample import Box
 from app.data.synthetic import SceneRenderer
 from app.detection.labels import Labelled
@@ -137,7 +138,7 @@ def read_photograph(photograph: Labelled, longest: int) -> tuple[NDArray[np.uint
         with Image.open(photograph.path) as file:
             whole = max(file.size)
             file.draft("RGB", (longest, longest))
-            image = ImageOps.exif_transpose(file).convert("RGB")
+            image = upright_rgb(file)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise OSError(f"{photograph.path} cannot be read: {error}") from error
     if max(image.size) > longest:

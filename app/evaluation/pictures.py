@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
+from app.data.decode import upright_rgb
 from app.data.sample import Sample
 
 _MATCH, _MISS, _QUERY = "#1a9641", "#d7191c", "#404040"
@@ -123,7 +124,7 @@ def _show(axes: Axes, sample: Sample, label: str, colour: str, style: object) ->
 def _picture(sample: Sample) -> Image.Image:
     """The vehicle of `sample`, inside a grey square of `_CELL` pixels, not stretched."""
     with Image.open(sample.path) as image:
-        picture = image.convert("RGB")
+        picture = upright_rgb(image)
     if (box := sample.vehicle_box) is not None:
         left, top = max(0, round(box.left)), max(0, round(box.top))
         right, bottom = round(box.left + box.width), round(box.top + box.height)

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from app.data.decode import upright_rgb
 from app.data.sample import Box
 from app.files import replacing
 from app.registry.errors import PictureRefusedError, PictureTooLargeError
@@ -54,7 +55,7 @@ class Photo:
 def take_in(data: bytes, name: str) -> Photo:
     """Decode a file.
 
-    Raises PictureRefusedError naming it: no picture, too large or too small, cut off, of 16 bits a value."""
+    Raises PictureRefusedError naming it: no picture, too large or too small, cut off."""
     if len(data) > MAX_BYTES:
         raise PictureTooLargeError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
     try:
@@ -63,11 +64,9 @@ def take_in(data: bytes, name: str) -> Photo:
                 raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels, more than {MAX_PIXELS}")
             if min(file.size) < MIN_SIDE:
                 raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels show no vehicle")
-            if file.mode.startswith(("I", "F")):
-                raise PictureRefusedError(f"{name}: more than eight bits a value")
             longest = max(file.size)
             _decode_small(file)
-            upright = ImageOps.exif_transpose(file).convert("RGB")
+            upright = upright_rgb(file)
     except UnidentifiedImageError as error:
         raise PictureRefusedError(f"{name}: not a picture ({', '.join(_FORMATS)})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

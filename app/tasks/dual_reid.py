@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from app.checks import SettingsError
 from app.data.dual_batches import DualBatch, DualBatches, labels_of
-from app.data.pictures import PictureFiles, Pictures, normalise
+from app.data.pictures import PictureFiles, Pictures, Size, normalise
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.device import Compute, make_compute
@@ -51,10 +51,11 @@ class DualReid:
         self.loss: LossSettings = settings.loss
         train = settings.train
         self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
-        plate_side = self.model.plate.image_size if self.model.plate else None
         data = settings.data
         files = PictureFiles(absolute(data.cache_dir), data.cache_dir_mb) if data.cache_dir else None
-        self.pictures = Pictures(self.model.vehicle.image_size, plate_side, data.cache_mb, files)
+        self.pictures = Pictures(
+            _size(self.model.vehicle), self.model.plate and _size(self.model.plate), data.cache_mb, files
+        )
         self.classification = build_classification_loss(self.loss.classification, **_classification_options(self.loss))
         self.kind: ClassifierKind = self.classification.classifier_kind  # type: ignore[assignment]
         self.metric = build_metric_loss(self.loss.metric, **_metric_options(self.loss))
@@ -254,6 +255,10 @@ class DualReid:
 def make_task(settings: Settings) -> DualReid:
     """The task for these settings. Raises ValueError naming what cannot be built."""
     return DualReid(settings)
+
+
+def _size(branch: BranchSettings) -> Size:
+    return branch.image_size, branch.image_size
 
 
 def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:

@@ -145,7 +145,7 @@ def run(dual, samples, batch_size, pictures=None):
     return embed(
         network,
         samples,
-        pictures or Pictures(32, 32, 10),
+        pictures or Pictures((32, 32), (32, 32), 10),
         to_input=lambda batch, branch: task._input(batch, branch, torch.device("cpu")),
         autocast=nullcontext,
         batch_size=batch_size,
@@ -167,7 +167,7 @@ def test_the_batch_size_and_the_company_do_not_matter(dual, samples):
 
 def test_unreadable_pictures_are_left_out_and_the_mode_is_put_back(dual, samples, tmp_path):
     lost = Sample(tmp_path / "lost.png", 9, 0)
-    pictures = Pictures(32, 32, 10)
+    pictures = Pictures((32, 32), (32, 32), 10)
     dual[1].train()
     found = run(dual, [lost, *samples[:2]], 1, pictures)
     assert dual[1].training

@@ -12,7 +12,7 @@ from app.registry import desk as desks
 from app.registry.desk import Desk
 from app.registry.errors import DuplicatePlateError, RegisterError
 from app.registry.matcher import Outcome, Threshold
-from app.registry.photos import Photos
+from app.registry.photos import Photo, Photos
 from app.registry.recogniser import Recogniser
 from app.registry.register import NewOwner
 from app.registry.shots import Shot
@@ -138,7 +138,7 @@ def test_pictures_are_written_while_another_look_up_is_embedded(sure, monkeypatc
 def test_boxes_cut_the_vehicle_and_the_plate(sure):
     scene = photo(7, size=(90, 120)).image
     scene.paste(photo(3).image, (10, 20))
-    found = sure.identify([Shot(desks.Photo(scene, 1.0), vehicle_box=Box(10, 20, 40, 48))], account="guard").decision
+    found = sure.identify([Shot(Photo(scene, 1.0), vehicle_box=Box(10, 20, 40, 48))], account="guard").decision
     # The scene is written as JPEG, whose blocks lie otherwise in it than in the picture alone.
     assert found.candidates["vehicle"][0].vehicle == 4
 
