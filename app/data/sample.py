@@ -28,7 +28,8 @@ class Sample:
     """One picture of a vehicle, and what is known about it.
 
     Two samples of the same `pid` and the same `camid` are never compared in an evaluation (the leave-out rule of
-    VeRi-776): a reader whose set has another rule numbers `camid` so that this one rule says the same.
+    VeRi-776): a reader whose set has another rule numbers `camid` so that this one rule says the same. Nor are samples
+    of different `pid` and the same `sequence`.
 
     Args:
         path: the picture.
@@ -43,6 +44,7 @@ class Sample:
         site: the car park, where the set knows it.
         time: when the picture was taken, as the set writes it.
         view: "front", "side", "rear" or what the set says.
+        sequence: pictures taken close in time, in which another pid may still be the same vehicle; None if not known.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Sample:
     site: str | None = None
     time: str | None = None
     view: str | None = None
+    sequence: str | None = None
 
     @property
     def has_plate(self) -> bool:

@@ -57,14 +57,19 @@ def pairs(
     q_camids: NDArray[np.int64],
     g_pids: NDArray[np.int64],
     g_camids: NDArray[np.int64],
+    q_sequences: NDArray[np.int64],
+    g_sequences: NDArray[np.int64],
 ) -> Similarities:
-    """Every query against every gallery picture, (Q, G), but its own vehicle in its own camera."""
+    """Every query against every gallery picture, (Q, G), but its own vehicle in its own camera and other vehicles in
+    its own sequence, if that is not negative."""
     same = q_pids[:, None] == g_pids[None, :]
     own = same & (q_camids[:, None] == g_camids[None, :])
-    rows, columns = np.nonzero(~same)
+    together = (q_sequences[:, None] == g_sequences[None, :]) & (q_sequences[:, None] >= 0)
+    other = ~same & ~together
+    rows, columns = np.nonzero(other)
     different_pids = np.stack([q_pids[rows], g_pids[columns]], axis=1)
     # In float64: a float32 cannot tell a threshold just above a similarity from the similarity.
-    same_, different = (similarity[mask].astype(np.float64) for mask in (same & ~own, ~same))
+    same_, different = (similarity[mask].astype(np.float64) for mask in (same & ~own, other))
     return Similarities(same_, q_pids[np.nonzero(same & ~own)[0]], different, different_pids)
 
 

@@ -1,30 +1,28 @@
-"""Embeddings of samples by a dual network, and the measures of a direction from them."""
+"""Embeddings of samples by a network, and the measures of directions from them."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.data.pictures import Pictures
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.evaluation.distance import Floats, cosine_distance, fused_distance, normalise
+from app.evaluation.ids import pair_ids
 from app.evaluation.ranking import NoValidQueryError, RankingResult, evaluate_ranking, evaluate_rows
 from app.evaluation.rerank import rerank as reranked
-from models.dual_net import DualNet
-from models.embedding_graph import OutsideDualNet
+from models.dual_net import DualEmbedding
 
 Rows = Callable[[slice], Floats]
 
 
 @dataclass(frozen=True)
 class DualEmbeddings:
-    """L2-normalised embeddings of the samples whose picture could be read."""
+    """L2-normalised embeddings of the samples whose picture could be read; of a network of one library, `vehicle`."""
 
     samples: list[Sample]
     vehicle: NDArray[np.float32]  # (N, D)
@@ -53,52 +51,43 @@ class DualEmbeddings:
 
 
 def embed(
-    network: DualNet | OutsideDualNet,
+    network: nn.Module,
     samples: Sequence[Sample],
     pictures: Pictures,
-    *,
-    to_input: Callable[[Tensor | None, int], Tensor | None],
-    autocast: Callable[[], AbstractContextManager[object]],
+    run: Callable[[Sequence[Sample], Tensor], DualEmbedding],
     batch_size: int,
+    fusion: str = "concat",
 ) -> DualEmbeddings:
     """Embed every sample whose vehicle picture can be read; the network's mode is put back afterwards.
 
-    `to_input(pictures, branch)` turns uint8 pictures (N, 3, H, W) into what branch 0 (vehicle) or 1 (plate) takes.
-    """
+    Args:
+        run: gives the embeddings of samples and their vehicle pictures (N, 3, H, W) uint8, by `network`.
+        fusion: how `run` joins vehicle and plate.
+
+    Raises ValueError if no picture can be read."""
     training = network.training
     network.eval()
     kept: list[Sample] = []
-    vehicles, plates, masks = [], [], []
+    vehicles, plates = [], []
     try:
         for start in range(0, len(samples), batch_size):
             read = [(sample, pictures.vehicle(sample)) for sample in samples[start : start + batch_size]]
             batch = [(sample, picture) for sample, picture in read if picture is not None]
             if not batch:
                 continue
-            found = [pictures.plate(sample) for sample, _ in batch]
-            seen = [plate for plate in found if plate is not None]
-            mask = torch.tensor([plate is not None for plate in found])
-            with torch.inference_mode(), autocast():
-                images = to_input(torch.stack([picture for _, picture in batch]), 0)
-                assert images is not None
-                plate_images = to_input(torch.stack(seen), 1) if seen else None
-                result = network.embed(images, plate_images, mask.to(images.device) if seen else None)
+            with torch.inference_mode():
+                result = run([sample for sample, _ in batch], torch.stack([picture for _, picture in batch]))
             kept += [sample for sample, _ in batch]
             vehicles.append(result.vehicle.float().cpu())
             if result.plate is not None:
                 plates.append(result.plate.float().cpu())
-            masks.append(mask)
     finally:
         network.train(training)
     if not kept:
         raise ValueError(f"no picture can be read; the first of {len(samples)}: {next(iter(pictures.bad.items()), '')}")
-    return DualEmbeddings(
-        kept,
-        torch.cat(vehicles).numpy(),
-        torch.cat(plates).numpy() if plates else None,
-        torch.cat(masks).numpy(),
-        network.fusion,
-    )
+    plate = torch.cat(plates).numpy() if plates else None
+    has_plate = np.zeros(len(kept), np.bool_) if plate is None else np.any(plate != 0, axis=1)
+    return DualEmbeddings(kept, torch.cat(vehicles).numpy(), plate, has_plate, fusion)
 
 
 def fused_rows(found: DualEmbeddings, queries: Sequence[Sample], gallery: Sequence[Sample]) -> Rows:
@@ -122,6 +111,24 @@ def fused_rows(found: DualEmbeddings, queries: Sequence[Sample], gallery: Sequen
 def _cosine_rows(vectors: NDArray[np.float32], q: NDArray[np.int64], g: NDArray[np.int64]) -> Rows:
     gallery = vectors[g]
     return lambda block: cosine_distance(vectors[q[block]], gallery)
+
+
+def measure_all(
+    found: DualEmbeddings, directions: Sequence[Direction], headline: str, *, rerank: bool
+) -> dict[str, dict[str, float]]:
+    """Measures of each direction that has any. Raises NoValidQueryError if none has."""
+    rows = {each.name: measure(found, each, headline, rerank=rerank) for each in directions}
+    if not (measured := {name: row for name, row in rows.items() if row is not None}):
+        raise NoValidQueryError("no query has a true match in another camera")
+    return measured
+
+
+def all_samples(directions: Sequence[Direction]) -> list[Sample]:
+    """Every query and gallery picture once. Raises NoValidQueryError if there is none."""
+    samples = list(dict.fromkeys(s for each in directions for s in (*each.query, *each.gallery)))
+    if not samples:
+        raise NoValidQueryError("there are no queries and no gallery")
+    return samples
 
 
 def measure(found: DualEmbeddings, direction: Direction, headline: str, *, rerank: bool) -> dict[str, float] | None:
@@ -163,7 +170,7 @@ def _rank(
         assert vectors is not None
         rows = _cosine_rows(vectors, found.rows(queries), found.rows(gallery))
     try:
-        return evaluate_rows(dist_rows=rows, **_ids(queries, gallery))
+        return evaluate_rows(dist_rows=rows, **pair_ids(queries, gallery))
     except NoValidQueryError:
         return None
 
@@ -175,20 +182,4 @@ def _reranked(found: DualEmbeddings, queries: Sequence[Sample], gallery: Sequenc
     dist = reranked(
         q_g_dist=between(queries, gallery), q_q_dist=between(queries, queries), g_g_dist=between(gallery, gallery)
     )
-    return evaluate_ranking(dist=dist, **_ids(queries, gallery))
-
-
-class _Ids(TypedDict):
-    q_pids: NDArray[np.int64]
-    q_camids: NDArray[np.int64]
-    g_pids: NDArray[np.int64]
-    g_camids: NDArray[np.int64]
-
-
-def _ids(queries: Sequence[Sample], gallery: Sequence[Sample]) -> _Ids:
-    return {
-        "q_pids": np.array([sample.pid for sample in queries], np.int64),
-        "q_camids": np.array([sample.camid for sample in queries], np.int64),
-        "g_pids": np.array([sample.pid for sample in gallery], np.int64),
-        "g_camids": np.array([sample.camid for sample in gallery], np.int64),
-    }
+    return evaluate_ranking(dist=dist, **pair_ids(queries, gallery))

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from app.data.decode import upright_rgb
 from app.data.sample import Sample
+from app.evaluation.ids import NO_SEQUENCE
 
 _MATCH, _MISS, _QUERY = "#1a9641", "#d7191c", "#404040"
 _CELL = 128  # pixels, the longer side of a shown picture
@@ -34,16 +35,27 @@ def pick_queries(
 
 
 def nearest_in_gallery(
-    dist: ArrayLike, *, pid: int, camid: int, g_pids: ArrayLike, g_camids: ArrayLike, count: int = 10
+    dist: ArrayLike,
+    *,
+    pid: int,
+    camid: int,
+    g_pids: ArrayLike,
+    g_camids: ArrayLike,
+    sequence: int = NO_SEQUENCE,
+    g_sequences: ArrayLike | None = None,
+    count: int = 10,
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """The `count` nearest of one query, by its distances (G,), and whether each is a true match.
 
-    Pictures of the query's vehicle in its own camera are left out. Of equal distances non-matches come first, as in
-    `evaluate_ranking`; then the order is the gallery's.
+    Pictures of the query's vehicle in its own camera are left out, and of others in its own sequence. Of equal
+    distances non-matches come first, as in `evaluate_ranking`; then the order is the gallery's.
     """
     dist, g_pids, g_camids = np.asarray(dist), np.asarray(g_pids), np.asarray(g_camids)
     same = g_pids == pid
-    kept = np.flatnonzero(~(same & (g_camids == camid)))
+    left_out = same & (g_camids == camid)
+    if g_sequences is not None and sequence != NO_SEQUENCE:
+        left_out |= ~same & (np.asarray(g_sequences) == sequence)
+    kept = np.flatnonzero(~left_out)
     nearest = kept[np.lexsort((same[kept], dist[kept]))[:count]]
     return nearest, same[nearest]
 

@@ -1,7 +1,8 @@
 """mAP, CMC and mINP of a retrieval, by definition, for a matrix of distances or block by block.
 
-Gallery pictures of the query's own vehicle in the query's own camera are left out (the rule of VeRi-776). A query
-without a true match in what remains says nothing: it is skipped, and counted.
+Gallery pictures of the query's own vehicle in the query's own camera are left out (the rule of VeRi-776), and, where a
+set numbers sequences, those of other vehicles in the query's own sequence. A query without a true match in what remains
+says nothing: it is skipped, and counted.
 
 Ties are pessimistic: a non-match at the same distance as a true match ranks before it. The measures therefore do
 not depend on the order of the gallery, and a network that maps everything to one point scores badly, as it should.
@@ -56,12 +57,14 @@ def evaluate_ranking(
     q_camids: ArrayLike,
     g_pids: ArrayLike,
     g_camids: ArrayLike,
+    q_sequences: ArrayLike | None = None,
+    g_sequences: ArrayLike | None = None,
     max_rank: int = 50,
 ) -> RankingResult:
     """Measures of `dist` (Q, G), smaller closer, for queries and gallery of these pids and camids.
 
-    Raises ValueError, naming the argument, for a wrong shape or NaN; NoValidQueryError, which is one, if no query has
-    a true match.
+    Sequences are numbers from 0, negative where a picture has none; None if no picture has one. Raises ValueError,
+    naming the argument, for a wrong shape or NaN; NoValidQueryError, which is one, if no query has a true match.
     """
     dist = np.asarray(dist)
     expected = (np.size(q_pids), np.size(g_pids))
@@ -73,6 +76,8 @@ def evaluate_ranking(
         q_camids=q_camids,
         g_pids=g_pids,
         g_camids=g_camids,
+        q_sequences=q_sequences,
+        g_sequences=g_sequences,
         max_rank=max_rank,
     )
 
@@ -85,6 +90,8 @@ def evaluate_streaming(
     q_camids: ArrayLike,
     g_pids: ArrayLike,
     g_camids: ArrayLike,
+    q_sequences: ArrayLike | None = None,
+    g_sequences: ArrayLike | None = None,
     distance: Callable[[Floats, Floats], Floats] = cosine_distance,
     block: int = 256,
     max_rank: int = 50,
@@ -105,6 +112,8 @@ def evaluate_streaming(
         q_camids=q_camids,
         g_pids=g_pids,
         g_camids=g_camids,
+        q_sequences=q_sequences,
+        g_sequences=g_sequences,
         block=block,
         max_rank=max_rank,
     )
@@ -117,6 +126,8 @@ def evaluate_rows(
     q_camids: ArrayLike,
     g_pids: ArrayLike,
     g_camids: ArrayLike,
+    q_sequences: ArrayLike | None = None,
+    g_sequences: ArrayLike | None = None,
     block: int = 256,
     max_rank: int = 50,
 ) -> RankingResult:
@@ -128,7 +139,12 @@ def evaluate_rows(
     if block < 1 or max_rank < 1:
         raise ValueError(f"block and max_rank must be at least 1, got {block} and {max_rank}")
     query_pids, query_camids = _ids("q_pids", q_pids), _ids("q_camids", q_camids, q_pids)
-    gallery = _Gallery(_ids("g_pids", g_pids), _ids("g_camids", g_camids, g_pids))
+    query_sequences = _sequences("q_sequences", q_sequences, q_pids)
+    gallery = _Gallery(
+        _ids("g_pids", g_pids),
+        _ids("g_camids", g_camids, g_pids),
+        _sequences("g_sequences", g_sequences, g_pids),
+    )
     precisions, penalties, first_ranks = [], [], []  # one entry for each valid query
     for start in range(0, len(query_pids), block):
         rows = slice(start, min(start + block, len(query_pids)))
@@ -137,10 +153,13 @@ def evaluate_rows(
             raise ValueError(f"dist must have {(rows.stop - rows.start, gallery.size)} entries, got {dist.shape}")
         if dist.size and np.isnan(dist.min()):  # min hands NaN on, without an array of booleans
             raise ValueError(f"dist holds NaN between queries {rows.start} and {rows.stop - 1}")
-        for row, pid, camid in zip(dist, query_pids[rows], query_camids[rows], strict=True):
+        asked = zip(dist, query_pids[rows], query_camids[rows], query_sequences[rows], strict=True)
+        for row, pid, camid, sequence in asked:
             matches, left_out = gallery.same_vehicle(pid, camid)
             if not len(matches):
                 continue
+            if sequence >= 0:
+                left_out = np.concatenate([left_out, gallery.others_of_sequence(pid, sequence)])
             ranks = _match_ranks(row, matches, left_out)
             precisions.append(float(np.mean(np.arange(1, len(ranks) + 1) / ranks)))
             penalties.append(len(ranks) / int(ranks[-1]))
@@ -160,8 +179,10 @@ def evaluate_rows(
 class _Gallery:
     """Finds the gallery pictures of a vehicle without a pass over the gallery for each query."""
 
-    def __init__(self, pids: Ints, camids: Ints) -> None:
+    def __init__(self, pids: Ints, camids: Ints, sequences: Ints) -> None:
         self.size = len(pids)
+        self._pids = pids
+        self._sequences = sequences
         self._order = np.argsort(pids, kind="stable")
         self._sorted_pids = pids[self._order]
         self._camids = camids
@@ -173,18 +194,26 @@ class _Gallery:
         own_camera = self._camids[same] == camid
         return same[~own_camera], same[own_camera]
 
+    def others_of_sequence(self, pid: int, sequence: int) -> Ints:
+        """Indices of other vehicles' pictures in a sequence."""
+        return np.flatnonzero((self._sequences == sequence) & (self._pids != pid))
+
 
 def _match_ranks(row: Floats, matches: Ints, left_out: Ints) -> NDArray[np.int64]:
     """Ranks from 1 of the true matches, ascending, among all entries of `row` (G,) that are not left out.
 
     The i-th nearest match (from 1) has i - 1 matches before it, and every non-match that is not further away; those
-    are all entries not further away, less the vehicle's own. Only the values are sorted, which is far cheaper than
-    to sort indices.
+    are all entries not further away, less the vehicle's own and what is left out. Only the values are sorted, which is
+    far cheaper than to sort indices.
     """
     limits = np.sort(row[matches])
     not_further = np.searchsorted(np.sort(row), limits, side="right")
     own = np.searchsorted(np.sort(row[np.concatenate([matches, left_out])]), limits, side="right")
     return np.arange(1, len(limits) + 1) + not_further - own
+
+
+def _sequences(name: str, values: ArrayLike | None, beside: ArrayLike) -> Ints:
+    return np.full(np.size(beside), -1) if values is None else _ids(name, values, beside)
 
 
 def _ids(name: str, values: ArrayLike, beside: ArrayLike | None = None) -> Ints:

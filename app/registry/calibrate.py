@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from app.data.reader import Direction
-from app.data.sample import Sample
 from app.evaluation.calibration import (
     Similarities,
     false_match_rate,
@@ -19,6 +18,7 @@ from app.evaluation.calibration import (
     pairs,
     threshold_for,
 )
+from app.evaluation.ids import pair_ids
 from app.files import replacing
 from app.registry.desk import Desk
 from app.registry.matcher import Threshold
@@ -113,13 +113,8 @@ def similarities(found: Embeddings, library: str, directions: Sequence[Direction
             chosen = np.random.default_rng(0).choice(len(queries), most, replace=False)
             queries = [queries[row] for row in sorted(chosen.tolist())]
         similarity = vectors[[rows[s] for s in queries]] @ vectors[[rows[s] for s in gallery]].T
-        q_pids, q_camids, g_pids, g_camids = (_ids(s, key) for s in (queries, gallery) for key in ("pid", "camid"))
-        parts.append(pairs(similarity, q_pids=q_pids, q_camids=q_camids, g_pids=g_pids, g_camids=g_camids))
+        parts.append(pairs(similarity, **pair_ids(queries, gallery)))
     return joined(parts)
-
-
-def _ids(samples: Sequence[Sample], key: str) -> np.ndarray:
-    return np.array([getattr(sample, key) for sample in samples], np.int64)
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

@@ -16,14 +16,13 @@ from app.data.pictures import PictureFiles, Pictures, Size, normalise
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.device import Compute, make_compute
-from app.evaluation.embed import DualEmbeddings, embed, fused_rows, measure
-from app.evaluation.ranking import NoValidQueryError
+from app.evaluation.embed import DualEmbeddings, all_samples, embed, measure_all
 from app.settings import Settings, absolute
 from app.tasks.dual_settings import BranchSettings, LossSettings, ModelSettings
 from app.tasks.task import Batches, Embeddings, Evaluation, Graph, mean_of_directions
 from models.backbone import build_backbone, input_statistics, input_statistics_of
 from models.classifier import Classifier, ClassifierKind
-from models.dual_net import Branch, DualNet
+from models.dual_net import Branch, DualEmbedding, DualNet
 from models.embedding_graph import INPUTS, OUTPUTS, EmbeddingGraph, OutsideDualNet, Run
 from models.losses import (
     AttentionDistillationLoss,
@@ -177,17 +176,9 @@ class DualReid:
 
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """The headline is of `evaluation.embedding`; `vehicle_mAP`, `plate_mAP` and `fused_mAP` stand beside it."""
-        samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
-        if not samples:
-            raise NoValidQueryError("there are no queries and no gallery")
-        found = self._embed(network, samples, device)
-        evaluation, rows = self.settings.evaluation, {}
-        for direction in directions:
-            row = measure(found, direction, evaluation.embedding, rerank=evaluation.rerank)
-            if row is not None:
-                rows[direction.name] = row
-        if not rows:
-            raise NoValidQueryError("no query has a true match in another camera")
+        found = self._embed(network, all_samples(directions), device)
+        evaluation = self.settings.evaluation
+        rows = measure_all(found, directions, evaluation.embedding, rerank=evaluation.rerank)
         return Evaluation(mean_of_directions(rows), rows, self.bad_pictures)
 
     def ranked_lists(
@@ -195,54 +186,27 @@ class DualReid:
     ) -> None:
         """The ten best of `count` queries, by fused distance."""
         # matplotlib takes seconds to import; a client that only trains, in a process of its own, draws nothing
-        from app.evaluation.pictures import nearest_in_gallery, pick_queries, ranked_list_picture
+        from app.evaluation.ranked_lists import draw_ranked_lists
 
-        found = self._embed(network, list(dict.fromkeys((*direction.query, *direction.gallery))), device)
-        queries = [sample for sample in direction.query if sample in found]
-        gallery = [sample for sample in direction.gallery if sample in found]
-        g_pids, g_camids = (np.array([getattr(s, key) for s in gallery], np.int64) for key in ("pid", "camid"))
-        shown = pick_queries(
-            q_pids=[s.pid for s in queries],
-            q_camids=[s.camid for s in queries],
-            g_pids=g_pids,
-            g_camids=g_camids,
-            count=count,
-            seed=seed,
-        )
-        if not shown:
-            return
-        rows = fused_rows(found, queries, gallery)
-        ranked = [
-            nearest_in_gallery(
-                rows(slice(row, row + 1))[0],
-                pid=queries[row].pid,
-                camid=queries[row].camid,
-                g_pids=g_pids,
-                g_camids=g_camids,
-            )
-            for row in shown
-        ]
-        ranked_list_picture(
-            [queries[row] for row in shown],
-            [[gallery[index] for index in indices] for indices, _ in ranked],
-            [matches.tolist() for _, matches in ranked],
-            path,
-            caption=f"{direction.name}: the ten nearest by fused distance",
-        )
+        draw_ranked_lists(self._embed(network, all_samples([direction]), device), direction, path, count, seed)
 
     def _branches(self) -> list[BranchSettings]:
         return [branch for branch in (self.model.vehicle, self.model.plate) if branch]
 
     def _embed(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> DualEmbeddings:
         assert isinstance(network, DualNet | OutsideDualNet)
-        return embed(
-            network,
-            samples,
-            self.pictures,
-            to_input=lambda pictures, branch: self._input(pictures, branch, device),
-            autocast=self.compute.autocast,
-            batch_size=self.settings.evaluation.batch_size,
-        )
+
+        def run(batch: Sequence[Sample], vehicles: Tensor) -> DualEmbedding:
+            plates = [self.pictures.plate(sample) for sample in batch]
+            seen = [plate for plate in plates if plate is not None]
+            images = self._input(vehicles, 0, device)
+            assert images is not None
+            plate_images = self._input(torch.stack(seen), 1, device) if seen else None
+            mask = torch.tensor([plate is not None for plate in plates], device=images.device) if seen else None
+            with self.compute.autocast():
+                return network.embed(images, plate_images, mask)
+
+        return embed(network, samples, self.pictures, run, self.settings.evaluation.batch_size, network.fusion)
 
     def _input(self, pictures: Tensor | None, branch: int, device: torch.device | None = None) -> Tensor | None:
         """Pictures (N, 3, H, W) uint8 as the input of branch 0 (vehicle) or 1 (plate)."""

@@ -40,18 +40,20 @@ def sample(seed=0, vehicles=30):
     q_pids, g_pids = np.arange(vehicles).repeat(2), np.arange(vehicles).repeat(2)
     camids = np.tile([0, 1], vehicles)
     similarity = rng.normal(0.3, 0.1, (len(q_pids), len(g_pids))) + 0.4 * (q_pids[:, None] == g_pids)
-    return similarity, {"q_pids": q_pids, "q_camids": camids, "g_pids": g_pids, "g_camids": camids}
+    sequences = np.arange(2 * vehicles) // 7 - 1  # the first of them in none
+    ids = {"q_pids": q_pids, "q_camids": camids, "q_sequences": sequences}
+    return similarity, ids | {"g_pids": g_pids, "g_camids": camids, "g_sequences": sequences}
 
 
-def test_pairs_leave_out_a_vehicle_in_its_own_camera():
+def test_pairs_leave_out_a_vehicle_in_its_own_camera_and_others_in_its_sequence():
     similarity, ids = sample()
     found = pairs(similarity, **ids)
     same, different = [], []
     for i, (pid, cam) in enumerate(zip(ids["q_pids"], ids["q_camids"], strict=True)):
         for j, (other, its_cam) in enumerate(zip(ids["g_pids"], ids["g_camids"], strict=True)):
-            if pid != other:
+            if pid != other and (i < 7 or i // 7 != j // 7):
                 different.append((similarity[i, j], pid, other))
-            elif cam != its_cam:
+            elif pid == other and cam != its_cam:
                 same.append((similarity[i, j], pid))
     assert sorted(zip(found.same, found.same_pids, strict=True)) == sorted(same)
     assert sorted((s, *pids) for s, pids in zip(found.different, found.different_pids.tolist(), strict=True)) == sorted(

@@ -1,6 +1,6 @@
 """Embeddings of samples and their measures: missing plates, unreadable pictures, plates alone."""
 
-from contextlib import nullcontext
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from app.data.pictures import Pictures
 from app.data.reader import Direction
 from app.data.sample import Sample
-from app.evaluation.embed import DualEmbeddings, embed, fused_rows, measure
+from app.evaluation.embed import DualEmbeddings, fused_rows, measure
 from app.evaluation.ranking import evaluate_ranking
 from app.settings import load_settings
 from app.tasks import make_task
@@ -142,14 +142,10 @@ def samples(tmp_path):
 
 def run(dual, samples, batch_size, pictures=None):
     task, network = dual
-    return embed(
-        network,
-        samples,
-        pictures or Pictures((32, 32), (32, 32), 10),
-        to_input=lambda batch, branch: task._input(batch, branch, torch.device("cpu")),
-        autocast=nullcontext,
-        batch_size=batch_size,
-    )
+    settings = replace(task.settings, evaluation=replace(task.settings.evaluation, batch_size=batch_size))
+    own = copy(task)
+    own.settings, own.pictures = settings, pictures or Pictures((32, 32), (32, 32), 10)
+    return own._embed(network, samples, torch.device("cpu"))
 
 
 def test_the_batch_size_and_the_company_do_not_matter(dual, samples):

@@ -7,14 +7,17 @@ from sklearn.metrics import average_precision_score
 from app.evaluation.ranking import NoValidQueryError, evaluate_ranking, evaluate_rows, evaluate_streaming
 
 
-def slow_measures(dist, q_pids, q_camids, g_pids, g_camids, max_rank=50):
+def slow_measures(dist, q_pids, q_camids, g_pids, g_camids, q_sequences=None, g_sequences=None, max_rank=50):
     """mAP, CMC, mINP and counts by definition: sort tuples (distance, is_match), so a tied non-match comes first."""
     precisions, penalties, first, skipped = [], [], [], 0
+    q_sequences = [-1] * len(q_pids) if q_sequences is None else q_sequences
+    g_sequences = [-1] * len(g_pids) if g_sequences is None else g_sequences
     for i, row in enumerate(dist):
         ranked = sorted(
             (distance, bool(pid == q_pids[i]))
-            for distance, pid, camid in zip(row, g_pids, g_camids, strict=True)
+            for distance, pid, camid, sequence in zip(row, g_pids, g_camids, g_sequences, strict=True)
             if not (pid == q_pids[i] and camid == q_camids[i])
+            and not (pid != q_pids[i] and sequence == q_sequences[i] != -1)
         )
         hits = [match for _, match in ranked]
         if not any(hits):
@@ -57,6 +60,8 @@ def tasks(draw):
         return np.array(draw(st.lists(st.integers(0, most), min_size=size, max_size=size)))
 
     task = {"q_pids": ids(num_q, 2), "q_camids": ids(num_q, 2), "g_pids": ids(num_g, 2), "g_camids": ids(num_g, 2)}
+    if draw(st.booleans()):
+        task |= {"q_sequences": ids(num_q, 2) - 1, "g_sequences": ids(num_g, 2) - 1}
     task["q_pids"][0], task["q_camids"][0] = task["g_pids"][0], (task["g_camids"][0] + 1) % 3
     return {"dist": ids(num_q * num_g, draw(st.sampled_from([2, 1000]))).reshape(num_q, num_g) / 4, **task}
 

@@ -33,6 +33,12 @@ def test_nearest_leave_out_the_own_camera_and_put_tied_non_matches_first():
     assert matches.tolist() == [False, False, True]
 
 
+def test_other_vehicles_of_the_querys_sequence_are_left_out():
+    given = {"pid": 1, "camid": 0, "g_pids": [1, 2, 3, 4], "g_camids": [1, 1, 1, 1], "g_sequences": [5, 5, -1, 6]}
+    assert nearest_in_gallery([0.9, 0.1, 0.2, 0.3], sequence=5, **given)[0].tolist() == [2, 3, 0]
+    assert nearest_in_gallery([0.9, 0.1, 0.2, 0.3], sequence=-1, **given)[0].tolist() == [1, 2, 3, 0]
+
+
 @pytest.fixture
 def blue_with_white_car(tmp_path):
     """A picture that is blue except for the vehicle's box, which also reaches over the right edge."""

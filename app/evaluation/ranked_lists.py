@@ -1,0 +1,45 @@
+"""The ranked lists of some queries of a direction, as a picture."""
+
+from pathlib import Path
+
+from app.data.reader import Direction
+from app.evaluation.embed import DualEmbeddings, fused_rows
+from app.evaluation.ids import pair_ids
+from app.evaluation.pictures import nearest_in_gallery, pick_queries, ranked_list_picture
+
+
+def draw_ranked_lists(found: DualEmbeddings, direction: Direction, path: Path, count: int, seed: int) -> None:
+    """Write a picture of the ten nearest, by fused distance, of `count` queries; none if no query has a match."""
+    queries = [sample for sample in direction.query if sample in found]
+    gallery = [sample for sample in direction.gallery if sample in found]
+    ids = pair_ids(queries, gallery)
+    shown = pick_queries(
+        q_pids=ids["q_pids"],
+        q_camids=ids["q_camids"],
+        g_pids=ids["g_pids"],
+        g_camids=ids["g_camids"],
+        count=count,
+        seed=seed,
+    )
+    if not shown:
+        return
+    rows = fused_rows(found, queries, gallery)
+    ranked = [
+        nearest_in_gallery(
+            rows(slice(row, row + 1))[0],
+            pid=int(ids["q_pids"][row]),
+            camid=int(ids["q_camids"][row]),
+            sequence=int(ids["q_sequences"][row]),
+            g_pids=ids["g_pids"],
+            g_camids=ids["g_camids"],
+            g_sequences=ids["g_sequences"],
+        )
+        for row in shown
+    ]
+    ranked_list_picture(
+        [queries[row] for row in shown],
+        [[gallery[index] for index in indices] for indices, _ in ranked],
+        [matches.tolist() for _, matches in ranked],
+        path,
+        caption=f"{direction.name}: the ten nearest by fused distance",
+    )
