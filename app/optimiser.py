@@ -15,7 +15,7 @@ State = dict[str, NDArray[np.float32]]
 
 
 def make_optimiser(network: nn.Module, settings: TrainSettings, private: list[str]) -> torch.optim.Optimizer:
-    """AdamW or SGD; each group carries "scale", its learning rate relative to the schedule's.
+    """AdamW, Adam or SGD; each group carries "scale", its learning rate relative to the schedule's.
 
     Vectors (norms, biases) are not decayed; private arrays have `head_lr_scale`.
     """
@@ -35,17 +35,22 @@ def make_optimiser(network: nn.Module, settings: TrainSettings, private: list[st
         return torch.optim.SGD(parts, lr=settings.lr, momentum=settings.momentum)
     # On a CPU torch chooses a loop over the arrays, which takes twice as long; on a GPU its own choice stands.
     fused = True if next(network.parameters()).device.type == "cpu" else None
-    return torch.optim.AdamW(parts, lr=settings.lr, fused=fused)
+    kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.AdamW
+    return kind(parts, lr=settings.lr, fused=fused)
 
 
 def learning_rate(step: int, total: int, settings: TrainSettings) -> float:
-    """Learning rate of step 0..total - 1: linear warm-up, then a half cosine down to `final_lr` of the peak.
+    """Learning rate of step 0..total - 1: linear warm-up, then a half cosine down to `final_lr` of the peak, or steps.
 
     `total` counts the steps of the whole run, so that the rate goes on from round to round.
     """
     warm_up = settings.warm_up * total
     if step < warm_up:
-        return settings.lr * (step + 1) / (warm_up + 1)
+        share = (step + 1) / (warm_up + 1)
+        return settings.lr * (settings.warm_up_from + (1 - settings.warm_up_from) * share)
+    if settings.schedule == "steps":
+        past = sum(step >= place * total for place in settings.steps)
+        return settings.lr * settings.step_factor**past
     progress = (step - warm_up) / max(1.0, total - warm_up)
     return settings.lr * (settings.final_lr + (1 - settings.final_lr) * 0.5 * (1 + math.cos(math.pi * progress)))
 

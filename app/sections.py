@@ -91,8 +91,11 @@ class TrainSettings:
 
     Args:
         epochs: passes over a client's pictures in the whole run, over all rounds together.
-        warm_up: share of the run in which the learning rate rises from 0.
+        optimiser: "adamw", "adam" (weight decay in the gradient) or "sgd".
+        schedule: "cosine", or "steps": `lr` times `step_factor` for each of `steps` that is past.
+        warm_up: share of the run in which the learning rate rises from `warm_up_from`, a share of `lr`.
         final_lr: learning rate at the end of the cosine, as a share of `lr`.
+        steps: shares of the run, ascending.
         head_lr_scale: learning rate of private arrays relative to shared ones.
         head_init: "centres" sets classifier rows to the class centres of the received features, "random" leaves them.
         head_warm_up: share of the run in which only private arrays learn.
@@ -109,8 +112,12 @@ class TrainSettings:
     lr: float = 3e-4
     momentum: float = 0.9
     weight_decay: float = 0.05
+    schedule: str = "cosine"
     warm_up: float = 0.05
+    warm_up_from: float = 0.0
     final_lr: float = 0.01
+    steps: list[float] = field(default_factory=list)
+    step_factor: float = 0.1
     pids_per_batch: int = 8
     images_per_pid: int = 4
     head_lr_scale: float = 1.0
@@ -125,13 +132,16 @@ class TrainSettings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
-        one_of("train.optimiser", self.optimiser, ("adamw", "sgd"))
+        one_of("train.optimiser", self.optimiser, ("adamw", "adam", "sgd"))
+        one_of("train.schedule", self.schedule, ("cosine", "steps"))
         one_of("train.head_init", self.head_init, ("centres", "random"))
         one_of("train.precision", self.precision, ("auto", "float32", "bfloat16"))
         in_range("train.epochs", self.epochs, 1e-6)
         in_range("train.lr", self.lr, 0.0)
-        for name in ("warm_up", "final_lr", "head_warm_up"):
+        for name in ("warm_up", "warm_up_from", "final_lr", "step_factor", "head_warm_up"):
             in_range(f"train.{name}", getattr(self, name), 0.0, 1.0)
+        for step in self.steps:
+            in_range("train.steps", step, 0.0, 1.0)
         in_range("train.pids_per_batch", self.pids_per_batch, 2)
         in_range("train.images_per_pid", self.images_per_pid, 1)
         for name in ("momentum", "weight_decay", "head_lr_scale", "clip_norm", "fedprox_mu", "threads"):

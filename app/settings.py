@@ -42,7 +42,10 @@ class TaskModules(NamedTuple):
     task: str
 
 
-TASKS = {"dual_reid": TaskModules("app.tasks.dual_settings", "app.tasks.dual_reid")}
+TASKS = {
+    "dual_reid": TaskModules("app.tasks.dual_settings", "app.tasks.dual_reid"),
+    "cross_modal_reid": TaskModules("app.tasks.cross_modal_settings", "app.tasks.cross_modal_reid"),
+}
 """Tasks by name."""
 
 

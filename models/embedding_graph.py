@@ -66,13 +66,13 @@ class OutsideDualNet(nn.Module):
         self, vehicle_images: Tensor, plate_images: Tensor | None = None, has_plate: Tensor | None = None
     ) -> DualEmbedding:
         """As `DualNet.embed`, computed outside; embeddings are on the CPU."""
-        inputs = {"vehicles": _array(vehicle_images)}
+        inputs = {"vehicles": as_array(vehicle_images)}
         if self.plate_side is not None:
             count = len(vehicle_images)
-            mask = np.zeros(count, bool) if has_plate is None else _array(has_plate)
+            mask = np.zeros(count, bool) if has_plate is None else as_array(has_plate)
             plates = np.zeros((count, 3, self.plate_side, self.plate_side), np.float32)
             if plate_images is not None:
-                plates[mask] = _array(plate_images)
+                plates[mask] = as_array(plate_images)
             inputs |= {"plates": plates, "has_plate": mask}
         found = {name: torch.from_numpy(array) for name, array in self.run(inputs).items()}
         vehicle = found["vehicle"]
@@ -85,5 +85,6 @@ class OutsideDualNet(nn.Module):
         )
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
+def as_array(tensor: Tensor) -> NDArray[Any]:
+    """What a graph that is computed outside takes."""
     return np.ascontiguousarray(tensor.cpu().numpy())

@@ -14,6 +14,7 @@ from app.data.source import open_source
 from app.model_figures import workers
 from app.results import RunFolder, format_table
 from app.settings import SettingsError, absolute, load_settings
+from app.tasks import make_task
 from scripts.command import command
 from scripts.progress import Progress
 
@@ -45,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
         "run_dir": str(folder.path),
         "seconds": round(time.monotonic() - started, 1),
         "bad_pictures": {path: reason for row in rows.values() for path, reason in row.get("bad_pictures", {}).items()},
+        "remarks": make_task(settings).remarks,
         "models": models,
     }
     folder.write_summary(summary)

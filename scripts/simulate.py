@@ -37,6 +37,7 @@ _PRINTED = (
     "converged",
     "left_out",
     "bad_pictures",
+    "remarks",
     "models",
 )
 """What the last line gives of the summary."""
@@ -117,6 +118,7 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
         "converged": server["converged"],
         "left_out": server["left_out"],
         "bad_pictures": bad_pictures(folder.path),
+        "remarks": make_task(settings).remarks,
         "models": models,
     }
     folder.write_summary({**server, **summary})

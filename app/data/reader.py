@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from app.data.sample import Sample
+from app.data.sample import Modality, Sample
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -18,6 +18,13 @@ _READERS = {
     "manifest": ("app.data.manifest", "Manifest"),
     "two_cam": ("app.data.two_cam", "TwoCam"),
     "vehicle_plate": ("app.data.vehicle_plate", "VehiclePlate"),
+    "roadscene": ("app.data.roadscene", "RoadScene"),
+    "regdb": ("app.data.regdb", "RegDB"),
+    "sysu_mm01": ("app.data.sysu_mm01", "SysuMM01"),
+    "rgbnt": ("app.data.rgbnt", "Rgbnt"),
+    "rgbnt_thermal": ("app.data.rgbnt", "RgbntThermal"),
+    "msvr310": ("app.data.msvr310", "Msvr310"),
+    "msvr310_thermal": ("app.data.msvr310", "Msvr310Thermal"),
     "plates_openalpr": ("app.data.plates_openalpr", "PlatesOpenAlpr"),
     "plates_easypr": ("app.data.plates_easypr", "PlatesEasyPr"),
 }
@@ -58,3 +65,13 @@ def open_reader(name: str, root: Path, *, seed: int) -> Reader:
 def each_against_all(name: str, samples: Sequence[Sample]) -> Direction:
     """A direction in which every picture is a query against all; the leave-out rule takes the picture itself out."""
     return Direction(name, tuple(samples), tuple(samples))
+
+
+def both_ways(query: Sequence[Sample], gallery: Sequence[Sample]) -> list[Direction]:
+    """ "infrared_to_visible" and "visible_to_infrared": queries of the one modality against the other's gallery."""
+
+    def only(samples: Sequence[Sample], modality: Modality) -> tuple[Sample, ...]:
+        return tuple(sample for sample in samples if sample.modality == modality)
+
+    ways: tuple[tuple[Modality, Modality], ...] = (("infrared", "visible"), ("visible", "infrared"))
+    return [Direction(f"{one}_to_{other}", only(query, one), only(gallery, other)) for one, other in ways]

@@ -16,6 +16,9 @@ class BalancedBatches:
     vehicles takes those whose pictures were seen least in this epoch. Where one vehicle has so many pictures that it
     must be in nearly every batch, the other vehicles are therefore seen several times in an epoch.
 
+    With `kinds`, such as modalities, a group holds `images_per_pid` pictures of each kind that the vehicle has, kind
+    after kind: P vehicles with K visible and K infrared pictures each (Ye et al., 2021, arXiv:2001.04193, Sec. IV-A).
+
     The stream does not end: take `batches_per_epoch` batches or a number of your own, do not iterate over the object.
 
     Args:
@@ -24,11 +27,20 @@ class BalancedBatches:
         images_per_pid: at least 1. If it is 1 and there is one vehicle only, batches hold 2 pictures all the same: one
             alone has no batch statistics.
         seed: not negative.
+        kinds: (N,) kind of each picture, any integers; None where all are of one.
 
     Raises ValueError for empty labels or a number out of range.
     """
 
-    def __init__(self, labels: NDArray[np.integer], *, pids_per_batch: int, images_per_pid: int, seed: int) -> None:
+    def __init__(
+        self,
+        labels: NDArray[np.integer],
+        *,
+        pids_per_batch: int,
+        images_per_pid: int,
+        seed: int,
+        kinds: NDArray[np.integer] | None = None,
+    ) -> None:
         labels = np.asarray(labels)
         if labels.ndim != 1 or len(labels) == 0:
             raise ValueError(f"labels must be a list of at least one vehicle, got shape {labels.shape}")
@@ -38,7 +50,9 @@ class BalancedBatches:
                 f"got {pids_per_batch}, {images_per_pid}, {seed}"
             )
         _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        self._pictures = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])  # one array a vehicle
+        pictures = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])  # one array a vehicle
+        self._pictures = [_by_kind(own, kinds) for own in pictures]
+        counts = np.array([max(map(len, own)) for own in self._pictures])  # of each vehicle's most frequent kind
         self._width = min(pids_per_batch, len(counts))
         self._group = max(images_per_pid, 2) if len(counts) == 1 else images_per_pid
         self._seed = seed
@@ -49,7 +63,9 @@ class BalancedBatches:
         self._batches: list[NDArray[np.intp]] = []
 
     def __getitem__(self, batch_index: int) -> NDArray[np.intp]:
-        """Places of the pictures of one batch, (W * images_per_pid,). Raises IndexError for a negative number."""
+        """Places of the pictures of one batch, (W * images_per_pid,) of one kind.
+
+        Raises IndexError for a negative number."""
         if batch_index < 0:
             raise IndexError(f"batches count from 0, got {batch_index}")
         epoch, place = divmod(batch_index, self.batches_per_epoch)
@@ -66,8 +82,9 @@ class BalancedBatches:
         for vehicle in order:
             number = int(groups[vehicle])
             drawn, deck = self._draw(deck, number, rng)
-            shuffled = rng.permutation(self._pictures[vehicle])
-            pictures = np.resize(shuffled, (number, self._group))  # repeats from the start once all were used
+            shuffled = [rng.permutation(own) for own in self._pictures[vehicle]]
+            # Each kind repeats from the start once all were used.
+            pictures = np.hstack([np.resize(own, (number, self._group)) for own in shuffled])
             for place, group in zip(drawn, pictures, strict=True):
                 batches[place].append(group)
         return [np.concatenate(batch) for batch in batches]
@@ -78,7 +95,7 @@ class BalancedBatches:
         missing = self.batches_per_epoch * self._width - int(groups.sum())
         if missing == 0:
             return groups
-        sizes = [len(pictures) for pictures in self._pictures]
+        sizes = [max(map(len, pictures)) for pictures in self._pictures]
         # (how often a picture of it is seen, rank, vehicle)
         heap = [(groups[v] * self._group / sizes[v], rank, v) for rank, v in enumerate(order.tolist())]
         heapq.heapify(heap)
@@ -102,3 +119,11 @@ class BalancedBatches:
             taken = set(more)
             drawn, deck = drawn + more, [place for place in new if place not in taken]
         return drawn, deck
+
+
+def _by_kind(places: NDArray[np.intp], kinds: NDArray[np.integer] | None) -> list[NDArray[np.intp]]:
+    """The places of each kind, in the order of kinds."""
+    if kinds is None:
+        return [places]
+    own = np.asarray(kinds)[places]
+    return [places[own == kind] for kind in np.unique(own)]

@@ -19,7 +19,7 @@ from app.device import Compute, make_compute
 from app.evaluation.embed import DualEmbeddings, all_samples, embed, measure_all
 from app.settings import Settings, absolute
 from app.tasks.dual_settings import BranchSettings, LossSettings, ModelSettings
-from app.tasks.task import Batches, Embeddings, Evaluation, Graph, mean_of_directions
+from app.tasks.task import Batches, Embeddings, Evaluation, Graph, mean_of_directions, num_vehicles
 from models.backbone import build_backbone, input_statistics, input_statistics_of
 from models.classifier import Classifier, ClassifierKind
 from models.dual_net import Branch, DualEmbedding, DualNet
@@ -69,15 +69,15 @@ class DualReid:
         return ("fused", "plate", "vehicle") if self.model.plate else ("vehicle",)
 
     @property
+    def remarks(self) -> dict[str, str]:
+        return {}
+
+    @property
     def bad_pictures(self) -> dict[str, str]:
         return dict(self.pictures.bad)
 
     def num_labels(self, samples: Sequence[Sample]) -> int:
-        """Vehicles among the samples. Raises ValueError if there are fewer than two: nothing tells them apart."""
-        count = len({sample.pid for sample in samples})
-        if count < 2:
-            raise ValueError(f"{len(samples)} training pictures of {count} vehicles: at least two vehicles are needed")
-        return count
+        return num_vehicles(samples)
 
     def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> DualNet:
         """The network in training mode. Classifiers are made last, so that shared arrays depend on the seed alone."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.checks import in_range, one_of
+from app.tasks.weights import weights_of
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,7 @@ class BranchSettings:
     @property
     def weights(self) -> bool | Path:
         """What `build_backbone` takes."""
-        known = {"true": True, "false": False}
-        return known.get(str(self.pretrained).lower(), Path(str(self.pretrained)))
+        return weights_of(self.pretrained)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,10 @@ class Task(Protocol):
         """Names of the libraries that `embeddings` fills, in their order."""
 
     @property
+    def remarks(self) -> dict[str, str]:
+        """What a reader of the figures has to know, by subject; it stands in the summary."""
+
+    @property
     def bad_pictures(self) -> dict[str, str]:
         """Pictures that could not be read so far, with the reason."""
 
@@ -149,3 +153,11 @@ def mean_of_directions(rows: Mapping[str, Mapping[str, float]]) -> dict[str, flo
     names = [name for name in next(iter(rows.values())) if all(name in row for row in rows.values())]
     totals = {name: sum(row[name] for row in rows.values()) for name in names}
     return {name: total if name in ("queries", "skipped") else total / len(rows) for name, total in totals.items()}
+
+
+def num_vehicles(samples: Sequence[Sample]) -> int:
+    """Vehicles among the samples. Raises ValueError if there are fewer than two: nothing tells them apart."""
+    count = len({sample.pid for sample in samples})
+    if count < 2:
+        raise ValueError(f"{len(samples)} training pictures of {count} vehicles: at least two vehicles are needed")
+    return count

@@ -23,12 +23,17 @@ class PerceptualEdgeLoss(nn.Module):
     Args:
         stages: the network in parts, the first taking (N, 3, h, w), each of the others what the one before gives. Its
             parameters are frozen, and it stays in evaluation mode.
+        longest: pixels of the longer side of the maps it is given; larger ones are made smaller. 0 leaves them as they
+            are. The time it takes grows with the square.
     """
 
-    def __init__(self, stages: Sequence[nn.Module]) -> None:
+    def __init__(self, stages: Sequence[nn.Module], longest: int = 0) -> None:
         super().__init__()
         if not stages:
             raise ValueError("a perceptual network needs at least one stage")
+        if longest < 0:
+            raise ValueError(f"longest must not be negative, got {longest}")
+        self.longest = longest
         self.stages = nn.ModuleList(stages)
         self.stages.requires_grad_(False)
         self.eval()
@@ -45,17 +50,22 @@ class PerceptualEdgeLoss(nn.Module):
         if len(feature_map) != len(pictures):
             raise ValueError(f"{len(feature_map)} feature maps of {len(pictures)} pictures")
         feature_map = at_least_float32(feature_map)
-        first = _three(feature_map.mean(dim=1, keepdim=True))
+        size = self._size(feature_map.shape[2], feature_map.shape[3])
+        first = _three(_resized(feature_map.mean(dim=1, keepdim=True), size))
         with torch.no_grad():
-            edges = sobel(at_least_float32(pictures))
-            second = _three(F.interpolate(edges, feature_map.shape[2:], mode="bilinear", antialias=True))
+            second = _three(_resized(sobel(at_least_float32(pictures)), size))
         total = feature_map.new_zeros(())
         for stage in self.stages:
             first = stage(first)
             with torch.no_grad():
                 second = stage(second)
-            total = total + (first - second).square().mean()  # over N, C_t, H_t and W_t
+            gap = at_least_float32(first) - at_least_float32(second)
+            total = total + gap.square().mean()  # over N, C_t, H_t and W_t
         return total
+
+    def _size(self, height: int, width: int) -> tuple[int, int]:
+        scale = min(1.0, (self.longest or max(height, width)) / max(height, width))
+        return max(1, round(scale * height)), max(1, round(scale * width))
 
 
 def sobel(pictures: Tensor) -> Tensor:
@@ -66,6 +76,12 @@ def sobel(pictures: Tensor) -> Tensor:
     kernels = torch.stack([across, across.T])[:, None]  # (2, 1, 3, 3)
     # The root has no derivative at 0; edges are not differentiated, but a caller might.
     return (F.conv2d(grey, kernels).square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+
+
+def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if maps.shape[2:] == size:
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", antialias=True)
 
 
 def _three(one: Tensor) -> Tensor:

@@ -91,6 +91,20 @@ def test_the_rate_rises_falls_and_ends_where_it_should():
     assert rates[5:] == sorted(rates[5:], reverse=True)
 
 
+def test_the_rate_of_the_published_cross_modal_schedule():
+    """5e-4 to 5e-3 over 10 of 200 epochs, held to epoch 20, then a tenth every 5 epochs up to epoch 35."""
+    settings = TrainSettings(
+        schedule="steps", lr=5e-3, warm_up=0.05, warm_up_from=0.1, steps=[0.1, 0.125, 0.15, 0.175], step_factor=0.1
+    )
+    rates = [learning_rate(epoch * 7, 200 * 7, settings) for epoch in range(200)]
+    assert rates[0] == pytest.approx(5e-4 + 4.5e-3 / 71)  # the first of 70 steps of warm-up
+    assert np.diff(rates[:11]) == pytest.approx([4.5e-3 * 7 / 71] * 9 + [rates[10] - rates[9]])
+    assert rates[10:20] == pytest.approx([5e-3] * 10)
+    for first, rate in ((20, 5e-4), (25, 5e-5), (30, 5e-6)):
+        assert rates[first : first + 5] == pytest.approx([rate] * 5)
+    assert rates[35:] == pytest.approx([5e-7] * 165)
+
+
 def test_groups_have_their_own_rates_and_decay():
     settings = replace(SETTINGS, head_lr_scale=3.0, head_warm_up=0.5, weight_decay=0.01)
     net = network()
@@ -121,7 +135,7 @@ def steps_of(net, engine, steps, settings):
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
 def test_a_stored_state_goes_on_as_if_nothing_had_happened(kind, layout):
     settings = replace(SETTINGS, optimiser=kind)
     whole = network().to(memory_format=layout)

@@ -1,0 +1,83 @@
+"""Training batches of visible and infrared pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.data.dual_batches import labels_of
+from app.data.pictures import Pictures
+from app.data.sample import Sample
+from app.data.sampler import BalancedBatches
+from app.data.transforms import Augmentation
+from app.sections import AugmentSettings
+
+
+@dataclass
+class CrossModalBatch:
+    """Training pictures of N vehicles, visible and infrared ones in any order."""
+
+    pictures: Tensor  # (N, 3, H, W) uint8
+    infrared: Tensor  # (N,) bool
+    labels: Tensor  # (N,)
+    bad: tuple[str, ...]
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self.pictures)
+
+    def to(self, device: torch.device, /) -> "CrossModalBatch":
+        moved = (each.to(device, non_blocking=True) for each in (self.pictures, self.infrared, self.labels))
+        pictures, infrared, labels = moved
+        return CrossModalBatch(pictures, infrared, labels, self.bad)
+
+
+class CrossModalBatches:
+    """Batches of P vehicles with K visible and K infrared pictures each; see `BalancedBatches`.
+
+    A vehicle that was seen in one modality only brings K pictures, and a client with one modality batches of it."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        pictures: Pictures,
+        *,
+        pids_per_batch: int,
+        images_per_pid: int,
+        seed: int,
+        augment: AugmentSettings,
+    ) -> None:
+        self.samples = list(samples)
+        self.pictures = pictures
+        self.seed = seed
+        self.labels = labels_of(samples)
+        self.infrared = np.array([sample.modality == "infrared" for sample in samples])
+        self.order = BalancedBatches(
+            self.labels,
+            pids_per_batch=pids_per_batch,
+            images_per_pid=images_per_pid,
+            seed=seed,
+            kinds=self.infrared.astype(np.int64),
+        )
+        self.batches_per_epoch = self.order.batches_per_epoch
+        parts = ("flip", "shift", "rotate", "zoom", "colour", "blur", "erase")
+        self.change = Augmentation(**{name: getattr(augment, name) for name in parts})
+
+    def __getitem__(self, index: int, /) -> CrossModalBatch:
+        seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
+        places = self.order[index]
+        found = [(int(place), self.pictures.vehicle(self.samples[place])) for place in places]
+        read = [(place, picture) for place, picture in found if picture is not None]
+        bad = tuple(str(self.samples[place].path) for place, picture in found if picture is None)
+        if not read:
+            raise ValueError(f"no picture of batch {index} can be read, the first is {bad[0]}")
+        chosen = [place for place, _ in read]
+        stacked = torch.stack([picture for _, picture in read])
+        return CrossModalBatch(
+            self.change(stacked, torch.Generator().manual_seed(seed)),
+            torch.from_numpy(self.infrared[chosen]),
+            torch.from_numpy(self.labels[chosen]),
+            bad,
+        )

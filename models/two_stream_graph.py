@@ -1,0 +1,51 @@
+"""A two-stream network as one graph of fixed operations, and a network whose graph is computed outside PyTorch."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.embedding_graph import Run, as_array
+from models.two_stream_net import TwoStreamNet
+
+INPUTS = ("pictures", "infrared")
+OUTPUTS = ("vehicle",)
+
+
+class TwoStreamGraph(nn.Module):
+    """The embeddings of a `TwoStreamNet` without a step that depends on how many pictures are infrared.
+
+    Both stems see every picture, and each picture goes on with the map of its own stem.
+
+    Raises RuntimeError for a network in training mode: its BatchNorm would go by the batch."""
+
+    def __init__(self, network: TwoStreamNet) -> None:
+        super().__init__()
+        if network.training:
+            raise RuntimeError("a graph needs a network in evaluation mode: call eval() first")
+        self.network = network
+        self.eval()
+
+    def forward(self, pictures: Tensor, infrared: Tensor) -> Any:
+        """Map pictures (N, 3, H, W) and infrared (N,) bool to L2-normalised embeddings (N, D), in a tuple."""
+        seen, felt = self.network.visible_stem(pictures), self.network.infrared_stem(pictures)
+        maps = torch.where(infrared[:, None, None, None], felt, seen)
+        return (F.normalize(self.network.neck(self.network.pooling(self.network.trunk(maps)))[1]),)
+
+
+class OutsideTwoStreamNet(nn.Module):
+    """Stands for a `TwoStreamNet` where its `TwoStreamGraph` is computed elsewhere. It embeds and does nothing else.
+
+    Args:
+        run: computes the graph.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self.eval()
+
+    def embed(self, pictures: Tensor, infrared: Tensor) -> Tensor:
+        """As `TwoStreamNet.embed`, computed outside; embeddings are on the CPU."""
+        return torch.from_numpy(self.run({"pictures": as_array(pictures), "infrared": as_array(infrared)})["vehicle"])
