@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from models.precision import at_least_float32
 
+_LEAST = 8  # pixels of a side, of which a network that halves it three times leaves one
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -24,7 +25,7 @@ class PerceptualEdgeLoss(nn.Module):
         stages: the network in parts, the first taking (N, 3, h, w), each of the others what the one before gives. Its
             parameters are frozen, and it stays in evaluation mode.
         longest: pixels of the longer side of the maps it is given; larger ones are made smaller. 0 leaves them as they
-            are. The time it takes grows with the square.
+            are. The time it takes grows with the square. No side is let below eight pixels.
     """
 
     def __init__(self, stages: Sequence[nn.Module], longest: int = 0) -> None:
@@ -65,7 +66,7 @@ class PerceptualEdgeLoss(nn.Module):
 
     def _size(self, height: int, width: int) -> tuple[int, int]:
         scale = min(1.0, (self.longest or max(height, width)) / max(height, width))
-        return max(1, round(scale * height)), max(1, round(scale * width))
+        return max(_LEAST, round(scale * height)), max(_LEAST, round(scale * width))
 
 
 def sobel(pictures: Tensor) -> Tensor:

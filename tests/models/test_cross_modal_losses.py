@@ -135,6 +135,21 @@ class TestPerceptualEdge:
         assert not any(parameter.requires_grad for parameter in loss.parameters())
         assert not loss.train().training
 
+    def test_large_maps_are_made_smaller_and_none_below_eight_pixels(self):
+        """What the network sees is as large as `longest` says, on its longer side."""
+        seen = []
+
+        class Watch(nn.Module):
+            def forward(self, maps):
+                seen.append(tuple(maps.shape[2:]))
+                return maps
+
+        for longest, size, expected in ((0, (20, 40), (20, 40)), (24, (20, 40), (12, 24)), (8, (20, 40), (8, 8))):
+            PerceptualEdgeLoss([Watch()], longest)(torch.rand(1, 2, *size), torch.rand(1, 3, 80, 160))
+            assert seen[-2:] == [expected] * 2
+        with pytest.raises(ValueError, match="longest"):
+            PerceptualEdgeLoss([Watch()], -1)
+
     def test_batches_of_different_length_are_refused(self, stages):
         with pytest.raises(ValueError, match="2 feature maps of 3 pictures"):
             PerceptualEdgeLoss(stages)(torch.zeros(2, 1, 4, 4), torch.zeros(3, 3, 4, 4))

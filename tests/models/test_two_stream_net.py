@@ -7,6 +7,7 @@ from models.backbone import build_backbone
 from models.classifier import Classifier
 from models.neck import BNNeck
 from models.pooling import GeMPooling
+from models.two_stream_graph import INPUTS, OutsideTwoStreamNet, TwoStreamGraph
 from models.two_stream_net import TwoStreamNet, cut_backbone
 
 
@@ -80,3 +81,19 @@ def test_wrong_masks_and_modes_are_refused():
         network(torch.rand(2, 3, 32, 32), torch.tensor([1, 0]))
     with pytest.raises(RuntimeError, match="call eval"):
         network.train().embed(torch.rand(2, 3, 32, 32), torch.tensor([True, False]))
+
+
+def test_the_graph_gives_what_the_network_gives():
+    network = made().eval()
+    for parameter in network.infrared_stem.parameters():
+        parameter.data.mul_(1.1)
+    graph = TwoStreamGraph(network)
+    pictures, infrared = torch.rand(5, 3, 32, 32), torch.tensor([True, False, False, True, False])
+    outside = OutsideTwoStreamNet(
+        lambda inputs: {"vehicle": graph(*(torch.from_numpy(inputs[name]) for name in INPUTS))[0].detach().numpy()}
+    )
+    for mask in (infrared, ~infrared, torch.zeros(5, dtype=torch.bool), torch.ones(5, dtype=torch.bool)):
+        # float32 sums of batches of another length
+        torch.testing.assert_close(outside.embed(pictures, mask), network.embed(pictures, mask), atol=1e-5, rtol=1e-4)
+    with pytest.raises(RuntimeError, match="evaluation mode"):
+        TwoStreamGraph(network.train())
