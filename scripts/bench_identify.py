@@ -60,7 +60,8 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
             pictures = _directions(folder / "settings", own, [*words, f"data.eval_split={own['calibrate']}"])
             rates = {"rate": float(own["rate"]), "unsure_rate": float(own["unsure_rate"])}
             calibration.calibrate(desk, pictures, **rates, account="bench", about=own["calibrate"])
-        thresholds = desk.models.thresholds(desk.serving()[0])
+        model = desk.serving()[0]
+        thresholds = desk.models.all_thresholds(model)
         views: dict[int, list[Shot]] = {}
         for sample in direction.gallery:  # all pictures of a vehicle are one enrolment, as they are at a gate
             views.setdefault(sample.pid, []).append(_shot(sample))
@@ -71,7 +72,7 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
             for name in ("all", *found):
                 chosen = found if name == "all" else {name: found[name]}
                 for kind, kept in (("closed", chosen), ("open", _without(chosen, pids, sample.pid))):
-                    decision = decide(kept, thresholds)
+                    decision = decide(kept, desk.models.thresholds(model, sample.modality))
                     outcome = decision.outcome.value
                     if decision.outcome is Outcome.match:
                         outcome = "right" if pids[decision.vehicle or 0] == sample.pid else "wrong"

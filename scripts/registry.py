@@ -38,7 +38,7 @@ from app.registry.listing import enrol_entries, read_listing, write_listing
 from app.registry.photos import read_photo
 from app.registry.register import NewOwner
 from app.registry.schema import Vehicle, now
-from app.registry.shots import Shot, make_shots, parse_box
+from app.registry.shots import Shot, make_shots, parse_box, parse_modality
 from scripts.command import command
 from scripts.evaluate import with_overrides
 from scripts.progress import Progress
@@ -51,7 +51,7 @@ Onnx = Annotated[Path | None, typer.Option(envvar="REGISTER_ONNX", help="ONNX fi
 Pictures = Annotated[list[Path], typer.Argument(help="Photographs of one vehicle.")]
 PlatePictures = Annotated[list[Path] | None, typer.Option(help="A picture of the plate, for each photograph in turn.")]
 Boxes = Annotated[list[str] | None, typer.Option(help="left,top,width,height in pixels, for each photograph in turn.")]
-Infrared = Annotated[bool, typer.Option("--infrared", help="The photographs were taken in infrared.")]
+Modality = Annotated[str, typer.Option(help="visible or infrared; auto takes photographs without colour for infrared.")]
 Whole = Annotated[bool, typer.Option("--whole", help="They show the vehicle alone: a detector is not asked.")]
 _HERE = Path("register")
 _COCO_THRESHOLD = 0.5
@@ -100,7 +100,7 @@ def enrol(
     plate_picture: PlatePictures = None,
     box: Boxes = None,
     plate_box: Boxes = None,
-    infrared: Infrared = False,
+    modality: Modality = "auto",
     whole: Whole = False,
     register: Folder = _HERE,
     url: Url = "",
@@ -111,7 +111,7 @@ def enrol(
         raise SettingsError("give --owner or --owner-id")
     if vehicle is not None and (owner or owner_id is not None or plate or note):
         raise SettingsError("--vehicle takes photographs alone")
-    shots = _shots(pictures, plate_picture, box, plate_box, infrared, whole)
+    shots = _shots(pictures, plate_picture, box, plate_box, modality, whole)
     with _desk(register, url, device) as desk:
         if vehicle is not None:
             desk.add_views(vehicle, shots, account=operator())
@@ -155,7 +155,7 @@ def identify(
     plate_picture: PlatePictures = None,
     box: Boxes = None,
     plate_box: Boxes = None,
-    infrared: Infrared = False,
+    modality: Modality = "auto",
     whole: Whole = False,
     owner: Annotated[bool, typer.Option("--owner", help="Tell whose it is; the look is written to the trail.")] = False,
     enrol_unknown: Annotated[bool, typer.Option("--enrol-unknown", help="Enrol a vehicle that matches none.")] = False,
@@ -165,7 +165,7 @@ def identify(
     device: Device = "auto",
 ) -> None:
     """Find the vehicle that photographs show."""
-    shots = _shots(pictures, plate_picture, box, plate_box, infrared, whole)
+    shots = _shots(pictures, plate_picture, box, plate_box, modality, whole)
     with _desk(register, url, device, onnx) as desk:
         account = operator()
         answer = desk.identify(shots, account=account, enrol_unknown=enrol_unknown)
@@ -312,7 +312,7 @@ def _shots(
     plates: Sequence[Path] | None,
     boxes: Sequence[str] | None,
     plate_boxes: Sequence[str] | None,
-    infrared: bool,
+    modality: str,
     whole: bool,
 ) -> list[Shot]:
     for path in (*pictures, *(plates or ())):
@@ -320,13 +320,14 @@ def _shots(
             raise FileNotFoundError(f"no such file: {path}")
     photos, plate_photos = ([read_photo(path) for path in paths or ()] for paths in (pictures, plates))
     vehicle_boxes, boxes_of_plates = ([parse_box(text) for text in texts or ()] for texts in (boxes, plate_boxes))
-    return make_shots(photos, plate_photos, vehicle_boxes, boxes_of_plates, infrared, whole)
+    return make_shots(photos, plate_photos, vehicle_boxes, boxes_of_plates, parse_modality(modality), whole)
 
 
 def _framing(framed: Framed) -> dict[str, Any]:
     """Where a vehicle was looked for, and how many there are."""
     box, plate, sight = framed.shot.vehicle_box, framed.shot.plate_box, framed.sight
     return {
+        "modality": framed.shot.modality,
         "box": box and [round(value, 1) for value in box],
         "plate_box": plate and [round(value, 1) for value in plate],
         "vehicles": None if sight is None else [[round(value, 1) for value in found.box] for found in sight.vehicles],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.data.reader import Direction
+from app.data.sample import Modality
 from app.evaluation.calibration import (
     Similarities,
     false_match_rate,
@@ -21,10 +22,11 @@ from app.evaluation.calibration import (
 from app.evaluation.ids import pair_ids
 from app.files import replacing
 from app.registry.desk import Desk
-from app.registry.matcher import Threshold
+from app.registry.matcher import Threshold, threshold_name
 from app.tasks.task import Embeddings
 
 _MOST_PAIRS = 20_000_000
+_MODALITIES: tuple[Modality, ...] = ("visible", "infrared")
 REPORT = "report.json"
 
 
@@ -32,6 +34,8 @@ def calibrate(
     desk: Desk, directions: Sequence[Direction], *, rate: float, unsure_rate: float, account: str, about: str
 ) -> dict[str, Any]:
     """Measure same and different vehicles in each library, and keep the thresholds for the wanted false-match rates.
+
+    Look-ups with infrared pictures have thresholds of their own where the directions have infrared queries.
 
     Args:
         rate, unsure_rate: false-match rates of a match, and from where on a person should look.
@@ -48,19 +52,22 @@ def calibrate(
     found = recogniser.task.embeddings(recogniser.network, samples, recogniser.task.compute.device)
     folder = desk.folder / "calibration" / model.digest
     folder.mkdir(parents=True, exist_ok=True)
-    kept, report = desk.models.thresholds(model), {}
+    report: dict[str, dict[str, Any]] = {}
     views = desk.register.counts()["views"]
     chosen: dict[str, Threshold] = {}
-    for library in model.libraries:
+    present: set[Modality] = {sample.modality for direction in directions for sample in direction.query}
+    named = [(library, modality) for modality in _MODALITIES if modality in present for library in model.libraries]
+    for library, modality in named:
+        name, before = threshold_name(library, modality), desk.models.thresholds(model, modality)[library]
         try:
-            measured = similarities(found, library, directions)
+            measured = similarities(found, library, _asked_in(directions, modality))
             match = min(1.0, threshold_for(measured.different, rate))
             unsure = min(match, threshold_for(measured.different, unsure_rate))
         except ValueError as error:
-            report[library] = {"error": str(error), "threshold": kept[library].match}
+            report[name] = {"error": str(error), "threshold": before.match}
             continue
-        chosen[library] = replace(kept[library], match=match, unsure=unsure)
-        report[library] = {
+        chosen[name] = replace(before, match=match, unsure=unsure)
+        report[name] = {
             "threshold": match,
             "unsure": unsure,
             "false_match_rate": (matched := false_match_rate(measured, match))._asdict(),
@@ -70,7 +77,7 @@ def calibrate(
             "pairs_different": len(measured.different),
             "vehicles": len(np.unique(measured.same_pids)),
         }
-        picture, title = folder / f"{library}.png", f"{library} library, {about}"
+        picture, title = folder / f"{name}.png", f"{name} library, {about}"
         calibration_picture(measured, match, unsure, picture, title=title)
     if not chosen:
         reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
@@ -86,6 +93,14 @@ def calibrate(
     }
     _write(folder / REPORT, told)
     return {**told, "folder": str(folder)}
+
+
+def _asked_in(directions: Sequence[Direction], modality: Modality) -> list[Direction]:
+    """The directions with their queries in one modality."""
+    return [
+        Direction(each.name, tuple(sample for sample in each.query if sample.modality == modality), each.gallery)
+        for each in directions
+    ]
 
 
 def check_rates(rate: float, unsure_rate: float) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from app.checkpoint import Checkpoint
-from app.data.sample import Box, Sample
+from app.data.sample import Box, Modality, Sample
 from app.files import replacing
 from app.registry.database import Database
 from app.registry.errors import AnotherModelError, NoModelError, RegisterError
@@ -250,12 +250,13 @@ class Desk:
         # Two look-ups of one unknown vehicle must not both enrol it.
         with self._kept([each.shot for each in framed]) as views, self._turn if enrol_unknown else nullcontext():
             samples = [self._sample(view) for view in views]
+            modality: Modality = "infrared" if all(s.modality == "infrared" for s in samples) else "visible"
             pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
             for _ in range(_ATTEMPTS):
                 with self._turn:
                     model, recogniser = self.serving()
                     found = recogniser.embed(samples)
-                    decision = decide(self.candidates(model, found), self.models.thresholds(model))
+                    decision = decide(self.candidates(model, found), self.models.thresholds(model, modality))
                     if self.serving()[0].id != model.id:
                         continue  # its embeddings were deleted while we looked
                 wanted = enrol_unknown and decision.outcome is Outcome.unknown

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.data.decode import is_grey
 from app.data.sample import Box, Modality
 from app.registry.errors import RegisterError
 from app.registry.photos import Photo
@@ -38,17 +39,26 @@ def parse_box(text: str) -> Box | None:
     return Box(left, top, width, height)
 
 
+def parse_modality(text: str) -> Modality | None:
+    """ "visible", "infrared", or None from "auto". Raises RegisterError for another text."""
+    known: dict[str, Modality | None] = {"auto": None, "visible": "visible", "infrared": "infrared"}
+    if text not in known:
+        raise RegisterError(f"modality must be one of {', '.join(known)}; got {text[:80]!r}")
+    return known[text]
+
+
 def make_shots(
     photos: Sequence[Photo],
     plates: Sequence[Photo],
     boxes: Sequence[Box | None],
     plate_boxes: Sequence[Box | None],
-    infrared: bool,
+    modality: Modality | None = None,
     whole: bool = False,
 ) -> list[Shot]:
     """Photographs with what belongs to each, in their order; what is not given at all is empty.
 
-    Raises RegisterError where numbers differ, or without a photograph."""
+    Without a modality a photograph that has no colour is taken for an infrared one. Raises RegisterError where numbers
+    differ, or without a photograph."""
     if not photos:
         raise RegisterError("there is no picture")
     for name, given in (("plate pictures", plates), ("boxes", boxes), ("plate boxes", plate_boxes)):
@@ -60,7 +70,7 @@ def make_shots(
             vehicle_box=boxes[number] if boxes else None,
             plate=plates[number] if plates else None,
             plate_box=plate_boxes[number] if plate_boxes else None,
-            modality="infrared" if infrared else "visible",
+            modality=modality or ("infrared" if is_grey(photo.image) else "visible"),
             whole=whole,
         )
         for number, photo in enumerate(photos)

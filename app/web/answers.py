@@ -48,6 +48,7 @@ class PhotographAnswer(BaseModel):
     """A photograph of a look-up, and where its vehicle was taken to be."""
 
     picture: str = Field(description="Its name, as it was kept.")
+    modality: str = Field(description="What it was taken for: visible or infrared.")
     width: float = Field(description="Of the upload, upright, in pixels.")
     height: float
     box: BoxAnswer | None = Field(description="The vehicle that was looked up; null for the whole photograph.")

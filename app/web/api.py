@@ -1,6 +1,6 @@
 """The REST API, described at /api/openapi.json and shown at /api."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Path, Query, UploadFile
 from fastapi.responses import FileResponse
@@ -39,6 +39,10 @@ Plates = Annotated[list[UploadFile], File(description="A picture of the plate fo
 Boxes = Annotated[list[Line], Form(description="left,top,width,height in pixels for each photograph, or none.")]
 PlateBoxes = Annotated[list[Line], Form(description="The same of the plate in each photograph.")]
 Flag = Annotated[bool, Form()]
+Modality = Annotated[
+    Literal["auto", "visible", "infrared"],
+    Form(description="How they were taken; auto takes a photograph without colour for an infrared one."),
+]
 Whole = Annotated[bool, Form(description="The photographs show the vehicle alone: nothing is searched for.")]
 
 
@@ -50,7 +54,7 @@ async def identify(
     plate_pictures: Plates = [],  # noqa: B006 - FastAPI copies it
     boxes: Boxes = [],  # noqa: B006
     plate_boxes: PlateBoxes = [],  # noqa: B006
-    infrared: Flag = False,
+    modality: Modality = "auto",
     whole: Whole = False,
     enrol_unknown: Flag = False,
 ) -> IdentifyAnswer:
@@ -58,7 +62,7 @@ async def identify(
     is unknown."""
     if enrol_unknown and user.role < Role.manager:
         raise HTTPException(403, "enrolling needs the role manager")
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, infrared, whole)
+    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
     return await service.with_network(lookups.identify, service.desk, shots, user.name, enrol_unknown)
 
 
@@ -87,11 +91,11 @@ async def enrol(
     contact: Annotated[Line, Form()] = "",
     plate: Annotated[Line, Form()] = "",
     note: Annotated[Text, Form()] = "",
-    infrared: Flag = False,
+    modality: Modality = "auto",
     whole: Whole = False,
 ) -> VehicleAnswer:
     """Enrol a vehicle."""
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, infrared, whole)
+    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
     about = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
     number = await service.with_network(lookups.enrol, service.desk, shots, user.name, **about)
     return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, number))
@@ -112,11 +116,11 @@ async def add_views(
     plate_pictures: Plates = [],  # noqa: B006
     boxes: Boxes = [],  # noqa: B006
     plate_boxes: PlateBoxes = [],  # noqa: B006
-    infrared: Flag = False,
+    modality: Modality = "auto",
     whole: Whole = False,
 ) -> VehicleAnswer:
     """Add photographs to a vehicle."""
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, infrared, whole)
+    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
     await service.with_network(service.desk.add_views, vehicle, shots, account=user.name)
     return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, vehicle))
 
@@ -226,6 +230,8 @@ async def status(user: Guard, service: Service) -> StatusAnswer:
     del user
     desk = service.desk
     model = await service.aside(desk.models.serving)
-    libraries = {name: threshold.match for name, threshold in desk.models.thresholds(model).items()} if model else {}
+    libraries = (
+        {name: threshold.match for name, threshold in desk.models.all_thresholds(model).items()} if model else {}
+    )
     counts = await service.aside(desk.register.counts)
     return StatusAnswer(model=model.digest if model else None, libraries=libraries, counts=counts)

@@ -10,7 +10,7 @@ from app.registry.errors import RegisterError
 from app.registry.framing import Framed
 from app.registry.photos import MAX_BYTES, Photo, take_in
 from app.registry.register import NewOwner
-from app.registry.shots import Shot, make_shots, parse_box
+from app.registry.shots import Shot, make_shots, parse_box, parse_modality
 from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, told
 from app.web.state import State
 
@@ -23,7 +23,7 @@ async def shots_of(
     plate_pictures: Sequence[UploadFile],
     boxes: Sequence[str],
     plate_boxes: Sequence[str],
-    infrared: bool,
+    modality: str = "auto",
     whole: bool = False,
 ) -> list[Shot]:
     """Uploads as photographs, with what belongs to each.
@@ -31,7 +31,7 @@ async def shots_of(
     Raises RegisterError where numbers differ or are too large, PictureRefusedError for what is no picture."""
     photos, plates = await _photos(service, pictures), await _photos(service, plate_pictures)
     given, given_plates = ([parse_box(text) for text in texts] for texts in (boxes, plate_boxes))
-    return make_shots(photos, plates, given, given_plates, infrared, whole)
+    return make_shots(photos, plates, given, given_plates, parse_modality(modality), whole)
 
 
 async def _photos(service: State, uploads: Sequence[UploadFile]) -> list[Photo]:
@@ -84,6 +84,7 @@ def _photograph(name: str, framed: Framed) -> PhotographAnswer:
     box, plate = framed.shot.vehicle_box, framed.shot.plate_box
     return PhotographAnswer(
         picture=name,
+        modality=framed.shot.modality,
         width=round(photo.image.width / photo.scale, 1),
         height=round(photo.image.height / photo.scale, 1),
         box=box and _numbers(box),

@@ -86,7 +86,9 @@ function showPhotographs(photographs) {
     if (photograph.box && !(photograph.vehicles ?? []).some(({ box }) => same(box)))
       place(element("div", "", { class: "box chosen" }), photograph.box);
     if (photograph.plate_box) place(element("div", "", { class: "box plate" }), photograph.plate_box);
-    return frame;
+    const figure = element("figure");
+    figure.append(frame, element("figcaption", `Taken for a picture in ${photograph.modality === "infrared" ? "infrared" : "visible light"}`));
+    return figure;
   }));
   show("found", photographs.map(({ vehicles, box }) => {
     if (vehicles === null) return "";

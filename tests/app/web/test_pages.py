@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from registers import photo
 
 from app.registry.accounts import Accounts, Role
@@ -134,6 +135,7 @@ def test_a_guard_identifies_and_reports(page, vehicles):
     decision = page.locator("#decision")
     decision.wait_for(state="visible")
     assert decision.inner_text() == "Vehicle 1: AB 12, flat 12"
+    assert page.locator("#photographs figcaption").inner_text() == "Taken for a picture in visible light"
     assert page.locator("#candidates li").count() == 2
     assert "AB 12" in page.locator("#candidates li").first.inner_text()
     for image in page.locator("main img").all():
@@ -148,6 +150,20 @@ def test_a_guard_identifies_and_reports(page, vehicles):
     page.get_by_role("link", name="Incidents").click()
     assert "white van <script>" in page.locator("tbody tr").first.inner_text()
     keep(page, "incidents")
+
+
+def test_the_page_says_which_modality_a_picture_was_taken_for(page, vehicles, tmp_path):
+    with Image.open(vehicles[0][0]) as image:
+        image.convert("L").save(tmp_path / "night.jpg")
+    log_in(page, "guard")
+    caption = page.locator("#photographs figcaption")
+    for chosen, expected in (("auto", "infrared"), ("visible", "visible light"), ("infrared", "infrared")):
+        page.get_by_label("Photographs of the vehicle").set_input_files(tmp_path / "night.jpg")
+        page.get_by_label("Taken").select_option(chosen)
+        page.get_by_role("button", name="Identify").click()
+        caption.get_by_text(f"Taken for a picture in {expected}").wait_for()
+        if chosen == "auto":
+            keep(page, "identify-infrared")
 
 
 WITH_BOXES = """
