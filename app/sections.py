@@ -63,6 +63,7 @@ class AugmentSettings:
         rotate: largest rotation, degrees.
         zoom: largest relative change of size.
         colour: strength of brightness, contrast and saturation changes.
+        grey: probability that a picture loses its colour, which an infrared one has not.
         blur: probability of a Gaussian blur.
         erase: probability of an erased rectangle.
         plate_drop: probability that a training sample is shown without its plate.
@@ -73,12 +74,13 @@ class AugmentSettings:
     rotate: float = 5.0
     zoom: float = 0.1
     colour: float = 0.25
+    grey: float = 0.0
     blur: float = 0.1
     erase: float = 0.3
     plate_drop: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "blur", "erase", "plate_drop"):
+        for name in ("flip", "grey", "blur", "erase", "plate_drop"):
             in_range(f"train.augment.{name}", getattr(self, name), 0.0, 1.0)
         for name in ("shift", "zoom", "colour"):
             in_range(f"train.augment.{name}", getattr(self, name), 0.0, 0.9)

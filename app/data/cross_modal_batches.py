@@ -62,7 +62,7 @@ class CrossModalBatches:
             kinds=self.infrared.astype(np.int64),
         )
         self.batches_per_epoch = self.order.batches_per_epoch
-        parts = ("flip", "shift", "rotate", "zoom", "colour", "blur", "erase")
+        parts = ("flip", "shift", "rotate", "zoom", "colour", "grey", "blur", "erase")
         self.change = Augmentation(**{name: getattr(augment, name) for name in parts})
 
     def __getitem__(self, index: int, /) -> CrossModalBatch:

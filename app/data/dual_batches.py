@@ -57,7 +57,9 @@ class DualBatches:
         )
         self.batches_per_epoch = self.order.batches_per_epoch
         self.plate_drop = augment.plate_drop
-        parts = {name: getattr(augment, name) for name in ("shift", "rotate", "zoom", "colour", "blur", "erase")}
+        parts = {
+            name: getattr(augment, name) for name in ("shift", "rotate", "zoom", "colour", "grey", "blur", "erase")
+        }
         self.change_vehicle = Augmentation(flip=augment.flip, **parts)
         # Mirrored characters are other characters, and an erased one is a missing one.
         self.change_plate = Augmentation(**{**parts, "erase": 0.0}, flip=0.0)

@@ -26,6 +26,7 @@ class Augmentation:
     rotate: float
     zoom: float
     colour: float
+    grey: float
     blur: float
     erase: float
 
@@ -39,6 +40,8 @@ class Augmentation:
             batch = self._move(batch, draw)
         if self.colour:
             batch = self._recolour(batch, draw)
+        if self.grey:
+            batch = torch.where(draw.chosen(self.grey), _luma(batch).expand_as(batch), batch)
         if self.blur:
             batch = torch.where(draw.chosen(self.blur), _blurred(batch, draw.uniform(*_SIGMAS)), batch)
         if self.erase:

@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as reference
 from app.data import transforms
 from app.data.transforms import Augmentation
 
-OFF = {"flip": 0.0, "shift": 0.0, "rotate": 0.0, "zoom": 0.0, "colour": 0.0, "blur": 0.0, "erase": 0.0}
+OFF = {"flip": 0.0, "shift": 0.0, "rotate": 0.0, "zoom": 0.0, "colour": 0.0, "grey": 0.0, "blur": 0.0, "erase": 0.0}
 PICTURES = torch.randint(0, 256, (6, 3, 24, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
@@ -49,6 +49,14 @@ def test_pictures_of_a_batch_are_changed_each_in_its_own_way():
     for part in ({"shift": 0.3}, {"rotate": 30.0}, {"zoom": 0.3}, {"colour": 0.5}, {"blur": 1.0}, {"erase": 1.0}):
         found = changed(1, alike, **part)
         assert len({picture.numpy().tobytes() for picture in found}) == 6, part
+
+
+def test_a_picture_without_colour_is_torchvisions_greyscale():
+    expected = reference.rgb_to_grayscale(PICTURES, num_output_channels=3)
+    assert ((changed(grey=1.0).int() - expected.int()).abs() <= 1).all()  # its weights have four digits
+    lost = (changed(grey=0.5) == changed(grey=1.0)).flatten(1).all(dim=1)
+    assert 0 < lost.sum() < len(PICTURES)
+    assert torch.equal(changed(grey=0.5)[~lost], PICTURES[~lost])
 
 
 def test_an_erased_rectangle_is_grey():
