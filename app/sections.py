@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from app.checks import in_range, one_of
+from app.checks import SettingsError, in_range, one_of
 from app.data.synthetic import SyntheticSettings
 
 
@@ -97,7 +97,7 @@ class TrainSettings:
         schedule: "cosine", or "steps": `lr` times `step_factor` for each of `steps` that is past.
         warm_up: share of the run in which the learning rate rises from `warm_up_from`, a share of `lr`.
         final_lr: learning rate at the end of the cosine, as a share of `lr`.
-        steps: shares of the run, ascending.
+        steps: shares of the run, ascending, none in the warm-up.
         head_lr_scale: learning rate of private arrays relative to shared ones.
         head_init: "centres" sets classifier rows to the class centres of the received features, "random" leaves them.
         head_warm_up: share of the run in which only private arrays learn.
@@ -142,8 +142,10 @@ class TrainSettings:
         in_range("train.lr", self.lr, 0.0)
         for name in ("warm_up", "warm_up_from", "final_lr", "step_factor", "head_warm_up"):
             in_range(f"train.{name}", getattr(self, name), 0.0, 1.0)
-        for step in self.steps:
-            in_range("train.steps", step, 0.0, 1.0)
+        if self.schedule == "steps" and not self.steps:
+            raise SettingsError("train.schedule=steps needs train.steps")
+        for before, step in zip([self.warm_up, *self.steps], self.steps, strict=False):
+            in_range("train.steps, which ascend from train.warm_up to 1:", step, before, 1.0)
         in_range("train.pids_per_batch", self.pids_per_batch, 2)
         in_range("train.images_per_pid", self.images_per_pid, 1)
         for name in ("momentum", "weight_decay", "head_lr_scale", "clip_norm", "fedprox_mu", "threads"):

@@ -33,11 +33,18 @@ def vgg16_stages(weights: bool | Path = False, *, seed: int = 0) -> list[nn.Modu
         seed: of the random features, so that all clients measure with the same network.
 
     Raises FileNotFoundError, and ValueError for a file that does not fit."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = torchvision.models.vgg16(weights="DEFAULT" if weights is True else None)
-    if isinstance(weights, Path):
-        load_weights(network, weights, "vgg16")
+    with torch.device("meta"):  # its classifier, nine tenths of it, is neither needed nor made
+        network = torchvision.models.vgg16(init_weights=False)
+    if weights is True:
+        fetched = torchvision.models.VGG16_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True)
+        network.load_state_dict(fetched, assign=True)
+    elif isinstance(weights, Path):
+        load_weights(network, weights, "vgg16", assign=True)
+    else:
+        network.features.to_empty(device="cpu")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network.features.apply(_initialise)
     layers = list(network.features)
     for layer in layers:
         if isinstance(layer, nn.ReLU):
@@ -45,3 +52,11 @@ def vgg16_stages(weights: bool | Path = False, *, seed: int = 0) -> list[nn.Modu
     starts = (0, *_ENDS[:-1])
     parts = [nn.Sequential(*layers[start:end]) for start, end in zip(starts, _ENDS, strict=True)]
     return [nn.Sequential(_Normalise(), parts[0]), *parts[1:]]
+
+
+def _initialise(layer: nn.Module) -> None:
+    """As torchvision does."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)

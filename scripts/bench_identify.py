@@ -17,7 +17,7 @@ from typing import Any
 
 from app.checks import SettingsError
 from app.data.reader import Direction
-from app.data.sample import Sample
+from app.data.sample import Sample, comparable
 from app.data.source import open_source
 from app.registry import calibrate as calibration
 from app.registry.desk import Desk
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str, Any]:
-    """Shares by outcome for each library alone and for "all", means over directions."""
+    """Shares by outcome for each library alone and for "all", over the look-ups of all directions."""
     counts: dict[str, dict[str, Counter[str]]] = {}
     thresholds: dict[str, Threshold] = {}
     looks = 0
@@ -61,18 +61,19 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
             rates = {"rate": float(own["rate"]), "unsure_rate": float(own["unsure_rate"])}
             calibration.calibrate(desk, pictures, **rates, account="bench", about=own["calibrate"])
         model = desk.serving()[0]
-        thresholds = desk.models.all_thresholds(model)
-        views: dict[int, list[Shot]] = {}
+        thresholds = desk.models.look_up_thresholds(model)
+        gallery: dict[int, list[Sample]] = {}
         for sample in direction.gallery:  # all pictures of a vehicle are one enrolment, as they are at a gate
-            views.setdefault(sample.pid, []).append(_shot(sample))
-        pids = {desk.enrol(shots, account="bench"): pid for pid, shots in views.items()}
+            gallery.setdefault(sample.pid, []).append(sample)
+        pids = {desk.enrol([_shot(s) for s in samples], account="bench"): pid for pid, samples in gallery.items()}
         for sample in direction.query:
             looks += 1
-            found = _candidates(desk, sample)
+            apart = {pid for pid, kept in gallery.items() if not any(comparable(sample, held) for held in kept)}
+            found = _without(_candidates(desk, sample), pids, apart - {sample.pid})
             for name in ("all", *found):
                 chosen = found if name == "all" else {name: found[name]}
-                for kind, kept in (("closed", chosen), ("open", _without(chosen, pids, sample.pid))):
-                    decision = decide(kept, desk.models.thresholds(model, sample.modality))
+                for kind, kept in (("closed", chosen), ("open", _without(chosen, pids, {sample.pid}))):
+                    decision = decide(kept, thresholds)
                     outcome = decision.outcome.value
                     if decision.outcome is Outcome.match:
                         outcome = "right" if pids[decision.vehicle or 0] == sample.pid else "wrong"
@@ -80,10 +81,10 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
         desk.close()
     outcomes = ("right", "wrong", "unsure", "unknown")
     shares = {
-        name: {kind: {o: round(row[o] / looks, 4) for o in outcomes} for kind, row in kinds.items()}
+        name: {kind: {o: round(row[o] / row.total(), 4) for o in outcomes} for kind, row in kinds.items()}
         for name, kinds in counts.items()
     }
-    matches = {name: threshold.match for name, threshold in thresholds.items()}
+    matches = {name: thresholds[name].match for name in counts if name in thresholds}
     return {"bench": "identify", "look_ups": looks, "thresholds": matches, "libraries": shares}
 
 
@@ -98,11 +99,11 @@ def _directions(folder: Path, own: dict[str, str], words: Sequence[str]) -> list
 def _candidates(desk: Desk, sample: Sample) -> dict[str, list[Candidate]]:
     """All vehicles of each library, so that some can be left out."""
     model, recogniser = desk.serving()
-    return desk.candidates(model, recogniser.embed([sample]), limit=_ALL)
+    return desk.candidates(model, recogniser.embed([sample]), sample.modality, limit=_ALL)
 
 
-def _without(found: dict[str, list[Candidate]], pids: dict[int, int], pid: int) -> dict[str, list[Candidate]]:
-    return {name: [row for row in rows if pids[row.vehicle] != pid] for name, rows in found.items()}
+def _without(found: dict[str, list[Candidate]], pids: dict[int, int], apart: set[int]) -> dict[str, list[Candidate]]:
+    return {name: [row for row in rows if pids[row.vehicle] not in apart] for name, rows in found.items()}
 
 
 def _shot(sample: Sample) -> Shot:

@@ -146,9 +146,13 @@ def fill(
         accounts.add("guard", Role.guard, _PASSWORD, "bench")
         token = accounts.new_token("guard", "bench", 1, "bench")
         kept = desk.register.counts()["vehicles"]
-    network = recogniser.settings.model
-    named = {"network": str(network.vehicle.backbone), "image_size": network.vehicle.image_size}
-    return token, {**named, "plates": plates, "onnx": bool(onnx), "vehicles": kept, "parts_ms": parts}
+    return token, {
+        "network": recogniser.settings.as_dict()["model"],
+        "plates": plates,
+        "onnx": bool(onnx),
+        "vehicles": kept,
+        "parts_ms": parts,
+    }
 
 
 def _parts(desk: Desk, upload: bytes, shot: Shot) -> dict[str, float]:

@@ -327,7 +327,7 @@ def _framing(framed: Framed) -> dict[str, Any]:
     """Where a vehicle was looked for, and how many there are."""
     box, plate, sight = framed.shot.vehicle_box, framed.shot.plate_box, framed.sight
     return {
-        "modality": framed.shot.modality,
+        "modality": framed.modality,
         "box": box and [round(value, 1) for value in box],
         "plate_box": plate and [round(value, 1) for value in plate],
         "vehicles": None if sight is None else [[round(value, 1) for value in found.box] for found in sight.vehicles],

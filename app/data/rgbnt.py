@@ -61,12 +61,12 @@ class Rgbnt:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
         if not paths:
             raise FileNotFoundError(f"no pictures in {folder}")
-        boxes = _boxes(paths[0], self.column)
         samples = []
         for path in paths:
             if (match := _NAME.fullmatch(path.name)) is None:
                 raise ValueError(f"not '<vehicle>_c<camera>_<number>.jpg': {path}")
             pid, camid = int(match["pid"]), int(match["cam"]) - 1
+            boxes = _boxes(path, self.column)
             samples += [Sample(path, pid, camid, vehicle_box=box, modality=m) for m, box in boxes.items()]
         return samples
 
@@ -78,7 +78,9 @@ class RgbntThermal(Rgbnt):
 
 
 def _boxes(path: Path, column: int) -> dict[Modality, Box]:
-    """Where the visible part and part `column` are, by the form of one picture: parts are twice as wide as high."""
+    """Where the visible part and part `column` are, by the form of a picture: parts are twice as wide as high.
+
+    Only its header is read: 50,000 take some seconds."""
     try:
         with Image.open(path) as image:
             width, height = image.size

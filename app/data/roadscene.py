@@ -1,5 +1,6 @@
 """RoadScene: road photographs in visible light and in thermal infrared (Xu et al., U2Fusion, TPAMI 2020)."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,10 @@ class RoadScene:
     def _split(self, split: str) -> list[Sample]:
         samples = self._read()
         tested = _tested(samples)
-        return [sample for sample in samples if split == "all" or (sample.sequence in tested) == (split == "test")]
+        chosen = [sample for sample in samples if split == "all" or (sample.sequence in tested) == (split == "test")]
+        if not chosen:
+            raise ValueError(f"{self.root / 'vehicles.tsv'} has too few sequences to be split: use the split all")
+        return chosen
 
     def _read(self) -> list[Sample]:
         table = self.root / "vehicles.tsv"
@@ -67,10 +71,15 @@ class RoadScene:
         rows = []
         for line in lines:
             try:
-                name, left, top, width, height, vehicle, _, sequence = line.split("\t")
-                rows.append((name, Box(float(left), float(top), float(width), float(height)), vehicle, sequence))
-            except ValueError as error:
+                name, *numbers, vehicle, _, sequence = line.split("\t")
+                box = Box(*map(float, numbers))
+                if not math.isfinite(sum(box)) or min(box.width, box.height) <= 0:
+                    raise ValueError("a box has four numbers, and sides above 0")
+            except (ValueError, TypeError) as error:
                 raise ValueError(f"{table}: not {' '.join(_COLUMNS)!r}: {line!r}") from error
+            rows.append((name, box, vehicle, sequence))
+        if not rows:
+            raise ValueError(f"{table} has no vehicles")
         for name in dict.fromkeys(name for name, *_ in rows):
             self._require_pair(name)
         pids = {vehicle: pid for pid, vehicle in enumerate(sorted({row[2] for row in rows}))}

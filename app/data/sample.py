@@ -65,3 +65,10 @@ class Sample:
     def has_plate(self) -> bool:
         """Whether a picture of the plate can be cut or read."""
         return self.plate_path is not None or bool(self.plate_boxes)
+
+
+def comparable(query: Sample, other: Sample) -> bool:
+    """Whether an evaluation compares the two; see `Sample`."""
+    if query.pid == other.pid:
+        return query.camid != other.camid
+    return query.sequence is None or query.sequence != other.sequence

@@ -17,7 +17,7 @@ class BalancedBatches:
     must be in nearly every batch, the other vehicles are therefore seen several times in an epoch.
 
     With `kinds`, such as modalities, a group holds `images_per_pid` pictures of each kind that the vehicle has, kind
-    after kind: P vehicles with K visible and K infrared pictures each (Ye et al., 2021, arXiv:2001.04193, Sec. IV-A).
+    after kind: P vehicles with K visible and K infrared pictures each (Ye et al., 2021, arXiv:2001.04193).
 
     The stream does not end: take `batches_per_epoch` batches or a number of your own, do not iterate over the object.
 
@@ -29,7 +29,7 @@ class BalancedBatches:
         seed: not negative.
         kinds: (N,) kind of each picture, any integers; None where all are of one.
 
-    Raises ValueError for empty labels or a number out of range.
+    Raises ValueError for empty labels, kinds of another length, or a number out of range.
     """
 
     def __init__(
@@ -49,6 +49,8 @@ class BalancedBatches:
                 "need pids_per_batch >= 2, images_per_pid >= 1, seed >= 0; "
                 f"got {pids_per_batch}, {images_per_pid}, {seed}"
             )
+        if kinds is not None and len(kinds) != len(labels):
+            raise ValueError(f"{len(kinds)} kinds of {len(labels)} pictures")
         _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
         pictures = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])  # one array a vehicle
         self._pictures = [_by_kind(own, kinds) for own in pictures]

@@ -39,7 +39,8 @@ class SysuMM01:
     def train(self) -> list[Sample]:
         """Every picture of the persons to train and to validate, by camera, person and name.
 
-        Raises FileNotFoundError naming a missing list or camera, ValueError for a list of another form."""
+        Raises FileNotFoundError naming a missing list or a camera without pictures, ValueError for a list of another
+        form."""
         return self._pictures(self._persons("train") | self._persons("val"), tuple(_PLACES))
 
     def evaluation(self, split: str) -> list[Direction]:
@@ -81,13 +82,16 @@ class SysuMM01:
         return {int(word) for word in words}
 
     def _pictures(self, persons: set[int], cameras: tuple[int, ...]) -> list[Sample]:
-        samples = []
+        samples: list[Sample] = []
         for camera in cameras:
             folder = self.root / f"cam{camera}"
             if not folder.is_dir():
                 raise FileNotFoundError(f"folder not found: {folder}")
+            before = len(samples)
             for person in sorted(persons):  # a person is not seen by every camera
                 for path in sorted((folder / f"{person:04d}").glob("*.jpg")):
                     modality = "infrared" if camera in _INFRARED else "visible"
                     samples.append(Sample(path, person, _PLACES[camera], modality=modality))  # type: ignore[arg-type]
+            if len(samples) == before:
+                raise FileNotFoundError(f"no picture <person>/<picture>.jpg of these persons in {folder}")
         return samples

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from app.evaluation.ids import NO_SEQUENCE
+
 Floats = NDArray[np.floating]
 _DRAWS = 1000
 _LEVEL = 0.95
@@ -44,10 +46,15 @@ class Similarities:
 
     def __post_init__(self) -> None:
         for name, values in (("same", self.same), ("different", self.different)):
-            if not len(values):
-                raise ValueError(f"there is no pair of {name} vehicle{'s' * (name == 'different')} to calibrate with")
             if not np.isfinite(values).all():
                 raise ValueError(f"a similarity of {name} vehicles is not finite")
+
+    def require_both(self) -> "Similarities":
+        """Itself. Raises ValueError without a pair of the same, or of different vehicles."""
+        for name, values in (("same vehicle", self.same), ("different vehicles", self.different)):
+            if not len(values):
+                raise ValueError(f"there is no pair of {name} to calibrate with")
+        return self
 
 
 def pairs(
@@ -61,10 +68,10 @@ def pairs(
     g_sequences: NDArray[np.int64],
 ) -> Similarities:
     """Every query against every gallery picture, (Q, G), but its own vehicle in its own camera and other vehicles in
-    its own sequence, if that is not negative."""
+    its own sequence."""
     same = q_pids[:, None] == g_pids[None, :]
     own = same & (q_camids[:, None] == g_camids[None, :])
-    together = (q_sequences[:, None] == g_sequences[None, :]) & (q_sequences[:, None] >= 0)
+    together = (q_sequences[:, None] == g_sequences[None, :]) & (q_sequences[:, None] != NO_SEQUENCE)
     other = ~same & ~together
     rows, columns = np.nonzero(other)
     different_pids = np.stack([q_pids[rows], g_pids[columns]], axis=1)

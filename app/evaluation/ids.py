@@ -24,7 +24,7 @@ class PairIds(TypedDict):
 
 
 def pair_ids(queries: Sequence[Sample], gallery: Sequence[Sample]) -> PairIds:
-    """The arguments of `evaluate_ranking`, `pairs` and `pick_queries` for these samples."""
+    """The arguments of `evaluate_ranking` and of `pairs` for these samples, beside distances."""
     names = sorted({sample.sequence for sample in (*queries, *gallery) if sample.sequence is not None})
     number: dict[str | None, int] = {None: NO_SEQUENCE, **{name: place for place, name in enumerate(names)}}
     return {

@@ -13,6 +13,8 @@ def across_modalities(directions: Sequence[Direction]) -> list[Direction]:
     direction. Those without queries or without a gallery are left out."""
     found = []
     for direction in directions:
+        if not direction.query or not direction.gallery:
+            continue
         ways = both_ways(direction.query, direction.gallery)
         if any((direction.query, direction.gallery) == (way.query, way.gallery) for way in ways):
             found.append(direction)

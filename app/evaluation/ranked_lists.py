@@ -9,7 +9,9 @@ from app.evaluation.pictures import nearest_in_gallery, pick_queries, ranked_lis
 
 
 def draw_ranked_lists(found: DualEmbeddings, direction: Direction, path: Path, count: int, seed: int) -> None:
-    """Write a picture of the ten nearest, by fused distance, of `count` queries; none if no query has a match."""
+    """Write a picture of the ten nearest, by the distance that gives the headline, of `count` queries.
+
+    None is written if no query has a match."""
     queries = [sample for sample in direction.query if sample in found]
     gallery = [sample for sample in direction.gallery if sample in found]
     ids = pair_ids(queries, gallery)
@@ -41,5 +43,5 @@ def draw_ranked_lists(found: DualEmbeddings, direction: Direction, path: Path, c
         [[gallery[index] for index in indices] for indices, _ in ranked],
         [matches.tolist() for _, matches in ranked],
         path,
-        caption=f"{direction.name}: the ten nearest by fused distance",
+        caption=f"{direction.name}: the ten nearest by {'cosine' if found.plate is None else 'fused'} distance",
     )

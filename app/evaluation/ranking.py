@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.evaluation.distance import Floats, cosine_distance
+from app.evaluation.ids import NO_SEQUENCE
 
 Ints = NDArray[np.integer]
 
@@ -63,7 +64,7 @@ def evaluate_ranking(
 ) -> RankingResult:
     """Measures of `dist` (Q, G), smaller closer, for queries and gallery of these pids and camids.
 
-    Sequences are numbers from 0, negative where a picture has none; None if no picture has one. Raises ValueError,
+    Sequences are numbers from 0, `NO_SEQUENCE` where a picture has none; None if no picture has one. Raises ValueError,
     naming the argument, for a wrong shape or NaN; NoValidQueryError, which is one, if no query has a true match.
     """
     dist = np.asarray(dist)
@@ -158,7 +159,7 @@ def evaluate_rows(
             matches, left_out = gallery.same_vehicle(pid, camid)
             if not len(matches):
                 continue
-            if sequence >= 0:
+            if sequence != NO_SEQUENCE:
                 left_out = np.concatenate([left_out, gallery.others_of_sequence(pid, sequence)])
             ranks = _match_ranks(row, matches, left_out)
             precisions.append(float(np.mean(np.arange(1, len(ranks) + 1) / ranks)))
@@ -213,7 +214,7 @@ def _match_ranks(row: Floats, matches: Ints, left_out: Ints) -> NDArray[np.int64
 
 
 def _sequences(name: str, values: ArrayLike | None, beside: ArrayLike) -> Ints:
-    return np.full(np.size(beside), -1) if values is None else _ids(name, values, beside)
+    return np.full(np.size(beside), NO_SEQUENCE) if values is None else _ids(name, values, beside)
 
 
 def _ids(name: str, values: ArrayLike, beside: ArrayLike | None = None) -> Ints:

@@ -22,11 +22,11 @@ from app.evaluation.calibration import (
 from app.evaluation.ids import pair_ids
 from app.files import replacing
 from app.registry.desk import Desk
-from app.registry.matcher import Threshold, threshold_name
+from app.registry.matcher import Threshold
+from app.registry.modalities import compared_names
 from app.tasks.task import Embeddings
 
 _MOST_PAIRS = 20_000_000
-_MODALITIES: tuple[Modality, ...] = ("visible", "infrared")
 REPORT = "report.json"
 
 
@@ -35,7 +35,8 @@ def calibrate(
 ) -> dict[str, Any]:
     """Measure same and different vehicles in each library, and keep the thresholds for the wanted false-match rates.
 
-    Look-ups with infrared pictures have thresholds of their own where the directions have infrared queries.
+    Every kind of comparison that the directions have, such as infrared queries with a visible gallery, gets a threshold
+    of its own; see `app.registry.modalities`.
 
     Args:
         rate, unsure_rate: false-match rates of a match, and from where on a person should look.
@@ -52,21 +53,21 @@ def calibrate(
     found = recogniser.task.embeddings(recogniser.network, samples, recogniser.task.compute.device)
     folder = desk.folder / "calibration" / model.digest
     folder.mkdir(parents=True, exist_ok=True)
-    report: dict[str, dict[str, Any]] = {}
+    before, report = desk.models.look_up_thresholds(model), dict[str, dict[str, Any]]()
     views = desk.register.counts()["views"]
     chosen: dict[str, Threshold] = {}
-    present: set[Modality] = {sample.modality for direction in directions for sample in direction.query}
-    named = [(library, modality) for modality in _MODALITIES if modality in present for library in model.libraries]
-    for library, modality in named:
-        name, before = threshold_name(library, modality), desk.models.thresholds(model, modality)[library]
+    for name, library, asked, held in compared_names(model.libraries):
+        restricted = _restricted(directions, asked, held)
+        if not restricted and (asked, held) != ("visible", "visible"):
+            continue
         try:
-            measured = similarities(found, library, _asked_in(directions, modality))
+            measured = similarities(found, library, restricted)
             match = min(1.0, threshold_for(measured.different, rate))
             unsure = min(match, threshold_for(measured.different, unsure_rate))
         except ValueError as error:
-            report[name] = {"error": str(error), "threshold": before.match}
+            report[name] = {"error": str(error)}
             continue
-        chosen[name] = replace(before, match=match, unsure=unsure)
+        chosen[name] = replace(before[name], match=match, unsure=unsure)
         report[name] = {
             "threshold": match,
             "unsure": unsure,
@@ -83,6 +84,9 @@ def calibrate(
         reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
         raise ValueError(f"no library can be calibrated: {reasons}")
     desk.models.set_thresholds(model.id, chosen, account)
+    after = desk.models.look_up_thresholds(desk.serving()[0])
+    for name in report.keys() - chosen.keys():
+        report[name]["threshold"] = after[name].match
     told = {
         "model": model.digest,
         "rate": rate,
@@ -95,12 +99,17 @@ def calibrate(
     return {**told, "folder": str(folder)}
 
 
-def _asked_in(directions: Sequence[Direction], modality: Modality) -> list[Direction]:
-    """The directions with their queries in one modality."""
-    return [
-        Direction(each.name, tuple(sample for sample in each.query if sample.modality == modality), each.gallery)
+def _restricted(directions: Sequence[Direction], asked: Modality, held: Modality) -> list[Direction]:
+    """The directions with queries in one modality and a gallery in one; those that have neither or one are left out."""
+    cut = [
+        Direction(
+            each.name,
+            tuple(sample for sample in each.query if sample.modality == asked),
+            tuple(sample for sample in each.gallery if sample.modality == held),
+        )
         for each in directions
     ]
+    return [each for each in cut if each.query and each.gallery]
 
 
 def check_rates(rate: float, unsure_rate: float) -> None:
@@ -129,7 +138,9 @@ def similarities(found: Embeddings, library: str, directions: Sequence[Direction
             queries = [queries[row] for row in sorted(chosen.tolist())]
         similarity = vectors[[rows[s] for s in queries]] @ vectors[[rows[s] for s in gallery]].T
         parts.append(pairs(similarity, **pair_ids(queries, gallery)))
-    return joined(parts)
+    if not parts:
+        raise ValueError("there are no pictures to compare")
+    return joined(parts).require_both()
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

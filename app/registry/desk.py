@@ -6,7 +6,7 @@ checkpoint or the ONNX file of each model that serves or is about to, and detect
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from app.registry.framing import Framed, Framing
 from app.registry.index import Index, make_index
 from app.registry.journal import Journal
 from app.registry.matcher import Candidate, Decision, Outcome, decide
+from app.registry.modalities import MODALITIES, compared_name, held_name, held_vectors
 from app.registry.models import Models
 from app.registry.ownership import require_own
 from app.registry.photos import Photos
@@ -134,7 +135,8 @@ class Desk:
                 continue
             last = views[-1].id
             found = recogniser.embed_readable([self._sample(view) for view in views])
-            good = {view.id: vectors for view, vectors in zip(views, found, strict=True) if vectors is not None}
+            pairs = zip(views, found, strict=True)
+            good = {view.id: held_vectors(vectors, view.modality) for view, vectors in pairs if vectors is not None}
             bad += [view for view in views if view.id not in good]
             self.models.add_embeddings(row.id, good)
             done += len(views)
@@ -197,7 +199,7 @@ class Desk:
         self._with_views(shots, keep)
 
     def _with_views(self, shots: Sequence[Shot], keep: Callable[[Sequence[NewView], Model], int]) -> int:
-        with self._kept([self.framing.frame(shot).shot for shot in shots]) as views:
+        with self._kept([self.framing.frame(shot) for shot in shots]) as views:
             for _ in range(_ATTEMPTS):
                 with self._turn:
                     model, recogniser = self.serving()
@@ -209,19 +211,20 @@ class Desk:
             raise RegisterError(_CHANGES)
 
     @contextmanager
-    def _kept(self, shots: Sequence[Shot]) -> Iterator[list[NewView]]:
+    def _kept(self, framed: Sequence[Framed]) -> Iterator[list[NewView]]:
         """The pictures in the register's folder; they go again if the block raises."""
         kept: list[str] = []
         try:
             views = []
-            for shot in shots:
+            for each in framed:
+                shot, modality = each.shot, each.modality
                 kept.append(self.photos.keep(shot.photo))
                 picture, plate = kept[-1], None
                 if shot.plate is not None:
                     kept.append(self.photos.keep(shot.plate))
                     plate = kept[-1]
                 boxes = {"vehicle_box": shot.photo.box(shot.vehicle_box), "plate_box": shot.photo.box(shot.plate_box)}
-                views.append(NewView(picture, {}, plate_picture=plate, modality=shot.modality, **boxes))
+                views.append(NewView(picture, {}, plate_picture=plate, modality=modality, **boxes))
             yield views
         except BaseException:
             self.photos.drop(kept)
@@ -248,7 +251,7 @@ class Desk:
         """
         framed = [self.framing.frame(shot) for shot in shots]
         # Two look-ups of one unknown vehicle must not both enrol it.
-        with self._kept([each.shot for each in framed]) as views, self._turn if enrol_unknown else nullcontext():
+        with self._kept(framed) as views, self._turn if enrol_unknown else nullcontext():
             samples = [self._sample(view) for view in views]
             modality: Modality = "infrared" if all(s.modality == "infrared" for s in samples) else "visible"
             pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
@@ -256,7 +259,8 @@ class Desk:
                 with self._turn:
                     model, recogniser = self.serving()
                     found = recogniser.embed(samples)
-                    decision = decide(self.candidates(model, found), self.models.thresholds(model, modality))
+                    candidates = self.candidates(model, found, modality)
+                    decision = decide(candidates, self.models.look_up_thresholds(model))
                     if self.serving()[0].id != model.id:
                         continue  # its embeddings were deleted while we looked
                 wanted = enrol_unknown and decision.outcome is Outcome.unknown
@@ -279,16 +283,31 @@ class Desk:
             raise RegisterError(_CHANGES)
 
     def candidates(
-        self, model: Model, found: Sequence[Vectors], limit: int = _CANDIDATES
+        self, model: Model, found: Sequence[Vectors], asked: Modality = "visible", limit: int = _CANDIDATES
     ) -> dict[str, list[Candidate]]:
-        """The nearest vehicles of each library that at least one of the photographs has something for."""
+        """The nearest vehicles of each library that at least one of the photographs has something for, by
+        `compared_name`: among views of the photographs' own modality, then among those of the other if there are any.
+
+        Args:
+            asked: the modality of the photographs.
+        """
         index = self.index(model)
         answer: dict[str, list[Candidate]] = {}
         for library in model.libraries:
             rows = [vectors[library] for vectors in found if library in vectors]
-            answer[library] = index.search(library, np.stack(rows), limit) if rows else []
+            for held in sorted(MODALITIES, key=lambda modality: modality != asked):
+                nearest = index.search(held_name(library, held), np.stack(rows), limit) if rows else []
+                if nearest or held == "visible":
+                    answer[compared_name(library, asked, held)] = nearest
         return answer
 
 
-def _with_vectors(view: NewView, vectors: Vectors | Mapping[str, np.ndarray]) -> NewView:
-    return NewView(view.picture, vectors, view.vehicle_box, view.plate_picture, view.plate_box, view.modality)
+def _with_vectors(view: NewView, vectors: Vectors) -> NewView:
+    return NewView(
+        view.picture,
+        held_vectors(vectors, view.modality),
+        view.vehicle_box,
+        view.plate_picture,
+        view.plate_box,
+        view.modality,
+    )

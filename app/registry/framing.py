@@ -4,6 +4,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.data.decode import is_grey
+from app.data.sample import Box, Modality
 from app.detection.checkpoint import read_detector, write_detector
 from app.detection.settings import DetectorSettings
 from app.registry.finder import DETECTOR, VEHICLES, Finder, Sight, state_of
@@ -18,6 +20,15 @@ class Framed:
 
     shot: Shot
     sight: Sight | None
+
+    @property
+    def modality(self) -> Modality:
+        """What the photograph was said to be, or else was taken for: infrared if the vehicle in it has no colour."""
+        if self.shot.modality is not None:
+            return self.shot.modality
+        photo, box = self.shot.photo, self.shot.photo.box(self.shot.vehicle_box)
+        vehicle = photo.image if box is None else photo.image.crop(_corners(box))
+        return "infrared" if is_grey(vehicle) else "visible"
 
 
 class Framing:
@@ -70,3 +81,8 @@ class Framing:
             box = sight.vehicles[0].box
         plate = shot.plate_box if shot.plate_box or shot.plate else sight.plate_of(box)
         return Framed(replace(shot, vehicle_box=box, plate_box=plate), sight)
+
+
+def _corners(box: Box) -> tuple[int, int, int, int]:
+    left, top = max(0, round(box.left)), max(0, round(box.top))
+    return left, top, max(left + 1, round(box.left + box.width)), max(top + 1, round(box.top + box.height))

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from app.data.sample import Modality
-
 
 class Outcome(StrEnum):
     """What a look-up can end with."""
@@ -39,12 +37,6 @@ class Threshold:
             raise ValueError(f"-1 <= unsure <= match <= 1 must hold, got {self.unsure} and {self.match}")
         if not 0.0 <= self.margin <= 2.0:
             raise ValueError(f"margin must lie in 0..2, got {self.margin}")
-
-
-def threshold_name(library: str, modality: Modality) -> str:
-    """Under which name a library's threshold for look-ups in a modality is kept: pictures of different modalities are
-    less alike than pictures of one."""
-    return library if modality == "visible" else f"{library}-{modality}"
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from app.data.sample import Modality
 from app.registry.database import Database
 from app.registry.errors import NotEnrolledError
-from app.registry.matcher import Threshold, threshold_name
+from app.registry.matcher import Threshold
+from app.registry.modalities import compared_names
 from app.registry.rows import SERVING, Vectors, embeddings, get, serving, trail
 from app.registry.schema import Embedding, Model, Setting, View
 
@@ -65,29 +65,22 @@ class Models:
             trail(session, account, "serve model", f"model {model.digest}", {"before": before and before.digest})
             return True
 
-    def thresholds(self, model: Model, modality: Modality = "visible") -> dict[str, Threshold]:
-        """Thresholds of a model's libraries for look-ups in a modality.
+    def thresholds(self, model: Model) -> dict[str, Threshold]:
+        """Thresholds of a model's libraries, 0.9 for those that were not calibrated, and of those comparisons between
+        modalities that have their own."""
+        kept = {name: Threshold(**values) for name, values in model.thresholds.items()}
+        return {library: Threshold() for library in model.libraries} | kept
 
-        Those that were not calibrated for it are those for visible pictures, or 0.9."""
-        kept, found = model.thresholds, {}
-        for library in model.libraries:
-            own = kept.get(threshold_name(library, modality), kept.get(library))
-            found[library] = Threshold(**own) if own else Threshold()
-        return found
-
-    def all_thresholds(self, model: Model) -> dict[str, Threshold]:
-        """Every threshold by its name, those of infrared look-ups where there are any."""
-        infrared = {threshold_name(library, "infrared"): library for library in model.libraries}
-        own = {name: Threshold(**model.thresholds[name]) for name in infrared if name in model.thresholds}
-        return self.thresholds(model) | own
+    def look_up_thresholds(self, model: Model) -> dict[str, Threshold]:
+        """The threshold of every kind of comparison; without one of its own it has the library's."""
+        own = self.thresholds(model)
+        return {name: own.get(name, own[library]) for name, library, _, _ in compared_names(model.libraries)}
 
     def set_thresholds(self, model_id: int, thresholds: Mapping[str, Threshold], account: str) -> None:
-        """Keep calibrated thresholds of a model, by `threshold_name`."""
+        """Keep calibrated thresholds of a model, by `compared_name`."""
         with self.database.writing() as session:
             model = get(session, Model, model_id)
-            modalities: tuple[Modality, ...] = ("visible", "infrared")
-            known = {threshold_name(library, modality) for library in model.libraries for modality in modalities}
-            if set(thresholds) - known:
+            if set(thresholds) - {name for name, *_ in compared_names(model.libraries)}:
                 raise NotEnrolledError(f"model {model.digest} has no such libraries: {', '.join(thresholds)}")
             values = {library: asdict(threshold) for library, threshold in thresholds.items()}
             model.thresholds = {**model.thresholds, **values}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.data.reader import Direction
-from app.data.sample import Sample
+from app.data.sample import Sample, comparable
 from app.registry.matcher import Candidate, Decision, Threshold, decide
 from app.registry.recogniser import Recogniser
 from app.tasks.task import Embeddings
@@ -90,7 +90,7 @@ def _all_candidates(found: Embeddings, directions: Sequence[Direction]) -> list[
     for direction in directions:
         gallery = [sample for sample in direction.gallery if sample in row_of]
         for query in (sample for sample in direction.query if sample in row_of):
-            compared = [row_of[s] for s in gallery if (s.pid, s.camid) != (query.pid, query.camid)]
+            compared = [row_of[s] for s in gallery if comparable(query, s)]
             answer.append(
                 {
                     library: _nearest(vectors, row_of[query], compared, found.samples)

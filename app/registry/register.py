@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from app.data.sample import Box, Modality
 from app.registry.database import Database
 from app.registry.errors import AnotherModelError, DuplicatePlateError, RegisterError
+from app.registry.modalities import held_name
 from app.registry.photos import Photos
 from app.registry.plates import normal_plate
 from app.registry.rows import Vectors, embeddings, get, serving, trail
@@ -166,7 +167,7 @@ class Register:
         for new in views:
             if not new.vectors:
                 raise RegisterError("a picture without embeddings cannot be found again")
-            if set(new.vectors) - set(model.libraries):
+            if set(new.vectors) - {held_name(library, new.modality) for library in model.libraries}:
                 raise AnotherModelError(f"libraries {sorted(new.vectors)} are not those of model {model.digest}")
             view = View(
                 vehicle_id=vehicle.id,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.data.decode import is_grey
 from app.data.sample import Box, Modality
 from app.registry.errors import RegisterError
 from app.registry.photos import Photo
@@ -17,6 +16,7 @@ class Shot:
         vehicle_box: in pixels of `photo`; None if it shows the vehicle alone.
         plate: a photograph of the plate alone; None if there is none.
         plate_box: where the plate is in `photo`; None if it is not known.
+        modality: None lets it be seen from the picture.
         whole: the photograph shows the vehicle alone, however it looks; nothing is searched for.
     """
 
@@ -24,7 +24,7 @@ class Shot:
     vehicle_box: Box | None = None
     plate: Photo | None = None
     plate_box: Box | None = None
-    modality: Modality = "visible"
+    modality: Modality | None = "visible"
     whole: bool = False
 
 
@@ -57,8 +57,7 @@ def make_shots(
 ) -> list[Shot]:
     """Photographs with what belongs to each, in their order; what is not given at all is empty.
 
-    Without a modality a photograph that has no colour is taken for an infrared one. Raises RegisterError where numbers
-    differ, or without a photograph."""
+    Raises RegisterError where numbers differ, or without a photograph."""
     if not photos:
         raise RegisterError("there is no picture")
     for name, given in (("plate pictures", plates), ("boxes", boxes), ("plate boxes", plate_boxes)):
@@ -70,7 +69,7 @@ def make_shots(
             vehicle_box=boxes[number] if boxes else None,
             plate=plates[number] if plates else None,
             plate_box=plate_boxes[number] if plate_boxes else None,
-            modality=modality or ("infrared" if is_grey(photo.image) else "visible"),
+            modality=modality,
             whole=whole,
         )
         for number, photo in enumerate(photos)

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from app.checks import SettingsError
 from app.data.cross_modal_batches import CrossModalBatch, CrossModalBatches
 from app.data.dual_batches import labels_of
-from app.data.pictures import PictureFiles, Pictures, normalise
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.device import Compute, make_compute
 from app.evaluation.embed import DualEmbeddings, all_samples, embed, measure_all
 from app.evaluation.modalities import across_modalities
-from app.settings import Settings, absolute
+from app.settings import Settings
 from app.tasks.cross_modal_settings import LossSettings, ModelSettings
+from app.tasks.inputs import as_input, make_pictures
 from app.tasks.task import Batches, Embeddings, Evaluation, Graph, mean_of_directions, num_vehicles
 from models.backbone import build_backbone, input_statistics_of
 from models.classifier import Classifier
@@ -52,10 +52,9 @@ class CrossModalReid:
         self.loss: LossSettings = settings.loss
         if settings.evaluation.embedding == "plate":
             raise SettingsError("evaluation.embedding=plate: the task cross_modal_reid has no plate network")
-        train, data = settings.train, settings.data
+        train = settings.train
         self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
-        files = PictureFiles(absolute(data.cache_dir), data.cache_dir_mb) if data.cache_dir else None
-        self.pictures = Pictures((self.model.height, self.model.width), None, data.cache_mb, files)
+        self.pictures = make_pictures(settings.data, (self.model.height, self.model.width), None)
         try:
             self._statistics = input_statistics_of(self.model.backbone)
         except ValueError as error:
@@ -197,9 +196,7 @@ class CrossModalReid:
         return embed(network, samples, self.pictures, run, self.settings.evaluation.batch_size)
 
     def _input(self, pictures: Tensor) -> Tensor:
-        """Pictures (N, 3, H, W) uint8 as the network's input."""
-        batch = normalise(pictures, *self._statistics)
-        return batch.contiguous(memory_format=torch.channels_last) if self.compute.channels_last else batch
+        return as_input(pictures, self._statistics, self.compute)
 
 
 def make_task(settings: Settings) -> CrossModalReid:

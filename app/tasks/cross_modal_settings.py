@@ -65,6 +65,10 @@ class LossSettings:
         for name in self.__dataclass_fields__:
             if name.endswith("_weight"):
                 in_range(f"loss.{name}", getattr(self, name), 0.0)
+        if self.perceptual_edge_weight and isinstance(self.perceptual, Path) and not self.perceptual.is_file():
+            raise SettingsError(
+                f"loss.perceptual_weights must be random, imagenet or a file; there is no {self.perceptual_weights!r}"
+            )
         if not (self.identity_weight or self.weighted_triplet_weight or self.perceptual_edge_weight):
             raise SettingsError("loss.identity_weight, weighted_triplet_weight and perceptual_edge_weight are all 0")
 
@@ -72,4 +76,4 @@ class LossSettings:
     def perceptual(self) -> bool | Path:
         """What `vgg16_stages` takes."""
         known: dict[str, bool] = {"random": False, "imagenet": True}
-        return known.get(self.perceptual_weights, Path(self.perceptual_weights))
+        return known.get(self.perceptual_weights, Path(self.perceptual_weights).expanduser())

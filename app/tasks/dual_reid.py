@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from app.checks import SettingsError
 from app.data.dual_batches import DualBatch, DualBatches, labels_of
-from app.data.pictures import PictureFiles, Pictures, Size, normalise
+from app.data.pictures import Size
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.device import Compute, make_compute
 from app.evaluation.embed import DualEmbeddings, all_samples, embed, measure_all
-from app.settings import Settings, absolute
+from app.settings import Settings
 from app.tasks.dual_settings import BranchSettings, LossSettings, ModelSettings
+from app.tasks.inputs import Statistics, as_input, make_pictures
 from app.tasks.task import Batches, Embeddings, Evaluation, Graph, mean_of_directions, num_vehicles
 from models.backbone import build_backbone, input_statistics, input_statistics_of
 from models.classifier import Classifier, ClassifierKind
@@ -50,11 +51,8 @@ class DualReid:
         self.loss: LossSettings = settings.loss
         train = settings.train
         self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
-        data = settings.data
-        files = PictureFiles(absolute(data.cache_dir), data.cache_dir_mb) if data.cache_dir else None
-        self.pictures = Pictures(
-            _size(self.model.vehicle), self.model.plate and _size(self.model.plate), data.cache_mb, files
-        )
+        plate = self.model.plate
+        self.pictures = make_pictures(settings.data, _size(self.model.vehicle), _size(plate) if plate else None)
         self.classification = build_classification_loss(self.loss.classification, **_classification_options(self.loss))
         self.kind: ClassifierKind = self.classification.classifier_kind  # type: ignore[assignment]
         self.metric = build_metric_loss(self.loss.metric, **_metric_options(self.loss))
@@ -62,7 +60,7 @@ class DualReid:
         self.feature_distillation = FeatureDistillationLoss()
         self.distance_distillation = DistanceDistillationLoss()
         self.attention_distillation = AttentionDistillationLoss()
-        self._statistics: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+        self._statistics: list[Statistics] = []
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -212,8 +210,7 @@ class DualReid:
         """Pictures (N, 3, H, W) uint8 as the input of branch 0 (vehicle) or 1 (plate)."""
         if pictures is None or branch >= len(self._statistics):
             return None
-        batch = normalise(pictures if device is None else pictures.to(device), *self._statistics[branch])
-        return batch.contiguous(memory_format=torch.channels_last) if self.compute.channels_last else batch
+        return as_input(pictures if device is None else pictures.to(device), self._statistics[branch], self.compute)
 
 
 def make_task(settings: Settings) -> DualReid:

@@ -230,8 +230,6 @@ async def status(user: Guard, service: Service) -> StatusAnswer:
     del user
     desk = service.desk
     model = await service.aside(desk.models.serving)
-    libraries = (
-        {name: threshold.match for name, threshold in desk.models.all_thresholds(model).items()} if model else {}
-    )
+    libraries = {name: threshold.match for name, threshold in desk.models.thresholds(model).items()} if model else {}
     counts = await service.aside(desk.register.counts)
     return StatusAnswer(model=model.digest if model else None, libraries=libraries, counts=counts)

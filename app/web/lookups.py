@@ -84,7 +84,7 @@ def _photograph(name: str, framed: Framed) -> PhotographAnswer:
     box, plate = framed.shot.vehicle_box, framed.shot.plate_box
     return PhotographAnswer(
         picture=name,
-        modality=framed.shot.modality,
+        modality=framed.modality,
         width=round(photo.image.width / photo.scale, 1),
         height=round(photo.image.height / photo.scale, 1),
         box=box and _numbers(box),

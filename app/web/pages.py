@@ -152,7 +152,7 @@ def _calibration(service: State) -> dict[str, Any]:
         return {"model": None, "thresholds": {}, "report": None, "folder": None}
     folder = desk.folder / "calibration" / model.digest
     report = json.loads((folder / REPORT).read_text(encoding="utf-8")) if (folder / REPORT).is_file() else None
-    return {"model": model, "thresholds": desk.models.all_thresholds(model), "report": report, "folder": folder}
+    return {"model": model, "thresholds": desk.models.thresholds(model), "report": report, "folder": folder}
 
 
 def _federation(service: State) -> dict[str, Any]:

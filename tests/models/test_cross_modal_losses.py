@@ -177,6 +177,11 @@ def test_the_stages_of_vgg16_are_torchvisions(tmp_path):
                 number += 1
     assert number == 4
     assert found.shape == (1, 512, 4, 6)
-    assert torch.equal(vgg16_stages(seed=1)[0][1][0].weight, vgg16_stages(seed=1)[0][1][0].weight)
+    first, again, other = (vgg16_stages(seed=seed)[3][0].weight for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert float(first.std()) == pytest.approx(
+        (2 / (9 * 512)) ** 0.5, rel=0.01
+    )  # He et al., by the channels that go out
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
         vgg16_stages(tmp_path / "none.pth")

@@ -62,6 +62,22 @@ def test_from_an_empty_folder_to_an_owner_and_to_nothing_left(run, run_folder, p
     assert run("import", picture(1).with_name("out") / "register.csv")[0]["enrolled"] == 2
 
 
+def test_the_modality_is_seen_or_said(run, run_folder, picture, tmp_path):
+    run("reembed", "--run", run_folder)
+    night = tmp_path / "night.png"
+    photo(1).image.convert("L").save(night)
+    run("enrol", picture(2))
+    for words, expected in (
+        ([picture(1)], "visible"),
+        ([night], "infrared"),
+        ([night, "--modality", "visible"], "visible"),
+        ([picture(1), "--modality", "infrared"], "infrared"),
+    ):
+        assert [row["modality"] for row in run("identify", *words)[0]["photographs"]] == [expected]
+    with pytest.raises(RegisterError, match="modality must be one of auto, visible, infrared; got 'dusk'"):
+        run("enrol", picture(1), "--modality", "dusk")
+
+
 def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, tmp_path):
     run("reembed", "--run", run_folder)
     root = next(word for word in base_overrides.split() if word.startswith("data.root="))

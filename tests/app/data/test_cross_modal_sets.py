@@ -82,6 +82,16 @@ def test_roadscene_names_what_is_wrong(roadscene):
     table.write_text(table.read_text().replace("\t3.5\t", "\twide\t", 1))
     with pytest.raises(ValueError, match=r"'0\.jpg"):
         RoadScene(roadscene).train()
+    table.write_text(table.read_text().replace("\twide\t", "\t-3\t", 1))
+    with pytest.raises(ValueError, match=r"'0\.jpg"):
+        RoadScene(roadscene).train()
+    header = table.read_text().splitlines()[0]
+    table.write_text(header + "\n")
+    with pytest.raises(ValueError, match="has no vehicles"):
+        RoadScene(roadscene).train()
+    table.write_text(f"{header}\n1.jpg\t1\t2\t3\t4\tv1\tcar\ts1\n")
+    with pytest.raises(ValueError, match="too few sequences"):
+        RoadScene(roadscene).evaluation("test")
     table.write_text("file x y\n")
     with pytest.raises(ValueError, match="first line"):
         RoadScene(roadscene).train()
@@ -179,6 +189,10 @@ def test_sysu_does_not_compare_cameras_two_and_three(sysu):
     assert camids["cam2"] == camids["cam3"]
     assert len(set(camids.values())) == 5
     assert {s.pid for s in SysuMM01(sysu).train()} == {1, 2}
+    (sysu / "exp" / "val_id.txt").write_text("99")
+    (sysu / "exp" / "train_id.txt").write_text("98")
+    with pytest.raises(FileNotFoundError, match="cam1"):
+        SysuMM01(sysu).train()
     (sysu / "exp" / "val_id.txt").write_text("2;3")
     with pytest.raises(ValueError, match=r"val_id\.txt"):
         SysuMM01(sysu).train()
@@ -220,8 +234,9 @@ def test_rgbn300_has_no_thermal_part_and_other_forms_are_named(rgbnt):
     put(folder / "0001_c0001_001.jpg", (128, 128))
     with pytest.raises(ValueError, match=r"0001_c0001_001\.jpg is 128 x 128"):
         Rgbnt(rgbnt).train()
-    put(folder / "0001_c0001_001.jpg", (512, 128))
-    put(folder / "car.jpg")
+    put(folder / "0001_c0001_001.jpg", (1024, 256))  # each picture has its own size
+    assert [s.vehicle_box.left for s in Rgbnt(rgbnt).train()] == [0, 512, 0, 256]
+    put(folder / "car.jpg", (512, 128))
     with pytest.raises(ValueError, match=r"car\.jpg"):
         Rgbnt(rgbnt).train()
 

@@ -1,5 +1,6 @@
 """Pictures of one and four channels, and of more than eight bits."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,6 +42,28 @@ def test_floating_point_and_flat_pictures(tmp_path):
     broken = np.full((20, 20), np.nan, np.float32)
     with pytest.raises(ValueError, match="not finite"):
         read(Image.fromarray(broken), tmp_path / "nan.tiff")
+
+
+def test_several_channels_of_sixteen_bits_are_refused(tmp_path):
+    deep = np.random.default_rng(0).integers(7000, 9000, (20, 30, 3)).astype(np.uint16)
+    for kind in ("png", "tiff"):
+        cv2.imwrite(str(tmp_path / f"deep.{kind}"), deep)
+        with Image.open(tmp_path / f"deep.{kind}") as file, pytest.raises(ValueError, match="channels of 16 bits"):
+            upright_rgb(file)
+
+
+def test_a_large_deep_picture_is_stretched_row_by_row(tmp_path):
+    """Several blocks of rows give what one gives."""
+    thermal = np.random.default_rng(0).integers(20_000, 24_000, (700, 50)).astype(np.uint16)
+    found = read(Image.fromarray(thermal), tmp_path / "tall.png")[..., 0]
+    low, high = np.percentile(thermal, [0.5, 99.5])
+    assert np.abs(found - np.clip((thermal - low) / (high - low), 0, 1) * 255).max() <= 0.6  # rounding, and float32
+
+
+def test_a_time_stamp_does_not_make_a_night_picture_a_coloured_one():
+    night = np.random.default_rng(0).integers(0, 256, (540, 960, 1), dtype=np.uint8).repeat(3, axis=2)
+    night[500:530, 20:400] = (255, 220, 0)
+    assert is_grey(Image.fromarray(night))
 
 
 def test_a_grey_picture_stays_grey_as_jpeg(tmp_path):

@@ -31,6 +31,37 @@ def test_an_epoch_holds_every_picture_in_whole_batches(labels, pids_per_batch, i
         assert max(counts) - min(counts) <= 1
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2)), min_size=2, max_size=60),
+    st.integers(2, 6),
+    st.integers(1, 4),
+    st.integers(0, 2**40),
+)
+def test_with_kinds_a_vehicle_brings_as_many_pictures_of_each(pictures, pids_per_batch, images_per_pid, seed):
+    """In each batch; and every picture is in every epoch."""
+    labels, kinds = np.array(pictures).T
+    batches = BalancedBatches(
+        labels, pids_per_batch=pids_per_batch, images_per_pid=images_per_pid, seed=seed, kinds=kinds
+    )
+    own = {label: set(kinds[labels == label].tolist()) for label in labels.tolist()}
+    per_kind = max(images_per_pid, 2) if len(own) == 1 else images_per_pid
+    for epoch in range(2):
+        seen: set[int] = set()
+        for number in range(batches.batches_per_epoch):
+            batch = batches[epoch * batches.batches_per_epoch + number]
+            seen.update(batch.tolist())
+            counts = Counter(zip(labels[batch].tolist(), kinds[batch].tolist(), strict=True))
+            chosen = {label for label, _ in counts}
+            assert len(chosen) == min(pids_per_batch, len(own))
+            assert counts == {(label, kind): per_kind for label in chosen for kind in own[label]}
+        assert seen == set(range(len(labels)))
+
+
+def test_kinds_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="3 kinds of 4 pictures"):
+        BalancedBatches(np.arange(4), pids_per_batch=2, images_per_pid=1, seed=0, kinds=np.arange(3))
+
+
 @given(labels_of_any_size, st.integers(0, 9), st.lists(st.integers(0, 40), min_size=1, max_size=5))
 def test_a_batch_depends_on_its_number_alone(labels, seed, numbers):
     def fresh():

@@ -142,4 +142,6 @@ def test_no_hit_at_all_still_has_an_upper_bound():
 )
 def test_what_cannot_be_calibrated_with_is_said(same, different, reason):
     with pytest.raises(ValueError, match=reason):
-        Similarities(np.array(same), np.zeros(len(same), int), np.array(different), np.zeros((len(different), 2), int))
+        Similarities(
+            np.array(same), np.zeros(len(same), int), np.array(different), np.zeros((len(different), 2), int)
+        ).require_both()

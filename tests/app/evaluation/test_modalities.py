@@ -24,6 +24,7 @@ def test_a_mixed_direction_is_cut_in_two():
 def test_a_direction_across_stays_and_one_within_a_modality_goes():
     across = Direction("draw-3", INFRARED, VISIBLE)
     assert across_modalities([across, Direction("by day", VISIBLE, VISIBLE)]) == [across]
+    assert across_modalities([Direction("none", (), VISIBLE), Direction("nothing", INFRARED, ())]) == []
     assert across_modalities([Direction("half", INFRARED, (*VISIBLE, *INFRARED))]) == [
         Direction("infrared_to_visible", INFRARED, VISIBLE)
     ]

@@ -19,7 +19,7 @@ from app.onnx_file import OnnxFile, write_onnx
 from app.sections import AugmentSettings
 from app.settings import load_settings
 from app.tasks import make_task
-from models.losses import PerceptualEdgeLoss
+from models.losses import PerceptualEdgeLoss, WeightedRegularisedTripletLoss
 from models.perceptual import vgg16_stages
 
 WORDS = (
@@ -81,7 +81,13 @@ def test_the_parts_are_the_losses_of_the_networks_output(settings, samples):
     """Each part from the network's output by itself, times its weight."""
     weighted = replace(
         settings,
-        loss=replace(settings.loss, label_smoothing=0.0, perceptual_edge_weight=2.0, centre_contrast_weight=3.0),
+        loss=replace(
+            settings.loss,
+            label_smoothing=0.0,
+            weighted_triplet_weight=1.5,
+            perceptual_edge_weight=2.0,
+            centre_contrast_weight=3.0,
+        ),
     )
     task = make_task(weighted)
     network, batch = task.build(3, 0), task.batches(samples, 0)[0]
@@ -89,6 +95,8 @@ def test_the_parts_are_the_losses_of_the_networks_output(settings, samples):
         parts = task.losses(network, batch)
         output = task.build(3, 0)(task._input(batch.pictures), batch.infrared)
     assert float(parts["identity"]) == pytest.approx(float(F.cross_entropy(output.logits, batch.labels)), abs=1e-5)
+    triplet = WeightedRegularisedTripletLoss()(output.metric_feature, batch.labels)
+    assert float(parts["weighted_triplet"]) == pytest.approx(1.5 * float(triplet), rel=1e-5)
     edge = PerceptualEdgeLoss(vgg16_stages(False), longest=8)
     pictures = task._input(batch.pictures)
     expected = edge(output.visible_stem, pictures[~batch.infrared]) + edge(
@@ -199,6 +207,9 @@ def test_the_summary_says_which_perceptual_network(settings, tmp_path):
     assert make_task(settings).remarks == {"perceptual network": "VGG16, random features"}
     without = replace(settings, loss=replace(settings.loss, perceptual_edge_weight=0.0))
     assert make_task(without).remarks == {}
+    with pytest.raises(SettingsError, match=r"perceptual_weights must be random, imagenet or a file; .*vgg16\.pth"):
+        replace(settings.loss, perceptual_weights=str(tmp_path / "vgg16.pth"))
+    (tmp_path / "vgg16.pth").touch()
     task = make_task(replace(settings, loss=replace(settings.loss, perceptual_weights=str(tmp_path / "vgg16.pth"))))
     assert task.remarks == {"perceptual network": f"VGG16, {tmp_path / 'vgg16.pth'}"}
 

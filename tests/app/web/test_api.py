@@ -234,6 +234,12 @@ def test_a_database_without_room_and_one_that_is_gone(desk, as_role, monkeypatch
         assert client.get("/api/vehicles").status_code == status
 
 
+@pytest.mark.parametrize(("given", "said"), [({}, "visible"), *(({"modality": m}, m) for m in ("visible", "infrared"))])
+def test_the_answer_says_the_modality(as_role, given, said):
+    assert [row["modality"] for row in identify(as_role("guard"), 1, **given).json()["photographs"]] == [said]
+    assert identify(as_role("guard"), 1, modality="dusk").status_code in (400, 422)
+
+
 def test_too_many_look_ups_that_wait_are_sent_away(as_role, monkeypatch):
     monkeypatch.setattr("app.web.state._MOST_WAITING", 0)
     assert identify(as_role("guard"), 1).status_code == 503

@@ -1,0 +1,24 @@
+"""From pictures to what a network takes."""
+
+import torch
+from torch import Tensor
+
+from app.data.pictures import PictureFiles, Pictures, Size, normalise
+from app.device import Compute
+from app.sections import DataSettings
+from app.settings import absolute
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of the backbone's input."""
+
+
+def make_pictures(data: DataSettings, vehicle: Size, plate: Size | None) -> Pictures:
+    """The pictures of vehicles and plates in these sizes, kept in memory and files as the settings say."""
+    files = PictureFiles(absolute(data.cache_dir), data.cache_dir_mb) if data.cache_dir else None
+    return Pictures(vehicle, plate, data.cache_mb, files)
+
+
+def as_input(pictures: Tensor, statistics: Statistics, compute: Compute) -> Tensor:
+    """Pictures (N, 3, H, W) uint8 as the input of a network, on their device."""
+    batch = normalise(pictures, *statistics)
+    return batch.contiguous(memory_format=torch.channels_last) if compute.channels_last else batch
