@@ -35,7 +35,7 @@ from app.checkpoint import save_checkpoint
 from app.registry.accounts import Accounts, Role
 from app.registry.desk import Desk
 from app.registry.photos import take_in
-from app.registry.register import NewView
+from app.registry.records import NewView
 from app.registry.rows import Vectors
 from app.registry.shots import Shot
 from app.results import RunFolder

@@ -36,7 +36,7 @@ from app.registry.desk import Desk
 from app.registry.framing import Framed
 from app.registry.listing import enrol_entries, read_listing, write_listing
 from app.registry.photos import read_photo
-from app.registry.register import NewOwner
+from app.registry.records import NewOwner
 from app.registry.schema import Vehicle, now
 from app.registry.shots import Shot, make_shots, parse_box, parse_modality
 from scripts.command import command

@@ -14,7 +14,8 @@ from app.registry.database import Database
 from app.registry.desk import Desk
 from app.registry.models import Models
 from app.registry.photos import Photo, Photos
-from app.registry.register import NewView, Register
+from app.registry.records import NewView
+from app.registry.register import Register
 from app.results import RunFolder
 from app.settings import load_settings
 from app.tasks import make_task

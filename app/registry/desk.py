@@ -8,7 +8,6 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,20 @@ import numpy as np
 from app.checkpoint import Checkpoint
 from app.data.sample import Box, Modality, Sample
 from app.files import replacing
+from app.registry.answer import Answer
 from app.registry.database import Database
 from app.registry.errors import AnotherModelError, NoModelError, RegisterError
 from app.registry.framing import Framed, Framing
 from app.registry.index import Index, make_index
 from app.registry.journal import Journal
-from app.registry.matcher import Candidate, Decision, Outcome, decide
+from app.registry.matcher import Candidate, Outcome, decide
 from app.registry.modalities import MODALITIES, compared_name, held_name, held_vectors
 from app.registry.models import Models
 from app.registry.ownership import require_own
 from app.registry.photos import Photos
 from app.registry.recogniser import Recogniser, read_recogniser
-from app.registry.register import NewOwner, NewView, Register
+from app.registry.records import NewOwner, NewView
+from app.registry.register import Register
 from app.registry.rows import Vectors
 from app.registry.schema import Model, View
 from app.registry.shots import Shot
@@ -36,23 +37,6 @@ _CANDIDATES = 5
 _BATCH = 64
 _ATTEMPTS = 3  # a model that changes under a look-up or an enrolment: load the new one and do it again
 _CHANGES = "the model of the register changes again and again"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A decision, and the sighting it was kept as.
-
-    Args:
-        enrolled: number of the vehicle, if it was enrolled as unknown.
-        pictures: names of the photographs, as they were kept.
-        framed: the photographs, with what was found in them.
-    """
-
-    decision: Decision
-    sighting: int
-    enrolled: int | None
-    pictures: list[str]
-    framed: list[Framed]
 
 
 class Desk:

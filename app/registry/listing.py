@@ -18,7 +18,7 @@ from app.registry.desk import Desk
 from app.registry.errors import RegisterError
 from app.registry.photos import read_photo
 from app.registry.plates import normal_plate
-from app.registry.register import NewOwner
+from app.registry.records import NewOwner
 from app.registry.schema import Vehicle, View
 from app.registry.shots import Shot
 

@@ -5,18 +5,18 @@ Every method is one transaction: it takes place as a whole, or raises a `Registe
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from app.data.sample import Box, Modality
 from app.registry.database import Database
 from app.registry.errors import AnotherModelError, DuplicatePlateError, RegisterError
 from app.registry.modalities import held_name
 from app.registry.photos import Photos
 from app.registry.plates import normal_plate
-from app.registry.rows import Vectors, embeddings, get, serving, trail
+from app.registry.records import Forgotten, Glance, NewOwner, NewView
+from app.registry.rows import embeddings, get, serving, trail
 from app.registry.schema import (
     Change,
     Incident,
@@ -28,64 +28,6 @@ from app.registry.schema import (
 )
 
 _ORPHAN_SECONDS = 3600.0  # a picture is written before its row
-
-
-@dataclass(frozen=True)
-class NewView:
-    """A picture to be enrolled.
-
-    Args:
-        picture: its name in the register's folder of pictures.
-        vectors: (D,) by library, those that the picture has something for.
-        vehicle_box: where the vehicle is; None if the picture is the vehicle.
-        plate_picture: name of a picture of the plate alone.
-        plate_box: where the plate is in `picture`.
-    """
-
-    picture: str
-    vectors: Vectors
-    vehicle_box: Box | None = None
-    plate_picture: str | None = None
-    plate_box: Box | None = None
-    modality: Modality = "visible"
-
-
-@dataclass(frozen=True)
-class NewOwner:
-    """Somebody to be enrolled with a vehicle."""
-
-    name: str
-    flat: str = ""
-    contact: str = ""
-
-
-@dataclass(frozen=True)
-class Glance:
-    """What a guard sees of a vehicle: no name.
-
-    Args:
-        pictures: names by number of the view.
-    """
-
-    plate: str | None
-    flat: str | None
-    pictures: dict[int, str]
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """What `forget` deleted.
-
-    Args:
-        overwritten: whether the rows are gone from the database's files as well; see `Database.forget_traces`.
-    """
-
-    owners: int
-    vehicles: list[int]
-    views: int
-    sightings: int
-    incidents: int
-    overwritten: bool = False
 
 
 class Register:

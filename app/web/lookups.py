@@ -9,7 +9,7 @@ from app.registry.desk import Desk
 from app.registry.errors import RegisterError
 from app.registry.framing import Framed
 from app.registry.photos import MAX_BYTES, Photo, take_in
-from app.registry.register import NewOwner
+from app.registry.records import NewOwner
 from app.registry.shots import Shot, make_shots, parse_box, parse_modality
 from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, told
 from app.web.state import State

@@ -14,7 +14,7 @@ from app.registry.errors import DuplicatePlateError, RegisterError
 from app.registry.matcher import Outcome, Threshold
 from app.registry.photos import Photo, Photos
 from app.registry.recogniser import Recogniser
-from app.registry.register import NewOwner
+from app.registry.records import NewOwner
 from app.registry.shots import Shot
 
 SURE = Threshold(match=0.999999, unsure=0.99, margin=0.0)

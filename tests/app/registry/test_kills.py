@@ -12,7 +12,8 @@ from PIL import Image
 from app.registry.database import Database
 from app.registry.models import Models
 from app.registry.photos import Photo, Photos
-from app.registry.register import NewOwner, NewView, Register
+from app.registry.records import NewOwner, NewView
+from app.registry.register import Register
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 url = f"sqlite:///{folder / 'register.sqlite'}"

@@ -20,7 +20,7 @@ from app.registry.journal import Journal
 from app.registry.matcher import Decision, Outcome, Threshold
 from app.registry.models import Models
 from app.registry.plates import normal_plate
-from app.registry.register import NewOwner, NewView
+from app.registry.records import NewOwner, NewView
 from app.registry.schema import Base, View, now
 
 RNG = np.random.default_rng(0)

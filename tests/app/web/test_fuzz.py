@@ -9,7 +9,7 @@ from web_service import FAST
 
 from app.registry.accounts import Accounts, Role
 from app.registry.desk import Desk
-from app.registry.register import NewOwner
+from app.registry.records import NewOwner
 from app.registry.shots import Shot
 from app.web.service import create_app
 from app.web.state import State

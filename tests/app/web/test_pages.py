@@ -21,7 +21,7 @@ from registers import photo
 from app.registry.accounts import Accounts, Role
 from app.registry.desk import Desk
 from app.registry.photos import read_photo
-from app.registry.register import NewOwner
+from app.registry.records import NewOwner
 from app.registry.shots import Shot
 from scripts import registry
 

@@ -1,0 +1,23 @@
+"""What a look-up gives."""
+
+from dataclasses import dataclass
+
+from app.registry.framing import Framed
+from app.registry.matcher import Decision
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decision, and the sighting it was kept as.
+
+    Args:
+        enrolled: number of the vehicle, if it was enrolled as unknown.
+        pictures: names of the photographs, as they were kept.
+        framed: the photographs, with what was found in them.
+    """
+
+    decision: Decision
+    sighting: int
+    enrolled: int | None
+    pictures: list[str]
+    framed: list[Framed]
