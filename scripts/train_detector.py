@@ -71,7 +71,7 @@ def train(
     share = scenes if photographs else 1.0
     batches = DetectionBatches(photographs, drawn, size=size, batch_size=batch_size, scenes_share=share, seed=seed)
     pretrained: bool | Path = weights == "timm" if weights in ("timm", "none") else Path(weights)
-    detector = build(settings, pretrained=pretrained, bfloat16="bfloat16" in str(compute.dtype))
+    detector = build(settings, pretrained=pretrained, bfloat16="bfloat16" in str(compute.dtype), seed=seed)
     compute.place(detector)
     print(f"{len(photographs)} photographs, {len(pasted)} pictures of vehicles to paste into scenes", flush=True)
 

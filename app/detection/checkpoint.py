@@ -15,18 +15,24 @@ from models.detector import Detector, build_coco_detector, build_detector
 _SETTINGS = "detector"
 
 
-def build(settings: DetectorSettings, *, pretrained: bool | Path = False, bfloat16: bool = False) -> Detector:
-    """The detector of these settings. Raises ValueError for what cannot be built, FileNotFoundError for weights."""
-    if settings.kind == "coco":
-        return build_coco_detector(pretrained)
-    return build_detector(
-        settings.backbone,
-        size=settings.size,
-        pretrained=pretrained,
-        channels=settings.channels,
-        convs=settings.convs,
-        precision=torch.bfloat16 if bfloat16 else torch.float32,
-    )
+def build(
+    settings: DetectorSettings, *, pretrained: bool | Path = False, bfloat16: bool = False, seed: int = 0
+) -> Detector:
+    """The detector of these settings; what no weights are given for is drawn by the seed.
+
+    Raises ValueError for what cannot be built, FileNotFoundError for weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if settings.kind == "coco":
+            return build_coco_detector(pretrained)
+        return build_detector(
+            settings.backbone,
+            size=settings.size,
+            pretrained=pretrained,
+            channels=settings.channels,
+            convs=settings.convs,
+            precision=torch.bfloat16 if bfloat16 else torch.float32,
+        )
 
 
 def write_detector(path: Path, detector: Detector, settings: DetectorSettings) -> None:

@@ -50,6 +50,18 @@ def test_a_batch_depends_on_its_number_alone(photographs):
     assert [t["labelled"].tolist() for t in one[3].targets] == [[True, True], [False, True]]  # a scene, a photograph
 
 
+def test_the_same_seed_trains_the_same_detector(photographs):
+    """Bit for bit, as for every other network of the project; another seed another one."""
+    found = []
+    for seed in (3, 3, 4):
+        detector = build(TINY, seed=seed)
+        options = {"steps": 2, "lr": 1e-3, "compute": make_compute("cpu", "float32", True, 0)}
+        train_detector(detector, batches(photographs, scenes_share=0.5, seed=seed), **options)
+        found.append({name: value.clone() for name, value in detector.state_dict().items()})
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    assert any(not torch.equal(value, found[2][name]) for name, value in found[0].items())
+
+
 def test_boxes_follow_their_picture_through_the_changes(photographs):
     """Inside the target's box the picture is as light as the rectangle, outside it is dark."""
     stream, checked = batches(photographs, batch_size=1), 0

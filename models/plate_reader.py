@@ -1,0 +1,86 @@
+"""Reads the text of a plate's picture: a light backbone, a sequence head, CTC or an attention decoder.
+
+The picture is cut into two rows of columns, upper row first, so that plates of one and of two lines are the same to
+the head: a character of a single line may be read in either row.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.ctc import Reading, read_frames, read_positions
+
+Decoder = Literal["ctc", "attention"]
+_ROWS = 2
+
+
+class PlateOutput(NamedTuple):
+    """What N pictures give."""
+
+    logits: Tensor  # (N, T, A): frames of "ctc", positions of "attention"; A[0] is the blank or the end
+
+
+class PlateReader(nn.Module):
+    """Backbone, rows of columns, two layers that let columns see each other, and scores of characters.
+
+    Args:
+        backbone: pictures (N, 3, H, W) to a feature map (N, C, h, w).
+        num_features: C.
+        num_characters: A, the characters and one more.
+        columns: of the sequence in each row; the feature map is resized to them.
+        dim: width of the sequence, a multiple of 4.
+        decoder: "ctc" scores each column; "attention" asks for the character at each position, all at once.
+        max_length: positions of "attention": characters and the end.
+
+    Raises ValueError for another decoder."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_features: int,
+        num_characters: int,
+        *,
+        columns: int = 24,
+        dim: int = 128,
+        decoder: Decoder = "ctc",
+        max_length: int = 12,
+    ) -> None:
+        super().__init__()
+        if decoder not in get_args(Decoder):
+            raise ValueError(f"unknown decoder {decoder!r}; known: {', '.join(get_args(Decoder))}")
+        self.backbone = backbone
+        self.columns = columns
+        self.decoder: Decoder = decoder
+        self.reduction = nn.Linear(num_features, dim)
+        self.places = nn.Parameter(0.02 * torch.randn(_ROWS * columns, dim))
+        self.sequence = nn.Sequential(*(_layer(dim) for _ in range(2)))
+        self.queries = nn.Parameter(torch.randn(max_length, dim)) if decoder == "attention" else None
+        self.attention = nn.MultiheadAttention(dim, 4, batch_first=True) if decoder == "attention" else None
+        self.head = nn.Linear(dim, num_characters)
+
+    def forward(self, pictures: Tensor) -> PlateOutput:
+        """Map pictures (N, 3, H, W) to the scores of characters."""
+        maps = self.backbone(pictures)
+        cells = F.adaptive_avg_pool2d(maps, (_ROWS, self.columns))  # (N, C, 2, columns)
+        sequence = self.sequence(self.reduction(cells.flatten(2).transpose(1, 2)) + self.places)
+        if self.attention is not None:
+            assert self.queries is not None
+            asked = self.queries.expand(len(pictures), -1, -1)
+            sequence = asked + self.attention(asked, sequence, sequence, need_weights=False)[0]
+        return PlateOutput(self.head(sequence))
+
+    @torch.no_grad()
+    def read(self, pictures: Tensor) -> list[Reading]:
+        """The text of each picture. Raises RuntimeError in training mode."""
+        if self.training:
+            raise RuntimeError("read needs a network in evaluation mode: call eval() first")
+        logits = self(pictures).logits
+        return read_frames(logits) if self.decoder == "ctc" else read_positions(logits)
+
+
+def _layer(dim: int) -> nn.Module:
+    return nn.TransformerEncoderLayer(
+        dim, 4, 2 * dim, dropout=0.1, activation="gelu", batch_first=True, norm_first=True
+    )
