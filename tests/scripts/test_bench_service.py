@@ -50,7 +50,8 @@ def test_a_small_service_is_measured(run_folder, onnx_path, capsys):
     words = ["vehicles=5", "guards=2", "seconds=0.5", "pause=0", "width=64"]
     bench_service.main([f"run={run_folder}", f"onnx={onnx_path}", *words])
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (told["network"], told["image_size"], told["vehicles"]) == ("test_efficientnet", 32, 5)
+    vehicle = told["network"]["vehicle"]
+    assert (vehicle["backbone"], vehicle["image_size"], told["vehicles"]) == ("test_efficientnet", 32, 5)
     assert told["onnx"] is told["plates"] is True
     (load,) = told["loads"]
     assert load["errors"] == 0
