@@ -52,9 +52,11 @@ class PerceptualEdgeLoss(nn.Module):
             raise ValueError(f"{len(feature_map)} feature maps of {len(pictures)} pictures")
         feature_map = at_least_float32(feature_map)
         size = self._size(feature_map.shape[2], feature_map.shape[3])
-        first = _three(_resized(feature_map.mean(dim=1, keepdim=True), size))
-        with torch.no_grad():
-            second = _three(_resized(sobel(at_least_float32(pictures)), size))
+        # In bfloat16 the smallest and the largest edge would be a hundred steps apart, and maps cannot be resized.
+        with torch.autocast(feature_map.device.type, enabled=False):
+            first = _three(_resized(feature_map.mean(dim=1, keepdim=True), size))
+            with torch.no_grad():
+                second = _three(_resized(sobel(at_least_float32(pictures)), size))
         total = feature_map.new_zeros(())
         for stage in self.stages:
             first = stage(first)

@@ -135,6 +135,15 @@ class TestPerceptualEdge:
         assert not any(parameter.requires_grad for parameter in loss.parameters())
         assert not loss.train().training
 
+    def test_it_works_in_mixed_precision(self, stages):
+        """The network computes in bfloat16, which has eight bits; maps and edges do not."""
+        loss, maps, pictures = PerceptualEdgeLoss(stages, 12), torch.randn(2, 5, 16, 16), torch.rand(2, 3, 32, 32)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            mixed = loss(maps.bfloat16(), pictures)
+        assert mixed.dtype == torch.float32
+        with torch.no_grad():
+            assert float(mixed) == pytest.approx(float(loss(maps, pictures)), rel=0.05)
+
     def test_large_maps_are_made_smaller_and_none_below_eight_pixels(self):
         """What the network sees is as large as `longest` says, on its longer side."""
         seen = []

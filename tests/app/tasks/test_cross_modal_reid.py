@@ -119,6 +119,15 @@ def test_the_parts_are_the_losses_of_the_networks_output(settings, samples):
     assert float(parts["total"]) == pytest.approx(sum(float(v) for k, v in parts.items() if k != "total"), rel=1e-6)
 
 
+def test_it_trains_in_mixed_precision(settings, samples):
+    task = make_task(replace(settings, train=replace(settings.train, precision="bfloat16")))
+    network = task.build(3, 0)
+    parts = task.losses(network, task.batches(samples, 0)[0])
+    parts["total"].backward()
+    assert all(torch.isfinite(value) for value in parts.values())
+    assert all(p.grad is not None for p in network.trunk.parameters())
+
+
 @pytest.mark.parametrize("modality", ["visible", "infrared"])
 def test_a_client_of_one_modality_trains_its_stem_and_the_trunk(settings, samples, modality):
     task = make_task(settings)
