@@ -14,6 +14,7 @@ from app.results import RunFolder
 from app.settings import Settings
 from app.tasks import make_task
 from app.tasks.task import Task
+from models.hashed import expand_layers
 from strategies.shared_arrays import is_private
 
 _SETTINGS = "settings"
@@ -55,14 +56,15 @@ class Checkpoint:
 
 
 def network_of(arrays: Arrays, settings: Settings) -> tuple[Task, nn.Module]:
-    """The task and its network with these arrays; those of private classifiers may be missing.
+    """The task and its network with these arrays, to be used and not to be trained: hashed layers are expanded. Arrays
+    of private classifiers may be missing.
 
     Raises ValueError naming another array that is missing, or one too many."""
     task = make_task(settings)
     network = task.build(1, settings.seed, pretrained=False)
     _require_complete(network, arrays, task)
     load_arrays(network, arrays)
-    return task, network
+    return task, expand_layers(network)
 
 
 def save_checkpoint(folder: RunFolder, name: str, arrays: Arrays, settings: Settings, task: Task) -> Path:

@@ -141,6 +141,7 @@ def make_rules(settings: Settings, *, task: str, layout: str, run_key: str) -> R
         layout=layout,
         run_key=run_key,
         key_id="" if settings.privacy.cipher == "plain" else settings.privacy.key_id or None,
+        headline=settings.measures[0],
         fraction=federation.fraction,
         weighting=federation.weighting,
         quorum=federation.quorum,

@@ -113,11 +113,11 @@ def _draw(settings: Settings, folder: RunFolder, directions: list[Direction], mo
         curves_picture(
             {"loss": losses}, folder.path / "loss.png", x_label="round", y_label="loss", title=f"{settings.name}: loss"
         )
-    measured = [line for line in lines if _has(line, "global_mAP")]
+    measured = [line for line in lines if _has(line, f"global_{settings.measures[0]}")]
     if measured:
         curves = {
             name: [(line["server_round"] - 1, line["measures"][f"global_{name}"]) for line in measured]
-            for name in ("mAP", "rank1", "vehicle_mAP", "plate_mAP")
+            for name in (*settings.measures[:2], "vehicle_mAP", "plate_mAP")
             if all(_has(line, f"global_{name}") for line in measured)
         }
         title = f"{settings.name}: global model on {settings.data.val_split}"

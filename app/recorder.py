@@ -20,13 +20,15 @@ class Recorder:
 
     Args:
         rounds: of the whole run, for what is logged.
+        headline: the measure that is logged.
     """
 
-    def __init__(self, folder: RunFolder, run_key: str, layout: SharedLayout, rounds: int) -> None:
+    def __init__(self, folder: RunFolder, run_key: str, layout: SharedLayout, rounds: int, headline: str) -> None:
         self.folder = folder
         self.run_key = run_key
         self.layout = layout
         self.rounds = rounds
+        self.headline = headline
         self.attempts: int = folder.read_progress().get("attempts", 0)
         """Attempts at rounds that were ever begun in this run, also those that were taken back or cut off."""
         self._progress: dict[str, object] = {}
@@ -50,7 +52,7 @@ class Recorder:
         self.folder.append_metrics(asdict(report))  # first: a resumed run drops a line that has no checkpoint
         self._write_checkpoint(state)
         self.log_scalars(report)
-        _log.info("%s", _sentence(report, self.rounds))
+        _log.info("%s", _sentence(report, self.rounds, self.headline))
 
     def undone(self, state: ServerState) -> None:
         """Forget the last round."""
@@ -88,12 +90,13 @@ class Recorder:
         self.folder.save_arrays(CHECKPOINT, {"aggregate": np.frombuffer(state.aggregate, np.uint8)}, metadata)
 
 
-def _sentence(report: RoundReport, rounds: int) -> str:
+def _sentence(report: RoundReport, rounds: int, headline: str) -> str:
     parts = [f"round {report.server_round}/{rounds}", f"{report.seconds:.1f} s", f"{len(report.clients)} clients"]
     if "loss_total" in report.measures:
         parts.append(f"loss {report.measures['loss_total']:.3f}")
-    if "global_mAP" in report.measures:
-        parts.append(f"global mAP {100 * report.measures['global_mAP']:.1f} % after round {report.server_round - 1}")
+    if f"global_{headline}" in report.measures:
+        value = 100 * report.measures[f"global_{headline}"]
+        parts.append(f"global {headline} {value:.1f} % after round {report.server_round - 1}")
     parts.append(f"{report.bytes_up / 1e6:.1f} MB up, {report.bytes_down / 1e6:.1f} MB down")
     parts += [f"left out {row['client']}: {row['reason']}" for row in report.left_out]
     return ", ".join(parts)

@@ -180,12 +180,13 @@ class ReidClient(NumPyClient):
         return [np.frombuffer(encrypted.payload, np.uint8)], len(self.samples), measures
 
     def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
-        """Take the final global model over, keep it, and measure it; the loss slot of Flower's answer holds 1 - mAP."""
+        """Take the final global model over, keep it, and measure it. The loss slot of Flower's answer holds 1 less the
+        headline."""
         server_round = int(config[m.SERVER_ROUND])
         model = self._begin(f"{server_round} final {config.get(m.ASKED, 0.0)}", parameters, config)
         self._load(model.vector, server_round)
         measures = self._measure("global") if config.get(m.MEASURE) else {}
-        return 1.0 - float(measures.get("global_mAP", 0.0)), len(self.samples), measures
+        return 1.0 - float(measures.get(f"global_{self.settings.measures[0]}", 0.0)), len(self.samples), measures
 
     def send_global(self, parameters: list[Bytes], config: dict[str, Any]) -> Bytes:
         """The current global model and the server optimiser's moments, sealed for a node that lacks them."""

@@ -23,9 +23,11 @@ from safetensors.numpy import save_file
 
 from app.event_file import EventFile
 from app.files import replacing
+from app.settings import TASKS
 
 ROUND = "server_round"
-_PERCENT_COLUMNS = ("mAP", "rank1", "rank5", "mINP")
+MEASURES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.measures))
+"""Columns of tables of models, in per cent."""
 
 
 class RunFolder:
@@ -203,16 +205,20 @@ class RunFolder:
 
 
 def format_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
-    """A plain table, one line a model, of mAP, rank1, rank5 and mINP in percent; "-" where a figure is missing.
+    """A plain table, one line a model, of the measures of their tasks in percent; "-" where a figure is missing.
 
     Columns that no row has are left out.
     """
-    columns = [c for c in _PERCENT_COLUMNS if any(c in row for row in rows.values())]
+    columns = [c for c in MEASURES if any(c in row for row in rows.values())]
     width = max(map(len, ["model", *rows]))
-    lines = ["".join([f"{'model':<{width}}", *(f"{column:>9}" for column in columns)])]
+    lines = ["".join([f"{'model':<{width}}", *(f"{column:>{_wide(column)}}" for column in columns)])]
     for name, row in rows.items():
-        lines.append("".join([f"{name:<{width}}", *(f"{_percent(row.get(column)):>9}" for column in columns)]))
+        lines.append("".join([f"{name:<{width}}", *(f"{_percent(row.get(c)):>{_wide(c)}}" for c in columns)]))
     return "\n".join(lines)
+
+
+def _wide(column: str) -> int:
+    return max(9, len(column) + 2)
 
 
 def _percent(value: float | None) -> str:

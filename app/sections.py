@@ -19,6 +19,22 @@ class PartitionSettings:
 
 
 @dataclass(frozen=True)
+class MadePlatesSettings:
+    """Plates that are drawn while a reader of plates trains.
+
+    Args:
+        share: of a batch; 1 for made plates alone, of which an epoch has as many as there are real ones.
+        kinds: countries whose plates are made; empty for all.
+    """
+
+    share: float = 0.0
+    kinds: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        in_range("data.made_plates.share", self.share, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """Which pictures there are.
 
@@ -45,6 +61,7 @@ class DataSettings:
     workers: int = 0
     partition: PartitionSettings = field(default_factory=PartitionSettings)
     synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
+    made_plates: MadePlatesSettings = field(default_factory=MadePlatesSettings)
 
     def __post_init__(self) -> None:
         in_range("data.holdout", self.holdout, 0.0, 0.9)
@@ -92,6 +109,8 @@ class TrainSettings:
     """How one network is trained; the schedule spans the whole federation.
 
     Args:
+        batch_size: pictures in a batch of a task that does not draw them by vehicle; 0 for pids_per_batch times
+            images_per_pid.
         epochs: passes over a client's pictures in the whole run, over all rounds together.
         optimiser: "adamw", "adam" (weight decay in the gradient) or "sgd".
         schedule: "cosine", or "steps": `lr` times `step_factor` for each of `steps` that is past.
@@ -122,6 +141,7 @@ class TrainSettings:
     step_factor: float = 0.1
     pids_per_batch: int = 8
     images_per_pid: int = 4
+    batch_size: int = 0
     head_lr_scale: float = 1.0
     head_init: str = "random"
     head_warm_up: float = 0.0
@@ -148,6 +168,7 @@ class TrainSettings:
             in_range("train.steps, which ascend from train.warm_up to 1:", step, before, 1.0)
         in_range("train.pids_per_batch", self.pids_per_batch, 2)
         in_range("train.images_per_pid", self.images_per_pid, 1)
+        in_range("train.batch_size", self.batch_size, 0)
         for name in ("momentum", "weight_decay", "head_lr_scale", "clip_norm", "fedprox_mu", "threads"):
             in_range(f"train.{name}", getattr(self, name), 0.0)
 

@@ -54,7 +54,7 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     run_key, state = _start(settings, folder, layout)
     rules = make_rules(settings, task=settings.task, layout=layout.digest, run_key=run_key)
     earlier = folder.read_metrics()
-    recorder = Recorder(folder, run_key, layout, settings.federation.rounds)
+    recorder = Recorder(folder, run_key, layout, settings.federation.rounds, settings.measures[0])
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")
     new_sum = make_server_sum(settings, statistics, folder.path)
     state, final = PartialSync(rules, new_sum, recorder).run(grid, state)

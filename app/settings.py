@@ -36,15 +36,22 @@ class TaskModules(NamedTuple):
     Args:
         settings: module of `ModelSettings` and `LossSettings`, which a server reads without torch.
         task: module of `make_task`.
+        measures: of an evaluation, shares of one, as they stand in tables. The first, of which more is better, is the
+            headline: it tells when a run has converged.
     """
 
     settings: str
     task: str
+    measures: tuple[str, ...]
 
+
+_RANKING = ("mAP", "rank1", "rank5", "mINP")
+_READING = ("accuracy", "character_error_rate", "accuracy_90", "kept_99")
 
 TASKS = {
-    "dual_reid": TaskModules("app.tasks.dual_settings", "app.tasks.dual_reid"),
-    "cross_modal_reid": TaskModules("app.tasks.cross_modal_settings", "app.tasks.cross_modal_reid"),
+    "dual_reid": TaskModules("app.tasks.dual_settings", "app.tasks.dual_reid", _RANKING),
+    "cross_modal_reid": TaskModules("app.tasks.cross_modal_settings", "app.tasks.cross_modal_reid", _RANKING),
+    "plate_text": TaskModules("app.tasks.plate_settings", "app.tasks.plate_text", _READING),
 }
 """Tasks by name."""
 
@@ -85,6 +92,11 @@ class Settings:
             )
         if privacy.masking != "none" and round(federation.fraction * federation.num_clients) < MIN_MASKED:
             raise SettingsError(f"privacy.masking needs {MIN_MASKED} clients in a round")
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures of the task's tables; the first is the headline."""
+        return TASKS[self.task].measures
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for the run folder and for checkpoints."""

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from models.ctc import Reading, read_frames, read_positions
@@ -19,11 +20,12 @@ _ROWS = 2
 class PlateOutput(NamedTuple):
     """What N pictures give."""
 
+    sequence: Tensor  # (N, T, dim), what the scores are computed from
     logits: Tensor  # (N, T, A): frames of "ctc", positions of "attention"; A[0] is the blank or the end
 
 
 class PlateReader(nn.Module):
-    """Backbone, rows of columns, two layers that let columns see each other, and scores of characters.
+    """Backbone, rows of columns, layers that let columns see each other, and scores of characters.
 
     Args:
         backbone: pictures (N, 3, H, W) to a feature map (N, C, h, w).
@@ -31,6 +33,7 @@ class PlateReader(nn.Module):
         num_characters: A, the characters and one more.
         columns: of the sequence in each row; the feature map is resized to them.
         dim: width of the sequence, a multiple of 4.
+        layers: of self-attention over both rows.
         decoder: "ctc" scores each column; "attention" asks for the character at each position, all at once.
         max_length: positions of "attention": characters and the end.
 
@@ -44,6 +47,7 @@ class PlateReader(nn.Module):
         *,
         columns: int = 24,
         dim: int = 128,
+        layers: int = 2,
         decoder: Decoder = "ctc",
         max_length: int = 12,
     ) -> None:
@@ -55,7 +59,9 @@ class PlateReader(nn.Module):
         self.decoder: Decoder = decoder
         self.reduction = nn.Linear(num_features, dim)
         self.places = nn.Parameter(0.02 * torch.randn(_ROWS * columns, dim))
-        self.sequence = nn.Sequential(*(_layer(dim) for _ in range(2)))
+        # timm's layers, not PyTorch's: these read weights that a hashed layer does not have.
+        blocks = [Block(dim, 4, mlp_ratio=2, qkv_bias=True, proj_drop=0.1) for _ in range(layers)]
+        self.sequence = nn.Sequential(*blocks, nn.LayerNorm(dim))
         self.queries = nn.Parameter(torch.randn(max_length, dim)) if decoder == "attention" else None
         self.attention = nn.MultiheadAttention(dim, 4, batch_first=True) if decoder == "attention" else None
         self.head = nn.Linear(dim, num_characters)
@@ -69,7 +75,7 @@ class PlateReader(nn.Module):
             assert self.queries is not None
             asked = self.queries.expand(len(pictures), -1, -1)
             sequence = asked + self.attention(asked, sequence, sequence, need_weights=False)[0]
-        return PlateOutput(self.head(sequence))
+        return PlateOutput(sequence, self.head(sequence))
 
     @torch.no_grad()
     def read(self, pictures: Tensor) -> list[Reading]:
@@ -78,9 +84,3 @@ class PlateReader(nn.Module):
             raise RuntimeError("read needs a network in evaluation mode: call eval() first")
         logits = self(pictures).logits
         return read_frames(logits) if self.decoder == "ctc" else read_positions(logits)
-
-
-def _layer(dim: int) -> nn.Module:
-    return nn.TransformerEncoderLayer(
-        dim, 4, 2 * dim, dropout=0.1, activation="gelu", batch_first=True, norm_first=True
-    )

@@ -12,9 +12,10 @@ from rich.progress import Progress as Bars
 class Progress:
     """Bars for rounds and for the training of comparison models."""
 
-    def __init__(self, rounds: int, val_split: str = "val") -> None:
+    def __init__(self, rounds: int, val_split: str = "val", headline: str = "mAP") -> None:
         self.rounds = rounds
         self.val_split = val_split
+        self.headline = headline
         self.console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}"),
@@ -40,8 +41,9 @@ class Progress:
         measures = line["measures"]
         if "loss_total" in measures:
             text += f"  loss {measures['loss_total']:.3f}"
-        if "global_mAP" in measures:
-            text += f"  global mAP on {self.val_split} {100 * measures['global_mAP']:.1f} %"
+        if f"global_{self.headline}" in measures:
+            value = 100 * measures[f"global_{self.headline}"]
+            text += f"  global {self.headline} on {self.val_split} {value:.1f} %"
         text += f"  {line['seconds']:.1f} s"
         for row in line["left_out"]:
             text += f"\n  left out {row['client']}: {row['reason']}"

@@ -20,7 +20,7 @@ from app.comparison import bad_pictures
 from app.data.partition import table
 from app.data.source import open_source
 from app.model_figures import OVERRIDES_FILE, compare_models
-from app.results import RunFolder, format_table
+from app.results import MEASURES, RunFolder, format_table
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.simulation import simulate
 from app.tasks import make_task
@@ -105,7 +105,7 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
     source = open_source(settings.data, settings.seed)  # here, so that clients do not all wait for synthetic pictures
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
     print("starting Flower: the first round begins in about half a minute", file=sys.stderr)
-    with Progress(settings.federation.rounds, settings.data.val_split) as progress:
+    with Progress(settings.federation.rounds, settings.data.val_split, settings.measures[0]) as progress:
         server = simulate(folder.path, overrides, settings, on_metrics=progress.round_done)
         models = compare_models(settings, folder, progress.step_done)
     summary = {
@@ -128,7 +128,7 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
 
 
 def _print_figures(summary: Mapping[str, Any]) -> None:
-    print(format_table({name: row for name, row in summary["models"].items() if "mAP" in row}))
+    print(format_table({name: row for name, row in summary["models"].items() if any(name in row for name in MEASURES)}))
     print(f"curves and ranked lists: {summary['run_dir']}")
     print(json.dumps({name: summary[name] for name in _PRINTED if name in summary}))
 

@@ -129,8 +129,9 @@ class PartialSync:
         coefficient_sum = math.fsum(coefficients)  # rounded once: the order of arrival does not matter
         report.coefficient_sum = coefficient_sum
         convergence = state.convergence
-        if "global_mAP" in report.measures:
-            convergence = convergence.after(report.measures["global_mAP"], report.server_round - 1)
+        headline = f"global_{self.rules.headline}"
+        if headline in report.measures:
+            convergence = convergence.after(report.measures[headline], report.server_round - 1)
         after = ServerState(report.server_round, convergence, aggregate, coefficient_sum, self.directory.key_id)
         report.seconds = time.monotonic() - started
         return report, after

@@ -36,9 +36,9 @@ class RoundListener(Protocol):
 
 @dataclass(frozen=True)
 class RoundRules:
-    """How rounds are run; see `FederationSettings` for each value. With `key_id` None the key counts that most
-    of the first nodes hold. A cohort has at most `max_clients` clients, if that is not 0; a
-    sum has at least `min_clients`.
+    """How rounds are run; see `FederationSettings` for each value. With `key_id` None the key counts that most of the
+    first nodes hold. `headline` is the measure of the global model that convergence is judged by. A cohort has at most
+    `max_clients` clients, if that is not 0; a sum has at least `min_clients`.
 
     `run_key` names the run on the nodes, so that a resumed run finds what it left there and a new one finds nothing.
     """
@@ -49,6 +49,7 @@ class RoundRules:
     layout: str
     run_key: str
     key_id: str | None = ""
+    headline: str = "mAP"
     fraction: float = 1.0
     weighting: str = "examples"
     quorum: float = 0.5

@@ -26,6 +26,7 @@ from models.backbone import build_backbone, input_statistics_of
 from models.classifier import Classifier
 from models.dual_net import DualEmbedding
 from models.embedding_graph import Run
+from models.hashed import hash_layers
 from models.losses import (
     CrossEntropyLoss,
     CrossModalCentreContrastLoss,
@@ -91,6 +92,7 @@ class CrossModalReid:
                 raise SettingsError(f"model.backbone: {error}") from error
             neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
             network = TwoStreamNet(stem, deepcopy(stem), trunk, build_pooling(model.pooling), neck)
+            hash_layers(network, model.hashed)
             network.classifier = Classifier(network.dim, num_labels, "linear")
         self.compute.place(network)
         return network.train()

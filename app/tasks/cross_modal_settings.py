@@ -19,6 +19,7 @@ class ModelSettings:
             start from the same values.
         options: further arguments of the timm model.
         embedding_dim: length of an embedding, 0 for the backbone's width.
+        hashed: share of the values of large layers that are learnt and sent; see `hash_layers`. 1 for all.
     """
 
     backbone: str = "resnet50"
@@ -28,12 +29,14 @@ class ModelSettings:
     options: dict[str, Any] = field(default_factory=dict)
     pooling: str = "gem"
     embedding_dim: int = 0
+    hashed: float = 1.0
 
     def __post_init__(self) -> None:
         one_of("model.pooling", self.pooling, ("gem", "average"))
         for name in ("height", "width"):
             in_range(f"model.{name}", getattr(self, name), 16, 4096)
         in_range("model.embedding_dim", self.embedding_dim, 0)
+        in_range("model.hashed", self.hashed, 1e-4, 1.0)
 
     @property
     def weights(self) -> bool | Path:

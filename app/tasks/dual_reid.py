@@ -25,6 +25,7 @@ from models.backbone import build_backbone, input_statistics, input_statistics_o
 from models.classifier import Classifier, ClassifierKind
 from models.dual_net import Branch, DualEmbedding, DualNet
 from models.embedding_graph import INPUTS, OUTPUTS, EmbeddingGraph, OutsideDualNet, Run
+from models.hashed import hash_layers
 from models.losses import (
     AttentionDistillationLoss,
     BidirectionalDistillationLoss,
@@ -86,6 +87,7 @@ class DualReid:
                 for key, branch in zip(("model.vehicle", "model.plate"), self._branches(), strict=False)
             ]
             for branch in branches:
+                hash_layers(branch, self.model.hashed)
                 branch.classifier = Classifier(branch.dim, num_labels, self.kind)
         self._statistics = [input_statistics(branch.backbone) for branch in branches]
         network = DualNet(branches[0], branches[1] if len(branches) > 1 else None, self.model.fusion)  # type: ignore[arg-type]

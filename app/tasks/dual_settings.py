@@ -35,18 +35,21 @@ class BranchSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The dual network. `plate: null` leaves the plate network out; `embedding_dim` 0 keeps the backbones' widths."""
+    """The dual network. `plate: null` leaves the plate network out; `embedding_dim` 0 keeps the backbones' widths;
+    `hashed` is the share of the values of large layers that are learnt and sent (see `hash_layers`), 1 for all."""
 
     vehicle: BranchSettings = field(default_factory=BranchSettings)
     plate: BranchSettings | None = None
     pooling: str = "gem"
     embedding_dim: int = 0
     fusion: str = "concat"
+    hashed: float = 1.0
 
     def __post_init__(self) -> None:
         one_of("model.pooling", self.pooling, ("gem", "average"))
         one_of("model.fusion", self.fusion, ("concat", "add"))
         in_range("model.embedding_dim", self.embedding_dim, 0)
+        in_range("model.hashed", self.hashed, 1e-4, 1.0)
 
 
 @dataclass(frozen=True)

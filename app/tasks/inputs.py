@@ -18,6 +18,12 @@ def make_pictures(data: DataSettings, vehicle: Size, plate: Size | None) -> Pict
     return Pictures(vehicle, plate, data.cache_mb, files)
 
 
+def make_plates(data: DataSettings, size: Size) -> Pictures:
+    """The pictures of plates alone, straightened where their corners are known."""
+    files = PictureFiles(absolute(data.cache_dir), data.cache_dir_mb) if data.cache_dir else None
+    return Pictures(size, size, data.cache_mb, files, rectify=True)
+
+
 def as_input(pictures: Tensor, statistics: Statistics, compute: Compute) -> Tensor:
     """Pictures (N, 3, H, W) uint8 as the input of a network, on their device."""
     batch = normalise(pictures, *statistics)

@@ -6,11 +6,13 @@ from models.losses.centre_contrast import CrossModalCentreContrastLoss
 from models.losses.contrastive import ContrastiveLoss
 from models.losses.cosface import CosFaceLoss
 from models.losses.cross_entropy import CrossEntropyLoss
+from models.losses.ctc import CtcLoss
 from models.losses.distance_distillation import DistanceDistillationLoss
 from models.losses.distillation import BidirectionalDistillationLoss
 from models.losses.feature_distillation import FeatureDistillationLoss
 from models.losses.focal import FocalLoss
 from models.losses.perceptual_edge import PerceptualEdgeLoss
+from models.losses.position import PositionLoss
 from models.losses.quadruplet import QuadrupletLoss
 from models.losses.registry import NoMetricLoss, build_classification_loss, build_metric_loss
 from models.losses.triplet import BatchHardTripletLoss
@@ -25,11 +27,13 @@ __all__ = [
     "CosFaceLoss",
     "CrossEntropyLoss",
     "CrossModalCentreContrastLoss",
+    "CtcLoss",
     "DistanceDistillationLoss",
     "FeatureDistillationLoss",
     "FocalLoss",
     "NoMetricLoss",
     "PerceptualEdgeLoss",
+    "PositionLoss",
     "QuadrupletLoss",
     "WeightedRegularisedTripletLoss",
     "build_classification_loss",

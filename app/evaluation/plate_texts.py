@@ -1,0 +1,63 @@
+"""Measures of plate reading: whole plates, characters, and what refusing unsure plates buys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.alphabet import character_error_rate
+
+SURE_SHARE = 0.9
+"""Share of the plates, the surest, of which `accuracy_90` is the accuracy."""
+WANTED_ACCURACY = 0.99
+"""Accuracy of the plates that are kept, of which `kept_99` is the share."""
+
+
+@dataclass(frozen=True)
+class PlateReading:
+    """What was read from one plate.
+
+    Args:
+        text: in `models.alphabet.plain` form; "" for nothing.
+        confidences: of each character, in [0, 1].
+    """
+
+    text: str
+    confidences: tuple[float, ...]
+
+    @property
+    def confidence(self) -> float:
+        """Of the whole plate: the least of its characters; 0 for nothing read."""
+        return min(self.confidences, default=0.0)
+
+
+def refusal_curve(correct: Sequence[bool], confidences: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Shares kept (K,), ascending to 1, and the accuracy (K,) of what is kept, for every threshold on the confidence.
+
+    Plates of equal confidence are kept or refused together. Raises ValueError without plates."""
+    if not correct:
+        raise ValueError("there are no plates")
+    order = np.argsort(-np.asarray(confidences, float), kind="stable")
+    sure, right = np.asarray(confidences, float)[order], np.asarray(correct, bool)[order]
+    ends = np.flatnonzero(np.append(sure[1:] != sure[:-1], True))  # the last of each confidence
+    kept = ends + 1
+    return kept / len(right), np.cumsum(right)[ends] / kept
+
+
+def measure_readings(pairs: Sequence[tuple[PlateReading, str]]) -> dict[str, float]:
+    """accuracy of whole plates, character_error_rate, accuracy_90, kept_99 and the number of "queries".
+
+    accuracy_90: accuracy of the surest plates, at the smallest share from 0.9 that a threshold gives. kept_99: the
+    largest share with an accuracy of 0.99 or more that a threshold gives, 0 if none.
+
+    Raises ValueError without plates."""
+    correct = [reading.text == text for reading, text in pairs]
+    shares, accuracies = refusal_curve(correct, [reading.confidence for reading, _ in pairs])
+    good = shares[accuracies >= WANTED_ACCURACY]
+    return {
+        "accuracy": float(np.mean(correct)),
+        "character_error_rate": character_error_rate([(reading.text, text) for reading, text in pairs]),
+        "accuracy_90": float(accuracies[np.argmax(shares >= SURE_SHARE - 1e-9)]),
+        "kept_99": float(good.max()) if len(good) else 0.0,
+        "queries": float(len(pairs)),
+    }

@@ -1,0 +1,239 @@
+"""Reading of plates: FedOCR (arXiv:2007.11462) for licence plates, a light network whose large layers may be hashed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+
+from app.arrays import float_views, load_arrays
+from app.checks import SettingsError, one_of
+from app.data.plate_batches import MakePlate, PlateBatch, PlateBatches
+from app.data.reader import Direction
+from app.data.sample import Sample
+from app.device import Compute, make_compute
+from app.evaluation.plate_texts import PlateReading, measure_readings
+from app.evaluation.ranking import NoValidQueryError
+from app.settings import Settings, absolute
+from app.tasks.inputs import as_input, make_plates
+from app.tasks.plate_settings import LossSettings, ModelSettings
+from app.tasks.task import Batches, Embeddings, Evaluation, Graph
+from models.alphabet import Alphabet, plain
+from models.backbone import build_backbone, input_statistics_of
+from models.columns import keep_columns
+from models.ctc import read_frames, read_positions
+from models.hashed import hash_layers
+from models.losses import CtcLoss, PositionLoss
+from models.plate_reader import PlateReader
+
+_NO_EMBEDDINGS = "the task plate_text reads plates; it has no embeddings to compare"
+
+
+class PlateText:
+    """The task. Implements `Task`."""
+
+    name = "plate_text"
+    heads: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.model: ModelSettings = settings.model
+        self.loss: LossSettings = settings.loss
+        train = settings.train
+        self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
+        self.pictures = make_plates(settings.data, (self.model.height, self.model.width))
+        try:
+            self._statistics = input_statistics_of(self.model.backbone)
+        except ValueError as error:
+            raise SettingsError(f"model.backbone: {error}") from error
+        self.alphabet = Alphabet()
+        self._criterion = CtcLoss() if self.model.decoder == "ctc" else PositionLoss(self.loss.label_smoothing)
+
+    @property
+    def remarks(self) -> dict[str, str]:
+        share = self.settings.data.made_plates.share
+        return {"made plates": f"{100 * share:g} % of a batch"} if share else {}
+
+    @property
+    def bad_pictures(self) -> dict[str, str]:
+        return dict(self.pictures.bad)
+
+    def num_labels(self, samples: Sequence[Sample]) -> int:
+        """1, as there is no classifier of vehicles. Raises ValueError if no plate has a text that can be learnt."""
+        self._legible(samples)
+        return 1
+
+    def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> PlateReader:
+        """The network in training mode."""
+        del num_labels
+        model = self.model
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                weights = model.weights if pretrained else False
+                backbone = build_backbone(model.backbone, pretrained=weights, options=model.options)
+                keep_columns(backbone, model.stride)
+            except ValueError as error:
+                raise SettingsError(f"model.backbone: {error}") from error
+            network = PlateReader(
+                backbone,
+                backbone.num_features,  # type: ignore[arg-type]
+                len(self.alphabet),
+                columns=-(-model.width // model.stride),
+                dim=model.dim,
+                layers=model.layers,
+                decoder=model.decoder,  # type: ignore[arg-type]
+                max_length=model.max_length + 1,  # and the end
+            )
+            hash_layers(network, model.hashed)
+        if pretrained and model.start:
+            self._start_from(network, absolute(model.start))
+        self.compute.place(network)
+        return network.train()
+
+    def batches(self, samples: Sequence[Sample], seed: int) -> Batches:
+        """Real plates, each once in an epoch, and the made ones that the settings ask for."""
+        train, made = self.settings.train, self.settings.data.made_plates
+        return PlateBatches(
+            self._legible(samples),
+            self.pictures,
+            encode=lambda text: self.alphabet.encode(plain(text)),
+            batch_size=train.batch_size or train.pids_per_batch * train.images_per_pid,
+            made_share=made.share,
+            make=_maker(made.kinds) if made.share else None,
+            seed=seed,
+            augment=train.augment,
+        )
+
+    def losses(self, network: nn.Module, batch: PlateBatch) -> dict[str, Tensor]:
+        """The loss of the decoder."""
+        with self.compute.autocast():
+            logits = network(self._input(batch.plates)).logits
+        return {"total": self._criterion(logits, batch.texts)}
+
+    def set_heads(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> None:
+        """Nothing: characters have no centres."""
+
+    def probe(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Tensor:
+        """Means of the sequence (N, dim) over its places, L2-normalised."""
+        found = []
+        for _, pictures in self._read_in_parts(samples):
+            with torch.no_grad(), self.compute.autocast():
+                sequence = network(self._input(pictures.to(device))).sequence
+            found.append(nn.functional.normalize(sequence.float().mean(dim=1)).cpu())
+        return torch.cat(found) if found else torch.zeros(0, self.model.dim)
+
+    def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
+        """Raises ValueError: a text is no embedding."""
+        del network, samples, device
+        raise ValueError(_NO_EMBEDDINGS)
+
+    def graph(self, network: nn.Module) -> Graph:
+        """Raises ValueError, as `embeddings` does."""
+        del network
+        raise ValueError(_NO_EMBEDDINGS)
+
+    def outside(self, run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]) -> nn.Module:
+        """Raises ValueError, as `embeddings` does."""
+        del run
+        raise ValueError(_NO_EMBEDDINGS)
+
+    def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
+        """Measures over all plates with a text, each once, and of each direction. "skipped" counts the samples without
+        a text or with a picture that cannot be read."""
+        rows: dict[str, dict[str, float]] = {}
+        pairs: dict[Sample, tuple[PlateReading, str]] = {}
+        skipped: set[Sample] = set()
+        for direction in directions:
+            samples = list(dict.fromkeys((*direction.query, *direction.gallery)))
+            fresh = [s for s in samples if s.plate_text and s.has_plate and s not in pairs and s not in skipped]
+            for sample, reading in zip(fresh, self.read(network, fresh, device), strict=True):
+                if reading is not None:
+                    pairs[sample] = (reading, plain(sample.plate_text or ""))
+            skipped |= {sample for sample in samples if sample not in pairs}
+            own = [pairs[sample] for sample in samples if sample in pairs]
+            if own:
+                rows[direction.name] = {**measure_readings(own), "skipped": float(len(samples) - len(own))}
+        if not rows:
+            raise NoValidQueryError("no plate with a text can be read")
+        return Evaluation(
+            {**measure_readings(list(pairs.values())), "skipped": float(len(skipped))}, rows, self.bad_pictures
+        )
+
+    def ranked_lists(
+        self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
+    ) -> None:
+        """What was read from `count` plates, the least sure first, and accuracy against the share kept."""
+        from app.evaluation.plate_pictures import readings_picture  # matplotlib takes seconds to import
+
+        samples = [s for s in dict.fromkeys(direction.query) if s.plate_text and s.has_plate]
+        found = zip(samples, self.read(network, samples, device), strict=True)
+        read = [(sample, reading) for sample, reading in found if reading is not None]
+        if read:
+            shown = np.random.default_rng(seed).permutation(len(read))[:count]
+            readings_picture(read, sorted(shown.tolist()), self.pictures, path, title=direction.name)
+
+    def read(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> list[PlateReading | None]:
+        """The text of each sample's plate; None without a plate or where its picture cannot be read, as `bad_pictures`
+        then says. A network in training mode is put back into it."""
+        found: dict[int, PlateReading] = {}
+        was_training = network.training
+        network.eval()
+        for places, pictures in self._read_in_parts(samples):
+            with torch.no_grad(), self.compute.autocast():
+                logits = network(self._input(pictures.to(device))).logits
+            readings = read_frames(logits) if self.model.decoder == "ctc" else read_positions(logits)
+            for place, reading in zip(places, readings, strict=True):
+                found[place] = PlateReading(self.alphabet.decode(reading.numbers), tuple(reading.confidences))
+        network.train(was_training)
+        return [found.get(place) for place in range(len(samples))]
+
+    def _read_in_parts(self, samples: Sequence[Sample]) -> list[tuple[list[int], Tensor]]:
+        """Places in `samples` and pictures, as many at once as an evaluation takes."""
+        pictures = [(place, self.pictures.plate(sample)) for place, sample in enumerate(samples)]
+        read = [(place, picture) for place, picture in pictures if picture is not None]
+        size = self.settings.evaluation.batch_size
+        parts = [read[start : start + size] for start in range(0, len(read), size)]
+        return [([place for place, _ in part], torch.stack([picture for _, picture in part])) for part in parts]
+
+    def _legible(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Samples with a plate whose text the alphabet can write. Raises ValueError if there is none."""
+        chosen = [s for s in samples if s.has_plate and s.plate_text and plain(s.plate_text)]
+        chosen = [s for s in chosen if self.alphabet.knows(plain(s.plate_text or ""))]
+        if not chosen:
+            raise ValueError(f"none of {len(samples)} pictures has a plate with a text that can be learnt")
+        return chosen
+
+    def _start_from(self, network: nn.Module, path: Path) -> None:
+        if not path.is_file():
+            raise FileNotFoundError(f"model.start: checkpoint not found: {path}")
+        try:
+            arrays = load_file(path)
+            if missing := sorted(set(float_views(network)) - set(arrays)):
+                raise ValueError(f"array {missing[0]!r} is missing")
+            load_arrays(network, arrays)
+        except (SafetensorError, ValueError) as error:
+            raise SettingsError(f"model.start: {path} does not fit: {error}") from error
+
+    def _input(self, pictures: Tensor) -> Tensor:
+        return as_input(pictures, self._statistics, self.compute)
+
+
+def make_task(settings: Settings) -> PlateText:
+    """The task for these settings. Raises ValueError naming what cannot be built."""
+    return PlateText(settings)
+
+
+def _maker(kinds: Sequence[str]) -> MakePlate:
+    """Draws plates of these kinds, of all if there are none. Raises SettingsError for an unknown one."""
+    from app.data.synthetic.plates import KINDS, made_plate  # the drawing library and fonts, which few runs need
+
+    for kind in kinds:
+        one_of("data.made_plates.kinds", kind, KINDS)
+    return lambda rng: made_plate(rng, tuple(kinds) or KINDS)
