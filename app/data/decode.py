@@ -1,8 +1,13 @@
 """Pictures of any depth as eight bits of R, G and B, the way up they were taken."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from app.data.word_database import database_of, read_value
 
 _DEEP = ("I", "F")  # how the modes of Pillow begin that hold more than eight bits a value
 _DARK, _BRIGHT = 0.5, 99.5  # percentiles that become black and white
@@ -10,6 +15,20 @@ _SAMPLED = 500_000  # values that the percentiles are taken of
 _ROWS = 256  # rows in work at once: in float32 a whole picture would take four times what it takes in the file
 _COLOURLESS = 4.0  # grey levels between the channels of a place
 _COLOURED_SHARE = 5.0  # per cent of the places that may have colour, such as the time written into a frame
+
+
+def open_picture(path: Path) -> Image.Image:
+    """The picture of a file, or of a place in a database (see `app.data.word_database`), to be closed by the caller.
+
+    Raises OSError if there is none or it cannot be read, ImportError for a database without the package lmdb."""
+    if (database := database_of(path)) is None:
+        return Image.open(path)
+    return Image.open(io.BytesIO(read_value(*database)))
+
+
+def picture_file(path: Path) -> Path:
+    """The file that holds the picture: its own, or that of the database."""
+    return path if database_of(path) is None else path.with_name(path.name.partition("#")[0])
 
 
 def upright_rgb(file: Image.Image) -> Image.Image:

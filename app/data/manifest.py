@@ -5,7 +5,7 @@ from pathlib import Path
 from app.data.name_lists import no_such_split
 from app.data.reader import Direction, each_against_all
 from app.data.row import MODALITIES, PLATE_BOX, VEHICLE_BOX, Row
-from app.data.sample import Box, Point, Sample
+from app.data.sample import Box, Corners, Point, Sample
 from app.data.table import read_rows
 
 REQUIRED_COLUMNS = ("path", "pid")
@@ -117,7 +117,7 @@ class Manifest:
         return roles
 
 
-def _corners(row: Row) -> tuple[Point, Point, Point, Point] | None:
+def _corners(row: Row) -> Corners | None:
     words = row.text("plate_corners").split()
     if not words:
         return None
@@ -127,7 +127,7 @@ def _corners(row: Row) -> tuple[Point, Point, Point, Point] | None:
     return Point(v[0], v[1]), Point(v[2], v[3]), Point(v[4], v[5]), Point(v[6], v[7])
 
 
-def _plate_box(row: Row, corners: tuple[Point, ...] | None) -> Box | None:
+def _plate_box(row: Row, corners: Corners | None) -> Box | None:
     box = row.box(PLATE_BOX)
     if box is not None or corners is None:
         return box

@@ -25,6 +25,37 @@ def read_list(path: Path) -> list[list[str]]:
     return lines
 
 
+def read_labels(
+    table: Path, columns: Sequence[str], *, folder: Path, separator: str = "\t", header: bool = False
+) -> list[tuple[Path, list[str]]]:
+    """The picture of each row and its further cells; empty lines are passed over.
+
+    Args:
+        columns: what the cells are; the first is the picture, from `folder` on.
+        header: whether the first line is none of a picture.
+
+    Raises FileNotFoundError for a missing table or picture, ValueError if it is not UTF-8 text, and for a line with
+    other cells, an empty one or a picture that an earlier line has."""
+    if not table.is_file():
+        raise FileNotFoundError(f"table not found: {table}")
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{table} is not UTF-8 text: {error}") from error
+    rows: dict[str, list[str]] = {}
+    for line in lines[1:] if header else lines:
+        cells = [cell.strip() for cell in line.split(separator)]
+        if not any(cells):
+            continue
+        if len(cells) != len(columns) or not all(cells):
+            raise ValueError(f"{table}: not '{' '.join(columns)}': {line!r}")
+        if cells[0] in rows:
+            raise ValueError(f"{table} lists {cells[0]} twice")
+        rows[cells[0]] = cells[1:]
+    require_pictures(folder, rows)
+    return [(folder / name, cells) for name, cells in rows.items()]
+
+
 def require_pictures(folder: Path, names: Iterable[str]) -> None:
     """Check that every name, "picture.jpg" or "subfolder/picture.jpg", is in `folder`.
 

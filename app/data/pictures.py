@@ -11,12 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from app.data.decode import upright_rgb
-from app.data.sample import Box, Sample
+from app.data.decode import open_picture, picture_file, upright_rgb
+from app.data.rectify import rectify
+from app.data.sample import Box, Corners, Sample
 from app.files import replacing
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+Cut = Box | Corners | None
+"""What is taken of a picture: a rectangle, the quadrilateral between four corners, or all of it."""
 
 _ABANDONED_SECONDS = 3600.0  # of a temporary file whose process was killed
 _PLATE_MARGIN = 0.1  # of the box, on each side: detectors and hand-drawn boxes cut characters off
@@ -43,15 +47,15 @@ class PictureFiles:
                 else:
                     self._free -= state.st_size
 
-    def get(self, path: Path, box: Box | None, size: Size) -> Tensor:
+    def get(self, path: Path, cut: Cut, size: Size) -> Tensor:
         """As `read_picture`, with the same errors."""
-        state = path.stat()
-        cut = None if box is None else tuple(box)
-        named = repr((str(path.resolve()), state.st_size, state.st_mtime_ns, cut, size))
+        state = picture_file(path).stat()
+        place = None if cut is None else tuple(cut)
+        named = repr((str(path.resolve()), state.st_size, state.st_mtime_ns, place, size))
         file = self.folder / hashlib.sha256(named.encode()).hexdigest()[:32]
         with contextlib.suppress(OSError, ValueError):  # not there, or cut off: decoded below
             return torch.from_numpy(np.fromfile(file, np.uint8).reshape(3, *size))
-        picture = read_picture(path, box, size)
+        picture = read_picture(path, cut, size)
         if picture.nbytes <= self._free:
             self._free -= picture.nbytes
             with (
@@ -70,18 +74,26 @@ class Pictures:
         plate_size: of the plate picture; None if plates are not used.
         cache_mb: MiB of decoded pictures kept; beyond it pictures are decoded again.
         files: decoded pictures of earlier processes; None for none.
+        rectify: plates whose corners are known are flattened by them, without a margin.
     """
 
     def __init__(
-        self, vehicle_size: Size, plate_size: Size | None, cache_mb: int, files: PictureFiles | None = None
+        self,
+        vehicle_size: Size,
+        plate_size: Size | None,
+        cache_mb: int,
+        files: PictureFiles | None = None,
+        *,
+        rectify: bool = False,
     ) -> None:
         self.vehicle_size = vehicle_size
         self.plate_size = plate_size
         self.files = files
+        self.rectify = rectify
         self.bad: dict[str, str] = {}
         self._free = cache_mb * 2**20
-        self._cache: dict[tuple[Path, Box | None, Size], Tensor] = {}
-        self._failed: set[tuple[Path, Box | None, Size]] = set()
+        self._cache: dict[tuple[Path, Cut, Size], Tensor] = {}
+        self._failed: set[tuple[Path, Cut, Size]] = set()
 
     def vehicle(self, sample: Sample) -> Tensor | None:
         """The vehicle, or None if the file cannot be read; then `bad` says why."""
@@ -89,7 +101,11 @@ class Pictures:
 
     def plate(self, sample: Sample) -> Tensor | None:
         """The plate, or None if there is none, plates are not used, or the file cannot be read."""
-        if self.plate_size is None or not sample.has_plate:
+        if self.plate_size is None:
+            return None
+        if self.rectify and sample.plate_corners is not None:
+            return self._get(sample.path, sample.plate_corners, self.plate_size)
+        if not sample.has_plate:
             return None
         if sample.plate_path is not None:
             return self._get(sample.plate_path, None, self.plate_size)
@@ -98,14 +114,14 @@ class Pictures:
         wider = Box(box.left - dx, box.top - dy, box.width + 2 * dx, box.height + 2 * dy)
         return self._get(sample.path, wider, self.plate_size)
 
-    def _get(self, path: Path, box: Box | None, size: Size) -> Tensor | None:
-        key = (path, box, size)
+    def _get(self, path: Path, cut: Cut, size: Size) -> Tensor | None:
+        key = (path, cut, size)
         if key in self._failed:
             return None
         if key in self._cache:
             return self._cache[key]
         try:
-            picture = self.files.get(path, box, size) if self.files else read_picture(path, box, size)
+            picture = self.files.get(path, cut, size) if self.files else read_picture(path, cut, size)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: broken PNG
             self.bad[str(path)] = str(error)
             self._failed.add(key)  # not the path: a wrong plate box says nothing of the vehicle
@@ -116,21 +132,24 @@ class Pictures:
         return picture
 
 
-def read_picture(path: Path, box: Box | None, size: Size) -> Tensor:
-    """Decode, cut to `box` and resize to (3, *size) uint8.
+def read_picture(path: Path, cut: Cut, size: Size) -> Tensor:
+    """Decode, cut to a box or flatten what lies between corners, and resize to (3, *size) uint8.
 
-    Raises OSError for a missing, unreadable or truncated file and ValueError for a box outside the picture.
+    Raises OSError for a missing, unreadable or truncated file and ValueError for a box outside the picture or corners
+    that `rectify` refuses.
     """
-    with Image.open(path) as file:
+    with open_picture(path) as file:
         image = upright_rgb(file)
-    if box is not None:
-        left, top = max(0.0, box.left), max(0.0, box.top)
-        right, bottom = min(image.width, box.left + box.width), min(image.height, box.top + box.height)
+    if isinstance(cut, Box):
+        left, top = max(0.0, cut.left), max(0.0, cut.top)
+        right, bottom = min(image.width, cut.left + cut.width), min(image.height, cut.top + cut.height)
         if right - left < 1 or bottom - top < 1:
-            raise ValueError(f"box {tuple(box)} lies outside the picture of {image.width} x {image.height} px")
+            raise ValueError(f"box {tuple(cut)} lies outside the picture of {image.width} x {image.height} px")
         image = image.resize(size[::-1], Image.Resampling.BILINEAR, box=(left, top, right, bottom))
-    else:
+    elif cut is None:
         image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    else:
+        image = Image.fromarray(rectify(np.asarray(image), cut, size))
     return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
 
 

@@ -20,7 +20,7 @@ def split_by_text(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]
     texts: dict[Path, list[str]] = {}
     for sample in samples:
         texts.setdefault(sample.path, []).append(sample.plate_text or "")
-    groups = _connected(texts.values())
+    groups = connected(texts.values())
     names = sorted({min(group) for group in groups.values()})
     held = {names[i] for i in np.random.default_rng(0).permutation(len(names))[: round(TEST_SHARE * len(names))]}
     tested = [min(groups[sample.plate_text or ""]) in held for sample in samples]
@@ -65,7 +65,7 @@ def numbered(texts: Sequence[str]) -> dict[str, int]:
     return {text: pid for pid, text in enumerate(sorted(set(texts)))}
 
 
-def _connected(together: Iterable[Sequence[str]]) -> dict[str, set[str]]:
+def connected(together: Iterable[Sequence[str]]) -> dict[str, set[str]]:
     """For each text those that a chain of photographs joins it with."""
     group: dict[str, set[str]] = {}
     for texts in together:

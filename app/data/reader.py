@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.data.sample import Modality, Sample
+from models.alphabet import Alphabet
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -27,6 +28,14 @@ _READERS = {
     "msvr310_thermal": ("app.data.msvr310", "Msvr310Thermal"),
     "plates_openalpr": ("app.data.plates_openalpr", "PlatesOpenAlpr"),
     "plates_easypr": ("app.data.plates_easypr", "PlatesEasyPr"),
+    "plates_lprnet": ("app.data.plates_lprnet", "PlatesLprNet"),
+    "plates_ar": ("app.data.plates_ar", "PlatesAr"),
+    "plates_vn_eu": ("app.data.plates_vn_eu", "PlatesVnEu"),
+    "plates_us": ("app.data.plates_us", "PlatesUs"),
+    "plates_countries": ("app.data.plates_countries", "PlatesCountries"),
+    "ccpd": ("app.data.ccpd", "Ccpd"),
+    "words": ("app.data.words", "Words"),
+    "word_lmdb": ("app.data.word_lmdb", "WordLmdb"),
 }
 
 
@@ -75,3 +84,13 @@ def both_ways(query: Sequence[Sample], gallery: Sequence[Sample]) -> list[Direct
 
     ways: tuple[tuple[Modality, Modality], ...] = (("infrared", "visible"), ("visible", "infrared"))
     return [Direction(f"{one}_to_{other}", only(query, one), only(gallery, other)) for one, other in ways]
+
+
+def by_alphabet(samples: Sequence[Sample], alphabet: Alphabet) -> tuple[list[Sample], list[Sample]]:
+    """Samples whose text can be written in an alphabet, and all others: those with another character or no text."""
+    written: list[Sample] = []
+    others: list[Sample] = []
+    for sample in samples:
+        known = sample.plate_text is not None and alphabet.knows(sample.plate_text)
+        (written if known else others).append(sample)
+    return written, others

@@ -23,6 +23,9 @@ class Point(NamedTuple):
     y: float
 
 
+Corners = tuple[Point, Point, Point, Point]
+
+
 @dataclass(frozen=True)
 class Sample:
     """One picture of a vehicle, and what is known about it.
@@ -52,7 +55,7 @@ class Sample:
     camid: int
     vehicle_box: Box | None = None
     plate_boxes: tuple[Box, ...] = ()
-    plate_corners: tuple[Point, Point, Point, Point] | None = None
+    plate_corners: Corners | None = None
     plate_path: Path | None = None
     plate_text: str | None = None
     modality: Modality = "visible"

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
-from app.data.decode import upright_rgb
+from app.data.decode import open_picture, upright_rgb
 from app.data.sample import Sample
 from app.evaluation.ids import NO_SEQUENCE
 
@@ -135,7 +135,7 @@ def _show(axes: Axes, sample: Sample, label: str, colour: str, style: object) ->
 
 def _picture(sample: Sample) -> Image.Image:
     """The vehicle of `sample`, inside a grey square of `_CELL` pixels, not stretched."""
-    with Image.open(sample.path) as image:
+    with open_picture(sample.path) as image:
         picture = upright_rgb(image)
     if (box := sample.vehicle_box) is not None:
         left, top = max(0, round(box.left)), max(0, round(box.top))

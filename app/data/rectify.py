@@ -1,0 +1,84 @@
+"""A plate seen at an angle as a flat picture, from its four corners."""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.data.sample import Point
+
+_OVERSHOOT = 0.1  # of the plate's longest side, that a corner may lie beyond the picture: hand-drawn ones do
+
+
+def rectify(
+    picture: NDArray[np.uint8], corners: Sequence[Point], size: tuple[int, int], *, margin: float = 0.0
+) -> NDArray[np.uint8]:
+    """The quadrilateral of a picture (h, w, 3) warped to (*size, 3), both uint8.
+
+    Coordinates are those of `Box`: the pixel in the first column and row covers 0 to 1. The warp is done at about the
+    size that the plate has in the picture and then averaged down, so that strokes do not vanish between the pixels.
+    Beyond the picture its outermost pixels are repeated.
+
+    Args:
+        corners: from the plate's own top left clockwise.
+        size: height and width, pixels.
+        margin: shown around the plate, as a share of its side, on each side.
+
+    Raises ValueError for a negative margin and for corners that are not four finite numbers each, lie outside the
+    picture, enclose no pixel or are not convex and clockwise, or where the margin reaches the plate's horizon."""
+    if margin < 0:
+        raise ValueError(f"margin must not be negative, got {margin}")
+    source = _checked(corners, picture.shape[1], picture.shape[0])
+    widths, heights = _sides(source)[0::2], _sides(source)[1::2]
+    height, width = (
+        max(wanted, math.ceil((1 + 2 * margin) * max(seen)))
+        for wanted, seen in zip(size, (heights, widths), strict=True)
+    )
+    inset = np.array([width, height]) * margin / (1 + 2 * margin)
+    unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    target = inset + unit * (np.array([width, height]) - 2 * inset)
+    # OpenCV counts from the middle of the first pixel.
+    to_source = cv2.getPerspectiveTransform((target - 0.5).astype(np.float32), (source - 0.5).astype(np.float32))
+    outer = np.column_stack([unit * (width, height) - 0.5, np.ones(4)])
+    if (outer @ to_source[2] <= 0).any():
+        raise ValueError(f"a margin of {margin} reaches the horizon of the plate with corners {_listed(corners)}")
+    flat = cv2.warpPerspective(
+        picture,
+        to_source,
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if (height, width) != size:
+        flat = cv2.resize(flat, size[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(flat, np.uint8)
+
+
+def _checked(corners: Sequence[Point], width: int, height: int) -> NDArray[np.float64]:
+    """The corners (4, 2). Raises ValueError as `rectify`."""
+    source = np.array(corners, np.float64)
+    if source.shape != (4, 2) or not np.isfinite(source).all():
+        raise ValueError(f"corners must be four points of finite numbers, got {_listed(corners)}")
+    beyond = np.maximum(-source, source - (width, height)).max()
+    if beyond > _OVERSHOOT * max(_sides(source)):
+        raise ValueError(f"corners {_listed(corners)} lie outside the picture of {width} x {height} px")
+    if min(_sides(source)) < 1:
+        raise ValueError(f"corners {_listed(corners)} enclose no pixel")
+    edges = np.roll(source, -1, axis=0) - source
+    following = np.roll(edges, -1, axis=0)
+    turns = edges[:, 0] * following[:, 1] - edges[:, 1] * following[:, 0]
+    # Downwards y makes a turn to the right positive. Four of them turn around once: no side crosses another.
+    if (turns < 1).any():
+        raise ValueError(f"corners {_listed(corners)} are not convex and clockwise, from the plate's own top left")
+    return source
+
+
+def _sides(source: NDArray[np.float64]) -> list[float]:
+    """Lengths of the upper, right, lower and left side."""
+    return [math.dist(source[i], source[(i + 1) % 4]) for i in range(4)]
+
+
+def _listed(corners: Sequence[Point]) -> list[tuple[float, ...]]:
+    return [tuple(corner) for corner in corners]
