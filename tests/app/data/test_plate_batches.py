@@ -1,0 +1,100 @@
+"""The stream of plates: every real one once in an epoch, made ones never twice, the same for the same seed."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app.data.pictures import Pictures
+from app.data.plate_batches import PlateBatches
+from app.data.sample import Sample
+from app.sections import AugmentSettings
+
+STILL = AugmentSettings(flip=1, shift=0, rotate=0, zoom=0, colour=0, blur=0, erase=1)
+SIZE = (8, 24)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """Seven plates whose pictures hold their number as a grey level, lighter to the right."""
+    folder = tmp_path_factory.mktemp("plates")
+    found = []
+    for number in range(1, 8):
+        path = folder / f"{number}.png"
+        picture = np.full((*SIZE, 3), 10 * number, np.uint8)
+        picture[:, 12:] += 100
+        Image.fromarray(picture).save(path)
+        found.append(Sample(path, pid=number, camid=0, plate_path=path, plate_text=str(number)))
+    return found
+
+
+def made(rng):
+    return np.full((16, 48, 3), 200 + int(rng.integers(50)), np.uint8), "9"
+
+
+def batches(samples, batch_size=4, share=0.0, seed=0, make=made):
+    pictures = Pictures(SIZE, SIZE, 10)
+    return PlateBatches(
+        samples,
+        pictures,
+        encode=lambda text: [int(text)],
+        batch_size=batch_size,
+        made_share=share,
+        make=make,
+        seed=seed,
+        augment=STILL,
+    )
+
+
+def test_every_plate_is_seen_once_in_an_epoch_also_where_batches_cross_it(samples):
+    stream = batches(samples)
+    assert stream.batches_per_epoch == 2
+    seen = [text[0] for index in range(7) for text in stream[index].texts]  # four epochs
+    for epoch in range(4):
+        assert Counter(seen[7 * epoch : 7 * (epoch + 1)]) == Counter(range(1, 8))
+    assert seen[:7] != seen[7:14]
+
+
+def test_pictures_belong_to_their_texts_and_are_neither_mirrored_nor_erased(samples):
+    batch = batches(samples)[0]
+    assert batch.plates.shape == (4, 3, *SIZE)
+    assert batch.plates[:, 0, 0, 0].tolist() == [10 * text[0] for text in batch.texts]
+    assert batch.plates[:, 0, 0, -1].tolist() == [10 * text[0] + 100 for text in batch.texts]
+
+
+def test_a_share_is_made_in_the_size_of_the_others(samples):
+    stream = batches(samples, share=0.5)
+    assert stream.batches_per_epoch == 4
+    batch = stream[0]
+    assert [text == [9] for text in batch.texts] == [False, False, True, True]
+    assert batch.plates[2:].min() >= 200
+    alone = batches(samples, share=1.0)
+    assert alone.batches_per_epoch == 2
+    assert alone[0].texts == [[9]] * 4
+    assert not torch.equal(alone[0].plates, alone[1].plates)
+
+
+def test_a_batch_is_the_same_whoever_asks(samples):
+    first, second, other = batches(samples, share=0.5), batches(samples, share=0.5), batches(samples, share=0.5, seed=1)
+    assert torch.equal(first[3].plates, second[3].plates)
+    assert first[3].texts == second[3].texts
+    assert not torch.equal(first[3].plates, other[3].plates)
+
+
+def test_a_plate_that_cannot_be_read_is_named(samples, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    broken = Sample(tmp_path / "broken.png", 0, 0, plate_path=tmp_path / "broken.png", plate_text="8")
+    batch = batches([broken, *samples[:3]])[0]
+    assert batch.bad == (str(broken.plate_path),)
+    assert len(batch.plates) == len(batch.texts) == 3
+    with pytest.raises(ValueError, match=r"no picture of batch 0 can be read.*broken\.png"):
+        batches([broken])[0]
+
+
+def test_nothing_to_learn_from_is_refused(samples):
+    with pytest.raises(ValueError, match="no plate with a text"):
+        batches([])
+    with pytest.raises(ValueError, match="nothing makes them"):
+        batches(samples, share=0.5, make=None)
