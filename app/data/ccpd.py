@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from app.data.name_lists import no_such_split, read_list, require_pictures
 from app.data.plate_splits import numbered
-from app.data.reader import SPLITS, Direction, each_against_all
+from app.data.reader import SPLITS, Direction, each_against_its_own
 from app.data.sample import Box, Corners, Point, Sample
 
 _PROVINCES = "皖沪津渝冀晋蒙辽吉黑苏浙京闽赣鲁豫鄂湘粤桂琼川贵云藏陕甘青宁新警学O"
@@ -36,8 +36,9 @@ class Plate(NamedTuple):
 class Ccpd:
     """Reader of either set, or of both in one folder.
 
-    CCPD2019: about 355,000 photographs, 720 x 1160 px, of blue plates with seven characters: 100,000 to train, 99,996
-    to validate, 141,982 to test. CCPD2020: 11,776 of green plates with eight: 5,769, 1,001 and 5,006.
+    CCPD2019: over 300,000 photographs, 720 x 1160 px, of blue plates with seven characters, most of them from one
+    province (皖); ccpd_base is for training and validation, the harder folders for the test. CCPD2020: 11,776 of green
+    plates with eight: 5,769 to train, 1,001 to validate, 5,006 to test.
 
     Layout of CCPD2019; a line is a picture from the root on:
 
@@ -73,11 +74,7 @@ class Ccpd:
         if split not in SPLITS:
             raise no_such_split("CCPD", split, SPLITS)
         samples = self._read(("train", "val", "test") if split == "all" else (split,))
-        folders = dict.fromkeys(self._folder(sample) for sample in samples)
-        return [each_against_all(name, [s for s in samples if self._folder(s) == name]) for name in folders]
-
-    def _folder(self, sample: Sample) -> str:
-        return sample.path.relative_to(self.root).parts[0]
+        return each_against_its_own(samples, lambda sample: sample.path.relative_to(self.root).parts[0])
 
     def _read(self, splits: tuple[str, ...]) -> list[Sample]:
         paths = [path for split in splits for path in (*self._listed(split), *self._green(split))]

@@ -48,6 +48,8 @@ class Manifest:
     | plate_corners | "x1 y1 x2 y2 x3 y3 x4 y4" from the plate's own top left clockwise; a box if it has none |
     | plate_text | what the plate says |
 
+    A crop of a plate stands in path and in plate_path.
+
     Where camid is not given each picture counts as a camera of its own, so that a query is compared with everything but
     itself. With one camera for all there would be nothing left to compare.
 

@@ -95,8 +95,8 @@ class PlatesCountries:
             side: {part.direction: [] for part in _PARTS} for side in ("train", "test")
         }
         for part, sample, _ in found:
-            pid = pids[f"{part.country} {sample.plate_text}"]
-            side = "test" if sample.plate_text in held[part.country] else "train"
+            pid = pids[f"{part.country} {sample.plate_text}"]  # a text of one country is a plate
+            side = "test" if (sample.plate_text or "") in held[part.country] else "train"
             sides[side][part.direction].append(replace(sample, pid=pid, camid=camids[sample.path], site=part.country))
         return sides
 

@@ -1,6 +1,6 @@
 """The contract of a data-set reader, and the readers by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -74,6 +74,14 @@ def open_reader(name: str, root: Path, *, seed: int) -> Reader:
 def each_against_all(name: str, samples: Sequence[Sample]) -> Direction:
     """A direction in which every picture is a query against all; the leave-out rule takes the picture itself out."""
     return Direction(name, tuple(samples), tuple(samples))
+
+
+def each_against_its_own(samples: Sequence[Sample], name_of: Callable[[Sample], str]) -> list[Direction]:
+    """For each name, in the order of its first sample, a direction in which its pictures are queries against all."""
+    named: dict[str, list[Sample]] = {}
+    for sample in samples:
+        named.setdefault(name_of(sample), []).append(sample)
+    return [each_against_all(name, chosen) for name, chosen in named.items()]
 
 
 def both_ways(query: Sequence[Sample], gallery: Sequence[Sample]) -> list[Direction]:

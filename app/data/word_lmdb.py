@@ -1,10 +1,11 @@
 """Words or plates in LMDB databases, the form in which sets for text recognition are commonly passed on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.data.name_lists import no_such_split
 from app.data.plate_crops import crops
-from app.data.reader import Direction, each_against_all
+from app.data.reader import Direction, each_against_its_own
 from app.data.sample import Sample
 from app.data.word_database import FILE, picture_path, reading
 
@@ -37,7 +38,7 @@ class WordLmdb:
 
         Raises FileNotFoundError without a database there, ValueError naming a database and a key that it has not or
         that cannot be understood, OSError for a broken one, ImportError without the package lmdb."""
-        return self._read(("train",))
+        return self._read(["train"])
 
     def evaluation(self, split: str) -> list[Direction]:
         """A direction for each database, named by its folder ("test/SVT"), of "train", "val", "test" or "all".
@@ -46,11 +47,10 @@ class WordLmdb:
         present = [name for name in _SPLITS if (self.root / name).is_dir()]
         if split not in (*present, "all"):
             raise no_such_split(f"{self.root}", split, (*present, "all"))
-        samples = self._read(present if split == "all" else (split,))
-        names = dict.fromkeys(sample.site or "" for sample in samples)
-        return [each_against_all(name, [s for s in samples if s.site == name]) for name in names]
+        samples = self._read(present if split == "all" else [split])
+        return each_against_its_own(samples, lambda sample: sample.site or "")
 
-    def _read(self, splits: tuple[str, ...] | list[str]) -> list[Sample]:
+    def _read(self, splits: Sequence[str]) -> list[Sample]:
         folders = [file.parent for split in splits for file in sorted((self.root / split).rglob(FILE))]
         if not folders:
             raise FileNotFoundError(f"no {FILE} below {' or '.join(str(self.root / split) for split in splits)}")

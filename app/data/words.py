@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.data.name_lists import no_such_split, read_labels
 from app.data.plate_crops import crops
-from app.data.reader import Direction, each_against_all
+from app.data.reader import Direction, each_against_its_own
 from app.data.sample import Sample
 
 _SPLITS = ("train", "test", "all")
@@ -46,8 +46,7 @@ class Words:
             raise no_such_split("the sets of words", split, _SPLITS)
         samples = self._read()
         chosen = [s for s in samples if split == "all" or _is_for_training(s) == (split == "train")]
-        names = ("iiit5k",) if split == "train" else tuple(_FOLDERS)
-        return [each_against_all(name, [s for s in chosen if s.site == name]) for name in names]
+        return each_against_its_own(chosen, lambda sample: sample.site or "")
 
     def _read(self) -> list[Sample]:
         return crops(

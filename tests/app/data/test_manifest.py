@@ -53,6 +53,16 @@ def test_an_empty_cell_is_a_missing_column(write):
     assert (sample.modality, sample.vehicle_box, sample.plate_boxes, sample.site) == ("visible", None, (), None)
 
 
+def test_crops_of_plates_stand_in_both_columns(write):
+    """A crop is the plate where plate_path names it too; path alone is a vehicle whose plate nobody knows."""
+    (whole, bare) = Manifest(
+        write("path,plate_path,pid,plate_text", "a.jpg,a.jpg,AB 12,AB 12", "b.jpg,,CD 3,CD 3")
+    ).train()
+    assert whole.has_plate
+    assert whole.plate_path == whole.path
+    assert not bare.has_plate
+
+
 def test_corners_alone_give_the_box(write):
     (sample,) = Manifest(write("path,pid,plate_corners", "a.jpg,1,10 5 30 7 29 15 9 12")).train()
     assert sample.plate_boxes == (Box(9, 5, 21, 10),)
