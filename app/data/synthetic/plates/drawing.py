@@ -1,0 +1,275 @@
+"""A plate seen straight on, on a piece of the vehicle that carries it."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.data.synthetic.plates.design import SEAL, Colour, Design, Line, Patch, Place
+from app.data.synthetic.plates.faces import CHINESE, GLYPH_HEIGHT, glyph, words
+from app.data.synthetic.plates.grammar import invented, one_of, shade
+from models.alphabet import PROVINCES, SPECIAL
+
+_SPACES = {" ": 0.32, "-": 0.3, "·": 0.3, ".": 0.14, SEAL: 0.62}  # widths, shares of the height
+_CELLS = {" ": 0.45, "-": 0.55, "·": 0.45, ".": 0.3, SEAL: 0.8}  # shares of a cell
+_CARONS, _DOTS = {"Š": "S", "Č": "C", "Ž": "Z"}, {"Ä": "A", "Ö": "O", "Ü": "U"}
+_BODIES: tuple[Colour, ...] = (
+    (20, 20, 22), (30, 30, 34), (55, 57, 60), (120, 122, 126), (180, 182, 185), (225, 226, 228), (120, 20, 25),
+    (25, 40, 90), (60, 75, 70), (15, 15, 40),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture (H, W, 3), red-green-blue, and where in it, in pixels, plate and characters lie."""
+
+    picture: NDArray[np.uint8]
+    plate: Place
+    characters: Place
+    character_height: float
+
+
+def drawn(rng: np.random.Generator, design: Design, height: int) -> Drawn:
+    """The plate of `design`, `height` pixels high, with surroundings on all sides; a holder may frame it."""
+    width = round(height * design.size[0] / design.size[1])
+    beside, above = round(0.07 * width + 0.1 * height), round(0.3 * height + 0.04 * width)
+    picture = _surroundings(rng, width, height, beside, above)
+    face = picture[above : above + height, beside : beside + width]  # a view: the plate is drawn into the picture
+    corners = _corners_of(face, round(design.corner * height))
+    _lay_ground(face, design.ground)
+    for patch in design.under:
+        _fill(face, patch)
+    places = [_write(face, line, design) for line in design.lines]
+    for patch in design.over:
+        _fill(face, patch)
+    for legend in design.legends:
+        _print(face, words(legend.face, legend.text), legend.place, legend.ink)
+    if design.border is not None:
+        _edge(face, design)
+    for across, down in design.screws:
+        centre = (round(across * width), round(down * height))
+        cv2.circle(face, centre, max(1, round(0.028 * height)), shade(rng, (90, 90, 92), 40), -1, cv2.LINE_AA)
+    for place, colours in corners:
+        face[place] = colours
+    characters = (
+        beside + min(place[0] for place in places),
+        above + min(place[1] for place in places),
+        beside + max(place[2] for place in places),
+        above + max(place[3] for place in places),
+    )
+    least = min(place[3] - place[1] for place in places)
+    return Drawn(picture, (beside, above, beside + width, above + height), characters, least)
+
+
+def _surroundings(rng: np.random.Generator, width: int, height: int, beside: int, above: int) -> NDArray[np.uint8]:
+    body = shade(rng, one_of(rng, _BODIES), 12)
+    picture = np.empty((height + 2 * above, width + 2 * beside, 3), np.uint8)
+    _paint(picture, 0, 0, *picture.shape[1::-1], body)
+    for _ in range(int(rng.integers(0, 3))):  # a bumper's edge, a grille, a shadow
+        y = int(rng.integers(0, len(picture)))
+        _paint(picture, 0, y, picture.shape[1], y + int(rng.integers(2, above + 3)), shade(rng, one_of(rng, _BODIES), 12))
+    if rng.random() < 0.55:
+        side, low = round(rng.uniform(0.01, 0.06) * height), round(rng.uniform(0.02, 0.2) * height)
+        left, right, bottom = beside - side, beside + width + side, above + height + low
+        holder = shade(rng, one_of(rng, ((25, 25, 27), (25, 25, 27), (60, 60, 64), (190, 190, 192))), 8)
+        _paint(picture, left, above - side, right, bottom, holder)
+        if low > 0.09 * height and rng.random() < 0.6:
+            text = words("din_bold", invented(int(rng.integers(256))))
+            strip = picture[above + height : bottom, beside : beside + width]
+            _print(strip, text, (0.2, 0.2, 0.8, 0.85), (235, 235, 235) if sum(holder) < 300 else (30, 30, 30))
+    return picture
+
+
+def _paint(picture: NDArray[np.uint8], left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
+    """Fill a rectangle, right and bottom excluded; several times as fast as an assignment to a slice."""
+    cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, -1)
+
+
+def _lay_ground(face: NDArray[np.uint8], stops: tuple[Colour, ...]) -> None:
+    height, width = face.shape[:2]
+    if len(stops) == 1:
+        _paint(face, 0, 0, width, height, stops[0])
+    else:
+        column = np.array(stops, np.uint8)[:, None]  # (stops, 1, 3)
+        face[:] = cv2.resize(column, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _corners_of(face: NDArray[np.uint8], radius: int) -> list[tuple[tuple[slice, slice], NDArray[np.uint8]]]:
+    """What lies at the four corners before the plate is drawn: rows of a circle's outside, to be put back."""
+    height, width = face.shape[:2]
+    saved = []
+    for row in range(radius):
+        out = round(radius - (radius**2 - (radius - row - 0.5) ** 2) ** 0.5)
+        for y in (row, height - 1 - row):
+            for columns in (slice(0, out), slice(width - out, width)):
+                place = (slice(y, y + 1), columns)
+                saved.append((place, face[place].copy()))
+    return saved
+
+
+def _fill(face: NDArray[np.uint8], patch: Patch) -> None:
+    height, width = face.shape[:2]
+    points = np.array([[(x * width * 16, y * height * 16) for x, y in patch.points]])
+    cv2.fillPoly(face, np.round(points).astype(np.int32), patch.colour, cv2.LINE_AA, 4)
+
+
+def _edge(face: NDArray[np.uint8], design: Design) -> None:
+    height, width = face.shape[:2]
+    inset, thick = round(design.border_inset * height), max(1, round(0.022 * height))
+    corner = round(0.6 * design.corner * height)
+    outline = np.array([
+        (inset + corner, inset), (width - 1 - inset - corner, inset), (width - 1 - inset, inset + corner),
+        (width - 1 - inset, height - 1 - inset - corner), (width - 1 - inset - corner, height - 1 - inset),
+        (inset + corner, height - 1 - inset), (inset, height - 1 - inset - corner), (inset, inset + corner),
+    ])  # fmt: skip
+    assert design.border is not None
+    cv2.polylines(face, [outline], True, design.border, thick, cv2.LINE_AA)
+
+
+def _print(face: NDArray[np.uint8], mask: NDArray[np.uint8], place: Place, ink: Colour) -> None:
+    height, width = face.shape[:2]
+    x, y = round(place[0] * width), round(place[1] * height)
+    size = (max(1, round((place[2] - place[0]) * width)), max(1, round((place[3] - place[1]) * height)))
+    _blend(face[y : y + size[1], x : x + size[0]], cv2.resize(mask, size, interpolation=cv2.INTER_AREA), ink)
+
+
+def _blend(face: NDArray[np.uint8], mask: NDArray[np.uint8], ink: Colour) -> None:
+    """Put ink where the mask has it, into a view of the plate."""
+    mask = mask[: face.shape[0], : face.shape[1]]
+    share = mask[:, :, None].astype(np.float32) * (1 / 255)
+    face[:] = face + share * (np.array(ink, np.float32) - face)
+
+
+def _write(face: NDArray[np.uint8], line: Line, design: Design) -> Place:
+    """Draw a line's characters; where they went, in pixels."""
+    tall, wide = face.shape[:2]
+    left, top, right, bottom = line.place[0] * wide, line.place[1] * tall, line.place[2] * wide, line.place[3] * tall
+    height = max(4, round(bottom - top))
+    spans = _even(line, left, right, height) if line.even else _beside(line, left, right, height)
+    y = min(round(top), tall - height)
+    plane, special = np.zeros((height, wide), np.uint8), np.zeros((height, wide), np.uint8)
+    for character, (x, width) in zip(line.text, spans, strict=True):
+        into = special if character in SPECIAL and line.special_ink is not None else plane
+        if character == SEAL:
+            _seal(face, design.seal, (x, y, x + width, y + height), line.ink)
+        elif character != " ":
+            mask = _mask(line, character, width, height)
+            x = min(max(0, x), wide - mask.shape[1])
+            region = into[:, x : x + mask.shape[1]]
+            np.maximum(region, mask, out=region)
+    strip = face[y : y + height]
+    if design.embossed and height > 14:
+        strip[1:] = cv2.addWeighted(strip[1:], 1, cv2.merge([plane[:-1]] * 3), -0.16, 0)
+        strip[:-1] = cv2.addWeighted(strip[:-1], 1, cv2.merge([plane[1:]] * 3), 0.12, 0)
+    _blend(strip, plane, line.ink)
+    if line.special_ink is not None:
+        _blend(strip, special, line.special_ink)
+    return spans[0][0], y, spans[-1][0] + spans[-1][1], y + height
+
+
+def _mask(line: Line, character: str, width: int, height: int) -> NDArray[np.uint8]:
+    """The character, (height, width)."""
+    mask = np.zeros((height, width), np.uint8)
+    thick = max(1, round(0.12 * height))
+    if character == "-":
+        mask[round(0.46 * height) : round(0.46 * height) + thick] = 255
+        return mask
+    if character in "·.":
+        centre = (width // 2, height // 2 if character == "·" else height - 1 - thick // 2)
+        cv2.circle(mask, centre, max(1, round((0.08 if character == "·" else 0.065) * height)), (255,), -1, cv2.LINE_AA)
+        return mask
+    base = _CARONS.get(character, _DOTS.get(character, character))
+    room = 0 if base == character else round(0.2 * height)
+    shape = _glyph(line, base)
+    mask[room:] = cv2.resize(shape, (width, height - room), interpolation=cv2.INTER_AREA)
+    if character in _CARONS:
+        points = np.array([(width // 4, 0), (width // 2, max(1, room - 2)), (width - width // 4, 0)])
+        cv2.polylines(mask, [points], False, (255,), max(1, thick // 2), cv2.LINE_AA)
+    elif character in _DOTS:
+        for x in (width // 3, width - width // 3):
+            cv2.circle(mask, (x, room // 2 - 1), max(1, thick // 2), (255,), -1, cv2.LINE_AA)
+    return mask
+
+
+def _face(line: Line, character: str) -> str:
+    return CHINESE if character in PROVINCES or character in SPECIAL else line.face
+
+
+def _glyph(line: Line, character: str) -> NDArray[np.uint8]:
+    face = _face(line, character)
+    if face == CHINESE:  # its strokes are thick, and stand close
+        return glyph(face, character, -2 if line.weight <= 0 else 0)
+    return glyph(face, character, line.weight, line.footed)
+
+
+def _aspect(line: Line, character: str) -> float:
+    """Width over height as the face has it."""
+    base = _CARONS.get(character, _DOTS.get(character, character))
+    return _glyph(line, base).shape[1] / GLYPH_HEIGHT
+
+
+def _even(line: Line, left: float, right: float, height: int) -> list[tuple[int, int]]:
+    """Left edge and width of each character, every one in a cell."""
+    cells = [_CELLS.get(character, 1.0) for character in line.text]
+    cell = (right - left) / sum(cells)
+    usual = line.fill * cell
+    stretch = usual / (_aspect(line, "0") * height)
+    spans = []
+    x = left
+    for character, share in zip(line.text, cells, strict=True):
+        if character in _CELLS:
+            width = share * cell if character == SEAL else 0.7 * share * cell
+        elif _face(line, character) == CHINESE:
+            width = usual
+        else:
+            width = min(stretch * _aspect(line, character) * height, 1.12 * usual)
+        spans.append((round(x + (share * cell - width) / 2), max(2, round(width))))
+        x += share * cell
+    return spans
+
+
+def _beside(line: Line, left: float, right: float, height: int) -> list[tuple[int, int]]:
+    """Left edge and width of each character, one after the other, stretched a little to fill the line."""
+    gaps = line.gap * height * (len(line.text) - 1)
+    spaces = sum(_SPACES.get(character, 0.0) for character in line.text) * height
+    natural = sum(_aspect(line, character) for character in line.text if character not in _SPACES) * height
+    stretch = min(1.25, max(0.4, (right - left - gaps - spaces) / natural))
+    shrink = min(1.0, (right - left) / (gaps + spaces + stretch * natural))
+    x = left + (right - left - shrink * (gaps + spaces + stretch * natural)) / 2
+    spans = []
+    for character in line.text:
+        space = _SPACES.get(character)
+        width = shrink * height * (stretch * _aspect(line, character) if space is None else space)
+        spans.append((round(x), max(2, round(width))))
+        x += width + shrink * line.gap * height
+    return spans
+
+
+def _seal(face: NDArray[np.uint8], kind: str, place: Place, ink: Colour) -> None:
+    left, top, right, bottom = place
+    middle, width, height = (left + right) / 2, right - left, bottom - top
+    if kind == "discs":
+        for share, colour in ((0.28, (175, 75, 60)), (0.72, (90, 140, 110))):
+            centre = (round(middle), round(top + share * height))
+            cv2.circle(face, centre, max(1, round(0.14 * height)), colour, -1, cv2.LINE_AA)
+            cv2.circle(face, centre, max(1, round(0.07 * height)), (205, 200, 195), -1, cv2.LINE_AA)
+    elif kind in ("shield", "crest"):
+        x, y = middle - 0.36 * width, top + 0.24 * height
+        wide, high = 0.72 * width, 0.5 * height
+        shape = [(x, y), (x + wide, y), (x + wide, y + 0.6 * high), (middle, y + high), (x, y + 0.6 * high)]
+        colour = (200, 45, 50) if kind == "shield" else (215, 110, 110)
+        cv2.fillPoly(face, [np.round(np.array(shape)).astype(np.int32)], colour, cv2.LINE_AA)
+        if kind == "shield":
+            low = (round(middle), round(y + 0.78 * high))
+            cv2.circle(face, low, max(1, round(0.2 * wide)), (40, 70, 160), -1, cv2.LINE_AA)
+        else:
+            cv2.rectangle(face, (round(x), round(y - 0.18 * high)), (round(x + wide), round(y)), (70, 110, 180), -1)
+    elif kind == "disc":
+        cv2.circle(face, (round(middle), round(top + 0.5 * height)), max(1, round(0.3 * width)), ink, 1, cv2.LINE_AA)
+    elif kind in ("star", "blot"):
+        reach = np.where(np.arange(10) % 2 == 0, 0.36 * width, 0.17 * width) * (1 if kind == "star" else 1.2)
+        turn = 2 * np.pi * np.arange(10) / 10
+        points = np.stack([middle + reach * np.sin(turn), top + height / 2 - reach * np.cos(turn)], axis=1)
+        colour = ink if kind == "star" else tuple(int(128 + (value - 128) * 0.4) for value in ink)
+        cv2.fillPoly(face, [np.round(points).astype(np.int32)], colour, cv2.LINE_AA)
