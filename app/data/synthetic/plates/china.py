@@ -83,7 +83,5 @@ def _two_lines(rng: np.random.Generator, area: str, number: str) -> Design:
         f"{area[0]}·{area[1]}", (0.24, 0.09, 0.76, 0.37), face, _BLACK, even=True, fill=rng.uniform(0.5, 0.75),
         weight=weight,
     )  # fmt: skip
-    lower = Line(
-        number, (0.05, 0.43, 0.95, 0.92), face, _BLACK, even=True, fill=rng.uniform(0.74, 0.85), weight=weight
-    )
+    lower = Line(number, (0.05, 0.43, 0.95, 0.92), face, _BLACK, even=True, fill=rng.uniform(0.74, 0.85), weight=weight)
     return Design((440, 220), (shade(rng, _YELLOW),), (upper, lower), border=_BLACK, border_inset=0.025, corner=0.05)

@@ -61,7 +61,8 @@ class Design:
     border: Colour | None = None
     border_inset: float = 0.03  # of the height
     corner: float = 0.08  # radius, of the height
-    seal: str = ""  # "shield", "discs", "disc", "star" or nothing
+    seal: str = ""  # "shield", "crest", "discs", "disc", "star", "blot" or nothing
+    seal_ink: Colour | None = None  # of the last three; the characters' own without
     screws: tuple[Point, ...] = ()
     embossed: bool = True
 

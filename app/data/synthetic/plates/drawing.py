@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from app.data.synthetic.plates.design import SEAL, Colour, Design, Line, Patch, Place
@@ -15,8 +16,8 @@ _SPACES = {" ": 0.32, "-": 0.3, "·": 0.3, ".": 0.14, SEAL: 0.62}  # widths, sha
 _CELLS = {" ": 0.45, "-": 0.55, "·": 0.45, ".": 0.3, SEAL: 0.8}  # shares of a cell
 _CARONS, _DOTS = {"Š": "S", "Č": "C", "Ž": "Z"}, {"Ä": "A", "Ö": "O", "Ü": "U"}
 _BODIES: tuple[Colour, ...] = (
-    (20, 20, 22), (30, 30, 34), (55, 57, 60), (120, 122, 126), (180, 182, 185), (225, 226, 228), (120, 20, 25),
-    (25, 40, 90), (60, 75, 70), (15, 15, 40),
+    (14, 14, 16), (20, 20, 22), (20, 20, 22), (26, 26, 34), (30, 30, 34), (38, 38, 40), (55, 57, 60), (60, 62, 66),
+    (120, 122, 126), (180, 182, 185), (225, 226, 228), (120, 20, 25), (25, 40, 90), (60, 75, 70), (15, 15, 40),
 )  # fmt: skip
 
 
@@ -49,7 +50,8 @@ def drawn(rng: np.random.Generator, design: Design, height: int) -> Drawn:
         _edge(face, design)
     for across, down in design.screws:
         centre = (round(across * width), round(down * height))
-        cv2.circle(face, centre, max(1, round(0.028 * height)), shade(rng, (90, 90, 92), 40), -1, cv2.LINE_AA)
+        grey = int(rng.integers(30, 190))
+        cv2.circle(face, centre, max(1, round(0.028 * height)), (grey, grey, grey), -1, cv2.LINE_AA)
     for place, colours in corners:
         face[place] = colours
     characters = (
@@ -68,7 +70,9 @@ def _surroundings(rng: np.random.Generator, width: int, height: int, beside: int
     _paint(picture, 0, 0, *picture.shape[1::-1], body)
     for _ in range(int(rng.integers(0, 3))):  # a bumper's edge, a grille, a shadow
         y = int(rng.integers(0, len(picture)))
-        _paint(picture, 0, y, picture.shape[1], y + int(rng.integers(2, above + 3)), shade(rng, one_of(rng, _BODIES), 12))
+        _paint(
+            picture, 0, y, picture.shape[1], y + int(rng.integers(2, above + 3)), shade(rng, one_of(rng, _BODIES), 12)
+        )
     if rng.random() < 0.55:
         side, low = round(rng.uniform(0.01, 0.06) * height), round(rng.uniform(0.02, 0.2) * height)
         left, right, bottom = beside - side, beside + width + side, above + height + low
@@ -110,8 +114,8 @@ def _corners_of(face: NDArray[np.uint8], radius: int) -> list[tuple[tuple[slice,
 
 def _fill(face: NDArray[np.uint8], patch: Patch) -> None:
     height, width = face.shape[:2]
-    points = np.array([[(x * width * 16, y * height * 16) for x, y in patch.points]])
-    cv2.fillPoly(face, np.round(points).astype(np.int32), patch.colour, cv2.LINE_AA, 4)
+    points = np.array([(x * width * 16, y * height * 16) for x, y in patch.points])
+    cv2.fillPoly(face, [np.round(points).astype(np.int32)], patch.colour, cv2.LINE_AA, 4)
 
 
 def _edge(face: NDArray[np.uint8], design: Design) -> None:
@@ -134,11 +138,13 @@ def _print(face: NDArray[np.uint8], mask: NDArray[np.uint8], place: Place, ink: 
     _blend(face[y : y + size[1], x : x + size[0]], cv2.resize(mask, size, interpolation=cv2.INTER_AREA), ink)
 
 
-def _blend(face: NDArray[np.uint8], mask: NDArray[np.uint8], ink: Colour) -> None:
+def _blend(face: NDArray[np.uint8], mask: MatLike, ink: Colour) -> None:
     """Put ink where the mask has it, into a view of the plate."""
     mask = mask[: face.shape[0], : face.shape[1]]
-    share = mask[:, :, None].astype(np.float32) * (1 / 255)
-    face[:] = face + share * (np.array(ink, np.float32) - face)
+    rest = cv2.bitwise_not(mask)
+    under = cv2.multiply(face, cv2.merge([rest, rest, rest]), scale=1 / 255)
+    cv2.add(under, cv2.merge([cv2.convertScaleAbs(mask, alpha=value / 255) for value in ink]), dst=under)
+    face[:] = under
 
 
 def _write(face: NDArray[np.uint8], line: Line, design: Design) -> Place:
@@ -152,7 +158,7 @@ def _write(face: NDArray[np.uint8], line: Line, design: Design) -> Place:
     for character, (x, width) in zip(line.text, spans, strict=True):
         into = special if character in SPECIAL and line.special_ink is not None else plane
         if character == SEAL:
-            _seal(face, design.seal, (x, y, x + width, y + height), line.ink)
+            _seal(face, design.seal, (x, y, x + width, y + height), design.seal_ink or line.ink)
         elif character != " ":
             mask = _mask(line, character, width, height)
             x = min(max(0, x), wide - mask.shape[1])
@@ -200,7 +206,7 @@ def _glyph(line: Line, character: str) -> NDArray[np.uint8]:
     face = _face(line, character)
     if face == CHINESE:  # its strokes are thick, and stand close
         return glyph(face, character, -2 if line.weight <= 0 else 0)
-    return glyph(face, character, line.weight, line.footed)
+    return glyph(face, character, line.weight, line.footed and character in "1I")
 
 
 def _aspect(line: Line, character: str) -> float:
@@ -268,8 +274,8 @@ def _seal(face: NDArray[np.uint8], kind: str, place: Place, ink: Colour) -> None
     elif kind == "disc":
         cv2.circle(face, (round(middle), round(top + 0.5 * height)), max(1, round(0.3 * width)), ink, 1, cv2.LINE_AA)
     elif kind in ("star", "blot"):
-        reach = np.where(np.arange(10) % 2 == 0, 0.36 * width, 0.17 * width) * (1 if kind == "star" else 1.2)
+        large = 1 if kind == "star" else 1.7
+        reach = np.where(np.arange(10) % 2 == 0, 0.36 * width, (0.17 if kind == "star" else 0.26) * width) * large
         turn = 2 * np.pi * np.arange(10) / 10
         points = np.stack([middle + reach * np.sin(turn), top + height / 2 - reach * np.cos(turn)], axis=1)
-        colour = ink if kind == "star" else tuple(int(128 + (value - 128) * 0.4) for value in ink)
-        cv2.fillPoly(face, [np.round(points).astype(np.int32)], colour, cv2.LINE_AA)
+        cv2.fillPoly(face, [np.round(points).astype(np.int32)], ink, cv2.LINE_AA)

@@ -125,7 +125,7 @@ def europe(rng: np.random.Generator) -> Design:
     face, weight = one_of(rng, faces), one_of(rng, (-2, 0, 0, 2))
     line = Line(text, (0, 0, 1, 1), face, ink, gap=rng.uniform(0.1, 0.18), weight=weight)
     if code in ("HR", "CZ", "D", "I", "A") and rng.random() < 0.1:
-        return _two_lines(rng, line, ground, seal)
+        return _two_lines(line, ground, seal)
     under: list[Patch] = []
     legends: list[Legend] = []
     left = 0.035
@@ -155,7 +155,7 @@ def _ink(rng: np.random.Generator, code: str) -> Colour:
     return coloured if rng.random() < 0.03 else shade(rng, _BLACK, 8)
 
 
-def _two_lines(rng: np.random.Generator, line: Line, ground: Colour, seal: str) -> Design:
+def _two_lines(line: Line, ground: Colour, seal: str) -> Design:
     cut = max(line.text.find(SEAL), line.text.find(" "))
     head, tail = line.text[:cut], line.text[cut:].strip(SEAL + " ")
     upper = replace(line, text=head + SEAL if seal else head, place=(0.22, 0.1, 0.85, 0.45))

@@ -25,12 +25,16 @@ FACES = {  # face: package, file, weight of a variable font
 }
 CHINESE = "chinese"
 DEJAVU = "dejavu"
+_OF_MATPLOTLIB = {
+    DEJAVU: "DejaVuSans-Bold.ttf",
+    "serif": "DejaVuSerif-Bold.ttf",
+    "italic": "DejaVuSerif-BoldItalic.ttf",
+}
 STROKES = "strokes"
 _CHINESE_FILE = ("cvttf_NotoSansCJK_Bold", "NotoSansCJKtc-Bold.otf")
 
 GLYPH_HEIGHT = 72  # pixels of a mask
 _POINTS = 112
-_LATIN = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 @lru_cache
@@ -38,7 +42,7 @@ def usable(face: str) -> str:
     """`face`, or the bold one of the plotting library where its package is not installed.
 
     Raises KeyError for an unknown face, RuntimeError naming the extra where Chinese characters are wanted."""
-    if face in (DEJAVU, STROKES):
+    if face == STROKES or face in _OF_MATPLOTLIB:
         return face
     if face == CHINESE:
         if package_file(*_CHINESE_FILE) is None:
@@ -66,63 +70,69 @@ def glyph(face: str, character: str, weight: int = 0, footed: bool = False) -> N
     `weight` is the growth of its strokes in pixels of the mask, below 0 they shrink. `footed` gives 1 and I a foot, as
     stamped plates of America have. Raises as `usable` does, KeyError for a character that strokes do not have."""
     face = usable(face)
-    if face == STROKES:
-        mask = np.zeros((GLYPH_HEIGHT, 52), np.uint8)
-        picture = cv2.merge([mask, mask, mask])
-        draw_text(picture, character, left=0, top=0, width=52, height=GLYPH_HEIGHT, colour=(255, 255, 255), weight=0.14)
-        mask = picture[:, :, 0]
-    else:
-        font = _font(face)
-        left, top, right, bottom = (int(v) for v in font.getbbox(character))
-        image = Image.new("L", (right - left + 16, bottom - top + 16))
-        ImageDraw.Draw(image).text((8 - left, 8 - top), character, font=font, fill=255)
-        mask = np.asarray(image)
-    mask = _cropped(mask)
-    height = GLYPH_HEIGHT if character in _LATIN or face == CHINESE else max(4, round(mask.shape[0] * 0.9))
-    mask = cv2.resize(mask, (max(4, round(mask.shape[1] * height / mask.shape[0])), height), interpolation=cv2.INTER_AREA)
+    mask = _cropped(_stroked(character) if face == STROKES else _rendered(_font(face), character))
+    mask = _scaled(mask, round(mask.shape[1] * GLYPH_HEIGHT / mask.shape[0]))
     if footed and character in "1I":
         mask = _with_foot(mask, both=character == "I")
     if weight:
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (abs(weight) + 1, abs(weight) + 1))
-        if weight > 0:
-            mask = cv2.dilate(cv2.copyMakeBorder(mask, 0, 0, weight, weight, cv2.BORDER_CONSTANT), kernel)
-        else:
-            mask = cv2.erode(mask, kernel)
-        mask = _cropped(np.asarray(mask, np.uint8))
-        mask = cv2.resize(mask, (mask.shape[1], height), interpolation=cv2.INTER_LINEAR)
-    finished = np.asarray(mask, np.uint8)
-    finished.setflags(write=False)
-    return finished
+        mask = _weighted(mask, weight)
+    mask.setflags(write=False)
+    return mask
 
 
 @lru_cache(maxsize=4096)
 def words(face: str, text: str) -> NDArray[np.uint8]:
     """Mask (H, W) of a line of small print, cropped to its ink. Raises as `usable` does."""
-    font = _font(usable(face), 40)
-    left, top, right, bottom = (int(v) for v in font.getbbox(text))
-    image = Image.new("L", (right - left + 8, bottom - top + 8))
-    ImageDraw.Draw(image).text((4 - left, 4 - top), text, font=font, fill=255)
-    mask = _cropped(np.asarray(image))
+    mask = _cropped(_rendered(_font(usable(face), 28), text))
     mask.setflags(write=False)
     return mask
 
 
 @lru_cache
 def _font(face: str, points: int = _POINTS) -> ImageFont.FreeTypeFont:
-    if face == DEJAVU:
-        return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"), points)
+    if face in _OF_MATPLOTLIB:
+        folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        return ImageFont.truetype(str(folder / _OF_MATPLOTLIB[face]), points, layout_engine=ImageFont.Layout.BASIC)
     package, name, weight = (*_CHINESE_FILE, None) if face == CHINESE else FACES[face]
-    font = ImageFont.truetype(str(package_file(package, name)), points)
+    font = ImageFont.truetype(str(package_file(package, name)), points, layout_engine=ImageFont.Layout.BASIC)
     if weight is not None:
         font.set_variation_by_axes([weight])
     return font
 
 
+def _stroked(character: str) -> NDArray[np.uint8]:
+    picture = np.zeros((GLYPH_HEIGHT, 52, 3), np.uint8)
+    draw_text(picture, character, left=0, top=0, width=52, height=GLYPH_HEIGHT, colour=(255, 255, 255), weight=0.14)
+    return picture[:, :, 0]
+
+
+def _rendered(font: ImageFont.FreeTypeFont, text: str) -> NDArray[np.uint8]:
+    image = Image.new("L", (int(font.getlength(text)) + 24, int(1.5 * font.size)))
+    ImageDraw.Draw(image).text((12, 4), text, font=font, fill=255)
+    return np.asarray(image)
+
+
 def _cropped(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    rows, columns = (mask > 96).any(axis=1).nonzero()[0], (mask > 96).any(axis=0).nonzero()[0]
+    rows, columns = np.flatnonzero((mask > 96).any(axis=1)), np.flatnonzero((mask > 96).any(axis=0))
     if not len(rows):
         return np.zeros((4, 4), np.uint8)
     return np.ascontiguousarray(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def _scaled(mask: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(mask, (max(4, width), GLYPH_HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _weighted(mask: NDArray[np.uint8], weight: int) -> NDArray[np.uint8]:
+    """Strokes thicker, and the character wider, or thinner; its height stays."""
+    size = abs(weight) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    if weight > 0:
+        wider = cv2.copyMakeBorder(mask, 0, 0, weight, weight, cv2.BORDER_CONSTANT)
+        grown = _cropped(np.asarray(cv2.dilate(wider, kernel), np.uint8))
+    else:
+        grown = _cropped(np.asarray(cv2.erode(mask, kernel), np.uint8))
+    return _scaled(grown, grown.shape[1])
 
 
 def _with_foot(mask: NDArray[np.uint8], *, both: bool) -> NDArray[np.uint8]:

@@ -44,7 +44,9 @@ def made_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> tuple[
     rows = len(design.lines)
     low, high = (np.log(h * (1 if rows == 1 else 1.6)) for h in camera.heights)
     height = float(np.exp(rng.uniform(low, high)))
-    few = rng.uniform(0.5, 0.85) if rng.random() < 0.25 else 1.0  # taken with fewer pixels, then enlarged
+    few = (
+        rng.uniform(0.5, 0.85) if height > 2 * _FEWEST * rows and rng.random() < 0.3 else 1.0
+    )  # taken with fewer pixels, then enlarged
     seen = max(_FEWEST * rows, round(few * height))
     plate = drawn(rng, design, seen)
     return photographed(rng, plate, camera, seen, 1 / few), design.text

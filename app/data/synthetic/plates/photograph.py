@@ -31,7 +31,7 @@ class Camera:
     grey: float = 0.1
     night: float = 0.15
     harsh: float = 0.3
-    tint: float = 0.05
+    tint: float = 0.035
 
 
 def photographed(
@@ -45,8 +45,9 @@ def photographed(
     finished = _compressed(rng, np.clip(lit, 0, 255).astype(np.uint8), camera)
     if enlarged > 1:
         size = (round(enlarged * picture.shape[1]), round(enlarged * height))
-        finished = cv2.resize(finished, size, interpolation=cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR)
-    return np.asarray(finished, np.uint8)
+        way = cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR
+        finished = np.asarray(cv2.resize(finished, size, interpolation=way), np.uint8)
+    return finished
 
 
 def _seen(rng: np.random.Generator, plate: Drawn, camera: Camera, height: int) -> tuple[NDArray[np.uint8], float]:
@@ -57,7 +58,7 @@ def _seen(rng: np.random.Generator, plate: Drawn, camera: Camera, height: int) -
     high, wide = bottom - top, right - left
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
     turn = np.deg2rad(rng.normal(0, camera.tilt) * (1.0 if rng.random() < 0.85 else 2.0))
-    squeeze, lean = rng.uniform(0.85, 1.12), rng.normal(0, 0.09)
+    squeeze, lean = rng.uniform(0.85, 1.12), rng.normal(0, 0.075)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     linear = rotation @ np.array([[squeeze, lean], [rng.normal(0, 0.02), 1.0]])
     to_view = np.eye(3)
@@ -67,8 +68,8 @@ def _seen(rng: np.random.Generator, plate: Drawn, camera: Camera, height: int) -
     to_view = to_view @ from_middle
     outline, ink = _moved(to_view, plate.plate), _moved(to_view, plate.characters)
     margin = rng.uniform(*camera.margin, 4) * high
-    if rng.random() < 0.12:
-        margin = margin + rng.uniform(0, 0.3) * high
+    if rng.random() < 0.08:
+        margin = margin + rng.uniform(0, 0.25) * high
     spare = 0.03 * high
     low = np.minimum(outline.min(axis=0) - margin[:2], ink.min(axis=0) - spare)
     far = np.maximum(outline.max(axis=0) + margin[2:], ink.max(axis=0) + spare)
@@ -148,11 +149,11 @@ def _glare(rng: np.random.Generator, shape: tuple[int, ...]) -> Picture:
 def _blurred(rng: np.random.Generator, scene: Picture, camera: Camera, unit: float) -> Picture:
     """Out of focus, moved, sharpened; `unit` pixels are about half the thickness of a stroke."""
     harsh = rng.random() < camera.harsh
-    sigma = rng.uniform(0.4, 1.25) * max(0.7, unit) if harsh else rng.uniform(0, 0.6) * max(0.9, 0.6 * unit)
+    sigma = rng.uniform(0.4, 1.1) * max(0.65, unit) if harsh else rng.uniform(0, 0.6) * max(0.9, 0.6 * unit)
     if sigma > 0.25:
         scene = np.asarray(cv2.GaussianBlur(scene, (0, 0), sigma), np.float32)
-    if rng.random() < 0.12:
-        length = max(2, round(rng.uniform(1.0, 3.0 if harsh else 4.0) * unit))
+    if not harsh and rng.random() < 0.15:
+        length = max(2, round(rng.uniform(1.0, 3.5) * unit))
         kernel = np.full((1, length), 1 / length, np.float32)
         scene = np.asarray(cv2.filter2D(scene, -1, kernel if rng.random() < 0.6 else kernel.T), np.float32)
     if rng.random() < 0.3:
@@ -164,7 +165,9 @@ def _blurred(rng: np.random.Generator, scene: Picture, camera: Camera, unit: flo
 
 def _sensed(rng: np.random.Generator, scene: Picture, camera: Camera) -> Picture:
     spread = rng.exponential(2.5) + (rng.uniform(2, 12) if rng.random() < 0.5 * camera.harsh else 0)
-    spread = min(spread, 0.3 * float(scene.std()))  # a camera that sees less does not leave its pictures to the noise
+    spread = min(
+        spread, 0.25 * float(scene[::2, ::2].std())
+    )  # a camera that sees less does not leave its pictures to the noise
     if spread < 1:
         return scene
     plane = _noise()
@@ -187,6 +190,6 @@ def _noise() -> Picture:
 def _compressed(rng: np.random.Generator, picture: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
     if rng.random() < 0.25:
         return picture
-    quality = int(rng.uniform(20, 60) if rng.random() < camera.harsh else rng.uniform(60, 96))
+    quality = int(rng.uniform(30, 65) if rng.random() < camera.harsh else rng.uniform(60, 96))
     _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1]

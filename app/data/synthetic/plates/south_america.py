@@ -15,10 +15,23 @@ def argentina(rng: np.random.Generator) -> Design:
     style = one_of(rng, ("black", "mercosur", "motorcycle"), (55, 39, 6))
     if style == "mercosur":
         face = one_of(rng, _MERCOSUR_FACES)
-        return _mercosur(one_of(rng, ("A", spelled(rng, "?")), (7, 3)) + spelled(rng, "? ### ??"), face, _weight(rng, face), "REPUBLICA ARGENTINA", rng)
+        return _mercosur(
+            one_of(rng, ("A", spelled(rng, "?")), (7, 3)) + spelled(rng, "? ### ??"),
+            face,
+            _weight(rng, face),
+            "REPUBLICA ARGENTINA",
+            rng,
+        )
     if style == "motorcycle":
         face = one_of(rng, _MERCOSUR_FACES)
-        return _motorcycle(one_of(rng, ("A", spelled(rng, "?")), (7, 3)) + spelled(rng, "##"), spelled(rng, "#???"), face, _weight(rng, face), "ARGENTINA", rng)
+        return _motorcycle(
+            one_of(rng, ("A", spelled(rng, "?")), (7, 3)) + spelled(rng, "##"),
+            spelled(rng, "#???"),
+            face,
+            _weight(rng, face),
+            "ARGENTINA",
+            rng,
+        )
     place = (0.055, 0.28, 0.945, 0.77)
     line = Line(
         spelled(rng, "???  ###"), place, one_of(rng, ("tall", "square", "roboto", "grotesque", "strokes", "angular")),
@@ -44,7 +57,7 @@ def brazil(rng: np.random.Generator) -> Design:
     ground, ink = one_of(rng, (((196, 198, 200), _BLACK), ((175, 30, 35), _WHITE)), (93, 7))
     letters, digits = spelled(rng, "???"), spelled(rng, "####")
     face, weight = one_of(rng, ("highway", "din", "din_bold", "grotesque", "roboto")), one_of(rng, (0, 2, 4))
-    town = one_of(rng, _STATES) + "-" + invented(int(rng.integers(128)))
+    town = _town(int(rng.integers(256)))
     ground = shade(rng, ground, 10)
     edge = shade(rng, (150, 150, 150), 15)
     if style == "grey_motorcycle":
@@ -67,6 +80,10 @@ def brazil(rng: np.random.Generator) -> Design:
     )  # fmt: skip
 
 
+def _town(number: int) -> str:
+    return f"{_STATES[number % len(_STATES)]}-{invented(number)}"
+
+
 def _weight(rng: np.random.Generator, face: str) -> int:
     return one_of(rng, (2, 4, 6) if face == "thin" else (-2, 0, 2))
 
@@ -78,7 +95,13 @@ def _slots(left: float, right: float) -> tuple[Point, ...]:
 
 def _mercosur(text: str, face: str, weight: int, country: str, rng: np.random.Generator) -> Design:
     line = Line(
-        text, (0.05, 0.34, 0.95, 0.88), face, _BLACK, gap=rng.uniform(0.1, 0.2), weight=weight, footed=rng.random() < 0.3
+        text,
+        (0.05, 0.34, 0.95, 0.88),
+        face,
+        _BLACK,
+        gap=rng.uniform(0.1, 0.2),
+        weight=weight,
+        footed=rng.random() < 0.3,
     )
     blue = shade(rng, _BLUE, 10)
     return Design(
@@ -88,12 +111,14 @@ def _mercosur(text: str, face: str, weight: int, country: str, rng: np.random.Ge
     )  # fmt: skip
 
 
-def _motorcycle(
-    above: str, below: str, face: str, weight: int, country: str, rng: np.random.Generator
-) -> Design:
+def _motorcycle(above: str, below: str, face: str, weight: int, country: str, rng: np.random.Generator) -> Design:
     footed = rng.random() < 0.3
-    upper = Line(above, (0.15, 0.23, 0.85, 0.54), face, _BLACK, gap=rng.uniform(0.12, 0.2), weight=weight, footed=footed)
-    lower = Line(below, (0.08, 0.61, 0.92, 0.92), face, _BLACK, gap=rng.uniform(0.12, 0.2), weight=weight, footed=footed)
+    upper = Line(
+        above, (0.15, 0.23, 0.85, 0.54), face, _BLACK, gap=rng.uniform(0.12, 0.2), weight=weight, footed=footed
+    )
+    lower = Line(
+        below, (0.08, 0.61, 0.92, 0.92), face, _BLACK, gap=rng.uniform(0.12, 0.2), weight=weight, footed=footed
+    )
     blue = shade(rng, _BLUE, 10)
     return Design(
         (200, 170), (shade(rng, _WHITE, 6),), (upper, lower),

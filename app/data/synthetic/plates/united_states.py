@@ -10,8 +10,8 @@ from app.data.synthetic.plates.us_words import MONTHS, SLOGANS, STATES, VANITY
 
 _PATTERNS = (
     "#???###", "???~####", "???~###", "###~???", "??#~###", "??#~#??", "#??~###", "??##~??", "?##~####", "### ####",
-    "#? ####", "####~??", "##?~???", "###?~??", "?## #?#", "??~####", "######", "#######", "###~###", "??????", "?####", "??#####",
-    "##?#?#?", "#####??", "??###??", "##~####", "???#?", "#### ?", "##*?*?", "###???",
+    "#? ####", "####~??", "##?~???", "###?~??", "?## #?#", "??~####", "######", "#######", "###~###", "??????", "?####",
+    "??#####", "##?#?#?", "#####??", "??###??", "##~####", "???#?", "#### ?", "##*?*?", "###???",
 )  # fmt: skip
 _WEIGHTS = (9, 12, 13, 13, 4, 4, 4, 4, 2, 4, 2, 3, 3, 1, 2, 4, 5, 3, 4, 1, 1, 3, 2, 2, 2, 2, 1, 1, 1, 3)
 _INKS: tuple[Colour, ...] = (
@@ -19,14 +19,22 @@ _INKS: tuple[Colour, ...] = (
     (60, 35, 110), (90, 30, 30),
 )  # fmt: skip
 _PALE: tuple[Colour, ...] = (
-    (235, 235, 238), (235, 235, 238), (240, 238, 225), (200, 220, 240), (245, 215, 120), (210, 228, 210), (215, 218, 225),
-    (170, 200, 235), (245, 205, 185), (225, 215, 235), (180, 200, 190),
+    (235, 235, 238), (235, 235, 238), (240, 238, 225), (200, 220, 240), (245, 215, 120), (210, 228, 210),
+    (215, 218, 225), (170, 200, 235), (245, 205, 185), (225, 215, 235), (180, 200, 190),
 )  # fmt: skip
+_MOTIFS: tuple[Colour, ...] = (
+    (120, 130, 140),
+    (200, 120, 60),
+    (60, 130, 110),
+    (90, 110, 170),
+    (60, 60, 70),
+    (190, 60, 60),
+)
 _DARK: tuple[Colour, ...] = ((20, 40, 110), (20, 90, 60), (30, 30, 40), (110, 25, 35), (30, 80, 160))
 _LIGHT_INKS: tuple[Colour, ...] = ((245, 245, 245), (245, 245, 245), (240, 205, 60), (235, 225, 190))
 _FACES = ("tall", "square", "roboto", "grotesque", "thin", "angular", "din", "din_bold", "strokes", "highway")
 _FACE_WEIGHTS = (4, 4, 3, 2, 3, 3, 4, 2, 2, 2)
-_SMALL_FACES = ("din_bold", "dejavu", "highway", "grotesque", "thin")
+_SMALL_FACES = ("din_bold", "dejavu", "highway", "grotesque", "serif", "serif", "italic", "italic")
 
 
 def united_states(rng: np.random.Generator) -> Design:
@@ -62,7 +70,7 @@ def united_states(rng: np.random.Generator) -> Design:
     if rng.random() < 0.06:
         _stack(rng, line, legends)
         line = replace(line, place=(0.17, *line.place[1:]))
-    legends.append(_legend(rng, above, 0.04, top - 0.06, small, top_ink, 0.45))
+    legends.append(_legend(rng, above, 0.04, top - 0.06, small, top_ink, 0.56))
     if rng.random() < 0.88:
         legends.append(_legend(rng, below, bottom + 0.07, 0.96, small, bottom_ink, 0.5))
     for left, high in ((0.03, True), (0.85, True), (0.03, False), (0.85, False)):
@@ -73,7 +81,8 @@ def united_states(rng: np.random.Generator) -> Design:
     return Design(
         (305, 152), ground, (line,), tuple(legends), tuple(under), tuple(over),
         border=one_of(rng, (ink, shade(rng, paper, 25), None)), border_inset=0.02, corner=0.12,
-        seal=one_of(rng, ("star", "disc", "blot", "blot")), screws=_screws(rng), embossed=rng.random() < 0.7,
+        seal=one_of(rng, ("star", "disc", "blot", "blot")), seal_ink=shade(rng, one_of(rng, _MOTIFS), 20),
+        screws=_screws(rng), embossed=rng.random() < 0.7,
     )  # fmt: skip
 
 
@@ -120,7 +129,8 @@ def blot(rng: np.random.Generator, centre: Point, radius: float, colour: Colour)
     reach = radius * rng.uniform(0.5, 1.3, corners)
     turn = 2 * np.pi * np.arange(corners) / corners
     points = tuple(
-        (float(centre[0] + r * np.cos(t)), float(centre[1] + 2 * r * np.sin(t))) for r, t in zip(reach, turn, strict=True)
+        (float(centre[0] + r * np.cos(t)), float(centre[1] + 2 * r * np.sin(t)))
+        for r, t in zip(reach, turn, strict=True)
     )
     return Patch(points, colour)
 
@@ -129,8 +139,8 @@ def _legend(
     rng: np.random.Generator, text: str, top: float, bottom: float, face: str, ink: Colour, most: float
 ) -> Legend:
     text = text.upper() if rng.random() < 0.55 else text
-    height = (bottom - top) * rng.uniform(0.65, 1.0)
-    width = min(most, 0.026 * len(text) + 0.06) * rng.uniform(0.85, 1.1)
+    height = (bottom - top) * rng.uniform(0.7, 1.0)
+    width = min(most, 0.032 * len(text) + 0.08) * rng.uniform(0.85, 1.1)
     middle = rng.uniform(0.46, 0.54)
     y = (top + bottom - height) / 2
     return Legend(text, (middle - width / 2, y, middle + width / 2, y + height), face, ink)
@@ -157,7 +167,12 @@ def _frame(rng: np.random.Generator, over: list[Patch], legends: list[Legend]) -
     colour = shade(rng, one_of(rng, ((25, 25, 28), (190, 190, 195), (60, 60, 65))), 10)
     ink: Colour = (235, 235, 235) if sum(colour) < 300 else (30, 30, 35)
     up, low, side = rng.uniform(0.04, 0.19), rng.uniform(0.81, 0.95), rng.uniform(0.015, 0.04)
-    over += [box(0, 0, 1, up, colour), box(0, low, 1, 1, colour), box(0, 0, side, 1, colour), box(1 - side, 0, 1, 1, colour)]
+    over += [
+        box(0, 0, 1, up, colour),
+        box(0, low, 1, 1, colour),
+        box(0, 0, side, 1, colour),
+        box(1 - side, 0, 1, 1, colour),
+    ]
     for top, bottom in ((0.01, up - 0.01), (low + 0.01, 0.99)):
         if bottom - top > 0.08 and rng.random() < 0.7:
             legends.append(Legend(invented(int(rng.integers(256))), (0.2, top, 0.8, bottom), "din_bold", ink))

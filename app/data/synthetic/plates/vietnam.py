@@ -34,12 +34,8 @@ def vietnam(rng: np.random.Generator) -> Design:
         series = f"{province}-{spelled(rng, '??', _SERIES)}"
     else:
         series = f"{province}{one_of(rng, '-·', (9, 1))}{one_of(rng, _SERIES)}{rng.integers(1, 10)}"
-    upper = Line(
-        series, (0.18, 0.08, 0.82, 0.46), face, ink, gap=rng.uniform(0.12, 0.2), weight=weight
-    )
-    lower = Line(
-        number, (0.06, 0.53, 0.94, 0.92), face, ink, gap=rng.uniform(0.12, 0.24), weight=weight
-    )
+    upper = Line(series, (0.18, 0.08, 0.82, 0.46), face, ink, gap=rng.uniform(0.12, 0.2), weight=weight)
+    lower = Line(number, (0.06, 0.53, 0.94, 0.92), face, ink, gap=rng.uniform(0.12, 0.24), weight=weight)
     size = (190, 140) if style != "car_rear" else (280, 200)
     return Design(
         size, (ground,), (upper, lower), border=ink if rng.random() < 0.6 else shade(rng, (200, 200, 205)),
