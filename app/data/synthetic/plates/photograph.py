@@ -191,5 +191,5 @@ def _compressed(rng: np.random.Generator, picture: NDArray[np.uint8], camera: Ca
     if rng.random() < 0.25:
         return picture
     quality = int(rng.uniform(30, 65) if rng.random() < camera.harsh else rng.uniform(60, 96))
-    _, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1]
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)

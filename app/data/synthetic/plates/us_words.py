@@ -18,6 +18,7 @@ MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", 
 VANITY = (
     "GO", "MY", "HI", "THE", "BIG", "FUN", "LUV", "SKI", "SUN", "FLY", "RUN", "CAR", "DAD", "MOM", "JOY", "ICE", "BLU",
     "RED", "FAST", "COOL", "GOLF", "SURF", "LOVE", "MINE", "ZOOM", "BOAT", "SNOW", "WOLF", "KING", "HAWK", "FISH",
-    "STAR", "TRUCK", "BEACH", "MUSIC", "DANCE", "HAPPY", "RACER", "QUEEN", "TIGER", "SMILE", "LUCKY", "OCEAN", "ROCK", "BIKE",
-    "RIDER", "DREAM", "WINNER", "SUMMER", "FAMILY", "GARDEN", "PILOT", "JAZZ", "VIPER", "EXPRESS", "QUILT", "FOX",
+    "STAR", "TRUCK", "BEACH", "MUSIC", "DANCE", "HAPPY", "RACER", "QUEEN", "TIGER", "SMILE", "LUCKY", "OCEAN", "ROCK",
+    "BIKE", "RIDER", "DREAM", "WINNER", "SUMMER", "FAMILY", "GARDEN", "PILOT", "JAZZ", "VIPER", "EXPRESS", "QUILT",
+    "FOX",
 )  # fmt: skip
