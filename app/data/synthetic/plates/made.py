@@ -1,0 +1,52 @@
+"""Plates of six regions as a reader gets to see them, with their texts."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.data.synthetic.plates.china import china
+from app.data.synthetic.plates.design import Design
+from app.data.synthetic.plates.drawing import drawn
+from app.data.synthetic.plates.europe import europe
+from app.data.synthetic.plates.grammar import one_of
+from app.data.synthetic.plates.photograph import Camera, photographed
+from app.data.synthetic.plates.south_america import argentina, brazil
+from app.data.synthetic.plates.united_states import united_states
+from app.data.synthetic.plates.vietnam import vietnam
+
+_KINDS: dict[str, tuple[Callable[[np.random.Generator], Design], Camera]] = {
+    "cn": (china, Camera((18, 60), tilt=3.5, margin=(-0.06, 0.12), grey=0.06, harsh=0.35, tint=0.11)),
+    "us": (united_states, Camera((28, 110), tilt=2.5, grey=0.05, night=0.1, harsh=0.25)),
+    "ar": (argentina, Camera((36, 90), tilt=3.5, margin=(-0.05, 0.25), grey=0.9, night=0.35)),
+    "vn": (vietnam, Camera((30, 90), tilt=3.5, margin=(-0.04, 0.12), grey=0.05, night=0.15, harsh=0.4)),
+    "europe": (europe, Camera((18, 64), tilt=3.5, margin=(-0.05, 0.35))),
+    "br": (brazil, Camera((24, 96), tilt=3.0, night=0.3)),
+}
+KINDS = tuple(_KINDS)
+"""Regions: China, the United States, Argentina, Vietnam, Europe, Brazil."""
+
+_FEWEST = 14  # pixels a row of characters
+
+
+def made_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> tuple[NDArray[np.uint8], str]:
+    """A crop (H, W, 3), red-green-blue, with a plate of one of `kinds`, and its text in plain form.
+
+    Plates of two lines are about as high as wide, or half as high; their text is the upper line, then the lower one.
+    The same generator gives the same plate on one machine. Raises ValueError for an unknown kind or none, RuntimeError
+    naming the extra `plates` where a Chinese plate has no font."""
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise ValueError(f"unknown kind of plate: {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    if not kinds:
+        raise ValueError(f"no kind of plate was named; there are {', '.join(KINDS)}")
+    design_of, camera = _KINDS[one_of(rng, kinds)]
+    design = design_of(rng)
+    rows = len(design.lines)
+    low, high = (np.log(h * (1 if rows == 1 else 1.6)) for h in camera.heights)
+    height = float(np.exp(rng.uniform(low, high)))
+    few = (
+        rng.uniform(0.5, 0.85) if height > 2 * _FEWEST * rows and rng.random() < 0.3 else 1.0
+    )  # taken with fewer pixels, then enlarged
+    seen = max(_FEWEST * rows, round(few * height))
+    plate = drawn(rng, design, seen)
+    return photographed(rng, plate, camera, seen, 1 / few), design.text

@@ -1,0 +1,183 @@
+"""Made plates: their texts, their glyphs, and that a picture holds what its text says."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from app.data.synthetic.plates import KINDS, design, faces, made_plate
+from app.data.synthetic.plates.china import china
+from app.data.synthetic.plates.drawing import Drawn, drawn
+from app.data.synthetic.plates.faces import CHINESE, FACES, glyph
+from app.data.synthetic.plates.photograph import Camera, photographed
+from app.data.synthetic.plates.south_america import brazil
+from app.data.synthetic.plates.vietnam import vietnam
+from models.alphabet import LATIN, PROVINCES, SPECIAL, Alphabet
+
+_CLEAR = "[0-9A-HJ-NP-Z]"
+_GRAMMAR = {
+    "cn": rf"[{PROVINCES}][A-HJ-NP-Z]({_CLEAR}{{5}}|{_CLEAR}{{4}}[警学挂领]|[A-HJK]{_CLEAR}\d{{4}}|\d{{5}}[DF])"
+    rf"|粤Z{_CLEAR}{{4}}[港澳]|使\d{{6}}",
+    "us": r"[A-Z0-9]{2,8}",
+    "ar": r"[A-Z]{3}\d{3}|[A-Z]{2}\d{3}[A-Z]{2}|[A-Z]\d{3}[A-Z]{3}",
+    "vn": r"[1-9]\d[A-Z]\d?(\d{4}|\d{5})|[1-9]\d[A-Z]{2}(\d{4}|\d{5})",
+    "europe": "|".join([
+        r"[A-Z]{2}\d{3,4}[A-Z]{1,2}",  # Croatia, Slovakia, Italy, Austria
+        r"[A-Z]\d{3,5}[A-Z]{1,2}",  # Austria
+        r"\d[A-Z][A-Z0-9]\d{4}|[A-Z]{3}\d{4}",  # Czechia
+        r"[A-Z]{1,3}[A-Z]{1,2}[1-9]\d{0,3}",  # Germany
+        r"[A-Z]{2}\d{3}[A-Z]{2}|\d{3}[A-Z]{3}\d{2}",  # France
+        r"[A-Z]{2}\d{5}|[A-Z]{3}[A-Z0-9]\d{3}|[A-Z]{3}\d{2}[A-Z]\d|[A-Z]{2,3}\d{4}[A-Z]",  # Poland, Norway
+        r"[A-Z]{2}\d{2}[A-Z]{3}",  # Great Britain
+        r"\d{2}[A-Z]{3}\d|\d[A-Z]{3}\d{2}|[A-Z]{2}\d{2}[A-Z]{2}|\d{2}[A-Z]{2}\d{2}|\d{2}[A-Z]{4}|[A-Z]\d{3}[A-Z]{2}",
+        r"\d{4}[A-Z]{3}",  # Spain
+        r"[A-Z]{3}\d{3}|[A-Z]{3}\d{2}[A-Z]",  # Hungary, Sweden
+    ]),
+    "br": r"[A-Z]{3}\d{4}|[A-Z]{3}\d[A-Z]\d{2}",
+}  # fmt: skip
+
+
+@pytest.fixture
+def without_packages(monkeypatch):
+    """As if the extra had not been installed."""
+
+    def forget():
+        for cached in (faces.usable, faces.glyph, faces.words, faces._font):
+            cached.cache_clear()
+
+    forget()
+    monkeypatch.setattr(faces, "package_file", lambda *_: None)
+    yield
+    forget()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_follow_the_grammar_and_pictures_show_something(kind):
+    rng = np.random.default_rng(5)
+    alphabet = Alphabet()
+    texts = set()
+    for _ in range(120):
+        picture, text = made_plate(rng, [kind])
+        assert re.fullmatch(_GRAMMAR[kind], text), text
+        assert alphabet.decode(alphabet.encode(text)) == text
+        assert picture.dtype == np.uint8
+        assert picture.ndim == 3
+        assert picture.shape[2] == 3
+        assert 14 <= picture.shape[0] <= 200
+        assert 12 <= picture.shape[1] <= 800
+        assert picture.std() > 1.5
+        texts.add(text)
+    assert len(texts) > 110
+
+
+def test_the_same_generator_gives_the_same_plates():
+    one, other = np.random.default_rng(9), np.random.default_rng(9)
+    for _ in range(12):
+        (first, text), (second, again) = made_plate(one), made_plate(other)
+        assert text == again
+        np.testing.assert_array_equal(first, second)
+
+
+def test_kinds_are_chosen_among_the_named():
+    rng = np.random.default_rng(1)
+    texts = [made_plate(rng, ["cn", "br"])[1] for _ in range(40)]
+    chinese = sum(re.fullmatch(_GRAMMAR["cn"], text) is not None for text in texts)
+    assert 8 < chinese < 32
+    assert all(re.fullmatch(f"{_GRAMMAR['cn']}|{_GRAMMAR['br']}", text) for text in texts)
+
+
+def test_an_unknown_kind_is_refused_by_name():
+    with pytest.raises(ValueError, match="atlantis"):
+        made_plate(np.random.default_rng(0), ["cn", "atlantis"])
+    with pytest.raises(ValueError, match="no kind"):
+        made_plate(np.random.default_rng(0), [])
+
+
+def test_every_chinese_character_has_a_glyph_of_its_own():
+    missing = _squared(glyph(CHINESE, "\U000e0fff"))
+    shapes = {character: _squared(glyph(CHINESE, character)) for character in PROVINCES + SPECIAL}
+    for character, shape in shapes.items():
+        assert np.abs(shape - missing).mean() > 25, character
+        for other, another in shapes.items():
+            assert character == other or np.abs(shape - another).mean() > 15, (character, other)
+
+
+@pytest.mark.parametrize("face", [*FACES, faces.DEJAVU, faces.STROKES])
+def test_every_face_tells_latin_characters_apart(face):
+    shapes = {character: _squared(glyph(face, character)) for character in LATIN}
+    widths = {character: glyph(face, character).shape[1] for character in LATIN}
+    for character, shape in shapes.items():
+        assert glyph(face, character).max() > 200
+        for other, another in shapes.items():
+            alike = character == other or {character, other} == {"0", "O"}  # the same strokes draw both
+            assert alike or np.abs(shape - another).mean() + abs(widths[character] - widths[other]) > 4, (
+                character,
+                other,
+            )
+
+
+def test_weight_grows_strokes_and_a_foot_widens_the_one():
+    thin, usual, bold = ((glyph("din", "H", weight) > 127).mean() for weight in (-2, 0, 4))
+    assert thin < usual < bold
+    assert glyph("din", "1", 0, True)[-4:].min() == 255
+    assert not np.array_equal(glyph("din", "1", 0, True), glyph("din", "1"))
+    assert np.array_equal(glyph("din", "7", 0, True), glyph("din", "7"))
+
+
+@pytest.mark.parametrize("design_of", [china, vietnam, brazil])
+def test_plates_of_two_lines_have_two_rows_of_ink(design_of):
+    """Rows of the characters' box, counted in a profile: a line has one run of rows with ink, two lines have two."""
+    rng = np.random.default_rng(3)
+    seen = set()
+    for _ in range(80):
+        plan = design_of(rng)
+        plate = drawn(rng, plan, 120)
+        left, top, right, bottom = (round(value) for value in plate.characters)
+        grey = cv2.cvtColor(plate.picture[top:bottom, left:right], cv2.COLOR_RGB2GRAY).astype(int)
+        ink = cv2.cvtColor(np.array([[plan.lines[0].ink]], np.uint8), cv2.COLOR_RGB2GRAY)[0, 0]
+        near = np.abs(grey - int(ink)) < 35
+        profile = near.sum(axis=1) > 3
+        starts = np.flatnonzero(np.diff(np.concatenate([[False], profile]).astype(int)) == 1)
+        assert len(starts) == len(plan.lines), plan.text
+        seen.add(len(plan.lines))
+    assert seen == {1, 2}
+
+
+def test_text_is_the_upper_line_then_the_lower_one_without_separators():
+    upper = design.Line("ŠI@12-", (0, 0, 1, 0.5), "din", (0, 0, 0))
+    lower = design.Line("3·4 5.6", (0, 0.5, 1, 1), "din", (0, 0, 0))
+    plan = design.Design(
+        (200, 100), ((255, 255, 255),), (upper, lower), (design.Legend("OHIO", (0, 0, 1, 1), "din", (0, 0, 0)),)
+    )
+    assert plan.text == "SI123456"
+
+
+def test_a_tight_crop_keeps_all_characters():
+    """A white block stands for the characters; the outermost rows and columns of the crop stay dark."""
+    picture = np.zeros((120, 320, 3), np.uint8)
+    picture[40:80, 60:260] = 255
+    plate = Drawn(picture, (40, 30, 280, 90), (60, 40, 260, 80), 40)
+    camera = Camera((64, 64), tilt=4, margin=(-0.5, -0.4), grey=0, night=0, harsh=0)
+    rng = np.random.default_rng(2)
+    for _ in range(60):
+        crop = photographed(rng, plate, camera, 64, 1.0).astype(float).mean(axis=2)
+        height, width = crop.shape
+        middle = crop[height // 3 : -height // 3, width // 3 : -width // 3].mean()
+        sides = [crop[0].mean(), crop[-1].mean(), crop[:, 0].mean(), crop[:, -1].mean()]
+        assert max(sides) < crop.min() + 0.6 * (middle - crop.min())
+
+
+@pytest.mark.usefixtures("without_packages")
+def test_without_the_extra_latin_plates_are_drawn_and_chinese_ones_name_it():
+    rng = np.random.default_rng(4)
+    for kind in KINDS:
+        if kind != "cn":
+            assert made_plate(rng, [kind])[0].std() > 1.5
+    assert np.array_equal(glyph("din", "A"), glyph(faces.DEJAVU, "A"))
+    with pytest.raises(RuntimeError, match=re.escape("fed-vehicle-reid[plates]")):
+        made_plate(rng, ["cn"])
+
+
+def _squared(mask):
+    return cv2.resize(mask, (48, 48), interpolation=cv2.INTER_AREA).astype(float)
