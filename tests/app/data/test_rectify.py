@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -29,23 +29,24 @@ def perspective(target, source):
     return np.linalg.solve(np.array(rows, float), np.array(values, float))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-9, 9, width=16), min_size=8, max_size=8), st.sampled_from([0.0, 0.1]))
 def test_every_pixel_comes_from_where_perspective_puts_it(offsets, margin):
     """In a picture whose red is x and whose green is y the flat picture shows where each of its pixels was taken.
 
-    The middle of pixel i is at i + 0.5. Tolerance: half for rounding, and OpenCV's step of 1/32 pixel."""
+    The middle of pixel i is at i + 0.5. Tolerance: half for rounding, and what float32 adds."""
     ramp = np.zeros((120, 200, 3), np.uint8)
     ramp[..., 0], ramp[..., 1] = np.arange(200)[None], np.arange(120)[:, None]
     corners = [Point(x + dx, y + dy) for (x, y), dx, dy in zip(CORNERS, offsets[:4], offsets[4:], strict=True)]
-    height, width = 60, 120  # more than the plate has: nothing is averaged
+    height, width = 64, 128  # more than the plate has: nothing is averaged
     flat = rectify(ramp, corners, (height, width), margin=margin).astype(float)
     left, top = (side * margin / (1 + 2 * margin) for side in (width, height))
     right, bottom = width - left, height - top
     a, b, c, d, e, f, g, h = perspective([(left, top), (right, top), (right, bottom), (left, bottom)], corners)
     v, u = np.mgrid[:height, :width] + 0.5
     w = g * u + h * v + 1
-    np.testing.assert_allclose(flat[..., 0], (a * u + b * v + c) / w - 0.5, rtol=0, atol=0.6)
-    np.testing.assert_allclose(flat[..., 1], (d * u + e * v + f) / w - 0.5, rtol=0, atol=0.6)
+    np.testing.assert_allclose(flat[..., 0], (a * u + b * v + c) / w - 0.5, rtol=0, atol=0.51)
+    np.testing.assert_allclose(flat[..., 1], (d * u + e * v + f) / w - 0.5, rtol=0, atol=0.51)
 
 
 def test_a_picture_seen_at_an_angle_comes_back(tmp_path):
@@ -72,12 +73,14 @@ def test_an_upright_plate_is_a_cut_and_one_upside_down_is_turned():
 
 
 def test_strokes_are_averaged_and_do_not_vanish():
-    """Stripes one pixel wide are grey at an eighth of the size: a warp that samples there shows black or white."""
+    """Stripes one pixel wide are grey at 8.25 times less: a warp that samples there shows black and white as well.
+
+    One half of a stripe more or less in 8.25 pixels is 255 * 0.5 / 8.25 = 15.5 levels."""
     stripes = np.zeros((300, 700, 3), np.uint8)
     stripes[:, ::2] = 255
-    corners = [Point(20, 20), Point(660, 20), Point(660, 260), Point(20, 260)]
+    corners = [Point(20, 20), Point(680, 20), Point(680, 260), Point(20, 260)]
     flat = rectify(stripes, corners, (30, 80))
-    np.testing.assert_allclose(flat, 127.5, rtol=0, atol=1)
+    np.testing.assert_allclose(flat, 127.5, rtol=0, atol=16)
 
 
 def test_corners_a_little_beyond_the_picture_are_taken():
