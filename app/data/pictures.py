@@ -174,7 +174,9 @@ def cut_as_it_is(image: Image.Image, cut: Cut) -> Image.Image:
     if isinstance(cut, Box):
         left, top, right, bottom = _inside(image, cut)
         return image.crop((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)))
-    upper, right_side, lower, left_side = (math.dist(one, other) for one, other in zip(cut, (*cut[1:], cut[0]), strict=True))
+    upper, right_side, lower, left_side = (
+        math.dist(one, other) for one, other in zip(cut, (*cut[1:], cut[0]), strict=True)
+    )
     size = (math.ceil(max(left_side, right_side)), math.ceil(max(upper, lower)))
     return Image.fromarray(rectify(np.asarray(image), cut, size))
 

@@ -50,21 +50,25 @@ class PublishedReader:
     def recognise(self, plate: Image.Image) -> PlateReading:
         """What its recogniser alone, which knows one line of text, reads from a whole picture in mode "RGB"."""
         found = self._engine(_blue_first(plate), use_det=False, use_cls=False, use_rec=True)
-        return one_text(list(zip(found.txts or (), found.scores, strict=False)))
+        width, height = plate.size
+        return one_text([Line(t, float(s), 0, 0, width, height) for t, s in zip(found.txts, found.scores, strict=True)])
 
     def lines(self, plate: Image.Image) -> list[Line]:
         """What all its steps together find in a picture: lines of text, in the order in which they are read."""
         found = self._engine(_blue_first(plate), use_det=True, use_cls=True, use_rec=True)
         if found.txts is None:
             return []
-        listed = zip(found.txts, found.scores, np.asarray(found.boxes), strict=True)
-        return in_reading_order([Line(t, float(s), *b.min(axis=0), *b.max(axis=0)) for t, s, b in listed])
+        corners = np.asarray(found.boxes, float)  # (L, 4, 2), x and y
+        edges = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).tolist()
+        return in_reading_order(
+            [Line(text, float(score), *box) for text, score, box in zip(found.txts, found.scores, edges, strict=True)]
+        )
 
 
-def one_text(texts: Sequence[tuple[str, float]]) -> PlateReading:
-    """Texts and their scores as one plate; each character is as sure as its line."""
-    written = [(plain(text), float(score)) for text, score in texts]
-    return PlateReading("".join(t for t, _ in written), tuple(score for text, score in written for _ in text))
+def one_text(lines: Sequence[Line]) -> PlateReading:
+    """Lines as one plate; each character is as sure as its line."""
+    written = [(plain(line.text), line.score) for line in lines]
+    return PlateReading("".join(text for text, _ in written), tuple(score for text, score in written for _ in text))
 
 
 def in_reading_order(lines: Sequence[Line]) -> list[Line]:

@@ -170,7 +170,7 @@ class PlateText:
         return [found.get(place) for place in range(len(samples))]
 
     def read_pictures(self, network: nn.Module, pictures: Tensor, device: torch.device) -> list[PlateReading]:
-        """The text of each picture (N, 3, H, W) uint8 of the task's size, all at once; a network as `read` leaves it."""
+        """The text of each picture (N, 3, H, W) uint8 of the task's size, at once; the network as in `read`."""
         was_training = network.training
         network.eval()
         with torch.no_grad(), self.compute.autocast():
