@@ -64,6 +64,7 @@ class PlateReader(nn.Module):
         self.sequence = nn.Sequential(*blocks, nn.LayerNorm(dim))
         self.queries = nn.Parameter(torch.randn(max_length, dim)) if decoder == "attention" else None
         self.attention = nn.MultiheadAttention(dim, 4, batch_first=True) if decoder == "attention" else None
+        self.answer = _perceptron(dim) if decoder == "attention" else None
         self.head = nn.Linear(dim, num_characters)
 
     def forward(self, pictures: Tensor) -> PlateOutput:
@@ -73,8 +74,10 @@ class PlateReader(nn.Module):
         sequence = self.sequence(self.reduction(cells.flatten(2).transpose(1, 2)) + self.places)
         if self.attention is not None:
             assert self.queries is not None
+            assert self.answer is not None
             asked = self.queries.expand(len(pictures), -1, -1)
-            sequence = asked + self.attention(asked, sequence, sequence, need_weights=False)[0]
+            found = asked + self.attention(asked, sequence, sequence, need_weights=False)[0]
+            sequence = found + self.answer(found)
         return PlateOutput(sequence, self.head(sequence))
 
     @torch.no_grad()
@@ -84,3 +87,7 @@ class PlateReader(nn.Module):
             raise RuntimeError("read needs a network in evaluation mode: call eval() first")
         logits = self(pictures).logits
         return read_frames(logits) if self.decoder == "ctc" else read_positions(logits)
+
+
+def _perceptron(dim: int) -> nn.Module:
+    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))

@@ -6,34 +6,40 @@ import cv2
 import numpy as np
 import pytest
 
-from app.data.synthetic.plates import KINDS, design, faces, made_plate
+from app.data.synthetic.plates import KINDS, design, europe, faces, made_plate
 from app.data.synthetic.plates.china import china
 from app.data.synthetic.plates.drawing import Drawn, drawn
 from app.data.synthetic.plates.faces import CHINESE, FACES, glyph
 from app.data.synthetic.plates.photograph import Camera, photographed
 from app.data.synthetic.plates.south_america import brazil
 from app.data.synthetic.plates.vietnam import vietnam
-from models.alphabet import LATIN, PROVINCES, SPECIAL, Alphabet
+from models.alphabet import LATIN, PROVINCES, SPECIAL, Alphabet, plain
 
 _CLEAR = "[0-9A-HJ-NP-Z]"
+_EUROPE = {
+    europe.croatian: r"[A-Z]{2}(\d{3,4}[A-Z]|\d{3,4}[A-Z]{2})",
+    europe.czech: r"\d[A-Z][A-Z0-9]\d{4}|[A-Z]{3}\d{4}",
+    europe.slovak: r"[A-Z]{2}\d{3}[A-Z]{2}",
+    europe.german: r"(?=.{3,8}$)[A-Z]{1,3}[A-Z]{1,2}[1-9]\d{0,3}",
+    europe.french: r"[A-Z]{2}\d{3}[A-Z]{2}|\d{3}[A-Z]{3}\d{2}",
+    europe.italian: r"[A-Z]{2}\d{3}[A-Z]{2}",
+    europe.polish: r"[A-Z]{2}\d{5}|[A-Z]{3}[A-Z0-9]\d{3}|[A-Z]{3}\d{2}[A-Z]\d|[A-Z]{2,3}\d{4}[A-Z]",
+    europe.british: r"[A-Z]{2}\d{2}[A-Z]{3}",
+    europe.austrian: r"[A-Z]{1,2}(\d{3}[A-Z]{2}|\d{4,5}[A-Z])",
+    europe.dutch: r"(?!.*[AEIOU])([A-Z]\d{3}[A-Z]{2}|\d{2}[A-Z]{3}\d|\d[A-Z]{3}\d{2}|[A-Z]{2}\d{2}[A-Z]{2}"
+    r"|\d{2}[A-Z]{2}([A-Z]{2}|\d{2}))",
+    europe.spanish: r"\d{4}[B-DF-HJ-NP-TV-Z]{3}",
+    europe.norwegian: r"[A-Z]{2}\d{5}",
+    europe.hungarian: r"[A-Z]{3}\d{3}",
+    europe.swedish: r"[A-Z]{3}\d{2}[A-Z0-9]",
+}
 _GRAMMAR = {
     "cn": rf"[{PROVINCES}][A-HJ-NP-Z]({_CLEAR}{{5}}|{_CLEAR}{{4}}[警学挂领]|[A-HJK]{_CLEAR}\d{{4}}|\d{{5}}[DF])"
     rf"|粤Z{_CLEAR}{{4}}[港澳]|使\d{{6}}",
     "us": r"[A-Z0-9]{2,8}",
     "ar": r"[A-Z]{3}\d{3}|[A-Z]{2}\d{3}[A-Z]{2}|[A-Z]\d{3}[A-Z]{3}",
     "vn": r"[1-9]\d[A-Z]\d?(\d{4}|\d{5})|[1-9]\d[A-Z]{2}(\d{4}|\d{5})",
-    "europe": "|".join([
-        r"[A-Z]{2}\d{3,4}[A-Z]{1,2}",  # Croatia, Slovakia, Italy, Austria
-        r"[A-Z]\d{3,5}[A-Z]{1,2}",  # Austria
-        r"\d[A-Z][A-Z0-9]\d{4}|[A-Z]{3}\d{4}",  # Czechia
-        r"[A-Z]{1,3}[A-Z]{1,2}[1-9]\d{0,3}",  # Germany
-        r"[A-Z]{2}\d{3}[A-Z]{2}|\d{3}[A-Z]{3}\d{2}",  # France
-        r"[A-Z]{2}\d{5}|[A-Z]{3}[A-Z0-9]\d{3}|[A-Z]{3}\d{2}[A-Z]\d|[A-Z]{2,3}\d{4}[A-Z]",  # Poland, Norway
-        r"[A-Z]{2}\d{2}[A-Z]{3}",  # Great Britain
-        r"\d{2}[A-Z]{3}\d|\d[A-Z]{3}\d{2}|[A-Z]{2}\d{2}[A-Z]{2}|\d{2}[A-Z]{2}\d{2}|\d{2}[A-Z]{4}|[A-Z]\d{3}[A-Z]{2}",
-        r"\d{4}[A-Z]{3}",  # Spain
-        r"[A-Z]{3}\d{3}|[A-Z]{3}\d{2}[A-Z]",  # Hungary, Sweden
-    ]),
+    "europe": "|".join(_EUROPE.values()),
     "br": r"[A-Z]{3}\d{4}|[A-Z]{3}\d[A-Z]\d{2}",
 }  # fmt: skip
 
@@ -62,6 +68,7 @@ def test_texts_follow_the_grammar_and_pictures_show_something(kind):
         assert re.fullmatch(_GRAMMAR[kind], text), text
         assert alphabet.decode(alphabet.encode(text)) == text
         assert picture.dtype == np.uint8
+        assert picture.flags.c_contiguous  # as tensors want it
         assert picture.ndim == 3
         assert picture.shape[2] == 3
         assert 14 <= picture.shape[0] <= 200
@@ -69,6 +76,14 @@ def test_texts_follow_the_grammar_and_pictures_show_something(kind):
         assert picture.std() > 1.5
         texts.add(text)
     assert len(texts) > 110
+
+
+@pytest.mark.parametrize("write", _EUROPE, ids=lambda write: write.__name__)
+def test_each_country_of_europe_has_its_own_grammar(write):
+    rng = np.random.default_rng(6)
+    for _ in range(200):
+        text = plain(write(rng))
+        assert re.fullmatch(_EUROPE[write], text), text
 
 
 def test_the_same_generator_gives_the_same_plates():

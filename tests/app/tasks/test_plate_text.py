@@ -22,7 +22,8 @@ from app.training import train
 
 WORDS = (
     "experiment=plates_countries data=manifest data.root=. data.made_plates.share=0 model.backbone=test_resnet "
-    "model.height=32 model.width=64 model.dim=16 model.layers=1 device=cpu train.precision=float32 train.threads=1 train.batch_size=8"
+    "model.height=32 model.width=64 model.dim=16 model.layers=1 device=cpu train.precision=float32 train.threads=1 "
+    "train.batch_size=8"
 )
 TEXTS = ("A1", "B2", "皖3", "4C")
 

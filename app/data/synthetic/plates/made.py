@@ -16,12 +16,12 @@ from app.data.synthetic.plates.united_states import united_states
 from app.data.synthetic.plates.vietnam import vietnam
 
 _KINDS: dict[str, tuple[Callable[[np.random.Generator], Design], Camera]] = {
-    "cn": (china, Camera((18, 60), tilt=3.5, margin=(-0.06, 0.12), grey=0.06, harsh=0.35, tint=0.11)),
-    "us": (united_states, Camera((28, 110), tilt=2.5, grey=0.05, night=0.1, harsh=0.25)),
-    "ar": (argentina, Camera((36, 90), tilt=3.5, margin=(-0.05, 0.25), grey=0.9, night=0.35)),
-    "vn": (vietnam, Camera((30, 90), tilt=3.5, margin=(-0.04, 0.12), grey=0.05, night=0.15, harsh=0.4)),
-    "europe": (europe, Camera((18, 64), tilt=3.5, margin=(-0.05, 0.35))),
-    "br": (brazil, Camera((24, 96), tilt=3.0, night=0.3)),
+    "cn": (china, Camera((18, 60), tilt=2.6, margin=(-0.06, 0.08), grey=0.03, harsh=0.35, tint=0.11)),
+    "us": (united_states, Camera((28, 110), tilt=1.6, margin=(-0.05, 0.06), grey=0.02, night=0.1, harsh=0.15)),
+    "ar": (argentina, Camera((36, 90), tilt=2.4, margin=(-0.1, 0.14), grey=0.9, night=0.35)),
+    "vn": (vietnam, Camera((24, 80), tilt=2.6, margin=(-0.08, 0.1), grey=0.02, night=0.12, harsh=0.35)),
+    "europe": (europe, Camera((18, 64), tilt=2.2, margin=(-0.06, 0.25), grey=0.04)),
+    "br": (brazil, Camera((24, 96), tilt=1.8, margin=(-0.04, 0.08), grey=0.03, night=0.3, harsh=0.2)),
 }
 KINDS = tuple(_KINDS)
 """Regions: China, the United States, Argentina, Vietnam, Europe, Brazil."""

@@ -27,8 +27,8 @@ class Camera:
 
     heights: tuple[int, int]
     tilt: float = 3.0
-    margin: tuple[float, float] = (-0.03, 0.15)
-    grey: float = 0.1
+    margin: tuple[float, float] = (-0.05, 0.1)
+    grey: float = 0.05
     night: float = 0.15
     harsh: float = 0.3
     tint: float = 0.035
@@ -58,7 +58,7 @@ def _seen(rng: np.random.Generator, plate: Drawn, camera: Camera, height: int) -
     high, wide = bottom - top, right - left
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
     turn = np.deg2rad(rng.normal(0, camera.tilt) * (1.0 if rng.random() < 0.85 else 2.0))
-    squeeze, lean = rng.uniform(0.85, 1.12), rng.normal(0, 0.075)
+    squeeze, lean = rng.uniform(0.9, 1.28), rng.normal(0, 0.075)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     linear = rotation @ np.array([[squeeze, lean], [rng.normal(0, 0.02), 1.0]])
     to_view = np.eye(3)
@@ -97,7 +97,7 @@ def _field(rng: np.random.Generator, shape: tuple[int, ...], rows: int, columns:
 def _lit(rng: np.random.Generator, picture: NDArray[np.uint8], camera: Camera) -> Picture:
     """Dirt, shadows, the colour of the light, and how much of it there is."""
     night = rng.random() < camera.night
-    grey = rng.random() < camera.grey or (night and rng.random() < 0.4)
+    grey = rng.random() < camera.grey or (night and rng.random() < 0.25)
     if grey:
         mixed = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         picture = np.asarray(cv2.merge([mixed, mixed, mixed]), np.uint8)
@@ -115,7 +115,7 @@ def _lit(rng: np.random.Generator, picture: NDArray[np.uint8], camera: Camera) -
     bright = rng.random()
     if bright < 0.14:
         gain = rng.uniform(1.2, 1.8)
-    elif bright < 0.3 and not night:
+    elif bright < 0.24 and not night:
         low, gain = rng.uniform(30, 90), rng.uniform(0.2, 0.55)  # haze, a washed-out picture
     tint = np.ones(3, np.float32)
     if not grey:
