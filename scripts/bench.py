@@ -31,6 +31,7 @@ def main(argv: Sequence[str]) -> None:
         _run("scripts.bench_ranking", "veri_wild=true"),
         _run("scripts.bench_aggregation"),
         _run("scripts.bench_encryption"),
+        _run("scripts.bench_plates"),
         round_overhead(experiment),
     ]
     print(json.dumps({"bench": "all", "parts": figures}))

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,18 +102,10 @@ class Pictures:
 
     def plate(self, sample: Sample) -> Tensor | None:
         """The plate, or None if there is none, plates are not used, or the file cannot be read."""
-        if self.plate_size is None:
+        place = plate_place(sample, rectify=self.rectify)
+        if self.plate_size is None or place is None:
             return None
-        if self.rectify and sample.plate_corners is not None:
-            return self._get(sample.path, sample.plate_corners, self.plate_size)
-        if not sample.has_plate:
-            return None
-        if sample.plate_path is not None:
-            return self._get(sample.plate_path, None, self.plate_size)
-        box = sample.plate_boxes[0]
-        dx, dy = _PLATE_MARGIN * box.width, _PLATE_MARGIN * box.height
-        wider = Box(box.left - dx, box.top - dy, box.width + 2 * dx, box.height + 2 * dy)
-        return self._get(sample.path, wider, self.plate_size)
+        return self._get(*place, self.plate_size)
 
     def _get(self, path: Path, cut: Cut, size: Size) -> Tensor | None:
         key = (path, cut, size)
@@ -132,25 +125,69 @@ class Pictures:
         return picture
 
 
+def plate_place(sample: Sample, *, rectify: bool) -> tuple[Path, Cut] | None:
+    """The picture that shows a sample's plate, and what is taken of it; None without a plate."""
+    if rectify and sample.plate_corners is not None:
+        return sample.path, sample.plate_corners
+    if not sample.has_plate:
+        return None
+    if sample.plate_path is not None:
+        return sample.plate_path, None
+    return sample.path, with_margin(sample.plate_boxes[0])
+
+
+def with_margin(box: Box) -> Box:
+    """What is taken of a picture for the plate in a box."""
+    dx, dy = _PLATE_MARGIN * box.width, _PLATE_MARGIN * box.height
+    return Box(box.left - dx, box.top - dy, box.width + 2 * dx, box.height + 2 * dy)
+
+
 def read_picture(path: Path, cut: Cut, size: Size) -> Tensor:
     """Decode, cut to a box or flatten what lies between corners, and resize to (3, *size) uint8.
 
-    Raises OSError for a missing, unreadable or truncated file and ValueError for a box outside the picture or corners
-    that `rectify` refuses.
-    """
+    Raises OSError for a missing, unreadable or truncated file and the errors of `cut_picture`."""
     with open_picture(path) as file:
         image = upright_rgb(file)
+    return cut_picture(image, cut, size)
+
+
+def cut_picture(image: Image.Image, cut: Cut, size: Size) -> Tensor:
+    """A part of a picture in mode "RGB", resized to (3, *size) uint8.
+
+    Raises ValueError for a box outside the picture or corners that `rectify` refuses."""
     if isinstance(cut, Box):
-        left, top = max(0.0, cut.left), max(0.0, cut.top)
-        right, bottom = min(image.width, cut.left + cut.width), min(image.height, cut.top + cut.height)
-        if right - left < 1 or bottom - top < 1:
-            raise ValueError(f"box {tuple(cut)} lies outside the picture of {image.width} x {image.height} px")
-        image = image.resize(size[::-1], Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+        edges = _inside(image, cut)
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR, box=edges)
     elif cut is None:
         image = image.resize(size[::-1], Image.Resampling.BILINEAR)
     else:
         image = Image.fromarray(rectify(np.asarray(image), cut, size))
     return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+
+
+def cut_as_it_is(image: Image.Image, cut: Cut) -> Image.Image:
+    """A part of a picture in mode "RGB" with the pixels that it has there, for a reader that scales them itself.
+
+    Raises the errors of `cut_picture`."""
+    if cut is None:
+        return image
+    if isinstance(cut, Box):
+        left, top, right, bottom = _inside(image, cut)
+        return image.crop((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)))
+    upper, right_side, lower, left_side = (
+        math.dist(one, other) for one, other in zip(cut, (*cut[1:], cut[0]), strict=True)
+    )
+    size = (math.ceil(max(left_side, right_side)), math.ceil(max(upper, lower)))
+    return Image.fromarray(rectify(np.asarray(image), cut, size))
+
+
+def _inside(image: Image.Image, box: Box) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a box, as far as it lies in a picture."""
+    left, top = max(0.0, box.left), max(0.0, box.top)
+    right, bottom = min(image.width, box.left + box.width), min(image.height, box.top + box.height)
+    if right - left < 1 or bottom - top < 1:
+        raise ValueError(f"box {tuple(box)} lies outside the picture of {image.width} x {image.height} px")
+    return left, top, right, bottom
 
 
 def normalise(pictures: Sequence[Tensor] | Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

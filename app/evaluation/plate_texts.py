@@ -1,11 +1,14 @@
 """Measures of plate reading: whole plates, characters, and what refusing unsure plates buys."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from models.alphabet import character_error_rate
+from app.data.reader import Direction
+from app.data.sample import Sample
+from app.evaluation.ranking import NoValidQueryError
+from models.alphabet import character_error_rate, plain
 
 SURE_SHARE = 0.9
 """Share of the plates, the surest, of which `accuracy_90` is the accuracy."""
@@ -61,3 +64,28 @@ def measure_readings(pairs: Sequence[tuple[PlateReading, str]]) -> dict[str, flo
         "kept_99": float(good.max()) if len(good) else 0.0,
         "queries": float(len(pairs)),
     }
+
+
+def measure_directions(
+    read: Callable[[Sequence[Sample]], Sequence[PlateReading | None]], directions: Sequence[Direction]
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Measures of a reader over all plates with a text, each once, and of each direction. "skipped" counts the samples
+    without a text or with a picture that cannot be read, for which `read` gives None.
+
+    Raises NoValidQueryError if there is nothing to measure."""
+    rows: dict[str, dict[str, float]] = {}
+    pairs: dict[Sample, tuple[PlateReading, str]] = {}
+    skipped: set[Sample] = set()
+    for direction in directions:
+        samples = list(dict.fromkeys((*direction.query, *direction.gallery)))
+        fresh = [s for s in samples if s.plate_text and s.has_plate and s not in pairs and s not in skipped]
+        for sample, reading in zip(fresh, read(fresh), strict=True):
+            if reading is not None:
+                pairs[sample] = (reading, plain(sample.plate_text or ""))
+        skipped |= {sample for sample in samples if sample not in pairs}
+        own = [pairs[sample] for sample in samples if sample in pairs]
+        if own:
+            rows[direction.name] = {**measure_readings(own), "skipped": float(len(samples) - len(own))}
+    if not rows:
+        raise NoValidQueryError("no plate with a text can be read")
+    return {**measure_readings(list(pairs.values())), "skipped": float(len(skipped))}, rows

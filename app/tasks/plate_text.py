@@ -17,8 +17,7 @@ from app.data.plate_batches import MakePlate, PlateBatch, PlateBatches
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.device import Compute, make_compute
-from app.evaluation.plate_texts import PlateReading, measure_readings
-from app.evaluation.ranking import NoValidQueryError
+from app.evaluation.plate_texts import PlateReading, measure_directions
 from app.settings import Settings, absolute
 from app.tasks.inputs import as_input, make_plates
 from app.tasks.plate_settings import LossSettings, ModelSettings
@@ -145,26 +144,9 @@ class PlateText:
         raise ValueError(_NO_EMBEDDINGS)
 
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
-        """Measures over all plates with a text, each once, and of each direction. "skipped" counts the samples without
-        a text or with a picture that cannot be read."""
-        rows: dict[str, dict[str, float]] = {}
-        pairs: dict[Sample, tuple[PlateReading, str]] = {}
-        skipped: set[Sample] = set()
-        for direction in directions:
-            samples = list(dict.fromkeys((*direction.query, *direction.gallery)))
-            fresh = [s for s in samples if s.plate_text and s.has_plate and s not in pairs and s not in skipped]
-            for sample, reading in zip(fresh, self.read(network, fresh, device), strict=True):
-                if reading is not None:
-                    pairs[sample] = (reading, plain(sample.plate_text or ""))
-            skipped |= {sample for sample in samples if sample not in pairs}
-            own = [pairs[sample] for sample in samples if sample in pairs]
-            if own:
-                rows[direction.name] = {**measure_readings(own), "skipped": float(len(samples) - len(own))}
-        if not rows:
-            raise NoValidQueryError("no plate with a text can be read")
-        return Evaluation(
-            {**measure_readings(list(pairs.values())), "skipped": float(len(skipped))}, rows, self.bad_pictures
-        )
+        """`measure_directions` of what the network reads."""
+        measures, rows = measure_directions(lambda samples: self.read(network, samples, device), directions)
+        return Evaluation(measures, rows, self.bad_pictures)
 
     def ranked_lists(
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
@@ -183,16 +165,19 @@ class PlateText:
         """The text of each sample's plate; None without a plate or where its picture cannot be read, as `bad_pictures`
         then says. A network in training mode is put back into it."""
         found: dict[int, PlateReading] = {}
+        for places, pictures in self._read_in_parts(samples):
+            found |= zip(places, self.read_pictures(network, pictures, device), strict=True)
+        return [found.get(place) for place in range(len(samples))]
+
+    def read_pictures(self, network: nn.Module, pictures: Tensor, device: torch.device) -> list[PlateReading]:
+        """The text of each picture (N, 3, H, W) uint8 of the task's size, at once; the network as in `read`."""
         was_training = network.training
         network.eval()
-        for places, pictures in self._read_in_parts(samples):
-            with torch.no_grad(), self.compute.autocast():
-                logits = network(self._input(pictures.to(device))).logits
-            readings = read_frames(logits) if self.model.decoder == "ctc" else read_positions(logits)
-            for place, reading in zip(places, readings, strict=True):
-                found[place] = PlateReading(self.alphabet.decode(reading.numbers), tuple(reading.confidences))
+        with torch.no_grad(), self.compute.autocast():
+            logits = network(self._input(pictures.to(device))).logits
         network.train(was_training)
-        return [found.get(place) for place in range(len(samples))]
+        readings = read_frames(logits) if self.model.decoder == "ctc" else read_positions(logits)
+        return [PlateReading(self.alphabet.decode(r.numbers), tuple(r.confidences)) for r in readings]
 
     def _read_in_parts(self, samples: Sequence[Sample]) -> list[tuple[list[int], Tensor]]:
         """Places in `samples` and pictures, as many at once as an evaluation takes."""

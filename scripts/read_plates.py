@@ -1,0 +1,85 @@
+"""Read the plates of pictures with a trained reader.
+
+Run: python -m scripts.read_plates run=outputs/plates_countries/<time> crops/ one.jpg
+     python -m scripts.read_plates run=... detector=outputs/detector refuse=0.5 photographs/
+
+Each picture shows a plate and nothing else; with `detector=`, a file or folder of `scripts.train_detector`, it is a
+whole photograph in which plates are found, best first. Folders are walked in name order, with all folders below.
+`model=global` (or `central` where there is no global one) is any checkpoint of the run, `device=auto` where it runs.
+
+One JSON object a plate: "file", "text", "confidence" of the whole plate in [0, 1], "box" as left, top, width and height
+in pixels of the upright picture (null for all of it), "confidences" of the characters. "text" is null where the
+confidence is below `refuse=` (0, so that nothing is refused). What was counted stands on standard error; the exit
+status is 1 if a file could not be read.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app.detection.plates import PlateFinder
+from app.plate_files import FilePlate, PlateFiles, picture_files
+from app.settings import SettingsError, absolute
+from scripts.command import command, split_words
+from scripts.plate_run import PlateRun
+
+_OWN = {"run": "", "model": "", "detector": "", "refuse": "0", "device": "auto"}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print one JSON object a plate. Ends with exit status 1 if a file could not be read."""
+    own, places = split_words(argv, _OWN)
+    if not own["run"]:
+        raise SettingsError("run=RUN_FOLDER is missing")
+    if not places:
+        raise SettingsError("which pictures? name files or folders")
+    least = _share(own["refuse"])
+    run = PlateRun.open(own["run"], own["model"], [f"device={own['device']}"])
+    finder = PlateFinder(absolute(own["detector"])) if own["detector"] else None
+    reader = PlateFiles(
+        run.read_pictures,
+        run.size,
+        run.settings.evaluation.batch_size,
+        finder.find if finder else None,
+        on_bad=lambda file, reason: print(f"{file}: {reason}", file=sys.stderr, flush=True),
+    )
+    plates = refused = 0
+    for plate in reader.plates(picture_files(map(Path, places))):
+        plates += 1
+        refused += plate.reading.confidence < least
+        print(json.dumps(line_of(plate, least), ensure_ascii=False), flush=True)
+    told = [f"{plates} plates in {reader.files} files"]
+    told += [f"{refused} refused"] if least else []
+    told += [f"{reader.without} without a plate"] if finder else []
+    told += [f"{reader.bad} could not be read"] if reader.bad else []
+    print(", ".join(told), file=sys.stderr)
+    if reader.bad:
+        sys.exit(1)
+
+
+def line_of(plate: FilePlate, least: float = 0.0) -> dict[str, Any]:
+    """What is printed of a plate; no text if it is less sure than `least`."""
+    reading = plate.reading
+    return {
+        "file": str(plate.file),
+        "text": reading.text if reading.confidence >= least else None,
+        "confidence": round(reading.confidence, 4),
+        "box": None if plate.box is None else [round(value, 1) for value in plate.box],
+        "confidences": [round(confidence, 4) for confidence in reading.confidences],
+    }
+
+
+def _share(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise SettingsError(f"refuse must lie in [0, 1], got {word!r}")
+    return value
+
+
+if __name__ == "__main__":
+    command(main, sys.argv[1:])
