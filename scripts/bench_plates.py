@@ -22,6 +22,7 @@ import time
 from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import cv2
@@ -112,39 +113,46 @@ def throughput(settings: Settings, files: Sequence[Path], seconds: float) -> dic
     cores = os.cpu_count() or 1
     rows = []
     for processes, threads in sorted({(1, cores), (cores, 1)}):
-        for batch in BATCHES:
-            rate = _rate(settings, files, processes, threads, batch, seconds)
+        for batch, rate in zip(BATCHES, _rates(settings, files, processes, threads, seconds), strict=True):
             rows.append({"processes": processes, "threads": threads, "batch": batch, "plates_per_s": round(rate, 1)})
     return {"cores": cores, "best": max(rows, key=lambda row: row["plates_per_s"]), "all": rows}
 
 
-def _rate(settings: Settings, files: Sequence[Path], processes: int, threads: int, batch: int, seconds: float) -> float:
+def _rates(settings: Settings, files: Sequence[Path], processes: int, threads: int, seconds: float) -> list[float]:
+    """Plates a second of all processes together, by batch. Raises RuntimeError if one of them ends early."""
     context = get_context("spawn")
     start, told = context.Barrier(processes), context.Queue()
-    words = (settings.as_dict(), [str(file) for file in files], threads, batch, seconds, start, told)
+    words = (settings.as_dict(), [str(file) for file in files], threads, seconds, start, told)
     workers = [context.Process(target=_read_for, args=words, daemon=True) for _ in range(processes)]
     for worker in workers:
         worker.start()
-    rate = sum(float(told.get(timeout=60 + seconds)) for _ in workers)
+    found: list[list[float]] = []
+    while len(found) < processes:
+        try:
+            found.append(told.get(timeout=1))
+        except Empty:
+            if any(worker.exitcode for worker in workers):
+                raise RuntimeError("a process of the bench ended before its time") from None
     for worker in workers:
         worker.join()
-    return rate
+    return [sum(rates) for rates in zip(*found, strict=True)]
 
 
-def _read_for(
-    kept: dict[str, Any], files: Sequence[str], threads: int, batch: int, seconds: float, start: Any, told: Any
-) -> None:
-    """One process: read until the time is over, and tell plates a second."""
+def _read_for(kept: dict[str, Any], files: Sequence[str], threads: int, seconds: float, start: Any, told: Any) -> None:
+    """One process: read in each batch until the time is over, beside the others, and tell plates a second."""
     run = PlateRun.untrained(settings_from(kept))  # as fast as a trained one
     torch.set_num_threads(threads)
-    run.read_pictures(torch.zeros(batch, 3, *run.size, dtype=torch.uint8))
-    start.wait()
-    started, count = time.perf_counter(), 0
-    while (passed := time.perf_counter() - started) < seconds:
-        chosen = [files[(count + place) % len(files)] for place in range(batch)]
-        run.read_pictures(torch.stack([read_picture(Path(file), None, run.size) for file in chosen]))
-        count += batch
-    told.put(count / passed)
+    rates = []
+    for batch in BATCHES:
+        run.read_pictures(torch.zeros(batch, 3, *run.size, dtype=torch.uint8))
+        start.wait()
+        started, count = time.perf_counter(), 0
+        while (passed := time.perf_counter() - started) < seconds:
+            chosen = [files[(count + place) % len(files)] for place in range(batch)]
+            run.read_pictures(torch.stack([read_picture(Path(file), None, run.size) for file in chosen]))
+            count += batch
+        rates.append(count / passed)
+    told.put(rates)
 
 
 def upload(settings: Settings, virtual: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The command that reads plates: crops and photographs, what it prints, what it says of files that it cannot read."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,9 +135,8 @@ def finder(monkeypatch):
     def make(rows):
         detector = Found(rows)
         monkeypatch.setattr("app.detection.plates.read_detector", lambda _: (detector, DetectorSettings()))
-        return PlateFinder(RunFolder), detector
+        return PlateFinder(Path("detector.safetensors")), detector
 
-    monkeypatch.setattr(RunFolder, "is_dir", lambda: False, raising=False)
     return make
 
 
@@ -193,7 +193,7 @@ def test_a_plate_is_cut_out_with_its_margin(crops):
 
 
 def test_a_real_detector_is_opened_from_its_file_or_folder(tmp_path):
-    settings = DetectorSettings(backbone="test_efficientnet", size=128, channels=8, convs=1, plate_threshold=1.0)
+    settings = DetectorSettings(backbone="test_efficientnet", size=128, channels=64, convs=1, plate_threshold=1.0)
     write_detector(tmp_path / "detector.safetensors", build(settings), settings)
     for path in (tmp_path, tmp_path / "detector.safetensors"):
         assert PlateFinder(path).find(Image.new("RGB", (200, 100))) == []
