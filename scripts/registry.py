@@ -7,6 +7,7 @@ Run: python -m scripts.registry reembed --run outputs/two_cam/<time>       the n
      python -m scripts.registry calibrate data=two_cam data.eval_split=val
      python -m scripts.registry identify photo.jpg
      python -m scripts.registry detector outputs/detector/detector.safetensors      finds vehicles in photographs
+     python -m scripts.registry plate-reader outputs/plates_countries-central/<time> --model central     reads plates
      python -m scripts.registry list | forget | audit | export
 
 The register is the folder of `--register` (or the variable REGISTER), by default `register`; its database is a file
@@ -171,6 +172,7 @@ def identify(
         answer = desk.identify(shots, account=account, enrol_unknown=enrol_unknown)
         told = {**answer.decision.as_dict(), "sighting": answer.sighting, "enrolled": answer.enrolled}
         told["photographs"] = [_framing(framed) for framed in answer.framed]
+        told["plate_text"] = answer.plate and answer.plate.as_dict(plates=True)
         number = answer.decision.vehicle
         if number is not None:
             plate = desk.register.vehicle(number).plate
@@ -205,6 +207,31 @@ def detector(
             made = build_detector(settings, pretrained=True if coco == "download" else Path(coco))
             finds.append(desk.framing.use_made(made, settings, operator()))
         _say({"finds": finds})
+
+
+@app.command(name="plate-reader")
+def plate_reader(
+    run: Annotated[Path | None, typer.Argument(help="Run folder of the task plate_text.")] = None,
+    model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
+    sure: Annotated[
+        float | None, typer.Option(help="Confidence from which on a text takes part in decisions; 0.9 at first.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Read no plates.")] = False,
+    register: Folder = _HERE,
+    url: Url = "",
+) -> None:
+    """Let a network read the plates of photographs that are looked up."""
+    if run is None and sure is None and not remove:
+        raise SettingsError("give a run folder, --sure or --remove")
+    with _desk(register, url) as desk:
+        reader = desk.plate_reader
+        if remove:
+            reader.forget(operator())
+        if run is not None:
+            reader.use(run, model, operator())
+        if sure is not None:
+            reader.set_sure(sure, operator())
+        _say({"reads": reader.is_there, "sure": reader.sure})
 
 
 @app.command()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.registry.framing import Framed
 from app.registry.matcher import Decision
+from app.registry.plate_finding import PlateFinding
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Answer:
         enrolled: number of the vehicle, if it was enrolled as unknown.
         pictures: names of the photographs, as they were kept.
         framed: the photographs, with what was found in them.
+        plate: what their plates say; None if nothing was read.
     """
 
     decision: Decision
@@ -21,3 +23,4 @@ class Answer:
     enrolled: int | None
     pictures: list[str]
     framed: list[Framed]
+    plate: PlateFinding | None

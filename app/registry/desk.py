@@ -1,7 +1,8 @@
 """Where pictures meet the register: enrolment, look-ups, and a change of the model.
 
 A register's folder holds `register.sqlite` (unless the database is elsewhere), `pictures/`, and in `models/` the
-checkpoint or the ONNX file of each model that serves or is about to, and detectors if there are any.
+checkpoint or the ONNX file of each model that serves or is about to, and detectors and a reader of plates if there are
+any.
 """
 
 import shutil
@@ -26,6 +27,9 @@ from app.registry.modalities import MODALITIES, compared_name, held_name, held_v
 from app.registry.models import Models
 from app.registry.ownership import require_own
 from app.registry.photos import Photos
+from app.registry.plate_finding import hear
+from app.registry.plate_lookup import PlateLookup
+from app.registry.plate_reader import PlateReader
 from app.registry.recogniser import Recogniser, read_recogniser
 from app.registry.records import NewOwner, NewView
 from app.registry.register import Register
@@ -71,6 +75,8 @@ class Desk:
         self._index: tuple[int, Index] | None = None
         self._turn = threading.RLock()
         self.framing = Framing(folder / "models", self.journal, self._turn)
+        self.plate_reader = PlateReader(folder / "models", self.journal, self._turn, device)
+        self.plates = PlateLookup(database)
 
     def close(self) -> None:
         """Let the database go."""
@@ -239,12 +245,14 @@ class Desk:
             samples = [self._sample(view) for view in views]
             modality: Modality = "infrared" if all(s.modality == "infrared" for s in samples) else "visible"
             pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
+            reads = self.plate_reader.read(samples)
             for _ in range(_ATTEMPTS):
                 with self._turn:
                     model, recogniser = self.serving()
                     found = recogniser.embed(samples)
                     candidates = self.candidates(model, found, modality)
                     decision = decide(candidates, self.models.look_up_thresholds(model))
+                    decision, plate = hear(decision, reads, framed, self.plates, self.plate_reader.sure)
                     if self.serving()[0].id != model.id:
                         continue  # its embeddings were deleted while we looked
                 wanted = enrol_unknown and decision.outcome is Outcome.unknown
@@ -257,13 +265,20 @@ class Desk:
                             enrolled = self.register.enrol_in(
                                 session, new, model_id=model.id, account=account, note=note
                             )
-                        shown = sorted({c.vehicle for c in decision.shown()})
+                        shown = {candidate.vehicle for candidate in decision.shown()}
+                        shown |= plate.vehicles() if plate else set()
                         sighting = self.journal.record_sighting(
-                            session, decision, pictures, account, enrolled=enrolled, shown=shown
+                            session,
+                            decision,
+                            pictures,
+                            account,
+                            enrolled=enrolled,
+                            shown=sorted(shown),
+                            plate_text=plate.as_dict() if plate else None,
                         )
                 except AnotherModelError:
                     continue
-                return Answer(decision, sighting, enrolled, [view.picture for view in views], framed)
+                return Answer(decision, sighting, enrolled, [view.picture for view in views], framed, plate)
             raise RegisterError(_CHANGES)
 
     def candidates(

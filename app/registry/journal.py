@@ -29,12 +29,14 @@ class Journal:
         *,
         enrolled: int | None = None,
         shown: Sequence[int] = (),
+        plate_text: Mapping[str, Any] | None = None,
     ) -> int:
         """Keep a look-up with its pictures, in a transaction that is under way; its number.
 
         Args:
             enrolled: the vehicle that was enrolled because of it.
             shown: vehicles of which a person gets to see something.
+            plate_text: what was read on the plate, if anything. It stays with the sighting, the trail does not hold it.
         """
         matched = decision.vehicle if decision.outcome is Outcome.match else enrolled  # the nearest may be another's
         if matched is not None and session.get(Vehicle, matched) is None:
@@ -42,7 +44,7 @@ class Journal:
         sighting = Sighting(
             vehicle_id=matched,
             decision=decision.outcome.value,
-            answer=decision.as_dict(),
+            answer={**decision.as_dict(), "plate_text": plate_text},
             pictures=list(pictures),
             account=account,
         )

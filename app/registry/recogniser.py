@@ -1,6 +1,6 @@
 """A trained network as a register uses it: pictures in, embeddings of its libraries out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,16 +36,14 @@ class Recogniser:
     Args:
         device: "cpu", "cuda" or "auto".
 
-    Raises ValueError for arrays that are not those of the network."""
+    Raises ValueError for arrays that are not those of the network, and for a task without embeddings."""
 
     def __init__(self, source: Source, device: str = "auto") -> None:
         self.digest = source.digest
-        kept = settings_from(source.settings)
-        # Files of the register come and go; and a look-up at a gate must not depend on what else was in the batch.
-        data = replace(kept.data, cache_mb=0, cache_dir="")
-        train = replace(kept.train, precision="float32", threads=0)
-        self.settings = replace(kept, device=device, data=data, train=train)
+        self.settings = look_up_settings(source.settings, device)
         self.task, self.network = source.network(self.settings)
+        if not self.task.libraries:
+            raise ValueError(f"a network of the task {self.task.name} has no embeddings; it recognises no vehicle")
         self.network.eval()
 
     def embed(self, samples: Sequence[Sample]) -> list[Vectors]:
@@ -73,6 +71,15 @@ class Recogniser:
             else None
             for sample in samples
         ]
+
+
+def look_up_settings(kept: Mapping[str, Any], device: str) -> Settings:
+    """Settings of a run as a register uses its network."""
+    settings = settings_from(kept)
+    # Files of the register come and go; and a look-up at a gate must not depend on what else was in the batch.
+    data = replace(settings.data, cache_mb=0, cache_dir="")
+    train = replace(settings.train, precision="float32", threads=0)
+    return replace(settings, device=device, data=data, train=train)
 
 
 def read_recogniser(path: Path, device: str = "auto") -> Recogniser:

@@ -56,16 +56,46 @@ class PhotographAnswer(BaseModel):
     vehicles: list[FoundAnswer] | None = Field(description="All that were found; null if nobody searched.")
 
 
+class PlateCandidateAnswer(BaseModel):
+    """A plate of the register near to what was read."""
+
+    vehicle: int
+    plate: str
+    cost: float = Field(description="0 the same text; 0.25 for each look-alike, 1 for one other error.")
+
+
+class OtherTextAnswer(BaseModel):
+    """What another photograph of a look-up says."""
+
+    text: str
+    confidence: float
+
+
+class PlateTextAnswer(BaseModel):
+    """What was read on the plate of a look-up, most surely."""
+
+    text: str
+    confidence: float = Field(description="Of its least sure character.")
+    photograph: int = Field(description="In which it was read, from 0.")
+    box: BoxAnswer | None = Field(description="Where; null in a picture of the plate alone.")
+    says: str = Field(description="nothing, agrees (with the match), decides (it is the match) or contradicts.")
+    others: list[OtherTextAnswer] = Field(description="Other texts, if the photographs differ.")
+    candidates: list[PlateCandidateAnswer] = Field(
+        description="Nearest first; those that are not exact decide nothing."
+    )
+
+
 class IdentifyAnswer(BaseModel):
     """Whose vehicle a photograph shows."""
 
     decision: str = Field(description="match, unsure or unknown")
     vehicle: int | None
-    decided_by: str | None
-    similarity: float | None
+    decided_by: str | None = Field(description="A library, or plate_text.")
+    similarity: float | None = Field(description="In that library; of plate_text the confidence of the text.")
     threshold: float | None
     margin: float | None
     candidates: list[CandidateAnswer] = Field(description="Of the library that decided; none if unknown.")
+    plate_text: PlateTextAnswer | None = Field(description="What was read; null without a reader, or a known plate.")
     sighting: int
     enrolled: int | None
     pictures: list[str] = Field(description="The photographs, as they were kept.")

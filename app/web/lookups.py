@@ -11,7 +11,7 @@ from app.registry.framing import Framed
 from app.registry.photos import MAX_BYTES, Photo, take_in
 from app.registry.records import NewOwner
 from app.registry.shots import Shot, make_shots, parse_box, parse_modality
-from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, told
+from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, PlateTextAnswer, told
 from app.web.state import State
 
 MOST_PICTURES = 8
@@ -48,13 +48,14 @@ async def _photos(service: State, uploads: Sequence[UploadFile]) -> list[Photo]:
 
 
 def identify(desk: Desk, shots: Sequence[Shot], account: str, enrol_unknown: bool) -> IdentifyAnswer:
-    """A look-up with what a guard may see: plate and flat of the candidates that decided, no names, and nothing at all
-    of vehicles that a photograph does not resemble."""
+    """A look-up with what a guard may see: plate and flat of the candidates that decided, plates near to what was read,
+    no names, and nothing at all of vehicles that a photograph does not resemble."""
     answer = desk.identify(shots, account=account, enrol_unknown=enrol_unknown)
     candidates = []
     for found in answer.decision.shown():
         seen = desk.register.seen_by_guards(found.vehicle)
-        picture = seen.pictures.get(found.view or 0)
+        # A text that decided resembles no view; the first one is there to be compared by eye.
+        picture = seen.pictures.get(found.view) if found.view else next(iter(seen.pictures.values()), None)
         similarity = round(found.similarity, 4)
         candidates.append(
             CandidateAnswer(
@@ -64,6 +65,7 @@ def identify(desk: Desk, shots: Sequence[Shot], account: str, enrol_unknown: boo
     return IdentifyAnswer(
         **told(answer.decision),
         candidates=candidates,
+        plate_text=PlateTextAnswer.model_validate(answer.plate.as_dict(plates=True)) if answer.plate else None,
         sighting=answer.sighting,
         enrolled=answer.enrolled,
         pictures=answer.pictures,

@@ -107,6 +107,21 @@ async function lookUp(photographs, index, box) {
   showAnswer(await ask("POST", "/api/identify", data));
 }
 
+// What was read on the plate, and whose plate it may be. A vehicle of a similar plate is one to look at, and no more.
+function showPlate(plate) {
+  const meanings = {
+    nothing: "", agrees: ", as enrolled", decides: ", which is enrolled: please compare the vehicle",
+    contradicts: ", which is not the plate of the vehicle that the photograph resembles",
+  };
+  show("plate-text", plate && `Plate read: ${plate.text}, ${percent(plate.confidence)} sure${meanings[plate.says]}.` +
+    plate.others.map(({ text, confidence }) => ` Another photograph: ${text}, ${percent(confidence)} sure.`).join(""));
+  byId("plates").replaceChildren(...(plate?.candidates ?? []).map((row) => {
+    const item = element("li", row.cost ? "Similar plate: " : "The same plate: ");
+    item.append(element("a", `${row.plate}, vehicle ${row.vehicle}`, { href: "/vehicles/" + row.vehicle }));
+    return item;
+  }));
+}
+
 function showAnswer(answer) {
   const best = answer.candidates[0];
   const said = {
@@ -117,17 +132,21 @@ function showAnswer(answer) {
   const decision = byId("decision");
   decision.textContent = said[answer.decision];
   decision.className = answer.decision;
-  byId("reason").textContent = answer.decided_by
+  const byText = answer.decided_by === "plate_text";
+  byId("reason").textContent = byText
+    ? `The plate decided: read with ${percent(answer.similarity)}, a match from ${percent(answer.threshold)}`
+    : answer.decided_by
     ? `${answer.decided_by} library: similarity ${percent(answer.similarity)}, a match from ${percent(answer.threshold)}` +
       (answer.margin === null ? "" : `, ${percent(answer.margin)} before the next vehicle`)
     : "There is no vehicle to compare with.";
+  showPlate(answer.plate_text);
   showPhotographs(answer.photographs);
   byId("nearest").hidden = !answer.candidates.length;
   byId("candidates").replaceChildren(...answer.candidates.map((row) => {
     const item = element("li");
     if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: `Enrolled picture of vehicle ${row.vehicle}` }));
     item.append(element("strong", row.plate ?? "no plate"), element("div", row.flat ? "flat " + row.flat : ""));
-    item.append(element("meter", "", { min: 0, max: 1, optimum: 1, low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": "similarity" }));
+    item.append(element("meter", "", { min: 0, max: 1, optimum: 1, low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": byText ? "plate" : "similarity" }));
     const link = element("a", `vehicle ${row.vehicle}, ${percent(row.similarity)}`, { href: "/vehicles/" + row.vehicle });
     item.append(link);
     return item;
@@ -135,7 +154,9 @@ function showAnswer(answer) {
   const { sighting, vehicle } = byId("incident").elements;
   sighting.value = answer.sighting;
   const known = answer.decision === "match" ? [] : [new Option("not known", "")];
-  vehicle.replaceChildren(...known, ...answer.candidates.map((row) => new Option(`${row.vehicle}: ${row.plate ?? "no plate"}`, row.vehicle)));
+  const shown = new Set(answer.candidates.map((row) => row.vehicle));
+  const named = (answer.plate_text?.candidates ?? []).filter((row) => !shown.has(row.vehicle));
+  vehicle.replaceChildren(...known, ...[...answer.candidates, ...named].map((row) => new Option(`${row.vehicle}: ${row.plate ?? "no plate"}`, row.vehicle)));
   show("reported", "");
   reported = false;
   byId("answer").hidden = false;
