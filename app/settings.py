@@ -145,7 +145,13 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
         raise SettingsError(f"task must be one of {', '.join(TASKS)}; got {values['task']!r}")
     task = import_module(TASKS[values["task"]].settings)
     for name, section in {**_SECTIONS, "model": task.ModelSettings, "loss": task.LossSettings}.items():
-        values[name] = _typed(name, section, raw.get(name, {}))
+        try:
+            values[name] = _typed(name, section, raw.get(name, {}))
+        except SettingsError as error:
+            if name in ("model", "loss") and str(error).startswith("unknown key"):
+                hint = f"the task {values['task']} does not have; start from an experiment of that task"
+                raise SettingsError(f"{error}, which {hint}") from error
+            raise
     return Settings(**values)
 
 

@@ -104,9 +104,13 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
     print(f"run folder {folder.path}", file=sys.stderr)
     source = open_source(settings.data, settings.seed)  # here, so that clients do not all wait for synthetic pictures
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
+    for subject, remark in make_task(settings).remarks.items():
+        print(f"{subject}: {remark}", file=sys.stderr)
     print("starting Flower: the first round begins in about half a minute", file=sys.stderr)
     with Progress(settings.federation.rounds, settings.data.val_split, settings.measures[0]) as progress:
         server = simulate(folder.path, overrides, settings, on_metrics=progress.round_done)
+        compared = "".join(f", and training {name} to compare with" for name in settings.evaluation.compare)
+        print(f"measuring on {settings.data.eval_split}{compared}", file=sys.stderr)
         models = compare_models(settings, folder, progress.step_done)
     summary = {
         "run_dir": str(folder.path),

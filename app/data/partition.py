@@ -138,13 +138,23 @@ def partition_directions(
 
 
 def table(parts: Iterable[Sequence[Sample]]) -> str:
-    """The parts as plain text: each client's pictures, vehicles, cameras and pictures per vehicle, min/median/max."""
-    rows = [("client", "pictures", "vehicles", "cameras", "pictures per vehicle")]
-    for client, part in enumerate(parts):
+    """The parts as plain text: each client's pictures, vehicles, cameras and pictures per vehicle, min/median/max; and
+    where there are infrared pictures, how many, and the vehicles seen in both modalities."""
+    listed = [list(part) for part in parts]
+    night = any(sample.modality == "infrared" for part in listed for sample in part)
+    heads = ("client", "pictures", "vehicles", "cameras", "pictures per vehicle", "infrared", "in both")
+    rows: list[tuple[str, ...]] = [heads]
+    for client, part in enumerate(listed):
         counts = sorted(Counter(sample.pid for sample in part).values())
         spread = f"{counts[0]}/{np.median(counts):g}/{counts[-1]}" if counts else "-"
         cameras = len({sample.camid for sample in part})
-        rows.append((str(client), str(len(part)), str(len(counts)), str(cameras), spread))
+        dark = {sample.pid for sample in part if sample.modality == "infrared"}
+        both = dark & {sample.pid for sample in part if sample.modality == "visible"}
+        infrared = sum(sample.modality == "infrared" for sample in part)
+        cells = (client, len(part), len(counts), cameras, spread, infrared, len(both))
+        rows.append(tuple(str(cell) for cell in cells))
+    if not night:
+        rows = [row[:-2] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
 

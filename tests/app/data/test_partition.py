@@ -164,3 +164,7 @@ def test_the_table_counts_by_hand():
         ["2", "1", "1", "1", "1/1/1"],
     ]
     assert len({len(line) for line in lines}) == 1
+    dark = [replace(samples[0], modality="infrared"), *samples[:2], replace(samples[3], modality="infrared")]
+    lines = table([samples, dark]).splitlines()
+    assert lines[0].endswith("infrared  in both")
+    assert [line.split()[-2:] for line in lines[1:]] == [["0", "0"], ["2", "1"]]
