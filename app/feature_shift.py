@@ -7,5 +7,8 @@ PROBES = 64
 
 
 def cosine_shift(before: Tensor, after: Tensor) -> float:
-    """Half the mean cosine distance of normalised features (N, D), in (0, 1] (Zhuang et al., 2020)."""
+    """Half the mean cosine distance of normalised features (N, D), in (0, 1] (Zhuang et al., 2020); of none, as if
+    nothing had moved."""
+    if not len(before):
+        return 1e-6
     return float((0.5 * (1 - (before * after).sum(dim=1))).mean().clamp(1e-6, 1.0))

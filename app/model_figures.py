@@ -125,7 +125,7 @@ def _draw(settings: Settings, folder: RunFolder, directions: list[Direction], mo
     if settings.evaluation.ranked_lists:
         task, network = network_of(without_heads(next(iter(models.values())), make_task(settings)), settings)
         for direction in directions[:2]:
-            path = folder.path / f"ranked-{direction.name}.png"
+            path = folder.path / f"ranked-{direction.name.replace('/', '-')}.png"
             count = settings.evaluation.ranked_lists
             task.ranked_lists(network, direction, task.compute.device, path, count, settings.seed)
 

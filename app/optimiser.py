@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.sections import TrainSettings
+from models.hashed import is_bucket
 from strategies.shared_arrays import is_private
 
 State = dict[str, NDArray[np.float32]]
@@ -17,11 +18,13 @@ State = dict[str, NDArray[np.float32]]
 def make_optimiser(network: nn.Module, settings: TrainSettings, private: list[str]) -> torch.optim.Optimizer:
     """AdamW, Adam or SGD; each group carries "scale", its learning rate relative to the schedule's.
 
-    Vectors (norms, biases) are not decayed; private arrays have `head_lr_scale`.
+    Vectors (norms, biases) are not decayed, save the buckets of hashed layers, which stand for matrices; private arrays
+    have `head_lr_scale`.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        groups.setdefault((is_private(name, private), parameter.ndim > 1), []).append(parameter)
+        decays = parameter.ndim > 1 or is_bucket(name)
+        groups.setdefault((is_private(name, private), decays), []).append(parameter)
     parts = [
         {
             "params": parameters,

@@ -78,13 +78,14 @@ class ReidClient(NumPyClient):
         self.task = task
         self.compute = task.compute
         self.settings = settings
-        self.samples = list(samples)
+        self.samples = task.learnable(samples)
         self.directions = list(directions)
         self.store = store
         self.masks = masks
         self.run_key = run_key
         if not self.samples:
-            raise ClientError(f"{name} has no training pictures")
+            unfit = f", as none of {len(samples)} can be learnt from" if samples else ""
+            raise ClientError(f"{name} has no training pictures{unfit}")
         try:
             self.num_labels = task.num_labels(self.samples)
         except ValueError as error:

@@ -212,7 +212,7 @@ class FederationSettings:
         retries: how often a round below the quorum is repeated.
         deadline: seconds for one round.
         start_timeout: seconds to wait for `num_clients` nodes.
-        patience: rounds without a gain of more than `min_delta` in validation mAP before the run ends; 0 for never.
+        patience: rounds without a gain of more than `min_delta` in the headline before the run ends; 0 for never.
         measure_every: the global model is measured on `data.val_split` every so many rounds; 0 for never.
         private: name patterns of arrays that never leave a node.
         batch_norm: "shared", or "local" to keep BatchNorm layers on the node (FedBN, Li et al., 2021).

@@ -12,11 +12,6 @@ class Reading(NamedTuple):
     numbers: list[int]
     confidences: list[float]  # in [0, 1], one a character
 
-    @property
-    def confidence(self) -> float:
-        """Of the whole: the least of its characters; 0 for nothing read."""
-        return min(self.confidences, default=0.0)
-
 
 def read_frames(logits: Tensor) -> list[Reading]:
     """The best path of each of N texts from logits (N, T, A), A[0] the blank: repeats joined, blanks left out.

@@ -101,6 +101,11 @@ class HashedConv2d(_Hashed):
         return F.conv2d(x, self.expanded(), self.bias, **self.options)
 
 
+def is_bucket(name: str) -> bool:
+    """Whether the array of this name holds the buckets of a hashed layer."""
+    return name.rpartition(".")[2] == "buckets"
+
+
 def hashes(count: int, num_buckets: int, seed: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Buckets (count,) int64 in 0..num_buckets - 1 and signs (count,), -1 or 1, of the dtype of `like`, on its device.
 
@@ -120,7 +125,8 @@ def _mixed(x: Tensor) -> Tensor:
 
 
 def hash_layers(network: nn.Module, ratio: float, *, seed: int = 0, least: int = 4096) -> nn.Module:
-    """Turn the linear layers and convolutions of a network into hashed ones, in place; returns it.
+    """Turn the linear layers and convolutions of a network into hashed ones, in place; returns it. Layers of classes
+    derived from these stay as they are, as do the matrices of PyTorch's own attention.
 
     Each starts as near to the layer it replaces as its buckets allow. The seed of a layer is drawn from its name, so
     that layers of one size do not share their pattern.
@@ -142,6 +148,7 @@ def hash_layers(network: nn.Module, ratio: float, *, seed: int = 0, least: int =
         hashed = _hashed(layer, ceil(ratio * layer.weight.numel()), zlib.crc32(f"{seed} {name}".encode()))
         hashed.to(layer.weight.device)
         hashed.take_over(layer.weight)
+        hashed.buckets.requires_grad_(layer.weight.requires_grad)
         if layer.bias is not None:
             hashed.bias = layer.bias
         parent, _, child = name.rpartition(".")

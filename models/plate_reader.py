@@ -15,6 +15,7 @@ from models.ctc import Reading, read_frames, read_positions
 
 Decoder = Literal["ctc", "attention"]
 _ROWS = 2
+_HEADS = 4
 
 
 class PlateOutput(NamedTuple):
@@ -58,13 +59,12 @@ class PlateReader(nn.Module):
         self.columns = columns
         self.decoder: Decoder = decoder
         self.reduction = nn.Linear(num_features, dim)
-        self.places = nn.Parameter(0.02 * torch.randn(_ROWS * columns, dim))
-        # timm's layers, not PyTorch's: these read weights that a hashed layer does not have.
-        blocks = [Block(dim, 4, mlp_ratio=2, qkv_bias=True, proj_drop=0.1) for _ in range(layers)]
+        self.places = nn.Parameter(0.5 * torch.randn(_ROWS * columns, dim))  # as large as what they are added to
+        # timm's layers, not PyTorch's: these read weights that a hashed layer does not have. Without dropout, whose
+        # random state a run that is resumed would have to know.
+        blocks = [Block(dim, _HEADS, mlp_ratio=2, qkv_bias=True) for _ in range(layers)]
         self.sequence = nn.Sequential(*blocks, nn.LayerNorm(dim))
-        self.queries = nn.Parameter(torch.randn(max_length, dim)) if decoder == "attention" else None
-        self.attention = nn.MultiheadAttention(dim, 4, batch_first=True) if decoder == "attention" else None
-        self.answer = _perceptron(dim) if decoder == "attention" else None
+        self.questions = _Questions(dim, max_length) if decoder == "attention" else None
         self.head = nn.Linear(dim, num_characters)
 
     def forward(self, pictures: Tensor) -> PlateOutput:
@@ -72,12 +72,8 @@ class PlateReader(nn.Module):
         maps = self.backbone(pictures)
         cells = F.adaptive_avg_pool2d(maps, (_ROWS, self.columns))  # (N, C, 2, columns)
         sequence = self.sequence(self.reduction(cells.flatten(2).transpose(1, 2)) + self.places)
-        if self.attention is not None:
-            assert self.queries is not None
-            assert self.answer is not None
-            asked = self.queries.expand(len(pictures), -1, -1)
-            found = asked + self.attention(asked, sequence, sequence, need_weights=False)[0]
-            sequence = found + self.answer(found)
+        if self.questions is not None:
+            sequence = self.questions(sequence)
         return PlateOutput(sequence, self.head(sequence))
 
     @torch.no_grad()
@@ -89,5 +85,23 @@ class PlateReader(nn.Module):
         return read_frames(logits) if self.decoder == "ctc" else read_positions(logits)
 
 
-def _perceptron(dim: int) -> nn.Module:
-    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+class _Questions(nn.Module):
+    """Asks a sequence for the character at each position: cross-attention with learnt queries, then a perceptron.
+
+    Of linear layers, which can be hashed, where the matrices of `nn.MultiheadAttention` cannot."""
+
+    def __init__(self, dim: int, positions: int) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(positions, dim))
+        self.keys_and_values = nn.Linear(dim, 2 * dim)
+        self.joined = nn.Linear(dim, dim)
+        self.perceptron = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Map (N, T, dim) to (N, positions, dim)."""
+        number = len(sequence)
+        parts = (self.queries.expand(number, -1, -1), *self.keys_and_values(sequence).chunk(2, dim=2))
+        queries, keys, values = (part.unflatten(2, (_HEADS, -1)).transpose(1, 2) for part in parts)
+        found = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+        answers = self.queries + self.joined(found)
+        return answers + self.perceptron(answers)

@@ -81,8 +81,11 @@ def _start(words: Sequence[str]) -> dict[str, Any]:
 
 def check(settings: Settings) -> None:
     """Raise what would stop every client, before anything is started or written."""
-    open_source(settings.data, settings.seed).parts(settings.federation.num_clients)
-    make_task(settings).build(2, settings.seed, pretrained=False)
+    parts = open_source(settings.data, settings.seed).parts(settings.federation.num_clients)
+    task = make_task(settings)
+    task.build(2, settings.seed, pretrained=False)
+    if fit := next((samples for part in parts if (samples := task.learnable(part))), None):
+        task.batches(fit, settings.seed)
 
 
 def _resume(path: Path) -> None:

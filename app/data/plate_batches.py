@@ -67,6 +67,8 @@ class PlateBatches:
         self.encode = encode
         self.seed = seed
         self.made = round(made_share * batch_size)
+        if 0 < made_share < 1:  # a little is not nothing
+            self.made = min(max(self.made, 1), max(batch_size - 1, 1))
         self.real = batch_size - self.made
         if self.made and make is None:
             raise ValueError(f"{self.made} plates of a batch are to be made, and nothing makes them")
@@ -92,18 +94,17 @@ class PlateBatches:
             plates.append(self._sized(drawn))
             texts.append(self.encode(text))
         if not plates:
-            raise ValueError(f"no picture of batch {index} can be read, the first is {bad[0]}")
+            # Without their names, which tell plates: an error travels to the server.
+            raise ValueError(f"none of the {len(bad)} pictures of batch {index} can be read")
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         return PlateBatch(self.change(torch.stack(plates), generator), texts, tuple(bad))
 
     def _places(self, index: int) -> list[int]:
         """Places in `samples` of the real plates of a batch."""
         number = len(self.samples)
-        found: list[int] = []
-        for position in range(index * self.real, (index + 1) * self.real):
-            epoch, place = divmod(position, number)
-            found.append(int(self._order(epoch)[place]))
-        return found
+        positions = range(index * self.real, (index + 1) * self.real)
+        orders = {epoch: self._order(epoch) for epoch in {position // number for position in positions}}
+        return [int(orders[position // number][position % number]) for position in positions]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng(np.random.SeedSequence((self.seed, epoch, 1))).permutation(len(self.samples))

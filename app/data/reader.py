@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.data.sample import Modality, Sample
-from models.alphabet import Alphabet
+from models.alphabet import Alphabet, plain
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -99,6 +99,7 @@ def by_alphabet(samples: Sequence[Sample], alphabet: Alphabet) -> tuple[list[Sam
     written: list[Sample] = []
     others: list[Sample] = []
     for sample in samples:
-        known = sample.plate_text is not None and alphabet.knows(sample.plate_text)
+        text = plain(sample.plate_text or "")
+        known = bool(text) and alphabet.knows(text)
         (written if known else others).append(sample)
     return written, others

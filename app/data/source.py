@@ -28,7 +28,8 @@ class Source:
         """The directions of a split; "holdout" is what `data.holdout` keeps out of training."""
         if split != "holdout":
             return self.reader.evaluation(split)
-        held = {sample.path for sample in holdout(self.reader.train(), self.settings.holdout, self.seed)[1]}
+        # Not by picture alone: a photograph may show vehicles of both sides.
+        held = {(s.path, s.pid) for s in holdout(self.reader.train(), self.settings.holdout, self.seed)[1]}
         if not held:
             raise SettingsError("data.eval_split=holdout needs data.holdout above 0")
         return [_restrict(direction, held) for direction in self.reader.evaluation("train")]
@@ -85,11 +86,11 @@ def open_source(settings: DataSettings, seed: int) -> Source:
     return Source(reader, settings, seed)
 
 
-def _restrict(direction: Direction, paths: set[Path]) -> Direction:
+def _restrict(direction: Direction, held: set[tuple[Path, int]]) -> Direction:
     if direction.query == direction.gallery:
-        return each_against_all(direction.name, [sample for sample in direction.query if sample.path in paths])
+        return each_against_all(direction.name, [s for s in direction.query if (s.path, s.pid) in held])
 
     def keep(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-        return tuple(sample for sample in samples if sample.path in paths)
+        return tuple(sample for sample in samples if (sample.path, sample.pid) in held)
 
     return Direction(direction.name, keep(direction.query), keep(direction.gallery))

@@ -78,7 +78,9 @@ def measure_directions(
     skipped: set[Sample] = set()
     for direction in directions:
         samples = list(dict.fromkeys((*direction.query, *direction.gallery)))
-        fresh = [s for s in samples if s.plate_text and s.has_plate and s not in pairs and s not in skipped]
+        fresh = [
+            s for s in samples if plain(s.plate_text or "") and s.has_plate and s not in pairs and s not in skipped
+        ]
         for sample, reading in zip(fresh, read(fresh), strict=True):
             if reading is not None:
                 pairs[sample] = (reading, plain(sample.plate_text or ""))

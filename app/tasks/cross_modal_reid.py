@@ -75,6 +75,9 @@ class CrossModalReid:
     def bad_pictures(self) -> dict[str, str]:
         return dict(self.pictures.bad)
 
+    def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
+        return list(samples)
+
     def num_labels(self, samples: Sequence[Sample]) -> int:
         return num_vehicles(samples)
 
@@ -91,8 +94,9 @@ class CrossModalReid:
             except ValueError as error:
                 raise SettingsError(f"model.backbone: {error}") from error
             neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
-            network = TwoStreamNet(stem, deepcopy(stem), trunk, build_pooling(model.pooling), neck)
+            network = TwoStreamNet(stem, nn.Identity(), trunk, build_pooling(model.pooling), neck)
             hash_layers(network, model.hashed)
+            network.infrared_stem = deepcopy(network.visible_stem)  # with its hashes: both start alike
             network.classifier = Classifier(network.dim, num_labels, "linear")
         self.compute.place(network)
         return network.train()

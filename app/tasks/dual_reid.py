@@ -75,6 +75,9 @@ class DualReid:
     def bad_pictures(self) -> dict[str, str]:
         return dict(self.pictures.bad)
 
+    def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
+        return list(samples)
+
     def num_labels(self, samples: Sequence[Sample]) -> int:
         return num_vehicles(samples)
 

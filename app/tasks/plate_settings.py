@@ -17,7 +17,8 @@ class ModelSettings:
         height, width: of its pictures, pixels.
         pretrained: of the backbone: true lets timm fetch weights, false starts from random values, else a weights file.
         start: a checkpoint of this task, such as one that learnt made plates, from which the whole network starts; ""
-            for none. As with weights of ImageNet, every site needs the same file.
+            for none. As with weights of ImageNet, every site needs the same file. One of a network that was not hashed
+            also starts a hashed one.
         options: further arguments of the timm model.
         stride: pixels of a column of the sequence, a power of two.
         dim: width of the sequence, a multiple of 4.
@@ -44,6 +45,8 @@ class ModelSettings:
         one_of("model.decoder", self.decoder, ("ctc", "attention"))
         for name in ("height", "width"):
             in_range(f"model.{name}", getattr(self, name), 16, 1024)
+        if self.stride not in (2, 4, 8, 16, 32):
+            raise SettingsError(f"model.stride must be 2, 4, 8, 16 or 32, got {self.stride}")
         in_range("model.dim", self.dim, 4)
         if self.dim % 4:
             raise SettingsError(f"model.dim must be a multiple of 4, got {self.dim}")

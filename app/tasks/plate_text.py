@@ -1,6 +1,6 @@
 """Reading of plates: FedOCR (arXiv:2007.11462) for licence plates, a light network whose large layers may be hashed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from app.arrays import float_views, load_arrays
 from app.checks import SettingsError, one_of
 from app.data.plate_batches import MakePlate, PlateBatch, PlateBatches
-from app.data.reader import Direction
+from app.data.reader import Direction, by_alphabet
 from app.data.sample import Sample
 from app.device import Compute, make_compute
 from app.evaluation.plate_texts import PlateReading, measure_directions
@@ -25,8 +25,7 @@ from app.tasks.task import Batches, Embeddings, Evaluation, Graph
 from models.alphabet import Alphabet, plain
 from models.backbone import build_backbone, input_statistics_of
 from models.columns import keep_columns
-from models.ctc import read_frames, read_positions
-from models.hashed import hash_layers
+from models.hashed import hash_layers, is_bucket
 from models.losses import CtcLoss, PositionLoss
 from models.plate_reader import PlateReader
 
@@ -63,9 +62,17 @@ class PlateText:
     def bad_pictures(self) -> dict[str, str]:
         return dict(self.pictures.bad)
 
+    def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Those with a plate and a text that the alphabet can write and the decoder has room for."""
+        written, _ = by_alphabet([sample for sample in samples if sample.has_plate], self.alphabet)
+        if self.model.decoder == "ctc":
+            return written
+        return [sample for sample in written if len(plain(sample.plate_text or "")) <= self.model.max_length]
+
     def num_labels(self, samples: Sequence[Sample]) -> int:
         """1, as there is no classifier of vehicles. Raises ValueError if no plate has a text that can be learnt."""
-        self._legible(samples)
+        if not self.learnable(samples):
+            raise ValueError(f"none of {len(samples)} pictures has a plate with a text that can be learnt")
         return 1
 
     def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> PlateReader:
@@ -90,17 +97,24 @@ class PlateText:
                 decoder=model.decoder,  # type: ignore[arg-type]
                 max_length=model.max_length + 1,  # and the end
             )
-            hash_layers(network, model.hashed)
-        if pretrained and model.start:
-            self._start_from(network, absolute(model.start))
+            if pretrained and model.start:
+                self._start_from(network, absolute(model.start))
+            else:
+                hash_layers(network, model.hashed)
         self.compute.place(network)
         return network.train()
 
     def batches(self, samples: Sequence[Sample], seed: int) -> Batches:
-        """Real plates, each once in an epoch, and the made ones that the settings ask for."""
+        """Real plates, each once in an epoch, and the made ones that the settings ask for.
+
+        Raises ValueError where no plate can be learnt, where plates to be made have no font, and SettingsError for an
+        unknown kind of them; FileNotFoundError where the checkpoint to start from is not there."""
+        self.num_labels(samples)
+        if self.model.start and not absolute(self.model.start).is_file():
+            raise FileNotFoundError(f"model.start: checkpoint not found: {absolute(self.model.start)}")
         train, made = self.settings.train, self.settings.data.made_plates
         return PlateBatches(
-            self._legible(samples),
+            self.learnable(samples),
             self.pictures,
             encode=lambda text: self.alphabet.encode(plain(text)),
             batch_size=train.batch_size or train.pids_per_batch * train.images_per_pid,
@@ -121,12 +135,15 @@ class PlateText:
 
     def probe(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Tensor:
         """Means of the sequence (N, dim) over its places, L2-normalised."""
-        found = []
+        found = [torch.zeros(0, self.model.dim)]
+        was_training = network.training
+        network.eval()
         for _, pictures in self._read_in_parts(samples):
             with torch.no_grad(), self.compute.autocast():
                 sequence = network(self._input(pictures.to(device))).sequence
             found.append(nn.functional.normalize(sequence.float().mean(dim=1)).cpu())
-        return torch.cat(found) if found else torch.zeros(0, self.model.dim)
+        network.train(was_training)
+        return torch.cat(found)
 
     def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
         """Raises ValueError: a text is no embedding."""
@@ -151,10 +168,10 @@ class PlateText:
     def ranked_lists(
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
     ) -> None:
-        """What was read from `count` plates, the least sure first, and accuracy against the share kept."""
+        """What was read from `count` plates, drawn by the seed, and accuracy of all against the share kept."""
         from app.evaluation.plate_pictures import readings_picture  # matplotlib takes seconds to import
 
-        samples = [s for s in dict.fromkeys(direction.query) if s.plate_text and s.has_plate]
+        samples = [s for s in dict.fromkeys(direction.query) if plain(s.plate_text or "") and s.has_plate]
         found = zip(samples, self.read(network, samples, device), strict=True)
         read = [(sample, reading) for sample, reading in found if reading is not None]
         if read:
@@ -171,38 +188,41 @@ class PlateText:
 
     def read_pictures(self, network: nn.Module, pictures: Tensor, device: torch.device) -> list[PlateReading]:
         """The text of each picture (N, 3, H, W) uint8 of the task's size, at once; the network as in `read`."""
+        assert isinstance(network, PlateReader)
         was_training = network.training
         network.eval()
-        with torch.no_grad(), self.compute.autocast():
-            logits = network(self._input(pictures.to(device))).logits
+        with self.compute.autocast():
+            readings = network.read(self._input(pictures.to(device)))
         network.train(was_training)
-        readings = read_frames(logits) if self.model.decoder == "ctc" else read_positions(logits)
         return [PlateReading(self.alphabet.decode(r.numbers), tuple(r.confidences)) for r in readings]
 
-    def _read_in_parts(self, samples: Sequence[Sample]) -> list[tuple[list[int], Tensor]]:
-        """Places in `samples` and pictures, as many at once as an evaluation takes."""
-        pictures = [(place, self.pictures.plate(sample)) for place, sample in enumerate(samples)]
-        read = [(place, picture) for place, picture in pictures if picture is not None]
-        size = self.settings.evaluation.batch_size
-        parts = [read[start : start + size] for start in range(0, len(read), size)]
-        return [([place for place, _ in part], torch.stack([picture for _, picture in part])) for part in parts]
-
-    def _legible(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Samples with a plate whose text the alphabet can write. Raises ValueError if there is none."""
-        chosen = [s for s in samples if s.has_plate and s.plate_text and plain(s.plate_text)]
-        chosen = [s for s in chosen if self.alphabet.knows(plain(s.plate_text or ""))]
-        if not chosen:
-            raise ValueError(f"none of {len(samples)} pictures has a plate with a text that can be learnt")
-        return chosen
+    def _read_in_parts(self, samples: Sequence[Sample]) -> Iterator[tuple[list[int], Tensor]]:
+        """Places in `samples` and pictures, no more at once than an evaluation takes."""
+        places: list[int] = []
+        pictures: list[Tensor] = []
+        for place, sample in enumerate(samples):
+            picture = self.pictures.plate(sample)
+            if picture is not None:
+                places.append(place)
+                pictures.append(picture)
+            if len(places) == self.settings.evaluation.batch_size or (places and place == len(samples) - 1):
+                yield places, torch.stack(pictures)
+                places, pictures = [], []
 
     def _start_from(self, network: nn.Module, path: Path) -> None:
+        """Fill the network, and hash it, before or after as the checkpoint was."""
         if not path.is_file():
             raise FileNotFoundError(f"model.start: checkpoint not found: {path}")
         try:
             arrays = load_file(path)
+            hashed_before = any(is_bucket(name) for name in arrays)
+            if hashed_before:
+                hash_layers(network, self.model.hashed)
             if missing := sorted(set(float_views(network)) - set(arrays)):
                 raise ValueError(f"array {missing[0]!r} is missing")
             load_arrays(network, arrays)
+            if not hashed_before:
+                hash_layers(network, self.model.hashed)
         except (SafetensorError, ValueError) as error:
             raise SettingsError(f"model.start: {path} does not fit: {error}") from error
 
@@ -216,9 +236,16 @@ def make_task(settings: Settings) -> PlateText:
 
 
 def _maker(kinds: Sequence[str]) -> MakePlate:
-    """Draws plates of these kinds, of all if there are none. Raises SettingsError for an unknown one."""
+    """Draws plates of these kinds, of all if there are none. Raises SettingsError for an unknown one, ValueError where
+    one has no font."""
     from app.data.synthetic.plates import KINDS, made_plate  # the drawing library and fonts, which few runs need
 
     for kind in kinds:
         one_of("data.made_plates.kinds", kind, KINDS)
-    return lambda rng: made_plate(rng, tuple(kinds) or KINDS)
+    chosen = tuple(kinds) or KINDS
+    try:
+        for kind in chosen:
+            made_plate(np.random.default_rng(0), (kind,))
+    except RuntimeError as error:
+        raise ValueError(f"data.made_plates: {error}") from error
+    return lambda rng: made_plate(rng, chosen)

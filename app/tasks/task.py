@@ -49,7 +49,8 @@ class Evaluation:
     """Measures of a network on one or more directions.
 
     Args:
-        measures: mean over directions: mAP, rank1, rank5, mINP, and what the task adds; sums of queries and skipped.
+        measures: the task's, and what it adds; means over directions, or of all pictures together where no direction
+            ranks; sums of queries and skipped.
         directions: the same for each direction.
         bad: pictures that could not be read, with the reason.
     """
@@ -108,6 +109,9 @@ class Task(Protocol):
     @property
     def bad_pictures(self) -> dict[str, str]:
         """Pictures that could not be read so far, with the reason."""
+
+    def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Those of a client's training pictures that can be learnt from; their number is the client's weight."""
 
     def num_labels(self, samples: Sequence[Sample]) -> int:
         """Rows of the private classifier for these pictures. Raises ValueError if they cannot be learnt from."""

@@ -10,9 +10,10 @@ from app.arrays import float_arrays, shared_layout, statistics_mask
 from app.checkpoint import network_of, without_heads
 from app.data.sample import Sample
 from app.federated import make_client_cipher
+from app.optimiser import make_optimiser
 from app.settings import load_settings
 from app.tasks import make_task
-from models.hashed import virtual_size
+from models.hashed import is_bucket, virtual_size
 from strategies.ciphers.binding import Binding
 
 SMALL = "device=cpu train.precision=float32 train.threads=1 model.hashed=0.125"
@@ -46,6 +47,12 @@ def test_a_hashed_network_sends_less_and_embeds_the_same_from_its_checkpoint(tas
     assert {n: t.shape for n, t in network.state_dict().items() if "classifier" in n} == {
         n: t.shape for n, t in dense.state_dict().items() if "classifier" in n
     }
+    if task_name == "cross_modal_reid":
+        stems = [stem.state_dict() for stem in (network.visible_stem, network.infrared_stem)]
+        assert all(torch.equal(stems[0][name], stems[1][name]) for name in stems[0])
+    decayed = make_optimiser(network, settings.train, []).param_groups
+    buckets = {id(parameter) for name, parameter in network.named_parameters() if is_bucket(name)}
+    assert buckets == {id(p) for g in decayed if g["weight_decay"] for p in g["params"]} & buckets
     network.eval()
     arrays = without_heads(float_arrays(network), task)
     other, used = network_of(arrays, settings)

@@ -1,7 +1,5 @@
 """The task of plate reading: its network, what it learns, what it measures, whole federations of readers."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -14,11 +12,13 @@ from app.checkpoint import network_of
 from app.checks import SettingsError
 from app.data.reader import Direction
 from app.data.sample import Sample
+from app.data.source import open_source
 from app.evaluation.plate_texts import measure_readings
 from app.evaluation.ranking import NoValidQueryError
 from app.settings import load_settings
 from app.tasks import make_task
 from app.training import train
+from models.hashed import hash_layers
 
 WORDS = (
     "experiment=plates_countries data=manifest data.root=. data.made_plates.share=0 model.backbone=test_resnet "
@@ -111,21 +111,35 @@ def test_a_client_without_a_legible_plate_cannot_learn(settings, samples):
     with pytest.raises(ValueError, match="none of 1 pictures has a plate with a text"):
         task.num_labels([odd])
     assert len(task.batches([odd, *samples], 0).samples) == 8
+    assert task.learnable([odd, *samples]) == samples
+    short = make_task(load_settings(f"{WORDS} model.decoder=attention model.max_length=1"))
+    assert short.learnable(samples) == []
+    with pytest.raises(SettingsError, match=r"data\.made_plates\.kinds must be one of"):
+        make_task(load_settings(f"{WORDS} data.made_plates.share=0.5 data.made_plates.kinds=[xx]")).batches(samples, 0)
 
 
-def test_the_network_starts_from_a_checkpoint_of_the_same_form(settings, tmp_path):
+def test_the_network_starts_from_a_checkpoint_of_the_same_form(settings, samples, tmp_path):
     task = make_task(settings)
     arrays = float_arrays(task.build(1, 5))
     save_file(arrays, tmp_path / "start.safetensors")
     started = make_task(load_settings(f"{WORDS} model.start={tmp_path}/start.safetensors"))
     assert all((float_arrays(started.build(1, 0))[name] == array).all() for name, array in arrays.items())
-    unlike = make_task(load_settings(f"{WORDS} model.start={tmp_path}/start.safetensors model.hashed=0.5"))
-    with pytest.raises(SettingsError, match=r"model\.start: .*start\.safetensors does not fit: array .*buckets"):
+    words = f"{WORDS} model.start={tmp_path}/start.safetensors"
+    hashed = make_task(load_settings(f"{words} model.hashed=0.5")).build(1, 0)
+    expected = hash_layers(task.build(1, 5), 0.5)
+    assert all((float_arrays(hashed)[name] == array).all() for name, array in float_arrays(expected).items())
+    save_file(float_arrays(hashed), tmp_path / "hashed.safetensors")
+    again = make_task(load_settings(f"{WORDS} model.start={tmp_path}/hashed.safetensors model.hashed=0.5")).build(1, 0)
+    assert all((float_arrays(again)[name] == array).all() for name, array in float_arrays(hashed).items())
+    unlike = make_task(load_settings(f"{words} model.dim=32"))
+    with pytest.raises(SettingsError, match=r"model\.start: .*start\.safetensors does not fit: array .* has shape"):
         unlike.build(1, 0)
     absent = make_task(load_settings(f"{WORDS} model.start={tmp_path}/none.safetensors"))
     with pytest.raises(FileNotFoundError, match=r"model\.start: checkpoint not found"):
         absent.build(1, 0)
     absent.build(1, 0, pretrained=False)
+    with pytest.raises(FileNotFoundError, match=r"model\.start: checkpoint not found"):
+        absent.batches(samples, 0)
 
 
 def test_a_hashed_reader_sends_its_buckets_and_reads_the_same_expanded():
@@ -157,8 +171,13 @@ def test_what_it_cannot_do_is_refused_in_words(settings, samples):
 
 def test_probes_are_of_unit_length(settings, samples):
     task = make_task(settings)
-    rows = task.probe(task.build(1, 0).eval(), samples, torch.device("cpu"))
+    network = task.build(1, 0)
+    before = float_arrays(network)
+    rows = task.probe(network, samples, torch.device("cpu"))
+    assert all((array == before[name]).all() for name, array in float_arrays(network).items())
+    assert network.training
     assert rows.shape == (8, 16)
+    assert len(task.probe(network, [Sample(samples[0].path, 0, 0)], torch.device("cpu"))) == 0
     assert torch.allclose(rows.norm(dim=1), torch.ones(8), atol=1e-5)
 
 
@@ -181,7 +200,6 @@ def test_a_federation_of_readers(samples, tmp_path):
     words = f"{WORDS} data.root={tmp_path} {FEDERATION}"
     federation = LocalFederation(tmp_path / "shared", words).run()
     line = federation.folder.read_metrics()[1]  # the first round starts from random values
-    assert 0 <= line["measures"]["global_accuracy"] <= 1
     assert len(line["clients"]) == 2
     settings = federation.settings
     first, second = (arrays["vector"] for arrays in federation.held("global").values())
@@ -193,4 +211,46 @@ def test_a_federation_of_readers(samples, tmp_path):
     names = shared_layout(network, local.settings.federation).names
     assert "head.weight" not in names
     load_arrays(network, shared_layout(network, settings.federation).unflatten(first))
-    assert json.dumps(federation.folder.read_summary()["measures"])
+    final = federation.folder.read_summary()["measures"]
+    directions = open_source(settings.data, settings.seed).evaluation("val")
+    measured = make_task(settings).evaluate(network, directions, torch.device("cpu")).measures
+    # Each client measures the plates of its own site; two plates, one each.
+    assert final["global_character_error_rate"] == pytest.approx(measured["character_error_rate"])
+    assert final["global_accuracy"] == pytest.approx(measured["accuracy"])
+    assert line["measures"]["global_queries"] == 1
+
+
+def test_a_stretch_of_training_does_not_depend_on_the_random_state(settings, samples):
+    """A run that is resumed in another process learns the same."""
+    states = []
+    for seed in (0, 1):
+        task = make_task(settings)
+        network, batches = task.build(1, 0), task.batches(samples, 0)
+        optimiser = None
+        for steps in ((0, 2), (2, 4)):
+            torch.manual_seed(seed)
+            report = train(
+                task,
+                network,
+                batches,
+                steps=steps,
+                total=4,
+                settings=settings.train,
+                data=settings.data,
+                compute=task.compute,
+                private=[],
+                optimiser=optimiser,
+            )
+            optimiser = report.optimiser
+        states.append(float_arrays(network))
+    assert all((states[0][name] == states[1][name]).all() for name in states[0])
+
+
+def test_a_placeholder_is_no_text(settings, samples):
+    odd = Sample(samples[0].path, 0, 0, plate_path=samples[0].path, plate_text="???")
+    task = make_task(settings)
+    network = task.build(1, 0)
+    found = task.evaluate(network, [Direction("all", (odd, *samples), (odd,))], torch.device("cpu"))
+    assert (found.measures["queries"], found.measures["skipped"]) == (8, 1)
+    with pytest.raises(NoValidQueryError):
+        task.evaluate(network, [Direction("all", (odd,), (odd,))], torch.device("cpu"))
