@@ -1,6 +1,7 @@
 """Words in folders and in databases."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -166,12 +167,21 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(tmp_path):
         read_value(tmp_path, "image-000000001")
 
 
+def test_threads_read_one_database_beside_one_another(tmp_path):
+    """LMDB refuses to open a database that the process has open."""
+    write_database(tmp_path, [""] * 8)
+    keys = [f"image-{number:09d}" for number in range(1, 9)] * 20
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda key: read_value(tmp_path, key), keys))
+    assert found == [png((int(key[-9:]), 2, 3)) for key in keys]
+
+
 def test_only_places_in_databases_are_taken_for_such(tmp_path):
     assert database_of(tmp_path / "data.mdb#000000012") == (tmp_path, "image-000000012")
     assert picture_path(tmp_path, 12).name == "data.mdb#000000012"
     assert picture_file(picture_path(tmp_path, 12)) == tmp_path / "data.mdb"
-    odd = tmp_path / "gate#000000012.png"  # a file may be called so
-    Image.new("RGB", (3, 2)).save(odd)
+    odd = tmp_path / "gate.mdb#000000012"  # a file may be called so
+    Image.new("RGB", (3, 2)).save(odd, "PNG")
     assert database_of(odd) is None
     assert picture_file(odd) == odd
     with open_picture(odd) as picture:
