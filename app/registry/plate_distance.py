@@ -6,7 +6,7 @@ pairs that differ by a serif, a gap or the angle of a stroke. Each character sta
 one form in which look-alikes are equal."""
 LOOK_ALIKE_COST, ERROR_COST = 0.25, 1.0
 MOST_COST = 1.5
-"""An error and two look-alikes, or six look-alikes."""
+"""An error and two look-alikes, or six look-alikes. Less than two errors: there is at most one."""
 _LEAST_WITH_ERROR = 4  # characters read: of fewer, one error leaves too little
 _FORM = str.maketrans({other: group[0] for group in LOOK_ALIKES for other in group[1:]})
 
@@ -30,7 +30,7 @@ def cost(read: str, plate: str) -> float | None:
         errors, alike = 1, min((_differing(rest, shorter) for rest in rests if form(rest) == form(shorter)), default=-1)
         if alike < 0:
             return None
-    if errors > 1 or (errors and len(read) < _LEAST_WITH_ERROR):
+    if errors and len(read) < _LEAST_WITH_ERROR:
         return None
     total = errors * ERROR_COST + alike * LOOK_ALIKE_COST
     return total if total <= MOST_COST else None
