@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class PublishedReader:
             raise ValueError("the package rapidocr is missing: pip install -e '.[compare]'") from error
         prefix = "EngineConfig.onnxruntime"
         settings = {f"{prefix}.intra_op_num_threads": threads, f"{prefix}.inter_op_num_threads": 1}
-        self._engine = RapidOCR(params={**settings, "Global.log_level": "critical"})
+        self._engine: Any = RapidOCR(params={**settings, "Global.log_level": "critical"})
         self.version = f"rapidocr {version('rapidocr')}"
 
     def recognise(self, plate: Image.Image) -> PlateReading:
