@@ -170,6 +170,9 @@ def test_an_unknown_vehicle_whose_plate_is_known_is_not_enrolled_again(reading, 
     reading.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(1.0, 1.0)), "tester")
     texts["texts"] = [("CD5678", 0.99)]
     assert reading.identify([shot(70)], account="guard", enrol_unknown=True).enrolled is None
+    texts["texts"] = [("CD5679", 0.99)]
+    assert reading.identify([shot(70)], account="guard").decision.outcome is Outcome.unknown
+    assert reading.journal.audit(1)[0].details["shown"] == [2]  # its plate is in the answer
     texts["texts"] = [("EF9999", 0.99)]
     number = reading.identify([shot(70)], account="guard", enrol_unknown=True).enrolled
     assert reading.register.vehicle(number).plate is None  # a text that was read is not enrolled
