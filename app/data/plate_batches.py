@@ -1,7 +1,7 @@
 """Training batches of plates with their texts, real ones and made ones."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from app.data.pictures import Pictures
 from app.data.sample import Sample
+from app.data.synthetic.plates import MadePlate
 from app.data.transforms import Augmentation
 from app.sections import AugmentSettings
 
-MakePlate = Callable[[np.random.Generator], tuple[NDArray[np.uint8], str]]
-"""Gives a picture (H, W, 3), R, G, B, and the text on it."""
+MakePlate = Callable[[np.random.Generator], MadePlate]
+_ROWS = 2  # of cells, of which a plate of one line uses the upper one
 
 
 @dataclass
@@ -24,6 +25,7 @@ class PlateBatch:
 
     plates: Tensor  # (N, 3, H, W) uint8
     texts: list[list[int]]  # numbers of the alphabet
+    frames: list[list[int]]  # of each character of a made plate, row after row of cells; empty where it is not known
     bad: tuple[str, ...]
 
     @property
@@ -31,7 +33,7 @@ class PlateBatch:
         return len(self.plates)
 
     def to(self, device: torch.device, /) -> "PlateBatch":
-        return PlateBatch(self.plates.to(device, non_blocking=True), self.texts, self.bad)
+        return replace(self, plates=self.plates.to(device, non_blocking=True))
 
 
 class PlateBatches:
@@ -41,6 +43,7 @@ class PlateBatches:
     Args:
         samples: plates with a text, at least one.
         encode: a text as numbers of the alphabet.
+        columns: of the cells in which made plates have their characters.
         batch_size: plates in a batch.
         made_share: share of a batch that is made, in [0, 1]; with 1 the real ones only say how long an epoch is.
         make: draws a plate; None where `made_share` is 0.
@@ -54,6 +57,7 @@ class PlateBatches:
         pictures: Pictures,
         *,
         encode: Callable[[str], list[int]],
+        columns: int,
         batch_size: int,
         made_share: float,
         make: MakePlate | None,
@@ -65,6 +69,7 @@ class PlateBatches:
         self.samples = list(samples)
         self.pictures = pictures
         self.encode = encode
+        self.columns = columns
         self.seed = seed
         self.made = round(made_share * batch_size)
         if 0 < made_share < 1:  # a little is not nothing
@@ -79,7 +84,7 @@ class PlateBatches:
 
     def __getitem__(self, index: int, /) -> PlateBatch:
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, index)))
-        plates, texts, bad = [], [], []
+        plates, texts, frames, bad = [], [], [], []
         for place in self._places(index):
             sample = self.samples[place]
             picture = self.pictures.plate(sample)
@@ -88,16 +93,18 @@ class PlateBatches:
                 continue
             plates.append(picture)
             texts.append(self.encode(sample.plate_text or ""))
+            frames.append([])
         for _ in range(self.made):
             assert self.make is not None
-            drawn, text = self.make(rng)
-            plates.append(self._sized(drawn))
-            texts.append(self.encode(text))
+            made = self.make(rng)
+            plates.append(self._sized(made.picture))
+            texts.append(self.encode(made.text))
+            frames.append(frames_of(made, self.columns))
         if not plates:
             # Without their names, which tell plates: an error travels to the server.
             raise ValueError(f"none of the {len(bad)} pictures of batch {index} can be read")
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        return PlateBatch(self.change(torch.stack(plates), generator), texts, tuple(bad))
+        return PlateBatch(self.change(torch.stack(plates), generator), texts, frames, tuple(bad))
 
     def _places(self, index: int) -> list[int]:
         """Places in `samples` of the real plates of a batch."""
@@ -116,3 +123,23 @@ class PlateBatches:
         if (image.height, image.width) != size:
             image = image.resize(size[::-1], Image.Resampling.BILINEAR)
         return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+
+
+def frames_of(plate: MadePlate, columns: int) -> list[int]:
+    """The cell of each character, 0 to 2 * columns - 1, row after row; empty where the cells do not suffice.
+
+    Cells ascend, as CTC needs it, and between two characters that are alike one is left blank. A character moves on to
+    the next cell where its own is taken. Raises nothing: a plate without an alignment is still a plate."""
+    cells: list[int] = []
+    for index, (character, (across, _), line) in enumerate(zip(plate.text, plate.centres, plate.lines, strict=True)):
+        if line >= _ROWS:
+            return []
+        column = min(max(int(across * columns), 0), columns - 1)
+        cell = int(line) * columns + column
+        if cells:
+            alike = plate.text[index - 1] == character
+            cell = max(cell, cells[-1] + (2 if alike else 1))
+        if cell >= (int(line) + 1) * columns:
+            return []
+        cells.append(cell)
+    return cells

@@ -66,9 +66,12 @@ class LossSettings:
 
     Args:
         label_smoothing: of "attention"; CTC has none.
+        alignment_weight: of `AlignmentLoss`, for CTC and made plates.
     """
 
     label_smoothing: float = 0.0
+    alignment_weight: float = 1.0
 
     def __post_init__(self) -> None:
         in_range("loss.label_smoothing", self.label_smoothing, 0.0, 0.99)
+        in_range("loss.alignment_weight", self.alignment_weight, 0.0)

@@ -26,7 +26,7 @@ from models.alphabet import Alphabet, plain
 from models.backbone import build_backbone, input_statistics_of
 from models.columns import keep_columns
 from models.hashed import hash_layers, is_bucket
-from models.losses import CtcLoss, PositionLoss
+from models.losses import AlignmentLoss, CtcLoss, PositionLoss
 from models.plate_reader import PlateReader
 
 _NO_EMBEDDINGS = "the task plate_text reads plates; it has no embeddings to compare"
@@ -52,6 +52,11 @@ class PlateText:
             raise SettingsError(f"model.backbone: {error}") from error
         self.alphabet = Alphabet()
         self._criterion = CtcLoss() if self.model.decoder == "ctc" else PositionLoss(self.loss.label_smoothing)
+        self._alignment = AlignmentLoss()
+
+    @property
+    def _columns(self) -> int:
+        return -(-self.model.width // self.model.stride)
 
     @property
     def remarks(self) -> dict[str, str]:
@@ -91,7 +96,7 @@ class PlateText:
                 backbone,
                 backbone.num_features,  # type: ignore[arg-type]
                 len(self.alphabet),
-                columns=-(-model.width // model.stride),
+                columns=self._columns,
                 dim=model.dim,
                 layers=model.layers,
                 decoder=model.decoder,  # type: ignore[arg-type]
@@ -117,6 +122,7 @@ class PlateText:
             self.learnable(samples),
             self.pictures,
             encode=lambda text: self.alphabet.encode(plain(text)),
+            columns=self._columns,
             batch_size=train.batch_size or train.pids_per_batch * train.images_per_pid,
             made_share=made.share,
             make=_maker(made.kinds) if made.share else None,
@@ -125,10 +131,15 @@ class PlateText:
         )
 
     def losses(self, network: nn.Module, batch: PlateBatch) -> dict[str, Tensor]:
-        """The loss of the decoder."""
+        """The loss of the decoder, and of CTC the one of alignment where a batch has made plates."""
         with self.compute.autocast():
             logits = network(self._input(batch.plates)).logits
-        return {"total": self._criterion(logits, batch.texts)}
+        parts = {"text": self._criterion(logits, batch.texts)}
+        weight = self.loss.alignment_weight if self.model.decoder == "ctc" else 0.0
+        if weight and any(batch.frames):
+            parts["alignment"] = weight * self._alignment(logits, batch.texts, batch.frames)
+        parts["total"] = torch.stack(list(parts.values())).sum()
+        return parts
 
     def set_heads(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> None:
         """Nothing: characters have no centres."""
@@ -238,14 +249,14 @@ def make_task(settings: Settings) -> PlateText:
 def _maker(kinds: Sequence[str]) -> MakePlate:
     """Draws plates of these kinds, of all if there are none. Raises SettingsError for an unknown one, ValueError where
     one has no font."""
-    from app.data.synthetic.plates import KINDS, made_plate  # the drawing library and fonts, which few runs need
+    from app.data.synthetic.plates import KINDS, placed_plate  # the drawing library and fonts, which few runs need
 
     for kind in kinds:
         one_of("data.made_plates.kinds", kind, KINDS)
     chosen = tuple(kinds) or KINDS
     try:
         for kind in chosen:
-            made_plate(np.random.default_rng(0), (kind,))
+            placed_plate(np.random.default_rng(0), (kind,))
     except RuntimeError as error:
         raise ValueError(f"data.made_plates: {error}") from error
-    return lambda rng: made_plate(rng, chosen)
+    return lambda rng: placed_plate(rng, chosen)

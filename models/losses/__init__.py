@@ -1,5 +1,6 @@
 """Losses, one a file. Import them from here."""
 
+from models.losses.alignment import AlignmentLoss
 from models.losses.arcface import ArcFaceLoss
 from models.losses.attention_distillation import AttentionDistillationLoss
 from models.losses.centre_contrast import CrossModalCentreContrastLoss
@@ -19,6 +20,7 @@ from models.losses.triplet import BatchHardTripletLoss
 from models.losses.weighted_triplet import WeightedRegularisedTripletLoss
 
 __all__ = [
+    "AlignmentLoss",
     "ArcFaceLoss",
     "AttentionDistillationLoss",
     "BatchHardTripletLoss",

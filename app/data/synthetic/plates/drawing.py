@@ -19,12 +19,19 @@ _BODIES: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture (H, W, 3), red-green-blue, and where in it, in pixels, plate and characters lie."""
+    """A picture (H, W, 3), red-green-blue, and where in it, in pixels, plate and characters lie.
+
+    Args:
+        centres: (L, 2), of each character that is read, in the order of the text.
+        lines: (L,), its line, from 0.
+    """
 
     picture: NDArray[np.uint8]
     plate: Place
     characters: Place
     character_height: float
+    centres: NDArray[np.float64]
+    lines: NDArray[np.int64]
 
 
 def drawn(rng: np.random.Generator, design: Design, height: int) -> Drawn:
@@ -37,7 +44,8 @@ def drawn(rng: np.random.Generator, design: Design, height: int) -> Drawn:
     _lay_ground(face, design.ground)
     for patch in design.under:
         _fill(face, patch)
-    places = [write(face, line, design) for line in design.lines]
+    written = [write(face, line, design) for line in design.lines]
+    places = [place for place, _ in written]
     for patch in design.over:
         _fill(face, patch)
     for legend in design.legends:
@@ -57,7 +65,10 @@ def drawn(rng: np.random.Generator, design: Design, height: int) -> Drawn:
         above + max(place[3] for place in places),
     )
     least = min(place[3] - place[1] for place in places)
-    return Drawn(picture, (beside, above, beside + width, above + height), characters, least)
+    within = np.array([centre for _, row in written for centre in row], np.float64).reshape(-1, 2)
+    centres = within + np.array([beside, above])
+    lines = np.array([number for number, (_, row) in enumerate(written) for _ in row], np.int64)
+    return Drawn(picture, (beside, above, beside + width, above + height), characters, least, centres, lines)
 
 
 def _surroundings(rng: np.random.Generator, width: int, height: int, beside: int, above: int) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """Plates of six regions as a reader gets to see them, with their texts."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,23 @@ KINDS = tuple(_KINDS)
 _FEWEST = 14  # pixels a row of characters
 
 
+class MadePlate(NamedTuple):
+    """A made plate, and where its characters are."""
+
+    picture: NDArray[np.uint8]  # (H, W, 3), red-green-blue
+    text: str  # in plain form
+    centres: NDArray[np.float64]  # (L, 2), of each character, across and down, shares of the picture's sides
+    lines: NDArray[np.int64]  # (L,), the line of each character, from 0
+
+
 def made_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> tuple[NDArray[np.uint8], str]:
-    """A crop (H, W, 3), red-green-blue, with a plate of one of `kinds`, and its text in plain form.
+    """Picture and text of a `placed_plate`, with its errors."""
+    plate = placed_plate(rng, kinds)
+    return plate.picture, plate.text
+
+
+def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> MadePlate:
+    """A crop with a plate of one of `kinds`, its text, and where each character of it is.
 
     Plates of two lines are about as high as wide, or half as high; their text is the upper line, then the lower one.
     The same generator gives the same plate on one machine. Raises ValueError for an unknown kind or none, RuntimeError
@@ -49,4 +65,5 @@ def made_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> tuple[
     )  # taken with fewer pixels, then enlarged
     seen = max(_FEWEST * rows, round(few * height))
     plate = drawn(rng, design, seen)
-    return photographed(rng, plate, camera, seen, 1 / few), design.text
+    picture, centres = photographed(rng, plate, camera, seen, 1 / few)
+    return MadePlate(picture, design.text, centres, plate.lines)

@@ -36,9 +36,10 @@ class Camera:
 
 def photographed(
     rng: np.random.Generator, plate: Drawn, camera: Camera, height: int, enlarged: float
-) -> NDArray[np.uint8]:
-    """A crop (H, W, 3) of `height` pixels with the plate in it, then made `enlarged` times as large."""
-    picture, unit = _seen(rng, plate, camera, height)
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """A crop (H, W, 3) of `height` pixels with the plate in it, then made `enlarged` times as large; and the centres of
+    its characters (L, 2), across and down, as shares of the crop's sides."""
+    picture, unit, centres = _seen(rng, plate, camera, height)
     lit = _lit(rng, picture, camera)
     lit = _blurred(rng, lit, camera, unit)
     lit = _sensed(rng, lit, camera)
@@ -47,13 +48,16 @@ def photographed(
         size = (round(enlarged * picture.shape[1]), round(enlarged * height))
         way = cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR
         finished = np.asarray(cv2.resize(finished, size, interpolation=way), np.uint8)
-    return finished
+    return finished, centres
 
 
-def _seen(rng: np.random.Generator, plate: Drawn, camera: Camera, height: int) -> tuple[NDArray[np.uint8], float]:
+def _seen(
+    rng: np.random.Generator, plate: Drawn, camera: Camera, height: int
+) -> tuple[NDArray[np.uint8], float, NDArray[np.float64]]:
     """The plate turned, sheared and in perspective, cropped as a detector or a hand draws the box.
 
-    Beside it a sixteenth of the height of its characters, in pixels: about half the thickness of a stroke."""
+    Beside it a sixteenth of the height of its characters, in pixels: about half the thickness of a stroke. Then where
+    its characters are, as `photographed` gives it."""
     left, top, right, bottom = plate.plate
     high, wide = bottom - top, right - left
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
@@ -79,13 +83,19 @@ def _seen(rng: np.random.Generator, plate: Drawn, camera: Camera, height: int) -
     crop = cv2.warpPerspective(
         plate.picture, to_crop @ to_view, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.asarray(crop, np.uint8), scale * plate.character_height / 16
+    centres = _mapped(to_crop @ to_view, plate.centres) / shape
+    return np.asarray(crop, np.uint8), scale * plate.character_height / 16, centres
 
 
 def _moved(matrix: NDArray[np.float64], place: tuple[float, float, float, float]) -> NDArray[np.float64]:
     left, top, right, bottom = place
-    points = np.array([(left, top, 1), (right, top, 1), (right, bottom, 1), (left, bottom, 1)]) @ matrix.T
-    return points[:, :2] / points[:, 2:]
+    return _mapped(matrix, np.array([(left, top), (right, top), (right, bottom), (left, bottom)]))
+
+
+def _mapped(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (N, 2) under a projective map (3, 3)."""
+    mapped = np.column_stack([points, np.ones(len(points))]) @ matrix.T
+    return np.asarray(mapped[:, :2] / mapped[:, 2:], np.float64)
 
 
 def _field(rng: np.random.Generator, shape: tuple[int, ...], rows: int, columns: int) -> Picture:

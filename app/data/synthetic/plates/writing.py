@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from app.data.synthetic.plates.design import SEAL, Colour, Design, Line, Place
 from app.data.synthetic.plates.faces import CHINESE, GLYPH_HEIGHT, glyph
-from models.alphabet import PROVINCES, SPECIAL
+from models.alphabet import PROVINCES, SPECIAL, plain
 
 _SPACES = {" ": 0.32, "-": 0.3, "·": 0.3, ".": 0.14, SEAL: 0.62}  # widths, shares of the height
 _CELLS = {" ": 0.45, "-": 0.55, "·": 0.45, ".": 0.3, SEAL: 0.8}  # shares of a cell
@@ -23,8 +23,8 @@ def blend(face: NDArray[np.uint8], mask: MatLike, ink: Colour) -> None:
     face[:] = under
 
 
-def write(face: NDArray[np.uint8], line: Line, design: Design) -> Place:
-    """Draw a line's characters; where they went, in pixels."""
+def write(face: NDArray[np.uint8], line: Line, design: Design) -> tuple[Place, list[tuple[float, float]]]:
+    """Draw a line's characters. Where the line went, and the centres of the characters that are read, in pixels."""
     tall, wide = face.shape[:2]
     left, top, right, bottom = line.place[0] * wide, line.place[1] * tall, line.place[2] * wide, line.place[3] * tall
     height = max(4, round(bottom - top))
@@ -47,7 +47,8 @@ def write(face: NDArray[np.uint8], line: Line, design: Design) -> Place:
     blend(strip, plane, line.ink)
     if line.special_ink is not None:
         blend(strip, special, line.special_ink)
-    return spans[0][0], y, spans[-1][0] + spans[-1][1], y + height
+    read = [(x + width / 2, y + height / 2) for c, (x, width) in zip(line.text, spans, strict=True) if plain(c)]
+    return (spans[0][0], y, spans[-1][0] + spans[-1][1], y + height), read
 
 
 def _mask(line: Line, character: str, width: int, height: int) -> NDArray[np.uint8]:
