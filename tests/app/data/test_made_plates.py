@@ -1,17 +1,18 @@
 """Made plates: their texts, their glyphs, and that a picture holds what its text says."""
 
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from app.data.synthetic.plates import KINDS, design, europe, faces, made_plate
+from app.data.synthetic.plates import KINDS, design, europe, faces, made_plate, placed_plate
 from app.data.synthetic.plates.china import china
 from app.data.synthetic.plates.drawing import Drawn, drawn
 from app.data.synthetic.plates.faces import CHINESE, FACES, glyph
 from app.data.synthetic.plates.photograph import Camera, photographed
-from app.data.synthetic.plates.south_america import brazil
+from app.data.synthetic.plates.south_america import argentina, brazil
 from app.data.synthetic.plates.vietnam import vietnam
 from models.alphabet import LATIN, PROVINCES, SPECIAL, Alphabet, plain
 
@@ -172,11 +173,11 @@ def test_a_tight_crop_keeps_all_characters():
     """A white block stands for the characters; the outermost rows and columns of the crop stay dark."""
     picture = np.zeros((120, 320, 3), np.uint8)
     picture[40:80, 60:260] = 255
-    plate = Drawn(picture, (40, 30, 280, 90), (60, 40, 260, 80), 40)
+    plate = Drawn(picture, (40, 30, 280, 90), (60, 40, 260, 80), 40, np.zeros((0, 2)), np.zeros(0, int))
     camera = Camera((64, 64), tilt=4, margin=(-0.5, -0.4), grey=0, night=0, harsh=0)
     rng = np.random.default_rng(2)
     for _ in range(60):
-        crop = photographed(rng, plate, camera, 64, 1.0).astype(float).mean(axis=2)
+        crop = photographed(rng, plate, camera, 64, 1.0)[0].astype(float).mean(axis=2)
         height, width = crop.shape
         middle = crop[height // 3 : -height // 3, width // 3 : -width // 3].mean()
         sides = [crop[0].mean(), crop[-1].mean(), crop[:, 0].mean(), crop[:, -1].mean()]
@@ -196,3 +197,32 @@ def test_without_the_extra_latin_plates_are_drawn_and_chinese_ones_name_it():
 
 def _squared(mask):
     return cv2.resize(mask, (48, 48), interpolation=cv2.INTER_AREA).astype(float)
+
+
+def test_characters_are_where_the_plate_says():
+    """A disc in place of each character, and nothing else on the plate: it is found where the centre is said to be."""
+    rng = np.random.default_rng(0)
+    camera = Camera((60, 90), tilt=6.0, margin=(0.0, 0.2), grey=1.0, night=0.0, harsh=0.0)
+    for _ in range(12):
+        plate = drawn(rng, argentina(rng), 80)
+        which = int(rng.integers(len(plate.centres)))
+        picture = np.zeros_like(plate.picture)
+        cv2.circle(picture, tuple(int(v) for v in plate.centres[which]), 7, (255, 255, 255), -1)
+        crop, centres = photographed(rng, replace(plate, picture=picture), camera, 80, 1.0)
+        bright = np.argwhere(crop[..., 1] > 0.7 * crop.max())[:, ::-1].mean(axis=0) + 0.5
+        # Rounding to a pixel twice, and a perspective that shifts the middle of a disc: two pixels of some 200 x 80.
+        assert np.abs(bright - centres[which] * crop.shape[1::-1]).max() < 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_character_has_a_place_and_lines_run_from_left_to_right(kind):
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        plate = placed_plate(rng, (kind,))
+        assert len(plate.text) == len(plate.centres) == len(plate.lines)
+        assert (np.diff(plate.lines) >= 0).all()
+        for line in set(plate.lines.tolist()):
+            row = plate.centres[plate.lines == line]
+            assert (np.diff(row[:, 0]) > 0).all()
+        assert (plate.centres > -0.1).all()
+        assert (plate.centres < 1.1).all()

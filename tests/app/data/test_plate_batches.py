@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from app.data.pictures import Pictures
-from app.data.plate_batches import PlateBatches
+from app.data.plate_batches import PlateBatches, frames_of
 from app.data.sample import Sample
+from app.data.synthetic.plates import MadePlate
 from app.sections import AugmentSettings
 
 STILL = AugmentSettings(flip=1, shift=0, rotate=0, zoom=0, colour=0, blur=0, erase=1)
@@ -31,7 +32,8 @@ def samples(tmp_path_factory):
 
 
 def made(rng):
-    return np.full((16, 48, 3), 200 + int(rng.integers(50)), np.uint8), "9"
+    picture = np.full((16, 48, 3), 200 + int(rng.integers(50)), np.uint8)
+    return MadePlate(picture, "9", np.array([[0.6, 0.4]]), np.array([0]))
 
 
 def batches(samples, batch_size=4, share=0.0, seed=0, make=made):
@@ -40,6 +42,7 @@ def batches(samples, batch_size=4, share=0.0, seed=0, make=made):
         samples,
         pictures,
         encode=lambda text: [int(text)],
+        columns=10,
         batch_size=batch_size,
         made_share=share,
         make=make,
@@ -70,6 +73,8 @@ def test_a_share_is_made_in_the_size_of_the_others(samples):
     batch = stream[0]
     assert [text == [9] for text in batch.texts] == [False, False, True, True]
     assert batch.plates[2:].min() >= 200
+    assert batch.frames == [[], [], [6], [6]]
+    assert batch.to(torch.device("cpu")).frames == batch.frames
     alone = batches(samples, share=1.0)
     assert alone.batches_per_epoch == 2
     assert alone[0].texts == [[9]] * 4
@@ -98,3 +103,22 @@ def test_nothing_to_learn_from_is_refused(samples):
         batches([])
     with pytest.raises(ValueError, match="nothing makes them"):
         batches(samples, share=0.5, make=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "across", "lines", "expected"),
+    [
+        ("AB", (0.05, 0.95), (0, 0), [0, 9]),
+        ("AB", (0.25, 0.25), (0, 0), [2, 3]),  # the next cell, where one is taken
+        ("AA", (0.25, 0.35), (0, 0), [2, 4]),  # alike: a blank between them
+        ("AA", (0.95, 0.05), (0, 1), [9, 11]),  # the lower line begins one later, for the blank
+        ("AB", (0.5, 0.1), (0, 1), [5, 11]),
+        ("AB", (-0.1, 1.2), (0, 0), [0, 9]),  # cut off
+        ("ABC", (0.85, 0.95, 0.95), (0, 0, 0), []),  # no cell is left
+        ("A", (0.5,), (2,), []),  # a third line
+    ],
+)
+def test_frames_ascend_and_keep_their_line(text, across, lines, expected):
+    centres = np.array([(x, 0.5) for x in across])
+    plate = MadePlate(np.zeros((4, 4, 3), np.uint8), text, centres, np.array(lines))
+    assert frames_of(plate, 10) == expected
