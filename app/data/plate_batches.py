@@ -84,7 +84,8 @@ class PlateBatches:
 
     def __getitem__(self, index: int, /) -> PlateBatch:
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, index)))
-        plates, texts, frames, bad = [], [], [], []
+        plates, texts, bad = [], [], []
+        frames: list[list[int]] = []
         for place in self._places(index):
             sample = self.samples[place]
             picture = self.pictures.plate(sample)
