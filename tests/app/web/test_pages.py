@@ -270,6 +270,7 @@ def test_an_admin_makes_and_disables_an_account(page):
 
 def test_keys_alone_are_enough(page):
     page.goto("/login")
+    page.locator("input[name=name]:focus").wait_for()  # the page puts the focus there a moment after it has loaded
     page.keyboard.type("guard")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
