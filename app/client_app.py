@@ -1,9 +1,11 @@
 """Flower entry point of a client: messages in, messages out; the work is in `ReidClient`."""
 
 import json
+import logging
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,14 @@ from app.data.source import open_source
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
 from app.global_model import UnusableSumError
 from app.node_store import NodeStore
-from app.reid_client import RECEIVED, ReidClient
+from app.reid_client import RECEIVED, ClientError, ReidClient
 from app.run_dir import run_dir
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.tasks import make_task
 from strategies import messages as m
 
 app = ClientApp()
+_log = logging.getLogger("flwr")
 _RUN_KEY = re.compile(r"[0-9a-f]{16}")
 _KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keeps its decoded pictures
 
@@ -121,15 +124,16 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
     name = config.get("client", f"client-{partition_id}")
     source = open_source(settings.data, settings.seed)
     count = int(config.get("num-partitions", settings.federation.num_clients))
-    parts = source.parts(count)
-    if not 0 <= partition_id < len(parts):
-        raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
-    samples = parts[partition_id]
-    split = settings.data.val_split
-    directions = source.evaluation_parts(split, count)[partition_id] if split else []
+    simulated = "partition-id" in config and "key-file" not in config
+    with nullcontext() if simulated else _no_names_of_pictures(name):
+        parts = source.parts(count)
+        if not 0 <= partition_id < len(parts):
+            raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
+        samples = parts[partition_id]
+        split = settings.data.val_split
+        directions = source.evaluation_parts(split, count)[partition_id] if split else []
     task = make_task(settings)
     folder = _state_folder(settings, config, name, run_id)
-    simulated = "partition-id" in config and "key-file" not in config
     key_file = absolute(config["key-file"]) if "key-file" in config else None
     if simulated:  # a simulation keeps the key that it makes for itself in the run folder
         key_file = key_path(run_dir(settings, run_id))
@@ -146,6 +150,20 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
         run_key=run_key,
     )
+
+
+@contextmanager
+def _no_names_of_pictures(name: str) -> Iterator[None]:
+    """What is wrong with a site's list of pictures stays in its own log: an error travels to the server, and the names
+    of pictures and lines of lists tell plates. Settings, which the server has, may be named."""
+    try:
+        yield
+    except SettingsError:
+        raise
+    except (ValueError, OSError) as error:
+        _log.error("%s: %s", name, error)
+        kind = type(error).__name__
+        raise ClientError(f"{name}: its pictures cannot be listed ({kind}); the site's own log says which") from None
 
 
 def _state_folder(settings: Settings, config: dict[str, str], name: str, run_id: int) -> Path:

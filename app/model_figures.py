@@ -99,6 +99,9 @@ def _overrides(folder: RunFolder) -> list[str]:
     return shlex.split(kept.read_text(encoding="utf-8")) if kept.exists() else []
 
 
+_DRAWN = 8  # directions with a picture of their own: each country of plates_countries, not each trial of a protocol
+
+
 def workers(settings: Settings) -> int:
     """Processes that train beside each other: as many as simulated clients do; one on a GPU."""
     if make_compute(settings.device, "float32", False, 0).device.type != "cpu":
@@ -124,7 +127,7 @@ def _draw(settings: Settings, folder: RunFolder, directions: list[Direction], mo
         curves_picture(curves, folder.path / "measures.png", x_label="round", y_label="measure", title=title)
     if settings.evaluation.ranked_lists:
         task, network = network_of(without_heads(next(iter(models.values())), make_task(settings)), settings)
-        for direction in directions[:2]:
+        for direction in directions[:_DRAWN]:
             path = folder.path / f"ranked-{direction.name.replace('/', '-')}.png"
             count = settings.evaluation.ranked_lists
             task.ranked_lists(network, direction, task.compute.device, path, count, settings.seed)

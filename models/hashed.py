@@ -125,8 +125,9 @@ def _mixed(x: Tensor) -> Tensor:
 
 
 def hash_layers(network: nn.Module, ratio: float, *, seed: int = 0, least: int = 4096) -> nn.Module:
-    """Turn the linear layers and convolutions of a network into hashed ones, in place; returns it. Layers of classes
-    derived from these stay as they are, as do the matrices of PyTorch's own attention.
+    """Turn the linear layers and convolutions of a network into hashed ones, in place; returns it, or if it is such a
+    layer itself the hashed one. Layers of classes derived from these stay as they are, as do the matrices of PyTorch's
+    own attention.
 
     Each starts as near to the layer it replaces as its buckets allow. The seed of a layer is drawn from its name, so
     that layers of one size do not share their pattern.
@@ -151,19 +152,17 @@ def hash_layers(network: nn.Module, ratio: float, *, seed: int = 0, least: int =
         hashed.buckets.requires_grad_(layer.weight.requires_grad)
         if layer.bias is not None:
             hashed.bias = layer.bias
-        parent, _, child = name.rpartition(".")
-        setattr(named[parent], child, hashed)
+        network = _with_layer(network, name, hashed)
     return network
 
 
 def expand_layers(network: nn.Module) -> nn.Module:
-    """Turn hashed layers into dense ones with the same function, in place; returns it. For a network that is used and
-    no longer trained, which then need not expand its weights for every picture."""
-    named = dict(network.named_modules())
-    for name, layer in named.items():
+    """Turn hashed layers into dense ones with the same function, in place; returns it, or if it is such a layer itself
+    the dense one. For a network that is used and no longer trained, which then need not expand its weights for every
+    picture."""
+    for name, layer in dict(network.named_modules()).items():
         if isinstance(layer, _Hashed):
-            parent, _, child = name.rpartition(".")
-            setattr(named[parent], child, _dense(layer))
+            network = _with_layer(network, name, _dense(layer))
     return network
 
 
@@ -171,6 +170,15 @@ def virtual_size(network: nn.Module) -> int:
     """Weights that the network has as if nothing were hashed."""
     extra = sum(prod(m.shape) - len(m.buckets) for m in network.modules() if isinstance(m, _Hashed))
     return extra + sum(parameter.numel() for parameter in network.parameters())
+
+
+def _with_layer(network: nn.Module, name: str, layer: nn.Module) -> nn.Module:
+    """The network with another layer of that name, which is the network itself if the name is empty."""
+    if not name:
+        return layer
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, layer)
+    return network
 
 
 def _hashed(layer: nn.Linear | nn.Conv2d, num_buckets: int, seed: int) -> _Hashed:

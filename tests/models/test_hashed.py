@@ -129,6 +129,16 @@ def test_a_network_is_hashed_and_expanded_again(name):
     assert list(dense.state_dict()) == names
 
 
+def test_a_network_may_be_one_layer():
+    torch.manual_seed(0)
+    hashed = hash_layers(nn.Linear(80, 70), 0.5)
+    assert isinstance(hashed, HashedLinear)
+    x = torch.rand(3, 80)
+    dense = expand_layers(hashed)
+    assert type(dense) is nn.Linear
+    torch.testing.assert_close(dense(x), hashed(x), atol=0, rtol=0)  # the same product of the same weights
+
+
 def test_taking_over_is_least_squares_up_to_its_length():
     """The best buckets by numpy's least squares; as long as the weight was."""
     torch.manual_seed(0)
