@@ -118,7 +118,8 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
     if "partition-id" not in config:  # a real node: all that it has is its own
         own.append("data.partition.by=none")
     if "state-dir" in config:
-        own.append(f"data.cache_dir={json.dumps(str(absolute(config['state-dir']) / 'pictures'), ensure_ascii=False)}")
+        for setting, below in (("data.cache_dir", "pictures"), ("data.equalise.folder", "equalised")):
+            own.append(f"{setting}={json.dumps(str(absolute(config['state-dir']) / below), ensure_ascii=False)}")
     settings = load_settings(f"{overrides} {shlex.join(own)}")
     partition_id = int(config.get("partition-id", 0))
     name = config.get("client", f"client-{partition_id}")

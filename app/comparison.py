@@ -6,7 +6,7 @@ Imports neither flwr nor tenseal nor ray: `scripts.baseline` runs where only tor
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from app.checkpoint import network_of, save_checkpoint
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.data.source import open_source
+from app.equalisation import Equalised, equalise
+from app.pre_model import checkpoint_model
 from app.results import RunFolder
 from app.settings import Settings, load_settings
 from app.tasks import make_task
@@ -39,11 +41,12 @@ def client_seed(settings: Settings, name: str) -> int:
 def train_alone(
     settings: Settings, samples: Sequence[Sample], name: str, progress: Progress | None = None
 ) -> tuple[Task, nn.Module, TrainReport]:
-    """One model on these pictures for the whole run's epochs: stand-alone for a client's, centralised for all."""
+    """One model on these pictures, as they are, for the whole run's epochs: stand-alone for a client's, centralised for
+    all. Enhanced pictures among them are learnt from and have no part in the classifier's centres."""
     task = make_task(settings)
     network = task.build(task.num_labels(samples), settings.seed)
     if settings.train.head_init == "centres":
-        task.set_heads(network, samples, task.compute.device)
+        task.set_heads(network, [s for s in samples if not s.enhanced], task.compute.device)
     batches = task.batches(samples, client_seed(settings, name))
     total = total_steps(batches, settings.train.epochs)
     done = 0
@@ -69,6 +72,29 @@ def train_alone(
     return task, network, report
 
 
+def equalise_alone(settings: Settings, samples: Sequence[Sample], name: str) -> Equalised | None:
+    """What `data.equalise` makes of these pictures; None where it is off.
+
+    Without a federation there is no global model: the pre-model is then the client's own.
+
+    Raises SettingsError for a checkpoint that does not fit."""
+    options = settings.data.equalise
+    if not options.on:
+        return None
+    seed = client_seed(settings, name)
+    if options.model not in ("own", "global"):
+        pre_model, key = checkpoint_model(settings)
+        return equalise(settings, samples, pre_model, model_key=key, seed=seed)
+    data = replace(settings.data, equalise=replace(options, target="", suspects="report"))
+    epochs = options.own_epochs or settings.train.epochs
+    plain = replace(settings, data=data, train=replace(settings.train, epochs=epochs))
+    # The record's key stands for what the model is trained with, so that it need not be trained to find the record.
+    depends = [asdict(plain.train), asdict(plain.loss), asdict(plain.data.partition), settings.seed, name]
+    return equalise(
+        settings, samples, lambda: train_alone(plain, samples, name)[1], model_key=json.dumps(depends), seed=seed
+    )
+
+
 @dataclass(frozen=True)
 class Job:
     """A model to be trained for comparison: of client `partition_id`, or of all pictures if that is None."""
@@ -90,12 +116,15 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
     else:
         samples, client = source.parts(settings.federation.num_clients)[job.partition_id], f"client-{job.partition_id}"
     try:
-        task, network, report = train_alone(settings, samples, client, progress)
+        equalised = equalise_alone(settings, samples, client)
+        task, network, report = train_alone(settings, equalised.samples if equalised else samples, client, progress)
     except ValueError as error:
         raise ValueError(f"{job.name}: {error}") from error
     measures = measure(task, network, source.evaluation(settings.data.eval_split))
     save_checkpoint(RunFolder(job.folder), job.name, float_arrays(network), settings, task)
-    training = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
+    training: Measures = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
+    if equalised:
+        training["equalised"] = equalised.summary
     return {**measures, "training": training, "bad_pictures": task.bad_pictures}
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.arrays import float_arrays, float_views, load_arrays, private_patterns, shared_layout, statistics_mask
-from app.comparison import client_seed
+from app.client_batches import ClientBatches
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.dp import privatise
@@ -105,7 +105,7 @@ class ReidClient(NumPyClient):
             run_key=run_key,
         )
         self.private = private_patterns(self.network, settings.federation)
-        self.batches = task.batches(self.samples, client_seed(settings, name))
+        self.batches = ClientBatches(settings, task, name, self.samples, store)
 
     def initial_arrays(self) -> dict[str, Vector]:
         """What the network starts from; built anew, for it is needed in the first round alone."""
@@ -170,6 +170,8 @@ class ReidClient(NumPyClient):
                 self.store.write("carried", server_round, encrypted.carried, {"layout": self.layout.digest})
         measures |= {f"loss_{name}": value for name, value in report.losses.items()}
         measures |= {f"seconds_{name}": value for name, value in report.seconds.items()}
+        if self.batches.equalised is not None:
+            measures["enhanced_pictures"] = len(self.batches.equalised.record["kept"])
         measures |= {
             m.COEFFICIENT: coefficient,
             "pictures": report.num_pictures,
@@ -251,8 +253,8 @@ class ReidClient(NumPyClient):
         return {k.removeprefix("optimiser/"): v for k, v in arrays.items() if k.startswith("optimiser/")}
 
     def _train(self, server_round: int, optimiser: dict[str, Vector]) -> TrainReport:
-        settings = self.settings
-        total = total_steps(self.batches, settings.train.epochs)
+        settings, batches = self.settings, self.batches.of_round(server_round, self.network)
+        total = total_steps(batches, settings.train.epochs)
         anchor = None
         if settings.train.fedprox_mu:
             anchor = {
@@ -263,7 +265,7 @@ class ReidClient(NumPyClient):
         return train(
             self.task,
             self.network,
-            self.batches,
+            batches,
             steps=round_steps(total, server_round, settings.federation.rounds),
             total=total,
             settings=settings.train,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from app.checks import SettingsError, in_range, one_of
+from app.data.equalise_settings import EqualiseSettings
 from app.data.synthetic import SyntheticSettings
 
 
@@ -62,6 +63,7 @@ class DataSettings:
     partition: PartitionSettings = field(default_factory=PartitionSettings)
     synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
     made_plates: MadePlatesSettings = field(default_factory=MadePlatesSettings)
+    equalise: EqualiseSettings = field(default_factory=EqualiseSettings)
 
     def __post_init__(self) -> None:
         in_range("data.holdout", self.holdout, 0.0, 0.9)
@@ -83,6 +85,8 @@ class AugmentSettings:
         grey: probability that a picture loses its colour, which an infrared one has not.
         blur: probability of a Gaussian blur.
         erase: probability of an erased rectangle.
+        rain: probability of a vehicle in rain.
+        night: probability of a vehicle in little light.
         plate_drop: probability that a training sample is shown without its plate.
     """
 
@@ -94,10 +98,12 @@ class AugmentSettings:
     grey: float = 0.0
     blur: float = 0.1
     erase: float = 0.3
+    rain: float = 0.0
+    night: float = 0.0
     plate_drop: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "grey", "blur", "erase", "plate_drop"):
+        for name in ("flip", "grey", "blur", "erase", "rain", "night", "plate_drop"):
             in_range(f"train.augment.{name}", getattr(self, name), 0.0, 1.0)
         for name in ("shift", "zoom", "colour"):
             in_range(f"train.augment.{name}", getattr(self, name), 0.0, 0.9)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from app.data.dual_batches import labels_of
+from app.data.equalise_settings import EqualiseSettings
+from app.data.equalised_batches import make_order
 from app.data.pictures import Pictures
 from app.data.sample import Sample
-from app.data.sampler import BalancedBatches
 from app.data.transforms import Augmentation
 from app.sections import AugmentSettings
 
@@ -35,7 +36,7 @@ class CrossModalBatch:
 
 
 class CrossModalBatches:
-    """Batches of P vehicles with K visible and K infrared pictures each; see `BalancedBatches`.
+    """Batches of P vehicles with K visible and K infrared pictures each; see `make_order`.
 
     A vehicle that was seen in one modality only brings K pictures, and a client with one modality batches of it."""
 
@@ -48,21 +49,24 @@ class CrossModalBatches:
         images_per_pid: int,
         seed: int,
         augment: AugmentSettings,
+        equalise: EqualiseSettings,
     ) -> None:
         self.samples = list(samples)
         self.pictures = pictures
         self.seed = seed
         self.labels = labels_of(samples)
         self.infrared = np.array([sample.modality == "infrared" for sample in samples])
-        self.order = BalancedBatches(
+        self.order = make_order(
+            self.samples,
             self.labels,
             pids_per_batch=pids_per_batch,
             images_per_pid=images_per_pid,
             seed=seed,
+            equalise=equalise,
             kinds=self.infrared.astype(np.int64),
         )
         self.batches_per_epoch = self.order.batches_per_epoch
-        parts = ("flip", "shift", "rotate", "zoom", "colour", "grey", "blur", "erase")
+        parts = ("flip", "shift", "rotate", "zoom", "colour", "grey", "blur", "erase", "rain", "night")
         self.change = Augmentation(**{name: getattr(augment, name) for name in parts})
 
     def __getitem__(self, index: int, /) -> CrossModalBatch:

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.data.equalise_settings import EqualiseSettings
+from app.data.equalised_batches import make_order
 from app.data.pictures import Pictures
 from app.data.sample import Sample
-from app.data.sampler import BalancedBatches
 from app.data.transforms import Augmentation
 from app.sections import AugmentSettings
 
@@ -36,7 +37,7 @@ class DualBatch:
 
 
 class DualBatches:
-    """Batches of P vehicles with K pictures each; see `BalancedBatches`."""
+    """Batches of P vehicles with K pictures each; see `make_order`."""
 
     def __init__(
         self,
@@ -47,20 +48,26 @@ class DualBatches:
         images_per_pid: int,
         seed: int,
         augment: AugmentSettings,
+        equalise: EqualiseSettings,
     ) -> None:
         self.samples = list(samples)
         self.pictures = pictures
         self.seed = seed
         self.labels = labels_of(samples)
-        self.order = BalancedBatches(
-            self.labels, pids_per_batch=pids_per_batch, images_per_pid=images_per_pid, seed=seed
+        self.order = make_order(
+            self.samples,
+            self.labels,
+            pids_per_batch=pids_per_batch,
+            images_per_pid=images_per_pid,
+            seed=seed,
+            equalise=equalise,
         )
         self.batches_per_epoch = self.order.batches_per_epoch
         self.plate_drop = augment.plate_drop
         parts = {
             name: getattr(augment, name) for name in ("shift", "rotate", "zoom", "colour", "grey", "blur", "erase")
         }
-        self.change_vehicle = Augmentation(flip=augment.flip, **parts)
+        self.change_vehicle = Augmentation(flip=augment.flip, **parts, rain=augment.rain, night=augment.night)
         # Mirrored characters are other characters, and an erased one is a missing one.
         self.change_plate = Augmentation(**{**parts, "erase": 0.0}, flip=0.0)
 

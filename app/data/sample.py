@@ -48,6 +48,7 @@ class Sample:
         time: when the picture was taken, as the set writes it.
         view: "front", "side", "rear" or what the set says.
         sequence: pictures taken close in time, in which another pid may still be the same vehicle; None if not known.
+        enhanced: whether it was made from another picture, to learn from; such a one is neither counted nor measured.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class Sample:
     time: str | None = None
     view: str | None = None
     sequence: str | None = None
+    enhanced: bool = False
 
     @property
     def has_plate(self) -> bool:

@@ -6,9 +6,12 @@ torchvision's transforms change one picture at a time, which took longer than a 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from app.data.enhance import enhanced
 
 _GREY = 127.0
 _KERNEL = 5  # side of the blur, pixels
@@ -29,11 +32,16 @@ class Augmentation:
     grey: float
     blur: float
     erase: float
+    rain: float = 0.0
+    night: float = 0.0
 
     def __call__(self, pictures: Tensor, generator: Generator) -> Tensor:
         """Pictures (N, 3, H, W) uint8 to as many of the same size; draws from `generator` alone."""
         draw = _Draws(len(pictures), generator)
         batch = pictures.float()
+        for kind, probability in (("rain", self.rain), ("night", self.night)):
+            if probability:
+                batch = _weathered(batch, kind, draw.chosen(probability).flatten(), generator)
         if self.flip:
             batch = torch.where(draw.chosen(self.flip), batch.flip(3), batch)
         if self.shift or self.rotate or self.zoom:
@@ -85,6 +93,17 @@ class _Draws:
     def chosen(self, probability: float) -> Tensor:
         """(N, 1, 1, 1) bool."""
         return (torch.rand(self.count, generator=self.generator) < probability).view(-1, 1, 1, 1)
+
+
+def _weathered(batch: Tensor, kind: str, chosen: Tensor, generator: Generator) -> Tensor:
+    """The chosen pictures in rain or at night, as `app.data.enhance` draws it."""
+    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+    changed = batch.clone()
+    for place in torch.nonzero(chosen).flatten().tolist():
+        picture = batch[place].to(torch.uint8)
+        colourless = bool((picture[0] == picture[1]).all() and (picture[1] == picture[2]).all())
+        changed[place] = enhanced(picture, [kind], rng, infrared=colourless).float()
+    return changed
 
 
 def _luma(batch: Tensor) -> Tensor:

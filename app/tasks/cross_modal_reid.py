@@ -111,6 +111,7 @@ class CrossModalReid:
             images_per_pid=train.images_per_pid,
             seed=seed,
             augment=train.augment,
+            equalise=self.settings.data.equalise,
         )
 
     def losses(self, network: nn.Module, batch: CrossModalBatch) -> dict[str, Tensor]:

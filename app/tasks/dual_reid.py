@@ -107,6 +107,7 @@ class DualReid:
             images_per_pid=train.images_per_pid,
             seed=seed,
             augment=train.augment,
+            equalise=self.settings.data.equalise,
         )
 
     def losses(self, network: nn.Module, batch: DualBatch) -> dict[str, Tensor]:

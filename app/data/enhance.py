@@ -1,0 +1,127 @@
+"""Enhancement of a picture: how the same vehicle looks from a little further round, in rain, at night, half hidden.
+
+Geometry, colour and blur are torchvision's; which, and how strong, is drawn from a generator that the caller seeds.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+Draws = np.random.Generator
+_GREY = [127.0, 127.0, 127.0]
+_AT_ONCE = 2  # kinds of enhancement of one picture, at most
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def enhanced(picture: Tensor, kinds: Sequence[str], rng: Draws, *, infrared: bool = False) -> Tensor:
+    """A picture (3, H, W) uint8 changed in one or two of these kinds, of the same size.
+
+    An infrared picture stays without colour. Raises KeyError for an unknown kind."""
+    count = min(len(kinds), int(rng.integers(1, _AT_ONCE + 1)))
+    for place in rng.permutation(len(kinds))[:count]:
+        picture = _WAYS[kinds[place]](picture, rng)
+    if infrared:
+        picture = F.rgb_to_grayscale(picture, num_output_channels=3)
+    return picture
+
+
+def _geometry(picture: Tensor, rng: Draws) -> Tensor:
+    """Another angle: perspective, a small turn, another size and place, sometimes mirrored."""
+    height, width = picture.shape[1:]
+    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], float)
+    moved = corners + rng.uniform(-0.1, 0.1, (4, 2)) * (width, height)
+    # Grey would come in from outside; the border's own pixels look more like a camera's.
+    pad = [width // 4, height // 4]
+    padded = F.pad(picture, [pad[0], pad[1], pad[0], pad[1]], padding_mode="edge")
+    inside = (corners + pad).round().astype(int).tolist()
+    changed = F.perspective(padded, inside, (moved + pad).round().astype(int).tolist())
+    changed = F.affine(
+        changed,
+        angle=float(rng.uniform(-6, 6)),
+        translate=[float(rng.uniform(-0.06, 0.06) * width), float(rng.uniform(-0.06, 0.06) * height)],
+        scale=float(rng.uniform(0.88, 1.15)),
+        shear=[0.0, 0.0],
+        interpolation=F.InterpolationMode.BILINEAR,
+        fill=_GREY,
+    )
+    changed = F.crop(changed, pad[1], pad[0], height, width)
+    return F.horizontal_flip(changed) if rng.random() < 0.5 else changed
+
+
+def _colour(picture: Tensor, rng: Draws) -> Tensor:
+    """Other light: brightness, contrast, saturation and the colour of the light."""
+    picture = F.adjust_brightness(picture, float(rng.uniform(0.6, 1.4)))
+    picture = F.adjust_contrast(picture, float(rng.uniform(0.7, 1.3)))
+    picture = F.adjust_saturation(picture, float(rng.uniform(0.6, 1.4)))
+    light = torch.tensor(rng.uniform(0.92, 1.08, (3, 1, 1)), dtype=torch.float32)
+    return _pixels(picture.float() * light)
+
+
+def _blur(picture: Tensor, rng: Draws) -> Tensor:
+    """Out of focus, or few pixels made large again."""
+    height, width = picture.shape[1:]
+    if rng.random() < 0.5:
+        sigma = float(rng.uniform(0.006, 0.016)) * max(height, width)
+        return F.gaussian_blur(picture, [2 * int(np.ceil(2 * sigma)) + 1] * 2, [sigma] * 2)
+    share = float(rng.uniform(0.25, 0.6))
+    small = F.resize(picture, [max(2, round(height * share)), max(2, round(width * share))], antialias=True)
+    return F.resize(small, [height, width])
+
+
+def _rain(picture: Tensor, rng: Draws) -> Tensor:
+    """Less contrast, and streaks: noise drawn out along the wind's direction."""
+    height, width = picture.shape[1:]
+    length = max(5, 2 * int(0.05 * height) + 1)
+    drops = torch.from_numpy((rng.random((height, width)) < rng.uniform(0.002, 0.008)).astype(np.float32))
+    kernel = torch.zeros(length, length)
+    slope = float(rng.uniform(-0.4, 0.4))
+    for row in range(length):
+        kernel[row, min(max(length // 2 + round((row - length // 2) * slope), 0), length - 1)] = 1.0
+    streaks = nnf.conv2d(drops[None, None], kernel[None, None], padding=length // 2)[0].clamp(0, 1)
+    haze = float(rng.uniform(0.1, 0.3))
+    veiled = picture.float() * (1 - haze) + 150.0 * haze
+    strength = float(rng.uniform(0.3, 0.6))
+    return _pixels(veiled * (1 - strength * streaks) + 220.0 * strength * streaks)
+
+
+def _night(picture: Tensor, rng: Draws) -> Tensor:
+    """Little light, of a lamp's colour, with the sensor's noise."""
+    values = (picture.float() / 255) ** float(rng.uniform(1.1, 1.6)) * float(rng.uniform(0.35, 0.7))
+    lamp = torch.tensor([1.0, rng.uniform(0.85, 1.0), rng.uniform(0.65, 0.95)], dtype=torch.float32)
+    grey = (values * torch.tensor(_LUMA).view(3, 1, 1)).sum(dim=0, keepdim=True)
+    colourless = float(rng.uniform(0.1, 0.5))  # little light, little colour
+    values = (values * (1 - colourless) + grey * colourless) * lamp.view(3, 1, 1)
+    noise = torch.from_numpy(rng.normal(0, rng.uniform(0.01, 0.03), values.shape).astype(np.float32))
+    return _pixels((values + noise) * 255)
+
+
+def _occlusion(picture: Tensor, rng: Draws) -> Tensor:
+    """Something stands in front: a box, or a post from top to bottom."""
+    height, width = picture.shape[1:]
+    tall, wide = (max(2, int(side * rng.uniform(0.2, 0.45))) for side in (height, width))
+    if rng.random() < 0.3:
+        tall, wide = height, max(2, int(width * rng.uniform(0.05, 0.12)))
+    top, left = int(rng.integers(0, height - tall + 1)), int(rng.integers(0, width - wide + 1))
+    shade = torch.tensor(rng.uniform(30, 200, (3, 1, 1)), dtype=torch.float32)
+    grain = torch.from_numpy(rng.normal(0, 12, (1, tall, wide)).astype(np.float32))
+    changed = picture.clone()
+    changed[:, top : top + tall, left : left + wide] = _pixels(shade.mean() * 0.7 + shade * 0.3 + grain)
+    return changed
+
+
+def _pixels(values: Tensor) -> Tensor:
+    return values.round().clamp(0, 255).to(torch.uint8)
+
+
+_WAYS: dict[str, Callable[[Tensor, Draws], Tensor]] = {
+    "geometry": _geometry,
+    "colour": _colour,
+    "blur": _blur,
+    "rain": _rain,
+    "night": _night,
+    "occlusion": _occlusion,
+}
