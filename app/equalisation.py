@@ -160,6 +160,7 @@ class _Step:
         refused: list[dict[str, Any]] = []
         if target is not None and options.fill and centres is not None:
             of_group = {int(group): centres.matrix[row] for row, group in enumerate(known)}
+            # A picture whose label is doubtful is not multiplied.
             kept, refused = self._fill(groups, base & ~out & ~suspected, counts, target, of_group)
         first = {int(group): int(np.flatnonzero(groups == group)[0]) for group in np.unique(groups)}
         return {
@@ -207,7 +208,8 @@ class _Step:
             wanted = int(target - counts[group])
             about = _named(self.samples[int(np.flatnonzero(groups == group)[0])])
             if not len(sources):
-                self.warnings.append(f"{about} has no base picture: nothing is made for its {counts[group]} pictures")
+                which = f"nothing is made for its {counts[group]} pictures"
+                self.warnings.append(f"{about} has no base picture of an undoubted label: {which}")
                 continue
             try:
                 accepted, others = self._candidates(

@@ -137,7 +137,8 @@ def _synthetic(source: Source, seed: int) -> tuple[list[Sample], Direction]:
     """The first pictures of each vehicle, which are of different cameras, are kept out."""
     del seed
     seen: Counter[int] = Counter()
-    train, out = [], []
+    train: list[Sample] = []
+    out: list[Sample] = []
     for sample in source.train():
         (out if seen[sample.pid] < _KEPT_OUT else train).append(sample)
         seen[sample.pid] += 1
@@ -162,7 +163,7 @@ def with_wrong_labels(samples: Sequence[Sample], share: float, seed: int) -> tup
     """Samples of which a share has the label of another vehicle of its site, and their places. A vehicle never loses
     its last picture."""
     rng = np.random.default_rng((seed, 5))
-    changed, places = list(samples), set()
+    changed, places = list(samples), set[int]()
     left = Counter(sample.pid for sample in samples)
     of_site: dict[str | None, list[int]] = {}
     for sample in samples:

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as F
 
 Draws = np.random.Generator
 _GREY = [127.0, 127.0, 127.0]
+_LEAST = 4  # pixels of a side; a smaller picture stays as it is
 _AT_ONCE = 2  # kinds of enhancement of one picture, at most
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -21,6 +22,8 @@ def enhanced(picture: Tensor, kinds: Sequence[str], rng: Draws, *, infrared: boo
     """A picture (3, H, W) uint8 changed in one or two of these kinds, of the same size.
 
     An infrared picture stays without colour. Raises KeyError for an unknown kind."""
+    if min(picture.shape[1:]) < _LEAST:
+        return picture
     count = min(len(kinds), int(rng.integers(1, _AT_ONCE + 1)))
     for place in rng.permutation(len(kinds))[:count]:
         picture = _WAYS[kinds[place]](picture, rng)

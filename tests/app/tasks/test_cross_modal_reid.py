@@ -11,6 +11,7 @@ from PIL import Image
 from app.arrays import float_arrays, shared_layout
 from app.checks import SettingsError
 from app.data.cross_modal_batches import CrossModalBatches
+from app.data.equalise_settings import EqualiseSettings
 from app.data.pictures import Pictures
 from app.data.reader import Direction
 from app.data.sample import Sample
@@ -54,7 +55,13 @@ def only(samples, modality):
 
 def test_a_batch_has_as_many_pictures_of_each_modality_as_a_vehicle_has_modalities(samples):
     batches = CrossModalBatches(
-        samples, Pictures((32, 48), None, 10), pids_per_batch=3, images_per_pid=2, seed=0, augment=STILL
+        samples,
+        Pictures((32, 48), None, 10),
+        pids_per_batch=3,
+        images_per_pid=2,
+        seed=0,
+        augment=STILL,
+        equalise=EqualiseSettings(),
     )
     assert batches.batches_per_epoch == 1
     batch = batches[0]
@@ -71,7 +78,13 @@ def test_a_picture_that_cannot_be_read_is_named_and_left_out(samples, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     broken = replace(samples[0], path=tmp_path / "broken.png")
     batches = CrossModalBatches(
-        [broken, *samples[1:]], Pictures((32, 32), None, 10), pids_per_batch=3, images_per_pid=2, seed=0, augment=STILL
+        [broken, *samples[1:]],
+        Pictures((32, 32), None, 10),
+        pids_per_batch=3,
+        images_per_pid=2,
+        seed=0,
+        augment=STILL,
+        equalise=EqualiseSettings(),
     )
     assert set(batches[0].bad) == {str(broken.path)}
     assert len(batches[0].pictures) == len(batches[0].labels) == 10 - len(batches[0].bad)

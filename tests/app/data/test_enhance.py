@@ -1,0 +1,66 @@
+"""Enhancement of pictures: what each kind does, and that it is the seed's alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from app.data.enhance import enhanced
+from app.data.equalise_settings import KINDS
+from app.data.transforms import Augmentation
+
+STILL = dict.fromkeys(("flip", "shift", "rotate", "zoom", "colour", "grey", "blur", "erase"), 0.0)
+
+
+def picture(height=60, width=80):
+    """A colour ramp with a bright square."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    values = np.stack([columns * 2, rows * 3, np.full_like(rows, 90)])
+    values[:, 20:40, 30:50] = 240
+    return torch.from_numpy(values.clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_changes_the_picture_and_nothing_else(kind):
+    before = picture()
+    one, same, other = (enhanced(before, [kind], np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert one.shape == before.shape
+    assert one.dtype == torch.uint8
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert not torch.equal(one, before)
+    assert torch.equal(before, picture())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (256, 17)])
+def test_pictures_of_any_shape(kind, shape):
+    changed = enhanced(torch.full((3, *shape), 100, dtype=torch.uint8), [kind], np.random.default_rng(0))
+    assert changed.shape == (3, *shape)
+
+
+def test_an_infrared_picture_stays_without_colour():
+    grey = picture()[:1].expand(3, -1, -1).contiguous()
+    for seed in range(10):
+        changed = enhanced(grey, KINDS, np.random.default_rng(seed), infrared=True)
+        assert torch.equal(changed[0], changed[1])
+        assert torch.equal(changed[1], changed[2])
+
+
+def test_night_is_darker_and_rain_has_less_contrast():
+    before = picture().float()
+    nights = [enhanced(picture(), ["night"], np.random.default_rng(s)).float() for s in range(5)]
+    assert all(night.mean() < 0.8 * before.mean() for night in nights)
+    flat = torch.zeros(3, 60, 80, dtype=torch.uint8)
+    flat[:, :, 40:] = 200
+    for seed in range(5):
+        wet = enhanced(flat, ["rain"], np.random.default_rng(seed)).float()
+        assert wet[:, :, 40:].median() - wet[:, :, :40].median() < 185
+
+
+def test_online_rain_and_night_change_as_many_pictures_as_asked_for():
+    batch = picture().expand(400, -1, -1, -1).contiguous()
+    changed = Augmentation(**STILL, rain=0.25)(batch, torch.Generator().manual_seed(0))
+    touched = sum(not torch.equal(before, after) for before, after in zip(batch, changed, strict=True))
+    assert 60 <= touched <= 140  # 100 expected, four standard deviations of 8.7 and a little
+    again = Augmentation(**STILL, rain=0.25)(batch, torch.Generator().manual_seed(0))
+    assert torch.equal(changed, again)
