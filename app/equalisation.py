@@ -147,7 +147,7 @@ class _Step:
             centres = find_centres(vectors, inside.reshape(-1), pids[seen])
             own[seen] = centres.own
             threshold = base_threshold(centres.own, options)
-            suspected[seen] = suspects(centres, threshold, options.suspect_margin)
+            suspected[seen] = suspects(centres, options.suspect_margin)
             nearest[seen] = np.where(centres.nearest >= 0, known[centres.nearest], -1)
         base = np.zeros(len(samples), bool)
         base[seen] = base_pictures(own[seen], threshold)

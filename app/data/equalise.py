@@ -77,17 +77,13 @@ def base_pictures(own: Floats, threshold: float) -> NDArray[np.bool_]:
     return np.asarray(own) > threshold
 
 
-def suspects(centres: Centres, threshold: float, margin: float) -> NDArray[np.bool_]:
-    """Which pictures (N,) probably have another vehicle's label.
+def suspects(centres: Centres, margin: float) -> NDArray[np.bool_]:
+    """Which pictures (N,) probably have another vehicle's label: those to which another vehicle's centre is nearer than
+    that of their own vehicle's other pictures, by more than `margin`.
 
-    A picture is suspected if, its own group's centre taken without it, it is no base picture and another vehicle's
-    centre is nearer by more than `margin`. The only picture of a group has nothing to be compared with and is suspected
-    only if it is as near to another vehicle as a base picture is to its own."""
-    alone = np.isnan(centres.without)
-    other = np.nan_to_num(centres.other, nan=-np.inf)
+    The only picture of a group has nothing to be compared with and is not suspected."""
     with np.errstate(invalid="ignore"):
-        far = (centres.without <= threshold) & (other > centres.without + margin)
-    return np.where(alone, other > threshold + margin, far)
+        return np.nan_to_num(centres.other, nan=-np.inf) > centres.without + margin
 
 
 def target_count(counts: NDArray[np.int64], settings: EqualiseSettings) -> int | None:

@@ -51,7 +51,7 @@ class EqualiseSettings:
     interval: list[float] = field(default_factory=lambda: [0.5, 0.97])
     candidates: int = 3
     suspects: str = "report"
-    suspect_margin: float = 0.0
+    suspect_margin: float = 0.15
     folder: str = "outputs/equalised"
 
     def __post_init__(self) -> None:

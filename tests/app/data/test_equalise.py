@@ -113,16 +113,19 @@ def test_suspects_are_nearer_to_another_vehicle():
     vectors = np.array([unit(v) for v in [first, first, first, second, second, second, second]])
     pids = np.array([1, 1, 1, 1, 2, 2, 2])
     found = find_centres(vectors, pids - 1, pids)
-    assert suspects(found, 0.65, 0.0).tolist() == [False, False, False, True, False, False, False]
-    assert suspects(found, 0.65, 1.5).tolist() == [False] * 7  # nobody is nearer by so much
-    assert suspects(found, -1.0, 0.0).tolist() == [False] * 7  # all are base pictures
+    assert suspects(found, 0.15).tolist() == [False, False, False, True, False, False, False]
+    assert suspects(found, 1.5).tolist() == [False] * 7  # nobody is nearer by so much
+    gap = found.other[3] - found.without[3]
+    assert [bool(suspects(found, gap + step)[3]) for step in (-1e-9, 1e-9)] == [True, False]
 
 
-def test_the_only_picture_of_a_vehicle_is_suspected_where_another_has_its_like():
+def test_the_only_picture_of_a_vehicle_is_not_suspected():
     near, far = unit([1.0, 0.05, 0.0]), unit([0.0, 0.05, 1.0])
     vectors, pids = np.array([near, near, near, far]), np.array([1, 1, 2, 3])
     found = find_centres(vectors, pids - 1, pids)
-    assert suspects(found, 0.65, 0.0).tolist() == [False, False, True, False]
+    assert suspects(found, 0.0).tolist() == [False] * 4
+    alone = find_centres(vectors[:2], np.array([0, 0]), np.array([1, 1]))
+    assert suspects(alone, -2.0).tolist() == [False] * 2
 
 
 def test_a_vehicle_keeps_its_best_picture():
