@@ -79,5 +79,5 @@ class EqualiseSettings:
 
     @property
     def on(self) -> bool:
-        """Whether anything is changed."""
-        return bool(self.target) or self.suspects == "leave_out"
+        """Whether pictures have to be embedded; sampling down alone does without."""
+        return (bool(self.target) and self.fill) or self.suspects == "leave_out"
