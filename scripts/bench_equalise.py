@@ -16,6 +16,7 @@ A line a model, and as the last line one JSON object with means over seeds.
 
 import json
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +27,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 
+from app.arrays import float_arrays
+from app.checkpoint import without_heads
 from app.comparison import equalise_alone, measure, train_alone
 from app.data.reader import Direction
 from app.data.sample import Sample
@@ -76,9 +80,15 @@ def main(argv: Sequence[str]) -> None:
         raise SettingsError(f"seeds, flip and jobs are numbers: {error}") from error
     for seed in seeds:  # makes synthetic pictures before two processes would
         open_source(settings_of(own["set"], "off", seed, words).data, seed).train()
-    tasks = [(own["set"], variant, seed, flip, words) for seed in seeds for variant in variants]
-    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        rows = []
+    rows = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool,
+    ):
+        # One pre-model a seed, not one a variant.
+        made = [(own["set"], seed, flip, words, f"{folder}/{seed}.safetensors") for seed in seeds]
+        models = dict(zip(seeds, pool.map(pre_model, *zip(*made, strict=True)), strict=True))
+        tasks = [(own["set"], variant, seed, flip, words, models[seed]) for seed in seeds for variant in variants]
         for row in pool.map(run, *zip(*tasks, strict=True)):
             rows.append(row)
             print(json.dumps(row), flush=True)
@@ -97,15 +107,31 @@ def settings_of(name: str, variant: str, seed: int, words: Sequence[str]) -> Set
     return load_settings([*SETS[name], f"seed={seed}", *site, *target, *VARIANTS[variant], "train.threads=1", *words])
 
 
-def run(name: str, variant: str, seed: int, flip: float, words: Sequence[str]) -> dict[str, Any]:
-    """Train one variant and measure it."""
-    started = time.monotonic()
-    settings = settings_of(name, variant, seed, words)
-    source = open_source(settings.data, seed)
-    train, kept_out = SPLITS[name](source, seed)
+def pre_model(name: str, seed: int, flip: float, words: Sequence[str], path: str) -> str:
+    """Train a network on a third of the passes, with the labels that the variants have, and write it."""
+    settings = settings_of(name, "off", seed, words)
+    train, _, _ = pictures_of(name, settings, seed, flip)
+    short = replace(settings, train=replace(settings.train, epochs=settings.train.epochs / 3))
+    task, network, _ = train_alone(short, train, "central")
+    save_file(without_heads(float_arrays(network), task), path)
+    return path
+
+
+def pictures_of(name: str, settings: Settings, seed: int, flip: float) -> tuple[list[Sample], Direction, set[int]]:
+    """Training pictures, those kept out, and the places of wrong labels."""
+    train, kept_out = SPLITS[name](open_source(settings.data, seed), seed)
     flipped: set[int] = set()
     if flip:
         train, flipped = with_wrong_labels(train, flip, seed)
+    return train, kept_out, flipped
+
+
+def run(name: str, variant: str, seed: int, flip: float, words: Sequence[str], model: str) -> dict[str, Any]:
+    """Train one variant and measure it."""
+    started = time.monotonic()
+    settings = settings_of(name, variant, seed, [f"data.equalise.model={model}", *words])
+    source = open_source(settings.data, seed)
+    train, kept_out, flipped = pictures_of(name, settings, seed, flip)
     equalised = equalise_alone(settings, train, "central")
     task, network, _ = train_alone(settings, equalised.samples if equalised else train, "central")
     row: dict[str, Any] = {"variant": variant, "seed": seed, "pictures": len(train)}
