@@ -49,4 +49,4 @@ class ClientBatches:
                 temporary.write_text(model_key(network, self.task), encoding="utf-8")
         key = note.read_text(encoding="utf-8")
         seed = client_seed(self.settings, self.name)
-        return equalise(self.settings, self.samples, lambda: network, model_key=key, seed=seed)
+        return equalise(self.settings, self.samples, lambda: network, model_key=key, seed=seed, name=self.name)

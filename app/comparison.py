@@ -84,14 +84,19 @@ def equalise_alone(settings: Settings, samples: Sequence[Sample], name: str) -> 
     seed = client_seed(settings, name)
     if options.model not in ("own", "global"):
         pre_model, key = checkpoint_model(settings)
-        return equalise(settings, samples, pre_model, model_key=key, seed=seed)
+        return equalise(settings, samples, pre_model, model_key=key, seed=seed, name=name)
     data = replace(settings.data, equalise=replace(options, target="", suspects="report"))
     epochs = options.own_epochs or settings.train.epochs
     plain = replace(settings, data=data, train=replace(settings.train, epochs=epochs))
     # The record's key stands for what the model is trained with, so that it need not be trained to find the record.
     depends = [asdict(plain.train), asdict(plain.loss), asdict(plain.data.partition), settings.seed, name]
     return equalise(
-        settings, samples, lambda: train_alone(plain, samples, name)[1], model_key=json.dumps(depends), seed=seed
+        settings,
+        samples,
+        lambda: train_alone(plain, samples, name)[1],
+        model_key=json.dumps(depends),
+        seed=seed,
+        name=name,
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from app.checks import one_of
+from app.checks import SettingsError, one_of
 from app.data.decode import picture_file
 from app.data.enhanced_drafts import as_enhanced, draw_drafts
 from app.data.enhanced_files import EnhancedFiles
@@ -67,7 +67,7 @@ class Equalised:
 
 
 def equalise(
-    settings: Settings, samples: Sequence[Sample], pre_model: PreModel, *, model_key: str, seed: int
+    settings: Settings, samples: Sequence[Sample], pre_model: PreModel, *, model_key: str, seed: int, name: str = ""
 ) -> Equalised:
     """Equalise one client's pictures as `data.equalise` says.
 
@@ -78,14 +78,23 @@ def equalise(
         samples: pictures to learn from, none enhanced.
         model_key: stands for the pre-model in the record's key: the same model, the same key.
         seed: of the enhancement.
+        name: of the client, for the report.
 
-    Raises SettingsError where the model has no library of the wanted name."""
+    Raises ValueError without pictures, SettingsError for a task without embeddings or without that library."""
+    if not samples:
+        raise ValueError("there are no pictures to equalise")
     options = settings.data.equalise
+    if not (libraries := make_task(settings).libraries):
+        raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings that pictures are compared by")
+    if options.library:
+        one_of("data.equalise.library", options.library, libraries)
     files = EnhancedFiles(absolute(options.folder))
     key = _key(settings, samples, model_key, seed)
     found = files.record(key)
     if found is not None:
         return Equalised(_samples(samples, found, files), found, files.folder / key)
+    from app.evaluation.equalise_report import write_report  # matplotlib takes seconds to import
+
     started = time.monotonic()
     network = pre_model()
     seconds = {"pre_model": time.monotonic() - started, "embed": 0.0, "enhance": 0.0}
@@ -98,8 +107,10 @@ def equalise(
     folder = None
     try:
         folder = files.write_record(key, record)
+        title = ", ".join(filter(None, (settings.data.reader, name)))
+        write_report(record, samples, files, folder, title=title)
     except OSError as error:
-        _log.warning("equalisation: its record cannot be kept, the next start makes it anew: %s", error)
+        _log.warning("equalisation: record or report cannot be kept, the next start makes them anew: %s", error)
     return Equalised(_samples(samples, record, files), record, folder)
 
 
@@ -121,7 +132,6 @@ class _Step:
         self.task.build(2, settings.seed, pretrained=False)  # a task knows its backbone's input once it has built one
         self.options = settings.data.equalise
         self.library = self.options.library or self.task.libraries[-1]
-        one_of("data.equalise.library", self.library, self.task.libraries)
         self.samples, self.network, self.files = list(samples), network, files
         self.seed, self.seconds = seed, seconds
         self.warnings: list[str] = []
@@ -138,6 +148,7 @@ class _Step:
                 f"{int((~seen).sum())} of {len(samples)} pictures cannot be embedded and stay as they are"
             )
         own = np.full(len(samples), np.nan)
+        gap = np.full(len(samples), np.nan)
         suspected = np.zeros(len(samples), bool)
         nearest = np.full(len(samples), -1, np.int64)
         threshold, known, centres = 0.0, np.zeros(0, np.int64), None
@@ -147,6 +158,7 @@ class _Step:
             centres = find_centres(vectors, inside.reshape(-1), pids[seen])
             own[seen] = centres.own
             threshold = base_threshold(centres.own, options)
+            gap[seen] = centres.other - centres.without
             suspected[seen] = suspects(centres, options.suspect_margin)
             nearest[seen] = np.where(centres.nearest >= 0, known[centres.nearest], -1)
         base = np.zeros(len(samples), bool)
@@ -171,7 +183,12 @@ class _Step:
             "own": [None if np.isnan(value) else round(float(value), 5) for value in own],
             "base": np.flatnonzero(base).tolist(),
             "suspects": [
-                {"place": int(i), "cosine": round(float(own[i]), 5), "nearer": first.get(int(nearest[i]))}
+                {
+                    "place": int(i),
+                    "cosine": round(float(own[i]), 5),
+                    "gap": round(float(gap[i]), 5),  # by how much another centre is nearer
+                    "nearer": first.get(int(nearest[i])),
+                }
                 for i in np.flatnonzero(suspected)
             ],
             "left_out": np.flatnonzero(out).tolist(),
@@ -208,8 +225,8 @@ class _Step:
             wanted = int(target - counts[group])
             about = _named(self.samples[int(np.flatnonzero(groups == group)[0])])
             if not len(sources):
-                which = f"nothing is made for its {counts[group]} pictures"
-                self.warnings.append(f"{about} has no base picture of an undoubted label: {which}")
+                which = f"nothing is made for it (pictures: {counts[group]})"
+                self.warnings.append(f"{about} has no base picture of an undoubted label, {which}")
                 continue
             try:
                 accepted, others = self._candidates(
@@ -237,12 +254,16 @@ class _Step:
         with self.files.drafts() as drafts:
             started = time.monotonic()
             made = draw_drafts(drafts, [self.samples[place] for place in order], self.options.kinds, rng)
+            if lost := sorted({str(self.samples[p].path) for p, d in zip(order, made, strict=True) if d is None}):
+                self.warnings.append(
+                    f"{lost[0]} could be embedded and cannot be read any more; nothing is made from it"
+                )
             self.seconds["enhance"] += time.monotonic() - started
-            rows = self._embed(made)
+            rows = self._embed([draft for draft in made if draft is not None])
             kept: list[dict[str, Any]] = []
             refused: list[dict[str, Any]] = []
             for source, draft in zip(order.tolist(), made, strict=True):
-                if draft not in rows:
+                if draft is None or draft not in rows:
                     continue
                 cosine = float(np.asarray(rows[draft], np.float64) @ centre)
                 inside = low < cosine < high

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from app.data.decode import open_picture, upright_rgb
@@ -20,18 +21,24 @@ _PLATE_KINDS = ("colour", "blur", "night")  # what may happen to a plate without
 
 def draw_drafts(
     folder: Path, samples: Sequence[Sample], kinds: Sequence[str], rng: np.random.Generator
-) -> list[Sample]:
-    """An enhanced picture of each sample, in these kinds, as a file in `folder`; a sample may come several times. Its
-    plate, if it has one, changes in light and sharpness alone.
+) -> list[Sample | None]:
+    """An enhanced picture of each sample, in these kinds, as a file in `folder`; None for a sample that cannot be read.
+    A sample may come several times. Its plate, if it has one, changes in light and sharpness alone.
 
-    Raises OSError and the errors of `app.data.pictures.read_picture` where a picture cannot be read or written."""
-    made: list[Sample] = []
-    read: dict[Sample, tuple[Tensor, Tensor | None]] = {}
+    Raises OSError where a file cannot be written."""
+    made: list[Sample | None] = []
+    read: dict[Sample, tuple[Tensor, Tensor | None] | None] = {}
     of_plates = [kind for kind in kinds if kind in _PLATE_KINDS]
     for number, sample in enumerate(samples):
         if sample not in read:
-            read[sample] = _cut(sample)
-        vehicle, plate = read[sample]
+            try:
+                read[sample] = _cut(sample)
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # as `app.data.pictures.Pictures`
+                read[sample] = None
+        if (pictures := read[sample]) is None:
+            made.append(None)
+            continue
+        vehicle, plate = pictures
         infrared = sample.modality == "infrared"
         path, plate_path = folder / f"{number}.jpg", None
         write_draft(enhanced(vehicle, kinds, rng, infrared=infrared), path)

@@ -76,8 +76,8 @@ def test_the_cost_of_encryption_is_printed_line_by_line(capsys):
 
 def test_trainer_tasks_and_baseline_need_neither_flower_nor_tenseal():
     code = (
-        "import sys, app.tasks.dual_reid, app.training, scripts.baseline, scripts.evaluate;"
-        "print([name for name in ('flwr', 'tenseal', 'ray') if name in sys.modules])"
+        "import sys, app.tasks.dual_reid, app.training, scripts.baseline, scripts.equalise;"
+        "print([name for name in ('flwr', 'tenseal', 'ray', 'fastapi') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

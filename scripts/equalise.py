@@ -1,0 +1,87 @@
+"""Equalise pictures without training on them: how many would be made, of which vehicles, and which labels are in doubt.
+
+Run: python -m scripts.equalise data=two_cam data.equalise.target=median data.equalise.model=FILE
+     python -m scripts.equalise run=outputs/two_cam/<time> data.equalise.target=median
+
+All training pictures of the settings, or with `client=NUMBER` those of one simulated client. With `run=` the settings
+and the pre-model are those of a run folder, `model=global` (default), `central` or another of its checkpoints. Without
+`data.equalise.target` no picture is made and wrong labels are looked for alone.
+
+`report.html` and `report.png` lie beside the record, in `data.equalise.folder`. They show pictures of vehicles and stay
+where the pictures are. Warnings go to standard error; the last line is one JSON object. docs/equalise.md says more.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.checkpoint import Checkpoint
+from app.comparison import equalise_alone
+from app.data.enhanced_files import EnhancedFiles
+from app.data.sample import Sample
+from app.data.source import open_source
+from app.evaluation.equalise_report import write_report
+from app.settings import Settings, SettingsError, absolute, load_settings
+from app.tasks import make_task
+from scripts.command import command, split_words
+from scripts.evaluate import with_overrides
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write record and report; print warnings, and as the last line the numbers as JSON."""
+    of_run = any(word.startswith("run=") for word in argv)
+    # Without a run `model=NAME` is the settings' own choice of a network.
+    own, words = split_words(argv, {"client": "", **({"run": "", "model": "global"} if of_run else {})})
+    settings = run_settings(own["run"], own["model"], words) if of_run else load_settings(words)
+    options = settings.data.equalise
+    if not options.on:  # wrong labels alone
+        settings = replace(settings, data=replace(settings.data, equalise=replace(options, suspects="leave_out")))
+    if not make_task(settings).libraries:  # before any picture is looked for
+        raise SettingsError(f"the task {settings.task} has no embeddings that pictures could be compared by")
+    name, samples = pictures_of(settings, own["client"])
+    files = EnhancedFiles(absolute(options.folder))
+    files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # fails before training a pre-model rather than after
+    logging.getLogger("flwr").addHandler(logging.NullHandler())  # what is logged stands in the record too
+    found = equalise_alone(settings, samples, name)
+    assert found is not None
+    for warning in found.record["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    if found.folder is None:
+        raise OSError(f"data.equalise.folder: {files.folder} cannot be written, there is no place for the report")
+    report = found.folder / "report.html"
+    if not report.is_file():  # the record may be older than the wish for a report
+        write_report(found.record, samples, files, found.folder, title=f"{settings.data.reader}, {name}")
+    print(json.dumps({**found.summary, "report": str(report)}))
+
+
+def run_settings(run: str, model: str, words: Sequence[str]) -> Settings:
+    """The settings of a run with overrides, its checkpoint being the pre-model. Raises SettingsError and the errors of
+    `Checkpoint.read`."""
+    if not run:
+        raise SettingsError("run=RUN_FOLDER is missing")
+    folder = absolute(run)
+    file = json.dumps(str(folder / f"{model}.safetensors"), ensure_ascii=False)
+    return with_overrides(Checkpoint.read(folder, model).settings, [f"data.equalise.model={file}", *words])
+
+
+def pictures_of(settings: Settings, client: str) -> tuple[str, list[Sample]]:
+    """The name under which pictures are equalised, and the pictures: a simulated client's, or for "" all of them.
+
+    Raises SettingsError if there are none or no such client."""
+    source = open_source(settings.data, settings.seed)
+    if not client:
+        name, samples = "central", source.union(settings.federation.num_clients)
+    else:
+        parts = source.parts(settings.federation.num_clients)
+        if not client.isdecimal() or int(client) >= len(parts):
+            raise SettingsError(f"client must be a number from 0 to {len(parts) - 1}, got {client!r}")
+        name, samples = f"client-{int(client)}", parts[int(client)]
+    if not samples:
+        raise SettingsError(f"{settings.data.reader} has no training pictures for {name}")
+    return name, samples
+
+
+if __name__ == "__main__":
+    command(main, sys.argv[1:])
