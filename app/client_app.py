@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from app.data.source import open_source
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
 from app.global_model import UnusableSumError
 from app.node_store import NodeStore
-from app.reid_client import RECEIVED, ClientError, ReidClient
+from app.reid_client import RECEIVED, ClientError, Guard, ReidClient
 from app.run_dir import run_dir
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.tasks import make_task
@@ -123,10 +123,11 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
     settings = load_settings(f"{overrides} {shlex.join(own)}")
     partition_id = int(config.get("partition-id", 0))
     name = config.get("client", f"client-{partition_id}")
-    source = open_source(settings.data, settings.seed)
     count = int(config.get("num-partitions", settings.federation.num_clients))
     simulated = "partition-id" in config and "key-file" not in config
-    with nullcontext() if simulated else _no_names_of_pictures(name):
+    guard: Guard = nullcontext if simulated else partial(_no_names_of_pictures, name)
+    with guard():
+        source = open_source(settings.data, settings.seed)
         parts = source.parts(count)
         if not 0 <= partition_id < len(parts):
             raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
@@ -150,13 +151,14 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
         masks=make_mask_store(settings, name, folder, key),
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
         run_key=run_key,
+        guard=guard,
     )
 
 
 @contextmanager
 def _no_names_of_pictures(name: str) -> Iterator[None]:
-    """What is wrong with a site's list of pictures stays in its own log: an error travels to the server, and the names
-    of pictures and lines of lists tell plates. Settings, which the server has, may be named."""
+    """What is wrong with a site's pictures stays in its own log: an error travels to the server, and the names of
+    pictures and lines of lists tell plates. Settings, which the server has, may be named."""
     try:
         yield
     except SettingsError:
@@ -164,7 +166,7 @@ def _no_names_of_pictures(name: str) -> Iterator[None]:
     except (ValueError, OSError) as error:
         _log.error("%s: %s", name, error)
         kind = type(error).__name__
-        raise ClientError(f"{name}: its pictures cannot be listed ({kind}); the site's own log says which") from None
+        raise ClientError(f"{name}: its pictures cannot be read ({kind}); the site's own log says which") from None
 
 
 def _state_folder(settings: Settings, config: dict[str, str], name: str, run_id: int) -> Path:

@@ -72,14 +72,16 @@ def train_alone(
     return task, network, report
 
 
-def equalise_alone(settings: Settings, samples: Sequence[Sample], name: str) -> Equalised | None:
-    """What `data.equalise` makes of these pictures; None where it is off.
+def equalise_alone(
+    settings: Settings, samples: Sequence[Sample], name: str, *, always: bool = False
+) -> Equalised | None:
+    """What `data.equalise` makes of these pictures; None where it is off, unless `always` asks for a look at them.
 
     Without a federation there is no global model: the pre-model is then the client's own.
 
     Raises SettingsError for a checkpoint that does not fit."""
     options = settings.data.equalise
-    if not options.on:
+    if not options.on and not always:
         return None
     seed = client_seed(settings, name)
     if options.model not in ("own", "global"):
@@ -89,7 +91,7 @@ def equalise_alone(settings: Settings, samples: Sequence[Sample], name: str) -> 
     epochs = options.own_epochs or settings.train.epochs
     plain = replace(settings, data=data, train=replace(settings.train, epochs=epochs))
     # The record's key stands for what the model is trained with, so that it need not be trained to find the record.
-    depends = [asdict(plain.train), asdict(plain.loss), asdict(plain.data.partition), settings.seed, name]
+    depends = [asdict(plain.train), asdict(plain.loss), settings.seed, name]
     return equalise(
         settings,
         samples,

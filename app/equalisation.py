@@ -21,10 +21,11 @@ from app.data.decode import picture_file
 from app.data.enhanced_drafts import as_enhanced
 from app.data.enhanced_files import EnhancedFiles
 from app.data.sample import Sample
-from app.equalise_step import Step
+from app.equalise_step import EqualisationStep
 from app.pre_model import PreModel
 from app.settings import Settings, absolute
 from app.tasks import make_task
+from app.tasks.task import Task
 
 _VERSION = 1  # of what a record says; raise it with every change of enhancement or rules
 _log = logging.getLogger("flwr")
@@ -70,35 +71,76 @@ def equalise(
     Raises ValueError without pictures, SettingsError for a task without embeddings or without that library."""
     if not samples:
         raise ValueError("there are no pictures to equalise")
-    options = settings.data.equalise
-    if not (libraries := make_task(settings).libraries):
-        raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings that pictures are compared by")
-    if options.library:
-        one_of("data.equalise.library", options.library, libraries)
-    files = EnhancedFiles(absolute(options.folder))
-    key = _key(settings, samples, model_key, seed)
-    found = files.record(key)
-    if found is not None:
-        return Equalised(_samples(samples, found, files), found, files.folder / key)
-    from app.evaluation.equalise_report import write_report  # matplotlib takes seconds to import
+    require_library(settings, make_task(settings))
+    files = EnhancedFiles(absolute(settings.data.equalise.folder))
+    key = record_key(settings, samples, model_key, seed)
+    record = files.record(key)
+    if record is None:
+        try:
+            files.require_room()  # before a pre-model is trained
+        except OSError as error:
+            _log.warning("nothing is equalised, %s cannot be written: %s", files.folder, error)
+            return Equalised(list(samples), _nothing(settings, samples, str(error)), None)
+        record = _made(settings, samples, pre_model, files, seed)
+        for warning in record["warnings"]:
+            _log.warning("equalisation: %s", warning)
+        try:
+            files.write_record(key, record)
+        except OSError as error:
+            _log.warning("the record of equalisation cannot be kept, the next start makes it anew: %s", error)
+            return Equalised(_samples(samples, record, files), record, None)
+    found = Equalised(_samples(samples, record, files), record, files.folder / key)
+    _report(found, settings, samples, files, name)
+    return found
 
+
+def require_library(settings: Settings, task: Task) -> None:
+    """Raises SettingsError if a task has no embeddings, or not those that pictures are to be compared by."""
+    if not task.libraries:
+        raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings that pictures are compared by")
+    if settings.data.equalise.library:
+        one_of("data.equalise.library", settings.data.equalise.library, task.libraries)
+
+
+def has_record(settings: Settings, samples: Sequence[Sample], model_key: str, seed: int) -> bool:
+    """Whether `equalise` with these arguments would ask for no pre-model."""
+    files = EnhancedFiles(absolute(settings.data.equalise.folder))
+    return files.record(record_key(settings, samples, model_key, seed)) is not None
+
+
+def _made(
+    settings: Settings, samples: Sequence[Sample], pre_model: PreModel, files: EnhancedFiles, seed: int
+) -> dict[str, Any]:
+    """A new record, with the seconds of its parts."""
     started = time.monotonic()
     network = pre_model()
     seconds = {"pre_model": time.monotonic() - started, "embed": 0.0, "enhance": 0.0}
-    step = Step(settings, samples, network, files, seed, seconds)
-    record = step.run()
+    record = EqualisationStep(settings, samples, network, files, seed, seconds).run()
     seconds["rest"] = time.monotonic() - started - sum(seconds.values())
-    record["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
-    for warning in record["warnings"]:
-        _log.warning("equalisation: %s", warning)
-    folder = None
+    return {**record, "seconds": {name: round(value, 3) for name, value in seconds.items()}}
+
+
+def _nothing(settings: Settings, samples: Sequence[Sample], reason: str) -> dict[str, Any]:
+    """The record of a step that could not be taken."""
+    nothing: dict[str, Any] = {name: [] for name in ("base", "suspects", "left_out", "kept", "refused", "drawn")}
+    options = settings.data.equalise
+    about = {"target": None, "threshold": options.base, "interval": list(options.interval), "library": options.library}
+    warnings = [f"nothing is equalised, {absolute(options.folder)} cannot be written: {reason}"]
+    return {**nothing, **about, "own": [None] * len(samples), "warnings": warnings, "seconds": {}}
+
+
+def _report(found: Equalised, settings: Settings, samples: Sequence[Sample], files: EnhancedFiles, name: str) -> None:
+    """Write the report beside the record, if it is not there."""
+    assert found.folder is not None
+    if (found.folder / "report.html").is_file():
+        return
+    from app.evaluation.equalise_report import write_report  # matplotlib takes seconds to import
+
+    title = ", ".join(filter(None, (settings.data.reader, name)))
     try:
-        folder = files.write_record(key, record)
-        title = ", ".join(filter(None, (settings.data.reader, name)))
-        write_report(record, samples, files, folder, title=title)
+        write_report(found.record, samples, files, found.folder, title=title)
     except OSError as error:
-        _log.warning("equalisation: record or report cannot be kept, the next start makes them anew: %s", error)
-    return Equalised(_samples(samples, record, files), record, folder)
+        _log.warning("the report of equalisation cannot be written: %s", error)
 
 
 def _samples(samples: Sequence[Sample], record: Mapping[str, Any], files: EnhancedFiles) -> list[Sample]:
@@ -114,8 +156,8 @@ def _samples(samples: Sequence[Sample], record: Mapping[str, Any], files: Enhanc
     return own + more
 
 
-def _key(settings: Settings, samples: Sequence[Sample], model: str, seed: int) -> str:
-    """Of everything that a record depends on; a picture counts by name, size and time."""
+def record_key(settings: Settings, samples: Sequence[Sample], model: str, seed: int) -> str:
+    """The key of a record: of everything that it depends on; a picture counts by name, size and time."""
     options = asdict(settings.data.equalise)
     for name in ("folder", "sample_down", "from_round", "model"):  # where, and what comes after
         options.pop(name)
@@ -127,5 +169,5 @@ def _key(settings: Settings, samples: Sequence[Sample], model: str, seed: int) -
             rows.append([repr(sample)])
         else:
             rows.append([repr(sample), state.st_size, state.st_mtime_ns])
-    depends = [_VERSION, options, settings.task, asdict(settings.model), model, seed, rows]
+    depends = [_VERSION, options, settings.task, asdict(settings.model), settings.train.precision, model, seed, rows]
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,43 @@ from app.data.equalise import (
     find_centres,
     groups_of,
     left_out,
+    split_groups,
     suspects,
     target_count,
 )
 from app.data.sample import Sample
+from app.evaluation.embed import NoPictureError
 from app.settings import Settings
 from app.tasks import make_task
 
 _SHOWN = 12  # refused pictures kept for the report
+_AT_ONCE = 512  # drafts on the disk
 
 
-class Step:
+@dataclass
+class _Wanted:
+    """What a group lacks.
+
+    Args:
+        about: the group in words.
+        sources: places of its base pictures, in the order in which they are taken, again and again.
+        count: pictures that it lacks in all.
+    """
+
+    group: int
+    about: str
+    sources: NDArray[np.intp]
+    count: int
+    centre: NDArray[np.floating]
+    drawn: int = 0
+    kept: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def missing(self) -> int:
+        return self.count - len(self.kept)
+
+
+class EqualisationStep:
     """One equalisation of a client's pictures.
 
     Args:
@@ -46,54 +72,51 @@ class Step:
         seconds: dict[str, float],
     ) -> None:
         # A task of its own: drafts are looked at once and must not take the place of pictures that are.
-        quiet = replace(settings, data=replace(settings.data, cache_mb=0, cache_dir=""))
-        self.task = make_task(quiet)
+        uncached = replace(settings, data=replace(settings.data, cache_mb=0, cache_dir=""))
+        self.task = make_task(uncached)
         self.task.build(2, settings.seed, pretrained=False)  # a task knows its backbone's input once it has built one
         self.options = settings.data.equalise
         self.library = self.options.library or self.task.libraries[-1]
         self.samples, self.network, self.files = list(samples), network, files
         self.seed, self.seconds = seed, seconds
         self.warnings: list[str] = []
+        self.cosines: list[float] = []  # of all drafts
 
     def run(self) -> dict[str, Any]:
-        """The record."""
+        """The record: plain values, in which a picture is its place in `samples`."""
         options, samples = self.options, self.samples
         groups = groups_of(samples)
-        pids = np.array([sample.pid for sample in samples], np.int64)
         rows = self._embed(samples)
         seen = np.array([sample in rows for sample in samples], bool)
-        if not seen.all():
-            self.warnings.append(
-                f"{int((~seen).sum())} of {len(samples)} pictures cannot be embedded and stay as they are"
-            )
-        own = np.full(len(samples), np.nan)
-        gap = np.full(len(samples), np.nan)
-        suspected = np.zeros(len(samples), bool)
+        if lost := int((~seen).sum()):
+            self.warnings.append(f"{lost} of {len(samples)} pictures cannot be embedded and stay as they are")
+        own, gap = np.full(len(samples), np.nan), np.full(len(samples), np.nan)
+        nearer, below, base, out = (np.zeros(len(samples), bool) for _ in range(4))
         nearest = np.full(len(samples), -1, np.int64)
-        threshold, known, centres = 0.0, np.zeros(0, np.int64), None
+        threshold, centre_of = 0.0, {}
         if seen.any():
             known, inside = np.unique(groups[seen], return_inverse=True)
+            inside = inside.reshape(-1)
             vectors = np.stack([rows[sample] for sample in samples if sample in rows])
-            centres = find_centres(vectors, inside.reshape(-1), pids[seen])
-            own[seen] = centres.own
+            pids = np.array([sample.pid for sample in samples], np.int64)[seen]
+            centres = find_centres(vectors, inside, pids)
+            own[seen], gap[seen] = centres.own, centres.other - centres.without
             threshold = base_threshold(centres.own, options)
-            gap[seen] = centres.other - centres.without
-            suspected[seen] = suspects(centres, options.suspect_margin)
+            base[seen] = base_pictures(centres.own, threshold)
+            nearer[seen], below[seen] = suspects(centres, threshold, options)
             nearest[seen] = np.where(centres.nearest >= 0, known[centres.nearest], -1)
-        base = np.zeros(len(samples), bool)
-        base[seen] = base_pictures(own[seen], threshold)
-        out = np.zeros(len(samples), bool)
-        if options.suspects == "leave_out":
-            out = left_out(suspected, np.nan_to_num(own, nan=-1.0), pids)
-        counts = np.bincount(groups[~out], minlength=int(groups.max()) + 1)
+            centre_of = {int(group): centres.matrix[row] for row, group in enumerate(known)}
+            if options.suspects == "leave_out":
+                out[seen] = left_out(nearer[seen] | below[seen], centres.without, inside)
+        suspected = nearer | below
+        counts = np.bincount(groups[~out & seen], minlength=int(groups.max()) + 1)
         target = target_count(counts[counts > 0], options)
         kept: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
-        if target is not None and options.fill and centres is not None:
-            of_group = {int(group): centres.matrix[row] for row, group in enumerate(known)}
+        if target is not None and options.fill:
             # A picture whose label is doubtful is not multiplied.
-            kept, refused = self._fill(groups, base & ~out & ~suspected, counts, target, of_group)
-        first = {int(group): int(np.flatnonzero(groups == group)[0]) for group in np.unique(groups)}
+            kept, refused = self._fill(groups, base & ~suspected, counts, target, centre_of)
+        shown = {int(groups[i]): int(i) for i in np.argsort(np.nan_to_num(own, nan=-2.0)) if not suspected[i]}
         return {
             "target": target,
             "threshold": threshold,
@@ -105,14 +128,18 @@ class Step:
                 {
                     "place": int(i),
                     "cosine": round(float(own[i]), 5),
-                    "gap": round(float(gap[i]), 5),  # by how much another centre is nearer
-                    "nearer": first.get(int(nearest[i])),
+                    "gap": None
+                    if np.isnan(gap[i])
+                    else round(float(gap[i]), 5),  # by how much another centre is nearer
+                    "reason": "nearer" if nearer[i] else "below",
+                    "nearer": shown.get(int(nearest[i])) if nearer[i] else None,  # that vehicle's best picture
                 }
                 for i in np.flatnonzero(suspected)
             ],
             "left_out": np.flatnonzero(out).tolist(),
             "kept": kept,
             "refused": refused,
+            "drawn": [round(value, 4) for value in self.cosines],
             "warnings": self.warnings,
         }
 
@@ -121,12 +148,15 @@ class Step:
         started = time.monotonic()
         try:
             found = self.task.embeddings(self.network, samples, self.task.compute.device)
-        except ValueError:  # none can be read
+        except NoPictureError:
             return {}
         finally:
             self.seconds["embed"] += time.monotonic() - started
         vectors = found.libraries[self.library]
-        return {sample: row for sample, row in zip(found.samples, vectors, strict=True) if row.any()}
+        if not np.isfinite(vectors).all():
+            self.warnings.append("the pre-model's embeddings are not finite: it cannot be used")
+        pairs = zip(found.samples, vectors, strict=True)
+        return {sample: row for sample, row in pairs if np.isfinite(row).all() and row.any()}
 
     def _fill(
         self,
@@ -134,64 +164,83 @@ class Step:
         base: NDArray[np.bool_],
         counts: NDArray[np.int64],
         target: int,
-        centres: Mapping[int, NDArray[np.floating]],
+        centre_of: Mapping[int, NDArray[np.floating]],
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Rows of the record for pictures kept and for some of those refused, group after group."""
-        kept: list[dict[str, Any]] = []
-        refused: list[dict[str, Any]] = []
-        for group in np.flatnonzero((counts > 0) & (counts < target)):
-            sources = np.flatnonzero(base & (groups == group))
-            wanted = int(target - counts[group])
-            about = _named(self.samples[int(np.flatnonzero(groups == group)[0])])
-            if not len(sources):
-                which = f"nothing is made for it (pictures: {counts[group]})"
-                self.warnings.append(f"{about} has no base picture of an undoubted label, {which}")
+        wanted: list[_Wanted] = []
+        for places in split_groups(groups):
+            group = int(groups[places[0]])
+            if not 0 < counts[group] < target:
                 continue
-            try:
-                accepted, others = self._candidates(
-                    int(group), sources, wanted, centres[int(group)], _SHOWN - len(refused)
-                )
-            except OSError as error:
-                self.warnings.append(f"from {about} on nothing is made, {self.files.folder} cannot be written: {error}")
-                break
-            kept += accepted
-            refused += others
-            if len(accepted) < wanted:
-                low, high = self.options.interval
-                self.warnings.append(
-                    f"{about}: {len(accepted)} of {wanted} wanted pictures; no more lay between {low:g} and {high:g}"
-                )
-        return kept, refused
-
-    def _candidates(
-        self, group: int, sources: NDArray[np.int64], wanted: int, centre: NDArray[np.floating], shown: int
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Draw pictures from base pictures in turn, and keep `wanted` of those within the interval."""
+            about = _named(self.samples[places[0]])
+            sources = places[base[places]]
+            if len(sources):
+                order = np.random.default_rng((self.seed, group, 3)).permutation(sources)
+                wanted.append(_Wanted(group, about, order, int(target - counts[group]), centre_of[group]))
+            else:
+                which = f"nothing is made for it (pictures: {counts[group]})"
+                self.warnings.append(f"{about} has no base picture of an undoubted label: {which}")
+        refused: list[dict[str, Any]] = []
+        try:
+            for attempt in range(self.options.candidates):
+                for part in _parts([each for each in wanted if each.missing]):
+                    self._draw(part, attempt, refused)
+        except OSError as error:
+            self.warnings.append(f"no more pictures are made, {self.files.folder} cannot be written: {error}")
         low, high = self.options.interval
-        rng = np.random.default_rng(np.random.SeedSequence((self.seed, group, 3)))
-        order = np.resize(rng.permutation(sources), wanted * self.options.candidates)
-        with self.files.drafts() as drafts:
+        self.warnings += [
+            f"{each.about}: {len(each.kept)} of {each.count} wanted pictures between {low:g} and {high:g}"
+            for each in wanted
+            if each.missing
+        ]
+        return [row for each in wanted for row in each.kept], refused
+
+    def _draw(self, part: Sequence[_Wanted], attempt: int, refused: list[dict[str, Any]]) -> None:
+        """Draw for each group as many pictures as it lacks, and keep those within the interval."""
+        low, high = self.options.interval
+        with self.files.drafts() as folder:
             started = time.monotonic()
-            made = draw_drafts(drafts, [self.samples[place] for place in order], self.options.kinds, rng)
-            if lost := sorted({str(self.samples[p].path) for p, d in zip(order, made, strict=True) if d is None}):
-                self.warnings.append(
-                    f"{lost[0]} could be embedded and cannot be read any more; nothing is made from it"
-                )
+            owners: list[tuple[_Wanted, int]] = []
+            made: list[Sample | None] = []
+            for each in part:
+                places = each.sources[np.arange(each.drawn, each.drawn + each.missing) % len(each.sources)].tolist()
+                each.drawn += len(places)
+                own = folder / str(each.group)
+                own.mkdir()
+                rng = np.random.default_rng((self.seed, each.group, attempt, 4))
+                made += draw_drafts(own, [self.samples[place] for place in places], self.options.kinds, rng)
+                owners += [(each, place) for place in places]
             self.seconds["enhance"] += time.monotonic() - started
             rows = self._embed([draft for draft in made if draft is not None])
-            kept: list[dict[str, Any]] = []
-            refused: list[dict[str, Any]] = []
-            for source, draft in zip(order.tolist(), made, strict=True):
+            for (each, place), draft in zip(owners, made, strict=True):
+                if draft is None:
+                    warning = (
+                        f"{self.samples[place].path} was embedded and cannot be read any more: nothing is made of it"
+                    )
+                    self.warnings += [warning] if warning not in self.warnings else []
                 if draft is None or draft not in rows:
                     continue
-                cosine = float(np.asarray(rows[draft], np.float64) @ centre)
+                cosine = float(np.asarray(rows[draft], np.float64) @ each.centre)
+                self.cosines.append(cosine)
                 inside = low < cosine < high
-                if not (len(kept) < wanted if inside else len(refused) < shown):
+                if not inside and len(refused) >= _SHOWN:
                     continue
                 plate = self.files.keep(draft.plate_path) if draft.plate_path and inside else None
-                row = {"place": source, "cosine": cosine, "file": self.files.keep(draft.path), "plate_file": plate}
-                (kept if inside else refused).append(row)
-            return kept, refused
+                row = {"place": place, "cosine": cosine, "file": self.files.keep(draft.path), "plate_file": plate}
+                (each.kept if inside else refused).append(row)
+
+
+def _parts(wanted: Sequence[_Wanted]) -> list[list[_Wanted]]:
+    """Groups that lack `_AT_ONCE` pictures together or a little more."""
+    parts: list[list[_Wanted]] = []
+    room = 0
+    for each in wanted:
+        if room <= 0:
+            parts.append([])
+            room = _AT_ONCE
+        parts[-1].append(each)
+        room -= each.missing
+    return parts
 
 
 def _named(sample: Sample) -> str:

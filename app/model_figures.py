@@ -28,6 +28,7 @@ from app.tasks import make_task
 
 OVERRIDES_FILE = "overrides.txt"
 """In a run folder: the overrides it was started with."""
+_DRAWN = 8  # directions with a picture of their own: each country of plates_countries, not each trial of a protocol
 
 
 def compare_models(settings: Settings, folder: RunFolder, progress: Progress | None = None) -> dict[str, Measures]:
@@ -97,9 +98,6 @@ def _overrides(folder: RunFolder) -> list[str]:
     """The overrides of a run that `scripts.simulate` started."""
     kept = folder.path / OVERRIDES_FILE
     return shlex.split(kept.read_text(encoding="utf-8")) if kept.exists() else []
-
-
-_DRAWN = 8  # directions with a picture of their own: each country of plates_countries, not each trial of a protocol
 
 
 def workers(settings: Settings) -> int:

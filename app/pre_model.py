@@ -1,8 +1,8 @@
 """The network whose embeddings data equalisation goes by."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 from torch import nn
 
@@ -12,6 +12,7 @@ from app.node_store import digest_of
 from app.settings import Settings, absolute
 from app.tasks import make_task
 from app.tasks.task import Task
+from models.hashed import expand_layers
 from strategies.shared_arrays import is_private
 
 PreModel = Callable[[], nn.Module]
@@ -19,25 +20,45 @@ PreModel = Callable[[], nn.Module]
 
 
 def checkpoint_model(settings: Settings) -> tuple[PreModel, str]:
-    """The pre-model that `data.equalise.model` names as a file, and its key.
+    """The pre-model that `data.equalise.model` names as a file, and its key. It is built when it is asked for.
 
-    Raises FileNotFoundError, or SettingsError naming an array that does not fit."""
-    path = absolute(settings.data.equalise.model)
-    if not path.is_file():
-        raise FileNotFoundError(f"data.equalise.model: checkpoint not found: {path}")
-    task = make_task(settings)
+    Raises the errors of `require_fit`."""
+    file, task = settings.data.equalise.model, make_task(settings)
     network = task.build(2, settings.seed, pretrained=False)
+    require_fit(file, network, task)
+    needed = _embedding_arrays(network, task)
+    arrays = {name: array for name, array in load_file(absolute(file)).items() if name in needed}
+
+    def load() -> nn.Module:
+        load_arrays(network, arrays)
+        return expand_layers(network)
+
+    return load, digest_of(arrays)
+
+
+def require_fit(file: str, network: nn.Module, task: Task) -> None:
+    """Look into a checkpoint of a network like this one.
+
+    Raises FileNotFoundError, or SettingsError naming an array that is missing or of another shape."""
+    if not absolute(file).is_file():
+        raise FileNotFoundError(f"data.equalise.model: checkpoint not found: {file}")
     try:
-        arrays = load_file(path)
-        needed = {name for name in float_views(network) if not is_private(name, task.heads)}
-        if missing := sorted(needed - set(arrays)):
-            raise ValueError(f"array {missing[0]!r} is missing")
-        load_arrays(network, {name: array for name, array in arrays.items() if name in needed})
-    except (SafetensorError, ValueError) as error:
-        raise SettingsError(f"data.equalise.model: {path} does not fit: {error}") from error
-    return (lambda: network), digest_of({name: arrays[name] for name in needed})
+        with safe_open(absolute(file), "np") as opened:
+            there = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise SettingsError(f"data.equalise.model: {file} is no checkpoint: {error}") from error
+    for name, shape in _embedding_arrays(network, task).items():
+        if name not in there:
+            raise SettingsError(f"data.equalise.model: {file} does not fit: array {name!r} is missing")
+        if there[name] != shape:
+            raise SettingsError(f"data.equalise.model: {file} does not fit: {name!r} is {there[name]}, not {shape}")
 
 
 def model_key(network: nn.Module, task: Task) -> str:
     """The key of a network that is there."""
     return digest_of({n: v for n, v in float_views(network).items() if not is_private(n, task.heads)})
+
+
+def _embedding_arrays(network: nn.Module, task: Task) -> Mapping[str, tuple[int, ...]]:
+    """Shapes of the arrays that embeddings depend on, by name."""
+    return {n: tuple(v.shape) for n, v in float_views(network).items() if not is_private(n, task.heads)}

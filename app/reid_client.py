@@ -7,6 +7,7 @@ model is measured if asked for, trained on, and the weighted, encrypted update g
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import is_private
 
 Bytes = NDArray[np.uint8]
+Guard = Callable[[], AbstractContextManager[None]]
 Vector = NDArray[np.float32]
 RECEIVED = "received"
 """Config key: what the first array of `parameters` is, `messages.AGGREGATE`, `messages.GLOBAL` or ""."""
@@ -53,6 +55,7 @@ class ReidClient(NumPyClient):
         samples: its training pictures.
         directions: its validation queries and galleries; may be empty.
         store: its node store.
+        guard: stands around work that reads pictures, for errors that must not leave the site as they are.
         cipher: makes the client's half of the cipher; is given a mask (size,) of the BatchNorm statistics.
         masks: of this node; None for updates that are not masked.
         run_key: names the run.
@@ -73,6 +76,7 @@ class ReidClient(NumPyClient):
         masks: MaskStore | None,
         server_optimiser: ServerOptimiser,
         run_key: str,
+        guard: Guard = nullcontext,
     ) -> None:
         self.name = name
         self.task = task
@@ -83,6 +87,7 @@ class ReidClient(NumPyClient):
         self.store = store
         self.masks = masks
         self.run_key = run_key
+        self.guard = guard
         if not self.samples:
             unfit = f", as none of {len(samples)} can be learnt from" if samples else ""
             raise ClientError(f"{name} has no training pictures{unfit}")
@@ -105,7 +110,7 @@ class ReidClient(NumPyClient):
             run_key=run_key,
         )
         self.private = private_patterns(self.network, settings.federation)
-        self.batches = ClientBatches(settings, task, name, self.samples, store)
+        self.batches = ClientBatches(settings, task, name, self.samples, store, self.network)
 
     def initial_arrays(self) -> dict[str, Vector]:
         """What the network starts from; built anew, for it is needed in the first round alone."""
@@ -138,7 +143,8 @@ class ReidClient(NumPyClient):
         if config.get(m.MEASURE):
             measures |= self._measure("global")
         probes = self._probes() if self.settings.federation.weighting == "cosine_distance" else None
-        report = self._train(server_round, optimiser)
+        with self.guard():
+            report = self._train(server_round, optimiser)
         if probes is not None:
             coefficient *= cosine_shift(probes, self._probes())
         local = self.layout.flatten(float_views(self.network))
@@ -170,8 +176,6 @@ class ReidClient(NumPyClient):
                 self.store.write("carried", server_round, encrypted.carried, {"layout": self.layout.digest})
         measures |= {f"loss_{name}": value for name, value in report.losses.items()}
         measures |= {f"seconds_{name}": value for name, value in report.seconds.items()}
-        if self.batches.equalised is not None:
-            measures["enhanced_pictures"] = len(self.batches.equalised.record["kept"])
         measures |= {
             m.COEFFICIENT: coefficient,
             "pictures": report.num_pictures,

@@ -38,11 +38,13 @@ class TaskModules(NamedTuple):
         task: module of `make_task`.
         measures: of an evaluation, shares of one, as they stand in tables. The first, of which more is better, is the
             headline: it tells when a run has converged.
+        embeds: whether pictures can be compared by what the network makes of them.
     """
 
     settings: str
     task: str
     measures: tuple[str, ...]
+    embeds: bool = True
 
 
 _RANKING = ("mAP", "rank1", "rank5", "mINP")
@@ -51,7 +53,7 @@ _READING = ("accuracy", "character_error_rate", "accuracy_90", "kept_99")
 TASKS = {
     "dual_reid": TaskModules("app.tasks.dual_settings", "app.tasks.dual_reid", _RANKING),
     "cross_modal_reid": TaskModules("app.tasks.cross_modal_settings", "app.tasks.cross_modal_reid", _RANKING),
-    "plate_text": TaskModules("app.tasks.plate_settings", "app.tasks.plate_text", _READING),
+    "plate_text": TaskModules("app.tasks.plate_settings", "app.tasks.plate_text", _READING, embeds=False),
 }
 """Tasks by name."""
 
@@ -89,6 +91,13 @@ class Settings:
             raise SettingsError(
                 "federation.weighting=cosine_distance tells the server how far each client's features moved; it needs "
                 "privacy=plain without privacy.dp"
+            )
+        equalise = self.data.equalise
+        if (equalise.on or equalise.target) and not TASKS[self.task].embeds:
+            raise SettingsError(f"data.equalise: the task {self.task} has no embeddings that pictures are compared by")
+        if equalise.on and equalise.from_round > federation.rounds:
+            raise SettingsError(
+                f"data.equalise.from_round={equalise.from_round} is after the last round (federation.rounds)"
             )
         if privacy.masking != "none" and round(federation.fraction * federation.num_clients) < MIN_MASKED:
             raise SettingsError(f"privacy.masking needs {MIN_MASKED} clients in a round")
@@ -135,6 +144,9 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
     for name in raw:
         if name not in {field.name for field in fields(Settings)}:
             raise SettingsError(f"unknown key {name!r}")
+    data = raw.get("data")
+    if isinstance(data, Mapping) and isinstance(data.get("equalise"), str | int):  # data.equalise=median
+        raw = {**raw, "data": {**data, "equalise": {"target": data["equalise"]}}}
     values: dict[str, Any] = {}
     for name, kind in _SCALARS.items():
         if name not in raw or type(raw[name]) is not kind:  # True is an int to isinstance

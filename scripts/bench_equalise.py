@@ -95,16 +95,18 @@ def main(argv: Sequence[str]) -> None:
     means = {}
     for variant in variants:
         mine = [row for row in rows if row["variant"] == variant]
-        names = [name for name, value in mine[0].items() if isinstance(value, float)]
+        names = [n for n, value in mine[0].items() if isinstance(value, float) and all(n in row for row in mine)]
         means[variant] = {name: round(float(np.mean([row[name] for row in mine])), 4) for name in names}
     print(json.dumps({"bench": "equalise", "set": own["set"], "seeds": seeds, "flip": flip, "means": means}))
 
 
 def settings_of(name: str, variant: str, seed: int, words: Sequence[str]) -> Settings:
     """The settings of one variant and seed. Raises SettingsError."""
-    target = [] if variant in ("off", "online", "leave_out") else [f"data.equalise.target={_TARGET[name]}"]
+    target = "''" if variant in ("off", "online", "leave_out") else _TARGET[name]
     site = [f"data.synthetic.seed={seed}"] if name == "synthetic" else []
-    return load_settings([*SETS[name], f"seed={seed}", *site, *target, *VARIANTS[variant], "train.threads=1", *words])
+    given = [word for word in words if word.startswith("data.equalise.target=") and target != "''"]
+    own = [f"data.equalise.target={target}", *given, *VARIANTS[variant]]
+    return load_settings([*SETS[name], f"seed={seed}", *site, "train.threads=1", *words, *own])
 
 
 def pre_model(name: str, seed: int, flip: float, words: Sequence[str], path: str) -> str:
@@ -198,9 +200,9 @@ def with_wrong_labels(samples: Sequence[Sample], share: float, seed: int) -> tup
         if len(places) == round(share * len(samples)):
             break
         sample = samples[place]
-        if left[sample.pid] < 2:
-            continue
         others = sorted(set(of_site[sample.site]) - {sample.pid})
+        if left[sample.pid] < 2 or not others:
+            continue
         left[sample.pid] -= 1
         changed[place] = replace(sample, pid=int(rng.choice(others)))
         places.add(place)

@@ -15,14 +15,12 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from app.checkpoint import Checkpoint
 from app.comparison import equalise_alone
 from app.data.enhanced_files import EnhancedFiles
 from app.data.sample import Sample
 from app.data.source import open_source
-from app.evaluation.equalise_report import write_report
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.tasks import make_task
 from scripts.command import command, split_words
@@ -36,24 +34,20 @@ def main(argv: Sequence[str]) -> None:
     own, words = split_words(argv, {"client": "", **({"run": "", "model": "global"} if of_run else {})})
     settings = run_settings(own["run"], own["model"], words) if of_run else load_settings(words)
     options = settings.data.equalise
-    if not options.on:  # wrong labels alone
-        settings = replace(settings, data=replace(settings.data, equalise=replace(options, suspects="leave_out")))
     if not make_task(settings).libraries:  # before any picture is looked for
         raise SettingsError(f"the task {settings.task} has no embeddings that pictures could be compared by")
     name, samples = pictures_of(settings, own["client"])
     files = EnhancedFiles(absolute(options.folder))
-    files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # fails before training a pre-model rather than after
+    files.require_room()
     logging.getLogger("flwr").addHandler(logging.NullHandler())  # what is logged stands in the record too
-    found = equalise_alone(settings, samples, name)
+    found = equalise_alone(settings, samples, name, always=True)
     assert found is not None
     for warning in found.record["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     if found.folder is None:
         raise OSError(f"data.equalise.folder: {files.folder} cannot be written, there is no place for the report")
     report = found.folder / "report.html"
-    if not report.is_file():  # the record may be older than the wish for a report
-        write_report(found.record, samples, files, found.folder, title=f"{settings.data.reader}, {name}")
-    print(json.dumps({**found.summary, "report": str(report)}))
+    print(json.dumps({**found.summary, "report": str(report) if report.is_file() else None}))
 
 
 def run_settings(run: str, model: str, words: Sequence[str]) -> Settings:

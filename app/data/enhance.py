@@ -69,7 +69,9 @@ def _blur(picture: Tensor, rng: Draws) -> Tensor:
     height, width = picture.shape[1:]
     if rng.random() < 0.5:
         sigma = float(rng.uniform(0.006, 0.016)) * max(height, width)
-        return F.gaussian_blur(picture, [2 * int(np.ceil(2 * sigma)) + 1] * 2, [sigma] * 2)
+        # The border is mirrored, and a narrow picture has little to mirror.
+        reach = min(int(np.ceil(2 * sigma)), min(height, width) - 1)
+        return F.gaussian_blur(picture, [2 * reach + 1] * 2, [sigma] * 2)
     share = float(rng.uniform(0.25, 0.6))
     small = F.resize(picture, [max(2, round(height * share)), max(2, round(width * share))], antialias=True)
     return F.resize(small, [height, width])

@@ -65,7 +65,7 @@ def _cut(sample: Sample) -> tuple[Tensor, Tensor | None]:
         try:
             with open_picture(place[0]) as file:
                 plate = cut_as_it_is(upright_rgb(file), place[1])
-        except (OSError, ValueError, SyntaxError):  # the vehicle is there all the same
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # the vehicle is there all the same
             plate = None
     pictures = []
     for image in (vehicle, plate):

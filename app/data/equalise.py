@@ -15,6 +15,7 @@ from app.data.sample import Sample
 
 Floats = NDArray[np.floating]
 _BLOCK = 4096  # pictures compared with all centres at once
+_TIE = 1e-9  # cosines that differ by rounding alone: of two pictures both have the same, and the first stays
 
 
 def groups_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
@@ -52,7 +53,7 @@ def find_centres(embeddings: Floats, groups: NDArray[np.int64], pids: NDArray[np
     np.add.at(sums, groups, embeddings)
     sizes = np.bincount(groups, minlength=count)
     matrix = _normalised(sums)
-    own = np.einsum("nd,nd->n", embeddings, matrix[groups])
+    own = np.einsum("nd,nd->n", embeddings, matrix[groups]).clip(-1, 1)
     left = _normalised(sums[groups] - embeddings)
     without = np.where(sizes[groups] > 1, np.einsum("nd,nd->n", embeddings, left), np.nan)
     vehicle = np.zeros(count, np.int64)
@@ -77,13 +78,17 @@ def base_pictures(own: Floats, threshold: float) -> NDArray[np.bool_]:
     return np.asarray(own) > threshold
 
 
-def suspects(centres: Centres, margin: float) -> NDArray[np.bool_]:
-    """Which pictures (N,) probably have another vehicle's label: those to which another vehicle's centre is nearer than
-    that of their own vehicle's other pictures, by more than `margin`.
+def suspects(centres: Centres, threshold: float, settings: EqualiseSettings) -> tuple[NDArray[np.bool_], ...]:
+    """Which pictures (N,) probably have another vehicle's label.
+
+    First those to which another vehicle's centre is nearer than that of their own vehicle's other pictures, by more
+    than `suspect_margin`; then those that lie from those other pictures far below the threshold of base pictures, by
+    more than `suspect_below`.
 
     The only picture of a group has nothing to be compared with and is not suspected."""
     with np.errstate(invalid="ignore"):
-        return np.nan_to_num(centres.other, nan=-np.inf) > centres.without + margin
+        nearer = np.nan_to_num(centres.other, nan=-np.inf) > centres.without + settings.suspect_margin
+        return nearer, ~nearer & (centres.without < threshold - settings.suspect_below)
 
 
 def target_count(counts: NDArray[np.int64], settings: EqualiseSettings) -> int | None:
@@ -96,15 +101,21 @@ def target_count(counts: NDArray[np.int64], settings: EqualiseSettings) -> int |
     return max(1, int(np.floor(np.quantile(counts, quantile) + 0.5)))
 
 
-def left_out(suspected: NDArray[np.bool_], own: Floats, pids: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Suspects that training can do without (N,): of a vehicle with nothing else, the picture nearest to its centre
-    stays."""
+def left_out(suspected: NDArray[np.bool_], without: Floats, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Suspects that training can do without (N,): of a group of them alone, the one nearest to the others stays. All
+    pictures are such as can be learnt from."""
     out = np.array(suspected, bool)
-    for pid in np.unique(pids[out]):
-        places = np.flatnonzero(pids == pid)
+    for places in split_groups(groups):
         if out[places].all():
-            out[places[np.argmax(own[places])]] = False
+            best = np.nanmax(without[places])
+            out[places[np.flatnonzero(without[places] >= best - _TIE)[0]]] = False
     return out
+
+
+def split_groups(groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Places of each group, ascending, in the order of their numbers."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(groups) else []
 
 
 def _normalised(rows: Floats) -> Floats:

@@ -33,7 +33,8 @@ class EqualiseSettings:
         candidates: pictures drawn for each that is wanted.
         suspects: what becomes of pictures whose label is probably wrong: "report", or "leave_out" of training; a
             vehicle never loses its last picture.
-        suspect_margin: how much nearer than its own centre another one has to be.
+        suspect_margin: how much nearer than its own vehicle's other pictures another vehicle's centre has to be.
+        suspect_below: how far below `base` a picture's cosine to the others has to be, whoever else is near.
         folder: where enhanced pictures and reports are kept; a node has its own.
     """
 
@@ -52,6 +53,7 @@ class EqualiseSettings:
     candidates: int = 3
     suspects: str = "report"
     suspect_margin: float = 0.15
+    suspect_below: float = 0.3
     folder: str = "outputs/equalised"
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class EqualiseSettings:
         in_range("data.equalise.candidates", self.candidates, 1)
         one_of("data.equalise.suspects", self.suspects, SUSPECTS)
         in_range("data.equalise.suspect_margin", self.suspect_margin, -2.0, 2.0)
+        in_range("data.equalise.suspect_below", self.suspect_below, 0.0, 2.0)
 
     @property
     def on(self) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.equalise import groups_of, target_count
+from app.data.equalise import groups_of, split_groups, target_count
 from app.data.equalise_settings import EqualiseSettings
 from app.data.sample import Sample
 from app.data.sampler import BalancedBatches
@@ -48,7 +48,7 @@ class EqualisedBatches:
         mine = self._ordered(np.flatnonzero(own), seed)
         self.batches_per_epoch = mine.batches_per_epoch
         rng = np.random.default_rng((seed, 2))
-        self._orders = [rng.permutation(np.flatnonzero(groups == group)) for group in np.unique(groups)]
+        self._orders = [rng.permutation(places) for places in split_groups(groups)]
         self._pass = -1
         self._places = self._shown(0)
         self._order = self._ordered(self._places, seed)
@@ -60,10 +60,9 @@ class EqualisedBatches:
             raise IndexError(f"batches count from 0, got {batch_index}")
         number, place = divmod(batch_index, self._length)
         if number != self._pass:
-            self._places, self._pass = self._shown(number), number
-            self._order = self._ordered(
-                self._places, int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
-            )
+            places = self._shown(number)
+            seed = int(np.random.SeedSequence((self._seed, number)).generate_state(1)[0])
+            self._order, self._places, self._pass = self._ordered(places, seed), places, number
         return np.asarray(self._places[self._order[place]], np.intp)
 
     def _shown(self, number: int) -> NDArray[np.intp]:

@@ -20,6 +20,10 @@ from models.dual_net import DualEmbedding
 Rows = Callable[[slice], Floats]
 
 
+class NoPictureError(ValueError):
+    """None of the pictures can be read."""
+
+
 @dataclass(frozen=True)
 class DualEmbeddings:
     """L2-normalised embeddings of the samples whose picture could be read; of a network of one library, `vehicle`."""
@@ -64,7 +68,7 @@ def embed(
         run: gives the embeddings of samples and their vehicle pictures (N, 3, H, W) uint8, by `network`.
         fusion: how `run` joins vehicle and plate.
 
-    Raises ValueError if no picture can be read."""
+    Raises NoPictureError if no picture can be read."""
     training = network.training
     network.eval()
     kept: list[Sample] = []
@@ -84,7 +88,9 @@ def embed(
     finally:
         network.train(training)
     if not kept:
-        raise ValueError(f"no picture can be read; the first of {len(samples)}: {next(iter(pictures.bad.items()), '')}")
+        raise NoPictureError(
+            f"no picture can be read; the first of {len(samples)}: {next(iter(pictures.bad.items()), '')}"
+        )
     plate = torch.cat(plates).numpy() if plates else None
     has_plate = np.zeros(len(kept), np.bool_) if plate is None else np.any(plate != 0, axis=1)
     return DualEmbeddings(kept, torch.cat(vehicles).numpy(), plate, has_plate, fusion)

@@ -62,12 +62,14 @@ class Pair:
         place: of `own`.
         other: None where there is nothing to show.
         cosine: to the centre of the vehicle of `own`; of the enhanced picture if `other` is one, else of `own`.
+        gap: by how much another vehicle's centre is nearer to `own` than its vehicle's other pictures.
     """
 
     place: int
     own: Sample
     other: Sample | None
     cosine: float
+    gap: float | None = None
 
 
 def enhanced_pairs(
@@ -86,13 +88,18 @@ def enhanced_pairs(
 
 def suspect_pairs(record: Record, samples: Sequence[Sample]) -> list[Pair]:
     """All suspects, the surest first: those to which another vehicle's centre is nearer by most."""
-    rows = sorted(record["suspects"], key=lambda row: (-float(row["gap"]), row["place"]))
+
+    def sure(row: Mapping[str, Any]) -> tuple[float, int]:
+        return (float("-inf") if row["gap"] is None else float(row["gap"]), -row["place"])
+
+    rows = sorted(record["suspects"], key=sure, reverse=True)
     return [
         Pair(
             row["place"],
             samples[row["place"]],
             None if row["nearer"] is None else samples[row["nearer"]],
             float(row["cosine"]),
+            row["gap"],
         )
         for row in rows
     ]

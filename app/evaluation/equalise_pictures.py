@@ -106,8 +106,13 @@ def _cosines(axes: Axes, record: Record) -> None:
     own = [float(value) for value in record["own"] if value is not None]
     kept = [float(row["cosine"]) for row in record["kept"]]
     low, high = record["interval"]
-    bins = linspace(min([*own, *kept, low, record["threshold"]]), max([1.0, *own, *kept]), _BINS + 1).tolist()
-    parts = ((own, _OWN, "", "own"), (kept, _ENHANCED, _MADE, "enhanced, kept"))
+    drawn = [float(value) for value in record["drawn"]]
+    bins = linspace(min([*own, *kept, *drawn, low, record["threshold"]]), max([1.0, *own, *kept]), _BINS + 1).tolist()
+    parts = (
+        (own, _OWN, "", "own"),
+        (drawn, _OUT, _LEFT, "enhanced, all that were drawn"),
+        (kept, _ENHANCED, _MADE, "enhanced, kept"),
+    )
     for values, colour, hatch, name in parts:
         if values:
             axes.hist(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, StrictUndefined
 
 from app.data.enhanced_files import EnhancedFiles
 from app.data.sample import Sample
@@ -22,10 +22,10 @@ from app.evaluation.equalise_examples import (
     thumbnail,
     vehicle_counts,
 )
+from app.evaluation.equalise_page import PAGE
 from app.evaluation.equalise_pictures import charts_png, report_picture
 from app.files import replacing
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _KEPT, _REFUSED, _SUSPECTS = 24, 12, 60  # shown with pictures, at most: a page of one or two megabytes
 _SIDE, _QUALITY = 112, 75  # pixels of a thumbnail's longer side, and of its JPEG
 _SECONDS = {
@@ -74,7 +74,6 @@ def write_report(record: Record, samples: Sequence[Sample], files: EnhancedFiles
 def report_page(record: Record, samples: Sequence[Sample], files: EnhancedFiles, *, title: str) -> str:
     """The page, with all its pictures inside."""
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -82,7 +81,7 @@ def report_page(record: Record, samples: Sequence[Sample], files: EnhancedFiles,
     )
     suspects = suspect_pairs(record, samples)
     out = set(record["left_out"])
-    return environment.get_template("equalise_report.html").render(
+    return environment.from_string(PAGE).render(
         title=title,
         warnings=record["warnings"],
         numbers=_numbers(record, samples),
@@ -152,6 +151,7 @@ def _suspect(pair: Pair, *, with_pictures: bool) -> dict[str, object]:
         "camid": pair.own.camid,
         "nearer": None if other is None else other.pid,
         "cosine": f"{pair.cosine:.3f}",
+        "gap": "" if pair.gap is None or other is None else f"{pair.gap:.3f}",
     }
 
 

@@ -72,7 +72,7 @@ def test_names_of_pictures_stay_at_a_real_site(tmp_path, caplog, monkeypatch):
     client_app._make_client.cache_clear()
     with pytest.raises(ClientError) as raised:
         client_app._make_client("experiment=plates_countries", node, "0" * 16, 1)
-    assert "garage: its pictures cannot be listed (ValueError)" in str(raised.value)
+    assert "garage: its pictures cannot be read (ValueError)" in str(raised.value)
     assert "secret" not in "".join(traceback.format_exception(raised.value))
     assert "not the text of a plate" in caplog.text
     assert "secret plate.jpg" in caplog.text

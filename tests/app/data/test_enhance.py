@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from app.data.enhance import enhanced
 from app.data.equalise_settings import KINDS
@@ -31,11 +33,13 @@ def test_a_kind_changes_the_picture_and_nothing_else(kind):
     assert torch.equal(before, picture())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (256, 17)])
-def test_pictures_of_any_shape(kind, shape):
-    changed = enhanced(torch.full((3, *shape), 100, dtype=torch.uint8), [kind], np.random.default_rng(0))
-    assert changed.shape == (3, *shape)
+@given(st.sampled_from(KINDS), st.integers(1, 256), st.integers(1, 40), st.booleans(), st.integers(0, 10_000))
+@settings(max_examples=150, deadline=None)
+@example("blur", 256, 4, True, 0)
+@example("blur", 256, 4, True, 3)
+def test_pictures_of_any_shape(kind, length, width, upright, seed):
+    shape = (3, length, width) if upright else (3, width, length)
+    assert enhanced(torch.full(shape, 100, dtype=torch.uint8), [kind], np.random.default_rng(seed)).shape == shape
 
 
 def test_an_infrared_picture_stays_without_colour():

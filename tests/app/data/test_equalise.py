@@ -15,6 +15,7 @@ from app.data.equalise import (
     find_centres,
     groups_of,
     left_out,
+    split_groups,
     suspects,
     target_count,
 )
@@ -113,26 +114,43 @@ def test_suspects_are_nearer_to_another_vehicle():
     vectors = np.array([unit(v) for v in [first, first, first, second, second, second, second]])
     pids = np.array([1, 1, 1, 1, 2, 2, 2])
     found = find_centres(vectors, pids - 1, pids)
-    assert suspects(found, 0.15).tolist() == [False, False, False, True, False, False, False]
-    assert suspects(found, 1.5).tolist() == [False] * 7  # nobody is nearer by so much
+    nearer, below = suspects(found, -1.0, EqualiseSettings())
+    assert nearer.tolist() == [False, False, False, True, False, False, False]
+    assert not below.any()
     gap = found.other[3] - found.without[3]
-    assert [bool(suspects(found, gap + step)[3]) for step in (-1e-9, 1e-9)] == [True, False]
+    for step, doubted in ((-1e-9, True), (1e-9, False)):
+        assert suspects(found, -1.0, EqualiseSettings(suspect_margin=gap + step))[0][3] == doubted
+
+
+def test_suspects_are_far_from_the_others_of_their_vehicle():
+    """Nothing else is near; a third picture of the vehicle has an angle of 80 degrees to the two others."""
+    odd = [math.cos(math.radians(80)), math.sin(math.radians(80)), 0.0]
+    vectors = np.array([[1.0, 0, 0], [1.0, 0, 0], odd, [0, 0, 1.0]])
+    found = find_centres(vectors, np.array([0, 0, 0, 1]), np.array([1, 1, 1, 2]))
+    cosine = math.cos(math.radians(80))
+    for below, doubted in ((0.65 - cosine - 1e-9, True), (0.65 - cosine + 1e-9, False)):
+        nearer, far = suspects(found, 0.65, EqualiseSettings(suspect_below=below))
+        assert far.tolist() == [False, False, doubted, False]
+        assert not nearer.any()
 
 
 def test_the_only_picture_of_a_vehicle_is_not_suspected():
     near, far = unit([1.0, 0.05, 0.0]), unit([0.0, 0.05, 1.0])
     vectors, pids = np.array([near, near, near, far]), np.array([1, 1, 2, 3])
+    all_doubted = EqualiseSettings(suspect_margin=-2.0, suspect_below=0.0)
     found = find_centres(vectors, pids - 1, pids)
-    assert suspects(found, 0.0).tolist() == [False] * 4
+    nearer, below = suspects(found, 1.0, all_doubted)
+    assert (nearer | below).tolist() == [True, True, False, False]
     alone = find_centres(vectors[:2], np.array([0, 0]), np.array([1, 1]))
-    assert suspects(alone, -2.0).tolist() == [False] * 2
+    assert not suspects(alone, 0.65, all_doubted)[0].any()
 
 
-def test_a_vehicle_keeps_its_best_picture():
-    out = left_out(
-        np.array([True, True, True, False, True]), np.array([0.1, 0.3, 0.2, 0.9, 0.4]), np.array([1, 1, 1, 2, 2])
-    )
-    assert out.tolist() == [True, False, True, False, True]
+def test_a_group_keeps_the_picture_that_is_nearest_to_its_others():
+    suspected, groups = np.array([True, True, True, False, True, True, True]), np.array([1, 1, 1, 2, 2, 3, 3])
+    without = np.array([0.1, 0.3, 0.2, 0.9, 0.4, 0.25, 0.25 + 1e-12])
+    assert left_out(suspected, without, groups).tolist() == [True, False, True, False, True, False, True]
+    assert [places.tolist() for places in split_groups(np.array([4, 0, 4, 2]))] == [[1], [3], [0, 2]]
+    assert split_groups(np.zeros(0, np.int64)) == []
 
 
 def order_of(counts, at_most, enhanced=0, seed=3):

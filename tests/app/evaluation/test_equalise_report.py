@@ -66,7 +66,7 @@ class Page(HTMLParser):
 
     @property
     def suspects(self):
-        return [row for row in self.rows if len(row) == 8][1:]
+        return [row for row in self.rows if len(row) == 9][1:]
 
 
 def write_picture(path, seed, size=(40, 24)):
@@ -102,13 +102,14 @@ def record(files):
         "own": [0.9, 0.8, 0.7, 0.3, 1.0, 0.41, 0.75, None],
         "base": [0, 1, 2, 4, 6],
         "suspects": [
-            {"place": 0, "cosine": 0.9, "gap": 0.2, "nearer": 2},
+            {"place": 0, "cosine": 0.9, "gap": 0.4, "nearer": 2},
             {"place": 5, "cosine": 0.41, "gap": 0.3, "nearer": 2},
             {"place": 3, "cosine": 0.3, "gap": 0.5, "nearer": 4},
         ],
         "left_out": [3, 5],
         "kept": [made(2, 0.6, "aa/0.jpg"), made(4, 0.9, "aa/1.jpg"), made(4, 0.8, "aa/2.jpg")],
         "refused": [made(2, 0.98, "bb/0.jpg")],
+        "drawn": [0.6, 0.9, 0.8, 0.98],
         "warnings": ["vehicle 7 is <odd>", "1 of 8 pictures cannot be embedded and stay as they are"],
         "seconds": {"pre_model": 1.25, "embed": 0.5, "enhance": 2.0, "rest": 0.0},
     }
@@ -155,12 +156,13 @@ def test_the_page_says_what_the_record_says(show):
 
 def test_suspects_stand_in_the_order_of_how_sure_they_are(show, samples):
     rows = show().suspects
-    assert [row[1] for row in rows] == [str(samples[place].path) for place in (3, 5, 0)]
+    assert [row[1] for row in rows] == [str(samples[place].path) for place in (3, 0, 5)]
     assert [row[2] for row in rows] == ["7", "7", "7"]
-    assert [row[3] for row in rows] == ["1", "1", "0"]
-    assert [row[4] for row in rows] == ["0.300", "0.410", "0.900"]
+    assert [row[3] for row in rows] == ["1", "0", "1"]
+    assert [row[4] for row in rows] == ["0.300", "0.900", "0.410"]
     assert [row[5] for row in rows] == ["9", "3", "3"]
-    assert [row[7] for row in rows] == ["yes", "yes", "no"]
+    assert [row[6] for row in rows] == ["0.500", "0.400", "0.300"]
+    assert [row[8] for row in rows] == ["yes", "no", "yes"]
 
 
 def test_the_page_holds_its_pictures_and_asks_for_nothing_else(show):
@@ -235,7 +237,7 @@ def test_hundreds_of_suspects_do_not_make_a_page_of_hundreds_of_pictures(show):
 def test_a_record_of_nothing(show):
     """No picture could be embedded, and no target is set."""
     nothing = {"own": [None] * 8, "threshold": 0.0, "target": None}
-    nothing |= {name: [] for name in ("base", "suspects", "left_out", "kept", "refused", "warnings")}
+    nothing |= {name: [] for name in ("base", "suspects", "left_out", "kept", "refused", "drawn", "warnings")}
     page = show(**nothing)
     assert page.numbers["Pictures that a vehicle is to have (target)"] == "as many as it has"
     assert page.numbers["Pictures after"] == page.numbers["Pictures before"] == "8"

@@ -1,3 +1,8 @@
+"""The page of an equalisation's report, as a template of Jinja2. In a module, as Flower carries no other files to a client."""
+
+# ruff: noqa: E501
+
+PAGE = """\
 {% macro picture(shown) %}{% if shown.uri %}<img src="{{ shown.uri }}" alt="{{ shown.alt }}">{% else %}<span class="none">{{ shown.alt }}</span>{% endif %}{% endmacro %}
 {% macro examples(pairs) %}
 <ul class="pairs">
@@ -96,7 +101,7 @@
   <h2>Enhanced pictures that were refused</h2>
   {% if refused %}
   <p class="faint">Too unlike their vehicle, or hardly changed: their cosine does not lie between {{ "%g"|format(interval[0]) }}
-    and {{ "%g"|format(interval[1]) }}. Some examples.</p>
+    and {{ "%g"|format(interval[1]) }}. Some examples; the chart of cosines has all.</p>
   {{ examples(refused) }}
   {% else %}
   <p>None.</p>
@@ -105,8 +110,8 @@
   <h2>Labels in doubt</h2>
   {% if suspects %}
   <p class="faint">Each of these pictures is clearly nearer to another vehicle than to the other pictures of the one that it is
-    labelled as. The surest stand first: those farthest from their own vehicle. Look at both pictures before you change a
-    label: two vehicles of one model look alike.
+    labelled as, or far from those others without being near to anything else. The surest stand first: those to which another
+    vehicle is nearer by most. Look at both pictures before you change a label: two vehicles of one model look alike.
     {% if suspects|length > shown %}The first {{ shown }} are shown with pictures.{% endif %}</p>
   <div class="scroll">
     <table class="suspects">
@@ -119,7 +124,8 @@
           <th scope="col">Camera</th>
           <th scope="col">Cosine to that vehicle's centre</th>
           <th scope="col">Nearer to vehicle</th>
-          <th scope="col">One of its pictures</th>
+          <th scope="col">By</th>
+          <th scope="col">Its best picture</th>
           <th scope="col">Left out of training</th>
         </tr>
       </thead>
@@ -132,6 +138,7 @@
           <td>{{ row.camid }}</td>
           <td>{{ row.cosine }}</td>
           <td>{{ "none" if row.nearer is none else row.nearer }}</td>
+          <td>{{ row.gap }}</td>
           <td>{{ picture(row.other) }}</td>
           <td>{{ "yes" if row.left_out else "no" }}</td>
         </tr>
@@ -145,3 +152,4 @@
 </main>
 </body>
 </html>
+"""
