@@ -206,7 +206,7 @@ def test_names_of_files_are_text(record, samples, files, tmp_path):
     samples[5] = Sample(write_picture(tmp_path / "q.png", 5).rename(unknown), 7, 1)
     page = Page(write_report(record, samples, files, tmp_path / "report", title="").read_text("utf-8"))
     assert page.suspects[0][1] == str(tmp_path / HOSTILE)
-    assert page.suspects[1][1] == f"{tmp_path}/\\udcff.png"
+    assert page.suspects[2][1] == f"{tmp_path}/\\udcff.png"
     assert page.tags["script"] == page.tags["b"] == 0
 
 
