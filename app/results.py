@@ -169,7 +169,8 @@ class RunFolder:
         """Arrays and metadata of `name`.safetensors. Raises FileNotFoundError if it is not there."""
         path = self._array_path(name)
         if not path.is_file():
-            others = ", ".join(sorted(other.stem for other in self.path.glob("*.safetensors")))
+            stems = {other.stem for other in self.path.glob("*.safetensors")}
+            others = ", ".join(sorted(stems - {"server"}))  # ciphertexts are no network
             raise FileNotFoundError(f"no saved arrays: {path}; there are: {others or 'none'}")
         try:
             with safe_open(path, framework="numpy") as file:

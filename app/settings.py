@@ -48,7 +48,7 @@ class TaskModules(NamedTuple):
 
 
 _RANKING = ("mAP", "rank1", "rank5", "mINP")
-_READING = ("accuracy", "character_error_rate", "accuracy_90", "kept_99")
+_READING = ("accuracy", "character_error_rate", "accuracy_90", "kept_99", "confidence_99")
 
 TASKS = {
     "dual_reid": TaskModules("app.tasks.dual_settings", "app.tasks.dual_reid", _RANKING),

@@ -50,6 +50,8 @@ def main(argv: Sequence[str]) -> None:
         plates += 1
         refused += plate.reading.confidence < least
         print(json.dumps(line_of(plate, least), ensure_ascii=False), flush=True)
+    if not reader.files:
+        raise SettingsError(f"there are no pictures in {', '.join(places)}")
     told = [f"{plates} plates in {reader.files} files"]
     told += [f"{refused} refused"] if least else []
     told += [f"{reader.without} without a plate"] if finder else []

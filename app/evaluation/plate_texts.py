@@ -48,20 +48,23 @@ def refusal_curve(correct: Sequence[bool], confidences: Sequence[float]) -> tupl
 
 
 def measure_readings(pairs: Sequence[tuple[PlateReading, str]]) -> dict[str, float]:
-    """accuracy of whole plates, character_error_rate, accuracy_90, kept_99 and the number of "queries".
+    """accuracy of whole plates, character_error_rate, accuracy_90, kept_99, confidence_99 and the number of "queries".
 
     accuracy_90: accuracy of the surest plates, at the smallest share from 0.9 that a threshold gives. kept_99: the
-    largest share with an accuracy of 0.99 or more that a threshold gives, 0 if none.
+    largest share with an accuracy of 0.99 or more that a threshold gives, 0 if none. confidence_99: the least confidence
+    in that share, which is what to refuse below; 1 if there is none.
 
     Raises ValueError without plates."""
     correct = [reading.text == text for reading, text in pairs]
+    sure = np.sort([reading.confidence for reading, _ in pairs])[::-1]
     shares, accuracies = refusal_curve(correct, [reading.confidence for reading, _ in pairs])
-    good = shares[accuracies >= WANTED_ACCURACY]
+    kept = float(shares[accuracies >= WANTED_ACCURACY].max(initial=0.0))
     return {
         "accuracy": float(np.mean(correct)),
         "character_error_rate": character_error_rate([(reading.text, text) for reading, text in pairs]),
         "accuracy_90": float(accuracies[np.argmax(shares >= SURE_SHARE - 1e-9)]),
-        "kept_99": float(good.max()) if len(good) else 0.0,
+        "kept_99": kept,
+        "confidence_99": float(sure[round(kept * len(sure)) - 1]) if kept else 1.0,
         "queries": float(len(pairs)),
     }
 

@@ -98,6 +98,12 @@ def test_what_is_less_sure_than_asked_for_has_no_text(run_dir, crops, capsys):
     assert read_plates.line_of(sure)["confidence"] == 0.5
 
 
+def test_a_folder_without_pictures_is_no_success(run_dir, tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(SettingsError, match=f"there are no pictures in {tmp_path}"):
+        read_plates.main([f"run={run_dir}", str(tmp_path)])
+
+
 def test_deep_grey_and_turned_pictures_are_what_they_show(tmp_path):
     """A grey gradient of 16 bits, and the same lying on its side with a note of how the camera was held."""
     values = np.linspace(0, 255, 40 * 20).reshape(20, 40).astype(np.uint8)

@@ -31,6 +31,8 @@ def test_measures_by_their_definition(rows):
     sets = {t: [right for right, sure in rows if min(sure, 0.99) >= t] for t in {min(sure, 0.99) for _, sure in rows}}
     good = [len(kept) / len(rows) for kept in sets.values() if sum(kept) >= 0.99 * len(kept)]
     assert measured["kept_99"] == pytest.approx(max(good, default=0.0))
+    best = max((t for t, kept in sets.items() if len(kept) / len(rows) == measured["kept_99"]), default=1.0)
+    assert measured["confidence_99"] == best
     smallest = min((kept for kept in sets.values() if len(kept) >= 0.9 * len(rows) - 1e-9), key=len)
     assert measured["accuracy_90"] == pytest.approx(sum(smallest) / len(smallest))
     assert measured["queries"] == len(rows)
