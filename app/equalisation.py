@@ -27,7 +27,7 @@ from app.settings import Settings, absolute
 from app.tasks import make_task
 from app.tasks.task import Task
 
-_VERSION = 1  # of what a record says; raise it with every change of enhancement or rules
+_VERSION = 2  # of what a record says; raise it with every change of enhancement or rules
 _log = logging.getLogger("flwr")
 
 
@@ -39,11 +39,13 @@ class Equalised:
         samples: its own pictures, without those left out, then the enhanced ones.
         record: what was done, in plain values; `app.evaluation.equalise_report` shows it.
         folder: where record and report lie; None where they could not be written.
+        reused: whether an earlier start made it; the record's seconds are that one's.
     """
 
     samples: list[Sample]
     record: dict[str, Any]
     folder: Path | None
+    reused: bool = False
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -51,7 +53,8 @@ class Equalised:
         record = self.record
         counts = {name: len(record[name]) for name in ("kept", "suspects", "left_out", "warnings")}
         where = str(self.folder) if self.folder else None
-        return {**counts, "target": record["target"], "seconds": record["seconds"], "folder": where}
+        about = {"target": record["target"], "reused": self.reused, "seconds": record["seconds"]}
+        return {**counts, **about, "folder": where}
 
 
 def equalise(
@@ -75,6 +78,7 @@ def equalise(
     files = EnhancedFiles(absolute(settings.data.equalise.folder))
     key = record_key(settings, samples, model_key, seed)
     record = files.record(key)
+    reused = record is not None
     if record is None:
         try:
             files.require_room()  # before a pre-model is trained
@@ -89,7 +93,7 @@ def equalise(
         except OSError as error:
             _log.warning("the record of equalisation cannot be kept, the next start makes it anew: %s", error)
             return Equalised(_samples(samples, record, files), record, None)
-    found = Equalised(_samples(samples, record, files), record, files.folder / key)
+    found = Equalised(_samples(samples, record, files), record, files.folder / key, reused)
     _report(found, settings, samples, files, name)
     return found
 

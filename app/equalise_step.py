@@ -26,6 +26,7 @@ from app.evaluation.embed import NoPictureError
 from app.settings import Settings
 from app.tasks import make_task
 
+_NAMED = 3  # files in a warning
 _SHOWN = 12  # refused pictures kept for the report
 _AT_ONCE = 512  # drafts on the disk
 
@@ -46,6 +47,8 @@ class _Wanted:
     count: int
     centre: NDArray[np.floating]
     drawn: int = 0
+    unlike: int = 0  # refused, as they lie below the interval
+    alike: int = 0  # above it
     kept: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -89,18 +92,22 @@ class EqualisationStep:
         rows = self._embed(samples)
         seen = np.array([sample in rows for sample in samples], bool)
         if lost := int((~seen).sum()):
-            self.warnings.append(f"{lost} of {len(samples)} pictures cannot be embedded and stay as they are")
-        own, gap = np.full(len(samples), np.nan), np.full(len(samples), np.nan)
+            named = [str(sample.path) for sample in samples if sample not in rows][:_NAMED]
+            about = f"{', '.join(named)}{' and others' if lost > len(named) else ''}"
+            self.warnings.append(
+                f"{lost} of {len(samples)} pictures cannot be embedded by {self.library} and stay as they are: {about}"
+            )
+        own, gap, without = (np.full(len(samples), np.nan) for _ in range(3))
         nearer, below, base, out = (np.zeros(len(samples), bool) for _ in range(4))
         nearest = np.full(len(samples), -1, np.int64)
-        threshold, centre_of = 0.0, {}
+        threshold, centre_of = options.base, {}
         if seen.any():
             known, inside = np.unique(groups[seen], return_inverse=True)
             inside = inside.reshape(-1)
             vectors = np.stack([rows[sample] for sample in samples if sample in rows])
             pids = np.array([sample.pid for sample in samples], np.int64)[seen]
             centres = find_centres(vectors, inside, pids)
-            own[seen], gap[seen] = centres.own, centres.other - centres.without
+            own[seen], without[seen], gap[seen] = centres.own, centres.without, centres.other - centres.without
             threshold = base_threshold(centres.own, options)
             base[seen] = base_pictures(centres.own, threshold)
             nearer[seen], below[seen] = suspects(centres, threshold, options)
@@ -127,7 +134,7 @@ class EqualisationStep:
             "suspects": [
                 {
                     "place": int(i),
-                    "cosine": round(float(own[i]), 5),
+                    "cosine": round(float(without[i]), 5),  # to the vehicle's other pictures
                     "gap": None
                     if np.isnan(gap[i])
                     else round(float(gap[i]), 5),  # by how much another centre is nearer
@@ -189,7 +196,8 @@ class EqualisationStep:
             self.warnings.append(f"no more pictures are made, {self.files.folder} cannot be written: {error}")
         low, high = self.options.interval
         self.warnings += [
-            f"{each.about}: {len(each.kept)} of {each.count} wanted pictures between {low:g} and {high:g}"
+            f"{each.about}: {len(each.kept)} of {each.count} wanted pictures between {low:g} and {high:g}; "
+            f"{each.unlike} were too unlike the vehicle, {each.alike} hardly changed"
             for each in wanted
             if each.missing
         ]
@@ -223,6 +231,8 @@ class EqualisationStep:
                 cosine = float(np.asarray(rows[draft], np.float64) @ each.centre)
                 self.cosines.append(cosine)
                 inside = low < cosine < high
+                each.unlike += cosine <= low
+                each.alike += cosine >= high
                 if not inside and len(refused) >= _SHOWN:
                     continue
                 plate = self.files.keep(draft.plate_path) if draft.plate_path and inside else None

@@ -128,7 +128,7 @@ def load_settings(overrides: str | Sequence[str] = "") -> Settings:
 
     Raises SettingsError naming the key that is unknown, missing, or of a wrong type or value.
     """
-    words = [_forced(word) for word in (shlex.split(overrides) if isinstance(overrides, str) else overrides)]
+    words = [_forced(spelt_out(word)) for word in (shlex.split(overrides) if isinstance(overrides, str) else overrides)]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("conf", version_base="1.3"):
@@ -144,9 +144,6 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
     for name in raw:
         if name not in {field.name for field in fields(Settings)}:
             raise SettingsError(f"unknown key {name!r}")
-    data = raw.get("data")
-    if isinstance(data, Mapping) and isinstance(data.get("equalise"), str | int):  # data.equalise=median
-        raw = {**raw, "data": {**data, "equalise": {"target": data["equalise"]}}}
     values: dict[str, Any] = {}
     for name, kind in _SCALARS.items():
         if name not in raw or type(raw[name]) is not kind:  # True is an int to isinstance
@@ -165,6 +162,13 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
                 raise SettingsError(f"{error}, which {hint}") from error
             raise
     return Settings(**values)
+
+
+def spelt_out(override: str) -> str:
+    """`data.equalise=median`, short for `data.equalise.target=median`, in full; another override as it is."""
+    key, _, value = override.partition("=")
+    short = key.lstrip("+") == "data.equalise" and not value.startswith("{")
+    return f"{key}.target={value}" if short else override
 
 
 def _forced(override: str) -> str:

@@ -38,7 +38,10 @@ def main(argv: Sequence[str]) -> None:
         raise SettingsError(f"the task {settings.task} has no embeddings that pictures could be compared by")
     name, samples = pictures_of(settings, own["client"])
     files = EnhancedFiles(absolute(options.folder))
-    files.require_room()
+    try:
+        files.require_room()
+    except OSError as error:
+        raise OSError(f"data.equalise.folder: {files.folder} cannot be written: {error}") from error
     logging.getLogger("flwr").addHandler(logging.NullHandler())  # what is logged stands in the record too
     found = equalise_alone(settings, samples, name, always=True)
     assert found is not None

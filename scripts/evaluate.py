@@ -18,7 +18,7 @@ from app.checkpoint import Checkpoint, without_heads
 from app.comparison import measure_arrays
 from app.data.source import open_source
 from app.results import RunFolder, format_table
-from app.settings import Settings, SettingsError, absolute, load_settings, settings_from
+from app.settings import Settings, SettingsError, absolute, load_settings, settings_from, spelt_out
 from app.tasks import make_task
 from scripts.command import command
 
@@ -53,7 +53,7 @@ def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
     for word in sorted(words, key=lambda word: not word.startswith("data=")):  # the data set first, then its keys
         if "=" not in word:
             raise SettingsError(f"not of the form key=value: {word!r}")
-        key, value = word.split("=", 1)
+        key, value = spelt_out(word).split("=", 1)
         if key == "data":
             if open_name(value) == kept["data"]["reader"]:
                 continue  # the run's own set, as the run had it

@@ -61,7 +61,8 @@ class Pair:
     Args:
         place: of `own`.
         other: None where there is nothing to show.
-        cosine: to the centre of the vehicle of `own`; of the enhanced picture if `other` is one, else of `own`.
+        cosine: of the enhanced picture to the vehicle's centre if `other` is one; else of `own` to the vehicle's other
+            pictures.
         gap: by how much another vehicle's centre is nearer to `own` than its vehicle's other pictures.
     """
 
@@ -87,10 +88,12 @@ def enhanced_pairs(
 
 
 def suspect_pairs(record: Record, samples: Sequence[Sample]) -> list[Pair]:
-    """All suspects, the surest first: those to which another vehicle's centre is nearer by most."""
+    """All suspects: first those to which another vehicle's centre is nearer, by most; then those that are merely far
+    from their own, by most."""
 
-    def sure(row: Mapping[str, Any]) -> tuple[float, int]:
-        return (float("-inf") if row["gap"] is None else float(row["gap"]), -row["place"])
+    def sure(row: Mapping[str, Any]) -> tuple[bool, float, int]:
+        near = row["nearer"] is not None
+        return near, float(row["gap"] if near else -row["cosine"]), -row["place"]
 
     rows = sorted(record["suspects"], key=sure, reverse=True)
     return [

@@ -88,6 +88,7 @@ PAGE = """\
 
   <h2>Pictures of each vehicle, and how alike they are</h2>
   <img class="wide" src="{{ charts }}" alt="Three charts: pictures of each vehicle before and after, and how near pictures are to their vehicle's centre. Their numbers stand in the table above.">
+  <p class="faint">What is sampled down is not in these numbers: all pictures are learnt from, in turn.</p>
 
   <h2>Enhanced pictures that were kept</h2>
   {% if kept %}
@@ -110,8 +111,8 @@ PAGE = """\
   <h2>Labels in doubt</h2>
   {% if suspects %}
   <p class="faint">Each of these pictures is clearly nearer to another vehicle than to the other pictures of the one that it is
-    labelled as, or far from those others without being near to anything else. The surest stand first: those to which another
-    vehicle is nearer by most. Look at both pictures before you change a label: two vehicles of one model look alike.
+    labelled as, or far from those others without being near to anything else. Those to which another vehicle is nearer stand
+    first, the surest before the others. Look at both pictures before you change a label: two vehicles of one model look alike.
     {% if suspects|length > shown %}The first {{ shown }} are shown with pictures.{% endif %}</p>
   <div class="scroll">
     <table class="suspects">
@@ -122,7 +123,7 @@ PAGE = """\
           <th scope="col">File</th>
           <th scope="col">Labelled vehicle</th>
           <th scope="col">Camera</th>
-          <th scope="col">Cosine to that vehicle's centre</th>
+          <th scope="col">Cosine to that vehicle's other pictures</th>
           <th scope="col">Nearer to vehicle</th>
           <th scope="col">By</th>
           <th scope="col">Its best picture</th>

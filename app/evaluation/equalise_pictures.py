@@ -39,7 +39,8 @@ def report_picture(record: Record, samples: Sequence[Sample], files: EnhancedFil
     made = enhanced_pairs(record["kept"], samples, files, _PAIRS)
     _strip(kept, made, f"kept, {len(record['kept'])} in all: a picture, what was made of it, its cosine")
     others = enhanced_pairs(record["refused"], samples, files, _PAIRS)
-    _strip(refused, others, "refused, outside the interval: a picture, what was made of it, its cosine")
+    refusals = len(record["drawn"]) - len(record["kept"])
+    _strip(refused, others, f"refused, {refusals} in all: a picture, what was made of it, its cosine")
     suspects = suspect_pairs(record, samples)
     words = f"labels in doubt, {len(suspects)} in all: a picture with its cosine, and the vehicle that it is nearer to"
     _strip(doubted, suspects[:_PAIRS], words)
@@ -153,6 +154,10 @@ def _strip(figure: FigureBase, pairs: Sequence[Pair], title: str) -> None:
         if pair.other is not None:
             right = figure.add_subplot(grid[0, 3 * number + 1])
             _cell(right, pair.other, cosine if made else f"nearer: {pair.other.pid}")
+        elif not made:
+            axes = figure.add_subplot(grid[0, 3 * number + 1])
+            axes.axis("off")
+            axes.text(0, 0.5, "near to\nno other", fontsize=8)
 
 
 def _cell(axes: Axes, sample: Sample, words: str) -> None:

@@ -115,6 +115,7 @@ def _numbers(record: Record, samples: Sequence[Sample]) -> list[tuple[str, str]]
         ("Pictures that a vehicle is to have (target)", "as many as it has" if target is None else str(target)),
         ("An enhanced picture's cosine lies between", f"{low:g} and {high:g}"),
         ("Enhanced pictures kept", str(len(record["kept"]))),
+        ("Enhanced pictures refused", str(len(record["drawn"]) - len(record["kept"]))),
         ("Pictures after", str(int(counts.after.sum()))),
     ]
     if target is not None:

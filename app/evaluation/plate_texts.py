@@ -51,8 +51,8 @@ def measure_readings(pairs: Sequence[tuple[PlateReading, str]]) -> dict[str, flo
     """accuracy of whole plates, character_error_rate, accuracy_90, kept_99, confidence_99 and the number of "queries".
 
     accuracy_90: accuracy of the surest plates, at the smallest share from 0.9 that a threshold gives. kept_99: the
-    largest share with an accuracy of 0.99 or more that a threshold gives, 0 if none. confidence_99: the least confidence
-    in that share, which is what to refuse below; 1 if there is none.
+    largest share with an accuracy of 0.99 or more that a threshold gives, 0 if none. confidence_99: the least
+    confidence in that share, which is what to refuse below; 1 if there is none.
 
     Raises ValueError without plates."""
     correct = [reading.text == text for reading, text in pairs]

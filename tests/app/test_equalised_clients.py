@@ -34,7 +34,8 @@ def test_what_cannot_be_equalised_is_said_at_the_start(equalise_settings, tmp_pa
     with pytest.raises(SettingsError, match=r"from_round=9 is after the last round"):
         equalise_settings("data.equalise.target=3 data.equalise.from_round=9 federation.rounds=8")
     assert equalise_settings("data.equalise=median").data.equalise.target == "median"
-    assert equalise_settings("data.equalise=7").data.equalise.target == 7
+    short = equalise_settings("data.equalise.quantile=0.5 data.equalise=7").data.equalise
+    assert (short.target, short.quantile) == (7, 0.5)
     for model, error in (("none.safetensors", FileNotFoundError), ("other.safetensors", SettingsError)):
         save_file({"other": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
         settings = equalise_settings("data.equalise.target=3", f"data.equalise.model={tmp_path / model}")
