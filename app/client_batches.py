@@ -6,7 +6,7 @@ from torch import nn
 
 from app.comparison import client_seed, equalise_alone
 from app.data.sample import Sample
-from app.equalisation import Equalised, equalise, has_record, require_library
+from app.equalisation import Equalised, equalise, equalised_before, require_library
 from app.files import replacing
 from app.node_store import NodeStore
 from app.pre_model import model_key, require_fit
@@ -61,12 +61,15 @@ class ClientBatches:
             found = equalise_alone(self.settings, self.samples, self.name)
             assert found is not None
             return found
-        seed, key = client_seed(self.settings, self.name), self._noted_before(server_round)
-        if key is None or not has_record(self.settings, self.samples, key, seed):
-            key = model_key(network, self.task)
-            self.store.folder.mkdir(parents=True, exist_ok=True)
-            with replacing(self.store.folder / _NOTE) as temporary:
-                temporary.write_text(f"{server_round} {key}", encoding="utf-8")
+        seed, noted = client_seed(self.settings, self.name), self._noted_before(server_round)
+        if noted is not None:
+            earlier = equalised_before(self.settings, self.samples, model_key=noted, seed=seed, name=self.name)
+            if earlier is not None:
+                return earlier
+        key = model_key(network, self.task)
+        self.store.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.store.folder / _NOTE) as temporary:
+            temporary.write_text(f"{server_round} {key}", encoding="utf-8")
         return equalise(self.settings, self.samples, lambda: network, model_key=key, seed=seed, name=self.name)
 
     def _noted_before(self, server_round: int) -> str | None:

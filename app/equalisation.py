@@ -75,27 +75,38 @@ def equalise(
     if not samples:
         raise ValueError("there are no pictures to equalise")
     require_library(settings, make_task(settings))
+    earlier = equalised_before(settings, samples, model_key=model_key, seed=seed, name=name)
+    if earlier is not None:
+        return earlier
+    files = EnhancedFiles(absolute(settings.data.equalise.folder))
+    try:
+        files.require_room()  # before a pre-model is trained
+    except OSError as error:
+        _log.warning("nothing is equalised, %s cannot be written: %s", files.folder, error)
+        return Equalised(list(samples), _nothing(settings, samples, str(error)), None)
+    record = _made(settings, samples, pre_model, files, seed)
+    for warning in record["warnings"]:
+        _log.warning("equalisation: %s", warning)
+    try:
+        folder = files.write_record(record_key(settings, samples, model_key, seed), record)
+    except OSError as error:
+        _log.warning("the record of equalisation cannot be kept, the next start makes it anew: %s", error)
+        return Equalised(_samples(samples, record, files), record, None)
+    _report(record, folder, settings, samples, files, name)
+    return Equalised(_samples(samples, record, files), record, folder)
+
+
+def equalised_before(
+    settings: Settings, samples: Sequence[Sample], *, model_key: str, seed: int, name: str = ""
+) -> Equalised | None:
+    """What `equalise` with these arguments did at an earlier start; None if its record or a picture is not there."""
     files = EnhancedFiles(absolute(settings.data.equalise.folder))
     key = record_key(settings, samples, model_key, seed)
     record = files.record(key)
-    reused = record is not None
     if record is None:
-        try:
-            files.require_room()  # before a pre-model is trained
-        except OSError as error:
-            _log.warning("nothing is equalised, %s cannot be written: %s", files.folder, error)
-            return Equalised(list(samples), _nothing(settings, samples, str(error)), None)
-        record = _made(settings, samples, pre_model, files, seed)
-        for warning in record["warnings"]:
-            _log.warning("equalisation: %s", warning)
-        try:
-            files.write_record(key, record)
-        except OSError as error:
-            _log.warning("the record of equalisation cannot be kept, the next start makes it anew: %s", error)
-            return Equalised(_samples(samples, record, files), record, None)
-    found = Equalised(_samples(samples, record, files), record, files.folder / key, reused)
-    _report(found, settings, samples, files, name)
-    return found
+        return None
+    _report(record, files.folder / key, settings, samples, files, name)
+    return Equalised(_samples(samples, record, files), record, files.folder / key, reused=True)
 
 
 def require_library(settings: Settings, task: Task) -> None:
@@ -104,12 +115,6 @@ def require_library(settings: Settings, task: Task) -> None:
         raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings that pictures are compared by")
     if settings.data.equalise.library:
         one_of("data.equalise.library", settings.data.equalise.library, task.libraries)
-
-
-def has_record(settings: Settings, samples: Sequence[Sample], model_key: str, seed: int) -> bool:
-    """Whether `equalise` with these arguments would ask for no pre-model."""
-    files = EnhancedFiles(absolute(settings.data.equalise.folder))
-    return files.record(record_key(settings, samples, model_key, seed)) is not None
 
 
 def _made(
@@ -133,16 +138,22 @@ def _nothing(settings: Settings, samples: Sequence[Sample], reason: str) -> dict
     return {**nothing, **about, "own": [None] * len(samples), "warnings": warnings, "seconds": {}}
 
 
-def _report(found: Equalised, settings: Settings, samples: Sequence[Sample], files: EnhancedFiles, name: str) -> None:
+def _report(
+    record: Mapping[str, Any],
+    folder: Path,
+    settings: Settings,
+    samples: Sequence[Sample],
+    files: EnhancedFiles,
+    name: str,
+) -> None:
     """Write the report beside the record, if it is not there."""
-    assert found.folder is not None
-    if (found.folder / "report.html").is_file():
+    if (folder / "report.html").is_file():
         return
     from app.evaluation.equalise_report import write_report  # matplotlib takes seconds to import
 
     title = ", ".join(filter(None, (settings.data.reader, name)))
     try:
-        write_report(found.record, samples, files, found.folder, title=title)
+        write_report(record, samples, files, folder, title=title)
     except OSError as error:
         _log.warning("the report of equalisation cannot be written: %s", error)
 

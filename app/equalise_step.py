@@ -11,17 +11,9 @@ from torch import nn
 
 from app.data.enhanced_drafts import draw_drafts
 from app.data.enhanced_files import EnhancedFiles
-from app.data.equalise import (
-    base_pictures,
-    base_threshold,
-    find_centres,
-    groups_of,
-    left_out,
-    split_groups,
-    suspects,
-    target_count,
-)
+from app.data.equalise import groups_of, split_groups, target_count
 from app.data.sample import Sample
+from app.equalise_findings import find, rounded, suspect_rows
 from app.evaluation.embed import NoPictureError
 from app.settings import Settings
 from app.tasks import make_task
@@ -87,68 +79,40 @@ class EqualisationStep:
 
     def run(self) -> dict[str, Any]:
         """The record: plain values, in which a picture is its place in `samples`."""
-        options, samples = self.options, self.samples
-        groups = groups_of(samples)
-        rows = self._embed(samples)
-        seen = np.array([sample in rows for sample in samples], bool)
-        if lost := int((~seen).sum()):
-            named = [str(sample.path) for sample in samples if sample not in rows][:_NAMED]
-            about = f"{', '.join(named)}{' and others' if lost > len(named) else ''}"
-            self.warnings.append(
-                f"{lost} of {len(samples)} pictures cannot be embedded by {self.library} and stay as they are: {about}"
-            )
-        own, gap, without = (np.full(len(samples), np.nan) for _ in range(3))
-        nearer, below, base, out = (np.zeros(len(samples), bool) for _ in range(4))
-        nearest = np.full(len(samples), -1, np.int64)
-        threshold, centre_of = options.base, {}
-        if seen.any():
-            known, inside = np.unique(groups[seen], return_inverse=True)
-            inside = inside.reshape(-1)
-            vectors = np.stack([rows[sample] for sample in samples if sample in rows])
-            pids = np.array([sample.pid for sample in samples], np.int64)[seen]
-            centres = find_centres(vectors, inside, pids)
-            own[seen], without[seen], gap[seen] = centres.own, centres.without, centres.other - centres.without
-            threshold = base_threshold(centres.own, options)
-            base[seen] = base_pictures(centres.own, threshold)
-            nearer[seen], below[seen] = suspects(centres, threshold, options)
-            nearest[seen] = np.where(centres.nearest >= 0, known[centres.nearest], -1)
-            centre_of = {int(group): centres.matrix[row] for row, group in enumerate(known)}
-            if options.suspects == "leave_out":
-                out[seen] = left_out(nearer[seen] | below[seen], centres.without, inside)
-        suspected = nearer | below
-        counts = np.bincount(groups[~out & seen], minlength=int(groups.max()) + 1)
+        options = self.options
+        groups = groups_of(self.samples)
+        rows = self._embed(self.samples)
+        self._warn_of_lost(rows)
+        found = find(self.samples, rows, groups, options)
+        counts = np.bincount(groups[~found.out & found.seen], minlength=int(groups.max()) + 1)
         target = target_count(counts[counts > 0], options)
         kept: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
         if target is not None and options.fill:
             # A picture whose label is doubtful is not multiplied.
-            kept, refused = self._fill(groups, base & ~suspected, counts, target, centre_of)
-        shown = {int(groups[i]): int(i) for i in np.argsort(np.nan_to_num(own, nan=-2.0)) if not suspected[i]}
+            kept, refused = self._fill(groups, found.base & ~found.suspected, counts, target, found.centre_of)
         return {
             "target": target,
-            "threshold": threshold,
+            "threshold": found.threshold,
             "interval": list(options.interval),
             "library": self.library,
-            "own": [None if np.isnan(value) else round(float(value), 5) for value in own],
-            "base": np.flatnonzero(base).tolist(),
-            "suspects": [
-                {
-                    "place": int(i),
-                    "cosine": round(float(without[i]), 5),  # to the vehicle's other pictures
-                    "gap": None
-                    if np.isnan(gap[i])
-                    else round(float(gap[i]), 5),  # by how much another centre is nearer
-                    "reason": "nearer" if nearer[i] else "below",
-                    "nearer": shown.get(int(nearest[i])) if nearer[i] else None,  # that vehicle's best picture
-                }
-                for i in np.flatnonzero(suspected)
-            ],
-            "left_out": np.flatnonzero(out).tolist(),
+            "own": [rounded(value) for value in found.own],
+            "base": np.flatnonzero(found.base).tolist(),
+            "suspects": suspect_rows(found, groups),
+            "left_out": np.flatnonzero(found.out).tolist(),
             "kept": kept,
             "refused": refused,
             "drawn": [round(value, 4) for value in self.cosines],
             "warnings": self.warnings,
         }
+
+    def _warn_of_lost(self, rows: Mapping[Sample, NDArray[np.float32]]) -> None:
+        """Name pictures without a row."""
+        lost = [str(sample.path) for sample in self.samples if sample not in rows]
+        if lost:
+            named = f"{', '.join(lost[:_NAMED])}{' and others' if len(lost) > _NAMED else ''}"
+            what = f"{len(lost)} of {len(self.samples)} pictures cannot be embedded by {self.library}"
+            self.warnings.append(f"{what} and stay as they are: {named}")
 
     def _embed(self, samples: Sequence[Sample]) -> dict[Sample, NDArray[np.float32]]:
         """Rows of the library by sample, of those that can be read and have something for it."""

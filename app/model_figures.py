@@ -22,7 +22,7 @@ from app.data.source import open_source
 from app.device import make_compute
 from app.evaluation.pictures import curves_picture
 from app.node_store import NodeStore
-from app.results import RunFolder
+from app.results import SERVER_CHECKPOINT, RunFolder
 from app.settings import Settings
 from app.tasks import make_task
 
@@ -68,7 +68,8 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
     network = make_task(settings).build(1, settings.seed, pretrained=False)
     layout = shared_layout(network, settings.federation)
     found: dict[str, dict[str, Arrays]] = {"global": {}, "local": {}}
-    run_key = folder.load_arrays("server")[1]["run_key"]  # nodes keep what earlier runs in this folder left, too
+    # Nodes keep what earlier runs in this folder left, too.
+    run_key = folder.load_arrays(SERVER_CHECKPOINT)[1]["run_key"]
     paths = sorted((folder.path / "nodes").glob(f"*/{run_key}"))
     stores = {path.parent.name: NodeStore(path) for path in paths if NodeStore(path).rounds("private")}
     last = max((version for store in stores.values() for version in store.rounds("global")), default=0)

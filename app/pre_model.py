@@ -20,7 +20,7 @@ PreModel = Callable[[], nn.Module]
 
 
 def checkpoint_model(settings: Settings) -> tuple[PreModel, str]:
-    """The pre-model that `data.equalise.model` names as a file, and its key. It is built when it is asked for.
+    """The pre-model that `data.equalise.model` names as a file, and its key. Asked for, it takes its arrays.
 
     Raises the errors of `require_fit`."""
     file, task = settings.data.equalise.model, make_task(settings)

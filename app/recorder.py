@@ -7,11 +7,10 @@ from dataclasses import asdict
 
 import numpy as np
 
-from app.results import RunFolder
+from app.results import SERVER_CHECKPOINT, RunFolder
 from strategies.rounds import RoundReport, ServerState
 from strategies.shared_arrays import SharedLayout
 
-CHECKPOINT = "server"
 _log = logging.getLogger("flwr")
 
 
@@ -87,7 +86,7 @@ class Recorder:
             "measured": state.convergence.version,
         }
         metadata = {"run_key": self.run_key, "layout": self.layout.digest, "state": json.dumps(kept)}
-        self.folder.save_arrays(CHECKPOINT, {"aggregate": np.frombuffer(state.aggregate, np.uint8)}, metadata)
+        self.folder.save_arrays(SERVER_CHECKPOINT, {"aggregate": np.frombuffer(state.aggregate, np.uint8)}, metadata)
 
 
 def _sentence(report: RoundReport, rounds: int, headline: str) -> str:

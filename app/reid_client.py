@@ -18,6 +18,7 @@ from torch import nn
 
 from app.arrays import float_arrays, float_views, load_arrays, private_patterns, shared_layout, statistics_mask
 from app.client_batches import ClientBatches
+from app.client_state import ClientState
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.dp import privatise
@@ -26,7 +27,7 @@ from app.feature_shift import PROBES, cosine_shift
 from app.global_model import GlobalModel, GlobalModels
 from app.mask_store import MaskStore
 from app.memory import give_back
-from app.node_store import NodeStore, NodeStoreError
+from app.node_store import NodeStore
 from app.settings import Settings
 from app.tasks.task import Task
 from app.training import TrainReport, round_steps, total_steps, train
@@ -110,6 +111,7 @@ class ReidClient(NumPyClient):
             run_key=run_key,
         )
         self.private = private_patterns(self.network, settings.federation)
+        self.kept = ClientState(store, self.layout.digest, self.private)
         self.batches = ClientBatches(settings, task, name, self.samples, store, self.network)
 
     def initial_arrays(self) -> dict[str, Vector]:
@@ -154,7 +156,9 @@ class ReidClient(NumPyClient):
             raise ClientError(f"{self.name}: value {int(np.argmin(np.isfinite(update)))} of the update is not finite")
         # Kept before encryption, which needs the memory; only a later round reads it.
         with self.store.keeping(attempt):
-            self._keep(server_round, local, report)
+            moments = report.optimiser if self.settings.train.keep_optimiser else {}
+            self.kept.keep(server_round, float_views(self.network), local, moments)
+            self._note_bad(report)
         del local
         report.optimiser.clear()
         give_back()
@@ -162,18 +166,16 @@ class ReidClient(NumPyClient):
         if self.settings.privacy.dp.clip:
             # From the system's entropy: noise that somebody could draw again would hide nothing.
             update = privatise(update, self.settings.privacy.dp, np.random.default_rng())
-        carried = self._carried(server_round)
+        carried = self.kept.carried(server_round)
         try:
             encrypted = self.cipher.encrypt(update, coefficient, binding, state=state, carried=carried, masks=masks)
-        except CipherError:  # too large a value: the next round starts from what was learnt before
+        except CipherError:  # too large a value
             with self.store.keeping(attempt):
-                self.store.drop("private", server_round)
-                self.store.drop("local", server_round)
+                self.kept.take_back(server_round)
             raise
         measures["seconds_encrypt"] = time.perf_counter() - encrypting
         with self.store.keeping(attempt):
-            if encrypted.carried:
-                self.store.write("carried", server_round, encrypted.carried, {"layout": self.layout.digest})
+            self.kept.carry(server_round, encrypted.carried)
         measures |= {f"loss_{name}": value for name, value in report.losses.items()}
         measures |= {f"seconds_{name}": value for name, value in report.seconds.items()}
         measures |= {
@@ -227,34 +229,21 @@ class ReidClient(NumPyClient):
         coefficient_sum = float(config.get(m.COEFFICIENT_SUM, 0.0))
         return self.models.reach(version, str(config.get(RECEIVED, "")), payload, coefficient_sum)
 
-    def _carried(self, server_round: int) -> dict[str, NDArray[Any]]:
-        """What the cipher carried over from an earlier round."""
-        for earlier in reversed([held for held in self.store.rounds("carried") if held < server_round]):
-            try:
-                arrays, metadata = self.store.read("carried", earlier)
-            except NodeStoreError:
-                metadata = {}
-            if metadata.get("layout") == self.layout.digest:
-                return arrays
-            self.store.drop("carried", earlier)
-        return {}
-
     # Training and measuring ---------------------------------------------------------------------------------------
 
     def _load(self, vector: Vector, server_round: int) -> dict[str, Vector]:
         """Put the global model and the node's own arrays into the network; the optimiser's moments to go on with."""
         load_arrays(self.network, self.layout.unflatten(vector))
-        earlier = [held for held in self.store.rounds("private") if held < server_round]
-        if not earlier:
+        held = self.kept.own(server_round)
+        if held is None:
             initial = self.initial_arrays()
             load_arrays(self.network, {k: v for k, v in initial.items() if is_private(k, self.private)})
             if self.settings.train.head_init == "centres":
                 self.task.set_heads(self.network, self.samples, self.compute.device)
             return {}
-        arrays, _ = self.store.read("private", earlier[-1])
-        own = {name.removeprefix("array/"): array for name, array in arrays.items() if name.startswith("array/")}
+        own, moments = held
         load_arrays(self.network, own)
-        return {k.removeprefix("optimiser/"): v for k, v in arrays.items() if k.startswith("optimiser/")}
+        return moments
 
     def _train(self, server_round: int, optimiser: dict[str, Vector]) -> TrainReport:
         settings, batches = self.settings, self.batches.of_round(server_round, self.network)
@@ -280,13 +269,7 @@ class ReidClient(NumPyClient):
             anchor=anchor,
         )
 
-    def _keep(self, server_round: int, local: Vector, report: TrainReport) -> None:
-        arrays = float_views(self.network)
-        own = {f"array/{name}": array for name, array in arrays.items() if is_private(name, self.private)}
-        if self.settings.train.keep_optimiser:
-            own |= {f"optimiser/{name}": array for name, array in report.optimiser.items()}
-        self.store.write("private", server_round, own, {"layout": self.layout.digest})
-        self.store.write("local", server_round, {"vector": local}, {"layout": self.layout.digest})
+    def _note_bad(self, report: TrainReport) -> None:
         if bad := self.task.bad_pictures | dict.fromkeys(report.bad, "cannot be read"):
             (self.store.folder / "bad_pictures.json").write_text(json.dumps(bad, indent=1), encoding="utf-8")
 

@@ -26,6 +26,8 @@ from app.files import replacing
 from app.settings import TASKS
 
 ROUND = "server_round"
+SERVER_CHECKPOINT = "server"
+"""Name of the arrays that the server resumes from: ciphertexts, and no network."""
 MEASURES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.measures))
 """Columns of tables of models, in per cent."""
 
@@ -170,7 +172,7 @@ class RunFolder:
         path = self._array_path(name)
         if not path.is_file():
             stems = {other.stem for other in self.path.glob("*.safetensors")}
-            others = ", ".join(sorted(stems - {"server"}))  # ciphertexts are no network
+            others = ", ".join(sorted(stems - {SERVER_CHECKPOINT}))
             raise FileNotFoundError(f"no saved arrays: {path}; there are: {others or 'none'}")
         try:
             with safe_open(path, framework="numpy") as file:

@@ -11,8 +11,8 @@ from flwr.serverapp import Grid, ServerApp
 
 from app.dp import epsilon
 from app.federated import make_rules, make_server_sum
-from app.recorder import CHECKPOINT, Recorder
-from app.results import RunFolder
+from app.recorder import Recorder
+from app.results import SERVER_CHECKPOINT, RunFolder
 from app.run_dir import run_dir
 from app.settings import Settings, load_settings
 from app.shared_part import shared_part
@@ -84,11 +84,11 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
 def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple[str, ServerState]:
     """The state before the first round, or that of the checkpoint to go on from."""
     federation = settings.federation
-    if not federation.resume or not folder.has_arrays(CHECKPOINT):  # nothing to resume before the first round
+    if not federation.resume or not folder.has_arrays(SERVER_CHECKPOINT):  # nothing to resume before the first round
         folder.write_settings(settings.as_dict())
         folder.clear()
         return secrets.token_hex(8), ServerState(0, Convergence(federation.patience, federation.min_delta))
-    arrays, metadata = folder.load_arrays(CHECKPOINT)
+    arrays, metadata = folder.load_arrays(SERVER_CHECKPOINT)
     if metadata.get("layout") != layout.digest:
         raise ValueError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
     kept = json.loads(metadata["state"])

@@ -34,6 +34,7 @@ from app.arrays import float_arrays
 from app.checkpoint import save_checkpoint
 from app.registry.accounts import Accounts, Role
 from app.registry.desk import Desk
+from app.registry.kept_views import sample_of
 from app.registry.photos import take_in
 from app.registry.records import NewView
 from app.registry.rows import Vectors
@@ -137,7 +138,7 @@ def fill(
         for shot in shots:
             desk.enrol([shot], account="bench")
         held = desk.register.vehicle(1).views[0]
-        dims = {library: len(row) for library, row in recogniser.embed([desk._sample(held)])[0].items()}
+        dims = {library: len(row) for library, row in recogniser.embed([sample_of(desk.photos, held)])[0].items()}
         rng = np.random.default_rng(0)
         for _ in range(vehicles - len(shots)):
             view = NewView(f"{int(rng.integers(2**62)):032x}.jpg", _random(rng, dims))
@@ -168,7 +169,7 @@ def _parts(desk: Desk, upload: bytes, shot: Shot) -> dict[str, float]:
     for _ in range(_PARTS + 1):
         timed("take_in", lambda: take_in(upload, "x"))
         name = timed("keep", lambda: desk.photos.keep(shot.photo))
-        sample = desk._sample(NewView(name, {}, plate_picture=name if shot.plate else None))
+        sample = sample_of(desk.photos, NewView(name, {}, plate_picture=name if shot.plate else None))
         timed("embed", partial(desk.serving()[1].embed, [sample]))
         timed("all", lambda: desk.identify([shot], account="bench"))
         desk.photos.drop([name])

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from app.data.source import open_source
 from app.federated import max_clients
 from app.node_store import NodeStore
-from app.recorder import CHECKPOINT
-from app.results import RunFolder
+from app.results import SERVER_CHECKPOINT, RunFolder
 from app.settings import Settings, absolute, load_settings
 from app.shared_part import shared_part
 from app.simulation import simulate
@@ -69,7 +68,7 @@ class Sums:
         server_round = int(line["server_round"])
         if server_round > self.settings.federation.rounds:
             return
-        self.run_key = str(self.folder.load_arrays(CHECKPOINT)[1]["run_key"])
+        self.run_key = str(self.folder.load_arrays(SERVER_CHECKPOINT)[1]["run_key"])
         nodes = self.folder.path / "nodes"
         stores = {name: NodeStore(nodes / name / self.run_key) for name in sorted(line["clients"])}
         before = next(iter(stores.values())).read("global", server_round - 1)[0]["vector"]

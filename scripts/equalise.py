@@ -21,6 +21,7 @@ from app.comparison import equalise_alone
 from app.data.enhanced_files import EnhancedFiles
 from app.data.sample import Sample
 from app.data.source import open_source
+from app.equalisation import require_library
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.tasks import make_task
 from scripts.command import command, split_words
@@ -34,8 +35,7 @@ def main(argv: Sequence[str]) -> None:
     own, words = split_words(argv, {"client": "", **({"run": "", "model": "global"} if of_run else {})})
     settings = run_settings(own["run"], own["model"], words) if of_run else load_settings(words)
     options = settings.data.equalise
-    if not make_task(settings).libraries:  # before any picture is looked for
-        raise SettingsError(f"the task {settings.task} has no embeddings that pictures could be compared by")
+    require_library(settings, make_task(settings))  # before any picture is looked for
     name, samples = pictures_of(settings, own["client"])
     files = EnhancedFiles(absolute(options.folder))
     try:

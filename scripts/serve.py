@@ -30,7 +30,7 @@ from app.registry.desk import Desk
 from app.web.service import create_app
 from app.web.state import State
 from scripts.command import command
-from scripts.registry import operator
+from scripts.registry_options import operator
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]

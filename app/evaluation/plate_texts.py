@@ -56,15 +56,15 @@ def measure_readings(pairs: Sequence[tuple[PlateReading, str]]) -> dict[str, flo
 
     Raises ValueError without plates."""
     correct = [reading.text == text for reading, text in pairs]
-    sure = np.sort([reading.confidence for reading, _ in pairs])[::-1]
-    shares, accuracies = refusal_curve(correct, [reading.confidence for reading, _ in pairs])
+    confidences = [reading.confidence for reading, _ in pairs]
+    shares, accuracies = refusal_curve(correct, confidences)
     kept = float(shares[accuracies >= WANTED_ACCURACY].max(initial=0.0))
     return {
         "accuracy": float(np.mean(correct)),
         "character_error_rate": character_error_rate([(reading.text, text) for reading, text in pairs]),
         "accuracy_90": float(accuracies[np.argmax(shares >= SURE_SHARE - 1e-9)]),
         "kept_99": kept,
-        "confidence_99": float(sure[round(kept * len(sure)) - 1]) if kept else 1.0,
+        "confidence_99": sorted(confidences, reverse=True)[round(kept * len(pairs)) - 1] if kept else 1.0,
         "queries": float(len(pairs)),
     }
 

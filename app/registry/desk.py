@@ -7,21 +7,22 @@ any.
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from app.checkpoint import Checkpoint
-from app.data.sample import Box, Modality, Sample
+from app.data.sample import Modality
 from app.files import replacing
 from app.registry.answer import Answer
 from app.registry.database import Database
 from app.registry.errors import AnotherModelError, NoModelError, RegisterError
-from app.registry.framing import Framed, Framing
+from app.registry.framing import Framing
 from app.registry.index import Index, make_index
 from app.registry.journal import Journal
+from app.registry.kept_views import kept_views, sample_of, with_vectors
 from app.registry.matcher import Candidate, Outcome, decide
 from app.registry.modalities import MODALITIES, compared_name, held_name, held_vectors
 from app.registry.models import Models
@@ -124,7 +125,7 @@ class Desk:
                 last = 0  # a vehicle was enrolled meanwhile
                 continue
             last = views[-1].id
-            found = recogniser.embed_readable([self._sample(view) for view in views])
+            found = recogniser.embed_readable([sample_of(self.photos, view) for view in views])
             pairs = zip(views, found, strict=True)
             good = {view.id: held_vectors(vectors, view.modality) for view, vectors in pairs if vectors is not None}
             bad += [view for view in views if view.id not in good]
@@ -189,47 +190,16 @@ class Desk:
         self._with_views(shots, keep)
 
     def _with_views(self, shots: Sequence[Shot], keep: Callable[[Sequence[NewView], Model], int]) -> int:
-        with self._kept([self.framing.frame(shot) for shot in shots]) as views:
+        with kept_views(self.photos, [self.framing.frame(shot) for shot in shots]) as views:
             for _ in range(_ATTEMPTS):
                 with self._turn:
                     model, recogniser = self.serving()
-                    found = recogniser.embed([self._sample(view) for view in views])
+                    found = recogniser.embed([sample_of(self.photos, view) for view in views])
                 try:
-                    return keep([_with_vectors(view, each) for view, each in zip(views, found, strict=True)], model)
+                    return keep([with_vectors(view, each) for view, each in zip(views, found, strict=True)], model)
                 except AnotherModelError:
                     continue
             raise RegisterError(_CHANGES)
-
-    @contextmanager
-    def _kept(self, framed: Sequence[Framed]) -> Iterator[list[NewView]]:
-        """The pictures in the register's folder; they go again if the block raises."""
-        kept: list[str] = []
-        try:
-            views = []
-            for each in framed:
-                shot, modality = each.shot, each.modality
-                kept.append(self.photos.keep(shot.photo))
-                picture, plate = kept[-1], None
-                if shot.plate is not None:
-                    kept.append(self.photos.keep(shot.plate))
-                    plate = kept[-1]
-                boxes = {"vehicle_box": shot.photo.box(shot.vehicle_box), "plate_box": shot.photo.box(shot.plate_box)}
-                views.append(NewView(picture, {}, plate_picture=plate, modality=modality, **boxes))
-            yield views
-        except BaseException:
-            self.photos.drop(kept)
-            raise
-
-    def _sample(self, view: NewView | View) -> Sample:
-        return Sample(
-            self.photos.path(view.picture),
-            pid=0,
-            camid=0,
-            vehicle_box=Box(*view.vehicle_box) if view.vehicle_box else None,
-            plate_boxes=(Box(*view.plate_box),) if view.plate_box else (),
-            plate_path=self.photos.path(view.plate_picture) if view.plate_picture else None,
-            modality="infrared" if view.modality == "infrared" else "visible",
-        )
 
     # Look-ups -----------------------------------------------------------------------------------------------------
 
@@ -241,8 +211,8 @@ class Desk:
         """
         framed = [self.framing.frame(shot) for shot in shots]
         # Two look-ups of one unknown vehicle must not both enrol it.
-        with self._kept(framed) as views, self._turn if enrol_unknown else nullcontext():
-            samples = [self._sample(view) for view in views]
+        with kept_views(self.photos, framed) as views, self._turn if enrol_unknown else nullcontext():
+            samples = [sample_of(self.photos, view) for view in views]
             modality: Modality = "infrared" if all(s.modality == "infrared" for s in samples) else "visible"
             pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
             reads = self.plate_reader.read(samples)
@@ -260,7 +230,7 @@ class Desk:
                     with self.database.writing() as session:
                         enrolled = None
                         if wanted:
-                            new = [_with_vectors(view, each) for view, each in zip(views, found, strict=True)]
+                            new = [with_vectors(view, each) for view, each in zip(views, found, strict=True)]
                             note = "enrolled as unknown"
                             enrolled = self.register.enrol_in(
                                 session, new, model_id=model.id, account=account, note=note
@@ -299,14 +269,3 @@ class Desk:
                 if nearest or held == "visible":
                     answer[compared_name(library, asked, held)] = nearest
         return answer
-
-
-def _with_vectors(view: NewView, vectors: Vectors) -> NewView:
-    return NewView(
-        view.picture,
-        held_vectors(vectors, view.modality),
-        view.vehicle_box,
-        view.plate_picture,
-        view.plate_box,
-        view.modality,
-    )

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from equalise_records import write_picture
 from PIL import Image
 
-from app.data.enhanced_files import EnhancedFiles
-from app.data.sample import Box, Sample
-from app.evaluation.equalise_examples import enhanced_pairs, suspect_pairs, thumbnail, vehicle_counts
+from app.data.sample import Sample
 from app.evaluation.equalise_report import report_page, write_report
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
@@ -69,62 +68,20 @@ class Page(HTMLParser):
         return [row for row in self.rows if len(row) == 9][1:]
 
 
-def write_picture(path, seed, size=(40, 24)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
 @pytest.fixture
-def files(tmp_path):
-    return EnhancedFiles(tmp_path / "equalised")
-
-
-@pytest.fixture
-def samples(tmp_path):
-    """Vehicle 7 has five pictures, 3 has two, 9 has one."""
-    pids = [7, 7, 3, 7, 9, 7, 3, 7]
-    return [Sample(write_picture(tmp_path / f"{i}.png", i), pid, i % 2) for i, pid in enumerate(pids)]
-
-
-@pytest.fixture
-def record(files):
-    def made(place, cosine, name):
-        write_picture(files.path(name), place + 100)
-        return {"place": place, "cosine": cosine, "file": name, "plate_file": None}
-
-    return {
-        "target": 3,
-        "threshold": 0.65,
-        "interval": [0.5, 0.97],
-        "library": "fused",
-        "own": [0.9, 0.8, 0.7, 0.3, 1.0, 0.41, 0.75, None],
-        "base": [0, 1, 2, 4, 6],
-        "suspects": [
-            {"place": 0, "cosine": 0.9, "gap": 0.4, "nearer": 2},
-            {"place": 5, "cosine": 0.41, "gap": 0.3, "nearer": 2},
-            {"place": 3, "cosine": 0.3, "gap": 0.5, "nearer": 4},
-        ],
-        "left_out": [3, 5],
-        "kept": [made(2, 0.6, "aa/0.jpg"), made(4, 0.9, "aa/1.jpg"), made(4, 0.8, "aa/2.jpg")],
-        "refused": [made(2, 0.98, "bb/0.jpg")],
-        "drawn": [0.6, 0.9, 0.8, 0.98],
-        "warnings": ["vehicle 7 is <odd>", "1 of 8 pictures cannot be embedded and stay as they are"],
-        "seconds": {"pre_model": 1.25, "embed": 0.5, "enhance": 2.0, "rest": 0.0},
-    }
-
-
-@pytest.fixture
-def show(record, samples, files):
+def show(equalise_record, equalise_samples, equalise_files):
     """The page of the record with these changes."""
-    return lambda **changes: Page(report_page({**record, **changes}, samples, files, title="a <set>"))
+    return lambda **changes: Page(
+        report_page({**equalise_record, **changes}, equalise_samples, equalise_files, title="a <set>")
+    )
 
 
 @pytest.fixture
-def folder(record, samples, files, tmp_path):
+def folder(equalise_record, equalise_samples, equalise_files, tmp_path):
     """A folder with the report."""
-    return write_report(record, samples, files, tmp_path / "new" / "report", title="a <set>").parent
+    return write_report(
+        equalise_record, equalise_samples, equalise_files, tmp_path / "new" / "report", title="a <set>"
+    ).parent
 
 
 def test_the_page_says_what_the_record_says(show):
@@ -154,9 +111,9 @@ def test_the_page_says_what_the_record_says(show):
     assert page.tags["odd"] == page.tags["set"] == 0
 
 
-def test_suspects_stand_in_the_order_of_how_sure_they_are(show, samples):
+def test_suspects_stand_in_the_order_of_how_sure_they_are(show, equalise_samples):
     rows = show().suspects
-    assert [row[1] for row in rows] == [str(samples[place].path) for place in (3, 0, 5)]
+    assert [row[1] for row in rows] == [str(equalise_samples[place].path) for place in (3, 0, 5)]
     assert [row[2] for row in rows] == ["7", "7", "7"]
     assert [row[3] for row in rows] == ["1", "0", "1"]
     assert [row[4] for row in rows] == ["0.300", "0.900", "0.410"]
@@ -200,20 +157,24 @@ def test_all_warnings_are_there_however_many(show):
     assert "25 more warnings" in page.text
 
 
-def test_names_of_files_are_text(record, samples, files, tmp_path):
-    samples[3] = Sample(write_picture(tmp_path / "p.png", 3).rename(tmp_path / HOSTILE), 7, 1)
+def test_names_of_files_are_text(equalise_record, equalise_samples, equalise_files, tmp_path):
+    equalise_samples[3] = Sample(write_picture(tmp_path / "p.png", 3).rename(tmp_path / HOSTILE), 7, 1)
     unknown = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))  # a name that is no UTF-8
-    samples[5] = Sample(write_picture(tmp_path / "q.png", 5).rename(unknown), 7, 1)
-    page = Page(write_report(record, samples, files, tmp_path / "report", title="").read_text("utf-8"))
+    equalise_samples[5] = Sample(write_picture(tmp_path / "q.png", 5).rename(unknown), 7, 1)
+    page = Page(
+        write_report(equalise_record, equalise_samples, equalise_files, tmp_path / "report", title="").read_text(
+            "utf-8"
+        )
+    )
     assert page.suspects[0][1] == str(tmp_path / HOSTILE)
     assert page.suspects[2][1] == f"{tmp_path}/\\udcff.png"
     assert page.tags["script"] == page.tags["b"] == 0
 
 
-def test_what_cannot_be_read_is_an_empty_cell(show, samples, files):
-    samples[3].path.write_bytes(b"no picture")  # a suspect
-    samples[4].path.unlink()  # the source of two kept ones, and what the suspect is nearer to
-    files.path("aa/0.jpg").unlink()
+def test_what_cannot_be_read_is_an_empty_cell(show, equalise_samples, equalise_files):
+    equalise_samples[3].path.write_bytes(b"no picture")  # a suspect
+    equalise_samples[4].path.unlink()  # the source of two kept ones, and what the suspect is nearer to
+    equalise_files.path("aa/0.jpg").unlink()
     page = show()
     assert page.text.count("cannot be read") == 1 + 2 + 1 + 1
     assert len(page.images) == 15 - 5
@@ -246,25 +207,6 @@ def test_a_record_of_nothing(show):
     assert len(page.images) == 1
 
 
-def test_modalities_are_counted_apart(record, samples):
-    night = [*samples[:-1], Sample(samples[-1].path, 7, 1, modality="infrared")]
-    counts = vehicle_counts(record, night)
-    assert counts.before.tolist() == [4, 2, 1, 1]
-    assert counts.own.tolist() == [2, 2, 1, 1]
-
-
-def test_counts_are_those_of_plain_loops(record, samples):
-    counts = vehicle_counts(record, samples)
-    before = Counter(sample.pid for sample in samples)
-    order = sorted(before, key=lambda pid: -before[pid])
-    out = Counter(samples[place].pid for place in record["left_out"])
-    made = Counter(samples[row["place"]].pid for row in record["kept"])
-    assert counts.before.tolist() == [before[pid] for pid in order] == [5, 2, 1]
-    assert counts.out.tolist() == [out[pid] for pid in order]
-    assert counts.enhanced.tolist() == [made[pid] for pid in order]
-    assert counts.after.tolist() == [before[pid] - out[pid] + made[pid] for pid in order] == [3, 3, 3]
-
-
 def test_the_picture_tells_parts_apart_without_colour(folder):
     """Dark lines run through the areas of what is left out and of what is enhanced, none through what stays."""
     with Image.open(folder / "report.png") as picture:
@@ -282,31 +224,9 @@ def test_the_picture_tells_parts_apart_without_colour(folder):
     assert lines_within(own) < 5
 
 
-def test_examples_are_spread_over_the_cosines(samples, files):
-    rows = [{"place": 0, "cosine": i / 10, "file": f"{i}.jpg", "plate_file": None} for i in (9, 0, 4, 2, 6, 8, 1, 3)]
-    assert [pair.cosine for pair in enhanced_pairs(rows, samples, files, 3)] == [0.0, 0.4, 0.9]
-    assert len(enhanced_pairs(rows, samples, files, 20)) == 8
-    assert enhanced_pairs([], samples, files, 3) == []
-
-
-def test_suspects_of_equal_gap_stand_in_their_order(record, samples):
-    rows = [{"place": place, "cosine": 0.2, "gap": 0.4, "nearer": 0} for place in (6, 2, 3)]
-    assert [pair.place for pair in suspect_pairs({**record, "suspects": rows}, samples)] == [2, 3, 6]
-
-
-def test_thumbnails_show_the_vehicle_alone(tmp_path):
-    pixels = np.full((60, 200, 3), (0, 0, 255), np.uint8)
-    pixels[10:50, 50:150] = 255
-    Image.fromarray(pixels).save(tmp_path / "wide.png")
-    found = thumbnail(Sample(tmp_path / "wide.png", 1, 0, vehicle_box=Box(50, 10, 100, 40)), 50)
-    assert found.size == (50, 20)
-    assert np.asarray(found).min() == 255
-    assert thumbnail(Sample(tmp_path / "wide.png", 1, 0, vehicle_box=Box(500, 10, 100, 40)), 50) is None
-
-
-def test_a_record_of_other_pictures_is_refused(record, samples, files, tmp_path):
+def test_a_record_of_other_pictures_is_refused(equalise_record, equalise_samples, equalise_files, tmp_path):
     with pytest.raises(ValueError, match="about 8 pictures, there are 7"):
-        write_report(record, samples[:-1], files, tmp_path / "report", title="")
+        write_report(equalise_record, equalise_samples[:-1], equalise_files, tmp_path / "report", title="")
     assert not (tmp_path / "report").exists()
 
 

@@ -11,6 +11,7 @@ from app.data.sample import Box
 from app.registry import desk as desks
 from app.registry.desk import Desk
 from app.registry.errors import DuplicatePlateError, RegisterError
+from app.registry.kept_views import sample_of
 from app.registry.matcher import Outcome, Threshold
 from app.registry.photos import Photo, Photos
 from app.registry.recogniser import Recogniser
@@ -195,7 +196,7 @@ def test_embeddings_are_those_of_the_kept_pictures(sure):
         vehicle = session.merge(sure.register.vehicle(3))
         held = {row.library: row.vector for row in vehicle.views[0].embeddings}
     _, recogniser = sure.serving()
-    again = recogniser.embed([sure._sample(sure.register.vehicle(3).views[0])])[0]
+    again = recogniser.embed([sample_of(sure.photos, sure.register.vehicle(3).views[0])])[0]
     for library, row in held.items():
         np.testing.assert_array_equal(row, again[library])
 

@@ -1,0 +1,127 @@
+"""Commands of `scripts.registry` about its networks: which recognise, find and read, and how sure they must be."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.checks import SettingsError
+from app.data.source import open_source
+from app.detection.checkpoint import build as build_detector
+from app.detection.settings import DetectorSettings
+from app.registry import calibrate as calibration
+from scripts.evaluate import with_overrides
+from scripts.progress import Progress
+from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, operator, say
+
+_COCO_THRESHOLD = 0.5
+
+
+@app.command()
+def reembed(
+    run: Annotated[Path | None, typer.Option(help="Run folder of the network.")] = None,
+    model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
+    onnx: Annotated[Path | None, typer.Option(help="ONNX file, instead of a run folder.")] = None,
+    register: Folder = HERE,
+    url: Url = "",
+    device: Device = "auto",
+) -> None:
+    """Let a network serve; until all pictures are embedded with it, the one before goes on."""
+    if (run is None) == (onnx is None):
+        raise SettingsError("give --run or --onnx")
+    with open_desk(register, url, device, new=True) as desk, Progress(1) as progress:
+
+        def told(done: int, total: int) -> None:
+            progress.step_done("pictures", done, total)
+
+        if run is not None:
+            served = desk.use_model(run, model, operator(), told)
+        else:
+            assert onnx is not None
+            served = desk.use_onnx(onnx, operator(), told)
+        say({"model": served.digest, "libraries": served.libraries, "views": desk.register.counts()["views"]})
+
+
+@app.command()
+def detector(
+    file: Annotated[Path | None, typer.Argument(help="detector.safetensors of scripts.train_detector.")] = None,
+    coco: Annotated[
+        str, typer.Option(help="Vehicles by torchvision's detector: `download`, or its weights file fcos_resnet50_fpn.")
+    ] = "",
+    remove: Annotated[bool, typer.Option("--remove", help="Take photographs as they are again.")] = False,
+    register: Folder = HERE,
+    url: Url = "",
+) -> None:
+    """Let detectors find vehicles and plates in whole photographs."""
+    if not (file or coco or remove):
+        raise SettingsError("give a detector's file, --coco or --remove")
+    finds = []
+    with open_desk(register, url) as desk:
+        if remove:
+            desk.framing.forget(operator())
+        if file:
+            finds.append(desk.framing.use(file, operator()))
+        if coco:
+            settings = DetectorSettings(kind="coco", vehicle_threshold=_COCO_THRESHOLD)
+            made = build_detector(settings, pretrained=True if coco == "download" else Path(coco))
+            finds.append(desk.framing.use_made(made, settings, operator()))
+        say({"finds": finds})
+
+
+@app.command(name="plate-reader")
+def plate_reader(
+    run: Annotated[Path | None, typer.Argument(help="Run folder of the task plate_text.")] = None,
+    model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
+    sure: Annotated[
+        float | None, typer.Option(help="Confidence from which on a text takes part in decisions; 0.9 at first.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Read no plates.")] = False,
+    register: Folder = HERE,
+    url: Url = "",
+) -> None:
+    """Let a network read the plates of photographs that are looked up."""
+    if run is None and sure is None and not remove:
+        raise SettingsError("give a run folder, --sure or --remove")
+    with open_desk(register, url) as desk:
+        reader = desk.plate_reader
+        if remove:
+            reader.forget(operator())
+        if run is not None:
+            reader.use(run, model, operator())
+        if sure is not None:
+            reader.set_sure(sure, operator())
+        say({"reads": reader.is_there, "sure": reader.sure})
+
+
+@app.command()
+def calibrate(
+    words: Annotated[list[str], typer.Argument(help="data=NAME data.root=FOLDER data.eval_split=val")],
+    rate: Annotated[float, typer.Option(help="Wanted false-match rate of a comparison.")] = 0.001,
+    unsure_rate: Annotated[float, typer.Option(help="The rate from which on a person should look.")] = 0.01,
+    register: Folder = HERE,
+    url: Url = "",
+    device: Device = "auto",
+) -> None:
+    """Set the thresholds from pictures whose vehicles are known."""
+    calibration.check_rates(rate, unsure_rate)
+    with open_desk(register, url, device) as desk:
+        _, recogniser = desk.serving()
+        settings = with_overrides(recogniser.settings.as_dict(), words)
+        directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
+        about = f"{settings.data.reader}, {settings.data.eval_split}"
+        report = calibration.calibrate(
+            desk, directions, rate=rate, unsure_rate=unsure_rate, account=operator(), about=about
+        )
+        for library, row in report["libraries"].items():
+            print(f"{library:<8}  {row.get('error') or _said(row)}")
+        say(report)
+
+
+def _said(row: dict[str, Any]) -> str:
+    matched, missed = row["false_match_rate"], row["miss_rate"]
+    return (
+        f"match from {row['threshold']:.3f}, unsure from {row['unsure']:.3f}: "
+        f"false matches {100 * matched['share']:.3f} % ({100 * matched['low']:.3f} to {100 * matched['high']:.3f}), "
+        f"of strangers in this register {100 * row['look_up']['share']:.1f} %, "
+        f"missed {100 * missed['share']:.1f} % ({100 * missed['low']:.1f} to {100 * missed['high']:.1f})"
+    )

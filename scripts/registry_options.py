@@ -1,0 +1,44 @@
+"""What the commands of `scripts.registry` share: their options, the register that they open, and what they print."""
+
+import getpass
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.registry.desk import Desk
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
+Url = Annotated[str, typer.Option(envvar="REGISTER_URL", help="Database, if not a file in the folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+HERE = Path("register")
+
+
+@app.callback()
+def _several_commands() -> None:
+    """A site's register."""
+
+
+@contextmanager
+def open_desk(
+    folder: Path, url: str, device: str = "cpu", onnx: Path | None = None, *, new: bool = False
+) -> Iterator[Desk]:
+    """The register in a folder, which is made if it may be `new`: a mistyped folder must not look like lost data."""
+    if not new and not (folder / "register.id").is_file():
+        raise FileNotFoundError(f"no register in {folder}; `reembed --run RUN_FOLDER --register {folder}` makes one")
+    with closing(Desk(folder, url, device, onnx)) as desk:
+        yield desk
+
+
+def operator() -> str:
+    """Who uses the command line, as the trail has it; no account of the service has such a name."""
+    return f"{getpass.getuser()} (command line)"
+
+
+def say(answer: dict[str, Any]) -> None:
+    """Print what a command ends with."""
+    print(json.dumps(answer))
