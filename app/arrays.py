@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from app.sections import FederationSettings
+from app.federation_settings import FederationSettings
 from strategies.shared_arrays import SharedLayout, is_private
 
 Arrays = dict[str, NDArray[np.float32]]

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.checks import SettingsError
+from app.federation_settings import ServerOptimiserSettings
 from app.mask_store import MaskStore
 from app.privacy_settings import PrivacySettings
-from app.sections import ServerOptimiserSettings
 from app.settings import Settings, absolute
 from strategies.ciphers import ckks, packed_bfv
 from strategies.ciphers.binding import Binding

@@ -19,11 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from app.checks import SettingsError, in_range
+from app.federation_settings import FederationSettings
 from app.privacy_settings import PrivacySettings
 from app.sections import (
     DataSettings,
     EvaluationSettings,
-    FederationSettings,
     SimulationSettings,
     TrainSettings,
 )

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from app.arrays import float_arrays, load_arrays, private_arrays, private_patterns, shared_layout
+from app.federation_settings import FederationSettings
 from app.optimiser import learning_rate, load_optimiser_state, make_optimiser, optimiser_state, set_learning_rate
-from app.sections import FederationSettings, TrainSettings
+from app.sections import TrainSettings
 
 SHARED, LOCAL = FederationSettings(), FederationSettings(batch_norm="local")
 

@@ -1,0 +1,80 @@
+"""The section `federation`: who takes part, for how long, what is shared, and the server optimiser."""
+
+from dataclasses import dataclass, field
+
+from app.checks import in_range, one_of
+
+
+@dataclass(frozen=True)
+class ServerOptimiserSettings:
+    """The step from the averaged update to the next global model, computed by every client alike.
+
+    Args:
+        name: "average" (McMahan et al., 2017), "momentum" (FedAvgM, Hsu et al., 2019) or "adam" (FedAdam, Reddi et
+            al., 2021).
+        lr: server learning rate; null takes 1, and 0.01 for "adam", whose step does not shrink with the update.
+        momentum: of "momentum"; beta1, beta2 and epsilon (tau) of "adam".
+    """
+
+    name: str = "average"
+    lr: float | None = None
+    momentum: float = 0.9
+    nesterov: bool = False
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        one_of("federation.server_optimiser.name", self.name, ("average", "momentum", "adam"))
+        in_range("federation.server_optimiser.lr", self.lr or 0.0, 0.0)
+        for name in ("momentum", "beta1", "beta2"):
+            in_range(f"federation.server_optimiser.{name}", getattr(self, name), 0.0, 0.9999)
+        in_range("federation.server_optimiser.epsilon", self.epsilon, 1e-12)
+
+
+@dataclass(frozen=True)
+class FederationSettings:
+    """Who takes part, for how long, and what is shared.
+
+    Args:
+        num_clients: simulated clients; in deployment the number of nodes to wait for.
+        fraction: share of the known nodes asked in a round.
+        weighting: coefficients by "examples", "uniform", or "cosine_distance" (FedPav's weights, Zhuang et al., 2020).
+        quorum: replies needed, as a share of the cohort.
+        retries: how often a round below the quorum is repeated.
+        deadline: seconds for one round.
+        start_timeout: seconds to wait for `num_clients` nodes.
+        patience: rounds without a gain of more than `min_delta` in the headline before the run ends; 0 for never.
+        measure_every: the global model is measured on `data.val_split` every so many rounds; 0 for never.
+        private: name patterns of arrays that never leave a node.
+        batch_norm: "shared", or "local" to keep BatchNorm layers on the node (FedBN, Li et al., 2021).
+        resume: go on after the last complete round in the run folder.
+    """
+
+    num_clients: int = 4
+    rounds: int = 10
+    fraction: float = 1.0
+    weighting: str = "examples"
+    quorum: float = 0.5
+    retries: int = 1
+    deadline: float = 3600.0
+    start_timeout: float = 300.0
+    patience: int = 0
+    min_delta: float = 0.001
+    measure_every: int = 1
+    private: list[str] = field(default_factory=lambda: ["*classifier*"])
+    batch_norm: str = "shared"
+    resume: bool = False
+    server_optimiser: ServerOptimiserSettings = field(default_factory=ServerOptimiserSettings)
+
+    def __post_init__(self) -> None:
+        one_of("federation.weighting", self.weighting, ("examples", "uniform", "cosine_distance"))
+        one_of("federation.batch_norm", self.batch_norm, ("shared", "local"))
+        for name in ("num_clients", "rounds"):
+            in_range(f"federation.{name}", getattr(self, name), 1)
+        for name in ("fraction", "quorum"):
+            in_range(f"federation.{name}", getattr(self, name), 1e-6, 1.0)
+        for name in ("retries", "patience", "min_delta", "measure_every"):
+            in_range(f"federation.{name}", getattr(self, name), 0)
+        for name in ("deadline", "start_timeout"):
+            in_range(f"federation.{name}", getattr(self, name), 0.1)
