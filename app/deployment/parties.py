@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from app.deployment.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
 from app.files import replacing
 
 PARTY_FILE = "party.json"
@@ -61,12 +62,17 @@ class Party:
 
     def files(self) -> dict[str, int]:
         """What the folder holds, with modes. Anything secret beside these is one too many."""
-        common = {PARTY_FILE: PUBLIC, IGNORE: PUBLIC, AUTHORITY_CERTIFICATE: PUBLIC}
+        common = {PARTY_FILE: PUBLIC, IGNORE: PUBLIC, AUTHORITY_CERTIFICATE: PUBLIC, AUTHORITY_PUBLIC_KEY: PUBLIC}
         service = {START: PROGRAM, f"{self.unit}.service": PUBLIC}
         own = {
-            Kind.authority: {AUTHORITY_KEY: SECRET, FEDERATION_KEY: SECRET},
+            Kind.authority: {AUTHORITY_KEY: SECRET, SIGNING_KEY: SECRET, FEDERATION_KEY: SECRET},
             Kind.server: {SERVER_CERTIFICATE: PUBLIC, SERVER_KEY: SECRET, "server.env": PUBLIC, **service},
-            Kind.operator: {"operator.env": PUBLIC, CONNECT: PROGRAM, REGISTER: PROGRAM, RUN: PROGRAM},
+            Kind.operator: {
+                "operator.env": PUBLIC,
+                CONNECT: PROGRAM,
+                REGISTER: PROGRAM,
+                RUN: PROGRAM,
+            },
             Kind.site: {
                 SITE_KEY: SECRET,
                 SITE_PUBLIC_KEY: PUBLIC,

@@ -11,6 +11,7 @@ from string import Template
 from app.deployment import parties as p
 from app.deployment.certificates import Issued, new_authority, new_server, new_site_key
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
+from app.deployment.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY, new_signing_key, public_pem, write_signing_key
 from strategies.ciphers.keys import FederationKey, read_key, write_key
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -76,6 +77,7 @@ def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
             site: _site(plan, index, site, making, authority.certificate, key) for index, site in enumerate(plan.sites)
         }
         _operator(plan, making / "operator", authority.certificate, public, key.key_id)
+        _signatures(making)
         write_file(making / p.IGNORE, b"*\n", p.PUBLIC)  # secrets, perhaps in the middle of a checkout
         making.replace(root)
     except BaseException:
@@ -101,6 +103,7 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
     certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
     key = read_key(root / "authority" / p.FEDERATION_KEY)
     public = _site(plan, len(present), site, root, certificate, key)
+    shutil.copyfile(root / "authority" / AUTHORITY_PUBLIC_KEY, folder / AUTHORITY_PUBLIC_KEY)
     write_file(root / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
     _write_operator_scripts(p.read_party(root / "operator"), root / "operator")
     return folder
@@ -169,6 +172,14 @@ def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) 
     write_file(folder / p.AUTHORITY_CERTIFICATE, authority.certificate, p.PUBLIC)
     write_file(folder / p.AUTHORITY_KEY, authority.private_key, p.SECRET)
     write_key(key, folder / p.FEDERATION_KEY)
+
+
+def _signatures(root: Path) -> None:
+    """The authority's key pair for signatures; its public half to everybody."""
+    key = new_signing_key()
+    write_signing_key(key, root / "authority" / SIGNING_KEY)
+    for folder in p.parties_of(root):
+        write_file(folder / AUTHORITY_PUBLIC_KEY, public_pem(key), p.PUBLIC)
 
 
 def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:

@@ -9,6 +9,14 @@ from app.deployment import certificates
 from app.deployment import parties as p
 from app.deployment.certificates import CertificateError
 from app.deployment.parties import Kind, Party
+from app.deployment.signing import (
+    AUTHORITY_PUBLIC_KEY,
+    SIGNING_KEY,
+    SigningError,
+    public_pem,
+    read_public_key,
+    read_signing_key,
+)
 from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
 
 WARN_DAYS = 30
@@ -21,7 +29,8 @@ def problems(folder: Path) -> list[str]:
 
     Raises DeploymentError if it is no party's folder at all."""
     party = p.read_party(folder)
-    return [*_files(party, folder), *_secrets(party, folder), *_certificates(party, folder), *_keys(party, folder)]
+    checks = (_files, _secrets, _certificates, _keys, _signing)
+    return [sentence for check in checks for sentence in check(party, folder)]
 
 
 def _files(party: Party, folder: Path) -> Iterator[str]:
@@ -94,3 +103,16 @@ def _keys(party: Party, folder: Path) -> Iterator[str]:
                 yield f"{folder / p.FEDERATION_KEY} has id {held} instead of {party.key_id}"
         except KeyFileError as error:
             yield str(error)
+
+
+def _signing(party: Party, folder: Path) -> Iterator[str]:
+    if not (folder / AUTHORITY_PUBLIC_KEY).exists():
+        return  # named as missing
+    try:
+        public = read_public_key(folder / AUTHORITY_PUBLIC_KEY)
+        if party.kind is not Kind.authority or not (folder / SIGNING_KEY).exists():
+            return
+        if public_pem(read_signing_key(folder / SIGNING_KEY)) != public_pem(public):
+            yield f"{folder / AUTHORITY_PUBLIC_KEY} is not the public half of {SIGNING_KEY}"
+    except SigningError as error:
+        yield str(error)

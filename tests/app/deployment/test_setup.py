@@ -10,13 +10,14 @@ import pytest
 from app.deployment.certificates import new_authority, new_server
 from app.deployment.parties import DeploymentError, parties_of, read_party, write_file
 from app.deployment.setup import make_federation, rotate_key
+from app.deployment.signing import new_signing_key, public_pem, read_signing_key
 from app.deployment.verify import problems
 from app.settings import load_settings
 from scripts import federation
 from strategies.ciphers.keys import FederationKey, read_key
 
 SECRET_FILES = {
-    "authority": {"ca.key", "federation.key"},
+    "authority": {"ca.key", "signing.key", "federation.key"},
     "server": {"server.key"},
     "operator": set(),
     "north": {"site.key", "federation.key"},
@@ -43,8 +44,11 @@ def test_each_party_has_its_secrets_and_no_other(made):
         found[party.name] = secret
     assert found == SECRET_FILES
     assert (made / "sites/north/site.key").read_bytes() != (made / "sites/south/site.key").read_bytes()
-    assert {path.read_bytes() for path in made.rglob("*.pub")} == {
-        (made / f"sites/{site}/site.pub").read_bytes() for site in ("north", "south")
+    site_keys = {path.read_bytes() for path in made.rglob("*.pub") if path.name != "authority.pub"}
+    assert site_keys == {(made / f"sites/{site}/site.pub").read_bytes() for site in ("north", "south")}
+    public = public_pem(read_signing_key(made / "authority/signing.key"))
+    assert {path: path.read_bytes() for path in made.rglob("authority.pub")} == {
+        folder / "authority.pub": public for folder in parties_of(made)
     }
 
 
@@ -142,6 +146,27 @@ def rekeyed(root):
             ["server.crt is not signed by ca.crt"],
         ),
         ("sites/north", other_key, ["site.pub is not the public half of site.key"]),
+        (
+            "authority",
+            lambda root: (root / "authority/authority.pub").write_bytes(public_pem(new_signing_key())),
+            ["authority.pub is not the public half of signing.key"],
+        ),
+        (
+            "authority",
+            lambda root: (root / "authority/signing.key").chmod(0o644),
+            ["signing.key is secret and can be read by others", "signing.key can be read by others"],
+        ),
+        ("operator", lambda root: (root / "operator/authority.pub").unlink(), ["authority.pub is missing"]),
+        (
+            "sites/south",
+            lambda root: (root / "sites/south/authority.pub").write_text("x"),
+            ["authority.pub is damaged"],
+        ),
+        (
+            "sites/north",
+            lambda root: shutil.copy(root / "authority/signing.key", root / "sites/north/notes"),
+            ["notes is a secret that the site must not have"],
+        ),
         ("sites/south", rekeyed, ["federation.key is damaged"]),
     ],
 )

@@ -1,0 +1,147 @@
+"""Signatures of the federation's authority (Ed25519, RFC 8032) on small JSON documents.
+
+The authority's folder alone holds `signing.key`; every party has the public half, `authority.pub`. A signature covers a
+purpose as well, so that what was signed as one thing cannot be passed off as another.
+"""
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+SIGNING_KEY, AUTHORITY_PUBLIC_KEY = "signing.key", "authority.pub"
+_DOMAIN = b"fed-vehicle-reid signed document 1\0"
+_LARGEST_DOCUMENT = 2**20  # bytes; nothing longer is parsed
+
+
+class SigningError(ValueError):
+    """A signing key or signed file that is missing, damaged or not the authority's; the message names the file."""
+
+
+def new_signing_key() -> Ed25519PrivateKey:
+    """A fresh key pair of an authority."""
+    return Ed25519PrivateKey.generate()
+
+
+def write_signing_key(key: Ed25519PrivateKey, path: Path) -> None:
+    """Write a new file that its owner alone can read. Raises FileExistsError rather than replace a key."""
+    data = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)  # fails if the file is there, and never shows half a key
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_signing_key(path: Path) -> Ed25519PrivateKey:
+    """The authority's private key. Raises SigningError if it is missing, damaged or readable by others."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise SigningError(f"signing key {path} can be read by others: chmod 600 it")
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise SigningError(f"cannot read signing key {path}: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        if isinstance(error, SigningError):
+            raise
+        raise SigningError(f"signing key {path} is damaged") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SigningError(f"signing key {path} is of another kind than Ed25519")
+    return key
+
+
+def public_pem(key: Ed25519PrivateKey | Ed25519PublicKey) -> bytes:
+    """The public half as PEM text: what stands in `authority.pub`."""
+    public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def read_public_key(path: Path) -> Ed25519PublicKey:
+    """The authority's public key. Raises SigningError if the file is missing or holds no Ed25519 key."""
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except OSError as error:
+        raise SigningError(f"cannot read the authority's public key {path}: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise SigningError(f"the authority's public key {path} is damaged") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise SigningError(f"the authority's public key {path} is of another kind than Ed25519")
+    return key
+
+
+def signature(body: Mapping[str, Any], purpose: str, key: Ed25519PrivateKey) -> str:
+    """Signature of a JSON object for one purpose, in base64. Raises ValueError for what canonical JSON cannot hold."""
+    return base64.b64encode(key.sign(_message(body, purpose))).decode()
+
+
+def is_signed(body: Mapping[str, Any], purpose: str, text: str, key: Ed25519PublicKey) -> bool:
+    """Whether `text` is the authority's signature of this object for this purpose."""
+    with suppress(InvalidSignature, ValueError, TypeError, RecursionError):
+        key.verify(base64.b64decode(text, validate=True), _message(body, purpose))
+        return True
+    return False
+
+
+def signed_text(body: Mapping[str, Any], purpose: str, key: Ed25519PrivateKey) -> str:
+    """A file's text: the object, what it is for, and the signature."""
+    return json.dumps({"purpose": purpose, "body": body, "signature": signature(body, purpose, key)}, indent=1) + "\n"
+
+
+def verified_body(text: str | bytes, purpose: str, key: Ed25519PublicKey, name: object) -> dict[str, Any]:
+    """The object of a signed text. Raises SigningError, naming `name`, unless the authority signed it for `purpose`."""
+    if len(text) > _LARGEST_DOCUMENT:
+        raise SigningError(f"{name} is longer than {_LARGEST_DOCUMENT} bytes")
+    try:
+        document = json.loads(text, object_pairs_hook=_once_each)
+        found, body, signed = document["purpose"], document["body"], document["signature"]
+        whole = isinstance(found, str) and isinstance(body, dict) and isinstance(signed, str) and len(document) == 3
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise SigningError(f"{name} is no signed document: it is damaged or of another kind") from error
+    if not whole:
+        raise SigningError(f"{name} is no signed document: it is damaged or of another kind")
+    if found != purpose:
+        raise SigningError(f"{name} was signed as {found!r} and not as {purpose!r}")
+    if not is_signed(body, purpose, signed, key):
+        raise SigningError(f"{name} is not signed by this federation's authority, or was changed afterwards")
+    return body
+
+
+def read_signed(path: Path, purpose: str, public_key: Path) -> dict[str, Any]:
+    """The object of a signed file. Raises SigningError, naming the file, unless the key of the file `public_key`
+    signed it for `purpose`."""
+    key = read_public_key(public_key)
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_DOCUMENT + 1)
+    except OSError as error:
+        raise SigningError(f"cannot read {path}: {error.strerror}") from error
+    return verified_body(text, purpose, key, path)
+
+
+def _message(body: Mapping[str, Any], purpose: str) -> bytes:
+    """Bytes that are signed: the purpose with its length, then the object with sorted keys and without blanks."""
+    name = purpose.encode()
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _DOMAIN + len(name).to_bytes(4, "big") + name + text.encode()
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys stand there once: programs differ in which of two they take."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
