@@ -16,6 +16,8 @@ from flwr.clientapp import ClientApp
 
 from app.data.source import open_source
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
+from app.federation.run_words import reader_of, run_words
+from app.federation.site_policy import SitePolicy
 from app.global_model import UnusableSumError
 from app.node_store import NodeStore
 from app.reid_client import RECEIVED, ClientError, Guard, ReidClient
@@ -109,22 +111,15 @@ def _client_of(message: Message, context: Context) -> ReidClient:
 
 @lru_cache(maxsize=_KEPT_CLIENTS)
 def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str, run_id: int) -> ReidClient:
-    """The client of this node. Node config: `data`, `data-root`, `state-dir`, `key-file`, `client` for a real node,
-    `partition-id` and `num-partitions` for a simulated one."""
+    """The client of this node. Node config: `data`, `data-root`, `state-dir`, `key-file`, `client`, `policy` for a real
+    node, `partition-id` and `num-partitions` for a simulated one."""
     config = dict(node)
-    own = [f"data={config['data']}"] if "data" in config else []
-    if "data-root" in config:
-        own.append(f"data.root={json.dumps(config['data-root'], ensure_ascii=False)}")
-    if "partition-id" not in config:  # a real node: all that it has is its own
-        own.append("data.partition.by=none")
-    if "state-dir" in config:
-        for setting, below in (("data.cache_dir", "pictures"), ("data.equalise.folder", "equalised")):
-            own.append(f"{setting}={json.dumps(str(absolute(config['state-dir']) / below), ensure_ascii=False)}")
-    settings = load_settings(f"{overrides} {shlex.join(own)}")
     partition_id = int(config.get("partition-id", 0))
     name = config.get("client", f"client-{partition_id}")
-    count = int(config.get("num-partitions", settings.federation.num_clients))
     simulated = "partition-id" in config and "key-file" not in config
+    policy = SitePolicy.read(name, absolute(config["policy"])) if "policy" in config else None
+    settings = _settings_of(overrides if simulated else run_words(overrides), config, policy)
+    count = int(config.get("num-partitions", settings.federation.num_clients))
     guard: Guard = nullcontext if simulated else partial(_no_names_of_pictures, name)
     with guard():
         source = open_source(settings.data, settings.seed)
@@ -152,7 +147,28 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
         run_key=run_key,
         guard=guard,
+        policy=policy,
     )
+
+
+def _settings_of(overrides: str | list[str], config: dict[str, str], policy: SitePolicy | None) -> Settings:
+    """The run's settings with what the node decides itself, within the site's policy."""
+    own: dict[str, object] = {}
+    if "data-root" in config:
+        own["data.root"] = config["data-root"]
+    if "partition-id" not in config:  # a real node: all that it has is its own
+        own["data.partition.by"] = "none"
+    if "state-dir" in config:
+        for setting, below in (("data.cache_dir", "pictures"), ("data.equalise.folder", "equalised")):
+            own[setting] = str(absolute(config["state-dir"]) / below)
+    chosen = [f"data={config['data']}"] if "data" in config else []
+    if chosen and "partition-id" not in config:  # a run could pass by the data set with another reader
+        own["data.reader"] = reader_of(config["data"])
+    words = [*chosen, *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in own.items())]
+    run = shlex.join(overrides) if isinstance(overrides, list) else overrides
+    if policy is None:
+        return load_settings(f"{run} {shlex.join(words)}")
+    return policy.settings(f"{run} {shlex.join(words)}", own)
 
 
 @contextmanager

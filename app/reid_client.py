@@ -24,6 +24,7 @@ from app.data.sample import Sample
 from app.dp import privatise
 from app.evaluation.ranking import NoValidQueryError
 from app.feature_shift import PROBES, cosine_shift
+from app.federation.site_policy import SitePolicy
 from app.global_model import GlobalModel, GlobalModels
 from app.mask_store import MaskStore
 from app.memory import give_back
@@ -60,6 +61,7 @@ class ReidClient(NumPyClient):
         cipher: makes the client's half of the cipher; is given a mask (size,) of the BatchNorm statistics.
         masks: of this node; None for updates that are not masked.
         run_key: names the run.
+        policy: of the site; None for a client that has none, such as a simulated one.
 
     Raises ClientError if there is nothing to learn from.
     """
@@ -78,6 +80,7 @@ class ReidClient(NumPyClient):
         server_optimiser: ServerOptimiser,
         run_key: str,
         guard: Guard = nullcontext,
+        policy: SitePolicy | None = None,
     ) -> None:
         self.name = name
         self.task = task
@@ -89,6 +92,7 @@ class ReidClient(NumPyClient):
         self.masks = masks
         self.run_key = run_key
         self.guard = guard
+        self.policy = policy
         if not self.samples:
             unfit = f", as none of {len(samples)} can be learnt from" if samples else ""
             raise ClientError(f"{name} has no training pictures{unfit}")
@@ -100,6 +104,8 @@ class ReidClient(NumPyClient):
         self.layout = shared_layout(self.network, settings.federation)
         statistics = statistics_mask(self.network, self.layout)
         self.cipher = cipher(statistics)
+        if policy is not None:
+            policy.check_update(self.layout.names, self.cipher.key_id)
         self.models = GlobalModels(
             name,
             store,
@@ -215,6 +221,8 @@ class ReidClient(NumPyClient):
         cohort = tuple(config.get(m.COHORT, ()))
         attempt = int(config.get(m.ATTEMPT, 1))
         nonce = str(config.get(m.NONCE, ""))
+        if self.policy is not None:
+            self.policy.check_round(cohort, config.get(m.COEFFICIENT), config.get(m.MISSING, ()))
         binding = Binding(self.run_key, self.layout.digest, int(config[m.SERVER_ROUND]), attempt, cohort, nonce)
         return binding, dict(zip(cohort, config.get(m.MASK_CARDS, ()), strict=False))
 

@@ -128,6 +128,11 @@ def load_settings(overrides: str | Sequence[str] = "") -> Settings:
 
     Raises SettingsError naming the key that is unknown, missing, or of a wrong type or value.
     """
+    return settings_from(composed(overrides))
+
+
+def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
+    """The values of `load_settings` before they are checked. Raises SettingsError for what Hydra cannot compose."""
     words = [_forced(spelt_out(word)) for word in (shlex.split(overrides) if isinstance(overrides, str) else overrides)]
     GlobalHydra.instance().clear()
     try:
@@ -136,7 +141,7 @@ def load_settings(overrides: str | Sequence[str] = "") -> Settings:
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingsError(_first_lines(error)) from error
     assert isinstance(raw, dict)
-    return settings_from({str(key): value for key, value in raw.items()})
+    return {str(key): value for key, value in raw.items()}
 
 
 def settings_from(raw: Mapping[str, Any]) -> Settings:

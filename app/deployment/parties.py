@@ -15,6 +15,7 @@ SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
 SITE_KEY, SITE_PUBLIC_KEY = "site.key", "site.pub"
 FEDERATION_KEY = "federation.key"
 START, CONNECT, REGISTER, RUN = "start.sh", "connect.sh", "register.sh", "run.sh"
+POLICY = "policy.toml"
 IGNORE = ".gitignore"
 STATE = "state"
 """Folder that a running party writes into; nothing in it came from `setup`."""
@@ -77,6 +78,7 @@ class Party:
                 SITE_KEY: SECRET,
                 SITE_PUBLIC_KEY: PUBLIC,
                 FEDERATION_KEY: SECRET,
+                POLICY: PUBLIC,
                 "site.env": PUBLIC,
                 **service,
             },

@@ -220,6 +220,7 @@ def _site(plan: Plan, index: int, site: str, root: Path, authority: bytes, key: 
         venv=shlex.quote(str(plan.install / ".venv")),
         runtime_port=9094 + index,
     )
+    _fill(p.POLICY, folder / p.POLICY, p.PUBLIC, federation=plan.name, site=site)
     _fill(
         "site-start.sh",
         folder / p.START,

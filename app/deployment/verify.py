@@ -17,6 +17,7 @@ from app.deployment.signing import (
     read_public_key,
     read_signing_key,
 )
+from app.federation.policy import PolicyFileError, read_policy
 from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
 
 WARN_DAYS = 30
@@ -29,7 +30,7 @@ def problems(folder: Path) -> list[str]:
 
     Raises DeploymentError if it is no party's folder at all."""
     party = p.read_party(folder)
-    checks = (_files, _secrets, _certificates, _keys, _signing)
+    checks = (_files, _secrets, _certificates, _keys, _signing, _policy)
     return [sentence for check in checks for sentence in check(party, folder)]
 
 
@@ -102,6 +103,14 @@ def _keys(party: Party, folder: Path) -> Iterator[str]:
             if held != party.key_id:
                 yield f"{folder / p.FEDERATION_KEY} has id {held} instead of {party.key_id}"
         except KeyFileError as error:
+            yield str(error)
+
+
+def _policy(party: Party, folder: Path) -> Iterator[str]:
+    if party.kind is Kind.site and (folder / p.POLICY).exists():
+        try:
+            read_policy(folder / p.POLICY)
+        except PolicyFileError as error:
             yield str(error)
 
 

@@ -167,6 +167,12 @@ def rekeyed(root):
             lambda root: shutil.copy(root / "authority/signing.key", root / "sites/north/notes"),
             ["notes is a secret that the site must not have"],
         ),
+        (
+            "sites/north",
+            lambda root: (root / "sites/north/policy.toml").write_text("format = 1\nleast = 2\n"),
+            ["unknown key least"],
+        ),
+        ("sites/south", lambda root: (root / "sites/south/policy.toml").unlink(), ["policy.toml is missing"]),
         ("sites/south", rekeyed, ["federation.key is damaged"]),
     ],
 )

@@ -1,0 +1,148 @@
+"""Policy file of a site: limits that no run config can weaken. TOML, read strictly.
+
+The node config names the file (`policy=PATH`), never the run config. `SitePolicy` applies it.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from app.settings import TASKS, absolute
+
+POLICY_FORMAT = 1
+_Names = Annotated[list[str], Field(default_factory=list)]
+_Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(default_factory=lambda: ["*classifier*"])]
+
+
+class PolicyFileError(ValueError):
+    """A policy file that is missing or cannot be read; the message names the file and the key."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DpPolicy(_Section):
+    """Least differential privacy of a run.
+
+    Args:
+        clip: largest norm that an update may be clipped to.
+        noise_multiplier: smallest noise, as a multiple of the clip norm.
+        epsilon: largest epsilon of all rounds of a run together, at the run's delta; null for no limit.
+        delta: largest delta at which a run may state its epsilon.
+    """
+
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    noise_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+
+
+class PrivacyPolicy(_Section):
+    """How updates may travel, and what stays.
+
+    Args:
+        ciphers: that a run may choose.
+        masking: "pairwise" refuses a run without masks, "none" leaves it to the run.
+        key_holders: that a run may choose; "cloud" lets the server decrypt sums.
+        private: name patterns of arrays that a run must keep private, beside its own patterns.
+        dp: least differential privacy; null leaves it to the run.
+    """
+
+    ciphers: Annotated[list[Literal["packed_bfv", "ckks", "plain"]], Field(min_length=1)] = ["packed_bfv"]
+    masking: Literal["none", "pairwise"] = "none"
+    key_holders: Annotated[list[Literal["client", "cloud"]], Field(min_length=1)] = ["client"]
+    private: _Patterns
+    dp: DpPolicy | None = None
+
+
+class CohortPolicy(_Section):
+    """Least company in a round.
+
+    Args:
+        least: clients of a round, this one included.
+        largest_share: of one client in the sum; the coefficient of this site may not exceed it.
+    """
+
+    least: Annotated[int, Field(ge=2)] = 2
+    largest_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
+
+
+class FilePolicy(_Section):
+    """Files that a run config may name.
+
+    Args:
+        weights: files, or folders of files, from which a network may start; absolute paths.
+        fetch_weights: whether a run may make the site download published weights of a model by its name.
+    """
+
+    weights: _Names
+    fetch_weights: bool = True
+
+    @field_validator("weights")
+    @classmethod
+    def _absolute(cls, weights: list[str]) -> list[str]:
+        for path in weights:
+            if not Path(path).is_absolute():
+                raise ValueError(f"{path!r} is no absolute path")
+        return weights
+
+    def allows(self, path: str) -> bool:
+        """Whether a file, its links resolved, is one of `weights` or lies in a folder of them."""
+        found = absolute(path)
+        return any(found.is_relative_to(absolute(allowed)) for allowed in self.weights)
+
+
+class ResourcePolicy(_Section):
+    """Most that a run may take of the machine; a run that wants more gets this. 0 threads for no limit.
+
+    Args:
+        workers: loader processes.
+        threads: CPU threads.
+        cache_mb: decoded images in memory, MiB.
+        cache_dir_mb: decoded images on disk, MiB.
+    """
+
+    workers: Annotated[int, Field(ge=0)] = 8
+    threads: Annotated[int, Field(ge=0)] = 0
+    cache_mb: Annotated[int, Field(ge=0)] = 4096
+    cache_dir_mb: Annotated[int, Field(ge=0)] = 16384
+
+
+class Policy(_Section):
+    """All sections of the file. `tasks` that a run may have; empty for every task."""
+
+    format: Literal[1]
+    tasks: _Names
+    privacy: Annotated[PrivacyPolicy, Field(default_factory=PrivacyPolicy)]
+    cohort: Annotated[CohortPolicy, Field(default_factory=CohortPolicy)]
+    files: Annotated[FilePolicy, Field(default_factory=FilePolicy)]
+    resources: Annotated[ResourcePolicy, Field(default_factory=ResourcePolicy)]
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: list[str]) -> list[str]:
+        for task in tasks:
+            if task not in TASKS:
+                raise ValueError(f"{task!r} is none of {', '.join(TASKS)}")
+        return tasks
+
+
+def read_policy(path: Path) -> Policy:
+    """The policy of a file. Raises PolicyFileError naming the file, and the key that is unknown or wrong."""
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PolicyFileError(f"policy file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PolicyFileError(f"policy file {path} is not TOML: {error}") from error
+    try:
+        return Policy.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise PolicyFileError(f"policy file {path}: unknown key {key}") from error
+        raise PolicyFileError(f"policy file {path}: {key}: {first['msg'].removeprefix('Value error, ')}") from error

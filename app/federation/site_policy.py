@@ -1,0 +1,194 @@
+"""What a site checks by its policy: a run's settings, the shared arrays, and each round before it trains.
+
+The final settings are checked, not the text of the overrides: order, deletions and groups change nothing. Files that a
+run names are checked before the settings are made, because an error of those would tell which files exist.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from app.checks import SettingsError
+from app.dp import epsilon
+from app.federation.policy import Policy, PolicyFileError, read_policy
+from app.settings import Settings, composed, settings_from
+from strategies.shared_arrays import is_private
+
+_log = logging.getLogger("flwr")
+_FILES = {  # last part of a key, or a whole key -> values that name no file
+    "pretrained": ("true", "false"),
+    "start": ("",),
+    "perceptual_weights": ("random", "imagenet"),
+    "data.equalise.model": ("own", "global"),
+}
+_FETCHED = {("pretrained", "true"), ("perceptual_weights", "imagenet")}
+_BACKBONE = re.compile(r"[A-Za-z0-9_.]+")  # timm takes "hf-hub:NAME" and "local-dir:PATH" too
+_OPTION = re.compile(r"(pretrained|checkpoint|cache|local|hf_|.*(path|url|file|dir|repo)).*")
+_PLAIN = re.compile(r"[^/\\~\0]*")
+_NOT_READ_HERE = ("name", "run_dir", "evaluation", "simulation")  # of the server and of commands
+_FREE_TEXT = ("privacy.cloud_key", "federation.authority")  # the server's own file; a key, whose text has slashes
+
+
+class PolicyError(SettingsError):
+    """A run or a round that the site's policy refuses. The message goes to the server: site and policy key alone."""
+
+
+@dataclass(frozen=True)
+class SitePolicy:
+    """The policy of one site. Each check raises PolicyError, and tells the site's log why.
+
+    Args:
+        site: its name.
+        path: the file, for the log.
+    """
+
+    site: str
+    path: Path
+    policy: Policy
+
+    @classmethod
+    def read(cls, site: str, path: Path) -> "SitePolicy":
+        """Raises PolicyError for a file that cannot be used; the site's log says what is wrong with it."""
+        try:
+            return cls(site, path, read_policy(path))
+        except PolicyFileError as error:
+            _log.error("%s: %s", site, error)
+            raise PolicyError(f"{site}: its policy file cannot be used; the site's own log says why") from None
+
+    def settings(self, overrides: str, own: Mapping[str, object]) -> Settings:
+        """The settings of a run within the policy; `own` as for `check_files`."""
+        for key in ("data.root", "data.cache_dir", "data.equalise.folder", "data.reader"):
+            if key not in own:
+                self.refuse(
+                    "files", f"the node config leaves {key} to the run: data, data-root and state-dir are needed"
+                )
+        raw = composed(overrides)
+        self.check_files(raw, own)
+        settings = self.capped(settings_from(raw))
+        self.check_run(settings)
+        return settings
+
+    def refuse(self, key: str, reason: str) -> NoReturn:
+        """Raise PolicyError with the key; the reason goes to the site's log."""
+        _log.error("%s: refused by %s, %s: %s", self.site, self.path, key, reason)
+        raise PolicyError(f"{self.site}: refused by the site's policy ({key}); the site's own log says why")
+
+    def check_files(self, raw: Mapping[str, Any], own: Mapping[str, object]) -> None:
+        """Composed settings, before they are typed: paths that are the site's stay its own (`own`, by dotted key), and
+        the run names no other file than the policy allows."""
+        leaves = dict(_leaves(raw))
+        for key, value in own.items():
+            if leaves.get(key) != value:
+                self.refuse("files", f"{key} is {leaves.get(key)!r}, the site's own is {value!r}")
+        for key, value in leaves.items():
+            if key not in own and key.split(".")[0] not in _NOT_READ_HERE and key not in _FREE_TEXT:
+                self._check_leaf(key, value)
+
+    def _check_leaf(self, key: str, value: object) -> None:
+        last = key.rsplit(".", 1)[-1]
+        none = _FILES.get(key) or _FILES.get(last)
+        text = str(value).lower() if last == "pretrained" else value  # `weights_of` takes "True" too
+        if (last, text) in _FETCHED and not self.policy.files.fetch_weights:
+            self.refuse("files.fetch_weights", f"{key}={value}")
+        options = key.partition(".options.")[2].split(".")
+        if any(_OPTION.fullmatch(part) for part in options):
+            self.refuse("files.weights", f"{key} may name a file or an address")
+        if last == "backbone" and not _BACKBONE.fullmatch(str(value)):
+            self.refuse("files.weights", f"{key}={value!r} is no plain name of a model")
+        if none is not None and isinstance(value, str):
+            if text not in none and not self.policy.files.allows(value):
+                self.refuse("files.weights", f"{key}={value!r} is not below {self.policy.files.weights}")
+        elif isinstance(value, str) and (not _PLAIN.fullmatch(value) or ".." in value):
+            self.refuse("files.weights", f"{key}={value!r} may name a file")
+
+    def check_run(self, settings: Settings) -> None:
+        """The final settings: task, cipher, holder of the key, masks, and differential privacy."""
+        allowed, privacy = self.policy.privacy, settings.privacy
+        if self.policy.tasks and settings.task not in self.policy.tasks:
+            self.refuse("tasks", f"task={settings.task}, allowed {self.policy.tasks}")
+        if privacy.cipher not in allowed.ciphers:
+            self.refuse("privacy.ciphers", f"privacy.cipher={privacy.cipher}, allowed {allowed.ciphers}")
+        if privacy.key_holder not in allowed.key_holders:
+            self.refuse("privacy.key_holders", f"privacy.key_holder={privacy.key_holder}")
+        if allowed.masking != "none" and privacy.masking != allowed.masking:
+            self.refuse("privacy.masking", f"privacy.masking={privacy.masking}")
+        self._check_dp(settings)
+
+    def _check_dp(self, settings: Settings) -> None:
+        least, given = self.policy.privacy.dp, settings.privacy.dp
+        if least is None:
+            return
+        if not 0 < given.clip <= least.clip:
+            self.refuse("privacy.dp.clip", f"privacy.dp.clip={given.clip}, at most {least.clip}")
+        if not given.noise_multiplier >= least.noise_multiplier:
+            self.refuse("privacy.dp.noise_multiplier", f"{given.noise_multiplier}, at least {least.noise_multiplier}")
+        if not given.delta <= least.delta:
+            self.refuse("privacy.dp.delta", f"{given.delta}, at most {least.delta}")
+        if least.epsilon is not None:
+            spent = epsilon(given, settings.federation.rounds)
+            if not spent <= least.epsilon:
+                self.refuse("privacy.dp.epsilon", f"{spent:.2f} over all rounds, at most {least.epsilon}")
+
+    def capped(self, settings: Settings) -> Settings:
+        """The settings with no more of the machine than the policy gives."""
+        most, data, train = self.policy.resources, settings.data, settings.train
+        threads = train.threads
+        if most.threads:
+            threads = min(threads or most.threads, most.threads)
+        return replace(
+            settings,
+            data=replace(
+                data,
+                workers=min(data.workers, most.workers),
+                cache_mb=min(data.cache_mb, most.cache_mb),
+                cache_dir_mb=min(data.cache_dir_mb, most.cache_dir_mb),
+            ),
+            train=replace(train, threads=threads),
+        )
+
+    def check_update(self, names: Iterable[str], key_id: str) -> None:
+        """What a client would send: none of the arrays that must stay, and nothing in the clear.
+
+        Args:
+            names: of the shared arrays.
+            key_id: of the cipher that was built; "" for one that encrypts nothing.
+        """
+        if not key_id and "plain" not in self.policy.privacy.ciphers:
+            self.refuse("privacy.ciphers", "the update would leave in the clear")
+        leaving = [name for name in names if is_private(name, self.policy.privacy.private)]
+        if leaving:
+            self.refuse("privacy.private", f"the run shares {', '.join(leaving[:10])}")
+
+    def check_round(self, cohort: Sequence[object], coefficient: object, missing: Iterable[object] = ()) -> None:
+        """One attempt, before training: the site among enough different clients, with no more than its largest share.
+
+        Args:
+            coefficient: of this site; None where nothing is sent.
+            missing: clients that dropped out, of which a sum does without.
+        """
+        rules = self.policy.cohort
+        names = [name for name in cohort if isinstance(name, str) and name]
+        if len(names) != len(cohort) or len(set(names)) != len(names):
+            self.refuse("cohort.least", f"the cohort is malformed: {list(cohort)}")
+        if self.site not in names:
+            self.refuse("cohort.least", f"this site is not in the cohort {names}")
+        left = set(names) - {str(name) for name in missing}
+        if len(left) < rules.least:
+            self.refuse("cohort.least", f"{len(left)} clients ({', '.join(sorted(left))}), at least {rules.least}")
+        if coefficient is not None and not (isinstance(coefficient, float) and 0 < coefficient <= rules.largest_share):
+            self.refuse("cohort.largest_share", f"the share is {coefficient!r}, at most {rules.largest_share}")
+
+
+def _leaves(values: object, key: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted key and value of each leaf; entries of a list have the list's key, one after another under a number."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(values, list | tuple):
+        for index, value in enumerate(values):
+            yield from _leaves(value, f"{key}.{index}")
+    else:
+        yield key, values
