@@ -15,6 +15,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from app.data.source import open_source
+from app.deployment.site_names import SiteIdentity
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
 from app.federation.run_words import reader_of, run_words
 from app.federation.site_policy import SitePolicy
@@ -25,13 +26,19 @@ from app.run_dir import run_dir
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.tasks import make_task
 from strategies import messages as m
+from strategies.ciphers.keys import read_key
+from strategies.proofs import reply_statement
 
 app = ClientApp()
 _log = logging.getLogger("flwr")
 _RUN_KEY = re.compile(r"[0-9a-f]{16}")
 _KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keeps its decoded pictures
 
+_IDENTITY = {"key": "site-key", "certificate": "site-cert", "authority": "authority"}
+"""Parts of a `SiteIdentity` by key of the node config."""
+
 _Handler = Callable[[Message, Context], Message]
+_Node = tuple[tuple[str, str], ...]
 
 
 def _telling_of_unusable_sums(handler: _Handler) -> _Handler:
@@ -47,7 +54,23 @@ def _telling_of_unusable_sums(handler: _Handler) -> _Handler:
     return handle
 
 
+def _proving_its_name(handler: _Handler) -> _Handler:
+    """Signs the reply of a site that has a certificate of its name."""
+
+    @wraps(handler)
+    def handle(message: Message, context: Context) -> Message:
+        reply = handler(message, context)
+        if (identity := _identity_of(_node_of(context))) is not None:
+            asked = m.config_of(message.content, m.CONFIG)
+            statement = reply_statement(context.node_id, message.metadata.message_type, asked, reply.content)
+            reply.content[m.PROOF] = ConfigRecord(identity.proof(statement))
+        return reply
+
+    return handle
+
+
 @app.query()
+@_proving_its_name
 @_telling_of_unusable_sums
 def query(message: Message, context: Context) -> Message:
     """Describe the client, send the global model it holds for a node that lost its own, or disclose leftover masks."""
@@ -63,6 +86,7 @@ def query(message: Message, context: Context) -> Message:
 
 
 @app.train()
+@_proving_its_name
 @_telling_of_unusable_sums
 def train(message: Message, context: Context) -> Message:
     """One round: take the aggregate over, measure, train, send the update."""
@@ -81,6 +105,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 @app.evaluate()
+@_proving_its_name
 @_telling_of_unusable_sums
 def evaluate(message: Message, context: Context) -> Message:
     """Take the final model over and measure it."""
@@ -105,20 +130,39 @@ def _client_of(message: Message, context: Context) -> ReidClient:
     run_key = str(m.config_of(message.content, m.CONFIG).get(m.RUN_KEY))
     if not _RUN_KEY.fullmatch(run_key):  # it becomes a folder's name
         raise ValueError(f"run key of another form: {run_key!r}")
-    node = tuple(sorted((key, str(value)) for key, value in context.node_config.items()))
-    return _make_client(str(context.run_config["overrides"]), node, run_key, context.run_id)
+    return _make_client(str(context.run_config["overrides"]), _node_of(context), run_key, context.run_id)
+
+
+def _node_of(context: Context) -> _Node:
+    return tuple(sorted((key, str(value)) for key, value in context.node_config.items()))
 
 
 @lru_cache(maxsize=_KEPT_CLIENTS)
-def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str, run_id: int) -> ReidClient:
-    """The client of this node. Node config: `data`, `data-root`, `state-dir`, `key-file`, `client`, `policy` for a real
-    node, `partition-id` and `num-partitions` for a simulated one."""
+def _identity_of(node: _Node) -> SiteIdentity | None:
+    """The certified name of a node, if its node config has `site-cert`."""
+    config = dict(node)
+    if "site-cert" not in config:
+        return None
+    name = config.get("client", "")
+    files = {part: absolute(config[key]) for part, key in _IDENTITY.items() if key in config}
+    if missing := [key for key in (*_IDENTITY.values(), "key-file") if key not in config]:
+        raise SettingsError(f"{name}: site-cert needs the node config {', '.join(missing)}")
+    return SiteIdentity.read(name, **files, key_id=read_key(absolute(config["key-file"])).key_id)
+
+
+@lru_cache(maxsize=_KEPT_CLIENTS)
+def _make_client(overrides: str, node: _Node, run_key: str, run_id: int) -> ReidClient:
+    """The client of this node. Node config: `data`, `data-root`, `state-dir`, `key-file`, `client`, `policy`,
+    `site-key`, `site-cert` and `authority` for a real node, `partition-id` and `num-partitions` for a simulated one."""
     config = dict(node)
     partition_id = int(config.get("partition-id", 0))
     name = config.get("client", f"client-{partition_id}")
     simulated = "partition-id" in config and "key-file" not in config
     policy = SitePolicy.read(name, absolute(config["policy"])) if "policy" in config else None
+    identity = _identity_of(node)
     settings = _settings_of(overrides if simulated else run_words(overrides), config, policy)
+    if identity is not None:
+        identity.check_run(settings.federation.authority)
     count = int(config.get("num-partitions", settings.federation.num_clients))
     guard: Guard = nullcontext if simulated else partial(_no_names_of_pictures, name)
     with guard():
@@ -143,7 +187,7 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
         directions=directions,
         store=NodeStore(folder / run_key),
         cipher=lambda statistics: make_client_cipher(settings, statistics, client=name, key=key),
-        masks=make_mask_store(settings, name, folder, key),
+        masks=make_mask_store(settings, name, folder, key, identity),
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
         run_key=run_key,
         guard=guard,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.checks import SettingsError
 from app.federation_settings import ServerOptimiserSettings
-from app.mask_store import MaskStore
+from app.mask_store import Badge, MaskStore
 from app.privacy_settings import PrivacySettings
 from app.settings import Settings, absolute
 from strategies.ciphers import ckks, packed_bfv
@@ -38,11 +38,13 @@ def make_secrets(privacy: PrivacySettings) -> dict[str, Callable[[], bytes]]:
     return {packed_bfv.SCHEME: packed_bfv.new_secret, ckks.SCHEME: lambda: ckks.new_secret(privacy.ckks_preset)}
 
 
-def make_mask_store(settings: Settings, client: str, folder: Path, key: FederationKey | None) -> MaskStore | None:
-    """The client's masks, if updates are masked; `folder` is the node's."""
+def make_mask_store(
+    settings: Settings, client: str, folder: Path, key: FederationKey | None, badge: Badge | None = None
+) -> MaskStore | None:
+    """The client's masks, if updates are masked; `folder` is the node's, `badge` binds mask keys to sites."""
     if settings.privacy.masking == "none" or key is None:
         return None
-    return MaskStore(folder, client, key)
+    return MaskStore(folder, client, key, badge)
 
 
 def client_key(settings: Settings, client: str, key_file: Path | None, *, simulated: bool) -> FederationKey | None:

@@ -49,6 +49,8 @@ class FederationSettings:
         private: name patterns of arrays that never leave a node.
         batch_norm: "shared", or "local" to keep BatchNorm layers on the node (FedBN, Li et al., 2021).
         resume: go on after the last complete round in the run folder.
+        authority: public key of the authority that certified the names of sites, 64 hexadecimal digits; "" takes each
+            node at its word. `run.sh` gives it.
     """
 
     num_clients: int = 4
@@ -65,6 +67,7 @@ class FederationSettings:
     private: list[str] = field(default_factory=lambda: ["*classifier*"])
     batch_norm: str = "shared"
     resume: bool = False
+    authority: str = ""
     server_optimiser: ServerOptimiserSettings = field(default_factory=ServerOptimiserSettings)
 
     def __post_init__(self) -> None:

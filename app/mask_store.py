@@ -4,6 +4,7 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from app.files import replacing
 from strategies.ciphers.binding import Binding
@@ -13,6 +14,16 @@ from strategies.ciphers.limits import MIN_MASKED
 from strategies.ciphers.masks import new_mask_key, pair_seed, public_mask_key, vouch
 
 _TAG_BYTES = 32
+
+
+class Badge(Protocol):
+    """Binds mask keys to certified sites."""
+
+    def card(self, public: bytes) -> str:
+        """What shows the others that a mask key is one's own; without a colon."""
+
+    def check_card(self, name: str, public: bytes, card: str) -> None:
+        """Raise CipherError unless the mask key is that of the site of this name."""
 
 
 class MaskStore:
@@ -25,12 +36,15 @@ class MaskStore:
         folder: of the node; holds `mask.key` and `mask_peers.json`.
         client: the node's own name.
         key: of the federation.
+        badge: demands of each card that a certified site signed it: without, whoever holds the federation key can
+            vouch for clients that do not exist. None where sites have no certificates.
     """
 
-    def __init__(self, folder: Path, client: str, key: FederationKey) -> None:
+    def __init__(self, folder: Path, client: str, key: FederationKey, badge: Badge | None = None) -> None:
         self.folder = folder
         self.client = client
         self.key = key
+        self.badge = badge
         path = folder / "mask.key"
         if not path.exists():
             _write_private(path, new_mask_key())
@@ -40,6 +54,8 @@ class MaskStore:
         except ValueError as error:
             raise CipherError(f"mask key {path} is damaged: {error}") from error
         self.card = (public + vouch(key.secret("seal"), client, public)).hex()
+        if badge is not None:
+            self.card += f":{badge.card(public)}"
 
     def seeds(self, binding: Binding, cards: Mapping[str, str]) -> dict[str, bytes]:
         """The seed shared with each other client of the cohort. Raises CipherError naming a client whose card is
@@ -89,13 +105,16 @@ class MaskStore:
         pins: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         found: dict[str, bytes] = {}
         for name, card in cards.items():
+            vouched, _, shown = card.partition(":")
             try:
-                raw = bytes.fromhex(card)
+                raw = bytes.fromhex(vouched)
             except ValueError:
                 raw = b""
             public, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
             if not hmac.compare_digest(tag, vouch(self.key.secret("seal"), name, public)):
                 raise CipherError(f"the mask key of {name} is missing or not vouched for by this federation's key")
+            if self.badge is not None:
+                self.badge.check_card(name, public, shown)
             if pins.setdefault(name, public.hex()) != public.hex():
                 raise CipherError(
                     f"{name} shows another mask key than before; if its node was set up anew, remove {name} from {path}"

@@ -9,6 +9,7 @@ import time
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from app.deployment.site_names import SiteNames
 from app.dp import epsilon
 from app.federated import make_rules, make_server_sum
 from app.recorder import Recorder
@@ -57,7 +58,7 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     recorder = Recorder(folder, run_key, layout, settings.federation.rounds, settings.measures[0])
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")
     new_sum = make_server_sum(settings, statistics, folder.path)
-    state, final = PartialSync(rules, new_sum, recorder).run(grid, state)
+    state, final = PartialSync(rules, new_sum, recorder, _names(settings)).run(grid, state)
     recorder.delivered(final)
     lines = folder.read_metrics()
     privacy = {}
@@ -79,6 +80,12 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
             "measures": final.measures,
         }
     )
+
+
+def _names(settings: Settings) -> SiteNames | None:
+    """The names that the federation's authority certified, if the run says which authority that is."""
+    authority = settings.federation.authority
+    return SiteNames.of(authority, settings.privacy.key_id) if authority else None
 
 
 def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple[str, ServerState]:

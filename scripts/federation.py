@@ -140,8 +140,10 @@ def rotate(folder: Annotated[Path, typer.Argument(help="The federation's folder.
     """Make a new federation key for all sites, for example after one has left. The authority keeps the old one."""
     key = _new_key()
     changed = setup.rotate_key(folder, key)
-    print(f"to every site: {parties.FEDERATION_KEY} and {parties.PARTY_FILE} (a site whose folder is not here gets the")
-    print("authority's federation.key); to the operator: run.sh; a run that has begun is resumed with its own key only")
+    files = f"{parties.FEDERATION_KEY}, {parties.SITE_CERTIFICATE} and {parties.PARTY_FILE}"
+    print(f"to every site: {files} (one whose folder is not here gets the authority's")
+    print("federation.key, and operator/sites/NAME.cert as its site.cert); to the")
+    print("operator: run.sh; a run that has begun is resumed with its own key only")
     print(json.dumps({"key_id": key.key_id, "files": [str(path) for path in changed]}))
 
 

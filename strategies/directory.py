@@ -1,5 +1,6 @@
 """The nodes of a federation as the server finds them: who is there, who was refused, and asking them."""
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ from flwr.serverapp import Grid
 from strategies import messages as m
 from strategies.exchange import exchange
 from strategies.nodes import Node, RefusedError, read_node
+from strategies.proofs import Names, reply_statement
 from strategies.rounds import FederationError, RoundReport, RoundRules
 
 _QUERY_SECONDS = 600.0
@@ -17,10 +19,15 @@ _LOOK_SECONDS = 0.5  # between two looks for nodes
 
 
 class NodeDirectory:
-    """Finds nodes, keeps what each said of itself, and drops whoever gives no good answer until it is asked again."""
+    """Finds nodes, keeps what each said of itself, and drops whoever gives no good answer until it is asked again.
 
-    def __init__(self, rules: RoundRules) -> None:
+    Args:
+        names: who may carry which name; None takes each node at its word, as in a simulation.
+    """
+
+    def __init__(self, rules: RoundRules, names: Names | None = None) -> None:
         self.rules = rules
+        self.names = names
         self.nodes: dict[int, Node] = {}
         self.key_id = rules.key_id
         """The federation key that nodes must hold; None until the first ones have answered."""
@@ -87,15 +94,39 @@ class NodeDirectory:
     def ask(
         self, grid: Grid, outgoing: list[tuple[Node, Message]], report: RoundReport, seconds: float | None = None
     ) -> Iterator[tuple[Node, Message]]:
-        """Good replies one at a time as they come; failed and late nodes are reported."""
+        """Good replies one at a time as they come; failed and late nodes, and those under a name that is not theirs,
+        are reported."""
+        asked = {node.node_id: message for node, message in outgoing}
         for node, answer in exchange(grid, outgoing, report, seconds or self.rules.deadline):
             if isinstance(answer, str):
                 self.leave_out(report, node, answer)
+            elif reason := self._not_itself(node, asked[node.node_id], answer):
+                self.leave_out(report, node, f"refused: {reason}")
             elif reason := m.unusable_sum(answer.content):
                 self.unusable[node.client] = reason
                 self.leave_out(report, node, reason)
             else:
                 yield node, answer
+
+    def _not_itself(self, node: Node, asked: Message, answer: Message) -> str:
+        """Why a reply does not prove the name of its sender; "" if it does, or if names are not checked."""
+        if self.names is None:
+            return ""
+        proof = answer.content.config_records.get(m.PROOF, ConfigRecord())
+        certificate, signature = proof.get(m.CERTIFICATE), proof.get(m.SIGNATURE)
+        if not isinstance(certificate, str) or not isinstance(signature, bytes):
+            return "its reply proves no name"
+        config = m.config_of(asked.content, m.CONFIG)
+        statement = reply_statement(node.node_id, asked.metadata.message_type, config, answer.content)
+        try:
+            name = self.names.proven(certificate, signature, statement)
+        except RefusedError as error:
+            return str(error)
+        said = answer.content.config_records.get(m.INFO, ConfigRecord()).get(m.CLIENT, name)
+        if said != name:
+            return f"calls itself {said!r}, and its certificate is of {name!r}"
+        known = self.nodes.get(node.node_id)
+        return f"answers with the certificate of {name!r}" if known and known.client != name else ""
 
     def read(self, node: Node, info: ConfigRecord) -> Node:
         """What a node says of itself."""
@@ -103,7 +134,9 @@ class NodeDirectory:
         return read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=self.key_id or "")
 
     def message(self, node_id: int, message_type: str, server_round: int, content: RecordDict) -> Message:
-        """A message that nobody works on any more once its deadline has passed."""
+        """A message that nobody works on any more once its deadline has passed, with a challenge to prove one's name
+        by."""
+        m.config_of(content, m.CONFIG).setdefault(m.CHALLENGE, secrets.token_hex(16))
         return Message(content, node_id, message_type, ttl=self.rules.deadline, group_id=str(server_round))
 
     def _describe(self, node_id: int) -> Message:

@@ -12,11 +12,13 @@ UPDATE = "update"
 INFO = "info"
 MEASURES = "measures"
 SEEDS = "seeds"
+PROOF = "proof"
 
 # Keys of the config that a client gets.
 SERVER_ROUND = "server-round"
 RUN_KEY = "run-key"
 ASKED = "asked"
+CHALLENGE = "challenge"
 COEFFICIENT = "coefficient"
 COEFFICIENT_SUM = "coefficient-sum"
 MEASURE = "measure"
@@ -41,6 +43,10 @@ MASK_CARD = "mask-card"
 HELD_ROUNDS = "held-rounds"
 HELD_DIGESTS = "held-digests"
 UNUSABLE_SUM = "unusable-sum"
+
+# Keys of the proof that a client gives.
+CERTIFICATE = "certificate"
+SIGNATURE = "signature"
 
 _STYPE = "fed-vehicle-reid.bytes"
 

@@ -24,6 +24,7 @@ from strategies.ciphers.cipher import CipherError, ServerSum
 from strategies.delivery import ModelDelivery
 from strategies.directory import NodeDirectory
 from strategies.nodes import Node, RefusedError, agreed_digests
+from strategies.proofs import Names
 from strategies.rounds import (
     THE_SUM,
     FederationError,
@@ -44,6 +45,7 @@ class PartialSync:
         rules: see `RoundRules`.
         new_sum: makes an empty running sum of payloads with this binding and key id.
         listener: stores what a resumed run needs, and shows how rounds go.
+        names: who may carry which name; None takes each node at its word.
     """
 
     def __init__(
@@ -51,12 +53,13 @@ class PartialSync:
         rules: RoundRules,
         new_sum: Callable[[Binding, str], ServerSum],
         listener: RoundListener,
+        names: Names | None = None,
     ) -> None:
         self.rules = rules
         self.new_sum = new_sum
         self.listener = listener
         self._undone: dict[int, list[str]] = {}  # round -> why it was taken back, each time
-        self.directory = NodeDirectory(rules)
+        self.directory = NodeDirectory(rules, names)
         self.delivery = ModelDelivery(self.directory)
 
     def run(self, grid: Grid, state: ServerState) -> tuple[ServerState, RoundReport]:

@@ -12,7 +12,7 @@ from app.files import replacing
 PARTY_FILE = "party.json"
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"
 SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
-SITE_KEY, SITE_PUBLIC_KEY = "site.key", "site.pub"
+SITE_KEY, SITE_PUBLIC_KEY, SITE_CERTIFICATE = "site.key", "site.pub", "site.cert"
 FEDERATION_KEY = "federation.key"
 START, CONNECT, REGISTER, RUN = "start.sh", "connect.sh", "register.sh", "run.sh"
 POLICY = "policy.toml"
@@ -77,6 +77,7 @@ class Party:
             Kind.site: {
                 SITE_KEY: SECRET,
                 SITE_PUBLIC_KEY: PUBLIC,
+                SITE_CERTIFICATE: PUBLIC,
                 FEDERATION_KEY: SECRET,
                 POLICY: PUBLIC,
                 "site.env": PUBLIC,

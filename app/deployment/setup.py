@@ -10,8 +10,17 @@ from string import Template
 
 from app.deployment import parties as p
 from app.deployment.certificates import Issued, new_authority, new_server, new_site_key
+from app.deployment.certify import write_certificates
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
-from app.deployment.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY, new_signing_key, public_pem, write_signing_key
+from app.deployment.signing import (
+    AUTHORITY_PUBLIC_KEY,
+    SIGNING_KEY,
+    new_signing_key,
+    public_pem,
+    read_public_key,
+    write_signing_key,
+)
+from app.deployment.site_names import authority_text
 from strategies.ciphers.keys import FederationKey, read_key, write_key
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -78,6 +87,7 @@ def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
         }
         _operator(plan, making / "operator", authority.certificate, public, key.key_id)
         _signatures(making)
+        _certify(making, key.key_id)
         write_file(making / p.IGNORE, b"*\n", p.PUBLIC)  # secrets, perhaps in the middle of a checkout
         making.replace(root)
     except BaseException:
@@ -105,7 +115,7 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
     public = _site(plan, len(present), site, root, certificate, key)
     shutil.copyfile(root / "authority" / AUTHORITY_PUBLIC_KEY, folder / AUTHORITY_PUBLIC_KEY)
     write_file(root / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
-    _write_operator_scripts(p.read_party(root / "operator"), root / "operator")
+    _certify(root, key.key_id)
     return folder
 
 
@@ -116,7 +126,8 @@ def remove_site(root: Path, site: str) -> None:
     if len(sites_of(root)) <= 2:
         raise DeploymentError("two sites are left; with one, its update would be the sum")
     shutil.rmtree(root / "sites" / site, ignore_errors=True)
-    (root / "operator" / "sites" / f"{site}.pub").unlink()
+    for end in ("pub", "cert"):
+        (root / "operator" / "sites" / f"{site}.{end}").unlink(missing_ok=True)
     _write_operator_scripts(p.read_party(root / "operator"), root / "operator")
 
 
@@ -148,9 +159,7 @@ def rotate_key(root: Path, key: FederationKey) -> list[Path]:
                 fresh.unlink(missing_ok=True)
             changed.append(folder / p.FEDERATION_KEY)
         replace(party, key_id=key.key_id).write(folder)
-        if party.kind is Kind.operator:
-            _write_operator_scripts(replace(party, key_id=key.key_id), folder)
-    return changed
+    return [*changed, *_certify(root, key.key_id)]
 
 
 def renew_server(root: Path) -> Path:
@@ -180,6 +189,14 @@ def _signatures(root: Path) -> None:
     write_signing_key(key, root / "authority" / SIGNING_KEY)
     for folder in p.parties_of(root):
         write_file(folder / AUTHORITY_PUBLIC_KEY, public_pem(key), p.PUBLIC)
+
+
+def _certify(root: Path, key_id: str) -> list[Path]:
+    """New certificates of all sites for this federation key, and the operator's scripts; the certificates' paths."""
+    certificates = write_certificates(root, key_id)
+    if (root / "operator").is_dir():
+        _write_operator_scripts(replace(p.read_party(root / "operator"), key_id=key_id), root / "operator")
+    return certificates
 
 
 def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
@@ -254,7 +271,10 @@ def _write_operator_scripts(party: Party, folder: Path) -> None:
         "sites": " ".join(sites),
         "num_sites": len(sites),
         "key_id": party.key_id,
+        "authority": "",
     }
+    if (folder / AUTHORITY_PUBLIC_KEY).exists():
+        values["authority"] = authority_text(read_public_key(folder / AUTHORITY_PUBLIC_KEY))
     for name in (p.CONNECT, p.REGISTER, p.RUN):
         _fill(name, folder / name, p.PROGRAM, **values)
 

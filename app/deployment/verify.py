@@ -17,6 +17,7 @@ from app.deployment.signing import (
     read_public_key,
     read_signing_key,
 )
+from app.deployment.site_names import SiteNames
 from app.federation.policy import PolicyFileError, read_policy
 from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
 
@@ -30,7 +31,7 @@ def problems(folder: Path) -> list[str]:
 
     Raises DeploymentError if it is no party's folder at all."""
     party = p.read_party(folder)
-    checks = (_files, _secrets, _certificates, _keys, _signing, _policy)
+    checks = (_files, _secrets, _certificates, _keys, _signing, _name, _policy)
     return [sentence for check in checks for sentence in check(party, folder)]
 
 
@@ -104,6 +105,21 @@ def _keys(party: Party, folder: Path) -> Iterator[str]:
                 yield f"{folder / p.FEDERATION_KEY} has id {held} instead of {party.key_id}"
         except KeyFileError as error:
             yield str(error)
+
+
+def _name(party: Party, folder: Path) -> Iterator[str]:
+    if party.kind is not Kind.site or not (folder / p.SITE_CERTIFICATE).exists():
+        return  # named as missing
+    with contextlib.suppress(SigningError, OSError):  # named with the other keys
+        names = SiteNames(read_public_key(folder / AUTHORITY_PUBLIC_KEY), party.key_id)
+        public = " ".join((folder / p.SITE_PUBLIC_KEY).read_text(encoding="utf-8").split()[:2])
+        try:
+            body = names.certified((folder / p.SITE_CERTIFICATE).read_text(encoding="utf-8"))
+        except ValueError as error:
+            yield f"{folder / p.SITE_CERTIFICATE}: {error}"
+            return
+        if (body["site"], body["public_key"]) != (party.name, public):
+            yield f"{folder / p.SITE_CERTIFICATE} is of {body['site']!r} or for another key than {p.SITE_PUBLIC_KEY}"
 
 
 def _policy(party: Party, folder: Path) -> Iterator[str]:

@@ -44,7 +44,7 @@ def reader_of(data: str) -> str:
     path = files("conf") / "data" / f"{data}.yaml"
     if not _CHOICE.fullmatch(data) or not path.is_file():
         raise SettingsError(f"data={data}: there is no such data set in conf/data")
-    return str(OmegaConf.create(path.read_text(encoding="utf-8"))["reader"])
+    return str(OmegaConf.select(OmegaConf.create(path.read_text(encoding="utf-8")), "reader"))
 
 
 def _forbidden(word: str, key: str, value: str | None) -> str:

@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 config="$FLWR_HOME/run-$$.toml" # a file, because Flower splits what stands on the command line at blanks
 trap 'rm -f "$config"' EXIT
 "$VENV/bin/python" -c 'import json, shlex, sys; print("overrides =", json.dumps(shlex.join(sys.argv[1:])))' \
-    federation.num_clients=@num_sites 'privacy.key_id="@key_id"' "$@@" > "$config"
+    federation.num_clients=@num_sites 'privacy.key_id="@key_id"' 'federation.authority="@authority"' "$@@" > "$config"
 log="$FLWR_HOME/run-$$.log"
 trap 'rm -f "$config" "$log"' EXIT
 PYTHONUNBUFFERED=1 "$VENV/bin/flwr" run "$PROJECT" @federation --stream -c "$config" 2>&1 | tee "$log"

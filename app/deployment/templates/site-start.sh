@@ -18,4 +18,4 @@ cd state
 "$VENV/bin/python" -P -m app.deployment.warm . $$ & # ends with this process, which the next line makes a SuperNode
 exec "$VENV/bin/flower-supernode" --superlink @address --root-certificates "$here/ca.crt" \
     --auth-supernode-private-key "$here/site.key" --host 127.0.0.1 --port "$RUNTIME_PORT" \
-    --node-config "client=\"@site\" data=\"$DATA\" data-root=\"$DATA_ROOT\" state-dir=\"$here/state/node\" key-file=\"$here/federation.key\" policy=\"$here/policy.toml\""
+    --node-config "client=\"@site\" data=\"$DATA\" data-root=\"$DATA_ROOT\" state-dir=\"$here/state/node\" key-file=\"$here/federation.key\" policy=\"$here/policy.toml\" site-key=\"$here/site.key\" site-cert=\"$here/site.cert\" authority=\"$here/authority.pub\""

@@ -6,6 +6,7 @@ import sys
 import tomllib
 
 from app.deployment.parties import read_party
+from app.deployment.signing import read_public_key
 
 
 def test_start_commands_are_valid_shell(made):
@@ -40,7 +41,9 @@ def test_overrides_reach_flower_as_they_were_given(root, tmp_path):
     subprocess.run([str(root / "operator/run.sh"), *given], check=True)
     overrides = tomllib.loads((tmp_path / "seen.toml").read_text(encoding="utf-8"))["overrides"]
     key = read_party(root / "operator").key_id
-    assert shlex.split(overrides) == ["federation.num_clients=2", f'privacy.key_id="{key}"', *given]
+    authority = read_public_key(root / "authority/authority.pub").public_bytes_raw().hex()
+    own = ["federation.num_clients=2", f'privacy.key_id="{key}"', f'federation.authority="{authority}"']
+    assert shlex.split(overrides) == [*own, *given]
     assert list((root / "operator/flower").iterdir()) == [root / "operator/flower/config.toml"]
     config = tomllib.loads((root / "operator/flower/config.toml").read_text(encoding="utf-8"))["superlink"]["parks"]
     assert config == {"address": "fed.example.org:8443", "root-certificates": f"{root}/operator/ca.crt"}

@@ -1,0 +1,179 @@
+"""Names of sites, bound to their keys: a certificate that the authority signs, proofs by the site's key, and checks.
+
+A certificate holds the site's name, its public key and the id of the federation key. It is valid with that key alone:
+`rotate` makes a new key and new certificates for the sites that there are then, so that one of a removed site ends with
+the key that the site knew, and `add-site` changes nothing at the others. (A signed list of all sites would have to
+reach every site whenever one is added.)
+"""
+
+import base64
+import binascii
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from app.checks import SettingsError
+from app.deployment.signing import SigningError, read_public_key, signed_text, verified_body
+from strategies.ciphers.cipher import CipherError
+from strategies.nodes import RefusedError
+
+_PURPOSE = "site-name/1"
+_CARD_DOMAIN = b"fed-vehicle-reid mask card 1\0"
+_FIELDS = ("federation", "site", "public_key", "key_id")
+_log = logging.getLogger("flwr")
+
+
+class IdentityError(SettingsError):
+    """A site's own certificate or key that cannot be used, or a run of another authority; the message, which travels
+    to the server, names the site and no file."""
+
+
+def site_certificate(federation: str, site: str, public: bytes, key_id: str, authority: Ed25519PrivateKey) -> str:
+    """Text of a site's certificate.
+
+    Args:
+        public: the site's public key in OpenSSH's format, with or without a comment.
+        key_id: of the federation key; the certificate is valid with no other.
+    """
+    key = " ".join(public.decode().split()[:2])
+    body = {"federation": federation, "site": site, "public_key": key, "key_id": key_id}
+    return signed_text(body, _PURPOSE, authority)
+
+
+def authority_text(key: Ed25519PublicKey) -> str:
+    """The authority's public key as it stands in `federation.authority`: 64 hexadecimal digits."""
+    return key.public_bytes_raw().hex()
+
+
+@dataclass(frozen=True)
+class SiteNames:
+    """The names that an authority has certified.
+
+    Args:
+        authority: its public key.
+        key_id: of the federation key with which certificates must be valid.
+    """
+
+    authority: Ed25519PublicKey
+    key_id: str
+
+    @classmethod
+    def of(cls, authority: str, key_id: str) -> "SiteNames":
+        """From `federation.authority` and `privacy.key_id`. Raises SettingsError for what is no public key, and without
+        a key id, with which the certificate of a removed site would do."""
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(authority))
+        except ValueError as error:
+            raise SettingsError("federation.authority is not the public key of an authority") from error
+        if not key_id:
+            raise SettingsError("federation.authority needs privacy.key_id, which tells certificates that have ended")
+        return cls(key, key_id)
+
+    def proven(self, certificate: str, signature: bytes, statement: bytes) -> str:
+        """The name in a certificate whose key signed the statement. Raises RefusedError."""
+        body = self.certified(certificate)
+        key = _public_key(body["public_key"])
+        try:
+            key.verify(signature, statement, ec.ECDSA(hashes.SHA384()))
+        except InvalidSignature:
+            raise RefusedError(f"its reply is not signed by the key of {body['site']!r}") from None
+        return body["site"]
+
+    def certified(self, certificate: str) -> dict[str, str]:
+        """Federation, site, public key and key id of a certificate. Raises RefusedError unless it is valid."""
+        try:
+            body = verified_body(certificate, _PURPOSE, self.authority, "its certificate")
+        except SigningError as error:
+            raise RefusedError(str(error)) from error
+        if set(body) != set(_FIELDS) or not all(isinstance(value, str) and value for value in body.values()):
+            raise RefusedError("its certificate has other fields")
+        if body["key_id"] != self.key_id:
+            raise RefusedError(
+                f"the certificate of {body['site']!r} is for the federation key {body['key_id']} and not {self.key_id}"
+            )
+        return body
+
+
+@dataclass(frozen=True)
+class SiteIdentity:
+    """A site's own name: its certificate and the key that it is for. It signs replies and mask cards."""
+
+    site: str
+    certificate: str
+    key: ec.EllipticCurvePrivateKey
+    names: SiteNames
+
+    @classmethod
+    def read(cls, site: str, *, key: Path, certificate: Path, authority: Path, key_id: str) -> "SiteIdentity":
+        """From the site's files. Raises IdentityError; the site's log tells which file and why."""
+        try:
+            private = serialization.load_ssh_private_key(key.read_bytes(), password=None)
+            if not isinstance(private, ec.EllipticCurvePrivateKey):
+                raise ValueError(f"{key} holds a key of another kind")
+            names = SiteNames(read_public_key(authority), key_id)
+            identity = cls(site, certificate.read_text(encoding="utf-8"), private, names)
+            statement = b"own certificate"
+            held = names.proven(identity.certificate, identity._sign(statement), statement)
+            if held != site:
+                raise ValueError(f"{certificate} is of {held!r}")
+        except (OSError, ValueError, UnsupportedAlgorithm, TypeError) as error:  # SigningError, RefusedError among them
+            _log.error("%s: cannot prove its name with %s: %s", site, certificate, error)
+            raise IdentityError(f"{site}: it cannot prove its name; the site's own log says why") from None
+        return identity
+
+    def check_run(self, authority: str) -> None:
+        """Raise IdentityError for a run whose `federation.authority` is not the site's own."""
+        if authority != authority_text(self.names.authority):
+            said = "another authority than the site's own" if authority else "no authority; run.sh gives it"
+            raise IdentityError(f"{self.site}: federation.authority: the run has {said}")
+
+    def proof(self, statement: bytes) -> dict[str, str | bytes]:
+        """What a reply carries besides its content."""
+        return {"certificate": self.certificate, "signature": self._sign(statement)}
+
+    def card(self, public: bytes) -> str:
+        """Shows the other sites that a mask key is this site's; letters, digits and "+/=" alone."""
+        shown = {"certificate": self.certificate, "signature": self._sign(_card(self.site, public)).hex()}
+        return base64.b64encode(json.dumps(shown).encode()).decode()
+
+    def check_card(self, name: str, public: bytes, card: str) -> None:
+        """Raise CipherError unless a certified site of this name signed its mask key."""
+        try:
+            shown = json.loads(base64.b64decode(card, validate=True))
+            certificate, signature = _texts(shown, "certificate", "signature")
+            proven = self.names.proven(certificate, bytes.fromhex(signature), _card(name, public))
+        except (ValueError, RecursionError, binascii.Error) as error:  # RefusedError among them
+            raise CipherError(f"the mask key of {name} is not that of a certified site: {error}") from error
+        if proven != name:
+            raise CipherError(f"the mask key of {name} is signed by {proven!r}")
+
+    def _sign(self, statement: bytes) -> bytes:
+        return self.key.sign(statement, ec.ECDSA(hashes.SHA384()))
+
+
+def _card(name: str, public: bytes) -> bytes:
+    return _CARD_DOMAIN + json.dumps([name, public.hex()]).encode()
+
+
+def _texts(fields: Any, *names: str) -> list[str]:
+    if not isinstance(fields, Mapping) or not all(isinstance(fields.get(name), str) for name in names):
+        raise ValueError("it is malformed")
+    return [fields[name] for name in names]
+
+
+def _public_key(text: str) -> ec.EllipticCurvePublicKey:
+    try:
+        key = serialization.load_ssh_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise RefusedError("its certificate holds no public key") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+        raise RefusedError("its certificate holds a key of another kind")
+    return key
