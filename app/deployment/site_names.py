@@ -135,7 +135,7 @@ class SiteIdentity:
             said = "another authority than the site's own" if authority else "no authority; run.sh gives it"
             raise IdentityError(f"{self.site}: federation.authority: the run has {said}")
 
-    def proof(self, statement: bytes) -> dict[str, str | bytes]:
+    def proof(self, statement: bytes) -> dict[str, Any]:
         """What a reply carries besides its content."""
         return {"certificate": self.certificate, "signature": self._sign(statement)}
 
