@@ -6,6 +6,9 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation remove-site parks east
      python -m scripts.federation rotate parks
      python -m scripts.federation renew parks
+     python -m scripts.federation approve parks [--project CHECKOUT | --bundle FILE.fab]
+     python -m scripts.federation approved FOLDER
+     python -m scripts.federation revoke parks SHA256
      python -m scripts.federation status RUN_FOLDER [--json]
      python -m scripts.federation keys --out keys [--rotate] [--cipher ckks --key-holder cloud]
 
@@ -24,10 +27,11 @@ import click
 import typer
 
 from app.checks import SettingsError
-from app.deployment import parties, setup, verify
+from app.deployment import bundle, parties, setup, verify
 from app.deployment.parties import DeploymentError
 from app.federated import cloud_pair, make_secrets
 from app.privacy_settings import PrivacySettings
+from scripts import federation_apps
 from scripts.command import command
 from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, write_key
 
@@ -59,6 +63,9 @@ class KeyHolder(StrEnum):
     cloud = "cloud"
 
 
+federation_apps.add_commands(app)
+
+
 @app.callback()
 def _several_commands() -> None:
     """Prepare and watch a federation on real machines."""
@@ -76,12 +83,19 @@ def init(
     ] = _INSTALL,
 ) -> None:
     """Make certificates, keys, start commands and services: one folder a party."""
-    project = Path(__file__).resolve().parent.parent
+    project = federation_apps.CHECKOUT
     names = [site for site in sites.split(",") if site]
     plan = setup.Plan(name, host, port, names, install, project, Path(sys.prefix))
     root = out or Path(name)
+    apps = []
+    if (project / "pyproject.toml").is_file():  # not where the project was installed without a checkout
+        apps = [bundle.describe(bundle.build(project), str(project))]
     key = _new_key()
-    folders = setup.make_federation(plan, root, key)
+    folders = setup.make_federation(plan, root, key, apps)
+    for approved in apps:
+        print(f"sites may run the code of this checkout: {approved}")
+    if not apps:
+        print(f"sites run no code yet: python -m scripts.federation approve {root} --project CHECKOUT")
     print(f"{root / 'authority'}: keep it where no run takes place; it makes further sites and certificates")
     print(f"{root / 'server'}: to the server, as {install / f'{name}-server'}; it holds no federation key")
     print(f"{root / 'operator'}: stays with whoever starts runs: register.sh once, then run.sh")

@@ -1,7 +1,8 @@
 """Hands a `flwr-clientapp` command over to the process of `app.deployment.warm`, and lives as long as its work does.
 
-Run by the command that `warm` writes: handover.py SOCKET COMMAND ARGUMENTS. It imports the standard library alone, so
-that it starts in hundredths of a second. Until it has a receipt nothing has been done, and it becomes the real command.
+Run by the command that `warm` writes: handover.py SOCKET FALLBACK COMMAND ARGUMENTS. It imports the standard library
+alone, so that it starts in hundredths of a second. Until it has a receipt nothing has been done, and it becomes the
+program FALLBACK, which checks the app bundle as the warm process does.
 """
 
 import array
@@ -16,7 +17,7 @@ RECEIPT = b"+"
 _FAILED = 1
 
 
-def main(path: str, command: str, *arguments: str) -> int:
+def main(path: str, fallback: str, command: str, *arguments: str) -> int:
     """The exit status of the work."""
     here = Path.cwd()
     task = {"argv": [command, *arguments], "cwd": str(here), "env": dict(os.environ)}
@@ -34,8 +35,7 @@ def main(path: str, command: str, *arguments: str) -> int:
         if not taken:
             connection.close()
             os.chdir(here)
-            real = Path(sys.executable).parent / Path(command).name
-            os.execv(real, [str(real), *arguments])
+            os.execv(fallback, [fallback, *arguments])
         try:
             status = connection.recv(1)  # nothing if the process was killed
         except OSError:

@@ -14,6 +14,10 @@ AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"
 SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
 SITE_KEY, SITE_PUBLIC_KEY, SITE_CERTIFICATE = "site.key", "site.pub", "site.cert"
 FEDERATION_KEY = "federation.key"
+ALLOWED_APPS = "allowed-apps"
+"""App bundles that sites may run, signed by the authority."""
+PORTS = "ports.json"
+"""Numbers that sites got from the authority."""
 START, CONNECT, REGISTER, RUN = "start.sh", "connect.sh", "register.sh", "run.sh"
 POLICY = "policy.toml"
 IGNORE = ".gitignore"
@@ -66,13 +70,20 @@ class Party:
         common = {PARTY_FILE: PUBLIC, IGNORE: PUBLIC, AUTHORITY_CERTIFICATE: PUBLIC, AUTHORITY_PUBLIC_KEY: PUBLIC}
         service = {START: PROGRAM, f"{self.unit}.service": PUBLIC}
         own = {
-            Kind.authority: {AUTHORITY_KEY: SECRET, SIGNING_KEY: SECRET, FEDERATION_KEY: SECRET},
+            Kind.authority: {
+                AUTHORITY_KEY: SECRET,
+                SIGNING_KEY: SECRET,
+                FEDERATION_KEY: SECRET,
+                ALLOWED_APPS: PUBLIC,
+                PORTS: PUBLIC,
+            },
             Kind.server: {SERVER_CERTIFICATE: PUBLIC, SERVER_KEY: SECRET, "server.env": PUBLIC, **service},
             Kind.operator: {
                 "operator.env": PUBLIC,
                 CONNECT: PROGRAM,
                 REGISTER: PROGRAM,
                 RUN: PROGRAM,
+                ALLOWED_APPS: PUBLIC,
             },
             Kind.site: {
                 SITE_KEY: SECRET,
@@ -80,6 +91,7 @@ class Party:
                 SITE_CERTIFICATE: PUBLIC,
                 FEDERATION_KEY: SECRET,
                 POLICY: PUBLIC,
+                ALLOWED_APPS: PUBLIC,
                 "site.env": PUBLIC,
                 **service,
             },

@@ -8,23 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 
+from app.deployment import approval
 from app.deployment import parties as p
+from app.deployment.approval import App
 from app.deployment.certificates import Issued, new_authority, new_server, new_site_key
 from app.deployment.certify import write_certificates
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
-from app.deployment.signing import (
-    AUTHORITY_PUBLIC_KEY,
-    SIGNING_KEY,
-    new_signing_key,
-    public_pem,
-    read_public_key,
-    write_signing_key,
-)
+from app.deployment.ports import assign_port
+from app.deployment.signing import AUTHORITY_PUBLIC_KEY, read_public_key
 from app.deployment.site_names import authority_text
 from strategies.ciphers.keys import FederationKey, read_key, write_key
 
 _TEMPLATES = Path(__file__).parent / "templates"
-
+_ENV = {"site-start.sh": "site.env", "server-start.sh": "server.env", p.CONNECT: "operator.env"}
+"""Settings file that a script reads."""
 
 _INSTALL = re.compile(r"(/[\w.-]+)+")  # it stands in systemd units, where a blank or % means something
 
@@ -71,8 +68,10 @@ class Plan:
         return Party(self.name, kind, name, self.host, self.port, key_id, str(self.install))
 
 
-def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
-    """Write all folders; their paths. Raises DeploymentError if `root` is there already; a failure leaves nothing."""
+def make_federation(plan: Plan, root: Path, key: FederationKey, apps: Sequence[App] = ()) -> list[Path]:
+    """Write all folders; their paths. `apps`: bundles that sites may run from the start.
+
+    Raises DeploymentError if `root` is there already; a failure leaves nothing."""
     if root.exists():
         raise DeploymentError(f"{root} is there already")
     making = root.with_name(f".{root.name}.new")
@@ -82,11 +81,9 @@ def make_federation(plan: Plan, root: Path, key: FederationKey) -> list[Path]:
         authority = new_authority(plan.name)
         _authority(plan, making / "authority", authority, key)
         _server(plan, making / "server", authority, key.key_id)
-        public = {
-            site: _site(plan, index, site, making, authority.certificate, key) for index, site in enumerate(plan.sites)
-        }
+        public = {site: _site(plan, site, making, authority.certificate, key) for site in plan.sites}
         _operator(plan, making / "operator", authority.certificate, public, key.key_id)
-        _signatures(making)
+        approval.make_list(making / "authority", tuple(apps))
         _certify(making, key.key_id)
         write_file(making / p.IGNORE, b"*\n", p.PUBLIC)  # secrets, perhaps in the middle of a checkout
         making.replace(root)
@@ -112,8 +109,9 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
     plan = Plan(owner.federation, owner.host, owner.port, [*present, site], where, Path(), Path())
     certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
     key = read_key(root / "authority" / p.FEDERATION_KEY)
-    public = _site(plan, len(present), site, root, certificate, key)
-    shutil.copyfile(root / "authority" / AUTHORITY_PUBLIC_KEY, folder / AUTHORITY_PUBLIC_KEY)
+    approval.check_list(root / "authority")
+    public = _site(plan, site, root, certificate, key)
+    approval.copy_to_site(root / "authority", folder)
     write_file(root / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
     _certify(root, key.key_id)
     return folder
@@ -183,14 +181,6 @@ def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) 
     write_key(key, folder / p.FEDERATION_KEY)
 
 
-def _signatures(root: Path) -> None:
-    """The authority's key pair for signatures; its public half to everybody."""
-    key = new_signing_key()
-    write_signing_key(key, root / "authority" / SIGNING_KEY)
-    for folder in p.parties_of(root):
-        write_file(folder / AUTHORITY_PUBLIC_KEY, public_pem(key), p.PUBLIC)
-
-
 def _certify(root: Path, key_id: str) -> list[Path]:
     """New certificates of all sites for this federation key, and the operator's scripts; the certificates' paths."""
     certificates = write_certificates(root, key_id)
@@ -218,7 +208,7 @@ def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
     _write_unit(party, folder, plan.install, f"Server of the federation {plan.name}")
 
 
-def _site(plan: Plan, index: int, site: str, root: Path, authority: bytes, key: FederationKey) -> bytes:
+def _site(plan: Plan, site: str, root: Path, authority: bytes, key: FederationKey) -> bytes:
     """Write the folder of one site; its public key."""
     folder = root / "sites" / site
     folder.mkdir(parents=True, mode=0o700)
@@ -229,13 +219,12 @@ def _site(plan: Plan, index: int, site: str, root: Path, authority: bytes, key: 
     write_file(folder / p.SITE_KEY, private, p.SECRET)
     write_file(folder / p.SITE_PUBLIC_KEY, public, p.PUBLIC)
     write_key(key, folder / p.FEDERATION_KEY)
-    # Sites that are tried out on one machine must not share the port.
     _fill(
         "site.env",
         folder / "site.env",
         p.PUBLIC,
         venv=shlex.quote(str(plan.install / ".venv")),
-        runtime_port=9094 + index,
+        runtime_port=assign_port(root, site, taken=plan.port),
     )
     _fill(p.POLICY, folder / p.POLICY, p.PUBLIC, federation=plan.name, site=site)
     _fill(
@@ -297,8 +286,14 @@ def _write_unit(party: Party, folder: Path, install: Path, description: str) -> 
 
 
 def _fill(template: str, path: Path, mode: int, **values: object) -> None:
-    text = _Template((_TEMPLATES / template).read_text(encoding="utf-8")).substitute(values)
-    write_file(path, text.encode(), mode)
+    env = _ENV.get(template)
+    if env is not None:
+        values["read_env"] = _text("read-env.sh", env=env).rstrip()
+    write_file(path, _text(template, **values).encode(), mode)
+
+
+def _text(template: str, **values: object) -> str:
+    return _Template((_TEMPLATES / template).read_text(encoding="utf-8")).substitute(values)
 
 
 def _address(host: str, port: int) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.deployment import certificates
+from app.deployment import approval, certificates
 from app.deployment import parties as p
 from app.deployment.certificates import CertificateError
 from app.deployment.parties import Kind, Party
@@ -23,6 +23,7 @@ from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
 
 WARN_DAYS = 30
 _PRIVATE = re.compile(rb'-----BEGIN [A-Z ]*PRIVATE KEY-----|"format": *"' + re.escape(KEY_FORMAT.encode()))
+_HINTS = dict.fromkeys((AUTHORITY_PUBLIC_KEY, SIGNING_KEY, p.ALLOWED_APPS), f": {approval.APPROVE} makes it")
 _LARGEST_SECRET = 64 * 2**20  # of files that are looked into; a CKKS key has megabytes
 
 
@@ -41,8 +42,8 @@ def _files(party: Party, folder: Path) -> Iterator[str]:
     for name, mode in party.files().items():
         path = folder / name
         if not path.exists():
-            if name != p.IGNORE:  # older folders have none, and a copy of "*" leaves it behind
-                yield f"{path} is missing"
+            if name not in (p.IGNORE, p.PORTS):  # older folders have none, and a copy of "*" leaves the first behind
+                yield f"{path} is missing{_HINTS.get(name, '')}"
         elif mode == p.SECRET and path.stat().st_mode & 0o077:
             yield f"{path} is secret and can be read by others: chmod 600 it"
         elif mode == p.PROGRAM and not path.stat().st_mode & 0o100:
@@ -135,9 +136,12 @@ def _signing(party: Party, folder: Path) -> Iterator[str]:
         return  # named as missing
     try:
         public = read_public_key(folder / AUTHORITY_PUBLIC_KEY)
-        if party.kind is not Kind.authority or not (folder / SIGNING_KEY).exists():
-            return
-        if public_pem(read_signing_key(folder / SIGNING_KEY)) != public_pem(public):
+        own = folder / SIGNING_KEY
+        if party.kind is Kind.authority and own.exists() and public_pem(read_signing_key(own)) != public_pem(public):
             yield f"{folder / AUTHORITY_PUBLIC_KEY} is not the public half of {SIGNING_KEY}"
+        elif p.ALLOWED_APPS in party.files() and (folder / p.ALLOWED_APPS).exists():
+            allowed = approval.read_allowed(folder)
+            if party.kind is Kind.site:
+                approval.check_newest(allowed, folder)
     except SigningError as error:
         yield str(error)

@@ -3,11 +3,12 @@
 Flower starts `flwr-clientapp` anew for every message, and torch, timm and Flower take half a minute of a small machine
 to import. A site's `start.sh` runs
 
-    python -m app.deployment.warm FOLDER $$ &
+    python -m app.deployment.warm SITE_FOLDER $$ &
 
-which imports them once, writes FOLDER/bin/flwr-clientapp for the head of PATH, and listens on a socket beside it. That
+which imports them once, writes state/bin/flwr-clientapp for the head of PATH, and listens on a socket in state/. That
 command hands its arguments, environment and outputs over (`app.deployment.handover`), a fork does the work, and either
-one ends with the other. Without this process the command becomes Flower's own, so that nothing depends on it but time.
+one ends with the other. Without this process the command becomes the one of `site_files`, so that nothing depends on it
+but time. The fork checks the app bundle as that one does (`app.deployment.client_process`).
 
 The project's own modules are forgotten before the fork: a run brings its own version of them.
 """
@@ -17,7 +18,6 @@ import ctypes
 import json
 import os
 import random
-import shlex
 import signal
 import socket
 import sys
@@ -29,17 +29,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app.deployment import handover
+from app.deployment.client_process import forget_own_modules, run_client
+from app.deployment.parties import STATE
+from app.deployment.site_files import CHECKED, COMMAND, write_command
 from app.settings import TASKS
 
-COMMAND = "flwr-clientapp"
-_OWN = ("app", "strategies", "models", "conf", "scripts")
 _IMPORTED = ("app.client_app", "flwr.supernode.cli", "tenseal.sealapi", "torch._dynamo")
 _LOOK_SECONDS = 1.0
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
-def main(folder: Path, parent: int) -> None:
-    """Serve until `parent`, the process that started this one, has ended."""
+def main(site: Path, parent: int) -> None:
+    """Serve the site whose folder this is until `parent`, the process that started this one, has ended."""
     with contextlib.suppress(OSError, AttributeError):  # Linux: also while this process still imports
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != parent:
@@ -53,15 +54,9 @@ def main(folder: Path, parent: int) -> None:
         return
 
     def client() -> None:
-        sys.exit(import_module("flwr.supernode.cli").flwr_clientapp())
+        run_client(site, sys.argv[0])
 
-    serve(folder, client, while_true=lambda: os.getppid() == parent)
-
-
-def forget_own_modules() -> None:
-    """Take the project's packages out of the imported modules; what they imported stays."""
-    for name in [name for name in sys.modules if name.split(".")[0] in _OWN and name != __name__]:
-        del sys.modules[name]
+    serve(site / STATE, client, while_true=lambda: os.getppid() == parent)
 
 
 def fork_survives() -> bool:
@@ -114,10 +109,7 @@ def _write_command(folder: Path, path: Path) -> None:
     command = folder / "bin" / COMMAND
     command.parent.mkdir(exist_ok=True)
     words = [sys.executable, "-I", "-S", str(Path(handover.__file__).resolve()), str(path)]
-    temporary = command.with_suffix(".tmp")
-    temporary.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$0" "$@"\n', encoding="utf-8")
-    temporary.chmod(0o755)
-    temporary.replace(command)
+    write_command(command, [*words, str(folder.resolve() / CHECKED), COMMAND])
 
 
 def _reap() -> None:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tells the running server of the federation @federation which sites may connect. For one site: register.sh SITE
 set -u
-cd "$(dirname "$0")" || exit 2
+CDPATH= cd -- "$(dirname -- "$0")" || exit 2
 . ./connect.sh
 failed=""
 for site in ${1:-@sites}; do
@@ -14,7 +14,8 @@ for site in ${1:-@sites}; do
         # Flower's list of nodes has no names: who is who stands here alone.
         number=$(echo "$said" | grep -o '[0-9]\{15,\}' | tail -1)
         touch nodes.txt
-        grep -v "^$site " nodes.txt > nodes.new
+        # A site that left and came back under its name is still registered with its old number: keep that to end it.
+        sed "s/^$site \\([0-9]*\\)\$/# before: $site \\1/;/ $site $number\$/d" nodes.txt > nodes.new
         [ -n "$number" ] && echo "$site $number" >> nodes.new
         [ -n "$number" ] || echo "the number of $site is not in Flower's answer: see flwr supernode list" >&2
         mv nodes.new nodes.txt

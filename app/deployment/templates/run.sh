@@ -2,11 +2,12 @@
 # Starts a run of the federation @federation and shows its log. Arguments are Hydra overrides, for example:
 #   run.sh experiment=patent_dual federation.rounds=40 run_dir=/opt/fed-vehicle-reid/parks-server/state/first
 set -eu
-cd "$(dirname "$0")"
+CDPATH= cd -- "$(dirname -- "$0")"
 . ./connect.sh
+"$VENV/bin/python" -P -m app.deployment.bundle "$(pwd)" "$PROJECT" # which code goes to the sites, and whether they run it
 config="$FLWR_HOME/run-$$.toml" # a file, because Flower splits what stands on the command line at blanks
 trap 'rm -f "$config"' EXIT
-"$VENV/bin/python" -c 'import json, shlex, sys; print("overrides =", json.dumps(shlex.join(sys.argv[1:])))' \
+"$VENV/bin/python" -P -m app.deployment.toml_text overrides --words \
     federation.num_clients=@num_sites 'privacy.key_id="@key_id"' 'federation.authority="@authority"' "$@@" > "$config"
 log="$FLWR_HOME/run-$$.log"
 trap 'rm -f "$config" "$log"' EXIT

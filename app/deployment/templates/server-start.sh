@@ -1,12 +1,18 @@
 #!/bin/sh
 # Starts the server of the federation @federation: TLS, and no site without a registered key. It holds no federation key.
 set -eu
-cd "$(dirname "$0")"
+CDPATH= cd -- "$(dirname -- "$0")"
 here=$(pwd)
-. ./server.env
+@read_env
+case $VENV in
+*:*)
+    printf '%s\n' "VENV=$VENV in $here/server.env: a colon separates folders in PATH; move it to a folder without one" >&2
+    exit 2
+    ;;
+esac
 umask 077
 mkdir -p state
-export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 PYTHONUTF8=1
 export FLWR_SUPEREXEC_TASK_POLL_INTERVAL=0.2
 export PATH="$VENV/bin:$PATH"
 cd state # run folders with relative paths come here

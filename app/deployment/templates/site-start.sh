@@ -1,21 +1,29 @@
 #!/bin/sh
 # Starts the site @site of the federation @federation: it connects to the server and trains when it is asked to.
 set -eu
-cd "$(dirname "$0")"
+CDPATH= cd -- "$(dirname -- "$0")"
 here=$(pwd)
-. ./site.env
+@read_env
 umask 077
 mkdir -p state
-rm -rf state/bin state/clients-*.sock # of an earlier start
-export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+rm -rf state/bin state/apps state/flower/apps state/clients-*.sock # of an earlier start
+export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 PYTHONUTF8=1
 export FLWR_SUPEREXEC_TASK_POLL_INTERVAL=0.2
-export PATH="$here/state/bin:$VENV/bin:$PATH" # state/bin: client processes that need not import everything anew
+export PATH="$here/state/bin:$VENV/bin:$PATH" # state/bin: client processes that check what they run
+case $DATA_ROOT in
+/*) ;;
+*)
+    printf '%s\n' "DATA_ROOT=$DATA_ROOT in $here/site.env is no absolute path" >&2
+    exit 2
+    ;;
+esac
 if [ ! -d "$DATA_ROOT" ]; then
-    echo "DATA_ROOT=$DATA_ROOT in $here/site.env is no folder" >&2
+    printf '%s\n' "DATA_ROOT=$DATA_ROOT in $here/site.env is no folder" >&2
     exit 2
 fi
 cd state
-"$VENV/bin/python" -P -m app.deployment.warm . $$ & # ends with this process, which the next line makes a SuperNode
+"$VENV/bin/python" -P -m app.deployment.site_files "$here" @site "$DATA" "$DATA_ROOT"
+"$VENV/bin/python" -P -m app.deployment.warm "$here" $$ & # ends with this process, which the next line makes a SuperNode
 exec "$VENV/bin/flower-supernode" --superlink @address --root-certificates "$here/ca.crt" \
     --auth-supernode-private-key "$here/site.key" --host 127.0.0.1 --port "$RUNTIME_PORT" \
-    --node-config "client=\"@site\" data=\"$DATA\" data-root=\"$DATA_ROOT\" state-dir=\"$here/state/node\" key-file=\"$here/federation.key\" policy=\"$here/policy.toml\" site-key=\"$here/site.key\" site-cert=\"$here/site.cert\" authority=\"$here/authority.pub\""
+    --node-config "$here/state/node.toml"

@@ -14,13 +14,14 @@ import psutil
 import pytest
 
 from app.deployment import handover
-from app.deployment.warm import COMMAND
+from app.deployment.site_files import COMMAND
 
 SERVER = """
 import json, os, sys, threading, time
 from pathlib import Path
 import app.checks
-from app.deployment.warm import forget_own_modules, serve
+from app.deployment.client_process import forget_own_modules
+from app.deployment.warm import serve
 forget_own_modules()
 folder, parent = Path(sys.argv[1]), int(sys.argv[2])
 
@@ -84,7 +85,7 @@ def test_arguments_environment_folder_and_outputs_are_those_of_the_command(warm,
     command = started(folder, "tell", "--token", "a b", cwd=where, env=environment, stdin=subprocess.PIPE)
     out, err = command.communicate("said")
     told = json.loads(out)
-    assert told["argv"] == [str(folder / "bin" / COMMAND), "tell", "--token", "a b"]
+    assert told["argv"] == [COMMAND, "tell", "--token", "a b"]
     assert told["cwd"] == str(where)
     assert environment.items() <= told["env"].items()
     assert told["env"].keys() - environment.keys() <= {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}  # a shell's own
@@ -145,9 +146,9 @@ def test_without_a_warm_process_the_command_is_the_real_one(warm):
 
 
 def real_command(socket_path):
-    """What a command prints, and its status, that is handed over there and has python for the real one."""
+    """What a command prints, and its status, that is handed over there and falls back on python."""
     script = str(Path(handover.__file__))
-    words = [sys.executable, "-I", "-S", script, str(socket_path), "/somewhere/python", "-c", "print(6 * 7)"]
+    words = [sys.executable, "-I", "-S", script, str(socket_path), sys.executable, COMMAND, "-c", "print(6 * 7)"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     return done.stdout, done.stderr, done.returncode
 

@@ -1,0 +1,133 @@
+"""Flower's client process, which runs approved app bundles alone.
+
+Flower's own `flwr-clientapp` asks the SuperNode for a message and a bundle, unpacks the bundle into a shared folder
+unless a folder of that name is there already, and imports it by the name and digest that the server claims. Here the
+bytes that were hashed are unpacked into a fresh folder of this process, and that folder alone is imported.
+
+Run by the commands that `site_files` writes: python -P -m app.deployment.client_process SITE_FOLDER COMMAND ARGUMENTS
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from app.deployment.approval import NotAllowedError, check_bundle
+from app.deployment.parties import STATE
+from app.deployment.site_files import COMMAND
+
+UNPACKED = "apps"
+"""In a site's state folder: one folder for each client process, named after its process id."""
+OWN_PACKAGES = ("app", "strategies", "models", "conf", "scripts")
+_RUNTIME = "flwr.supernode.runtime.run_clientapp"
+
+
+class _Door:
+    """Functions of Flower's client process that touch a bundle, with the check in front."""
+
+    def __init__(self, site: Path, command: str) -> None:
+        self.site, self.command = site, command
+        self.unpacked: Path | None = None
+        self._folder: Path | None = None
+        self._install: Callable[..., Path] | None = None
+        self._loader: Callable[..., Callable[..., Any]] | None = None
+
+    def stand_in(self) -> None:
+        """Take the place of Flower's functions. Raises RuntimeError for a Flower that has others."""
+        runtime = import_module(_RUNTIME)
+        own = {
+            "install_from_fab": self.install,
+            "get_project_dir": self.project_folder,
+            "get_load_client_app_fn": self.loader,
+            "install_app_dependencies": self.no_dependencies,
+        }
+        if missing := [name for name in own if not callable(getattr(runtime, name, None))]:
+            raise RuntimeError(f"this version of Flower is unknown: {_RUNTIME} has no {', '.join(missing)}")
+        self._install, self._loader = runtime.install_from_fab, runtime.get_load_client_app_fn
+        for name, function in own.items():
+            setattr(runtime, name, function)
+
+    def install(self, content: object, *_: object, **__: object) -> Path:
+        """Unpack a bundle whose bytes are approved. Raises NotAllowedError for any other, before a byte is unpacked."""
+        if self.command != COMMAND:
+            raise NotAllowedError(f"this site runs client apps alone, and no {self.command}")
+        if not isinstance(content, bytes):  # what is hashed must be what is unpacked
+            raise NotAllowedError("the app bundle was handed over in another form than bytes")
+        check_bundle(content, self.site)
+        assert self._install is not None
+        self._folder = _own_folder(self.site)
+        self.unpacked = self._install(content, install_dir=self._folder, skip_prompt=True)
+        return self.unpacked
+
+    def project_folder(self, *_: object) -> Path:
+        """Where the approved bundle was unpacked, whatever the server claims about its name."""
+        if self.unpacked is None:
+            raise NotAllowedError("no app bundle was approved")
+        return self.unpacked
+
+    def loader(self, *_: object, **__: object) -> Callable[..., Any]:
+        """Flower's loader for the unpacked folder."""
+        assert self._loader is not None
+        folder = self.project_folder()
+        sys.dont_write_bytecode = True  # the folder goes with this process
+        return self._loader(default_app_ref="", app_path=str(folder), multi_app=True)
+
+    def no_dependencies(self, *_: object, **__: object) -> NoReturn:
+        """Sites install nothing that a run names."""
+        raise NotAllowedError("this site installs no packages for a run")
+
+    def close(self) -> None:
+        """Delete what was unpacked."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def run_client(site: Path, command: str) -> None:
+    """Do the work of Flower's command with the arguments in `sys.argv`; it ends this process."""
+    flower = import_module("flwr.supernode.cli")
+    door = _Door(site, Path(command).name)
+    door.stand_in()
+    forget_own_modules()
+    try:
+        sys.exit(flower.flwr_clientapp())
+    finally:
+        door.close()
+
+
+def forget_own_modules() -> None:
+    """Take the project's packages out of the imported modules: a bundle brings its own version of them."""
+    for name in [name for name in sys.modules if name.split(".")[0] in OWN_PACKAGES]:
+        del sys.modules[name]
+
+
+def _own_folder(site: Path) -> Path:
+    """A fresh folder for this process; those of processes that were killed are deleted."""
+    base = site / STATE / UNPACKED
+    base.mkdir(parents=True, mode=0o700, exist_ok=True)
+    for left in base.iterdir():
+        pid = left.name.split("-")[0]
+        if pid.isdigit() and not _is_running(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
+
+
+def _is_running(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def main(site: str, command: str, *arguments: str) -> None:
+    """Run Flower's client process for one message."""
+    sys.argv = [command, *arguments]
+    run_client(Path(site), command)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

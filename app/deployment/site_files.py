@@ -1,0 +1,99 @@
+"""What a site's start command writes into its state folder before the SuperNode starts.
+
+    python -P -m app.deployment.site_files SITE_FOLDER NAME DATA DATA_ROOT
+
+- `state/bin/flwr-*`: the commands that Flower finds first on PATH. Each is the client process that checks bundles, so
+  that none of Flower's own commands runs a bundle unchecked. `warm` puts a quicker one in the place of one of them.
+- `state/node.toml`: the node config. Flower takes a file as it stands; words on its command line it splits at quotes.
+"""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from app.deployment.parties import (
+    ALLOWED_APPS,
+    FEDERATION_KEY,
+    POLICY,
+    SITE_CERTIFICATE,
+    SITE_KEY,
+    STATE,
+    DeploymentError,
+)
+from app.deployment.signing import AUTHORITY_PUBLIC_KEY
+from app.deployment.toml_text import toml_text
+
+COMMAND = "flwr-clientapp"
+COMMANDS = (
+    COMMAND,
+    "flwr-agentapp",
+    "flwr-connector",
+    "flwr-model",
+    "flwr-serverapp",
+    "flwr-simulation",
+)
+"""Processes that a SuperNode starts for a server. A site needs the first alone, and the others refuse."""
+NODE_CONFIG = "node.toml"
+CHECKED = "checked-client"
+"""In a site's state folder: the client process without a warm one."""
+
+
+def write_site_files(site: Path, config: Mapping[str, str]) -> None:
+    """Commands and node config. Raises DeploymentError for what cannot be passed on as it is."""
+    programs = site / STATE / "bin"
+    for path in (programs, Path(sys.executable)):
+        if ":" in str(path):
+            raise DeploymentError(f"{path}: a colon separates folders in PATH; move it to a folder without one")
+    text = node_config(config)
+    programs.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, "-P", "-m", "app.deployment.client_process", str(site)]
+    for name in COMMANDS:
+        write_command(programs / name, [*words, name])
+    write_command(site / STATE / CHECKED, [*words, COMMAND])
+    (site / STATE / NODE_CONFIG).write_text(text, encoding="utf-8")
+
+
+def write_command(path: Path, words: Sequence[str]) -> None:
+    """A program that becomes these words with its own arguments behind them; it is whole at any moment."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(b'#!/bin/sh\nexec %s "$@"\n' % shlex.join(words).encode("utf-8", "surrogateescape"))
+    temporary.chmod(0o755)
+    temporary.replace(path)
+
+
+def node_config(config: Mapping[str, str]) -> str:
+    """TOML of a node config. Raises DeploymentError for a value that is no text in UTF-8."""
+    return "".join(f"{key} = {toml_text(key, value)}\n" for key, value in config.items())
+
+
+def main(site: str, name: str, data: str, data_root: str) -> int:
+    """Write them; 2 with one line on standard error for a value that cannot be used."""
+    here = Path(site)
+    config = {
+        "client": name,
+        "data": data,
+        "data-root": data_root,
+        "state-dir": str(here / STATE / "node"),
+        "key-file": str(here / FEDERATION_KEY),
+        "policy": str(here / POLICY),
+        "site-key": str(here / SITE_KEY),
+        "site-cert": str(here / SITE_CERTIFICATE),
+        "authority": str(here / AUTHORITY_PUBLIC_KEY),
+    }
+    if not (here / ALLOWED_APPS).exists():
+        print(
+            f"{here / ALLOWED_APPS} is missing: this site will refuse every run. The authority makes it with "
+            "python -m scripts.federation approve",
+            file=sys.stderr,
+        )
+    try:
+        write_site_files(here, config)
+    except (DeploymentError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

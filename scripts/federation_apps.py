@@ -1,0 +1,76 @@
+"""Commands of `scripts.federation` about app bundles: which code the sites of a federation may run."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.deployment import approval, bundle, parties
+from app.deployment.parties import DeploymentError, Kind
+from app.deployment.signing import AUTHORITY_PUBLIC_KEY
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+Authority = Annotated[Path, typer.Argument(help="The authority's folder, or that of the federation.")]
+
+
+def approve(
+    folder: Authority,
+    project: Annotated[Path, typer.Option(help="Checkout from which runs are started.")] = CHECKOUT,
+    bundle_file: Annotated[
+        Path | None, typer.Option("--bundle", help="A .fab file that `flwr build` made, instead of a checkout.")
+    ] = None,
+) -> None:
+    """Let the sites run the code of a checkout: its app bundle comes into the signed list of allowed apps."""
+    authority = _authority(folder)
+    content = bundle_file.read_bytes() if bundle_file else bundle.build(project)
+    app = bundle.describe(content, str(bundle_file or project))
+    allowed = approval.with_app(approval.current_list(authority), app)
+    files = approval.hand_out(authority, allowed)
+    print(f"approved: {app}")
+    _tell(authority)
+    print(json.dumps({"sha256": app.sha256, "serial": allowed.serial, "files": [str(path) for path in files]}))
+
+
+def revoke(
+    folder: Authority,
+    sha256: Annotated[str, typer.Argument(help="The bundle's SHA-256, or enough of its beginning.")],
+) -> None:
+    """Forbid the sites to run a bundle any more. It takes effect where the new list has arrived."""
+    authority = _authority(folder)
+    allowed = approval.without_app(approval.current_list(authority), sha256.lower())
+    files = approval.hand_out(authority, allowed)
+    print(f"revoked: {sha256}")
+    _tell(authority)
+    print(json.dumps({"serial": allowed.serial, "files": [str(path) for path in files]}))
+
+
+def approved(
+    folder: Annotated[Path, typer.Argument(help="Folder of a site, the operator, the authority or the federation.")],
+) -> None:
+    """List the bundles that sites may run, as a folder has it."""
+    held = folder if (folder / parties.PARTY_FILE).exists() else folder / "authority"
+    allowed = approval.read_allowed(held)
+    for app in allowed.apps:
+        print(app)
+    rows = [{"sha256": app.sha256, "name": app.name, "version": app.version, "date": app.date} for app in allowed.apps]
+    print(json.dumps({"serial": allowed.serial, "date": allowed.date, "apps": rows}))
+
+
+def _authority(folder: Path) -> Path:
+    """The authority's folder. Raises DeploymentError for another party's."""
+    held = (folder if (folder / parties.PARTY_FILE).exists() else folder / "authority").resolve()
+    if parties.read_party(held).kind is not Kind.authority:
+        raise DeploymentError(f"{held} is no authority's folder: the authority alone approves app bundles")
+    return held
+
+
+def _tell(authority: Path) -> None:
+    print(f"{authority / parties.ALLOWED_APPS}: to every site and the operator, into their folders")
+    print(f"{AUTHORITY_PUBLIC_KEY} beside it as well, where a folder has none yet; nothing has to be started again")
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Make these commands of `scripts.federation`."""
+    for command in (approve, revoke, approved):
+        app.command()(command)
