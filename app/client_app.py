@@ -16,6 +16,7 @@ from flwr.clientapp import ClientApp
 
 from app.data.source import open_source
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
+from app.federation.ledger import PrivacyLedger
 from app.global_model import UnusableSumError
 from app.node_store import NodeStore
 from app.reid_client import RECEIVED, ClientError, Guard, ReidClient
@@ -149,6 +150,7 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
         store=NodeStore(folder / run_key),
         cipher=lambda statistics: make_client_cipher(settings, statistics, client=name, key=key),
         masks=make_mask_store(settings, name, folder, key),
+        ledger=PrivacyLedger(folder, name, settings.privacy.dp),
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
         run_key=run_key,
         guard=guard,

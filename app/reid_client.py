@@ -5,6 +5,7 @@ model is measured if asked for, trained on, and the weighted, encrypted update g
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,14 +17,22 @@ from flwr.client import NumPyClient
 from numpy.typing import NDArray
 from torch import nn
 
-from app.arrays import float_arrays, float_views, load_arrays, private_patterns, shared_layout, statistics_mask
+from app.arrays import (
+    float_arrays,
+    float_views,
+    load_arrays,
+    private_patterns,
+    shared_layout,
+    statistics_mask,
+    variances_mask,
+)
 from app.client_batches import ClientBatches
 from app.client_state import ClientState
 from app.data.reader import Direction
 from app.data.sample import Sample
-from app.dp import privatise
 from app.evaluation.ranking import NoValidQueryError
 from app.feature_shift import PROBES, cosine_shift
+from app.federation.ledger import PrivacyLedger
 from app.global_model import GlobalModel, GlobalModels
 from app.mask_store import MaskStore
 from app.memory import give_back
@@ -59,6 +68,7 @@ class ReidClient(NumPyClient):
         guard: stands around work that reads pictures, for errors that must not leave the site as they are.
         cipher: makes the client's half of the cipher; is given a mask (size,) of the BatchNorm statistics.
         masks: of this node; None for updates that are not masked.
+        ledger: of what the node has given away under differential privacy.
         run_key: names the run.
 
     Raises ClientError if there is nothing to learn from.
@@ -75,6 +85,7 @@ class ReidClient(NumPyClient):
         store: NodeStore,
         cipher: Callable[[NDArray[np.bool_]], ClientCipher],
         masks: MaskStore | None,
+        ledger: PrivacyLedger,
         server_optimiser: ServerOptimiser,
         run_key: str,
         guard: Guard = nullcontext,
@@ -87,6 +98,7 @@ class ReidClient(NumPyClient):
         self.directions = list(directions)
         self.store = store
         self.masks = masks
+        self.ledger = ledger
         self.run_key = run_key
         self.guard = guard
         if not self.samples:
@@ -105,6 +117,7 @@ class ReidClient(NumPyClient):
             store,
             layout=self.layout,
             statistics=statistics,
+            variances=variances_mask(self.network, self.layout),
             initial=lambda: self.layout.flatten(self.initial_arrays()),
             server_optimiser=server_optimiser,
             cipher=self.cipher,
@@ -139,6 +152,7 @@ class ReidClient(NumPyClient):
         binding, cards = self._attempt(config)
         attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
         model = self._begin(attempt, parameters, config)
+        self.ledger.require()
         masks = self.masks.begin(binding, cards) if self.masks else {}  # before training, which would be in vain
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
@@ -163,9 +177,8 @@ class ReidClient(NumPyClient):
         report.optimiser.clear()
         give_back()
         encrypting = time.perf_counter()
-        if self.settings.privacy.dp.clip:
-            # From the system's entropy: noise that somebody could draw again would hide nothing.
-            update = privatise(update, self.settings.privacy.dp, np.random.default_rng())
+        update, spent = self.ledger.release(update)
+        measures |= {m.DP_EPSILON: spent} if math.isfinite(spent) else {}
         carried = self.kept.carried(server_round)
         try:
             encrypted = self.cipher.encrypt(update, coefficient, binding, state=state, carried=carried, masks=masks)

@@ -42,6 +42,9 @@ HELD_ROUNDS = "held-rounds"
 HELD_DIGESTS = "held-digests"
 UNUSABLE_SUM = "unusable-sum"
 
+# A measure that a client gives.
+DP_EPSILON = "dp_epsilon"
+
 _STYPE = "fed-vehicle-reid.bytes"
 
 
