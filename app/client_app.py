@@ -1,12 +1,9 @@
 """Flower entry point of a client: messages in, messages out; the work is in `ReidClient`."""
 
 import json
-import logging
 import re
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import lru_cache, partial, wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +11,34 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from app.data.reader import Direction
+from app.data.sample import Sample
 from app.data.source import open_source
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
 from app.federation.ledger import PrivacyLedger
+from app.federation.outgoing_errors import Handler, guarded
 from app.global_model import UnusableSumError
 from app.node_store import NodeStore
-from app.reid_client import RECEIVED, ClientError, Guard, ReidClient
+from app.reid_client import RECEIVED, ReidClient
 from app.run_dir import run_dir
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.tasks import make_task
 from strategies import messages as m
 
 app = ClientApp()
-_log = logging.getLogger("flwr")
 _RUN_KEY = re.compile(r"[0-9a-f]{16}")
 _KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keeps its decoded pictures
 
-_Handler = Callable[[Message, Context], Message]
+
+class NodeConfigError(SettingsError):
+    """The node's own words cannot be used together with those of the run; the message is for the site."""
 
 
-def _telling_of_unusable_sums(handler: _Handler) -> _Handler:
+class DataError(SettingsError):
+    """The site's data cannot be used as the settings say; the message is for the site."""
+
+
+def _telling_of_unusable_sums(handler: Handler) -> Handler:
     """The reply tells the server to take the round back; an exception would tell it of any mishap."""
 
     @wraps(handler)
@@ -47,6 +52,7 @@ def _telling_of_unusable_sums(handler: _Handler) -> _Handler:
 
 
 @app.query()
+@guarded
 @_telling_of_unusable_sums
 def query(message: Message, context: Context) -> Message:
     """Describe the client, send the global model it holds for a node that lost its own, or disclose leftover masks."""
@@ -62,6 +68,7 @@ def query(message: Message, context: Context) -> Message:
 
 
 @app.train()
+@guarded
 @_telling_of_unusable_sums
 def train(message: Message, context: Context) -> Message:
     """One round: take the aggregate over, measure, train, send the update."""
@@ -80,6 +87,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 @app.evaluate()
+@guarded
 @_telling_of_unusable_sums
 def evaluate(message: Message, context: Context) -> Message:
     """Take the final model over and measure it."""
@@ -121,20 +129,12 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
     if "state-dir" in config:
         for setting, below in (("data.cache_dir", "pictures"), ("data.equalise.folder", "equalised")):
             own.append(f"{setting}={json.dumps(str(absolute(config['state-dir']) / below), ensure_ascii=False)}")
-    settings = load_settings(f"{overrides} {shlex.join(own)}")
+    settings = _settings_of(overrides, own)
     partition_id = int(config.get("partition-id", 0))
     name = config.get("client", f"client-{partition_id}")
     count = int(config.get("num-partitions", settings.federation.num_clients))
     simulated = "partition-id" in config and "key-file" not in config
-    guard: Guard = nullcontext if simulated else partial(_no_names_of_pictures, name)
-    with guard():
-        source = open_source(settings.data, settings.seed)
-        parts = source.parts(count)
-        if not 0 <= partition_id < len(parts):
-            raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
-        samples = parts[partition_id]
-        split = settings.data.val_split
-        directions = source.evaluation_parts(split, count)[partition_id] if split else []
+    samples, directions = _data_of(settings, name, partition_id, count)
     task = make_task(settings)
     folder = _state_folder(settings, config, name, run_id)
     key_file = absolute(config["key-file"]) if "key-file" in config else None
@@ -153,22 +153,30 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
         ledger=PrivacyLedger(folder, name, settings.privacy.dp),
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
         run_key=run_key,
-        guard=guard,
     )
 
 
-@contextmanager
-def _no_names_of_pictures(name: str) -> Iterator[None]:
-    """What is wrong with a site's pictures stays in its own log: an error travels to the server, and the names of
-    pictures and lines of lists tell plates. Settings, which the server has, may be named."""
+def _settings_of(overrides: str, own: list[str]) -> Settings:
+    """Settings of the run with the node's own words. Raises SettingsError for those of the run alone: the server has
+    them, and what is wrong with a site's own is for its log."""
     try:
-        yield
-    except SettingsError:
-        raise
-    except (ValueError, OSError) as error:
-        _log.error("%s: %s", name, error)
-        kind = type(error).__name__
-        raise ClientError(f"{name}: its pictures cannot be read ({kind}); the site's own log says which") from None
+        return load_settings(f"{overrides} {shlex.join(own)}")
+    except SettingsError as error:
+        load_settings(overrides)
+        raise NodeConfigError(str(error)) from error
+
+
+def _data_of(settings: Settings, name: str, partition_id: int, count: int) -> tuple[list[Sample], list[Direction]]:
+    """Training pictures and validation directions of a node. Raises DataError for whatever a reader says of them."""
+    try:
+        source = open_source(settings.data, settings.seed)
+        parts = source.parts(count)
+        if not 0 <= partition_id < len(parts):
+            raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
+        split = settings.data.val_split
+        return parts[partition_id], source.evaluation_parts(split, count)[partition_id] if split else []
+    except SettingsError as error:  # may quote what a reader found
+        raise DataError(str(error)) from error
 
 
 def _state_folder(settings: Settings, config: dict[str, str], name: str, run_id: int) -> Path:

@@ -8,7 +8,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ from app.mask_store import MaskStore
 from app.memory import give_back
 from app.node_store import NodeStore
 from app.settings import Settings
-from app.tasks.task import Task
+from app.tasks.task import Task, UnfitDataError
 from app.training import TrainReport, round_steps, total_steps, train
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
@@ -47,7 +46,6 @@ from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import is_private
 
 Bytes = NDArray[np.uint8]
-Guard = Callable[[], AbstractContextManager[None]]
 Vector = NDArray[np.float32]
 RECEIVED = "received"
 """Config key: what the first array of `parameters` is, `messages.AGGREGATE`, `messages.GLOBAL` or ""."""
@@ -65,7 +63,6 @@ class ReidClient(NumPyClient):
         samples: its training pictures.
         directions: its validation queries and galleries; may be empty.
         store: its node store.
-        guard: stands around work that reads pictures, for errors that must not leave the site as they are.
         cipher: makes the client's half of the cipher; is given a mask (size,) of the BatchNorm statistics.
         masks: of this node; None for updates that are not masked.
         ledger: of what the node has given away under differential privacy.
@@ -88,7 +85,6 @@ class ReidClient(NumPyClient):
         ledger: PrivacyLedger,
         server_optimiser: ServerOptimiser,
         run_key: str,
-        guard: Guard = nullcontext,
     ) -> None:
         self.name = name
         self.task = task
@@ -100,13 +96,12 @@ class ReidClient(NumPyClient):
         self.masks = masks
         self.ledger = ledger
         self.run_key = run_key
-        self.guard = guard
         if not self.samples:
             unfit = f", as none of {len(samples)} can be learnt from" if samples else ""
             raise ClientError(f"{name} has no training pictures{unfit}")
         try:
             self.num_labels = task.num_labels(self.samples)
-        except ValueError as error:
+        except UnfitDataError as error:
             raise ClientError(f"{name}: {error}") from error
         self.network: nn.Module = task.build(self.num_labels, settings.seed)
         self.layout = shared_layout(self.network, settings.federation)
@@ -159,8 +154,7 @@ class ReidClient(NumPyClient):
         if config.get(m.MEASURE):
             measures |= self._measure("global")
         probes = self._probes() if self.settings.federation.weighting == "cosine_distance" else None
-        with self.guard():
-            report = self._train(server_round, optimiser)
+        report = self._train(server_round, optimiser)
         if probes is not None:
             coefficient *= cosine_shift(probes, self._probes())
         local = self.layout.flatten(float_views(self.network))
