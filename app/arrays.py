@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from app.federation_settings import FederationSettings
 from strategies.shared_arrays import SharedLayout, is_private
@@ -66,6 +66,12 @@ def statistics_names(network: nn.Module, layout: SharedLayout) -> list[str]:
 def statistics_mask(network: nn.Module, layout: SharedLayout) -> NDArray[np.bool_]:
     """(size,) bool: the values of these arrays."""
     return layout.marked(statistics_names(network, layout))
+
+
+def variances_mask(network: nn.Module, layout: SharedLayout) -> NDArray[np.bool_]:
+    """(size,) bool: the running variances among the shared values; below 0 they make a network of NaN."""
+    norms = [name for name, module in network.named_modules() if isinstance(module, _NormBase)]
+    return layout.marked(f"{name}.running_var" for name in norms)
 
 
 def private_arrays(network: nn.Module, settings: FederationSettings) -> Arrays:

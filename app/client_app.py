@@ -1,12 +1,9 @@
 """Flower entry point of a client: messages in, messages out; the work is in `ReidClient`."""
 
 import json
-import logging
 import re
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import lru_cache, partial, wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +11,19 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from app.data.reader import Direction
+from app.data.sample import Sample
 from app.data.source import open_source
 from app.deployment.site_names import SiteIdentity
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
+from app.federation.ledger import PrivacyLedger
+from app.federation.outgoing_errors import Handler, guarded, is_simulated
+from app.federation.refusals import PolicyError
 from app.federation.run_words import reader_of, run_words
 from app.federation.site_policy import SitePolicy
 from app.global_model import UnusableSumError
 from app.node_store import NodeStore
-from app.reid_client import RECEIVED, ClientError, Guard, ReidClient
+from app.reid_client import RECEIVED, ReidClient
 from app.run_dir import run_dir
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.tasks import make_task
@@ -30,18 +32,24 @@ from strategies.ciphers.keys import read_key
 from strategies.proofs import reply_statement
 
 app = ClientApp()
-_log = logging.getLogger("flwr")
 _RUN_KEY = re.compile(r"[0-9a-f]{16}")
 _KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keeps its decoded pictures
 
 _IDENTITY = {"key": "site-key", "certificate": "site-cert", "authority": "authority"}
 """Parts of a `SiteIdentity` by key of the node config."""
 
-_Handler = Callable[[Message, Context], Message]
 _Node = tuple[tuple[str, str], ...]
 
 
-def _telling_of_unusable_sums(handler: _Handler) -> _Handler:
+class NodeConfigError(SettingsError):
+    """The node's own words cannot be used together with those of the run; the message is for the site."""
+
+
+class DataError(SettingsError):
+    """The site's data cannot be used as the settings say; the message is for the site."""
+
+
+def _telling_of_unusable_sums(handler: Handler) -> Handler:
     """The reply tells the server to take the round back; an exception would tell it of any mishap."""
 
     @wraps(handler)
@@ -54,7 +62,7 @@ def _telling_of_unusable_sums(handler: _Handler) -> _Handler:
     return handle
 
 
-def _proving_its_name(handler: _Handler) -> _Handler:
+def _proving_its_name(handler: Handler) -> Handler:
     """Signs the reply of a site that has a certificate of its name."""
 
     @wraps(handler)
@@ -70,6 +78,7 @@ def _proving_its_name(handler: _Handler) -> _Handler:
 
 
 @app.query()
+@guarded
 @_proving_its_name
 @_telling_of_unusable_sums
 def query(message: Message, context: Context) -> Message:
@@ -86,6 +95,7 @@ def query(message: Message, context: Context) -> Message:
 
 
 @app.train()
+@guarded
 @_proving_its_name
 @_telling_of_unusable_sums
 def train(message: Message, context: Context) -> Message:
@@ -105,6 +115,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 @app.evaluate()
+@guarded
 @_proving_its_name
 @_telling_of_unusable_sums
 def evaluate(message: Message, context: Context) -> Message:
@@ -160,19 +171,11 @@ def _make_client(overrides: str, node: _Node, run_key: str, run_id: int) -> Reid
     simulated = "partition-id" in config and "key-file" not in config
     policy = SitePolicy.read(name, absolute(config["policy"])) if "policy" in config else None
     identity = _identity_of(node)
-    settings = _settings_of(overrides if simulated else run_words(overrides), config, policy)
+    settings = _settings_of(overrides, config, policy)
     if identity is not None:
         identity.check_run(settings.federation.authority)
     count = int(config.get("num-partitions", settings.federation.num_clients))
-    guard: Guard = nullcontext if simulated else partial(_no_names_of_pictures, name)
-    with guard():
-        source = open_source(settings.data, settings.seed)
-        parts = source.parts(count)
-        if not 0 <= partition_id < len(parts):
-            raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
-        samples = parts[partition_id]
-        split = settings.data.val_split
-        directions = source.evaluation_parts(split, count)[partition_id] if split else []
+    samples, directions = _data_of(settings, name, partition_id, count)
     task = make_task(settings)
     folder = _state_folder(settings, config, name, run_id)
     key_file = absolute(config["key-file"]) if "key-file" in config else None
@@ -188,45 +191,57 @@ def _make_client(overrides: str, node: _Node, run_key: str, run_id: int) -> Reid
         store=NodeStore(folder / run_key),
         cipher=lambda statistics: make_client_cipher(settings, statistics, client=name, key=key),
         masks=make_mask_store(settings, name, folder, key, identity),
+        ledger=PrivacyLedger(folder, name, settings.privacy.dp),
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
         run_key=run_key,
-        guard=guard,
         policy=policy,
     )
 
 
-def _settings_of(overrides: str | list[str], config: dict[str, str], policy: SitePolicy | None) -> Settings:
-    """The run's settings with what the node decides itself, within the site's policy."""
+def _settings_of(overrides: str, config: dict[str, str], policy: SitePolicy | None) -> Settings:
+    """The run's settings with what the node decides itself, within the site's policy. Raises SettingsError for the
+    overrides of the run alone: the server has them, and what is wrong with a site's own is for its log."""
+    if not is_simulated(config):
+        run_words(overrides)
+    chosen = [f"data={config['data']}"] if "data" in config else []
+    try:
+        own = _own_settings(config)
+        words = [*chosen, *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in own.items())]
+        together = f"{overrides} {shlex.join(words)}"
+        return load_settings(together) if policy is None else policy.settings(together, own)
+    except PolicyError:
+        raise
+    except SettingsError as error:
+        load_settings(overrides)
+        raise NodeConfigError(str(error)) from error
+
+
+def _own_settings(config: dict[str, str]) -> dict[str, object]:
+    """What a node decides itself, whatever the run says."""
     own: dict[str, object] = {}
     if "data-root" in config:
         own["data.root"] = config["data-root"]
     if "partition-id" not in config:  # a real node: all that it has is its own
         own["data.partition.by"] = "none"
+        if "data" in config:  # a run could pass by the data set with another reader
+            own["data.reader"] = reader_of(config["data"])
     if "state-dir" in config:
         for setting, below in (("data.cache_dir", "pictures"), ("data.equalise.folder", "equalised")):
             own[setting] = str(absolute(config["state-dir"]) / below)
-    chosen = [f"data={config['data']}"] if "data" in config else []
-    if chosen and "partition-id" not in config:  # a run could pass by the data set with another reader
-        own["data.reader"] = reader_of(config["data"])
-    words = [*chosen, *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in own.items())]
-    run = shlex.join(overrides) if isinstance(overrides, list) else overrides
-    if policy is None:
-        return load_settings(f"{run} {shlex.join(words)}")
-    return policy.settings(f"{run} {shlex.join(words)}", own)
+    return own
 
 
-@contextmanager
-def _no_names_of_pictures(name: str) -> Iterator[None]:
-    """What is wrong with a site's pictures stays in its own log: an error travels to the server, and the names of
-    pictures and lines of lists tell plates. Settings, which the server has, may be named."""
+def _data_of(settings: Settings, name: str, partition_id: int, count: int) -> tuple[list[Sample], list[Direction]]:
+    """Training pictures and validation directions of a node. Raises DataError for whatever a reader says of them."""
     try:
-        yield
-    except SettingsError:
-        raise
-    except (ValueError, OSError) as error:
-        _log.error("%s: %s", name, error)
-        kind = type(error).__name__
-        raise ClientError(f"{name}: its pictures cannot be read ({kind}); the site's own log says which") from None
+        source = open_source(settings.data, settings.seed)
+        parts = source.parts(count)
+        if not 0 <= partition_id < len(parts):
+            raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
+        split = settings.data.val_split
+        return parts[partition_id], source.evaluation_parts(split, count)[partition_id] if split else []
+    except SettingsError as error:  # may quote what a reader found
+        raise DataError(str(error)) from error
 
 
 def _state_folder(settings: Settings, config: dict[str, str], name: str, run_id: int) -> Path:

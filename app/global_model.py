@@ -65,6 +65,7 @@ class GlobalModels:
         client: how the client is called in errors.
         initial: makes the shared values that every client starts from.
         statistics: (size,) bool, BatchNorm statistics, which are averaged whatever the server optimiser is.
+        variances: (size,) bool, the running variances among them, which are kept at 0 or above.
         run_key: the run that aggregates must be of.
     """
 
@@ -75,6 +76,7 @@ class GlobalModels:
         *,
         layout: SharedLayout,
         statistics: NDArray[np.bool_],
+        variances: NDArray[np.bool_],
         initial: Callable[[], Vector],
         server_optimiser: ServerOptimiser,
         cipher: ClientCipher,
@@ -84,6 +86,7 @@ class GlobalModels:
         self.store = store
         self.layout = layout
         self.statistics = statistics
+        self.variances = variances
         self.server_optimiser = server_optimiser
         self.cipher = cipher
         self.run_key = run_key
@@ -153,11 +156,25 @@ class GlobalModels:
             raise UnusableSumError(
                 f"the aggregate of round {version} is not finite or absurdly large; the model stays as it was"
             )
+        self._raise_variances(before.vector, vector, version)
         after = GlobalModel(vector, moments, state)
         self._write(version, after)
         if clients and self.client not in clients:  # what was carried into that payload has not arrived
             self.store.drop("carried", version)
         return after
+
+    def _raise_variances(self, before: Vector, vector: Vector, version: int) -> None:
+        """Set running variances below 0 to 0; the layer's own epsilon keeps its root away from 0.
+
+        Error of a cipher and what the quantisation carried over take a small variance a little below 0. Raises
+        UnusableSumError for one further below than any variance before was above: that is a broken sum."""
+        found = vector[self.variances]
+        lowest, largest = float(found.min(initial=0.0)), float(before[self.variances].max(initial=1.0))
+        if lowest < -largest:
+            raise UnusableSumError(
+                f"the aggregate of round {version} takes a running variance far below 0; the model stays as it was"
+            )
+        vector[self.variances] = np.maximum(found, np.float32(0.0))
 
     def _adopt(self, version: int, sealed: bytes) -> GlobalModel:
         try:
@@ -170,6 +187,8 @@ class GlobalModels:
         if not all(np.abs(array).max(initial=0) < _LARGEST for array in arrays.values()):
             raise GlobalModelError(f"{self.client}: the global model that was passed on is not finite or too large")
         model = GlobalModel.of(arrays)
+        if model.vector[self.variances].min(initial=0.0) < 0:
+            raise GlobalModelError(f"{self.client}: the global model that was passed on has a running variance below 0")
         self._write(version, model)
         return model
 

@@ -15,16 +15,22 @@ class DpSettings:
             large norms: `federation.batch_norm=local` keeps them out.
         noise_multiplier: standard deviation of the noise in each value, as a multiple of `clip`.
         delta: at which epsilon is given.
+        epsilon: what a node may give away at most, all its runs taken together; an update that would go beyond is not
+            sent. 0 for no limit: epsilon is then told and not enforced.
     """
 
     clip: float = 0.0
     noise_multiplier: float = 1.0
     delta: float = 1e-5
+    epsilon: float = 0.0
 
     def __post_init__(self) -> None:
         in_range("privacy.dp.clip", self.clip, 0.0)
         in_range("privacy.dp.noise_multiplier", self.noise_multiplier, 0.0)
         in_range("privacy.dp.delta", self.delta, 1e-12, 0.5)
+        in_range("privacy.dp.epsilon", self.epsilon, 0.0)
+        if self.epsilon and not (self.clip and self.noise_multiplier):
+            raise SettingsError("privacy.dp.epsilon needs privacy.dp.clip and privacy.dp.noise_multiplier above 0")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ model is measured if asked for, trained on, and the weighted, encrypted update g
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,21 +16,29 @@ from flwr.client import NumPyClient
 from numpy.typing import NDArray
 from torch import nn
 
-from app.arrays import float_arrays, float_views, load_arrays, private_patterns, shared_layout, statistics_mask
+from app.arrays import (
+    float_arrays,
+    float_views,
+    load_arrays,
+    private_patterns,
+    shared_layout,
+    statistics_mask,
+    variances_mask,
+)
 from app.client_batches import ClientBatches
 from app.client_state import ClientState
 from app.data.reader import Direction
 from app.data.sample import Sample
-from app.dp import privatise
 from app.evaluation.ranking import NoValidQueryError
 from app.feature_shift import PROBES, cosine_shift
+from app.federation.ledger import PrivacyLedger
 from app.federation.site_policy import SitePolicy
 from app.global_model import GlobalModel, GlobalModels
 from app.mask_store import MaskStore
 from app.memory import give_back
 from app.node_store import NodeStore
 from app.settings import Settings
-from app.tasks.task import Task
+from app.tasks.task import Task, UnfitDataError
 from app.training import TrainReport, round_steps, total_steps, train
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
@@ -39,7 +47,6 @@ from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import is_private
 
 Bytes = NDArray[np.uint8]
-Guard = Callable[[], AbstractContextManager[None]]
 Vector = NDArray[np.float32]
 RECEIVED = "received"
 """Config key: what the first array of `parameters` is, `messages.AGGREGATE`, `messages.GLOBAL` or ""."""
@@ -57,9 +64,9 @@ class ReidClient(NumPyClient):
         samples: its training pictures.
         directions: its validation queries and galleries; may be empty.
         store: its node store.
-        guard: stands around work that reads pictures, for errors that must not leave the site as they are.
         cipher: makes the client's half of the cipher; is given a mask (size,) of the BatchNorm statistics.
         masks: of this node; None for updates that are not masked.
+        ledger: of what the node has given away under differential privacy.
         run_key: names the run.
         policy: of the site; None for a client that has none, such as a simulated one.
 
@@ -77,9 +84,9 @@ class ReidClient(NumPyClient):
         store: NodeStore,
         cipher: Callable[[NDArray[np.bool_]], ClientCipher],
         masks: MaskStore | None,
+        ledger: PrivacyLedger,
         server_optimiser: ServerOptimiser,
         run_key: str,
-        guard: Guard = nullcontext,
         policy: SitePolicy | None = None,
     ) -> None:
         self.name = name
@@ -90,15 +97,15 @@ class ReidClient(NumPyClient):
         self.directions = list(directions)
         self.store = store
         self.masks = masks
+        self.ledger = ledger
         self.run_key = run_key
-        self.guard = guard
         self.policy = policy
         if not self.samples:
             unfit = f", as none of {len(samples)} can be learnt from" if samples else ""
             raise ClientError(f"{name} has no training pictures{unfit}")
         try:
             self.num_labels = task.num_labels(self.samples)
-        except ValueError as error:
+        except UnfitDataError as error:
             raise ClientError(f"{name}: {error}") from error
         self.network: nn.Module = task.build(self.num_labels, settings.seed)
         self.layout = shared_layout(self.network, settings.federation)
@@ -111,6 +118,7 @@ class ReidClient(NumPyClient):
             store,
             layout=self.layout,
             statistics=statistics,
+            variances=variances_mask(self.network, self.layout),
             initial=lambda: self.layout.flatten(self.initial_arrays()),
             server_optimiser=server_optimiser,
             cipher=self.cipher,
@@ -145,14 +153,14 @@ class ReidClient(NumPyClient):
         binding, cards = self._attempt(config)
         attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
         model = self._begin(attempt, parameters, config)
+        self.ledger.require()
         masks = self.masks.begin(binding, cards) if self.masks else {}  # before training, which would be in vain
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
         if config.get(m.MEASURE):
             measures |= self._measure("global")
         probes = self._probes() if self.settings.federation.weighting == "cosine_distance" else None
-        with self.guard():
-            report = self._train(server_round, optimiser)
+        report = self._train(server_round, optimiser)
         if probes is not None:
             coefficient *= cosine_shift(probes, self._probes())
         local = self.layout.flatten(float_views(self.network))
@@ -169,9 +177,8 @@ class ReidClient(NumPyClient):
         report.optimiser.clear()
         give_back()
         encrypting = time.perf_counter()
-        if self.settings.privacy.dp.clip:
-            # From the system's entropy: noise that somebody could draw again would hide nothing.
-            update = privatise(update, self.settings.privacy.dp, np.random.default_rng())
+        update, spent = self.ledger.release(update)
+        measures |= {m.DP_EPSILON: spent} if math.isfinite(spent) else {}
         carried = self.kept.carried(server_round)
         try:
             encrypted = self.cipher.encrypt(update, coefficient, binding, state=state, carried=carried, masks=masks)

@@ -5,6 +5,8 @@ import json
 import logging
 import secrets
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -12,11 +14,13 @@ from flwr.serverapp import Grid, ServerApp
 from app.deployment.site_names import SiteNames
 from app.dp import epsilon
 from app.federated import make_rules, make_server_sum
+from app.privacy_settings import DpSettings
 from app.recorder import Recorder
 from app.results import SERVER_CHECKPOINT, RunFolder
 from app.run_dir import run_dir
 from app.settings import Settings, load_settings
 from app.shared_part import shared_part
+from strategies import messages as m
 from strategies.convergence import Convergence
 from strategies.partial_sync import PartialSync
 from strategies.rounds import ServerState
@@ -61,10 +65,7 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     state, final = PartialSync(rules, new_sum, recorder, _names(settings)).run(grid, state)
     recorder.delivered(final)
     lines = folder.read_metrics()
-    privacy = {}
-    if settings.privacy.dp.clip:
-        releases = recorder.attempts  # each attempt is trained and noised anew, whatever became of it
-        privacy = {"epsilon": epsilon(settings.privacy.dp, releases), "delta": settings.privacy.dp.delta}
+    privacy = _privacy(settings.privacy.dp, recorder.attempts, lines) if settings.privacy.dp.clip else {}
     folder.write_summary(
         {
             **privacy,
@@ -88,12 +89,22 @@ def _names(settings: Settings) -> SiteNames | None:
     return SiteNames.of(authority, settings.privacy.key_id) if authority else None
 
 
+def _privacy(settings: DpSettings, attempts: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Epsilon of the client that gave most away: each attempt is trained and noised anew, whatever became of it, and a
+    node knows of runs that the server has not seen."""
+    told = [row[m.DP_EPSILON] for line in lines for row in line["clients"].values() if m.DP_EPSILON in row]
+    return {"epsilon": max(epsilon(settings, attempts), *told, 0.0), "delta": settings.delta}
+
+
 def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple[str, ServerState]:
     """The state before the first round, or that of the checkpoint to go on from."""
     federation = settings.federation
     if not federation.resume or not folder.has_arrays(SERVER_CHECKPOINT):  # nothing to resume before the first round
         folder.write_settings(settings.as_dict())
+        attempts = folder.read_progress().get("attempts", 0) if federation.resume else 0
         folder.clear()
+        if attempts:  # updates left their clients before the first checkpoint: they count
+            folder.write_progress({"attempts": attempts})
         return secrets.token_hex(8), ServerState(0, Convergence(federation.patience, federation.min_delta))
     arrays, metadata = folder.load_arrays(SERVER_CHECKPOINT)
     if metadata.get("layout") != layout.digest:

@@ -92,6 +92,11 @@ class Settings:
                 "federation.weighting=cosine_distance tells the server how far each client's features moved; it needs "
                 "privacy=plain without privacy.dp"
             )
+        if privacy.dp.clip and privacy.dp.noise_multiplier and federation.batch_norm == "shared":
+            raise SettingsError(
+                "privacy.dp with noise cannot go with federation.batch_norm=shared: noise on running variances breaks "
+                "the network; add federation.batch_norm=local"
+            )
         equalise = self.data.equalise
         if (equalise.on or equalise.target) and not TASKS[self.task].embeds:
             raise SettingsError(f"data.equalise: the task {self.task} has no embeddings that pictures are compared by")

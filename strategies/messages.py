@@ -48,6 +48,9 @@ UNUSABLE_SUM = "unusable-sum"
 CERTIFICATE = "certificate"
 SIGNATURE = "signature"
 
+# A measure that a client gives.
+DP_EPSILON = "dp_epsilon"
+
 _STYPE = "fed-vehicle-reid.bytes"
 
 

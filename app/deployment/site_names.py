@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from app.checks import SettingsError
 from app.deployment.signing import SigningError, read_public_key, signed_text, verified_body
+from app.federation.refusals import IdentityError
 from strategies.ciphers.cipher import CipherError
 from strategies.nodes import RefusedError
 
@@ -29,11 +30,6 @@ _PURPOSE = "site-name/1"
 _CARD_DOMAIN = b"fed-vehicle-reid mask card 1\0"
 _FIELDS = ("federation", "site", "public_key", "key_id")
 _log = logging.getLogger("flwr")
-
-
-class IdentityError(SettingsError):
-    """A site's own certificate or key that cannot be used, or a run of another authority; the message, which travels
-    to the server, names the site and no file."""
 
 
 def site_certificate(federation: str, site: str, public: bytes, key_id: str, authority: Ed25519PrivateKey) -> str:

@@ -30,7 +30,8 @@ class DpPolicy(_Section):
     Args:
         clip: largest norm that an update may be clipped to.
         noise_multiplier: smallest noise, as a multiple of the clip norm.
-        epsilon: largest epsilon of all rounds of a run together, at the run's delta; null for no limit.
+        epsilon: largest epsilon of the rounds of a run, and of all updates of this site over all runs, at the run's
+            delta; null for no limit.
         delta: largest delta at which a run may state its epsilon.
     """
 

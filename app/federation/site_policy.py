@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from app.checks import SettingsError
 from app.dp import epsilon
 from app.federation.policy import Policy, PolicyFileError, read_policy
+from app.federation.refusals import PolicyError
 from app.settings import Settings, composed, settings_from
 from strategies.shared_arrays import is_private
 
@@ -28,12 +28,7 @@ _FETCHED = {("pretrained", "true"), ("perceptual_weights", "imagenet")}
 _BACKBONE = re.compile(r"[A-Za-z0-9_.]+")  # timm takes "hf-hub:NAME" and "local-dir:PATH" too
 _OPTION = re.compile(r"(pretrained|checkpoint|cache|local|hf_|.*(path|url|file|dir|repo)).*")
 _PLAIN = re.compile(r"[^/\\~\0]*")
-_NOT_READ_HERE = ("name", "run_dir", "evaluation", "simulation")  # of the server and of commands
-_FREE_TEXT = ("privacy.cloud_key", "federation.authority")  # the server's own file; a key, whose text has slashes
-
-
-class PolicyError(SettingsError):
-    """A run or a round that the site's policy refuses. The message goes to the server: site and policy key alone."""
+_NOT_READ_HERE = ("name", "run_dir", "evaluation.", "simulation.", "privacy.cloud_key")  # of the server and commands
 
 
 @dataclass(frozen=True)
@@ -67,9 +62,9 @@ class SitePolicy:
                 )
         raw = composed(overrides)
         self.check_files(raw, own)
-        settings = self.capped(settings_from(raw))
+        settings = settings_from(raw)
         self.check_run(settings)
-        return settings
+        return self.capped(settings)
 
     def refuse(self, key: str, reason: str) -> NoReturn:
         """Raise PolicyError with the key; the reason goes to the site's log."""
@@ -84,7 +79,7 @@ class SitePolicy:
             if leaves.get(key) != value:
                 self.refuse("files", f"{key} is {leaves.get(key)!r}, the site's own is {value!r}")
         for key, value in leaves.items():
-            if key not in own and key.split(".")[0] not in _NOT_READ_HERE and key not in _FREE_TEXT:
+            if key not in own and not key.startswith(_NOT_READ_HERE):
                 self._check_leaf(key, value)
 
     def _check_leaf(self, key: str, value: object) -> None:
@@ -133,8 +128,12 @@ class SitePolicy:
                 self.refuse("privacy.dp.epsilon", f"{spent:.2f} over all rounds, at most {least.epsilon}")
 
     def capped(self, settings: Settings) -> Settings:
-        """The settings with no more of the machine than the policy gives."""
-        most, data, train = self.policy.resources, settings.data, settings.train
+        """The settings with no more of the machine than the policy gives, and no more of epsilon: the node's ledger
+        counts that over all its runs."""
+        most, data, train, privacy = self.policy.resources, settings.data, settings.train, settings.privacy
+        if self.policy.privacy.dp is not None and (limit := self.policy.privacy.dp.epsilon) is not None:
+            dp = replace(privacy.dp, epsilon=min(privacy.dp.epsilon or limit, limit))
+            privacy = replace(privacy, dp=dp)
         threads = train.threads
         if most.threads:
             threads = min(threads or most.threads, most.threads)
@@ -147,6 +146,7 @@ class SitePolicy:
                 cache_dir_mb=min(data.cache_dir_mb, most.cache_dir_mb),
             ),
             train=replace(train, threads=threads),
+            privacy=privacy,
         )
 
     def check_update(self, names: Iterable[str], key_id: str) -> None:

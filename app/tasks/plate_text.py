@@ -21,7 +21,7 @@ from app.evaluation.plate_texts import PlateReading, measure_directions
 from app.settings import Settings, absolute
 from app.tasks.inputs import as_input, make_plates
 from app.tasks.plate_settings import LossSettings, ModelSettings
-from app.tasks.task import Batches, Embeddings, Evaluation, Graph
+from app.tasks.task import Batches, Embeddings, Evaluation, Graph, UnfitDataError
 from models.alphabet import Alphabet, plain
 from models.backbone import build_backbone, input_statistics_of
 from models.columns import keep_columns
@@ -77,7 +77,7 @@ class PlateText:
     def num_labels(self, samples: Sequence[Sample]) -> int:
         """1, as there is no classifier of vehicles. Raises ValueError if no plate has a text that can be learnt."""
         if not self.learnable(samples):
-            raise ValueError(f"none of {len(samples)} pictures has a plate with a text that can be learnt")
+            raise UnfitDataError(f"none of {len(samples)} pictures has a plate with a text that can be learnt")
         return 1
 
     def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> PlateReader:

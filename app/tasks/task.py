@@ -20,6 +20,10 @@ from app.data.sample import Sample
 from app.device import Compute
 
 
+class UnfitDataError(ValueError):
+    """Pictures that nothing can be learnt from; the message gives numbers alone, and names no picture."""
+
+
 class Batch(Protocol):
     """What `Batches` gives and `Task.losses` takes."""
 
@@ -114,7 +118,7 @@ class Task(Protocol):
         """Those of a client's training pictures that can be learnt from; their number is the client's weight."""
 
     def num_labels(self, samples: Sequence[Sample]) -> int:
-        """Rows of the private classifier for these pictures. Raises ValueError if they cannot be learnt from."""
+        """Rows of the private classifier for these pictures. Raises UnfitDataError if they cannot be learnt from."""
 
     def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> nn.Module:
         """A network. The shared arrays depend on the seed and not on `num_labels`. Without `pretrained` no weights are
@@ -160,8 +164,8 @@ def mean_of_directions(rows: Mapping[str, Mapping[str, float]]) -> dict[str, flo
 
 
 def num_vehicles(samples: Sequence[Sample]) -> int:
-    """Vehicles among the samples. Raises ValueError if there are fewer than two: nothing tells them apart."""
+    """Vehicles among the samples. Raises UnfitDataError if there are fewer than two: nothing tells them apart."""
     count = len({sample.pid for sample in samples})
     if count < 2:
-        raise ValueError(f"{len(samples)} training pictures of {count} vehicles: at least two vehicles are needed")
+        raise UnfitDataError(f"{len(samples)} training pictures of {count} vehicles: at least two vehicles are needed")
     return count

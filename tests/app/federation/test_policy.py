@@ -15,8 +15,9 @@ from in_process_grid import InProcessGrid
 from app import client_app
 from app.client_app import _make_client
 from app.federation.policy import Policy, PolicyFileError, read_policy
+from app.federation.refusals import PolicyError
 from app.federation.run_words import run_words
-from app.federation.site_policy import _FILES, PolicyError, SitePolicy
+from app.federation.site_policy import _FILES, SitePolicy
 from app.settings import TASKS, Settings, SettingsError
 from strategies import messages as m
 from strategies.ciphers.keys import new_key, write_key
@@ -269,7 +270,10 @@ def test_least_differential_privacy(site, run):
 
     assert bound(3) < 12 < bound(30) / 2
     words = f"{run} federation.batch_norm=local privacy.dp.noise_multiplier=2.0 privacy.dp.clip=1.0"
-    assert site(words, DP).settings.privacy.dp.clip == 1.0
+    # The node's ledger, which counts over all runs, gets the smaller limit of the two.
+    assert site(words, DP).settings.privacy.dp.epsilon == 12.0
+    assert site(f"{words} privacy.dp.epsilon=11.5", DP).settings.privacy.dp.epsilon == 11.5
+    assert site(f"{words} privacy.dp.epsilon=100", DP).settings.privacy.dp.epsilon == 12.0
     for worse, key in (
         ("privacy.dp.clip=0", "clip"),
         ("privacy.dp.clip=1.1", "clip"),
@@ -337,7 +341,13 @@ NO_FILES = {
     *("name", "device", "task", "data.reader", "data.val_split", "data.eval_split", "data.partition.by"),
     *("data.made_plates.kinds", "data.equalise.target", "data.equalise.library", "data.equalise.kinds"),
     *("data.equalise.suspects", "train.optimiser", "train.schedule", "train.head_init", "train.precision"),
-    *("federation.weighting", "federation.private", "federation.batch_norm", "federation.server_optimiser.name"),
+    *(
+        "federation.authority",
+        "federation.weighting",
+        "federation.private",
+        "federation.batch_norm",
+        "federation.server_optimiser.name",
+    ),
     *("privacy.cipher", "privacy.masking", "privacy.key_id", "privacy.ckks_preset", "privacy.key_holder"),
     *("evaluation.embedding", "evaluation.compare", "evaluation.central_overrides"),
     *("evaluation.stand_alone_overrides", "model.pooling", "model.fusion", "loss.classification", "loss.metric"),
