@@ -133,7 +133,7 @@ def make_server_optimiser(settings: ServerOptimiserSettings) -> ServerOptimiser:
     return Average(lr)
 
 
-def make_rules(settings: Settings, *, task: str, layout: str, run_key: str) -> RoundRules:
+def make_rules(settings: Settings, *, task: str, layout: str, run_key: str, simulated: bool = False) -> RoundRules:
     """The rules of a round."""
     federation = settings.federation
     return RoundRules(
@@ -155,4 +155,7 @@ def make_rules(settings: Settings, *, task: str, layout: str, run_key: str) -> R
         min_clients=1 if settings.privacy.cipher == "plain" else 2,  # the sum of one is its update
         max_clients=0 if settings.privacy.cipher == "plain" else max_clients(settings),
         seed=settings.seed,
+        max_share=federation.max_share,
+        simulated=simulated,
+        measures=settings.measures,
     )

@@ -40,6 +40,8 @@ class FederationSettings:
         num_clients: simulated clients; in deployment the number of nodes to wait for.
         fraction: share of the known nodes asked in a round.
         weighting: coefficients by "examples", "uniform", or "cosine_distance" (FedPav's weights, Zhuang et al., 2020).
+        max_share: largest share of one client in a sum of three clients or more, whatever number of images it claims;
+            what is cut off goes to the others. With a half no client outweighs all others together; 1 for no limit.
         quorum: replies needed, as a share of the cohort.
         retries: how often a round below the quorum is repeated.
         deadline: seconds for one round.
@@ -57,6 +59,7 @@ class FederationSettings:
     rounds: int = 10
     fraction: float = 1.0
     weighting: str = "examples"
+    max_share: float = 0.5
     quorum: float = 0.5
     retries: int = 1
     deadline: float = 3600.0
@@ -75,7 +78,7 @@ class FederationSettings:
         one_of("federation.batch_norm", self.batch_norm, ("shared", "local"))
         for name in ("num_clients", "rounds"):
             in_range(f"federation.{name}", getattr(self, name), 1)
-        for name in ("fraction", "quorum"):
+        for name in ("fraction", "max_share", "quorum"):
             in_range(f"federation.{name}", getattr(self, name), 1e-6, 1.0)
         for name in ("retries", "patience", "min_delta", "measure_every"):
             in_range(f"federation.{name}", getattr(self, name), 0)

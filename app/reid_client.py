@@ -43,6 +43,7 @@ from app.training import TrainReport, round_steps, total_steps, train
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ClientCipher
+from strategies.claims import largest_share
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import is_private
 
@@ -151,6 +152,9 @@ class ReidClient(NumPyClient):
         started = time.perf_counter()
         server_round, coefficient = int(config[m.SERVER_ROUND]), float(config[m.COEFFICIENT])
         binding, cards = self._attempt(config)
+        limit = largest_share(self.settings.federation.max_share, len(binding.cohort))
+        if not 0 < coefficient <= limit * (1 + 1e-9):  # also where it is not a number
+            raise ClientError(f"{self.name}: the server gives it a share of {coefficient:g}, and {limit:g} is the most")
         attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
         model = self._begin(attempt, parameters, config)
         self.ledger.require()

@@ -10,6 +10,7 @@ from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from flwr.superlink.grid import InMemoryGrid  # of Flower's simulation, and of nothing else
 
 from app.deployment.site_names import SiteNames
 from app.dp import epsilon
@@ -57,7 +58,8 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     started = time.monotonic()
     layout, statistics = shared_part(settings)
     run_key, state = _start(settings, folder, layout)
-    rules = make_rules(settings, task=settings.task, layout=layout.digest, run_key=run_key)
+    simulated = isinstance(grid, InMemoryGrid)
+    rules = make_rules(settings, task=settings.task, layout=layout.digest, run_key=run_key, simulated=simulated)
     earlier = folder.read_metrics()
     recorder = Recorder(folder, run_key, layout, settings.federation.rounds, settings.measures[0])
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")

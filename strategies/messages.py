@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 # Records of a message.
 CONFIG = "config"
@@ -97,12 +97,6 @@ def config_of(content: RecordDict, name: str) -> ConfigRecord:
 def unusable_sum(content: RecordDict) -> str:
     """Why a client could not take the last aggregate over; "" if it could."""
     return str(content.config_records.get(INFO, ConfigRecord()).get(UNUSABLE_SUM, ""))
-
-
-def measures_of(content: RecordDict) -> dict[str, float]:
-    """The measures of a reply as floats; lists are left out."""
-    record = content.metric_records.get(MEASURES, MetricRecord())
-    return {key: float(value) for key, value in record.items() if isinstance(value, int | float)}
 
 
 def payload_bytes(message: Message) -> int:

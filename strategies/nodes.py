@@ -3,10 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from flwr.app import ConfigRecord
 
 from strategies import messages as m
+from strategies.claims import MAX_EXAMPLES
+
+_LONGEST = 100  # characters of a client's name
+_MOST_HELD = 16  # global models that a node names
 
 
 class RefusedError(ValueError):
@@ -23,7 +28,7 @@ class Node:
     held: Mapping[int, str]
     """Version of the global model (number of aggregates applied) -> digest of its values."""
     num_nodes: int = 0
-    """How many nodes there will be, where a node knows (in simulation); 0 otherwise."""
+    """How many nodes there will be, where a node says so; believed in simulation alone."""
     mask_card: str = ""
     """What other clients need to share masks with it; "" without masks."""
 
@@ -35,16 +40,28 @@ def read_node(node_id: int, info: ConfigRecord, *, task: str, layout: str, key_i
             raise RefusedError(f"{key} {info.get(key)!r} instead of {expected!r}")
     client, examples = info.get(m.CLIENT), info.get(m.NUM_EXAMPLES)
     rounds, digests = info.get(m.HELD_ROUNDS), info.get(m.HELD_DIGESTS)
-    if not isinstance(client, str) or not client:
-        raise RefusedError(f"{m.CLIENT} is {client!r}")
-    if not isinstance(examples, int) or examples < 1:
-        raise RefusedError(f"{m.NUM_EXAMPLES} is {examples!r}")
-    if not isinstance(rounds, list) or not isinstance(digests, list) or len(rounds) != len(digests):
+    if not isinstance(client, str) or not 0 < len(client) <= _LONGEST or not client.isprintable():
+        raise RefusedError(f"{m.CLIENT} is {_shown(client)}")
+    if not _is_count(examples):
+        raise RefusedError(f"{m.NUM_EXAMPLES} is {_shown(examples)}")
+    if examples > MAX_EXAMPLES:
+        raise RefusedError(f"{m.NUM_EXAMPLES} is {_shown(examples)}, at most {MAX_EXAMPLES} are believed")
+    if not isinstance(rounds, list) or not isinstance(digests, list) or not len(rounds) == len(digests) <= _MOST_HELD:
         raise RefusedError("held models are malformed")
     num_nodes = info.get(m.NUM_NODES, 0)
     held = {k: str(v) for k, v in zip(rounds, digests, strict=True) if isinstance(k, int)}
     card = str(info.get(m.MASK_CARD, ""))
-    return Node(node_id, client, examples, held, num_nodes if isinstance(num_nodes, int) else 0, card)
+    return Node(node_id, client, examples, held, num_nodes if _is_count(num_nodes) else 0, card)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number from 1 on; True is an int to isinstance."""
+    return type(value) is int and value >= 1
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def agreed_digests(nodes: Iterable[Node]) -> dict[int, str]:

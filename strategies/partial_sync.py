@@ -1,9 +1,9 @@
 """Partially synchronised federated averaging: the round loop.
 
 w_{r+1} = step(w_r, sum_k c_k u_k / sum_k c_k) over the shared arrays, u_k = client minus global, c_k = n_k / sum n by
-default (McMahan et al., 2017, Alg. 1). The server only adds payloads; the step is computed by every client. Flower's
-stock loop has no resume, no convergence rule, no deadline of its own, and holds all replies at once; this one folds
-replies one at a time. A node that fails costs its own reply and nothing else.
+default (McMahan et al., 2017, Alg. 1), where no claim n_k counts beyond `max_share`. The server only adds payloads; the
+step is computed by every client. Flower's stock loop has no resume, no convergence rule, no deadline of its own, and
+holds all replies at once; this one folds replies one at a time. A node that fails costs its own reply and nothing else.
 """
 
 import logging
@@ -15,12 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from flwr.app import Message, MessageType
+from flwr.app import Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ServerSum
+from strategies.claims import capped, checked_measures, typical
 from strategies.delivery import ModelDelivery
 from strategies.directory import NodeDirectory
 from strategies.nodes import Node, RefusedError, agreed_digests
@@ -105,14 +106,16 @@ class PartialSync:
             total = self.new_sum(binding, self.directory.key_id or "")
             coefficients: list[float] = []
             measured: dict[str, tuple[int, dict[str, float]]] = {}
-            outgoing = self._train_messages(grid, cohort, binding, state, report)
+            shares = self._shares(cohort)
+            outgoing = self._train_messages(grid, cohort, shares, binding, state, report)
             for node, reply in self.directory.ask(grid, outgoing, report):
                 try:
-                    coefficients.append(self._fold(total, node, reply, self._coefficient(node, cohort)))
+                    measures = self._measures(reply)  # before anything is added: the sum has whom the report names
+                    coefficients.append(self._fold(total, node, reply, shares[node.node_id]))
                 except (CipherError, m.MessageError, RefusedError) as error:
                     self.directory.leave_out(report, node, str(error))
                     continue
-                measured[node.client] = (node.num_examples, m.measures_of(reply.content))
+                measured[node.client] = (node.num_examples, measures)
                 self.listener.replied(node.client)
             aggregate = b""
             enough = len(measured) >= self.directory.needed()
@@ -128,13 +131,14 @@ class PartialSync:
             reasons = "; ".join(f"{row['client']}: {row['reason']}" for row in report.left_out) or "no replies"
             raise FederationError(f"round {report.server_round} stayed below the quorum: {reasons}")
         report.clients = {client: measures for client, (_, measures) in sorted(measured.items())}
-        report.measures = _weighted_means(measured)
+        report.measures = self._means(measured)
         coefficient_sum = math.fsum(coefficients)  # rounded once: the order of arrival does not matter
         report.coefficient_sum = coefficient_sum
         convergence = state.convergence
         headline = f"global_{self.rules.headline}"
-        if headline in report.measures:
-            convergence = convergence.after(report.measures[headline], report.server_round - 1)
+        values = [row[headline] for row in report.clients.values() if headline in row]
+        if values:
+            convergence = convergence.after(typical(values), report.server_round - 1)
         after = ServerState(report.server_round, convergence, aggregate, coefficient_sum, self.directory.key_id)
         report.seconds = time.monotonic() - started
         return report, after
@@ -191,12 +195,15 @@ class PartialSync:
         outgoing = self.delivery.messages(grid, nodes, state, report, MessageType.EVALUATE, lambda _: {m.MEASURE: True})
         measured = {}
         for node, reply in self.directory.ask(grid, outgoing, report):
-            measured[node.client] = (node.num_examples, m.measures_of(reply.content))
+            try:
+                measured[node.client] = (node.num_examples, self._measures(reply))
+            except m.MessageError as error:
+                self.directory.leave_out(report, node, str(error))
         if not measured:
             self._raise_if_unusable(grid, state, report)
             raise FederationError("the final model reached no node: " + str(report.left_out))
         report.clients = {client: measures for client, (_, measures) in sorted(measured.items())}
-        report.measures = _weighted_means(measured)
+        report.measures = self._means(measured)
         report.seconds = time.monotonic() - started
         return report
 
@@ -219,11 +226,16 @@ class PartialSync:
         return [nodes[index] for index in sorted(draw)]
 
     def _train_messages(
-        self, grid: Grid, cohort: list[Node], binding: Binding, state: ServerState, report: RoundReport
+        self,
+        grid: Grid,
+        cohort: list[Node],
+        shares: dict[int, float],
+        binding: Binding,
+        state: ServerState,
+        report: RoundReport,
     ) -> list[tuple[Node, Message]]:
         every = self.rules.measure_every
         measure = every > 0 and state.server_round > 0 and state.server_round % every == 0
-        shares = {node.node_id: self._coefficient(node, cohort) for node in cohort}
         attempt = self._attempt_config(binding, cohort)
         return self.delivery.messages(
             grid,
@@ -234,10 +246,16 @@ class PartialSync:
             lambda node: {m.COEFFICIENT: shares[node.node_id], m.MEASURE: measure, **attempt},
         )
 
-    def _coefficient(self, node: Node, cohort: list[Node]) -> float:
-        if self.rules.weighting == "examples":
-            return node.num_examples / sum(other.num_examples for other in cohort)
-        return 1.0 / len(cohort)  # "cosine_distance" scales this share on the client
+    def _shares(self, cohort: list[Node]) -> dict[int, float]:
+        """The coefficient of each node of a cohort; "cosine_distance" scales equal ones on the client."""
+        if self.rules.weighting != "examples":
+            return {node.node_id: 1.0 / len(cohort) for node in cohort}
+        counts = capped([node.num_examples for node in cohort], self.rules.max_share)
+        return {node.node_id: count / math.fsum(counts) for node, count in zip(cohort, counts, strict=True)}
+
+    def _measures(self, reply: Message) -> dict[str, float]:
+        record = reply.content.metric_records.get(m.MEASURES, MetricRecord())
+        return checked_measures(record, self.rules.measures)
 
     def _fold(self, total: ServerSum, node: Node, reply: Message, share: float) -> float:
         """Add one reply to the sum; its coefficient. Raises an error of the reply's own and adds nothing."""
@@ -253,12 +271,12 @@ class PartialSync:
         self.directory.nodes[node.node_id] = replace(known, num_examples=node.num_examples)
         return coefficient
 
-
-def _weighted_means(measured: dict[str, tuple[int, dict[str, float]]]) -> dict[str, float]:
-    """Mean of each measure over the clients that have it, weighted by their examples."""
-    names = sorted({name for _, measures in measured.values() for name in measures})
-    means = {}
-    for name in names:
-        rows = [(count, measures[name]) for _, (count, measures) in sorted(measured.items()) if name in measures]
-        means[name] = float(np.average([value for _, value in rows], weights=[count for count, _ in rows]))
-    return means
+    def _means(self, measured: dict[str, tuple[int, dict[str, float]]]) -> dict[str, float]:
+        """Mean of each measure over the clients that have it, weighted by their examples as far as they count."""
+        names = sorted({name for _, measures in measured.values() for name in measures})
+        means = {}
+        for name in names:
+            rows = [(count, measures[name]) for _, (count, measures) in sorted(measured.items()) if name in measures]
+            weights = capped([count for count, _ in rows], self.rules.max_share)
+            means[name] = float(np.average([value for _, value in rows], weights=weights))
+        return means

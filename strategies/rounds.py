@@ -38,7 +38,8 @@ class RoundListener(Protocol):
 class RoundRules:
     """How rounds are run; see `FederationSettings` for each value. With `key_id` None the key counts that most of the
     first nodes hold. `headline` is the measure of the global model that convergence is judged by. A cohort has at most
-    `max_clients` clients, if that is not 0; a sum has at least `min_clients`.
+    `max_clients` clients, if that is not 0; a sum has at least `min_clients`. Nodes that are `simulated` say how many
+    there are. `measures` are shares of one that the task measures.
 
     `run_key` names the run on the nodes, so that a resumed run finds what it left there and a new one finds nothing.
     """
@@ -61,6 +62,9 @@ class RoundRules:
     max_clients: int = 0
     min_clients: int = 1
     seed: int = 0
+    max_share: float = 1.0
+    simulated: bool = False
+    measures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

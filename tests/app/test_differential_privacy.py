@@ -36,8 +36,8 @@ def drawn(count):
 
 
 def test_noise_is_normal_and_never_the_same():
-    """Kolmogorov and Smirnov against the normal distribution; pairs of one radius are not correlated; the tails reach as
-    far as they should: of 2 * 10^6 values 2 * 10^6 * 2 * 2.87e-7 = 1.1 lie beyond 5 standard deviations."""
+    """Kolmogorov and Smirnov against the normal distribution; pairs of one radius are not correlated; the tails reach
+    as far as they should: of 2 * 10^6 values 2 * 10^6 * 2 * 2.87e-7 = 1.1 lie beyond 5 standard deviations."""
     first, second = drawn(2_000_001), drawn(2_000_001)
     assert first.size == 2_000_001
     assert stats.kstest(first, "norm").pvalue > 1e-6
@@ -146,12 +146,12 @@ def test_a_run_with_noise_ends_with_finite_measures(make_federation):
     assert np.isfinite(list(summary["measures"].values())).all()
     assert all(0 <= summary["measures"][f"global_{name}"] <= 1 for name in federation.settings.measures)
     assert exact_epsilon({4.0: 3}) <= summary["epsilon"] <= 1.3 * exact_epsilon({4.0: 3})
-    assert counts_of(federation) == dict.fromkeys(("client-0", "client-1"), [{"noise_multiplier": 4.0, "count": 3}])
+    assert counts_of(federation) == {name: [{"noise_multiplier": 4.0, "count": 3}] for name in ("client-0", "client-1")}
 
 
 def test_epsilon_counts_attempts_that_a_power_cut_took(make_federation):
-    """The server dies twice before its first checkpoint, and each time begins under another run key: both updates of the
-    first round had left. In all 2 + 2 updates a client, where two were counted."""
+    """The server dies twice before its first checkpoint, and each time begins under another run key: both updates of
+    the first round had left. In all 2 + 2 updates a client, where two were counted."""
     federation = make_federation(changes=f"federation.rounds=2 {NOISY}")
     for run in (federation.run, federation.resume):
         with pytest.raises(PowerCutError):

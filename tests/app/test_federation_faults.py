@@ -13,6 +13,7 @@ from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.plain import PlainCipher
+from strategies.partial_sync import PartialSync
 from strategies.rounds import FederationError
 
 
@@ -185,3 +186,16 @@ def test_folders_may_have_any_name(make_federation, pictures_root, tmp_path):
     federation = make_federation(changes="federation.rounds=1", node_configs=nodes).run()
     assert federation.folder.read_summary()["left_out"] == []
     assert all(list((state / "pictures").iterdir()) for state in states)
+
+
+def test_a_client_takes_no_share_beyond_the_cap(make_federation):
+    """A server that gives one of three clients nearly all the weight makes the sum that client's update."""
+    three = "federation.num_clients=3 federation.rounds=1 data.partition.by=identity federation.retries=0"
+    nodes = [{"partition-id": i, "num-partitions": 3} for i in range(3)]
+    shares = {1: 0.98, 2: 0.01, 3: 0.01}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PartialSync, "_shares", lambda *_: shares)
+        federation = make_federation(changes=three, node_configs=nodes).run()
+    (row,) = federation.folder.read_summary()["left_out"]
+    assert "the server gives it a share of 0.98, and 0.5 is the most" in row["reason"]
+    assert list(federation.lines()[0]["clients"]) == ["client-1", "client-2"]
