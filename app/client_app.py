@@ -15,7 +15,9 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from app.data.source import open_source
+from app.experiment.measurable import evaluation_problems
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
+from app.federation.site_model import keep_models, keep_recipe
 from app.global_model import UnusableSumError
 from app.node_store import NodeStore
 from app.reid_client import RECEIVED, ClientError, Guard, ReidClient
@@ -67,6 +69,7 @@ def train(message: Message, context: Context) -> Message:
     client = _client_of(message, context)
     parameters, config = _received(message)
     payload, _, measures = client.fit(parameters, config)
+    _keep_models(client, context)
     info = {**client.get_properties({}), m.COEFFICIENT: measures.pop(m.COEFFICIENT)}
     content = RecordDict(
         {
@@ -85,8 +88,15 @@ def evaluate(message: Message, context: Context) -> Message:
     client = _client_of(message, context)
     parameters, config = _received(message)
     _, _, measures = client.evaluate(parameters, config)
+    _keep_models(client, context)
     content = RecordDict({m.INFO: ConfigRecord(client.get_properties({})), m.MEASURES: MetricRecord(measures)})
     return Message(content, reply_to=message)
+
+
+def _keep_models(client: ReidClient, context: Context) -> None:
+    """A real node has checkpoints of what it holds; a simulation makes its own in the end."""
+    if "state-dir" in context.node_config:
+        keep_models(client, absolute(str(context.node_config["state-dir"])))
 
 
 def _received(message: Message) -> tuple[list[np.ndarray], dict[str, Any]]:
@@ -140,7 +150,7 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
     if simulated:  # a simulation keeps the key that it makes for itself in the run folder
         key_file = key_path(run_dir(settings, run_id))
     key = client_key(settings, name, key_file, simulated=simulated)
-    return ReidClient(
+    client = ReidClient(
         name=name,
         task=task,
         settings=settings,
@@ -153,6 +163,11 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
         run_key=run_key,
         guard=guard,
     )
+    if keep_recipe(client) and not simulated:  # once a run: what cannot be measured is no reason to stay away
+        with guard():
+            for problem in evaluation_problems(settings, source, task):
+                _log.warning("%s: %s", name, problem)
+    return client
 
 
 @contextmanager

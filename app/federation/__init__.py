@@ -1,0 +1,1 @@
+"""A site's part in a federation: its policy, its settings, and its name."""
