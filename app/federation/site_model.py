@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from app.reid_client import ReidClient
 
 KINDS = ("global", "local")
+_LOCK_SECONDS = 60.0  # a process that was suspended with a lock in its hand must not keep the site from its rounds
 _log = logging.getLogger("flwr")
 
 
@@ -150,7 +151,7 @@ class SiteModel:
         rounds: dict[str, int] = {}
         with _private_files():
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock", fallback_to_soft=False):
+            with FileLock(folder / ".lock", _LOCK_SECONDS, fallback_to_soft=False):
                 for left in folder.glob(".*.tmp"):  # by a process that was killed
                     left.unlink(missing_ok=True)
                 for kind in KINDS:
@@ -231,7 +232,7 @@ def _nothing(store: NodeStore, damaged: list[str]) -> str:
 def _at_rest(store: NodeStore) -> Iterator[None]:
     """While no client writes to a store. A lock that was never taken is not made: it may be another user's store."""
     lock = store.folder / ".lock"
-    with FileLock(lock, fallback_to_soft=False) if lock.exists() else nullcontext():
+    with FileLock(lock, _LOCK_SECONDS, fallback_to_soft=False) if lock.exists() else nullcontext():
         yield
 
 
