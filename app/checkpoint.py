@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from app.arrays import Arrays, float_arrays, load_arrays
+from app.federation.site_runs import remedy
 from app.node_store import digest_of
 from app.results import RunFolder
 from app.settings import Settings
@@ -34,8 +35,13 @@ class Checkpoint:
 
     @classmethod
     def read(cls, folder: Path, model: str) -> "Checkpoint":
-        """`model`.safetensors of a run folder. Raises FileNotFoundError, and ValueError for a file of another kind."""
-        arrays, metadata = RunFolder.existing(folder).load_arrays(model)
+        """`model`.safetensors of a run folder, or of a site's folder of a run, `state/models/<run>`.
+
+        Raises FileNotFoundError saying what is there, and ValueError for a file of another kind."""
+        try:
+            arrays, metadata = RunFolder.existing(folder).load_arrays(model)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}{remedy(folder)}") from error
         if _SETTINGS not in metadata:
             raise ValueError(f"{folder / model}.safetensors is not a checkpoint of this project: no settings in it")
         return cls(arrays, json.loads(metadata[_SETTINGS]))

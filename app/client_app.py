@@ -1,6 +1,7 @@
 """Flower entry point of a client: messages in, messages out; the work is in `ReidClient`."""
 
 import json
+import logging
 import re
 import shlex
 from functools import lru_cache, wraps
@@ -13,13 +14,15 @@ from flwr.clientapp import ClientApp
 
 from app.data.reader import Direction
 from app.data.sample import Sample
-from app.data.source import open_source
+from app.data.source import Source, open_source
 from app.deployment.site_names import SiteIdentity
+from app.experiment.measurable import evaluation_problems
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
 from app.federation.ledger import PrivacyLedger
 from app.federation.outgoing_errors import Handler, guarded, is_simulated
 from app.federation.refusals import PolicyError
 from app.federation.run_words import reader_of, run_words
+from app.federation.site_model import keep_models, keep_recipe
 from app.federation.site_policy import SitePolicy
 from app.global_model import UnusableSumError
 from app.node_store import NodeStore
@@ -32,6 +35,7 @@ from strategies.ciphers.keys import read_key
 from strategies.proofs import reply_statement
 
 app = ClientApp()
+_log = logging.getLogger("flwr")
 _RUN_KEY = re.compile(r"[0-9a-f]{16}")
 _KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keeps its decoded pictures
 
@@ -103,6 +107,7 @@ def train(message: Message, context: Context) -> Message:
     client = _client_of(message, context)
     parameters, config = _received(message)
     payload, _, measures = client.fit(parameters, config)
+    _keep_models(client, context)
     info = {**client.get_properties({}), m.COEFFICIENT: measures.pop(m.COEFFICIENT)}
     content = RecordDict(
         {
@@ -123,8 +128,15 @@ def evaluate(message: Message, context: Context) -> Message:
     client = _client_of(message, context)
     parameters, config = _received(message)
     _, _, measures = client.evaluate(parameters, config)
+    _keep_models(client, context)
     content = RecordDict({m.INFO: ConfigRecord(client.get_properties({})), m.MEASURES: MetricRecord(measures)})
     return Message(content, reply_to=message)
+
+
+def _keep_models(client: ReidClient, context: Context) -> None:
+    """A real node has checkpoints of what it holds; a simulation makes its own in the end."""
+    if "state-dir" in context.node_config:
+        keep_models(client, absolute(str(context.node_config["state-dir"])))
 
 
 def _received(message: Message) -> tuple[list[np.ndarray], dict[str, Any]]:
@@ -175,14 +187,15 @@ def _make_client(overrides: str, node: _Node, run_key: str, run_id: int) -> Reid
     if identity is not None:
         identity.check_run(settings.federation.authority)
     count = int(config.get("num-partitions", settings.federation.num_clients))
-    samples, directions = _data_of(settings, name, partition_id, count)
+    source = _source_of(settings)
+    samples, directions = _data_of(source, settings, name, partition_id, count)
     task = make_task(settings)
     folder = _state_folder(settings, config, name, run_id)
     key_file = absolute(config["key-file"]) if "key-file" in config else None
     if simulated:  # a simulation keeps the key that it makes for itself in the run folder
         key_file = key_path(run_dir(settings, run_id))
     key = client_key(settings, name, key_file, simulated=simulated)
-    return ReidClient(
+    client = ReidClient(
         name=name,
         task=task,
         settings=settings,
@@ -196,6 +209,10 @@ def _make_client(overrides: str, node: _Node, run_key: str, run_id: int) -> Reid
         run_key=run_key,
         policy=policy,
     )
+    if keep_recipe(client) and not simulated:  # once a run: what cannot be measured is no reason to stay away
+        for problem in evaluation_problems(settings, source, task):
+            _log.warning("%s: %s", name, problem)
+    return client
 
 
 def _settings_of(overrides: str, config: dict[str, str], policy: SitePolicy | None) -> Settings:
@@ -231,16 +248,25 @@ def _own_settings(config: dict[str, str]) -> dict[str, object]:
     return own
 
 
-def _data_of(settings: Settings, name: str, partition_id: int, count: int) -> tuple[list[Sample], list[Direction]]:
+def _source_of(settings: Settings) -> Source:
+    """The node's data. Raises DataError for whatever a reader says of it."""
+    try:
+        return open_source(settings.data, settings.seed)
+    except SettingsError as error:  # may quote what a reader found
+        raise DataError(str(error)) from error
+
+
+def _data_of(
+    source: Source, settings: Settings, name: str, partition_id: int, count: int
+) -> tuple[list[Sample], list[Direction]]:
     """Training pictures and validation directions of a node. Raises DataError for whatever a reader says of them."""
     try:
-        source = open_source(settings.data, settings.seed)
         parts = source.parts(count)
         if not 0 <= partition_id < len(parts):
             raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
         split = settings.data.val_split
         return parts[partition_id], source.evaluation_parts(split, count)[partition_id] if split else []
-    except SettingsError as error:  # may quote what a reader found
+    except SettingsError as error:
         raise DataError(str(error)) from error
 
 

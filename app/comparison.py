@@ -113,7 +113,7 @@ class Job:
 
 
 def run_job(job: Job, progress: Progress | None = None) -> Measures:
-    """Train, measure on `data.eval_split`, and write the checkpoint `<name>.safetensors`.
+    """Train, write the checkpoint `<name>.safetensors`, and measure on `data.eval_split`.
 
     Adds "training", what training took, and "bad_pictures" to the measures."""
     settings = job.settings
@@ -127,8 +127,11 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
         task, network, report = train_alone(settings, equalised.samples if equalised else samples, client, progress)
     except ValueError as error:
         raise ValueError(f"{job.name}: {error}") from error
-    measures = measure(task, network, source.evaluation(settings.data.eval_split))
-    save_checkpoint(RunFolder(job.folder), job.name, float_arrays(network), settings, task)
+    path = save_checkpoint(RunFolder(job.folder), job.name, float_arrays(network), settings, task)
+    try:
+        measures = measure(task, network, source.evaluation(settings.data.eval_split))
+    except ValueError as error:
+        raise ValueError(f"{job.name}: {error}; the model is in {path}") from error
     training: Measures = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
     if equalised:
         training["equalised"] = equalised.summary

@@ -38,20 +38,20 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
     model trained on a client's pictures alone for as many pictures, "central" one trained on all pictures.
     Checkpoints, curves and ranked lists are written to the run folder.
     """
-    source = open_source(settings.data, settings.seed)
-    directions = source.evaluation(settings.data.eval_split)
-    models: dict[str, Measures] = {}
     held = read_nodes(settings, folder)
     task = make_task(settings)
     save_checkpoint(folder, "global", next(iter(held["global"].values())), settings, task)
+    for client, arrays in held["local"].items():  # before anything is measured, which may fail
+        save_checkpoint(folder, f"local-{client}", arrays, settings, task)
+    source = open_source(settings.data, settings.seed)
+    directions = source.evaluation(settings.data.eval_split)
+    models: dict[str, Measures] = {}
     for name in ("global", "local"):
         rows: dict[str, Measures] = {}
         for client, arrays in held[name].items():
             if name == "global" and rows and not _differ(settings, held[name]):
                 break
             rows[client] = measure_arrays(settings, without_heads(arrays, task), directions)
-            if name == "local":
-                save_checkpoint(folder, f"local-{client}", arrays, settings, task)
         models[name] = next(iter(rows.values())) if len(rows) == 1 else mean_of_clients(rows)
     parts = len(source.parts(settings.federation.num_clients))
     kinds = {kind: comparison_settings(settings, kind, _overrides(folder)) for kind in settings.evaluation.compare}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from app.comparison import by_kind, comparison_jobs, comparison_settings, run_jobs
 from app.data.source import open_source
+from app.experiment.measurable import require_measurable
 from app.model_figures import workers
 from app.results import RunFolder, format_table
 from app.settings import SettingsError, absolute, load_settings
@@ -28,6 +29,8 @@ def main(argv: Sequence[str]) -> None:
     settings = load_settings(words)
     kind = "central" if modes[0] == "central" else "stand_alone"
     settings = comparison_settings(settings, kind, words)
+    source, task = open_source(settings.data, settings.seed), make_task(settings)
+    require_measurable(settings, source, task)
     folder = (
         RunFolder(absolute(settings.run_dir))
         if settings.run_dir
@@ -35,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     )
     folder.write_settings(settings.as_dict())
     started = time.monotonic()
-    parts = len(open_source(settings.data, settings.seed).parts(settings.federation.num_clients))
+    parts = len(source.parts(settings.federation.num_clients))
     jobs = comparison_jobs({kind: settings}, folder.path, parts)
     with Progress(1) as progress:
         rows = run_jobs(jobs, workers(settings), progress.step_done)
@@ -46,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
         "run_dir": str(folder.path),
         "seconds": round(time.monotonic() - started, 1),
         "bad_pictures": {path: reason for row in rows.values() for path, reason in row.get("bad_pictures", {}).items()},
-        "remarks": make_task(settings).remarks,
+        "remarks": task.remarks,
         "models": models,
     }
     folder.write_summary(summary)

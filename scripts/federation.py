@@ -10,6 +10,7 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation approved FOLDER
      python -m scripts.federation revoke parks SHA256
      python -m scripts.federation status RUN_FOLDER [--json]
+     python -m scripts.federation model STATE_FOLDER [--run ID] [--out FOLDER]
      python -m scripts.federation keys --out keys [--rotate] [--cipher ckks --key-holder cloud]
 
 Each prints one JSON object last. No secret is ever printed.
@@ -198,6 +199,36 @@ def status(
                 now = read_status(run)
                 live.update(status_table(now))
     print(json.dumps(now))
+
+
+@app.command()
+def model(
+    state: Annotated[Path, typer.Argument(help="The folder `state` that a site's start.sh writes.")],
+    run: Annotated[str, typer.Option(help="The run, or how its name begins; by default the newest.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the checkpoints; by default state/models/RUN.", file_okay=False)
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="settings.json of the run, where the site kept none.", exists=True)
+    ] = None,
+) -> None:
+    """Make checkpoints of what a site holds of a run, also of one that was stopped or cut off."""
+    from app.federation.site_model import model_of  # torch, which the other commands do without
+    from app.federation.site_runs import chosen_run, listed, runs_in
+
+    runs = runs_in(state)
+    chosen = chosen_run(runs, run)
+    if len(runs) > 1 and not run:
+        print(f"the newest of {len(runs)} runs, {listed(runs)}; --run takes another", file=sys.stderr)
+    made = model_of(chosen, out, settings)
+    for sentence in made["damaged"]:
+        print(f"passed over: {sentence}", file=sys.stderr)
+    for kind, server_round in made["rounds"].items():
+        learnt = "global model after round" if kind == "global" else "this site's own model of round"
+        print(f"{made['models'][kind]}: {learnt} {server_round}", file=sys.stderr)
+    if "global" not in made["rounds"]:
+        print("no global model has arrived yet: a sum comes with the message of the round after it", file=sys.stderr)
+    print(json.dumps(made))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Count the training pictures that each client has.
+"""Count the training images that each client has, and the queries that an evaluation can measure.
 
 Run: python -m scripts.inspect_data data=two_cam federation.num_clients=4
 """
@@ -9,15 +9,22 @@ from collections.abc import Sequence
 
 from app.data.partition import table
 from app.data.source import open_source
+from app.experiment.measurable import evaluation_counts, evaluation_table
+from app.tasks import make_task
 from scripts.command import command, parse_settings
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print the table of training pictures and vehicles a client, then one JSON object."""
+    """Print the tables of training images a client and of the splits that are measured, then one JSON object."""
     settings = parse_settings(argv)
-    parts = open_source(settings.data, settings.seed).parts(settings.federation.num_clients)
+    source = open_source(settings.data, settings.seed)
+    parts = source.parts(settings.federation.num_clients)
     print(table(parts))
-    print(json.dumps({"clients": [{"images": len(p), "pids": len({s.pid for s in p})} for p in parts]}))
+    splits = (settings.data.val_split, settings.data.eval_split)
+    evaluation = evaluation_counts(make_task(settings), source, splits)
+    print(evaluation_table(evaluation))
+    clients = [{"images": len(p), "pids": len({s.pid for s in p})} for p in parts]
+    print(json.dumps({"clients": clients, "evaluation": evaluation}))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ class PlateRun:
         Raises SettingsError for a run of another task and for words that fit no setting, FileNotFoundError without
         such a checkpoint."""
         folder = absolute(run)
-        model = model or ("global" if (folder / "global.safetensors").is_file() else "central")
+        there = [name for name in ("global", "central") if (folder / f"{name}.safetensors").is_file()]
+        model = model or (there or ["global"])[0]
         checkpoint = Checkpoint.read(folder, model)
         settings = with_overrides(checkpoint.settings, words)
         return cls._of(checkpoint.arrays, settings, folder / f"{model}.safetensors")

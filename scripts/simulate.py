@@ -19,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from app.comparison import bad_pictures
 from app.data.partition import table
 from app.data.source import open_source
+from app.experiment.measurable import require_measurable
 from app.model_figures import OVERRIDES_FILE, compare_models
 from app.results import MEASURES, RunFolder, format_table
 from app.settings import Settings, SettingsError, absolute, load_settings
@@ -81,8 +82,10 @@ def _start(words: Sequence[str]) -> dict[str, Any]:
 
 def check(settings: Settings) -> None:
     """Raise what would stop every client, before anything is started or written."""
-    parts = open_source(settings.data, settings.seed).parts(settings.federation.num_clients)
+    source = open_source(settings.data, settings.seed)
+    parts = source.parts(settings.federation.num_clients)
     task = make_task(settings)
+    require_measurable(settings, source, task, settings.federation.num_clients)
     task.build(2, settings.seed, pretrained=False)
     if fit := next((samples for part in parts if (samples := task.learnable(part))), None):
         task.batches(fit, settings.seed)

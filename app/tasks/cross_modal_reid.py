@@ -17,6 +17,7 @@ from app.data.reader import Direction
 from app.data.sample import Sample
 from app.device import Compute, make_compute
 from app.evaluation.embed import DualEmbeddings, all_samples, embed, measure_all
+from app.evaluation.matches import Counts, count_matches
 from app.evaluation.modalities import across_modalities
 from app.settings import Settings
 from app.tasks.cross_modal_settings import LossSettings, ModelSettings
@@ -161,6 +162,14 @@ class CrossModalReid:
     def outside(self, run: Run) -> OutsideTwoStreamNet:
         """See `OutsideTwoStreamNet`."""
         return OutsideTwoStreamNet(run)
+
+    @property
+    def unmatched(self) -> str:
+        return "has a true match, an image of its vehicle in the other modality and from another camera"
+
+    def countable(self, directions: Sequence[Direction]) -> dict[str, Counts]:
+        """From one modality to the other; see `across_modalities`."""
+        return count_matches(across_modalities(directions))
 
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """From one modality to the other; see `across_modalities`."""

@@ -3,7 +3,7 @@
 Also re-identification by the vehicle alone, with `model.plate: null`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from app.data.reader import Direction
 from app.data.sample import Sample
 from app.device import Compute, make_compute
 from app.evaluation.embed import DualEmbeddings, all_samples, embed, measure_all
+from app.evaluation.matches import Counts, count_matches
 from app.settings import Settings
 from app.tasks.dual_settings import BranchSettings, LossSettings, ModelSettings
 from app.tasks.inputs import Statistics, as_input, make_pictures
@@ -178,6 +179,16 @@ class DualReid:
         plate_side = self.model.plate.image_size if self.model.plate else None
         return OutsideDualNet(run, plate_side, self.model.fusion)  # type: ignore[arg-type]
 
+    @property
+    def unmatched(self) -> str:
+        return "has a true match, an image of its vehicle from another camera in the gallery"
+
+    def countable(self, directions: Sequence[Direction]) -> dict[str, Counts]:
+        """Of images with a plate alone, if the headline is of plates and there are any."""
+        if self.settings.evaluation.embedding == "plate" and any(s.has_plate for s in _images(directions)):
+            directions = [Direction(each.name, _seen(each.query), _seen(each.gallery)) for each in directions]
+        return count_matches(directions)
+
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """The headline is of `evaluation.embedding`; `vehicle_mAP`, `plate_mAP` and `fused_mAP` stand beside it."""
         found = self._embed(network, all_samples(directions), device)
@@ -222,6 +233,14 @@ class DualReid:
 def make_task(settings: Settings) -> DualReid:
     """The task for these settings. Raises ValueError naming what cannot be built."""
     return DualReid(settings)
+
+
+def _images(directions: Sequence[Direction]) -> Iterator[Sample]:
+    return (sample for each in directions for sample in (*each.query, *each.gallery))
+
+
+def _seen(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    return tuple(sample for sample in samples if sample.has_plate)
 
 
 def _size(branch: BranchSettings) -> Size:

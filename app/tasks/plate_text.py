@@ -17,6 +17,7 @@ from app.data.plate_batches import MakePlate, PlateBatch, PlateBatches
 from app.data.reader import Direction, by_alphabet
 from app.data.sample import Sample
 from app.device import Compute, make_compute
+from app.evaluation.matches import Counts
 from app.evaluation.plate_texts import PlateReading, measure_directions
 from app.settings import Settings, absolute
 from app.tasks.inputs import as_input, make_plates
@@ -170,6 +171,19 @@ class PlateText:
         """Raises ValueError, as `embeddings` does."""
         del run
         raise ValueError(_NO_EMBEDDINGS)
+
+    @property
+    def unmatched(self) -> str:
+        return "has a plate with a text"
+
+    def countable(self, directions: Sequence[Direction]) -> dict[str, Counts]:
+        """A "query" is an image, "matched" one with a plate and its text; nothing is compared with a gallery."""
+        found = {}
+        for each in directions:
+            samples = dict.fromkeys((*each.query, *each.gallery))
+            legible = sum(bool(s.has_plate and plain(s.plate_text or "")) for s in samples)
+            found[each.name] = Counts(len(samples), 0, legible, 0)
+        return found
 
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """`measure_directions` of what the network reads."""

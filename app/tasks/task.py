@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from app.data.reader import Direction
 from app.data.sample import Sample
 from app.device import Compute
+from app.evaluation.matches import Counts
 
 
 class UnfitDataError(ValueError):
@@ -146,6 +147,13 @@ class Task(Protocol):
     def outside(self, run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]) -> nn.Module:
         """A network for `embeddings` alone, whose `graph` another program computes: `run` maps inputs to outputs, both
         by name. None has to be built."""
+
+    @property
+    def unmatched(self) -> str:
+        """What a query lacks that cannot be measured, after "none of 6 queries"."""
+
+    def countable(self, directions: Sequence[Direction]) -> dict[str, Counts]:
+        """Counts of what `evaluate` measures, by direction, without opening an image."""
 
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """Measure a network. Raises ValueError if no direction has a query with a true match."""

@@ -1,0 +1,94 @@
+"""`recipe.json` in a node store: the settings that rebuild the network whose arrays lie beside it."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from app.checks import SettingsError
+from app.federation.site_runs import SiteModelError
+from app.files import replacing
+from app.settings import MISSING, Settings, absolute, settings_from
+
+FILE = "recipe.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a node's network is built.
+
+    Args:
+        client: the node's name in the run.
+        num_labels: rows of its private classifier.
+        settings: of the run at this node, as a checkpoint holds them.
+    """
+
+    client: str
+    num_labels: int
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings, *, client: str, num_labels: int) -> Self:
+        """That of a client with these settings."""
+        return cls(client, num_labels, site_settings(settings).as_dict())
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """That of a node store. Raises SiteModelError, naming the remedy, without one or for a damaged one."""
+        path = folder / FILE
+        remedy = "resume the run, or give --settings FILE, the settings.json of its run folder on the server"
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SiteModelError(
+                f"{folder} has no {FILE}: a version of the project that kept no settings wrote it; {remedy}"
+            ) from None
+        except ValueError as error:
+            raise SiteModelError(f"{path} is damaged: {error}; {remedy}") from error
+        try:
+            if fields.pop("format") != _FORMAT:
+                raise SiteModelError(f"{path} has the format of another version of the project; {remedy}")
+            return cls(**fields)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise SiteModelError(f"{path} is damaged: {error!r}; {remedy}") from error
+
+    @classmethod
+    def from_settings_file(cls, path: Path) -> Self:
+        """A run's settings.json as the server, or a simulation, wrote it."""
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SiteModelError(f"{path} is no settings.json of a run: {error}") from error
+        if not isinstance(settings, dict):
+            raise SiteModelError(f"{path} is no settings.json of a run")
+        return cls("", 1, settings)
+
+    def typed(self) -> Settings:
+        """The settings. Raises SiteModelError if another version of the project wrote them."""
+        try:
+            return settings_from(self.settings)
+        except SettingsError as error:
+            raise SiteModelError(f"the settings of the run do not fit this version of the project: {error}") from error
+
+    def write(self, folder: Path) -> bool:
+        """Into a node store, unless it is there already: a client is made anew for every message.
+
+        Returns whether it was written."""
+        text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1) + "\n"
+        path = folder / FILE
+        if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text:
+            return False
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with replacing(path) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_text(text, encoding="utf-8")
+        return True
+
+
+def site_settings(settings: Settings) -> Settings:
+    """A client's settings as its checkpoints hold them: opened from another folder they find the same images, and the
+    node's cache stays the node's."""
+    root = settings.data.root
+    data = replace(settings.data, root=root if root == MISSING else str(absolute(root)), cache_dir="")
+    return replace(settings, data=data)
