@@ -132,7 +132,9 @@ class PartialSync:
         headline = f"global_{self.rules.headline}"
         if headline in report.measures:
             convergence = convergence.after(report.measures[headline], report.server_round - 1)
-        after = ServerState(report.server_round, convergence, aggregate, coefficient_sum, self.directory.key_id)
+        after = ServerState(
+            report.server_round, convergence, aggregate, coefficient_sum, self.directory.key_id, state.generation
+        )
         report.seconds = time.monotonic() - started
         return report, after
 

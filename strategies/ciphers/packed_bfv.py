@@ -39,6 +39,7 @@ from strategies.ciphers.seal_bfv import (
     unpack_polynomials,
     unpack_words,
 )
+from strategies.ciphers.transparent import require_secret_part
 from strategies.quantise import LEVELS, Blocks
 
 _DOES_NOT_OPEN = "the sum does not open: it is of another key, altered, or not of the clients it names"
@@ -156,8 +157,12 @@ class PackedBfvCipher:
             raise CipherError(f"{len(body)} bytes for a sum of {count} ciphertexts")
         c0 = unpack_words(body[:split], count * DEGREE).reshape(count, DEGREE)
         if whole:
-            return self._bfv.decrypt_whole(c0, unpack_words(body[split:], count * DEGREE).reshape(count, DEGREE))
+            c1 = unpack_words(body[split:], count * DEGREE).reshape(count, DEGREE)
+            require_secret_part(c1, self.parameters.bfv.modulus, self.parameters.bfv.plain_modulus)
+            return self._bfv.decrypt_whole(c0, c1)
         seeds = np.frombuffer(body[split:], np.uint8).reshape(clients, count, SEED_BYTES)
+        if len(np.unique(seeds.reshape(-1, SEED_BYTES), axis=0)) != clients * count:
+            raise CipherError("a ciphertext stands in the sum twice")
         return self._bfv.decrypt(c0, list(seeds))
 
     def seal(self, data: bytes, purpose: str) -> bytes:

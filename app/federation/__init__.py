@@ -1,0 +1,1 @@
+"""Federation on a node: what it holds, opens and keeps to itself."""
