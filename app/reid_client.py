@@ -141,7 +141,8 @@ class ReidClient(NumPyClient):
         binding, cards = self._attempt(config)
         attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
         model = self._begin(attempt, parameters, config)
-        masks = self.masks.begin(binding, cards) if self.masks else {}  # before training, which would be in vain
+        with self.store.keeping(attempt):  # before training, which would be in vain
+            masks = self.masks.begin(binding, cards) if self.masks else {}
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
         if config.get(m.MEASURE):
@@ -223,6 +224,8 @@ class ReidClient(NumPyClient):
         """The model that an attempt starts from, unless a later attempt has begun."""
         self.store.begin(attempt, order_of(config))
         with self.store.keeping(attempt):
+            if self.masks:
+                self.masks.close(self.run_key)
             return self._reach(int(config[m.SERVER_ROUND]) - 1, parameters, config)
 
     def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
