@@ -32,11 +32,12 @@ from app.data.sample import Sample
 from app.evaluation.ranking import NoValidQueryError
 from app.feature_shift import PROBES, cosine_shift
 from app.federation.ledger import PrivacyLedger
+from app.federation.opened_sums import OpenedSums
 from app.federation.site_policy import SitePolicy
-from app.global_model import GlobalModel, GlobalModels
+from app.global_model import GlobalModel, GlobalModels, PassedOn
 from app.mask_store import MaskStore
 from app.memory import give_back
-from app.node_store import NodeStore
+from app.node_store import NodeStore, Order
 from app.settings import Settings
 from app.tasks.task import Task, UnfitDataError
 from app.training import TrainReport, round_steps, total_steps, train
@@ -50,7 +51,7 @@ from strategies.shared_arrays import is_private
 Bytes = NDArray[np.uint8]
 Vector = NDArray[np.float32]
 RECEIVED = "received"
-"""Config key: what the first array of `parameters` is, `messages.AGGREGATE`, `messages.GLOBAL` or ""."""
+"""Config key: what each array of `parameters` is, `messages.GLOBAL` or `messages.AGGREGATE`."""
 
 
 class ClientError(RuntimeError):
@@ -124,6 +125,7 @@ class ReidClient(NumPyClient):
             server_optimiser=server_optimiser,
             cipher=self.cipher,
             run_key=run_key,
+            sums=OpenedSums(store.folder.parent, self.cipher.key_id, run_key) if self.cipher.key_id else None,
         )
         self.private = private_patterns(self.network, settings.federation)
         self.kept = ClientState(store, self.layout.digest, self.private)
@@ -158,7 +160,8 @@ class ReidClient(NumPyClient):
         attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
         model = self._begin(attempt, parameters, config)
         self.ledger.require()
-        masks = self.masks.begin(binding, cards) if self.masks else {}  # before training, which would be in vain
+        with self.store.keeping(attempt):  # before training, which would be in vain
+            masks = self.masks.begin(binding, cards) if self.masks else {}
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
         if config.get(m.MEASURE):
@@ -209,16 +212,15 @@ class ReidClient(NumPyClient):
         """Take the final global model over, keep it, and measure it. The loss slot of Flower's answer holds 1 less the
         headline."""
         server_round = int(config[m.SERVER_ROUND])
-        model = self._begin(f"{server_round} final {config.get(m.ASKED, 0.0)}", parameters, config)
+        model = self._begin(f"{server_round} final {order_of(config)}", parameters, config)
         self._load(model.vector, server_round)
         measures = self._measure("global") if config.get(m.MEASURE) else {}
         return 1.0 - float(measures.get(f"global_{self.settings.measures[0]}", 0.0)), len(self.samples), measures
 
-    def send_global(self, parameters: list[Bytes], config: dict[str, Any]) -> Bytes:
-        """The current global model and the server optimiser's moments, sealed for a node that lacks them."""
-        version = int(config[m.SERVER_ROUND]) - 1
-        self._reach(version, parameters, config)
-        return np.frombuffer(self.models.sealed(version), np.uint8)
+    def send_global(self, config: dict[str, Any]) -> Bytes:
+        """A global model that is held, and the server optimiser's moments, sealed for a node that lacks them."""
+        sealed = self.models.sealed(int(config[m.GLOBAL_VERSION]), str(config[m.GLOBAL_DIGEST]))
+        return np.frombuffer(sealed, np.uint8)
 
     def disclose(self, config: dict[str, Any]) -> bytes:
         """The seeds shared with clients that dropped out of an attempt, sealed for the other clients."""
@@ -239,14 +241,19 @@ class ReidClient(NumPyClient):
 
     def _begin(self, attempt: str, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
         """The model that an attempt starts from, unless a later attempt has begun."""
-        self.store.begin(attempt, float(config.get(m.ASKED, 0.0)))
+        self.store.begin(attempt, order_of(config))
         with self.store.keeping(attempt):
+            if self.masks:
+                self.masks.close(self.run_key)
             return self._reach(int(config[m.SERVER_ROUND]) - 1, parameters, config)
 
     def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
-        payload = parameters[0].tobytes() if parameters else b""
+        received = {name: data.tobytes() for name, data in zip(config[RECEIVED], parameters, strict=True)}
+        passed_on = None
+        if m.GLOBAL in received:
+            passed_on = PassedOn(received[m.GLOBAL], int(config[m.GLOBAL_VERSION]), str(config[m.GLOBAL_DIGEST]))
         coefficient_sum = float(config.get(m.COEFFICIENT_SUM, 0.0))
-        return self.models.reach(version, str(config.get(RECEIVED, "")), payload, coefficient_sum)
+        return self.models.reach(version, received.get(m.AGGREGATE, b""), coefficient_sum, passed_on)
 
     # Training and measuring ---------------------------------------------------------------------------------------
 
@@ -306,3 +313,11 @@ class ReidClient(NumPyClient):
 
     def _probes(self) -> torch.Tensor:
         return self.task.probe(self.network, self.samples[:PROBES], self.compute.device)
+
+
+def order_of(config: dict[str, Any]) -> Order:
+    """When the server asked, by its own count. Raises ClientError for another thing than two numbers."""
+    order = config.get(m.ORDER)
+    if not isinstance(order, list) or len(order) != 2 or not all(isinstance(number, int) for number in order):
+        raise ClientError(f"{m.ORDER} of a message is {order!r} instead of [start of the server, message]")
+    return order[0], order[1]
