@@ -11,11 +11,13 @@ where a proxy of yours speaks TLS.
 import getpass
 import ipaddress
 import json
+import logging
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -27,10 +29,13 @@ import uvicorn
 from app.checks import SettingsError
 from app.registry.accounts import Accounts, Role
 from app.registry.desk import Desk
+from app.registry.printable import printable
+from app.registry.tokens import Tokens
+from app.web.logs import log_config
 from app.web.service import create_app
 from app.web.state import State
 from scripts.command import command
-from scripts.registry_options import operator
+from scripts.registry_options import operator, say
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
@@ -87,8 +92,10 @@ def run(
             ssl_keyfile=str(key) if key else None,
             proxy_headers=bool(behind_proxy),
             forwarded_allow_ips=behind_proxy or None,
+            log_config=log_config(),
             log_level="warning",
         )
+        logging.captureWarnings(True)
         server = uvicorn.Server(config)
         with suppress(KeyboardInterrupt):  # Ctrl-C is how it is ended
             server.run(sockets=[listening])
@@ -132,6 +139,33 @@ def token(
     with closing(_there(register, url)) as desk:
         secret = Accounts(desk.database).new_token(name, label, days, operator())
     print(json.dumps({"token": secret, "account": name, "days": days}))
+
+
+@app.command()
+def tokens(
+    name: Annotated[str, typer.Argument(help="The account whose tokens are listed; all without it.")] = "",
+    register: Folder = _HERE,
+    url: Url = "",
+) -> None:
+    """List the tokens of programs with their last use."""
+    with closing(_there(register, url)) as desk:
+        rows = Tokens(desk.database).all(name or None)
+    for row in rows:
+        used = f"used {row.used:%Y-%m-%d %H:%M}" if row.used else "never used"
+        print(f"{row.id:>6}  {printable(row.account):<16}  {used:<21}  {printable(row.label)}".rstrip())
+    say({"tokens": [{name: str(value) for name, value in asdict(row).items()} | {"id": row.id} for row in rows]})
+
+
+@app.command()
+def revoke(
+    number: Annotated[int, typer.Argument(help="Number of the token, as `tokens` lists it.")],
+    register: Folder = _HERE,
+    url: Url = "",
+) -> None:
+    """End one token; the account's others, and its sessions, stay."""
+    with closing(_there(register, url)) as desk:
+        Tokens(desk.database).revoke(number, operator())
+    say({"revoked": number})
 
 
 def _open(desk: Desk, run: Path | None, *, secure: bool) -> State:

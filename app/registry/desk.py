@@ -37,6 +37,7 @@ from app.registry.register import Register
 from app.registry.rows import Vectors
 from app.registry.schema import Model, View
 from app.registry.shots import Shot
+from app.registry.visible import Visible
 
 _CANDIDATES = 5
 _BATCH = 64
@@ -72,6 +73,7 @@ class Desk:
             database.close()
             raise
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
+        self.visible = Visible(database)
         self._recogniser: Recogniser | None = None
         self._index: tuple[int, Index] | None = None
         self._turn = threading.RLock()

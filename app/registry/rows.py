@@ -14,6 +14,7 @@ from app.registry.schema import Audit, Base, Embedding, Model, Setting
 Vectors = Mapping[str, NDArray[np.float32]]
 """(D,) by library, those that a picture has something for."""
 SERVING = "model"
+MOST_NUMBER = 2**31 - 1  # of a row: PostgreSQL's integers end here, and no register comes near
 Row = TypeVar("Row", bound=Base)
 
 
@@ -25,7 +26,7 @@ def serving(session: Session) -> Model | None:
 
 def get(session: Session, table: type[Row], number: int) -> Row:
     """A row by number. Raises NotEnrolledError if it is not there."""
-    row = session.get(table, number)
+    row = session.get(table, number) if 0 < number <= MOST_NUMBER else None
     if row is None:
         raise NotEnrolledError(f"there is no {table.__tablename__} {number}")
     return row
