@@ -105,10 +105,15 @@ def _decode_small(file: Image.Image) -> None:
         file.draft("RGB", (math.ceil(1.2 * scale * file.width), math.ceil(1.2 * scale * file.height)))
 
 
-def read_photo(path: Path) -> Photo:
-    """`take_in` of a file. Raises FileNotFoundError, and PictureRefusedError as `take_in` does."""
+def require_small(path: Path) -> None:
+    """Raise PictureTooLargeError for a file of more bytes than a picture may have."""
     if path.stat().st_size > MAX_BYTES:
         raise PictureTooLargeError(f"{path}: more than {MAX_BYTES // 2**20} MiB")
+
+
+def read_photo(path: Path) -> Photo:
+    """`take_in` of a file. Raises FileNotFoundError, and PictureRefusedError as `take_in` does."""
+    require_small(path)
     return take_in(path.read_bytes(), str(path))
 
 
