@@ -2,6 +2,7 @@
 
 Run: python -m scripts.serve account admin --role admin            asks for the password; the first step
      python -m scripts.serve run --register register --run outputs/two_cam/<time>
+     python -m scripts.serve token NAME | tokens | revoke NUMBER           of programs
      python -m scripts.serve run --host 0.0.0.0 --certificate server.crt --key server.key
 
 It listens on loopback unless told otherwise; on other addresses only with a certificate, or with --behind-proxy ADDRESS
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +32,7 @@ from app.checks import SettingsError
 from app.registry.accounts import Accounts, Role
 from app.registry.desk import Desk
 from app.registry.printable import printable
-from app.registry.tokens import Tokens
+from app.registry.tokens import Token, Tokens
 from app.web.logs import log_config
 from app.web.service import create_app
 from app.web.state import State
@@ -153,7 +155,8 @@ def tokens(
     for row in rows:
         used = f"used {row.used:%Y-%m-%d %H:%M}" if row.used else "never used"
         print(f"{row.id:>6}  {printable(row.account):<16}  {used:<21}  {printable(row.label)}".rstrip())
-    say({"tokens": [{name: str(value) for name, value in asdict(row).items()} | {"id": row.id} for row in rows]})
+    times = [{name: at and at.isoformat(timespec="seconds") for name, at in _times(row).items()} for row in rows]
+    say({"tokens": [asdict(row) | held for row, held in zip(rows, times, strict=True)]})
 
 
 @app.command()
@@ -166,6 +169,10 @@ def revoke(
     with closing(_there(register, url)) as desk:
         Tokens(desk.database).revoke(number, operator())
     say({"revoked": number})
+
+
+def _times(row: Token) -> dict[str, datetime | None]:
+    return {"created": row.created, "expires": row.expires, "used": row.used}
 
 
 def _open(desk: Desk, run: Path | None, *, secure: bool) -> State:
