@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from app.registry.printable import printable
 from app.settings import Settings, SettingsError, load_settings
 
 
@@ -48,7 +49,7 @@ def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
         main(argv)
     except (ValueError, OSError, RuntimeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"error: {lines[0]}", file=sys.stderr)
+        print(f"error: {printable(lines[0])}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

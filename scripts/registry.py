@@ -27,9 +27,12 @@ import typer
 
 from app.checks import SettingsError
 from app.registry.framing import Framed
-from app.registry.listing import enrol_entries, read_listing, write_listing
+from app.registry.importing import Result, import_entries
+from app.registry.listing import read_listing, write_listing
 from app.registry.photos import read_photo
+from app.registry.printable import printable
 from app.registry.records import NewOwner
+from app.registry.rows import MOST_NUMBER
 from app.registry.schema import Vehicle, now
 from app.registry.shots import Shot, make_shots, parse_box, parse_modality
 from scripts import registry_networks  # noqa: F401 - its commands
@@ -37,6 +40,7 @@ from scripts.command import command
 from scripts.progress import Progress
 from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, operator, say
 
+_MOST_DAYS = 36_500  # a hundred years; dates end a while later
 Onnx = Annotated[Path | None, typer.Option(envvar="REGISTER_ONNX", help="ONNX file of the model that serves.")]
 Pictures = Annotated[list[Path], typer.Argument(help="Photographs of one vehicle.")]
 PlatePictures = Annotated[list[Path] | None, typer.Option(help="A picture of the plate, for each photograph in turn.")]
@@ -88,23 +92,44 @@ def import_(
     url: Url = "",
     device: Device = "auto",
 ) -> None:
-    """Enrol the vehicles of a table; nothing is enrolled unless all of the table can be understood."""
+    """Enrol the vehicles of a table, row by row and each row once; nothing is enrolled unless all of the table can be
+    understood. After an import that was cut off, the same command goes on."""
     if not listing.is_file():
         raise FileNotFoundError(f"no such file: {listing}")
     entries = read_listing(listing)
-    enrolled, refused = [], []
-    with open_desk(register, url, device) as desk, Progress(1) as progress:
-        desk.serving()  # without a network every row would be refused
-        for done, (entry, result) in enumerate(enrol_entries(desk, entries, operator()), start=1):
-            progress.step_done("vehicles", done, len(entries))
-            if isinstance(result, int):
-                enrolled.append(result)
-            else:
-                refused.append({"rows": [row.number for row in entry.rows], "reason": str(result)})
-                print(f"refused: {entry.name}: {result}", file=sys.stderr)
-    say({"enrolled": len(enrolled), "vehicles": enrolled, "refused": refused})
-    if refused:
+    total, results = sum(len(entry.rows) for entry in entries), list[Result]()
+    try:
+        with open_desk(register, url, device) as desk, Progress(1) as progress:
+            desk.serving()  # without a network every row would fail
+            for done, result in enumerate(import_entries(desk, entries, operator()), start=1):
+                progress.step_done("rows", done, total)
+                results.append(result)
+                if result.reason:
+                    print(f"failed: {listing}, row {result.row}: {printable(result.reason)}", file=sys.stderr)
+    except BaseException:
+        if results:  # whatever ends an import, what was enrolled is said, and the same command goes on
+            say(_told(results, total))
+        raise
+    say(_told(results, total))
+    if any(result.reason for result in results):
         sys.exit(1)
+
+
+def _told(results: Sequence[Result], total: int) -> dict[str, Any]:
+    """The end of an import: numbers of rows, new vehicles, and what failed."""
+    enrolled = [result.vehicle for result in results if result.enrolled]
+    refused = [{"rows": [result.row], "reason": result.reason} for result in results if result.reason]
+    skipped = sum(result.skipped for result in results)
+    return {
+        "rows": total,
+        "imported": len(results) - skipped - len(refused),
+        "skipped": skipped,
+        "failed": len(refused),
+        "left": total - len(results),
+        "enrolled": len(enrolled),
+        "vehicles": enrolled,
+        "refused": refused,
+    }
 
 
 @app.command()
@@ -146,7 +171,8 @@ def list_(register: Folder = HERE, url: Url = "") -> None:
     with open_desk(register, url) as desk:
         vehicles = [_summary(vehicle) for vehicle in desk.register.vehicles()]
         for row in vehicles:
-            print(f"{row['vehicle']:>6}  {row['plate'] or '-':<12}  {row['views']} views  {row['note']}".rstrip())
+            plate, note = printable(row["plate"] or "-"), printable(row["note"])
+            print(f"{row['vehicle']:>6}  {plate:<12}  {row['views']} views  {note}".rstrip())
         model = desk.models.serving()
         say({**desk.register.counts(), "model": model and model.digest, "list": vehicles})
 
@@ -155,14 +181,16 @@ def list_(register: Folder = HERE, url: Url = "") -> None:
 def forget(
     vehicle: Annotated[int | None, typer.Option(help="Number of a vehicle.")] = None,
     owner_id: Annotated[int | None, typer.Option(help="Number of an owner, with all vehicles.")] = None,
-    sightings: Annotated[int | None, typer.Option(help="Days: look-ups that are older, and led to no report.")] = None,
+    sightings: Annotated[
+        int | None, typer.Option(min=0, max=_MOST_DAYS, help="Days: look-ups that are older, and led to no report.")
+    ] = None,
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
     """Delete a vehicle or an owner everywhere: pictures, embeddings, sightings, incidents; or old look-ups."""
     with open_desk(register, url) as desk:
         if sightings is not None:
-            if vehicle is not None or owner_id is not None or sightings < 0:
+            if vehicle is not None or owner_id is not None:
                 raise SettingsError("--sightings takes a number of days, and nothing beside it")
             pictures = desk.journal.forget_sightings(now() - timedelta(days=sightings), operator())
             overwritten = desk.database.forget_traces()
@@ -186,7 +214,9 @@ def export(
 
 @app.command()
 def audit(
-    limit: Annotated[int, typer.Option(help="Lines, newest first.")] = 50, register: Folder = HERE, url: Url = ""
+    limit: Annotated[int, typer.Option(min=1, max=MOST_NUMBER, help="Lines, newest first.")] = 50,
+    register: Folder = HERE,
+    url: Url = "",
 ) -> None:
     """Show who did what."""
     with open_desk(register, url) as desk:
@@ -196,7 +226,7 @@ def audit(
             for row in desk.journal.audit(limit)
         ]
     for line in lines:
-        print(f"{line['time']}  {line['account']}  {line['action']}  {line['subject']}".rstrip())
+        print(printable(f"{line['time']}  {line['account']}  {line['action']}  {line['subject']}".rstrip()))
     say({"audit": lines})
 
 

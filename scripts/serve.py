@@ -2,6 +2,7 @@
 
 Run: python -m scripts.serve account admin --role admin            asks for the password; the first step
      python -m scripts.serve run --register register --run outputs/two_cam/<time>
+     python -m scripts.serve token NAME | tokens | revoke NUMBER           of programs
      python -m scripts.serve run --host 0.0.0.0 --certificate server.crt --key server.key
 
 It listens on loopback unless told otherwise; on other addresses only with a certificate, or with --behind-proxy ADDRESS
@@ -11,11 +12,14 @@ where a proxy of yours speaks TLS.
 import getpass
 import ipaddress
 import json
+import logging
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from dataclasses import asdict
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -27,10 +31,13 @@ import uvicorn
 from app.checks import SettingsError
 from app.registry.accounts import Accounts, Role
 from app.registry.desk import Desk
+from app.registry.printable import printable
+from app.registry.tokens import Token, Tokens
+from app.web.logs import log_config
 from app.web.service import create_app
 from app.web.state import State
 from scripts.command import command
-from scripts.registry_options import operator
+from scripts.registry_options import operator, say
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
@@ -87,8 +94,10 @@ def run(
             ssl_keyfile=str(key) if key else None,
             proxy_headers=bool(behind_proxy),
             forwarded_allow_ips=behind_proxy or None,
+            log_config=log_config(),
             log_level="warning",
         )
+        logging.captureWarnings(True)
         server = uvicorn.Server(config)
         with suppress(KeyboardInterrupt):  # Ctrl-C is how it is ended
             server.run(sockets=[listening])
@@ -132,6 +141,38 @@ def token(
     with closing(_there(register, url)) as desk:
         secret = Accounts(desk.database).new_token(name, label, days, operator())
     print(json.dumps({"token": secret, "account": name, "days": days}))
+
+
+@app.command()
+def tokens(
+    name: Annotated[str, typer.Argument(help="The account whose tokens are listed; all without it.")] = "",
+    register: Folder = _HERE,
+    url: Url = "",
+) -> None:
+    """List the tokens of programs with their last use."""
+    with closing(_there(register, url)) as desk:
+        rows = Tokens(desk.database).all(name or None)
+    for row in rows:
+        used = f"used {row.used:%Y-%m-%d %H:%M}" if row.used else "never used"
+        print(f"{row.id:>6}  {printable(row.account):<16}  {used:<21}  {printable(row.label)}".rstrip())
+    times = [{name: at and at.isoformat(timespec="seconds") for name, at in _times(row).items()} for row in rows]
+    say({"tokens": [asdict(row) | held for row, held in zip(rows, times, strict=True)]})
+
+
+@app.command()
+def revoke(
+    number: Annotated[int, typer.Argument(help="Number of the token, as `tokens` lists it.")],
+    register: Folder = _HERE,
+    url: Url = "",
+) -> None:
+    """End one token; the account's others, and its sessions, stay."""
+    with closing(_there(register, url)) as desk:
+        Tokens(desk.database).revoke(number, operator())
+    say({"revoked": number})
+
+
+def _times(row: Token) -> dict[str, datetime | None]:
+    return {"created": row.created, "expires": row.expires, "used": row.used}
 
 
 def _open(desk: Desk, run: Path | None, *, secure: bool) -> State:

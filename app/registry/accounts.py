@@ -3,9 +3,6 @@
 import hashlib
 import hmac
 import secrets
-import threading
-import time
-from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
@@ -18,12 +15,11 @@ from app.registry.database import Database
 from app.registry.errors import NotEnrolledError, RegisterError
 from app.registry.rows import get, trail
 from app.registry.schema import Account, Ticket, now
+from app.registry.tokens import Uses
+from app.registry.tries import Tries
 
 SHORTEST_PASSWORD = 10
 _SESSION = timedelta(hours=12)
-_MOST_TRIES = (5, 50, 30)  # of a name from an address, of a name, of an address, which a site's guards may share
-_WINDOW_SECONDS = 300.0
-_HASHING = 2
 _LONGEST_NAME, _LONGEST_PASSWORD = 64, 1024
 
 
@@ -40,10 +36,6 @@ class Role(IntEnum):
 
 class RefusedError(RegisterError):
     """A name and a password that do not belong together, or a log-in that is no longer one."""
-
-
-class TooManyTriesError(RegisterError):
-    """Log-ins failed too often; later ones are refused for a while."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +62,17 @@ class Accounts:
         self.database = database
         self.hasher = hasher or PasswordHasher()
         self._nobody = self.hasher.hash(secrets.token_hex())
-        self._lock = threading.Lock()
-        self._tries: dict[str, deque[float]] = {}
-        self._hashing = threading.BoundedSemaphore(_HASHING)  # each takes 64 MiB and a processor
+        self._tries = Tries()
+        self._uses = Uses(database)
 
     def add(self, name: str, role: Role, password: str, by: str) -> Account:
         """Make an account. Raises RegisterError for a name that is taken, or a password that is short."""
         name = name.strip()
-        if not 1 <= len(name) <= _LONGEST_NAME or "(" in name:  # names with brackets are those of the command line
-            raise RegisterError(f"an account needs a name of at most {_LONGEST_NAME} letters, without brackets")
+        # Names with brackets are those of the command line; one with control characters would forge lines of the trail.
+        if not 1 <= len(name) <= _LONGEST_NAME or "(" in name or not name.isprintable():
+            raise RegisterError(
+                f"an account needs a name of at most {_LONGEST_NAME} letters, without brackets and control characters"
+            )
         hashed = self._hash(password)
         with self.database.writing() as session:
             if session.scalar(select(Account.id).where(Account.name == name)):
@@ -115,19 +109,19 @@ class Accounts:
 
     def log_in(self, name: str, password: str, address: str) -> str:
         """The secret of a new session. Raises RefusedError, or TooManyTriesError when within five minutes five log-ins
-        of a name from one address failed, or fifty of a name, or thirty from an address."""
-        keys = (f"{name} from {address}", name, address)
-        self._count_try(keys)
+        of a name from one address failed, or fifty of a name, or thirty from an address.
+
+        It takes 64 MiB and a processor: callers keep the number at once small."""
+        self._tries.count(name, address)
         with self.database.reading() as session:
             account = session.scalar(select(Account).where(Account.name == name))
-        with self._hashing:
-            # A name that there is not takes as long as a wrong password.
-            right = self._verify(account.password if account else self._nobody, password)
+        # A name that there is not takes as long as a wrong password.
+        right = self._verify(account.password if account else self._nobody, password)
         if account is None or account.disabled or not right:
             with self.database.writing() as session:
                 trail(session, "", "refuse log-in", f"account {account.id}" if account else "", {})
             raise RefusedError("name and password do not belong together")
-        self._take_try_back(keys)
+        self._tries.take_back(name, address)
         return self._ticket(account.id, account.name, "session", "", _SESSION)
 
     def log_out(self, secret: str) -> None:
@@ -153,7 +147,10 @@ class Accounts:
             if ticket is None or ticket.expires < now() or ticket.account.disabled:
                 raise RefusedError("log in first")
             csrf = csrf_of(secret) if kind == "session" else ""
-            return User(ticket.account.name, Role[ticket.account.role], csrf)
+            user = User(ticket.account.name, Role[ticket.account.role], csrf)
+        if kind == "token":
+            self._uses.note(ticket.id)
+        return user
 
     def _ticket(self, account_id: int, by: str, kind: str, label: str, term: timedelta) -> str:
         secret = secrets.token_urlsafe(32)
@@ -174,26 +171,6 @@ class Accounts:
             return self.hasher.verify(hashed, password[:_LONGEST_PASSWORD])
         except (VerificationError, InvalidHashError):
             return False
-
-    def _count_try(self, keys: tuple[str, ...]) -> None:
-        """Count a try before it is made, so that tries at the same time count as well."""
-        since = time.monotonic() - _WINDOW_SECONDS
-        with self._lock:
-            for key, tries in list(self._tries.items()):
-                while tries and tries[0] < since:
-                    tries.popleft()
-                if not tries:
-                    del self._tries[key]
-            if any(len(self._tries.get(key, ())) >= most for key, most in zip(keys, _MOST_TRIES, strict=True)):
-                raise TooManyTriesError("too many log-ins failed; try again in some minutes")
-            for key in keys:
-                self._tries.setdefault(key, deque()).append(time.monotonic())
-
-    def _take_try_back(self, keys: tuple[str, ...]) -> None:
-        with self._lock:
-            for key in keys:
-                if tries := self._tries.get(key):
-                    tries.pop()
 
 
 def csrf_of(secret: str) -> str:

@@ -92,7 +92,8 @@ class Database:
 
 def _sqlite(url: str) -> Engine:
     # isolation_level None: the driver begins no transaction of its own
-    engine = create_engine(url, connect_args={"timeout": _PATIENCE_SECONDS, "isolation_level": None})
+    connect = {"timeout": _PATIENCE_SECONDS, "isolation_level": None}
+    engine = create_engine(url, connect_args=connect, hide_parameters=True)  # names and plates stay out of logs
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
@@ -108,7 +109,8 @@ def _sqlite(url: str) -> Engine:
 
 
 def _postgresql(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True)
+    connect = {"connect_timeout": int(_PATIENCE_SECONDS)}  # a server that does not answer holds up a thread otherwise
+    engine = create_engine(url, connect_args=connect, pool_pre_ping=True, hide_parameters=True)
     with engine.begin() as connection:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
     return engine
@@ -125,7 +127,7 @@ def _said_clearly() -> Iterator[None]:
         if "disk is full" in reason or "No space left" in reason:
             raise FullError("the disk is full; nothing was changed") from error
         if isinstance(error, ProgrammingError):
-            raise RegisterError(f"the register has other tables: {reason}") from error
+            raise UnavailableError(f"the register has other tables: {reason}") from error
         raise UnavailableError(f"the register cannot be used: {reason}") from error
 
 

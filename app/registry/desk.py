@@ -34,9 +34,10 @@ from app.registry.plate_reader import PlateReader
 from app.registry.recogniser import Recogniser, read_recogniser
 from app.registry.records import NewOwner, NewView
 from app.registry.register import Register
-from app.registry.rows import Vectors
+from app.registry.rows import Also, Vectors, nothing_else
 from app.registry.schema import Model, View
 from app.registry.shots import Shot
+from app.registry.visible import Visible
 
 _CANDIDATES = 5
 _BATCH = 64
@@ -72,6 +73,7 @@ class Desk:
             database.close()
             raise
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
+        self.visible = Visible(database)
         self._recogniser: Recogniser | None = None
         self._index: tuple[int, Index] | None = None
         self._turn = threading.RLock()
@@ -172,19 +174,21 @@ class Desk:
         owner: NewOwner | int | None = None,
         plate: str = "",
         note: str = "",
+        also: Also = nothing_else,
     ) -> int:
         """Enrol a vehicle; its number. Raises as `Register.enrol` does, and RegisterError without a model."""
 
         def keep(views: Sequence[NewView], model: Model) -> int:
-            return self.register.enrol(views, model_id=model.id, account=account, owner=owner, plate=plate, note=note)
+            about = {"account": account, "plate": plate, "note": note}
+            return self.register.enrol(views, model_id=model.id, owner=owner, also=also, **about)
 
         return self._with_views(shots, keep)
 
-    def add_views(self, vehicle: int, shots: Sequence[Shot], *, account: str) -> None:
+    def add_views(self, vehicle: int, shots: Sequence[Shot], *, account: str, also: Also = nothing_else) -> None:
         """Enrol further photographs of a vehicle."""
 
         def keep(views: Sequence[NewView], model: Model) -> int:
-            self.register.add_views(vehicle, views, model_id=model.id, account=account)
+            self.register.add_views(vehicle, views, model_id=model.id, account=account, also=also)
             return vehicle
 
         self._with_views(shots, keep)

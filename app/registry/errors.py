@@ -4,6 +4,9 @@
 class RegisterError(RuntimeError):
     """The register cannot do what it was asked; the message says why, and nothing was changed."""
 
+    retry_after: int | None = None
+    """Seconds after which the same may succeed; None if it will not by itself."""
+
 
 class NotEnrolledError(RegisterError):
     """There is no such vehicle, owner or sighting."""
@@ -28,9 +31,13 @@ class FullError(RegisterError):
 class UnavailableError(RegisterError):
     """The database does not answer."""
 
+    retry_after = 10
+
 
 class BusyError(RegisterError):
-    """Another process is writing and did not end in time."""
+    """Another process is writing and did not end in time, or too many requests wait already."""
+
+    retry_after = 5
 
 
 class PictureRefusedError(ValueError):
@@ -39,3 +46,7 @@ class PictureRefusedError(ValueError):
 
 class PictureTooLargeError(PictureRefusedError):
     """A file has more bytes than a picture may have."""
+
+
+class BoxError(PictureRefusedError):
+    """A box is none, or shows nothing of its picture."""

@@ -11,7 +11,7 @@ from app.registry.database import Database
 from app.registry.errors import RegisterError
 from app.registry.matcher import Decision, Outcome
 from app.registry.rows import get, trail
-from app.registry.schema import Audit, Incident, Sighting, Vehicle, View, now
+from app.registry.schema import Audit, Incident, Shown, Sighting, Vehicle, View, now
 
 
 class Journal:
@@ -35,7 +35,7 @@ class Journal:
 
         Args:
             enrolled: the vehicle that was enrolled because of it.
-            shown: vehicles of which a person gets to see something.
+            shown: vehicles of which the account gets to see something; it may look at these from now on.
             plate_text: what was read on the plate, if anything. It stays with the sighting, the trail does not hold it.
         """
         matched = decision.vehicle if decision.outcome is Outcome.match else enrolled  # the nearest may be another's
@@ -50,6 +50,9 @@ class Journal:
         )
         session.add(sighting)
         session.flush()
+        there = [number for number in shown if session.get(Vehicle, number) is not None]
+        session.add_all(Shown(account=account, sighting_id=sighting.id, vehicle_id=number) for number in there)
+        session.add_all(Shown(account=account, sighting_id=sighting.id, picture=name) for name in pictures)
         details = {"decision": decision.outcome.value, "shown": list(shown)}
         trail(session, account, "identify", f"sighting {sighting.id}", details)
         return sighting.id

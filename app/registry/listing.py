@@ -8,15 +8,15 @@ of the same `owner`, `flat` and `contact` have one owner.
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.data.row import MODALITIES, PLATE_BOX, VEHICLE_BOX, Row
 from app.data.table import read_rows
 from app.registry.desk import Desk
-from app.registry.errors import RegisterError
-from app.registry.photos import read_photo
+from app.registry.errors import PictureRefusedError, RegisterError
+from app.registry.formulas import quoted, unquoted
+from app.registry.photos import Photo, read_photo
 from app.registry.plates import normal_plate
 from app.registry.records import NewOwner
 from app.registry.schema import Vehicle, View
@@ -35,6 +35,8 @@ COLUMNS = (
     *VEHICLE_BOX,
     *PLATE_BOX,
 )
+PICTURES = ("path", "plate_path")
+_WORDS = ("vehicle", *_OWNER, "note", "plate_text")  # anything may stand in them
 _WHOLE = {"": False, "false": False, "true": True}
 
 
@@ -47,23 +49,17 @@ class Entry:
     plate: str
     note: str
 
-    @property
-    def name(self) -> str:
-        """For messages."""
-        numbers = ", ".join(str(row.number) for row in self.rows)
-        return f"{self.rows[0].file}, row{'s' if len(self.rows) > 1 else ''} {numbers}"
-
-    def shots(self) -> Iterator[Shot]:
-        """Its photographs. Raises PictureRefusedError naming a file."""
-        for row in self.rows:
-            yield Shot(
-                read_photo(row.picture("path")),
-                vehicle_box=row.box(VEHICLE_BOX),
-                plate=read_photo(row.picture("plate_path")) if row.text("plate_path") else None,
-                plate_box=row.box(PLATE_BOX),
-                modality=row.choice("modality", MODALITIES),
-                whole=row.choice("whole", _WHOLE),
-            )
+    def shot(self, row: Row) -> Shot:
+        """The photograph of one of its rows. Raises PictureRefusedError naming a file that cannot be used."""
+        photo = _photo(row, "path")
+        return Shot(
+            photo,
+            vehicle_box=photo.inside(row.box(VEHICLE_BOX)),
+            plate=_photo(row, "plate_path") if row.text("plate_path") else None,
+            plate_box=photo.inside(row.box(PLATE_BOX)),
+            modality=row.choice("modality", MODALITIES),
+            whole=row.choice("whole", _WHOLE),
+        )
 
 
 def read_listing(path: Path) -> list[Entry]:
@@ -79,7 +75,7 @@ def read_listing(path: Path) -> list[Entry]:
             row.picture("plate_path")
         row.box(VEHICLE_BOX), row.box(PLATE_BOX), row.choice("modality", MODALITIES), row.choice("whole", _WHOLE)
         plate = _plate(row)
-        key = next(((kind, text) for kind, text in (("v", row.text("vehicle")), ("p", plate)) if text), None)
+        key = next(((kind, text) for kind, text in (("v", cell(row, "vehicle")), ("p", plate)) if text), None)
         grouped.setdefault(key or ("row", str(row.number)), []).append(row)
     entries = [_entry(group) for group in grouped.values()]
     first: dict[str, Entry] = {}
@@ -89,23 +85,8 @@ def read_listing(path: Path) -> list[Entry]:
     return entries
 
 
-def enrol_entries(desk: Desk, entries: Sequence[Entry], account: str) -> Iterator[tuple[Entry, int | RegisterError]]:
-    """Enrol vehicle by vehicle, each as a whole; its number, or why it was refused."""
-    owners: dict[NewOwner, int] = {}
-    for entry in entries:
-        try:
-            owner = owners.get(entry.owner, entry.owner) if entry.owner else None
-            number = desk.enrol(list(entry.shots()), account=account, owner=owner, plate=entry.plate, note=entry.note)
-        except (RegisterError, ValueError) as error:
-            yield entry, error if isinstance(error, RegisterError) else RegisterError(str(error))
-            continue
-        if entry.owner and entry.owner not in owners:
-            owners[entry.owner] = desk.register.vehicle(number).owner_id or 0
-        yield entry, number
-
-
 def write_listing(desk: Desk, folder: Path, account: str) -> int:
-    """Everything that `enrol_entries` needs to enrol the same vehicles again, in a new folder; number of vehicles.
+    """Everything that `import_entries` needs to enrol the same vehicles again, in a new folder; number of vehicles.
 
     Raises FileExistsError if the folder is there. What goes wrong leaves no folder behind."""
     if folder.exists():
@@ -128,8 +109,22 @@ def write_listing(desk: Desk, folder: Path, account: str) -> int:
     return len(vehicles)
 
 
+def cell(row: Row, column: str) -> str:
+    """A cell as it was meant: without the apostrophe that kept a spreadsheet from computing it."""
+    return unquoted(row.text(column)) if column in _WORDS else row.text(column)
+
+
+def _photo(row: Row, column: str) -> Photo:
+    path = row.place(column)
+    try:
+        return read_photo(path)
+    except OSError as error:
+        raise PictureRefusedError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
 def _entry(rows: list[Row]) -> Entry:
-    given = [(row, NewOwner(*(row.text(column) for column in _OWNER))) for row in rows if any(map(row.text, _OWNER))]
+    named = [(row, NewOwner(*(cell(row, column) for column in _OWNER))) for row in rows]
+    given = [(row, owner) for row, owner in named if owner != NewOwner("")]
     for row, owner in given:
         if not owner.name:
             row.fail("owner", "is empty beside a flat or a contact")
@@ -139,15 +134,15 @@ def _entry(rows: list[Row]) -> Entry:
     for row, plate in plates:
         if plate != plates[0][1]:
             row.fail("plate_text", f"is another one than in row {plates[0][0].number} of the same vehicle")
-    note = next((row.text("note") for row in rows if row.text("note")), "")
-    return Entry(rows, given[0][1] if given else None, plates[0][0].text("plate_text") if plates else "", note)
+    note = next((cell(row, "note") for row in rows if row.text("note")), "")
+    return Entry(rows, given[0][1] if given else None, cell(plates[0][0], "plate_text") if plates else "", note)
 
 
 def _plate(row: Row) -> str:
     if not row.text("plate_text"):
         return ""
     try:
-        return normal_plate(row.text("plate_text"))
+        return normal_plate(cell(row, "plate_text"))
     except RegisterError as error:
         row.fail("plate_text", str(error))
 
@@ -162,4 +157,4 @@ def _cells(vehicle: Vehicle, view: View) -> dict[str, object]:
     cells |= {"plate_path": view.plate_picture or "", "modality": view.modality, "whole": "true"}
     for columns, box in ((VEHICLE_BOX, view.vehicle_box), (PLATE_BOX, view.plate_box)):
         cells |= dict(zip(columns, box, strict=True)) if box else {}
-    return cells
+    return {column: quoted(text) if isinstance(text, str) else text for column, text in cells.items()}

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from app.data.decode import upright_rgb
 from app.data.sample import Box
 from app.files import replacing
-from app.registry.errors import PictureRefusedError, PictureTooLargeError
+from app.registry.errors import BoxError, PictureRefusedError, PictureTooLargeError
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000  # 8,660 x 5,773: more than phones give
@@ -40,16 +40,29 @@ class Photo:
     image: Image.Image
     scale: float
 
-    def box(self, box: Box | None) -> Box | None:
-        """A box of the file in pixels of this picture. Raises PictureRefusedError if it lies outside."""
+    def inside(self, box: Box | None) -> Box | None:
+        """The part of a box that lies in the picture, all in pixels of the file.
+
+        Raises BoxError for numbers that are not finite, a side that is not above 0, and a box with less than one kept
+        pixel in the picture."""
         if box is None:
             return None
-        left, top, width, height = (value * self.scale for value in box)
-        inside_x = min(left + width, self.image.width) - max(left, 0.0)
-        inside_y = min(top + height, self.image.height) - max(top, 0.0)
-        if not (math.isfinite(sum(box)) and inside_x >= 1 and inside_y >= 1):
-            raise PictureRefusedError(f"box {tuple(box)} lies outside the picture")
-        return Box(left, top, width, height)
+        if not all(map(math.isfinite, box)):
+            raise BoxError(f"box {tuple(box)}: left, top, width and height must be finite numbers")
+        if box.width <= 0 or box.height <= 0:
+            raise BoxError(f"box {tuple(box)}: width and height must be more than 0")
+        width, height = self.image.width / self.scale, self.image.height / self.scale
+        left, top = max(0.0, box.left), max(0.0, box.top)
+        right, bottom = min(width, box.left + box.width), min(height, box.top + box.height)
+        if min(right - left, bottom - top) * self.scale < 1:
+            raise BoxError(f"box {tuple(box)} lies outside the picture of {width:.0f} x {height:.0f} pixels")
+        return Box(left, top, right - left, bottom - top)
+
+    def box(self, box: Box | None) -> Box | None:
+        """`inside`, in pixels of this picture. Raises BoxError as it does."""
+        if (cut := self.inside(box)) is None:
+            return None
+        return Box(*(value * self.scale for value in cut))
 
 
 def take_in(data: bytes, name: str) -> Photo:
@@ -92,10 +105,15 @@ def _decode_small(file: Image.Image) -> None:
         file.draft("RGB", (math.ceil(1.2 * scale * file.width), math.ceil(1.2 * scale * file.height)))
 
 
-def read_photo(path: Path) -> Photo:
-    """`take_in` of a file. Raises FileNotFoundError, and PictureRefusedError as `take_in` does."""
+def require_small(path: Path) -> None:
+    """Raise PictureTooLargeError for a file of more bytes than a picture may have."""
     if path.stat().st_size > MAX_BYTES:
         raise PictureTooLargeError(f"{path}: more than {MAX_BYTES // 2**20} MiB")
+
+
+def read_photo(path: Path) -> Photo:
+    """`take_in` of a file. Raises FileNotFoundError, and PictureRefusedError as `take_in` does."""
+    require_small(path)
     return take_in(path.read_bytes(), str(path))
 
 

@@ -16,7 +16,7 @@ from app.registry.modalities import held_name
 from app.registry.photos import Photos
 from app.registry.plates import normal_plate
 from app.registry.records import Forgotten, Glance, NewOwner, NewView
-from app.registry.rows import embeddings, get, serving, trail
+from app.registry.rows import MOST_NUMBER, Also, embeddings, get, nothing_else, serving, trail
 from app.registry.schema import (
     Change,
     Incident,
@@ -51,19 +51,23 @@ class Register:
         owner: NewOwner | int | None = None,
         plate: str = "",
         note: str = "",
+        also: Also = nothing_else,
     ) -> int:
         """Enrol a vehicle with its pictures; its number.
 
         Args:
+            also: what else is written in the same transaction, given the vehicle's number.
             owner: a new one, or the number of one who is there; None for an unknown vehicle.
             plate: its text, "" if not known.
 
         Raises DuplicatePlateError, NotEnrolledError for an owner who is not there, AnotherModelError if another model
         serves by now, RegisterError without pictures, or for an owner without a name."""
         with self.database.writing() as session:
-            return self.enrol_in(
+            number = self.enrol_in(
                 session, views, model_id=model_id, account=account, owner=owner, plate=plate, note=note
             )
+            also(session, number)
+            return number
 
     def enrol_in(
         self,
@@ -96,11 +100,20 @@ class Register:
         trail(session, account, "enrol", f"vehicle {vehicle.id}", {"owner": vehicle.owner_id, "views": len(views)})
         return vehicle.id
 
-    def add_views(self, vehicle_id: int, views: Sequence[NewView], *, model_id: int, account: str) -> None:
+    def add_views(
+        self,
+        vehicle_id: int,
+        views: Sequence[NewView],
+        *,
+        model_id: int,
+        account: str,
+        also: Also = nothing_else,
+    ) -> None:
         """Enrol further pictures of a vehicle. Raises as `enrol` does."""
         with self.database.writing() as session:
             self._add(session, get(session, Vehicle, vehicle_id), views, model_id)
             trail(session, account, "add views", f"vehicle {vehicle_id}", {"views": len(views)})
+            also(session, vehicle_id)
 
     def _add(self, session: Session, vehicle: Vehicle, views: Sequence[NewView], model_id: int) -> None:
         model = serving(session)
@@ -220,6 +233,7 @@ class Register:
         """Vehicles with plates and pictures by number, from the one after `after`."""
         with self.database.reading() as session:
             wanted = select(Vehicle).options(joinedload(Vehicle.plate), selectinload(Vehicle.views))
+            after = min(after, MOST_NUMBER)
             return list(session.scalars(wanted.where(Vehicle.id > after).order_by(Vehicle.id).limit(limit)))
 
     def everything(self, account: str) -> list[Vehicle]:

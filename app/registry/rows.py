@@ -1,6 +1,6 @@
 """Rows that several parts of the register ask for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,8 +13,15 @@ from app.registry.schema import Audit, Base, Embedding, Model, Setting
 
 Vectors = Mapping[str, NDArray[np.float32]]
 """(D,) by library, those that a picture has something for."""
+Also = Callable[[Session, int], None]
+"""What is written in the transaction of an enrolment beside it, given the number of the vehicle."""
 SERVING = "model"
+MOST_NUMBER = 2**31 - 1  # of a row: PostgreSQL's integers end here, and no register comes near
 Row = TypeVar("Row", bound=Base)
+
+
+def nothing_else(session: Session, vehicle: int) -> None:
+    """An `Also` that writes nothing."""
 
 
 def serving(session: Session) -> Model | None:
@@ -25,7 +32,7 @@ def serving(session: Session) -> Model | None:
 
 def get(session: Session, table: type[Row], number: int) -> Row:
     """A row by number. Raises NotEnrolledError if it is not there."""
-    row = session.get(table, number)
+    row = session.get(table, number) if 0 < number <= MOST_NUMBER else None
     if row is None:
         raise NotEnrolledError(f"there is no {table.__tablename__} {number}")
     return row

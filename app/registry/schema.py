@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, LargeBinary, UniqueConstraint
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -174,6 +174,37 @@ class Sighting(Numbered):
     created: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
+class Shown(Numbered):
+    """What an answer showed to an account: a vehicle, or a photograph of the query. It goes with the sighting.
+
+    The table came later than others: a register without it gets it, empty, when it is opened."""
+
+    __tablename__ = "shown"
+    __table_args__ = (
+        Index("shown_vehicle", "account", "vehicle_id"),
+        Index("shown_picture", "account", "picture"),
+        {"sqlite_autoincrement": True},
+    )
+    account: Mapped[str]
+    sighting_id: Mapped[int] = mapped_column(ForeignKey("sighting.id", ondelete="CASCADE"), index=True)
+    vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id", ondelete="CASCADE"), index=True)
+    picture: Mapped[str | None]
+
+
+class Imported(Base):
+    """A row of a table that was imported: the same row is not imported again while its vehicle is there.
+
+    Args:
+        digest: of the row's cells and the bytes of its pictures.
+        owner: digest of the owner that the row's vehicle was enrolled with; "" for none.
+    """
+
+    __tablename__ = "imported"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(default="", index=True)
+    vehicle_id: Mapped[int] = mapped_column(ForeignKey("vehicle.id", ondelete="CASCADE"), index=True)
+
+
 class Incident(Numbered):
     """What a guard reported about a vehicle."""
 
@@ -220,3 +251,11 @@ class Ticket(Numbered):
     expires: Mapped[datetime] = mapped_column(Moment)
     created: Mapped[datetime] = mapped_column(Moment, default=now)
     account: Mapped[Account] = relationship()
+
+
+class TicketUse(Base):
+    """When a token was last used, to some minutes."""
+
+    __tablename__ = "ticket_use"
+    ticket_id: Mapped[int] = mapped_column(ForeignKey("ticket.id", ondelete="CASCADE"), primary_key=True)
+    used: Mapped[datetime] = mapped_column(Moment, default=now)

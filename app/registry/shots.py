@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.data.sample import Box, Modality
-from app.registry.errors import RegisterError
+from app.registry.errors import BoxError, RegisterError
 from app.registry.photos import Photo
 
 
@@ -29,13 +29,13 @@ class Shot:
 
 
 def parse_box(text: str) -> Box | None:
-    """A box from "left,top,width,height"; None from "". Raises RegisterError for another text."""
+    """A box from "left,top,width,height"; None from "". Raises BoxError for another text."""
     if not text:
         return None
     try:
         left, top, width, height = (float(word) for word in text.split(","))
     except ValueError as error:
-        raise RegisterError(f"not left,top,width,height: {text[:80]!r}") from error
+        raise BoxError(f"not left,top,width,height: {text[:80]!r}") from error
     return Box(left, top, width, height)
 
 
@@ -55,9 +55,10 @@ def make_shots(
     modality: Modality | None = None,
     whole: bool = False,
 ) -> list[Shot]:
-    """Photographs with what belongs to each, in their order; what is not given at all is empty.
+    """Photographs with what belongs to each, in their order; what is not given at all is empty. Boxes are cut to their
+    photographs before anything is made of them.
 
-    Raises RegisterError where numbers differ, or without a photograph."""
+    Raises RegisterError where numbers differ, or without a photograph, BoxError as `Photo.inside` does."""
     if not photos:
         raise RegisterError("there is no picture")
     for name, given in (("plate pictures", plates), ("boxes", boxes), ("plate boxes", plate_boxes)):
@@ -66,9 +67,9 @@ def make_shots(
     return [
         Shot(
             photo,
-            vehicle_box=boxes[number] if boxes else None,
+            vehicle_box=photo.inside(boxes[number]) if boxes else None,
             plate=plates[number] if plates else None,
-            plate_box=plate_boxes[number] if plate_boxes else None,
+            plate_box=photo.inside(plate_boxes[number]) if plate_boxes else None,
             modality=modality,
             whole=whole,
         )

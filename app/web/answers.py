@@ -3,16 +3,21 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from app.registry.accounts import Role
 from app.registry.matcher import Decision
 from app.registry.schema import Account, Audit, Incident, Owner, Vehicle
+from app.registry.tokens import Token
 
-_NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+# Control characters, ends of lines and changes of the direction of writing would forge lines of a log or a list.
+_CONTROL = r"\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+_NO_CONTROL = rf"^[^\x00-\x1f{_CONTROL}]*$"
 Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=_NO_CONTROL)]
 Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")
+    str,
+    BeforeValidator(lambda value: value.replace("\r\n", "\n") if isinstance(value, str) else value),
+    StringConstraints(strip_whitespace=True, max_length=2000, pattern=rf"^[^\x00-\x08\x0b-\x1f{_CONTROL}]*$"),
 ]
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
@@ -193,6 +198,22 @@ class AccountAnswer(BaseModel):
         return cls(id=row.id, name=row.name, role=row.role, disabled=row.disabled)
 
 
+class TokenAnswer(BaseModel):
+    """A token of a program, without its secret."""
+
+    model_config = ConfigDict(from_attributes=True)
+    id: int = Field(description="By which it is revoked.")
+    account: str
+    label: str
+    created: datetime
+    expires: datetime
+    used: datetime | None = Field(description="When it was last used, to ten minutes; null if never.")
+
+    @classmethod
+    def of(cls, row: Token) -> "TokenAnswer":
+        return cls.model_validate(row)
+
+
 class AuditAnswer(BaseModel):
     """A line of the trail."""
 
@@ -234,7 +255,13 @@ class StatusAnswer(BaseModel):
     counts: dict[str, int]
 
 
-class NewIncident(BaseModel):
+class Given(BaseModel):
+    """A body of a request: a field that is not known is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewIncident(Given):
     """A guard's report."""
 
     sighting: Number
@@ -243,7 +270,7 @@ class NewIncident(BaseModel):
     vehicle: Number | None = Field(None, description="If the guard knows better than an unsure look-up.")
 
 
-class NewAccount(BaseModel):
+class NewAccount(Given):
     """An account to be made."""
 
     name: Annotated[Line, StringConstraints(min_length=1)]
@@ -251,7 +278,7 @@ class NewAccount(BaseModel):
     password: Annotated[str, StringConstraints(max_length=1024)]
 
 
-class NewToken(BaseModel):
+class NewToken(Given):
     """A token to be made for one's own account."""
 
     label: Line = ""

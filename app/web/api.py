@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 
 from app.registry.accounts import Role
 from app.registry.errors import NotEnrolledError
-from app.web import lookups
+from app.web import lookups, seen
 from app.web.answers import (
     AccountAnswer,
     AuditAnswer,
@@ -22,15 +22,17 @@ from app.web.answers import (
     OwnerAnswer,
     StatusAnswer,
     Text,
+    TokenAnswer,
     VehicleAnswer,
 )
-from app.web.security import Admin, Guard, InSession, Manager
+from app.web.known import known_only
+from app.web.security import Admin, AdminInSession, Guard, InSession, Manager
 from app.web.state import State, state_of
 
 _REFUSED: dict[int | str, dict[str, Any]] = {
-    code: {"model": Error} for code in (400, 401, 403, 404, 409, 413, 415, 429, 503, 507)
+    code: {"model": Error} for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 507)
 }
-router = APIRouter(prefix="/api", responses=_REFUSED)
+router = APIRouter(prefix="/api", responses=_REFUSED, dependencies=[Depends(known_only)])
 Service = Annotated[State, Depends(state_of)]
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
@@ -103,8 +105,8 @@ async def enrol(
 
 @router.get("/vehicles/{vehicle}")
 async def vehicle(user: Guard, service: Service, vehicle: Id) -> VehicleAnswer:
-    """One vehicle with its pictures; the look is written to the trail."""
-    return VehicleAnswer.of(await service.aside(service.desk.register.look_at, vehicle, user.name), user.role)
+    """One vehicle with its pictures; the look is written to the trail. A guard sees those that an answer showed."""
+    return VehicleAnswer.of(await service.aside(seen.look_at, service.desk, vehicle, user), user.role)
 
 
 @router.post("/vehicles/{vehicle}/views", status_code=201)
@@ -152,22 +154,17 @@ async def forget_owner(user: Manager, service: Service, owner: Id) -> ForgottenA
 async def picture(
     user: Guard, service: Service, name: Annotated[str, Path(pattern=r"^[0-9a-f]{32}\.jpg$")]
 ) -> FileResponse:
-    """A picture of the register."""
-    del user
-    path = service.desk.photos.path(name)
-    if not path.is_file():
-        raise NotEnrolledError("there is no such picture")
+    """A picture of the register. A guard sees those of the own look-ups, and of vehicles that an answer showed."""
+    path = await service.aside(seen.picture, service.desk, name, user)
     return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
 
 @router.post("/incidents", status_code=201)
 async def report_incident(user: Guard, service: Service, incident: NewIncident) -> IncidentAnswer:
-    """Report what a sighting shows."""
-    journal = service.desk.journal
-    number = await service.aside(
-        journal.report_incident, incident.sighting, incident.kind, incident.note, user.name, incident.vehicle
-    )
-    return IncidentAnswer.of(await service.aside(journal.incident, number))
+    """Report what a sighting shows; a guard reports what the own look-ups showed."""
+    given = incident.sighting, incident.kind, incident.note, incident.vehicle
+    number = await service.aside(seen.report_incident, service.desk, user, *given)
+    return IncidentAnswer.of(await service.aside(service.desk.journal.incident, number))
 
 
 @router.get("/incidents")
@@ -199,20 +196,21 @@ async def accounts(user: Admin, service: Service) -> list[AccountAnswer]:
 
 
 @router.post("/accounts", status_code=201)
-async def add_account(user: Admin, service: Service, account: NewAccount) -> AccountAnswer:
-    """Make an account."""
-    made = await service.aside(service.accounts.add, account.name, Role[account.role], account.password, user.name)
+async def add_account(user: AdminInSession, service: Service, account: NewAccount) -> AccountAnswer:
+    """Make an account; this needs a log-in with a password, not a token."""
+    given = account.name, Role[account.role], account.password, user.name
+    made = await service.passwords.run(f"account {user.name}", service.accounts.add, *given)
     return AccountAnswer.of(made)
 
 
 @router.post("/accounts/{account}/disable")
-async def disable_account(user: Admin, service: Service, account: Id) -> AccountAnswer:
+async def disable_account(user: AdminInSession, service: Service, account: Id) -> AccountAnswer:
     """Take an account's rights away; its sessions and tokens end."""
     return AccountAnswer.of(await service.aside(service.accounts.change, account, user.name, disabled=True))
 
 
 @router.post("/accounts/{account}/enable")
-async def enable_account(user: Admin, service: Service, account: Id) -> AccountAnswer:
+async def enable_account(user: AdminInSession, service: Service, account: Id) -> AccountAnswer:
     """Give an account its rights back."""
     return AccountAnswer.of(await service.aside(service.accounts.change, account, user.name, disabled=False))
 
@@ -222,6 +220,21 @@ async def new_token(user: InSession, service: Service, token: NewToken) -> dict[
     """A token for a program, with one's own rights. It is shown this once."""
     name = user.name
     return {"token": await service.aside(service.accounts.new_token, name, token.label, token.days, name)}
+
+
+@router.get("/tokens")
+async def tokens(user: Guard, service: Service) -> list[TokenAnswer]:
+    """One's own tokens, for an admin those of all; their secrets are kept nowhere."""
+    whose = None if user.role >= Role.admin else user.name
+    return [TokenAnswer.of(row) for row in await service.aside(service.tokens.all, whose)]
+
+
+@router.delete("/tokens/{token}")
+async def revoke_token(user: InSession, service: Service, token: Id) -> dict[str, int]:
+    """End a token of one's own, as an admin anybody's, at once. This needs a log-in with a password, not a token."""
+    whose = None if user.role >= Role.admin else user.name
+    await service.aside(service.tokens.revoke, token, user.name, whose)
+    return {"revoked": token}
 
 
 @router.get("/status")

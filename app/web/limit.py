@@ -1,14 +1,19 @@
-"""Requests of bounded size."""
+"""Requests of bounded size, and answers that arrive although a request was not read to its end."""
 
+import asyncio
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 
 from fastapi import HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.registry.accounts import RefusedError
+from app.registry.errors import RegisterError
 from app.web.state import State
 
 _BEARER = "bearer "
+_IDLE_SECONDS = 5.0  # a client that sends nothing for so long is not waited for
 
 
 class LimitBody:
@@ -28,14 +33,18 @@ class LimitBody:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        announced = dict(scope["headers"]).get(b"content-length", b"")
-        chunked = b"transfer-encoding" in dict(scope["headers"])
+        announced = _announced(scope)
         allowed = self.most_of_strangers
-        if chunked or (announced.isdigit() and int(announced) > allowed):
-            allowed = self.most if await _is_known(Request(scope)) else allowed
+        if announced is None or announced > allowed:
+            try:
+                allowed = self.most if await _is_known(Request(scope)) else allowed
+            except RegisterError as error:  # the database is away or busy, and nobody can be known
+                after = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+                await _refuse(send, 503, str(error), after)
+                return
         detail = f"the request is over {allowed} bytes"
-        if announced.isdigit() and int(announced) > allowed:
-            await _refuse(send, detail)
+        if announced is not None and announced > allowed:
+            await _refuse(send, 413, detail)
             return
         read = 0
 
@@ -48,6 +57,59 @@ class LimitBody:
             return message
 
         await self.app(scope, limited, send)
+
+
+class ReadOut:
+    """Reads what is left of a request after its answer, and drops it.
+
+    A server that closes a connection with bytes unread resets it, and the client, still sending, never sees the answer.
+
+    Args:
+        most: bytes that are read; whoever sends more is cut off.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _announced(scope) == 0:
+            await self.app(scope, receive, send)
+            return
+        ended = False
+
+        async def watched() -> Message:
+            nonlocal ended
+            message = await receive()
+            ended = ended or message["type"] != "http.request" or not message.get("more_body", False)
+            return message
+
+        async def read_out() -> None:
+            read = 0
+            with suppress(TimeoutError):
+                while not ended and read <= self.most:
+                    async with asyncio.timeout(_IDLE_SECONDS):
+                        read += len((await watched()).get("body", b""))
+
+        async def answered(message: Message) -> None:
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not last or ended:
+                await send(message)
+                return
+            await send({**message, "more_body": True})  # the client has its answer before the rest is read
+            await read_out()
+            await send({"type": "http.response.body", "body": b""})
+
+        await self.app(scope, watched, answered)
+
+
+def _announced(scope: Scope) -> int | None:
+    """Bytes that a request says its body has; None if it does not say."""
+    headers = dict(scope["headers"])
+    if b"transfer-encoding" in headers:
+        return None
+    length = headers.get(b"content-length", b"0")
+    return int(length) if length.isdigit() else None
 
 
 async def _is_known(request: Request) -> bool:
@@ -65,8 +127,9 @@ async def _is_known(request: Request) -> bool:
     return True
 
 
-async def _refuse(send: Send, detail: str) -> None:
+async def _refuse(send: Send, status: int, detail: str, more: Mapping[str, str] | None = None) -> None:
     body = json.dumps({"detail": detail}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **(more or {})}
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})

@@ -4,23 +4,27 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from app.registry.accounts import RefusedError, Role, TooManyTriesError, User, csrf_of
+from app.registry.accounts import RefusedError, Role, User, csrf_of
 from app.registry.calibrate import REPORT
-from app.registry.errors import NotEnrolledError
+from app.registry.errors import BusyError, NotEnrolledError, RegisterError
+from app.registry.tries import TooManyTriesError, site_of
 from app.results import RunFolder
 from app.web.answers import Line
 from app.web.api import After, Id, Service
+from app.web.known import known_only
 from app.web.security import COOKIE, Admin, Guard, Manager
+from app.web.seen import look_at
 from app.web.state import State
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(known_only)])
 _templates = Jinja2Templates(Path(__file__).parent / "templates")
 _SHOWN = 50
 _CURVES = ("loss.png", "measures.png")
+_LOG_IN_STATUS: dict[type[RegisterError], int] = {TooManyTriesError: 429, BusyError: 503, RefusedError: 401}
 
 
 def wants_page(request: Request) -> bool:
@@ -31,6 +35,12 @@ def wants_page(request: Request) -> bool:
 def error_page(request: Request, status: int, detail: str) -> Response:
     """What went wrong, in one line."""
     return _page(request, "error.html", None, status=status, detail=detail)
+
+
+def retry_after(error: Exception) -> dict[str, str]:
+    """The header that says when to come again, of errors that know."""
+    seconds = error.retry_after if isinstance(error, RegisterError) else None
+    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def to_log_in(request: Request) -> Response:
@@ -53,10 +63,12 @@ async def log_in(
 ) -> Response:
     address = request.client.host if request.client else ""
     try:
-        secret = await service.aside(service.accounts.log_in, name, password, address)
-    except (RefusedError, TooManyTriesError) as error:
-        status = 429 if isinstance(error, TooManyTriesError) else 401
-        return _page(request, "login.html", None, status=status, to=_inside(to), detail=str(error))
+        secret = await service.passwords.run(site_of(address), service.accounts.log_in, name, password, address)
+    except (RefusedError, TooManyTriesError, BusyError) as error:
+        status = next((status for kind, status in _LOG_IN_STATUS.items() if isinstance(error, kind)), 401)
+        page = _page(request, "login.html", None, status=status, to=_inside(to), detail=str(error))
+        page.headers.update(retry_after(error))
+        return page
     response = RedirectResponse(_inside(to), 303)
     response.set_cookie(COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=service.secure)
     return response
@@ -91,13 +103,17 @@ async def enrol_page(request: Request, user: Manager) -> Response:
 
 @router.get("/vehicles/{vehicle}")
 async def vehicle_page(request: Request, user: Guard, service: Service, vehicle: Id) -> Response:
-    row = await service.aside(service.desk.register.look_at, vehicle, user.name)
+    row = await service.aside(look_at, service.desk, vehicle, user)
     return _page(request, "vehicle.html", user, vehicle=row)
 
 
 @router.get("/incidents")
 async def incidents_page(request: Request, user: Guard, service: Service) -> Response:
-    return _page(request, "incidents.html", user, incidents=await service.aside(service.desk.journal.incidents))
+    rows = await service.aside(service.desk.journal.incidents)
+    named = {row.vehicle_id for row in rows if row.vehicle_id}
+    if user.role < Role.manager:
+        named = await service.aside(service.desk.visible.vehicles, user.name, named)
+    return _page(request, "incidents.html", user, incidents=rows, visible=named)
 
 
 @router.get("/calibration")
@@ -132,6 +148,12 @@ async def accounts_page(request: Request, user: Admin, service: Service) -> Resp
     rows = await service.aside(service.accounts.all)
     lines = await service.aside(service.desk.journal.audit, _SHOWN)
     return _page(request, "accounts.html", user, accounts=rows, audit=lines, roles=list(Role))
+
+
+@router.get("/tokens")
+async def tokens_page(request: Request, user: Guard, service: Service) -> Response:
+    whose = None if user.role >= Role.admin else user.name
+    return _page(request, "tokens.html", user, tokens=await service.aside(service.tokens.all, whose))
 
 
 @router.get("/api")

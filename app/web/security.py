@@ -8,13 +8,14 @@ from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.registry.accounts import RefusedError, Role, User
+from app.web.known import CSRF_FIELD
 from app.web.state import State, state_of
 
 COOKIE = "session"
-CSRF_FIELD = "csrf"
 CSRF_HEADER = "x-csrf-token"
 _HARMLESS = ("GET", "HEAD", "OPTIONS")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="Session of a browser.")
+HSTS = "max-age=31536000"  # seconds: a browser that was here comes by TLS alone for a year
 _bearer = HTTPBearer(auto_error=False, description="Token of a program: `Authorization: Bearer SECRET`.")
 
 HEADERS = {
@@ -76,3 +77,11 @@ InSession = Annotated[User, Depends(in_session)]
 Guard = Annotated[User, Depends(needs(Role.guard))]
 Manager = Annotated[User, Depends(needs(Role.manager))]
 Admin = Annotated[User, Depends(needs(Role.admin))]
+
+
+async def admin_in_session(user: Admin, _: InSession) -> User:
+    """An admin who logged in with a password: a token that leaks must not make accounts that outlive it."""
+    return user
+
+
+AdminInSession = Annotated[User, Depends(admin_in_session)]

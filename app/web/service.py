@@ -10,10 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
-from app.registry.accounts import RefusedError, TooManyTriesError
+from app.registry.accounts import RefusedError
 from app.registry.errors import (
     AnotherModelError,
+    BoxError,
     BusyError,
     DuplicatePlateError,
     FullError,
@@ -24,9 +26,11 @@ from app.registry.errors import (
     RegisterError,
     UnavailableError,
 )
+from app.registry.tries import TooManyTriesError
 from app.web import api, pages
-from app.web.limit import LimitBody
-from app.web.security import HEADERS
+from app.web.known import unknown_in_body
+from app.web.limit import LimitBody, ReadOut
+from app.web.security import HEADERS, HSTS
 from app.web.state import State
 
 MOST_BYTES, MOST_BYTES_OF_STRANGERS = 128 * 2**20, 64 * 2**10
@@ -41,9 +45,17 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (RefusedError, 401),
     (NoModelError, 503),
     (RegisterError, 400),
+    (BoxError, 422),
     (PictureTooLargeError, 413),
     (PictureRefusedError, 415),
 )
+
+
+class Service(FastAPI):
+    """The app, whose every answer arrives: also one to a request that nobody read to its end."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return ReadOut(super().build_middleware_stack(), MOST_BYTES)
 
 
 def create_app(make_state: Callable[[], State]) -> FastAPI:
@@ -57,7 +69,7 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
         finally:
             state.close()
 
-    app = FastAPI(
+    app = Service(
         title="fed-vehicle-reid register",
         summary="Whose vehicle is this?",
         openapi_url="/api/openapi.json",
@@ -72,6 +84,8 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
         response = await answer(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
+        if request.app.state.register.secure:
+            response.headers["Strict-Transport-Security"] = HSTS
         return response
 
     for kind, status in _STATUS:
@@ -87,7 +101,7 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
 
 def _handler(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(request: Request, error: Exception) -> Response:
-        return _answer(request, status, str(error))
+        return _answer(request, status, str(error), pages.retry_after(error))
 
     return handle
 
@@ -109,10 +123,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return _answer(request, 400, f"{where}: {first['msg']}" if where else str(first["msg"]))
+    said = unknown_in_body(request, error.errors()) or (f"{where}: {first['msg']}" if where else str(first["msg"]))
+    return _answer(request, 422, said)
 
 
 def _answer(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     if pages.wants_page(request):
-        return pages.error_page(request, status, detail)
+        page = pages.error_page(request, status, detail)
+        page.headers.update(headers or {})
+        return page
     return JSONResponse({"detail": detail}, status, headers)

@@ -14,6 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from app.registry.accounts import Accounts
 from app.registry.desk import Desk
 from app.registry.errors import BusyError, RegisterError
+from app.registry.tokens import Tokens
+from app.web.passwords import PasswordPool
 
 _MOST_WAITING = 64
 _AT_ONCE = 4  # more would only delay one another
@@ -25,7 +27,8 @@ class State:
     """A register and its accounts, for many requests at once.
 
     The network serves one request at a time, as it uses all processors for each. A few requests that need it are under
-    way at once: while one is embedded, others have pictures decoded and written. Everything else runs beside them.
+    way at once: while one is embedded, others have pictures decoded and written. Passwords have a pool of their own.
+    Everything else runs beside them.
 
     Args:
         desk: the register.
@@ -40,6 +43,8 @@ class State:
         self.secure = secure
         self._waiting = 0
         self.accounts = Accounts(desk.database)
+        self.tokens = Tokens(desk.database)
+        self.passwords = PasswordPool()
         self._network = ThreadPoolExecutor(_AT_ONCE, "network")
         self._lock = FileLock(desk.folder / ".service.lock", thread_local=False, fallback_to_soft=False)
         try:
@@ -50,6 +55,7 @@ class State:
     def close(self) -> None:
         """End what is under way and let the register go."""
         self._network.shutdown(wait=True, cancel_futures=True)
+        self.passwords.close()
         self.desk.close()
         self._lock.release()
 

@@ -4,6 +4,9 @@
 const byId = (id) => document.getElementById(id);
 const csrf = () => document.querySelector("meta[name=csrf]")?.content ?? "";
 
+const PATIENCE = 180_000; // milliseconds; a long queue of look-ups takes a minute
+
+// What the service answers. Throws an Error with one line for whatever goes wrong.
 async function ask(method, path, body) {
   const headers = { "x-csrf-token": csrf(), accept: "application/json" };
   if (body && !(body instanceof FormData)) {
@@ -12,13 +15,14 @@ async function ask(method, path, body) {
   }
   let response;
   try {
-    response = await fetch(path, { method, headers, body });
-  } catch {
-    throw new Error("the register cannot be reached");
+    response = await fetch(path, { method, headers, body, signal: AbortSignal.timeout(PATIENCE) });
+  } catch (error) {
+    throw new Error(error.name === "TimeoutError" ? "the register does not answer" : "the register cannot be reached");
   }
   if (response.status === 401) location.assign("/login?to=" + location.pathname);
-  const answer = await response.json().catch(() => ({ detail: "the answer cannot be read" }));
-  if (!response.ok) throw new Error(answer.detail);
+  const answer = await response.json().catch(() => null);
+  if (!response.ok) throw new Error(answer?.detail ?? `the register failed (status ${response.status})`);
+  if (answer === null) throw new Error("the answer cannot be read");
   return answer;
 }
 
@@ -98,13 +102,44 @@ function showPhotographs(photographs) {
   }).filter(Boolean).join(" "));
 }
 
+// Nothing of an answer stays on the page: not below an error, not while another one is waited for, and its form
+// reports no sighting that the page does not show.
+function forgetAnswer() {
+  byId("answer").hidden = true;
+  for (const id of ["decision", "reason", "plate-text", "found", "reported"]) byId(id).textContent = "";
+  for (const id of ["plates", "photographs", "candidates"]) byId(id).replaceChildren();
+  const form = byId("incident");
+  form.reset();
+  form.elements.sighting.value = "";
+  form.elements.vehicle.replaceChildren();
+  lookedUp = [];
+}
+
+let query = 0; // number of the latest one; the answer to an earlier one comes too late
+
+async function identify(data) {
+  const mine = ++query;
+  forgetAnswer();
+  let answer;
+  try {
+    answer = await ask("POST", "/api/identify", data);
+    if (mine !== query) return;
+    showAnswer(answer);
+    lookedUp = [...data];
+  } catch (error) {
+    if (mine !== query) return;
+    forgetAnswer(); // also half of one that cannot be shown
+    throw answer === undefined ? error : new Error("the answer cannot be read");
+  }
+}
+
 // The same photographs again, with another vehicle of one of them.
-async function lookUp(photographs, index, box) {
+function lookUp(photographs, index, box) {
   const data = new FormData(); // what was looked up, not what the form holds by now; nothing is enrolled by a tap
   for (const [name, value] of lookedUp)
     if (!["boxes", "enrol_unknown"].includes(name)) data.append(name, value);
   photographs.forEach((photograph, k) => data.append("boxes", ((k === index ? box : photograph.box) ?? []).join(",")));
-  showAnswer(await ask("POST", "/api/identify", data));
+  return identify(data);
 }
 
 // What was read on the plate, and whose plate it may be. A vehicle of a similar plate is one to look at, and no more.
@@ -172,11 +207,12 @@ function on(id, event, work) {
 
 let lookedUp = []; // the fields of the look-up that is shown
 
-on("identify", "submit", (form) => doing(form, async () => {
-  const data = fields(form);
-  showAnswer(await ask("POST", "/api/identify", data));
-  lookedUp = [...data];
-}));
+on("identify", "submit", (form) => doing(form, () => identify(fields(form))));
+
+// A page that the browser kept, with its answers, is loaded anew when somebody comes back to it: it may be somebody else.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
 
 let reported = false; // a second tap must not report the same again; a changed report may be sent
 
@@ -187,6 +223,7 @@ on("incident", "input", () => {
 
 on("incident", "submit", (form) => doing(form, async () => {
   if (reported) return;
+  show("reported", "");
   const { sighting, vehicle, kind, note } = form.elements;
   const report = { sighting: Number(sighting.value), kind: kind.value, note: note.value };
   if (vehicle.value) report.vehicle = Number(vehicle.value);
@@ -206,8 +243,10 @@ on("account", "submit", (form) => doing(form, async () => {
 }));
 
 on("show-owner", "click", (button) => doing(button.closest("section"), async () => {
-  const owner = await ask("GET", `/api/vehicles/${byId("vehicle").dataset.vehicle}/owner`);
   const cells = byId("owner").querySelectorAll("dd");
+  byId("owner").hidden = true;
+  cells.forEach((cell) => (cell.textContent = ""));
+  const owner = await ask("GET", `/api/vehicles/${byId("vehicle").dataset.vehicle}/owner`);
   [owner.name, owner.flat, owner.contact].forEach((text, index) => (cells[index].textContent = text || "-"));
   byId("owner").hidden = false;
 }));
@@ -218,9 +257,10 @@ on("forget", "click", (button) => doing(button.closest("section"), async () => {
   location.assign("/register");
 }));
 
-for (const button of document.querySelectorAll("button.close, button.disable"))
+for (const button of document.querySelectorAll("button.close, button.disable, button.revoke"))
   button.addEventListener("click", () => doing(button.parentElement, async () => {
-    const { incident, account } = button.dataset;
-    await ask("POST", incident ? `/api/incidents/${incident}/close` : `/api/accounts/${account}/disable`);
+    const { incident, account, token } = button.dataset;
+    if (token) await ask("DELETE", `/api/tokens/${token}`);
+    else await ask("POST", incident ? `/api/incidents/${incident}/close` : `/api/accounts/${account}/disable`);
     location.reload();
   }));

@@ -7,10 +7,12 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import select
 
-from app.registry import accounts as module
-from app.registry.accounts import Accounts, RefusedError, Role, TooManyTriesError
+from app.registry import tries as module
+from app.registry.accounts import Accounts, RefusedError, Role
 from app.registry.errors import NotEnrolledError, RegisterError
 from app.registry.schema import Account, Base, Ticket, now
+from app.registry.tokens import Tokens
+from app.registry.tries import TooManyTriesError, site_of
 
 WORD = "correct horse battery"
 
@@ -49,7 +51,7 @@ def test_five_failures_close_a_name_from_an_address_for_a_while(accounts, monkey
         accounts.log_in("Gus", WORD + "!", "10.0.0.1")
     accounts.log_in("Gus", WORD + "!", "10.0.0.2")  # somebody else cannot lock him out
     accounts.log_in("Ada", WORD, "10.0.0.1")
-    monkeypatch.setattr(module, "_WINDOW_SECONDS", -1.0)
+    monkeypatch.setattr(module, "WINDOW_SECONDS", -1.0)
     accounts.log_in("Gus", WORD + "!", "10.0.0.1")
 
 
@@ -77,6 +79,61 @@ def test_thirty_failures_close_an_address(accounts):
     with pytest.raises(TooManyTriesError):
         accounts.log_in("Ada", WORD, "10.0.0.1")
     accounts.log_in("Ada", WORD, "10.0.0.2")
+
+
+@pytest.mark.parametrize("key", ["{address}", "{name} from {address}", "('{name}', '{address}')", "{name}"])
+def test_a_name_that_looks_like_another_key_locks_nobody_out(accounts, key):
+    """Strangers log in from everywhere with a name that looks like an address, or like a guard at an address."""
+    name = key.format(name="Gus", address="127.0.50.1")
+    for number in range(4 if name == "Gus" else 60):
+        with pytest.raises((RefusedError, TooManyTriesError)):
+            accounts.log_in(name, "wrong", f"10.0.{number}.1")
+    assert accounts.who(accounts.log_in("Gus", WORD + "!", "127.0.50.1"), "session").name == "Gus"
+
+
+def test_an_address_of_a_network_counts_as_the_network(accounts):
+    """Whoever has one IPv6 address has 2^64 of them."""
+    for number in range(30):
+        with pytest.raises(RefusedError):
+            accounts.log_in(f"name {number}", "wrong", f"2001:db8:1:2::{number:x}")
+    with pytest.raises(TooManyTriesError) as refused:
+        accounts.log_in("Ada", WORD, "2001:db8:1:2:ffff::1")
+    assert 290 <= refused.value.retry_after <= 300
+    accounts.log_in("Ada", WORD, "2001:db8:1:3::1")
+    assert [site_of(a) for a in ("::ffff:10.0.0.1", "10.0.0.1", "gate")] == ["10.0.0.1", "10.0.0.1", "gate"]
+
+
+def test_one_token_ends_and_the_others_stay(accounts, register):
+    tokens = Tokens(register.database)
+    camera, barrier = (accounts.new_token("Gus", label, 30, "Ada") for label in ("camera", "barrier"))
+    session = accounts.log_in("Gus", WORD + "!", "10.0.0.1")
+    accounts.new_token("Ada", "hers", 30, "Ada")
+    accounts.who(camera, "token")
+    first, second = tokens.all("Gus")
+    assert [(row.label, row.account, row.used is None) for row in (first, second)] == [
+        ("camera", "Gus", False),
+        ("barrier", "Gus", True),
+    ]
+    assert abs((now() - first.used).total_seconds()) < 60
+    with pytest.raises(NotEnrolledError):
+        tokens.revoke(first.id, "Ada", account="Ada")  # not hers
+    tokens.revoke(first.id, "Gus", account="Gus")
+    with pytest.raises(RefusedError):
+        accounts.who(camera, "token")
+    assert accounts.who(barrier, "token").name == accounts.who(session, "session").name == "Gus"
+    assert [row.label for row in tokens.all()] == ["barrier", "hers"]
+    for number in (first.id, 0, -1, 2**31, 2**63, 10**30):
+        with pytest.raises(NotEnrolledError, match="there is no token"):
+            tokens.revoke(number, "Ada")
+
+
+def test_a_session_is_no_token_to_be_revoked(accounts, register):
+    secret = accounts.log_in("Gus", WORD + "!", "10.0.0.1")
+    with register.database.reading() as session:
+        number = session.scalar(select(Ticket.id))
+    with pytest.raises(NotEnrolledError):
+        Tokens(register.database).revoke(number, "Ada")
+    assert accounts.who(secret, "session").name == "Gus"
 
 
 def test_a_token_is_no_session_and_ends_with_its_term(accounts, register):
@@ -123,6 +180,8 @@ def test_the_last_admin_stays(accounts):
         (" ", WORD, "a name"),
         ("x" * 65, WORD, "a name"),
         ("a (b)", WORD, "a name"),
+        ("a\nb", WORD, "a name"),
+        ("a\x1b[2Jb", WORD, "a name"),
     ],
 )
 def test_accounts_that_cannot_be_made(accounts, name, password, reason):

@@ -6,7 +6,9 @@ import pytest
 from registers import photo
 
 from app.registry.desk import Desk
-from app.registry.listing import COLUMNS, enrol_entries, read_listing, write_listing
+from app.registry.importing import import_entries
+from app.registry.listing import COLUMNS, read_listing, write_listing
+from app.registry.records import NewOwner
 from app.registry.shots import Shot
 
 
@@ -36,7 +38,7 @@ def test_rows_are_grouped_to_vehicles_and_owners(desk, tmp_path):
     )
     entries = read_listing(path)
     assert [[row.number for row in entry.rows] for entry in entries] == [[2, 3], [4, 5], [6], [7]]
-    numbers = [number for _, number in enrol_entries(desk, entries, "tester")]
+    numbers = [result.vehicle for result in import_entries(desk, entries, "tester") if result.enrolled]
     first, second, third, fourth = (desk.register.vehicle(number) for number in numbers)
     assert (len(first.views), first.plate.normal) == (2, "AB1")
     assert [view.plate_picture is not None for view in first.views] == [False, True]
@@ -82,17 +84,6 @@ def test_a_wrong_table_is_refused_before_anything_is_enrolled(tmp_path, rows, re
         read_listing(write(tmp_path, *rows))
 
 
-def test_a_vehicle_that_cannot_be_enrolled_leaves_the_others(desk, tmp_path):
-    path = write(tmp_path, {"path": "a.png"}, {"path": "b.png"}, {"path": "c.png", "plate_text": "AB 1"})
-    (tmp_path / "b.png").write_bytes(b"nothing")
-    desk.enrol([Shot(photo(1))], account="tester", plate="AB1")
-    results = list(enrol_entries(desk, read_listing(path), "tester"))
-    assert isinstance(results[0][1], int)
-    assert "b.png: not a picture" in str(results[1][1])
-    assert "vehicle 1 has this plate already" in str(results[2][1])
-    assert desk.register.counts()["vehicles"] == 2
-
-
 def test_a_register_that_was_taken_away_can_be_made_again(desk, tmp_path, run_folder):
     path = write(
         tmp_path,
@@ -100,15 +91,15 @@ def test_a_register_that_was_taken_away_can_be_made_again(desk, tmp_path, run_fo
         {"path": "b.png", "vehicle": "one", "plate_path": "p.png", "modality": "infrared"},
         {"path": "c.png", "vehicle_left": 1, "vehicle_top": 2, "vehicle_width": 20, "vehicle_height": 10},
     )
-    assert len(list(enrol_entries(desk, read_listing(path), "tester"))) == 2
+    assert len(list(import_entries(desk, read_listing(path), "tester"))) == 3
     out = tmp_path / "taken"
     assert write_listing(desk, out, "tester") == 2
     assert out.stat().st_mode & 0o077 == 0
     again = Desk(tmp_path / "again", device="cpu")
     again.use_model(run_folder, "global", "tester")
-    assert all(
-        isinstance(result, int) for _, result in enrol_entries(again, read_listing(out / "register.csv"), "tester")
-    )
+    results = list(import_entries(again, read_listing(out / "register.csv"), "tester"))
+    assert [result.enrolled for result in results] == [True, False, True]
+    assert not any(result.reason for result in results)
     for ours, theirs in zip(desk.register.vehicles(), again.register.vehicles(), strict=True):
         assert (ours.plate and ours.plate.text) == (theirs.plate and theirs.plate.text)
         assert [view.modality for view in ours.views] == [view.modality for view in theirs.views]
@@ -134,3 +125,42 @@ def test_a_register_that_cannot_be_taken_away_whole_leaves_no_folder(desk, tmp_p
     with pytest.raises(FileNotFoundError):
         write_listing(desk, tmp_path / "out" / "taken", "manager")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_no_cell_that_is_taken_away_is_a_formula_and_each_comes_back_as_it_was(desk, tmp_path, run_folder):
+    words = [
+        "=1+1",
+        "+49 123",
+        "-5",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "'=1",
+        "''",
+        "' =1",
+        " =1",
+        "\uff1d1",
+        "it's",
+        "plain",
+        "\n=1",
+    ]
+    for number, word in enumerate(words):
+        owner = NewOwner(word, flat=word, contact=word)
+        desk.enrol([Shot(photo(number))], account="tester", owner=owner, note=word, plate=f"=P {number}")
+    write_listing(desk, tmp_path / "taken", "tester")
+    with (tmp_path / "taken" / "register.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            for column in ("owner", "flat", "contact", "note", "plate_text"):
+                assert row[column].strip()[:1] not in tuple("=+-@\uff1d"), row
+                assert row[column][:1] not in tuple("\t\r\n"), row
+    again = Desk(tmp_path / "again", device="cpu")
+    again.use_model(run_folder, "global", "tester")
+    assert not any(
+        result.reason for result in import_entries(again, read_listing(tmp_path / "taken" / "register.csv"), "tester")
+    )
+    for number, word in enumerate(words, start=1):
+        vehicle, owner = again.register.vehicle(number), again.register.owner_of(number, "tester")
+        kept = word if word[:1] in "\t\r\n" or "=" in word else word.strip()  # a table's cells are stripped
+        assert [vehicle.note, owner.name, owner.flat, owner.contact] == [kept] * 4
+        assert vehicle.plate.text == f"=P {number - 1}"
+    again.close()

@@ -1,6 +1,7 @@
 """Uploads: what is decoded, what is refused by name, what is kept of it."""
 
 import io
+import math
 import struct
 import zlib
 
@@ -10,7 +11,7 @@ from PIL import Image
 from registers import photo
 
 from app.data.sample import Box
-from app.registry.errors import PictureRefusedError
+from app.registry.errors import BoxError, PictureRefusedError
 from app.registry.photos import KEPT_SIDE, Photo, Photos, take_in
 
 
@@ -82,6 +83,32 @@ def test_a_large_picture_is_made_smaller_and_its_boxes_with_it():
     assert taken.box(Box(100, 20, 300, 60)) == Box(50, 10, 150, 30)
     with pytest.raises(PictureRefusedError, match="outside"):
         taken.box(Box(3300, 0, 10, 10))
+
+
+def test_a_box_is_cut_to_the_picture():
+    taken = take_in(encoded(Image.new("RGB", (3200, 1000))), "x")  # kept at half the size
+    assert taken.inside(Box(-100, 900, 200, 1e300)) == Box(0, 900, 100, 100)
+    assert taken.box(Box(-100, 900, 200, 1e300)) == Box(0, 450, 50, 50)
+    assert taken.inside(Box(0, 0, 13_000, 13_000)) == Box(0, 0, 3200, 1000)
+    assert taken.inside(None) is None
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ((0, 0, 0, 9), "more than 0"),
+        ((0, 0, 9, -1), "more than 0"),
+        ((math.nan, 0, 9, 9), "finite"),
+        ((0, 0, math.inf, 9), "finite"),
+        ((0, 0, 9, -math.inf), "finite"),
+        ((1e300, 0, 1e300, 9), "outside the picture of 48 x 40"),
+        ((-1e308, -1e308, 9, 9), "outside the picture"),
+        ((47.5, 0, 9, 9), "outside the picture"),
+    ],
+)
+def test_a_box_that_shows_nothing_is_refused(box, reason):
+    with pytest.raises(BoxError, match=reason):
+        Photo(Image.new("RGB", (48, 40)), 1.0).inside(Box(*box))
 
 
 def test_a_picture_is_kept_upright_without_what_the_camera_wrote(tmp_path):

@@ -42,6 +42,9 @@ def test_a_guard_sees_nothing_of_vehicles_that_a_photograph_does_not_resemble(de
     desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(1.0, 1.0)), "tester")
     answer = identify(client, 40, plates=[140]).json()
     assert (answer["decision"], answer["candidates"]) == ("unknown", [])
+    assert client.get("/api/vehicles/1").status_code == 404
+    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(0.999999, 0.99, 0.0)), "tester")
+    assert identify(client, 1, plates=[101]).json()["vehicle"] == 1
     seen = client.get("/api/vehicles/1").json()
     assert (seen["note"], seen["has_owner"]) == (None, None)
     assert [line.subject for line in desk.journal.audit(1)] == ["vehicle 1"]
@@ -162,7 +165,7 @@ def test_an_incident_is_of_the_vehicle_that_the_guard_names_and_ends_once(as_rol
         ([("pictures", ("x.jpg", b"nothing", "image/jpeg"))], {}, 415, "x.jpg: not a picture"),
         ([("pictures", ("x.jpg", b"", "image/jpeg"))], {}, 415, "x.jpg: not a picture"),
         ([("pictures", ("half.png", jpeg(1)[1][:900], "image/png"))], {}, 415, "half.png: cannot be read"),
-        ([], {}, 400, "pictures: Field required"),
+        ([], {}, 422, "pictures: Field required"),
         (
             [("pictures", jpeg(1)), ("plate_pictures", jpeg(1)), ("plate_pictures", jpeg(2))],
             {},
@@ -170,16 +173,16 @@ def test_an_incident_is_of_the_vehicle_that_the_guard_names_and_ends_once(as_rol
             "2 plate pictures",
         ),
         ([("pictures", jpeg(1))] * 9, {}, 400, "9 pictures at once"),
-        ([("pictures", jpeg(1))], {"boxes": "1,2"}, 400, "not left,top,width,height"),
-        ([("pictures", jpeg(1))], {"boxes": "900,0,9,9"}, 415, "outside the picture"),
-        ([("pictures", jpeg(1))], {"plate_boxes": "900,0,9,9"}, 415, "outside the picture"),
+        ([("pictures", jpeg(1))], {"boxes": "1,2"}, 422, "not left,top,width,height"),
+        ([("pictures", jpeg(1))], {"boxes": "900,0,9,9"}, 422, "outside the picture"),
+        ([("pictures", jpeg(1))], {"plate_boxes": "900,0,9,9"}, 422, "outside the picture"),
         ([("pictures", ("x.jpg", b"x" * (32 * 2**20 + 1), "image/jpeg"))], {}, 413, "x.jpg: more than 32 MiB"),
-        ([("pictures", jpeg(1))], {"boxes": "nan,0,9,9"}, 415, "outside the picture"),
+        ([("pictures", jpeg(1))], {"boxes": "nan,0,9,9"}, 422, "finite numbers"),
         ([("pictures", jpeg(1))], {"plate": "ab-12"}, 409, "vehicle 1 has this plate already"),
         ([("pictures", jpeg(1))], {"plate": "?!"}, 400, "not a plate"),
         ([("pictures", jpeg(1))], {"flat": "12"}, 400, "needs an owner"),
-        ([("pictures", jpeg(1))], {"owner": "a\x00b"}, 400, "owner: String should match"),
-        ([("pictures", jpeg(1))], {"owner": "a" * 201}, 400, "owner: String should have at most 200"),
+        ([("pictures", jpeg(1))], {"owner": "a\x00b"}, 422, "owner: String should match"),
+        ([("pictures", jpeg(1))], {"owner": "a" * 201}, 422, "owner: String should have at most 200"),
     ],
 )
 def test_a_refused_enrolment_has_a_status_a_line_and_no_trace(desk, as_role, files, data, status, reason):

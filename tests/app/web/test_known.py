@@ -1,0 +1,123 @@
+"""Every operation refuses a field or parameter that it does not know, as its own description has it."""
+
+import pytest
+from fastapi.routing import APIRoute
+from web_service import WORDS, jpeg
+
+from app.web.service import create_app
+
+METHODS = ("get", "post", "put", "patch", "delete")
+DESCRIPTION = create_app(lambda: None).openapi()
+OPERATIONS = [
+    (method, path, operation)
+    for path, methods in DESCRIPTION["paths"].items()
+    for method, operation in methods.items()
+    if method in METHODS
+]
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'register.sqlite'}"
+
+
+def address(path):
+    return path.replace("{name}", "0" * 32 + ".jpg").replace("{", "").replace("}", "") if "{name}" in path else path
+
+
+def fill(path):
+    for name in ("vehicle", "owner", "incident", "account", "token"):
+        path = path.replace(f"{{{name}}}", "1")
+    return address(path)
+
+
+def body_of(operation):
+    """Kind of the body and the names of its fields; ("", []) for none."""
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        schema = content["schema"]
+        if "$ref" in schema:
+            schema = DESCRIPTION["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+        return kind, list(schema["properties"])
+    return "", []
+
+
+def test_every_operation_refuses_an_unknown_parameter_and_field(as_role):
+    client = as_role("admin")
+    assert len(OPERATIONS) >= 20
+    for method, path, operation in OPERATIONS:
+        said = client.request(method, fill(path), params={"colour": "red"})
+        assert (said.status_code, said.json()["detail"].split(";")[0]) == (422, "unknown query parameter 'colour'"), (
+            path
+        )
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "query":
+                name = parameter["name"]
+                said = client.request(method, fill(path), params={name + "x": "1"})
+                assert said.json()["detail"] == f"unknown query parameter '{name}x': did you mean '{name}'?"
+        if method == "get":
+            continue
+        kind, fields = body_of(operation)
+        for name in fields or [""]:
+            wrong = {f"{name}x" if name else "colour": "1"}
+            if "json" in kind:
+                said = client.request(method, fill(path), json=wrong)
+            elif kind:
+                said = client.request(method, fill(path), files=[("pictures", jpeg(1))], data=wrong)
+            else:
+                said = client.request(method, fill(path), json=wrong)
+            assert said.status_code == 422, (path, name, said.text)
+            detail = said.json()["detail"]
+            if kind:
+                assert detail == f"unknown field '{name}x': did you mean '{name}'?", path
+            else:
+                assert detail == "this operation takes no body"
+                assert "unknown field 'colour'" in client.request(method, fill(path), data=wrong).json()["detail"]
+
+
+def test_every_page_refuses_an_unknown_parameter_and_field(as_role):
+    client = as_role("admin")
+    pages = [route for route in client.app.routes if isinstance(route, APIRoute) and not route.include_in_schema]
+    pages = pages or [
+        route
+        for group in client.app.routes
+        for route in getattr(getattr(group, "original_router", group), "routes", [])
+        if isinstance(route, APIRoute) and not route.include_in_schema
+    ]
+    assert len(pages) >= 10
+    for route in pages:
+        path = fill(route.path.replace("{library}", "vehicle").replace("{name}", "loss.png"))
+        if "GET" in route.methods:
+            said = client.get(path, params={"colour": "red"}, headers={"accept": "text/html"})
+            assert said.status_code == 422, path
+            assert "unknown query parameter &#39;colour&#39;" in said.text
+    said = client.post("/login", data={"name": "guard", "pasword": WORDS["guard"], "password": WORDS["guard"]})
+    assert (said.status_code, said.json()["detail"]) == (422, "unknown field 'pasword': did you mean 'password'?")
+    assert client.post("/logout", data={"scrf": "x"}).status_code == 422
+    assert client.get("/login?too=/").json()["detail"] == "unknown query parameter 'too': did you mean 'to'?"
+
+
+def test_forms_still_bring_what_proves_their_session(as_role):
+    client = as_role("manager")
+    token = client.headers.pop("x-csrf-token")
+    files = [("pictures", jpeg(40))]
+    assert client.post("/api/vehicles", files=files, data={"csrf": token, "note": "two\r\nlines"}).status_code == 201
+    assert client.post("/api/vehicles", files=files, data={"csrf": "no"}).status_code == 403
+    assert client.post("/logout", data={"csrf": token}).status_code == 303
+
+
+def test_what_takes_one_value_is_not_given_two(as_role):
+    client = as_role("manager")
+    said = client.get("/api/vehicles?after=1&after=2")
+    assert (said.status_code, said.json()["detail"]) == (422, "query parameter 'after' is given twice")
+    files = [("pictures", jpeg(1)), ("pictures", jpeg(2))]
+    said = client.post("/api/vehicles", files=files, data={"plate": ["AA 1", "BB 2"]})
+    assert (said.status_code, said.json()["detail"]) == (422, "field 'plate' is given twice")
+    assert client.post("/api/vehicles", files=files, data={"boxes": ["1,1,20,20", "2,2,20,20"]}).status_code == 201
+
+
+@pytest.mark.parametrize("name", ["a\nERROR: forged", "\x1b[2J", "x" * 500, "\u202epirt", "ä"])
+def test_a_name_is_repeated_on_one_line(as_role, name):
+    said = as_role("manager").get("/api/vehicles", params={name: "1"})
+    assert said.status_code == 422
+    assert said.json()["detail"].isprintable()
+    assert len(said.json()["detail"]) < 200

@@ -1,0 +1,141 @@
+"""Nothing of an earlier answer stays on a page below an error, nor while another answer is waited for."""
+
+import json
+import re
+
+from test_pages import address, browser, log_in, page, pytestmark, vehicles  # noqa: F401 - fixtures
+
+
+def ask(view, picture, wait=True):
+    view.get_by_label("Photographs of the vehicle").set_input_files(picture)
+    view.get_by_role("button", name="Identify").click()
+    if wait:
+        view.locator("#decision").wait_for(state="visible")
+
+
+def nothing_remains(view):
+    assert view.locator("#answer").is_hidden()
+    for part in ("decision", "reason", "plate-text", "plates", "found", "photographs", "candidates", "reported"):
+        assert view.locator(f"#{part}").inner_html() == "", part
+    assert view.locator("#incident [name=sighting]").input_value() == ""
+    assert view.locator("#incident option").evaluate_all("rows => rows.filter(row => /^\\d+:/.test(row.text))") == []
+
+
+def fulfil(status, body, kind="application/json"):
+    return lambda route: route.fulfill(status=status, body=body, content_type=kind)
+
+
+HALF = json.dumps({"decision": "match", "vehicle": 2, "sighting": 99, "candidates": [{"vehicle": 2}]})
+FAILURES = {
+    "413": (fulfil(413, '{"detail": "the request is over"}'), "the request is over"),
+    "415": (fulfil(415, '{"detail": "no picture"}'), "no picture"),
+    "422": (fulfil(422, '{"detail": "unknown field"}'), "unknown field"),
+    "503": (fulfil(503, '{"detail": "too many"}'), "too many"),
+    "500": (fulfil(500, "Internal Server Error", "text/plain"), "the register failed (status 500)"),
+    "502 of a proxy": (fulfil(502, "<html>Bad Gateway</html>", "text/html"), "the register failed (status 502)"),
+    "no answer": (lambda route: route.abort(), "the register cannot be reached"),
+    "no JSON": (fulfil(200, "<html>", "text/html"), "the answer cannot be read"),
+    "half an answer": (fulfil(200, HALF), "the answer cannot be read"),
+    "null": (fulfil(200, "null"), "the answer cannot be read"),
+}
+
+
+def test_no_failure_leaves_the_answer_before(page, vehicles):  # noqa: F811
+    log_in(page, "guard")
+    for name, (failure, said) in FAILURES.items():
+        ask(page, vehicles[0][0])
+        assert page.locator("#incident [name=sighting]").input_value()
+        page.get_by_label("Note").fill("white van")
+        page.route("**/api/identify", failure)
+        ask(page, vehicles[1][0], wait=False)
+        error = page.locator("#error")
+        error.get_by_text(said).wait_for()
+        assert page.locator("#busy").is_hidden(), name
+        nothing_remains(page)
+        page.unroute("**/api/identify")
+    ask(page, vehicles[1][0])
+    assert page.locator("#decision").inner_text().startswith("Vehicle 2")
+    assert page.locator("#error").is_hidden()
+    assert page.get_by_label("Note").input_value() == ""
+
+
+def test_a_query_that_the_service_itself_refuses(page, vehicles, tmp_path):  # noqa: F811
+    (tmp_path / "no.jpg").write_bytes(b"nothing")
+    log_in(page, "guard")
+    ask(page, vehicles[0][0])
+    ask(page, tmp_path / "no.jpg", wait=False)
+    page.locator("#error").get_by_text("no.jpg: not a picture").wait_for()
+    nothing_remains(page)
+
+
+def test_the_answer_before_is_gone_while_another_is_waited_for(page, vehicles):  # noqa: F811
+    log_in(page, "guard")
+    ask(page, vehicles[0][0])
+    held = []
+    page.route("**/api/identify", held.append)
+    ask(page, vehicles[1][0], wait=False)
+    page.locator("#busy").wait_for(state="visible")
+    nothing_remains(page)
+    page.wait_for_timeout(100)
+    held[0].continue_()
+    page.locator("#decision").wait_for(state="visible")
+    assert page.locator("#decision").inner_text().startswith("Vehicle 2")
+
+
+def test_a_time_out_is_said(page, vehicles):  # noqa: F811
+    page.add_init_script(
+        "AbortSignal.timeout = () => { const it = new AbortController(); setTimeout(() => it.abort("
+        "new DOMException('late', 'TimeoutError')), 200); return it.signal; };"
+    )
+    log_in(page, "guard")
+    page.route("**/api/identify", lambda _: None)
+    ask(page, vehicles[1][0], wait=False)
+    page.locator("#error").get_by_text("the register does not answer").wait_for()
+    nothing_remains(page)
+
+
+def test_a_session_that_ended_leads_to_the_log_in_and_back_to_an_empty_page(page, vehicles):  # noqa: F811
+    log_in(page, "guard")
+    ask(page, vehicles[0][0])
+    page.context.clear_cookies()
+    ask(page, vehicles[1][0], wait=False)
+    page.wait_for_url(re.compile("/login"))
+    page.go_back()
+    page.wait_for_timeout(300)
+    if page.locator("#answer").count():
+        nothing_remains(page)
+    page.goto("/")
+    log_in(page, "guard")
+    nothing_remains(page)
+
+
+def test_the_back_button_shows_no_answer_of_before(page, vehicles):  # noqa: F811
+    log_in(page, "guard")
+    ask(page, vehicles[0][0])
+    page.get_by_role("link", name="Incidents").click()
+    page.go_back()
+    page.get_by_role("heading", name="Whose vehicle is this?").wait_for()
+    page.wait_for_timeout(300)
+    nothing_remains(page)
+
+
+def test_an_owner_who_was_shown_is_gone_below_an_error(page):  # noqa: F811
+    log_in(page, "manager")
+    page.goto("/vehicles/1")
+    page.get_by_role("button", name="Show owner").click()
+    page.get_by_text("A. Resident").wait_for()
+    page.route("**/owner", fulfil(500, "no", "text/plain"))
+    page.get_by_role("button", name="Show owner").click()
+    page.locator("#error").get_by_text("status 500").wait_for()
+    assert page.locator("#owner").is_hidden()
+    assert "A. Resident" not in page.content()
+
+
+def test_a_token_is_revoked_on_its_page(page):  # noqa: F811
+    log_in(page, "guard")
+    made = page.evaluate("ask('POST', '/api/tokens', { label: 'gate camera' })")
+    assert made["token"]
+    page.get_by_role("link", name="Tokens").click()
+    assert "gate camera" in page.inner_text("main")
+    page.get_by_role("button", name=re.compile("Revoke token")).click()
+    page.get_by_text("There is no token").wait_for()
