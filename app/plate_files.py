@@ -67,7 +67,7 @@ class PlateFiles:
                 picture = upright_rgb(opened)
         except FileNotFoundError:
             return self._refuse(file, "not found")
-        except Exception as error:  # Pillow lets through whatever a damaged file makes of it: struct.error, TypeError
+        except OSError as error:
             return self._refuse(file, str(error) or type(error).__name__)
         boxes = [None] if self.find is None else self.find(picture)
         self.without += not boxes

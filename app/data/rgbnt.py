@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from PIL import Image
-
+from app.data.decode import upright_size
 from app.data.name_lists import no_such_split
 from app.data.reader import Direction, both_ways
 from app.data.sample import Box, Modality, Sample
@@ -82,8 +81,7 @@ def _boxes(path: Path, column: int) -> dict[Modality, Box]:
 
     Only its header is read: 50,000 take some seconds."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size
+        width, height = upright_size(path)
     except OSError as error:
         raise ValueError(f"cannot read the size of {path}: {error}") from error
     parts = round(width / (2 * height))
