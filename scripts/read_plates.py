@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from app.data.image_files import images_of
 from app.detection.plates import PlateFinder
-from app.plate_files import FilePlate, PlateFiles, picture_files
+from app.plate_files import FilePlate, PlateFiles
 from app.settings import SettingsError, absolute
 from scripts.command import command, split_words
 from scripts.plate_run import PlateRun
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
         on_bad=lambda file, reason: print(f"{file}: {reason}", file=sys.stderr, flush=True),
     )
     plates = refused = 0
-    for plate in reader.plates(picture_files(map(Path, places))):
+    for plate in reader.plates(images_of(map(Path, places))):
         plates += 1
         refused += plate.reading.confidence < least
         print(json.dumps(line_of(plate, least), ensure_ascii=False), flush=True)

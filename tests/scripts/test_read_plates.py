@@ -11,13 +11,14 @@ from PIL import Image
 from app.arrays import float_arrays
 from app.checkpoint import save_checkpoint
 from app.checks import SettingsError
+from app.data.image_files import images_of
 from app.data.pictures import read_picture, with_margin
 from app.data.sample import Box, Sample
 from app.detection.checkpoint import build, write_detector
 from app.detection.plates import PlateFinder
 from app.detection.settings import DetectorSettings
 from app.evaluation.plate_texts import PlateReading
-from app.plate_files import PlateFiles, picture_files
+from app.plate_files import PlateFiles
 from app.results import RunFolder
 from app.settings import load_settings
 from app.tasks import make_task
@@ -115,7 +116,7 @@ def test_deep_grey_and_turned_pictures_are_what_they_show(tmp_path):
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     seen = []
     reader = PlateFiles(lambda batch: [PlateReading("", ())] * len(seen.extend(batch) or batch), (20, 40), 8)
-    list(reader.plates(picture_files([tmp_path])))
+    list(reader.plates(images_of([tmp_path])))
     deep, grey, turned = (picture.float() for picture in seen)
     assert (grey - turned).abs().max() == 0
     assert (grey - deep).abs().max() <= 3  # stretched from half a per cent to 99.5
