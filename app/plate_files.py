@@ -13,8 +13,6 @@ from app.data.pictures import Size, cut_picture, with_margin
 from app.data.sample import Box
 from app.evaluation.plate_texts import PlateReading
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-
 
 @dataclass(frozen=True)
 class FilePlate:
@@ -67,7 +65,7 @@ class PlateFiles:
                 picture = upright_rgb(opened)
         except FileNotFoundError:
             return self._refuse(file, "not found")
-        except Exception as error:  # Pillow lets through whatever a damaged file makes of it: struct.error, TypeError
+        except OSError as error:
             return self._refuse(file, str(error) or type(error).__name__)
         boxes = [None] if self.find is None else self.find(picture)
         self.without += not boxes
@@ -83,12 +81,3 @@ class PlateFiles:
             readings = self.read(torch.stack([picture for _, _, picture in plates]))
             for (file, box, _), reading in zip(plates, readings, strict=True):
                 yield FilePlate(file, box, reading)
-
-
-def picture_files(places: Iterable[Path]) -> Iterator[Path]:
-    """The files that are named, whatever they are, and the pictures in folders and below them, in name order."""
-    for place in places:
-        if place.is_dir():
-            yield from sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        else:
-            yield place

@@ -4,7 +4,8 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from app.registry.printable import printable
+from app.core.printing import print_everything, shown
+from app.nearest import did_you_mean
 from app.settings import Settings, SettingsError, load_settings
 
 
@@ -19,7 +20,7 @@ def key_values(argv: Sequence[str], **defaults: str) -> dict[str, str]:
     for word in argv:
         key, _, value = word.partition("=")
         if key not in given or not value:
-            raise SettingsError(f"unknown argument {word!r}; known: {', '.join(given)}")
+            raise SettingsError(f"unknown argument {word!r}; known: {', '.join(given)}{did_you_mean(key, given)}")
         given[key] = value
     return given
 
@@ -39,8 +40,10 @@ def split_words(argv: Sequence[str], own: Mapping[str, str]) -> tuple[dict[str, 
 def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
     """Run `main`; a mistake in settings, data or files ends with one line on standard error and exit status 2.
 
-    `--help` alone prints the docstring of the command's module.
+    Names of files that the terminal cannot print are escaped. `--help` alone prints the docstring of the command's
+    module.
     """
+    print_everything()
     if list(argv) in (["--help"], ["-h"]) and (text := sys.modules[main.__module__].__doc__):
         print(text.strip())
         return
@@ -49,7 +52,7 @@ def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
         main(argv)
     except (ValueError, OSError, RuntimeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"error: {printable(lines[0])}", file=sys.stderr)
+        print(f"error: {shown(lines[0])}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -94,7 +94,7 @@ def crop(sample: Sample) -> Image.Image | None:
     try:
         with open_picture(path) as file:
             return cut_as_it_is(upright_rgb(file), cut)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # as `app.data.pictures.Pictures`
+    except (OSError, ValueError):  # as `app.data.pictures.Pictures`
         return None
 
 

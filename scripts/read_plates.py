@@ -9,18 +9,20 @@ whole photograph in which plates are found, best first. Folders are walked in na
 
 One JSON object a plate: "file", "text", "confidence" of the whole plate in [0, 1], "box" as left, top, width and height
 in pixels of the upright picture (null for all of it), "confidences" of the characters. "text" is null where the
-confidence is below `refuse=` (0, so that nothing is refused). What was counted stands on standard error; the exit
-status is 1 if a file could not be read.
+confidence is below `refuse=` (0, so that nothing is refused). A line that the terminal cannot show, such as one with
+the name of a file that is no text, is escaped, as JSON is, so that it can be read all the same. What was counted stands
+on standard error; the exit status is 1 if a file could not be read.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from app.core.printing import json_line, shown
+from app.data.image_files import images_of
 from app.detection.plates import PlateFinder
-from app.plate_files import FilePlate, PlateFiles, picture_files
+from app.plate_files import FilePlate, PlateFiles
 from app.settings import SettingsError, absolute
 from scripts.command import command, split_words
 from scripts.plate_run import PlateRun
@@ -43,13 +45,13 @@ def main(argv: Sequence[str]) -> None:
         run.size,
         run.settings.evaluation.batch_size,
         finder.find if finder else None,
-        on_bad=lambda file, reason: print(f"{file}: {reason}", file=sys.stderr, flush=True),
+        on_bad=lambda file, reason: print(shown(f"{file}: {reason}"), file=sys.stderr, flush=True),
     )
     plates = refused = 0
-    for plate in reader.plates(picture_files(map(Path, places))):
+    for plate in reader.plates(images_of(map(Path, places))):
         plates += 1
         refused += plate.reading.confidence < least
-        print(json.dumps(line_of(plate, least), ensure_ascii=False), flush=True)
+        print(json_line(line_of(plate, least)), flush=True)
     if not reader.files:
         raise SettingsError(f"there are no pictures in {', '.join(places)}")
     told = [f"{plates} plates in {reader.files} files"]

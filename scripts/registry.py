@@ -26,11 +26,11 @@ import click
 import typer
 
 from app.checks import SettingsError
+from app.core.printing import shown
 from app.registry.framing import Framed
 from app.registry.importing import Result, import_entries
 from app.registry.listing import read_listing, write_listing
 from app.registry.photos import read_photo
-from app.registry.printable import printable
 from app.registry.records import NewOwner
 from app.registry.rows import MOST_NUMBER
 from app.registry.schema import Vehicle, now
@@ -105,7 +105,7 @@ def import_(
                 progress.step_done("rows", done, total)
                 results.append(result)
                 if result.reason:
-                    print(f"failed: {listing}, row {result.row}: {printable(result.reason)}", file=sys.stderr)
+                    print(f"failed: {listing}, row {result.row}: {shown(result.reason)}", file=sys.stderr)
     except BaseException:
         if results:  # whatever ends an import, what was enrolled is said, and the same command goes on
             say(_told(results, total))
@@ -171,7 +171,7 @@ def list_(register: Folder = HERE, url: Url = "") -> None:
     with open_desk(register, url) as desk:
         vehicles = [_summary(vehicle) for vehicle in desk.register.vehicles()]
         for row in vehicles:
-            plate, note = printable(row["plate"] or "-"), printable(row["note"])
+            plate, note = shown(row["plate"] or "-"), shown(row["note"])
             print(f"{row['vehicle']:>6}  {plate:<12}  {row['views']} views  {note}".rstrip())
         model = desk.models.serving()
         say({**desk.register.counts(), "model": model and model.digest, "list": vehicles})
@@ -226,7 +226,7 @@ def audit(
             for row in desk.journal.audit(limit)
         ]
     for line in lines:
-        print(printable(f"{line['time']}  {line['account']}  {line['action']}  {line['subject']}".rstrip()))
+        print(shown(f"{line['time']}  {line['account']}  {line['action']}  {line['subject']}".rstrip()))
     say({"audit": lines})
 
 

@@ -29,9 +29,9 @@ import typer
 import uvicorn
 
 from app.checks import SettingsError
+from app.core.printing import shown
 from app.registry.accounts import Accounts, Role
 from app.registry.desk import Desk
-from app.registry.printable import printable
 from app.registry.tokens import Token, Tokens
 from app.web.logs import log_config
 from app.web.service import create_app
@@ -154,7 +154,7 @@ def tokens(
         rows = Tokens(desk.database).all(name or None)
     for row in rows:
         used = f"used {row.used:%Y-%m-%d %H:%M}" if row.used else "never used"
-        print(f"{row.id:>6}  {printable(row.account):<16}  {used:<21}  {printable(row.label)}".rstrip())
+        print(f"{row.id:>6}  {shown(row.account):<16}  {used:<21}  {shown(row.label)}".rstrip())
     times = [{name: at and at.isoformat(timespec="seconds") for name, at in _times(row).items()} for row in rows]
     say({"tokens": [asdict(row) | held for row, held in zip(rows, times, strict=True)]})
 

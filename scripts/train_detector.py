@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import click
-import cv2
 import numpy as np
 import typer
 
+from app.data.decode import UnreadableImageError, open_picture, upright_rgb
 from app.data.reader import Reader, open_reader
 from app.data.sample import Sample
 from app.data.synthetic import SceneRenderer
@@ -131,10 +131,12 @@ def _test(word: str, reader: Reader) -> list[Labelled]:
 
 
 def _picture(sample: Sample) -> np.ndarray:
-    picture = cv2.imread(str(sample.path))
-    if picture is None:
-        raise ValueError(f"not a picture: {sample.path}")
-    return np.asarray(picture, np.uint8)
+    """A picture of a vehicle, (H, W, 3), B, G, R. Raises OSError naming it if it cannot be read."""
+    try:
+        with open_picture(sample.path) as file:
+            return np.asarray(upright_rgb(file))[..., ::-1].copy()
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"{sample.path}: {error}") from error
 
 
 def main(argv: Sequence[str]) -> None:

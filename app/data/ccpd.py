@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from app.data.image_files import image_stem, images_in
 from app.data.name_lists import no_such_split, read_list, require_pictures
 from app.data.plate_splits import numbered
 from app.data.reader import SPLITS, Direction, each_against_its_own
@@ -21,7 +22,6 @@ _NAME = re.compile(
     rf"-(?P<corners>{_POINT}(?:_{_POINT}){{3}})"
     r"-(?P<characters>\d+(?:_\d+){6,7})"
     r"-\d+-\d+"  # brightness, blur
-    r"\.jpg"
 )
 
 
@@ -108,16 +108,13 @@ class Ccpd:
         """The pictures of CCPD2020."""
         if not (self.root / "ccpd_green").is_dir():
             return []
-        folder = self.root / "ccpd_green" / split
-        if not folder.is_dir():
-            raise FileNotFoundError(f"folder not found: {folder}")
-        return sorted(folder.glob("*.jpg"))
+        return images_in(self.root / "ccpd_green" / split)
 
 
 def parse(name: str) -> Plate:
     """What the name of a file says. Raises ValueError for a name of another form, a box without a size or a plate that
     says nothing."""
-    if (match := _NAME.fullmatch(name)) is None:
+    if (match := _NAME.fullmatch(image_stem(name))) is None:
         raise ValueError(f"not a CCPD file name: {name}")
     (left, top), (right, bottom) = _points(match["box"])
     lower_right, lower_left, upper_left, upper_right = _points(match["corners"])

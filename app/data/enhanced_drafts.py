@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from app.data.decode import open_picture, upright_rgb
@@ -33,7 +32,7 @@ def draw_drafts(
         if sample not in read:
             try:
                 read[sample] = _cut(sample)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # as `app.data.pictures.Pictures`
+            except (OSError, ValueError):  # as `app.data.pictures.Pictures`
                 read[sample] = None
         if (pictures := read[sample]) is None:
             made.append(None)
@@ -65,7 +64,7 @@ def _cut(sample: Sample) -> tuple[Tensor, Tensor | None]:
         try:
             with open_picture(place[0]) as file:
                 plate = cut_as_it_is(upright_rgb(file), place[1])
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # the vehicle is there all the same
+        except (OSError, ValueError):  # the vehicle is there all the same
             plate = None
     pictures = []
     for image in (vehicle, plate):

@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
+from app.data.image_files import NoImagesError, folders_in, image_stem, images_in
 from app.data.name_lists import no_such_split
 from app.data.reader import Direction, both_ways
 from app.data.sample import Modality, Sample
 
 _FOLDERS = {"train": "bounding_box_train", "query": "query3", "gallery": "bounding_box_test"}
 _SPLITS = ("train", "test", "all")
-_NAME = re.compile(r"(?P<pid>\d+)_s(?P<scene>\d+)_v(?P<view>\d+)_\d+\.(?:jpg|png)", re.ASCII)  # 0019_s012_v0_000.jpg
+_NAME = re.compile(r"(?P<pid>\d+)_s(?P<scene>\d+)_v(?P<view>\d+)_\d+", re.ASCII)  # 0019_s012_v0_000.jpg
 
 
 class Msvr310:
@@ -53,20 +54,20 @@ class Msvr310:
 
     def _read(self, part: str) -> list[Sample]:
         folder = self.root / _FOLDERS[part]
-        vehicles = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-        if not vehicles:
-            raise FileNotFoundError(f"no vehicles in {folder}")
+        if not (vehicles := folders_in(folder)):
+            raise NoImagesError(f"no vehicles in {folder}: looked for folders <vehicle>/vis/<image>")
         spectra: dict[str, Modality] = {"vis": "visible", self.spectrum: "infrared"}
         samples = []
         for vehicle in vehicles:
             for name, modality in spectra.items():
-                if not (vehicle / name).is_dir():
-                    raise FileNotFoundError(f"folder not found: {vehicle / name}")
-                for path in sorted(p for p in (vehicle / name).iterdir() if p.suffix.lower() in (".jpg", ".png")):
-                    if (match := _NAME.fullmatch(path.name)) is None:
+                for path in images_in(vehicle / name, required=False):  # all together are, below
+                    if (match := _NAME.fullmatch(image_stem(path.name))) is None:
                         raise ValueError(f"not '<vehicle>_s<scene>_v<view>_<number>.jpg': {path}")
                     pid, scene = int(match["pid"]), int(match["scene"])
                     samples.append(Sample(path, pid, scene, modality=modality, view=match["view"]))
+        for name, modality in spectra.items():
+            if not any(sample.modality == modality for sample in samples):
+                raise NoImagesError(f"no images in {folder}/<vehicle>/{name}")
         return samples
 
 

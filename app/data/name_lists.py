@@ -4,12 +4,15 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from app.data.image_files import NoImagesError
+
 
 def read_list(path: Path) -> list[list[str]]:
     """The lines of a list file, each cut at its blanks; empty lines are passed over.
 
-    Raises FileNotFoundError if there is no such file, ValueError if it is not UTF-8 text or if two lines start with
-    the same word: the first word is the picture, and a picture listed twice would be counted twice."""
+    Raises FileNotFoundError if there is no such file, NoImagesError for one without a line, ValueError if it is not
+    UTF-8 text or if two lines start with the same word: the first word is the picture, and a picture listed twice would
+    be counted twice."""
     if not path.is_file():
         raise FileNotFoundError(f"list not found: {path}")
     try:
@@ -22,6 +25,8 @@ def read_list(path: Path) -> list[list[str]]:
         if words[0] in seen:
             raise ValueError(f"{path} lists {words[0]} twice")
         seen.add(words[0])
+    if not lines:
+        raise NoImagesError(f"{path} lists no images: looked for a line for each, which begins with its name")
     return lines
 
 
@@ -34,8 +39,8 @@ def read_labels(
         columns: what the cells are; the first is the picture, from `folder` on.
         header: whether the first line is none of a picture.
 
-    Raises FileNotFoundError for a missing table or picture, ValueError if it is not UTF-8 text, and for a line with
-    other cells, an empty one or a picture that an earlier line has."""
+    Raises FileNotFoundError for a missing table or picture, NoImagesError for a table without a row, ValueError if it
+    is not UTF-8 text, and for a line with other cells, an empty one or a picture that an earlier line has."""
     if not table.is_file():
         raise FileNotFoundError(f"table not found: {table}")
     try:
@@ -52,6 +57,8 @@ def read_labels(
         if cells[0] in rows:
             raise ValueError(f"{table} lists {cells[0]} twice")
         rows[cells[0]] = cells[1:]
+    if not rows:
+        raise NoImagesError(f"{table} lists no images: looked for lines of '{' '.join(columns)}'")
     require_pictures(folder, rows)
     return [(folder / name, cells) for name, cells in rows.items()]
 

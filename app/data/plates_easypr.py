@@ -1,5 +1,6 @@
 """Photographs of vehicles with their plates in China (liuruoze/EasyPR, general_test)."""
 
+from app.data.image_files import NoImagesError
 from app.data.plate_splits import PlatePhotographs, numbered
 from app.data.sample import Box, Sample
 
@@ -34,6 +35,8 @@ class PlatesEasyPr(PlatePhotographs):
             if not path.is_file():
                 raise FileNotFoundError(f"{table}: picture not found: {path}")
             rows.append((path, box, text))
+        if not rows:
+            raise NoImagesError(f"{table} lists no images: looked for lines of 'file x y w h colour text'")
         pids = numbered([text for *_, text in rows])
         camids = {path: camid for camid, path in enumerate(dict.fromkeys(path for path, *_ in rows))}
         return [

@@ -1,5 +1,6 @@
 """Plates of China cut out of photographs (sirius-ai/LPRNet_Pytorch, data/test)."""
 
+from app.data.image_files import images_in
 from app.data.plate_crops import crops
 from app.data.plate_splits import PlatePhotographs
 from app.data.sample import Sample
@@ -22,10 +23,7 @@ class PlatesLprNet(PlatePhotographs):
     about = "the LPRNet set"
 
     def _read(self) -> list[Sample]:
-        folder = self.root / "data" / "test"
-        if not folder.is_dir():
-            raise FileNotFoundError(f"folder not found: {folder}")
-        paths = sorted(folder.glob("*.jpg"))
+        paths = images_in(self.root / "data" / "test")
         for path in paths:
             if plain(path.stem) != path.stem:
                 raise ValueError(f"not the text of a plate: {path}")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from app.data.image_files import labels_in
 from app.data.plate_splits import PlatePhotographs, numbered
 from app.data.sample import Box, Sample
 
@@ -27,10 +28,7 @@ class PlatesOpenAlpr(PlatePhotographs):
     def _read(self) -> list[Sample]:
         rows = []
         for camid, region in enumerate(REGIONS):
-            folder = self.root / "endtoend" / region
-            if not folder.is_dir():
-                raise FileNotFoundError(f"folder not found: {folder}")
-            for label in sorted(folder.glob("*.txt")):
+            for label in labels_in(self.root / "endtoend" / region, ".txt"):
                 for line in label.read_text(encoding="utf-8").splitlines():
                     if line.strip():
                         rows.append((camid, *_parse(label, line)))

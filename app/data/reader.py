@@ -6,7 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from app.data.image_files import NoImagesError
 from app.data.sample import Modality, Sample
+from app.nearest import did_you_mean
 from models.alphabet import Alphabet, plain
 
 SPLITS = ("train", "val", "test", "all")
@@ -63,12 +65,38 @@ class Reader(Protocol):
 
 
 def open_reader(name: str, root: Path, *, seed: int) -> Reader:
-    """The reader called `name` over `root`. Raises ValueError for an unknown name."""
+    """The reader called `name` over `root`, which never gives an empty set. Raises ValueError for an unknown name."""
     if name not in _READERS:
-        raise ValueError(f"unknown data set {name!r}; known: {', '.join(sorted(_READERS))}")
+        raise ValueError(
+            f"unknown data set {name!r}{did_you_mean(name, _READERS)}; known: {', '.join(sorted(_READERS))}"
+        )
     module, cls = _READERS[name]
-    reader: Reader = getattr(import_module(module), cls)(root, seed=seed)
-    return reader
+    return _Required(name, Path(root), getattr(import_module(module), cls)(root, seed=seed))
+
+
+@dataclass(frozen=True)
+class _Required:
+    """A reader whose parts, where they are asked for, must hold images."""
+
+    name: str
+    root: Path
+    reader: Reader
+
+    def train(self) -> list[Sample]:
+        """As the reader's own. Raises NoImagesError for no training image, and its errors."""
+        if not (samples := self.reader.train()):
+            raise NoImagesError(f"{self.root}: no images to train on, by the layout of {self.name} (docs/data.md)")
+        return samples
+
+    def evaluation(self, split: str) -> list[Direction]:
+        """As the reader's own. Raises NoImagesError where no direction has queries and a gallery, and its errors."""
+        directions = self.reader.evaluation(split)
+        if not any(direction.query and direction.gallery for direction in directions):
+            lacking = "queries" if not any(direction.query for direction in directions) else "gallery images"
+            raise NoImagesError(
+                f"{self.root}: no {lacking} in split {split}, by the layout of {self.name} (docs/data.md)"
+            )
+        return directions
 
 
 def each_against_all(name: str, samples: Sequence[Sample]) -> Direction:

@@ -3,15 +3,15 @@
 import re
 from pathlib import Path
 
-from PIL import Image
-
+from app.data.decode import upright_size
+from app.data.image_files import image_stem, images_in
 from app.data.name_lists import no_such_split
 from app.data.reader import Direction, both_ways
 from app.data.sample import Box, Modality, Sample
 
 _FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 _SPLITS = ("train", "test", "all")
-_NAME = re.compile(r"(?P<pid>\d+)_c(?P<cam>\d+)_\d+\.(?:jpg|png)", re.ASCII)  # 0561_c0001_006.jpg
+_NAME = re.compile(r"(?P<pid>\d+)_c(?P<cam>\d+)_\d+", re.ASCII)  # 0561_c0001_006.jpg
 
 
 class Rgbnt:
@@ -56,14 +56,9 @@ class Rgbnt:
     def _read(self, part: str) -> list[Sample]:
         root = self.root / "rgbir" if (self.root / "rgbir").is_dir() else self.root
         folder = root / _FOLDERS[part]
-        if not folder.is_dir():
-            raise FileNotFoundError(f"folder not found: {folder}")
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
-        if not paths:
-            raise FileNotFoundError(f"no pictures in {folder}")
         samples = []
-        for path in paths:
-            if (match := _NAME.fullmatch(path.name)) is None:
+        for path in images_in(folder):
+            if (match := _NAME.fullmatch(image_stem(path.name))) is None:
                 raise ValueError(f"not '<vehicle>_c<camera>_<number>.jpg': {path}")
             pid, camid = int(match["pid"]), int(match["cam"]) - 1
             boxes = _boxes(path, self.column)
@@ -82,8 +77,7 @@ def _boxes(path: Path, column: int) -> dict[Modality, Box]:
 
     Only its header is read: 50,000 take some seconds."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size
+        width, height = upright_size(path)
     except OSError as error:
         raise ValueError(f"cannot read the size of {path}: {error}") from error
     parts = round(width / (2 * height))

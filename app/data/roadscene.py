@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from app.data.decode import upright_size
 from app.data.name_lists import no_such_split
 from app.data.reader import Direction, both_ways
 from app.data.sample import Box, Modality, Sample
@@ -99,9 +99,8 @@ class RoadScene:
             if not path.is_file():
                 raise FileNotFoundError(f"{self.root / 'vehicles.tsv'}: picture not found: {path}")
             try:
-                with Image.open(path) as image:
-                    sizes.append(image.size)
-            except (UnidentifiedImageError, OSError):
+                sizes.append(upright_size(path))
+            except OSError:
                 return
         if sizes[0] != sizes[1]:
             raise ValueError(f"{paths[0]} and {paths[1]} are not of one size, {sizes}: their boxes are not the same")

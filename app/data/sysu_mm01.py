@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.data.image_files import NoImagesError, images_in
 from app.data.name_lists import no_such_split
 from app.data.reader import Direction, both_ways
 from app.data.sample import Sample
@@ -89,9 +90,10 @@ class SysuMM01:
                 raise FileNotFoundError(f"folder not found: {folder}")
             before = len(samples)
             for person in sorted(persons):  # a person is not seen by every camera
-                for path in sorted((folder / f"{person:04d}").glob("*.jpg")):
+                own = folder / f"{person:04d}"
+                for path in images_in(own, required=False) if own.is_dir() else ():
                     modality = "infrared" if camera in _INFRARED else "visible"
                     samples.append(Sample(path, person, _PLACES[camera], modality=modality))  # type: ignore[arg-type]
             if len(samples) == before:
-                raise FileNotFoundError(f"no picture <person>/<picture>.jpg of these persons in {folder}")
+                raise NoImagesError(f"no images <person>/<image>.jpg of these persons in {folder}")
         return samples

@@ -3,13 +3,14 @@
 import re
 from pathlib import Path
 
+from app.data.image_files import image_stem
 from app.data.name_lists import no_such_split, read_list, require_pictures
 from app.data.reader import Direction
 from app.data.sample import Sample
 
 _FOLDER = {"train": "train", "val": "train", "test": "test"}  # split -> folder under images/
 _SPLITS = (*_FOLDER, "all")
-_NAME = re.compile(r"(?P<type>[a-z]+)_(?P<number>\d+)_cam(?P<cam>[12])\.jpg", re.ASCII)  # car_0001_cam1.jpg
+_NAME = re.compile(r"(?P<type>[a-z]+)_(?P<number>\d+)_cam(?P<cam>[12])", re.ASCII)  # car_0001_cam1.jpg
 
 
 class TwoCam:
@@ -59,7 +60,7 @@ class TwoCam:
             names = [words[0] for words in read_list(self.root / f"{split}.txt")]
             keys[split] = []
             for name in names:
-                if (match := _NAME.fullmatch(name)) is None:
+                if (match := _NAME.fullmatch(image_stem(name))) is None:
                     raise ValueError(f"{self.root / split}.txt: not '<type>_<number>_cam<1|2>.jpg': {name!r}")
                 key = (folder_name, match["type"], int(match["number"]))
                 if split_of.setdefault(key, split) != split:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.data.image_files import images_in
 from app.data.name_lists import no_such_split, read_list, require_pictures
 from app.data.reader import Direction
 from app.data.sample import Sample
@@ -74,11 +75,13 @@ class VehicleID:
 
     def _read(self, list_name: str) -> list[Sample]:
         path, folder = self.root / "train_test_split" / list_name, self.root / "image"
+        # The lists leave the ending out; copies of the set differ in it.
+        named = {image.stem: image.name for image in images_in(folder)}
         samples = []
         for words in read_list(path):
             if len(words) != 2 or not words[1].isdecimal():
                 raise ValueError(f"{path}: not '<picture> <vehicle>': {' '.join(words)!r}")
-            samples.append(Sample(folder / f"{words[0]}.jpg", pid=int(words[1]), camid=0))
+            samples.append(Sample(folder / named.get(words[0], f"{words[0]}.jpg"), pid=int(words[1]), camid=0))
         require_pictures(folder, (sample.path.name for sample in samples))
         return samples
 

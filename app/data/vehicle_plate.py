@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.data.image_files import NoImagesError, folders_in, images_in
 from app.data.name_lists import no_such_split
 from app.data.reader import Direction
 from app.data.sample import Sample
 
 _SPLITS = ("test", "all")
 _CAMERAS = ("Cruzamento1", "Cruzamento2")
-_SUFFIXES = {".jpg", ".png"}
 
 
 class VehiclePlate:
@@ -62,17 +62,23 @@ class VehiclePlate:
     def _read(self) -> tuple[list[Sample], set[int]]:
         """Every picture, and the pids that are in both cameras."""
         found = [(path, path.parent.name, camid) for camid in (0, 1) for path in self._vehicle_crops(_CAMERAS[camid])]
+        if not found:
+            raise NoImagesError(f"no images in {self.root}/<camera>/<recording>/classes_carros/<vehicle>")
         pids = {name: pid for pid, name in enumerate(sorted({name for _, name, _ in found}))}
         samples = []
+        plates: dict[Path, dict[str, Path]] = {}  # by folder and frame
         for path, name, camid in found:
             recording = path.parents[2]
-            plate = recording / "classes" / name / path.name
+            folder = recording / "classes" / name
+            if folder not in plates:
+                crops = images_in(folder, required=False) if folder.is_dir() else []
+                plates[folder] = {crop.stem: crop for crop in crops}
             samples.append(
                 Sample(
                     path,
                     pids[name],
                     camid,
-                    plate_path=plate if plate.is_file() else None,
+                    plate_path=plates[folder].get(path.stem),
                     plate_text=name.replace("-", "").upper(),
                     time=recording.name,
                 )
@@ -81,15 +87,15 @@ class VehiclePlate:
 
     def _vehicle_crops(self, camera: str) -> Iterator[Path]:
         folder = self.root / camera
-        recordings = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        recordings = folders_in(folder) if folder.is_dir() else []
         if not recordings:
-            raise FileNotFoundError(f"no recordings of the vehicle-and-plate set in {folder}")
+            raise NoImagesError(f"no recordings of the vehicle-and-plate set in {folder}")
         for recording in recordings:
             for kind in ("classes_carros", "classes"):
                 if not (recording / kind).is_dir():
                     raise FileNotFoundError(f"folder not found: {recording / kind}")
-            for vehicle in sorted(path for path in (recording / "classes_carros").iterdir() if path.is_dir()):
-                frames = [path for path in vehicle.iterdir() if path.suffix.lower() in _SUFFIXES]
+            for vehicle in folders_in(recording / "classes_carros"):
+                frames = images_in(vehicle, required=False)
                 for path in frames:
                     if not path.stem.isdecimal():
                         raise ValueError(f"not a frame number: {path}")

@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
+from app.data.image_files import image_stem, images_in
 from app.data.name_lists import no_such_split, read_list, require_pictures
 from app.data.reader import Direction, each_against_all
 from app.data.sample import Sample
 
 _SPLITS = ("train", "test", "all")
-_NAME = re.compile(r"(?P<pid>\d{4})_c(?P<cam>\d{3})_\d+_\d+\.jpg", re.ASCII)  # 0002_c001_00030600_0.jpg
+_NAME = re.compile(r"(?P<pid>\d{4})_c(?P<cam>\d{3})_\d+_\d+", re.ASCII)  # 0002_c001_00030600_0.jpg
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 
@@ -27,7 +28,7 @@ class Veri776:
         train_label.xml  test_label.xml               in gb2312
 
     A name list, where there is one, says which pictures belong to the split and in which order; otherwise it is every
-    `*.jpg` of the folder by name. Label files must agree with the file names. The junk and ground-truth indices say
+    image of the folder by name. Label files must agree with the file names. The junk and ground-truth indices say
     the same as the leave-out rule and are not read.
     """
 
@@ -66,10 +67,10 @@ class Veri776:
             names = [words[0] for words in read_list(self.root / list_name)]
             require_pictures(folder, names)
         else:
-            names = sorted(path.name for path in folder.glob("*.jpg"))
+            names = [path.name for path in images_in(folder)]
         samples = []
         for name in names:
-            if (match := _NAME.fullmatch(name)) is None:
+            if (match := _NAME.fullmatch(image_stem(name))) is None:
                 raise ValueError(f"not a VeRi-776 file name: {folder / name}")
             samples.append(Sample(folder / name, pid=int(match["pid"]), camid=int(match["cam"]) - 1))
         if (self.root / label_name).is_file():
@@ -86,10 +87,12 @@ def _check_labels(path: Path, samples: Iterable[Sample]) -> None:
         # declaration, which would contradict that, is taken off.
         text = path.read_bytes().decode("gb18030")
         items = ElementTree.fromstring(_DECLARATION.sub("", text)).iter("Item")
-        labels = {item.attrib["imageName"]: (item.attrib["vehicleID"], item.attrib["cameraID"]) for item in items}
+        labels = {
+            image_stem(item.attrib["imageName"]): (item.attrib["vehicleID"], item.attrib["cameraID"]) for item in items
+        }
     except (UnicodeDecodeError, ElementTree.ParseError, KeyError) as error:
         raise ValueError(f"{path} is not a VeRi-776 label file: {error!r}") from error
     for sample in samples:
         named = (f"{sample.pid:04d}", f"c{sample.camid + 1:03d}")
-        if (label := labels.get(sample.path.name, named)) != named:
+        if (label := labels.get(image_stem(sample.path.name), named)) != named:
             raise ValueError(f"{path} says {label} for {sample.path.name}")

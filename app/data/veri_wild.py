@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from app.data.image_files import image_stem
 from app.data.name_lists import no_such_split, read_list, require_pictures
 from app.data.reader import Direction, each_against_all
 from app.data.sample import Sample
 
 _TEST_LISTS = {"test": "test_3000", "test_5000": "test_5000", "test_10000": "test_10000"}
 _SPLITS = ("train", *_TEST_LISTS, "all")
-_NAME = re.compile(r"(?P<pid>\d+)/(?P<image>[^/]+)\.jpg", re.ASCII)  # 00001/000001.jpg
+_NAME = re.compile(r"(?P<pid>\d+)/(?P<image>[^/]+)", re.ASCII)  # 00001/000001.jpg
 
 
 class VeriWild:
@@ -75,7 +76,7 @@ class VeriWild:
             cells = [cell.strip() for cell in line.split(";")]
             if len(cells) < 3 or not cells[1].isdecimal() or int(cells[1]) < 1:
                 raise ValueError(f"{path}, line {number}: not 'vehicle/picture;camera;time;...': {line!r}")
-            info[cells[0]] = (int(cells[1]) - 1, cells[2])
+            info[image_stem(cells[0])] = (int(cells[1]) - 1, cells[2])
         return info
 
     def _read(self, info: dict[str, tuple[int, str]], *list_names: str) -> list[Sample]:
@@ -89,9 +90,9 @@ class VeriWild:
 
 def _samples(path: Path, names: Iterable[str], folder: Path, info: dict[str, tuple[int, str]]) -> Iterable[Sample]:
     for name in names:
-        if (match := _NAME.fullmatch(name)) is None:
+        if (match := _NAME.fullmatch(image_stem(name))) is None:
             raise ValueError(f"{path}: not '<vehicle>/<picture>.jpg': {name!r}")
-        if (known := info.get(name.removesuffix(".jpg"))) is None:
+        if (known := info.get(image_stem(name))) is None:
             raise ValueError(f"{path}: {name} is not in vehicle_info.txt, so its camera is unknown")
         yield Sample(folder / name, pid=int(match["pid"]), camid=known[0], time=known[1] or None)
 

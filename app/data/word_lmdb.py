@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.data.image_files import NoImagesError, files_below
 from app.data.name_lists import no_such_split
 from app.data.plate_crops import crops
 from app.data.reader import Direction, each_against_its_own
@@ -51,9 +52,10 @@ class WordLmdb:
         return each_against_its_own(samples, lambda sample: sample.site or "")
 
     def _read(self, splits: Sequence[str]) -> list[Sample]:
-        folders = [file.parent for split in splits for file in sorted((self.root / split).rglob(FILE))]
+        present = [self.root / split for split in splits if (self.root / split).is_dir()]
+        folders = [file.parent for place in present for file in files_below(place, lambda name: name == FILE)]
         if not folders:
-            raise FileNotFoundError(f"no {FILE} below {' or '.join(str(self.root / split) for split in splits)}")
+            raise NoImagesError(f"no {FILE} below {' or '.join(str(self.root / split) for split in splits)}")
         return crops(
             (picture_path(folder, number), text, folder.relative_to(self.root).as_posix())
             for folder in folders

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from app.data.decode import upright_rgb
+from app.data.decode import open_picture, upright_rgb
 from app.data.sample import Box
 from app.data.synthetic import SceneRenderer
 from app.detection.labels import Labelled
@@ -135,11 +135,10 @@ def read_photograph(photograph: Labelled, longest: int) -> tuple[NDArray[np.uint
 
     Raises OSError naming a file that cannot be read."""
     try:
-        with Image.open(photograph.path) as file:
+        with open_picture(photograph.path) as file:
             whole = max(file.size)
-            file.draft("RGB", (longest, longest))
-            image = upright_rgb(file)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            image = upright_rgb(file, at_least=(longest, longest))
+    except OSError as error:
         raise OSError(f"{photograph.path} cannot be read: {error}") from error
     if max(image.size) > longest:
         scale = longest / max(image.size)

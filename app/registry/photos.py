@@ -1,18 +1,16 @@
 """Pictures that a register takes in and keeps: decoded, bounded, made anew, without what a camera wrote beside them."""
 
 import contextlib
-import io
 import math
 import re
 import uuid
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from app.data.decode import upright_rgb
+from app.data.decode import UnreadableImageError, open_picture, upright_rgb
 from app.data.sample import Box
 from app.files import replacing
 from app.registry.errors import BoxError, PictureRefusedError, PictureTooLargeError
@@ -21,8 +19,6 @@ MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000  # 8,660 x 5,773: more than phones give
 MIN_SIDE = 8  # pixels: what is smaller shows nothing
 KEPT_SIDE = 1600  # pixels of the longer side that is kept
-# Pillow's own, higher limit is an error as well; its warning before that would go to the service's log.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _QUALITY = 95
 _NAME = re.compile(r"[0-9a-f]{32}\.jpg")
@@ -72,22 +68,13 @@ def take_in(data: bytes, name: str) -> Photo:
     if len(data) > MAX_BYTES:
         raise PictureTooLargeError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels, more than {MAX_PIXELS}")
+        with open_picture(data, formats=_FORMATS, most_pixels=MAX_PIXELS) as file:
             if min(file.size) < MIN_SIDE:
                 raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels show no vehicle")
             longest = max(file.size)
-            _decode_small(file)
-            upright = upright_rgb(file)
-    except UnidentifiedImageError as error:
-        raise PictureRefusedError(f"{name}: not a picture ({', '.join(_FORMATS)})") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureRefusedError(f"{name}: more than {MAX_PIXELS} pixels") from error
-    except PictureRefusedError:
-        raise
-    except Exception as error:  # Pillow lets through whatever a damaged file makes of it: struct.error, TypeError, ...
-        raise PictureRefusedError(f"{name}: cannot be read: {error}") from error
+            upright = upright_rgb(file, at_least=_enough(file.size))
+    except UnreadableImageError as error:
+        raise PictureRefusedError(f"{name}: {error}") from error
     if longest <= KEPT_SIDE:
         return Photo(upright, 1.0)
     scale = KEPT_SIDE / max(upright.size)
@@ -95,14 +82,13 @@ def take_in(data: bytes, name: str) -> Photo:
     return Photo(upright.resize(size, Image.Resampling.LANCZOS), KEPT_SIDE / longest)
 
 
-def _decode_small(file: Image.Image) -> None:
-    """Let a JPEG be decoded at a half, a quarter or an eighth of its size, if that leaves more than is kept.
+def _enough(size: tuple[int, int]) -> tuple[int, int] | None:
+    """Width and height that must be decoded of a larger picture; None for all of it.
 
     A phone's photograph is taken in within less than half the time."""
-    scale = KEPT_SIDE / max(file.size)
-    if scale < 1:
-        # A fifth above what is kept: the last step is left to the better filter.
-        file.draft("RGB", (math.ceil(1.2 * scale * file.width), math.ceil(1.2 * scale * file.height)))
+    scale = KEPT_SIDE / max(size)
+    # A fifth above what is kept: the last step is left to the better filter.
+    return (math.ceil(1.2 * scale * size[0]), math.ceil(1.2 * scale * size[1])) if scale < 1 else None
 
 
 def require_small(path: Path) -> None:

@@ -10,7 +10,7 @@ from fastapi.dependencies.utils import get_flat_dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from app.registry.printable import printable
+from app.core.printing import shown
 
 CSRF_FIELD = "csrf"
 _LONGEST = 80
@@ -39,7 +39,7 @@ async def known_only(request: Request) -> None:
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """One line about a name that nobody knows, with the one that was probably meant."""
     names = sorted(known)
-    said = f"unknown {what} '{printable(name[:_LONGEST])}'"
+    said = f"unknown {what} '{shown(name[:_LONGEST])}'"
     if near := difflib.get_close_matches(name.lower(), names, 1, 0.6):
         return f"{said}: did you mean '{near[0]}'?"
     return f"{said}; known: {', '.join(names)}" if names else f"{said}; none is known here"

@@ -3,14 +3,14 @@
 import logging
 from typing import Any
 
-from app.registry.printable import printable
+from app.core.printing import shown
 
 
 class Escaped(logging.Formatter):
     """One line a message, its control characters escaped; the lines of a traceback are indented below it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return printable(super().formatMessage(record))
+        return shown(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:
         return _indented(super().formatException(ei))
@@ -31,4 +31,4 @@ def log_config() -> dict[str, Any]:
 
 
 def _indented(text: str) -> str:
-    return "\n".join("  " + printable(line) for line in text.split("\n"))
+    return "\n".join("  " + shown(line) for line in text.split("\n"))

@@ -1,6 +1,9 @@
 """The command that reads plates: crops and photographs, what it prints, what it says of files that it cannot read."""
 
+import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +14,20 @@ from PIL import Image
 from app.arrays import float_arrays
 from app.checkpoint import save_checkpoint
 from app.checks import SettingsError
+from app.data.image_files import images_of
 from app.data.pictures import read_picture, with_margin
 from app.data.sample import Box, Sample
 from app.detection.checkpoint import build, write_detector
 from app.detection.plates import PlateFinder
 from app.detection.settings import DetectorSettings
 from app.evaluation.plate_texts import PlateReading
-from app.plate_files import PlateFiles, picture_files
+from app.plate_files import PlateFiles
 from app.results import RunFolder
 from app.settings import load_settings
 from app.tasks import make_task
 from models.detector import Detector
 from scripts import read_plates
+from scripts.command import command
 from scripts.plate_run import PlateRun
 
 WORDS = (
@@ -98,6 +103,26 @@ def test_what_is_less_sure_than_asked_for_has_no_text(run_dir, crops, capsys):
     assert read_plates.line_of(sure)["confidence"] == 0.5
 
 
+def test_names_that_the_terminal_cannot_print_end_nothing(run_dir, crops, tmp_path, capsys, monkeypatch):
+    """Good and broken files of such names, to a terminal that has ASCII alone."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    names = [os.fsdecode(name) for name in (b"\xff.jpg", "皖A.jpg".encode(), b"new\nline.JPG", b"z.jpeg")]
+    for name in names:
+        (folder / name).write_bytes(crops[1].read_bytes())
+    (folder / os.fsdecode(b"broken\xfe\n.jpg")).write_bytes(b"no image")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", write_through=True))
+    with pytest.raises(SystemExit) as ended:
+        command(read_plates.main, [f"run={run_dir}", "device=cpu", str(folder)])
+    assert ended.value.code == 1
+    found = [json.loads(line)["file"] for line in written.getvalue().decode("ascii").splitlines()]
+    assert sorted(found) == sorted(str(folder / name) for name in names)
+    first, counted = capsys.readouterr().err.splitlines()
+    assert first.startswith(rf"{folder}/broken\udcfe\n.jpg: not a picture")
+    assert counted == "4 plates in 5 files, 1 could not be read"
+
+
 def test_a_folder_without_pictures_is_no_success(run_dir, tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(SettingsError, match=f"there are no pictures in {tmp_path}"):
@@ -115,7 +140,7 @@ def test_deep_grey_and_turned_pictures_are_what_they_show(tmp_path):
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     seen = []
     reader = PlateFiles(lambda batch: [PlateReading("", ())] * len(seen.extend(batch) or batch), (20, 40), 8)
-    list(reader.plates(picture_files([tmp_path])))
+    list(reader.plates(images_of([tmp_path])))
     deep, grey, turned = (picture.float() for picture in seen)
     assert (grey - turned).abs().max() == 0
     assert (grey - deep).abs().max() <= 3  # stretched from half a per cent to 99.5

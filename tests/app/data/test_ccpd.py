@@ -36,7 +36,7 @@ def test_the_last_of_each_table_is_none():
     ("name", "message"),
     [
         ("0001.jpg", "not a CCPD file name: 0001.jpg"),
-        (BLUE.replace(".jpg", ".png"), "not a CCPD file name"),
+        (BLUE.replace(".jpg", ".txt"), "not a CCPD file name"),
         (BLUE.replace("-37-15", "-37"), "not a CCPD file name"),
         (named("0_0_22_27_27_33"), "not a CCPD file name"),
         (named("0_0_22_27_27_33_16_1_1"), "not a CCPD file name"),
