@@ -1,6 +1,5 @@
 """Flower entry point of a client: messages in, messages out; the work is in `ReidClient`."""
 
-import json
 import logging
 import re
 import shlex
@@ -18,6 +17,7 @@ from app.data.source import open_source
 from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
 from app.global_model import UnusableSumError
 from app.node_store import NodeStore
+from app.overrides import override
 from app.reid_client import RECEIVED, ClientError, Guard, ReidClient
 from app.run_dir import run_dir
 from app.settings import Settings, SettingsError, absolute, load_settings
@@ -114,12 +114,12 @@ def _make_client(overrides: str, node: tuple[tuple[str, str], ...], run_key: str
     config = dict(node)
     own = [f"data={config['data']}"] if "data" in config else []
     if "data-root" in config:
-        own.append(f"data.root={json.dumps(config['data-root'], ensure_ascii=False)}")
+        own.append(override("data.root", config["data-root"]))
     if "partition-id" not in config:  # a real node: all that it has is its own
         own.append("data.partition.by=none")
     if "state-dir" in config:
         for setting, below in (("data.cache_dir", "pictures"), ("data.equalise.folder", "equalised")):
-            own.append(f"{setting}={json.dumps(str(absolute(config['state-dir']) / below), ensure_ascii=False)}")
+            own.append(override(setting, absolute(config["state-dir"]) / below))
     settings = load_settings(f"{overrides} {shlex.join(own)}")
     partition_id = int(config.get("partition-id", 0))
     name = config.get("client", f"client-{partition_id}")
