@@ -61,7 +61,7 @@ def readable(word: str, text_keys: Collection[str] = ()) -> str:
     if found:
         return word
     if value[:1] in ("[", "{"):
-        raise SettingsError(f"{word!r} cannot be read: quote each text in it, as in {key}=[\"a b\",\"it's\"]")
+        raise SettingsError(f'{word!r} cannot be read: quote each text in it, as in {key}=["a b","it\'s"]')
     return f"{sign}{override(key, value)}"
 
 

@@ -5,7 +5,6 @@ SuperLink left over from another project would import that project's `app` packa
 """
 
 import contextlib
-import json
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from typing import Any, TypeAlias
 
 import psutil
 
+from app.overrides import toml_text
 from app.results import RunFolder
 from app.settings import Settings
 
@@ -62,7 +62,7 @@ def simulate(
             f"init-args-num-cpus={machine.cpus or os.cpu_count() or 1}"
         )
         run_config = run_dir / ".flwr" / "run.toml"  # Flower splits what stands on the command line, quoted or not
-        run_config.write_text(f"overrides = {json.dumps(overrides)}\n", encoding="utf-8")
+        run_config.write_text(f"overrides = {toml_text(overrides)}\n", encoding="utf-8")
         command = [*_flower("flwr"), "run", str(_repository()), _CONNECTION, "--stream"]
         command += ["--federation-config", config, "-c", str(run_config)]
         process = subprocess.Popen(command, cwd=_repository(), env=environment, stdout=log, stderr=log)

@@ -1,0 +1,1 @@
+"""Experiments on one machine: simulations, baselines, and the folders they write to."""
