@@ -147,6 +147,7 @@ def make_rules(settings: Settings, *, task: str, layout: str, run_key: str) -> R
         quorum=federation.quorum,
         retries=federation.retries,
         deadline=federation.deadline,
+        straggler_factor=federation.straggler_factor,
         start_timeout=federation.start_timeout,
         measure_every=federation.measure_every,
         masking=settings.privacy.masking == "pairwise",

@@ -59,7 +59,7 @@ def test_a_client_whose_pictures_are_gone_leaves_the_round_to_the_others(make_fe
     for line in lines[1:]:
         assert len(line["left_out"]) == 1
         assert f"not found: {own}" in line["left_out"][0]["reason"]
-    assert {row["client"] for line in lines[2:] for row in line["left_out"]} == {"node 2"}
+    assert {row["client"] for line in lines[2:] for row in line["left_out"]} == {"client-1"}
 
 
 def test_names_of_pictures_stay_at_a_real_site(tmp_path, caplog, monkeypatch):
