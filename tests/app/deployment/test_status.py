@@ -124,7 +124,7 @@ def test_a_folder_without_a_run_is_named(tmp_path):
 def test_a_run_that_waits_for_sites_says_for_whom_and_how_long_yet(make_federation, caplog, monkeypatch):
     """Two sites took part; when the server is started again, one of them is away."""
     monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)  # to where pytest listens
-    changes = "federation.rounds=3 federation.start_timeout=0.8 federation.quorum=1.0"
+    changes = "federation.rounds=3 federation.start_timeout=2 federation.quorum=1.0"
     federation = make_federation(changes=changes)
 
     def stop(message, reply):
@@ -154,10 +154,10 @@ def test_a_run_that_waits_for_sites_says_for_whom_and_how_long_yet(make_federati
     [status] = found
     missing = status["waiting_for"]
     assert (missing["wanted"], missing["here"], missing["absent"]) == (2, ["client-0"], ["client-1"])
-    assert 0 < missing["seconds_left"] <= 0.8
+    assert 0 < missing["seconds_left"] <= 2
     text = " ".join(shown(status).split())
     assert "waiting for 1 of 2 sites; here: client-0; not here: client-1;" in text
-    assert "waiting for 1 of 2 sites; here: client-0; not here: client-1; 1 s more" in caplog.text
+    assert re.search(r"waiting for 1 of 2 sites; here: client-0; not here: client-1; [12] s more", caplog.text)
     after = read_status(federation.folder.path)
     assert (after["state"], after["waiting_for"]) == ("failed", None)
     assert federation.folder.read_progress()["attempts"] == 2  # what epsilon is counted from is kept
