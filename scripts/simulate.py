@@ -22,7 +22,7 @@ from app.model_figures import OVERRIDES_FILE, compare_models
 from app.overrides import override, sweep
 from app.results import MEASURES, RunFolder, format_table
 from app.settings import Settings, SettingsError, absolute, load_settings, text_keys
-from app.simulation import SimulationError, simulate
+from app.simulation import SimulationError, check_machine, simulate
 from app.tasks import make_task
 from scripts.command import command, first_line
 from scripts.progress import Progress
@@ -115,6 +115,7 @@ def _paths_of(settings: Sequence[Settings]) -> list[Path | None]:
 
 def _checked(words: Sequence[str]) -> Settings:
     settings = load_settings(words)
+    check_machine(settings)
     check(settings)
     return settings
 
