@@ -1,6 +1,5 @@
 """Flower entry point of a client: messages in, messages out; the work is in `ReidClient`."""
 
-import json
 import logging
 import re
 import shlex
@@ -26,6 +25,7 @@ from app.federation.site_model import keep_models, keep_recipe
 from app.federation.site_policy import SitePolicy
 from app.global_model import UnusableSumError
 from app.node_store import NodeStore
+from app.overrides import override
 from app.reid_client import RECEIVED, ReidClient
 from app.run_dir import run_dir
 from app.settings import Settings, SettingsError, absolute, load_settings
@@ -220,7 +220,7 @@ def _settings_of(overrides: str, config: dict[str, str], policy: SitePolicy | No
     chosen = [f"data={config['data']}"] if "data" in config else []
     try:
         own = _own_settings(config)
-        words = [*chosen, *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in own.items())]
+        words = [*chosen, *(override(key, value) for key, value in own.items())]
         together = f"{overrides} {shlex.join(words)}"
         return load_settings(together) if policy is None else policy.settings(together, own)
     except PolicyError:

@@ -149,6 +149,7 @@ def make_rules(settings: Settings, *, task: str, layout: str, run_key: str, simu
         quorum=federation.quorum,
         retries=federation.retries,
         deadline=federation.deadline,
+        straggler_factor=federation.straggler_factor,
         start_timeout=federation.start_timeout,
         measure_every=federation.measure_every,
         masking=settings.privacy.masking == "pairwise",

@@ -44,7 +44,9 @@ class FederationSettings:
             what is cut off goes to the others. With a half no client outweighs all others together; 1 for no limit.
         quorum: replies needed, as a share of the cohort.
         retries: how often a round below the quorum is repeated.
-        deadline: seconds for one round.
+        deadline: seconds for one round, at most.
+        straggler_factor: a client that has answered before is waited for so many times its slowest answer, and five
+            minutes at least; 0 for `deadline` alone.
         start_timeout: seconds to wait for `num_clients` nodes.
         patience: rounds without a gain of more than `min_delta` in the headline before the run ends; 0 for never.
         measure_every: the global model is measured on `data.val_split` every so many rounds; 0 for never.
@@ -63,6 +65,7 @@ class FederationSettings:
     quorum: float = 0.5
     retries: int = 1
     deadline: float = 3600.0
+    straggler_factor: float = 5.0
     start_timeout: float = 300.0
     patience: int = 0
     min_delta: float = 0.001
@@ -80,7 +83,7 @@ class FederationSettings:
             in_range(f"federation.{name}", getattr(self, name), 1)
         for name in ("fraction", "max_share", "quorum"):
             in_range(f"federation.{name}", getattr(self, name), 1e-6, 1.0)
-        for name in ("retries", "patience", "min_delta", "measure_every"):
+        for name in ("retries", "patience", "min_delta", "measure_every", "straggler_factor"):
             in_range(f"federation.{name}", getattr(self, name), 0)
         for name in ("deadline", "start_timeout"):
             in_range(f"federation.{name}", getattr(self, name), 0.1)

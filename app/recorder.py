@@ -2,16 +2,19 @@
 
 import json
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from app.results import SERVER_CHECKPOINT, RunFolder
-from strategies.rounds import RoundReport, ServerState
+from strategies.rounds import Missing, RoundReport, ServerState
 from strategies.shared_arrays import SharedLayout
 
 _log = logging.getLogger("flwr")
+_TELL_SECONDS = 30.0  # between two lines about the same missing sites
 
 
 class Recorder:
@@ -32,6 +35,27 @@ class Recorder:
         """Attempts at rounds that were ever begun in this run, also those that were taken back or cut off."""
         self._progress: dict[str, object] = {}
         self._waiting: list[str] = []
+        self._told: tuple[object, ...] = ()
+        self._told_at = 0.0
+
+    def waiting(self, missing: Missing) -> None:
+        """Keep in `progress.json` who is there and for how long the others are waited for; the log has it now and then.
+
+        Sites that took part earlier in this run are named, others have told nobody their names yet."""
+        known = {client for line in self.folder.read_metrics() for client in line["clients"]}
+        absent = sorted(known - set(missing.here))
+        state = (missing.wanted, *missing.here, *missing.refused)
+        now = time.monotonic()
+        if state == self._told and now < self._told_at + _TELL_SECONDS:
+            return
+        self._told, self._told_at = state, now
+        until = time.time() + missing.seconds
+        who = {"here": list(missing.here), "absent": absent, "refused": list(missing.refused)}
+        waited = {"wanted": missing.wanted, **who, "until": until}
+        self.folder.write_progress(
+            {**self._progress, "attempts": self.attempts, "waiting": [], "waiting_for": waited}  # what is kept stays
+        )
+        _log.info("%s", waiting_sentence(waited, missing.seconds))
 
     def started(self, server_round: int, attempt: int, cohort: Sequence[str]) -> None:
         """Keep who is waited for in `progress.json`."""
@@ -92,6 +116,17 @@ class Recorder:
             "generation": str(state.generation),
         }
         self.folder.save_arrays(SERVER_CHECKPOINT, {"aggregate": np.frombuffer(state.aggregate, np.uint8)}, metadata)
+
+
+def waiting_sentence(waiting_for: Mapping[str, Any], seconds: float) -> str:
+    """For whom a run waits, and for how long yet."""
+    here = waiting_for["here"]
+    parts = [f"waiting for {waiting_for['wanted'] - len(here)} of {waiting_for['wanted']} sites"]
+    parts += [f"here: {', '.join(here) or 'none'}"]
+    if waiting_for["absent"]:
+        parts.append(f"not here: {', '.join(waiting_for['absent'])}")
+    parts += [f"refused: {'; '.join(waiting_for['refused'])}"] if waiting_for["refused"] else []
+    return f"{'; '.join(parts)}; {max(0.0, seconds):.0f} s more"
 
 
 def _sentence(report: RoundReport, rounds: int, headline: str) -> str:

@@ -70,6 +70,16 @@ class RunFolder:
         except Timeout as error:
             raise RuntimeError(f"another run is writing to {self.path}") from error
 
+    def refuse_earlier_run(self) -> None:
+        """Raise FileExistsError if results of a run lie here, which a new one would replace."""
+        rounds = len(self.read_metrics())
+        if rounds or (self.path / "summary.json").exists() or any(self.path.glob("*.safetensors")):
+            what = f"of {rounds} rounds" if rounds else "with its results"
+            raise FileExistsError(
+                f"{self.path} holds an earlier run {what}: give another run_dir, or go on with it (resume={self.path}, "
+                "or federation.resume=true where sites are on other machines)"
+            )
+
     def clear(self) -> None:
         """Take away what an earlier run left that a new one would be mistaken for."""
         for name in ("summary.json", "progress.json", "server.safetensors"):

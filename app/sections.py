@@ -218,5 +218,6 @@ class SimulationSettings:
     gpus_per_client: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("cpus", "cpus_per_client", "gpus_per_client"):
+        for name in ("cpus", "gpus_per_client"):
             in_range(f"simulation.{name}", getattr(self, name), 0.0)
+        in_range("simulation.cpus_per_client", self.cpus_per_client, 1)

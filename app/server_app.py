@@ -42,8 +42,11 @@ def main(grid: Grid, context: Context) -> None:
 def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     """Rounds, metrics, checkpoints and summary; goes on after the last complete round if `federation.resume` is set.
 
-    Raises RuntimeError if another process writes to the folder; what else ends the run stands in `progress.json`."""
+    Raises RuntimeError if another process writes to the folder, and FileExistsError if it holds an earlier run that is
+    not to be resumed; what else ends the run stands in `progress.json`."""
     folder.hold()
+    if not settings.federation.resume:
+        folder.refuse_earlier_run()
     try:
         _run_rounds(grid, settings, folder)
     except BaseException as error:

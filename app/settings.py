@@ -4,9 +4,11 @@ An unknown key, a wrong type or a value out of range stops here, with the key's 
 """
 
 import json
+import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -20,6 +22,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from app.checks import SettingsError, in_range
 from app.federation_settings import FederationSettings
+from app.overrides import readable
 from app.privacy_settings import PrivacySettings
 from app.sections import (
     DataSettings,
@@ -58,6 +61,7 @@ TASKS = {
 """Tasks by name."""
 
 
+_MAX_INT, _MAX_SEED = 2**31 - 1, 2**63 - 1
 MISSING = "???"
 """What Hydra leaves where the user must give a value; the server of a real federation can do without some of them."""
 
@@ -125,6 +129,7 @@ _SECTIONS = {
     "evaluation": EvaluationSettings,
     "simulation": SimulationSettings,
 }
+_TASK_SECTIONS = {"model": "ModelSettings", "loss": "LossSettings"}
 _SCALARS = {"name": str, "seed": int, "run_dir": str, "device": str, "task": str}
 
 
@@ -138,7 +143,11 @@ def load_settings(overrides: str | Sequence[str] = "") -> Settings:
 
 def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
     """The values of `load_settings` before they are checked. Raises SettingsError for what Hydra cannot compose."""
-    words = [_forced(spelt_out(word)) for word in (shlex.split(overrides) if isinstance(overrides, str) else overrides)]
+    try:
+        given = shlex.split(overrides) if isinstance(overrides, str) else overrides
+    except ValueError as error:
+        raise SettingsError(f"the overrides {overrides!r} are not words of a shell: {error}") from error
+    words = [_forced(readable(spelt_out(word), text_keys())) for word in given]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("conf", version_base="1.3"):
@@ -159,6 +168,7 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
         if name not in raw or type(raw[name]) is not kind:  # True is an int to isinstance
             raise SettingsError(f"{name} must be of type {kind.__name__}, got {raw.get(name)!r}")
         values[name] = raw[name]
+    _refuse_huge("seed", values["seed"])
     in_range("seed", values["seed"], 0)
     if values["task"] not in TASKS:
         raise SettingsError(f"task must be one of {', '.join(TASKS)}; got {values['task']!r}")
@@ -181,6 +191,24 @@ def spelt_out(override: str) -> str:
     return f"{key}.target={value}" if short else override
 
 
+@cache
+def text_keys() -> frozenset[str]:
+    """The settings whose values are texts, of every task, as dotted keys."""
+    modules = [import_module(task.settings) for task in TASKS.values()]
+    tasks = [(name, getattr(module, kind)) for module in modules for name, kind in _TASK_SECTIONS.items()]
+    found = {key for name, cls in [*_SECTIONS.items(), *tasks] for key in _texts(name, cls)}
+    return frozenset({*found, *(name for name, kind in _SCALARS.items() if kind is str)})
+
+
+def _texts(section: str, cls: type) -> Iterator[str]:
+    for name, hint in get_type_hints(cls).items():
+        if hint is str or hint == str | None:
+            yield f"{section}.{name}"
+        for part in (hint, *get_args(hint)):
+            if isinstance(part, type) and is_dataclass(part):
+                yield from _texts(f"{section}.{name}", part)
+
+
 def _forced(override: str) -> str:
     """`section.key=value` may set a key that no YAML file mentions: defaults stand in the dataclasses, which refuse
     keys that do not exist. Group choices such as `data=two_cam` stay as they are."""
@@ -195,6 +223,7 @@ def absolute(settings_path: str) -> Path:
 def _typed(section: str, cls: type, raw: Any) -> Any:
     """`raw` as an instance of the dataclass `cls`; strict: no unknown key, no text where a number belongs."""
     _forbid_unknown_keys(cls)
+    _refuse_huge(section, raw)
     try:
         return TypeAdapter(cls).validate_json(json.dumps(raw))  # strict mode takes dictionaries from JSON alone
     except ValidationError as error:
@@ -207,6 +236,21 @@ def _typed(section: str, cls: type, raw: Any) -> Any:
         raise SettingsError(
             f"{named}; got {first['input']!r}" if named.startswith(f"{key}: Input") else named
         ) from error
+
+
+def _refuse_huge(key: str, value: Any) -> None:
+    """Raise SettingsError for a number that the libraries behind a setting cannot hold."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _refuse_huge(f"{key}.{name}", item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_huge(key, item)
+    elif isinstance(value, int) and abs(value) > (most := _MAX_SEED if key.endswith("seed") else _MAX_INT):
+        got = value if value.bit_length() < 128 else f"a number of about {value.bit_length() * 0.30103:.0f} digits"
+        raise SettingsError(f"{key} must be at most {most}; got {got}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{key} must be a finite number; got {value}")
 
 
 def _forbid_unknown_keys(cls: type) -> None:

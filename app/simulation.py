@@ -5,10 +5,7 @@ SuperLink left over from another project would import that project's `app` packa
 """
 
 import contextlib
-import json
 import os
-import re
-import shlex
 import socket
 import subprocess
 import sys
@@ -19,14 +16,16 @@ from typing import Any, TypeAlias
 
 import psutil
 
+from app.checks import SettingsError
+from app.experiment.flower_log import is_slow_start, last_words
+from app.overrides import toml_text
 from app.results import RunFolder
 from app.settings import Settings
 
 _START_SECONDS = 60.0
 _END_SECONDS = 10.0
 _CONNECTION = "own"
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_PYTHON_ERROR = re.compile(r"^[\w.]*(Error|Exception): ")
+_LOGS = ("flower.log", "superlink.log")
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
@@ -51,9 +50,48 @@ def simulate(
 
     Raises SimulationError with the server's last words if the run fails.
     """
+    check_machine(settings)
+    folder = RunFolder(run_dir)
+    folder.forget_summary()
+    before = (folder.read_metrics(), folder.read_progress())
+    try:
+        _run_flower(run_dir, overrides, settings, on_metrics)
+    except SimulationError as error:
+        begun = (folder.read_metrics(), folder.read_progress()) != before
+        if begun or not is_slow_start(str(error)):
+            raise
+        print(f"Flower or Ray was not up in time, and is started once more ({error})", file=sys.stderr, flush=True)
+        for name in _LOGS:
+            with contextlib.suppress(FileNotFoundError):
+                (run_dir / name).replace(run_dir / f"{name}.1")
+        _run_flower(run_dir, overrides, settings, on_metrics)
+    return folder.read_summary()
+
+
+def check_machine(settings: Settings) -> None:
+    """Raise SettingsError if this machine has no room for even one simulated client."""
     machine = settings.simulation
-    summary = run_dir / "summary.json"
-    summary.unlink(missing_ok=True)
+    cpus = machine.cpus or os.cpu_count() or 1
+    if machine.cpus_per_client > cpus:
+        raise SettingsError(
+            f"simulation.cpus_per_client={machine.cpus_per_client} is more than the {cpus} CPUs that there are "
+            "(simulation.cpus, or this machine)"
+        )
+    if machine.gpus_per_client > 0:
+        from torch import cuda  # a simulation without GPUs need not wait for it here
+
+        if machine.gpus_per_client > cuda.device_count():
+            raise SettingsError(
+                f"simulation.gpus_per_client={machine.gpus_per_client:g} is more than the {cuda.device_count()} GPUs "
+                "of this machine"
+            )
+
+
+def _run_flower(
+    run_dir: Path, overrides: str, settings: Settings, on_metrics: Callable[[dict[str, Any]], None]
+) -> None:
+    """One start of SuperLink and run, to its end. Raises SimulationError if the server wrote no summary."""
+    machine = settings.simulation
     with _superlink(run_dir) as environment, (run_dir / "flower.log").open("ab") as log:
         config = (
             f"num-supernodes={settings.federation.num_clients} "
@@ -62,7 +100,7 @@ def simulate(
             f"init-args-num-cpus={machine.cpus or os.cpu_count() or 1}"
         )
         run_config = run_dir / ".flwr" / "run.toml"  # Flower splits what stands on the command line, quoted or not
-        run_config.write_text(f"overrides = {json.dumps(overrides)}\n", encoding="utf-8")
+        run_config.write_text(f"overrides = {toml_text(overrides)}\n", encoding="utf-8")
         command = [*_flower("flwr"), "run", str(_repository()), _CONNECTION, "--stream"]
         command += ["--federation-config", config, "-c", str(run_config)]
         process = subprocess.Popen(command, cwd=_repository(), env=environment, stdout=log, stderr=log)
@@ -70,9 +108,8 @@ def simulate(
             _follow(process, RunFolder(run_dir), on_metrics)
         finally:
             _end(process)
-    if not summary.exists():
-        raise SimulationError(_last_words(run_dir / "flower.log"))
-    return RunFolder(run_dir).read_summary()
+    if not (run_dir / "summary.json").exists():
+        raise SimulationError(last_words([run_dir / name for name in _LOGS]))
 
 
 @contextlib.contextmanager
@@ -141,11 +178,11 @@ def _await_port(process: Process, port: int, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise SimulationError(f"flower-superlink ended at once: {_last_words(log)}")
+            raise SimulationError(f"flower-superlink ended at once: {last_words([log])}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.2)
-    raise SimulationError(f"flower-superlink did not answer within {_START_SECONDS:.0f} s: {_last_words(log)}")
+    raise SimulationError(f"flower-superlink did not answer within {_START_SECONDS:.0f} s: {last_words([log])}")
 
 
 def _free_port() -> int:
@@ -160,13 +197,3 @@ def _flower(program: str) -> list[str]:
 
 def _repository() -> Path:
     return Path(__file__).resolve().parent.parent
-
-
-def _last_words(log: Path) -> str:
-    """The last error in a log, else its last line."""
-    text = _COLOUR.sub("", log.read_text(errors="replace"))
-    text = text.translate(dict.fromkeys(map(ord, "╭╮╰╯│─")))  # Flower frames its errors
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # What went wrong is a Python error; Flower's own lines after it give an exit code and no reason.
-    errors = [line for line in lines if _PYTHON_ERROR.search(line)] or [line for line in lines if "ERROR" in line]
-    return f"{(errors or lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"

@@ -7,14 +7,16 @@ Run: python -m scripts.baseline mode=central experiment=two_cam
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from app.comparison import by_kind, comparison_jobs, comparison_settings, run_jobs
+from app.comparison import Measures, by_kind, comparison_jobs, comparison_settings, run_jobs
 from app.data.source import open_source
+from app.experiment.claim import claimed, run_path
 from app.experiment.measurable import require_measurable
 from app.model_figures import workers
 from app.results import RunFolder, format_table
-from app.settings import SettingsError, absolute, load_settings
+from app.settings import SettingsError, load_settings
 from app.tasks import make_task
 from scripts.command import command
 from scripts.progress import Progress
@@ -29,32 +31,34 @@ def main(argv: Sequence[str]) -> None:
     settings = load_settings(words)
     kind = "central" if modes[0] == "central" else "stand_alone"
     settings = comparison_settings(settings, kind, words)
+    started = time.monotonic()
     source, task = open_source(settings.data, settings.seed), make_task(settings)
     require_measurable(settings, source, task)
-    folder = (
-        RunFolder(absolute(settings.run_dir))
-        if settings.run_dir
-        else RunFolder.create(absolute("outputs"), f"{settings.name}-{modes[0]}")
-    )
-    folder.write_settings(settings.as_dict())
-    started = time.monotonic()
     parts = len(source.parts(settings.federation.num_clients))
-    jobs = comparison_jobs({kind: settings}, folder.path, parts)
-    with Progress(1) as progress:
-        rows = run_jobs(jobs, workers(settings), progress.step_done)
-    if all("error" in row for row in rows.values()):
-        raise ValueError(next(iter(rows.values()))["error"])
-    models = by_kind(rows)
-    summary = {
-        "run_dir": str(folder.path),
-        "seconds": round(time.monotonic() - started, 1),
-        "bad_pictures": {path: reason for row in rows.values() for path, reason in row.get("bad_pictures", {}).items()},
-        "remarks": task.remarks,
-        "models": models,
-    }
-    folder.write_summary(summary)
-    print(format_table(models))
+    name = f"{settings.name}-{modes[0]}"
+    with claimed(run_path(settings, name)) as folder:
+        folder.write_settings(settings.as_dict())
+        jobs = comparison_jobs({kind: settings}, folder.path, parts)
+        with Progress(1) as progress:
+            rows = run_jobs(jobs, workers(settings), progress.step_done)
+        if all("error" in row for row in rows.values()):
+            raise ValueError(next(iter(rows.values()))["error"])
+        summary = _summary(folder, rows, time.monotonic() - started, task.remarks)
+        folder.write_summary(summary)
+    print(format_table(summary["models"]))
     print(json.dumps(summary))
+
+
+def _summary(
+    folder: RunFolder, rows: Mapping[str, Measures], seconds: float, remarks: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "run_dir": str(folder.path),
+        "seconds": round(seconds, 1),
+        "bad_pictures": {path: reason for row in rows.values() for path, reason in row.get("bad_pictures", {}).items()},
+        "remarks": remarks,
+        "models": by_kind(rows),
+    }
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from app.data.source import open_source
 from app.federated import max_clients
 from app.node_store import NodeStore
+from app.overrides import override
 from app.results import SERVER_CHECKPOINT, RunFolder
 from app.settings import Settings, absolute, load_settings
 from app.shared_part import shared_part
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     settings = load_settings(argv)
     folder = RunFolder.create(absolute("outputs"), f"{settings.name}-sums")
     sums = Sums(settings, folder)
-    overrides = shlex.join([*argv, "privacy=plain", f"run_dir={folder.path}"])
+    overrides = shlex.join([*argv, "privacy=plain", override("run_dir", folder.path)])
     simulate(folder.path, overrides, settings, on_metrics=sums.set_aside)
     sums.follow()
     print(json.dumps({"bench": "sums", "name": settings.name, "seed": settings.seed, **sums.figures()}))

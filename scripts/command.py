@@ -51,11 +51,15 @@ def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
     try:
         main(argv)
     except (ValueError, OSError, RuntimeError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"error: {shown(lines[0])}", file=sys.stderr)
+        print(f"error: {shown(first_line(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in one line; its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _stop(*_: object) -> None:

@@ -22,6 +22,7 @@ from app.data.enhanced_files import EnhancedFiles
 from app.data.sample import Sample
 from app.data.source import open_source
 from app.equalisation import require_library
+from app.overrides import override
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.tasks import make_task
 from scripts.command import command, split_words
@@ -60,7 +61,7 @@ def run_settings(run: str, model: str, words: Sequence[str]) -> Settings:
         raise SettingsError("run=RUN_FOLDER is missing")
     folder = absolute(run)
     file = json.dumps(str(folder / f"{model}.safetensors"), ensure_ascii=False)
-    return with_overrides(Checkpoint.read(folder, model).settings, [f"data.equalise.model={file}", *words])
+    return with_overrides(Checkpoint.read(folder, model).settings, [override("data.equalise.model", file), *words])
 
 
 def pictures_of(settings: Settings, client: str) -> tuple[str, list[Sample]]:

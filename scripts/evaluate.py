@@ -5,20 +5,19 @@ Run: python -m scripts.evaluate run=outputs/two_cam/<time> data=two_cam data.eva
 training. `data=NAME` is any reader, `data.root=FOLDER` any folder of that layout.
 """
 
+import copy
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
-
 from app.arrays import float_arrays
 from app.checkpoint import Checkpoint, without_heads
 from app.comparison import measure_arrays
 from app.data.source import open_source
+from app.overrides import value_of
 from app.results import RunFolder, format_table
-from app.settings import Settings, SettingsError, absolute, load_settings, settings_from, spelt_out
+from app.settings import Settings, SettingsError, absolute, load_settings, settings_from, spelt_out, text_keys
 from app.tasks import make_task
 from scripts.command import command
 
@@ -49,21 +48,30 @@ def main(argv: Sequence[str]) -> None:
 
 def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
     """Settings of a checkpoint with overrides; `data=NAME` brings that data set's own settings."""
-    raw: Any = OmegaConf.create(kept)
+    raw = copy.deepcopy(kept)
     for word in sorted(words, key=lambda word: not word.startswith("data=")):  # the data set first, then its keys
-        if "=" not in word:
-            raise SettingsError(f"not of the form key=value: {word!r}")
-        key, value = spelt_out(word).split("=", 1)
+        key, value = value_of(spelt_out(word), text_keys())
         if key == "data":
             if open_name(value) == kept["data"]["reader"]:
                 continue  # the run's own set, as the run had it
             raw["data"] = load_settings([f"data={value}"]).as_dict()["data"]
         elif "." in key or key == "device":
-            OmegaConf.update(raw, key, yaml.safe_load(value), force_add=True)
+            _set(raw, key, value)
         else:
             raise SettingsError(f"{key} cannot be changed for a checkpoint")
-    changed: Any = OmegaConf.to_container(raw)
-    return settings_from(changed)
+    return settings_from(raw)
+
+
+def _set(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key; of a dictionary the keys it names."""
+    first, _, rest = key.partition(".")
+    if rest or (isinstance(value, dict) and isinstance(raw.get(first), dict)):
+        if not isinstance(raw.get(first), dict):
+            raw[first] = {}
+        for name, item in {rest: value}.items() if rest else value.items():
+            _set(raw[first], name, item)
+    else:
+        raw[first] = value
 
 
 def open_name(group: str) -> str:

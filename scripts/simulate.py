@@ -9,23 +9,23 @@ import json
 import shlex
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
 from app.comparison import bad_pictures
 from app.data.partition import table
 from app.data.source import open_source
+from app.experiment.claim import claimed, run_path
 from app.experiment.measurable import require_measurable
 from app.model_figures import OVERRIDES_FILE, compare_models
+from app.overrides import override, sweep
 from app.results import MEASURES, RunFolder, format_table
-from app.settings import Settings, SettingsError, absolute, load_settings
-from app.simulation import simulate
+from app.settings import Settings, SettingsError, absolute, load_settings, text_keys
+from app.simulation import SimulationError, check_machine, simulate
 from app.tasks import make_task
-from scripts.command import command
+from scripts.command import command, first_line
 from scripts.progress import Progress
 
 _PRINTED = (
@@ -53,31 +53,79 @@ def main(argv: Sequence[str]) -> None:
             raise SettingsError("resume=RUN_FOLDER takes its settings from that folder and nothing else")
         _resume(absolute(resume[0]))
         return
-    jobs = [words] if len(words) == len(argv) else sweep(words)
-    summaries = [_start(job) for job in jobs]
-    if len(jobs) > 1:
-        rows = {" ".join(job): summary["models"]["global"] for job, summary in zip(jobs, summaries, strict=True)}
-        print(format_table(rows))
-        print(json.dumps({"jobs": [summary["run_dir"] for summary in summaries]}))
-
-
-def sweep(words: Sequence[str]) -> list[list[str]]:
-    """The combinations of a Hydra multirun: `a=1,2 b=range(3)` gives six lists of overrides."""
-    parsed = OverridesParser.create().parse_overrides(list(words))
-    return [list(job) for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
-
-
-def _start(words: Sequence[str]) -> dict[str, Any]:
-    settings = load_settings(words)
-    check(settings)
-    if settings.run_dir:
-        folder = RunFolder(absolute(settings.run_dir))
+    if len(words) == len(argv):
+        settings = _checked(words)
+        _start(words, run_path(settings, settings.name))
     else:
-        folder = RunFolder.create(absolute("outputs"), settings.name)
-    overrides = shlex.join([*words, f"run_dir={folder.path}"])
-    (folder.path / "summary.json").unlink(missing_ok=True)  # of an earlier run: this one has not ended
-    (folder.path / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
-    return _run(load_settings(overrides), folder, overrides)
+        _start_all(sweep(words, text_keys()))
+
+
+def _start_all(jobs: Sequence[Sequence[str]]) -> None:
+    """Run one job after the other; a failed one is named at the end and keeps none from its turn.
+
+    All are checked before the first is started. Raises SimulationError at the end if any has failed."""
+    print(f"{len(jobs)} jobs", file=sys.stderr)
+    settings = _checked_all(jobs)
+    paths = _paths_of(settings)
+    rows: dict[str, Mapping[str, Any]] = {}
+    folders: list[str] = []
+    failed: dict[str, str] = {}
+    for number, (job, kept) in enumerate(zip(jobs, settings, strict=True), start=1):
+        name = " ".join(job)
+        path = paths[number - 1] or run_path(kept, kept.name)
+        folders.append(str(path))
+        print(f"job {number} of {len(jobs)}: {name}", file=sys.stderr)
+        try:
+            rows[name] = _start(job, path)["models"]["global"]
+        except Exception as error:
+            if not isinstance(error, ValueError | OSError | RuntimeError):
+                traceback.print_exc()  # a bug
+            rows[name], failed[name] = {}, first_line(error)
+            print(f"job {number} failed: {failed[name]}", file=sys.stderr)
+    print(format_table(rows))
+    for name, reason in failed.items():
+        print(f"{name}: failed: {reason}")
+    print(json.dumps({"jobs": folders, "failed": {folders[list(rows).index(name)]: failed[name] for name in failed}}))
+    if failed:
+        raise SimulationError(f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(failed)}")
+
+
+def _checked_all(jobs: Sequence[Sequence[str]]) -> list[Settings]:
+    """The settings of all jobs. Raises SettingsError naming each job that could not be started."""
+    settings, wrong = [], []
+    for job in jobs:
+        try:
+            settings.append(_checked(job))
+        except (ValueError, OSError, RuntimeError) as error:
+            wrong.append(f"{' '.join(job)}: {first_line(error)}")
+    if wrong:
+        split = " (-m splits values at commas; one in double quotes is kept whole)" if len(jobs) > 1 else ""
+        raise SettingsError(f"nothing was started, because of {'; '.join(wrong)}{split}")
+    return settings
+
+
+def _paths_of(settings: Sequence[Settings]) -> list[Path | None]:
+    """The run folder of each job that names one; jobs that name the same get one below it each, by number."""
+    given = [absolute(each.run_dir) if each.run_dir else None for each in settings]
+    paths = [path / str(i) if path and given.count(path) > 1 else path for i, path in enumerate(given)]
+    for path in paths:
+        if path and path.is_dir():
+            RunFolder(path).refuse_earlier_run()
+    return paths
+
+
+def _checked(words: Sequence[str]) -> Settings:
+    settings = load_settings(words)
+    check_machine(settings)
+    check(settings)
+    return settings
+
+
+def _start(words: Sequence[str], path: Path) -> dict[str, Any]:
+    overrides = shlex.join([*words, override("run_dir", path)])
+    with claimed(path) as folder:
+        (folder.path / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
+        return _run(load_settings(overrides), folder, overrides)
 
 
 def check(settings: Settings) -> None:
@@ -102,7 +150,8 @@ def _resume(path: Path) -> None:
         _print_figures(summary)
         return
     overrides = kept.read_text(encoding="utf-8") + " federation.resume=true"
-    _run(load_settings(overrides), folder, overrides)
+    with claimed(path, resume=True) as folder:
+        _run(load_settings(overrides), folder, overrides)
 
 
 def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any]:

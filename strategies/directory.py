@@ -1,9 +1,11 @@
 """The nodes of a federation as the server finds them: who is there, who was refused, and asking them."""
 
+import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -12,8 +14,9 @@ from strategies import messages as m
 from strategies.exchange import exchange
 from strategies.nodes import Node, RefusedError, read_node
 from strategies.proofs import Names, reply_statement
-from strategies.rounds import FederationError, RoundReport, RoundRules
+from strategies.rounds import FederationError, Missing, RoundReport, RoundRules
 
+_NAME = re.compile(r"[\w.-]{1,64}")
 _QUERY_SECONDS = 600.0
 _LOOK_SECONDS = 0.5  # between two looks for nodes
 
@@ -22,18 +25,25 @@ class NodeDirectory:
     """Finds nodes, keeps what each said of itself, and drops whoever gives no good answer until it is asked again.
 
     Args:
+        rules: see `RoundRules`.
         names: who may carry which name; None takes each node at its word, as in a simulation.
+        waiting: called while too few nodes are there.
     """
 
-    def __init__(self, rules: RoundRules, names: Names | None = None) -> None:
+    def __init__(
+        self, rules: RoundRules, names: Names | None = None, waiting: Callable[[Missing], None] = lambda _: None
+    ) -> None:
         self.rules = rules
         self.names = names
+        self.waiting = waiting
         self.nodes: dict[int, Node] = {}
         self.key_id = rules.key_id
         """The federation key that nodes must hold; None until the first ones have answered."""
         self.unusable: dict[str, str] = {}
         """Clients that could not take the last aggregate over in this round, with their reasons."""
         self._refused: dict[int, str] = {}
+        self._names: dict[int, str] = {}  # of every node that has ever described itself
+        self._slowest: dict[str, float] = {}  # seconds of each client's slowest answer in training
         self._expected = 0  # nodes of the federation, once they were there together
 
     def start_round(self) -> None:
@@ -63,7 +73,12 @@ class NodeDirectory:
                 if enough:
                     break
                 refused = "; ".join(self._refused.values()) or "none refused"
-                raise FederationError(f"{len(self.nodes)} of {wanted} nodes after the start timeout ({refused})")
+                here = ", ".join(sorted(node.client for node in self.nodes.values())) or "none"
+                raise FederationError(
+                    f"{len(self.nodes)} of {wanted} nodes after the start timeout (here: {here}; {refused})"
+                )
+            names = sorted(node.client for node in self.nodes.values())
+            self.waiting(Missing(wanted, names, list(self._refused.values()), deadline - time.monotonic()))
             time.sleep(_LOOK_SECONDS)
         self._expected = self._expected or wanted
         return sorted(self.nodes.values(), key=lambda node: node.client)
@@ -74,7 +89,7 @@ class NodeDirectory:
         self.nodes = {node_id: node for node_id, node in self.nodes.items() if node_id in present}
         self._refused = {node_id: reason for node_id, reason in self._refused.items() if node_id in present}
         unknown = sorted(present - self.nodes.keys() - self._refused.keys())
-        asked = [(Node(node_id, f"node {node_id}", 0, {}), self._describe(node_id)) for node_id in unknown]
+        asked = [(Node(node_id, self._name(node_id), 0, {}), self._describe(node_id)) for node_id in unknown]
         seconds = min(_QUERY_SECONDS, self.rules.deadline)
         replies = list(self.ask(grid, asked, report, seconds=seconds))
         if self.key_id is None and replies:
@@ -85,12 +100,21 @@ class NodeDirectory:
                 if any(other.client == known.client for other in self.nodes.values()):
                     raise RefusedError(f"another node already calls itself {known.client!r}")
                 self.nodes[node.node_id] = known
+                self._names[node.node_id] = known.client
             except (RefusedError, m.MessageError) as error:
-                self.leave_out(report, node, f"refused: {error}")
+                named = replace(node, client=self._named(node, reply.content))
+                self.leave_out(report, named, f"refused: {error}")
+                self._refused[node.node_id] = f"{named.client}: refused: {error}"
         reasons = {row["client"]: row["reason"] for row in report.left_out}
         for node, _ in asked:  # whoever gave no good answer is not asked again in this round
             if node.node_id not in self.nodes:
-                self._refused[node.node_id] = f"{node.client}: {reasons.get(node.client, 'no answer')}"
+                self._refused.setdefault(node.node_id, f"{node.client}: {reasons.get(node.client, 'no answer')}")
+
+    def _named(self, node: Node, content: RecordDict) -> str:
+        """A refused node by its name, or by its number and what it calls itself if it was never let in."""
+        said = str(content.config_records.get(m.INFO, ConfigRecord()).get(m.CLIENT, ""))
+        known = node.node_id in self._names or not _NAME.fullmatch(said)
+        return node.client if known else f"{said} ({node.client})"
 
     def ask(
         self, grid: Grid, outgoing: list[tuple[Node, Message]], report: RoundReport, seconds: float | None = None
@@ -98,7 +122,15 @@ class NodeDirectory:
         """Good replies one at a time as they come; failed and late nodes, and those under a name that is not theirs,
         are reported."""
         asked = {node.node_id: message for node, message in outgoing}
-        for node, answer in exchange(grid, outgoing, report, seconds or self.rules.deadline):
+        started = time.monotonic()
+        trained = {node.node_id for node, message in outgoing if message.metadata.message_type == MessageType.TRAIN}
+
+        def patience(node: Node) -> float:
+            return self._patience(node) if node.node_id in trained else seconds or self.rules.deadline
+
+        for node, answer in exchange(grid, outgoing, report, patience):
+            if node.node_id in trained:
+                self._learn(node, None if isinstance(answer, str) else time.monotonic() - started)
             if isinstance(answer, str):
                 self.leave_out(report, node, answer)
             elif reason := self._not_itself(node, asked[node.node_id], answer):
@@ -128,6 +160,23 @@ class NodeDirectory:
             return f"calls itself {said!r}, and its certificate is of {name!r}"
         known = self.nodes.get(node.node_id)
         return f"answers with the certificate of {name!r}" if known and known.client != name else ""
+
+    def _patience(self, node: Node) -> float:
+        """Seconds to wait for a client's training: by its own earlier rounds, where there are any."""
+        rules = self.rules
+        if not rules.straggler_factor or node.client not in self._slowest:
+            return rules.deadline
+        return min(rules.deadline, max(rules.straggler_seconds, rules.straggler_factor * self._slowest[node.client]))
+
+    def _learn(self, node: Node, seconds: float | None) -> None:
+        """Keep how long an answer took; one that did not come has the whole deadline the next time."""
+        if seconds is None:
+            self._slowest.pop(node.client, None)
+        else:
+            self._slowest[node.client] = max(seconds, self._slowest.get(node.client, 0.0))
+
+    def _name(self, node_id: int) -> str:
+        return self._names.get(node_id, f"node {node_id}")
 
     def read(self, node: Node, info: ConfigRecord) -> Node:
         """What a node says of itself."""

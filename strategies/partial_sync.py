@@ -60,7 +60,7 @@ class PartialSync:
         self.new_sum = new_sum
         self.listener = listener
         self._undone: dict[int, list[str]] = {}  # round -> why it was taken back, each time
-        self.directory = NodeDirectory(rules, names)
+        self.directory = NodeDirectory(rules, names, listener.waiting)
         self.delivery = ModelDelivery(self.directory)
 
     def run(self, grid: Grid, state: ServerState) -> tuple[ServerState, RoundReport]:

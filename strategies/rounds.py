@@ -18,8 +18,22 @@ class UnusableSumError(FederationError):
     """No client can use the sum of the last round."""
 
 
+@dataclass(frozen=True)
+class Missing:
+    """Why a round cannot begin: `wanted` nodes are needed, and these are `here`. `seconds` are left to wait; `refused`
+    has a sentence for each node that is there and cannot take part."""
+
+    wanted: int
+    here: Sequence[str]
+    refused: Sequence[str]
+    seconds: float
+
+
 class RoundListener(Protocol):
     """Is told how rounds go. A round whose `finished` fails did not happen."""
+
+    def waiting(self, missing: Missing) -> None:
+        """Too few nodes are there; told again and again while that is so."""
 
     def started(self, server_round: int, attempt: int, cohort: Sequence[str]) -> None:
         """Messages go out to these clients."""
@@ -41,6 +55,9 @@ class RoundRules:
     `max_clients` clients, if that is not 0; a sum has at least `min_clients`. Nodes that are `simulated` say how many
     there are. `measures` are shares of one that the task measures.
 
+    A client that has answered before is waited for `straggler_factor` times its slowest answer, at least
+    `straggler_seconds`, and never beyond `deadline`; 0 for the deadline alone.
+
     `run_key` names the run on the nodes, so that a resumed run finds what it left there and a new one finds nothing.
     """
 
@@ -56,6 +73,8 @@ class RoundRules:
     quorum: float = 0.5
     retries: int = 1
     deadline: float = 3600.0
+    straggler_factor: float = 5.0
+    straggler_seconds: float = 300.0
     start_timeout: float = 300.0
     measure_every: int = 1
     masking: bool = False

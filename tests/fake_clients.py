@@ -116,6 +116,7 @@ class Federation:
         self.rules = replace(RULES, num_clients=len(clients), **rules)
         self.grid = InProcessGrid(self.app, "", [{"client": client.name} for client in clients])
         self.reports, self.states, self.taken_back, self.events = [], [], [], []
+        self.missing = []
 
     def app(self, message, context):
         content = self.clients[context.node_config["client"]].answer(message)
@@ -124,6 +125,9 @@ class Federation:
     def run(self, state=START):
         self.loop = PartialSync(self.rules, lambda *_: PlainSum(SIZE), self)
         return self.loop.run(self.grid, state)
+
+    def waiting(self, missing):
+        self.missing.append(missing)
 
     def started(self, server_round, attempt, cohort):
         self.events.append((server_round, attempt, tuple(cohort)))

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from app.recorder import waiting_sentence
 from app.results import RunFolder
 from strategies.rounds import THE_SUM
 
@@ -47,7 +48,8 @@ def read_status(path: Path) -> dict[str, Any]:
         "bytes_down": sum(line["bytes_down"] for line in lines),
         "measures": _latest_measures(lines),
         "waiting": progress["waiting"] if in_round else [],
-        "attempt": progress["attempt"] if in_round else 0,
+        "waiting_for": _missing(progress) if state == "running" else None,
+        "attempt": progress.get("attempt", 0) if in_round else 0,
         "clients": {name: _client(name, trained, last) for name in _names(trained, progress)},
     }
 
@@ -62,7 +64,9 @@ def status_table(status: Mapping[str, Any]) -> Table:
     traffic = f"{status['bytes_up'] / 1e6:.1f} MB up, {status['bytes_down'] / 1e6:.1f} MB down, {status['cipher']}"
     if status["state"] == "running":
         title += f", last sign of life {status['silent_seconds']:.0f} s ago"
-    caption = "\n".join(line for line in (status["reason"], traffic, measures) if line)
+    missing = status["waiting_for"]
+    waits = waiting_sentence(missing, missing["seconds_left"]) if missing else ""
+    caption = "\n".join(line for line in (waits, status["reason"], traffic, measures) if line)
     table = Table(title=Text(title), caption=Text(caption))
     for heading in ("site", "now", "rounds", "pictures", "loss", "seconds", "left out", "last reason"):
         table.add_column(heading, justify="left" if heading in ("site", "now", "last reason") else "right")
@@ -79,6 +83,14 @@ def status_table(status: Mapping[str, Any]) -> Table:
             Text(row["last_reason"]),
         )
     return table
+
+
+def _missing(progress: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Who is there, who is not, and the seconds for which the others are waited for; None if nobody is waited for."""
+    waiting_for = dict(progress.get("waiting_for", {}))
+    if not waiting_for:
+        return None
+    return {**waiting_for, "seconds_left": round(max(0.0, waiting_for.pop("until") - time.time()), 1)}
 
 
 def _names(trained: list[dict[str, Any]], progress: Mapping[str, Any]) -> list[str]:

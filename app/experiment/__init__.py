@@ -1,1 +1,1 @@
-"""Experiments: training and measuring models beside each other."""
+"""Experiments on one machine: simulations, baselines, what they measure, and the folders they write to."""

@@ -59,7 +59,7 @@ def test_a_client_whose_pictures_are_gone_leaves_the_round_to_the_others(make_fe
         reason = line["left_out"][0]["reason"]
         assert "FileNotFoundError (No such file or directory); the site's own log says more" in reason
         assert str(own) not in reason, "not a node of Flower's simulation: it has data of its own"
-    assert {row["client"] for line in lines[2:] for row in line["left_out"]} == {"node 2"}
+    assert {row["client"] for line in lines[2:] for row in line["left_out"]} == {"client-1"}
 
 
 def fails_in_round_3(message, reply):

@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 
+from app.overrides import sweep
 from app.results import RunFolder
 from app.settings import SettingsError, load_settings
 from scripts import baseline, evaluate, inspect_data, simulate
 from scripts.command import command
 from scripts.evaluate import with_overrides
-from scripts.simulate import sweep
 
 TINY = [
     "data=manifest",

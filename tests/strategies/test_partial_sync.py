@@ -91,7 +91,8 @@ def test_a_node_that_does_not_fit_is_refused_before_it_gets_anything(change, rea
     federation.clients["b"].info = change
     federation.run()
     for server_round in (1, 2):
-        assert federation.left_out(server_round) == {"node 2": f"refused: {reason}"}
+        name = f"{change.get(m.CLIENT, 'b')} (node 2)"  # its number, because anybody may call itself b
+        assert federation.left_out(server_round) == {name: f"refused: {reason}"}
         np.testing.assert_allclose(federation.mean(server_round), average(federation, "ac"), **CLOSE)
     assert not federation.clients["b"].trained
     assert {message.metadata.dst_node_id for message in federation.sent("train")} == {1, 3}
@@ -100,7 +101,7 @@ def test_a_node_that_does_not_fit_is_refused_before_it_gets_anything(change, rea
 def test_too_few_nodes_at_the_start_is_an_error_that_says_who_was_refused():
     federation = three(quorum=0.9)
     federation.clients["b"].info = {m.LAYOUT: "other"}
-    with pytest.raises(FederationError, match=r"2 of 3 nodes .*node 2: refused: layout 'other'"):
+    with pytest.raises(FederationError, match=r"2 of 3 nodes .*here: a, c; b \(node 2\): refused: layout 'other'"):
         federation.run()
     assert not federation.states
 

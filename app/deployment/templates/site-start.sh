@@ -23,6 +23,8 @@ if [ ! -d "$DATA_ROOT" ]; then
 fi
 cd state
 "$VENV/bin/python" -P -m app.deployment.site_files "$here" @site "$DATA" "$DATA_ROOT"
+# The server refuses a clock that is ahead, and Flower's log does not say why.
+"$VENV/bin/python" -P -m app.deployment.clock @address "$here/ca.crt" || [ $? -ne 2 ] || exit 2
 "$VENV/bin/python" -P -m app.deployment.warm "$here" $$ & # ends with this process, which the next line makes a SuperNode
 exec "$VENV/bin/flower-supernode" --superlink @address --root-certificates "$here/ca.crt" \
     --auth-supernode-private-key "$here/site.key" --host 127.0.0.1 --port "$RUNTIME_PORT" \

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import re
 
 import pytest
@@ -9,6 +10,7 @@ from federation_checks import PowerCutError, kind_of
 from rich.console import Console
 
 from app.deployment.status import read_status, status_table
+from app.results import RunFolder
 from scripts import federation
 from strategies import messages as m
 from strategies.rounds import FederationError
@@ -117,3 +119,45 @@ def test_names_and_reasons_are_shown_as_they_are(make_federation):
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"no run has begun in {tmp_path}"):
         read_status(tmp_path)
+
+
+def test_a_run_that_waits_for_sites_says_for_whom_and_how_long_yet(make_federation, caplog, monkeypatch):
+    """Two sites took part; when the server is started again, one of them is away."""
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)  # to where pytest listens
+    changes = "federation.rounds=3 federation.start_timeout=2 federation.quorum=1.0"
+    federation = make_federation(changes=changes)
+
+    def stop(message, reply):
+        if kind_of(message) == ("train", 2):
+            raise PowerCutError
+        return reply
+
+    with pytest.raises(PowerCutError):
+        federation.run(stop)
+    federation.node_configs = federation.node_configs[:1]
+
+    def real(message, reply):  # a real node does not know how many there will be
+        if kind_of(message)[0] == "query":
+            reply.content[m.INFO][m.NUM_NODES] = 0
+        return reply
+
+    found, write = [], RunFolder.write_progress
+
+    def watched(folder, progress):
+        write(folder, progress)
+        if "waiting_for" in progress and "failed" not in progress:
+            found.append(read_status(folder.path))
+
+    monkeypatch.setattr(RunFolder, "write_progress", watched)
+    with pytest.raises(FederationError, match=r"1 of 2 nodes after the start timeout \(here: client-0"):
+        federation.resume(real)
+    [status] = found
+    missing = status["waiting_for"]
+    assert (missing["wanted"], missing["here"], missing["absent"]) == (2, ["client-0"], ["client-1"])
+    assert 0 < missing["seconds_left"] <= 2
+    text = " ".join(shown(status).split())
+    assert "waiting for 1 of 2 sites; here: client-0; not here: client-1;" in text
+    assert re.search(r"waiting for 1 of 2 sites; here: client-0; not here: client-1; [12] s more", caplog.text)
+    after = read_status(federation.folder.path)
+    assert (after["state"], after["waiting_for"]) == ("failed", None)
+    assert federation.folder.read_progress()["attempts"] == 2  # what epsilon is counted from is kept

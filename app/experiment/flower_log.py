@@ -1,0 +1,71 @@
+"""The reason for which a simulation ended, from the logs of Flower and Ray."""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FRAME = dict.fromkeys(map(ord, "╭╮╰╯│─"))  # Flower frames its errors
+_PREFIX = re.compile(r"^(?:\([\w\s.=/-]*pid=[^)]*\)\s*)?(?:(?:ERROR|WARNING|CRITICAL)\s*:\s+)?")
+_PYTHON_ERROR = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Timeout|Empty)(?:\([\w.]+\))?(?:: |$)")
+_HIDES = (
+    "An error was encountered. Ending simulation",
+    "Simulation Runtime crashed",
+    "Exception in ServerApp thread",
+    "ray::",
+)
+"""Beginnings of errors that only say that there was another."""
+_SLOW_START = (
+    "timed out during startup",
+    "Failed to start GCS",
+    "Failed to connect to GCS",
+    "GCS has become overloaded",
+    "did not answer within",
+    "may not have started successfully",
+    "Failed to register worker",
+    "Can't find a `node_ip_address.json` file",
+)
+"""What Ray and the launcher say when something was not up in time."""
+
+
+def last_words(logs: Sequence[Path]) -> str:
+    """The error that ended a run, and where it stands; the last line of the first log if there is none.
+
+    A later error that only wraps another is passed over: `An error was encountered` is not what happened. Of several
+    logs the first that holds an error counts."""
+    texts = [(log, list(_lines(log))) for log in logs]
+    for usable in (_is_reason, _is_error, lambda line: "ERROR" in line):
+        for log, lines in texts:
+            if found := [number for number, line in enumerate(lines) if usable(line)]:
+                return f"{_whole(lines, found[-1])} (see {shlex.quote(str(log))})"
+    log, lines = texts[0]
+    return f"{(lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"
+
+
+def is_slow_start(reason: str) -> bool:
+    """Whether a run ended because Flower or Ray was not up in time, which may well go better the next time."""
+    return any(words in reason for words in _SLOW_START)
+
+
+def _lines(log: Path) -> Iterator[str]:
+    text = _COLOUR.sub("", log.read_text(encoding="utf-8", errors="replace")) if log.exists() else ""
+    for line in text.translate(_FRAME).splitlines():
+        if line.strip():
+            yield _PREFIX.sub("", line.strip(), count=1)
+
+
+def _is_error(line: str) -> bool:
+    return bool(_PYTHON_ERROR.match(line))
+
+
+def _is_reason(line: str) -> bool:
+    said = line.partition(": ")[2]
+    return _is_error(line) and bool(said) and not said.startswith(_HIDES)
+
+
+def _whole(lines: Sequence[str], number: int) -> str:
+    """The error of a line with what its message has on the next, where it ends in the middle of a sentence."""
+    line = lines[number]
+    more = lines[number + 1] if line.endswith((":", ",")) and number + 1 < len(lines) else ""
+    return f"{line} {more}".strip()

@@ -1,0 +1,113 @@
+"""How long the server waits, and for whom: sites that are not there, that went away, and that are slow."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from fake_clients import Client, Federation, three
+from flwr.app import Error, Message
+
+from strategies.rounds import FederationError
+
+
+def lose(federation, name, server_round):
+    """The training of this client and round goes to a process that never answers; once."""
+    federation.clients[name].faults[server_round] = lambda _: federation.clients[name].faults.clear()
+
+
+def test_a_client_is_waited_for_by_its_own_earlier_rounds_and_not_for_the_deadline():
+    federation = three(rounds=3, deadline=60.0, straggler_factor=5.0, straggler_seconds=0.4)
+    lose(federation, "b", 2)
+    started = time.monotonic()
+    federation.run()
+    assert federation.left_out(2) == {"b": "no reply before the deadline"}
+    assert 0.4 <= federation.reports[1].seconds < 5
+    assert federation.left_out(3) == {}
+    assert time.monotonic() - started < 15
+
+
+def test_the_slowest_earlier_answer_counts_times_the_factor():
+    federation = three(rounds=2, deadline=60.0, straggler_factor=3.0, straggler_seconds=0.0)
+    pull, held = federation.grid.pull_messages, {}
+
+    def slow(ids):  # the answer of b in round 1 comes after half a second
+        ids = list(ids)
+        now = time.monotonic()
+        first = [message.metadata for message in federation.sent("train", 1) if message.metadata.dst_node_id == 2]
+        asked = any(metadata.message_id in ids for metadata in first)
+        return [] if asked and now < held.setdefault("first", now) + 0.5 else pull(ids)
+
+    federation.grid.pull_messages = slow
+    lose(federation, "b", 2)
+    federation.run()
+    assert federation.left_out(1) == {}
+    assert list(federation.left_out(2)) == ["b"]
+    assert 3 * 0.5 <= federation.reports[1].seconds < 3 * 0.5 + 2
+
+
+def test_a_client_that_was_not_waited_for_has_the_whole_deadline_the_next_time():
+    federation = three(rounds=3, deadline=1.0, straggler_factor=1.0, straggler_seconds=0.1)
+    faults = federation.clients["b"].faults
+    faults[2] = faults[3] = lambda _: None
+    federation.run()
+    assert federation.reports[1].seconds < 0.9
+    assert federation.reports[2].seconds >= 1.0
+
+
+def test_without_a_factor_the_deadline_alone_counts():
+    federation = three(rounds=2, deadline=0.8, straggler_factor=0.0, straggler_seconds=0.0)
+    lose(federation, "b", 2)
+    federation.run()
+    assert federation.reports[1].seconds >= 0.8
+
+
+@pytest.mark.parametrize(("code", "words"), [(5, "the site is gone"), (8, "its client process ended")])
+def test_an_error_of_flower_ends_the_wait_for_the_site_it_was_meant_for(code, words):
+    """Flower's own replies name node 1 as their sender, whoever they are about."""
+    federation = three(rounds=2, deadline=60.0)
+    app = federation.app
+
+    def gone(message, context):
+        if message.metadata.message_type == "train" and context.node_config["client"] == "c":
+            reply = Message(Error(code, "Node Unavailable"), reply_to=message)
+            reply.metadata.__dict__["_src_node_id"] = 1
+            return reply
+        return app(message, context)
+
+    federation.grid.app = gone
+    started = time.monotonic()
+    federation.run()
+    assert time.monotonic() - started < 10
+    [reason] = federation.left_out(1).values()
+    assert list(federation.left_out(1)) == ["c"]
+    assert words in reason
+    assert f"error {code}" in reason
+
+
+def test_the_listener_is_told_who_is_here_and_how_long_the_others_are_waited_for():
+    federation = Federation([Client("north", 3, [1, 0, 0]), Client("south", 5, [0, 1, 0])], rounds=1)
+    federation.rules = replace(federation.rules, num_clients=3, start_timeout=0.8, quorum=0.9)
+    with pytest.raises(FederationError, match=r"2 of 3 nodes after the start timeout \(here: north, south"):
+        federation.run()
+    assert [missing.here for missing in federation.missing] == [["north", "south"]] * len(federation.missing)
+    assert federation.missing[0].wanted == 3
+    assert 0 < federation.missing[0].seconds <= 0.8
+    assert len(federation.missing) >= 2
+
+
+def test_a_site_that_fails_to_describe_itself_later_is_called_by_its_name():
+    federation = three(rounds=2)
+    federation.clients["b"].faults = {1: lambda _: None}
+    federation.rules = replace(federation.rules, deadline=0.3)
+    app, asked = federation.app, []
+
+    def broken(message, context):
+        is_query = message.metadata.message_type == "query" and context.node_config["client"] == "b"
+        asked.extend([1] if is_query else [])
+        if is_query and len(asked) > 1:
+            return Message(Error(2, "no folder"), reply_to=message)
+        return app(message, context)
+
+    federation.grid.app = broken
+    federation.run()
+    assert federation.left_out(2) == {"b": "error 2: no folder"}
