@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.arrays import require_patterns
 from app.comparison import bad_pictures
 from app.data.partition import table
 from app.data.source import open_source
@@ -134,7 +135,7 @@ def check(settings: Settings) -> None:
     parts = source.parts(settings.federation.num_clients)
     task = make_task(settings)
     require_measurable(settings, source, task, settings.federation.num_clients)
-    task.build(2, settings.seed, pretrained=False)
+    require_patterns(task.build(2, settings.seed, pretrained=False), settings.federation)
     if fit := next((samples for part in parts if (samples := task.learnable(part))), None):
         task.batches(fit, settings.seed)
 

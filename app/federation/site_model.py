@@ -84,7 +84,7 @@ class SiteModel:
         settings = recipe.typed()
         task = make_task(settings)
         network = task.build(1, settings.seed, pretrained=False)
-        layout = shared_layout(network, settings.federation)
+        layout = shared_layout(network, settings.federation, task.heads)
         held = next(filter(None, (_layout_of(run.store, kind) for kind in KINDS)), layout.digest)
         if layout.digest != held:
             named = settings_file or "this version of the project"
