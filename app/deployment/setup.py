@@ -106,8 +106,12 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
     certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
     key = read_key(root / "authority" / p.FEDERATION_KEY)
     approval.check_list(root / "authority")
-    public = _site(plan, site, root, certificate, key)
-    approval.copy_to_site(root / "authority", folder)
+    try:
+        public = _site(plan, site, root, certificate, key)
+        approval.copy_to_site(root / "authority", folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     write_file(root / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
     _write_operator_scripts(p.read_party(root / "operator"), root / "operator")
     return folder
