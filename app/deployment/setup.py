@@ -174,6 +174,20 @@ def renew_server(root: Path) -> Path:
     return folder / p.SERVER_CERTIFICATE
 
 
+def write_programs(folder: Path) -> list[Path]:
+    """Write a party's programs as this version of the project has them; its settings stay. Their paths."""
+    party = p.read_party(folder)
+    if party.kind is Kind.server:
+        _fill("server-start.sh", folder / p.START, p.PROGRAM, federation=party.federation)
+    elif party.kind is Kind.site:
+        address = _address(party.host, party.port)
+        values = {"federation": party.federation, "site": party.name, "address": address}
+        _fill("site-start.sh", folder / p.START, p.PROGRAM, **values)
+    elif party.kind is Kind.operator:
+        _write_operator_scripts(party, folder)
+    return [folder / name for name, mode in party.files().items() if mode == p.PROGRAM]
+
+
 def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) -> None:
     folder.mkdir(mode=0o700)
     plan.party(Kind.authority, "authority", key.key_id).write(folder)
@@ -197,7 +211,7 @@ def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
         bind="127.0.0.1" if local else "0.0.0.0",
         port=plan.port,
     )
-    _fill("server-start.sh", folder / p.START, p.PROGRAM, federation=plan.name)
+    write_programs(folder)
     _write_unit(party, folder, plan.install, f"Server of the federation {plan.name}")
 
 
@@ -219,14 +233,7 @@ def _site(plan: Plan, site: str, root: Path, authority: bytes, key: FederationKe
         venv=shlex.quote(str(plan.install / ".venv")),
         runtime_port=assign_port(root, site, taken=plan.port),
     )
-    _fill(
-        "site-start.sh",
-        folder / p.START,
-        p.PROGRAM,
-        federation=plan.name,
-        site=site,
-        address=_address(plan.host, plan.port),
-    )
+    write_programs(folder)
     _write_unit(party, folder, plan.install, f"Site {site} of the federation {plan.name}")
     return public
 
