@@ -15,6 +15,7 @@ from flwr.supernode import cli as supernode_cli
 
 from app.deployment import bundle
 from app.deployment.parties import read_party
+from app.deployment.setup import make_federation
 from scripts import federation
 
 
@@ -127,7 +128,7 @@ def nasty_site(root, tmp_path):
     programs.mkdir(parents=True)
     executable(
         programs / "python",
-        f'case "$*" in *deployment.warm*) exit 0;; esac\nexec {shlex.quote(sys.executable)} "$@"',
+        f'case "$*" in *deployment.warm* | *deployment.clock*) exit 0;; esac\nexec {shlex.quote(sys.executable)} "$@"',
     )
     show_arguments(programs, "flower-supernode", tmp_path / "seen")
     lines = (folder / "site.env").read_text(encoding="utf-8").splitlines()
@@ -307,3 +308,20 @@ def test_the_number_of_a_site_that_left_is_kept_until_it_is_unregistered(root, t
     assert (root / "operator/nodes.txt").read_text() == (
         "# before: north 7756689494493548425\nnorth 7756689494493548426\n"
     )
+
+
+def test_a_checkout_with_a_hard_name_is_written_as_the_shell_reads_it(plan, first_key, tmp_path):
+    """What `init` finds out by itself: folders of the operator's machine. A line break in a name is refused by name."""
+    for number, value in enumerate([*NASTY, "/srv/two\nlines"]):
+        root, venv = tmp_path / str(number), Path(f"{tmp_path}{value}")
+        make_federation(plan(project=Path(value), venv=venv), root, first_key)
+        programs = venv / "bin"
+        programs.mkdir(parents=True, exist_ok=True)
+        executable(programs / "python", "echo 'root-certificates = \"\"'")
+        read = ["/bin/sh", "-c", '. ./connect.sh; printf "%s\\0" "$VENV" "$PROJECT"']
+        done = subprocess.run(read, cwd=root / "operator", capture_output=True, text=True, check=False)
+        if "\n" in value:
+            assert done.returncode == 2
+            assert "operator.env: a value with blanks" in done.stderr
+        else:
+            assert done.stdout.split("\0")[:2] == [str(venv), value], done.stderr
