@@ -16,6 +16,7 @@ from typing import Self
 
 import psutil
 
+from app.deployment.approval import read_allowed
 from app.results import RunFolder
 from scripts import federation
 
@@ -37,6 +38,9 @@ class Loopback:
     Args:
         folder: of the federation and all logs; made by `init`.
         sites: pictures by site; a manifest set each.
+
+    Attributes:
+        approved: SHA-256 of the checkout's app bundle, the one that sites run.
     """
 
     def __init__(self, folder: Path, sites: Mapping[str, Path]) -> None:
@@ -47,6 +51,8 @@ class Loopback:
         words = ["--name", NAME, "--host", "127.0.0.1", "--port", str(self.port), "--sites", ",".join(self.sites)]
         with contextlib.redirect_stdout(io.StringIO()):
             federation.main(["init", *words, "--out", str(self.root)])
+        [app] = read_allowed(self.root / "authority").apps
+        self.approved = app.sha256
         _set(self.root / "server" / "server.env", VENV=sys.prefix)
         _set(self.root / "operator" / "operator.env", VENV=sys.prefix)
         for name, pictures in self.sites.items():

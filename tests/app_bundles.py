@@ -40,7 +40,8 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-client, server = ClientApp(), ServerApp()
+client = ClientApp()
+server = ServerApp()
 if "/server/" not in os.environ["FLWR_HOME"]:
     Path({marker!r}).write_text("imported")
 

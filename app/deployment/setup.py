@@ -110,8 +110,12 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
     certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
     key = read_key(root / "authority" / p.FEDERATION_KEY)
     approval.check_list(root / "authority")
-    public = _site(plan, site, root, certificate, key)
-    approval.copy_to_site(root / "authority", folder)
+    try:
+        public = _site(plan, site, root, certificate, key)
+        approval.copy_to_site(root / "authority", folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     write_file(root / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
     _certify(root, key.key_id)
     return folder
@@ -173,6 +177,20 @@ def renew_server(root: Path) -> Path:
     return folder / p.SERVER_CERTIFICATE
 
 
+def write_programs(folder: Path) -> list[Path]:
+    """Write a party's programs as this version of the project has them; its settings stay. Their paths."""
+    party = p.read_party(folder)
+    if party.kind is Kind.server:
+        _fill("server-start.sh", folder / p.START, p.PROGRAM, federation=party.federation)
+    elif party.kind is Kind.site:
+        address = _address(party.host, party.port)
+        values = {"federation": party.federation, "site": party.name, "address": address}
+        _fill("site-start.sh", folder / p.START, p.PROGRAM, **values)
+    elif party.kind is Kind.operator:
+        _write_operator_scripts(party, folder)
+    return [folder / name for name, mode in party.files().items() if mode == p.PROGRAM]
+
+
 def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) -> None:
     folder.mkdir(mode=0o700)
     plan.party(Kind.authority, "authority", key.key_id).write(folder)
@@ -204,7 +222,7 @@ def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
         bind="127.0.0.1" if local else "0.0.0.0",
         port=plan.port,
     )
-    _fill("server-start.sh", folder / p.START, p.PROGRAM, federation=plan.name)
+    write_programs(folder)
     _write_unit(party, folder, plan.install, f"Server of the federation {plan.name}")
 
 
@@ -227,14 +245,7 @@ def _site(plan: Plan, site: str, root: Path, authority: bytes, key: FederationKe
         runtime_port=assign_port(root, site, taken=plan.port),
     )
     _fill(p.POLICY, folder / p.POLICY, p.PUBLIC, federation=plan.name, site=site)
-    _fill(
-        "site-start.sh",
-        folder / p.START,
-        p.PROGRAM,
-        federation=plan.name,
-        site=site,
-        address=_address(plan.host, plan.port),
-    )
+    write_programs(folder)
     _write_unit(party, folder, plan.install, f"Site {site} of the federation {plan.name}")
     return public
 

@@ -3,7 +3,11 @@
 import hashlib
 import io
 import json
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -264,3 +268,22 @@ def test_a_list_keeps_its_order_of_time_when_the_one_before_was_lost(root, monke
     monkeypatch.setattr("time.time", lambda: 1e9)  # a clock that was set back
     assert approval.without_app(second, "0").serial == 5_000_000_001
     assert read_party(root / "authority").federation == second.federation
+
+
+def test_a_start_command_of_an_older_version_does_not_run_unchecked(root):
+    """It has no commands that check: the SuperNode that it started is ended, `verify` names it, `refresh` mends it."""
+    site = root / "sites/north"
+    made = {path: path.read_bytes() for path in root.rglob("*.sh")}
+    for path in made:
+        path.write_text("#!/bin/sh\nold\n")
+    [told] = problems(site)
+    assert "start.sh is of an older version and checks no app bundle" in told
+    assert "federation refresh" in told
+    (site / "state").mkdir()
+    script = f"{shlex.quote(sys.executable)} -P -m app.deployment.warm . $$ & exec sleep 600"
+    ended = subprocess.run(["/bin/sh", "-c", script], cwd=site / "state", capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGTERM
+    assert "federation refresh" in ended.stderr
+    federation.main(["refresh", str(root)])
+    assert {path: path.read_bytes() for path in root.rglob("*.sh")} == made
+    assert problems(site) == []
