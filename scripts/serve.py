@@ -94,6 +94,7 @@ def run(
             ssl_keyfile=str(key) if key else None,
             proxy_headers=bool(behind_proxy),
             forwarded_allow_ips=behind_proxy or None,
+            ws="none",
             log_config=log_config(),
             log_level="warning",
         )

@@ -48,5 +48,5 @@ class PictureTooLargeError(PictureRefusedError):
     """A file has more bytes than a picture may have."""
 
 
-class BoxError(PictureRefusedError):
+class BoxError(RegisterError, PictureRefusedError):
     """A box is none, or shows nothing of its picture."""

@@ -26,6 +26,7 @@ from app.registry.errors import (
     RegisterError,
     UnavailableError,
 )
+from app.registry.printable import printable
 from app.registry.tries import TooManyTriesError
 from app.web import api, pages
 from app.web.known import unknown_in_body
@@ -128,6 +129,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _answer(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    detail = printable(detail)  # it may hold the name of an upload, and clients write it to their logs
     if pages.wants_page(request):
         page = pages.error_page(request, status, detail)
         page.headers.update(headers or {})

@@ -129,6 +129,7 @@ async function identify(data) {
   } catch (error) {
     if (mine !== query) return;
     forgetAnswer(); // also half of one that cannot be shown
+    if (answer !== undefined) console.error(error);
     throw answer === undefined ? error : new Error("the answer cannot be read");
   }
 }
@@ -227,7 +228,9 @@ on("incident", "submit", (form) => doing(form, async () => {
   const { sighting, vehicle, kind, note } = form.elements;
   const report = { sighting: Number(sighting.value), kind: kind.value, note: note.value };
   if (vehicle.value) report.vehicle = Number(vehicle.value);
+  const mine = query;
   const made = await ask("POST", "/api/incidents", report);
+  if (mine !== query) return; // the page shows another answer by now
   show("reported", `Incident ${made.id} was reported.`);
   reported = true;
 }));

@@ -22,6 +22,8 @@ from app.registry.models import Models
 from app.registry.plates import normal_plate
 from app.registry.records import NewOwner, NewView
 from app.registry.schema import Base, View, now
+from app.registry.tokens import Tokens
+from app.registry.visible import Visible
 
 RNG = np.random.default_rng(0)
 
@@ -276,3 +278,15 @@ def test_pictures_that_no_row_names_are_deleted_after_an_hour(register, model, m
     assert register.tidy() == 1
     assert not register.photos.path(orphan).exists()
     assert register.photos.path(kept).exists()
+
+
+def test_a_register_of_before_gets_the_tables_that_came_later(url):
+    database = Database(url)
+    with database.writing() as session:
+        for table in ("shown", "imported", "ticket_use"):
+            session.connection().exec_driver_sql(f"DROP TABLE {table}")
+    database.close()
+    again = Database(url)
+    assert Visible(again).vehicles("guard", {1}) == set()
+    assert Tokens(again).all() == []
+    again.close()

@@ -100,7 +100,7 @@ def test_a_hundred_log_ins_of_strangers_do_not_stop_the_guards(service, as_role)
 @contextmanager
 def served(app):
     """A real server on loopback; its port."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on")
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

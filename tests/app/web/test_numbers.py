@@ -1,6 +1,7 @@
 """Numbers that are none, or that nothing can hold: one clear error, no 500, and nothing is allocated."""
 
 import time
+from itertools import product
 
 import pytest
 from typer.testing import CliRunner
@@ -18,43 +19,42 @@ def url(tmp_path):
     return f"sqlite:///{tmp_path / 'register.sqlite'}"
 
 
-@pytest.mark.parametrize(
-    ("box", "reason"),
-    [
-        ("nan,0,9,9", "finite numbers"),
-        ("0,0,inf,9", "finite numbers"),
-        ("-inf,0,9,9", "finite numbers"),
-        ("0,0,1e400,9", "finite numbers"),
-        ("9" * 190 + "e9,0,9,9", "outside the picture"),
-        ("0,0,0,9", "more than 0"),
-        ("0,0,9,-9", "more than 0"),
-        ("0,0,-0.0,9", "more than 0"),
-        ("1e300,1e300,1e300,1e300", "outside the picture"),
-        ("-1e300,0,9,9", "outside the picture"),
-        ("0,0,1e-300,9", "outside the picture"),
-        ("0,0,9", "not left,top,width,height"),
-        ("0,0,9,9,9", "not left,top,width,height"),
-        ("a,b,c,d", "not left,top,width,height"),
-        ("0x10,0,9,9", "not left,top,width,height"),
-    ],
-)
-@pytest.mark.parametrize("field", ["boxes", "plate_boxes"])
-@pytest.mark.parametrize("path", ["/api/identify", "/api/vehicles", "/api/vehicles/1/views"])
-def test_a_box_that_is_none_is_refused(as_role, field, path, box, reason):
-    said = as_role("manager").post(path, files=[("pictures", jpeg(1))], data={field: box})
-    assert said.status_code == 422
-    assert reason in said.json()["detail"]
+BOXES = {
+    "nan,0,9,9": "finite numbers",
+    "0,0,inf,9": "finite numbers",
+    "-inf,0,9,9": "finite numbers",
+    "0,0,1e400,9": "finite numbers",
+    "9" * 190 + "e9,0,9,9": "outside the picture",
+    "0,0,0,9": "more than 0",
+    "0,0,9,-9": "more than 0",
+    "0,0,-0.0,9": "more than 0",
+    "1e300,1e300,1e300,1e300": "outside the picture",
+    "-1e300,0,9,9": "outside the picture",
+    "0,0,1e-300,9": "outside the picture",
+    "0,0,9": "not left,top,width,height",
+    "0,0,9,9,9": "not left,top,width,height",
+    "a,b,c,d": "not left,top,width,height",
+    "0x10,0,9,9": "not left,top,width,height",
+}
 
 
-@pytest.mark.parametrize(
-    "box", ["0,0,1e300,1e300", "0,0,13000,13000", "-1e300,-1e300,1.5e300,1.5e300", "-5,-5,500,500"]
-)
-def test_a_box_is_cut_to_the_picture_before_anything_is_made_of_it(as_role, box):
+def test_a_box_that_is_none_is_refused(as_role):
+    client = as_role("manager")
+    for path in ("/api/identify", "/api/vehicles", "/api/vehicles/1/views"):
+        for field in ("boxes", "plate_boxes"):
+            for box, reason in BOXES.items():
+                said = client.post(path, files=[("pictures", jpeg(1))], data={field: box})
+                assert said.status_code == 422, (path, field, box)
+                assert reason in said.json()["detail"]
+
+
+def test_a_box_is_cut_to_the_picture_before_anything_is_made_of_it(as_role):
     client, started = as_role("manager"), time.monotonic()
-    answer = client.post("/api/identify", files=[("pictures", jpeg(1))], data={"boxes": box, "plate_boxes": box})
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["photographs"][0]["box"] == [0, 0, 40, 48]  # all of the picture, which is 40 x 48
-    assert time.monotonic() - started < 30  # an image of 13,000 x 13,000 pixels took three minutes
+    for box in ("0,0,1e300,1e300", "0,0,13000,13000", "-1e300,-1e300,1.5e300,1.5e300", "-5,-5,500,500"):
+        answer = client.post("/api/identify", files=[("pictures", jpeg(1))], data={"boxes": box, "plate_boxes": box})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["photographs"][0]["box"] == [0, 0, 40, 48]  # all of the picture, which is 40 x 48
+    assert time.monotonic() - started < 60  # an image of 13,000 x 13,000 pixels took three minutes
 
 
 def test_numbers_of_an_address_or_a_query(as_role):
@@ -95,27 +95,27 @@ def test_numbers_of_a_body(as_role):
             assert said.json()["detail"]
 
 
-@pytest.mark.parametrize("number", [2**31, 2**63, 10**30, 0, -1])
-def test_numbers_of_the_command_line(desk, number):
-    for words in (["forget", "--vehicle"], ["forget", "--owner-id"]):
+BEYOND = (2**31, 2**63, 10**30, 0, -1)
+
+
+def test_numbers_of_the_command_line(desk):
+    for number, option in product(BEYOND, ("--vehicle", "--owner-id")):
+        words = ["forget", option]
         with pytest.raises(NotEnrolledError, match=f"there is no (vehicle|owner) {number}"):
             registry.main([*words, str(number), *_there(desk)])
 
 
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (["forget", "--sightings", str(10**10)], "--sightings"),
-        (["forget", "--sightings", str(10**30)], "--sightings"),
-        (["forget", "--sightings", "36501"], "--sightings"),
-        (["forget", "--sightings", "-1"], "--sightings"),
-        (["audit", "--limit", str(2**63)], "--limit"),
-        (["audit", "--limit", "-1"], "--limit"),
-    ],
-)
-def test_numbers_out_of_range_name_the_option(desk, words, reason):
-    with pytest.raises(ValueError, match=f"{reason}.*not in the range"):
-        registry.main([*words, *_there(desk)])
+def test_numbers_out_of_range_name_the_option(desk):
+    for words in (
+        ["forget", "--sightings", str(10**10)],
+        ["forget", "--sightings", str(10**30)],
+        ["forget", "--sightings", "36501"],
+        ["forget", "--sightings", "-1"],
+        ["audit", "--limit", str(2**63)],
+        ["audit", "--limit", "-1"],
+    ):
+        with pytest.raises(ValueError, match=f"{words[1]}.*not in the range"):
+            registry.main([*words, *_there(desk)])
 
 
 def test_the_longest_time_is_one(desk, capsys):
@@ -124,12 +124,12 @@ def test_the_longest_time_is_one(desk, capsys):
     assert CliRunner().invoke(registry_app, ["forget", "--sightings", "36501"]).exit_code == 2
 
 
-@pytest.mark.parametrize("number", [2**31, 2**63, 10**30, 0, -1])
-def test_numbers_of_the_commands_of_the_service(desk, number):
-    with pytest.raises(NotEnrolledError, match=f"there is no token {number}"):
-        serve.main(["revoke", *_there(desk), "--", str(number)])
-    with pytest.raises((ValueError, RuntimeError), match="1 to 3650 days"):
-        serve.main(["token", "guard", "--days", str(number if not 0 < number < 3651 else 0), *_there(desk)])
+def test_numbers_of_the_commands_of_the_service(desk):
+    for number in BEYOND:
+        with pytest.raises(NotEnrolledError, match=f"there is no token {number}"):
+            serve.main(["revoke", *_there(desk), "--", str(number)])
+        with pytest.raises((ValueError, RuntimeError), match="1 to 3650 days"):
+            serve.main(["token", "guard", "--days", str(number), *_there(desk)])
 
 
 def _there(desk):
