@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.data.row import MODALITIES, PLATE_BOX, VEHICLE_BOX, Row
+from app.data.row import MODALITIES, PLATE_BOX, TRUTH, VEHICLE_BOX, Row
 from app.data.table import read_rows
 from app.registry.desk import Desk
 from app.registry.errors import RegisterError
@@ -35,7 +35,6 @@ COLUMNS = (
     *VEHICLE_BOX,
     *PLATE_BOX,
 )
-_WHOLE = {"": False, "false": False, "true": True}
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Entry:
                 plate=read_photo(row.picture("plate_path")) if row.text("plate_path") else None,
                 plate_box=row.box(PLATE_BOX),
                 modality=row.choice("modality", MODALITIES),
-                whole=row.choice("whole", _WHOLE),
+                whole=row.choice("whole", TRUTH),
             )
 
 
@@ -77,7 +76,7 @@ def read_listing(path: Path) -> list[Entry]:
         row.picture("path")
         if row.text("plate_path"):
             row.picture("plate_path")
-        row.box(VEHICLE_BOX), row.box(PLATE_BOX), row.choice("modality", MODALITIES), row.choice("whole", _WHOLE)
+        row.box(VEHICLE_BOX), row.box(PLATE_BOX), row.choice("modality", MODALITIES), row.choice("whole", TRUTH)
         plate = _plate(row)
         key = next(((kind, text) for kind, text in (("v", row.text("vehicle")), ("p", plate)) if text), None)
         grouped.setdefault(key or ("row", str(row.number)), []).append(row)
