@@ -27,6 +27,7 @@ from app.checks import SettingsError
 from app.deployment import parties, setup, verify
 from app.deployment.parties import DeploymentError
 from app.federated import cloud_pair, make_secrets
+from app.outputs import require_folder_place
 from app.privacy_settings import PrivacySettings
 from scripts.command import command
 from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, write_key
@@ -80,6 +81,7 @@ def init(
     names = [site for site in sites.split(",") if site]
     plan = setup.Plan(name, host, port, names, install, project, Path(sys.prefix))
     root = out or Path(name)
+    require_folder_place("--out", root)
     key = _new_key()
     folders = setup.make_federation(plan, root, key)
     print(f"{root / 'authority'}: keep it where no run takes place; it makes further sites and certificates")
@@ -195,6 +197,7 @@ def keys(
     """Make the federation's key, readable by its owner only, and say which file goes where."""
     if key_holder is KeyHolder.cloud and cipher is not Scheme.ckks:
         raise KeyFileError("--key-holder cloud is for --cipher ckks alone")
+    require_folder_place("--out", out)  # before a key that is there is put aside
     privacy = PrivacySettings(cipher=cipher, ckks_preset=preset, key_holder=key_holder)
     made: dict[str, FederationKey] = {}
     if key_holder is KeyHolder.cloud:
