@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from app.nearest import did_you_mean
+
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the message names its key."""
@@ -11,7 +13,7 @@ class SettingsError(ValueError):
 def one_of(key: str, value: str, options: Sequence[str]) -> None:
     """Raise SettingsError unless `value` is among `options`."""
     if value not in options:
-        raise SettingsError(f"{key} must be one of {', '.join(options)}; got {value!r}")
+        raise SettingsError(f"{key} must be one of {', '.join(options)}; got {value!r}{did_you_mean(value, options)}")
 
 
 def in_range(key: str, value: float, low: float, high: float = float("inf")) -> None:

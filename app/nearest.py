@@ -7,8 +7,10 @@ from difflib import get_close_matches
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that is most like `word`, whatever the case of either; None if none is."""
     by_lower = {name.casefold().replace("-", "_").replace(" ", "_"): name for name in known if name}
-    found = get_close_matches(word.strip().casefold().replace("-", "_").replace(" ", "_"), by_lower, n=1, cutoff=0.7)
-    return by_lower[found[0]] if found else None
+    lower = word.strip().casefold().replace("-", "_").replace(" ", "_")
+    found = get_close_matches(lower, by_lower, n=1, cutoff=0.7)
+    longer = [name for name in by_lower if len(lower) > 2 and name.startswith(lower)]  # noise for noise_multiplier
+    return by_lower[(found or longer)[0]] if found or len(longer) == 1 else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

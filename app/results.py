@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 
 from app.event_file import EventFile
 from app.files import replacing
+from app.outputs import require_folder_place
 from app.settings import TASKS
 
 ROUND = "server_round"
@@ -37,6 +38,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        if not self.path.is_dir():  # one that is there may be read alone
+            require_folder_place("run_dir", self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._metrics = self.path / "metrics.jsonl"
         self._events: EventFile | None = None

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from app.checks import SettingsError, in_range, require_finite
+from app.checks import SettingsError, in_range, one_of, require_finite
 from app.federation_settings import FederationSettings
 from app.overrides import readable
 from app.privacy_settings import PrivacySettings
@@ -30,6 +30,7 @@ from app.sections import (
     SimulationSettings,
     TrainSettings,
 )
+from app.setting_hints import choice_hint, first_leaf, key_hint, keys_of, refused
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_MASKED
 
 
@@ -153,7 +154,8 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
         with initialize_config_module("conf", version_base="1.3"):
             raw = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise SettingsError(_first_lines(error)) from error
+        message = refused(error, _known_keys()) or f"{_first_lines(error)}{choice_hint(error)}"
+        raise SettingsError(message) from error
     assert isinstance(raw, dict)
     return {str(key): value for key, value in raw.items()}
 
@@ -162,7 +164,7 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
     """Typed settings from nested dictionaries, such as those a checkpoint carries. Raises SettingsError."""
     for name in raw:
         if name not in {field.name for field in fields(Settings)}:
-            raise SettingsError(f"unknown key {name!r}")
+            raise SettingsError(f"unknown key {name!r}{key_hint(first_leaf(name, raw[name]), _known_keys())}")
     values: dict[str, Any] = {}
     for name, kind in _SCALARS.items():
         if name not in raw or type(raw[name]) is not kind:  # True is an int to isinstance
@@ -171,18 +173,24 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
     _refuse_huge("seed", values["seed"])
     require_finite("", raw)
     in_range("seed", values["seed"], 0)
-    if values["task"] not in TASKS:
-        raise SettingsError(f"task must be one of {', '.join(TASKS)}; got {values['task']!r}")
+    one_of("task", values["task"], list(TASKS))
     task = import_module(TASKS[values["task"]].settings)
     for name, section in {**_SECTIONS, "model": task.ModelSettings, "loss": task.LossSettings}.items():
         try:
             values[name] = _typed(name, section, raw.get(name, {}))
         except SettingsError as error:
-            if name in ("model", "loss") and str(error).startswith("unknown key"):
-                hint = f"the task {values['task']} does not have; start from an experiment of that task"
-                raise SettingsError(f"{error}, which {hint}") from error
-            raise
+            if not str(error).startswith("unknown key"):
+                raise
+            hint = f", which the task {values['task']} does not have; start from an experiment of that task"
+            near = key_hint(str(error).removeprefix("unknown key "), _known_keys(values["task"]))
+            raise SettingsError(f"{error}{hint if name in ('model', 'loss') and not near else ''}{near}") from error
     return Settings(**values)
+
+
+def _known_keys(task: str = "dual_reid") -> list[str]:
+    """Every key of the settings of a task."""
+    module = import_module(TASKS[task].settings)
+    return keys_of({**_SECTIONS, "model": module.ModelSettings, "loss": module.LossSettings}, _SCALARS)
 
 
 def spelt_out(override: str) -> str:

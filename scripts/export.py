@@ -18,6 +18,7 @@ from app.checks import SettingsError
 from app.data.source import open_source
 from app.files import replacing
 from app.onnx_file import OnnxFile, write_onnx
+from app.outputs import require_file_place
 from app.registry.parity import compare, some_vehicles
 from app.registry.recogniser import Recogniser
 from app.settings import absolute
@@ -39,6 +40,7 @@ def main(argv: Sequence[str]) -> None:
     out = absolute(own["out"])
     if out.suffix != ".onnx":
         raise SettingsError(f"out must end in .onnx, got {own['out']!r}")
+    require_file_place("out", out)
 
     checkpoint = Checkpoint.read(absolute(own["run"]), own["model"])
     settings = with_overrides(checkpoint.settings, words)

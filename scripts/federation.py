@@ -32,6 +32,7 @@ from app.checks import SettingsError
 from app.deployment import bundle, parties, setup, verify
 from app.deployment.parties import DeploymentError
 from app.federated import cloud_pair, make_secrets
+from app.outputs import require_folder_place
 from app.privacy_settings import PrivacySettings
 from scripts import federation_apps
 from scripts.command import command
@@ -89,6 +90,7 @@ def init(
     names = [site for site in sites.split(",") if site]
     plan = setup.Plan(name, host, port, names, install, project, Path(sys.prefix))
     root = out or Path(name)
+    require_folder_place("--out", root)
     apps = []
     if (project / "pyproject.toml").is_file():  # not where the project was installed without a checkout
         apps = [bundle.describe(bundle.build(project), str(project))]
@@ -243,6 +245,7 @@ def keys(
     """Make the federation's key, readable by its owner only, and say which file goes where."""
     if key_holder is KeyHolder.cloud and cipher is not Scheme.ckks:
         raise KeyFileError("--key-holder cloud is for --cipher ckks alone")
+    require_folder_place("--out", out)  # before a key that is there is put aside
     privacy = PrivacySettings(cipher=cipher, ckks_preset=preset, key_holder=key_holder)
     made: dict[str, FederationKey] = {}
     if key_holder is KeyHolder.cloud:

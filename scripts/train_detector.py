@@ -32,6 +32,7 @@ from app.detection.settings import DetectorSettings
 from app.detection.stream import DetectionBatches
 from app.detection.training import train_detector
 from app.device import make_compute
+from app.outputs import require_folder_place
 from app.settings import SettingsError
 from scripts.command import command
 
@@ -59,6 +60,7 @@ def train(
 ) -> None:
     """Train, choose the thresholds on training pictures, measure on test pictures."""
     started = time.monotonic()
+    require_folder_place("FOLDER", folder)
     settings = DetectorSettings(backbone=backbone, size=size)
     compute = make_compute(device, "auto", True, threads)
     readers = [(word, _reader(word, seed)) for word in data or ()]

@@ -1,5 +1,6 @@
 """A table of pictures, CSV or Parquet: the way to bring one's own pictures without writing code."""
 
+import re
 from pathlib import Path
 
 from app.data.name_lists import no_such_split
@@ -27,13 +28,15 @@ _ROLES = {  # value of the column `split` -> role of the row
     "val_gallery": "val_gallery",
 }
 _INT64_END = 2**63
+_WHOLE = re.compile(r"(?<=\d)\.0+$")
 
 
 class Manifest:
     """Reader of a manifest: one row a picture of a vehicle.
 
     `root` is the file, or a folder that holds manifest.csv or manifest.parquet. Only `path` and `pid` are required; an
-    empty cell is as good as a missing column. CSV is UTF-8, with or without a byte order mark.
+    empty cell is as good as a missing column. CSV is UTF-8, with or without a byte order mark, and has commas between
+    its cells. Values of split and modality may be in capitals, and 3.0 is 3.
 
     | column | meaning |
     | --- | --- |
@@ -172,9 +175,12 @@ def _find(root: Path) -> Path:
 
 
 def _numbers(texts: list[str]) -> list[int]:
-    """Each text as a number: itself if all are whole numbers from 0, otherwise its rank among the different texts."""
-    if all(text.isdecimal() and int(text) < _INT64_END for text in texts):
-        return [int(text) for text in texts]
+    """Each text as a number: itself if all are whole numbers from 0, otherwise its rank among the different texts.
+
+    3.0 is a whole number: a column of them with gaps, which pandas makes one of floats, is written like that."""
+    whole = [_WHOLE.sub("", text) for text in texts]
+    if all(text.isdecimal() and int(text) < _INT64_END for text in whole):
+        return [int(text) for text in whole]
     ranks = {text: rank for rank, text in enumerate(sorted(set(texts)))}
     return [ranks[text] for text in texts]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from app.data.image_files import NoImagesError
+from app.nearest import did_you_mean
 
 
 def read_list(path: Path) -> list[list[str]]:
@@ -82,4 +83,4 @@ def require_pictures(folder: Path, names: Iterable[str]) -> None:
 
 def no_such_split(data_set: str, split: str, splits: Sequence[str]) -> ValueError:
     """The error for a split that a set does not have; it names those it has."""
-    return ValueError(f"{data_set} has no split {split!r}; it has {', '.join(splits)}")
+    return ValueError(f"{data_set} has no split {split!r}; it has {', '.join(splits)}{did_you_mean(split, splits)}")

@@ -67,9 +67,8 @@ class Reader(Protocol):
 def open_reader(name: str, root: Path, *, seed: int) -> Reader:
     """The reader called `name` over `root`, which never gives an empty set. Raises ValueError for an unknown name."""
     if name not in _READERS:
-        raise ValueError(
-            f"unknown data set {name!r}{did_you_mean(name, _READERS)}; known: {', '.join(sorted(_READERS))}"
-        )
+        known = ", ".join(sorted(_READERS))
+        raise ValueError(f"unknown data set {name!r}; known: {known}{did_you_mean(name, _READERS)}")
     module, cls = _READERS[name]
     return _Required(name, Path(root), getattr(import_module(module), cls)(root, seed=seed))
 

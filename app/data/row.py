@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from app.data.sample import Box, Modality
+from app.nearest import did_you_mean
 
 VEHICLE_BOX = ("vehicle_left", "vehicle_top", "vehicle_width", "vehicle_height")
 PLATE_BOX = ("plate_left", "plate_top", "plate_width", "plate_height")
 MODALITIES: dict[str, Modality] = {"": "visible", "visible": "visible", "infrared": "infrared"}
+TRUTH = {"": False, "false": False, "no": False, "0": False, "true": True, "yes": True, "1": True}
 T = TypeVar("T")
 
 
@@ -30,9 +32,12 @@ class Row:
         return self.cells.get(column, "")
 
     def choice(self, column: str, known: Mapping[str, T]) -> T:
-        if (text := self.text(column)) not in known:
-            self.fail(column, f"unknown value {text!r}; known: {', '.join(value for value in known if value)}")
-        return known[text]
+        """What a value of `known` stands for; `TRUE` and `Visible` are as good as in lower case."""
+        text = self.text(column)
+        if (value := text.strip().casefold()) not in known:
+            named = ", ".join(value for value in known if value)
+            self.fail(column, f"unknown value {text!r}; known: {named}{did_you_mean(text, known)}")
+        return known[value]
 
     def place(self, column: str) -> Path:
         """Where a picture is, whether or not it is there."""

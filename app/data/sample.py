@@ -1,5 +1,6 @@
 """What every reader returns and everything downstream understands: one picture of one vehicle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -70,6 +71,11 @@ class Sample:
     def has_plate(self) -> bool:
         """Whether a picture of the plate can be cut or read."""
         return self.plate_path is not None or bool(self.plate_boxes)
+
+
+def first_names(samples: Sequence[Sample], count: int = 3) -> str:
+    """The first few of some images by path, for messages."""
+    return f"{', '.join(str(sample.path) for sample in samples[:count])}{', ...' if len(samples) > count else ''}"
 
 
 def comparable(query: Sample, other: Sample) -> bool:

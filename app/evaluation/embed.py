@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from app.data.pictures import Pictures
 from app.data.reader import Direction
-from app.data.sample import Sample
+from app.data.sample import Sample, first_names
 from app.evaluation.distance import Floats, cosine_distance, fused_distance, normalise
 from app.evaluation.ids import pair_ids
 from app.evaluation.ranking import NoValidQueryError, RankingResult, evaluate_ranking, evaluate_rows
@@ -22,6 +22,10 @@ Rows = Callable[[slice], Floats]
 
 class NoPictureError(ValueError):
     """None of the pictures can be read."""
+
+
+class UnreadableQueriesError(NoValidQueryError):
+    """There would be something to measure, if images could be read; the message counts them and names the first."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +126,40 @@ def _cosine_rows(vectors: NDArray[np.float32], q: NDArray[np.int64], g: NDArray[
 def measure_all(
     found: DualEmbeddings, directions: Sequence[Direction], headline: str, *, rerank: bool
 ) -> dict[str, dict[str, float]]:
-    """Measures of each direction that has any. Raises NoValidQueryError if none has."""
+    """Measures of each direction that has any.
+
+    Raises NoValidQueryError if none has, UnreadableQueriesError, which is one, if unreadable images are the reason."""
     rows = {each.name: measure(found, each, headline, rerank=rerank) for each in directions}
     if not (measured := {name: row for name, row in rows.items() if row is not None}):
-        raise NoValidQueryError("no query has a true match in another camera")
+        raise _nothing_to_measure(found, directions)
     return measured
+
+
+def _nothing_to_measure(found: DualEmbeddings, directions: Sequence[Direction]) -> NoValidQueryError:
+    """The reason why no direction has measures: unreadable images, where they would have made a true match."""
+    queries = list(dict.fromkeys(sample for each in directions for sample in each.query))
+    gallery = list(dict.fromkeys(sample for each in directions for sample in each.gallery))
+    if not any(_has_match(each) for each in directions):
+        return NoValidQueryError("no query has a true match in another camera")
+    for name, samples in (("queries", queries), ("gallery images", gallery)):
+        bad = [sample for sample in samples if sample not in found]
+        if len(bad) == len(samples):
+            return UnreadableQueriesError(f"none of the {len(bad)} {name} can be read: {first_names(bad)}")
+    bad = [sample for sample in dict.fromkeys((*queries, *gallery)) if sample not in found]
+    if not bad:  # such as queries without a plate, measured by their plates
+        return NoValidQueryError("no query has a true match in another camera that can be compared with it")
+    return UnreadableQueriesError(
+        f"no query that can be read has a true match in another camera that can be read; "
+        f"{len(bad)} of {len({*queries, *gallery})} images cannot be: {first_names(bad)}"
+    )
+
+
+def _has_match(direction: Direction) -> bool:
+    """Whether any query of a direction has a true match, readable or not."""
+    cameras: dict[int, set[int]] = {}
+    for sample in direction.gallery:
+        cameras.setdefault(sample.pid, set()).add(sample.camid)
+    return any(cameras.get(sample.pid, set()) - {sample.camid} for sample in direction.query)
 
 
 def all_samples(directions: Sequence[Direction]) -> list[Sample]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.data.reader import Direction
-from app.data.sample import Sample
+from app.data.sample import Sample, first_names
 from app.evaluation.ranking import NoValidQueryError
 from models.alphabet import character_error_rate, plain
 
@@ -92,5 +92,9 @@ def measure_directions(
         if own:
             rows[direction.name] = {**measure_readings(own), "skipped": float(len(samples) - len(own))}
     if not rows:
-        raise NoValidQueryError("no plate with a text can be read")
+        written = [s for s in skipped if plain(s.plate_text or "") and s.has_plate]
+        if not written:
+            raise NoValidQueryError(f"no plate with a text: {len(skipped)} samples, none of which tells one")
+        written.sort(key=lambda sample: sample.path)
+        raise NoValidQueryError(f"no plate with a text can be read: none of {len(written)}, {first_names(written)}")
     return {**measure_readings(list(pairs.values())), "skipped": float(len(skipped))}, rows

@@ -21,6 +21,7 @@ from app.evaluation.calibration import (
 )
 from app.evaluation.ids import pair_ids
 from app.files import replacing
+from app.outputs import require_folder_place
 from app.registry.desk import Desk
 from app.registry.matcher import Threshold
 from app.registry.modalities import compared_names
@@ -50,8 +51,9 @@ def calibrate(
     check_rates(rate, unsure_rate)
     model, recogniser = desk.serving()
     samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
-    found = recogniser.task.embeddings(recogniser.network, samples, recogniser.task.compute.device)
     folder = desk.folder / "calibration" / model.digest
+    require_folder_place("calibration", folder)
+    found = recogniser.task.embeddings(recogniser.network, samples, recogniser.task.compute.device)
     folder.mkdir(parents=True, exist_ok=True)
     before, report = desk.models.look_up_thresholds(model), dict[str, dict[str, Any]]()
     views = desk.register.counts()["views"]

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.data.row import MODALITIES, PLATE_BOX, VEHICLE_BOX, Row
+from app.data.row import MODALITIES, PLATE_BOX, TRUTH, VEHICLE_BOX, Row
 from app.data.table import read_rows
 from app.registry.desk import Desk
 from app.registry.errors import PictureRefusedError, RegisterError
@@ -37,7 +37,6 @@ COLUMNS = (
 )
 PICTURES = ("path", "plate_path")
 _WORDS = ("vehicle", *_OWNER, "note", "plate_text")  # anything may stand in them
-_WHOLE = {"": False, "false": False, "true": True}
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Entry:
             plate=_photo(row, "plate_path") if row.text("plate_path") else None,
             plate_box=photo.inside(row.box(PLATE_BOX)),
             modality=row.choice("modality", MODALITIES),
-            whole=row.choice("whole", _WHOLE),
+            whole=row.choice("whole", TRUTH),
         )
 
 
@@ -73,7 +72,7 @@ def read_listing(path: Path) -> list[Entry]:
         row.picture("path")
         if row.text("plate_path"):
             row.picture("plate_path")
-        row.box(VEHICLE_BOX), row.box(PLATE_BOX), row.choice("modality", MODALITIES), row.choice("whole", _WHOLE)
+        row.box(VEHICLE_BOX), row.box(PLATE_BOX), row.choice("modality", MODALITIES), row.choice("whole", TRUTH)
         plate = _plate(row)
         key = next(((kind, text) for kind, text in (("v", cell(row, "vehicle")), ("p", plate)) if text), None)
         grouped.setdefault(key or ("row", str(row.number)), []).append(row)

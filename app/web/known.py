@@ -1,6 +1,5 @@
 """Fields and parameters that an operation knows: any other is refused by name, not ignored."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -11,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.core.printing import shown
+from app.nearest import nearest
 
 CSRF_FIELD = "csrf"
 _LONGEST = 80
@@ -40,8 +40,8 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """One line about a name that nobody knows, with the one that was probably meant."""
     names = sorted(known)
     said = f"unknown {what} '{shown(name[:_LONGEST])}'"
-    if near := difflib.get_close_matches(name.lower(), names, 1, 0.6):
-        return f"{said}: did you mean '{near[0]}'?"
+    if near := nearest(name, names):
+        return f"{said}: did you mean '{near}'?"
     return f"{said}; known: {', '.join(names)}" if names else f"{said}; none is known here"
 
 

@@ -70,6 +70,48 @@ def test_what_is_wrong_is_named(override, named):
     assert named in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("train.epoch=3", "train.epochs"),
+        ("Train.Epochs=3", "train.epochs"),
+        ("data.epochs=3", "train.epochs"),  # of another section
+        ("epochs=3", "train.epochs"),  # of none
+        ("trian.epochs=3", "train.epochs"),
+        ("sead=1", "seed"),
+        ("experimnt=two_cam", "experiment"),
+        ("dta=two_cam", "data"),
+        ("experiment=quikstart", "quickstart"),
+        ("data=two_cm", "two_cam"),
+        ("privacy=packed_bvf", "packed_bfv"),
+        ("train.augment.blurr=0.1", "train.augment.blur"),
+        ("federation.server_optimizer.name=adam", "federation.server_optimiser"),
+        ("privacy.dp.noise=1", "privacy.dp.noise_multiplier"),
+        ("model.vehicle.backbones=x", "model.vehicle.backbone"),
+        ("train.optimiser=AdamW", "adamw"),
+        ("task=plate-text", "plate_text"),
+        ("data.partition.by=cameras", "camera"),
+    ],
+)
+def test_the_nearest_key_or_value_is_named(override, meant):
+    with pytest.raises(SettingsError) as caught:
+        load_settings([override])
+    assert str(caught.value).endswith(f"; did you mean {meant}?")
+
+
+@pytest.mark.parametrize("override", ["train.nonsense=3", "qqqq=1", "experiment=zzzz", "train.optimiser=lion"])
+def test_what_is_like_nothing_gets_no_hint(override):
+    with pytest.raises(SettingsError) as caught:
+        load_settings([override])
+    assert "did you mean" not in str(caught.value)
+
+
+def test_the_error_that_the_readme_shows():
+    with pytest.raises(SettingsError) as caught:
+        load_settings(["train.epoch=3"])
+    assert f"\nerror: {caught.value}\n" in (CONF.parent / "README.md").read_text(encoding="utf-8")
+
+
 def test_settings_come_back_from_a_checkpoint(plain):
     assert settings_from(plain) == load_settings()
     with pytest.raises(SettingsError, match="unknown key 'colour'"):
@@ -142,3 +184,5 @@ def test_a_missing_folder_and_an_unknown_reader_are_named(tmp_path):
         open_source(load_settings(["data=manifest"]).data, 0)
     with pytest.raises(SettingsError, match="unknown data set 'imagenet'"):
         open_source(load_settings(["data.reader=imagenet", f"data.root={tmp_path}"]).data, 0)
+    with pytest.raises(SettingsError, match=r"unknown data set 'very776'; known: .*; did you mean veri776\?"):
+        open_source(load_settings(["data.reader=very776", f"data.root={tmp_path}"]).data, 0)

@@ -11,8 +11,8 @@ import torch
 from app.data.pictures import Pictures
 from app.data.reader import Direction
 from app.data.sample import Sample
-from app.evaluation.embed import DualEmbeddings, fused_rows, measure
-from app.evaluation.ranking import evaluate_ranking
+from app.evaluation.embed import DualEmbeddings, UnreadableQueriesError, fused_rows, measure, measure_all
+from app.evaluation.ranking import NoValidQueryError, evaluate_ranking
 from app.settings import load_settings
 from app.tasks import make_task
 
@@ -99,6 +99,39 @@ def test_unreadable_queries_count_as_skipped():
     without = measure(found, all_against_all(found), "fused", rerank=False)
     assert with_lost["skipped"] == without["skipped"] + 1
     assert {**with_lost, "skipped": 0} == {**without, "skipped": 0}
+
+
+def lost(number, pid, camid):
+    return Sample(Path(f"lost{number}.jpg"), pid=pid, camid=camid)
+
+
+@pytest.mark.parametrize(
+    ("direction", "message"),
+    [
+        # Four queries of vehicle 0, as seen by another camera than the readable sample 0, all unreadable.
+        (
+            lambda s: Direction("all", tuple(lost(i, 0, 5) for i in range(4)), tuple(s)),
+            r"none of the 4 queries can be read: lost0.jpg, lost1.jpg, lost2.jpg, \.\.\.$",
+        ),
+        (lambda s: Direction("all", (s[0],), (lost(0, 0, 5),)), "none of the 1 gallery images can be read: lost0.jpg$"),
+        # The query that is read has no match; the one with a match is not read.
+        (
+            lambda s: Direction("all", (s[0], lost(0, 1, 9)), (s[2], s[3])),
+            "no query that can be read has .* 1 of 4 images cannot be: lost0.jpg$",
+        ),
+    ],
+)
+def test_unreadable_images_are_named_as_the_reason_for_no_measures(direction, message):
+    found = made()
+    with pytest.raises(UnreadableQueriesError, match=message):
+        measure_all(found, [direction(found.samples)], "fused", rerank=False)
+
+
+def test_where_reading_them_would_not_help_unreadable_images_are_no_reason():
+    found = made()
+    for queries, gallery in ([(lost(0, 77, 0),), found.samples], [found.samples[:1], found.samples[:1]]):
+        with pytest.raises(NoValidQueryError, match=r"^no query has a true match in another camera$"):
+            measure_all(found, [Direction("all", tuple(queries), tuple(gallery))], "fused", rerank=False)
 
 
 def test_no_query_with_a_match_is_none():

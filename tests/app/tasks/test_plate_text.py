@@ -103,6 +103,8 @@ def test_plates_that_nobody_wrote_down_are_counted_and_not_measured(settings, sa
     assert list(found.bad) == [str(broken.path)]
     with pytest.raises(NoValidQueryError, match="no plate with a text"):
         task.evaluate(network, [Direction("all", (silent,), (silent,))], torch.device("cpu"))
+    with pytest.raises(NoValidQueryError, match=rf"can be read: none of 1, {broken.path}$"):
+        task.evaluate(network, [Direction("all", (broken, silent), (broken,))], torch.device("cpu"))
 
 
 def test_a_client_without_a_legible_plate_cannot_learn(settings, samples):
