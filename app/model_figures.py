@@ -109,7 +109,7 @@ def workers(settings: Settings) -> int:
 
 
 def _draw(settings: Settings, folder: RunFolder, directions: list[Direction], models: Mapping[str, Arrays]) -> None:
-    lines = folder.read_metrics()
+    lines = folder.read_rounds()
     losses = [(line["server_round"], line["measures"]["loss_total"]) for line in lines if _has(line, "loss_total")]
     if losses:
         curves_picture(

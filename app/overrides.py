@@ -82,12 +82,12 @@ def value_of(word: str, text_keys: Collection[str] = ()) -> tuple[str, Any]:
 def sweep(words: Sequence[str], text_keys: Collection[str] = ()) -> list[list[str]]:
     """The jobs of a multirun: `a=1,2 b=range(3)` gives six lists of overrides. A job that comes twice is run once.
 
-    Raises SettingsError for a sweep without a value, with an empty one, or over a key that is given twice."""
+    Raises SettingsError for a sweep without a value, with an empty one, or over a key that is given again."""
     options = [_options(word, text_keys) for word in words]
     keys = [_split(word)[1] for word in words]
-    for key, values in zip(keys, options, strict=True):
-        if len(values) > 1 and keys.count(key) > 1:
-            raise SettingsError(f"{key} is swept over and given a second time")
+    for number, values in enumerate(options):
+        if len(values) > 1 and keys[number] in keys[number + 1 :]:
+            raise SettingsError(f"{keys[number]} is swept over and given again after it, which alone would count")
     jobs = dict.fromkeys(islice(product(*options), _MAX_JOBS + 1))
     if len(jobs) > _MAX_JOBS:
         raise SettingsError(f"the sweep has over {_MAX_JOBS:,} jobs")

@@ -42,7 +42,7 @@ class Recorder:
         """Keep in `progress.json` who is there and for how long the others are waited for; the log has it now and then.
 
         Sites that took part earlier in this run are named, others have told nobody their names yet."""
-        known = {client for line in self.folder.read_metrics() for client in line["clients"]}
+        known = {client for line in self.folder.read_rounds() for client in line["clients"]}
         absent = sorted(known - set(missing.here))
         state = (missing.wanted, *missing.here, *missing.refused)
         now = time.monotonic()

@@ -8,11 +8,13 @@ the next line written.
 """
 
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import UnionType
 from typing import Any, Self
 
 import numpy as np
@@ -26,9 +28,19 @@ from app.files import replacing
 from app.outputs import require_folder_place
 from app.settings import TASKS
 
+_log = logging.getLogger(__name__)
 ROUND = "server_round"
 SERVER_CHECKPOINT = "server"
 """Name of the arrays that the server resumes from: ciphertexts, and no network."""
+_ROUND_KEYS: dict[str, type | UnionType] = {
+    "attempts": int,
+    "seconds": int | float,
+    "bytes_up": int,
+    "bytes_down": int,
+    "clients": dict,
+    "measures": dict,
+    "left_out": list,
+}
 MEASURES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.measures))
 """Columns of tables of models, in per cent."""
 
@@ -149,7 +161,7 @@ class RunFolder:
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`, oldest first; empty before the first round.
 
-        Raises ValueError, naming the line, for one that is not JSON and is not merely cut off at the end.
+        Raises ValueError, naming the line, for one that is not of a round and is not merely cut off at the end.
         """
         if not self._metrics.exists():
             return []
@@ -157,14 +169,28 @@ class RunFolder:
         rows = []
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                rows.append(json.loads(line))
-            except ValueError as error:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{self._metrics}, line {number}: not JSON") from error
+            if not isinstance(row, dict) or type(row.get(ROUND)) is not int:
+                raise ValueError(f"{self._metrics}, line {number}: no line of a round, it has no {ROUND!r}")
+            rows.append(row)
+        return rows
+
+    def read_rounds(self) -> list[dict[str, Any]]:
+        """`read_metrics` of a federation. Raises ValueError, naming the line, for one that its server did not write."""
+        rows = self.read_metrics()
+        for number, row in enumerate(rows, start=1):
+            for key, kind in _ROUND_KEYS.items():
+                if not isinstance(row.get(key), kind) or isinstance(row[key], bool):
+                    raise ValueError(f"{self._metrics}, line {number}: {key!r} is {row.get(key)!r}")
         return rows
 
     def drop_metrics_from(self, server_round: int) -> None:
         """Take out the lines of `server_round` and later, which a resumed run measures again."""
         kept = [row for row in self.read_metrics() if row[ROUND] < server_round]
+        if self._metrics.exists() and _end_of_whole_lines(self._metrics) < self._metrics.stat().st_size:
+            _log.warning("%s: half a line at its end, which a crash left, is dropped", self._metrics)
         with replacing(self._metrics) as temporary:
             temporary.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in kept))
         self._close_events()
@@ -247,7 +273,12 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: no JSON object")
     return values
 
 

@@ -63,13 +63,13 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     run_key, state = _start(settings, folder, layout)
     simulated = isinstance(grid, InMemoryGrid)
     rules = make_rules(settings, task=settings.task, layout=layout.digest, run_key=run_key, simulated=simulated)
-    earlier = folder.read_metrics()
+    earlier = folder.read_rounds()
     recorder = Recorder(folder, run_key, layout, settings.federation.rounds, settings.measures[0])
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")
     new_sum = make_server_sum(settings, statistics, folder.path)
     state, final = PartialSync(rules, new_sum, recorder, _names(settings)).run(grid, state)
     recorder.delivered(final)
-    lines = folder.read_metrics()
+    lines = folder.read_rounds()
     privacy = _privacy(settings.privacy.dp, recorder.attempts, lines) if settings.privacy.dp.clip else {}
     folder.write_summary(
         {

@@ -146,10 +146,10 @@ def _superlink(run_dir: Path) -> Iterator[dict[str, str]]:
 
 def _follow(process: Process, folder: RunFolder, on_metrics: Callable[[dict[str, Any]], None]) -> None:
     """Hand on lines of metrics until Flower's command ends."""
-    seen = len(folder.read_metrics())
+    seen = len(folder.read_rounds())
     while True:
         ended = process.poll() is not None
-        lines = folder.read_metrics()
+        lines = folder.read_rounds()
         for line in lines[min(seen, len(lines)) :]:
             on_metrics(line)
         seen = len(lines)

@@ -27,7 +27,7 @@ def read_status(path: Path) -> dict[str, Any]:
     if not (path / "settings.json").exists():
         raise FileNotFoundError(f"no run has begun in {path}")
     folder = RunFolder(path)
-    settings, lines, progress = folder.read_settings(), folder.read_metrics(), folder.read_progress()
+    settings, lines, progress = folder.read_settings(), folder.read_rounds(), folder.read_progress()
     rounds = settings["federation"]["rounds"]
     trained = [line for line in lines if line["attempts"]]  # the last line is the final model's
     last = trained[-1] if trained else None

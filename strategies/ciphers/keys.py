@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -100,23 +101,30 @@ def write_key(key: FederationKey, path: Path) -> None:
 
 
 def read_key(path: Path) -> FederationKey:
-    """The key of a file. Raises KeyFileError if it is missing, damaged or readable by others."""
+    """The key of a file. Raises KeyFileError, which names the file, if it is missing, damaged or readable by others."""
     try:
-        if os.name == "posix" and path.stat().st_mode & 0o077:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # a pipe would be read for ever
+            raise KeyFileError(f"key file {path} is not a file")
+        if os.name == "posix" and mode & 0o077:
             raise KeyFileError(f"key file {path} can be read by others: chmod 600 it")
-        body = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+    except OSError as error:
+        raise KeyFileError(f"cannot read key file {path}: {error.strerror or error}") from error
+    mend = "take it from a backup or from another site" if content.strip() else "it is empty"
+    try:
+        body = json.loads(content)
         if body["format"] != KEY_FORMAT:
             raise KeyFileError(f"key file {path} has another format: {body['format']!r}")
         found = {str(name): base64.b64decode(text, validate=True) for name, text in body["secrets"].items()}
         key = FederationKey(found, str(body["created"]))
-    except OSError as error:
-        raise KeyFileError(f"cannot read key file {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, KeyFileError):
-            raise
-        raise KeyFileError(f"key file {path} is damaged") from error
-    if key.key_id != body.get("key_id"):
-        raise KeyFileError(f"key file {path} is damaged: its id is not {body.get('key_id')!r}")
+        key_id, kept = key.key_id, body.get("key_id")
+    except KeyFileError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise KeyFileError(f"key file {path} is damaged: {mend}") from error
+    if key_id != kept:
+        raise KeyFileError(f"key file {path} is damaged: its id is not {kept!r}")
     return key
 
 

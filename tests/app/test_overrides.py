@@ -188,7 +188,7 @@ def test_a_seed_of_64_bits_is_taken():
         (["seed=glob(*)"], "has no value"),
         (["experiment=glob(nothing*)"], "has no value"),
         (["train.lr=interval(0,1)"], "train.lr=interval(0,1)"),
-        (["seed=1,2", "seed=3"], "seed is swept over and given a second time"),
+        (["seed=1,2", "seed=3"], "seed is swept over and given again"),
         (["seed=range(0,1000000000)"], "over 1,000 jobs"),
         (["seed=range(100)", "train.lr=range(0,1,0.01)"], "over 1,000 jobs"),
         (["federation.private=[a(b],[c]"], "quote each text in it"),

@@ -72,6 +72,48 @@ def test_a_broken_line_in_the_middle_is_named(run):
         run.read_metrics()
 
 
+WHOLE = {"server_round": 1, "attempts": 1, "seconds": 0.5, "bytes_up": 1, "bytes_down": 1}
+WHOLE |= {"clients": {}, "measures": {}, "left_out": []}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["null", "3", "[]", '"text"', "{}", '{"server_round": "1"}', '{"server_round": true}', "[" * 99999, "\xff", ""],
+)
+def test_a_line_that_is_of_no_round_is_named(run, line):
+    before = f"{json.dumps(WHOLE)}\n{line}\n".encode("latin-1")
+    (run.path / "metrics.jsonl").write_bytes(before)
+    for read in (run.read_metrics, run.read_rounds, lambda: run.drop_metrics_from(1), run.refuse_earlier_run):
+        with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2: "):
+            read()
+    assert (run.path / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("key", [key for key in WHOLE if key != "server_round"])
+@pytest.mark.parametrize("value", [None, "x", True])
+def test_a_line_that_no_server_wrote_is_named(run, key, value):
+    run.append_metrics(WHOLE)
+    run.append_metrics({**WHOLE, "server_round": 2, key: value})
+    with pytest.raises(ValueError, match=rf"metrics\.jsonl, line 2: '{key}' is {value!r}"):
+        run.read_rounds()
+
+
+def test_half_a_line_is_dropped_with_a_warning_when_a_run_goes_on(run, caplog):
+    (run.path / "metrics.jsonl").write_text(f'{json.dumps(WHOLE)}\n{{"server_ro')
+    assert run.read_rounds() == [WHOLE]
+    run.drop_metrics_from(2)
+    assert "metrics.jsonl: half a line at its end" in caplog.text
+    assert (run.path / "metrics.jsonl").read_text() == f"{json.dumps(WHOLE)}\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1]", b"null"])
+def test_a_damaged_file_of_the_run_is_named(run, content):
+    for name in ("summary", "progress", "settings"):
+        (run.path / f"{name}.json").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}\.json: no"):
+            getattr(run, f"read_{name}")()
+
+
 def test_a_failed_append_leaves_no_trace(run, monkeypatch):
     run.append_metrics({"server_round": 1})
     monkeypatch.setattr(app.results.os, "fsync", disk_is_full)

@@ -228,3 +228,45 @@ def test_a_shared_key_that_is_damaged_is_not_replaced(path):
     with pytest.raises(KeyFileError, match="is damaged"):
         shared_key(path, MAKERS)
     assert path.read_bytes() == b"{"
+
+
+def test_a_file_cut_anywhere_is_refused_by_name(path):
+    whole = path.read_bytes()
+    for length in range(len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(KeyFileError, match=r"key file .*federation\.key is damaged"):
+            read_key(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
+        (b"\x00\xff\xfe binary", "from a backup"),
+        (b"[" * 100_000, "is damaged"),
+        (b"[]", "is damaged"),
+        (b"null", "is damaged"),
+        (
+            b'{"format": "fed-vehicle-reid federation key 1", "created": "", "secrets": {"\\ud800": "AA=="}}',
+            "is damaged",
+        ),
+        ("{}".encode("utf-16"), "is damaged"),
+    ],
+)
+def test_whatever_else_a_file_holds_is_refused_by_name(path, content, words):
+    path.write_bytes(content)
+    with pytest.raises(KeyFileError, match=r"federation\.key is damaged") as caught:
+        read_key(path)
+    assert words in str(caught.value)
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
+    folder, pipe = tmp_path / "folder.key", tmp_path / "pipe.key"
+    folder.mkdir(mode=0o700)
+    os.mkfifo(pipe, 0o600)
+    for path in (folder, pipe):
+        with pytest.raises(KeyFileError, match=rf"key file .*{path.name} is not a file"):
+            read_key(path)
+    with pytest.raises(KeyFileError, match=r"cannot read key file .*key/x\.key: No such|Not a directory"):
+        read_key(folder / "x.key")

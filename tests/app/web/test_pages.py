@@ -6,7 +6,6 @@ a folder) for pages that show something.
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from browsers import chromium
 from PIL import Image
 from registers import photo
 
@@ -25,9 +25,9 @@ from app.registry.records import NewOwner
 from app.registry.shots import Shot
 from scripts import registry
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = chromium()
 PASSWORD = "a long enough password"
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = pytest.mark.usefixtures("needs_chromium")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,90 @@
+"""Continuous integration on a new machine: the browser of the page tests is installed, and none is skipped."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE_TEST = """
+import pytest
+pytestmark = pytest.mark.usefixtures("needs_chromium")
+
+def test_page():
+    pass
+"""
+
+
+def program(folder, name, text):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A folder of programs that is all there is: no browser, and an apt-get that notes what it is asked for."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("bash", "sh", "env", "cat"):
+        (programs / name).symlink_to(shutil.which(name))
+    program(programs, "apt-get", f'echo "$DEBIAN_FRONTEND: $@" >> "{tmp_path}/asked"')
+    program(programs, "id", "echo 0")
+    return tmp_path
+
+
+def install(machine):
+    command = [str(ROOT / ".ci" / "browser")]
+    done = subprocess.run(command, env={"PATH": f"{machine}/bin"}, capture_output=True, text=True, check=False)
+    asked = machine / "asked"
+    return done, asked.read_text(encoding="utf-8").splitlines() if asked.exists() else []
+
+
+def test_root_installs_chromium_where_it_is_missing(machine):
+    done, asked = install(machine)
+    assert done.returncode == 0, done.stderr
+    assert asked[0].startswith("noninteractive: update")
+    assert "install -y" in asked[1]
+    assert " chromium" in asked[1]
+
+
+def test_another_user_installs_it_with_sudo_if_it_asks_for_no_password(machine):
+    program(machine / "bin", "id", "echo 1000")
+    program(machine / "bin", "sudo", f'[ "$2" = true ] || echo "sudo $1" >> "{machine}/asked"; shift; exec "$@"')
+    program(machine / "bin", "true", "exit 0")
+    _, asked = install(machine)
+    assert asked[0] == "sudo -n"
+    assert any(" chromium" in line for line in asked)
+
+
+def test_a_user_who_may_not_install_it_is_told(machine):
+    program(machine / "bin", "id", "echo 1000")
+    program(machine / "bin", "sudo", "exit 1")
+    done, asked = install(machine)
+    assert (done.returncode, asked) == (0, [])
+    assert "Chromium is missing, and this user may not install it" in done.stderr
+
+
+def test_a_browser_that_is_there_is_left_as_it_is(machine):
+    program(machine / "bin", "chromium", "exit 0")
+    assert install(machine)[1] == []
+
+
+def test_the_check_runs_with_ci_set_and_after_the_browser():
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert lines[-3:] == ["export CI=true", ".ci/browser", "make check"]
+
+
+@pytest.mark.parametrize(("ci", "status", "words"), [("true", 1, "1 error"), ("", 0, "1 page tests were skipped")])
+def test_a_page_test_without_a_browser_is_skipped_aloud_and_fails_in_ci(tmp_path, ci, status, words):
+    (tmp_path / "test_page.py").write_text(PAGE_TEST, encoding="utf-8")
+    (tmp_path / "bin").mkdir()
+    environment = {**os.environ, "PATH": f"{tmp_path}/bin", "PYTHONPATH": str(ROOT / "tests"), "CI": ci}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "browsers", "--rootdir", str(tmp_path), "-c", os.devnull]
+    done = subprocess.run([*command, str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stdout
+    assert words in done.stdout
+    assert "apt-get install chromium" in done.stdout

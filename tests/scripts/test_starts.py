@@ -1,0 +1,207 @@
+"""Starts of simulations and baselines: what is checked first, whose folder it is, and sweeps that lose a job.
+
+Flower is replaced by a stand-in that writes what a server writes; tests/app/test_simulation.py has the real one.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.experiment.claim import claimed
+from app.results import RunFolder
+from app.simulation import SimulationError
+from scripts import baseline, simulate
+from scripts.command import command
+
+ROW = {"mAP": 0.5, "rank1": 0.75, "rank5": 1.0, "mINP": 0.25}
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Run folders in the order in which Flower was started for them; `started.fails` maps a seed to its end."""
+
+    class Started(list):
+        def __init__(self):
+            super().__init__()
+            self.fails = {}
+
+    folders = Started()
+
+    def run(path, _, settings, *, on_metrics):  # noqa: ARG001 - as the real one
+        folders.append(path)
+        if settings.seed in folders.fails:
+            raise folders.fails[settings.seed]
+        folder = RunFolder(path)
+        folder.append_metrics({"server_round": 1, "attempts": 1})
+        folder.write_summary({"rounds": 1})
+        counts = {"bytes_up": 1, "bytes_down": 1, "converged": False, "left_out": []}
+        return {"rounds": 1, "seconds": 1.0, **counts}
+
+    monkeypatch.setattr(simulate, "simulate", run)
+    monkeypatch.setattr(simulate, "compare_models", lambda *_: {"global": ROW})
+    return folders
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def fails(capsys, main, argv):
+    with pytest.raises(SystemExit) as ended:
+        command(main, argv)
+    assert ended.value.code == 2
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def words(base_overrides):
+    return base_overrides.split()
+
+
+@pytest.fixture
+def earlier(tmp_path, started, words):
+    """The folder of a run that ended."""
+    simulate.main([*words, f"run_dir={tmp_path}/run"])
+    started.clear()
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ([], "holds an earlier run of 1 rounds"),
+        (["seed=7"], "holds an earlier run"),
+        (["train.epoch=3"], "unknown key train.epoch"),
+        (["data.root=/nowhere"], "data.root not found"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["simulate", "-m", "central"])
+def test_a_second_start_changes_nothing_of_the_earlier_run(earlier, started, words, capsys, changes, named, mode):
+    before = files(earlier)
+    main = baseline.main if mode == "central" else simulate.main
+    extra = {"simulate": [], "-m": ["-m"], "central": ["mode=central"]}[mode]
+    assert named in fails(capsys, main, [*extra, *words, f"run_dir={earlier}", *changes])
+    assert files(earlier) == before
+    assert started == []
+
+
+def test_a_resumed_run_goes_on_in_its_folder(earlier, started):
+    (earlier / "summary.json").unlink()  # as if it had been stopped after its round
+    simulate.main([f"resume={earlier}"])
+    assert started == [earlier]
+
+
+def test_a_machine_without_room_for_one_client_is_told_before_anything_starts(words, started, capsys):
+    changes = ["simulation.cpus_per_client=9", "simulation.cpus=1"]
+    assert "simulation.cpus_per_client=9 is more than the 1 CPUs" in fails(capsys, simulate.main, [*words, *changes])
+    assert "simulation.cpus_per_client" in fails(capsys, simulate.main, [*words, "simulation.cpus_per_client=0"])
+    assert "simulation.gpus_per_client=99 is more" in fails(
+        capsys, simulate.main, [*words, "simulation.gpus_per_client=99"]
+    )
+    assert started == []
+
+
+def test_what_is_left_of_a_start_that_failed_is_no_run(tmp_path, started, words, capsys):
+    started.fails = {0: SimulationError("Ray was not up")}
+    argv = [*words, "seed=0", f"run_dir={tmp_path}/run"]
+    assert "Ray was not up" in fails(capsys, simulate.main, argv)
+    started.fails = {}
+    simulate.main(argv)
+    assert RunFolder(tmp_path / "run").read_summary()["models"] == {"global": ROW}
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from app.experiment.claim import claimed
+from app.results import RunFolder
+if sys.argv[2] == "command":
+    with claimed(Path(sys.argv[1])):
+        print("held", flush=True)
+        time.sleep(60)
+with RunFolder(Path(sys.argv[1])) as folder:
+    folder.hold()
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("holder", ["command", "server"])
+def test_a_folder_that_another_process_writes_to_is_left_alone(tmp_path, started, words, capsys, holder):
+    """The other is a command that has not started its server yet, or the server of a bare `flwr run`."""
+    folder = tmp_path / "run"
+    holds = [sys.executable, "-c", HOLDER, str(folder), holder]
+    with subprocess.Popen(holds, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"held\n"
+            (folder / "overrides.txt").write_text("of the other", encoding="utf-8")
+            before = files(folder)
+            for main, extra in ((simulate.main, []), (baseline.main, ["mode=central"])):
+                assert "another run is writing to" in fails(capsys, main, [*words, *extra, f"run_dir={folder}"])
+            assert {**files(folder), Path(".start.lock"): b""} == {**before, Path(".start.lock"): b""}
+            assert "another run is writing to" in fails(capsys, simulate.main, [f"resume={folder}"])
+            assert started == []
+        finally:
+            other.kill()
+    with claimed(folder):
+        pass
+
+
+def test_a_sweep_goes_on_after_a_failed_job_and_prints_its_table(tmp_path, started, words, capsys):
+    started.fails = {1: SimulationError("RayError: out of memory"), 2: ZeroDivisionError("a bug")}
+    with pytest.raises(SystemExit) as ended:
+        command(simulate.main, ["-m", *words, f"run_dir={tmp_path}/sweep", "seed=0,1,2,3"])
+    captured = capsys.readouterr()
+    assert ended.value.code == 2
+    assert captured.err.strip().splitlines()[-1].startswith("error: 2 of 4 jobs failed: ")
+    assert "ZeroDivisionError: a bug" in captured.err
+    assert "Traceback" in captured.err
+    assert captured.err.count("Traceback") == 1  # the other is no bug
+    *_, last = captured.out.strip().splitlines()
+    found = json.loads(last)
+    assert found["jobs"] == [f"{tmp_path}/sweep/{number}" for number in range(4)]
+    assert found["failed"] == {f"{tmp_path}/sweep/1": "RayError: out of memory", f"{tmp_path}/sweep/2": "a bug"}
+    table = {line.split("seed=")[1][0]: line for line in captured.out.splitlines() if "seed=" in line and "%" in line}
+    assert table.keys() == {"0", "3"}
+    assert all("50.00 %" in line for line in table.values())
+    assert "seed=1: failed: RayError: out of memory" in captured.out
+
+
+def test_all_jobs_are_checked_before_the_first_is_trained(tmp_path, started, words, capsys, pictures_root):
+    roots = f"data.root={pictures_root},/no"
+    said = fails(capsys, simulate.main, ["-m", *words, f"run_dir={tmp_path}/sweep", roots])
+    assert "nothing was started" in said
+    assert "data.root not found: /no" in said
+    assert "commas" in said
+    assert started == []
+    assert not (tmp_path / "sweep").exists()
+    said = fails(capsys, simulate.main, ["-m", *words, "seed=0,1", "train.lr=1e-3,-1"])
+    assert said.count("train.lr must be at least") == 2  # each job that is wrong is named
+    assert started == []
+
+
+def test_a_job_of_a_sweep_that_would_go_into_an_earlier_run_stops_it_at_once(earlier, started, words, capsys):
+    other = earlier.with_name("other")
+    said = fails(capsys, simulate.main, ["-m", *words, f"run_dir={other},{earlier}"])
+    assert f"{earlier} holds an earlier run" in said
+    assert started == []
+
+
+@pytest.mark.parametrize("sweep", ["seed=1,,2", "seed=range(0)", "experiment=glob(nothing*)", "seed=1,"])
+def test_a_sweep_without_a_job_is_an_error(words, started, capsys, sweep):
+    assert "value" in fails(capsys, simulate.main, ["-m", *words, sweep])
+    assert started == []
+
+
+def test_run_folders_may_have_any_name(tmp_path, started, words, monkeypatch):
+    here = tmp_path / "josé (1), a=b" / "it's [x] ${y} 😀 车"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    simulate.main(words)
+    [folder] = started
+    assert folder.is_relative_to(here)
+    simulate.main([*words, "run_dir=a=b, it's (2)"])
+    assert started[1] == here / "a=b, it's (2)"
