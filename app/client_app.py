@@ -84,9 +84,9 @@ def _proving_its_name(handler: Handler) -> Handler:
 def query(message: Message, context: Context) -> Message:
     """Describe the client, send the global model it holds for a node that lost its own, or disclose leftover masks."""
     client = _client_of(message, context)
-    parameters, config = _received(message)
+    _, config = _received(message)  # whatever arrays came with it: a query opens nothing
     if config.get(m.ACTION) == m.ACTION_SEND_GLOBAL:
-        sealed = client.send_global(parameters, config).tobytes()
+        sealed = client.send_global(config).tobytes()
         return Message(RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, sealed)}), reply_to=message)
     if config.get(m.ACTION) == m.ACTION_DISCLOSE:
         return Message(RecordDict({m.SEEDS: m.bytes_record(m.SEEDS, client.disclose(config))}), reply_to=message)
@@ -129,12 +129,9 @@ def evaluate(message: Message, context: Context) -> Message:
 
 def _received(message: Message) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Plain arrays and config of a message."""
-    config: dict[str, Any] = dict(m.config_of(message.content, m.CONFIG))
-    for name in (m.AGGREGATE, m.GLOBAL):
-        if name in message.content.array_records:
-            data = np.frombuffer(m.bytes_of(message.content, name), np.uint8)
-            return [data], {**config, RECEIVED: name}
-    return [], config
+    names = [name for name in (m.GLOBAL, m.AGGREGATE) if name in message.content.array_records]
+    arrays = [np.frombuffer(m.bytes_of(message.content, name, beside=names), np.uint8) for name in names]
+    return arrays, {**m.config_of(message.content, m.CONFIG), RECEIVED: names}
 
 
 def _client_of(message: Message, context: Context) -> ReidClient:

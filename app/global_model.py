@@ -1,23 +1,27 @@
 """The global models that a node holds: read, written, and brought up to the version that a round starts from."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from app.federation.opened_sums import OpenedSums, RefusedSumError, sum_digest
 from app.node_store import NodeStore, NodeStoreError, digest_of
-from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ClientCipher
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import SharedLayout
 
 Vector = NDArray[np.float32]
+_log = logging.getLogger("flwr")
 _KIND = "global"
+UNUSABLE = "the sum cannot be used; the site's own log says why"
+"""All that leaves the node about an encrypted sum: the cause would tell the server about the secret key."""
 _LARGEST = 2.0**20  # beyond it an aggregate is no network's: another key's, or a client's divergence
 
 
@@ -27,6 +31,14 @@ class GlobalModelError(RuntimeError):
 
 class UnusableSumError(GlobalModelError):
     """An aggregate that does not open, or makes no model."""
+
+
+class PassedOn(NamedTuple):
+    """A model as another node sealed it: its version, and the digest that most nodes hold."""
+
+    sealed: bytes
+    version: int
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class GlobalModels:
         statistics: (size,) bool, BatchNorm statistics, which are averaged whatever the server optimiser is.
         variances: (size,) bool, the running variances among them, which are kept at 0 or above.
         run_key: the run that aggregates must be of.
+        sums: that were opened; None where nothing is encrypted.
     """
 
     def __init__(
@@ -81,6 +94,7 @@ class GlobalModels:
         server_optimiser: ServerOptimiser,
         cipher: ClientCipher,
         run_key: str,
+        sums: OpenedSums | None,
     ) -> None:
         self.client = client
         self.store = store
@@ -90,6 +104,7 @@ class GlobalModels:
         self.server_optimiser = server_optimiser
         self.cipher = cipher
         self.run_key = run_key
+        self.sums = sums
         self._make_initial = initial
 
     def _initial(self) -> GlobalModel:
@@ -116,32 +131,59 @@ class GlobalModels:
             raise NodeStoreError(f"{self.store.folder}: global model {version} is of another network or damaged")
         return GlobalModel.of(arrays)
 
-    def reach(self, version: int, received: str, payload: bytes, coefficient_sum: float) -> GlobalModel:
-        """The model of `version`: from the store, by the aggregate of the last round, or as another node passed it on.
+    def reach(
+        self, version: int, aggregate: bytes = b"", coefficient_sum: float = 0.0, passed_on: PassedOn | None = None
+    ) -> GlobalModel:
+        """The model of `version`: from the store, by the aggregate of the last round, or as another node passed it on,
+        or the one before.
 
-        Args:
-            received: what `payload` is, `messages.AGGREGATE`, `messages.GLOBAL`, or "" for nothing.
-
-        Raises GlobalModelError if there is no way to it, UnusableSumError if the aggregate cannot be used, or
-        CipherError if what another node passed on does not open."""
-        if received == m.GLOBAL:
-            return self._adopt(version, payload)
+        Raises GlobalModelError if there is no way to it or what was passed on is not what most nodes hold,
+        UnusableSumError if the aggregate cannot be used, or CipherError if what was passed on does not open."""
+        if passed_on is not None:
+            self._adopt(passed_on)
         held = self.held()
         if version in held:
             return self.read(version)
-        if received == m.AGGREGATE and version - 1 in held:
-            return self._apply(version, payload, coefficient_sum)
+        if aggregate and version - 1 in held:
+            return self._open(version, self.read(version - 1), held[version - 1], aggregate, coefficient_sum)
         raise GlobalModelError(f"{self.client} holds global models {sorted(held)} and cannot reach {version}")
 
-    def sealed(self, version: int) -> bytes:
-        """A held version, for a node that lacks it."""
+    def sealed(self, version: int, digest: str) -> bytes:
+        """A held version with this digest, for a node that lacks it. Raises GlobalModelError if it is not held."""
+        held = self.held()
+        if held.get(version) != digest:
+            raise GlobalModelError(
+                f"{self.client} cannot pass global model {version} on with digest {digest!r}: it holds {held}"
+            )
         return self.cipher.seal(save(self.read(version).arrays()), self._purpose(version))
 
     def _purpose(self, version: int) -> str:
         return f"global model {version} of run {self.run_key}, layout {self.layout.digest}"
 
-    def _apply(self, version: int, payload: bytes, coefficient_sum: float) -> GlobalModel:
-        before = self.read(version - 1)
+    def _open(
+        self, version: int, before: GlobalModel, held: str, payload: bytes, coefficient_sum: float
+    ) -> GlobalModel:
+        """`_apply`, at most once for a version, and with one answer whatever is wrong with an encrypted sum."""
+        if (sums := self.sums) is None:  # the server knows the sum, and may know what is wrong with it
+            return self._apply(version, before, payload, coefficient_sum, lambda: None)
+        digest = sum_digest(payload, coefficient_sum, held)
+        try:
+            sums.admit(version, digest)
+        except RefusedSumError as error:
+            _log.error("%s: the sum of round %d is not opened: %s", self.client, version, error)
+            raise UnusableSumError(UNUSABLE) from None
+        try:
+            return self._apply(version, before, payload, coefficient_sum, lambda: sums.used(version, digest))
+        except (OSError, MemoryError):  # the machine's fault and not the sum's, which may be opened again
+            raise
+        except Exception as error:  # of whatever kind: an error of another kind would be another answer
+            sums.unusable(version, digest)
+            _log.error("%s: %s", self.client, error, exc_info=not isinstance(error, UnusableSumError))
+            raise UnusableSumError(UNUSABLE) from None
+
+    def _apply(
+        self, version: int, before: GlobalModel, payload: bytes, coefficient_sum: float, used: Callable[[], None]
+    ) -> GlobalModel:
         binding = Binding(self.run_key, self.layout.digest, version)
         try:
             mean, state, clients = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
@@ -158,6 +200,7 @@ class GlobalModels:
             )
         self._raise_variances(before.vector, vector, version)
         after = GlobalModel(vector, moments, state)
+        used()
         self._write(version, after)
         if clients and self.client not in clients:  # what was carried into that payload has not arrived
             self.store.drop("carried", version)
@@ -176,9 +219,10 @@ class GlobalModels:
             )
         vector[self.variances] = np.maximum(found, np.float32(0.0))
 
-    def _adopt(self, version: int, sealed: bytes) -> GlobalModel:
+    def _adopt(self, passed_on: PassedOn) -> None:
+        version = passed_on.version
         try:
-            arrays = load(self.cipher.open(sealed, self._purpose(version)))
+            arrays = load(self.cipher.open(passed_on.sealed, self._purpose(version)))
         except SafetensorError as error:
             raise GlobalModelError(f"{self.client}: the global model that was passed on is damaged: {error}") from error
         expected = {name: (array.shape, array.dtype) for name, array in self._initial().arrays().items()}
@@ -186,11 +230,15 @@ class GlobalModels:
             raise GlobalModelError(f"{self.client}: the global model that was passed on has another layout")
         if not all(np.abs(array).max(initial=0) < _LARGEST for array in arrays.values()):
             raise GlobalModelError(f"{self.client}: the global model that was passed on is not finite or too large")
+        if (digest := digest_of(arrays)) != passed_on.digest:
+            raise GlobalModelError(
+                f"{self.client}: global model {version} that was passed on has the digest {digest}, and most nodes "
+                f"hold {passed_on.digest!r}; another node is to be asked"
+            )
         model = GlobalModel.of(arrays)
         if model.vector[self.variances].min(initial=0.0) < 0:
             raise GlobalModelError(f"{self.client}: the global model that was passed on has a running variance below 0")
         self._write(version, model)
-        return model
 
     def _write(self, version: int, model: GlobalModel) -> str:
         arrays = model.arrays()

@@ -21,6 +21,8 @@ from safetensors.numpy import save_file
 from app.files import replacing
 
 Arrays = Mapping[str, NDArray[Any]]
+Order = tuple[int, int]
+"""Start of the server, counted over resumes, and message since then."""
 KEPT_ROUNDS = 2
 _ATTEMPT = "attempt.json"
 _NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<round>\d{6})\.safetensors")
@@ -79,21 +81,21 @@ class NodeStore:
         except (OSError, SafetensorError) as error:
             raise NodeStoreError(f"cannot read {path}: {error}") from error
 
-    def begin(self, attempt: str, asked: float) -> None:
+    def begin(self, attempt: str, order: Order) -> None:
         """From now on this attempt at a round may write, and no earlier one: a process that hung until after its
         deadline would put its arrays beside those of a later round.
 
         Args:
-            asked: when the server asked for it, seconds by the server's clock.
+            order: when the server asked for it, by its own count and no clock.
 
         Raises OutdatedAttemptError if a later one has begun."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked():
             latest = self._attempt()
-            if latest and asked < latest[1]:
+            if latest and order < latest[1]:
                 raise OutdatedAttemptError(f"{self.folder}: attempt {latest[0]} was asked for after {attempt}")
             with replacing(self.folder / _ATTEMPT) as temporary:
-                temporary.write_text(json.dumps([attempt, asked]), encoding="utf-8")
+                temporary.write_text(json.dumps([attempt, order]), encoding="utf-8")
 
     @contextlib.contextmanager
     def keeping(self, attempt: str) -> Iterator[None]:
@@ -104,12 +106,12 @@ class NodeStore:
                 raise OutdatedAttemptError(f"{self.folder}: attempt {latest and latest[0]} has begun since {attempt}")
             yield
 
-    def _attempt(self) -> tuple[str, float] | None:
+    def _attempt(self) -> tuple[str, Order] | None:
         """The latest attempt that has begun, and when it was asked for."""
         try:
-            attempt, asked = json.loads((self.folder / _ATTEMPT).read_text(encoding="utf-8"))
-            return str(attempt), float(asked)
-        except (OSError, ValueError, TypeError):  # none, or a file that a power cut left empty
+            attempt, (start, number) = json.loads((self.folder / _ATTEMPT).read_text(encoding="utf-8"))
+            return str(attempt), (int(start), int(number))
+        except (OSError, ValueError, TypeError):  # none, a file that a power cut left empty, or an older version's
             return None
 
     def _locked(self) -> FileLock:

@@ -85,7 +85,12 @@ class Recorder:
             "without_gain": state.convergence.without_gain,
             "measured": state.convergence.version,
         }
-        metadata = {"run_key": self.run_key, "layout": self.layout.digest, "state": json.dumps(kept)}
+        metadata = {
+            "run_key": self.run_key,
+            "layout": self.layout.digest,
+            "state": json.dumps(kept),
+            "generation": str(state.generation),
+        }
         self.folder.save_arrays(SERVER_CHECKPOINT, {"aggregate": np.frombuffer(state.aggregate, np.uint8)}, metadata)
 
 

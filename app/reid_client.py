@@ -22,6 +22,7 @@ from app.arrays import (
     load_arrays,
     private_patterns,
     shared_layout,
+    shared_parameters,
     statistics_mask,
     variances_mask,
 )
@@ -32,8 +33,10 @@ from app.data.sample import Sample
 from app.evaluation.ranking import NoValidQueryError
 from app.feature_shift import PROBES, cosine_shift
 from app.federation.ledger import PrivacyLedger
+from app.federation.opened_sums import OpenedSums
+from app.federation.round_request import ClientError, attempt_of, coefficient_of, order_of
 from app.federation.site_policy import SitePolicy
-from app.global_model import GlobalModel, GlobalModels
+from app.global_model import GlobalModel, GlobalModels, PassedOn
 from app.mask_store import MaskStore
 from app.memory import give_back
 from app.node_store import NodeStore
@@ -43,18 +46,13 @@ from app.training import TrainReport, round_steps, total_steps, train
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ClientCipher
-from strategies.claims import largest_share
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import is_private
 
 Bytes = NDArray[np.uint8]
 Vector = NDArray[np.float32]
 RECEIVED = "received"
-"""Config key: what the first array of `parameters` is, `messages.AGGREGATE`, `messages.GLOBAL` or ""."""
-
-
-class ClientError(RuntimeError):
-    """The client cannot do what was asked; the message names the client and the cause."""
+"""Config key: what each array of `parameters` is, `messages.GLOBAL` or `messages.AGGREGATE`."""
 
 
 class ReidClient(NumPyClient):
@@ -124,6 +122,7 @@ class ReidClient(NumPyClient):
             server_optimiser=server_optimiser,
             cipher=self.cipher,
             run_key=run_key,
+            sums=OpenedSums(store.folder.parent, self.cipher.key_id, run_key) if self.cipher.key_id else None,
         )
         self.private = private_patterns(self.network, settings.federation)
         self.kept = ClientState(store, self.layout.digest, self.private)
@@ -150,15 +149,14 @@ class ReidClient(NumPyClient):
     def fit(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[list[Bytes], int, dict[str, Any]]:
         """Train one round and return [payload], images, and measures with the coefficient used."""
         started = time.perf_counter()
-        server_round, coefficient = int(config[m.SERVER_ROUND]), float(config[m.COEFFICIENT])
+        server_round = int(config[m.SERVER_ROUND])
         binding, cards = self._attempt(config)
-        limit = largest_share(self.settings.federation.max_share, len(binding.cohort))
-        if not 0 < coefficient <= limit * (1 + 1e-9):  # also where it is not a number
-            raise ClientError(f"{self.name}: the server gives it a share of {coefficient:g}, and {limit:g} is the most")
+        coefficient = coefficient_of(config, self.name, self.settings.federation.max_share)
         attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
         model = self._begin(attempt, parameters, config)
         self.ledger.require()
-        masks = self.masks.begin(binding, cards) if self.masks else {}  # before training, which would be in vain
+        with self.store.keeping(attempt):  # before training, which would be in vain
+            masks = self.masks.begin(binding, cards) if self.masks else {}
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
         if config.get(m.MEASURE):
@@ -209,16 +207,15 @@ class ReidClient(NumPyClient):
         """Take the final global model over, keep it, and measure it. The loss slot of Flower's answer holds 1 less the
         headline."""
         server_round = int(config[m.SERVER_ROUND])
-        model = self._begin(f"{server_round} final {config.get(m.ASKED, 0.0)}", parameters, config)
+        model = self._begin(f"{server_round} final {order_of(config)}", parameters, config)
         self._load(model.vector, server_round)
         measures = self._measure("global") if config.get(m.MEASURE) else {}
         return 1.0 - float(measures.get(f"global_{self.settings.measures[0]}", 0.0)), len(self.samples), measures
 
-    def send_global(self, parameters: list[Bytes], config: dict[str, Any]) -> Bytes:
-        """The current global model and the server optimiser's moments, sealed for a node that lacks them."""
-        version = int(config[m.SERVER_ROUND]) - 1
-        self._reach(version, parameters, config)
-        return np.frombuffer(self.models.sealed(version), np.uint8)
+    def send_global(self, config: dict[str, Any]) -> Bytes:
+        """A global model that is held, and the server optimiser's moments, sealed for a node that lacks them."""
+        sealed = self.models.sealed(int(config[m.GLOBAL_VERSION]), str(config[m.GLOBAL_DIGEST]))
+        return np.frombuffer(sealed, np.uint8)
 
     def disclose(self, config: dict[str, Any]) -> bytes:
         """The seeds shared with clients that dropped out of an attempt, sealed for the other clients."""
@@ -229,24 +226,25 @@ class ReidClient(NumPyClient):
 
     def _attempt(self, config: dict[str, Any]) -> tuple[Binding, dict[str, str]]:
         """What a payload is bound to, and the mask cards of the cohort by client."""
-        cohort = tuple(config.get(m.COHORT, ()))
-        attempt = int(config.get(m.ATTEMPT, 1))
-        nonce = str(config.get(m.NONCE, ""))
         if self.policy is not None:
-            self.policy.check_round(cohort, config.get(m.COEFFICIENT), config.get(m.MISSING, ()))
-        binding = Binding(self.run_key, self.layout.digest, int(config[m.SERVER_ROUND]), attempt, cohort, nonce)
-        return binding, dict(zip(cohort, config.get(m.MASK_CARDS, ()), strict=False))
+            self.policy.check_round(config.get(m.COHORT, ()), config.get(m.COEFFICIENT), config.get(m.MISSING, ()))
+        return attempt_of(config, self.run_key, self.layout.digest)
 
     def _begin(self, attempt: str, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
         """The model that an attempt starts from, unless a later attempt has begun."""
-        self.store.begin(attempt, float(config.get(m.ASKED, 0.0)))
+        self.store.begin(attempt, order_of(config))
         with self.store.keeping(attempt):
+            if self.masks:
+                self.masks.close(self.run_key)
             return self._reach(int(config[m.SERVER_ROUND]) - 1, parameters, config)
 
     def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
-        payload = parameters[0].tobytes() if parameters else b""
+        received = {name: data.tobytes() for name, data in zip(config[RECEIVED], parameters, strict=True)}
+        passed_on = None
+        if m.GLOBAL in received:
+            passed_on = PassedOn(received[m.GLOBAL], int(config[m.GLOBAL_VERSION]), str(config[m.GLOBAL_DIGEST]))
         coefficient_sum = float(config.get(m.COEFFICIENT_SUM, 0.0))
-        return self.models.reach(version, str(config.get(RECEIVED, "")), payload, coefficient_sum)
+        return self.models.reach(version, received.get(m.AGGREGATE, b""), coefficient_sum, passed_on)
 
     # Training and measuring ---------------------------------------------------------------------------------------
 
@@ -267,13 +265,6 @@ class ReidClient(NumPyClient):
     def _train(self, server_round: int, optimiser: dict[str, Vector]) -> TrainReport:
         settings, batches = self.settings, self.batches.of_round(server_round, self.network)
         total = total_steps(batches, settings.train.epochs)
-        anchor = None
-        if settings.train.fedprox_mu:
-            anchor = {
-                name: parameter.detach().clone()
-                for name, parameter in self.network.named_parameters()
-                if not is_private(name, self.private)
-            }
         return train(
             self.task,
             self.network,
@@ -285,7 +276,7 @@ class ReidClient(NumPyClient):
             compute=self.compute,
             private=settings.federation.private,  # local BatchNorm learns as it would when shared
             optimiser=optimiser if settings.train.keep_optimiser else None,
-            anchor=anchor,
+            anchor=shared_parameters(self.network, self.private) if settings.train.fedprox_mu else None,
         )
 
     def _note_bad(self, report: TrainReport) -> None:

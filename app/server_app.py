@@ -107,7 +107,8 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
         folder.clear()
         if attempts:  # updates left their clients before the first checkpoint: they count
             folder.write_progress({"attempts": attempts})
-        return secrets.token_hex(8), ServerState(0, Convergence(federation.patience, federation.min_delta))
+        begin = ServerState(0, Convergence(federation.patience, federation.min_delta), generation=_next_generation())
+        return secrets.token_hex(8), begin
     arrays, metadata = folder.load_arrays(SERVER_CHECKPOINT)
     if metadata.get("layout") != layout.digest:
         raise ValueError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
@@ -121,6 +122,17 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
     rule = (kept["best"], kept["without_gain"], kept["measured"])
     convergence = Convergence(federation.patience, federation.min_delta, *rule)
     aggregate = arrays["aggregate"].tobytes()
-    state = ServerState(kept["server_round"], convergence, aggregate, kept["coefficient_sum"], kept["key_id"])
+    generation = _next_generation(int(metadata.get("generation", 0)))
+    # Kept before any message: a start that is cut off at once must not be taken for the next one.
+    folder.save_arrays(SERVER_CHECKPOINT, arrays, {**metadata, "generation": str(generation)})
+    state = ServerState(
+        kept["server_round"], convergence, aggregate, kept["coefficient_sum"], kept["key_id"], generation
+    )
     folder.drop_metrics_from(state.server_round + 1)
     return metadata["run_key"], state
+
+
+def _next_generation(last: int = 0) -> int:
+    """Larger than that of the last start, whatever the clock says; if the clock goes right, larger than that of any
+    start since a checkpoint that was restored from a copy."""
+    return max(last + 1, int(time.time()))

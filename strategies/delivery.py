@@ -1,10 +1,11 @@
 """Messages that bring a node to the current global model, whatever model it holds."""
 
-import time
+from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
-from flwr.app import ArrayRecord, Message, MessageType
+from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from strategies import messages as m
@@ -19,6 +20,8 @@ class ModelDelivery:
     def __init__(self, directory: NodeDirectory) -> None:
         self.directory = directory
         self.rules = directory.rules
+        self._number = count(1)  # of the messages of this start of the server
+        self._passed_on: Counter[str] = Counter()  # client -> how often its model was passed on
 
     def messages(
         self,
@@ -29,60 +32,70 @@ class ModelDelivery:
         message_type: str,
         config: Callable[[Node], dict[str, Any]],
     ) -> list[tuple[Node, Message]]:
-        """One message a node, with what it needs to reach the current global model: nothing, the last aggregate, or the
-        whole model from an up-to-date node."""
-        version, asked = state.server_round, time.time()
+        """One message a node, with what it needs to reach the current global model: nothing, the last aggregate, or a
+        whole model from another node, with the last aggregate where that one has not used it yet."""
+        version, order = state.server_round, [state.generation, next(self._number)]
         digests = agreed_digests(self.directory.nodes.values())
-        aggregate = m.bytes_record(m.AGGREGATE, state.aggregate) if state.aggregate else None
-        relayed: ArrayRecord | None = None
+        relayed: RecordDict | None = None
         result = []
         for node in nodes:
             content = m.with_config(
                 {
                     m.RUN_KEY: self.rules.run_key,
                     m.SERVER_ROUND: report.server_round,
-                    m.ASKED: asked,
+                    m.ORDER: order,
                     m.COEFFICIENT_SUM: state.coefficient_sum,
                     **config(node),
                 }
             )
             if _holds(node, version, digests):
                 pass
-            elif aggregate is not None and _holds(node, version - 1, digests):
-                content[m.AGGREGATE] = aggregate
+            elif state.aggregate and version not in node.held and _holds(node, version - 1, digests):
+                content[m.AGGREGATE] = m.bytes_record(m.AGGREGATE, state.aggregate)
             else:
                 try:
                     relayed = relayed or self._relay(grid, state, digests, report)
                 except FederationError as error:
                     self.directory.leave_out(report, node, str(error))
                     continue
-                content[m.GLOBAL] = relayed
+                m.add_content(content, relayed)
             result.append((node, self.directory.message(node.node_id, message_type, report.server_round, content)))
         return result
 
-    def _relay(self, grid: Grid, state: ServerState, digests: dict[int, str], report: RoundReport) -> ArrayRecord:
-        """The current global model, sealed by an up-to-date node."""
-        version = state.server_round
-        for node in sorted(self.directory.nodes.values(), key=lambda node: node.client):
-            content = m.with_config(
-                {
-                    m.RUN_KEY: self.rules.run_key,
-                    m.ACTION: m.ACTION_SEND_GLOBAL,
-                    m.SERVER_ROUND: version + 1,
-                    m.COEFFICIENT_SUM: state.coefficient_sum,
-                }
-            )
-            if not _holds(node, version, digests):
-                if not state.aggregate or not _holds(node, version - 1, digests):
+    def _relay(self, grid: Grid, state: ServerState, digests: dict[int, str], report: RoundReport) -> RecordDict:
+        """The current global model, sealed by another node, or the one before with the last aggregate: nodes use an
+        aggregate in a round, and not for others.
+
+        Who passed a model on less often is asked first: a node that receives another model than most hold refuses it,
+        and gets one from somebody else the next time."""
+        for version in (state.server_round, state.server_round - 1):
+            if version < state.server_round and not state.aggregate:
+                break
+            holders = [node for node in self.directory.nodes.values() if _holds(node, version, digests)]
+            for node in sorted(holders, key=lambda node: (self._passed_on[node.client], node.client)):
+                named = {m.GLOBAL_VERSION: version, m.GLOBAL_DIGEST: digests[version]}
+                sealed = self._sealed(grid, node, named, report)
+                if sealed is None:
                     continue
-                content[m.AGGREGATE] = m.bytes_record(m.AGGREGATE, state.aggregate)
-            message = self.directory.message(node.node_id, MessageType.QUERY, version, content)
-            for _, reply in self.directory.ask(grid, [(node, message)], report):
-                try:
-                    return m.bytes_record(m.GLOBAL, m.bytes_of(reply.content, m.GLOBAL))
-                except m.MessageError as error:
-                    self.directory.leave_out(report, node, str(error))
-        raise FederationError(f"no node holds the global model of round {version}")
+                relayed = m.with_config(named)
+                relayed[m.GLOBAL] = m.bytes_record(m.GLOBAL, sealed)
+                if version < state.server_round:
+                    relayed[m.AGGREGATE] = m.bytes_record(m.AGGREGATE, state.aggregate)
+                return relayed
+        raise FederationError(f"no node can pass on the global model of round {state.server_round}")
+
+    def _sealed(self, grid: Grid, node: Node, named: dict[str, Any], report: RoundReport) -> bytes | None:
+        """The model that `named` says, sealed by this node; None if it gives none."""
+        self._passed_on[node.client] += 1
+        version = named[m.GLOBAL_VERSION]
+        config = {m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_SEND_GLOBAL, m.SERVER_ROUND: version + 1, **named}
+        message = self.directory.message(node.node_id, MessageType.QUERY, version, m.with_config(config))
+        for _, reply in self.directory.ask(grid, [(node, message)], report):
+            try:
+                return m.bytes_of(reply.content, m.GLOBAL)
+            except m.MessageError as error:
+                self.directory.leave_out(report, node, str(error))
+        return None
 
 
 def _holds(node: Node, version: int, digests: dict[int, str]) -> bool:

@@ -1,5 +1,6 @@
 """Names of what travels between server and clients, and the one way to put bytes into a message."""
 
+from collections.abc import Collection
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -17,8 +18,10 @@ PROOF = "proof"
 # Keys of the config that a client gets.
 SERVER_ROUND = "server-round"
 RUN_KEY = "run-key"
-ASKED = "asked"
 CHALLENGE = "challenge"
+ORDER = "order"
+GLOBAL_VERSION = "global-version"
+GLOBAL_DIGEST = "global-digest"
 COEFFICIENT = "coefficient"
 COEFFICIENT_SUM = "coefficient-sum"
 MEASURE = "measure"
@@ -68,23 +71,30 @@ def bytes_record(name: str, data: bytes) -> ArrayRecord:
     return ArrayRecord({name: Array(dtype="uint8", shape=(len(data),), stype=_STYPE, data=data)})
 
 
-def bytes_of(content: RecordDict, name: str) -> bytes:
+def bytes_of(content: RecordDict, name: str, beside: Collection[str] = ()) -> bytes:
     """The bytes of record `name`.
 
-    Raises MessageError if they are missing, or if the content holds any other array: nothing but the joined and
-    weighted shared part may travel, so another array is a private one or a mistake.
+    Raises MessageError if they are missing, or if the content holds any other array than those of records `beside`:
+    nothing but the joined and weighted shared part may travel, so another array is a private one or a mistake.
     """
     strange = [
         f"{record}/{key}" if record != key else key
         for record, arrays in content.array_records.items()
         for key in arrays
-        if (record, key) != (name, name)
+        if record != key or record not in (name, *beside)
     ]
     if strange:
         raise MessageError(f"arrays that must not travel: {', '.join(sorted(strange))}")
     if name not in content.array_records or name not in content.array_records[name]:
         raise MessageError(f"no array {name!r} in the message")
     return content.array_records[name][name].data
+
+
+def add_content(content: RecordDict, more: RecordDict) -> None:
+    """Add the config and the arrays of `more`."""
+    content.config_records[CONFIG].update(more.config_records[CONFIG])
+    for name, record in more.array_records.items():
+        content[name] = record
 
 
 def config_of(content: RecordDict, name: str) -> ConfigRecord:

@@ -139,7 +139,9 @@ class PartialSync:
         values = [row[headline] for row in report.clients.values() if headline in row]
         if values:
             convergence = convergence.after(typical(values), report.server_round - 1)
-        after = ServerState(report.server_round, convergence, aggregate, coefficient_sum, self.directory.key_id)
+        after = ServerState(
+            report.server_round, convergence, aggregate, coefficient_sum, self.directory.key_id, state.generation
+        )
         report.seconds = time.monotonic() - started
         return report, after
 

@@ -69,13 +69,15 @@ class RoundRules:
 
 @dataclass(frozen=True)
 class ServerState:
-    """All that a resumed run needs. `aggregate` is the sum of round `server_round`, not yet applied by anybody."""
+    """All that a resumed run needs. `aggregate` is the sum of round `server_round`, not yet applied by anybody.
+    `generation` is larger at each start of the server; nodes refuse what an earlier one asked for."""
 
     server_round: int
     convergence: Convergence
     aggregate: bytes = b""
     coefficient_sum: float = 0.0
     key_id: str | None = None
+    generation: int = 0
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""A site's part in a federation: its policy, its settings, and its name."""
+"""Federation on a node: its policy and its name, what it holds, opens and keeps to itself."""

@@ -21,6 +21,7 @@ from strategies.ciphers.cipher import NO_MASKS, CipherError, Decrypted, Encrypte
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
 from strategies.ciphers.payload import open_payload, open_sum, require_new, weigh
+from strategies.ciphers.transparent import OtherKey
 from strategies.quantise import LEVELS, Blocks
 
 SCHEME = "ckks"
@@ -127,6 +128,7 @@ class CkksCipher:
         self.key_id = key.key_id
         self.client = client
         self._context = _load_context(key.secret(SCHEME), preset)
+        self._other_key = OtherKey(*PRESETS[preset][:3])
         if self._context.is_private() != (key_holder == "client"):
             raise CipherError("a client's key must hold the secret key if and only if the clients are the key holders")
 
@@ -169,7 +171,7 @@ class CkksCipher:
         if parameters.key_holder == "cloud":
             values = _plain_values(body, parameters)
         else:
-            values = _decrypted(_vectors(self._context, body, parameters), parameters)
+            values = _decrypted(_vectors(self._context, body, parameters), parameters, self._other_key)
         values = values * parameters.max_clients
         flags = np.rint(values[parameters.size :]).astype(np.int64)
         if flags[-1] != len(clients) or flags.max() > len(clients) or flags.min() < 0:
@@ -262,7 +264,7 @@ def _joined(parts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _vectors(context: Any, body: memoryview, parameters: Parameters) -> Iterator[Any]:
-    start = 0
+    start, level = 0, context.seal_context().data.first_parms_id()
     for index in range(parameters.ciphertexts):
         if start + _SIZE.size > len(body):
             raise CipherError("fewer ciphertexts than the vector has")
@@ -274,16 +276,21 @@ def _vectors(context: Any, body: memoryview, parameters: Parameters) -> Iterator
         except (RuntimeError, ValueError) as error:
             raise CipherError(f"not a ciphertext: {error}") from error
         length = min(parameters.slots, parameters.size + parameters.num_flags - index * parameters.slots)
-        if vector.size() != length or len(parts) != 1 or parts[0].scale != PRESETS[parameters.preset].scale:
+        fits = vector.size() == length and len(parts) == 1 and parts[0].scale == PRESETS[parameters.preset].scale
+        if not fits or parts[0].size() != 2 or parts[0].parms_id() != level:
             raise CipherError(f"ciphertext {index} is not of {length} values at the scale of {parameters.preset!r}")
         yield vector
     if start != len(body):
         raise CipherError("more bytes than the ciphertexts take")
 
 
-def _decrypted(vectors: Any, parameters: Parameters) -> NDArray[np.float64]:
-    values = np.concatenate([np.asarray(vector.decrypt()) for vector in vectors])
-    return values[: parameters.size + parameters.num_flags]
+def _decrypted(vectors: Any, parameters: Parameters, other_key: OtherKey | None = None) -> NDArray[np.float64]:
+    rows = []
+    for index, vector in enumerate(vectors):
+        rows.append(np.asarray(vector.decrypt()))
+        if other_key is not None:
+            other_key.require_noise(vector, rows[-1], index)
+    return np.concatenate(rows)[: parameters.size + parameters.num_flags]
 
 
 def _plain_values(body: memoryview, parameters: Parameters) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ docs/threat-model.md for what that means for a client that was given up and answ
 import hmac
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives import hashes
@@ -52,6 +53,11 @@ def pair_seed(private: bytes, own: str, peer: str, peer_public: bytes, binding: 
         raise CipherError(f"the mask key of {peer} is not usable: {error}") from error
     information = json.dumps([binding.fields(), sorted([own, peer])], sort_keys=True).encode()
     return HKDF(hashes.SHA256(), MASK_SEED_BYTES, salt=None, info=information).derive(shared)
+
+
+def disclosure_purpose(fields: Mapping[str, Any], client: str) -> str:
+    """What `client` seals disclosed seeds for: one attempt, by the fields of its payloads and of their sum alone."""
+    return "masks of " + json.dumps([client, *(fields.get(name) for name in Binding("", "", 0).fields())])
 
 
 def expand(seed: bytes, count: int, modulus: int) -> Ints:

@@ -13,7 +13,7 @@ sum cannot claim another number of addends than it has.
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from strategies.ciphers.binding import Binding, close_envelope
 from strategies.ciphers.cipher import NO_MASKS, CipherError, Decrypted, Encrypted, State, Vector
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MIN_CLIENTS
-from strategies.ciphers.masks import MASK_SEED_BYTES, add_masks, take_off
+from strategies.ciphers.masks import MASK_SEED_BYTES, add_masks, disclosure_purpose, take_off
 from strategies.ciphers.packed_parameters import SCHEME, Parameters
 from strategies.ciphers.packing import plain_bits
 from strategies.ciphers.payload import open_payload, open_sum, require_new, weigh
@@ -39,6 +39,7 @@ from strategies.ciphers.seal_bfv import (
     unpack_polynomials,
     unpack_words,
 )
+from strategies.ciphers.transparent import require_secret_part
 from strategies.quantise import LEVELS, Blocks
 
 _DOES_NOT_OPEN = "the sum does not open: it is of another key, altered, or not of the clients it names"
@@ -117,8 +118,9 @@ class PackedBfvCipher:
         parameters = self.parameters
         expected = {**parameters.fields(), "key-id": self.key_id}
         fields, clients, body = open_sum(payload, coefficient_sum, binding, expected, parameters.max_clients)
+        disclosed = self._disclosed(fields, clients)
         slots = self._slots_of(body, len(clients))
-        take_off(slots, self._disclosed(fields), parameters.bfv.plain_modulus)
+        take_off(slots, disclosed, parameters.bfv.plain_modulus)
         used = parameters.values.slots(parameters.digits)
         end = used + parameters.flags.slots(parameters.num_flags)
         try:
@@ -135,17 +137,19 @@ class PackedBfvCipher:
         mean /= np.float32(coefficient_sum)
         return Decrypted(mean, {"exponents": self.blocks.next_exponents(reached, exponents)}, clients)
 
-    def _disclosed(self, fields: Mapping[str, Any]) -> list[tuple[str, str, bytes]]:
+    def _disclosed(self, fields: Mapping[str, Any], clients: Collection[str]) -> list[tuple[str, str, bytes]]:
         """(client in the sum, client that is not, their seed) for each mask that is left in the sum."""
         found: list[tuple[str, str, bytes]] = []
         try:
             for client, sealed in fields.get("disclosed", {}).items():
-                seeds = json.loads(self.key.open(base64.b64decode(sealed)))
+                seeds = json.loads(self.key.open(base64.b64decode(sealed), disclosure_purpose(fields, client)))
                 found += [(client, missing, bytes.fromhex(seed)) for missing, seed in seeds.items()]
         except (AttributeError, TypeError, ValueError) as error:
             raise CipherError(f"the seeds disclosed with the sum cannot be read: {error}") from error
         if any(len(seed) != MASK_SEED_BYTES for _, _, seed in found):
             raise CipherError("a seed disclosed with the sum has another length")
+        if any(client not in clients or missing in clients for client, missing, _ in found):
+            raise CipherError("a seed disclosed with the sum is not of a client in it and one that is not")
         return found
 
     def _slots_of(self, body: memoryview, clients: int) -> NDArray[np.int64]:
@@ -156,8 +160,12 @@ class PackedBfvCipher:
             raise CipherError(f"{len(body)} bytes for a sum of {count} ciphertexts")
         c0 = unpack_words(body[:split], count * DEGREE).reshape(count, DEGREE)
         if whole:
-            return self._bfv.decrypt_whole(c0, unpack_words(body[split:], count * DEGREE).reshape(count, DEGREE))
+            c1 = unpack_words(body[split:], count * DEGREE).reshape(count, DEGREE)
+            require_secret_part(c1, self.parameters.bfv.modulus, self.parameters.bfv.plain_modulus)
+            return self._bfv.decrypt_whole(c0, c1)
         seeds = np.frombuffer(body[split:], np.uint8).reshape(clients, count, SEED_BYTES)
+        if len(np.unique(seeds.reshape(-1, SEED_BYTES), axis=0)) != clients * count:
+            raise CipherError("a ciphertext stands in the sum twice")
         return self._bfv.decrypt(c0, list(seeds))
 
     def seal(self, data: bytes, purpose: str) -> bytes:

@@ -44,6 +44,8 @@ def open_sum(
     clients = fields.get("clients")
     if not isinstance(clients, list) or not 0 < len(clients) <= max_clients:
         raise CipherError(f"a sum of the clients {clients!r}")
+    if not all(isinstance(name, str) for name in clients) or len(set(clients)) != len(clients):
+        raise CipherError(f"a sum of the clients {clients!r}, which are not names or not all different")
     return fields, tuple(clients), body
 
 

@@ -165,13 +165,16 @@ class BfvKey:
 
     def _decrypt(self, ciphertexts: Iterable[Any], count: int) -> NDArray[np.int64]:
         plain, slots = seal.Plaintext(), np.zeros((count, DEGREE), np.int64)
+        room = True
         for index, ciphertext in enumerate(ciphertexts):
-            if index == 0 and self.decryptor.invariant_noise_budget(ciphertext) <= 0:
-                raise CipherError("no noise budget left: another key, an altered sum, or too many addends")
+            if index == 0:
+                room = self.decryptor.invariant_noise_budget(ciphertext) > 0
             self.decryptor.decrypt(ciphertext, plain)
             plain.save(self.bfv.file.path)
             found = _plain_coefficients(self.bfv.file.get())
             slots[index, : found.size] = found
+        if not room:  # told after the same work as a sum that opens: time is an answer as well
+            raise CipherError("no noise budget left: another key, an altered sum, or too many addends")
         return slots.ravel()
 
 

@@ -123,28 +123,28 @@ def test_the_digest_depends_on_names_shapes_and_values_and_not_on_order_or_strid
 
 def test_what_a_straggler_learnt_is_not_kept(store):
     """A process of an earlier attempt that wakes up late, whichever round the later attempt is of."""
-    store.begin("3.1 first", 10.0)
+    store.begin("3.1 first", (1, 5))
     with store.keeping("3.1 first"):
         store.write("private", 3, {"a": np.zeros(1)}, {})
-    for asked, later in ((11.0, "3.2 second"), (12.0, "4.1 third")):
-        store.begin(later, asked)
+    for order, later in (((1, 6), "3.2 second"), ((1, 7), "4.1 third")):
+        store.begin(later, order)
         with (
             pytest.raises(OutdatedAttemptError, match=f"attempt {later} has begun since 3.1 first"),
             store.keeping("3.1 first"),
         ):
             store.write("private", 3, {"a": np.ones(1)}, {})
     with pytest.raises(OutdatedAttemptError, match=r"attempt 4\.1 third was asked for after 3\.1 first"):
-        store.begin("3.1 first", 10.0)  # it hung before it began
+        store.begin("3.1 first", (1, 5))  # it hung before it began
     with store.keeping("4.1 third"):
         assert store.read("private", 3)[0]["a"].tolist() == [0]
 
 
 def test_another_process_waits_until_an_attempt_has_written(store):
     """The other process begins while this one writes, and then sees what was written."""
-    store.begin("1", 1.0)
+    store.begin("1", (1, 1))
     script = (
         "import sys; from pathlib import Path; from app.node_store import NodeStore\n"
-        "store = NodeStore(Path(sys.argv[1])); print('up', flush=True); store.begin('2', 2.0)\n"
+        "store = NodeStore(Path(sys.argv[1])); print('up', flush=True); store.begin('2', (1, 2))\n"
         "print(store.rounds('private'), flush=True)"
     )
     other = subprocess.Popen([sys.executable, "-c", script, str(store.folder)], stdout=subprocess.PIPE, text=True)

@@ -146,11 +146,14 @@ def test_a_node_left_behind_gets_the_model_passed_on():
     relayed = [message for message in federation.sent("train") if m.GLOBAL in message.content]
     assert relayed
     for message in relayed:  # by the sum of the replies up to then, added up again
-        version = message.content[m.CONFIG][m.SERVER_ROUND] - 1
+        config = message.content[m.CONFIG]
+        assert config[m.GLOBAL_VERSION] in (config[m.SERVER_ROUND] - 1, config[m.SERVER_ROUND] - 2)
+        assert (m.AGGREGATE in message.content) == (config[m.GLOBAL_VERSION] == config[m.SERVER_ROUND] - 2)
         expected = np.zeros(SIZE, np.float32)
-        for server_round in range(1, version + 1):
+        for server_round in range(1, config[m.GLOBAL_VERSION] + 1):
             expected = expected + federation.mean(server_round)
-        np.testing.assert_array_equal(np.frombuffer(m.bytes_of(message.content, m.GLOBAL), np.float32), expected)
+        vector = np.frombuffer(m.bytes_of(message.content, m.GLOBAL, beside=[m.AGGREGATE]), np.float32)
+        np.testing.assert_array_equal(vector, expected)
     assert len({client.models[5].tobytes() for client in clients}) == 1
 
 
@@ -166,7 +169,8 @@ def test_a_node_that_lost_its_models_gets_them_from_another():
     federation.run()
     (message,) = [message for message in federation.sent("train", 3) if message.metadata.dst_node_id == 2]
     assert m.GLOBAL in message.content
-    assert m.AGGREGATE not in message.content
+    assert m.AGGREGATE in message.content  # nobody has used it yet, and a query does not make anybody use it
+    assert message.content[m.CONFIG][m.GLOBAL_VERSION] == 1
     np.testing.assert_allclose(federation.mean(3), average(federation), **CLOSE)
     assert len({client.models[3].tobytes() for client in federation.clients.values()}) == 1
 

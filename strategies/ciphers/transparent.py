@@ -1,0 +1,55 @@
+"""Refusal of ciphertexts that open to the same under any key: whoever made them needed none, and chose what they say.
+
+A ciphertext (c0, c1) opens to c0 + c1 s for a secret s. In an honest one c1 is uniform; with c1 = 0, or with c1 so
+close to multiples of the plaintext's scale that c1 s is noise, c0 alone decides. Zero, constants and every other
+polynomial of that kind fail the checks below; what is added to an honest c1 is not found, which takes a tag
+(docs/threat-model.md).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import tenseal as ts
+from numpy.typing import NDArray
+
+from strategies.ciphers.cipher import CipherError
+
+_LEAST_MEAN = 0.2
+"""Of the distance of uniform numbers to the nearest whole one: 0.25 in the mean, with a deviation of 0.0023 in the mean
+of 4,096. Of a polynomial that keeps the noise below half a scale, it is below 0.01."""
+_CHANCE_DIGITS = 12.0  # an honest sum is refused with a chance below 1e-12
+
+
+def require_secret_part(c1: NDArray[np.uint64], modulus: int, plain_modulus: int) -> None:
+    """Raise CipherError if a polynomial of c1 (C, N), modulo q, lies near multiples of q / t throughout."""
+    for index, row in enumerate(c1):
+        scaled = row.astype(np.float64) * (plain_modulus / modulus)  # below 2^45: the fraction is good to 2^-8
+        if np.abs(scaled - np.rint(scaled)).mean() < _LEAST_MEAN:
+            raise CipherError(f"ciphertext {index} opens under any key")
+
+
+class OtherKey:
+    """A key that nothing was encrypted under, for CKKS ciphertexts: an honest one opens to noise under it.
+
+    Args:
+        degree: of the ring.
+        primes: bits of the moduli, the key-switching prime included.
+        scale: of the ciphertexts.
+    """
+
+    def __init__(self, degree: int, primes: tuple[int, ...], scale: float) -> None:
+        context = ts.context(
+            ts.SCHEME_TYPE.CKKS, degree, coeff_mod_bit_sizes=list(primes), encryption_type=ts.ENCRYPTION_TYPE.SYMMETRIC
+        )
+        self._key = context.secret_key()
+        # Slots are sums of `degree` coefficients, uniform below q / 2, times cosines.
+        self._deviation = 2.0 ** sum(primes[:-1]) / scale * math.sqrt(degree / 24)
+
+    def require_noise(self, vector: Any, found: NDArray[np.float64], index: int) -> None:
+        """Raise CipherError if the vector opens to nearly the values `found` (n,), which its own key gave."""
+        difference = np.asarray(vector.decrypt(self._key)) - found
+        # Chernoff's bound: the mean of n squared normals is below x with a chance below (x exp(1 - x))^(n / 2).
+        least = 10.0 ** (-2 * _CHANCE_DIGITS / found.size) / math.e
+        if np.mean((difference / self._deviation) ** 2) < least:
+            raise CipherError(f"ciphertext {index} opens under any key")

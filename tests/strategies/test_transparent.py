@@ -1,0 +1,254 @@
+"""Sums that open to the same under any key: a server without one made them, and chose what they say."""
+
+import struct
+
+import numpy as np
+import pytest
+import tenseal as ts
+import tenseal.sealapi as seal
+import zstandard
+from ckks_federation import BINDING, STATE, cipher_of, encrypted, sum_for, updates_of
+from encrypted_payloads import federation_key, with_body
+
+from strategies.ciphers import ckks, packed_bfv
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.cipher import CipherError
+from strategies.ciphers.ckks import PRESETS
+from strategies.ciphers.memory_file import MemoryFile
+from strategies.ciphers.packed_bfv import PackedBfvCipher, PackedBfvSum
+from strategies.ciphers.seal_bfv import DEGREE, _coefficients, _header, pack_words
+from strategies.ciphers.transparent import OtherKey
+
+RNG = np.random.default_rng(0)
+WANTED = RNG.uniform(-0.9, 0.9, 200).astype(np.float32)
+BFV_BINDING = Binding("0" * 16, "layout", 1, 1, ("anna", "bert"))
+BFV_STATE = {"exponents": np.zeros(1, np.int16)}
+
+
+def bfv_cipher(client):
+    return PackedBfvCipher(federation_key(), np.zeros(200, bool), client=client, max_clients=64, bits=9)
+
+
+def chosen_by_the_server(c1):
+    """A sum of two clients that holds WANTED for both, made from public parameters: c0 = round(q / t m), and `c1`
+    (DEGREE,), whole numbers modulo q."""
+    cipher = bfv_cipher("anna")
+    q, t = cipher.parameters.bfv.modulus, cipher.parameters.bfv.plain_modulus
+    slots, _ = cipher.slots(WANTED / 2, BFV_BINDING, BFV_STATE)
+    c0 = np.array([(q * 2 * int(slot) + t // 2) // t for slot in slots], np.uint64)
+    total = PackedBfvSum(cipher.parameters, BFV_BINDING, federation_key().key_id)
+    for client in ("anna", "bert"):
+        payload = bfv_cipher(client).encrypt(WANTED, 0.5, BFV_BINDING, state=BFV_STATE, carried={}).payload
+        total.add(payload, client)
+    words = np.array([int(word) % q for word in c1], np.uint64)
+    return with_body(total.payload(), lambda _: pack_words(c0) + pack_words(words))
+
+
+def monomial(power, factor):
+    polynomial = np.zeros(DEGREE, object)
+    polynomial[power] = factor
+    return polynomial
+
+
+BFV_T = bfv_cipher("anna").parameters.bfv
+SCALE = BFV_T.modulus / BFV_T.plain_modulus
+TERNARY = RNG.integers(-1, 2, DEGREE)
+SMALL = {
+    "zero": np.zeros(DEGREE, int),
+    "one": monomial(0, 1),
+    "minus one": monomial(0, -1),
+    "a monomial": monomial(17, 1),
+    "sparse": np.where(np.arange(DEGREE) % 512 == 3, 1, 0),
+}
+READING = {
+    "ternary": TERNARY,
+    "the scale": monomial(0, round(SCALE)),
+    "a multiple of the scale": monomial(5, round(1000 * SCALE)),
+    "half of q": monomial(0, BFV_T.modulus // 2),
+    "multiples of the scale": [round(int(factor) * SCALE) for factor in RNG.integers(0, 2**20, DEGREE)],
+}
+
+
+def decrypt_bfv(payload):
+    return bfv_cipher("cleo").decrypt(payload, 1.0, BFV_BINDING, state=BFV_STATE).mean
+
+
+@pytest.mark.parametrize("c1", [*SMALL.values(), *READING.values()], ids=[*SMALL, *READING])
+def test_a_sum_without_a_secret_part_is_refused(c1):
+    with pytest.raises(CipherError, match="ciphertext 0 opens under any key"):
+        decrypt_bfv(chosen_by_the_server(c1))
+
+
+@pytest.mark.parametrize("c1", SMALL.values(), ids=SMALL)
+def test_without_the_check_the_server_would_choose_the_model(c1, monkeypatch):
+    """That is what the refusals above are worth: BFV itself opens these, to what the server wrote."""
+    monkeypatch.setattr(packed_bfv, "require_secret_part", lambda *_: None)
+    np.testing.assert_allclose(decrypt_bfv(chosen_by_the_server(c1)), WANTED, rtol=0, atol=0.01)
+
+
+def test_one_ciphertext_of_many_is_enough():
+    size = 3 * 3 * DEGREE
+    ciphers = [
+        PackedBfvCipher(federation_key(), np.zeros(size, bool), client=name, max_clients=64, bits=9)
+        for name in ("anna", "bert")
+    ]
+    state = {"exponents": np.zeros(ciphers[0].blocks.count, np.int16)}
+    total = PackedBfvSum(ciphers[0].parameters, BFV_BINDING, federation_key().key_id)
+    for cipher in ciphers:
+        vector = np.zeros(size, np.float32)
+        total.add(cipher.encrypt(vector, 0.5, BFV_BINDING, state=state, carried={}).payload, cipher.client)
+    ciphers[0].decrypt(total.payload(), 1.0, BFV_BINDING, state=state)
+    last = with_body(total.payload(), lambda body: without_last(body, ciphers[0].parameters.ciphertexts))
+    with pytest.raises(CipherError, match=f"ciphertext {ciphers[0].parameters.ciphertexts - 1} opens under any key"):
+        ciphers[0].decrypt(last, 1.0, BFV_BINDING, state=state)
+
+
+def without_last(body, count):
+    """The last c1 is zero: its low bytes, and its high ones."""
+    changed, half, low = bytearray(body), len(body) // 2, 6 * DEGREE
+    end = half + count * low
+    changed[end - low : end] = bytes(low)
+    changed[-3 * DEGREE // 4 :] = bytes(3 * DEGREE // 4)
+    return bytes(changed)
+
+
+# CKKS -----------------------------------------------------------------------------------------------------------------
+
+
+class Forger:
+    """Makes CKKS ciphertexts from public parameters alone, in SEAL's form."""
+
+    def __init__(self, preset):
+        context = ckks._load_context(ckks.public_context(preset), preset)
+        data = context.seal_context().data
+        primes = [prime.value() for prime in data.key_context_data().parms().coeff_modulus()]
+        parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.CKKS)
+        parameters.set_poly_modulus_degree(PRESETS[preset].degree)
+        parameters.set_coeff_modulus([seal.Modulus(prime) for prime in primes])
+        self.context = seal.SEALContext(parameters, True, seal.SEC_LEVEL_TYPE.TC128)
+        self.degree, self.primes, self.scale = PRESETS[preset].degree, primes[:-1], PRESETS[preset].scale
+
+    def plain(self, values):
+        """The encoded values, in the transformed domain, (primes * degree,)."""
+        plain, file = seal.Plaintext(), MemoryFile()
+        seal.CKKSEncoder(self.context).encode([float(value) for value in values], self.scale, plain)
+        plain.save(file.path)
+        data = zstandard.ZstdDecompressor().decompressobj().decompress(file.get()[16:])
+        return np.frombuffer(
+            data, "<u8", len(self.primes) * self.degree, len(data) - 8 * len(self.primes) * self.degree
+        )
+
+    def transformed(self, polynomial, fresh):
+        """A polynomial with small whole coefficients, in the transformed domain; `fresh` is any ciphertext."""
+        if not any(polynomial):  # SEAL refuses to transform it
+            return np.zeros(len(self.primes) * self.degree, np.uint64)
+        rows = np.concatenate([np.array([int(x) % prime for x in polynomial], np.uint64) for prime in self.primes])
+        data = bytearray(zstandard.ZstdDecompressor().decompressobj().decompress(fresh[16:]))
+        data[32] = 0  # not transformed
+        data[-8 * 2 * rows.size :] = rows.tobytes() * 2
+        file, ciphertext = MemoryFile(), seal.Ciphertext()
+        file.put(_header(len(data)) + bytes(data), 0)
+        ciphertext.load(self.context, file.path)
+        seal.Evaluator(self.context).transform_to_ntt_inplace(ciphertext)
+        out = MemoryFile()
+        ciphertext.save(out.path)
+        return _coefficients(out.get())[0][rows.size :]
+
+    def forged(self, vector, values, polynomial):
+        """TenSEAL's form of (encoded values, polynomial), with the size of `vector`, which is serialised."""
+        place = 0
+        while vector[place : place + 4] not in (b"\x5e\xa1\x10\x04",):  # SEAL's magic, header size and version
+            place += 1
+        (total,) = struct.unpack_from("<Q", vector, place + 8)
+        fresh = vector[place : place + total]
+        data = bytearray(zstandard.ZstdDecompressor().decompressobj().decompress(fresh[16:]))
+        words = np.concatenate([self.plain(values), self.transformed(polynomial, fresh)])
+        data[-8 * words.size :] = words.astype("<u8").tobytes()
+        changed = _header(len(data)) + bytes(data)
+        before = vector[:place]
+        assert before.endswith(b"\x12" + varint(total)), "TenSEAL writes ciphertexts as field 2"
+        return before[: -len(varint(total))] + varint(len(changed)) + changed + vector[place + total :]
+
+
+def varint(number):
+    """As protocol buffers write it."""
+    found = b""
+    while number > 127:
+        found += bytes([number & 127 | 128])
+        number >>= 7
+    return found + bytes([number])
+
+
+def forged_sum(preset, polynomial, wanted):
+    """A sum of two clients with these values in every slot, made without a key."""
+    forger = Forger(preset)
+    cipher = cipher_of("anna", preset=preset)
+    total = sum_for(cipher)
+    for name in ("anna", "bert"):
+        total.add(encrypted(cipher_of(name, preset=preset), updates_of(1)[0][0], 0.5), name)
+    parameters = cipher.parameters
+    values, flags, _ = cipher.blocks.clip(wanted, STATE["exponents"])
+    joined = np.concatenate([values, 2 * flags.ravel(), [2.0]]) / parameters.max_clients
+
+    def change(body):
+        pieces, start = [], 0
+        for index in range(parameters.ciphertexts):
+            (size,) = struct.unpack_from("<I", body, start)
+            part = joined[index * parameters.slots : (index + 1) * parameters.slots]
+            pieces.append(forger.forged(body[start + 4 : start + 4 + size], part, polynomial))
+            start += 4 + size
+        return b"".join(struct.pack("<I", len(piece)) + piece for piece in pieces)
+
+    return with_body(total.payload(), change)
+
+
+def ckks_polynomials(degree):
+    ternary = np.random.default_rng(1).integers(-1, 2, degree)
+    return {"zero": np.zeros(degree, int), "one": np.eye(1, degree, 0, int)[0], "ternary": ternary}
+
+
+@pytest.mark.parametrize("preset", ["compact", "flare"])
+@pytest.mark.parametrize("name", ["zero", "one", "ternary"])
+def test_an_approximate_sum_without_a_secret_part_is_refused(preset, name, monkeypatch):
+    wanted = updates_of(1, seed=5)[0][0]
+    payload = forged_sum(preset, ckks_polynomials(PRESETS[preset].degree)[name], wanted)
+    cipher = cipher_of("cleo", preset=preset)
+    with pytest.raises(CipherError, match="ciphertext 0 opens under any key"):
+        cipher.decrypt(payload, 1.0, BINDING, state=STATE)
+    # Without the check it opens, to what the server wrote.
+    monkeypatch.setattr(OtherKey, "require_noise", lambda *_: None)
+    found = cipher.decrypt(payload, 1.0, BINDING, state=STATE).mean
+    np.testing.assert_allclose(found[:2000], wanted[:2000], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_honest_sums_open_to_noise_under_another_key(preset):
+    """The deviation of a slot against the formula, over many; and few slots are as good as many."""
+    chosen = PRESETS[preset]
+    context = ts.context_from(ckks.new_secret(preset))
+    other = OtherKey(chosen.degree, chosen.primes, chosen.scale)
+    for slots in (1, 2, 17, chosen.degree // 2):
+        found = []
+        for number in range(5):
+            values = np.random.default_rng(number).uniform(-1, 1, slots)
+            vector = ts.ckks_vector(context, values, scale=chosen.scale)
+            own = np.asarray(vector.decrypt())
+            other.require_noise(vector, own, 0)
+            found.append(np.asarray(vector.decrypt(other._key)) - own)
+    assert np.std(found) / other._deviation == pytest.approx(1, abs=0.05)
+
+
+def test_a_ciphertext_of_three_parts_is_refused():
+    """c0 + c1 s + c2 s^2: the product of two ciphertexts, which no sum is."""
+    context = ts.context(
+        ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 40], encryption_type=ts.ENCRYPTION_TYPE.SYMMETRIC
+    )
+    context.auto_relin = context.auto_rescale = False
+    vector = ts.ckks_vector(context, [0.5] * 100, scale=2.0**20)
+    product = vector * vector
+    assert product.ciphertext()[0].size() == 3
+    parameters = ckks.Parameters(83, 1, 4, "flare")
+    assert parameters.size + parameters.num_flags == 100
+    body = struct.pack("<I", len(product.serialize())) + product.serialize()
+    with pytest.raises(CipherError, match="ciphertext 0 is not of 100 values"):
+        list(ckks._vectors(context, memoryview(body), parameters))
