@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from app.checks import SettingsError
@@ -86,6 +86,12 @@ def shared_layout(network: nn.Module, settings: FederationSettings, heads: Seque
     """The layout of the network's shared arrays."""
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
     return SharedLayout.of(shapes, private_patterns(network, settings, heads))
+
+
+def shared_parameters(network: nn.Module, private: Sequence[str]) -> dict[str, Tensor]:
+    """Copies of the parameters that no pattern in `private` matches, by name."""
+    parameters = network.named_parameters()
+    return {name: value.detach().clone() for name, value in parameters if not is_private(name, private)}
 
 
 def statistics_names(network: nn.Module, layout: SharedLayout) -> list[str]:

@@ -24,6 +24,7 @@ from app.arrays import (
     private_patterns,
     require_patterns,
     shared_layout,
+    shared_parameters,
     statistics_mask,
     variances_mask,
 )
@@ -35,18 +36,18 @@ from app.feature_shift import PROBES, cosine_shift
 from app.federation.ledger import PrivacyLedger
 from app.federation.measuring import global_measures
 from app.federation.opened_sums import OpenedSums
+from app.federation.round_request import ClientError, attempt_of, coefficient_of, order_of
 from app.federation.site_policy import SitePolicy
 from app.global_model import GlobalModel, GlobalModels, PassedOn
 from app.mask_store import MaskStore
 from app.memory import give_back
-from app.node_store import NodeStore, Order
+from app.node_store import NodeStore
 from app.settings import Settings
 from app.tasks.task import Task, UnfitDataError
 from app.training import TrainReport, round_steps, total_steps, train
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ClientCipher
-from strategies.claims import largest_share
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import is_private
 
@@ -54,10 +55,6 @@ Bytes = NDArray[np.uint8]
 Vector = NDArray[np.float32]
 RECEIVED = "received"
 """Config key: what each array of `parameters` is, `messages.GLOBAL` or `messages.AGGREGATE`."""
-
-
-class ClientError(RuntimeError):
-    """The client cannot do what was asked; the message names the client and the cause."""
 
 
 class ReidClient(NumPyClient):
@@ -155,11 +152,9 @@ class ReidClient(NumPyClient):
     def fit(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[list[Bytes], int, dict[str, Any]]:
         """Train one round and return [payload], images, and measures with the coefficient used."""
         started = time.perf_counter()
-        server_round, coefficient = int(config[m.SERVER_ROUND]), float(config[m.COEFFICIENT])
+        server_round = int(config[m.SERVER_ROUND])
         binding, cards = self._attempt(config)
-        limit = largest_share(self.settings.federation.max_share, len(binding.cohort))
-        if not 0 < coefficient <= limit * (1 + 1e-9):  # also where it is not a number
-            raise ClientError(f"{self.name}: the server gives it a share of {coefficient:g}, and {limit:g} is the most")
+        coefficient = coefficient_of(config, self.name, self.settings.federation.max_share)
         attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
         model = self._begin(attempt, parameters, config)
         self.ledger.require()
@@ -234,13 +229,9 @@ class ReidClient(NumPyClient):
 
     def _attempt(self, config: dict[str, Any]) -> tuple[Binding, dict[str, str]]:
         """What a payload is bound to, and the mask cards of the cohort by client."""
-        cohort = tuple(config.get(m.COHORT, ()))
-        attempt = int(config.get(m.ATTEMPT, 1))
-        nonce = str(config.get(m.NONCE, ""))
         if self.policy is not None:
-            self.policy.check_round(cohort, config.get(m.COEFFICIENT), config.get(m.MISSING, ()))
-        binding = Binding(self.run_key, self.layout.digest, int(config[m.SERVER_ROUND]), attempt, cohort, nonce)
-        return binding, dict(zip(cohort, config.get(m.MASK_CARDS, ()), strict=False))
+            self.policy.check_round(config.get(m.COHORT, ()), config.get(m.COEFFICIENT), config.get(m.MISSING, ()))
+        return attempt_of(config, self.run_key, self.layout.digest)
 
     def _begin(self, attempt: str, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
         """The model that an attempt starts from, unless a later attempt has begun."""
@@ -277,13 +268,6 @@ class ReidClient(NumPyClient):
     def _train(self, server_round: int, optimiser: dict[str, Vector]) -> TrainReport:
         settings, batches = self.settings, self.batches.of_round(server_round, self.network)
         total = total_steps(batches, settings.train.epochs)
-        anchor = None
-        if settings.train.fedprox_mu:
-            anchor = {
-                name: parameter.detach().clone()
-                for name, parameter in self.network.named_parameters()
-                if not is_private(name, self.private)
-            }
         return train(
             self.task,
             self.network,
@@ -296,7 +280,7 @@ class ReidClient(NumPyClient):
             # Local BatchNorm is not among them: it learns as it would when shared.
             private=home_patterns(self.network, settings.federation, self.task.heads),
             optimiser=optimiser if settings.train.keep_optimiser else None,
-            anchor=anchor,
+            anchor=shared_parameters(self.network, self.private) if settings.train.fedprox_mu else None,
         )
 
     def _note_bad(self, report: TrainReport) -> None:
@@ -305,11 +289,3 @@ class ReidClient(NumPyClient):
 
     def _probes(self) -> torch.Tensor:
         return self.task.probe(self.network, self.samples[:PROBES], self.compute.device)
-
-
-def order_of(config: dict[str, Any]) -> Order:
-    """When the server asked, by its own count. Raises ClientError for another thing than two numbers."""
-    order = config.get(m.ORDER)
-    if not isinstance(order, list) or len(order) != 2 or not all(isinstance(number, int) for number in order):
-        raise ClientError(f"{m.ORDER} of a message is {order!r} instead of [start of the server, message]")
-    return order[0], order[1]

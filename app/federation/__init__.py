@@ -1,1 +1,1 @@
-"""A site's part in a federation: its policy, its settings, its name, and what it holds and opens."""
+"""Federation on a node: its policy and its name, what it holds, opens and keeps to itself."""

@@ -15,9 +15,9 @@ from flwr.app import Context, Message
 from app.checks import SettingsError
 from app.federation.ledger import PrivacyBudgetError
 from app.federation.refusals import IdentityError, PolicyError
+from app.federation.round_request import ClientError
 from app.global_model import GlobalModelError, UnusableSumError
 from app.node_store import NodeStoreError, OutdatedAttemptError
-from app.reid_client import ClientError
 from app.settings import absolute
 from app.training import TrainingError
 from strategies.ciphers.binding import EnvelopeError

@@ -44,6 +44,7 @@ class Node:
             NodeStore(self.folder / run_key),
             layout=LAYOUT,
             statistics=STATISTICS,
+            variances=np.zeros(SIZE, bool),
             initial=lambda: np.zeros(SIZE, np.float32),
             server_optimiser=Average(1.0),
             cipher=cipher,
