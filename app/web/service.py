@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from app.core.printing import shown
 from app.registry.accounts import RefusedError
 from app.registry.errors import (
     AnotherModelError,
@@ -26,7 +27,6 @@ from app.registry.errors import (
     RegisterError,
     UnavailableError,
 )
-from app.registry.printable import printable
 from app.registry.tries import TooManyTriesError
 from app.web import api, pages
 from app.web.known import unknown_in_body
@@ -129,7 +129,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _answer(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    detail = printable(detail)  # it may hold the name of an upload, and clients write it to their logs
+    detail = shown(detail)  # it may hold the name of an upload, and clients write it to their logs
     if pages.wants_page(request):
         page = pages.error_page(request, status, detail)
         page.headers.update(headers or {})
