@@ -201,9 +201,9 @@ def model_of(run: SiteRun, folder: Path | None = None, settings_file: Path | Non
     An administrator does it as the owner of the store, who will write there again.
 
     Raises SiteModelError naming what is missing and the remedy."""
+    model, recipe = SiteModel.of_run(run, settings_file)  # as oneself: the owner may not reach Python's modules
+    where = folder or run.models
     with nullcontext() if folder else _as_owner_of(run.folder):
-        model, recipe = SiteModel.of_run(run, settings_file)
-        where = folder or run.models
         rounds = model.write(where, {"run": run.key, "client": recipe.client})
     files = {kind: str(where / f"{kind}.safetensors") for kind in rounds}
     told = {"run": run.key, "client": recipe.client, "task": model.task.name, "name": model.settings.name}

@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
 import stat
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,6 +227,23 @@ def test_whatever_a_site_writes_is_for_its_owner_alone(sites):
     assert {"global.safetensors", "local.safetensors", "settings.json", "recipe.json"} <= {path.name for path in found}
     for path in (state / "models", state.parent / "out", *found):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only an administrator can write for another user")
+def test_what_an_administrator_makes_belongs_to_the_site(sites, capsys):
+    """The service's user could not write its next round into a folder of root's."""
+    sites().run()
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folder is closed to other users
+        home = Path(name)
+        home.chmod(0o755)
+        shutil.copytree(sites.states["a"] / "node", home / "state" / "node")
+        for path in (home / "state", *(home / "state").rglob("*")):
+            os.chown(path, 12345, 12346)
+        command(federation.main, ["model", str(home / "state")])
+        made = Path(last_line(capsys)["folder"])
+        for path in (made.parent, made, *made.iterdir()):
+            assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346), path
+    assert (os.geteuid(), os.getegid()) == (0, 0)
 
 
 @pytest.mark.parametrize(("when", "rounds"), [(("train", 2), {"global": 1, "local": 2}), (("train", 1), {"local": 1})])
