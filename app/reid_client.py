@@ -24,11 +24,12 @@ from app.data.sample import Sample
 from app.dp import privatise
 from app.evaluation.ranking import NoValidQueryError
 from app.feature_shift import PROBES, cosine_shift
+from app.federation.message_order import order_of
 from app.federation.opened_sums import OpenedSums
 from app.global_model import GlobalModel, GlobalModels, PassedOn
 from app.mask_store import MaskStore
 from app.memory import give_back
-from app.node_store import NodeStore, Order
+from app.node_store import NodeStore
 from app.settings import Settings
 from app.tasks.task import Task
 from app.training import TrainReport, round_steps, total_steps, train
@@ -294,11 +295,3 @@ class ReidClient(NumPyClient):
 
     def _probes(self) -> torch.Tensor:
         return self.task.probe(self.network, self.samples[:PROBES], self.compute.device)
-
-
-def order_of(config: dict[str, Any]) -> Order:
-    """When the server asked, by its own count. Raises ClientError for another thing than two numbers."""
-    order = config.get(m.ORDER)
-    if not isinstance(order, list) or len(order) != 2 or not all(isinstance(number, int) for number in order):
-        raise ClientError(f"{m.ORDER} of a message is {order!r} instead of [start of the server, message]")
-    return order[0], order[1]

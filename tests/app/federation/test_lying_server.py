@@ -12,8 +12,8 @@ from flwr.app import ArrayRecord, Message, RecordDict
 
 from app import client_app, server_app
 from app.federated import key_path
+from app.federation.message_order import MessageOrderError, order_of
 from app.global_model import UNUSABLE, GlobalModels
-from app.reid_client import ClientError, order_of
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
 from strategies.ciphers.packed_bfv import PackedBfvCipher
@@ -165,7 +165,7 @@ def test_what_an_earlier_start_of_the_server_asked_for_is_refused(make_federatio
 
 @pytest.mark.parametrize("order", [None, 12.5, [1], [1.5, 2.5], ["1", "2"]])
 def test_a_message_without_an_order_is_refused(order):
-    with pytest.raises(ClientError, match="order of a message is"):
+    with pytest.raises(MessageOrderError, match="order of a message is"):
         order_of({m.ORDER: order})
 
 
