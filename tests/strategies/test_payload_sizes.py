@@ -16,7 +16,7 @@ def test_the_pages_say_what_a_value_costs(clients, up, down):
     """Three values a slot of 54 bits are 54 / 8 / 3 = 2.25 bytes up and, with c1 from seeds, down: 64 bytes of seed a
     client for each 3 * 4,096 values are 0.04 more for eight. Beyond eight clients two values a slot, 3.375 bytes up,
     and both polynomials down, 6.75. Blocks' flags are 16 of 1,024 values or less."""
-    size, names = 20 * 3 * DEGREE, [f"client-{index}" for index in range(clients)]
+    size, names = 80 * 3 * DEGREE, [f"client-{index}" for index in range(clients)]
     binding = Binding("0" * 16, "layout", 1, 1, tuple(names))
     cipher = PackedBfvCipher(federation_key(), np.zeros(size, bool), client=names[0], max_clients=clients, bits=12)
     state = {"exponents": np.zeros(cipher.blocks.count, np.int16)}
