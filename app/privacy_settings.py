@@ -40,6 +40,7 @@ class PrivacySettings:
     Args:
         cipher: "packed_bfv" (exact encrypted sums), "ckks" (the patent's, approximate) or "plain".
         max_clients: clients of a round that the encryption is laid out for, at most; 0 for `federation.num_clients`.
+            With "packed_bfv" up to 8 cost 2.3 bytes a value up and 2.3 down, 9 to 64 cost 3.4 up and 6.8 down.
         bits: wanted precision of a weighted update's values in "packed_bfv"; more are used where they cost nothing.
         masking: "none", or "pairwise" for masks that cancel in the sum of three clients or more ("packed_bfv" alone).
         key_id: the federation key that clients must hold; "" takes what most of the first ones hold.

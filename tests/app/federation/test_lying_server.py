@@ -12,8 +12,8 @@ from flwr.app import ArrayRecord, Message, RecordDict
 
 from app import client_app, server_app
 from app.federated import key_path
+from app.federation.round_request import ClientError, order_of
 from app.global_model import UNUSABLE, GlobalModels
-from app.reid_client import ClientError, order_of
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
 from strategies.ciphers.packed_bfv import PackedBfvCipher
