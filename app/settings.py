@@ -92,11 +92,6 @@ class Settings:
                 "federation.weighting=cosine_distance tells the server how far each client's features moved; it needs "
                 "privacy=plain without privacy.dp"
             )
-        if privacy.dp.clip and privacy.dp.noise_multiplier and federation.batch_norm == "shared":
-            raise SettingsError(
-                "privacy.dp with noise cannot go with federation.batch_norm=shared: noise on running variances breaks "
-                "the network; add federation.batch_norm=local"
-            )
         equalise = self.data.equalise
         if (equalise.on or equalise.target) and not TASKS[self.task].embeds:
             raise SettingsError(f"data.equalise: the task {self.task} has no embeddings that pictures are compared by")
@@ -141,7 +136,16 @@ def load_settings(overrides: str | Sequence[str] = "") -> Settings:
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingsError(_first_lines(error)) from error
     assert isinstance(raw, dict)
-    return settings_from({str(key): value for key, value in raw.items()})
+    settings = settings_from({str(key): value for key, value in raw.items()})
+    dp = settings.privacy.dp
+    if (
+        dp.clip and dp.noise_multiplier and settings.federation.batch_norm == "shared"
+    ):  # a checkpoint of such a run opens
+        raise SettingsError(
+            "privacy.dp with noise cannot go with federation.batch_norm=shared: noise on running variances breaks the "
+            "network; add federation.batch_norm=local"
+        )
+    return settings
 
 
 def settings_from(raw: Mapping[str, Any]) -> Settings:
