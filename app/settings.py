@@ -97,11 +97,6 @@ class Settings:
                 "federation.weighting=cosine_distance tells the server how far each client's features moved; it needs "
                 "privacy=plain without privacy.dp"
             )
-        if privacy.dp.clip and privacy.dp.noise_multiplier and federation.batch_norm == "shared":
-            raise SettingsError(
-                "privacy.dp with noise cannot go with federation.batch_norm=shared: noise on running variances breaks "
-                "the network; add federation.batch_norm=local"
-            )
         equalise = self.data.equalise
         if (equalise.on or equalise.target) and not TASKS[self.task].embeds:
             raise SettingsError(f"data.equalise: the task {self.task} has no embeddings that pictures are compared by")
@@ -139,7 +134,7 @@ def load_settings(overrides: str | Sequence[str] = "") -> Settings:
 
     Raises SettingsError naming the key that is unknown, missing, or of a wrong type or value.
     """
-    return settings_from(composed(overrides))
+    return startable(settings_from(composed(overrides)))
 
 
 def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
@@ -158,6 +153,18 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
         raise SettingsError(message) from error
     assert isinstance(raw, dict)
     return {str(key): value for key, value in raw.items()}
+
+
+def startable(settings: Settings) -> Settings:
+    """The settings, if a new run may have them. Raises SettingsError for what a checkpoint of an earlier version may
+    hold and no run is started with."""
+    dp = settings.privacy.dp
+    if dp.clip and dp.noise_multiplier and settings.federation.batch_norm == "shared":
+        raise SettingsError(
+            "privacy.dp with noise cannot go with federation.batch_norm=shared: noise on running variances breaks the "
+            "network; add federation.batch_norm=local"
+        )
+    return settings
 
 
 def settings_from(raw: Mapping[str, Any]) -> Settings:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from app.dp import epsilon
 from app.federation.policy import Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
-from app.settings import Settings, composed, settings_from
+from app.settings import Settings, composed, settings_from, startable
 from strategies.shared_arrays import is_private
 
 _log = logging.getLogger("flwr")
@@ -62,7 +62,7 @@ class SitePolicy:
                 )
         raw = composed(overrides)
         self.check_files(raw, own)
-        settings = settings_from(raw)
+        settings = startable(settings_from(raw))
         self.check_run(settings)
         return self.capped(settings)
 

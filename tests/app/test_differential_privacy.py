@@ -14,7 +14,7 @@ from app.dp import composed_epsilon, privatise
 from app.federation.ledger import FILE, PrivacyBudgetError, PrivacyLedger
 from app.federation.noise import CHUNK, normal_chunks
 from app.privacy_settings import DpSettings
-from app.settings import SettingsError, load_settings
+from app.settings import SettingsError, load_settings, settings_from
 
 NOISY = "privacy.dp.clip=0.5 privacy.dp.noise_multiplier=8 federation.batch_norm=local"
 
@@ -190,3 +190,11 @@ def test_a_second_run_at_the_same_nodes_adds_to_the_first(make_federation, tmp_p
 def test_settings_that_protect_nobody_are_refused(overrides, said):
     with pytest.raises(SettingsError, match=said):
         load_settings(f"experiment=quickstart {overrides}")
+
+
+def test_a_checkpoint_of_a_run_with_noise_on_statistics_still_opens():
+    """It was possible before; what was learnt is there."""
+    raw = load_settings(f"experiment=quickstart {NOISY}").as_dict()
+    raw["federation"]["batch_norm"] = "shared"
+    del raw["privacy"]["dp"]["epsilon"], raw["federation"]["max_share"]
+    assert settings_from(raw).federation.batch_norm == "shared"
