@@ -8,7 +8,9 @@ from pathlib import Path
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = dict.fromkeys(map(ord, "╭╮╰╯│─"))  # Flower frames its errors
 _PREFIX = re.compile(r"^(?:\([\w\s.=/-]*pid=[^)]*\)\s*)?(?:(?:ERROR|WARNING|CRITICAL)\s*:\s+)?")
-_PYTHON_ERROR = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Timeout|Empty)(?:\([\w.]+\))?(?:: |$)")
+_PYTHON_ERROR = re.compile(
+    r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Timeout|Empty)|Exception)(?:\([\w.]+\))?(?:: |$)"
+)
 _HIDES = (
     "An error was encountered. Ending simulation",
     "Simulation Runtime crashed",
@@ -35,7 +37,7 @@ def last_words(logs: Sequence[Path]) -> str:
     A later error that only wraps another is passed over: `An error was encountered` is not what happened. Of several
     logs the first that holds an error counts."""
     texts = [(log, list(_lines(log))) for log in logs]
-    for usable in (_is_reason, _is_error, lambda line: "ERROR" in line):
+    for usable in (_is_reason, _is_error, lambda line: "ERROR" in line or line.startswith("Error:")):
         for log, lines in texts:
             if found := [number for number, line in enumerate(lines) if usable(line)]:
                 return f"{_whole(lines, found[-1])} (see {shlex.quote(str(log))})"
