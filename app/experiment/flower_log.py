@@ -12,7 +12,7 @@ _PYTHON_ERROR = re.compile(
     r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Timeout|Empty)|Exception)(?:\([\w.]+\))?(?:: |$)"
 )
 _HIDES = (
-    "An error was encountered. Ending simulation",
+    "An error was encountered",
     "Simulation Runtime crashed",
     "Exception in ServerApp thread",
     "ray::",
