@@ -26,13 +26,14 @@ _SLOW_START = (
     "did not answer within",
     "may not have started successfully",
     "Failed to register worker",
+    "heartbeat",
     "Can't find a `node_ip_address.json` file",
 )
 """What Ray and the launcher say when something was not up in time."""
 
 
-def last_words(logs: Sequence[Path]) -> str:
-    """The error that ended a run, and where it stands; the last line of the first log if there is none.
+def last_words(logs: Sequence[Path], otherwise: str = "") -> str:
+    """The error that ended a run, and where it stands; if there is none `otherwise`, or the last line of the first log.
 
     A later error that only wraps another is passed over: `An error was encountered` is not what happened. Of several
     logs the first that holds an error counts."""
@@ -42,7 +43,7 @@ def last_words(logs: Sequence[Path]) -> str:
             if found := [number for number, line in enumerate(lines) if usable(line)]:
                 return f"{_whole(lines, found[-1])} (see {shlex.quote(str(log))})"
     log, lines = texts[0]
-    return f"{(lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"
+    return f"{otherwise or (lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"
 
 
 def is_slow_start(reason: str) -> bool:

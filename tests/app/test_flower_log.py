@@ -63,6 +63,7 @@ def test_where_one_log_has_no_reason_the_other_is_asked(tmp_path):
     assert last_words([run, server]).startswith("RuntimeError: An error was encountered")
     run.write_text("all is well\n")
     assert last_words([run, server]) == f"all is well (see {run})"
+    assert last_words([run, server], "finished:failed, killed") == f"finished:failed, killed (see {run})"
     run.write_text("")
     assert last_words([run, server]).startswith("no output")
 
