@@ -5,12 +5,13 @@ SuperLink left over from another project would import that project's `app` packa
 """
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -108,8 +109,21 @@ def _run_flower(
             _follow(process, RunFolder(run_dir), on_metrics)
         finally:
             _end(process)
-    if not (run_dir / "summary.json").exists():
-        raise SimulationError(last_words([run_dir / name for name in _LOGS]))
+        if not (run_dir / "summary.json").exists():
+            raise SimulationError(last_words([run_dir / name for name in _LOGS], _ended_as(environment)))
+
+
+def _ended_as(environment: Mapping[str, str]) -> str:
+    """What Flower keeps of a run whose process ended without a word, such as one that was killed; "" if nothing."""
+    command = [*_flower("flwr"), "list", _CONNECTION, "--format", "json"]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=_START_SECONDS, check=False)
+        run = json.loads(done.stdout)["runs"][0]
+        return (
+            f"the process of the run ended without a word; Flower says: {run['status']} {run['status-details']}".strip()
+        )
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError):
+        return ""
 
 
 @contextlib.contextmanager

@@ -1,8 +1,14 @@
 """What every script shares: settings from the command line, and one clear line for what a user can mend."""
 
+import atexit
+import getpass
+import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from app.core.printing import print_everything, shown
 from app.nearest import did_you_mean
@@ -48,6 +54,7 @@ def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
         print(text.strip())
         return
     signal.signal(signal.SIGTERM, _stop)
+    name_user()
     try:
         main(argv)
     except (ValueError, OSError, RuntimeError) as error:
@@ -60,6 +67,23 @@ def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
 def first_line(error: BaseException) -> str:
     """What an error says in one line; its type if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def name_user() -> None:
+    """Give a user id that the machine has no entry for, as in containers, a name and a home folder for this command.
+
+    torch, Flower and matplotlib ask for them and end with a traceback; processes that the command starts inherit both.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"uid-{os.getuid()}"
+    try:
+        Path.home()
+    except RuntimeError:
+        home = tempfile.mkdtemp(prefix="home-")
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+        os.environ["HOME"] = home
 
 
 def _stop(*_: object) -> None:

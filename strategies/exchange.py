@@ -42,7 +42,7 @@ def exchange(
             for reply in grid.pull_messages([message_id]):
                 node, arrived = waiting.pop(message_id), True
                 report.bytes_up += m.payload_bytes(reply)
-                yield node, _error(reply.error.code, reply.error.reason) if reply.has_error() else reply
+                yield node, _error(reply.error.code, reply.error.reason or "") if reply.has_error() else reply
         past = time.monotonic() - started
         late = [message_id for message_id, node in waiting.items() if past >= seconds(node)]
         for message_id in late:

@@ -8,9 +8,11 @@ from pathlib import Path
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = dict.fromkeys(map(ord, "╭╮╰╯│─"))  # Flower frames its errors
 _PREFIX = re.compile(r"^(?:\([\w\s.=/-]*pid=[^)]*\)\s*)?(?:(?:ERROR|WARNING|CRITICAL)\s*:\s+)?")
-_PYTHON_ERROR = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Timeout|Empty)(?:\([\w.]+\))?(?:: |$)")
+_PYTHON_ERROR = re.compile(
+    r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Timeout|Empty)|Exception)(?:\([\w.]+\))?(?:: |$)"
+)
 _HIDES = (
-    "An error was encountered. Ending simulation",
+    "An error was encountered",
     "Simulation Runtime crashed",
     "Exception in ServerApp thread",
     "ray::",
@@ -24,23 +26,24 @@ _SLOW_START = (
     "did not answer within",
     "may not have started successfully",
     "Failed to register worker",
+    "heartbeat",
     "Can't find a `node_ip_address.json` file",
 )
 """What Ray and the launcher say when something was not up in time."""
 
 
-def last_words(logs: Sequence[Path]) -> str:
-    """The error that ended a run, and where it stands; the last line of the first log if there is none.
+def last_words(logs: Sequence[Path], otherwise: str = "") -> str:
+    """The error that ended a run, and where it stands; if there is none `otherwise`, or the last line of the first log.
 
     A later error that only wraps another is passed over: `An error was encountered` is not what happened. Of several
     logs the first that holds an error counts."""
     texts = [(log, list(_lines(log))) for log in logs]
-    for usable in (_is_reason, _is_error, lambda line: "ERROR" in line):
+    for usable in (_is_reason, _is_error, lambda line: "ERROR" in line or line.startswith("Error:")):
         for log, lines in texts:
             if found := [number for number, line in enumerate(lines) if usable(line)]:
                 return f"{_whole(lines, found[-1])} (see {shlex.quote(str(log))})"
     log, lines = texts[0]
-    return f"{(lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"
+    return f"{otherwise or (lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"
 
 
 def is_slow_start(reason: str) -> bool:

@@ -37,7 +37,8 @@ def test_a_simulated_run_ends_well_and_equals_the_same_run_in_process(tmp_path, 
     quoted = "\"evaluation.central_overrides=['train.lr=1e-3']\""  # quotes and blanks reach server and clients whole
     changes = f"federation.rounds=2 simulation.cpus=2 {quoted}"
     reference = make_federation("reference", changes)
-    folder = tmp_path / "simulated"
+    folder = tmp_path / "it's josé (1), a=b" / "${x} 车辆 😀 [y]"  # none of which is in Hydra's grammar
+    (tmp_path / "simulated").symlink_to(folder)
     simulate.main([*shlex.split(reference.overrides)[:-1], f"run_dir={folder}"])
     summary = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     assert summary.keys() >= {"run_dir", "rounds", "seconds", "bytes_up", "bytes_down", "models"}

@@ -1,7 +1,12 @@
 """The commands: one clear line and status 2 for what a user can mend, and one JSON object at the end."""
 
+import getpass
 import json
+import os
+import pwd
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -213,3 +218,29 @@ def test_resuming_a_run_that_ended_shows_its_figures_and_leaves_it_as_it_is(tmp_
 def test_a_look_for_a_run_to_resume_makes_no_folder(tmp_path, capsys):
     fails(capsys, simulate.main, [f"resume={tmp_path}/nowhere"])
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_user_without_an_entry_has_a_name_and_a_home(tmp_path, monkeypatch):
+    """As in a container that is run with --user 12345; torch and Flower ask for both."""
+
+    def unknown(_):
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
+        monkeypatch.setenv(name, "")  # so that what the command sets is taken back afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen = []
+    command(lambda _: seen.append((getpass.getuser(), Path.home(), dict(os.environ))), ["word"])
+    [(user, home, environment)] = seen
+    assert user == f"uid-{os.getuid()}"
+    assert home.is_dir()
+    assert home.parent == tmp_path
+    assert (environment["USER"], environment["HOME"]) == (user, str(home))
+
+
+def test_a_user_with_an_entry_keeps_name_and_home():
+    before = {name: os.environ.get(name) for name in ("USER", "LOGNAME", "HOME")}
+    command(lambda _: None, ["word"])
+    assert {name: os.environ.get(name) for name in before} == before

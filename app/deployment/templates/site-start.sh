@@ -8,6 +8,7 @@ umask 077
 mkdir -p state
 rm -rf state/bin state/apps state/flower/apps state/clients-*.sock # of an earlier start
 export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 PYTHONUTF8=1
+export USER="${USER:-uid-$(id -u)}" HOME="${HOME:-$here/state}" # a container's user may have neither
 export FLWR_SUPEREXEC_TASK_POLL_INTERVAL=0.2
 export PATH="$here/state/bin:$VENV/bin:$PATH" # state/bin: client processes that check what they run
 case $DATA_ROOT in
