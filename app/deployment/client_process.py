@@ -7,7 +7,6 @@ bytes that were hashed are unpacked into a fresh folder of this process, and tha
 Run by the commands that `site_files` writes: python -P -m app.deployment.client_process SITE_FOLDER COMMAND ARGUMENTS
 """
 
-import contextlib
 import os
 import shutil
 import sys
@@ -60,8 +59,12 @@ class _Door:
             raise NotAllowedError("the app bundle was handed over in another form than bytes")
         check_bundle(content, self.site)
         assert self._install is not None
-        self._folder = _own_folder(self.site)
-        self.unpacked = self._install(content, install_dir=self._folder, skip_prompt=True)
+        try:
+            self._folder = _own_folder(self.site)
+            self.unpacked = self._install(content, install_dir=self._folder, skip_prompt=True)
+        except OSError as error:  # a full disk, say; the server need not learn the site's folders
+            print(f"the app bundle cannot be unpacked: {error}", file=sys.stderr, flush=True)
+            raise NotAllowedError("the app bundle cannot be unpacked at this site; its own log says why") from None
         return self.unpacked
 
     def project_folder(self, *_: object) -> Path:
@@ -117,10 +120,13 @@ def _own_folder(site: Path) -> Path:
 
 
 def _is_running(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
+    try:
         os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
         return True
-    return False
+    return True
 
 
 def main(site: str, command: str, *arguments: str) -> None:

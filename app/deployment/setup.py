@@ -6,28 +6,20 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from string import Template
 
 from app.deployment import approval
 from app.deployment import parties as p
 from app.deployment.approval import App
 from app.deployment.certificates import Issued, new_authority, new_server, new_site_key
 from app.deployment.certify import write_certificates
+from app.deployment.filling import fill as _fill
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from app.deployment.ports import assign_port
 from app.deployment.signing import AUTHORITY_PUBLIC_KEY, read_public_key
 from app.deployment.site_names import authority_text
 from strategies.ciphers.keys import FederationKey, read_key, write_key
 
-_TEMPLATES = Path(__file__).parent / "templates"
-_ENV = {"site-start.sh": "site.env", "server-start.sh": "server.env", p.CONNECT: "operator.env"}
-"""Settings file that a script reads."""
-
 _INSTALL = re.compile(r"(/[\w.-]+)+")  # it stands in systemd units, where a blank or % means something
-
-
-class _Template(Template):
-    delimiter = "@"  # "$" is the shell's
 
 
 @dataclass(frozen=True)
@@ -294,17 +286,6 @@ def _write_unit(party: Party, folder: Path, install: Path, description: str) -> 
         start=p.START,
         state=p.STATE,
     )
-
-
-def _fill(template: str, path: Path, mode: int, **values: object) -> None:
-    env = _ENV.get(template)
-    if env is not None:
-        values["read_env"] = _text("read-env.sh", env=env).rstrip()
-    write_file(path, _text(template, **values).encode(), mode)
-
-
-def _text(template: str, **values: object) -> str:
-    return _Template((_TEMPLATES / template).read_text(encoding="utf-8")).substitute(values)
 
 
 def _address(host: str, port: int) -> str:

@@ -84,6 +84,8 @@ def test_only_approved_bytes_are_unpacked_and_imported(root, tmp_path):
     for path in (good, own):
         federation.main(["approve", str(root), "--bundle", str(path)])
     digest = hashlib.sha256(good.read_bytes()).hexdigest()
+    (root / "sites/south/state").mkdir()
+    (root / "sites/south/state/apps").write_text("a file where the folder should be")
     old = planted(site, digest, marks["old"])
     elsewhere = small_project(tmp_path / "evil", CODE.format(marker=str(marks["else"])))
     climbing = f"1/../../../../../../../{elsewhere}/."
@@ -99,6 +101,7 @@ def test_only_approved_bytes_are_unpacked_and_imported(root, tmp_path):
             case(site, good, command="flwr-agentapp"),
             case(site, good, command="/x/state/bin/flwr-serverapp"),
             case(site, good, more=["--allow-runtime-dependency-installation"]),
+            case(root / "sites/south", good),
         ]
     )
     fine, same_name, *refused = done
@@ -107,7 +110,7 @@ def test_only_approved_bytes_are_unpacked_and_imported(root, tmp_path):
     assert not file.exists(), "what was unpacked goes with its process"
     assert list((site / "state" / "apps").iterdir()) == []
     assert same_name["reply"]["file"] == marks["own"].read_text()  # its own `app.main`
-    foreign, byte, claim, climb, wrong, agent, server, packages = refused
+    foreign, byte, claim, climb, wrong, agent, server, packages, full = refused
     for row, path in ((foreign, bad), (claim, bad), (byte, tmp_path / "changed.fab")):
         sent = hashlib.sha256(path.read_bytes()).hexdigest()
         assert f"the app bundle {sent[:16]} is not approved at this site" in row["error"]
@@ -122,6 +125,8 @@ def test_only_approved_bytes_are_unpacked_and_imported(root, tmp_path):
     for row in (agent, server):
         assert "client apps alone" in row["error"]
     assert "installs no packages" in packages["error"]
+    assert "cannot be unpacked at this site" in full["error"]
+    assert str(root) not in full["error"]
     assert not any(marks[name].exists() for name in ("bad", "old", "else"))
     assert old.exists()
 
