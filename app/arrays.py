@@ -1,5 +1,6 @@
 """Arrays of a network by name, as NumPy arrays: what `strategies` and the node store work with."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,7 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from app.federation_settings import FederationSettings
+from app.checks import SettingsError
+from app.federation_settings import DEFAULT_PRIVATE, FederationSettings
+from models.classifier import Classifier
 from strategies.shared_arrays import SharedLayout, is_private
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -40,9 +43,37 @@ def load_arrays(network: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -
             own[name].copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
 
-def private_patterns(network: nn.Module, settings: FederationSettings) -> list[str]:
-    """The patterns of private arrays; with `batch_norm: local` the names of all BatchNorm arrays among them."""
-    patterns = list(settings.private)
+def require_patterns(network: nn.Module, settings: FederationSettings) -> None:
+    """Raise SettingsError naming a pattern of `federation.private` that matches no array of the network: a mistyped one
+    would leave in the shared vector what is meant to stay at home. The default may match nothing, where a task has no
+    classifier."""
+    names = list(network.state_dict())
+    for pattern in settings.private:
+        if pattern not in DEFAULT_PRIVATE and not any(is_private(name, [pattern]) for name in names):
+            parts = sorted({name.rsplit(".", 1)[0] for name in names})
+            near = difflib.get_close_matches(pattern.strip("*"), parts, n=1, cutoff=0.4)
+            hint = f"; there is {near[0]}" if near else ""
+            raise SettingsError(f"federation.private: the pattern {pattern!r} matches no array of the network{hint}")
+
+
+def home_patterns(network: nn.Module, settings: FederationSettings, heads: Sequence[str] = ()) -> list[str]:
+    """The patterns of arrays that belong to one client alone: what `federation.private` names, and always the heads,
+    whose rows stand for the client's labels.
+
+    Args:
+        heads: patterns of the task's heads, beside the classifiers that the network is seen to have.
+    """
+    patterns = list(dict.fromkeys((*settings.private, *heads)))
+    for module_name, module in network.named_modules():
+        if isinstance(module, Classifier):
+            names = (f"{module_name}.{name}" for name in module.state_dict())
+            patterns += [name for name in names if not is_private(name, patterns)]
+    return patterns
+
+
+def private_patterns(network: nn.Module, settings: FederationSettings, heads: Sequence[str] = ()) -> list[str]:
+    """`home_patterns`; with `batch_norm: local` the names of all BatchNorm arrays among them."""
+    patterns = home_patterns(network, settings, heads)
     if settings.batch_norm == "local":
         for module_name, module in network.named_modules():
             if isinstance(module, _BatchNorm):
@@ -51,10 +82,10 @@ def private_patterns(network: nn.Module, settings: FederationSettings) -> list[s
     return patterns
 
 
-def shared_layout(network: nn.Module, settings: FederationSettings) -> SharedLayout:
+def shared_layout(network: nn.Module, settings: FederationSettings, heads: Sequence[str] = ()) -> SharedLayout:
     """The layout of the network's shared arrays."""
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
-    return SharedLayout.of(shapes, private_patterns(network, settings))
+    return SharedLayout.of(shapes, private_patterns(network, settings, heads))
 
 
 def shared_parameters(network: nn.Module, private: Sequence[str]) -> dict[str, Tensor]:

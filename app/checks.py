@@ -1,6 +1,7 @@
 """Checks of settings, each with an error that names the key."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 
 class SettingsError(ValueError):
@@ -14,7 +15,22 @@ def one_of(key: str, value: str, options: Sequence[str]) -> None:
 
 
 def in_range(key: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raise SettingsError unless low <= value <= high."""
+    """Raise SettingsError unless low <= value <= high and the value is finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{key} must be a finite number; got {value:g}")
     if not low <= value <= high:
         limits = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
         raise SettingsError(f"{key} must be {limits}; got {value:g}")
+
+
+def require_finite(key: str, value: object) -> None:
+    """Raise SettingsError naming the first number inside `value`, dictionaries and lists included, that is infinite or
+    none at all: no setting means anything with it."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            require_finite(f"{key}.{name}" if key else str(name), inner)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            require_finite(f"{key}[{index}]", inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{key} must be a finite number; got {value:g}")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.arrays import Arrays, float_arrays
+from app.arrays import Arrays, float_arrays, home_patterns
 from app.checkpoint import network_of, save_checkpoint
 from app.data.reader import Direction
 from app.data.sample import Sample
@@ -66,7 +66,7 @@ def train_alone(
         settings=replace(settings.train, fedprox_mu=0.0),
         data=settings.data,
         compute=task.compute,
-        private=settings.federation.private,
+        private=home_patterns(network, settings.federation, task.heads),
         progress=step,
     )
     return task, network, report

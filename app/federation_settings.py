@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from app.checks import in_range, one_of
 
+DEFAULT_PRIVATE = ("*classifier*",)
+"""`federation.private` unless something else is asked for."""
+
 
 @dataclass(frozen=True)
 class ServerOptimiserSettings:
@@ -48,7 +51,7 @@ class FederationSettings:
         start_timeout: seconds to wait for `num_clients` nodes.
         patience: rounds without a gain of more than `min_delta` in the headline before the run ends; 0 for never.
         measure_every: the global model is measured on `data.val_split` every so many rounds; 0 for never.
-        private: name patterns of arrays that never leave a node.
+        private: name patterns of arrays that never leave a node; each must match one. A task's heads stay there anyway.
         batch_norm: "shared", or "local" to keep BatchNorm layers on the node (FedBN, Li et al., 2021).
         resume: go on after the last complete round in the run folder.
         authority: public key of the authority that certified the names of sites, 64 hexadecimal digits; "" takes each
@@ -67,7 +70,7 @@ class FederationSettings:
     patience: int = 0
     min_delta: float = 0.001
     measure_every: int = 1
-    private: list[str] = field(default_factory=lambda: ["*classifier*"])
+    private: list[str] = field(default_factory=lambda: list(DEFAULT_PRIVATE))
     batch_norm: str = "shared"
     resume: bool = False
     authority: str = ""

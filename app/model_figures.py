@@ -65,8 +65,8 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
     """Networks that the simulated clients hold: {"global" | "local": {client: arrays}}, private arrays included.
 
     Raises FileNotFoundError if no client holds the last model."""
-    network = make_task(settings).build(1, settings.seed, pretrained=False)
-    layout = shared_layout(network, settings.federation)
+    task = make_task(settings)
+    layout = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation, task.heads)
     found: dict[str, dict[str, Arrays]] = {"global": {}, "local": {}}
     # Nodes keep what earlier runs in this folder left, too.
     run_key = folder.load_arrays(SERVER_CHECKPOINT)[1]["run_key"]
@@ -91,7 +91,7 @@ def _differ(settings: Settings, models: Mapping[str, Arrays]) -> bool:
     """Whether the global model is another on each client, because more than classifiers stays at home."""
     first = next(iter(models.values()))
     task = make_task(settings)
-    shared = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation)
+    shared = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation, task.heads)
     return set(without_heads(first, task)) != set(shared.names)
 
 

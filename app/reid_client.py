@@ -19,8 +19,10 @@ from torch import nn
 from app.arrays import (
     float_arrays,
     float_views,
+    home_patterns,
     load_arrays,
     private_patterns,
+    require_patterns,
     shared_layout,
     shared_parameters,
     statistics_mask,
@@ -30,9 +32,9 @@ from app.client_batches import ClientBatches
 from app.client_state import ClientState
 from app.data.reader import Direction
 from app.data.sample import Sample
-from app.evaluation.ranking import NoValidQueryError
 from app.feature_shift import PROBES, cosine_shift
 from app.federation.ledger import PrivacyLedger
+from app.federation.measuring import global_measures
 from app.federation.opened_sums import OpenedSums
 from app.federation.round_request import ClientError, attempt_of, coefficient_of, order_of
 from app.federation.site_policy import SitePolicy
@@ -107,7 +109,8 @@ class ReidClient(NumPyClient):
         except UnfitDataError as error:
             raise ClientError(f"{name}: {error}") from error
         self.network: nn.Module = task.build(self.num_labels, settings.seed)
-        self.layout = shared_layout(self.network, settings.federation)
+        require_patterns(self.network, settings.federation)
+        self.layout = shared_layout(self.network, settings.federation, task.heads)
         statistics = statistics_mask(self.network, self.layout)
         self.cipher = cipher(statistics)
         if policy is not None:
@@ -124,7 +127,7 @@ class ReidClient(NumPyClient):
             run_key=run_key,
             sums=OpenedSums(store.folder.parent, self.cipher.key_id, run_key) if self.cipher.key_id else None,
         )
-        self.private = private_patterns(self.network, settings.federation)
+        self.private = private_patterns(self.network, settings.federation, task.heads)
         self.kept = ClientState(store, self.layout.digest, self.private)
         self.batches = ClientBatches(settings, task, name, self.samples, store, self.network)
 
@@ -160,7 +163,7 @@ class ReidClient(NumPyClient):
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
         if config.get(m.MEASURE):
-            measures |= self._measure("global")
+            measures |= global_measures(self.task, self.network, self.directions)
         probes = self._probes() if self.settings.federation.weighting == "cosine_distance" else None
         report = self._train(server_round, optimiser)
         if probes is not None:
@@ -209,7 +212,7 @@ class ReidClient(NumPyClient):
         server_round = int(config[m.SERVER_ROUND])
         model = self._begin(f"{server_round} final {order_of(config)}", parameters, config)
         self._load(model.vector, server_round)
-        measures = self._measure("global") if config.get(m.MEASURE) else {}
+        measures = global_measures(self.task, self.network, self.directions) if config.get(m.MEASURE) else {}
         return 1.0 - float(measures.get(f"global_{self.settings.measures[0]}", 0.0)), len(self.samples), measures
 
     def send_global(self, config: dict[str, Any]) -> Bytes:
@@ -274,7 +277,8 @@ class ReidClient(NumPyClient):
             settings=settings.train,
             data=settings.data,
             compute=self.compute,
-            private=settings.federation.private,  # local BatchNorm learns as it would when shared
+            # Local BatchNorm is not among them: it learns as it would when shared.
+            private=home_patterns(self.network, settings.federation, self.task.heads),
             optimiser=optimiser if settings.train.keep_optimiser else None,
             anchor=shared_parameters(self.network, self.private) if settings.train.fedprox_mu else None,
         )
@@ -282,18 +286,6 @@ class ReidClient(NumPyClient):
     def _note_bad(self, report: TrainReport) -> None:
         if bad := self.task.bad_pictures | dict.fromkeys(report.bad, "cannot be read"):
             (self.store.folder / "bad_pictures.json").write_text(json.dumps(bad, indent=1), encoding="utf-8")
-
-    def _measure(self, model: str) -> dict[str, Any]:
-        if not self.directions:
-            return {}
-        started = time.perf_counter()
-        try:
-            evaluation = self.task.evaluate(self.network, self.directions, self.compute.device)
-        except NoValidQueryError:
-            return {}  # this client's share of the split has nothing to rank; the others measure
-        measures: dict[str, Any] = {f"{model}_{name}": value for name, value in evaluation.measures.items()}
-        measures["seconds_measure"] = time.perf_counter() - started
-        return measures
 
     def _probes(self) -> torch.Tensor:
         return self.task.probe(self.network, self.samples[:PROBES], self.compute.device)

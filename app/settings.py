@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from app.checks import SettingsError, in_range
+from app.checks import SettingsError, in_range, require_finite
 from app.federation_settings import FederationSettings
 from app.privacy_settings import PrivacySettings
 from app.sections import (
@@ -159,6 +159,7 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
         if name not in raw or type(raw[name]) is not kind:  # True is an int to isinstance
             raise SettingsError(f"{name} must be of type {kind.__name__}, got {raw.get(name)!r}")
         values[name] = raw[name]
+    require_finite("", raw)
     in_range("seed", values["seed"], 0)
     if values["task"] not in TASKS:
         raise SettingsError(f"task must be one of {', '.join(TASKS)}; got {values['task']!r}")

@@ -28,11 +28,13 @@ def shared_part(settings: Settings) -> tuple[SharedLayout, NDArray[np.bool_]]:
 
 
 def _describe(settings: Settings) -> dict[str, Any]:
-    from app.arrays import shared_layout, statistics_names
+    from app.arrays import require_patterns, shared_layout, statistics_names
     from app.tasks import make_task
 
-    network = make_task(settings).build(1, settings.seed, pretrained=False)
-    layout = shared_layout(network, settings.federation)
+    task = make_task(settings)
+    network = task.build(1, settings.seed, pretrained=False)
+    require_patterns(network, settings.federation)
+    layout = shared_layout(network, settings.federation, task.heads)
     return {"names": layout.names, "shapes": layout.shapes, "statistics": statistics_names(network, layout)}
 
 

@@ -78,7 +78,8 @@ def train(
         anchor: parameters by name to which FedProx pulls; None for no pull.
         progress: called after each step with the number of pictures in it.
 
-    Raises TrainingError naming the step if the loss is not finite; the network is then not to be used.
+    Raises TrainingError naming the step, from 0, at which the loss or its gradient is not finite; the network is then
+    not to be used.
     """
     first, last = steps
     report = TrainReport(seconds=dict.fromkeys(("data", "forward", "backward", "step"), 0.0))
@@ -89,7 +90,7 @@ def train(
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
-    clock = _Clock(compute.device, report.seconds)
+    clock, watch = _Clock(compute.device, report.seconds), _Watch(total, batches.batches_per_epoch)
     network.train()
     for index, batch in enumerate(_stream(batches, first, last, data), start=first):
         timed = compute.device.type == "cpu" or (index - first) % _TIMED_EVERY == _TIMED_EVERY - 1
@@ -98,15 +99,19 @@ def train(
         report.lr = set_learning_rate(engine, index, total, settings)
         parts = task.losses(network, moved)
         clock.lap("forward", timed)
+        watch.note(index, report.lr, parts)
         if timed or index == last - 1:
-            _require_finite(parts, index)
+            watch.require_finite()
         engine.zero_grad(set_to_none=True)
         parts["total"].backward()
         clock.lap("backward", timed)
         if pull is not None:
             pull.add_to_gradients()
         if settings.clip_norm:
-            nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+            norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+            watch.note(index, report.lr, {"norm of the gradient": norm})
+            if timed or index == last - 1:
+                watch.require_finite()
         engine.step()
         for name, value in parts.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
@@ -120,7 +125,8 @@ def train(
     if report.steps and clock.timed_steps:
         report.seconds = {k: v * report.steps / clock.timed_steps for k, v in report.seconds.items()}
     report.losses = {name: float(value) / counts[name] for name, value in sums.items()}
-    _require_finite({name: torch.tensor(value) for name, value in report.losses.items()}, last - 1)
+    if report.steps:
+        watch.require_finite_arrays(network, last - 1, report.lr)
     report.optimiser = optimiser_state(network, engine)
     engine.zero_grad(set_to_none=True)  # gradients take as much memory as the network
     return report
@@ -176,8 +182,39 @@ def _stream(batches: Batches, first: int, last: int, data: DataSettings) -> Iter
     yield from loader
 
 
-def _require_finite(parts: dict[str, Tensor], step: int) -> None:
-    values = {name: float(value.detach()) for name, value in parts.items()}
-    if not all(math.isfinite(value) for value in values.values()):
-        shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
-        raise TrainingError(f"the loss is not finite at step {step}: {shown}; a smaller train.lr may help")
+class _Watch:
+    """Names the first step at which training diverged, though a GPU is waited for at some steps alone.
+
+    Args:
+        total: steps of the whole run.
+        per_epoch: steps of an epoch.
+    """
+
+    def __init__(self, total: int, per_epoch: int) -> None:
+        self.total, self.per_epoch = total, max(1, per_epoch)
+        self._noted: list[tuple[int, float, dict[str, Tensor]]] = []
+
+    def note(self, step: int, lr: float, values: dict[str, Tensor]) -> None:
+        """Keep what has to be finite, to be looked at later."""
+        self._noted.append((step, lr, {name: value.detach() for name, value in values.items()}))
+
+    def require_finite(self) -> None:
+        """Look at what was noted. Raises TrainingError naming the first step with a value that is not finite."""
+        for step, lr, tensors in self._noted:
+            values = {name: float(tensor) for name, tensor in tensors.items()}
+            if not all(math.isfinite(value) for value in values.values()):
+                raise self._diverged(step, lr, ", ".join(f"{name} {value:g}" for name, value in values.items()))
+        self._noted.clear()
+
+    def require_finite_arrays(self, network: nn.Module, step: int, lr: float) -> None:
+        """Raise TrainingError naming an array of the network that is not finite after the last step."""
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise self._diverged(step, lr, f"values of {name} after it")
+
+    def _diverged(self, step: int, lr: float, found: str) -> TrainingError:
+        place = f"steps 0 to {self.total - 1}, epoch {step // self.per_epoch + 1}, learning rate {lr:g}"
+        return TrainingError(
+            f"training diverged, not finite at step {step}: {found} ({place}); lower train.lr, or lengthen "
+            "train.warm_up, or set train.clip_norm if it is 0"
+        )

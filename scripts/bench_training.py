@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
+from app.arrays import home_patterns
 from app.data.source import open_source
 from app.settings import Settings, load_settings
 from app.tasks import make_task
@@ -52,7 +53,7 @@ def measure(settings: Settings, *, steps: int = 12, repeats: int = 4) -> dict[st
             settings=settings.train,
             data=settings.data,
             compute=task.compute,
-            private=settings.federation.private,
+            private=home_patterns(network, settings.federation, task.heads),
         )
         best["trainer"] = max(best["trainer"], report.num_pictures / (time.perf_counter() - started))
         fused = True if task.compute.device.type == "cpu" else None  # as the trainer's

@@ -16,6 +16,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from app.arrays import require_patterns
 from app.comparison import bad_pictures
 from app.data.partition import table
 from app.data.source import open_source
@@ -83,7 +84,7 @@ def check(settings: Settings) -> None:
     """Raise what would stop every client, before anything is started or written."""
     parts = open_source(settings.data, settings.seed).parts(settings.federation.num_clients)
     task = make_task(settings)
-    task.build(2, settings.seed, pretrained=False)
+    require_patterns(task.build(2, settings.seed, pretrained=False), settings.federation)
     if fit := next((samples for part in parts if (samples := task.learnable(part))), None):
         task.batches(fit, settings.seed)
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from strategies.convergence import Convergence
 
+_LONGEST_REASON = 2000  # characters
 THE_SUM = "the sum"
 """In place of a client's name, where a sum was left out."""
 
@@ -95,5 +96,7 @@ class RoundReport:
     measures: dict[str, float] = field(default_factory=dict)
 
     def leave_out(self, client: str, reason: str) -> None:
-        """Count and name a client whose reply is not part of the round."""
-        self.left_out.append({"client": client, "reason": reason})
+        """Count and name a client whose reply is not part of the round. A client words its reason itself: what is kept
+        of it has a bound, and nothing that a log or a terminal would obey."""
+        shown = "".join(letter if letter.isprintable() else " " for letter in reason[:_LONGEST_REASON])
+        self.left_out.append({"client": client, "reason": shown})

@@ -33,11 +33,14 @@ def train_detector(
     for step in range(steps):
         images, targets = batches[step]
         moved = [{name: value.to(compute.device) for name, value in target.items()} for target in targets]
-        set_learning_rate(engine, step, steps, settings)
+        rate = set_learning_rate(engine, step, steps, settings)
         losses = detector.losses([image.to(compute.device) for image in images], moved)
         total = torch.stack(list(losses.values())).sum()
         if not math.isfinite(total.item()):
-            raise TrainingError(f"the loss is not finite at step {step}; a smaller learning rate may help")
+            raise TrainingError(
+                f"training diverged, the loss is not finite at step {step} (steps 0 to {steps - 1}, learning rate "
+                f"{rate:g}); lower lr"
+            )
         engine.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(parameters, _CLIP)

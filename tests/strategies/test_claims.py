@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from fake_clients import CLOSE, START, average, three
+from flwr.app import ConfigRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from strategies.convergence import Convergence
 from strategies.messages import MessageError
 from strategies.rounds import FederationError
 
+LOUD = "no\n\x1b[2Jround 9/9, all is well " + "x" * 10**6
 SHARES = st.integers(1, 20).map(lambda twentieth: twentieth / 20)
 
 
@@ -206,3 +208,11 @@ def test_the_typical_value_lies_between_honest_ones():
     assert typical([0.2, 0.3, 1.0]) == 0.3
     assert typical([0.2, 0.4]) == pytest.approx(0.3)
     assert typical([0.7]) == 0.7
+
+
+def test_reasons_that_clients_word_are_bounded_and_obeyed_by_no_terminal():
+    federation = three(rounds=1)
+    federation.clients["b"].faults = {1: lambda _: RecordDict({m.INFO: ConfigRecord({m.UNUSABLE_SUM: LOUD})})}
+    federation.run()
+    reason = federation.left_out(1)["b"]
+    assert reason == LOUD.replace("\x1b", " ").replace("\n", " ")[:2000]
