@@ -9,6 +9,7 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation approve parks [--project CHECKOUT | --bundle FILE.fab]
      python -m scripts.federation approved FOLDER
      python -m scripts.federation revoke parks SHA256
+     python -m scripts.federation refresh FOLDER
      python -m scripts.federation status RUN_FOLDER [--json]
      python -m scripts.federation keys --out keys [--rotate] [--cipher ckks --key-holder cloud]
 

@@ -1,4 +1,4 @@
-"""Commands of `scripts.federation` about app bundles: which code the sites of a federation may run."""
+"""Commands of `scripts.federation` about code: which app bundles the sites may run, and the parties' own programs."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.deployment import approval, bundle, parties
+from app.deployment import approval, bundle, parties, setup
 from app.deployment.parties import DeploymentError, Kind
 from app.deployment.signing import AUTHORITY_PUBLIC_KEY
 
@@ -57,6 +57,17 @@ def approved(
     print(json.dumps({"serial": allowed.serial, "date": allowed.date, "apps": rows}))
 
 
+def refresh(
+    folders: Annotated[list[Path], typer.Argument(help="A party's folder, or that of the federation; or several.")],
+) -> None:
+    """Write start.sh, connect.sh, register.sh and run.sh anew, as this version has them; settings and keys stay."""
+    held = [party for folder in folders for party in parties.parties_of(folder)]
+    if not held:
+        raise DeploymentError(f"{', '.join(map(str, folders))}: no folder of a federation")
+    files = [path for folder in held for path in setup.write_programs(folder)]
+    print(json.dumps({"files": [str(path) for path in files]}))
+
+
 def _authority(folder: Path) -> Path:
     """The authority's folder. Raises DeploymentError for another party's."""
     held = (folder if (folder / parties.PARTY_FILE).exists() else folder / "authority").resolve()
@@ -72,5 +83,5 @@ def _tell(authority: Path) -> None:
 
 def add_commands(app: typer.Typer) -> None:
     """Make these commands of `scripts.federation`."""
-    for command in (approve, revoke, approved):
+    for command in (approve, revoke, approved, refresh):
         app.command()(command)

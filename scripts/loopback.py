@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import Self
 
 import psutil
 
+from app.deployment.approval import read_allowed
 from app.results import RunFolder
 from scripts import federation
 
@@ -36,6 +38,9 @@ class Loopback:
     Args:
         folder: of the federation and all logs; made by `init`.
         sites: pictures by site; a manifest set each.
+
+    Attributes:
+        approved: SHA-256 of the checkout's app bundle, the one that sites run.
     """
 
     def __init__(self, folder: Path, sites: Mapping[str, Path]) -> None:
@@ -45,8 +50,11 @@ class Loopback:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         words = ["--name", NAME, "--host", "127.0.0.1", "--port", str(self.port), "--sites", ",".join(self.sites)]
         with contextlib.redirect_stdout(io.StringIO()):
-            federation.main(["init", *words, "--out", str(self.root), "--install", str(Path(sys.prefix).parent)])
+            federation.main(["init", *words, "--out", str(self.root)])
+        [app] = read_allowed(self.root / "authority").apps
+        self.approved = app.sha256
         _set(self.root / "server" / "server.env", VENV=sys.prefix)
+        _set(self.root / "operator" / "operator.env", VENV=sys.prefix)
         for name, pictures in self.sites.items():
             self.configure(name, pictures)
 
@@ -118,6 +126,18 @@ class Loopback:
             )
         return RunFolder(run_dir), self.processes[name]
 
+    def start_app(self, project: Path, name: str) -> "subprocess.Popen[bytes]":
+        """Start a run of any app with Flower's own command, as whoever has `ca.crt` can; its log is `NAME.log`."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [str(Path(sys.prefix) / "bin" / "flwr"), "run", str(project), NAME, "--stream"],
+                env={**os.environ, "FLWR_HOME": str(self.root / "operator" / "flower"), "FLWR_TELEMETRY_ENABLED": "0"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self.processes[name]
+
     def finish(self, process: "subprocess.Popen[bytes]", seconds: float = 600) -> None:
         """Wait until a run's process has ended."""
         process.wait(timeout=seconds)
@@ -174,5 +194,5 @@ class Loopback:
 def _set(path: Path, **values: object) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     for name, value in values.items():
-        lines = [f"{name}='{value}'" if line.startswith(f"{name}=") else line for line in lines]
+        lines = [f"{name}={shlex.quote(str(value))}" if line.startswith(f"{name}=") else line for line in lines]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

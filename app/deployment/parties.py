@@ -23,6 +23,7 @@ POLICY = "policy.toml"
 IGNORE = ".gitignore"
 STATE = "state"
 """Folder that a running party writes into; nothing in it came from `setup`."""
+REFRESH = "write its start.sh anew with python -m scripts.federation refresh FOLDER"
 SECRET, PUBLIC, PROGRAM = 0o600, 0o644, 0o755
 _FORMAT = 1
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")

@@ -6,28 +6,20 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from string import Template
 
 from app.deployment import approval
 from app.deployment import parties as p
 from app.deployment.approval import App
 from app.deployment.certificates import Issued, new_authority, new_server, new_site_key
 from app.deployment.certify import write_certificates
+from app.deployment.filling import fill as _fill
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from app.deployment.ports import assign_port
 from app.deployment.signing import AUTHORITY_PUBLIC_KEY, read_public_key
 from app.deployment.site_names import authority_text
 from strategies.ciphers.keys import FederationKey, read_key, write_key
 
-_TEMPLATES = Path(__file__).parent / "templates"
-_ENV = {"site-start.sh": "site.env", "server-start.sh": "server.env", p.CONNECT: "operator.env"}
-"""Settings file that a script reads."""
-
 _INSTALL = re.compile(r"(/[\w.-]+)+")  # it stands in systemd units, where a blank or % means something
-
-
-class _Template(Template):
-    delimiter = "@"  # "$" is the shell's
 
 
 @dataclass(frozen=True)
@@ -110,8 +102,12 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
     certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
     key = read_key(root / "authority" / p.FEDERATION_KEY)
     approval.check_list(root / "authority")
-    public = _site(plan, site, root, certificate, key)
-    approval.copy_to_site(root / "authority", folder)
+    try:
+        public = _site(plan, site, root, certificate, key)
+        approval.copy_to_site(root / "authority", folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     write_file(root / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
     _certify(root, key.key_id)
     return folder
@@ -173,6 +169,22 @@ def renew_server(root: Path) -> Path:
     return folder / p.SERVER_CERTIFICATE
 
 
+def write_programs(folder: Path) -> list[Path]:
+    """Write a party's programs as this version of the project has them; its settings stay. Their paths."""
+    party = p.read_party(folder)
+    if party.kind is Kind.server:
+        _fill("server-start.sh", folder / p.START, p.PROGRAM, federation=party.federation)
+    elif party.kind is Kind.site:
+        address = _address(party.host, party.port)
+        values = {"federation": party.federation, "site": party.name, "address": address}
+        _fill("site-start.sh", folder / p.START, p.PROGRAM, **values)
+        if not (folder / p.POLICY).exists():  # a folder that is older than policies, too
+            _fill(p.POLICY, folder / p.POLICY, p.PUBLIC, federation=party.federation, site=party.name)
+    elif party.kind is Kind.operator:
+        _write_operator_scripts(party, folder)
+    return [folder / name for name, mode in party.files().items() if mode == p.PROGRAM]
+
+
 def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) -> None:
     folder.mkdir(mode=0o700)
     plan.party(Kind.authority, "authority", key.key_id).write(folder)
@@ -204,7 +216,7 @@ def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
         bind="127.0.0.1" if local else "0.0.0.0",
         port=plan.port,
     )
-    _fill("server-start.sh", folder / p.START, p.PROGRAM, federation=plan.name)
+    write_programs(folder)
     _write_unit(party, folder, plan.install, f"Server of the federation {plan.name}")
 
 
@@ -226,15 +238,7 @@ def _site(plan: Plan, site: str, root: Path, authority: bytes, key: FederationKe
         venv=shlex.quote(str(plan.install / ".venv")),
         runtime_port=assign_port(root, site, taken=plan.port),
     )
-    _fill(p.POLICY, folder / p.POLICY, p.PUBLIC, federation=plan.name, site=site)
-    _fill(
-        "site-start.sh",
-        folder / p.START,
-        p.PROGRAM,
-        federation=plan.name,
-        site=site,
-        address=_address(plan.host, plan.port),
-    )
+    write_programs(folder)
     _write_unit(party, folder, plan.install, f"Site {site} of the federation {plan.name}")
     return public
 
@@ -283,17 +287,6 @@ def _write_unit(party: Party, folder: Path, install: Path, description: str) -> 
         start=p.START,
         state=p.STATE,
     )
-
-
-def _fill(template: str, path: Path, mode: int, **values: object) -> None:
-    env = _ENV.get(template)
-    if env is not None:
-        values["read_env"] = _text("read-env.sh", env=env).rstrip()
-    write_file(path, _text(template, **values).encode(), mode)
-
-
-def _text(template: str, **values: object) -> str:
-    return _Template((_TEMPLATES / template).read_text(encoding="utf-8")).substitute(values)
 
 
 def _address(host: str, port: int) -> str:

@@ -48,6 +48,13 @@ def _files(party: Party, folder: Path) -> Iterator[str]:
             yield f"{path} is secret and can be read by others: chmod 600 it"
         elif mode == p.PROGRAM and not path.stat().st_mode & 0o100:
             yield f"{path} cannot be executed: chmod 755 it"
+    start = folder / p.START
+    if (
+        party.kind is Kind.site
+        and start.exists()
+        and "app.deployment.site_files" not in start.read_text(errors="replace")
+    ):
+        yield f"{start} is of an older version and checks no app bundle: {p.REFRESH}"
 
 
 def _secrets(party: Party, folder: Path) -> Iterator[str]:

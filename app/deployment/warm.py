@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 
 from app.deployment import handover
 from app.deployment.client_process import forget_own_modules, run_client
-from app.deployment.parties import STATE
+from app.deployment.parties import PARTY_FILE, REFRESH, STATE
 from app.deployment.site_files import CHECKED, COMMAND, write_command
 from app.settings import TASKS
 
@@ -44,6 +44,10 @@ def main(site: Path, parent: int) -> None:
     with contextlib.suppress(OSError, AttributeError):  # Linux: also while this process still imports
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != parent:
+        return
+    if not (site / PARTY_FILE).exists():  # an older start.sh: without this process, Flower would run any bundle
+        print(f"{site.resolve()} is no site's folder: {REFRESH}", file=sys.stderr, flush=True)
+        os.kill(parent, signal.SIGTERM)
         return
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a look for GPUs that a fork survives
     for name in (*_IMPORTED, *(modules.task for modules in TASKS.values())):

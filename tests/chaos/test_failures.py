@@ -30,19 +30,26 @@ OVERRIDES = (
 LONG_ROUNDS = f"{OVERRIDES} train.epochs=450"  # ten to twenty seconds each, for what has to happen amid one
 SITES = ("north", "south", "west")
 GARBAGE = """
-import os, sys
+import importlib.abc, importlib.util, os, sys
 
-if "app.deployment.warm" in sys.orig_argv:  # a fork would import the project's modules anew
+if "app.deployment.warm" in sys.orig_argv:  # let each message have a process of its own
     os._exit(0)
 
-from strategies.ciphers import packed_bfv
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name != "strategies.ciphers.packed_bfv":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)  # the approved bundle's
+        execute = spec.loader.exec_module
+        def exec_module(module):
+            execute(module)
+            encrypt = module.PackedBfvCipher.encrypt
+            module.PackedBfvCipher.encrypt = lambda *given, **more: encrypt(*given, **more)._replace(payload=b"garbage")
+        spec.loader.exec_module = exec_module
+        return spec
 
-encrypt = packed_bfv.PackedBfvCipher.encrypt
-
-def garbage(self, *arguments, **options):
-    return encrypt(self, *arguments, **options)._replace(payload=b"garbage")
-
-packed_bfv.PackedBfvCipher.encrypt = garbage
+sys.meta_path.insert(0, Finder())
 """
 
 

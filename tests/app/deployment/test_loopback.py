@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import psutil
 import pytest
+from app_bundles import foreign_project
 from conftest import NETWORK, TRAINING, LocalFederation, write_set
 from federation_checks import divide, rounds_in
 
@@ -29,9 +30,21 @@ def forked(real, name):
         return any("app.deployment.warm" in process.cmdline() for process in real.client_processes(name))
 
 
+def refused_everywhere(real, project, name):
+    """An app that nobody approved, started by whoever has `ca.crt`: each site refuses it, and its run is told so."""
+    real.start_app(project, name)
+    real.wait_for(lambda: "foreign app has ended" in real.log(name), "the foreign app to end", 300)
+    told = [line for line in real.log(name).splitlines() if "foreign app was told" in line]
+    assert len(told) == len(real.sites), told
+    assert all("is not approved at this site and was not run" in line for line in told), told
+    for site in real.sites:
+        assert f"does not list it. It lists: {real.approved}" in real.log(site)
+
+
 def test_three_sites_reach_the_model_of_the_simulation(tmp_path):
     """The same pictures, dealt by site in one process, with the same seed: equal to the last bit. Rounding is drawn
-    from client and round, and sums are exact, so that keys and ciphertexts make no difference."""
+    from client and round, and sums are exact, so that keys and ciphertexts make no difference. Before and after, a
+    foreign app asks the sites for their keys: from Flower's own process for a message, and from a fork."""
     pictures = write_set(tmp_path / "set", vehicles={"a": 5, "b": 3, "c": 4})
     sites = {f"client-{i}": part for i, part in enumerate(divide(pictures, tmp_path / "parts").values())}
     nodes = [{"partition-id": i, "num-partitions": 3} for i in range(3)]
@@ -41,9 +54,15 @@ def test_three_sites_reach_the_model_of_the_simulation(tmp_path):
     (tmp_path / "real").mkdir()
     with Loopback(tmp_path / "real", sites) as real:
         real.start_all()
+        marker = tmp_path / "marker"
+        foreign = foreign_project(tmp_path / "foreign", marker, len(sites))
+        refused_everywhere(real, foreign, "foreign-first")
         folder, process = real.run(tmp_path / "real" / "run", OVERRIDES)
         real.wait_for(lambda: forked(real, "client-0"), "a client process that imports nothing", 300)
         real.finish(process)
+        assert f"SHA-256 {real.approved}" in real.log("run-run")
+        refused_everywhere(real, foreign, "foreign-last")
+        assert not marker.exists()
         assert rounds_in(folder) == [1, 2, 3, 4], real.last_words()
         summary = folder.read_summary()
         assert summary["left_out"] == []

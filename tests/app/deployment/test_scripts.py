@@ -1,33 +1,15 @@
 """The start commands of a party's folder, run by a real shell."""
 
+import hashlib
 import shlex
 import subprocess
-import sys
 import tomllib
 
-from app_bundles import small_project
+from start_scripts import executable, stand_ins
 
+from app.deployment import bundle
 from app.deployment.parties import read_party
 from app.deployment.signing import read_public_key
-from scripts import federation
-
-
-def executable(path, text):
-    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
-    path.chmod(0o755)
-    return path
-
-
-def stand_ins(tmp_path, root):
-    """Folder of the operator's programs, of which python is the real one, with a small project that is approved."""
-    programs = tmp_path / "venv" / "bin"
-    programs.mkdir(parents=True)
-    executable(programs / "python", f'exec {shlex.quote(sys.executable)} "$@"')
-    project = small_project(tmp_path / "project")
-    federation.main(["approve", str(root), "--project", str(project)])
-    env = f"VENV={shlex.quote(str(tmp_path / 'venv'))}\nPROJECT={shlex.quote(str(project))}\n"
-    (root / "operator/operator.env").write_text(env)
-    return programs
 
 
 def test_start_commands_are_valid_shell(made):
@@ -91,3 +73,31 @@ def test_registering_goes_on_after_a_site_that_is_known_already(root, tmp_path):
     assert (root / "operator/nodes.txt").read_text() == "south 7756689494493548425\n"
     wrong = subprocess.run([str(root / "operator/register.sh"), "nroth"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, wrong.stderr) == (2, "there is no site nroth; there are: north south\n")
+
+
+def test_a_bundle_that_no_site_would_run_is_not_sent(root, tmp_path):
+    programs = stand_ins(tmp_path, root)
+    executable(programs / "flwr", f"touch {tmp_path}/called")
+    (tmp_path / "project/small/main.py").write_text("changed = True\n")
+    digest = hashlib.sha256(bundle.build(tmp_path / "project")).hexdigest()
+    done = subprocess.run([str(root / "operator/run.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert digest in done.stdout
+    assert f"{root}/operator/allowed-apps of" in done.stderr
+    assert "does not list it: no site would run it" in done.stderr
+    assert "federation approve" in done.stderr
+    (root / "operator/allowed-apps").unlink()
+    done = subprocess.run([str(root / "operator/run.sh")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"cannot read {root}/operator/allowed-apps" in done.stderr
+    assert not (tmp_path / "called").exists()
+
+
+def test_the_number_of_a_site_that_left_is_kept_until_it_is_unregistered(root, tmp_path):
+    programs = stand_ins(tmp_path, root)
+    for number in (7756689494493548425, 7756689494493548426, 7756689494493548426):
+        executable(programs / "flwr", f"echo 'SuperNode {number} registered successfully.'")
+        subprocess.run([str(root / "operator/register.sh"), "north"], check=True, stdout=subprocess.DEVNULL)
+    assert (root / "operator/nodes.txt").read_text() == (
+        "# before: north 7756689494493548425\nnorth 7756689494493548426\n"
+    )

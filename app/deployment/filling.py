@@ -1,0 +1,25 @@
+"""Texts of the files that `setup` writes, filled in from `templates/`."""
+
+from pathlib import Path
+from string import Template
+
+from app.deployment import parties as p
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_ENV = {"site-start.sh": "site.env", "server-start.sh": "server.env", p.CONNECT: "operator.env"}
+"""Settings file that a program reads."""
+
+
+class _Template(Template):
+    delimiter = "@"  # "$" is the shell's
+
+
+def fill(template: str, path: Path, mode: int, **values: object) -> None:
+    """Write a template with its values, which stand behind an @ there."""
+    if template in _ENV:
+        values["read_env"] = _text("read-env.sh", env=_ENV[template]).rstrip()
+    p.write_file(path, _text(template, **values).encode(), mode)
+
+
+def _text(template: str, **values: object) -> str:
+    return _Template((_TEMPLATES / template).read_text(encoding="utf-8")).substitute(values)
