@@ -178,6 +178,8 @@ def write_programs(folder: Path) -> list[Path]:
         address = _address(party.host, party.port)
         values = {"federation": party.federation, "site": party.name, "address": address}
         _fill("site-start.sh", folder / p.START, p.PROGRAM, **values)
+        if not (folder / p.POLICY).exists():  # a folder that is older than policies, too
+            _fill(p.POLICY, folder / p.POLICY, p.PUBLIC, federation=party.federation, site=party.name)
     elif party.kind is Kind.operator:
         _write_operator_scripts(party, folder)
     return [folder / name for name, mode in party.files().items() if mode == p.PROGRAM]
@@ -236,7 +238,6 @@ def _site(plan: Plan, site: str, root: Path, authority: bytes, key: FederationKe
         venv=shlex.quote(str(plan.install / ".venv")),
         runtime_port=assign_port(root, site, taken=plan.port),
     )
-    _fill(p.POLICY, folder / p.POLICY, p.PUBLIC, federation=plan.name, site=site)
     write_programs(folder)
     _write_unit(party, folder, plan.install, f"Site {site} of the federation {plan.name}")
     return public

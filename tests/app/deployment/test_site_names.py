@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
 from app.checks import SettingsError
 from app.deployment.certificates import new_site_key
@@ -269,3 +270,12 @@ def test_a_site_with_the_federation_key_cannot_vouch_for_one_that_does_not_exist
     del stores["north"].badge  # the gap that the certificate closes
     stores["north"].badge = None
     assert stores["north"].seeds(BINDING, {**cards, "ghost": unsigned}).keys() == {"ghost", "south"}
+
+
+def test_a_statement_is_the_same_after_flowers_transport():
+    """Through the bytes that Flower sends: records come back in another order and with other containers."""
+    asked = ConfigRecord({m.RUN_KEY: "a" * 16, m.CHALLENGE: "c1"})
+    whole = reply(b"\x00\xff" * 999, {"loss": 1e-300, "seconds": 3.0, "steps": 3, "list": [0.1, 2.0]}, numbers=[1.5])
+    sent = recorddict_to_proto(whole).SerializeToString(deterministic=False)
+    arrived = recorddict_from_proto(type(recorddict_to_proto(whole)).FromString(sent))
+    assert reply_statement(7, "train", asked, arrived) == reply_statement(7, "train", asked, whole)

@@ -134,8 +134,6 @@ WEAKER = {
     "privacy=packed_bfv privacy.cipher=plain": "privacy.ciphers",
     "privacy=ckks": "privacy.ciphers",
     "privacy=ckks privacy.key_holder=cloud": "privacy.ciphers",
-    "federation.private=[]": "privacy.private",
-    "federation.private=['*bn*']": "privacy.private",
     "data.reader=vric": None,
     "++data={reader:vric,root:/etc}": None,
     "data.root=/etc ++data.root=/etc": None,
