@@ -72,11 +72,16 @@ def test_the_answer_before_is_gone_while_another_is_waited_for(page, vehicles): 
     log_in(page, "guard")
     ask(page, vehicles[0][0])
     held = []
-    page.route("**/api/identify", held.append)
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/api/identify", hold)
     ask(page, vehicles[1][0], wait=False)
     page.locator("#busy").wait_for(state="visible")
     nothing_remains(page)
-    page.wait_for_timeout(100)
+    while not held:
+        page.wait_for_timeout(20)
     held[0].continue_()
     page.locator("#decision").wait_for(state="visible")
     assert page.locator("#decision").inner_text().startswith("Vehicle 2")
