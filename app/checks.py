@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from app.nearest import did_you_mean
+from app.core.nearest import did_you_mean
 
 
 class SettingsError(ValueError):

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from app.core.outputs import require_folder_place
 from app.event_file import EventFile
 from app.files import replacing
-from app.outputs import require_folder_place
 from app.settings import TASKS
 
 _log = logging.getLogger(__name__)

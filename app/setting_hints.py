@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 from hydra.errors import MissingConfigException
 
-from app.nearest import did_you_mean, nearest
+from app.core.nearest import did_you_mean, nearest
 
 _REFUSED = re.compile(r"Could not override '(?P<key>[^']+)'")
 

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from app.core.nearest import did_you_mean
 from app.core.printing import print_everything, shown
-from app.nearest import did_you_mean
 from app.settings import Settings, SettingsError, load_settings
 
 

@@ -15,10 +15,10 @@ from dataclasses import asdict, replace
 
 from app.checkpoint import Checkpoint
 from app.checks import SettingsError
+from app.core.outputs import require_file_place
 from app.data.source import open_source
 from app.files import replacing
 from app.onnx_file import OnnxFile, write_onnx
-from app.outputs import require_file_place
 from app.registry.parity import compare, some_vehicles
 from app.registry.recogniser import Recogniser
 from app.settings import absolute

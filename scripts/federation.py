@@ -29,10 +29,10 @@ import click
 import typer
 
 from app.checks import SettingsError
+from app.core.outputs import require_folder_place
 from app.deployment import bundle, parties, setup, verify
 from app.deployment.parties import DeploymentError
 from app.federated import cloud_pair, make_secrets
-from app.outputs import require_folder_place
 from app.privacy_settings import PrivacySettings
 from scripts import federation_apps
 from scripts.command import command

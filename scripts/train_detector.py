@@ -21,6 +21,7 @@ import click
 import numpy as np
 import typer
 
+from app.core.outputs import require_folder_place
 from app.data.decode import UnreadableImageError, open_picture, upright_rgb
 from app.data.reader import Reader, open_reader
 from app.data.sample import Sample
@@ -32,7 +33,6 @@ from app.detection.settings import DetectorSettings
 from app.detection.stream import DetectionBatches
 from app.detection.training import train_detector
 from app.device import make_compute
-from app.outputs import require_folder_place
 from app.settings import SettingsError
 from scripts.command import command
 

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from app.core.nearest import did_you_mean
 from app.data.image_files import NoImagesError
-from app.nearest import did_you_mean
 
 
 def read_list(path: Path) -> list[list[str]]:

@@ -6,9 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from app.core.nearest import did_you_mean
 from app.data.image_files import NoImagesError
 from app.data.sample import Modality, Sample
-from app.nearest import did_you_mean
 from models.alphabet import Alphabet, plain
 
 SPLITS = ("train", "val", "test", "all")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from app.core.nearest import did_you_mean
 from app.data.sample import Box, Modality
-from app.nearest import did_you_mean
 
 VEHICLE_BOX = ("vehicle_left", "vehicle_top", "vehicle_width", "vehicle_height")
 PLATE_BOX = ("plate_left", "plate_top", "plate_width", "plate_height")

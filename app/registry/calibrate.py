@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from app.core.outputs import require_folder_place
 from app.data.reader import Direction
 from app.data.sample import Modality
 from app.evaluation.calibration import (
@@ -21,7 +22,6 @@ from app.evaluation.calibration import (
 )
 from app.evaluation.ids import pair_ids
 from app.files import replacing
-from app.outputs import require_folder_place
 from app.registry.desk import Desk
 from app.registry.matcher import Threshold
 from app.registry.modalities import compared_names

@@ -3,7 +3,7 @@
 import pytest
 
 from app.checks import SettingsError
-from app.outputs import require_file_place, require_folder_place
+from app.core.outputs import require_file_place, require_folder_place
 from app.results import RunFolder
 from scripts import export, federation, train_detector
 from scripts.command import command
