@@ -17,7 +17,15 @@ from app.results import RunFolder
 from app.server_app import run_federation
 from app.settings import load_settings
 
-pytest_plugins = ["browsers", "equalise_records", "equalise_set", "party_folders", "registers", "web_service"]
+pytest_plugins = [
+    "browsers",
+    "equalise_records",
+    "equalise_set",
+    "party_folders",
+    "policed_site",
+    "registers",
+    "web_service",
+]
 torch.set_num_threads(1)  # tiny networks: more threads cost more than they bring, above all beside other work
 
 SIDE = 32

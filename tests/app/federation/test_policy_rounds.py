@@ -1,0 +1,58 @@
+"""Cohorts and shares that a site's policy refuses, before anything is trained or sent."""
+
+import math
+from pathlib import Path
+
+import pytest
+from flwr.app import Message
+from in_process_grid import InProcessGrid
+
+from app import client_app
+from app.federation.policy import Policy
+from app.federation.refusals import PolicyError
+from app.federation.site_policy import SitePolicy
+from strategies import messages as m
+
+TEMPLATE = Path(client_app.__file__).parent / "deployment/templates/policy.toml"
+RUN_KEY = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("cohort", "share", "key"),
+    [
+        (["north"], 1.0, "cohort.least"),
+        (["north", "north"], 0.5, "cohort.least"),
+        (["north", "north", "south"], 0.3, "cohort.least"),
+        (["south", "west", "east"], 0.3, "cohort.least"),
+        ([], 0.3, "cohort.least"),
+        (["north", "south"], 0.5, "cohort.least"),
+        (["north", "south", ""], 0.3, "cohort.least"),
+        (["north", "south", "west"], 0.96, "cohort.largest_share"),
+        (["north", "south", "west"], math.nan, "cohort.largest_share"),
+        (["north", "south", "west"], 0.0, "cohort.largest_share"),
+        (["north", "south", "west"], 1, "cohort.largest_share"),
+    ],
+)
+def test_no_round_of_too_few_or_with_too_large_a_share(cohort, share, key):
+    policy = SitePolicy("north", Path("p"), Policy(format=1, cohort={"least": 3}))
+    policy.check_round(["north", "south", "west"], 0.9)
+    policy.check_round(["north", "south", "west", "east"], None, ["east"])
+    with pytest.raises(PolicyError, match=rf"\({key}\)"):
+        policy.check_round(cohort, share)
+    with pytest.raises(PolicyError, match=r"\(cohort\.least\)"):  # masks are not disclosed for a sum of two
+        policy.check_round(["north", "south", "west", "east"], None, ["east", "west"])
+
+
+def test_a_round_is_refused_before_training_and_nothing_is_sent(policed_site, policed_run, tmp_path, monkeypatch):
+    client = policed_site(f"{policed_run} privacy.max_clients=2")
+    monkeypatch.setattr(client_app, "_client_of", lambda *_: client)
+    monkeypatch.setattr(client, "_train", lambda *_: pytest.fail("it trained"))
+    grid = InProcessGrid(client_app.app, policed_run, [{}])
+    for cohort, share in ((["north"], 0.5), (["north", "south"], 0.95)):
+        config = {m.RUN_KEY: RUN_KEY, m.SERVER_ROUND: 1, m.COHORT: cohort, m.COEFFICIENT: share}
+        message = Message(m.with_config(config), 1, "train", ttl=10.0)
+        grid.push_messages([message])
+        reply = grid.received[-1]
+        assert reply.has_error()
+        assert "refused by the site's policy (cohort" in reply.error.reason
+        assert str(tmp_path) not in reply.error.reason
