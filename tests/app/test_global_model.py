@@ -5,11 +5,10 @@ import pytest
 
 from app.arrays import float_arrays, shared_layout, statistics_mask, variances_mask
 from app.federation_settings import FederationSettings
-from app.global_model import GlobalModelError, GlobalModels, UnusableSumError
+from app.global_model import GlobalModelError, GlobalModels, PassedOn, UnusableSumError
 from app.node_store import NodeStore
 from app.settings import load_settings
 from app.tasks import make_task
-from strategies import messages as m
 from strategies.ciphers import ckks, packed_bfv
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.keys import new_key
@@ -35,6 +34,7 @@ def models(tmp_path, cipher=None, optimiser="average", name="a"):
         server_optimiser=OPTIMISERS[optimiser],
         cipher=cipher or PlainCipher(8),
         run_key=RUN,
+        sums=None,
     )
 
 
@@ -53,7 +53,7 @@ def test_a_variance_below_zero_becomes_zero_and_nothing_else_changes(tmp_path, o
     update = np.array([-5, 0, 0, -0.01, -0.6, 1, -9, -9], np.float32)
     held = models(tmp_path, optimiser=optimiser)
     held.held()
-    vector = held.reach(1, m.AGGREGATE, plain_sum(update), 1.0).vector
+    vector = held.reach(1, plain_sum(update), 1.0).vector
     np.testing.assert_allclose(vector[:6], [-4, 2, 3, 0, 0, 5], atol=1e-6)
     assert (vector[6:] < START[6:]).all()
     np.testing.assert_array_equal(held.read(1).vector, vector)
@@ -66,7 +66,7 @@ def test_a_variance_far_below_zero_is_a_broken_sum(tmp_path, optimiser, lowest):
     held = models(tmp_path, optimiser=optimiser)
     held.held()
     with pytest.raises(UnusableSumError):
-        held.reach(1, m.AGGREGATE, plain_sum([0, 0, 0, lowest, 0, 0, 0, 0]), 1.0)
+        held.reach(1, plain_sum([0, 0, 0, lowest, 0, 0, 0, 0]), 1.0)
     assert list(held.held()) == [0]
     np.testing.assert_array_equal(held.read(0).vector, START)
 
@@ -78,9 +78,10 @@ def test_a_model_passed_on_with_a_variance_below_zero_is_refused(tmp_path):
     broken[3] = -1e-3
     giver.store.drop("global", 0)
     giver._make_initial = lambda: broken
-    giver.held()
+    [digest] = giver.held().values()
+    passed_on = PassedOn(giver.sealed(0, digest), 0, digest)
     with pytest.raises(GlobalModelError, match="a running variance below 0"):
-        taker.reach(0, m.GLOBAL, giver.sealed(0), 0.0)
+        taker.reach(0, passed_on=passed_on)
 
 
 def encrypted(scheme, vector, statistics, layout):
@@ -121,9 +122,10 @@ def test_channels_that_never_fire_survive_a_cipher(tmp_path, scheme, optimiser):
         server_optimiser=OPTIMISERS[optimiser],
         cipher=cipher,
         run_key=RUN,
+        sums=None,
     )
     held.held()
-    reached = held.reach(1, m.AGGREGATE, payload, 1.0).vector
+    reached = held.reach(1, payload, 1.0).vector
     assert reached[variances].min() >= 0
     np.testing.assert_allclose(reached, vector, atol=0.05)
     if scheme == "ckks":
