@@ -139,7 +139,7 @@ class GlobalModels:
 
         Raises GlobalModelError if there is no way to it or what was passed on is not what most nodes hold,
         UnusableSumError if the aggregate cannot be used, or CipherError if what was passed on does not open."""
-        if passed_on is not None:
+        if passed_on is not None and not self._has(passed_on, version):
             self._adopt(passed_on)
         held = self.held()
         if version in held:
@@ -222,6 +222,27 @@ class GlobalModels:
                 f"the aggregate of round {version} takes a running variance far below 0; the model stays as it was"
             )
         vector[self.variances] = np.maximum(found, np.float32(0.0))
+
+    def _has(self, passed_on: PassedOn, version: int) -> bool:
+        """Whether this model is here already. Raises GlobalModelError rather than let it take the place of a whole one:
+        what a node reached by sums itself, no other node replaces."""
+        for held in (passed_on.version, version):
+            digest = self._intact(held)
+            if digest and (held, digest) == (passed_on.version, passed_on.digest):
+                return True
+            if digest:
+                raise GlobalModelError(
+                    f"{self.client} keeps its own global model {held} with the digest {digest}, and most nodes hold "
+                    f"{passed_on.digest!r} of {passed_on.version}; delete it from the node's folder to take theirs"
+                )
+        return False
+
+    def _intact(self, version: int) -> str:
+        """The digest of a version that is here whole, or ""."""
+        try:
+            return digest_of(self.read(version).arrays()) if version in self.held() else ""
+        except NodeStoreError:  # damaged, and dropped by now
+            return ""
 
     def _adopt(self, passed_on: PassedOn) -> None:
         version = passed_on.version

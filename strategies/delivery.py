@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from strategies import messages as m
 from strategies.directory import NodeDirectory
-from strategies.nodes import Node, agreed_digests
+from strategies.nodes import Node, agreed_digests, disagreement
 from strategies.rounds import FederationError, RoundReport, ServerState
 
 
@@ -68,6 +68,8 @@ class ModelDelivery:
 
         Who passed a model on less often is asked first: a node that receives another model than most hold refuses it,
         and gets one from somebody else the next time."""
+        if reason := disagreement(self.directory.nodes.values(), state.server_round):
+            raise FederationError(reason)
         for version in (state.server_round, state.server_round - 1):
             if version < state.server_round and not state.aggregate:
                 break
