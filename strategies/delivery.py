@@ -35,7 +35,8 @@ class ModelDelivery:
         """One message a node, with what it needs to reach the current global model: nothing, the last aggregate, or a
         whole model from another node, with the last aggregate where that one has not used it yet."""
         version, order = state.server_round, [state.generation, next(self._number)]
-        digests = agreed_digests(self.directory.nodes.values())
+        holders = list(self.directory.nodes.values())
+        digests, split = agreed_digests(holders), disagreement(holders, version)
         relayed: RecordDict | None = None
         result = []
         for node in nodes:
@@ -48,6 +49,9 @@ class ModelDelivery:
                     **config(node),
                 }
             )
+            if split:
+                self.directory.leave_out(report, node, split)
+                continue
             if _holds(node, version, digests):
                 pass
             elif state.aggregate and version not in node.held and _holds(node, version - 1, digests):
@@ -68,8 +72,6 @@ class ModelDelivery:
 
         Who passed a model on less often is asked first: a node that receives another model than most hold refuses it,
         and gets one from somebody else the next time."""
-        if reason := disagreement(self.directory.nodes.values(), state.server_round):
-            raise FederationError(reason)
         for version in (state.server_round, state.server_round - 1):
             if version < state.server_round and not state.aggregate:
                 break

@@ -184,6 +184,26 @@ def test_a_run_whose_sums_stay_unusable_stops_before_them_and_can_be_resumed():
         np.testing.assert_allclose(client.models[3], 3 * average(federation), **CLOSE)
 
 
+def test_one_that_claims_to_have_used_a_sum_does_not_keep_it_from_being_taken_back():
+    """Two of three cannot use it. What the third says of version 2 is made up."""
+    federation = three()
+    for name in "abc":
+        federation.clients[name].cannot_use = {2}
+    liar = federation.clients["c"]
+
+    def claim(reply):
+        liar.info = {m.HELD_ROUNDS: [1, 2], m.HELD_DIGESTS: [liar.describe()[m.HELD_DIGESTS][-1], "f" * 24]}
+        return reply
+
+    liar.faults = {2: claim}
+    state, _ = federation.run()
+    assert [state.server_round for state in federation.taken_back] == [1]
+    assert "too few clients can use the sum of round 2: a: absurdly large; b" in federation.left_out(2)["the sum"]
+    assert state.server_round == 3
+    for name in "ab":
+        assert [number for number, _ in federation.clients[name].trained] == [1, 2, 2, 3]
+
+
 def test_a_sum_that_some_can_use_is_not_taken_back():
     """The others are left out, and get the model from who has it in the next round."""
     federation = three()
