@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 
 @contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
@@ -20,3 +22,15 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[Path]:
+    """`replacing` for a block that saves with safetensors, whose own error for a full disk is no OSError.
+
+    Raises OSError, leaving the older file, for whatever hinders the writing."""
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from error

@@ -1,7 +1,7 @@
 """The global models that a node holds: read, written, and brought up to the version that a round starts from."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -139,7 +139,7 @@ class GlobalModels:
 
         Raises GlobalModelError if there is no way to it or what was passed on is not what most nodes hold,
         UnusableSumError if the aggregate cannot be used, or CipherError if what was passed on does not open."""
-        if passed_on is not None:
+        if passed_on is not None and not self._has(passed_on, version):
             self._adopt(passed_on)
         held = self.held()
         if version in held:
@@ -165,7 +165,7 @@ class GlobalModels:
     ) -> GlobalModel:
         """`_apply`, at most once for a version, and with one answer whatever is wrong with an encrypted sum."""
         if (sums := self.sums) is None:  # the server knows the sum, and may know what is wrong with it
-            return self._apply(version, before, payload, coefficient_sum, lambda: None)
+            return self._keep(version, *self._apply(version, before, payload, coefficient_sum))
         digest = sum_digest(payload, coefficient_sum, held)
         try:
             sums.admit(version, digest)
@@ -173,17 +173,20 @@ class GlobalModels:
             _log.error("%s: the sum of round %d is not opened: %s", self.client, version, error)
             raise UnusableSumError(UNUSABLE) from None
         try:
-            return self._apply(version, before, payload, coefficient_sum, lambda: sums.used(version, digest))
+            after, clients = self._apply(version, before, payload, coefficient_sum)
         except (OSError, MemoryError):  # the machine's fault and not the sum's, which may be opened again
             raise
         except Exception as error:  # of whatever kind: an error of another kind would be another answer
             sums.unusable(version, digest)
             _log.error("%s: %s", self.client, error, exc_info=not isinstance(error, UnusableSumError))
             raise UnusableSumError(UNUSABLE) from None
+        sums.used(version, digest)
+        return self._keep(version, after, clients)  # whatever hinders it says nothing about the sum
 
     def _apply(
-        self, version: int, before: GlobalModel, payload: bytes, coefficient_sum: float, used: Callable[[], None]
-    ) -> GlobalModel:
+        self, version: int, before: GlobalModel, payload: bytes, coefficient_sum: float
+    ) -> tuple[GlobalModel, Sequence[str]]:
+        """The model that a sum makes, and whose updates are in it."""
         binding = Binding(self.run_key, self.layout.digest, version)
         try:
             mean, state, clients = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
@@ -199,8 +202,9 @@ class GlobalModels:
                 f"the aggregate of round {version} is not finite or absurdly large; the model stays as it was"
             )
         self._raise_variances(before.vector, vector, version)
-        after = GlobalModel(vector, moments, state)
-        used()
+        return GlobalModel(vector, moments, state), clients
+
+    def _keep(self, version: int, after: GlobalModel, clients: Sequence[str]) -> GlobalModel:
         self._write(version, after)
         if clients and self.client not in clients:  # what was carried into that payload has not arrived
             self.store.drop("carried", version)
@@ -218,6 +222,27 @@ class GlobalModels:
                 f"the aggregate of round {version} takes a running variance far below 0; the model stays as it was"
             )
         vector[self.variances] = np.maximum(found, np.float32(0.0))
+
+    def _has(self, passed_on: PassedOn, version: int) -> bool:
+        """Whether this model is here already. Raises GlobalModelError rather than let it take the place of a whole one:
+        what a node reached by sums itself, no other node replaces."""
+        for held in (passed_on.version, version):
+            digest = self._intact(held)
+            if digest and (held, digest) == (passed_on.version, passed_on.digest):
+                return True
+            if digest:
+                raise GlobalModelError(
+                    f"{self.client} keeps its own global model {held} with the digest {digest}, and most nodes hold "
+                    f"{passed_on.digest!r} of {passed_on.version}; delete it from the node's folder to take theirs"
+                )
+        return False
+
+    def _intact(self, version: int) -> str:
+        """The digest of a version that is here whole, or ""."""
+        try:
+            return digest_of(self.read(version).arrays()) if version in self.held() else ""
+        except NodeStoreError:  # damaged, and dropped by now
+            return ""
 
     def _adopt(self, passed_on: PassedOn) -> None:
         version = passed_on.version

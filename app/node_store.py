@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from app.files import replacing
+from app.files import replacing, saving
 
 Arrays = Mapping[str, NDArray[Any]]
 Order = tuple[int, int]
@@ -56,7 +56,7 @@ class NodeStore:
     def write(self, kind: str, server_round: int, arrays: Arrays, metadata: Mapping[str, str]) -> None:
         """Keep `arrays`; older rounds than the last two go. Raises OSError, leaving the old state, on a full disk."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with replacing(self._path(kind, server_round)) as temporary:
+        with saving(self._path(kind, server_round)) as temporary:
             temporary.touch(mode=0o600)
             save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary, dict(metadata))
         self.drop_after(kind, server_round)

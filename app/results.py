@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 
 from app.core.outputs import require_folder_place
 from app.event_file import EventFile
-from app.files import replacing
+from app.files import replacing, saving
 from app.settings import TASKS
 
 _log = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class RunFolder:
     ) -> Path:
         """Write `name`.safetensors and return its path; a failure leaves an older file of that name whole."""
         path = self._array_path(name)
-        with replacing(path) as temporary:
+        with saving(path) as temporary:
             # safetensors takes an array's memory as it lies, so a transposed view has to be laid out first
             save_file({key: np.asarray(a, order="C") for key, a in arrays.items()}, temporary, dict(metadata or {}))
         return path

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from strategies import messages as m
 from strategies.directory import NodeDirectory
-from strategies.nodes import Node, agreed_digests
+from strategies.nodes import Node, agreed_digests, disagreement
 from strategies.rounds import FederationError, RoundReport, ServerState
 
 
@@ -35,7 +35,8 @@ class ModelDelivery:
         """One message a node, with what it needs to reach the current global model: nothing, the last aggregate, or a
         whole model from another node, with the last aggregate where that one has not used it yet."""
         version, order = state.server_round, [state.generation, next(self._number)]
-        digests = agreed_digests(self.directory.nodes.values())
+        holders = list(self.directory.nodes.values())
+        digests, split = agreed_digests(holders), disagreement(holders, version)
         relayed: RecordDict | None = None
         result = []
         for node in nodes:
@@ -48,6 +49,9 @@ class ModelDelivery:
                     **config(node),
                 }
             )
+            if split:
+                self.directory.leave_out(report, node, split)
+                continue
             if _holds(node, version, digests):
                 pass
             elif state.aggregate and version not in node.held and _holds(node, version - 1, digests):

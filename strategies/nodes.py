@@ -65,9 +65,26 @@ def _shown(value: object) -> str:
 
 
 def agreed_digests(nodes: Iterable[Node]) -> dict[int, str]:
-    """For each version the digest that most nodes hold; ties go to the smaller digest."""
+    """For each version the digest that more than half of the nodes hold that have the version at all.
+
+    A version without one is left out: one node that claims another model must not win by a tie."""
+    votes = _votes(nodes)
+    most = {version: count.most_common(1)[0] for version, count in votes.items()}
+    return {version: digest for version, (digest, number) in most.items() if 2 * number > votes[version].total()}
+
+
+def disagreement(nodes: Iterable[Node], version: int) -> str:
+    """Who holds which model of a version that no majority holds alike; "" if there is a majority, or nobody has it."""
+    holders = sorted((node for node in nodes if version in node.held), key=lambda node: node.client)
+    if not holders or version in agreed_digests(holders):
+        return ""
+    rows = ", ".join(f"{node.client} {_shown(node.held[version])}" for node in holders)
+    return f"the nodes disagree about global model {version}, and no digest has more than half of them: {rows}"
+
+
+def _votes(nodes: Iterable[Node]) -> dict[int, Counter[str]]:
     votes: dict[int, Counter[str]] = {}
     for node in nodes:
         for version, digest in node.held.items():
             votes.setdefault(version, Counter())[digest] += 1
-    return {version: min(count, key=lambda digest: (-count[digest], digest)) for version, count in votes.items()}
+    return votes

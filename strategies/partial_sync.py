@@ -210,15 +210,18 @@ class PartialSync:
         return report
 
     def _raise_if_unusable(self, grid: Grid, state: ServerState, report: RoundReport) -> None:
-        """Raise UnusableSumError if a quorum of clients could not take the last aggregate over, and nobody has."""
+        """Raise UnusableSumError if a quorum could not take the last aggregate over, and fewer say that they have."""
         version, refusals = state.server_round, dict(self.directory.unusable)
         if not refusals or len(refusals) < self.directory.needed():
             return
         self.directory.start_round()  # they left something out in this round, and can tell what they hold all the same
-        digests = agreed_digests(self.directory.gather(grid, report))
-        if version not in digests and version - 1 in digests:
+        nodes = self.directory.gather(grid, report)
+        holders = sum(version in node.held for node in nodes)  # one that lies about it must not keep the others there
+        if holders < self.directory.needed() and version - 1 in agreed_digests(nodes):
             reasons = "; ".join(f"{client}: {reason}" for client, reason in sorted(refusals.items()))
-            raise UnusableSumError(f"no client can use the sum of round {version}: {reasons}")
+            raise UnusableSumError(
+                f"{'too few clients' if holders else 'no client'} can use the sum of round {version}: {reasons}"
+            )
 
     def _cohort(self, grid: Grid, report: RoundReport) -> list[Node]:
         """The nodes of this round, by client name: a seeded draw from those that are there."""

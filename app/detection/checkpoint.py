@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from app.detection.settings import DetectorSettings
-from app.files import replacing
+from app.files import saving
 from models.detector import Detector, build_coco_detector, build_detector
 
 _SETTINGS = "detector"
@@ -38,7 +38,7 @@ def build(
 def write_detector(path: Path, detector: Detector, settings: DetectorSettings) -> None:
     """Write a .safetensors file; a failure leaves an older one whole."""
     arrays = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
-    with replacing(path) as temporary:
+    with saving(path) as temporary:
         save_file(arrays, temporary, {_SETTINGS: json.dumps(asdict(settings))})
 
 

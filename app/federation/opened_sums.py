@@ -69,12 +69,14 @@ class OpenedSums:
         self._settle(version, digest, _USED)
 
     def unusable(self, version: int, digest: str) -> None:
-        """Note that the sum makes no model."""
+        """Note that the sum makes no model; one that was used before stays so, whatever became of it this time."""
         self._settle(version, digest, _UNUSABLE)
 
     def _settle(self, version: int, digest: str, outcome: str) -> None:
         with self._changing() as runs:
-            runs.setdefault(self.run_key, {}).setdefault(str(version), {})[digest] = outcome
+            sums = runs.setdefault(self.run_key, {}).setdefault(str(version), {})
+            if sums.get(digest) != _USED:
+                sums[digest] = outcome
 
     def _raise_if_too_many(self, runs: dict[str, _Sums]) -> None:
         counts = {run_key: _unusable(sums) for run_key, sums in runs.items()}

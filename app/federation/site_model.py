@@ -191,8 +191,9 @@ def keep_models(client: "ReidClient", state: Path) -> None:
     )
     try:
         model.write(folder, {"run": client.run_key, "client": client.name})
-    except (OSError, NodeStoreError, SiteModelError) as error:
-        _log.warning("%s: no checkpoint in %s: %s", client.name, folder, error)
+    except Exception as error:  # a by-product: the update that was trained must not be lost over it
+        told = isinstance(error, (OSError, NodeStoreError, SiteModelError))
+        _log.warning("%s: no checkpoint in %s: %s", client.name, folder, error, exc_info=not told)
 
 
 def model_of(run: SiteRun, folder: Path | None = None, settings_file: Path | None = None) -> dict[str, Any]:

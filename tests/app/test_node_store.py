@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import on_a_full_disk
 
 from app import node_store
 from app.node_store import NodeStore, NodeStoreError, OutdatedAttemptError, digest_of
@@ -49,6 +50,14 @@ def test_two_rounds_of_each_kind_are_kept(store):
     assert store.rounds("global") == [3, 4]
     assert store.rounds("private") == [4, 5]
     assert len(list(store.folder.iterdir())) == 4
+
+
+def test_a_disk_that_takes_half_an_array_is_an_os_error_and_leaves_the_older_file(store):
+    store.write("global", 1, SECOND, {})
+    large = {"vector": np.ones(5000, np.float32)}
+    assert "OSError" in on_a_full_disk(lambda: store.write("global", 1, large, {}), largest=10_000)
+    same(store.read("global", 1)[0], SECOND)
+    assert [path.name for path in store.folder.iterdir()] == ["global-000001.safetensors"]
 
 
 def test_writing_a_round_again_forgets_later_ones(store):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import on_a_full_disk
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -31,6 +32,13 @@ def test_folders_made_at_the_same_time_differ(tmp_path):
     runs = [RunFolder.create(tmp_path, "two_cam") for _ in range(3)]
     assert len({run.path for run in runs}) == 3
     assert {run.path.parent for run in runs} == {tmp_path / "two_cam"}
+
+
+def test_a_disk_that_takes_half_an_array_is_an_os_error_and_leaves_the_older_file(run):
+    run.save_arrays("global", {"w": np.ones(3, np.float32)})
+    large = {"w": np.ones(5000, np.float32)}
+    assert "OSError" in on_a_full_disk(lambda: run.save_arrays("global", large), largest=10_000)
+    np.testing.assert_array_equal(run.load_arrays("global")[0]["w"], np.ones(3, np.float32))
 
 
 def test_settings_and_summary_come_back(run):

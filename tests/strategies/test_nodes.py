@@ -3,7 +3,7 @@
 import pytest
 from flwr.app import ConfigRecord
 
-from strategies.nodes import Node, RefusedError, agreed_digests, read_node
+from strategies.nodes import Node, RefusedError, agreed_digests, disagreement, read_node
 
 GOOD = {
     "client": "north",
@@ -45,8 +45,28 @@ def test_another_answer_is_refused_by_name(change, reason):
         read_node(7, ConfigRecord(info), **EXPECTED)
 
 
-def test_the_digest_of_the_majority_counts_and_a_tie_is_settled_alike_everywhere():
-    nodes = [Node(n, f"client-{n}", 1, held) for n, held in enumerate([{1: "b", 2: "c"}, {1: "b"}, {1: "a", 2: "d"}])]
-    assert agreed_digests(nodes) == {1: "b", 2: "c"}
-    assert agreed_digests(reversed(nodes)) == {1: "b", 2: "c"}
+def nodes_holding(*digests):
+    return [Node(n, f"client-{n}", 1, {4: digest} if digest else {0: "start"}) for n, digest in enumerate(digests)]
+
+
+@pytest.mark.parametrize(
+    ("digests", "agreed"),
+    [
+        ("b", "b"),  # one node that has it, others have lost it
+        (["b", ""], "b"),
+        (["b", "b", "a"], "b"),
+        (["a", "b"], None),
+        (["a", "b", "c"], None),
+        (["b", "b", "a", "c"], None),  # a plurality, and no majority
+        (["b", "b", "a", "a"], None),
+        (["b", "b", "a", "", ""], "b"),
+    ],
+)
+def test_a_digest_counts_that_more_than_half_of_the_holders_have(digests, agreed):
+    for nodes in (nodes_holding(*digests), nodes_holding(*reversed(digests))):
+        assert agreed_digests(nodes).get(4) == agreed
+        said = disagreement(nodes, 4)
+        assert bool(said) == (agreed is None)
+        assert all(node.client in said for node in nodes if 4 in node.held) or agreed
+        assert disagreement(nodes, 5) == ""
     assert agreed_digests([]) == {}

@@ -16,6 +16,7 @@ from fake_clients import (
     truncated,
 )
 from flwr.app import Array, ArrayRecord
+from in_process_grid import InProcessGrid
 
 from strategies import messages as m
 from strategies.rounds import FederationError
@@ -183,6 +184,26 @@ def test_a_run_whose_sums_stay_unusable_stops_before_them_and_can_be_resumed():
         np.testing.assert_allclose(client.models[3], 3 * average(federation), **CLOSE)
 
 
+def test_one_that_claims_to_have_used_a_sum_does_not_keep_it_from_being_taken_back():
+    """Two of three cannot use it. What the third says of version 2 is made up."""
+    federation = three()
+    for name in "abc":
+        federation.clients[name].cannot_use = {2}
+    liar = federation.clients["c"]
+
+    def claim(reply):
+        liar.info = {m.HELD_ROUNDS: [1, 2], m.HELD_DIGESTS: [liar.describe()[m.HELD_DIGESTS][-1], "f" * 24]}
+        return reply
+
+    liar.faults = {2: claim}
+    state, _ = federation.run()
+    assert [state.server_round for state in federation.taken_back] == [1]
+    assert "too few clients can use the sum of round 2: a: absurdly large; b" in federation.left_out(2)["the sum"]
+    assert state.server_round == 3
+    for name in "ab":
+        assert [number for number, _ in federation.clients[name].trained] == [1, 2, 2, 3]
+
+
 def test_a_sum_that_some_can_use_is_not_taken_back():
     """The others are left out, and get the model from who has it in the next round."""
     federation = three()
@@ -226,6 +247,26 @@ def test_somebody_else_is_asked_at_once_if_a_node_cannot_pass_its_model_on():
     federation.run()
     assert "out of memory" in federation.left_out(3)["a"]
     assert [number for number, _ in federation.clients["c"].trained] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("claimed", ["0" * 24, "f" * 24])
+def test_one_of_two_cannot_put_its_model_in_the_place_of_the_others(claimed):
+    """Whichever digest sorts first: the run stops before anything is passed on, and says who holds what."""
+    federation = three(rounds=4)
+    del federation.clients["c"]
+    federation.grid = InProcessGrid(federation.app, "", [{"client": name} for name in "ab"])
+    federation.rules = replace(federation.rules, num_clients=2, quorum=0.9)
+    honest, liar = federation.clients["a"], federation.clients["b"]
+
+    def lie(reply):
+        liar.info = {m.HELD_ROUNDS: [1, 2], m.HELD_DIGESTS: [liar.models[1].tobytes().hex(), claimed]}
+        return truncated(reply)  # it is asked to describe itself again
+
+    liar.faults = {3: lie}
+    with pytest.raises(FederationError, match=r"disagree about global model 2, .*: a '[0-9a-f]+', b '(0{24}|f{24})'"):
+        federation.run()
+    assert not [message for message in federation.sent("query") if message.content[m.CONFIG][m.ACTION] == "send-global"]
+    np.testing.assert_allclose(honest.models[2], 2 * average(federation, "ab"), **CLOSE)
 
 
 def test_a_node_with_another_model_of_the_version_is_given_the_one_that_most_hold():

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from flwr.app import ArrayRecord, Message, RecordDict
 from app import client_app, server_app
 from app.federated import key_path
 from app.federation.round_request import ClientError, order_of
-from app.global_model import UNUSABLE, GlobalModels
+from app.global_model import UNUSABLE, GlobalModelError, GlobalModels, PassedOn
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
 from strategies.ciphers.packed_bfv import PackedBfvCipher
@@ -219,6 +220,25 @@ def test_a_client_refuses_a_model_that_the_server_does_not_name_rightly(lied_to)
     reply = asked(lied_to, "evaluate", {m.GLOBAL: sealed}, **{m.SERVER_ROUND: 2, m.ORDER: [2**40, 9], **named})
     assert m.UNUSABLE_SUM not in reply.content[m.INFO]
     assert lied_to.stores()["client-0"].metadata("global", 1)["digest"] == digest
+
+
+@pytest.mark.parametrize("named", [1, 2])
+def test_a_whole_model_is_never_replaced_by_one_passed_on(lied_to, named):
+    """Two sites with the key, of which one seals a model of its own, and a server that calls it what most hold. Only
+    who lost the version takes it."""
+    taker, store = client_app._client_of(lied_to.grid.sent[0], lied_to.grid.contexts[1]), lied_to.stores()["client-0"]
+    giver = client_app._client_of(lied_to.grid.sent[0], lied_to.grid.contexts[2])
+    own = {version: store.metadata("global", version)["digest"] for version in (1, 2)}
+    for version in (1, 2):
+        giver.models._write(version, replace(giver.models.read(1), vector=giver.models.read(1).vector * 2))
+    digest = giver.models.held()[named]
+    passed_on = PassedOn(giver.models.sealed(named, digest), named, digest)
+    for version in (1, 2):
+        with pytest.raises(GlobalModelError, match=f"keeps its own global model .* most nodes hold '{digest}'"):
+            taker.models.reach(version, passed_on=passed_on)
+    assert {version: store.metadata("global", version)["digest"] for version in (1, 2)} == own
+    store.drop_after("global", 0)
+    assert np.array_equal(taker.models.reach(named, passed_on=passed_on).vector, giver.models.read(named).vector)
 
 
 def test_no_other_array_travels_beside_a_model_and_a_sum():

@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 from encrypted_payloads import federation_key, flipped, relabelled, with_body
+from full_disk import on_a_full_disk
 
 from app.federation.opened_sums import MOST_UNUSABLE_OF_A_KEY, OpenedSums, OpenedSumsError, RefusedSumError
 from app.global_model import UNUSABLE, GlobalModel, GlobalModels, UnusableSumError
@@ -265,6 +266,34 @@ def test_a_mishap_of_the_machine_is_no_answer_and_the_sum_may_come_again(node, e
     models.cipher.decrypt = decrypt
     models.reach(1, payload, 1.0)
     assert models.held().keys() == {0, 1}
+
+
+def test_a_disk_too_full_for_the_model_settles_nothing_about_its_sum(node):
+    """The record of sums has room, the model has not: safetensors has an error of its own for that."""
+    payload, models = honest(), node.models()
+    models.held()
+    mean = models.cipher.decrypt(payload, 1.0, Binding(RUN, LAYOUT.digest, 1), state=models.read(0).state)
+    models.cipher.decrypt = lambda *_, **__: mean  # SEAL needs files of its own
+    assert "OSError" in on_a_full_disk(lambda: models.reach(1, payload, 1.0), largest=1000)
+    assert list(node.record()[RUN]["1"].values()) == ["used"]
+    assert node.answer(forged(0)) == UNUSABLE, "a version has one sum, kept or not"
+    assert node.answer(payload) == "used"
+    assert node.models().held().keys() == {0, 1}
+
+
+def test_a_bug_in_keeping_a_model_is_no_answer_about_its_sum(node):
+    payload, models = honest(), node.models()
+    models.store.write = lambda *_: [][1]
+    with pytest.raises(IndexError):
+        models.reach(1, payload, 1.0)
+    assert node.answer(payload) == "used"
+
+
+def test_a_sum_that_was_used_is_never_unusable(node):
+    node.answer(honest())
+    [digest] = node.record()[RUN]["1"]
+    OpenedSums(node.folder, federation_key().key_id, RUN).unusable(1, digest)
+    assert node.record()[RUN]["1"] == {digest: "used"}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', '{"a": {"b": {"1": {"c": "perhaps"}}}}'])

@@ -1,6 +1,7 @@
 """Checkpoints at real nodes, whose images and folders are their own: the command, damage, kills and full disks."""
 
 import json
+import logging
 import os
 import shutil
 import stat
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import LocalFederation, write_set
 from federation_checks import PowerCutError, assert_same_arrays, divide, power_cut_at
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from site_checkpoints import made_in
 
@@ -68,6 +70,20 @@ def test_a_site_measures_its_model_without_naming_its_images(sites, capsys):
         evaluate.main([f"run={made_in(state)}", "data.eval_split=val"])
         assert last_line(capsys)["mAP"] == pytest.approx(final[name]["global_mAP"], abs=1e-9)
         evaluate.main([f"run={made_in(state)}", "data.eval_split=val", "model=untrained"])
+
+
+@pytest.mark.parametrize("error", [SafetensorError("no space"), PermissionError("not mine"), IndexError("a bug")])
+def test_an_update_is_not_lost_over_a_checkpoint_that_cannot_be_written(sites, monkeypatch, caplog, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)
+    monkeypatch.setattr(Checkpoint, "write", fail)
+    run = sites("federation.rounds=1").run()
+    assert run.folder.read_summary()["left_out"] == []
+    [told, *_] = [record for record in caplog.records if "no checkpoint in" in record.getMessage()]
+    assert str(error) in told.getMessage()
+    assert bool(told.exc_info) is not isinstance(error, OSError), "a bug has its traceback"
 
 
 def test_whatever_a_site_writes_is_for_its_owner_alone(sites):
