@@ -6,7 +6,7 @@ run names are checked before the settings are made, because an error of those wo
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +28,7 @@ _FETCHED = {("pretrained", "true"), ("perceptual_weights", "imagenet")}
 _BACKBONE = re.compile(r"[A-Za-z0-9_.]+")  # timm takes "hf-hub:NAME" and "local-dir:PATH" too
 _OPTION = re.compile(r"(pretrained|checkpoint|cache|local|hf_|.*(path|url|file|dir|repo)).*")
 _PLAIN = re.compile(r"[^/\\~\0]*")
+_SITES_OWN = ("data.root", "data.cache_dir", "data.equalise.folder", "data.reader")
 _NOT_READ_HERE = ("name", "run_dir", "evaluation.", "simulation.", "privacy.cloud_key")  # of the server and commands
 
 
@@ -55,7 +56,7 @@ class SitePolicy:
 
     def settings(self, overrides: str, own: Mapping[str, object]) -> Settings:
         """The settings of a run within the policy; `own` as for `check_files`."""
-        for key in ("data.root", "data.cache_dir", "data.equalise.folder", "data.reader"):
+        for key in _SITES_OWN:
             if key not in own:
                 self.refuse(
                     "files", f"the node config leaves {key} to the run: data, data-root and state-dir are needed"
@@ -65,6 +66,13 @@ class SitePolicy:
         settings = startable(settings_from(raw))
         self.check_run(settings)
         return self.capped(settings)
+
+    def check_words(self, overrides: str) -> None:
+        """A run's words without the node's own. Raises SettingsError for what is wrong with them: the server, which has
+        them, may read it. Files come first here, too: words that clash with the node's own must not pass them by."""
+        raw = composed(overrides)
+        self._check_named(raw, _SITES_OWN)
+        startable(settings_from(raw))
 
     def refuse(self, key: str, reason: str) -> NoReturn:
         """Raise PolicyError with the key; the reason goes to the site's log."""
@@ -78,7 +86,10 @@ class SitePolicy:
         for key, value in own.items():
             if leaves.get(key) != value:
                 self.refuse("files", f"{key} is {leaves.get(key)!r}, the site's own is {value!r}")
-        for key, value in leaves.items():
+        self._check_named(raw, own)
+
+    def _check_named(self, raw: Mapping[str, Any], own: Container[str]) -> None:
+        for key, value in _leaves(raw):
             if key not in own and not key.startswith(_NOT_READ_HERE):
                 self._check_leaf(key, value)
 

@@ -159,6 +159,32 @@ def test_nothing_of_a_real_site_is_read_into_a_run(policed_site, policed_run, mo
     assert key in str(error.value)
 
 
+CLASH = "~data=regdb experiment=regdb '++data={reader:manifest,root:x}'"  # the node's own data= cannot join it
+
+
+def test_words_that_clash_with_the_nodes_own_find_out_no_file(policed_site, tmp_path):
+    """The answer is the same for a file that is there, and for one that is not."""
+    there = tmp_path / "AB123.jpg"
+    there.touch()
+    for clash in (CLASH, "data=regdb experiment=regdb ~data.root"):
+        told = set()
+        for path in (there, tmp_path / "gone.jpg"):
+            with pytest.raises(SettingsError) as error:
+                policed_site(f"{clash} loss.perceptual_weights={path}")
+            told.add((type(error.value), str(error.value)))
+        assert told == {
+            (PolicyError, "north: refused by the site's policy (files.weights); the site's own log says why")
+        }
+
+
+def test_a_run_is_told_what_is_wrong_with_its_own_words(policed_site):
+    with pytest.raises(SettingsError, match=r"train\.lr") as error:
+        policed_site(f"{CLASH} train.lr=-1")
+    assert type(error.value) is SettingsError
+    with pytest.raises(client_app.NodeConfigError):  # nothing is, for itself
+        policed_site(CLASH)
+
+
 def test_words_that_are_harmless_are_taken():
     words = ["experiment=two_cam", "~data.holdout", "++train.lr=1e-3", "run_dir=/a$b/{c}", "data='manifest'"]
     assert run_words(shlex.join(words)) == words
