@@ -114,7 +114,7 @@ class ReidClient(NumPyClient):
         statistics = statistics_mask(self.network, self.layout)
         self.cipher = cipher(statistics)
         if policy is not None:
-            policy.check_update(self.layout.names, self.cipher.key_id)
+            policy.check_update(self.layout.names, self.network.state_dict().keys(), self.cipher.key_id)
         self.models = GlobalModels(
             name,
             store,

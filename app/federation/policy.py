@@ -13,7 +13,8 @@ from app.settings import TASKS, absolute
 
 POLICY_FORMAT = 1
 _Names = Annotated[list[str], Field(default_factory=list)]
-_Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(default_factory=lambda: ["*classifier*"])]
+DEFAULT_PRIVATE = ("*classifier*",)
+_Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(default_factory=lambda: [*DEFAULT_PRIVATE])]
 
 
 class PolicyFileError(ValueError):
@@ -48,7 +49,8 @@ class PrivacyPolicy(_Section):
         ciphers: that a run may choose.
         masking: "pairwise" refuses a run without masks, "none" leaves it to the run.
         key_holders: that a run may choose; "cloud" lets the server decrypt sums.
-        private: name patterns of arrays that a run must keep private, beside its own patterns.
+        private: name patterns of arrays that a run must keep private, beside its own patterns. A run in whose network
+            one of them matches nothing is refused, save `DEFAULT_PRIVATE`, as not every task has classifiers.
         dp: least differential privacy; null leaves it to the run.
     """
 

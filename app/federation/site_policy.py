@@ -6,13 +6,13 @@ run names are checked before the settings are made, because an error of those wo
 
 import logging
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from app.dp import epsilon
-from app.federation.policy import Policy, PolicyFileError, read_policy
+from app.federation.policy import DEFAULT_PRIVATE, Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
 from app.settings import Settings, composed, settings_from, startable
 from strategies.shared_arrays import is_private
@@ -160,16 +160,21 @@ class SitePolicy:
             privacy=privacy,
         )
 
-    def check_update(self, names: Iterable[str], key_id: str) -> None:
+    def check_update(self, names: Iterable[str], network: Collection[str], key_id: str) -> None:
         """What a client would send: none of the arrays that must stay, and nothing in the clear.
 
         Args:
             names: of the shared arrays.
+            network: names of all arrays. A pattern that the site wrote and that matches none of them would hold back
+                nothing: the run has another network than the one that it was written for.
             key_id: of the cipher that was built; "" for one that encrypts nothing.
         """
         if not key_id and "plain" not in self.policy.privacy.ciphers:
             self.refuse("privacy.ciphers", "the update would leave in the clear")
-        leaving = [name for name in names if is_private(name, self.policy.privacy.private)]
+        for pattern in self.policy.privacy.private:
+            if pattern not in DEFAULT_PRIVATE and not any(_stays(name, [pattern]) for name in network):
+                self.refuse("privacy.private", f"{pattern!r} matches no array of the run's network")
+        leaving = [name for name in names if _stays(name, self.policy.privacy.private)]
         if leaving:
             self.refuse("privacy.private", f"the run shares {', '.join(leaving[:10])}")
 
@@ -191,6 +196,13 @@ class SitePolicy:
             self.refuse("cohort.least", f"{len(left)} clients ({', '.join(sorted(left))}), at least {rules.least}")
         if coefficient is not None and not (isinstance(coefficient, float) and 0 < coefficient <= rules.largest_share):
             self.refuse("cohort.largest_share", f"the share is {coefficient!r}, at most {rules.largest_share}")
+
+
+def _stays(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a pattern matches an array, or the weight whose values it holds in buckets (`model.hashed`)."""
+    layer, dot, last = name.rpartition(".")
+    unhashed = f"{layer}{dot}weight" if last == "buckets" else name
+    return is_private(name, patterns) or is_private(unhashed, patterns)
 
 
 def _leaves(values: object, key: str = "") -> Iterator[tuple[str, object]]:

@@ -225,6 +225,25 @@ def test_a_stricter_site_refuses_what_the_default_takes(policed_site, policed_ru
         policed_site(f"{policed_run} {words}", change)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("*conv_head.weight", "the run shares vehicle.backbone.conv_head.buckets"),
+        ("*conv_head.buckets", "the run shares vehicle.backbone.conv_head.buckets"),
+        ("*conv_haed.weight", "'*conv_haed.weight' matches no array of the run's network"),
+    ],
+)
+def test_a_weight_that_must_stay_does_not_leave_in_buckets(policed_site, policed_run, caplog, pattern, reason):
+    private = ('private = ["*classifier*"]', f'private = ["*classifier*", "{pattern}"]')
+    with caplog.at_level(logging.ERROR), pytest.raises(PolicyError, match=r"\(privacy\.private\)"):
+        policed_site(f"{policed_run} model.hashed=0.5", private)
+    assert reason in caplog.text
+    policed_site(
+        f"{policed_run} model.hashed=0.5 federation.private=['*classifier*','*conv_head*']",
+        (private[0], private[1].replace(pattern, "*conv_head.weight")),
+    )
+
+
 DP = ("[cohort]", "[privacy.dp]\nclip = 1\nnoise_multiplier = 1.5\nepsilon = 12\ndelta = 1e-5\n[cohort]")
 
 
