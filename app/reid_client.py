@@ -126,6 +126,7 @@ class ReidClient(NumPyClient):
             cipher=self.cipher,
             run_key=run_key,
             sums=OpenedSums(store.folder.parent, self.cipher.key_id, run_key) if self.cipher.key_id else None,
+            least=2 if policy is None else policy.policy.cohort.least,
         )
         self.private = private_patterns(self.network, settings.federation, task.heads)
         self.kept = ClientState(store, self.layout.digest, self.private)

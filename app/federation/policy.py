@@ -13,6 +13,7 @@ from app.settings import TASKS, absolute
 
 POLICY_FORMAT = 1
 _Names = Annotated[list[str], Field(default_factory=list)]
+LARGEST_OF_TWO = 0.99
 DEFAULT_PRIVATE = ("*classifier*",)
 _Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(default_factory=lambda: [*DEFAULT_PRIVATE])]
 
@@ -65,8 +66,9 @@ class CohortPolicy(_Section):
     """Least company in a round.
 
     Args:
-        least: clients of a round, this one included.
-        largest_share: of one client in the sum; the coefficient of this site may not exceed it.
+        least: clients of a round, this one included, and of a sum that the site opens.
+        largest_share: of one client in the sum; the coefficient of this site may not exceed it. Of two, each learns the
+            other's update from the sum whatever the shares are, so that `LARGEST_OF_TWO` takes the place of a smaller.
     """
 
     least: Annotated[int, Field(ge=2)] = 2

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app.dp import epsilon
-from app.federation.policy import DEFAULT_PRIVATE, Policy, PolicyFileError, read_policy
+from app.federation.policy import DEFAULT_PRIVATE, LARGEST_OF_TWO, Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
 from app.settings import Settings, composed, settings_from, startable
 from strategies.shared_arrays import is_private
@@ -194,8 +194,9 @@ class SitePolicy:
         left = set(names) - {str(name) for name in missing}
         if len(left) < rules.least:
             self.refuse("cohort.least", f"{len(left)} clients ({', '.join(sorted(left))}), at least {rules.least}")
-        if coefficient is not None and not (isinstance(coefficient, float) and 0 < coefficient <= rules.largest_share):
-            self.refuse("cohort.largest_share", f"the share is {coefficient!r}, at most {rules.largest_share}")
+        most = rules.largest_share if len(names) > 2 else max(rules.largest_share, LARGEST_OF_TWO)
+        if coefficient is not None and not (isinstance(coefficient, float) and 0 < coefficient <= most):
+            self.refuse("cohort.largest_share", f"the share is {coefficient!r}, at most {most}")
 
 
 def _stays(name: str, patterns: Sequence[str]) -> bool:

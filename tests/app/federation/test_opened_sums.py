@@ -33,7 +33,7 @@ class Node:
     """Models of a node in a folder, from processes that come and go; `opened` counts decryptions."""
 
     def __init__(self, folder, kind="packed_bfv", name="anna"):
-        self.folder, self.kind, self.name, self.opened = folder, kind, name, 0
+        self.folder, self.kind, self.name, self.opened, self.least = folder, kind, name, 0, 2
 
     def models(self, run_key=RUN):
         """As a new process makes them."""
@@ -50,6 +50,7 @@ class Node:
             cipher=cipher,
             run_key=run_key,
             sums=OpenedSums(self.folder, cipher.key_id, run_key),
+            least=self.least,
         )
 
     def counted(self, decrypt):
@@ -110,6 +111,21 @@ def test_a_forging_server_gets_three_answers_of_a_run(tmp_path, kind):
     assert node.opened == 3
     assert node.answer(honest(kind)) == UNUSABLE
     assert node.opened == 3
+
+
+@pytest.mark.parametrize("kind", CIPHERS)
+def test_a_sum_of_fewer_than_the_policy_asks_for_is_not_taken_over(tmp_path, kind, caplog, monkeypatch):
+    """Without masks, what is left of a cohort of three after a drop-out."""
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)
+    for least, answer in ((2, "used"), (0, "used"), (3, UNUSABLE)):
+        node = Node(tmp_path / str(least), kind)
+        node.least = least
+        assert node.answer(honest(kind)) == answer
+        assert node.models().held().keys() == ({0, 1} if answer == "used" else {0})
+    assert "the sum of round 1 is of anna, bert alone, not of 3" in caplog.text
+    alone = Node(tmp_path / "alone", kind)
+    alone.least = 0
+    assert alone.answer(honest(kind, names=NAMES[:1])) == UNUSABLE
 
 
 def random_body(body, number):
