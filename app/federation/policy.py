@@ -101,19 +101,24 @@ class FilePolicy(_Section):
 
 
 class ResourcePolicy(_Section):
-    """Most that a run may take of the machine; a run that wants more gets this. 0 threads for no limit.
+    """Most that a run may take of the machine. 0 threads for no limit.
 
     Args:
-        workers: loader processes.
-        threads: CPU threads.
-        cache_mb: decoded images in memory, MiB.
-        cache_dir_mb: decoded images on disk, MiB.
+        workers, threads: loader processes and CPU threads; a run that wants more gets this.
+        cache_mb, cache_dir_mb: decoded images in memory and on disk, MiB; a run that wants more gets this.
+        batch_size: images at once, in training or evaluation; a run that wants more is refused, as another batch is
+            another training.
+        equalise_target, equalise_candidates: images that `data.equalise` may want for a vehicle, and draw for each of
+            them; a run that wants more is refused.
     """
 
     workers: Annotated[int, Field(ge=0)] = 8
     threads: Annotated[int, Field(ge=0)] = 0
     cache_mb: Annotated[int, Field(ge=0)] = 4096
     cache_dir_mb: Annotated[int, Field(ge=0)] = 16384
+    batch_size: Annotated[int, Field(ge=1)] = 1024
+    equalise_target: Annotated[int, Field(ge=1)] = 1000
+    equalise_candidates: Annotated[int, Field(ge=1)] = 20
 
 
 class Policy(_Section):

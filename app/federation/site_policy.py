@@ -122,6 +122,7 @@ class SitePolicy:
         if allowed.masking != "none" and privacy.masking != allowed.masking:
             self.refuse("privacy.masking", f"privacy.masking={privacy.masking}")
         self._check_dp(settings)
+        self._check_sizes(settings)
 
     def _check_dp(self, settings: Settings) -> None:
         least, given = self.policy.privacy.dp, settings.privacy.dp
@@ -137,6 +138,19 @@ class SitePolicy:
             spent = epsilon(given, settings.federation.rounds)
             if not spent <= least.epsilon:
                 self.refuse("privacy.dp.epsilon", f"{spent:.2f} over all rounds, at most {least.epsilon}")
+
+    def _check_sizes(self, settings: Settings) -> None:
+        """What would fill the memory or the disk of the site, and cannot be cut without being another run."""
+        most, train, equalise = self.policy.resources, settings.train, settings.data.equalise
+        by_vehicle = train.pids_per_batch * train.images_per_pid
+        target = equalise.target if isinstance(equalise.target, int) else 0  # a rule follows the site's own counts
+        for name, limit, wanted in (
+            ("batch_size", most.batch_size, max(train.batch_size, by_vehicle, settings.evaluation.batch_size)),
+            ("equalise_target", most.equalise_target, target),
+            ("equalise_candidates", most.equalise_candidates, equalise.candidates),
+        ):
+            if wanted > limit:
+                self.refuse(f"resources.{name}", f"the run wants {wanted}, at most {limit}")
 
     def capped(self, settings: Settings) -> Settings:
         """The settings with no more of the machine than the policy gives, and no more of epsilon: the node's ledger

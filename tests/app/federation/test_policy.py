@@ -244,6 +244,22 @@ def test_a_weight_that_must_stay_does_not_leave_in_buckets(policed_site, policed
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ("train.batch_size=1025", "batch_size"),
+        ("train.pids_per_batch=342 train.images_per_pid=3", "batch_size"),
+        ("evaluation.batch_size=100000000", "batch_size"),
+        ("data.equalise.target=1000000000", "equalise_target"),
+        ("data.equalise=1001", "equalise_target"),
+        ("data.equalise.candidates=1000", "equalise_candidates"),
+    ],
+)
+def test_a_run_that_would_fill_the_machine_is_refused(policed_site, policed_run, words, key):
+    with pytest.raises(PolicyError, match=rf"\(resources\.{key}\)"):
+        policed_site(f"{policed_run} {words}")
+
+
 DP = ("[cohort]", "[privacy.dp]\nclip = 1\nnoise_multiplier = 1.5\nepsilon = 12\ndelta = 1e-5\n[cohort]")
 
 
