@@ -226,7 +226,10 @@ def _settings_of(overrides: str, config: dict[str, str], policy: SitePolicy | No
     except PolicyError:
         raise
     except SettingsError as error:
-        load_settings(overrides)
+        if policy is None:
+            load_settings(overrides)
+        else:
+            policy.check_words(overrides)
         raise NodeConfigError(str(error)) from error
 
 

@@ -80,6 +80,7 @@ class GlobalModels:
         variances: (size,) bool, the running variances among them, which are kept at 0 or above.
         run_key: the run that aggregates must be of.
         sums: that were opened; None where nothing is encrypted.
+        least: clients of a sum, at least, where the cipher names them; a site's policy may ask for more than two.
     """
 
     def __init__(
@@ -95,8 +96,10 @@ class GlobalModels:
         cipher: ClientCipher,
         run_key: str,
         sums: OpenedSums | None,
+        least: int = 2,
     ) -> None:
         self.client = client
+        self.least = max(least, 2)  # the holders of the key open sums and nothing else
         self.store = store
         self.layout = layout
         self.statistics = statistics
@@ -192,8 +195,8 @@ class GlobalModels:
             mean, state, clients = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
         except CipherError as error:
             raise UnusableSumError(f"the sum of round {version}: {error}") from error
-        if len(clients) == 1:  # the holders of the key open sums and nothing else
-            raise UnusableSumError(f"the sum of round {version} is the update of {clients[0]} alone")
+        if 0 < len(clients) < self.least:
+            raise UnusableSumError(f"the sum of round {version} is of {', '.join(clients)} alone, not of {self.least}")
         vector, moments = self.server_optimiser.step(before.vector, mean, before.moments)
         # Momentum would carry a variance below 0, and the network to NaN: statistics are averaged and no more.
         vector[self.statistics] = (before.vector + mean)[self.statistics]

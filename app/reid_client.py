@@ -114,7 +114,7 @@ class ReidClient(NumPyClient):
         statistics = statistics_mask(self.network, self.layout)
         self.cipher = cipher(statistics)
         if policy is not None:
-            policy.check_update(self.layout.names, self.cipher.key_id)
+            policy.check_update(self.layout.names, self.network.state_dict().keys(), self.cipher.key_id)
         self.models = GlobalModels(
             name,
             store,
@@ -126,6 +126,7 @@ class ReidClient(NumPyClient):
             cipher=self.cipher,
             run_key=run_key,
             sums=OpenedSums(store.folder.parent, self.cipher.key_id, run_key) if self.cipher.key_id else None,
+            least=2 if policy is None else policy.policy.cohort.least,
         )
         self.private = private_patterns(self.network, settings.federation, task.heads)
         self.kept = ClientState(store, self.layout.digest, self.private)

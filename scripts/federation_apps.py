@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from app.deployment import approval, bundle, parties, setup
+from app.deployment.certify import all_certified
 from app.deployment.parties import DeploymentError, Kind
 from app.deployment.signing import AUTHORITY_PUBLIC_KEY
 
@@ -29,7 +30,9 @@ def approve(
     files = approval.hand_out(authority, allowed)
     print(f"approved: {app}")
     _tell(authority)
-    print(json.dumps({"sha256": app.sha256, "serial": allowed.serial, "files": [str(path) for path in files]}))
+    made = {"files": files, "certificates": _certify(authority)}
+    written = {key: [str(path) for path in paths] for key, paths in made.items()}
+    print(json.dumps({"sha256": app.sha256, "serial": allowed.serial, **written}))
 
 
 def revoke(
@@ -74,6 +77,18 @@ def _authority(folder: Path) -> Path:
     if parties.read_party(held).kind is not Kind.authority:
         raise DeploymentError(f"{held} is no authority's folder: the authority alone approves app bundles")
     return held
+
+
+def _certify(authority: Path) -> list[Path]:
+    """Certificates of the sites' names by a signing key that has not made them yet; what goes where is printed."""
+    root, key_id = authority.parent, parties.read_party(authority).key_id
+    if authority.name != "authority" or all_certified(root, key_id):
+        return []
+    files = setup.certify(root, key_id)
+    print(f"the sites' names are certified anew: {AUTHORITY_PUBLIC_KEY} to every party, in place of an old one")
+    print(f"operator/sites/NAME.cert: to the site NAME, into its folder as {parties.SITE_CERTIFICATE}")
+    print(f"operator/{parties.RUN}: to the operator, into the folder there")
+    return files
 
 
 def _tell(authority: Path) -> None:

@@ -4,23 +4,43 @@ from pathlib import Path
 
 from app.deployment import parties as p
 from app.deployment.signing import SIGNING_KEY, read_signing_key
-from app.deployment.site_names import site_certificate
+from app.deployment.site_names import SiteNames, site_certificate
 
 
 def write_certificates(root: Path, key_id: str) -> list[Path]:
     """Certify each site's name for this federation key: beside its public key at the operator's, and in its own folder
     if that is still here. Returns the files; none in a federation that is older than its authority's signing key."""
-    operator, signing = root / "operator", root / "authority" / SIGNING_KEY
+    signing = root / "authority" / SIGNING_KEY
     if not signing.exists():
         return []
-    known = {path.stem: path for path in sorted((operator / "sites").glob("*.pub"))}
-    known |= {path.parent.name: path for path in sorted((root / "sites").glob(f"*/{p.SITE_PUBLIC_KEY}"))}
     key, federation = read_signing_key(signing), p.read_party(root / "authority").federation
     written = []
-    for site, public in known.items():
+    for site, public in _public_keys(root).items():
         text = site_certificate(federation, site, public.read_bytes(), key_id, key)
-        for path in (operator / "sites" / f"{site}.cert", root / "sites" / site / p.SITE_CERTIFICATE):
-            if path.parent.is_dir():
-                p.write_file(path, text.encode(), p.PUBLIC)
-                written.append(path)
+        for path in _places(root, site):
+            p.write_file(path, text.encode(), p.PUBLIC)
+            written.append(path)
     return written
+
+
+def all_certified(root: Path, key_id: str) -> bool:
+    """Whether each site's certificates are there, and by the authority's present signing key. They are not after a lost
+    signing key, nor in a federation that is older than certificates."""
+    names = SiteNames(read_signing_key(root / "authority" / SIGNING_KEY).public_key(), key_id)
+    try:
+        for path in (path for site in _public_keys(root) for path in _places(root, site)):
+            names.certified(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _public_keys(root: Path) -> dict[str, Path]:
+    known = {path.stem: path for path in sorted((root / "operator" / "sites").glob("*.pub"))}
+    return known | {path.parent.name: path for path in sorted((root / "sites").glob(f"*/{p.SITE_PUBLIC_KEY}"))}
+
+
+def _places(root: Path, site: str) -> list[Path]:
+    """Where the certificate of a site lies, of folders that are still here."""
+    places = (root / "operator" / "sites" / f"{site}.cert", root / "sites" / site / p.SITE_CERTIFICATE)
+    return [path for path in places if path.parent.is_dir()]

@@ -76,7 +76,7 @@ def make_federation(plan: Plan, root: Path, key: FederationKey, apps: Sequence[A
         public = {site: _site(plan, site, making, authority.certificate, key) for site in plan.sites}
         _operator(plan, making / "operator", authority.certificate, public, key.key_id)
         approval.make_list(making / "authority", tuple(apps))
-        _certify(making, key.key_id)
+        certify(making, key.key_id)
         write_file(making / p.IGNORE, b"*\n", p.PUBLIC)  # secrets, perhaps in the middle of a checkout
         making.replace(root)
     except BaseException:
@@ -109,7 +109,7 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     write_file(root / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
-    _certify(root, key.key_id)
+    certify(root, key.key_id)
     return folder
 
 
@@ -153,7 +153,7 @@ def rotate_key(root: Path, key: FederationKey) -> list[Path]:
                 fresh.unlink(missing_ok=True)
             changed.append(folder / p.FEDERATION_KEY)
         replace(party, key_id=key.key_id).write(folder)
-    return [*changed, *_certify(root, key.key_id)]
+    return [*changed, *certify(root, key.key_id)]
 
 
 def renew_server(root: Path) -> Path:
@@ -193,7 +193,7 @@ def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) 
     write_key(key, folder / p.FEDERATION_KEY)
 
 
-def _certify(root: Path, key_id: str) -> list[Path]:
+def certify(root: Path, key_id: str) -> list[Path]:
     """New certificates of all sites for this federation key, and the operator's scripts; the certificates' paths."""
     certificates = write_certificates(root, key_id)
     if (root / "operator").is_dir():

@@ -17,13 +17,17 @@ from app.deployment.signing import (
     read_public_key,
     read_signing_key,
 )
-from app.deployment.site_names import SiteNames
+from app.deployment.site_names import SiteNames, authority_text
 from app.federation.policy import PolicyFileError, read_policy
 from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
 
 WARN_DAYS = 30
 _PRIVATE = re.compile(rb'-----BEGIN [A-Z ]*PRIVATE KEY-----|"format": *"' + re.escape(KEY_FORMAT.encode()))
-_HINTS = dict.fromkeys((AUTHORITY_PUBLIC_KEY, SIGNING_KEY, p.ALLOWED_APPS), f": {approval.APPROVE} makes it")
+_BY_APPROVAL = (AUTHORITY_PUBLIC_KEY, SIGNING_KEY, p.ALLOWED_APPS, p.SITE_CERTIFICATE)
+_HINTS = {
+    **dict.fromkeys(_BY_APPROVAL, f": {approval.APPROVE} makes it, at the authority"),
+    p.POLICY: ": python -m scripts.federation refresh FOLDER makes the strict one",
+}
 _LARGEST_SECRET = 64 * 2**20  # of files that are looked into; a CKKS key has megabytes
 
 
@@ -116,6 +120,8 @@ def _keys(party: Party, folder: Path) -> Iterator[str]:
 
 
 def _name(party: Party, folder: Path) -> Iterator[str]:
+    if party.kind is Kind.operator:
+        yield from _authority_of_runs(folder)
     if party.kind is not Kind.site or not (folder / p.SITE_CERTIFICATE).exists():
         return  # named as missing
     with contextlib.suppress(SigningError, OSError):  # named with the other keys
@@ -124,10 +130,19 @@ def _name(party: Party, folder: Path) -> Iterator[str]:
         try:
             body = names.certified((folder / p.SITE_CERTIFICATE).read_text(encoding="utf-8"))
         except ValueError as error:
-            yield f"{folder / p.SITE_CERTIFICATE}: {error}"
+            yield f"{folder / p.SITE_CERTIFICATE}: {error}: {approval.APPROVE} makes one, at the authority"
             return
         if (body["site"], body["public_key"]) != (party.name, public):
             yield f"{folder / p.SITE_CERTIFICATE} is of {body['site']!r} or for another key than {p.SITE_PUBLIC_KEY}"
+
+
+def _authority_of_runs(folder: Path) -> Iterator[str]:
+    """Sites that hold this public key refuse a run of another authority, and one that names none."""
+    with contextlib.suppress(SigningError, OSError):  # named with the other keys, or as missing
+        key = authority_text(read_public_key(folder / AUTHORITY_PUBLIC_KEY))
+        if f'federation.authority="{key}"' not in (folder / p.RUN).read_text(encoding="utf-8"):
+            remedy = f"python -m scripts.federation refresh {folder}"
+            yield f"{folder / p.RUN} is not of the authority of {AUTHORITY_PUBLIC_KEY}: {remedy}"
 
 
 def _policy(party: Party, folder: Path) -> Iterator[str]:

@@ -13,7 +13,9 @@ from app.settings import TASKS, absolute
 
 POLICY_FORMAT = 1
 _Names = Annotated[list[str], Field(default_factory=list)]
-_Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(default_factory=lambda: ["*classifier*"])]
+LARGEST_OF_TWO = 0.99
+DEFAULT_PRIVATE = ("*classifier*",)
+_Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(default_factory=lambda: [*DEFAULT_PRIVATE])]
 
 
 class PolicyFileError(ValueError):
@@ -48,7 +50,8 @@ class PrivacyPolicy(_Section):
         ciphers: that a run may choose.
         masking: "pairwise" refuses a run without masks, "none" leaves it to the run.
         key_holders: that a run may choose; "cloud" lets the server decrypt sums.
-        private: name patterns of arrays that a run must keep private, beside its own patterns.
+        private: name patterns of arrays that a run must keep private, beside its own patterns. A run in whose network
+            one of them matches nothing is refused, save `DEFAULT_PRIVATE`, as not every task has classifiers.
         dp: least differential privacy; null leaves it to the run.
     """
 
@@ -63,8 +66,9 @@ class CohortPolicy(_Section):
     """Least company in a round.
 
     Args:
-        least: clients of a round, this one included.
-        largest_share: of one client in the sum; the coefficient of this site may not exceed it.
+        least: clients of a round, this one included, and of a sum that the site opens.
+        largest_share: of one client in the sum; the coefficient of this site may not exceed it. Of two, each learns the
+            other's update from the sum whatever the shares are, so that `LARGEST_OF_TWO` takes the place of a smaller.
     """
 
     least: Annotated[int, Field(ge=2)] = 2
@@ -97,19 +101,24 @@ class FilePolicy(_Section):
 
 
 class ResourcePolicy(_Section):
-    """Most that a run may take of the machine; a run that wants more gets this. 0 threads for no limit.
+    """Most that a run may take of the machine. 0 threads for no limit.
 
     Args:
-        workers: loader processes.
-        threads: CPU threads.
-        cache_mb: decoded images in memory, MiB.
-        cache_dir_mb: decoded images on disk, MiB.
+        workers, threads: loader processes and CPU threads; a run that wants more gets this.
+        cache_mb, cache_dir_mb: decoded images in memory and on disk, MiB; a run that wants more gets this.
+        batch_size: images at once, in training or evaluation; a run that wants more is refused, as another batch is
+            another training.
+        equalise_target, equalise_candidates: images that `data.equalise` may want for a vehicle, and draw for each of
+            them; a run that wants more is refused.
     """
 
     workers: Annotated[int, Field(ge=0)] = 8
     threads: Annotated[int, Field(ge=0)] = 0
     cache_mb: Annotated[int, Field(ge=0)] = 4096
     cache_dir_mb: Annotated[int, Field(ge=0)] = 16384
+    batch_size: Annotated[int, Field(ge=1)] = 1024
+    equalise_target: Annotated[int, Field(ge=1)] = 1000
+    equalise_candidates: Annotated[int, Field(ge=1)] = 20
 
 
 class Policy(_Section):

@@ -6,13 +6,13 @@ run names are checked before the settings are made, because an error of those wo
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from app.dp import epsilon
-from app.federation.policy import Policy, PolicyFileError, read_policy
+from app.federation.policy import DEFAULT_PRIVATE, LARGEST_OF_TWO, Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
 from app.settings import Settings, composed, settings_from, startable
 from strategies.shared_arrays import is_private
@@ -28,6 +28,7 @@ _FETCHED = {("pretrained", "true"), ("perceptual_weights", "imagenet")}
 _BACKBONE = re.compile(r"[A-Za-z0-9_.]+")  # timm takes "hf-hub:NAME" and "local-dir:PATH" too
 _OPTION = re.compile(r"(pretrained|checkpoint|cache|local|hf_|.*(path|url|file|dir|repo)).*")
 _PLAIN = re.compile(r"[^/\\~\0]*")
+_SITES_OWN = ("data.root", "data.cache_dir", "data.equalise.folder", "data.reader")
 _NOT_READ_HERE = ("name", "run_dir", "evaluation.", "simulation.", "privacy.cloud_key")  # of the server and commands
 
 
@@ -55,7 +56,7 @@ class SitePolicy:
 
     def settings(self, overrides: str, own: Mapping[str, object]) -> Settings:
         """The settings of a run within the policy; `own` as for `check_files`."""
-        for key in ("data.root", "data.cache_dir", "data.equalise.folder", "data.reader"):
+        for key in _SITES_OWN:
             if key not in own:
                 self.refuse(
                     "files", f"the node config leaves {key} to the run: data, data-root and state-dir are needed"
@@ -65,6 +66,13 @@ class SitePolicy:
         settings = startable(settings_from(raw))
         self.check_run(settings)
         return self.capped(settings)
+
+    def check_words(self, overrides: str) -> None:
+        """A run's words without the node's own. Raises SettingsError for what is wrong with them: the server, which has
+        them, may read it. Files come first here, too: words that clash with the node's own must not pass them by."""
+        raw = composed(overrides)
+        self._check_named(raw, _SITES_OWN)
+        startable(settings_from(raw))
 
     def refuse(self, key: str, reason: str) -> NoReturn:
         """Raise PolicyError with the key; the reason goes to the site's log."""
@@ -78,7 +86,10 @@ class SitePolicy:
         for key, value in own.items():
             if leaves.get(key) != value:
                 self.refuse("files", f"{key} is {leaves.get(key)!r}, the site's own is {value!r}")
-        for key, value in leaves.items():
+        self._check_named(raw, own)
+
+    def _check_named(self, raw: Mapping[str, Any], own: Container[str]) -> None:
+        for key, value in _leaves(raw):
             if key not in own and not key.startswith(_NOT_READ_HERE):
                 self._check_leaf(key, value)
 
@@ -111,6 +122,7 @@ class SitePolicy:
         if allowed.masking != "none" and privacy.masking != allowed.masking:
             self.refuse("privacy.masking", f"privacy.masking={privacy.masking}")
         self._check_dp(settings)
+        self._check_sizes(settings)
 
     def _check_dp(self, settings: Settings) -> None:
         least, given = self.policy.privacy.dp, settings.privacy.dp
@@ -126,6 +138,19 @@ class SitePolicy:
             spent = epsilon(given, settings.federation.rounds)
             if not spent <= least.epsilon:
                 self.refuse("privacy.dp.epsilon", f"{spent:.2f} over all rounds, at most {least.epsilon}")
+
+    def _check_sizes(self, settings: Settings) -> None:
+        """What would fill the memory or the disk of the site, and cannot be cut without being another run."""
+        most, train, equalise = self.policy.resources, settings.train, settings.data.equalise
+        by_vehicle = train.pids_per_batch * train.images_per_pid
+        target = equalise.target if isinstance(equalise.target, int) else 0  # a rule follows the site's own counts
+        for name, limit, wanted in (
+            ("batch_size", most.batch_size, max(train.batch_size, by_vehicle, settings.evaluation.batch_size)),
+            ("equalise_target", most.equalise_target, target),
+            ("equalise_candidates", most.equalise_candidates, equalise.candidates),
+        ):
+            if wanted > limit:
+                self.refuse(f"resources.{name}", f"the run wants {wanted}, at most {limit}")
 
     def capped(self, settings: Settings) -> Settings:
         """The settings with no more of the machine than the policy gives, and no more of epsilon: the node's ledger
@@ -149,16 +174,21 @@ class SitePolicy:
             privacy=privacy,
         )
 
-    def check_update(self, names: Iterable[str], key_id: str) -> None:
+    def check_update(self, names: Iterable[str], network: Collection[str], key_id: str) -> None:
         """What a client would send: none of the arrays that must stay, and nothing in the clear.
 
         Args:
             names: of the shared arrays.
+            network: names of all arrays. A pattern that the site wrote and that matches none of them would hold back
+                nothing: the run has another network than the one that it was written for.
             key_id: of the cipher that was built; "" for one that encrypts nothing.
         """
         if not key_id and "plain" not in self.policy.privacy.ciphers:
             self.refuse("privacy.ciphers", "the update would leave in the clear")
-        leaving = [name for name in names if is_private(name, self.policy.privacy.private)]
+        for pattern in self.policy.privacy.private:
+            if pattern not in DEFAULT_PRIVATE and not any(_stays(name, [pattern]) for name in network):
+                self.refuse("privacy.private", f"{pattern!r} matches no array of the run's network")
+        leaving = [name for name in names if _stays(name, self.policy.privacy.private)]
         if leaving:
             self.refuse("privacy.private", f"the run shares {', '.join(leaving[:10])}")
 
@@ -178,8 +208,16 @@ class SitePolicy:
         left = set(names) - {str(name) for name in missing}
         if len(left) < rules.least:
             self.refuse("cohort.least", f"{len(left)} clients ({', '.join(sorted(left))}), at least {rules.least}")
-        if coefficient is not None and not (isinstance(coefficient, float) and 0 < coefficient <= rules.largest_share):
-            self.refuse("cohort.largest_share", f"the share is {coefficient!r}, at most {rules.largest_share}")
+        most = rules.largest_share if len(names) > 2 else max(rules.largest_share, LARGEST_OF_TWO)
+        if coefficient is not None and not (isinstance(coefficient, float) and 0 < coefficient <= most):
+            self.refuse("cohort.largest_share", f"the share is {coefficient!r}, at most {most}")
+
+
+def _stays(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a pattern matches an array, or the weight whose values it holds in buckets (`model.hashed`)."""
+    layer, dot, last = name.rpartition(".")
+    unhashed = f"{layer}{dot}weight" if last == "buckets" else name
+    return is_private(name, patterns) or is_private(unhashed, patterns)
 
 
 def _leaves(values: object, key: str = "") -> Iterator[tuple[str, object]]:

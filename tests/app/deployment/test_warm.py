@@ -217,3 +217,20 @@ def test_a_process_that_has_opened_its_gpus_does_not_fork(found, survives):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == survives
+
+
+def test_nothing_of_the_accountant_is_imported_for_a_message():
+    """Its import takes seconds, and a policy with epsilon asks it at each message."""
+    code = """
+import sys
+from importlib import import_module
+from app.deployment import warm
+for name in warm._IMPORTED:
+    import_module(name)
+before = set(sys.modules)
+from app.dp import composed_epsilon
+composed_epsilon({1.0: 3}, 1e-5)
+print(sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -34,7 +34,7 @@ class Node:
     """Models of a node in a folder, from processes that come and go; `opened` counts decryptions."""
 
     def __init__(self, folder, kind="packed_bfv", name="anna"):
-        self.folder, self.kind, self.name, self.opened = folder, kind, name, 0
+        self.folder, self.kind, self.name, self.opened, self.least = folder, kind, name, 0, 2
 
     def models(self, run_key=RUN):
         """As a new process makes them."""
@@ -51,6 +51,7 @@ class Node:
             cipher=cipher,
             run_key=run_key,
             sums=OpenedSums(self.folder, cipher.key_id, run_key),
+            least=self.least,
         )
 
     def counted(self, decrypt):
@@ -111,6 +112,14 @@ def test_a_forging_server_gets_three_answers_of_a_run(tmp_path, kind):
     assert node.opened == 3
     assert node.answer(honest(kind)) == UNUSABLE
     assert node.opened == 3
+
+
+@pytest.mark.parametrize("kind", CIPHERS)
+@pytest.mark.parametrize(("least", "answer"), [(0, "used"), (2, "used"), (3, UNUSABLE)])
+def test_a_sum_of_fewer_than_the_policy_asks_for_is_not_taken_over(tmp_path, kind, least, answer):
+    node = Node(tmp_path, kind)
+    node.least = least
+    assert node.answer(honest(kind)) == answer
 
 
 def random_body(body, number):

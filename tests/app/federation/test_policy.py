@@ -159,6 +159,32 @@ def test_nothing_of_a_real_site_is_read_into_a_run(policed_site, policed_run, mo
     assert key in str(error.value)
 
 
+CLASH = "~data=regdb experiment=regdb '++data={reader:manifest,root:x}'"  # the node's own data= cannot join it
+
+
+def test_words_that_clash_with_the_nodes_own_find_out_no_file(policed_site, tmp_path):
+    """The answer is the same for a file that is there, and for one that is not."""
+    there = tmp_path / "AB123.jpg"
+    there.touch()
+    for clash in (CLASH, "data=regdb experiment=regdb ~data.root"):
+        told = set()
+        for path in (there, tmp_path / "gone.jpg"):
+            with pytest.raises(SettingsError) as error:
+                policed_site(f"{clash} loss.perceptual_weights={path}")
+            told.add((type(error.value), str(error.value)))
+        assert told == {
+            (PolicyError, "north: refused by the site's policy (files.weights); the site's own log says why")
+        }
+
+
+def test_a_run_is_told_what_is_wrong_with_its_own_words(policed_site):
+    with pytest.raises(SettingsError, match=r"train\.lr") as error:
+        policed_site(f"{CLASH} train.lr=-1")
+    assert type(error.value) is SettingsError
+    with pytest.raises(client_app.NodeConfigError):  # nothing is, for itself
+        policed_site(CLASH)
+
+
 def test_words_that_are_harmless_are_taken():
     words = ["experiment=two_cam", "~data.holdout", "++train.lr=1e-3", "run_dir=/a$b/{c}", "data='manifest'"]
     assert run_words(shlex.join(words)) == words
@@ -197,6 +223,41 @@ def test_files_that_the_site_allows_can_be_named(policed_site, policed_run, tmp_
 def test_a_stricter_site_refuses_what_the_default_takes(policed_site, policed_run, change, words, key):
     with pytest.raises(PolicyError, match=rf"\({key}\)"):
         policed_site(f"{policed_run} {words}", change)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("*conv_head.weight", "the run shares vehicle.backbone.conv_head.buckets"),
+        ("*conv_head.buckets", "the run shares vehicle.backbone.conv_head.buckets"),
+        ("*conv_haed.weight", "'*conv_haed.weight' matches no array of the run's network"),
+    ],
+)
+def test_a_weight_that_must_stay_does_not_leave_in_buckets(policed_site, policed_run, caplog, pattern, reason):
+    private = ('private = ["*classifier*"]', f'private = ["*classifier*", "{pattern}"]')
+    with caplog.at_level(logging.ERROR), pytest.raises(PolicyError, match=r"\(privacy\.private\)"):
+        policed_site(f"{policed_run} model.hashed=0.5", private)
+    assert reason in caplog.text
+    policed_site(
+        f"{policed_run} model.hashed=0.5 federation.private=['*classifier*','*conv_head*']",
+        (private[0], private[1].replace(pattern, "*conv_head.weight")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ("train.batch_size=1025", "batch_size"),
+        ("train.pids_per_batch=342 train.images_per_pid=3", "batch_size"),
+        ("evaluation.batch_size=100000000", "batch_size"),
+        ("data.equalise.target=1000000000", "equalise_target"),
+        ("data.equalise=1001", "equalise_target"),
+        ("data.equalise.candidates=1000", "equalise_candidates"),
+    ],
+)
+def test_a_run_that_would_fill_the_machine_is_refused(policed_site, policed_run, words, key):
+    with pytest.raises(PolicyError, match=rf"\(resources\.{key}\)"):
+        policed_site(f"{policed_run} {words}")
 
 
 DP = ("[cohort]", "[privacy.dp]\nclip = 1\nnoise_multiplier = 1.5\nepsilon = 12\ndelta = 1e-5\n[cohort]")

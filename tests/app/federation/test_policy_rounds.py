@@ -12,6 +12,7 @@ from app.federation.policy import Policy
 from app.federation.refusals import PolicyError
 from app.federation.site_policy import SitePolicy
 from strategies import messages as m
+from strategies.claims import capped
 
 TEMPLATE = Path(client_app.__file__).parent / "deployment/templates/policy.toml"
 RUN_KEY = "0123456789abcdef"
@@ -43,12 +44,26 @@ def test_no_round_of_too_few_or_with_too_large_a_share(cohort, share, key):
         policy.check_round(["north", "south", "west", "east"], None, ["east", "west"])
 
 
+def test_two_sites_of_unequal_size_may_train_together():
+    """2000 images and 150: 0.93 and 0.07, which no cap of the server changes."""
+    policy = SitePolicy("north", Path("p"), Policy(format=1))
+    policy.check_round(["north", "south"], capped([2000, 150], 0.5)[0] / 2150)
+    for cohort, share in ((["north", "south"], 0.995), (["north", "south", "west"], 0.93)):
+        with pytest.raises(PolicyError, match=r"\(cohort\.largest_share\)"):
+            policy.check_round(cohort, share)
+
+
+def test_the_least_company_holds_for_sums_that_a_site_opens(policed_site, policed_run):
+    assert policed_site(policed_run, ("least = 2", "least = 5")).models.least == 5
+    assert policed_site(policed_run).models.least == 2
+
+
 def test_a_round_is_refused_before_training_and_nothing_is_sent(policed_site, policed_run, tmp_path, monkeypatch):
     client = policed_site(f"{policed_run} privacy.max_clients=2")
     monkeypatch.setattr(client_app, "_client_of", lambda *_: client)
     monkeypatch.setattr(client, "_train", lambda *_: pytest.fail("it trained"))
     grid = InProcessGrid(client_app.app, policed_run, [{}])
-    for cohort, share in ((["north"], 0.5), (["north", "south"], 0.95)):
+    for cohort, share in ((["north"], 0.5), (["north", "south"], 0.995)):
         config = {m.RUN_KEY: RUN_KEY, m.SERVER_ROUND: 1, m.COHORT: cohort, m.COEFFICIENT: share}
         message = Message(m.with_config(config), 1, "train", ttl=10.0)
         grid.push_messages([message])
