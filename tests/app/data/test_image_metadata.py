@@ -226,7 +226,7 @@ def webp_with(block, times):
 
 @pytest.mark.parametrize("made", SLOW.values(), ids=SLOW)
 def test_no_metadata_take_long(made):
-    """Processor time: less than a second, where most of these took 15 s and more when bytes were copied over and over."""
+    """Processor time: under a second, where most of these took 15 s and more when bytes were copied over and over."""
     data = made()
     start = time.process_time()
     assert split(data)[0] == 1
