@@ -133,7 +133,7 @@ def _told(file: Image.Image) -> int:
     if file.format == "TIFF":
         return 1
     exif, xmp = (file.info.get(key, b"") for key in ("exif", "xmp"))
-    return orientation(*(value if isinstance(value, bytes) else b"" for value in (exif, xmp)))
+    return orientation(*([value] if isinstance(value, bytes) else [] for value in (exif, xmp)))
 
 
 def _stretched(image: Image.Image) -> Image.Image:

@@ -8,13 +8,16 @@ decoder gets only what the pixels need.
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from app.data.xmp import xmp_orientation
 
 _ORIENTATION = 0x0112
-_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _EXIF_HEADER = b"Exif\0\0"
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
-_MOST_TEXT = 2**22  # bytes of a compressed text that are looked at: an orientation stands near its start
+_MOST_TEXT = 2**22  # bytes of all XMP, and of all that is compressed, that are looked at in one file
+_MOST_INFLATION = 1032  # bytes that deflate (RFC 1951) can make of one
+_NO_FILL_BYTE = re.compile(rb"[^\xff]")
 _INTEGERS = {1: "B", 3: "H", 4: "L", 6: "b", 8: "h", 9: "l"}  # types of TIFF 6.0, section 2
 
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
@@ -45,18 +48,27 @@ def split(data: bytes) -> tuple[int, bytes]:
     return orientation(exif, xmp), pixels
 
 
-def orientation(exif: bytes, xmp: bytes = b"") -> int:
-    """The orientation that Exif data, or else XMP, give; 1 for none or a wrong one."""
-    found = _exif_orientation(exif)
-    if found is None and (match := _XMP.search(xmp)):
-        found = int(match[1])
-    return found if found is not None and 1 <= found <= 8 else 1
+def orientation(exif: Sequence[bytes], xmp: Sequence[bytes] = ()) -> int:
+    """The first valid orientation in blocks of Exif data, or else in XMP; 1 for none."""
+    return next((value for value in _orientations(exif, xmp) if value is not None and 1 <= value <= 8), 1)
+
+
+def _orientations(exif: Sequence[bytes], xmp: Sequence[bytes]) -> Iterator[int | None]:
+    yield from map(_exif_orientation, exif)
+    left = _MOST_TEXT
+    for packet in xmp:
+        if left <= 0:
+            return
+        yield xmp_orientation(packet[:left])
+        left -= len(packet)
 
 
 def _exif_orientation(exif: bytes) -> int | None:
     """The tag's value; None where there is no such tag or its value is no integer."""
-    while exif.startswith(_EXIF_HEADER):
-        exif = exif[len(_EXIF_HEADER) :]
+    start = 0
+    while exif.startswith(_EXIF_HEADER, start):  # some programs write it twice
+        start += len(_EXIF_HEADER)
+    exif = exif[start:] if start else exif
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None or len(exif) < 8:
         return None
@@ -82,14 +94,17 @@ def _entries(data: bytes, order: str, start: int) -> Iterator[tuple[int, int, in
         yield tag, kind, count, at + 8
 
 
-def _jpeg(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Exif, XMP and the segments that a decoder needs: APP0 and APP14 say how the colours are stored."""
-    exif, xmp, kept = b"", b"", [data[:2]]
+def _jpeg(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
+    """Exif, XMP and the segments that a decoder needs: APP0 and APP14 say how the colours are stored.
+
+    Exif data may go on in the next segments; where they cannot be read together, each later one is tried alone."""
+    exif, xmp, kept = [], [], [data[:2]]
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
+        if marker == 0xFF:  # fill bytes
+            found = _NO_FILL_BYTE.search(data, at)
+            at = len(data) - 1 if found is None else found.start() - 1
             continue
         if marker == 0xDA or marker == 0x01 or 0xD0 <= marker <= 0xD9:  # the pixels, or nothing that has a length
             break
@@ -100,20 +115,21 @@ def _jpeg(data: bytes) -> tuple[bytes, bytes, bytes]:
         if marker == 0xE0 and payload.startswith(b"JFIF"):
             kept.append(_JFIF)  # as it should be: its resolution may be none
         elif marker == 0xE1 and payload.startswith(_EXIF_HEADER):
-            exif += payload[len(_EXIF_HEADER) :]
+            exif.append(payload[len(_EXIF_HEADER) :])
         elif marker == 0xE1 and payload.startswith(_XMP_HEADER):
-            xmp = xmp or payload
+            xmp.append(payload[len(_XMP_HEADER) :])
         elif not (0xE0 <= marker <= 0xEF or marker == 0xFE) or (
             marker == 0xEE and payload.startswith(b"Adobe") and len(payload) >= 12
         ):
             kept.append(data[at:end])
         at = end
-    return exif, xmp, b"".join([*kept, data[at:]])
+    return [b"".join(exif), *exif[1:]], xmp, b"".join([*kept, data[at:]])
 
 
-def _png(data: bytes) -> tuple[bytes, bytes, bytes]:
+def _png(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
     """Exif, XMP and the chunks that make the pixels."""
-    exif, profile, xmp, kept = b"", b"", b"", [_PNG_START]
+    exif, profiles, xmp, kept = [], [], [], [_PNG_START]
+    inflater = _Inflater()
     at = len(_PNG_START)
     while at + 12 <= len(data):
         length, name = struct.unpack_from(">L4s", data, at)
@@ -124,60 +140,73 @@ def _png(data: bytes) -> tuple[bytes, bytes, bytes]:
         if name in _PNG_PIXELS:
             kept.append(data[at:end])
         elif name == b"eXIf":
-            exif = exif or content
+            exif.append(content)
         elif name in (b"tEXt", b"zTXt") and content.startswith(b"Raw profile type exif\0"):
-            profile = profile or _raw_profile(content.partition(b"\0")[2], compressed=name == b"zTXt")
+            text = content.partition(b"\0")[2]
+            profiles.append(_raw_profile(inflater.inflated(text[1:]) if name == b"zTXt" else text))
         elif name == b"iTXt" and content.startswith(b"XML:com.adobe.xmp\0"):
-            rest = content.partition(b"\0")[2]
-            xmp = xmp or (_inflated(rest[2:].split(b"\0", 2)[-1]) if rest[:1] == b"\1" else rest)
+            packed, text = content.partition(b"\0")[2][:1] == b"\1", content.split(b"\0", 1)[1][2:].split(b"\0", 2)[-1]
+            xmp.append(inflater.inflated(text) if packed else text)
         at = end
         if name == b"IEND":
-            return exif or profile, xmp, b"".join(kept)
-    return exif or profile, xmp, b"".join([*kept, data[at:]])
+            return exif + profiles, xmp, b"".join(kept)
+    return exif + profiles, xmp, b"".join([*kept, data[at:]])
 
 
-def _raw_profile(text: bytes, *, compressed: bool) -> bytes:
+def _raw_profile(text: bytes) -> bytes:
     """Exif data that ImageMagick wrote as a text: a name and a length, then hexadecimal digits, in lines."""
     try:
-        return bytes.fromhex("".join((_inflated(text[1:]) if compressed else text).decode("ascii").split("\n")[3:]))
+        return bytes.fromhex("".join(text.decode("ascii").split("\n", 3)[3:]))
     except ValueError:
         return b""
 
 
-def _inflated(data: bytes) -> bytes:
-    """What zlib packed, up to a limit; nothing if it is damaged."""
-    try:
-        return zlib.decompressobj().decompress(data, _MOST_TEXT)
-    except zlib.error:
-        return b""
+class _Inflater:
+    """The texts of one file that zlib packed, up to a limit for all of them together."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_TEXT
+
+    def inflated(self, data: bytes) -> bytes:
+        """What was packed, as far as the limit goes; nothing if it is damaged."""
+        if self._left <= 0:
+            return b""
+        try:
+            text = zlib.decompressobj().decompress(data, self._left)
+        except zlib.error:
+            self._left -= _MOST_INFLATION * len(data)  # at most so much was made before the damage was met
+            return b""
+        self._left -= len(text)
+        return text
 
 
-def _webp(data: bytes) -> tuple[bytes, bytes, bytes]:
+def _webp(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
     """Exif, XMP and the whole file: its decoder looks at the pixels alone."""
-    found: dict[bytes, bytes] = {}
+    found: dict[bytes, list[bytes]] = {b"EXIF": [], b"XMP ": []}
     at = 12
     while at + 8 <= len(data):
         name, length = struct.unpack_from("<4sL", data, at)
-        if name in (b"EXIF", b"XMP "):
-            found.setdefault(name, data[at + 8 : at + 8 + length])
+        if name in found:
+            found[name].append(data[at + 8 : at + 8 + length])
         at += 8 + length + length % 2
-    return found.get(b"EXIF", b""), found.get(b"XMP ", b""), data
+    return found[b"EXIF"], found[b"XMP "], data
 
 
-def _tiff(data: bytes) -> tuple[bytes, bytes, bytes]:
+def _tiff(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
     """The file as Exif data, its XMP, and the file with another directory, at its end: that of the pixels alone."""
     order = "<" if data[:2] == b"II" else ">"
     if len(data) < 8:
-        return b"", b"", data
-    xmp, kept = b"", []
+        return [], [], data
+    xmp: list[bytes] = []
+    kept = []
     for tag, kind, count, at in _entries(data, order, struct.unpack_from(f"{order}L", data, 4)[0]):
-        if tag == 700 and kind in (1, 7) and count > 4:
+        if tag == 700 and kind in (1, 7) and count > 4 and not xmp:  # one: thousands could each be the whole file
             start = struct.unpack_from(f"{order}L", data, at)[0]
-            xmp = data[start : start + count]
+            xmp.append(data[start : start + count])
         elif tag in _TIFF_PIXELS:
             kept.append(data[at - 8 : at + 4])
     if not kept or len(data) >= 2**32 - 2**20:
-        return data, xmp, data
+        return [data], xmp, data
     padded = data + b"\0" * (len(data) % 2)  # a directory begins at an even place
     directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + struct.pack(f"{order}L", 0)
-    return data, xmp, data[:4] + struct.pack(f"{order}L", len(padded)) + padded[8:] + directory
+    return [data], xmp, data[:4] + struct.pack(f"{order}L", len(padded)) + padded[8:] + directory

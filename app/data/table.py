@@ -86,12 +86,29 @@ def _csv(path: Path, known: Sequence[str]) -> tuple[list[str], list[list[str]]]:
 def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
         table = pyarrow.parquet.read_table(path)
+        names = [name.strip() for name in table.column_names]
     except FileNotFoundError:
         raise
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path} is not a Parquet file: {error}") from error
-    columns = [[_cell(value) for value in column.to_pylist()] for column in table.columns]
-    return [name.strip() for name in table.column_names], [list(cells) for cells in zip(*columns, strict=True)]
+    columns = [_column(path, name, column) for name, column in zip(names, table.columns, strict=True)]
+    return names, [list(cells) for cells in zip(*columns, strict=True)]
+
+
+def _column(path: Path, name: str, column: pyarrow.ChunkedArray) -> list[str]:
+    """The cells of a column. Raises ValueError, naming file, row and column, for a value that Python cannot hold."""
+    if pyarrow.types.is_timestamp(column.type) and column.type.unit == "ns":  # as Python's, without pandas
+        column = column.cast(pyarrow.timestamp("us", tz=column.type.tz), safe=False)
+    elif pyarrow.types.is_duration(column.type) and column.type.unit == "ns":
+        column = column.cast(pyarrow.duration("us"), safe=False)
+    cells = []
+    for number, value in enumerate(column, start=2):
+        try:
+            cells.append(_cell(value.as_py()))
+        except (ValueError, OverflowError, KeyError, pyarrow.ArrowException) as error:  # KeyError: of a time zone
+            reason = f"{column.type} that cannot be read ({error}); write the column as text"
+            raise ValueError(f"{path}, row {number}, column {name}: {reason}") from error
+    return cells
 
 
 def _cell(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import warnings
 import zlib
 
@@ -197,3 +198,36 @@ def test_every_form_of_tiff_is_what_pillow_makes_of_it(mode, compression):
     with Image.open(io.BytesIO(data)) as file:
         expected = np.asarray(upright_rgb(file))
     np.testing.assert_array_equal(decoded(data), expected)
+
+
+PROFILE = b"Raw profile type exif\0\0"
+SLOW = {
+    "Exif headers": lambda: png_with(chunk(b"eXIf", b"Exif\0\0" * 2**18)),
+    "profiles that inflate": lambda: png_with(chunk(b"zTXt", PROFILE + zlib.compress(b"\n\n\n" + b"z" * 2**22)) * 200),
+    "damaged profiles": lambda: png_with(chunk(b"zTXt", PROFILE + zlib.compress(bytes(2**22))[:-4] + bytes(4)) * 500),
+    "XMP that inflates": lambda: png_with(
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(2**22))) * 500
+    ),
+    "segments of Exif data": lambda: jpeg_with(*[(0xE1, b"Exif\0\0" + bytes(65_000))] * 1000),
+    "fill bytes": lambda: b"\xff\xd8" + b"\xff" * 2**25 + encoded("JPEG")[2:],
+    "XMP of the whole file": lambda: tiff(*[struct.pack("<HHLL", 700, 1, 2**22, 0)] * 2**15) + bytes(2**22),
+    "Exif data in WebP": lambda: webp_with(b"EXIF" + struct.pack("<L", 6) + b"Exif\0\0", 2**17),
+}
+
+
+def png_with(chunks):
+    data = encoded("PNG")
+    return data[:33] + chunks + data[33:]
+
+
+def webp_with(block, times):
+    return encoded("WEBP") + block * times
+
+
+@pytest.mark.parametrize("made", SLOW.values(), ids=SLOW)
+def test_no_metadata_take_long(made):
+    """Processor time: under a second, where most of these took 15 s and more when bytes were copied over and over."""
+    data = made()
+    start = time.process_time()
+    assert split(data)[0] == 1
+    assert time.process_time() - start < 3

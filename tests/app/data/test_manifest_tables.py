@@ -112,3 +112,39 @@ def test_a_byte_order_mark_and_blanks_in_the_header_are_no_fault(write):
     for mark in (b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2):
         (root / "manifest.csv").write_bytes(mark + b" path , pid\r\na.jpg,1\r\n")
         assert [s.pid for s in Manifest(root).train()] == [1]
+
+
+def not_utf_8():
+    places = b"".join(place.to_bytes(4, "little") for place in (0, 1, 2, 3))
+    return pyarrow.Array.from_buffers(pyarrow.string(), 3, [None, *map(pyarrow.py_buffer, (places, b"aa\xff"))])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pyarrow.array([0, 0, 2**62], pyarrow.timestamp("us")),
+        pyarrow.array([0, 0, 2**50], pyarrow.timestamp("s")),
+        pyarrow.array([0, 0, 2**62], pyarrow.duration("s")),
+        pyarrow.array([0, 0, 2**30], pyarrow.date32()),
+        pyarrow.array([0, 0, 2**60], pyarrow.time64("ns")),
+        pyarrow.array([None, None, 1], pyarrow.timestamp("us", tz="Nowhere/City")),
+        not_utf_8(),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_a_parquet_value_that_cannot_be_read_is_named(write, column):
+    root = write()
+    (root / "manifest.csv").unlink()
+    table = pyarrow.table({"path": ["a.jpg", "b.jpg", "c.jpg"], "pid": [1, 2, 3], "time": column})
+    pyarrow.parquet.write_table(table, root / "manifest.parquet")
+    with pytest.raises(ValueError, match=r"manifest\.parquet, row 4, column time: .*; write the column as text"):
+        Manifest(root).train()
+
+
+def test_nanoseconds_need_no_pandas(write):
+    root = write()
+    (root / "manifest.csv").unlink()
+    moments = pyarrow.array([1_000_000_007, 0, None], pyarrow.timestamp("ns"))
+    table = pyarrow.table({"path": ["a.jpg", "b.jpg", "c.jpg"], "pid": [1, 2, 3], "time": moments})
+    pyarrow.parquet.write_table(table, root / "manifest.parquet")
+    assert [s.time for s in Manifest(root).train()] == ["1970-01-01T00:00:01", "1970-01-01T00:00:00", None]
