@@ -12,7 +12,7 @@ from app.arrays import Arrays, float_arrays, load_arrays
 from app.federation.site_runs import remedy
 from app.node_store import digest_of
 from app.results import RunFolder
-from app.settings import Settings
+from app.settings import Settings, settings_from
 from app.tasks import make_task
 from app.tasks.task import Task
 from models.hashed import expand_layers
@@ -44,7 +44,7 @@ class Checkpoint:
             raise FileNotFoundError(f"{error}{remedy(folder)}") from error
         if _SETTINGS not in metadata:
             raise ValueError(f"{folder / model}.safetensors is not a checkpoint of this project: no settings in it")
-        return cls(arrays, json.loads(metadata[_SETTINGS]))
+        return cls(arrays, _settings_in(folder / f"{model}.safetensors", metadata[_SETTINGS]))
 
     @property
     def digest(self) -> str:
@@ -59,6 +59,18 @@ class Checkpoint:
     def write(self, folder: Path, name: str) -> Path:
         """Write `name`.safetensors into a folder that is there."""
         return RunFolder(folder).save_arrays(name, self.arrays, {_SETTINGS: json.dumps(self.settings)})
+
+
+def _settings_in(path: Path, text: str) -> dict[str, Any]:
+    """The settings that a checkpoint carries, as dictionaries. Raises ValueError naming the file if they are none."""
+    try:
+        kept = json.loads(text)
+        if not isinstance(kept, dict):
+            raise ValueError(f"no JSON object but {text[:40]}")
+        settings_from(kept)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"damaged file {path}: its settings cannot be used: {error}") from error
+    return kept
 
 
 def network_of(arrays: Arrays, settings: Settings) -> tuple[Task, nn.Module]:

@@ -14,7 +14,6 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import UnionType
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from app.core.outputs import require_folder_place
+from app.core.typed_json import require_shape
 from app.event_file import EventFile
+from app.experiment import run_records
 from app.files import replacing, saving
 from app.settings import TASKS
 
@@ -32,15 +33,6 @@ _log = logging.getLogger(__name__)
 ROUND = "server_round"
 SERVER_CHECKPOINT = "server"
 """Name of the arrays that the server resumes from: ciphertexts, and no network."""
-_ROUND_KEYS: dict[str, type | UnionType] = {
-    "attempts": int,
-    "seconds": int | float,
-    "bytes_up": int,
-    "bytes_down": int,
-    "clients": dict,
-    "measures": dict,
-    "left_out": list,
-}
 MEASURES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.measures))
 """Columns of tables of models, in per cent."""
 
@@ -132,11 +124,9 @@ class RunFolder:
         _write_json(self.path / "progress.json", progress)
 
     def read_progress(self) -> dict[str, Any]:
-        """What `write_progress` kept last; empty before the first round."""
-        try:
-            return _read_json(self.path / "progress.json")
-        except FileNotFoundError:
-            return {}
+        """What `write_progress` kept last; empty before the first round. Raises ValueError naming what is damaged."""
+        path = self.path / "progress.json"
+        return require_shape(path, run_records.Progress, _read_json(path)) if path.exists() else {}
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add one line to `metrics.jsonl`; it is on the disk when this returns, or not there at all if it raises.
@@ -181,9 +171,7 @@ class RunFolder:
         """`read_metrics` of a federation. Raises ValueError, naming the line, for one that its server did not write."""
         rows = self.read_metrics()
         for number, row in enumerate(rows, start=1):
-            for key, kind in _ROUND_KEYS.items():
-                if not isinstance(row.get(key), kind) or isinstance(row[key], bool):
-                    raise ValueError(f"{self._metrics}, line {number}: {key!r} is {row.get(key)!r}")
+            require_shape(f"{self._metrics}, line {number}", run_records.Round, row)
         return rows
 
     def drop_metrics_from(self, server_round: int) -> None:

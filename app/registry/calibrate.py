@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from app.core.outputs import require_folder_place
+from app.core.typed_json import require_shape
 from app.data.reader import Direction
 from app.data.sample import Modality
 from app.evaluation.calibration import (
@@ -29,6 +31,26 @@ from app.tasks.task import Embeddings
 
 _MOST_PAIRS = 20_000_000
 REPORT = "report.json"
+
+
+class _Rate(BaseModel):
+    share: float
+    low: float
+    high: float
+
+
+class _Measured(BaseModel):
+    false_match_rate: _Rate
+    miss_rate: _Rate
+
+
+class _Unmeasured(BaseModel):
+    error: str
+    false_match_rate: None = None
+
+
+class _Report(BaseModel):
+    libraries: dict[str, _Measured | _Unmeasured]
 
 
 def calibrate(
@@ -99,6 +121,19 @@ def calibrate(
     }
     _write(folder / REPORT, told)
     return {**told, "folder": str(folder)}
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The report of a calibration, from its folder; None if there was none. Raises ValueError naming a damaged one."""
+    path = folder / REPORT
+    if not path.exists():
+        return None
+    try:
+        report = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON") from error
+    checked: dict[str, Any] = require_shape(path, _Report, report)
+    return checked
 
 
 def _restricted(directions: Sequence[Direction], asked: Modality, held: Modality) -> list[Direction]:

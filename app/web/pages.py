@@ -1,6 +1,5 @@
 """The web pages: for a guard with a phone, a manager, an admin. They need no outside address."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,8 +8,8 @@ from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from app.registry.accounts import RefusedError, Role, User, csrf_of
-from app.registry.calibrate import REPORT
-from app.registry.errors import BusyError, NotEnrolledError, RegisterError
+from app.registry.calibrate import read_report
+from app.registry.errors import BusyError, NotEnrolledError, RegisterError, UnavailableError
 from app.registry.tries import TooManyTriesError, site_of
 from app.results import RunFolder
 from app.web.answers import Line
@@ -125,9 +124,13 @@ async def calibration_page(request: Request, user: Manager, service: Service) ->
 async def calibration_picture(user: Manager, service: Service, library: str) -> FileResponse:
     del user
     found = await service.aside(_calibration, service)
+    if found["damaged"]:
+        raise UnavailableError(found["damaged"])
     if "false_match_rate" not in (found["report"] or {}).get("libraries", {}).get(library, {}):
         raise NotEnrolledError("this library was not calibrated")
-    return FileResponse(found["folder"] / f"{library}.png")
+    if not (picture := found["folder"] / f"{library}.png").is_file():
+        raise UnavailableError(f"{picture.name} is missing: calibrate again")
+    return FileResponse(picture)
 
 
 @router.get("/federation")
@@ -171,19 +174,32 @@ def _calibration(service: State) -> dict[str, Any]:
     desk = service.desk
     model = desk.models.serving()
     if model is None:
-        return {"model": None, "thresholds": {}, "report": None, "folder": None}
-    folder = desk.folder / "calibration" / model.digest
-    report = json.loads((folder / REPORT).read_text(encoding="utf-8")) if (folder / REPORT).is_file() else None
-    return {"model": model, "thresholds": desk.models.thresholds(model), "report": report, "folder": folder}
+        return {"model": None, "thresholds": {}, "report": None, "folder": None, "damaged": ""}
+    folder, report, damaged = desk.folder / "calibration" / model.digest, None, ""
+    try:
+        report = read_report(folder)
+    except (ValueError, OSError) as error:
+        damaged = f"The report cannot be read: {_below(desk.folder, error)}"
+    thresholds = desk.models.thresholds(model)
+    return {"model": model, "thresholds": thresholds, "report": report, "folder": folder, "damaged": damaged}
 
 
 def _federation(service: State) -> dict[str, Any]:
     """Rounds and curves of the run whose folder the service was given."""
     if service.run is None or not service.run.is_dir():
-        return {"run": None, "lines": [], "curves": []}
-    lines = RunFolder.existing(service.run).read_metrics()
+        return {"run": None, "lines": [], "curves": [], "damaged": ""}
+    lines, damaged = list[dict[str, Any]](), ""
+    try:
+        lines = RunFolder.existing(service.run).read_rounds()
+    except (ValueError, OSError) as error:
+        damaged = f"The rounds cannot be read: {_below(service.run, error)}"
     curves = [name for name in _CURVES if (service.run / name).is_file()]
-    return {"run": service.run.name, "lines": lines[::-1][:_SHOWN], "curves": curves}
+    return {"run": service.run.name, "lines": lines[::-1][:_SHOWN], "curves": curves, "damaged": damaged}
+
+
+def _below(folder: Path, error: Exception) -> str:
+    """What is wrong with a file, by its path in the folder: where the folder is stays on this machine."""
+    return str(error).replace(f"{folder}/", "")
 
 
 def _inside(to: str) -> str:

@@ -1,6 +1,7 @@
 """Puts the service together: API, pages, limits, and a proper status for whatever is refused."""
 
 import errno
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ from app.web.limit import LimitBody, ReadOut
 from app.web.security import HEADERS, HSTS
 from app.web.state import State
 
+_log = logging.getLogger(__name__)
 MOST_BYTES, MOST_BYTES_OF_STRANGERS = 128 * 2**20, 64 * 2**10
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotEnrolledError, 404),
@@ -91,7 +93,7 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
 
     for kind, status in _STATUS:
         app.add_exception_handler(kind, _handler(status))
-    app.add_exception_handler(OSError, _full_disk)
+    app.add_exception_handler(OSError, _files)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.include_router(api.router)
@@ -107,10 +109,19 @@ def _handler(status: int) -> Callable[[Request, Exception], Awaitable[Response]]
     return handle
 
 
-async def _full_disk(request: Request, error: Exception) -> Response:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+async def _files(request: Request, error: Exception) -> Response:
+    """A full disk, or a file or folder that cannot be used; an error that names no file is a bug."""
+    assert isinstance(error, OSError)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _answer(request, 507, "the disk is full; nothing was changed")
-    raise error
+    if not isinstance(error.filename, str) and error.errno not in (errno.EROFS, errno.EACCES, errno.EIO):
+        raise error
+    _log.error("%s", error)  # the whole path is for the operator
+    folder = request.app.state.register.desk.folder
+    path = Path(error.filename) if isinstance(error.filename, str) else folder
+    place = path.relative_to(folder) if path.is_relative_to(folder) and path != folder else Path(path.name)
+    said = f"a file of the service cannot be used: {place}: {error.strerror}; ask the operator"
+    return _answer(request, 503, said, {"Retry-After": "60"})
 
 
 async def _http(request: Request, error: Exception) -> Response:

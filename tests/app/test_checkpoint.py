@@ -1,5 +1,6 @@
 """Checkpoints: the network comes back as it was, and its digest stands for what it says of a picture."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -70,3 +71,19 @@ def test_what_is_no_checkpoint_is_named(checkpoint, settings, tmp_path):
     name = next(iter(checkpoint.arrays))
     with pytest.raises(ValueError, match=f"array '{name}' is missing"):
         network_of({key: array for key, array in checkpoint.arrays.items() if key != name}, settings)
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "null", "[]", "{}", "5", '"x"', "[[]]", "9" * 5000, "[" * 100_000, '{"task": []}', '{"a": 1}']
+)
+def test_a_checkpoint_with_damaged_settings_is_named(checkpoint, tmp_path, kept):
+    RunFolder(tmp_path).save_arrays("damaged", checkpoint.arrays, {"settings": kept})
+    with pytest.raises(ValueError, match=r"damaged file .*/damaged\.safetensors: its settings cannot be used: ."):
+        Checkpoint.read(tmp_path, "damaged")
+
+
+def test_a_section_of_another_kind_is_named_with_file_and_key(checkpoint, tmp_path):
+    kept = json.dumps({**checkpoint.settings, "model": 5})
+    RunFolder(tmp_path).save_arrays("damaged", checkpoint.arrays, {"settings": kept})
+    with pytest.raises(ValueError, match=r"damaged\.safetensors: .*model: Input should be an object; got 5"):
+        Checkpoint.read(tmp_path, "damaged")

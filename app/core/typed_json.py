@@ -1,0 +1,28 @@
+"""Values of JSON files that must have a certain shape: what has another is named, with its file."""
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+T = TypeVar("T")
+_LONGEST = 80
+
+
+def require_shape(where: object, shape: type[BaseModel], values: T) -> T:
+    """`values` as they are, if they have the shape of a model of pydantic; keys beyond it are let through.
+
+    Args:
+        where: the file, and the line if it has several.
+
+    Raises ValueError naming file, key and value."""
+    try:
+        shape.model_validate(values, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise ValueError(f"{where}: {key!r} is missing") from error
+        told = repr(first["input"])
+        told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
+        raise ValueError(f"{where}: {key!r} is {told}" if key else f"{where}: no JSON object") from error
+    return values
