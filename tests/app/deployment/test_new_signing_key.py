@@ -1,4 +1,4 @@
-"""A federation whose signing key was lost, or that has no certificates of names yet: `approve` and `refresh` mend it."""
+"""A federation whose signing key was lost, or that has no certificates of names: `approve` and `refresh` mend it."""
 
 import json
 import re
