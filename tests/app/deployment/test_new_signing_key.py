@@ -1,4 +1,4 @@
-"""A federation whose signing key was lost, or that has no certificates of names: `approve` and `refresh` mend it."""
+"""A signing key that was lost, or names that were never certified: `approve` and `refresh` mend both."""
 
 import json
 import re
