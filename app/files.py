@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 
 @contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """A temporary name beside `path` that takes its place, synced to disk, if the block ends without an error.
+    """A temporary name beside `path` that takes its place, synced to disk, if the block ends without an error. The name
+    is synced as well: what was kept before a message left must not be undone by a power cut.
 
     Without `sync` a power cut may leave an empty file; it is for what can be made again."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -20,6 +21,8 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
+        if sync:
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,3 +37,11 @@ def saving(path: Path) -> Iterator[Path]:
             yield temporary
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

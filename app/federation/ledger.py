@@ -7,7 +7,6 @@ without noise have no finite epsilon and are not counted.
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -98,8 +97,3 @@ class PrivacyLedger:
         with replacing(self.path) as temporary:
             temporary.touch(mode=0o600)
             temporary.write_text(json.dumps({"updates": rows}, indent=1), encoding="utf-8")
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name as well: a power cut must not bring back the count before
-        finally:
-            os.close(folder)

@@ -7,6 +7,7 @@ unusable, over restarts and over runs.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ MOST_UNUSABLE_OF_A_RUN = 3
 MOST_UNUSABLE_OF_A_KEY = 16
 """Over all runs; more than honest runs need, and far fewer than the 6,492 bits of a ternary secret of degree 4,096."""
 
+_log = logging.getLogger("flwr")
 _FILE = "opened_sums.json"
 _OPENING, _USED, _UNUSABLE = "opening", "used", "unusable"
 _Sums = dict[str, dict[str, str]]
@@ -69,14 +71,26 @@ class OpenedSums:
         self._settle(version, digest, _USED)
 
     def unusable(self, version: int, digest: str) -> None:
-        """Note that the sum makes no model; one that was used before stays so, whatever became of it this time."""
-        self._settle(version, digest, _UNUSABLE)
+        """Note that the sum makes no model; one that was used before stays so, whatever became of it this time.
 
-    def _settle(self, version: int, digest: str, outcome: str) -> None:
+        From half of the limit on the site's log warns: one client that poisons sums uses it up for all."""
+        total = self._settle(version, digest, _UNUSABLE)
+        if total >= MOST_UNUSABLE_OF_A_KEY // 2:
+            _log.warning(
+                "%d sums under the federation key %s could not be used, of at most %d over all runs; after that this "
+                "node opens none under the key. Find out which site or server makes them before you rotate the key",
+                total,
+                self.key_id,
+                MOST_UNUSABLE_OF_A_KEY,
+            )
+
+    def _settle(self, version: int, digest: str, outcome: str) -> int:
+        """How many sums under this key are unusable by now."""
         with self._changing() as runs:
             sums = runs.setdefault(self.run_key, {}).setdefault(str(version), {})
             if sums.get(digest) != _USED:
                 sums[digest] = outcome
+            return sum(_unusable(sums) for sums in runs.values())
 
     def _raise_if_too_many(self, runs: dict[str, _Sums]) -> None:
         counts = {run_key: _unusable(sums) for run_key, sums in runs.items()}

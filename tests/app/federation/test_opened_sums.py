@@ -140,6 +140,20 @@ def test_new_runs_give_no_more_than_sixteen_answers_under_a_key(node, caplog, mo
     OpenedSums(node.folder, federation_key(1).key_id, RUN).admit(1, "digest")
 
 
+def test_the_log_warns_from_half_of_the_limit_on(tmp_path, caplog, monkeypatch):
+    """Two sums a run, as one client that poisons them costs every node, and the repeated round with them."""
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)
+    warned = []
+    for number in range(8):
+        sums = OpenedSums(tmp_path, "key", f"{number:016x}")
+        for digest in ("first", "second"):
+            caplog.clear()
+            sums.admit(1, digest)
+            sums.unusable(1, digest)
+            warned.append([record.getMessage()[:20] for record in caplog.records])
+    assert warned == [[]] * 7 + [[f"{count} sums under the fed"[:20]] for count in range(8, 17)]
+
+
 REASONS = {
     "checksum": lambda: honest()[:-1] + b"\0",
     "cut short": lambda: honest()[:40],
