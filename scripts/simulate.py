@@ -16,8 +16,10 @@ from typing import Any
 
 from app.arrays import require_patterns
 from app.comparison import bad_pictures
+from app.core.typed_json import require_shape
 from app.data.partition import table
 from app.data.source import open_source
+from app.experiment import run_records
 from app.experiment.claim import claimed, run_path
 from app.experiment.measurable import require_measurable
 from app.model_figures import OVERRIDES_FILE, compare_models
@@ -147,12 +149,17 @@ def _resume(path: Path) -> None:
         raise FileNotFoundError(f"no run to resume in {path}: {missing}")
     folder = RunFolder(path)
     if (path / "summary.json").exists() and "models" in (summary := folder.read_summary()):
+        require_shape(path / "summary.json", run_records.Figures, summary)
         print(f"the run in {path} has ended; its figures again:", file=sys.stderr)
         _print_figures(summary)
         return
-    overrides = kept.read_text(encoding="utf-8") + " federation.resume=true"
+    try:
+        overrides = kept.read_text(encoding="utf-8") + " federation.resume=true"
+        settings = load_settings(overrides)
+    except ValueError as error:  # of text that is none, of words, of settings
+        raise SettingsError(f"{kept}: {first_line(error)}") from error
     with claimed(path, resume=True) as folder:
-        _run(load_settings(overrides), folder, overrides)
+        _run(settings, folder, overrides)
 
 
 def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any]:

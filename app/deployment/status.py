@@ -9,6 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from app.core.typed_json import require_shape
+from app.experiment.run_records import RunSettings
 from app.recorder import waiting_sentence
 from app.results import RunFolder
 from strategies.rounds import THE_SUM
@@ -23,11 +25,12 @@ def read_status(path: Path) -> dict[str, Any]:
     "clients" has for each client its rounds, how often and why it was left out, seconds of its last round and whether
     it is a straggler there. "state" is "running", "ended", or "failed" with its "reason"; a server that was killed says
     nothing, and "silent_seconds" counts from its last sign of life. Raises FileNotFoundError for a folder in which no
-    run has begun."""
+    run has begun, and ValueError naming a damaged file."""
     if not (path / "settings.json").exists():
         raise FileNotFoundError(f"no run has begun in {path}")
     folder = RunFolder(path)
     settings, lines, progress = folder.read_settings(), folder.read_rounds(), folder.read_progress()
+    require_shape(path / "settings.json", RunSettings, settings)
     rounds = settings["federation"]["rounds"]
     trained = [line for line in lines if line["attempts"]]  # the last line is the final model's
     last = trained[-1] if trained else None
@@ -47,7 +50,7 @@ def read_status(path: Path) -> dict[str, Any]:
         "bytes_up": sum(line["bytes_up"] for line in lines),
         "bytes_down": sum(line["bytes_down"] for line in lines),
         "measures": _latest_measures(lines),
-        "waiting": progress["waiting"] if in_round else [],
+        "waiting": progress.get("waiting", []) if in_round else [],
         "waiting_for": _missing(progress) if state == "running" else None,
         "attempt": progress.get("attempt", 0) if in_round else 0,
         "clients": {name: _client(name, trained, last) for name in _names(trained, progress)},
@@ -87,7 +90,7 @@ def status_table(status: Mapping[str, Any]) -> Table:
 
 def _missing(progress: Mapping[str, Any]) -> dict[str, Any] | None:
     """Who is there, who is not, and the seconds for which the others are waited for; None if nobody is waited for."""
-    waiting_for = dict(progress.get("waiting_for", {}))
+    waiting_for = dict(progress.get("waiting_for") or {})
     if not waiting_for:
         return None
     return {**waiting_for, "seconds_left": round(max(0.0, waiting_for.pop("until") - time.time()), 1)}
@@ -104,7 +107,8 @@ def _client(name: str, trained: list[dict[str, Any]], last: dict[str, Any] | Non
     reasons = [row["reason"] for line in trained for row in line["left_out"] if row["client"] == name]
     measures = last["clients"].get(name, {}) if last else {}
     seconds = measures.get("seconds_total")
-    others = [row["seconds_total"] for row in last["clients"].values() if "seconds_total" in row] if last else []
+    taken = [row.get("seconds_total") for row in last["clients"].values()] if last else []
+    others = [each for each in taken if each is not None]
     return {
         "rounds": sum(name in line["clients"] for line in trained),
         "pictures": measures.get("pictures"),
