@@ -159,3 +159,11 @@ def test_a_place_that_no_image_has_is_named(write, far):
         )
         with pytest.raises(ValueError, match=f"row 2, column {column}: more pixels than an image has: '{far}'"):
             Manifest(root).train()
+
+
+@pytest.mark.parametrize("pid", ["9" * 5000, "0" * 5000 + "1", "9" * 5000 + ".0"])
+def test_a_number_of_thousands_of_digits_is_a_name(write, pid):
+    root = write("path,pid", f"a.jpg,{pid}", "b.jpg,x", f"c.jpg,{pid}")
+    assert [s.pid for s in Manifest(root).train()] == [0, 1, 0]
+    root = write("path,pid", f"a.jpg,{pid}", f"c.jpg,{pid}")
+    assert [s.pid for s in Manifest(root).train()] == [0, 0]
