@@ -6,6 +6,7 @@ MemoryError, ...) leaves it as `UnreadableImageError`.
 
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,13 +108,25 @@ def upright_rgb(file: Image.Image, *, at_least: tuple[int, int] | None = None) -
         return _stretched(image) if image.mode.startswith(_DEEP) else image.convert("RGB")
 
 
-def _content(path: Path) -> bytes:
-    if (database := database_of(path)) is not None:
-        return read_value(*database)
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+def file_content(path: Path) -> bytes:
+    """The bytes of an image file. Raises UnreadableImageError for a pipe, a device and a file that is too large."""
+    with open(path, "rb", opener=_open_at_once) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise UnreadableImageError(f"not a regular file: {path}")
+        if about.st_size > MAX_BYTES:
             raise UnreadableImageError(f"more than {MAX_BYTES // 2**20} MiB")
-        return file.read()
+        return file.read(about.st_size)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A file descriptor, without waiting for somebody who writes to a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _content(path: Path) -> bytes:
+    database = database_of(path)
+    return file_content(path) if database is None else read_value(*database)
 
 
 @contextmanager

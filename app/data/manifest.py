@@ -28,6 +28,7 @@ _ROLES = {  # value of the column `split` -> role of the row
     "val_gallery": "val_gallery",
 }
 _INT64_END = 2**63
+_MOST_DIGITS = 1000  # zeros in front among them; Python refuses to read numbers of more than 4,300
 _WHOLE = re.compile(r"(?<=\d)\.0+$")
 
 
@@ -179,7 +180,7 @@ def _numbers(texts: list[str]) -> list[int]:
 
     3.0 is a whole number: a column of them with gaps, which pandas makes one of floats, is written like that."""
     whole = [_WHOLE.sub("", text) for text in texts]
-    if all(text.isdecimal() and int(text) < _INT64_END for text in whole):
+    if all(text.isdecimal() and len(text) < _MOST_DIGITS and int(text) < _INT64_END for text in whole):
         return [int(text) for text in whole]
     ranks = {text: rank for rank, text in enumerate(sorted(set(texts)))}
     return [ranks[text] for text in texts]

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from app.data.decode import open_picture, picture_file, upright_rgb
-from app.data.rectify import rectify
+from app.data.rectify import checked, rectify
 from app.data.sample import Box, Corners, Sample
 from app.files import replacing
 
@@ -174,6 +174,7 @@ def cut_as_it_is(image: Image.Image, cut: Cut) -> Image.Image:
     if isinstance(cut, Box):
         left, top, right, bottom = _inside(image, cut)
         return image.crop((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)))
+    checked(cut, image.width, image.height)  # before sides of any length become a size
     upper, right_side, lower, left_side = (
         math.dist(one, other) for one, other in zip(cut, (*cut[1:], cut[0]), strict=True)
     )

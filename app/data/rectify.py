@@ -30,7 +30,7 @@ def rectify(
     picture, enclose no pixel or are not convex and clockwise, or where the margin reaches the plate's horizon."""
     if margin < 0:
         raise ValueError(f"margin must not be negative, got {margin}")
-    source = _checked(corners, picture.shape[1], picture.shape[0])
+    source = checked(corners, picture.shape[1], picture.shape[0])
     widths, heights = _sides(source)[0::2], _sides(source)[1::2]
     height, width = (
         max(wanted, math.ceil((1 + 2 * margin) * max(seen)))
@@ -56,13 +56,14 @@ def rectify(
     return np.asarray(flat, np.uint8)
 
 
-def _checked(corners: Sequence[Point], width: int, height: int) -> NDArray[np.float64]:
+def checked(corners: Sequence[Point], width: int, height: int) -> NDArray[np.float64]:
     """The corners (4, 2). Raises ValueError as `rectify`."""
     source = np.array(corners, np.float64)
     if source.shape != (4, 2) or not np.isfinite(source).all():
         raise ValueError(f"corners must be four points of finite numbers, got {_listed(corners)}")
     beyond = np.maximum(-source, source - (width, height)).max()
-    if beyond > _OVERSHOOT * max(_sides(source)):
+    longest = max(_sides(source))
+    if not math.isfinite(longest) or beyond > _OVERSHOOT * longest:  # sides of huge numbers are infinite
         raise ValueError(f"corners {_listed(corners)} lie outside the picture of {width} x {height} px")
     if min(_sides(source)) < 1:
         raise ValueError(f"corners {_listed(corners)} enclose no pixel")

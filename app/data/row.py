@@ -14,6 +14,7 @@ VEHICLE_BOX = ("vehicle_left", "vehicle_top", "vehicle_width", "vehicle_height")
 PLATE_BOX = ("plate_left", "plate_top", "plate_width", "plate_height")
 MODALITIES: dict[str, Modality] = {"": "visible", "visible": "visible", "infrared": "infrared"}
 TRUTH = {"": False, "false": False, "no": False, "0": False, "true": True, "yes": True, "1": True}
+_MOST_PIXELS = 2**27  # of a whole image, see app.data.decode: no place in one lies further away
 T = TypeVar("T")
 
 
@@ -51,12 +52,15 @@ class Row:
         return path
 
     def number_in(self, column: str, text: str) -> float:
+        """A place or a length in pixels."""
         try:
             value = float(text)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
             self.fail(column, f"not a number: {text!r}")
+        if abs(value) > _MOST_PIXELS:
+            self.fail(column, f"more pixels than an image has: {text!r}")
         return value
 
     def box(self, columns: tuple[str, ...]) -> Box | None:

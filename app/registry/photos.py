@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.data.decode import UnreadableImageError, open_picture, upright_rgb
+from app.data.decode import UnreadableImageError, file_content, open_picture, upright_rgb
 from app.data.sample import Box
 from app.files import replacing
 from app.registry.errors import BoxError, PictureRefusedError, PictureTooLargeError
@@ -100,7 +100,10 @@ def require_small(path: Path) -> None:
 def read_photo(path: Path) -> Photo:
     """`take_in` of a file. Raises FileNotFoundError, and PictureRefusedError as `take_in` does."""
     require_small(path)
-    return take_in(path.read_bytes(), str(path))
+    try:
+        return take_in(file_content(path), str(path))
+    except UnreadableImageError as error:
+        raise PictureRefusedError(str(error)) from error
 
 
 class Photos:

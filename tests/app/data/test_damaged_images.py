@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import os
 import struct
+import threading
 import zlib
 
 import numpy as np
@@ -14,7 +16,7 @@ from app.data.decode import UnreadableImageError, open_picture
 from app.data.pictures import Pictures
 from app.data.sample import Sample
 from app.registry.errors import PictureRefusedError
-from app.registry.photos import take_in
+from app.registry.photos import read_photo, take_in
 
 
 def bombs():
@@ -125,3 +127,22 @@ def test_a_file_too_large_to_be_an_image_is_not_read(tmp_path):
         file.truncate(2**40)  # takes no room
     with pytest.raises(UnreadableImageError, match="more than 512 MiB"):
         open_picture(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("read", [open_picture, read_photo])
+@pytest.mark.parametrize("name", ["pipe.jpg", "link.jpg", "/dev/null"])
+def test_what_is_no_regular_file_is_not_waited_for(read, name, tmp_path):
+    """A pipe that nobody writes to would be waited for without an end."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "link.jpg").symlink_to("pipe.jpg")
+    found = []
+
+    def run():
+        with pytest.raises((OSError, PictureRefusedError), match="not a regular file") as error:
+            read(tmp_path / name)
+        found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert found

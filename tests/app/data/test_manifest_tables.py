@@ -148,3 +148,22 @@ def test_nanoseconds_need_no_pandas(write):
     table = pyarrow.table({"path": ["a.jpg", "b.jpg", "c.jpg"], "pid": [1, 2, 3], "time": moments})
     pyarrow.parquet.write_table(table, root / "manifest.parquet")
     assert [s.time for s in Manifest(root).train()] == ["1970-01-01T00:00:01", "1970-01-01T00:00:00", None]
+
+
+@pytest.mark.parametrize("far", ["1e308", "-1e308", "134217729"])
+def test_a_place_that_no_image_has_is_named(write, far):
+    for column in ("plate_corners", "vehicle_left"):
+        root = write(
+            "path,pid,plate_corners,vehicle_left,vehicle_top,vehicle_width,vehicle_height",
+            f"a.jpg,1,0 0 {far} 0 9 9 0 9,,,," if column == "plate_corners" else f"a.jpg,1,,{far},0,9,9",
+        )
+        with pytest.raises(ValueError, match=f"row 2, column {column}: more pixels than an image has: '{far}'"):
+            Manifest(root).train()
+
+
+@pytest.mark.parametrize("pid", ["9" * 5000, "0" * 5000 + "1", "9" * 5000 + ".0"])
+def test_a_number_of_thousands_of_digits_is_a_name(write, pid):
+    root = write("path,pid", f"a.jpg,{pid}", "b.jpg,x", f"c.jpg,{pid}")
+    assert [s.pid for s in Manifest(root).train()] == [0, 1, 0]
+    root = write("path,pid", f"a.jpg,{pid}", f"c.jpg,{pid}")
+    assert [s.pid for s in Manifest(root).train()] == [0, 0]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.data.pictures import PictureFiles, Pictures, read_picture
+from app.data.pictures import PictureFiles, Pictures, cut_as_it_is, cut_picture, read_picture
 from app.data.rectify import rectify
 from app.data.sample import Box, Point, Sample
 
@@ -160,3 +160,11 @@ def test_bad_corners_are_named_and_leave_the_vehicle(photograph):
     assert pictures.plate(sample) is None
     assert "not convex and clockwise" in pictures.bad[str(photograph)]
     assert pictures.vehicle(sample) is not None
+
+
+@pytest.mark.parametrize("far", [1e308, 1e200, 1e15, 1e9])
+@pytest.mark.parametrize("cut", [cut_as_it_is, lambda image, corners: cut_picture(image, corners, (30, 80))])
+def test_corners_far_away_are_refused_before_anything_is_of_their_size(cut, far):
+    corners = (Point(-far, -far), Point(far, -far), Point(far, far), Point(-far, far))
+    with pytest.raises(ValueError, match="lie outside the picture of 80 x 60 px"):
+        cut(Image.new("RGB", (80, 60)), corners)
