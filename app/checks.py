@@ -10,6 +10,16 @@ class SettingsError(ValueError):
     """A setting that cannot be used; the message names its key."""
 
 
+def require_file_name(key: str, value: str) -> None:
+    """Raise SettingsError unless `value` can name a folder below another one, whatever the file system."""
+    if not value.isprintable() or set(value) & set("/\\") or value.strip(" .") != value or not 0 < len(value) <= 100:
+        shown = repr(value) if len(value) <= 100 else f"{value[:20]!r}... of {len(value)} characters"
+        raise SettingsError(
+            f"{key} becomes the name of a folder: 1 to 100 visible characters, without / and \\, and without a "
+            f"dot or a space at an end; got {shown}"
+        )
+
+
 def one_of(key: str, value: str, options: Sequence[str]) -> None:
     """Raise SettingsError unless `value` is among `options`."""
     if value not in options:

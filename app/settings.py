@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from app.checks import SettingsError, in_range, one_of, require_finite
+from app.checks import SettingsError, in_range, one_of, require_file_name, require_finite
 from app.federation_settings import FederationSettings
 from app.overrides import readable
 from app.privacy_settings import PrivacySettings
@@ -158,6 +158,7 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
 def startable(settings: Settings) -> Settings:
     """The settings, if a new run may have them. Raises SettingsError for what a checkpoint of an earlier version may
     hold and no run is started with."""
+    require_file_name("name", settings.name)
     dp = settings.privacy.dp
     if dp.clip and dp.noise_multiplier and settings.federation.batch_norm == "shared":
         raise SettingsError(

@@ -1,5 +1,6 @@
 """Settings: what is wrong stops at the start and is named; every experiment can be built."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 import conf
 from app.data.source import open_source
-from app.settings import SettingsError, load_settings, settings_from
+from app.settings import SettingsError, load_settings, settings_from, startable
 from app.tasks import make_task
 
 CONF = Path(conf.__file__).parent
@@ -68,6 +69,19 @@ def test_what_is_wrong_is_named(override, named):
     with pytest.raises(SettingsError) as caught:
         load_settings([override])
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["/tmp/x", "../../x", "..", ".", "", " ", "a\0b", "a\nb", "x" * 300, "a\\b", "\ud800"])
+def test_a_name_that_is_no_folder_of_its_own_is_refused(name):
+    kept = settings_from({**load_settings().as_dict(), "name": name})  # a checkpoint of another may be read
+    with pytest.raises(SettingsError, match="name becomes the name of a folder"):
+        startable(kept)
+    assert startable(replace(kept, name="park 7, night")).name == "park 7, night"
+
+
+def test_the_name_is_checked_at_the_start():
+    with pytest.raises(SettingsError, match="name becomes the name of a folder"):
+        load_settings(["name=../../x"])
 
 
 @pytest.mark.parametrize(
