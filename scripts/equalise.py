@@ -60,7 +60,7 @@ def run_settings(run: str, model: str, words: Sequence[str]) -> Settings:
     if not run:
         raise SettingsError("run=RUN_FOLDER is missing")
     folder = absolute(run)
-    file = json.dumps(str(folder / f"{model}.safetensors"), ensure_ascii=False)
+    file = folder / f"{model}.safetensors"
     return with_overrides(Checkpoint.read(folder, model).settings, [override("data.equalise.model", file), *words])
 
 

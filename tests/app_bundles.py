@@ -58,7 +58,7 @@ def main(grid, context):
     while len(nodes := list(grid.get_node_ids())) < {sites}:
         time.sleep(0.2)
     asked = [Message(RecordDict(), dst_node_id=node, message_type="query") for node in nodes]
-    for reply in grid.send_and_receive(asked, timeout=90):
+    for reply in grid.send_and_receive(asked, timeout=240):
         told = reply.error.reason if reply.has_error() else dict(reply.content["stolen"])
         print(f"foreign app was told: {{told}}", flush=True)
     print("foreign app has ended", flush=True)

@@ -11,8 +11,6 @@ from torch.func import functional_call
 from app import client_app
 from app.arrays import float_arrays, load_arrays, shared_layout
 from app.data.source import open_source
-from app.model_figures import read_nodes
-from app.node_store import NodeStore
 from app.tasks import make_task
 from strategies import messages as m
 
@@ -212,16 +210,3 @@ def test_other_ways_to_train_run_through(make_federation, changes):
 def test_without_a_validation_split_nothing_is_measured(make_federation):
     federation = make_federation(changes="data.val_split='' federation.rounds=2").run()
     assert all("global_mAP" not in line["measures"] for line in federation.lines())
-
-
-def test_the_last_run_in_a_folder_is_the_one_that_is_measured(make_federation):
-    federation = make_federation(changes="federation.rounds=1").run()
-    older = {store.folder for store in federation.stores().values()}
-    federation.run(more="seed=1")
-    assert len(list((federation.folder.path / "nodes").glob("*/*"))) == 4
-    layout = shared_layout(make_task(federation.settings).build(2, 0), federation.settings.federation)
-    models = read_nodes(federation.settings, federation.folder)
-    newer = [path for path in (federation.folder.path / "nodes").glob("*/*") if path not in older]
-    expected = {path.parent.name: NodeStore(path).read("global", 1)[0]["vector"] for path in newer}
-    for client, arrays in models["global"].items():
-        np.testing.assert_array_equal(layout.flatten(arrays), expected[client])

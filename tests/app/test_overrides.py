@@ -164,7 +164,7 @@ def test_an_open_quote_in_the_run_config_is_named():
         (f"federation.rounds={10**20}", "federation.rounds must be at most"),
         (f"train.lr=1{'0' * 400}", "train.lr must be at most"),
         ("train.epochs=1e400", "train.epochs must be a finite number"),
-        ("train.steps=[nan]", "train.steps must be a finite number"),
+        ("train.steps=[nan]", "train.steps[0] must be a finite number"),
     ],
 )
 def test_a_number_that_nothing_can_hold_names_its_key(word, named):

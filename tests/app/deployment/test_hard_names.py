@@ -65,6 +65,10 @@ def test_hard_names_reach_the_site_as_they_are_typed(nasty_site, tmp_path):
             "data-root": str(where),
             "state-dir": str(folder / "state/node"),
             "key-file": str(folder / "federation.key"),
+            "policy": str(folder / "policy.toml"),
+            "site-key": str(folder / "site.key"),
+            "site-cert": str(folder / "site.cert"),
+            "authority": str(folder / "authority.pub"),
         }
         assert args.root_certificates == str(folder / "ca.crt")
         assert args.auth_supernode_private_key == str(folder / "site.key")
@@ -173,7 +177,7 @@ def test_overrides_and_paths_of_the_operator_arrive_as_they_were_given(root, tmp
     given = [f"data.root={value}" for value in NASTY]
     done = subprocess.run([str(folder / "run.sh"), *given], capture_output=True, text=True, check=True)
     overrides = tomllib.loads((tmp_path / "seen.toml").read_text(encoding="utf-8"))["overrides"]
-    assert shlex.split(overrides)[2:] == given
+    assert shlex.split(overrides)[3:] == given
     assert seen.read_text().split("\0")[:3] == ["run", str(project), "parks"]
     config = tomllib.loads((folder / "flower/config.toml").read_text(encoding="utf-8"))["superlink"]["parks"]
     assert config == {"address": "fed.example.org:8443", "root-certificates": f"{folder}/ca.crt"}

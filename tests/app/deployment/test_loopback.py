@@ -33,7 +33,7 @@ def forked(real, name):
 def refused_everywhere(real, project, name):
     """An app that nobody approved, started by whoever has `ca.crt`: each site refuses it, and its run is told so."""
     real.start_app(project, name)
-    real.wait_for(lambda: "foreign app has ended" in real.log(name), "the foreign app to end", 300)
+    real.wait_for(lambda: "foreign app has ended" in real.log(name), "the foreign app to end", 400)
     told = [line for line in real.log(name).splitlines() if "foreign app was told" in line]
     assert len(told) == len(real.sites), told
     assert all("is not approved at this site and was not run" in line for line in told), told
