@@ -153,12 +153,12 @@ def _resume(path: Path) -> None:
         print(f"the run in {path} has ended; its figures again:", file=sys.stderr)
         _print_figures(summary)
         return
-    try:
-        overrides = kept.read_text(encoding="utf-8") + " federation.resume=true"
-        settings = load_settings(overrides)
-    except ValueError as error:  # of text that is none, of words, of settings
-        raise SettingsError(f"{kept}: {first_line(error)}") from error
     with claimed(path, resume=True) as folder:
+        try:
+            overrides = kept.read_text(encoding="utf-8") + " federation.resume=true"
+            settings = load_settings(overrides)
+        except ValueError as error:  # of text that is none, of words, of settings
+            raise SettingsError(f"{kept}: {first_line(error)}") from error
         _run(settings, folder, overrides)
 
 
