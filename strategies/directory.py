@@ -187,7 +187,12 @@ class NodeDirectory:
         """A message that nobody works on any more once its deadline has passed, with a challenge to prove one's name
         by."""
         m.config_of(content, m.CONFIG).setdefault(m.CHALLENGE, secrets.token_hex(16))
-        return Message(content, node_id, message_type, ttl=self.rules.deadline, group_id=str(server_round))
+        seconds = self.rules.deadline
+        if (
+            message_type == MessageType.TRAIN and node_id in self.nodes
+        ):  # late, its masked update must not come any more
+            seconds = self._patience(self.nodes[node_id])
+        return Message(content, node_id, message_type, ttl=seconds, group_id=str(server_round))
 
     def _describe(self, node_id: int) -> Message:
         config = {m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_DESCRIBE, m.SERVER_ROUND: 0}

@@ -54,6 +54,13 @@ def test_a_client_that_was_not_waited_for_has_the_whole_deadline_the_next_time()
     assert federation.reports[2].seconds >= 1.0
 
 
+def test_a_message_lives_as_long_as_its_answer_is_waited_for():
+    federation = three(rounds=2, deadline=3600.0, straggler_factor=5.0, straggler_seconds=20.0)
+    federation.run()
+    assert {message.metadata.ttl for message in federation.sent("train", 1)} == {3600.0}
+    assert {message.metadata.ttl for message in federation.sent("train", 2)} == {20.0}
+
+
 def test_without_a_factor_the_deadline_alone_counts():
     federation = three(rounds=2, deadline=0.8, straggler_factor=0.0, straggler_seconds=0.0)
     lose(federation, "b", 2)
