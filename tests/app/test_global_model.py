@@ -5,7 +5,7 @@ import pytest
 
 from app.arrays import float_arrays, shared_layout, statistics_mask, variances_mask
 from app.federation_settings import FederationSettings
-from app.global_model import GlobalModelError, GlobalModels, PassedOn, UnusableSumError
+from app.global_model import GlobalModel, GlobalModelError, GlobalModels, PassedOn, UnusableSumError
 from app.node_store import NodeStore
 from app.settings import load_settings
 from app.tasks import make_task
@@ -76,12 +76,10 @@ def test_a_model_passed_on_with_a_variance_below_zero_is_refused(tmp_path):
     giver.held()
     broken = START.copy()
     broken[3] = -1e-3
-    giver.store.drop("global", 0)
-    giver._make_initial = lambda: broken
-    [digest] = giver.held().values()
-    passed_on = PassedOn(giver.sealed(0, digest), 0, digest)
+    digest = giver._write(1, GlobalModel(broken, giver.read(0).moments, giver.read(0).state))
+    passed_on = PassedOn(giver.sealed(1, digest), 1, digest)
     with pytest.raises(GlobalModelError, match="a running variance below 0"):
-        taker.reach(0, passed_on=passed_on)
+        taker.reach(1, passed_on=passed_on)
 
 
 def encrypted(scheme, vector, statistics, layout):

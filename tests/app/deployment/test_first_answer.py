@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "first-answer.md"
 _BLOCK = re.compile(r"^```sh ?(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-_SECONDS = 900  # for a command; alone on two cores the longest takes forty
+_SECONDS = 900  # for a command, on a machine with other work
 
 
 class Shell:
