@@ -1,4 +1,4 @@
-"""What stays on a node: private arrays, optimiser moments, and the global models it holds.
+"""Node store: private arrays, optimiser moments, and the global models that a node holds.
 
 One safetensors file a kind and round, written to a temporary name and renamed: a crash at any moment leaves the old or
 the new state. The two latest rounds are kept, so that a round can be run again after the server was resumed.

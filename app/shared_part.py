@@ -1,4 +1,4 @@
-"""What the server knows of the network: the layout of its shared arrays, and which of their values are statistics.
+"""Shared part of the network as the server knows it: its layout, and which values are statistics.
 
 Both come from a network, which takes torch, timm and hundreds of megabytes to build. A server that only adds payloads
 needs neither afterwards, so a process of its own builds it: `python -m app.shared_part`, settings in, JSON out.

@@ -1,4 +1,4 @@
-"""What every script shares: settings from the command line, and one clear line for what a user can mend."""
+"""Frame of every script: settings from the command line, and one clear line for a user's mistake."""
 
 import atexit
 import getpass

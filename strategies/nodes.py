@@ -1,4 +1,4 @@
-"""What the server knows of the nodes: who they are, and which global models they hold."""
+"""Nodes as the server knows them: who they are, and which global models they hold."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

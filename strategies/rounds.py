@@ -1,4 +1,4 @@
-"""What a round is run by, what it leaves behind, and what it reports."""
+"""Rules, state and report of a round."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

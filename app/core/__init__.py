@@ -1,1 +1,1 @@
-"""What every part of the project uses: text, files, arrays, devices."""
+"""Foundations of every part of the project: text on a terminal, nearest words, typed JSON, places for output."""

@@ -1,4 +1,4 @@
-"""What every reader returns and everything downstream understands: one picture of one vehicle."""
+"""Sample: one image of one vehicle, as every reader returns it and everything downstream understands it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

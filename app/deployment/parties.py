@@ -1,4 +1,4 @@
-"""Which file belongs to which party of a federation, and with which mode: `setup` writes and `verify` checks by it."""
+"""Files of each party of a federation, with their modes: `setup` writes and `verify` checks by them."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a site's start command writes into its state folder before the SuperNode starts.
+"""Files that a site's start command writes into its state folder before the SuperNode starts.
 
     python -P -m app.deployment.site_files SITE_FOLDER NAME DATA DATA_ROOT
 

@@ -1,4 +1,4 @@
-"""How a run is doing, from its run folder: rounds, bytes, measures, and who is slow or was left out."""
+"""Status of a run, from its run folder: rounds, bytes, measures, and who is slow or was left out."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""What the report of an equalisation shows of its record: counts by vehicle, and pairs of pictures."""
+"""Examples in the report of an equalisation: counts by vehicle, and pairs of images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a node has given away under differential privacy, over all runs and restarts.
+"""Ledger of a node's epsilon: differential privacy spent over all runs and restarts.
 
 One file in the node's state folder counts the updates that left with noise, by their noise multiplier. It is written
 and synced before an update leaves: a crash at any moment counts an update too many, and never one too few. Updates

@@ -1,4 +1,4 @@
-"""What a client reads in the config of a server's message, checked."""
+"""Config of a server's message as a client reads it, checked."""
 
 from collections.abc import Mapping
 from typing import Any

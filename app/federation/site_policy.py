@@ -1,4 +1,4 @@
-"""What a site checks by its policy: a run's settings, the shared arrays, and each round before it trains.
+"""Checks of a site's policy: a run's settings, the shared arrays, and each round before it trains.
 
 The final settings are checked, not the text of the overrides: order, deletions and groups change nothing. Files that a
 run names are checked before the settings are made, because an error of those would tell which files exist.

@@ -1,4 +1,4 @@
-"""What a register refuses, each with one clear line."""
+"""Refusals of a register, each with one clear line."""
 
 
 class RegisterError(RuntimeError):

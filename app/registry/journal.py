@@ -1,4 +1,4 @@
-"""What happened: look-ups, incidents, and the audit trail."""
+"""Journal of identifications, incidents, and the audit trail."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

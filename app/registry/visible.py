@@ -1,4 +1,4 @@
-"""What an account may see that sees vehicles only where an answer showed them to it."""
+"""Vehicles visible to an account that sees them only where an answer showed them to it."""
 
 from sqlalchemy import select
 

@@ -1,4 +1,4 @@
-"""What the API gives, and what it takes as text."""
+"""Replies of the API, and the texts that it takes."""
 
 from datetime import datetime
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""What a user may see of vehicles, by role: a manager all, a guard what an answer showed."""
+"""Visibility of vehicles by role: a manager sees all, a guard those that an answer showed."""
 
 from pathlib import Path
 

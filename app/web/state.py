@@ -1,4 +1,4 @@
-"""What the requests of one service share."""
+"""State that the requests of one service share."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What every encrypting cipher does alike: weight an update, and open a payload only where it belongs."""
+"""Steps common to encrypting ciphers: weight an update, and open a payload only where it belongs."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

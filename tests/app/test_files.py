@@ -1,4 +1,4 @@
-"""What is on disk when a file has been replaced."""
+"""Files on disk after they were replaced."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""What a node discloses of its masks: what it masked, until the server has gone on, whichever process is asked."""
+"""Disclosures of masks: of masked attempts alone, until the server has gone on, by any process of a node."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""What stays on a node: whole after a crash, two rounds deep, private to its owner."""
+"""Node store: whole after a crash, two rounds deep, private to its owner."""
 
 import os
 import stat

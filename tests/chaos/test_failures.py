@@ -1,4 +1,4 @@
-"""What happens on real machines, with real processes on loopback: a run loses at most what was being learnt.
+"""Failures of real processes on loopback: a run loses at most the round that was being learnt.
 
 Run: make chaos. One server and three sites serve all tests in turn; each test starts runs of its own and mends what it
 broke. `docs/deployment.md` has the outcomes as a table.

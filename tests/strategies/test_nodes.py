@@ -1,4 +1,4 @@
-"""What a node's answer must hold, and which digest counts."""
+"""Content of a node's answer, and the digest that counts."""
 
 import pytest
 from flwr.app import ConfigRecord

@@ -1,4 +1,4 @@
-"""What an encrypted value costs, up and down, and that the pages say so."""
+"""Bytes of an encrypted value, up and down, and that the pages say so."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How long the server waits, and for whom: sites that are not there, that went away, and that are slow."""
+"""Waiting of the server: for sites that are not there, that went away, and that are slow."""
 
 import time
 from dataclasses import replace

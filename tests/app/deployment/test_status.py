@@ -1,4 +1,4 @@
-"""What an operator sees of a run: from the files of real runs, cut at every point of their life."""
+"""Status of a run for the operator: from the files of real runs, cut at every point of their life."""
 
 import io
 import json

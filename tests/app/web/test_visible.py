@@ -1,4 +1,4 @@
-"""What a guard sees: vehicles and pictures that an answer showed to that guard, and no other numbers."""
+"""Vehicles and images a guard sees: those that an answer showed to that guard, and no other numbers."""
 
 import pytest
 from registers import photo
