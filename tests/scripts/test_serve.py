@@ -1,8 +1,11 @@
 """The commands around the service; the service itself is driven by a browser in tests/app/web."""
 
 import json
+import logging
 
 import pytest
+import uvicorn
+from fastapi.testclient import TestClient
 
 from app.checks import SettingsError
 from app.registry.accounts import Accounts, RefusedError, Role
@@ -55,6 +58,41 @@ def test_accounts_passwords_and_tokens(run, tmp_path, monkeypatch):
 def test_a_mistake_is_one_line(run, argv, error, reason):
     with pytest.raises(error, match=reason):
         run(*argv)
+
+
+@pytest.mark.parametrize(
+    ("words", "hsts"),
+    [
+        ([], None),
+        (["--behind-proxy", "10.0.0.1"], "max-age=31536000"),
+        (["--certificate", "x.pem", "--key", "x.pem"], "max-age=31536000"),
+    ],
+)
+def test_the_command_demands_tls_where_there_is_tls_and_escapes_its_log(
+    run, tmp_path, monkeypatch, capsys, words, hsts
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.pem").touch()  # uvicorn reads it once it listens
+    said = {}
+
+    def serve_once(server, sockets):
+        assert len(sockets) == 1
+        capsys.readouterr()
+        logging.getLogger("uvicorn.error").error("a guard's name\nERROR: forged \x1b[2J")
+        said["log"] = capsys.readouterr().err
+        with TestClient(server.config.app) as client:
+            said["hsts"] = client.get("/login").headers.get("strict-transport-security")
+
+    monkeypatch.setattr(uvicorn.Server, "run", serve_once)
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        run("run", "--port", "0", *words)
+    finally:
+        logging.captureWarnings(False)
+        root.handlers[:] = before
+        root.setLevel(level)
+    assert said == {"hsts": hsts, "log": "ERROR: a guard's name\\nERROR: forged \\x1b[2J\n"}
 
 
 def test_a_second_service_on_one_register_is_refused(run, tmp_path):
