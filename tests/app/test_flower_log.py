@@ -1,5 +1,11 @@
 """The reason of a run's end is read from logs such as Flower and Ray write."""
 
+import json
+import os
+import re
+import shlex
+from contextlib import nullcontext
+
 import pytest
 
 from app import simulation
@@ -127,3 +133,30 @@ def test_another_error_and_a_run_that_had_begun_are_not_tried_again(starts):
     with pytest.raises(SimulationError, match="timed out"):
         starts([SLOW], before=lambda folder: folder.write_progress({"server_round": 1}))
     assert len(starts.done) == 2
+
+
+KILLED = {"success": True, "runs": [{"run-id": "7", "status": "finished:failed", "status-details": "No heartbeat"}]}
+REFUSED = {"success": False, "error-message": "Connection to the SuperLink is unavailable"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (json.dumps(KILLED), "the process of the run ended without a word; Flower says: finished:failed No heartbeat"),
+        (json.dumps(REFUSED), "INFO: Starting run"),
+        (json.dumps({"success": True, "runs": []}), "INFO: Starting run"),
+        ("not JSON", "INFO: Starting run"),
+    ],
+)
+def test_of_a_run_that_was_killed_flowers_own_word_is_given(tmp_path, monkeypatch, answer, said):
+    """The log ends in the middle, and `flwr list` alone knows; where it does not answer, the last line has to do."""
+    programs = {"run": "echo INFO: Starting run", "list": f"echo {shlex.quote(answer)}"}
+    flower = tmp_path / "flwr"
+    cases = "".join(f"{name}) {does};;\n" for name, does in programs.items())
+    flower.write_text(f"#!/bin/sh\ncase $1 in\n{cases}esac\n", encoding="utf-8")
+    flower.chmod(0o755)
+    monkeypatch.setattr(simulation, "_flower", lambda _: [str(flower)])
+    monkeypatch.setattr(simulation, "_superlink", lambda _: nullcontext(dict(os.environ)))
+    (tmp_path / "run" / ".flwr").mkdir(parents=True)
+    with pytest.raises(SimulationError, match=f"^{re.escape(said)} \\(see .*flower.log\\)$"):
+        simulate(tmp_path / "run", "", load_settings("experiment=quickstart"), on_metrics=lambda _: None)
