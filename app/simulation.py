@@ -110,7 +110,7 @@ def _run_flower(
         finally:
             _end(process)
         if not (run_dir / "summary.json").exists():
-            raise SimulationError(last_words([run_dir / name for name in _LOGS], _ended_as(environment)))
+            raise SimulationError(last_words([run_dir / name for name in _LOGS], lambda: _ended_as(environment)))
 
 
 def _ended_as(environment: Mapping[str, str]) -> str:
@@ -119,9 +119,8 @@ def _ended_as(environment: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=_START_SECONDS, check=False)
         run = json.loads(done.stdout)["runs"][0]
-        return (
-            f"the process of the run ended without a word; Flower says: {run['status']} {run['status-details']}".strip()
-        )
+        details = "" if run["status-details"] == "N/A" else run["status-details"]  # Flower's word for none
+        return f"the process of the run ended without a word; Flower says: {run['status']} {details}".strip()
     except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError):
         return ""
 

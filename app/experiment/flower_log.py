@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -32,8 +32,8 @@ _SLOW_START = (
 """What Ray and the launcher say when something was not up in time."""
 
 
-def last_words(logs: Sequence[Path], otherwise: str = "") -> str:
-    """The error that ended a run, and where it stands; if there is none `otherwise`, or the last line of the first log.
+def last_words(logs: Sequence[Path], otherwise: Callable[[], str] = str) -> str:
+    """The error that ended a run, and where it stands; without one what `otherwise` gives, or a log's last line.
 
     A later error that only wraps another is passed over: `An error was encountered` is not what happened. Of several
     logs the first that holds an error counts."""
@@ -43,7 +43,7 @@ def last_words(logs: Sequence[Path], otherwise: str = "") -> str:
             if found := [number for number, line in enumerate(lines) if usable(line)]:
                 return f"{_whole(lines, found[-1])} (see {shlex.quote(str(log))})"
     log, lines = texts[0]
-    return f"{otherwise or (lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"
+    return f"{otherwise() or (lines or ['no output'])[-1]} (see {shlex.quote(str(log))})"
 
 
 def is_slow_start(reason: str) -> bool:
