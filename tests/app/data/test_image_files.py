@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.data.image_files import NoImagesError, files_below, images_of, is_image
+from app.data.image_files import NoImagesError, files_below, images_in, images_of, is_image
 from app.data.reader import open_reader
 from scripts import inspect_data
 from scripts.command import command
@@ -126,6 +126,21 @@ def test_a_set_without_images_is_an_error_that_names_the_folder(name, tmp_path, 
         command(inspect_data.main, [f"data={name}", f"data.root={bare}", "federation.num_clients=1"])
     assert ended.value.code == 2
     assert str(bare) in capsys.readouterr().err
+
+
+def test_a_folder_without_images_is_named_with_what_was_looked_for(tmp_path):
+    folder = tmp_path / "crops"
+    with pytest.raises(FileNotFoundError, match=f"folder not found: {folder}"):
+        images_in(folder)
+    folder.mkdir()
+    for name in ("readme.txt", ".hidden.jpg", "._a.jpg", "a.jpg.part"):
+        (folder / name).touch()
+    (folder / "folder.jpg").mkdir()
+    with pytest.raises(NoImagesError, match=rf"no images in {folder}: .* \.jfif, .* \.jpg, "):
+        images_in(folder)
+    assert images_in(folder, required=False) == []
+    (folder / "a.JPG").touch()
+    assert images_in(folder) == [folder / "a.JPG"]
 
 
 EMPTY = {
