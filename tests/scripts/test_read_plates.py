@@ -104,10 +104,11 @@ def test_what_is_less_sure_than_asked_for_has_no_text(run_dir, crops, capsys):
 
 
 def test_names_that_the_terminal_cannot_print_end_nothing(run_dir, crops, tmp_path, capsys, monkeypatch):
-    """Good and broken files of such names, to a terminal that has ASCII alone."""
+    """Good and broken files of such names, to a terminal that has ASCII alone. What Python escapes `é` and `😀` to
+    there, `\\xe9` and `\\U0001f600`, is no JSON."""
     folder = tmp_path / "odd"
     folder.mkdir()
-    names = [os.fsdecode(name) for name in (b"\xff.jpg", "皖A.jpg".encode(), b"new\nline.JPG", b"z.jpeg")]
+    names = [os.fsdecode(name) for name in (b"\xff.jpg", b"new\nline.JPG", b"z.jpeg")] + ["皖A.jpg", "é 😀.jpg"]
     for name in names:
         (folder / name).write_bytes(crops[1].read_bytes())
     (folder / os.fsdecode(b"broken\xfe\n.jpg")).write_bytes(b"no image")
@@ -120,7 +121,7 @@ def test_names_that_the_terminal_cannot_print_end_nothing(run_dir, crops, tmp_pa
     assert sorted(found) == sorted(str(folder / name) for name in names)
     first, counted = capsys.readouterr().err.splitlines()
     assert first.startswith(rf"{folder}/broken\udcfe\n.jpg: not a picture")
-    assert counted == "4 plates in 5 files, 1 could not be read"
+    assert counted == "5 plates in 6 files, 1 could not be read"
 
 
 def test_a_folder_without_pictures_is_no_success(run_dir, tmp_path):
