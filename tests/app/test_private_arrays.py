@@ -46,9 +46,15 @@ def test_what_stands_for_labels_is_never_shared(words, private, batch_norm):
     assert bool(by_label) == bool(task.heads)
     if private != ["*bn*"] and batch_norm == "shared":
         assert shared == float_arrays(network).keys() - by_label, "and nothing else stays at home"
-    assert not shared & set(shared_layout(network, federation).names) & by_label, "seen without the task's word, too"
+    assert not set(shared_layout(network, federation).names) & by_label, "seen without the task's word, too"
     heads = home_patterns(network, FederationSettings(private=[]), task.heads)
     assert {name for name in float_arrays(network) if matches(name, heads)} == by_label
+
+
+def test_a_tasks_own_word_for_its_heads_counts_where_no_classifier_is_seen():
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
+    layout = shared_layout(network, FederationSettings(private=[]), ("1.*",))
+    assert set(layout.names) == {"0.weight", "0.bias"}
 
 
 def matches(name, patterns):
