@@ -5,6 +5,7 @@ from registers import photo
 from web_service import WORDS, jpeg
 
 from app.registry.accounts import Role
+from app.registry.errors import NotEnrolledError
 from app.registry.matcher import Threshold
 from app.registry.shots import Shot
 
@@ -90,6 +91,14 @@ def test_it_lasts_as_long_as_the_sighting_and_through_restarts(desk, as_role):
     with desk.database.reading() as session:
         rows = session.connection().exec_driver_sql("SELECT COUNT(*) FROM shown WHERE sighting_id = ?", (number,))
         assert rows.scalar() == 0
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**30, 0, -1])
+def test_a_number_that_no_row_can_have_is_not_there(desk, number):
+    with pytest.raises(NotEnrolledError, match=f"there is no sighting {number} of yours"):
+        desk.visible.require_sighting(number, "guard")
+    with pytest.raises(NotEnrolledError, match=f"there is no vehicle {number} that an answer showed"):
+        desk.visible.require_vehicle(number, "guard")
 
 
 @pytest.mark.usefixtures("narrow")
