@@ -66,7 +66,9 @@ def test_a_hundred_log_ins_of_strangers_do_not_stop_the_guards(service, as_role)
         strangers = [stranger(address) for address in addresses]
         form = {"name": "guard", "password": "wrong"}
         waiting = [asyncio.create_task(each.post("/login", data=form)) for each in reversed(strangers)]
+        deadline = time.monotonic() + 300
         while len([task for task in waiting if task.done()]) < 200 - passwords._MOST_WAITING:
+            assert time.monotonic() < deadline, "more log-ins wait than the queue holds"
             await asyncio.sleep(0.01)
         refused = [task.result() for task in waiting if task.done()]
         assert {answer.status_code for answer in refused} == {503}
