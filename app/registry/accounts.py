@@ -112,8 +112,12 @@ class Accounts:
         self._tries.count(name, address)
         account = None
         if name.isprintable():  # no account has another name, and PostgreSQL takes no NUL
-            with self.database.reading() as session:
-                account = session.scalar(select(Account).where(Account.name == name))
+            try:
+                with self.database.reading() as session:
+                    account = session.scalar(select(Account).where(Account.name == name))
+            except RegisterError:  # a database that is away must not lock people out
+                self._tries.take_back(name, address)
+                raise
         # A name that there is not takes as long as a wrong password.
         right = self._verify(account.password if account else self._nobody, password)
         if account is None or account.disabled or not right:

@@ -22,7 +22,7 @@ def _is_formula(text: str) -> bool:
     """Whether the first character that can be seen, apart from apostrophes, is a sign of a formula.
 
     Programs drop white space and invisible characters before it; the wide forms count in some languages."""
-    for character in text:
+    for character in text.rstrip():  # what stands at the end of a cell is dropped when it is read
         if character in _BREAKS or unicodedata.normalize("NFKC", character)[0] in _SIGNS:
             return True
         drawn_alone = unicodedata.category(character) not in ("Cf", "Mn", "Me")  # joiners and marks are not

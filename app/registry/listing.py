@@ -52,7 +52,7 @@ class Entry:
 
     def faults(self) -> dict[int, str]:
         """Rows of the vehicle, by number, with a text that a register does not keep, and what is wrong with it."""
-        found = {}
+        found: dict[int, str] = {}
         for row in self.rows:
             for column, fault_of in _KEPT.items():
                 if fault := fault_of(cell(row, column)):
