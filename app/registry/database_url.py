@@ -46,7 +46,7 @@ def checked_url(text: str) -> URL:
         return url
     for package in ("psycopg", "pgvector"):
         if importlib.util.find_spec(package) is None:
-            raise _wrong(f"PostgreSQL needs the package {package}, which is not installed: pip install {package}")
+            raise _wrong(f"PostgreSQL needs the package {package}, which is not installed: pip install 'fed-vehicle-reid[postgresql]'")
     _require_options(url.query, _postgresql_options())
     return url
 
