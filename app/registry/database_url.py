@@ -46,7 +46,8 @@ def checked_url(text: str) -> URL:
         return url
     for package in ("psycopg", "pgvector"):
         if importlib.util.find_spec(package) is None:
-            raise _wrong(f"PostgreSQL needs the package {package}, which is not installed: pip install 'fed-vehicle-reid[postgresql]'")
+            remedy = "pip install 'fed-vehicle-reid[postgresql]'"
+            raise _wrong(f"PostgreSQL needs the package {package}, which is not installed: {remedy}")
     _require_options(url.query, _postgresql_options())
     return url
 
