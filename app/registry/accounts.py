@@ -11,16 +11,18 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, func, select
 
+from app.registry.account_names import checked_name
 from app.registry.database import Database
 from app.registry.errors import NotEnrolledError, RegisterError
 from app.registry.rows import get, trail
 from app.registry.schema import Account, Ticket, now
+from app.registry.texts import line
 from app.registry.tokens import Uses
 from app.registry.tries import Tries
 
 SHORTEST_PASSWORD = 10
 _SESSION = timedelta(hours=12)
-_LONGEST_NAME, _LONGEST_PASSWORD = 64, 1024
+_LONGEST_PASSWORD = 1024
 
 
 class Role(IntEnum):
@@ -66,17 +68,12 @@ class Accounts:
         self._uses = Uses(database)
 
     def add(self, name: str, role: Role, password: str, by: str) -> Account:
-        """Make an account. Raises RegisterError for a name that is taken, or a password that is short."""
-        name = name.strip()
-        # Names with brackets are those of the command line; one with control characters would forge lines of the trail.
-        if not 1 <= len(name) <= _LONGEST_NAME or "(" in name or not name.isprintable():
-            raise RegisterError(
-                f"an account needs a name of at most {_LONGEST_NAME} letters, without brackets and control characters"
-            )
+        """Make an account. Raises RegisterError for a name that is taken or looks like one that is, or a short
+        password."""
+        checked_name(name, ())  # a password takes a while to hash
         hashed = self._hash(password)
         with self.database.writing() as session:
-            if session.scalar(select(Account.id).where(Account.name == name)):
-                raise RegisterError(f"there is an account {name!r} already")
+            name = checked_name(name, session.scalars(select(Account.name)))
             account = Account(name=name, role=role.name, password=hashed)
             session.add(account)
             session.flush()
@@ -113,8 +110,14 @@ class Accounts:
 
         It takes 64 MiB and a processor: callers keep the number at once small."""
         self._tries.count(name, address)
-        with self.database.reading() as session:
-            account = session.scalar(select(Account).where(Account.name == name))
+        account = None
+        if name.isprintable():  # no account has another name, and PostgreSQL takes no NUL
+            try:
+                with self.database.reading() as session:
+                    account = session.scalar(select(Account).where(Account.name == name))
+            except RegisterError:  # a database that is away must not lock people out
+                self._tries.take_back(name, address)
+                raise
         # A name that there is not takes as long as a wrong password.
         right = self._verify(account.password if account else self._nobody, password)
         if account is None or account.disabled or not right:
@@ -134,6 +137,7 @@ class Accounts:
         NotEnrolledError, and RegisterError for a term that is none."""
         if not 1 <= days <= 3650:
             raise RegisterError("a token lasts 1 to 3650 days")
+        label = line("label", label)
         with self.database.reading() as session:
             account = session.scalar(select(Account).where(Account.name == name))
         if account is None:

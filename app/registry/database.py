@@ -5,10 +5,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.registry.database_url import SETTING, checked_url
 from app.registry.errors import BusyError, FullError, RegisterError, UnavailableError
 from app.registry.schema import VERSION, Base, Setting
 
@@ -25,14 +26,17 @@ class Database:
     Args:
         url: of SQLAlchemy, such as sqlite:///register.sqlite or postgresql+psycopg://user@host/name.
 
-    Raises RegisterError for a database that cannot be reached or has tables of another version."""
+    Raises RegisterError for a URL that is none, and for a database that cannot be reached or has tables of another
+    version."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
+        checked = checked_url(url) if isinstance(url, str) else url
+        self.is_sqlite = checked.get_backend_name() == "sqlite"
         try:
-            self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
-            self.engine = _sqlite(url) if self.is_sqlite else _postgresql(url)
+            self.engine = _sqlite(checked) if self.is_sqlite else _postgresql(checked)
         except (SQLAlchemyError, ImportError) as error:
-            raise RegisterError(f"the register cannot be used: {_reason(error)}") from error
+            place = "" if self.is_sqlite else f" at {SETTING}"
+            raise RegisterError(f"the register{place} cannot be used: {_reason(error)}") from error
         try:
             self._make_tables()
         except BaseException:
@@ -90,9 +94,10 @@ class Database:
         self.engine.dispose()
 
 
-def _sqlite(url: str) -> Engine:
+def _sqlite(url: URL) -> Engine:
     # isolation_level None: the driver begins no transaction of its own
-    connect = {"timeout": _PATIENCE_SECONDS, "isolation_level": None}
+    patience = float(str(url.query.get("timeout", _PATIENCE_SECONDS)))
+    connect = {"timeout": patience, "isolation_level": None}
     engine = create_engine(url, connect_args=connect, hide_parameters=True)  # names and plates stay out of logs
 
     @event.listens_for(engine, "connect")
@@ -108,8 +113,9 @@ def _sqlite(url: str) -> Engine:
     return engine
 
 
-def _postgresql(url: str) -> Engine:
-    connect = {"connect_timeout": int(_PATIENCE_SECONDS)}  # a server that does not answer holds up a thread otherwise
+def _postgresql(url: URL) -> Engine:
+    # A server that does not answer holds up a thread otherwise.
+    connect = {} if "connect_timeout" in url.query else {"connect_timeout": int(_PATIENCE_SECONDS)}
     engine = create_engine(url, connect_args=connect, pool_pre_ping=True, hide_parameters=True)
     with engine.begin() as connection:
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
@@ -133,4 +139,5 @@ def _said_clearly() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     cause = getattr(error, "orig", None) or error
-    return str(cause).strip().splitlines()[0]
+    lines = str(cause).strip().splitlines()
+    return " ".join(line.strip(" -") for line in lines) if lines[0].endswith(":") else lines[0]

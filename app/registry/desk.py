@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy import URL
 
 from app.checkpoint import Checkpoint
 from app.data.sample import Modality
@@ -65,7 +66,8 @@ class Desk:
         self.onnx = onnx
         self.photos = Photos(folder / "pictures")
         (folder / "models").mkdir(exist_ok=True, mode=0o700)
-        database = Database(url or f"sqlite:///{(folder / 'register.sqlite').resolve()}")
+        here = URL.create("sqlite", database=str((folder / "register.sqlite").resolve()))
+        database = Database(url or here)
         self.database = database
         try:
             require_own(database, folder, self.photos)

@@ -1,12 +1,12 @@
 """Import of a table into a register: row by row, each in a transaction of its own, and each once.
 
 An import that was cut off goes on where it was when the same table is imported again: a row whose content is there is
-skipped, and a further row of its vehicle goes to that vehicle.
+skipped, and a further row of its vehicle goes to that vehicle. So it is with two imports at once.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -28,6 +28,7 @@ from app.registry.records import NewOwner
 from app.registry.schema import Imported, Vehicle
 
 _NOT_OF_A_ROW = (BusyError, FullError, NoModelError, UnavailableError)  # the next row would fail of them as well
+_ATTEMPTS = 10  # of a row whose vehicle other imports change meanwhile
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def import_entries(desk: Desk, entries: Sequence[Entry], account: str) -> Iterat
 
 def _import(desk: Desk, entry: Entry, account: str) -> Iterator[Result]:
     digests: dict[int, str] = {}
+    faults = entry.faults()
     failed: dict[int, str] = {}
     for row in entry.rows:
         try:
@@ -68,61 +70,92 @@ def _import(desk: Desk, entry: Entry, account: str) -> Iterator[Result]:
             failed[row.number] = str(error)
         except OSError as error:
             failed[row.number] = f"{row.place('path')}: cannot be read: {error.strerror or error}"
-    held = _held(desk, list(digests.values()))
-    vehicle = next(iter(held.values()), None)
     for row in entry.rows:
         if row.number in failed:
             yield Result(row.number, reason=failed[row.number])
-            continue
-        digest = digests[row.number]
-        if digest in held:
-            yield Result(row.number, held[digest], skipped=True)
-            continue
+        elif faults and not _is_held(desk, digests[row.number]):
+            number, fault = next(iter(faults.items()))  # without that text its vehicle would be another one
+            yield Result(row.number, reason=faults.get(row.number) or f"row {number} of the same vehicle, {fault}")
+        else:
+            yield _row(desk, entry, row, digests, account)
+
+
+def _row(desk: Desk, entry: Entry, row: Row, digests: Mapping[int, str], account: str) -> Result:
+    """What becomes of a row whose pictures can be read. What another import does meanwhile counts as done before."""
+    digest = digests[row.number]
+    known = _known(desk, entry, digests.values())
+    for _ in range(_ATTEMPTS):
+        if digest in known.held:
+            return Result(row.number, known.held[digest], skipped=True)
         try:
-            number = _add(desk, entry, row, digest, vehicle, account)
+            number = _add(desk, entry, row, digests.values(), digest, known, account)
         except _NOT_OF_A_ROW:
             raise
         except (RegisterError, ValueError) as error:
-            yield Result(row.number, reason=str(error))
+            before, known = known, _known(desk, entry, digests.values())
+            if known == before:
+                return Result(row.number, reason=str(error))
             continue
-        held[digest] = number
-        yield Result(row.number, number, enrolled=vehicle is None)
-        vehicle = number
+        return Result(row.number, number, enrolled=known.vehicle is None)
+    return Result(row.number, reason="other imports change its vehicle again and again; import the table once more")
 
 
-def _add(desk: Desk, entry: Entry, row: Row, digest: str, vehicle: int | None, account: str) -> int:
-    """Enrol the vehicle with the image of a row, or add the image to it; number of the vehicle."""
+@dataclass(frozen=True)
+class _Known:
+    """What the register holds of a vehicle of the table.
+
+    Args:
+        held: vehicles by the digests of its rows that were imported before.
+        owner: number of the owner whom an imported row named in the same words; None for none.
+    """
+
+    held: dict[str, int]
+    owner: int | None
+
+    @property
+    def vehicle(self) -> int | None:
+        return next(iter(self.held.values()), None)
+
+
+def _add(desk: Desk, entry: Entry, row: Row, digests: Collection[str], digest: str, known: _Known, account: str) -> int:
+    """Enrol the vehicle with the image of a row, or add the image to it; number of the vehicle. Raises RegisterError
+    if another import was faster."""
     shots = [entry.shot(row)]
     owner = _owner_digest(entry.owner)
 
     def remember(session: Session, number: int) -> None:
-        if session.get(Imported, digest) is not None:
-            raise RegisterError("another import enrolled this row meanwhile")
+        # Writers take turns: what is true here stays true until this is written.
+        if _known_in(session, owner, digests) != known:
+            raise RegisterError("another import changed this vehicle meanwhile")
         session.add(Imported(digest=digest, owner=owner, vehicle_id=number))
 
-    if vehicle is not None:
-        desk.add_views(vehicle, shots, account=account, also=remember)
-        return vehicle
-    who = entry.owner and (_known_owner(desk, owner) or entry.owner)
+    if known.vehicle is not None:
+        desk.add_views(known.vehicle, shots, account=account, also=remember)
+        return known.vehicle
+    who = entry.owner and (known.owner or entry.owner)
     return desk.enrol(shots, account=account, owner=who, plate=entry.plate, note=entry.note, also=remember)
 
 
-def _held(desk: Desk, digests: list[str]) -> dict[str, int]:
-    """Vehicles by the digests of rows that were imported before."""
+def _known(desk: Desk, entry: Entry, digests: Collection[str]) -> _Known:
     with desk.database.reading() as session:
-        rows = session.scalars(select(Imported).where(Imported.digest.in_(digests)))
-        return {row.digest: row.vehicle_id for row in rows}
+        return _known_in(session, _owner_digest(entry.owner), digests)
 
 
-def _known_owner(desk: Desk, digest: str) -> int | None:
-    """Number of the owner whom an imported row named in the same words."""
+def _is_held(desk: Desk, digest: str) -> bool:
+    with desk.database.reading() as session:
+        return session.get(Imported, digest) is not None
+
+
+def _known_in(session: Session, owner: str, digests: Collection[str]) -> _Known:
+    # owner: digest of the owner; "" for none
+    rows = session.scalars(select(Imported).where(Imported.digest.in_(digests)).order_by(Imported.vehicle_id))
+    held = {row.digest: row.vehicle_id for row in rows}
     wanted = (
         select(Vehicle.owner_id)
         .join(Imported, Imported.vehicle_id == Vehicle.id)
-        .where(Imported.owner == digest, Vehicle.owner_id.is_not(None))
+        .where(Imported.owner == owner, Vehicle.owner_id.is_not(None))
     )
-    with desk.database.reading() as session:
-        return session.scalar(wanted.order_by(Vehicle.id).limit(1))
+    return _Known(held, session.scalar(wanted.order_by(Vehicle.id).limit(1)) if owner else None)
 
 
 def _digest(row: Row) -> str:

@@ -12,6 +12,7 @@ from app.registry.errors import RegisterError
 from app.registry.matcher import Decision, Outcome
 from app.registry.rows import get, trail
 from app.registry.schema import Audit, Incident, Shown, Sighting, Vehicle, View, now
+from app.registry.texts import line, paragraph
 
 
 class Journal:
@@ -72,12 +73,13 @@ class Journal:
     def report_incident(
         self, sighting_id: int, kind: str, note: str, account: str, vehicle_id: int | None = None
     ) -> int:
-        """Keep what a guard reports about a sighting; its number. Raises NotEnrolledError.
+        """Keep what a guard reports about a sighting; its number. Raises NotEnrolledError, and TextError.
 
         Args:
             vehicle_id: the vehicle, if the guard knows better than an unsure look-up.
         """
-        if not kind.strip():
+        kind, note = line("kind", kind), paragraph("note", note)
+        if not kind:
             raise RegisterError("an incident needs a kind")
         with self.database.writing() as session:
             sighting = get(session, Sighting, sighting_id)

@@ -21,6 +21,7 @@ from app.registry.plates import normal_plate
 from app.registry.records import NewOwner
 from app.registry.schema import Vehicle, View
 from app.registry.shots import Shot
+from app.registry.texts import line_fault, text_fault
 
 _OWNER = ("owner", "flat", "contact")
 COLUMNS = (
@@ -36,6 +37,7 @@ COLUMNS = (
     *PLATE_BOX,
 )
 PICTURES = ("path", "plate_path")
+_KEPT = {**dict.fromkeys((*_OWNER, "plate_text"), line_fault), "note": text_fault}
 _WORDS = ("vehicle", *_OWNER, "note", "plate_text")  # anything may stand in them
 
 
@@ -47,6 +49,15 @@ class Entry:
     owner: NewOwner | None
     plate: str
     note: str
+
+    def faults(self) -> dict[int, str]:
+        """Rows of the vehicle, by number, with a text that a register does not keep, and what is wrong with it."""
+        found: dict[int, str] = {}
+        for row in self.rows:
+            for column, fault_of in _KEPT.items():
+                if fault := fault_of(cell(row, column)):
+                    found.setdefault(row.number, f"column {column} {fault}")
+        return found
 
     def shot(self, row: Row) -> Shot:
         """The photograph of one of its rows. Raises PictureRefusedError naming a file that cannot be used."""

@@ -26,7 +26,9 @@ from app.registry.schema import (
     Vehicle,
     View,
 )
+from app.registry.texts import line, paragraph
 
+_OWNER = {"name": "owner", "flat": "flat", "contact": "contact"}
 _ORPHAN_SECONDS = 3600.0  # a picture is written before its row
 
 
@@ -61,7 +63,8 @@ class Register:
             plate: its text, "" if not known.
 
         Raises DuplicatePlateError, NotEnrolledError for an owner who is not there, AnotherModelError if another model
-        serves by now, RegisterError without pictures, or for an owner without a name."""
+        serves by now, TextError for a text that is not kept, RegisterError without pictures, or for an owner without a
+        name."""
         with self.database.writing() as session:
             number = self.enrol_in(
                 session, views, model_id=model_id, account=account, owner=owner, plate=plate, note=note
@@ -83,14 +86,16 @@ class Register:
         """`enrol`, in a transaction that is under way."""
         if not views:
             raise RegisterError("a vehicle needs at least one picture")
+        plate, note = line("plate", plate), paragraph("note", note)
         normal = normal_plate(plate) if plate else ""
         if normal:
             _refuse_duplicate(session, normal)
         who: Owner | None
         if isinstance(owner, NewOwner):
-            if not owner.name:
+            named = {name: line(what, getattr(owner, name)) for name, what in _OWNER.items()}
+            if not named["name"]:
                 raise RegisterError("a flat or a contact needs an owner")
-            who = Owner(name=owner.name, flat=owner.flat, contact=owner.contact)
+            who = Owner(**named)
         else:
             who = None if owner is None else get(session, Owner, owner)
         vehicle = Vehicle(note=note, owner=who, plate=Plate(text=plate, normal=normal) if normal else None)

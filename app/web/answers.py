@@ -3,21 +3,31 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from app.registry.accounts import Role
 from app.registry.matcher import Decision
 from app.registry.schema import Account, Audit, Incident, Owner, Vehicle
+from app.registry.texts import LONGEST_LINE, LONGEST_TEXT, line_fault, text_fault, trimmed
 from app.registry.tokens import Token
 
-# Control characters, ends of lines and changes of the direction of writing would forge lines of a log or a list.
-_CONTROL = r"\x7f-\x9f\u2028-\u202e\u2066-\u2069"
-_NO_CONTROL = rf"^[^\x00-\x1f{_CONTROL}]*$"
-Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=_NO_CONTROL)]
+
+def _kept(text: str, fault: str) -> str:
+    if fault:
+        raise PydanticCustomError("text_refused", "{fault}", {"fault": fault})
+    return trimmed(text)
+
+
+Line = Annotated[
+    str,
+    AfterValidator(lambda text: _kept(text, line_fault(text))),
+    Field(json_schema_extra={"maxLength": LONGEST_LINE}),
+]
 Text = Annotated[
     str,
-    BeforeValidator(lambda value: value.replace("\r\n", "\n") if isinstance(value, str) else value),
-    StringConstraints(strip_whitespace=True, max_length=2000, pattern=rf"^[^\x00-\x08\x0b-\x1f{_CONTROL}]*$"),
+    AfterValidator(lambda text: _kept(text, text_fault(text))),
+    Field(json_schema_extra={"maxLength": LONGEST_TEXT}),
 ]
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
@@ -256,9 +266,9 @@ class StatusAnswer(BaseModel):
 
 
 class Given(BaseModel):
-    """A body of a request: a field that is not known is refused, not ignored."""
+    """A body of a request: a field that is not known is refused, not ignored, and true is no number."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class NewIncident(Given):

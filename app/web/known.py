@@ -1,6 +1,9 @@
 """Fields and parameters that an operation knows: any other is refused by name, not ignored."""
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -18,7 +21,7 @@ _LONGEST = 80
 
 async def known_only(request: Request) -> None:
     """A dependency of all operations. Raises HTTPException 422 for a query parameter or a form field that the operation
-    does not know, for a second value where it takes one, and for a body where it takes none."""
+    does not know, for a second value where it takes one, in JSON as well, and for a body where it takes none."""
     route = request.scope.get("route")
     if not isinstance(route, APIRoute):
         return
@@ -32,6 +35,8 @@ async def known_only(request: Request) -> None:
     if model is None and kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         body = {field.alias: _takes_many(field.field_info.annotation) for field in flat.body_params}
         _require("field", (await request.form()).multi_items(), {CSRF_FIELD: False, **body})
+    elif model is not None:
+        _refuse_repeated(await request.body())
     elif not flat.body_params and (await request.body()).strip() not in (b"", b"{}", b"null"):
         raise HTTPException(422, "this operation takes no body")
 
@@ -52,6 +57,18 @@ def unknown_in_body(request: Request, errors: Sequence[Any]) -> str | None:
     if extra is None or not isinstance(route, APIRoute) or (model := _model(route)) is None:
         return None
     return unknown("field", str(extra["loc"][-1]), model.model_fields)
+
+
+def _refuse_repeated(body: bytes) -> None:
+    """Raise HTTPException 422 for a JSON body in which an object has a key twice: readers differ in which they take."""
+
+    def fields(pairs: list[tuple[str, object]]) -> None:
+        repeated = next((name for name, count in Counter(name for name, _ in pairs).items() if count > 1), None)
+        if repeated is not None:
+            raise HTTPException(422, f"field '{shown(repeated[:_LONGEST])}' is given twice")
+
+    with suppress(ValueError, RecursionError):  # of what is no JSON, the model speaks
+        json.loads(body, object_pairs_hook=fields)
 
 
 def _require(what: str, given: Sequence[tuple[str, object]], known: dict[str, bool]) -> None:

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
+from pydantic import StringConstraints
 
 from app.registry.accounts import RefusedError, Role, User, csrf_of
 from app.registry.calibrate import read_report
 from app.registry.errors import BusyError, NotEnrolledError, RegisterError, UnavailableError
+from app.registry.texts import LONGEST_LINE
 from app.registry.tries import TooManyTriesError, site_of
 from app.results import RunFolder
-from app.web.answers import Line
 from app.web.api import After, Id, Service
 from app.web.known import known_only
 from app.web.security import COOKIE, Admin, Guard, Manager
@@ -56,7 +57,7 @@ async def login_page(request: Request, to: str = "/") -> Response:
 async def log_in(
     request: Request,
     service: Service,
-    name: Annotated[Line, Form()],
+    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_LINE), Form()],
     password: Annotated[str, Form(max_length=1024)],
     to: Annotated[str, Form()] = "/",
 ) -> Response:

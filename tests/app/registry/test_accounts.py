@@ -182,11 +182,48 @@ def test_the_last_admin_stays(accounts):
         ("a (b)", WORD, "a name"),
         ("a\nb", WORD, "a name"),
         ("a\x1b[2Jb", WORD, "a name"),
+        ("a \uff08command line\uff09", WORD, "a name"),  # full-width brackets
+        ("G\u3164us", WORD, "a name"),
+        ("G\u00adus", WORD, "a name"),
+        ("gus", WORD, r"the name 'gus' looks like that of the account 'Gus'; choose another"),
+        ("\uff27\uff35\uff33", WORD, "looks like that of the account 'Gus'"),
+        ("\u0262us", WORD, "looks like that of the account 'Gus'"),  # a small capital
+        ("\u0261us", WORD, "looks like that of the account 'Gus'"),  # a script letter
+        ("G\u1d1cs", WORD, "looks like that of the account 'Gus'"),
+        ("Gu\u0455", WORD, "mixes letters of Latin and Cyrillic, which look alike"),
+        ("G\u03c5s", WORD, "mixes letters of Latin and Greek"),
+        ("\u0410d\u03b1", WORD, "mixes letters of Latin and Cyrillic and Greek"),
+        ("\u0410\u0501\u0430", WORD, "looks like that of the account 'Ada'"),  # all Cyrillic
+        ("Gus\ufe0f", WORD, "looks like that of the account 'Gus'"),
     ],
 )
 def test_accounts_that_cannot_be_made(accounts, name, password, reason):
     with pytest.raises(RegisterError, match=reason):
         accounts.add(name, Role.guard, password, "Ada")
+
+
+@pytest.mark.parametrize("other", ["gate1", "gatel", "gate 01", "gate O1", "\u0441\u043e\u0440", "\u0421\u041e\u0420"])
+def test_names_that_differ_in_a_look_alike_are_refused(accounts, other):
+    for name in ("gateI", "gate  0l", "cop"):
+        accounts.add(name, Role.guard, WORD, "Ada")
+    with pytest.raises(RegisterError, match="looks like that of the account"):
+        accounts.add(other, Role.guard, WORD, "Ada")
+
+
+def test_names_of_people_are_taken_and_old_ones_that_look_alike_go_on(accounts, register):
+    for name in ("José", "Jose", "Иван", "Γιώργος", "李雷", "gate 2", "gate 3", "Ada Gus"):
+        accounts.add(name, Role.guard, WORD, "Ada")
+        assert accounts.who(accounts.log_in(name, WORD, "a"), "session").name == name
+    old = ("gus", "Gu\u0455", "G\u3164us")  # of before such names were refused
+    with register.database.writing() as session:
+        password = accounts.all()[0].password
+        session.add_all(Account(name=name, role="guard", password=password) for name in old)
+    for name in old:
+        assert accounts.who(accounts.log_in(name, WORD, "a"), "session").name == name
+        accounts.change(next(row.id for row in accounts.all() if row.name == name), "Ada", password=WORD + "?")
+        assert accounts.who(accounts.log_in(name, WORD + "?", "a"), "session").name == name
+    with pytest.raises(RefusedError):
+        accounts.log_in("Gus\x00", WORD + "!", "a")
 
 
 def test_no_secret_stands_in_the_tables(accounts, register):

@@ -1,5 +1,6 @@
 """Import row by row: what fails is told, what is there is skipped, and a killed import goes on where it was."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -209,3 +210,86 @@ def test_an_import_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pa
     assert killed.register.counts()["vehicles"] == 4
     assert killed.register.counts()["owners"] == 2
     whole.close(), killed.close()
+
+
+TABLE = [
+    {"path": "a.png", "vehicle": "one", "owner": "A. Resident", "plate_text": "AB 1"},
+    {"path": "b.png", "vehicle": "one", "owner": "A. Resident"},
+    {"path": "c.png", "owner": "A. Resident", "plate_text": "CD 2"},
+    {"path": "d.png"},
+]
+
+
+@pytest.mark.parametrize("place", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("others", [1, 2, 4])
+def test_rows_that_another_import_enrols_meanwhile_count_as_there(
+    request, tmp_path, run_folder, monkeypatch, place, others
+):
+    """The other import comes between the query and the write of our first row, with the first `others` rows."""
+    url = f"sqlite:///{tmp_path / 'both.sqlite'}" if place == "sqlite" else request.getfixturevalue("postgres")()
+    desk = Desk(tmp_path / "register", url, "cpu")
+    desk.use_model(run_folder, "global", "tester")
+    path = write(tmp_path, *TABLE)
+    other, real, done = Desk(tmp_path / "register", url, "cpu"), Desk.enrol, list[Result]()
+
+    def late(self, *args, **kwargs):
+        if self is desk and not done:
+            done.extend(itertools.islice(import_entries(other, read_listing(path), "other"), others))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Desk, "enrol", late)
+    results = rows(desk, path)
+    assert [result.reason for result in results + done] == [""] * (4 + others)
+    assert [result.skipped for result in results] == [True] * others + [False] * (4 - others)
+    assert [result.vehicle for result in results] == [1, 1, 2, 3]
+    assert {name: desk.register.counts()[name] for name in ("owners", "vehicles", "views")} == {
+        "owners": 1,
+        "vehicles": 3,
+        "views": 4,
+    }
+    desk.close(), other.close()
+
+
+def test_two_tables_of_one_owner_at_once_make_one_owner(desk, tmp_path, monkeypatch):
+    (tmp_path / "x").mkdir(), (tmp_path / "y").mkdir()
+    ours = write(tmp_path / "x", {"path": "a.png", "owner": "A. Resident"})
+    theirs = write(tmp_path / "y", {"path": "b.png", "owner": "A. Resident"})
+    real, done = Desk.enrol, []
+
+    def late(self, *args, **kwargs):
+        if not done:
+            done.append(None)
+            assert [result.reason for result in rows(desk, theirs)] == [""]
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Desk, "enrol", late)
+    assert [(result.vehicle, result.reason) for result in rows(desk, ours)] == [(2, "")]
+    assert (desk.register.counts()["owners"], desk.register.counts()["vehicles"]) == (1, 2)
+
+
+def test_two_imports_of_one_table_by_two_processes(tmp_path, run_folder):
+    table = [
+        {"path": f"{letter}.png", "vehicle": str(index // 2), "owner": f"owner {index // 6}"}
+        | ({"plate_text": f"P {index}"} if index % 2 == 0 else {})
+        for index, letter in enumerate("abcdefghijkl")
+    ]
+    path, folder = write(tmp_path, *table), tmp_path / "register"
+    desk = Desk(folder, device="cpu")
+    desk.use_model(run_folder, "global", "tester")
+    words = [sys.executable, "-m", "scripts.registry", "import", str(path), "--register", str(folder), "--device=cpu"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(words, cwd=Path(__file__).resolve().parents[3], **pipes) for _ in range(2)]
+    said = [process.communicate(timeout=400) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    told = [json.loads(out.splitlines()[-1]) for out, _ in said]
+    assert [row["failed"] for row in told] == [0, 0]
+    assert sum(row["imported"] for row in told) == 12
+    assert sum(row["skipped"] for row in told) == 12
+    assert desk.register.counts() | {"sightings": 0} == {
+        "owners": 2,
+        "vehicles": 6,
+        "views": 12,
+        "sightings": 0,
+        "incidents": 0,
+    }
+    desk.close()

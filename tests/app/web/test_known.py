@@ -121,3 +121,42 @@ def test_a_name_is_repeated_on_one_line(as_role, name):
     assert said.status_code == 422
     assert said.json()["detail"].isprintable()
     assert len(said.json()["detail"]) < 200
+
+
+REPEATED = {
+    "/api/incidents": ['{"sighting": 1, "kind": "a", "sighting": 2}', '{"sighting": 1, "kind": "a", "kind": "a"}'],
+    "/api/tokens": ['{"days": 1, "days": 3650}', '{"label": {"days": 1, "days": 2}}'],
+    "/api/accounts": ['{"name": "a", "role": "guard", "role": "admin", "password": "long enough to be one"}'],
+}
+
+
+def test_a_key_that_is_given_twice_is_refused_by_name(as_role):
+    client = as_role("admin")
+    for path, bodies in REPEATED.items():
+        for body in bodies:
+            said = client.post(path, content=body, headers={"content-type": "application/json"})
+            assert said.status_code == 422, (body, said.text)
+            assert said.json()["detail"] in [
+                f"field '{key}' is given twice" for key in ("sighting", "kind", "days", "role")
+            ]
+    said = client.post("/api/tokens", content='{"": 1, "": 2}', headers={"content-type": "application/json"})
+    assert (said.status_code, said.json()["detail"]) == (422, "field '' is given twice")
+    assert client.get("/api/tokens").json() == []
+    assert len(client.get("/api/accounts").json()) == 3
+
+
+def test_true_a_fraction_and_a_text_are_no_numbers(as_role):
+    client = as_role("manager")
+    sighting = client.post("/api/identify", files=[("pictures", jpeg(1))]).json()["sighting"]
+    assert sighting == 1  # what true was read as
+    for wrong in (True, False, 1.0, "1", [1], None):
+        said = client.post("/api/incidents", json={"sighting": wrong, "kind": "seen"})
+        assert (said.status_code, said.json()["detail"].split(":")[0]) == (422, "sighting"), wrong
+        said = client.post("/api/incidents", json={"sighting": 1, "kind": "seen", "vehicle": wrong})
+        assert said.status_code == (201 if wrong is None else 422), wrong
+        said = client.post("/api/tokens", json={"days": wrong})
+        assert (said.status_code, said.json()["detail"].split(":")[0]) == (422, "days"), wrong
+    for wrong in (1, True, ["a"]):
+        assert client.post("/api/incidents", json={"sighting": 1, "kind": wrong}).status_code == 422
+        assert client.post("/api/tokens", json={"label": wrong}).status_code == 422
+    assert client.post("/api/incidents", json={"sighting": 1, "kind": "seen"}).status_code == 201
