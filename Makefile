@@ -5,8 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-# Two files of tests at a time: most of them are small networks on one thread.
-TESTS := $(RUN) -m pytest -n 2 --dist loadfile
+# Two files of tests at a time: most of them are small networks on one thread. Not those with most tests first, as
+# xdist would: tests/conftest.py puts those first that take longest, of which some have one test.
+TESTS := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# An empty value lets Python keep byte code, which containers often forbid. uv compiles nothing as it installs, and
+# each process would compile torch anew: 20 s of a processor in place of 7 for a command, and tests start dozens.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test check bench chaos clean
 

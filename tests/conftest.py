@@ -38,6 +38,37 @@ NETWORK = (
 )
 TRAINING = "device=cpu train.precision=float32 train.threads=1 train.pids_per_batch=4 train.images_per_pid=2"
 
+# Files that take longest, in the order of their start: one that starts last leaves the other processor idle. Those
+# with Flower's processes follow files of one process, so that no two of them start at once.
+LONGEST = (
+    "app/deployment/test_first_answer.py",
+    "app/test_shared_part.py",
+    "app/deployment/test_loopback.py",
+    "app/data/test_synthetic_difficulty.py",
+    "app/test_simulation.py",
+    "scripts/test_bench_service.py",
+    "app/test_encrypted_federation.py",
+    "scripts/test_plate_benches.py",
+    "scripts/test_bench_equalise.py",
+    "app/registry/test_kills.py",
+    "app/registry/test_importing.py",
+    "app/test_equalised_clients.py",
+    "scripts/test_privacy_commands.py",
+    "app/web/test_stale_answers.py",
+    "app/detection/test_detector_training.py",
+    "app/tasks/test_plate_text.py",
+)
+
+
+def longest_first(items):
+    """Tests of the longest files first; the rest, and the tests of a file, as they were collected."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    return sorted(items, key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_modifyitems(items):
+    items[:] = longest_first(items)
+
 
 def write_set(root: Path, seed: int = 0, vehicles: dict[str, int] | None = None) -> Path:
     """A manifest set: every vehicle has a colour of its own and a plate, two cameras; vehicles by site."""

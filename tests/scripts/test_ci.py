@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from conftest import LONGEST, longest_first
 
 ROOT = Path(__file__).parents[2]
 PAGE_TEST = """
@@ -88,3 +90,21 @@ def test_a_page_test_without_a_browser_is_skipped_aloud_and_fails_in_ci(tmp_path
     assert done.returncode == status, done.stdout
     assert words in done.stdout
     assert "apt-get install chromium" in done.stdout
+
+
+def test_processes_of_make_keep_byte_code_whatever_the_environment_says():
+    """Else each process that a test starts compiles torch anew."""
+    words = ["make", "-s", "-C", str(ROOT), "--eval", "show: ; @echo [$$PYTHONDONTWRITEBYTECODE]", "show"]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MAKEFLAGS": ""}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_longest_files_start_first_and_keep_the_order_of_their_tests():
+    places = {name: ROOT / "tests" / name for name in LONGEST}
+    assert [name for name, path in places.items() if not path.is_file()] == []
+    paths = [ROOT / "tests/app/test_files.py", *reversed(places.values()), ROOT / "tests/scripts/test_ci.py"]
+    collected = [SimpleNamespace(path=path, number=number) for path in paths for number in (1, 2)]
+    ordered = [(item.path, item.number) for item in longest_first(collected)]
+    assert ordered == [(path, number) for path in (*places.values(), paths[0], paths[-1]) for number in (1, 2)]
+    assert "--no-loadscope-reorder" in (ROOT / "Makefile").read_text(encoding="utf-8")
