@@ -150,6 +150,7 @@ def make_rules(settings: Settings, *, task: str, layout: str, run_key: str, simu
         retries=federation.retries,
         deadline=federation.deadline,
         straggler_factor=federation.straggler_factor,
+        long_round=settings.data.equalise.from_round if settings.data.equalise.on else 1,
         start_timeout=federation.start_timeout,
         measure_every=federation.measure_every,
         masking=settings.privacy.masking == "pairwise",

@@ -49,7 +49,8 @@ class FederationSettings:
         retries: how often a round below the quorum is repeated.
         deadline: seconds for one round, at most.
         straggler_factor: a client that has answered before is waited for so many times its slowest answer, and five
-            minutes at least; 0 for `deadline` alone.
+            minutes at least; one that did not answer its last question, for half a minute until it does; 0 for
+            `deadline` alone.
         start_timeout: seconds to wait for `num_clients` nodes.
         patience: rounds without a gain of more than `min_delta` in the headline before the run ends; 0 for never.
         measure_every: the global model is measured on `data.val_split` every so many rounds; 0 for never.

@@ -78,14 +78,25 @@ class RunFolder:
             raise RuntimeError(f"another run is writing to {self.path}") from error
 
     def refuse_earlier_run(self) -> None:
-        """Raise FileExistsError if results of a run lie here, which a new one would replace."""
-        rounds = len(self.read_metrics())
-        if rounds or (self.path / "summary.json").exists() or any(self.path.glob("*.safetensors")):
-            what = f"of {rounds} rounds" if rounds else "with its results"
+        """Raise FileExistsError if a run got so far here that a new one would replace or mix with what it left.
+
+        The words and settings of a start that failed before any client worked are no run."""
+        if what := self._earlier_run():
             raise FileExistsError(
                 f"{self.path} holds an earlier run {what}: give another run_dir, or go on with it (resume={self.path}, "
                 "or federation.resume=true where sites are on other machines)"
             )
+
+    def _earlier_run(self) -> str:
+        """How far an earlier run got; "" if there was none."""
+        if rounds := len(self.read_metrics()):
+            return f"of {rounds} rounds"
+        if (self.path / "summary.json").exists() or any(self.path.glob("*.safetensors")):
+            return "with its results"
+        if self.read_progress().get("attempts"):
+            return "that was cut off in its first round"
+        kept = [name for name in ("nodes", "keys") if any(each.is_file() for each in (self.path / name).rglob("*"))]
+        return f"that was cut off before its first round, and left {' and '.join(kept)}" if kept else ""
 
     def clear(self) -> None:
         """Take away what an earlier run left that a new one would be mistaken for."""

@@ -1,5 +1,6 @@
 """The nodes of a federation as the server finds them: who is there, who was refused, and asking them."""
 
+import math
 import re
 import secrets
 import time
@@ -11,13 +12,13 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from strategies import messages as m
-from strategies.exchange import exchange
+from strategies.exchange import NO_REPLY, exchange
 from strategies.nodes import Node, RefusedError, read_node
+from strategies.patience import Patience
 from strategies.proofs import Names, reply_statement
 from strategies.rounds import FederationError, Missing, RoundReport, RoundRules
 
 _NAME = re.compile(r"[\w.-]{1,64}")
-_QUERY_SECONDS = 600.0
 _LOOK_SECONDS = 0.5  # between two looks for nodes
 
 
@@ -43,7 +44,8 @@ class NodeDirectory:
         """Clients that could not take the last aggregate over in this round, with their reasons."""
         self._refused: dict[int, str] = {}
         self._names: dict[int, str] = {}  # of every node that has ever described itself
-        self._slowest: dict[str, float] = {}  # seconds of each client's slowest answer in training
+        self._patience = Patience(rules)
+        self._late: dict[int, list[str]] = {}  # node -> ids of the messages that it has not answered in time
         self._expected = 0  # nodes of the federation, once they were there together
 
     def start_round(self) -> None:
@@ -67,7 +69,9 @@ class NodeDirectory:
             if self.rules.simulated:  # Flower's simulation tells its nodes how many there are; a real one may lie
                 wanted = min([wanted, *(node.num_nodes for node in self.nodes.values() if node.num_nodes)])
             enough = len(self.nodes) >= max(1.0, self.rules.quorum * wanted)
-            if enough and len(self.nodes) + len(self._refused) >= wanted:  # a refused node is not waited for
+            # A refused node is not waited for, and a silent one only where the round cannot do without.
+            lacking = len(self.nodes) < self.needed() and not self._patience.silent.isdisjoint(self._refused)
+            if enough and not lacking and len(self.nodes) + len(self._refused) >= wanted:
                 break
             if time.monotonic() > deadline:
                 if enough:
@@ -78,7 +82,8 @@ class NodeDirectory:
                     f"{len(self.nodes)} of {wanted} nodes after the start timeout (here: {here}; {refused})"
                 )
             names = sorted(node.client for node in self.nodes.values())
-            self.waiting(Missing(wanted, names, list(self._refused.values()), deadline - time.monotonic()))
+            at_least = max(wanted, math.ceil(self.needed()))
+            self.waiting(Missing(at_least, names, list(self._refused.values()), deadline - time.monotonic()))
             time.sleep(_LOOK_SECONDS)
         self._expected = self._expected or wanted
         return sorted(self.nodes.values(), key=lambda node: node.client)
@@ -88,10 +93,10 @@ class NodeDirectory:
         present = set(grid.get_node_ids())
         self.nodes = {node_id: node for node_id, node in self.nodes.items() if node_id in present}
         self._refused = {node_id: reason for node_id, reason in self._refused.items() if node_id in present}
+        self._wake_the_late(grid, present)
         unknown = sorted(present - self.nodes.keys() - self._refused.keys())
         asked = [(Node(node_id, self._name(node_id), 0, {}), self._describe(node_id)) for node_id in unknown]
-        seconds = min(_QUERY_SECONDS, self.rules.deadline)
-        replies = list(self.ask(grid, asked, report, seconds=seconds))
+        replies = list(self.ask(grid, asked, report))
         if self.key_id is None and replies:
             self.key_id = _most_common_key(reply.content for _, reply in replies)
         for node, reply in replies:
@@ -116,24 +121,45 @@ class NodeDirectory:
         known = node.node_id in self._names or not _NAME.fullmatch(said)
         return node.client if known else f"{said} ({node.client})"
 
+    def _wake_the_late(self, grid: Grid, present: set[int]) -> None:
+        """Let nodes be asked again, and in full, that answer a question after it was waited for.
+
+        Their late answers are not used: they tell what a node held some time ago."""
+        self._patience.present(present)
+        self._late = {node_id: ids for node_id, ids in self._late.items() if node_id in self._patience.silent}
+        for node_id, ids in list(self._late.items()):
+            for message_id in list(ids):
+                for reply in grid.pull_messages([message_id]):
+                    ids.remove(message_id)  # answered, or no longer kept by Flower
+                    if not reply.has_error():
+                        self._patience.silent.discard(node_id)
+                        self._refused.pop(node_id, None)
+
     def ask(
-        self, grid: Grid, outgoing: list[tuple[Node, Message]], report: RoundReport, seconds: float | None = None
+        self, grid: Grid, outgoing: list[tuple[Node, Message]], report: RoundReport
     ) -> Iterator[tuple[Node, Message]]:
         """Good replies one at a time as they come; failed and late nodes, and those under a name that is not theirs,
         are reported."""
         asked = {node.node_id: message for node, message in outgoing}
         started = time.monotonic()
-        trained = {node.node_id for node, message in outgoing if message.metadata.message_type == MessageType.TRAIN}
 
-        def patience(node: Node) -> float:
-            return self._patience(node) if node.node_id in trained else seconds or self.rules.deadline
+        def seconds(node: Node) -> float:
+            kind = asked[node.node_id].metadata.message_type
+            return self._patience.seconds(node, kind, report.server_round)
 
-        for node, answer in exchange(grid, outgoing, report, patience):
-            if node.node_id in trained:
-                self._learn(node, None if isinstance(answer, str) else time.monotonic() - started)
+        for node, answer in exchange(grid, outgoing, report, seconds):
+            metadata = asked[node.node_id].metadata
+            if answer == NO_REPLY:
+                if node.node_id in self._patience.silent:
+                    answer = f"silent still: no reply within {seconds(node):g} s"
+                self._patience.missed(node, metadata.message_type)
+                if metadata.message_type == MessageType.QUERY:  # whatever else comes late is large, and of no use
+                    self._late.setdefault(node.node_id, []).append(metadata.message_id)
             if isinstance(answer, str):
                 self.leave_out(report, node, answer)
-            elif reason := self._not_itself(node, asked[node.node_id], answer):
+                continue
+            self._patience.answered(node, metadata.message_type, time.monotonic() - started, report.server_round)
+            if reason := self._not_itself(node, asked[node.node_id], answer):
                 self.leave_out(report, node, f"refused: {reason}")
             elif reason := m.unusable_sum(answer.content):
                 self.unusable[node.client] = reason
@@ -161,20 +187,6 @@ class NodeDirectory:
         known = self.nodes.get(node.node_id)
         return f"answers with the certificate of {name!r}" if known and known.client != name else ""
 
-    def _patience(self, node: Node) -> float:
-        """Seconds to wait for a client's training: by its own earlier rounds, where there are any."""
-        rules = self.rules
-        if not rules.straggler_factor or node.client not in self._slowest:
-            return rules.deadline
-        return min(rules.deadline, max(rules.straggler_seconds, rules.straggler_factor * self._slowest[node.client]))
-
-    def _learn(self, node: Node, seconds: float | None) -> None:
-        """Keep how long an answer took; one that did not come has the whole deadline the next time."""
-        if seconds is None:
-            self._slowest.pop(node.client, None)
-        else:
-            self._slowest[node.client] = max(seconds, self._slowest.get(node.client, 0.0))
-
     def _name(self, node_id: int) -> str:
         return self._names.get(node_id, f"node {node_id}")
 
@@ -187,11 +199,10 @@ class NodeDirectory:
         """A message that nobody works on any more once its deadline has passed, with a challenge to prove one's name
         by."""
         m.config_of(content, m.CONFIG).setdefault(m.CHALLENGE, secrets.token_hex(16))
-        seconds = self.rules.deadline
-        if (
-            message_type == MessageType.TRAIN and node_id in self.nodes
-        ):  # late, its masked update must not come any more
-            seconds = self._patience(self.nodes[node_id])
+        seconds = self._patience.whole(message_type)  # a silent node may answer late that it is there again
+        if message_type == MessageType.TRAIN and node_id in self.nodes:
+            # Late, its masked update must not come any more.
+            seconds = self._patience.seconds(self.nodes[node_id], message_type, server_round)
         return Message(content, node_id, message_type, ttl=seconds, group_id=str(server_round))
 
     def _describe(self, node_id: int) -> Message:

@@ -13,6 +13,9 @@ from strategies.rounds import RoundReport
 _POLL_SECONDS = (0.02, 0.2)  # first and longest pause between two looks for replies
 _GONE = {5: "the site is gone, switched off or cut off", 8: "its client process ended"}
 """What Flower's error replies mean that no client has sent, by code."""
+NO_REPLY = "no reply before the deadline"
+_EXPIRED = (3, 4)
+"""Codes of Flower's error replies in place of a reply that did not come before its message expired."""
 
 
 def exchange(
@@ -46,12 +49,14 @@ def exchange(
         past = time.monotonic() - started
         late = [message_id for message_id, node in waiting.items() if past >= seconds(node)]
         for message_id in late:
-            yield waiting.pop(message_id), "no reply before the deadline"
+            yield waiting.pop(message_id), NO_REPLY
         pause = _POLL_SECONDS[0] if arrived else min(2 * pause, _POLL_SECONDS[1])
         if waiting and not arrived:
             time.sleep(pause)
 
 
 def _error(code: int, reason: str | None) -> str:
+    if code in _EXPIRED:  # the message lives as long as its answer is waited for, and ends a little earlier
+        return NO_REPLY
     said = reason or "no reason given"
     return f"error {code}: {f'{_GONE[code]} ({said})' if code in _GONE else said}"

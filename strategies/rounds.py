@@ -56,8 +56,10 @@ class RoundRules:
     `max_clients` clients, if that is not 0; a sum has at least `min_clients`. Nodes that are `simulated` say how many
     there are. `measures` are shares of one that the task measures.
 
-    A client that has answered before is waited for `straggler_factor` times its slowest answer, at least
-    `straggler_seconds`, and never beyond `deadline`; 0 for the deadline alone.
+    A client that has answered before is waited for `straggler_factor` times its slowest answer to such a question, at
+    least `straggler_seconds`, and never beyond `deadline`; 0 for the deadline alone. One that was silent is asked
+    again, and waited for `silent_seconds`, until it answers. In round `long_round`, where clients do more than train,
+    they have the whole deadline.
 
     `run_key` names the run on the nodes, so that a resumed run finds what it left there and a new one finds nothing.
     """
@@ -76,6 +78,8 @@ class RoundRules:
     deadline: float = 3600.0
     straggler_factor: float = 5.0
     straggler_seconds: float = 300.0
+    silent_seconds: float = 30.0
+    long_round: int = 1
     start_timeout: float = 300.0
     measure_every: int = 1
     masking: bool = False

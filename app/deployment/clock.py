@@ -1,14 +1,16 @@
 """The clock of a site against that of its server, before the site connects.
 
-Run by a site's start.sh: python -m app.deployment.clock HOST:PORT CA_CERTIFICATE
+Run by a site's start.sh: python -m app.deployment.clock HOST:PORT CA_CERTIFICATE [PID]
 
 Flower signs each message of a site with the time, and the server refuses one that comes from 5 seconds ahead of its own
 clock, or from 5 minutes behind; all that a site's log says of it is "Invalid timestamp". Ends with status 2 if this
-clock would be refused. A server that cannot be reached is no matter of the clock: the site waits for it by itself.
+clock would be refused, with 3 if the server did not answer: the site waits for it by itself, and `start.sh` runs this
+once more beside it, with the site's process id. Then it asks until the server has answered once, or the site has ended.
 """
 
 import datetime
 import http.client
+import os
 import ssl
 import sys
 import time
@@ -20,6 +22,7 @@ AHEAD, BEHIND = 5.0, 305.0
 """Seconds from which Flower 1.41 refuses a site."""
 _WARN = 2.0
 _TIMEOUT = 10.0
+_AGAIN_SECONDS = 2.0
 _MEND = "set the clocks of all machines by NTP, with chrony for example (docs/deployment.md)"
 
 
@@ -56,19 +59,44 @@ def server_date(address: str, certificate: Path, now: Callable[[], float] = time
 
 
 def main(address: str, certificate: Path, now: Callable[[], float] = time.time) -> int:
-    """Say on standard error what is wrong with the clock; the exit status."""
+    """Say on standard error what is wrong with the clock; the exit status, 3 if the server did not answer."""
     try:
         sentence, refused = verdict(seconds_ahead(*server_date(address, certificate, now)))
     except ssl.SSLCertVerificationError as error:
         if "not yet valid" not in str(error):  # the SuperNode says what else is wrong with it
             return 0
         sentence, refused = f"the server's certificate is not yet valid by this machine's clock: {_MEND}", True
-    except (OSError, http.client.HTTPException, ValueError):
+    except (FileNotFoundError, PermissionError, http.client.HTTPException, ValueError):  # of the certificate, of a date
         return 0
+    except OSError:
+        return 3
     if sentence:
         print(sentence, file=sys.stderr, flush=True)
     return 2 if refused else 0
 
 
+def keep_asking(
+    address: str,
+    certificate: Path,
+    alive: Callable[[], bool],
+    *,
+    now: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """`main` again and again until the server has answered once, or the site has ended: the exit status.
+
+    A site whose clock the server refuses ends at once when the server comes up; it is still told why."""
+    while True:
+        ended = not alive()
+        status = main(address, certificate, now)
+        if status != 3 or ended:
+            return status
+        sleep(_AGAIN_SECONDS)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    server, authority = sys.argv[1], Path(sys.argv[2])
+    if len(sys.argv) > 3:
+        site = int(sys.argv[3])
+        sys.exit(keep_asking(server, authority, lambda: os.getppid() == site))
+    sys.exit(main(server, authority))

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from app import client_app
 from app.client_batches import ClientBatches
 from app.comparison import Job, run_job
+from app.federated import make_rules
 from app.node_store import NodeStore
 from app.settings import SettingsError, load_settings
 from app.tasks import make_task
@@ -112,3 +113,12 @@ def test_clients_of_a_federation_equalise_once(make_federation, tmp_path):
     notes = {note.read_text().split()[0] for note in federation.folder.path.glob("nodes/**/pre_model.txt")}
     assert notes == {"2"}
     assert all(json.loads(record.read_text())["target"] == 6 for record in records)
+
+
+def test_the_server_gives_the_round_that_equalises_the_whole_deadline(equalise_settings):
+    def long_round(words):
+        settings = equalise_settings(words)
+        return make_rules(settings, task=settings.task, layout="0" * 16, run_key="0" * 16).long_round
+
+    assert long_round("data.equalise.target=4 data.equalise.from_round=2 federation.rounds=3") == 2
+    assert long_round("data.equalise.from_round=2 federation.rounds=3") == 1  # nothing is equalised

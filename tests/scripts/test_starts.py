@@ -113,6 +113,42 @@ def test_what_is_left_of_a_start_that_failed_is_no_run(tmp_path, started, words,
     assert RunFolder(tmp_path / "run").read_summary()["models"] == {"global": ROW}
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "progress.json",
+            '{"server_round": 1, "attempts": 1}',
+            "holds an earlier run that was cut off in its first round",
+        ),
+        ("keys/federation.key", "{}", "and left keys: give another run_dir, or go on with it (resume="),
+        ("nodes/client-0/abcd/recipe.json", "{}", "and left nodes: give another run_dir"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["simulate", "central"])
+def test_a_run_that_was_cut_off_in_its_first_round_is_a_run(
+    tmp_path, started, words, capsys, name, content, said, mode
+):
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(content, encoding="utf-8")
+    before = files(tmp_path / "run")
+    main, extra = (baseline.main, ["mode=central"]) if mode == "central" else (simulate.main, [])
+    assert said in fails(capsys, main, [*words, *extra, f"run_dir={tmp_path}/run"])
+    assert files(tmp_path / "run") == before
+    assert started == []
+
+
+def test_words_settings_and_the_reason_of_a_failed_start_are_no_run(tmp_path, started, words):
+    folder = RunFolder(tmp_path / "run")
+    folder.write_settings({})
+    folder.write_progress({"failed": "FederationError: too few nodes"})
+    (folder.path / "overrides.txt").write_text("seed=3", encoding="utf-8")
+    (folder.path / "nodes").mkdir()
+    simulate.main([*words, f"run_dir={tmp_path}/run"])
+    assert started == [tmp_path / "run"]
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path

@@ -10,6 +10,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from start_scripts import executable
 
 from app.deployment import clock
 from app.deployment.certificates import new_authority, new_server
@@ -79,7 +80,7 @@ def test_a_clock_that_the_server_refuses_is_told_so(server, capsys, ahead, statu
 
 def test_what_is_no_matter_of_the_clock_is_left_to_the_supernode(server, tmp_path, capsys):
     address, certificate = server
-    assert clock.main("127.0.0.1:9", certificate) == 0
+    assert clock.main("127.0.0.1:9", certificate) == 3  # it is not there
     other = tmp_path / "ca.crt"
     other.write_bytes(new_authority("others").certificate)
     assert clock.main(address, other) == 0
@@ -93,21 +94,71 @@ def test_a_server_without_a_date_says_nothing_of_the_clock(server, monkeypatch, 
     assert clock.main(*server) == 0
 
 
-def test_the_start_command_stops_before_a_supernode_is_started(server, root, tmp_path, monkeypatch):
-    address, certificate = server
-    monkeypatch.setattr(Answers, "shift", -30.0)  # the server is behind, so the site is ahead
+@pytest.mark.parametrize(("ahead", "status"), [(0.0, 0), (8.0, 2)])
+def test_a_server_that_is_not_up_yet_is_asked_until_it_has_answered_once(monkeypatch, capsys, ahead, status):
+    answers, slept = [ConnectionRefusedError(), TimeoutError(), OSError("no route"), 1000.0, 1000.0], []
+
+    def asked(*_):
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return formatdate(answer, usegmt=True), answer + 0.5 + ahead, answer + 0.5 + ahead
+
+    monkeypatch.setattr(clock, "server_date", asked)
+    assert clock.keep_asking("park:1", None, lambda: True, sleep=slept.append) == status
+    assert len(slept) == 3
+    assert answers == [1000.0]  # not asked again
+    assert capsys.readouterr().err.count("8 s ahead of the server's") == (status == 2)
+
+
+def test_asking_ends_with_the_site_after_a_last_look(monkeypatch):
+    asked, lives = [], [True, True, False]
+
+    def away(*_):
+        asked.append(1)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(clock, "server_date", away)
+    assert clock.keep_asking("park:1", None, lambda: lives.pop(0), sleep=lambda _: None) == 3
+    assert len(asked) == 3
+
+
+def started_site(root, tmp_path, address, certificate, supernode):
+    """The start command of a site whose SuperNode is this shell script."""
     site = root / "sites/north"
     (site / "ca.crt").write_bytes(certificate.read_bytes())
     script = site / "start.sh"
     script.write_text(script.read_text(encoding="utf-8").replace("fed.example.org:8443", address), encoding="utf-8")
     programs = tmp_path / "venv" / "bin"
     programs.mkdir(parents=True)
-    (programs / "python").write_text(f"#!/bin/sh\nexec '{sys.executable}' \"$@\"\n")
-    (programs / "python").chmod(0o755)
-    (programs / "flower-supernode").write_text(f"#!/bin/sh\ntouch '{tmp_path}/started'\n")
-    (programs / "flower-supernode").chmod(0o755)
+    warm = 'case "$*" in *deployment.warm*) exit 0;; esac'
+    executable(programs / "python", f"{warm}\nexec '{sys.executable}' \"$@\"")
+    executable(programs / "flower-supernode", supernode)
     (site / "site.env").write_text(f"VENV='{tmp_path}/venv'\nDATA=manifest\nDATA_ROOT='{tmp_path}'\nRUNTIME_PORT=1\n")
-    done = subprocess.run(["/bin/sh", str(script)], capture_output=True, text=True, check=False)
+    return ["/bin/sh", str(script)]
+
+
+def test_a_site_that_is_started_before_its_server_is_told_of_its_clock_later(server, root, tmp_path, monkeypatch):
+    """The first look, which `start.sh` waits for, finds nobody; the one beside the SuperNode does."""
+    address, certificate = server
+    monkeypatch.setattr(Answers, "shift", -30.0)
+    command = started_site(root, tmp_path, address, certificate, "exec cat")  # runs until its input ends
+    python = tmp_path / "venv" / "bin" / "python"
+    first = f'case "$*" in *deployment.clock*"ca.crt") touch "{tmp_path}/asked"; exit 3;; esac'
+    python.write_text(python.read_text().replace("exec", f"{first}\nexec", 1))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        said = next(line for line in started.stderr if "clock" in line)
+        assert started.poll() is None  # a SuperNode that is connecting is left alone
+        started.stdin.close()
+    assert int(re.search(r"clock is (\d+) s ahead of the server's", said)[1]) == pytest.approx(30, abs=1.5)
+    assert (tmp_path / "asked").exists()
+
+
+def test_the_start_command_stops_before_a_supernode_is_started(server, root, tmp_path, monkeypatch):
+    address, certificate = server
+    monkeypatch.setattr(Answers, "shift", -30.0)  # the server is behind, so the site is ahead
+    command = started_site(root, tmp_path, address, certificate, f"touch '{tmp_path}/started'")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "s ahead of the server's, and the server refuses a site" in done.stderr
     assert not (tmp_path / "started").exists()
