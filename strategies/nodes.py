@@ -1,5 +1,6 @@
 """Nodes as the server knows them: who they are, and which global models they hold."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from strategies.claims import MAX_EXAMPLES
 
 _LONGEST = 100  # characters of a client's name
 _MOST_HELD = 16  # global models that a node names
+_LONGEST_CARD = 2**14  # characters; every other client of a round is sent it, and a certified site's has about 2,000
+_DIGEST = re.compile(r"\w{1,64}", re.ASCII)
 
 
 class RefusedError(ValueError):
@@ -48,19 +51,28 @@ def read_node(node_id: int, info: ConfigRecord, *, task: str, layout: str, key_i
         raise RefusedError(f"{m.NUM_EXAMPLES} is {_shown(examples)}, at most {MAX_EXAMPLES} are believed")
     if not isinstance(rounds, list) or not isinstance(digests, list) or not len(rounds) == len(digests) <= _MOST_HELD:
         raise RefusedError("held models are malformed")
-    num_nodes = info.get(m.NUM_NODES, 0)
-    held = {k: str(v) for k, v in zip(rounds, digests, strict=True) if isinstance(k, int)}
-    card = str(info.get(m.MASK_CARD, ""))
+    if not all(_is_whole(version) for version in rounds) or len(set(rounds)) != len(rounds):
+        raise RefusedError("held models are malformed")
+    if not all(isinstance(digest, str) and _DIGEST.fullmatch(digest) for digest in digests):
+        raise RefusedError("digests of held models are malformed")
+    num_nodes, held, card = info.get(m.NUM_NODES, 0), dict(zip(rounds, digests, strict=True)), info.get(m.MASK_CARD, "")
+    if not isinstance(card, str) or len(card) > _LONGEST_CARD:
+        raise RefusedError(f"{m.MASK_CARD} is {_shown(card)}")
     return Node(node_id, client, examples, held, num_nodes if _is_count(num_nodes) else 0, card)
 
 
 def _is_count(value: object) -> TypeGuard[int]:
-    """Whether it is a whole number from 1 on; True is an int to isinstance."""
-    return type(value) is int and value >= 1
+    """Whether it is a whole number from 1 on."""
+    return _is_whole(value) and value >= 1
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number from 0 on; True is an int to isinstance."""
+    return type(value) is int and value >= 0
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = repr(value[: _LONGEST + 1] if isinstance(value, str | bytes) else value)  # it may be of any length
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

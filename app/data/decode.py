@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from app.data.decoding_limits import require_fast_decoder
 from app.data.metadata import orientation, split
 from app.data.word_database import database_of, read_value
 
@@ -59,8 +60,8 @@ def open_picture(
     another format or with more pixels or bytes than may be, OSError if there is none or it cannot be read, ImportError
     for a database without the package lmdb."""
     data = source if isinstance(source, bytes) else _content(source)
-    turned, pixels = split(data)
     with _decoding():
+        turned, pixels = split(data)
         try:
             file = Image.open(io.BytesIO(pixels), formats=formats)
         except UnidentifiedImageError as error:
@@ -70,6 +71,8 @@ def open_picture(
     if file.width * file.height > most_pixels:
         file.close()
         raise UnreadableImageError(f"{file.width} x {file.height} pixels, more than {most_pixels}")
+    with _decoding():
+        require_fast_decoder(file, len(data))
     file.info[_TURNED] = turned
     return file
 

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 
+from app.data.decoding_limits import require_few_parts, require_few_scans, require_small_directory
 from app.data.xmp import xmp_orientation
 
 _ORIENTATION = 0x0112
@@ -33,16 +34,21 @@ _TIFF_PIXELS = {
 def split(data: bytes) -> tuple[int, bytes]:
     """The orientation of a JPEG, PNG, WebP or TIFF file, 1 to 8 as in Exif, and the file without its metadata.
 
-    The orientation is 1 where none is given or it is none of these. Never raises: what cannot be understood is left as
-    it is, for the decoder to refuse. A BigTIFF and a file of another format come back whole, with the orientation 1."""
+    The orientation is 1 where none is given or it is none of these. What cannot be understood is left as it is, for the
+    decoder to refuse. A BigTIFF and a file of another format come back whole, with the orientation 1. Raises
+    TooCostlyError for a file of more parts than an image has, which a decoder would be busy with for minutes."""
     if data[:2] == b"\xff\xd8":
         exif, xmp, pixels = _jpeg(data)
     elif data.startswith(_PNG_START):
         exif, xmp, pixels = _png(data)
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         exif, xmp, pixels = _webp(data)
+    elif data[:4] in (b"II+\0", b"MM\0+"):
+        require_small_directory(data, _TIFF_PIXELS)
+        return 1, data
     elif data[:4] in (b"II*\0", b"MM\0*"):
         exif, xmp, pixels = _tiff(data)
+        require_small_directory(pixels, _TIFF_PIXELS)
     else:
         return 1, data
     return orientation(exif, xmp), pixels
@@ -99,7 +105,7 @@ def _jpeg(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
 
     Exif data may go on in the next segments; where they cannot be read together, each later one is tried alone."""
     exif, xmp, kept = [], [], [data[:2]]
-    at = 2
+    at, parts = 2, 0
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # fill bytes
@@ -108,6 +114,7 @@ def _jpeg(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
             continue
         if marker == 0xDA or marker == 0x01 or 0xD0 <= marker <= 0xD9:  # the pixels, or nothing that has a length
             break
+        require_few_parts(parts := parts + 1, len(data))
         end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
         payload = data[at + 4 : end]
         if end < at + 4:
@@ -123,6 +130,7 @@ def _jpeg(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
         ):
             kept.append(data[at:end])
         at = end
+    require_few_scans(data, at)
     return [b"".join(exif), *exif[1:]], xmp, b"".join([*kept, data[at:]])
 
 
@@ -130,8 +138,9 @@ def _png(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
     """Exif, XMP and the chunks that make the pixels."""
     exif, profiles, xmp, kept = [], [], [], [_PNG_START]
     inflater = _Inflater()
-    at = len(_PNG_START)
+    at, parts = len(_PNG_START), 0
     while at + 12 <= len(data):
+        require_few_parts(parts := parts + 1, len(data))
         length, name = struct.unpack_from(">L4s", data, at)
         end = at + 12 + length
         if end > len(data):
@@ -183,8 +192,9 @@ class _Inflater:
 def _webp(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
     """Exif, XMP and the whole file: its decoder looks at the pixels alone."""
     found: dict[bytes, list[bytes]] = {b"EXIF": [], b"XMP ": []}
-    at = 12
+    at, parts = 12, 0
     while at + 8 <= len(data):
+        require_few_parts(parts := parts + 1, len(data))
         name, length = struct.unpack_from("<4sL", data, at)
         if name in found:
             found[name].append(data[at + 8 : at + 8 + length])

@@ -143,10 +143,10 @@ class Policy(_Section):
 def read_policy(path: Path) -> Policy:
     """The policy of a file. Raises PolicyFileError naming the file, and the key that is unknown or wrong."""
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        fields = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors of Windows write a byte order mark
     except OSError as error:
         raise PolicyFileError(f"policy file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError among them; a number of 5,000 digits is none
         raise PolicyFileError(f"policy file {path} is not TOML: {error}") from error
     try:
         return Policy.model_validate(fields)

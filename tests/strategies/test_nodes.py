@@ -37,6 +37,15 @@ def test_a_good_answer_is_read():
         ({"num-examples": None}, "num-examples is None"),
         ({"held-digests": ["x"]}, "held models are malformed"),
         ({"held-rounds": None}, "held models are malformed"),
+        ({"held-rounds": [True, False]}, "held models are malformed"),
+        ({"held-rounds": [-1, 4]}, "held models are malformed"),
+        ({"held-rounds": [4, 4]}, "held models are malformed"),
+        ({"held-rounds": [3.0, 4.0]}, "held models are malformed"),
+        ({"held-digests": ["x", "y" * 65]}, "digests of held models are malformed"),
+        ({"held-digests": ["x", "\n"]}, "digests of held models are malformed"),
+        ({"held-digests": [1, 2]}, "digests of held models are malformed"),
+        ({"mask-card": b"c"}, "mask-card is b'c'"),
+        ({"mask-card": "c" * 2**20}, r"mask-card is 'c{99}\.\.\.$"),  # every other client would be sent it
     ],
 )
 def test_another_answer_is_refused_by_name(change, reason):
