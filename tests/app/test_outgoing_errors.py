@@ -223,6 +223,10 @@ def test_a_run_is_not_told_which_files_a_site_without_a_policy_has(key, base_ove
     node = {"client": "garage", "data": "manifest", "data-root": str(pictures_root), "state-dir": str(tmp_path / "s")}
     if key == "data.root":
         node = {"client": "garage"}
+    if key == "model.start":
+        node["data-root"] = str(shutil.copytree(pictures_root, tmp_path / "plates"))
+        with (pictures_root / "manifest.csv").open(newline="", encoding="utf-8") as file:
+            write(tmp_path / "plates", [{**row, "plate_text": "AB123CD"} for row in csv.DictReader(file)])
     base = "" if "experiment=" in NAMING[key] else base_overrides
     said = set()
     for file in (there, "/" + "x" * 300, "~nobody-9/x"):
