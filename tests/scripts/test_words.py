@@ -64,13 +64,17 @@ def test_a_mistyped_key_of_a_command_names_the_one_that_was_meant(main, words, m
         main(words)
 
 
-def test_settings_and_files_are_no_mistyped_keys(tmp_path):
-    file = tmp_path / "rum=1.jpg"
-    file.touch()
-    words = ["data=two_cam", "model=small_dual", "~data.holdout", "train.run=1", "-m", str(file)]
+def test_settings_and_files_are_no_mistyped_keys(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rum=1.jpg").touch()
+    words = ["data=two_cam", "model=small_dual", "~data.holdout", "train.run=1", "-m", "rum=1.jpg"]
     assert split_words(words, {"run": "", "mode": ""}) == ({"run": "", "mode": ""}, words)
-    with pytest.raises(SettingsError, match=r"unknown argument 'clint=4'; known: clients; did you mean clients\?"):
+    with pytest.raises(SettingsError, match=r"^unknown key rum; did you mean run\?$"):
+        split_words(["rum=2.jpg"], {"run": ""})
+    with pytest.raises(SettingsError, match=r"^unknown key clint; did you mean clients\?$"):
         key_values(["clint=4"], clients="4")
+    with pytest.raises(SettingsError, match=r"^unknown argument 'data=4'; known: clients$"):
+        key_values(["data=4"], clients="4")
 
 
 @pytest.mark.parametrize(
@@ -88,8 +92,8 @@ def test_settings_and_files_are_no_mistyped_keys(tmp_path):
         (federation.main, ["init", "--name", "a", "--host", "h", "--sites", "x", "--out", ""], "'--out': the path"),
         (federation.main, ["verify", ""], "FOLDERS.*: the path is empty"),
         (federation.main, ["status", ""], "RUN.*: the path is empty"),
-        (registry.main, ["list", "--register", ""], "'--register': the path is empty"),
-        (serve.main, ["run", "--register", ""], "'--register': the path is empty"),
+        (registry.main, ["list", "--register", ""], "'--register'.*: the path is empty"),
+        (serve.main, ["run", "--register", ""], "'--register'.*: the path is empty"),
         (train_detector.main, [""], "FOLDER.*: the path is empty"),
     ],
 )
