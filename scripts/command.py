@@ -40,9 +40,9 @@ def key_values(argv: Sequence[str], **defaults: str) -> dict[str, str]:
 def split_words(argv: Sequence[str], own: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """`key=value` words of a script's own keys over their defaults, and all other words: settings, or files.
 
-    Raises SettingsError for an own key without a value, whose default would have to be left out instead, and for a word
-    that is most like an own key, unless it is a setting or a file of this name."""
-    given, others = dict(own), []
+    Raises SettingsError for an own key that is given twice or without a value, and for a word whose key is most like an
+    own one, unless it is a setting or a file of this name."""
+    given, others, taken = dict(own), list[str](), set[str]()
     for word in argv:
         key, equals, value = word.partition("=")
         if key not in own:
@@ -50,10 +50,13 @@ def split_words(argv: Sequence[str], own: Mapping[str, str]) -> tuple[dict[str, 
             if equals and key not in plain_keys() and likely in own and not os.path.lexists(word):
                 raise SettingsError(f"unknown key {key}; did you mean {likely}?")
             others.append(word)
-        elif value:
-            given[key] = value
+        elif not value:
+            raise SettingsError(f"{key}= is without a value; give one, or leave it out")
+        elif key in taken:
+            raise SettingsError(f"{key}= is given twice")
         else:
-            raise SettingsError(f"{key}= is without a value; give one, or leave {key} out")
+            given[key] = value
+            taken.add(key)
     return given, others
 
 

@@ -82,6 +82,7 @@ def test_settings_and_files_are_no_mistyped_keys(tmp_path, monkeypatch):
     [
         (export.main, ["run=x", "out="], "^out= is without a value"),
         (export.main, ["run=", "out=x.onnx"], "^run= is without a value"),
+        (baseline.main, ["mode=central", "mode=local"], "^mode= is given twice"),
         (evaluate.main, ["run="], "^run= is without a value"),
         (simulate.main, ["resume="], "^resume= is without a value"),
         (simulate.main, ["data.root="], r"^data\.root must name a file or folder; got ''"),
