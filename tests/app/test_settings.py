@@ -207,7 +207,7 @@ def test_a_missing_folder_and_an_unknown_reader_are_named(tmp_path):
 @pytest.mark.parametrize(
     "words",
     [
-        "model.vehicle.pretrained=@ data.equalise.model=@ data.root=@ data.cache_dir=@ data.equalise.folder=@ run_dir=@",
+        "model.vehicle.pretrained=@ data.equalise.model=@ data.root=@ data.cache_dir=@ data.equalise.folder=@",
         "experiment=synthetic_night loss.perceptual_weights=@ model.pretrained=@",
         "experiment=plates_made model.start=@ model.pretrained=@",
     ],
@@ -234,5 +234,5 @@ def test_no_setting_looks_for_a_file(words, monkeypatch):
 
 def test_options_of_a_model_open_no_file():
     for options in ("{checkpoint_path:/etc/passwd}", "{pretrained_cfg_overlay:{file:x}}", "{cache_dir:here}"):
-        with pytest.raises(SettingsError, match="may name a file or an address; .*pretrained takes a weights file"):
+        with pytest.raises(SettingsError, match=r"may name a file or an address; .*pretrained takes a weights file"):
             load_settings(f"model.vehicle.options={options}")
