@@ -66,11 +66,11 @@ def test_a_mistyped_key_of_a_command_names_the_one_that_was_meant(main, words, m
 
 def test_settings_and_files_are_no_mistyped_keys(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "rum=1.jpg").touch()
-    words = ["data=two_cam", "model=small_dual", "~data.holdout", "train.run=1", "-m", "rum=1.jpg"]
+    (tmp_path / "ruun=1.jpg").touch()
+    words = ["data=two_cam", "model=small_dual", "~data.holdout", "train.run=1", "-m", "ruun=1.jpg"]
     assert split_words(words, {"run": "", "mode": ""}) == ({"run": "", "mode": ""}, words)
-    with pytest.raises(SettingsError, match=r"^unknown key rum; did you mean run\?$"):
-        split_words(["rum=2.jpg"], {"run": ""})
+    with pytest.raises(SettingsError, match=r"^unknown key ruun; did you mean run\?$"):
+        split_words(["ruun=2.jpg"], {"run": ""})
     with pytest.raises(SettingsError, match=r"^unknown key clint; did you mean clients\?$"):
         key_values(["clint=4"], clients="4")
     with pytest.raises(SettingsError, match=r"^unknown argument 'data=4'; known: clients$"):
