@@ -1,13 +1,47 @@
 """Checks of settings, each with an error that names the key."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from app.core.nearest import did_you_mean
 
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the message names its key."""
+
+
+class NamedFileError(SettingsError):
+    """A file or folder that a setting names cannot be used: it is missing, damaged or of another kind.
+
+    The message is for the machine that opened it. A server whose run named the file is told the key alone, whatever the
+    reason: otherwise a run could ask which files a site has (see `app.federation.outgoing_errors`).
+
+    Args:
+        key: of the setting.
+    """
+
+    def __init__(self, key: str, reason: object) -> None:
+        super().__init__(str(reason) if str(reason).startswith(key) else f"{key}: {reason}")
+        self.key = key
+
+
+@contextmanager
+def named_file(key: str) -> Iterator[None]:
+    """Raise NamedFileError for whatever is wrong with a file that the setting `key` names."""
+    try:
+        yield
+    except NamedFileError:
+        raise
+    except (OSError, ValueError) as error:
+        raise NamedFileError(key, error) from error
+
+
+def require_path(key: str, value: str) -> None:
+    """Raise SettingsError for an empty path, which would be the working folder. Looks at no file: a run's settings are
+    checked at sites, too, which tell no run what files they have."""
+    if not value or "\0" in value:
+        raise SettingsError(f"{key} must name a file or folder; got {value!r}")
 
 
 def require_file_name(key: str, value: str) -> None:

@@ -255,7 +255,7 @@ def _source_of(settings: Settings) -> Source:
     """The node's data. Raises DataError for whatever a reader says of it."""
     try:
         return open_source(settings.data, settings.seed)
-    except SettingsError as error:  # may quote what a reader found
+    except (OSError, ValueError) as error:  # may quote what a reader found
         raise DataError(str(error)) from error
 
 
@@ -269,7 +269,7 @@ def _data_of(
             raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
         split = settings.data.val_split
         return parts[partition_id], source.evaluation_parts(split, count)[partition_id] if split else []
-    except SettingsError as error:
+    except (OSError, ValueError) as error:
         raise DataError(str(error)) from error
 
 

@@ -1,10 +1,16 @@
 """Device, precision and memory layout of a process."""
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+from app.checks import SettingsError
+
+_KNOWN = re.compile(r"(?P<kind>cpu|mps|cuda)(?:(?<=cuda):(?P<number>[0-9]{1,4}))?")
+_REMEDY = "; device=auto takes what there is"
 
 
 @dataclass(frozen=True)
@@ -37,20 +43,29 @@ class Compute:
 
 
 def make_compute(device: str, precision: str, channels_last: bool, threads: int) -> Compute:
-    """Resolve "auto" settings for this machine. Raises ValueError for a device that is not there."""
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        chosen = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r} is not known to PyTorch") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} asked for, but this machine has no CUDA device")
+    """Resolve "auto" settings for this machine. Raises SettingsError for a device that is not there."""
+    chosen = _device(device)
     if chosen.type == "cuda":  # same seed, same machine: same numbers
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     if threads:
         torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and _gains(chosen)) else torch.float32
     return Compute(chosen, dtype, channels_last)
+
+
+def _device(name: str) -> torch.device:
+    """A device that networks train on here; PyTorch knows more of them, such as `meta`, which computes nothing."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = _KNOWN.fullmatch(name)
+    if found is None:
+        raise SettingsError(f"device must be auto, cpu, cuda, cuda:NUMBER or mps; got {name!r}{_REMEDY}")
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found["kind"] == "cuda" and int(found["number"] or 0) >= there:
+        raise SettingsError(f"device={name}: the CUDA devices of this machine number {there}{_REMEDY}")
+    if found["kind"] == "mps" and not torch.backends.mps.is_available():
+        raise SettingsError(f"device={name}: this machine has no MPS device{_REMEDY}")
+    return torch.device(name)
 
 
 def _gains(device: torch.device) -> bool:

@@ -7,7 +7,8 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from app.arrays import float_views, load_arrays
-from app.checks import SettingsError
+from app.checks import NamedFileError
+from app.core.outputs import is_file
 from app.node_store import digest_of
 from app.settings import Settings, absolute
 from app.tasks import make_task
@@ -15,6 +16,7 @@ from app.tasks.task import Task
 from models.hashed import expand_layers
 from strategies.shared_arrays import is_private
 
+_KEY = "data.equalise.model"
 PreModel = Callable[[], nn.Module]
 """Gives the pre-model; asked only where no record can be used."""
 
@@ -27,7 +29,10 @@ def checkpoint_model(settings: Settings) -> tuple[PreModel, str]:
     network = task.build(2, settings.seed, pretrained=False)
     require_fit(file, network, task)
     needed = _embedding_arrays(network, task)
-    arrays = {name: array for name, array in load_file(absolute(file)).items() if name in needed}
+    try:
+        arrays = {name: array for name, array in load_file(absolute(file)).items() if name in needed}
+    except (SafetensorError, OSError) as error:
+        raise NamedFileError(_KEY, f"{file} is no checkpoint: {error}") from error
 
     def load() -> nn.Module:
         load_arrays(network, arrays)
@@ -39,19 +44,19 @@ def checkpoint_model(settings: Settings) -> tuple[PreModel, str]:
 def require_fit(file: str, network: nn.Module, task: Task) -> None:
     """Look into a checkpoint of a network like this one.
 
-    Raises FileNotFoundError, or SettingsError naming an array that is missing or of another shape."""
-    if not absolute(file).is_file():
-        raise FileNotFoundError(f"data.equalise.model: checkpoint not found: {file}")
+    Raises NamedFileError, naming an array that is missing or of another shape."""
+    if not is_file(absolute(file)):
+        raise NamedFileError(_KEY, f"checkpoint not found: {file}")
     try:
         with safe_open(absolute(file), "np") as opened:
             there = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise SettingsError(f"data.equalise.model: {file} is no checkpoint: {error}") from error
+        raise NamedFileError(_KEY, f"{file} is no checkpoint: {error}") from error
     for name, shape in _embedding_arrays(network, task).items():
         if name not in there:
-            raise SettingsError(f"data.equalise.model: {file} does not fit: array {name!r} is missing")
+            raise NamedFileError(_KEY, f"{file} does not fit: array {name!r} is missing")
         if there[name] != shape:
-            raise SettingsError(f"data.equalise.model: {file} does not fit: {name!r} is {there[name]}, not {shape}")
+            raise NamedFileError(_KEY, f"{file} does not fit: {name!r} is {there[name]}, not {shape}")
 
 
 def model_key(network: nn.Module, task: Task) -> str:

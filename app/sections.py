@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from app.checks import SettingsError, in_range, one_of
+from app.checks import SettingsError, in_range, one_of, require_path
 from app.data.equalise_settings import EqualiseSettings
 from app.data.synthetic import SyntheticSettings
 
@@ -66,6 +66,7 @@ class DataSettings:
     equalise: EqualiseSettings = field(default_factory=EqualiseSettings)
 
     def __post_init__(self) -> None:
+        require_path("data.root", self.root)
         in_range("data.holdout", self.holdout, 0.0, 0.9)
         in_range("data.cache_mb", self.cache_mb, 0)
         in_range("data.cache_dir_mb", self.cache_dir_mb, 0)

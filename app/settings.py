@@ -5,6 +5,7 @@ An unknown key, a wrong type or a value out of range stops here, with the key's 
 
 import json
 import math
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -209,6 +210,17 @@ def spelt_out(override: str) -> str:
 
 
 @cache
+def plain_keys() -> frozenset[str]:
+    """The words without a dot that overrides may begin with: sections, groups of `conf/` and settings of no section."""
+    return frozenset({"experiment", *_SCALARS, *_SECTIONS, *_TASK_SECTIONS})
+
+
+def unknown_key(key: str) -> SettingsError:
+    """The error of a key that no setting has, with the one that was probably meant."""
+    return SettingsError(f"unknown key {key}{key_hint(key, _known_keys())}")
+
+
+@cache
 def text_keys() -> frozenset[str]:
     """The settings whose values are texts, of every task, as dotted keys."""
     modules = [import_module(task.settings) for task in TASKS.values()]
@@ -234,7 +246,7 @@ def _forced(override: str) -> str:
 
 def absolute(settings_path: str) -> Path:
     """A path from the settings, absolute; relative ones count from the working folder."""
-    return Path(settings_path).expanduser().resolve()
+    return Path(os.path.realpath(os.path.expanduser(settings_path)))  # noqa: PTH111 - raises for no user and no loop
 
 
 def _typed(section: str, cls: type, raw: Any) -> Any:

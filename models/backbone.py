@@ -1,18 +1,20 @@
 """Convolutional feature extractors from timm, with weights from timm's hub, from a file, or none."""
 
 import difflib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
+
+
+class WeightsFileError(ValueError):
+    """A weights file that is damaged or of another network."""
 
 
 def build_backbone(
@@ -33,7 +35,8 @@ def build_backbone(
 
     Raises:
         ValueError: an unknown model, one whose output is no (N, C, h, w) map (most transformers), an option or a
-            `drop_path` that the model does not offer, or a weights file that does not fit, with its keys.
+            `drop_path` that the model does not offer.
+        WeightsFileError: the weights file cannot be read, or does not fit; with its keys.
         FileNotFoundError: the weights file is missing.
     """
     if not timm.is_model(name):
@@ -94,8 +97,11 @@ def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
     """Copy the values of a file into the backbone; every key but the classifier's must fit."""
     try:
         arrays = load_state_dict(str(path), device="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(f"cannot read weights file {path}: {error}") from error
+    except Exception as error:  # pickle, zip and key errors: whatever another file makes of it
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsFileError(f"cannot read weights file {path}: {first}") from error
+    if not isinstance(arrays, Mapping) or not all(isinstance(array, Tensor) for array in arrays.values()):
+        raise WeightsFileError(f"cannot read weights file {path}: it does not hold arrays by name")
     settings: Any = backbone.pretrained_cfg
     heads = settings.get("classifier") or ()
     dropped = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
@@ -114,7 +120,7 @@ def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
     }
     if any(problems.values()):
         found = "; ".join(f"{kind}: {_some(keys)}" for kind, keys in problems.items() if keys)
-        raise ValueError(f"weights file {path} does not fit backbone {name!r}: {found}")
+        raise WeightsFileError(f"weights file {path} does not fit backbone {name!r}: {found}")
     backbone.load_state_dict(arrays, strict=False)
 
 

@@ -18,24 +18,23 @@ from app.model_figures import workers
 from app.results import RunFolder, format_table
 from app.settings import SettingsError, load_settings
 from app.tasks import make_task
-from scripts.command import command
+from scripts.command import command, split_words
 from scripts.progress import Progress
 
 
 def main(argv: Sequence[str]) -> None:
     """Train, measure on `data.eval_split`, write checkpoints, and print a JSON object last."""
-    modes = [word.removeprefix("mode=") for word in argv if word.startswith("mode=")]
-    if len(modes) != 1 or modes[0] not in ("central", "local"):
+    own, words = split_words(argv, {"mode": ""})
+    if (mode := own["mode"]) not in ("central", "local"):
         raise SettingsError("mode must be given as mode=central or mode=local")
-    words = [word for word in argv if not word.startswith("mode=")]
     settings = load_settings(words)
-    kind = "central" if modes[0] == "central" else "stand_alone"
+    kind = "central" if mode == "central" else "stand_alone"
     settings = comparison_settings(settings, kind, words)
     started = time.monotonic()
     source, task = open_source(settings.data, settings.seed), make_task(settings)
     require_measurable(settings, source, task)
     parts = len(source.parts(settings.federation.num_clients))
-    name = f"{settings.name}-{modes[0]}"
+    name = f"{settings.name}-{mode}"
     with claimed(run_path(settings, name)) as folder:
         folder.write_settings(settings.as_dict())
         jobs = comparison_jobs({kind: settings}, folder.path, parts)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.command import key_values
+from scripts.command import key_values, whole_number
 from scripts.memory import peak_bytes
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.plain import PlainCipher, PlainSum
@@ -27,7 +27,7 @@ _BINDING = Binding("bench", "bench", 1)
 def main(argv: Sequence[str]) -> None:
     """Print one JSON object; "copies": float32 models of memory that the sum took at its peak."""
     given = key_values(argv, params="23508032", clients="64")
-    size, clients = int(given["params"]), int(given["clients"])
+    size, clients = (whole_number(key, given[key], 1, 2**31 - 1) for key in ("params", "clients"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "payload"
         update = np.full(size, 0.5, np.float32)

@@ -21,7 +21,7 @@ import psutil
 from PIL import Image
 
 from scripts.bench import TRAINING
-from scripts.command import command, key_values
+from scripts.command import command, key_values, whole_number
 from scripts.loopback import Loopback
 
 _OVERRIDES = (
@@ -36,7 +36,7 @@ _EVERY = 0.2
 
 def main(argv: Sequence[str]) -> None:
     """Print the figures."""
-    rounds = int(key_values(argv, rounds="5")["rounds"])
+    rounds = whole_number("rounds", key_values(argv, rounds="5")["rounds"], 1, 1_000_000)
     with tempfile.TemporaryDirectory() as base:
         sites = {name: _pictures(Path(base) / name, seed) for seed, name in enumerate(("north", "south"))}
         with Loopback(Path(base), sites) as parks:

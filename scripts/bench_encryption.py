@@ -16,7 +16,7 @@ import torch
 from app.settings import load_settings
 from scripts import bench_training
 from scripts.bench_privacy import Case, measure
-from scripts.command import command, key_values
+from scripts.command import command, key_values, whole_number
 
 RESNET50_BACKBONE = 23_508_032
 _PICTURES = 1_000
@@ -24,7 +24,7 @@ _PICTURES = 1_000
 
 def main(argv: Sequence[str]) -> None:
     """Print the figures."""
-    clients = int(key_values(argv, clients="4")["clients"])
+    clients = whole_number("clients", key_values(argv, clients="4")["clients"], 1, 1_000_000)
     ours, flare = (measure(Case(scheme, RESNET50_BACKBONE, clients)) for scheme in ("packed_bfv", "ckks_flare"))
     torch.set_num_threads(1)
     settings = load_settings([*bench_training.SMALL, "model=patent_dual", "model.plate=null", "device=cpu"])

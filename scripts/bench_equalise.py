@@ -37,7 +37,7 @@ from app.data.sample import Sample
 from app.data.source import Source, open_source
 from app.settings import Settings, SettingsError, load_settings
 from app.tasks.task import Task
-from scripts.command import command, split_words
+from scripts.command import command, decimal_number, split_words, whole_number
 
 _OWN = {"set": "synthetic", "seeds": "0,1,2", "variants": "off,down,fill,both,online", "flip": "0", "jobs": "2"}
 _KEPT_OUT = 4  # pictures of each synthetic vehicle
@@ -74,10 +74,8 @@ def main(argv: Sequence[str]) -> None:
     variants = own["variants"].split(",")
     if unknown := [variant for variant in variants if variant not in VARIANTS]:
         raise SettingsError(f"unknown variant {unknown[0]!r}; known: {', '.join(VARIANTS)}")
-    try:
-        seeds, flip, jobs = [int(seed) for seed in own["seeds"].split(",")], float(own["flip"]), int(own["jobs"])
-    except ValueError as error:
-        raise SettingsError(f"seeds, flip and jobs are numbers: {error}") from error
+    seeds = [whole_number("seeds", seed, 0, 2**31 - 1) for seed in own["seeds"].split(",")]
+    flip, jobs = decimal_number("flip", own["flip"], 0, 1), whole_number("jobs", own["jobs"], 1, 1024)
     for seed in seeds:  # makes synthetic pictures before two processes would
         open_source(settings_of(own["set"], "off", seed, words).data, seed).train()
     rows = []

@@ -25,7 +25,7 @@ from app.registry.matcher import Candidate, Outcome, Threshold, decide
 from app.registry.photos import read_photo
 from app.registry.shots import Shot
 from app.settings import absolute
-from scripts.command import command, split_words
+from scripts.command import command, decimal_number, split_words
 from scripts.evaluate import with_overrides
 
 _OWN = {"run": "", "model": "global", "calibrate": "", "rate": "0.001", "unsure_rate": "0.01"}
@@ -58,7 +58,7 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
         desk.use_model(absolute(own["run"]), own["model"], "bench")
         if own["calibrate"]:
             pictures = _directions(folder / "settings", own, [*words, f"data.eval_split={own['calibrate']}"])
-            rates = {"rate": float(own["rate"]), "unsure_rate": float(own["unsure_rate"])}
+            rates = {key: decimal_number(key, own[key], 0, 1) for key in ("rate", "unsure_rate")}
             calibration.calibrate(desk, pictures, **rates, account="bench", about=own["calibrate"])
         model = desk.serving()[0]
         thresholds = desk.models.look_up_thresholds(model)

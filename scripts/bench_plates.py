@@ -33,11 +33,11 @@ from safetensors.numpy import save
 from app.arrays import float_arrays
 from app.data.pictures import read_picture
 from app.federated import max_clients
-from app.settings import Settings, SettingsError, load_settings, settings_from
+from app.settings import Settings, load_settings, settings_from
 from app.shared_part import shared_part
 from app.tasks import make_task
 from models.hashed import virtual_size
-from scripts.command import command, split_words
+from scripts.command import command, decimal_number, split_words, whole_number
 from scripts.plate_run import PlateRun
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.keys import new_key
@@ -52,18 +52,18 @@ _WARM_UP = 10
 def main(argv: Sequence[str]) -> None:
     """Print the figures as one JSON object."""
     own, words = split_words(argv, _OWN)
-    if not own["plates"].isdecimal() or int(own["plates"]) < 1:
-        raise SettingsError(f"plates must be a number from 1 on, got {own['plates']!r}")
+    plates = whole_number("plates", own["plates"], 1, 1_000_000)
+    seconds = decimal_number("seconds", own["seconds"], 0, 3600)
     if own["run"]:
         run = PlateRun.open(own["run"], own["model"], ["device=cpu", *words])
     else:
         run = PlateRun.untrained(load_settings(["experiment=plates_countries", "device=cpu", *words]))
     settings = run.settings
     with tempfile.TemporaryDirectory() as folder:
-        files = draw_files(Path(folder), int(own["plates"]))
+        files = draw_files(Path(folder), plates)
         figures: dict[str, Any] = {"bench": "plates", "trained": run.file is not None, "plates": len(files)}
         figures |= {"one_plate": one_by_one(run, files)}
-        figures |= {"plates_per_s": throughput(settings, files, float(own["seconds"]))}
+        figures |= {"plates_per_s": throughput(settings, files, seconds)}
     network = make_task(settings).build(1, settings.seed, pretrained=False)  # hashed layers as they are learnt
     figures["parameters"] = sum(parameter.numel() for parameter in network.parameters())
     figures["virtual_parameters"] = virtual_size(network)

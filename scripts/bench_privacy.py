@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.settings import SettingsError
-from scripts.command import command, key_values
+from scripts.command import command, key_values, whole_number
 from scripts.memory import peak_bytes
 from strategies.ciphers import ckks, packed_bfv
 from strategies.ciphers.binding import Binding
@@ -42,8 +42,9 @@ def main(argv: Sequence[str]) -> None:
     schemes = given["schemes"].split(",")
     if unknown := [scheme for scheme in schemes if scheme not in SCHEMES]:
         raise SettingsError(f"unknown scheme {unknown[0]!r}; known: {', '.join(SCHEMES)}")
+    params, clients = (whole_number(key, given[key], 1, 2**31 - 1) for key in ("params", "clients"))
     for scheme in schemes:
-        print(json.dumps(measure(Case(scheme, int(given["params"]), int(given["clients"])))), flush=True)
+        print(json.dumps(measure(Case(scheme, params, clients))), flush=True)
 
 
 @dataclass(frozen=True)

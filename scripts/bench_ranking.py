@@ -15,7 +15,7 @@ import numpy as np
 
 from app.checks import SettingsError
 from app.evaluation.ranking import evaluate_streaming
-from scripts.command import command, key_values
+from scripts.command import command, key_values, whole_number
 
 _SIZES = {"veri776": (1678, 11579, 200), "veri_wild": (10000, 138517, 10000)}  # queries, gallery, vehicles
 _NUM_CAMERAS = 20
@@ -66,7 +66,8 @@ def main(argv: Sequence[str]) -> None:
     if options["veri_wild"] not in ("true", "false"):
         raise SettingsError(f"veri_wild must be true or false, got {options['veri_wild']!r}")
     names = ["veri776", "veri_wild"] if options["veri_wild"] == "true" else ["veri776"]
-    dim, block, seed = (int(options[key]) for key in ("dim", "block", "seed"))
+    dim, block = (whole_number(key, options[key], 1, 2**31 - 1) for key in ("dim", "block"))
+    seed = whole_number("seed", options["seed"], 0, 2**31 - 1)
     sizes = {name: measure(name, dim=dim, block=block, seed=seed) for name in names}
     print(json.dumps({"dim": dim, "block": block, "seed": seed, "sizes": sizes}))
 

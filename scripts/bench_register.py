@@ -21,7 +21,7 @@ from app.registry.database import Database
 from app.registry.index import make_index
 from app.registry.models import Models
 from app.registry.schema import Change, Embedding, Vehicle, View
-from scripts.command import command, key_values
+from scripts.command import command, key_values, whole_number
 
 _LOOKS = 30
 _CHUNK = 10_000
@@ -55,7 +55,7 @@ def fill(database: Database, vehicles: int, views: int, dim: int) -> None:
 def main(argv: Sequence[str]) -> None:
     """Print the figures."""
     options = key_values(argv, **_DEFAULTS)
-    vehicles, views, dim = (int(options[name]) for name in ("vehicles", "views", "dim"))
+    vehicles, views, dim = (whole_number(name, options[name], 1, 2**31 - 1) for name in ("vehicles", "views", "dim"))
     with _folder(options["folder"]) as folder:
         database = Database(f"sqlite:///{folder / 'register.sqlite'}")
         if Models(database).serving() is None:

@@ -42,7 +42,7 @@ from app.registry.shots import Shot
 from app.results import RunFolder
 from app.settings import absolute, load_settings
 from app.tasks import make_task
-from scripts.command import command, split_words
+from scripts.command import command, decimal_number, split_words, whole_number
 from scripts.loopback import free_port
 
 _OWN = {
@@ -71,11 +71,16 @@ def main(argv: Sequence[str]) -> None:
 
 def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str, Any]:
     """Figures of a guard alone and of each pause."""
-    guards, seconds = int(own["guards"]), float(own["seconds"])
+    guards, seconds = (
+        whole_number("guards", own["guards"], 1, 10_000),
+        decimal_number("seconds", own["seconds"], 0, 86_400),
+    )
     run, model = (absolute(own["run"]), own["model"]) if own["run"] else (untrained(folder / "run", words), "global")
-    uploads = [picture(seed, int(own["width"])) for seed in range(guards)]
+    uploads = [picture(seed, whole_number("width", own["width"], 1, 10_000)) for seed in range(guards)]
     register, load = folder / "register", os.getloadavg()[0]
-    token, about = fill(register, run, model, own["onnx"], uploads, int(own["vehicles"]))
+    token, about = fill(
+        register, run, model, own["onnx"], uploads, whole_number("vehicles", own["vehicles"], 1, 2**31 - 1)
+    )
     bodies = [body(upload, plate=upload if about["plates"] else None) for upload in uploads]
     with served(register, own["onnx"]) as port:
         first = [look_up(port, token, bodies[number % guards]) for number in range(_WARM_UP + _LOOKS)]
@@ -85,7 +90,7 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
         single = float(np.median(alone))
         print(f"alone: {single:.3f} s")
         loads = []
-        for pause in (float(word) for word in own["pause"].split(",")):
+        for pause in (decimal_number("pause", word, 0, 86_400) for word in own["pause"].split(",")):
             answers = crowd(lambda n: look_up(port, token, bodies[n]), guards, seconds, pause)
             loads.append({"pause_s": pause, **told(answers, single, seconds)})
             print(", ".join(f"{name} {value}" for name, value in loads[-1].items()), flush=True)

@@ -3,16 +3,24 @@
 import atexit
 import getpass
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from app.core.nearest import did_you_mean
+import click
+import typer
+
+from app.core.nearest import did_you_mean, nearest
 from app.core.printing import print_everything, shown
-from app.settings import Settings, SettingsError, load_settings
+from app.settings import Settings, SettingsError, load_settings, plain_keys
+
+_LONGEST = 60  # characters of a word that an error shows
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE | re.ASCII)
 
 
 def parse_settings(argv: Sequence[str]) -> Settings:
@@ -22,25 +30,84 @@ def parse_settings(argv: Sequence[str]) -> Settings:
 
 def key_values(argv: Sequence[str], **defaults: str) -> dict[str, str]:
     """`key=value` words over defaults. Raises SettingsError for another key, or one without a value."""
-    given = dict(defaults)
-    for word in argv:
-        key, _, value = word.partition("=")
-        if key not in given or not value:
-            raise SettingsError(f"unknown argument {word!r}; known: {', '.join(given)}{did_you_mean(key, given)}")
-        given[key] = value
+    given, others = split_words(argv, defaults)
+    for word in others:
+        key = word.partition("=")[0]
+        raise SettingsError(f"unknown argument {word!r}; known: {', '.join(given)}{did_you_mean(key, given)}")
     return given
 
 
 def split_words(argv: Sequence[str], own: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """`key=value` words of a script's own keys over their defaults, and all other words, which are settings."""
-    given, others = dict(own), []
+    """`key=value` words of a script's own keys over their defaults, and all other words: settings, or files.
+
+    Raises SettingsError for an own key that is given twice or without a value, and for a word whose key is most like an
+    own one, unless it is a setting or a file of this name."""
+    given, others, taken = dict(own), list[str](), set[str]()
     for word in argv:
-        key, _, value = word.partition("=")
-        if key in own:
-            given[key] = value
-        else:
+        key, equals, value = word.partition("=")
+        if key not in own:
+            likely = nearest(key, {*own, *plain_keys()})
+            if equals and key not in plain_keys() and likely in own and not os.path.lexists(word):
+                raise SettingsError(f"unknown key {key}; did you mean {likely}?")
             others.append(word)
+        elif not value:
+            raise SettingsError(f"{key}= is without a value; give one, or leave it out")
+        elif key in taken:
+            raise SettingsError(f"{key}= is given twice")
+        else:
+            given[key] = value
+            taken.add(key)
     return given, others
+
+
+def whole_number(key: str, word: str, low: int, high: int) -> int:
+    """The number that a word stands for, of ASCII digits alone. Raises SettingsError naming the key for any other word
+    and for a number out of range, low and high included."""
+    if re.fullmatch(r"-?[0-9]{1,18}", word) and low <= int(word) <= high:
+        return int(word)
+    raise SettingsError(f"{key} must be a whole number from {low} to {high}; got {_cut(word)}")
+
+
+def decimal_number(key: str, word: str, low: float, high: float) -> float:
+    """The decimal number that a word stands for, as `whole_number`."""
+    if len(word) <= _LONGEST and _DECIMAL.fullmatch(word) and low <= float(word) <= high:
+        return float(word)
+    raise SettingsError(f"{key} must be a number from {low:g} to {high:g}; got {_cut(word)}")
+
+
+def _cut(word: str) -> str:
+    return repr(word) if len(word) <= _LONGEST else f"{word[:_LONGEST]!r}... of {len(word)} characters"
+
+
+def run_app(app: typer.Typer, argv: Sequence[str], prog_name: str) -> None:
+    """Run one command of a program with options. Raises SettingsError for an option or a word that there is not, and
+    for an empty path, which would be the working folder."""
+    program = typer.main.get_command(app)
+    for each in (program, *getattr(program, "commands", {}).values()):
+        for parameter in each.params:
+            if isinstance(parameter.type, click.Path):
+                parameter.type = _NamedPath(parameter.type)
+    try:
+        program(args=list(argv) or ["--help"], standalone_mode=False, prog_name=prog_name)
+    except click.UsageError as error:
+        raise SettingsError(error.format_message()) from error
+
+
+class _NamedPath(click.ParamType):
+    """A path of at least one character."""
+
+    name = "path"
+
+    def __init__(self, kind: click.Path) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in ("", b""):
+            self.fail("the path is empty; name a file or folder", param, ctx)
+        return self.kind.convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return self.kind.get_metavar(param, ctx)
 
 
 def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:

@@ -30,8 +30,8 @@ from app.data.sample import Sample
 from app.data.source import open_source
 from app.evaluation.plate_texts import PlateReading, measure_directions
 from app.evaluation.published_reader import Line, PublishedReader, one_text, tall_lines
-from app.settings import SettingsError, load_settings
-from scripts.command import command, split_words
+from app.settings import load_settings
+from scripts.command import command, split_words, whole_number
 from scripts.plate_run import PlateRun
 
 _OWN = {"run": "", "model": "", "threads": "1"}
@@ -42,9 +42,7 @@ Measures = dict[str, Any]
 def main(argv: Sequence[str]) -> None:
     """Print a table of every reader and direction, and as the last line a JSON object."""
     own, words = split_words(argv, _OWN)
-    if not own["threads"].isdecimal() or int(own["threads"]) < 1:
-        raise SettingsError(f"threads must be a number from 1 on, got {own['threads']!r}")
-    threads = int(own["threads"])
+    threads = whole_number("threads", own["threads"], 1, 1024)
     published = PublishedReader(threads)
     ways = ways_of(published)
     if own["run"]:

@@ -25,7 +25,7 @@ from app.equalisation import require_library
 from app.overrides import override
 from app.settings import Settings, SettingsError, absolute, load_settings
 from app.tasks import make_task
-from scripts.command import command, split_words
+from scripts.command import command, split_words, whole_number
 from scripts.evaluate import with_overrides
 
 
@@ -73,9 +73,8 @@ def pictures_of(settings: Settings, client: str) -> tuple[str, list[Sample]]:
         name, samples = "central", source.union(settings.federation.num_clients)
     else:
         parts = source.parts(settings.federation.num_clients)
-        if not client.isdecimal() or int(client) >= len(parts):
-            raise SettingsError(f"client must be a number from 0 to {len(parts) - 1}, got {client!r}")
-        name, samples = f"client-{int(client)}", parts[int(client)]
+        number = whole_number("client", client, 0, len(parts) - 1)
+        name, samples = f"client-{number}", parts[number]
     if not samples:
         raise SettingsError(f"{settings.data.reader} has no training pictures for {name}")
     return name, samples

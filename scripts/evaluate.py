@@ -17,19 +17,27 @@ from app.comparison import measure_arrays
 from app.data.source import open_source
 from app.overrides import value_of
 from app.results import RunFolder, format_table
-from app.settings import Settings, SettingsError, absolute, load_settings, settings_from, spelt_out, text_keys
+from app.settings import (
+    Settings,
+    SettingsError,
+    absolute,
+    load_settings,
+    plain_keys,
+    settings_from,
+    spelt_out,
+    text_keys,
+    unknown_key,
+)
 from app.tasks import make_task
-from scripts.command import command
+from scripts.command import command, split_words
 
 
 def main(argv: Sequence[str]) -> None:
     """Print a table, and as the last line a JSON object with mAP, rank1, rank5, mINP, queries and skipped."""
-    given = dict(word.split("=", 1) for word in argv if word.split("=", 1)[0] in ("run", "model") and "=" in word)
-    words = [word for word in argv if word.split("=", 1)[0] not in ("run", "model")]
-    if "run" not in given:
+    own, words = split_words(argv, {"run": "", "model": "global"})
+    if not own["run"]:
         raise SettingsError("run=RUN_FOLDER is missing")
-    folder = absolute(given["run"])
-    model = given.get("model", "global")
+    folder, model = absolute(own["run"]), own["model"]
     if model == "untrained":
         settings = with_overrides(RunFolder.existing(folder).read_settings(), words)
         task = make_task(settings)
@@ -57,8 +65,10 @@ def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
             raw["data"] = load_settings([f"data={value}"]).as_dict()["data"]
         elif "." in key or key == "device":
             _set(raw, key, value)
-        else:
+        elif key in plain_keys():
             raise SettingsError(f"{key} cannot be changed for a checkpoint")
+        else:
+            raise unknown_key(key)
     return settings_from(raw)
 
 

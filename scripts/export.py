@@ -22,10 +22,10 @@ from app.onnx_file import OnnxFile, write_onnx
 from app.registry.parity import compare, some_vehicles
 from app.registry.recogniser import Recogniser
 from app.settings import absolute
-from scripts.command import command, split_words
+from scripts.command import command, split_words, whole_number
 from scripts.evaluate import with_overrides
 
-MOST_DIFFERENCE = 1e-4
+MOST_DIFFERENCE, MOST_PICTURES = 1e-4, 1_000_000
 _OWN = {"run": "", "model": "global", "out": "", "pictures": "256"}
 
 
@@ -35,8 +35,7 @@ def main(argv: Sequence[str]) -> None:
     for key in ("run", "out"):
         if not own[key]:
             raise SettingsError(f"{key}=... is missing")
-    if not own["pictures"].isdecimal() or int(own["pictures"]) < 1:
-        raise SettingsError(f"pictures must be a number from 1 on, got {own['pictures']!r}")
+    pictures = whole_number("pictures", own["pictures"], 1, MOST_PICTURES)
     out = absolute(own["out"])
     if out.suffix != ".onnx":
         raise SettingsError(f"out must end in .onnx, got {own['out']!r}")
@@ -45,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     checkpoint = Checkpoint.read(absolute(own["run"]), own["model"])
     settings = with_overrides(checkpoint.settings, words)
     directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
-    directions = some_vehicles(directions, int(own["pictures"]))
+    directions = some_vehicles(directions, pictures)
     recogniser = Recogniser(_plain_layout(checkpoint), "cpu")
     with replacing(out) as temporary:
         write_onnx(temporary, recogniser.task.graph(recogniser.network), checkpoint.digest, checkpoint.settings)

@@ -25,17 +25,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
-from app.checks import SettingsError
 from app.core.outputs import require_folder_place
 from app.deployment import bundle, parties, setup, verify
 from app.deployment.parties import DeploymentError
 from app.federated import cloud_pair, make_secrets
 from app.privacy_settings import PrivacySettings
 from scripts import federation_apps
-from scripts.command import command
+from scripts.command import command, run_app
 from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, write_key
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -285,10 +283,7 @@ def _put_aside(path: Path, *, rotate: bool) -> Path | None:
 
 def main(argv: Sequence[str]) -> None:
     """Run one command. Raises SettingsError for an option that there is not."""
-    try:
-        app(args=list(argv) or ["--help"], standalone_mode=False)
-    except click.UsageError as error:
-        raise SettingsError(error.format_message()) from error
+    run_app(app, argv, "python -m scripts.federation")
 
 
 if __name__ == "__main__":

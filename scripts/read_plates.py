@@ -24,7 +24,7 @@ from app.data.image_files import images_of
 from app.detection.plates import PlateFinder
 from app.plate_files import FilePlate, PlateFiles
 from app.settings import SettingsError, absolute
-from scripts.command import command, split_words
+from scripts.command import command, decimal_number, split_words
 from scripts.plate_run import PlateRun
 
 _OWN = {"run": "", "model": "", "detector": "", "refuse": "0", "device": "auto"}
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
         raise SettingsError("run=RUN_FOLDER is missing")
     if not places:
         raise SettingsError("which pictures? name files or folders")
-    least = _share(own["refuse"])
+    least = decimal_number("refuse", own["refuse"], 0, 1)
     run = PlateRun.open(own["run"], own["model"], [f"device={own['device']}"])
     finder = PlateFinder(absolute(own["detector"])) if own["detector"] else None
     reader = PlateFiles(
@@ -73,16 +73,6 @@ def line_of(plate: FilePlate, least: float = 0.0) -> dict[str, Any]:
         "box": None if plate.box is None else [round(value, 1) for value in plate.box],
         "confidences": [round(confidence, 4) for confidence in reading.confidences],
     }
-
-
-def _share(word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise SettingsError(f"refuse must lie in [0, 1], got {word!r}")
-    return value
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from app.checks import SettingsError
@@ -36,7 +35,7 @@ from app.registry.rows import MOST_NUMBER
 from app.registry.schema import Vehicle, now
 from app.registry.shots import Shot, make_shots, parse_box, parse_modality
 from scripts import registry_networks  # noqa: F401 - its commands
-from scripts.command import command
+from scripts.command import command, run_app
 from scripts.progress import Progress
 from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, operator, say
 
@@ -264,10 +263,7 @@ def _summary(vehicle: Vehicle) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Run one command. Raises SettingsError for a wrong word, and what the register refuses."""
-    try:
-        app(args=list(argv) or ["--help"], standalone_mode=False, prog_name="python -m scripts.registry")
-    except click.UsageError as error:
-        raise SettingsError(error.format_message()) from error
+    run_app(app, argv, "python -m scripts.registry")
 
 
 if __name__ == "__main__":

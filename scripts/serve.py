@@ -24,7 +24,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 import uvicorn
 
@@ -36,7 +35,7 @@ from app.registry.tokens import Token, Tokens
 from app.web.logs import log_config
 from app.web.service import create_app
 from app.web.state import State
-from scripts.command import command
+from scripts.command import command, run_app
 from scripts.registry_options import operator, say
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -223,10 +222,7 @@ def _password() -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Run one command. Raises SettingsError for a wrong word, and what the register refuses."""
-    try:
-        app(args=list(argv) or ["--help"], standalone_mode=False, prog_name="python -m scripts.serve")
-    except click.UsageError as error:
-        raise SettingsError(error.format_message()) from error
+    run_app(app, argv, "python -m scripts.serve")
 
 
 if __name__ == "__main__":

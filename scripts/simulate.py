@@ -28,7 +28,7 @@ from app.results import MEASURES, RunFolder, format_table
 from app.settings import Settings, SettingsError, absolute, load_settings, text_keys
 from app.simulation import SimulationError, check_machine, simulate
 from app.tasks import make_task
-from scripts.command import command, first_line
+from scripts.command import command, first_line, split_words
 from scripts.progress import Progress
 
 _PRINTED = (
@@ -49,14 +49,14 @@ _PRINTED = (
 
 def main(argv: Sequence[str]) -> None:
     """Run one federation, or with `-m` one for each combination; the last line of each is a JSON object."""
-    words = [word for word in argv if word not in ("-m", "--multirun")]
-    resume = [word.removeprefix("resume=") for word in words if word.startswith("resume=")]
-    if resume:
-        if len(words) > 1:
+    own, given = split_words(argv, {"resume": ""})
+    words = [word for word in given if word not in ("-m", "--multirun")]
+    if own["resume"]:
+        if len(argv) > 1:
             raise SettingsError("resume=RUN_FOLDER takes its settings from that folder and nothing else")
-        _resume(absolute(resume[0]))
+        _resume(absolute(own["resume"]))
         return
-    if len(words) == len(argv):
+    if len(words) == len(given):
         settings = _checked(words)
         _start(words, run_path(settings, settings.name))
     else:

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import numpy as np
 import typer
 
@@ -34,7 +33,7 @@ from app.detection.stream import DetectionBatches
 from app.detection.training import train_detector
 from app.device import make_compute
 from app.settings import SettingsError
-from scripts.command import command
+from scripts.command import command, run_app
 
 app = typer.Typer(add_completion=False)
 _REPORT_EVERY = 20  # steps
@@ -143,10 +142,7 @@ def _picture(sample: Sample) -> np.ndarray:
 
 def main(argv: Sequence[str]) -> None:
     """Train as `argv` says. Raises SettingsError for a wrong word."""
-    try:
-        app(args=list(argv) or ["--help"], standalone_mode=False, prog_name="python -m scripts.train_detector")
-    except click.UsageError as error:
-        raise SettingsError(error.format_message()) from error
+    run_app(app, argv, "python -m scripts.train_detector")
 
 
 if __name__ == "__main__":

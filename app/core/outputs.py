@@ -1,10 +1,15 @@
-"""Checks of the places that commands write to, made before the work whose result would be lost."""
+"""Checks of the files and places that commands read and write, made before the work whose result would be lost."""
 
 import os
 import tempfile
 from pathlib import Path
 
 from app.checks import SettingsError
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there. Never raises, whereas `Path.is_file` does for a name that is too long."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def require_file_place(key: str, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from app.checks import SettingsError, in_range, one_of
+from app.checks import SettingsError, in_range, one_of, require_path
 
 KINDS = ("geometry", "colour", "blur", "rain", "night", "occlusion")
 RULES = ("median", "quantile")
@@ -62,6 +62,8 @@ class EqualiseSettings:
         elif self.target:
             one_of("data.equalise.target, if it is no number,", self.target, RULES)
         in_range("data.equalise.quantile", self.quantile, 0.0, 1.0)
+        require_path("data.equalise.model", self.model)
+        require_path("data.equalise.folder", self.folder)
         in_range("data.equalise.from_round", self.from_round, 1)
         in_range("data.equalise.own_epochs", self.own_epochs, 0.0)
         in_range("data.equalise.base", self.base, -1.0, 1.0)

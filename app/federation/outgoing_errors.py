@@ -12,7 +12,7 @@ from functools import wraps
 
 from flwr.app import Context, Message
 
-from app.checks import SettingsError
+from app.checks import NamedFileError, SettingsError
 from app.federation.ledger import PrivacyBudgetError
 from app.federation.refusals import IdentityError, PolicyError
 from app.federation.round_request import ClientError
@@ -52,6 +52,8 @@ TOLD: frozenset[type[Exception]] = frozenset(
 
 _SIMULATED = {"partition-id", "num-partitions"}  # all that Flower's simulation gives a node
 _FOLDERS = ("data-root", "state-dir", "key-file")
+_OWN_PLACES = ("data-root", "state-dir")  # without them the run says where a site reads and writes
+_OF_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of no path
 
 
 class SiteError(RuntimeError):
@@ -82,8 +84,15 @@ def guarded(handler: Handler) -> Handler:
 
 
 def outgoing(error: Exception, node_config: Mapping[str, str]) -> str:
-    """What the server may read of an error: its text if its class is on the list, without the site's own folders."""
+    """What the server may read of an error: its text if its class is on the list, without the site's own folders.
+
+    A file that the run named, in its settings or for want of the node's own places, gets one answer for every reason:
+    whether it exists is none of the run's business."""
     name, kind = node_config.get("client", "this site"), type(error).__name__
+    if isinstance(error, NamedFileError):
+        return f"{name}: {error.key}: the file that it names cannot be used at this site; the site's own log says why"
+    if isinstance(error, OSError) and not all(map(node_config.get, _OWN_PLACES)) and error.errno not in _OF_MACHINE:
+        return f"{name}: OSError; the site's own log says more"
     if type(error) not in TOLD:
         reason = f" ({os.strerror(number)})" if (number := _number(error)) else ""
         return f"{name}: {kind}{reason}; the site's own log says more"

@@ -15,6 +15,7 @@ from app.dp import epsilon
 from app.federation.policy import DEFAULT_PRIVATE, LARGEST_OF_TWO, Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
 from app.settings import Settings, composed, settings_from, startable
+from app.tasks.weights import FILE_OPTION
 from strategies.shared_arrays import is_private
 
 _log = logging.getLogger("flwr")
@@ -26,7 +27,6 @@ _FILES = {  # last part of a key, or a whole key -> values that name no file
 }
 _FETCHED = {("pretrained", "true"), ("perceptual_weights", "imagenet")}
 _BACKBONE = re.compile(r"[A-Za-z0-9_.]+")  # timm takes "hf-hub:NAME" and "local-dir:PATH" too
-_OPTION = re.compile(r"(pretrained|checkpoint|cache|local|hf_|.*(path|url|file|dir|repo)).*")
 _PLAIN = re.compile(r"[^/\\~\0]*")
 _SITES_OWN = ("data.root", "data.cache_dir", "data.equalise.folder", "data.reader")
 _NOT_READ_HERE = ("name", "run_dir", "evaluation.", "simulation.", "privacy.cloud_key")  # of the server and commands
@@ -100,7 +100,7 @@ class SitePolicy:
         if (last, text) in _FETCHED and not self.policy.files.fetch_weights:
             self.refuse("files.fetch_weights", f"{key}={value}")
         options = key.partition(".options.")[2].split(".")
-        if any(_OPTION.fullmatch(part) for part in options):
+        if any(FILE_OPTION.fullmatch(part) for part in options):
             self.refuse("files.weights", f"{key} may name a file or an address")
         if last == "backbone" and not _BACKBONE.fullmatch(str(value)):
             self.refuse("files.weights", f"{key}={value!r} is no plain name of a model")

@@ -4,13 +4,14 @@ The losses are those of Ye et al. (2021, arXiv:2001.04193) and of Gao et al. (MS
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from app.checks import SettingsError
+from app.checks import SettingsError, named_file
 from app.data.cross_modal_batches import CrossModalBatch, CrossModalBatches
 from app.data.dual_batches import labels_of
 from app.data.reader import Direction
@@ -21,9 +22,9 @@ from app.evaluation.matches import Counts, count_matches
 from app.evaluation.modalities import across_modalities
 from app.settings import Settings
 from app.tasks.cross_modal_settings import LossSettings, ModelSettings
-from app.tasks.inputs import as_input, make_pictures
+from app.tasks.inputs import as_input, make_backbone, make_pictures
 from app.tasks.task import Batches, Embeddings, Evaluation, Graph, mean_of_directions, num_vehicles
-from models.backbone import build_backbone, input_statistics_of
+from models.backbone import input_statistics_of
 from models.classifier import Classifier
 from models.dual_net import DualEmbedding
 from models.embedding_graph import Run
@@ -88,9 +89,8 @@ class CrossModalReid:
         model = self.model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            backbone = make_backbone("model", model.backbone, model.weights if pretrained else False, model.options)
             try:
-                weights = model.weights if pretrained else False
-                backbone = build_backbone(model.backbone, pretrained=weights, options=model.options)
                 stem, trunk = cut_backbone(backbone, model.backbone)
             except ValueError as error:
                 raise SettingsError(f"model.backbone: {error}") from error
@@ -103,7 +103,10 @@ class CrossModalReid:
         return network.train()
 
     def batches(self, samples: Sequence[Sample], seed: int) -> Batches:
-        """P vehicles with K visible and K infrared pictures each."""
+        """P vehicles with K visible and K infrared pictures each. Raises NamedFileError for a weights file of
+        the perceptual network that cannot be used, before anything is trained."""
+        if self.loss.perceptual_edge_weight and isinstance(self.loss.perceptual, Path):
+            self._perceptual_edge = self._perceptual_edge or self._compare_edges()
         train = self.settings.train
         return CrossModalBatches(
             samples,
@@ -193,12 +196,16 @@ class CrossModalReid:
     def _edges(self, output: TwoStreamOutput, pictures: Tensor, infrared: Tensor) -> Tensor:
         """The perceptual edge losses of both modalities, added."""
         if self._perceptual_edge is None:  # a task that only embeds needs no second network
-            stages = vgg16_stages(self.loss.perceptual)
-            self._perceptual_edge = PerceptualEdgeLoss(stages, self.loss.perceptual_longest).to(pictures.device)
+            self._perceptual_edge = self._compare_edges()
         pairs = [(output.visible_stem, pictures[~infrared]), (output.infrared_stem, pictures[infrared])]
         with self.compute.autocast():
             parts = [self._perceptual_edge(stem, own) for stem, own in pairs if stem is not None]
         return torch.stack(parts).sum()
+
+    def _compare_edges(self) -> PerceptualEdgeLoss:
+        weights = self.loss.perceptual
+        with named_file("loss.perceptual_weights") if isinstance(weights, Path) else nullcontext():
+            return PerceptualEdgeLoss(vgg16_stages(weights), self.loss.perceptual_longest).to(self.compute.device)
 
     def _embed(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> DualEmbeddings:
         assert isinstance(network, TwoStreamNet | OutsideTwoStreamNet)

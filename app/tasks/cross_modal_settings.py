@@ -1,11 +1,12 @@
 """What the task of visible-infrared re-identification can be told: its network and its losses."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.checks import SettingsError, in_range, one_of
-from app.tasks.weights import weights_of
+from app.checks import SettingsError, in_range, one_of, require_path
+from app.tasks.weights import require_weights, weights_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class ModelSettings:
         for name in ("height", "width"):
             in_range(f"model.{name}", getattr(self, name), 16, 4096)
         in_range("model.embedding_dim", self.embedding_dim, 0)
+        require_weights("model", self.pretrained, self.options)
         in_range("model.hashed", self.hashed, 1e-4, 1.0)
 
     @property
@@ -68,10 +70,7 @@ class LossSettings:
         for name in self.__dataclass_fields__:
             if name.endswith("_weight"):
                 in_range(f"loss.{name}", getattr(self, name), 0.0)
-        if self.perceptual_edge_weight and isinstance(self.perceptual, Path) and not self.perceptual.is_file():
-            raise SettingsError(
-                f"loss.perceptual_weights must be random, imagenet or a file; there is no {self.perceptual_weights!r}"
-            )
+        require_path("loss.perceptual_weights", self.perceptual_weights)
         if not (self.identity_weight or self.weighted_triplet_weight or self.perceptual_edge_weight):
             raise SettingsError("loss.identity_weight, weighted_triplet_weight and perceptual_edge_weight are all 0")
 
@@ -79,4 +78,4 @@ class LossSettings:
     def perceptual(self) -> bool | Path:
         """What `vgg16_stages` takes."""
         known: dict[str, bool] = {"random": False, "imagenet": True}
-        return known.get(self.perceptual_weights, Path(self.perceptual_weights).expanduser())
+        return known.get(self.perceptual_weights, Path(os.path.expanduser(self.perceptual_weights)))  # noqa: PTH111 - raises for no user

@@ -20,9 +20,9 @@ from app.evaluation.embed import DualEmbeddings, all_samples, embed, measure_all
 from app.evaluation.matches import Counts, count_matches
 from app.settings import Settings
 from app.tasks.dual_settings import BranchSettings, LossSettings, ModelSettings
-from app.tasks.inputs import Statistics, as_input, make_pictures
+from app.tasks.inputs import Statistics, as_input, make_backbone, make_pictures
 from app.tasks.task import Batches, Embeddings, Evaluation, Graph, mean_of_directions, num_vehicles
-from models.backbone import build_backbone, input_statistics, input_statistics_of
+from models.backbone import input_statistics, input_statistics_of
 from models.classifier import Classifier, ClassifierKind
 from models.dual_net import Branch, DualEmbedding, DualNet
 from models.embedding_graph import INPUTS, OUTPUTS, EmbeddingGraph, OutsideDualNet, Run
@@ -248,11 +248,7 @@ def _size(branch: BranchSettings) -> Size:
 
 
 def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:
-    try:
-        weights = branch.weights if pretrained else False
-        backbone = build_backbone(branch.backbone, pretrained=weights, options=branch.options)
-    except ValueError as error:
-        raise SettingsError(f"{key}.backbone: {error}") from error
+    backbone = make_backbone(key, branch.backbone, branch.weights if pretrained else False, branch.options)
     neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
     return Branch(backbone, build_pooling(model.pooling), neck, None)
 

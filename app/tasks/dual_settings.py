@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.checks import in_range, one_of
-from app.tasks.weights import weights_of
+from app.tasks.weights import require_weights, weights_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class BranchSettings:
 
     def __post_init__(self) -> None:
         in_range("model image_size", self.image_size, 16, 4096)
+        require_weights("model.*", self.pretrained, self.options)
 
     @property
     def weights(self) -> bool | Path:

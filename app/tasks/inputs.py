@@ -1,15 +1,35 @@
 """From pictures to what a network takes."""
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from app.checks import NamedFileError, SettingsError
 from app.data.pictures import PictureFiles, Pictures, Size, normalise
 from app.device import Compute
 from app.sections import DataSettings
 from app.settings import absolute
+from models.backbone import WeightsFileError, build_backbone
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of the backbone's input."""
+
+
+def make_backbone(section: str, name: str, weights: bool | Path, options: Mapping[str, Any]) -> nn.Module:
+    """The backbone of a section of the settings, such as "model.vehicle".
+
+    Raises SettingsError for a network that cannot be built, NamedFileError for a weights file."""
+    try:
+        return build_backbone(name, pretrained=weights, options=options)
+    except (WeightsFileError, OSError) as error:
+        if isinstance(weights, bool):  # fetched, so that no setting names the file
+            raise
+        raise NamedFileError(f"{section}.pretrained", error) from error
+    except ValueError as error:
+        raise SettingsError(f"{section}.backbone: {error}") from error
 
 
 def make_pictures(data: DataSettings, vehicle: Size, plate: Size | None) -> Pictures:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.checks import SettingsError, in_range, one_of
-from app.tasks.weights import weights_of
+from app.tasks.weights import require_weights, weights_of
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class ModelSettings:
             raise SettingsError(f"model.dim must be a multiple of 4, got {self.dim}")
         in_range("model.layers", self.layers, 0, 12)
         in_range("model.max_length", self.max_length, 1, 64)
+        require_weights("model", self.pretrained, self.options)
         in_range("model.hashed", self.hashed, 1e-4, 1.0)
 
     @property

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from app.arrays import float_views, load_arrays
-from app.checks import SettingsError, one_of
+from app.checks import NamedFileError, SettingsError, one_of
+from app.core.outputs import is_file
 from app.data.plate_batches import MakePlate, PlateBatch, PlateBatches
 from app.data.reader import Direction, by_alphabet
 from app.data.sample import Sample
@@ -20,11 +21,11 @@ from app.device import Compute, make_compute
 from app.evaluation.matches import Counts
 from app.evaluation.plate_texts import PlateReading, measure_directions
 from app.settings import Settings, absolute
-from app.tasks.inputs import as_input, make_plates
+from app.tasks.inputs import as_input, make_backbone, make_plates
 from app.tasks.plate_settings import LossSettings, ModelSettings
 from app.tasks.task import Batches, Embeddings, Evaluation, Graph, UnfitDataError
 from models.alphabet import Alphabet, plain
-from models.backbone import build_backbone, input_statistics_of
+from models.backbone import input_statistics_of
 from models.columns import keep_columns
 from models.hashed import hash_layers, is_bucket
 from models.losses import AlignmentLoss, CtcLoss, PositionLoss
@@ -87,9 +88,8 @@ class PlateText:
         model = self.model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            backbone = make_backbone("model", model.backbone, model.weights if pretrained else False, model.options)
             try:
-                weights = model.weights if pretrained else False
-                backbone = build_backbone(model.backbone, pretrained=weights, options=model.options)
                 keep_columns(backbone, model.stride)
             except ValueError as error:
                 raise SettingsError(f"model.backbone: {error}") from error
@@ -114,10 +114,10 @@ class PlateText:
         """Real plates, each once in an epoch, and the made ones that the settings ask for.
 
         Raises ValueError where no plate can be learnt, where plates to be made have no font, and SettingsError for an
-        unknown kind of them; FileNotFoundError where the checkpoint to start from is not there."""
+        unknown kind of them; NamedFileError where the checkpoint to start from is not there."""
         self.num_labels(samples)
-        if self.model.start and not absolute(self.model.start).is_file():
-            raise FileNotFoundError(f"model.start: checkpoint not found: {absolute(self.model.start)}")
+        if self.model.start and not is_file(absolute(self.model.start)):
+            raise NamedFileError("model.start", f"checkpoint not found: {absolute(self.model.start)}")
         train, made = self.settings.train, self.settings.data.made_plates
         return PlateBatches(
             self.learnable(samples),
@@ -236,8 +236,8 @@ class PlateText:
 
     def _start_from(self, network: nn.Module, path: Path) -> None:
         """Fill the network, and hash it, before or after as the checkpoint was."""
-        if not path.is_file():
-            raise FileNotFoundError(f"model.start: checkpoint not found: {path}")
+        if not is_file(path):
+            raise NamedFileError("model.start", f"checkpoint not found: {path}")
         try:
             arrays = load_file(path)
             hashed_before = any(is_bucket(name) for name in arrays)
@@ -248,8 +248,8 @@ class PlateText:
             load_arrays(network, arrays)
             if not hashed_before:
                 hash_layers(network, self.model.hashed)
-        except (SafetensorError, ValueError) as error:
-            raise SettingsError(f"model.start: {path} does not fit: {error}") from error
+        except (SafetensorError, OSError, ValueError) as error:
+            raise NamedFileError("model.start", f"{path} does not fit: {error}") from error
 
     def _input(self, pictures: Tensor) -> Tensor:
         return as_input(pictures, self._statistics, self.compute)

@@ -154,7 +154,7 @@ def test_a_folder_that_cannot_be_made(equalise_settings, tmp_path):
 
 def test_a_model_that_does_not_fit_is_named(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4", f"data.equalise.model={tmp_path / 'none.safetensors'}")
-    with pytest.raises(FileNotFoundError, match=r"data.equalise.model: checkpoint not found: .*none.safetensors"):
+    with pytest.raises(SettingsError, match=r"data.equalise.model: checkpoint not found: .*none.safetensors"):
         equalise_alone(settings, pictures_of(settings), "x")
     save_file({"other": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
     settings = equalise_settings("data.equalise.target=4", f"data.equalise.model={tmp_path / 'other.safetensors'}")

@@ -37,11 +37,11 @@ def test_what_cannot_be_equalised_is_said_at_the_start(equalise_settings, tmp_pa
     assert equalise_settings("data.equalise=median").data.equalise.target == "median"
     short = equalise_settings("data.equalise.quantile=0.5 data.equalise=7").data.equalise
     assert (short.target, short.quantile) == (7, 0.5)
-    for model, error in (("none.safetensors", FileNotFoundError), ("other.safetensors", SettingsError)):
+    for model in ("none.safetensors", "other.safetensors"):
         save_file({"other": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
         settings = equalise_settings("data.equalise.target=3", f"data.equalise.model={tmp_path / model}")
         task = make_task(settings)
-        with pytest.raises(error, match=r"data\.equalise\.model"):
+        with pytest.raises(SettingsError, match=r"data\.equalise\.model"):
             ClientBatches(settings, task, "a", pictures_of(settings), NodeStore(tmp_path / "s"), task.build(4, 0))
 
 

@@ -169,7 +169,7 @@ class Derived(SettingsError):
     ],
 )
 def test_others_are_told_by_their_class(error, said):
-    text = outgoing(error, {"client": "garage"})
+    text = outgoing(error, {"client": "garage", "data-root": "/srv", "state-dir": "/var/site"})
     assert text == f"garage: {said}; the site's own log says more"
 
 
@@ -203,3 +203,46 @@ def test_the_runs_own_words_are_named_and_the_sites_are_not():
 )
 def test_a_node_with_anything_of_its_own_is_a_real_one(config, simulated):
     assert is_simulated(config) == simulated
+
+
+OTHER = "privacy=plain device=cpu data.val_split='' model.pretrained=false"
+NAMING = {
+    "model.vehicle.pretrained": "",
+    "data.equalise.model": "data.equalise.target=3",
+    "loss.perceptual_weights": f"experiment=synthetic_night {OTHER}",
+    "model.start": f"experiment=plates_made {OTHER}",
+    "data.root": "",
+}
+
+
+@pytest.mark.parametrize("key", NAMING)
+def test_a_run_is_not_told_which_files_a_site_without_a_policy_has(key, base_overrides, pictures_root, tmp_path, log):
+    """One answer for a file of another kind, for a name that no file can have, and for a user that is not there."""
+    there = tmp_path / "AB123.jpg"
+    there.write_bytes(b"no weights")
+    node = {"client": "garage", "data": "manifest", "data-root": str(pictures_root), "state-dir": str(tmp_path / "s")}
+    if key == "data.root":
+        node = {"client": "garage"}
+    if key == "model.start":
+        node["data-root"] = str(shutil.copytree(pictures_root, tmp_path / "plates"))
+        with (pictures_root / "manifest.csv").open(newline="", encoding="utf-8") as file:
+            write(tmp_path / "plates", [{**row, "plate_text": "AB123CD"} for row in csv.DictReader(file)])
+    base = "" if "experiment=" in NAMING[key] else base_overrides
+    said = set()
+    for file in (there, "/" + "x" * 300, "~nobody-9/x"):
+
+        def start(*_, file=file):
+            overrides = f"{base} {NAMING[key]} {key}={file}"
+            return client_app._make_client(overrides, tuple(sorted(node.items())), "0" * 16, 1)
+
+        with pytest.raises(SiteError) as raised:
+            guarded(start)(None, Context(1, 1, node, RecordDict(), {}))
+        said.add(str(raised.value))
+        assert "Traceback" in log.text  # the site's own log says why
+        log.clear()
+    own = "; the site's own log says"
+    assert said == {
+        f"garage: DataError{own} more"
+        if key == "data.root"
+        else f"garage: {key}: the file that it names cannot be used at this site{own} why"
+    }

@@ -1,5 +1,7 @@
 """Settings: what is wrong stops at the start and is named; every experiment can be built."""
 
+import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,3 +202,37 @@ def test_a_missing_folder_and_an_unknown_reader_are_named(tmp_path):
         open_source(load_settings(["data.reader=imagenet", f"data.root={tmp_path}"]).data, 0)
     with pytest.raises(SettingsError, match=r"unknown data set 'very776'; known: .*; did you mean veri776\?"):
         open_source(load_settings(["data.reader=very776", f"data.root={tmp_path}"]).data, 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "model.vehicle.pretrained=@ data.equalise.model=@ data.root=@ data.cache_dir=@ data.equalise.folder=@",
+        "experiment=synthetic_night loss.perceptual_weights=@ model.pretrained=@",
+        "experiment=plates_made model.start=@ model.pretrained=@",
+    ],
+)
+def test_no_setting_looks_for_a_file(words, monkeypatch):
+    """The same settings are composed at a site, where an error would tell a run what is there."""
+    asked = []
+
+    def spy(function):
+        def call(path, *args, **options):
+            if "secret-place" in str(path):
+                asked.append(path)
+            return function(path, *args, **options)
+
+        return call
+
+    for name in ("stat", "lstat", "open", "scandir", "readlink", "access"):
+        monkeypatch.setattr(os, name, spy(getattr(os, name)))
+    monkeypatch.setattr(io, "open", spy(io.open))
+    load_settings(words.replace("@", "/secret-place/file"))
+    load_settings(words.replace("@", "~nobody-9/secret-place"))
+    assert asked == []
+
+
+def test_options_of_a_model_open_no_file():
+    for options in ("{checkpoint_path:/etc/passwd}", "{pretrained_cfg_overlay:{file:x}}", "{cache_dir:here}"):
+        with pytest.raises(SettingsError, match=r"may name a file or an address; .*pretrained takes a weights file"):
+            load_settings(f"model.vehicle.options={options}")

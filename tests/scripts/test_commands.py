@@ -4,6 +4,9 @@ import getpass
 import json
 import os
 import pwd
+import shutil
+import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -17,6 +20,7 @@ from scripts import baseline, evaluate, inspect_data, simulate
 from scripts.command import command
 from scripts.evaluate import with_overrides
 
+NOBODY = 54321  # a user id that this machine has no entry for
 TINY = [
     "data=manifest",
     "federation.num_clients=2",
@@ -238,6 +242,27 @@ def test_a_user_without_an_entry_has_a_name_and_a_home(tmp_path, monkeypatch):
     assert home.is_dir()
     assert home.parent == tmp_path
     assert (environment["USER"], environment["HOME"]) == (user, str(home))
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or shutil.which("setpriv") is None, reason="another user id needs root and setpriv (util-linux)"
+)
+def test_a_user_id_without_an_entry_trains(tmp_path, pictures_root):
+    """A real process without HOME. The capability lets it read a Python that lies in root's own folder, and no more."""
+    place = tmp_path / "place"
+    place.mkdir()
+    os.chown(place, NOBODY, NOBODY)
+    with pytest.raises(KeyError):
+        pwd.getpwuid(NOBODY)
+    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    words = [*TINY, f"data.root={pictures_root}", f"run_dir={place}/run", "mode=central", "train.epochs=1"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+    command_line = [*user, *reading, sys.executable, "-m", "scripts.baseline", *words]
+    done = subprocess.run(command_line, cwd=place, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "central" in json.loads(done.stdout.splitlines()[-1])["models"]
+    assert (place / "run/central.safetensors").stat().st_uid == NOBODY
 
 
 def test_a_user_with_an_entry_keeps_name_and_home():

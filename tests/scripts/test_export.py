@@ -56,7 +56,7 @@ def test_networks_that_do_not_agree_leave_no_file(run_folder, onnx_path, words, 
         (["out=x.onnx"], "run=... is missing"),
         (["run=."], "out=... is missing"),
         (["run=.", "out=x.pt"], "must end in .onnx"),
-        (["run=.", "out=x.onnx", "pictures=0"], "a number from 1 on"),
+        (["run=.", "out=x.onnx", "pictures=0"], "pictures must be a whole number from 1 to"),
     ],
 )
 def test_a_mistake_is_one_line(argv, reason):

@@ -238,7 +238,7 @@ def test_a_real_detector_is_opened_from_its_file_or_folder(tmp_path):
     [
         (["x.png"], "run=RUN_FOLDER is missing"),
         (["run=."], "name files or folders"),
-        (["run=.", "refuse=2", "x.png"], r"refuse must lie in \[0, 1\], got '2'"),
+        (["run=.", "refuse=2", "x.png"], r"refuse must be a number from 0 to 1; got '2'"),
         (["run=.", "refuse=most", "x.png"], "got 'most'"),
     ],
 )

@@ -231,3 +231,13 @@ def test_no_metadata_take_long(made):
     start = time.process_time()
     assert split(data)[0] == 1
     assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"II*\0", b"\xff" * 40, exif(orientation=None)[6:], exif(orientation=9)[6:]])
+def test_a_damaged_segment_of_exif_data_hides_no_good_one(damage):
+    """A camera's own segment behind one that a program cut off; by Pillow, where the damaged one is not there."""
+    good = (0xE1, exif(orientation=6))
+    data = jpeg_with((0xE1, b"Exif\0\0" + damage), good)
+    assert split(data)[0] == 6
+    with Image.open(io.BytesIO(jpeg_with(good))) as file:
+        np.testing.assert_array_equal(decoded(data), np.asarray(ImageOps.exif_transpose(file)))

@@ -229,11 +229,19 @@ def test_the_summary_says_which_perceptual_network(settings, tmp_path):
     assert make_task(settings).remarks == {"perceptual network": "VGG16, random features"}
     without = replace(settings, loss=replace(settings.loss, perceptual_edge_weight=0.0))
     assert make_task(without).remarks == {}
-    with pytest.raises(SettingsError, match=r"perceptual_weights must be random, imagenet or a file; .*vgg16\.pth"):
-        replace(settings.loss, perceptual_weights=str(tmp_path / "vgg16.pth"))
-    (tmp_path / "vgg16.pth").touch()
     task = make_task(replace(settings, loss=replace(settings.loss, perceptual_weights=str(tmp_path / "vgg16.pth"))))
     assert task.remarks == {"perceptual network": f"VGG16, {tmp_path / 'vgg16.pth'}"}
+
+
+def test_the_weights_of_the_perceptual_network_are_looked_for_where_they_are_opened(settings, samples, tmp_path):
+    """Not by the settings, which sites check for a run: before training, with the key. An empty path is no file."""
+    for name, reason in (("gone.pth", "not found"), ("odd.pth", "does not hold torchvision's vgg16")):
+        (tmp_path / "odd.pth").write_bytes(b"no weights")
+        task = make_task(replace(settings, loss=replace(settings.loss, perceptual_weights=str(tmp_path / name))))
+        with pytest.raises(SettingsError, match=rf"^loss\.perceptual_weights: .*{reason}"):
+            task.batches(samples, 0)
+    with pytest.raises(SettingsError, match=r"loss\.perceptual_weights must name a file"):
+        replace(settings.loss, perceptual_weights="")
 
 
 @pytest.mark.parametrize(

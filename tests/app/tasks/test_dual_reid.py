@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from app.arrays import float_arrays, shared_layout
+from app.checks import SettingsError
 from app.data.sample import Sample
 from app.settings import load_settings
 from app.tasks import make_task
@@ -75,7 +76,7 @@ def test_fewer_than_two_vehicles_cannot_be_learnt_from(settings, pids):
 def test_an_unknown_backbone_and_a_missing_weights_file_are_named():
     with pytest.raises(ValueError, match="unknown backbone 'resnet51'"):
         make_task(load_settings(f"{WORDS} model.vehicle.backbone=resnet51")).build(2, 0)
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
+    with pytest.raises(SettingsError, match=r"^model\.vehicle\.pretrained: .*nowhere\.safetensors"):
         make_task(load_settings(f"{WORDS} model.vehicle.pretrained=nowhere.safetensors")).build(2, 0)
 
 

@@ -137,10 +137,10 @@ def test_the_network_starts_from_a_checkpoint_of_the_same_form(settings, samples
     with pytest.raises(SettingsError, match=r"model\.start: .*start\.safetensors does not fit: array .* has shape"):
         unlike.build(1, 0)
     absent = make_task(load_settings(f"{WORDS} model.start={tmp_path}/none.safetensors"))
-    with pytest.raises(FileNotFoundError, match=r"model\.start: checkpoint not found"):
+    with pytest.raises(SettingsError, match=r"^model\.start: checkpoint not found"):
         absent.build(1, 0)
     absent.build(1, 0, pretrained=False)
-    with pytest.raises(FileNotFoundError, match=r"model\.start: checkpoint not found"):
+    with pytest.raises(SettingsError, match=r"^model\.start: checkpoint not found"):
         absent.batches(samples, 0)
 
 
