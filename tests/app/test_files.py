@@ -57,7 +57,7 @@ def test_a_file_system_that_syncs_no_folders_keeps_files_all_the_same(tmp_path, 
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", of_files)
-    with nullcontext() if kept else pytest.raises(OSError, match=os.strerror(number)):
-        with replacing(tmp_path / "a") as temporary:
-            temporary.write_text("whole", encoding="utf-8")
+    raised = nullcontext() if kept else pytest.raises(OSError, match=os.strerror(number))
+    with raised, replacing(tmp_path / "a") as temporary:
+        temporary.write_text("whole", encoding="utf-8")
     assert (tmp_path / "a").read_text(encoding="utf-8") == "whole"
