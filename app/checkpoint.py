@@ -12,7 +12,7 @@ from app.arrays import Arrays, float_arrays, load_arrays
 from app.federation.site_runs import remedy
 from app.node_store import digest_of
 from app.results import RunFolder
-from app.settings import Settings, settings_from
+from app.settings import Settings, SettingsError, settings_from
 from app.tasks import make_task
 from app.tasks.task import Task
 from models.hashed import expand_layers
@@ -62,15 +62,26 @@ class Checkpoint:
 
 
 def _settings_in(path: Path, text: str) -> dict[str, Any]:
-    """The settings that a checkpoint carries, as dictionaries. Raises ValueError naming the file if they are none."""
+    """The settings that a checkpoint carries, as dictionaries. Raises ValueError naming the file if they are none.
+
+    Values that do not fit here are not damage: a weights file of another machine, a key of another version. Overrides
+    can put others in their place, and whoever uses the settings names what is left."""
+    kept: Any = None
     try:
         kept = json.loads(text)
         if not isinstance(kept, dict):
             raise ValueError(f"no JSON object but {text[:40]}")
         settings_from(kept)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"damaged file {path}: its settings cannot be used: {error}") from error
-    return kept
+        if not (isinstance(error, SettingsError) and _has_sections(kept)):
+            raise ValueError(f"damaged file {path}: its settings cannot be used: {error}") from error
+    settings: dict[str, Any] = kept
+    return settings
+
+
+def _has_sections(kept: dict[str, Any]) -> bool:
+    """Whether settings have the parts that commands look into before the settings are typed."""
+    return isinstance(kept.get("task"), str) and all(isinstance(kept.get(name), dict) for name in ("model", "data"))
 
 
 def network_of(arrays: Arrays, settings: Settings) -> tuple[Task, nn.Module]:

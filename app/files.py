@@ -1,5 +1,6 @@
 """Files that are whole at any moment."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,5 +44,8 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a shared folder of a virtual machine syncs no folders
+            raise
     finally:
         os.close(descriptor)

@@ -79,10 +79,15 @@ def _shown(value: object) -> str:
 def agreed_digests(nodes: Iterable[Node]) -> dict[int, str]:
     """For each version the digest that more than half of the nodes hold that have the version at all.
 
-    A version without one is left out: one node that claims another model must not win by a tie."""
-    votes = _votes(nodes)
-    most = {version: count.most_common(1)[0] for version, count in votes.items()}
-    return {version: digest for version, (digest, number) in most.items() if 2 * number > votes[version].total()}
+    A version without one is left out: one node that claims another model must not win by a tie. Version 0 has the most
+    frequent digest, the smallest of several: processors of different kinds round the starting values differently, and a
+    node takes no other start than one that differs from its own by rounding (`GlobalModels.reach`)."""
+    agreed = {}
+    for version, count in _votes(nodes).items():
+        digest, number = min(count.items(), key=lambda row: (-row[1], row[0]))
+        if version == 0 or 2 * number > count.total():
+            agreed[version] = digest
+    return agreed
 
 
 def disagreement(nodes: Iterable[Node], version: int) -> str:

@@ -10,8 +10,9 @@ import torch
 from app.arrays import float_arrays
 from app.checkpoint import Checkpoint, network_of, save_checkpoint
 from app.results import RunFolder
-from app.settings import load_settings, settings_from
+from app.settings import SettingsError, load_settings, settings_from
 from app.tasks import make_task
+from scripts.evaluate import with_overrides
 
 WORDS = (
     "model.vehicle.backbone=test_efficientnet model.vehicle.image_size=32 model.plate.backbone=test_efficientnet "
@@ -87,3 +88,18 @@ def test_a_section_of_another_kind_is_named_with_file_and_key(checkpoint, tmp_pa
     RunFolder(tmp_path).save_arrays("damaged", checkpoint.arrays, {"settings": kept})
     with pytest.raises(ValueError, match=r"damaged\.safetensors: .*model: Input should be an object; got 5"):
         Checkpoint.read(tmp_path, "damaged")
+
+
+def test_values_that_do_not_fit_here_are_not_damage_and_can_be_replaced(checkpoint, tmp_path):
+    """A weights file that another machine had, and a key of another version of the project."""
+    kept = load_settings("experiment=synthetic_night").as_dict()
+    kept["loss"]["perceptual_weights"] = "/elsewhere/vgg16.safetensors"
+    RunFolder(tmp_path).save_arrays("moved", checkpoint.arrays, {"settings": json.dumps(kept)})
+    moved = Checkpoint.read(tmp_path, "moved")
+    assert with_overrides(moved.settings, ["loss.perceptual_weights=random"]).loss.perceptual_weights == "random"
+    with pytest.raises(SettingsError, match="there is no '/elsewhere/vgg16"):
+        with_overrides(moved.settings, [])
+    kept = {**checkpoint.settings, "loss": {**checkpoint.settings["loss"], "of_a_later_version": 1}}
+    RunFolder(tmp_path).save_arrays("later", checkpoint.arrays, {"settings": json.dumps(kept)})
+    with pytest.raises(SettingsError, match=r"unknown key loss\.of_a_later_version"):
+        settings_from(Checkpoint.read(tmp_path, "later").settings)

@@ -9,6 +9,7 @@ from flwr.app import Error, Message
 
 from app import client_app
 from app.model_figures import read_nodes
+from app.reid_client import ReidClient
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
@@ -79,7 +80,7 @@ def test_what_was_learnt_for_a_refused_update_is_not_kept(make_federation, monke
             raise CipherError("a value is too large")
         return encrypt(cipher, vector, coefficient, binding, **options)
 
-    federation = make_federation(changes="federation.rounds=1").run()
+    federation = make_federation(changes="federation.rounds=1 federation.quorum=1").run()
     monkeypatch.setattr(PlainCipher, "encrypt", refuse)
     with pytest.raises(FederationError, match="a value is too large"):
         make_federation(changes="federation.rounds=2").resume()
@@ -199,3 +200,34 @@ def test_a_client_takes_no_share_beyond_the_cap(make_federation):
     (row,) = federation.folder.read_summary()["left_out"]
     assert "the server gives it a share of 0.98, and 0.5 is the most" in row["reason"]
     assert list(federation.lines()[0]["clients"]) == ["client-1", "client-2"]
+
+
+def start_apart(monkeypatch, amount):
+    """The starting values of the second client, by as much as another processor would draw them, or by more."""
+    drawn = ReidClient.initial_arrays
+
+    def initial_arrays(client):
+        arrays = drawn(client)
+        if client.name == "client-1":
+            arrays = {name: array + np.float32(amount) * (array != 0) for name, array in arrays.items()}
+        return arrays
+
+    monkeypatch.setattr(ReidClient, "initial_arrays", initial_arrays)
+
+
+@pytest.mark.parametrize("cipher", ["plain", "packed_bfv"])
+def test_sites_with_processors_of_two_kinds_train_one_model(make_federation, monkeypatch, cipher):
+    """torch draws normal values with AVX2 and without in two ways, up to 8e-7 apart: neither start has a majority."""
+    start_apart(monkeypatch, 8e-7)
+    federation = make_federation(changes=f"federation.rounds=1 privacy.cipher={cipher}").run()
+    assert [line["left_out"] for line in federation.lines()] == [[], []]
+    first, second = federation.held("global", 1).values()
+    assert_same_arrays(first, second)
+    relayed = [kind_of(message) for message in federation.grid.sent if m.GLOBAL in message.content]
+    assert relayed == [("train", 1)]
+
+
+def test_a_node_takes_no_other_start_than_its_settings_give(make_federation, monkeypatch):
+    start_apart(monkeypatch, 1e-3)
+    with pytest.raises(FederationError, match="the starting model that was passed on is not this node's own"):
+        make_federation(changes="federation.rounds=1 federation.quorum=1").run()

@@ -1,7 +1,9 @@
 """Files on disk after they were replaced."""
 
+import errno
 import os
 import stat
+from contextlib import nullcontext
 
 import pytest
 
@@ -43,3 +45,19 @@ def test_what_is_noted_before_a_sum_is_opened_or_an_update_leaves_is_synced_by_n
     assert "privacy_ledger.json" in synced[-1]
     NodeStore(tmp_path / "node").write("global", 1, {}, {})
     assert synced[-1] == {"global-000001.safetensors"}
+
+
+@pytest.mark.parametrize(("number", "kept"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_a_file_system_that_syncs_no_folders_keeps_files_all_the_same(tmp_path, monkeypatch, number, kept):
+    fsync = os.fsync
+
+    def of_files(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files)
+    raised = nullcontext() if kept else pytest.raises(OSError, match=os.strerror(number))
+    with raised, replacing(tmp_path / "a") as temporary:
+        temporary.write_text("whole", encoding="utf-8")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "whole"

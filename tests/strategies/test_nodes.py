@@ -79,3 +79,11 @@ def test_a_digest_counts_that_more_than_half_of_the_holders_have(digests, agreed
         assert all(node.client in said for node in nodes if 4 in node.held) or agreed
         assert disagreement(nodes, 5) == ""
     assert agreed_digests([]) == {}
+
+
+def test_the_start_that_everybody_draws_is_agreed_on_without_a_majority():
+    """Processors of two kinds round it differently; each node looks at it before it takes it."""
+    for starts, agreed in ((["b", "a"], "a"), (["c", "b", "a", "b"], "b"), (["b", "b", "a", "a"], "a")):
+        nodes = [Node(number, f"client-{number}", 1, {0: start}) for number, start in enumerate(starts)]
+        assert agreed_digests(nodes) == {0: agreed}
+        assert disagreement(nodes, 0) == ""

@@ -26,12 +26,14 @@ _SECONDS = 900  # for a command, on a machine with other work
 
 
 class Shell:
-    """One shell, in which the page's commands run one after the other, as a person would type them."""
+    """One shell, in which the page's commands run one after the other, as a person would type them. What stays has a
+    terminal of its own, which knows nothing but the settings and what the page says is typed in each."""
 
     def __init__(self, folder):
         self.folder, self.count = folder, 0
         self.log = folder / "shell.log"
         self.families = []
+        self.first = ""  # typed in each terminal
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["/bin/sh", "-eu"], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder
@@ -42,7 +44,10 @@ class Shell:
         self.count += 1
         number, before = self.count, len(self.said())
         if stays:
-            text = f"{{ {text.strip()}; }} > {self.folder}/stays-{number}.log 2>&1 &\necho pid $!"
+            terminal = self.folder / f"stays-{number}"
+            terminal.write_text(f"{self.first}exec {text.strip()}\n", encoding="utf-8")
+            kept = 'env -i PATH="$PATH" HOME="$HOME"'
+            text = f"{kept} /bin/sh -eu {terminal} > {terminal}.log 2>&1 &\necho pid $!"
         self.process.stdin.write(f"{text}\necho done {number}\n".encode())
         self.process.stdin.flush()
         self.wait_for(lambda: f"done {number}\n" in self.said()[before:], text)
@@ -113,6 +118,9 @@ def test_the_page_ends_with_the_right_resident(shell, tmp_path):
             for name, value in own.items():
                 text, found = re.subn(rf"\b{name}=\S+", f"{name}={value}", text, count=1)
                 assert found == 1, name
+            shell.first = text
+        elif text.startswith('cd "$PROJECT"'):
+            shell.first += text
         if "scripts.federation model" in text:  # the site has written it by itself, with the last round
             [kept] = north.glob("state/models/*/global.safetensors")
             by_itself = kept.read_bytes()
