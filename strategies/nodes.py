@@ -51,11 +51,14 @@ def read_node(node_id: int, info: ConfigRecord, *, task: str, layout: str, key_i
         raise RefusedError(f"{m.NUM_EXAMPLES} is {_shown(examples)}, at most {MAX_EXAMPLES} are believed")
     if not isinstance(rounds, list) or not isinstance(digests, list) or not len(rounds) == len(digests) <= _MOST_HELD:
         raise RefusedError("held models are malformed")
-    if not all(_is_whole(version) for version in rounds) or len(set(rounds)) != len(rounds):
+    versions = [version for version in rounds if _is_whole(version)]
+    if len(set(versions)) != len(rounds):
         raise RefusedError("held models are malformed")
-    if not all(isinstance(digest, str) and _DIGEST.fullmatch(digest) for digest in digests):
+    named = [digest for digest in digests if isinstance(digest, str) and _DIGEST.fullmatch(digest)]
+    if len(named) != len(digests):
         raise RefusedError("digests of held models are malformed")
-    num_nodes, held, card = info.get(m.NUM_NODES, 0), dict(zip(rounds, digests, strict=True)), info.get(m.MASK_CARD, "")
+    held = dict(zip(versions, named, strict=True))
+    num_nodes, card = info.get(m.NUM_NODES, 0), info.get(m.MASK_CARD, "")
     if not isinstance(card, str) or len(card) > _LONGEST_CARD:
         raise RefusedError(f"{m.MASK_CARD} is {_shown(card)}")
     return Node(node_id, client, examples, held, num_nodes if _is_count(num_nodes) else 0, card)

@@ -19,16 +19,11 @@ def _kept(text: str, fault: str) -> str:
     return trimmed(text)
 
 
-Line = Annotated[
-    str,
-    AfterValidator(lambda text: _kept(text, line_fault(text))),
-    Field(json_schema_extra={"maxLength": LONGEST_LINE}),
-]
-Text = Annotated[
-    str,
-    AfterValidator(lambda text: _kept(text, text_fault(text))),
-    Field(json_schema_extra={"maxLength": LONGEST_TEXT}),
-]
+_line, _text = (
+    AfterValidator(lambda text, fault=fault: _kept(text, fault(text))) for fault in (line_fault, text_fault)
+)
+Line = Annotated[str, _line, Field(json_schema_extra={"maxLength": LONGEST_LINE})]
+Text = Annotated[str, _text, Field(json_schema_extra={"maxLength": LONGEST_TEXT})]
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 

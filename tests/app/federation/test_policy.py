@@ -17,20 +17,6 @@ TEMPLATE = Path(client_app.__file__).parent / "deployment/templates/policy.toml"
 RUN_KEY = "0123456789abcdef"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
-    path = tmp_path / "policy.toml"
-    path.write_bytes(b"\xef\xbb\xbfformat = 1\r\n")
-    assert read_policy(path) == Policy(format=1)
-
-
-@pytest.mark.parametrize("text", ["a = " + "[" * 5000, "format = " + "9" * 5000])
-def test_what_the_toml_reader_fails_over_names_the_file(tmp_path, text):
-    path = tmp_path / "policy.toml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(PolicyFileError, match=rf"^policy file {path} is not TOML: "):
-        read_policy(path)
-
-
 def test_the_policy_that_init_makes_is_the_strict_default(policy_file):
     assert read_policy(policy_file()) == Policy(format=1)
     assert Policy(format=1).privacy.ciphers == ["packed_bfv"]
