@@ -11,24 +11,24 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from app.data.reader import Direction
-from app.data.sample import Sample
-from app.data.source import Source, open_source
+from app.core.node_store import NodeStore
+from app.core.run_dir import run_dir
+from app.core.sample import Sample
+from app.data.dataset import Source, open_source
+from app.data.readers.reader import Direction
 from app.deployment.site_names import SiteIdentity
 from app.experiment.measurable import evaluation_problems
-from app.federated import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
+from app.federation.build import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
+from app.federation.client import RECEIVED, ReidClient
+from app.federation.global_model import UnusableSumError
 from app.federation.ledger import PrivacyLedger
 from app.federation.outgoing_errors import Handler, guarded, is_simulated
 from app.federation.refusals import PolicyError
 from app.federation.run_words import reader_of, run_words
 from app.federation.site_model import keep_models, keep_recipe
 from app.federation.site_policy import SitePolicy
-from app.global_model import UnusableSumError
-from app.node_store import NodeStore
-from app.overrides import override
-from app.reid_client import RECEIVED, ReidClient
-from app.run_dir import run_dir
-from app.settings import Settings, SettingsError, absolute, load_settings
+from app.settings.load import Settings, SettingsError, absolute, load_settings
+from app.settings.overrides import override
 from app.tasks import make_task
 from strategies import messages as m
 from strategies.ciphers.keys import read_key

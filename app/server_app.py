@@ -12,15 +12,15 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.superlink.grid import InMemoryGrid  # of Flower's simulation, and of nothing else
 
+from app.core.run_dir import run_dir
+from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
 from app.deployment.site_names import SiteNames
-from app.dp import epsilon
-from app.federated import make_rules, make_server_sum
-from app.privacy_settings import DpSettings
-from app.recorder import Recorder
-from app.results import SERVER_CHECKPOINT, RunFolder
-from app.run_dir import run_dir
-from app.settings import Settings, load_settings
-from app.shared_part import shared_part
+from app.federation.build import make_rules, make_server_sum
+from app.federation.dp import epsilon
+from app.federation.layout import shared_part
+from app.federation.recorder import Recorder
+from app.settings.load import Settings, load_settings
+from app.settings.privacy import DpSettings
 from strategies import messages as m
 from strategies.convergence import Convergence
 from strategies.partial_sync import PartialSync

@@ -1,1 +1,1 @@
-"""Hydra configuration; read by `app.settings` alone."""
+"""Hydra configuration; read by `app.settings.load` alone."""

@@ -10,13 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.comparison import Measures, by_kind, comparison_jobs, comparison_settings, run_jobs
-from app.data.source import open_source
+from app.core.run_folder import RunFolder, format_table
+from app.data.dataset import open_source
+from app.experiment.baselines import Measures, by_kind, comparison_jobs, comparison_settings, run_jobs
 from app.experiment.claim import claimed, run_path
+from app.experiment.compare import workers
 from app.experiment.measurable import require_measurable
-from app.model_figures import workers
-from app.results import RunFolder, format_table
-from app.settings import SettingsError, load_settings
+from app.settings.load import SettingsError, load_settings
 from app.tasks import make_task
 from scripts.command import command, split_words
 from scripts.progress import Progress

@@ -15,9 +15,9 @@ from typing import Any
 import click
 import typer
 
-from app.core.nearest import did_you_mean, nearest
 from app.core.printing import print_everything, shown
-from app.settings import Settings, SettingsError, load_settings, plain_keys
+from app.settings.load import Settings, SettingsError, load_settings, plain_keys
+from app.settings.nearest import did_you_mean, nearest
 
 _LONGEST = 60  # characters of a word that an error shows
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE | re.ASCII)

@@ -23,16 +23,16 @@ from typing import Any
 import torch
 from PIL import Image
 
-from app.data.decode import open_picture, upright_rgb
-from app.data.pictures import cut_as_it_is, plate_place
-from app.data.reader import Direction
-from app.data.sample import Sample
-from app.data.source import open_source
+from app.core.sample import Sample
+from app.data.crops import cut_as_it_is, plate_place
+from app.data.dataset import open_source
+from app.data.readers.reader import Direction
 from app.evaluation.plate_texts import PlateReading, measure_directions
-from app.evaluation.published_reader import Line, PublishedReader, one_text, tall_lines
-from app.settings import load_settings
+from app.experiment.plate_run import PlateRun
+from app.experiment.published_reader import Line, PublishedReader, one_text, tall_lines
+from app.images.decode import open_picture, upright_rgb
+from app.settings.load import load_settings
 from scripts.command import command, split_words, whole_number
-from scripts.plate_run import PlateRun
 
 _OWN = {"run": "", "model": "", "threads": "1"}
 Read = Callable[[Sample], PlateReading | None]
@@ -92,7 +92,7 @@ def crop(sample: Sample) -> Image.Image | None:
     try:
         with open_picture(path) as file:
             return cut_as_it_is(upright_rgb(file), cut)
-    except (OSError, ValueError):  # as `app.data.pictures.Pictures`
+    except (OSError, ValueError):  # as `app.data.crops.Pictures`
         return None
 
 

@@ -16,15 +16,15 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from app.checkpoint import Checkpoint
-from app.comparison import equalise_alone
-from app.data.enhanced_files import EnhancedFiles
-from app.data.sample import Sample
-from app.data.source import open_source
-from app.equalisation import require_library
-from app.overrides import override
-from app.settings import Settings, SettingsError, absolute, load_settings
+from app.core.sample import Sample
+from app.data.dataset import open_source
+from app.equalise.run import require_library
+from app.equalise.store import EnhancedFiles
+from app.experiment.baselines import equalise_alone
+from app.settings.load import Settings, SettingsError, absolute, load_settings
+from app.settings.overrides import override
 from app.tasks import make_task
+from app.training.checkpoint import Checkpoint
 from scripts.command import command, split_words, whole_number
 from scripts.evaluate import with_overrides
 

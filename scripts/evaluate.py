@@ -11,13 +11,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from app.arrays import float_arrays
-from app.checkpoint import Checkpoint, without_heads
-from app.comparison import measure_arrays
-from app.data.source import open_source
-from app.overrides import value_of
-from app.results import RunFolder, format_table
-from app.settings import (
+from app.core.arrays import float_arrays
+from app.core.run_folder import RunFolder, format_table
+from app.data.dataset import open_source
+from app.experiment.baselines import measure_arrays
+from app.settings.load import (
     Settings,
     SettingsError,
     absolute,
@@ -28,7 +26,9 @@ from app.settings import (
     text_keys,
     unknown_key,
 )
+from app.settings.overrides import value_of
 from app.tasks import make_task
+from app.training.checkpoint import Checkpoint, without_heads
 from scripts.command import command, split_words
 
 

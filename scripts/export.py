@@ -13,15 +13,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from app.checkpoint import Checkpoint
-from app.checks import SettingsError
+from app.core.files import replacing
 from app.core.outputs import require_file_place
-from app.data.source import open_source
-from app.files import replacing
-from app.onnx_file import OnnxFile, write_onnx
-from app.registry.parity import compare, some_vehicles
-from app.registry.recogniser import Recogniser
-from app.settings import absolute
+from app.data.dataset import open_source
+from app.register.embedder import Recogniser
+from app.register.parity import compare, some_vehicles
+from app.settings.checks import SettingsError
+from app.settings.load import absolute
+from app.training.checkpoint import Checkpoint
+from app.training.onnx_file import OnnxFile, write_onnx
 from scripts.command import command, split_words, whole_number
 from scripts.evaluate import with_overrides
 

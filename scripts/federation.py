@@ -30,8 +30,8 @@ import typer
 from app.core.outputs import require_folder_place
 from app.deployment import bundle, parties, setup, verify
 from app.deployment.parties import DeploymentError
-from app.federated import cloud_pair, make_secrets
-from app.privacy_settings import PrivacySettings
+from app.federation.build import cloud_pair, make_secrets
+from app.settings.privacy import PrivacySettings
 from scripts import federation_apps
 from scripts.command import command, run_app
 from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, write_key
@@ -214,8 +214,8 @@ def model(
     ] = None,
 ) -> None:
     """Make checkpoints of what a site holds of a run, also of one that was stopped or cut off."""
+    from app.core.site_runs import chosen_run, listed, runs_in
     from app.federation.site_model import model_of  # torch, which the other commands do without
-    from app.federation.site_runs import chosen_run, listed, runs_in
 
     runs = runs_in(state)
     chosen = chosen_run(runs, run)

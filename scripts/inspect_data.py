@@ -7,8 +7,8 @@ import json
 import sys
 from collections.abc import Sequence
 
+from app.data.dataset import open_source
 from app.data.partition import table
-from app.data.source import open_source
 from app.experiment.measurable import evaluation_counts, evaluation_table
 from app.tasks import make_task
 from scripts.command import command, parse_settings

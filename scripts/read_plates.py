@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from app.core.printing import json_line, shown
-from app.data.image_files import images_of
 from app.detection.plates import PlateFinder
-from app.plate_files import FilePlate, PlateFiles
-from app.settings import SettingsError, absolute
+from app.experiment.plate_files import FilePlate, PlateFiles
+from app.experiment.plate_run import PlateRun
+from app.images.files import images_of
+from app.settings.load import SettingsError, absolute
 from scripts.command import command, decimal_number, split_words
-from scripts.plate_run import PlateRun
 
 _OWN = {"run": "", "model": "", "detector": "", "refuse": "0", "device": "auto"}
 

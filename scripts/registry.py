@@ -24,16 +24,16 @@ from typing import Annotated, Any
 
 import typer
 
-from app.checks import SettingsError
 from app.core.printing import shown
-from app.registry.framing import Framed
-from app.registry.importing import Result, import_entries
-from app.registry.listing import read_listing, write_listing
-from app.registry.photos import read_photo
-from app.registry.records import NewOwner
-from app.registry.rows import MOST_NUMBER
-from app.registry.schema import Vehicle, now
-from app.registry.shots import Shot, make_shots, parse_box, parse_modality
+from app.register.framing import Framed
+from app.register.importing import Result, import_entries
+from app.register.photos import read_photo
+from app.register.records import NewOwner
+from app.register.rows import MOST_NUMBER
+from app.register.schema import Vehicle, now
+from app.register.shots import Shot, make_shots, parse_box, parse_modality
+from app.register.tables import read_listing, write_listing
+from app.settings.checks import SettingsError
 from scripts import registry_networks  # noqa: F401 - its commands
 from scripts.command import command, run_app
 from scripts.progress import Progress

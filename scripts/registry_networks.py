@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from app.checks import SettingsError
-from app.data.source import open_source
-from app.detection.checkpoint import build as build_detector
-from app.detection.settings import DetectorSettings
-from app.registry import calibrate as calibration
+from app.data.dataset import open_source
+from app.detection.detector_file import build as build_detector
+from app.register import calibrate as calibration
+from app.settings.checks import SettingsError
+from app.settings.detection import DetectorSettings
 from scripts.evaluate import with_overrides
 from scripts.progress import Progress
 from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, operator, say

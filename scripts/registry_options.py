@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.registry.desk import Desk
+from app.register.identification import Desk
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]

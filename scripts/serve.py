@@ -27,11 +27,11 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from app.checks import SettingsError
 from app.core.printing import shown
-from app.registry.accounts import Accounts, Role
-from app.registry.desk import Desk
-from app.registry.tokens import Token, Tokens
+from app.register.accounts import Accounts, Role
+from app.register.identification import Desk
+from app.register.tokens import Token, Tokens
+from app.settings.checks import SettingsError
 from app.web.logs import log_config
 from app.web.service import create_app
 from app.web.state import State

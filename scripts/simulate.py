@@ -14,19 +14,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.arrays import require_patterns
-from app.comparison import bad_pictures
+from app.core import run_records
+from app.core.arrays import require_patterns
+from app.core.run_folder import MEASURES, RunFolder, format_table
 from app.core.typed_json import require_shape
+from app.data.dataset import open_source
 from app.data.partition import table
-from app.data.source import open_source
-from app.experiment import run_records
+from app.experiment.baselines import bad_pictures
 from app.experiment.claim import claimed, run_path
+from app.experiment.compare import OVERRIDES_FILE, compare_models
 from app.experiment.measurable import require_measurable
-from app.model_figures import OVERRIDES_FILE, compare_models
-from app.overrides import override, sweep
-from app.results import MEASURES, RunFolder, format_table
-from app.settings import Settings, SettingsError, absolute, load_settings, text_keys
-from app.simulation import SimulationError, check_machine, simulate
+from app.experiment.simulation import SimulationError, check_machine, simulate
+from app.settings.load import Settings, SettingsError, absolute, load_settings, text_keys
+from app.settings.overrides import override, sweep
 from app.tasks import make_task
 from scripts.command import command, first_line, split_words
 from scripts.progress import Progress

@@ -20,19 +20,19 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from app.core.device import make_compute
 from app.core.outputs import require_folder_place
-from app.data.decode import UnreadableImageError, open_picture, upright_rgb
-from app.data.reader import Reader, open_reader
-from app.data.sample import Sample
-from app.data.synthetic import SceneRenderer
-from app.detection.checkpoint import build, write_detector
+from app.core.sample import Sample
+from app.data.readers.reader import Reader, open_reader
+from app.detection.detector_file import build, write_detector
 from app.detection.labels import Labelled, labelled
 from app.detection.measure import Marked, marked_photograph, marked_scene, measure_detector
-from app.detection.settings import DetectorSettings
 from app.detection.stream import DetectionBatches
 from app.detection.training import train_detector
-from app.device import make_compute
-from app.settings import SettingsError
+from app.images.decode import UnreadableImageError, open_picture, upright_rgb
+from app.settings.detection import DetectorSettings
+from app.settings.load import SettingsError
+from app.synthetic import SceneRenderer
 from scripts.command import command, run_app
 
 app = typer.Typer(add_completion=False)

@@ -12,10 +12,10 @@ from in_process_grid import InProcessGrid
 from PIL import Image
 
 from app import client_app, server_app
-from app.node_store import NodeStore
-from app.results import RunFolder
+from app.core.node_store import NodeStore
+from app.core.run_folder import RunFolder
 from app.server_app import run_federation
-from app.settings import load_settings
+from app.settings.load import load_settings
 
 pytest_plugins = [
     "browsers",
@@ -42,17 +42,17 @@ TRAINING = "device=cpu train.precision=float32 train.threads=1 train.pids_per_ba
 # with Flower's processes follow files of one process, so that no two of them start at once.
 LONGEST = (
     "app/deployment/test_first_answer.py",
-    "app/test_shared_part.py",
+    "app/federation/test_layout.py",
     "app/deployment/test_loopback.py",
-    "app/data/test_synthetic_difficulty.py",
-    "app/test_simulation.py",
+    "app/synthetic/test_synthetic_difficulty.py",
+    "app/experiment/test_simulation.py",
     "scripts/test_bench_service.py",
-    "app/test_encrypted_federation.py",
+    "app/federation/test_encrypted_federation.py",
     "scripts/test_plate_benches.py",
     "scripts/test_bench_equalise.py",
-    "app/registry/test_kills.py",
-    "app/registry/test_importing.py",
-    "app/test_equalised_clients.py",
+    "app/register/test_kills.py",
+    "app/register/test_importing.py",
+    "app/federation/test_equalised_clients.py",
     "scripts/test_privacy_commands.py",
     "app/web/test_stale_answers.py",
     "app/detection/test_detector_training.py",

@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from app.checks import SettingsError
+from app.settings.checks import SettingsError
 
 
 def is_file(path: Path) -> bool:

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.core.sample import Sample
+from app.data.augment import Augmentation
+from app.data.crops import Pictures
 from app.data.dual_batches import labels_of
-from app.data.equalise_settings import EqualiseSettings
 from app.data.equalised_batches import make_order
-from app.data.pictures import Pictures
-from app.data.sample import Sample
-from app.data.transforms import Augmentation
-from app.sections import AugmentSettings
+from app.settings.equalise import EqualiseSettings
+from app.settings.sections import AugmentSettings
 
 
 @dataclass

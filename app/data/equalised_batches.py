@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.equalise import groups_of, split_groups, target_count
-from app.data.equalise_settings import EqualiseSettings
-from app.data.sample import Sample
+from app.core.sample import Sample
 from app.data.sampler import BalancedBatches
+from app.equalise.rules import groups_of, split_groups, target_count
+from app.settings.equalise import EqualiseSettings
 
 
 class EqualisedBatches:

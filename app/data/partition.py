@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from app.data.reader import Direction
-from app.data.sample import Sample
+from app.core.sample import Sample
+from app.data.readers.reader import Direction
 
 KINDS = ("site", "identity", "camera", "dirichlet")
 

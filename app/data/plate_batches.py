@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from app.data.pictures import Pictures
-from app.data.sample import Sample
-from app.data.synthetic.plates import MadePlate
-from app.data.transforms import Augmentation
-from app.sections import AugmentSettings
+from app.core.sample import Sample
+from app.data.augment import Augmentation
+from app.data.crops import Pictures
+from app.settings.sections import AugmentSettings
+from app.synthetic.plates import MadePlate
 
 MakePlate = Callable[[np.random.Generator], MadePlate]
 _ROWS = 2  # of cells, of which a plate of one line uses the upper one

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.sample import Point
+from app.core.sample import Point
 
 _OVERSHOOT = 0.1  # of the plate's longest side, that a corner may lie beyond the picture: hand-drawn ones do
 

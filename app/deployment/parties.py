@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from app.core.files import replacing
 from app.deployment.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
-from app.files import replacing
 
 PARTY_FILE = "party.json"
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"

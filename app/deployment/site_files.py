@@ -3,7 +3,7 @@
     python -P -m app.deployment.site_files SITE_FOLDER NAME DATA DATA_ROOT
 
 - `state/bin/flwr-*`: the commands that Flower finds first on PATH. Each is the client process that checks bundles, so
-  that none of Flower's own commands runs a bundle unchecked. `warm` puts a quicker one in the place of one of them.
+  that none of Flower's own commands runs a bundle unchecked. `fork_server` puts a quicker one in the place of one.
 - `state/node.toml`: the node config. Flower takes a file as it stands; words on its command line it splits at quotes.
 """
 

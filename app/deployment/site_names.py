@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from app.checks import SettingsError
 from app.deployment.signing import SigningError, read_public_key, signed_text, verified_body
 from app.federation.refusals import IdentityError
+from app.settings.checks import SettingsError
 from strategies.ciphers.cipher import CipherError
 from strategies.nodes import RefusedError
 

@@ -9,10 +9,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from app.core.run_folder import RunFolder
+from app.core.run_records import RunSettings
 from app.core.typed_json import require_shape
-from app.experiment.run_records import RunSettings
-from app.recorder import waiting_sentence
-from app.results import RunFolder
+from app.federation.recorder import waiting_sentence
 from strategies.rounds import THE_SUM
 
 _LIVE = ("settings.json", "metrics.jsonl", "progress.json")

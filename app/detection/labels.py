@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.data.sample import Box, Sample
+from app.core.sample import Box, Sample
 
 
 @dataclass(frozen=True)

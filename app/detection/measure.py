@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.data.sample import Box
-from app.data.synthetic import SceneRenderer
+from app.core.sample import Box
 from app.detection.average_precision import average_precision
 from app.detection.labels import Labelled
 from app.detection.stream import read_photograph
+from app.synthetic import SceneRenderer
 from models.detector import CLASSES, PLATE, VEHICLE, Detector
 
 _IOUS = np.arange(0.5, 0.96, 0.05)  # of COCO's mean

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.data.sample import Box
-from app.detection.checkpoint import read_detector
+from app.core.sample import Box
+from app.detection.detector_file import read_detector
 from models.detector import PLATE
 
 DETECTOR = "detector.safetensors"

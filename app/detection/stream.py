@@ -12,10 +12,10 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from app.data.decode import open_picture, upright_rgb
-from app.data.sample import Box
-from app.data.synthetic import SceneRenderer
+from app.core.sample import Box
 from app.detection.labels import Labelled
+from app.images.decode import open_picture, upright_rgb
+from app.synthetic import SceneRenderer
 from models.detector import CLASSES, PLATE, VEHICLE
 
 Target = dict[str, Tensor]

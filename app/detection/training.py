@@ -6,11 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from app.core.device import Compute
 from app.detection.stream import DetectionBatches
-from app.device import Compute
-from app.optimiser import make_optimiser, set_learning_rate
-from app.sections import TrainSettings
-from app.training import TrainingError
+from app.settings.sections import TrainSettings
+from app.training.optimiser import make_optimiser, set_learning_rate
+from app.training.trainer import TrainingError
 from models.detector import Detector
 
 _CLIP = 10.0

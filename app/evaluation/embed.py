@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.data.pictures import Pictures
-from app.data.reader import Direction
-from app.data.sample import Sample, first_names
+from app.core.sample import Sample, first_names
+from app.data.crops import Pictures
+from app.data.readers.reader import Direction
 from app.evaluation.distance import Floats, cosine_distance, fused_distance, normalise
 from app.evaluation.ids import pair_ids
 from app.evaluation.ranking import NoValidQueryError, RankingResult, evaluate_ranking, evaluate_rows

@@ -6,7 +6,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from app.data.sample import Sample
+from app.core.sample import Sample
 
 Ids = NDArray[np.int64]
 NO_SEQUENCE = -1

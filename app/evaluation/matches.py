@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from app.data.reader import Direction
-from app.data.sample import Sample
+from app.core.sample import Sample
+from app.data.readers.reader import Direction
 
 
 class Counts(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.data.reader import Direction, both_ways
+from app.data.readers.reader import Direction, both_ways
 
 
 def across_modalities(directions: Sequence[Direction]) -> list[Direction]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.data.reader import Direction
-from app.data.sample import Sample, first_names
+from app.core.sample import Sample, first_names
+from app.data.readers.reader import Direction
 from app.evaluation.ranking import NoValidQueryError
 from models.alphabet import character_error_rate, plain
 

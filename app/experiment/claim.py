@@ -6,8 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from app.results import RunFolder
-from app.settings import Settings, absolute
+from app.core.run_folder import RunFolder
+from app.settings.load import Settings, absolute
 
 _CLAIM = ".start.lock"
 

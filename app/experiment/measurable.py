@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from app.checks import SettingsError
-from app.data.reader import Direction
-from app.data.source import Source
+from app.data.dataset import Source
+from app.data.readers.reader import Direction
 from app.evaluation.matches import Counts
-from app.settings import Settings
+from app.settings.checks import SettingsError
+from app.settings.load import Settings
 from app.tasks.task import Task
 
 _REMEDIES = {

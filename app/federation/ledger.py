@@ -12,9 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from app.dp import Vector, composed_epsilon, privatise
-from app.files import replacing
-from app.privacy_settings import DpSettings
+from app.core.files import replacing
+from app.federation.dp import Vector, composed_epsilon, privatise
+from app.settings.privacy import DpSettings
 
 FILE = "privacy_ledger.json"
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from app.data.reader import Direction
+from app.data.readers.reader import Direction
 from app.evaluation.ranking import NoValidQueryError
 from app.tasks.task import Task
 

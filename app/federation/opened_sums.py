@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from app.files import replacing
+from app.core.files import replacing
 
 MOST_UNUSABLE_OF_A_RUN = 3
 MOST_UNUSABLE_OF_A_KEY = 16

@@ -12,14 +12,14 @@ from functools import wraps
 
 from flwr.app import Context, Message
 
-from app.checks import NamedFileError, SettingsError
+from app.core.node_store import NodeStoreError, OutdatedAttemptError
+from app.federation.global_model import GlobalModelError, UnusableSumError
 from app.federation.ledger import PrivacyBudgetError
 from app.federation.refusals import IdentityError, PolicyError
 from app.federation.round_request import ClientError
-from app.global_model import GlobalModelError, UnusableSumError
-from app.node_store import NodeStoreError, OutdatedAttemptError
-from app.settings import absolute
-from app.training import TrainingError
+from app.settings.checks import NamedFileError, SettingsError
+from app.settings.load import absolute
+from app.training.trainer import TrainingError
 from strategies.ciphers.binding import EnvelopeError
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import KeyFileError

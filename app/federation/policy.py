@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from app.settings import TASKS, absolute
+from app.settings.load import TASKS, absolute
 
 POLICY_FORMAT = 1
 _Names = Annotated[list[str], Field(default_factory=list)]

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from app.checks import SettingsError
-from app.federation.site_runs import SiteModelError
-from app.files import replacing
-from app.settings import MISSING, Settings, absolute, settings_from
+from app.core.files import replacing
+from app.core.site_runs import SiteModelError
+from app.settings.checks import SettingsError
+from app.settings.load import MISSING, Settings, absolute, settings_from
 
 FILE = "recipe.json"
 _FORMAT = 1

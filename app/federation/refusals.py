@@ -1,6 +1,6 @@
 """Refusals of a site: their messages go to the server, and name the site and what kind of thing is refused, no more."""
 
-from app.checks import SettingsError
+from app.settings.checks import SettingsError
 
 
 class PolicyError(SettingsError):

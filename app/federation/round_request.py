@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.node_store import Order
+from app.core.node_store import Order
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.claims import largest_share

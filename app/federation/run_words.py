@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from omegaconf import OmegaConf
 
-from app.checks import SettingsError
+from app.settings.checks import SettingsError
 
 _GROUPS = ("data", "model", "loss", "train", "federation", "privacy", "experiment")
 _WORD = re.compile(r"\s*(?:\+\+?|~)?\s*(?P<key>[^=]*?)\s*(?:=(?P<value>.*))?", re.DOTALL)

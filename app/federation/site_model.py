@@ -18,19 +18,19 @@ import numpy as np
 from filelock import FileLock
 from torch import nn
 
-from app.arrays import Arrays, float_arrays, shared_layout
-from app.checkpoint import Checkpoint, without_heads
+from app.core.arrays import Arrays, float_arrays, shared_layout
+from app.core.node_store import NodeStore, NodeStoreError, digest_of
+from app.core.run_folder import RunFolder
+from app.core.site_runs import SiteModelError, SiteRun, models_folder
 from app.federation.recipe import Recipe, site_settings
-from app.federation.site_runs import SiteModelError, SiteRun, models_folder
-from app.node_store import NodeStore, NodeStoreError, digest_of
-from app.results import RunFolder
-from app.settings import Settings
+from app.settings.load import Settings
 from app.tasks import make_task
 from app.tasks.task import Task
+from app.training.checkpoint import Checkpoint, without_heads
 from strategies.shared_arrays import SharedLayout, is_private
 
 if TYPE_CHECKING:
-    from app.reid_client import ReidClient
+    from app.federation.client import ReidClient
 
 KINDS = ("global", "local")
 _LOCK_SECONDS = 60.0  # a process that was suspended with a lock in its hand must not keep the site from its rounds

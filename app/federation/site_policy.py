@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from app.dp import epsilon
+from app.federation.dp import epsilon
 from app.federation.policy import DEFAULT_PRIVATE, LARGEST_OF_TWO, Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
-from app.settings import Settings, composed, settings_from, startable
-from app.tasks.weights import FILE_OPTION
+from app.settings.load import Settings, composed, settings_from, startable
+from app.settings.weights import FILE_OPTION
 from strategies.shared_arrays import is_private
 
 _log = logging.getLogger("flwr")

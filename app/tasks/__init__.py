@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from app.settings import TASKS, Settings
+from app.settings.load import TASKS, Settings
 
 if TYPE_CHECKING:  # torch, which a server does without
     from app.tasks.task import Task

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.checks import NamedFileError, SettingsError
-from app.data.pictures import PictureFiles, Pictures, Size, normalise
-from app.device import Compute
-from app.sections import DataSettings
-from app.settings import absolute
+from app.core.device import Compute
+from app.data.crops import PictureFiles, Pictures, Size, normalise
+from app.settings.checks import NamedFileError, SettingsError
+from app.settings.load import absolute
+from app.settings.sections import DataSettings
 from models.backbone import WeightsFileError, build_backbone
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]

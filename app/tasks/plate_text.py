@@ -11,18 +11,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from app.arrays import float_views, load_arrays
-from app.checks import NamedFileError, SettingsError, one_of
+from app.core.arrays import float_views, load_arrays
+from app.core.device import Compute, make_compute
 from app.core.outputs import is_file
+from app.core.sample import Sample
 from app.data.plate_batches import MakePlate, PlateBatch, PlateBatches
-from app.data.reader import Direction, by_alphabet
-from app.data.sample import Sample
-from app.device import Compute, make_compute
+from app.data.readers.reader import Direction, by_alphabet
 from app.evaluation.matches import Counts
 from app.evaluation.plate_texts import PlateReading, measure_directions
-from app.settings import Settings, absolute
+from app.settings.checks import NamedFileError, SettingsError, one_of
+from app.settings.load import Settings, absolute
+from app.settings.plate_text import LossSettings, ModelSettings
 from app.tasks.inputs import as_input, make_backbone, make_plates
-from app.tasks.plate_settings import LossSettings, ModelSettings
 from app.tasks.task import Batches, Embeddings, Evaluation, Graph, UnfitDataError
 from models.alphabet import Alphabet, plain
 from models.backbone import input_statistics_of
@@ -194,7 +194,7 @@ class PlateText:
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
     ) -> None:
         """What was read from `count` plates, drawn by the seed, and accuracy of all against the share kept."""
-        from app.evaluation.plate_pictures import readings_picture  # matplotlib takes seconds to import
+        from app.evaluation.plate_figures import readings_picture  # matplotlib takes seconds to import
 
         samples = [s for s in dict.fromkeys(direction.query) if plain(s.plate_text or "") and s.has_plate]
         found = zip(samples, self.read(network, samples, device), strict=True)
@@ -263,7 +263,7 @@ def make_task(settings: Settings) -> PlateText:
 def _maker(kinds: Sequence[str]) -> MakePlate:
     """Draws plates of these kinds, of all if there are none. Raises SettingsError for an unknown one, ValueError where
     one has no font."""
-    from app.data.synthetic.plates import KINDS, placed_plate  # the drawing library and fonts, which few runs need
+    from app.synthetic.plates import KINDS, placed_plate  # the drawing library and fonts, which few runs need
 
     for kind in kinds:
         one_of("data.made_plates.kinds", kind, KINDS)

@@ -2,7 +2,7 @@
 
 Client, trainer, strategy, ciphers, results and scripts know a task by this protocol only. A new task is a module with
 `make_task(settings) -> Task`, one with `ModelSettings` and `LossSettings` (frozen dataclasses), their entry in
-`app.settings.TASKS`, its conf and its tests.
+`app.settings.load.TASKS`, its conf and its tests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.data.reader import Direction
-from app.data.sample import Sample
-from app.device import Compute
+from app.core.device import Compute
+from app.core.sample import Sample
+from app.data.readers.reader import Direction
 from app.evaluation.matches import Counts
 
 

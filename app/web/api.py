@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Path, Query, UploadFile
 from fastapi.responses import FileResponse
 
-from app.registry.accounts import Role
-from app.registry.errors import NotEnrolledError
+from app.register.accounts import Role
+from app.register.errors import NotEnrolledError
 from app.web import lookups, seen
 from app.web.answers import (
     AccountAnswer,

@@ -12,8 +12,8 @@ from fastapi.dependencies.utils import get_flat_dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from app.core.nearest import nearest
 from app.core.printing import shown
+from app.settings.nearest import nearest
 
 CSRF_FIELD = "csrf"
 _LONGEST = 80

@@ -8,8 +8,8 @@ from contextlib import suppress
 from fastapi import HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.registry.accounts import RefusedError
-from app.registry.errors import RegisterError
+from app.register.accounts import RefusedError
+from app.register.errors import RegisterError
 from app.web.state import State
 
 _BEARER = "bearer "

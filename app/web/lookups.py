@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from fastapi import UploadFile
 
-from app.data.sample import Box
-from app.registry.desk import Desk
-from app.registry.errors import RegisterError
-from app.registry.framing import Framed
-from app.registry.photos import MAX_BYTES, Photo, take_in
-from app.registry.records import NewOwner
-from app.registry.shots import Shot, make_shots, parse_box, parse_modality
+from app.core.sample import Box
+from app.register.errors import RegisterError
+from app.register.framing import Framed
+from app.register.identification import Desk
+from app.register.photos import MAX_BYTES, Photo, take_in
+from app.register.records import NewOwner
+from app.register.shots import Shot, make_shots, parse_box, parse_modality
 from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, PlateTextAnswer, told
 from app.web.state import State
 

@@ -8,12 +8,12 @@ from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 from pydantic import StringConstraints
 
-from app.registry.accounts import RefusedError, Role, User, csrf_of
-from app.registry.calibrate import read_report
-from app.registry.errors import BusyError, NotEnrolledError, RegisterError, UnavailableError
-from app.registry.texts import LONGEST_LINE
-from app.registry.tries import TooManyTriesError, site_of
-from app.results import RunFolder
+from app.core.run_folder import RunFolder
+from app.register.accounts import RefusedError, Role, User, csrf_of
+from app.register.calibrate import read_report
+from app.register.errors import BusyError, NotEnrolledError, RegisterError, UnavailableError
+from app.register.texts import LONGEST_LINE
+from app.register.tries import TooManyTriesError, site_of
 from app.web.api import After, Id, Service
 from app.web.known import known_only
 from app.web.security import COOKIE, Admin, Guard, Manager

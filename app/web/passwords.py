@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from app.registry.errors import BusyError
+from app.register.errors import BusyError
 
 _AT_ONCE = max(1, min(2, (os.cpu_count() or 1) // 4))  # each takes 64 MiB and up to four processors
 _MOST_WAITING = 32

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from app.registry.accounts import RefusedError, Role, User
+from app.register.accounts import RefusedError, Role, User
 from app.web.known import CSRF_FIELD
 from app.web.state import State, state_of
 

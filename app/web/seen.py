@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from app.registry.accounts import Role, User
-from app.registry.desk import Desk
-from app.registry.errors import NotEnrolledError
-from app.registry.schema import Vehicle
+from app.register.accounts import Role, User
+from app.register.errors import NotEnrolledError
+from app.register.identification import Desk
+from app.register.schema import Vehicle
 
 
 def look_at(desk: Desk, number: int, user: User) -> Vehicle:

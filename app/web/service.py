@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app.core.printing import shown
-from app.registry.accounts import RefusedError
-from app.registry.errors import (
+from app.register.accounts import RefusedError
+from app.register.errors import (
     AnotherModelError,
     BoxError,
     BusyError,
@@ -28,7 +28,7 @@ from app.registry.errors import (
     RegisterError,
     UnavailableError,
 )
-from app.registry.tries import TooManyTriesError
+from app.register.tries import TooManyTriesError
 from app.web import api, pages
 from app.web.known import unknown_in_body
 from app.web.limit import LimitBody, ReadOut

@@ -11,10 +11,10 @@ from fastapi import HTTPException, Request
 from filelock import FileLock, Timeout
 from starlette.concurrency import run_in_threadpool
 
-from app.registry.accounts import Accounts
-from app.registry.desk import Desk
-from app.registry.errors import BusyError, RegisterError
-from app.registry.tokens import Tokens
+from app.register.accounts import Accounts
+from app.register.errors import BusyError, RegisterError
+from app.register.identification import Desk
+from app.register.tokens import Tokens
 from app.web.passwords import PasswordPool
 
 _MOST_WAITING = 64

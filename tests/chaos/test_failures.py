@@ -18,7 +18,7 @@ from conftest import NETWORK, TRAINING, write_set
 from federation_checks import divide, rounds_in
 
 from scripts import federation as commands
-from scripts.loopback import Loopback
+from scripts.bench.loopback import Loopback
 
 pytestmark = pytest.mark.chaos
 
@@ -32,7 +32,7 @@ SITES = ("north", "south", "west")
 GARBAGE = """
 import importlib.abc, importlib.util, os, sys
 
-if "app.deployment.warm" in sys.orig_argv:  # let each message have a process of its own
+if "app.deployment.fork_server" in sys.orig_argv:  # let each message have a process of its own
     os._exit(0)
 
 class Finder(importlib.abc.MetaPathFinder):

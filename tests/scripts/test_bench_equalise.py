@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app.data.sample import Sample
-from app.data.source import open_source
-from app.settings import SettingsError
-from scripts import bench_equalise
-from scripts.bench_equalise import SPLITS, settings_of, with_wrong_labels
+from app.core.sample import Sample
+from app.data.dataset import open_source
+from app.settings.load import SettingsError
+from scripts.bench import equalise
+from scripts.bench.equalise import SPLITS, settings_of, with_wrong_labels
 
 TINY = [
     "data.synthetic.sites=2",
@@ -66,7 +66,7 @@ def test_wrong_labels_are_of_the_site_and_leave_no_vehicle_empty():
 
 def test_a_run_of_every_variant(tmp_path, capsys):
     words = [*TINY, f"data.root={tmp_path}", f"data.equalise.folder={tmp_path / 'kept'}", "seeds=0", "jobs=1"]
-    bench_equalise.main(["variants=off,down,fill,both,online,leave_out", "flip=0.1", *words])
+    equalise.main(["variants=off,down,fill,both,online,leave_out", "flip=0.1", *words])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line.get("variant") for line in lines] == ["off", "down", "fill", "both", "online", "leave_out", None]
     for line in lines[:-1]:
@@ -74,6 +74,6 @@ def test_a_run_of_every_variant(tmp_path, capsys):
         assert ("recall" in line) == (line["variant"] in ("fill", "both", "leave_out"))
     assert lines[-1]["means"]["fill"]["tail"] == pytest.approx(lines[2]["tail"], abs=1e-4)  # as printed
     with pytest.raises(SettingsError, match="unknown variant 'on'"):
-        bench_equalise.main(["variants=on"])
+        equalise.main(["variants=on"])
     with pytest.raises(SettingsError, match="set must be one of synthetic, two_cam"):
-        bench_equalise.main(["set=veri"])
+        equalise.main(["set=veri"])

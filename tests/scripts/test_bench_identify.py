@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from app.checks import SettingsError
-from scripts import bench_identify
+from app.settings.checks import SettingsError
+from scripts.bench import identify
 
 
 def test_shares_add_up_and_a_stranger_is_never_right(run_folder, base_overrides, capsys):
     root = next(word for word in base_overrides.split() if word.startswith("data.root="))
     words = [f"run={run_folder}", "data=manifest", root, "data.eval_split=test"]
-    bench_identify.main([*words, "calibrate=val", "rate=0.05", "unsure_rate=0.2"])
+    identify.main([*words, "calibrate=val", "rate=0.05", "unsure_rate=0.2"])
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(figures["libraries"]) == {"all", "fused", "plate", "vehicle"}
     assert figures["look_ups"] == 8  # two vehicles of each of two sites, two queries each
@@ -20,4 +20,4 @@ def test_shares_add_up_and_a_stranger_is_never_right(run_folder, base_overrides,
             assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
         assert row["open"]["right"] == 0
     with pytest.raises(SettingsError, match="run=RUN_FOLDER is missing"):
-        bench_identify.main(words[1:])
+        identify.main(words[1:])

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from scripts import bench_service
+from scripts.bench import service
 
 
 def test_guards_ask_at_once_and_again_until_the_time_is_over():
@@ -21,20 +21,20 @@ def test_guards_ask_at_once_and_again_until_the_time_is_over():
             busy[0] -= 1
         return number != 2, 0.05
 
-    answers = bench_service.crowd(look, 4, 0.5, 0.0)
+    answers = service.crowd(look, 4, 0.5, 0.0)
     assert most[0] == 4
     assert 8 <= len(answers) <= 44  # ten each, fewer on a busy machine
     assert 0 < sum(not good for good, _ in answers) <= 11
 
 
 def test_guards_pause():
-    answers = bench_service.crowd(lambda _: (True, 0.0), 3, 0.4, 0.2)
+    answers = service.crowd(lambda _: (True, 0.0), 3, 0.4, 0.2)
     assert 3 <= len(answers) <= 3 * 4  # each pause is at least half of 0.2 s
 
 
 def test_times_are_told_by_definition():
     """A hundred times of 1, 2, ..., 100 s; the quantile lies between the 95th and the 96th."""
-    told = bench_service.told([(second != 7, float(second)) for second in range(1, 101)], 10.0, 50.0)
+    told = service.told([(second != 7, float(second)) for second in range(1, 101)], 10.0, 50.0)
     assert told == {
         "requests": 100,
         "errors": 1,
@@ -48,7 +48,7 @@ def test_times_are_told_by_definition():
 @pytest.mark.slow
 def test_a_small_service_is_measured(run_folder, onnx_path, capsys):
     words = ["vehicles=5", "guards=2", "seconds=0.5", "pause=0", "width=64"]
-    bench_service.main([f"run={run_folder}", f"onnx={onnx_path}", *words])
+    service.main([f"run={run_folder}", f"onnx={onnx_path}", *words])
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     vehicle = told["network"]["vehicle"]
     assert (vehicle["backbone"], vehicle["image_size"], told["vehicles"]) == ("test_efficientnet", 32, 5)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from conftest import LocalFederation
 
-from app.arrays import float_arrays, shared_layout
-from app.settings import load_settings
+from app.core.arrays import float_arrays, shared_layout
+from app.settings.load import load_settings
 from app.tasks import make_task
-from scripts.bench_sums import Sums
+from scripts.bench.sums import Sums
 
 
 def test_sums_follow_a_run_and_miss_it_by_what_rounding_leaves(base_overrides, tmp_path):

@@ -103,7 +103,7 @@ def test_processes_of_make_keep_byte_code_whatever_the_environment_says():
 def test_the_longest_files_start_first_and_keep_the_order_of_their_tests():
     places = {name: ROOT / "tests" / name for name in LONGEST}
     assert [name for name, path in places.items() if not path.is_file()] == []
-    paths = [ROOT / "tests/app/test_files.py", *reversed(places.values()), ROOT / "tests/scripts/test_ci.py"]
+    paths = [ROOT / "tests/app/core/test_files.py", *reversed(places.values()), ROOT / "tests/scripts/test_ci.py"]
     collected = [SimpleNamespace(path=path, number=number) for path in paths for number in (1, 2)]
     ordered = [(item.path, item.number) for item in longest_first(collected)]
     assert ordered == [(path, number) for path in (*places.values(), paths[0], paths[-1]) for number in (1, 2)]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from app.overrides import sweep
-from app.results import RunFolder
-from app.settings import SettingsError, load_settings
+from app.core.run_folder import RunFolder
+from app.settings.load import SettingsError, load_settings
+from app.settings.overrides import sweep
 from scripts import baseline, evaluate, inspect_data, simulate
 from scripts.command import command
 from scripts.evaluate import with_overrides

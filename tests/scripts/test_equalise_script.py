@@ -10,10 +10,10 @@ import torch
 from conftest import NETWORK, TRAINING, VEHICLES
 from test_commands import fails
 
-from app.checkpoint import Checkpoint
-from app.comparison import equalise_alone
-from app.data.source import open_source
-from app.settings import load_settings, settings_from
+from app.data.dataset import open_source
+from app.experiment.baselines import equalise_alone
+from app.settings.load import load_settings, settings_from
+from app.training.checkpoint import Checkpoint
 from scripts import baseline, equalise
 
 ALL = [
@@ -154,5 +154,5 @@ def test_a_folder_that_fills_up_is_named(words, monkeypatch, capsys):
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("app.data.enhanced_files.EnhancedFiles.write_record", full)
+    monkeypatch.setattr("app.equalise.store.EnhancedFiles.write_record", full)
     assert "cannot be written, there is no place for the report" in fails(capsys, equalise.main, [*words, *SIX])

@@ -6,13 +6,13 @@ import shutil
 import pytest
 from registers import photo
 
-from app.arrays import float_arrays
-from app.checkpoint import Checkpoint, save_checkpoint
-from app.checks import SettingsError
-from app.registry.errors import RegisterError
-from app.results import RunFolder
-from app.settings import load_settings
+from app.core.arrays import float_arrays
+from app.core.run_folder import RunFolder
+from app.register.errors import RegisterError
+from app.settings.checks import SettingsError
+from app.settings.load import load_settings
 from app.tasks import make_task
+from app.training.checkpoint import Checkpoint, save_checkpoint
 from scripts import export, registry, serve
 
 
@@ -111,7 +111,7 @@ def test_embeddings_of_different_networks_are_not_compared(run, run_folder, onnx
         run("identify", first)
     copied.unlink()
     run("reembed", "--run", run_folder)
-    monkeypatch.setattr("app.checkpoint.Checkpoint.read", None)  # the network need not be in memory
+    monkeypatch.setattr("app.training.checkpoint.Checkpoint.read", None)  # the network need not be in memory
     monkeypatch.setenv("REGISTER_ONNX", str(onnx_path))
     assert run("identify", first)["decision"] == "unknown"
     with pytest.raises(SettingsError, match="--run or --onnx"):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.checks import SettingsError
 from app.core.outputs import require_file_place, require_folder_place
-from app.results import RunFolder
+from app.core.run_folder import RunFolder
+from app.settings.checks import SettingsError
 from scripts import export, federation, train_detector
 from scripts.command import command
 

@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 from test_read_plates import WORDS
 
-from app.data.pictures import cut_as_it_is
-from app.data.reader import Direction
-from app.data.sample import Box, Point, Sample
+from app.core.sample import Box, Point, Sample
+from app.data.crops import cut_as_it_is
+from app.data.readers.reader import Direction
 from app.evaluation.plate_texts import PlateReading
-from app.evaluation.published_reader import Line, PublishedReader, in_reading_order, one_text, tall_lines
-from app.settings import load_settings
-from scripts import bench_plates, compare_plate_readers
+from app.experiment.published_reader import Line, PublishedReader, in_reading_order, one_text, tall_lines
+from app.settings.load import load_settings
+from scripts import compare_plate_readers
+from scripts.bench import plates
 
 
 def line(text, left, top, right, bottom, score=0.9):
@@ -77,7 +78,7 @@ def engine(monkeypatch):
     module = ModuleType("rapidocr")
     module.RapidOCR = RapidOCR
     monkeypatch.setitem(sys.modules, "rapidocr", module)
-    monkeypatch.setattr("app.evaluation.published_reader.version", lambda _: "1.0")
+    monkeypatch.setattr("app.experiment.published_reader.version", lambda _: "1.0")
 
 
 @pytest.fixture
@@ -117,12 +118,12 @@ def test_without_the_package_it_is_said_how_to_get_it(monkeypatch):
 
 
 def test_times_are_told_by_definition():
-    assert bench_plates.median_and_slowest([3.0, 1.0, 2.5, 9.004]) == {"median": 2.75, "slowest": 9.0}
+    assert plates.median_and_slowest([3.0, 1.0, 2.5, 9.004]) == {"median": 2.75, "slowest": 9.0}
 
 
 def test_a_hashed_reader_sends_less_for_each_virtual_parameter():
     """The cipher costs about as much for each shared value; of these there are fewer than virtual ones."""
-    dense, hashed = (bench_plates.upload(load_settings(f"{WORDS} model.hashed={share}"), 10**6) for share in (1.0, 0.1))
+    dense, hashed = (plates.upload(load_settings(f"{WORDS} model.hashed={share}"), 10**6) for share in (1.0, 0.1))
     assert hashed["shared_values"] < 0.4 * dense["shared_values"]
     assert hashed["bytes_up"] < dense["bytes_up"]
     assert dense["bytes_up_per_virtual_parameter"] == round(dense["bytes_up"] / 1e6, 3)
@@ -130,7 +131,7 @@ def test_a_hashed_reader_sends_less_for_each_virtual_parameter():
 
 @pytest.mark.slow
 def test_a_small_bench(capsys):
-    bench_plates.main(["plates=3", "seconds=0.2", *WORDS.split()[1:]])
+    plates.main(["plates=3", "seconds=0.2", *WORDS.split()[1:]])
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (told["trained"], told["plates"]) == (False, 3)
     assert told["parameters"] == told["virtual_parameters"]

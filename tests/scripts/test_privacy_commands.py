@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from app.checks import SettingsError
-from scripts import bench_privacy, federation
+from app.settings.checks import SettingsError
+from scripts import federation
+from scripts.bench import privacy
 from strategies.ciphers.keys import KeyFileError, read_key
 
 
@@ -61,7 +62,7 @@ def test_a_wrong_word_is_named(argv, reason):
 
 
 def test_the_cost_of_encryption_is_printed_line_by_line(capsys):
-    bench_privacy.main(["params=100000", "clients=3", "schemes=plain,packed_bfv"])
+    privacy.main(["params=100000", "clients=3", "schemes=plain,packed_bfv"])
     plain, packed = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     keys = ["scheme", "params", "clients", "bytes_up_per_param", "bytes_down_per_param"]
     assert list(plain) == [*keys, "encrypt_s", "add_s", "decrypt_s", "peak_mb", "mean_relative_error"]
@@ -71,12 +72,12 @@ def test_the_cost_of_encryption_is_printed_line_by_line(capsys):
     assert packed["bytes_up_per_param"] == pytest.approx(9 * 27_712 / 100_000, abs=0.01)
     assert 1e-5 < packed["mean_relative_error"] < 2e-3  # facts on quantisation: 5e-4 at 13 bits, with true scales
     with pytest.raises(SettingsError, match="unknown scheme 'rsa'"):
-        bench_privacy.main(["schemes=rsa"])
+        privacy.main(["schemes=rsa"])
 
 
 def test_trainer_tasks_and_baseline_need_neither_flower_nor_tenseal():
     code = (
-        "import sys, app.tasks.dual_reid, app.training, scripts.baseline, scripts.equalise;"
+        "import sys, app.tasks.dual, app.training.trainer, scripts.baseline, scripts.equalise;"
         "print([name for name in ('flwr', 'tenseal', 'ray', 'fastapi') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,24 +11,24 @@ import pytest
 import torch
 from PIL import Image
 
-from app.arrays import float_arrays
-from app.checkpoint import save_checkpoint
-from app.checks import SettingsError
-from app.data.image_files import images_of
-from app.data.pictures import read_picture, with_margin
-from app.data.sample import Box, Sample
-from app.detection.checkpoint import build, write_detector
+from app.core.arrays import float_arrays
+from app.core.run_folder import RunFolder
+from app.core.sample import Box, Sample
+from app.data.crops import read_picture, with_margin
+from app.detection.detector_file import build, write_detector
 from app.detection.plates import PlateFinder
-from app.detection.settings import DetectorSettings
 from app.evaluation.plate_texts import PlateReading
-from app.plate_files import PlateFiles
-from app.results import RunFolder
-from app.settings import load_settings
+from app.experiment.plate_files import PlateFiles
+from app.experiment.plate_run import PlateRun
+from app.images.files import images_of
+from app.settings.checks import SettingsError
+from app.settings.detection import DetectorSettings
+from app.settings.load import load_settings
 from app.tasks import make_task
+from app.training.checkpoint import save_checkpoint
 from models.detector import Detector
 from scripts import read_plates
 from scripts.command import command
-from scripts.plate_run import PlateRun
 
 WORDS = (
     "experiment=plates_countries data=manifest data.root=. model.backbone=test_resnet model.height=32 model.width=64 "

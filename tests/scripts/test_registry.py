@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from registers import photo
 
-from app.checks import SettingsError
-from app.registry.errors import NotEnrolledError, RegisterError
+from app.register.errors import NotEnrolledError, RegisterError
+from app.settings.checks import SettingsError
 from scripts import registry
 
 

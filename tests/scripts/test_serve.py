@@ -7,10 +7,10 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
-from app.checks import SettingsError
-from app.registry.accounts import Accounts, RefusedError, Role
-from app.registry.desk import Desk
-from app.registry.errors import RegisterError
+from app.register.accounts import Accounts, RefusedError, Role
+from app.register.errors import RegisterError
+from app.register.identification import Desk
+from app.settings.checks import SettingsError
 from app.web.state import State
 from scripts import serve
 

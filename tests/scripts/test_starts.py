@@ -1,6 +1,6 @@
 """Starts of simulations and baselines: what is checked first, whose folder it is, and sweeps that lose a job.
 
-Flower is replaced by a stand-in that writes what a server writes; tests/app/test_simulation.py has the real one.
+A stand-in for Flower writes what a server writes; tests/app/experiment/test_simulation.py has the real one.
 """
 
 import json
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from app.core.run_folder import RunFolder
 from app.experiment.claim import claimed
-from app.results import RunFolder
-from app.simulation import SimulationError
+from app.experiment.simulation import SimulationError
 from scripts import baseline, simulate
 from scripts.command import command
 
@@ -153,7 +153,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from app.experiment.claim import claimed
-from app.results import RunFolder
+from app.core.run_folder import RunFolder
 if sys.argv[2] == "command":
     with claimed(Path(sys.argv[1])):
         print("held", flush=True)

@@ -2,10 +2,9 @@
 
 import pytest
 
-from app.checks import SettingsError
+from app.settings.checks import SettingsError
 from scripts import (
     baseline,
-    bench_aggregation,
     compare_plate_readers,
     evaluate,
     export,
@@ -16,6 +15,7 @@ from scripts import (
     simulate,
     train_detector,
 )
+from scripts.bench import aggregation
 from scripts.command import decimal_number, key_values, split_words, whole_number
 
 ODD_NUMBERS = ["١٢", "1_0", " 7 ", "7\n", "+7", "-3", "0", "", "1e3", "0x10", "²", "7.0", str(10**30), "9" * 5000]
@@ -44,7 +44,7 @@ def test_commands_read_numbers_so(word):
     with pytest.raises(SettingsError, match="threads must be a whole number"):
         compare_plate_readers.main([f"threads={word}"])
     with pytest.raises(SettingsError, match="clients must be a whole number"):
-        bench_aggregation.main(["params=10", f"clients={word}"])
+        aggregation.main(["params=10", f"clients={word}"])
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_the_pages_say_what_a_value_costs(clients, up, down):
     assert found == pytest.approx(54 / 8 / values + seeds if clients <= 8 else 2 * 54 / 8 / values, rel=0.03)
     assert (round(len(payload) / size, 1), round(found, 1)) == (up, down)
     root = Path(__file__).parents[2]
-    for page in ("README.md", "docs/deployment.md", "docs/threat-model.md", "app/privacy_settings.py"):
+    for page in ("README.md", "docs/deployment.md", "docs/threat-model.md", "app/settings/privacy.py"):
         text = (root / page).read_text(encoding="utf-8")
         assert "bytes a value" in " ".join(text.split())
         assert str(up) in text, page

@@ -31,7 +31,7 @@ clock=0
 if [ $clock -eq 3 ]; then # the server is not up yet
     "$VENV/bin/python" -P -m app.deployment.clock @address "$here/ca.crt" $$ & # ends with its answer, or with this process
 fi
-"$VENV/bin/python" -P -m app.deployment.warm "$here" $$ & # ends with this process, which the next line makes a SuperNode
+"$VENV/bin/python" -P -m app.deployment.fork_server "$here" $$ & # ends with this process, which the next line makes a SuperNode
 exec "$VENV/bin/flower-supernode" --superlink @address --root-certificates "$here/ca.crt" \
     --auth-supernode-private-key "$here/site.key" --host 127.0.0.1 --port "$RUNTIME_PORT" \
     --node-config "$here/state/node.toml"

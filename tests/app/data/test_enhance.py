@@ -6,9 +6,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from app.data.augment import Augmentation
 from app.data.enhance import enhanced
-from app.data.equalise_settings import KINDS
-from app.data.transforms import Augmentation
+from app.settings.equalise import KINDS
 
 STILL = dict.fromkeys(("flip", "shift", "rotate", "zoom", "colour", "grey", "blur", "erase"), 0.0)
 

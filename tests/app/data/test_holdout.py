@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.sample import Sample
 from app.data.holdout import holdout
-from app.data.sample import Sample
 
 
 def make(pids):

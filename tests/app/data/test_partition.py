@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.sample import Sample
 from app.data.partition import KINDS, by_camera, by_identity, by_site, dirichlet, partition, partition_directions, table
-from app.data.reader import Direction, each_against_all
-from app.data.sample import Sample
+from app.data.readers.reader import Direction, each_against_all
 
 
 def make(*rows):

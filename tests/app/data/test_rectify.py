@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.data.pictures import PictureFiles, Pictures, cut_as_it_is, cut_picture, read_picture
+from app.core.sample import Box, Point, Sample
+from app.data.crops import PictureFiles, Pictures, cut_as_it_is, cut_picture, read_picture
 from app.data.rectify import rectify
-from app.data.sample import Box, Point, Sample
 
 BOX = Box(60, 40, 80, 30)
 CORNERS = (Point(60, 40), Point(140, 40), Point(140, 70), Point(60, 70))

@@ -285,7 +285,7 @@ def test_a_start_command_of_an_older_version_does_not_run_unchecked(root):
     assert "start.sh is of an older version and checks no app bundle" in told
     assert "federation refresh" in told
     (site / "state").mkdir()
-    script = f"{shlex.quote(sys.executable)} -P -m app.deployment.warm . $$ & exec sleep 600"
+    script = f"{shlex.quote(sys.executable)} -P -m app.deployment.fork_server . $$ & exec sleep 600"
     ended = subprocess.run(["/bin/sh", "-c", script], cwd=site / "state", capture_output=True, text=True, check=False)
     assert ended.returncode == -signal.SIGTERM
     assert "federation refresh" in ended.stderr

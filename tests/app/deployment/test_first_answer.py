@@ -13,10 +13,10 @@ import httpx
 import psutil
 import pytest
 
-from app.checkpoint import Checkpoint
 from app.deployment.parties import parties_of
 from app.deployment.verify import problems
-from scripts.loopback import _set, free_port
+from app.training.checkpoint import Checkpoint
+from scripts.bench.loopback import _set, free_port
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ from app_bundles import foreign_project
 from conftest import NETWORK, TRAINING, LocalFederation, write_set
 from federation_checks import divide, rounds_in
 
+from app.core.node_store import NodeStore
 from app.deployment.parties import parties_of
 from app.deployment.verify import problems
-from app.node_store import NodeStore
-from scripts.loopback import Loopback
+from scripts.bench.loopback import Loopback
 from strategies.ciphers.keys import read_key
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ OVERRIDES = (
 def forked(real, name):
     """Whether a fork of the site's warm process is at work."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return any("app.deployment.warm" in process.cmdline() for process in real.client_processes(name))
+        return any("app.deployment.fork_server" in process.cmdline() for process in real.client_processes(name))
 
 
 def refused_everywhere(real, project, name):

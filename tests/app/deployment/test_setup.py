@@ -12,7 +12,7 @@ from app.deployment.parties import DeploymentError, parties_of, read_party, writ
 from app.deployment.setup import make_federation, rotate_key
 from app.deployment.signing import new_signing_key, public_pem, read_signing_key
 from app.deployment.verify import problems
-from app.settings import load_settings
+from app.settings.load import load_settings
 from scripts import federation
 from strategies.ciphers.keys import FederationKey, read_key
 

@@ -11,14 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
-from app.checks import SettingsError
 from app.deployment.certificates import new_site_key
 from app.deployment.setup import add_site, remove_site, rotate_key
 from app.deployment.signing import new_signing_key, read_public_key, read_signing_key, signed_text
 from app.deployment.site_names import SiteIdentity, SiteNames, authority_text, site_certificate
 from app.deployment.verify import problems
+from app.federation.mask_store import MaskStore
 from app.federation.refusals import IdentityError
-from app.mask_store import MaskStore
+from app.settings.checks import SettingsError
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError

@@ -9,8 +9,8 @@ import pytest
 from federation_checks import PowerCutError, kind_of
 from rich.console import Console
 
+from app.core.run_folder import RunFolder
 from app.deployment.status import read_status, status_table
-from app.results import RunFolder
 from scripts import federation
 from strategies import messages as m
 from strategies.rounds import FederationError

@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from app.data.sample import Box, Sample
-from app.data.synthetic import SceneRenderer
-from app.detection.checkpoint import build, read_detector, write_detector
+from app.core.device import make_compute
+from app.core.sample import Box, Sample
+from app.detection.detector_file import build, read_detector, write_detector
 from app.detection.labels import labelled
 from app.detection.measure import marked_photograph, measure_detector
-from app.detection.settings import DetectorSettings
 from app.detection.stream import DetectionBatches
 from app.detection.training import train_detector
-from app.device import make_compute
+from app.settings.detection import DetectorSettings
+from app.synthetic import SceneRenderer
 from models.detector import PLATE, VEHICLE
 from scripts.train_detector import main
 

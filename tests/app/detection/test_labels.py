@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.data.sample import Box, Sample
+from app.core.sample import Box, Sample
 from app.detection.labels import labelled
 
 ONE, TWO = Box(0, 0, 5, 5), Box(5, 5, 5, 5)

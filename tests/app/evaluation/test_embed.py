@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from app.data.pictures import Pictures
-from app.data.reader import Direction
-from app.data.sample import Sample
+from app.core.sample import Sample
+from app.data.crops import Pictures
+from app.data.readers.reader import Direction
 from app.evaluation.embed import DualEmbeddings, UnreadableQueriesError, fused_rows, measure, measure_all
 from app.evaluation.ranking import NoValidQueryError, evaluate_ranking
-from app.settings import load_settings
+from app.settings.load import load_settings
 from app.tasks import make_task
 
 

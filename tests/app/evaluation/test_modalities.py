@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from app.data.reader import Direction
-from app.data.sample import Sample
+from app.core.sample import Sample
+from app.data.readers.reader import Direction
 from app.evaluation.modalities import across_modalities
 
 VISIBLE = tuple(Sample(Path(f"v{i}.png"), i, 0) for i in range(3))

@@ -12,9 +12,9 @@ from federation_checks import PowerCutError, assert_same_run, kind_of
 from flwr.app import ArrayRecord, Message, RecordDict
 
 from app import client_app, server_app
-from app.federated import key_path
+from app.federation.build import key_path
+from app.federation.global_model import UNUSABLE, GlobalModelError, GlobalModels, PassedOn
 from app.federation.round_request import ClientError, order_of
-from app.global_model import UNUSABLE, GlobalModelError, GlobalModels, PassedOn
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
 from strategies.ciphers.packed_bfv import PackedBfvCipher

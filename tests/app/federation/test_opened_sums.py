@@ -7,8 +7,8 @@ import pytest
 from encrypted_payloads import federation_key, relabelled, with_body
 from forged_sums import CIPHERS, NAMES, RUN, SIZE, Node, honest, random_body
 
+from app.federation.global_model import UNUSABLE, GlobalModel
 from app.federation.opened_sums import MOST_UNUSABLE_OF_A_KEY, OpenedSums
-from app.global_model import UNUSABLE, GlobalModel
 from strategies.server_optimiser import Average
 
 

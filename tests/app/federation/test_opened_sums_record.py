@@ -7,9 +7,9 @@ from encrypted_payloads import federation_key, with_body
 from forged_sums import LAYOUT, RUN, Node, forged, honest, random_body
 from full_disk import on_a_full_disk
 
+from app.core.node_store import NodeStore
+from app.federation.global_model import UNUSABLE
 from app.federation.opened_sums import OpenedSums, OpenedSumsError, RefusedSumError
-from app.global_model import UNUSABLE
-from app.node_store import NodeStore
 from strategies.ciphers.binding import Binding
 
 

@@ -11,7 +11,7 @@ from app import client_app
 from app.federation.policy import Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
 from app.federation.run_words import run_words
-from app.settings import SettingsError
+from app.settings.load import SettingsError
 
 TEMPLATE = Path(client_app.__file__).parent / "deployment/templates/policy.toml"
 RUN_KEY = "0123456789abcdef"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app import client_app
 from app.federation.site_policy import _FILES
-from app.settings import TASKS, Settings
+from app.settings.load import TASKS, Settings
 
 TEMPLATE = Path(client_app.__file__).parent / "deployment/templates/policy.toml"
 RUN_KEY = "0123456789abcdef"

@@ -11,13 +11,13 @@ from PIL import Image
 from site_checkpoints import made_in, state_of
 
 from app import client_app
-from app.arrays import float_arrays
-from app.checkpoint import Checkpoint
-from app.comparison import measure_arrays
-from app.data.source import open_source
+from app.core.arrays import float_arrays
+from app.core.site_runs import chosen_run, runs_in
+from app.data.dataset import open_source
+from app.experiment.baselines import measure_arrays
 from app.federation.site_model import model_of
-from app.federation.site_runs import chosen_run, runs_in
-from app.settings import settings_from
+from app.settings.load import settings_from
+from app.training.checkpoint import Checkpoint
 
 MASKED = "privacy=packed_bfv privacy.masking=pairwise data.partition.by=identity federation.num_clients=3"
 NIGHT = (

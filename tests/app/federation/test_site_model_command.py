@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from site_checkpoints import made_in
 
-from app.arrays import float_arrays, shared_layout
-from app.checkpoint import Checkpoint
+from app.core.arrays import float_arrays, shared_layout
+from app.core.site_runs import SiteModelError, chosen_run, runs_in
 from app.federation.recipe import FILE
 from app.federation.site_model import model_of
-from app.federation.site_runs import SiteModelError, chosen_run, runs_in
-from app.settings import load_settings, settings_from
+from app.settings.load import load_settings, settings_from
+from app.training.checkpoint import Checkpoint
 from scripts import evaluate, federation
 from scripts.command import command
 
@@ -213,7 +213,7 @@ def test_a_kill_while_writing_leaves_the_model_before(sites, monkeypatch):
         path.write_bytes(b"half")
         raise PowerCutError
 
-    monkeypatch.setattr("app.results.save_file", killed)
+    monkeypatch.setattr("app.core.run_folder.save_file", killed)
     monkeypatch.setattr("pathlib.Path.unlink", lambda *_, **__: None)  # a killed process tidies nothing up
     with pytest.raises(PowerCutError):
         model_of(chosen_run(runs_in(state)))
@@ -229,7 +229,7 @@ def test_a_disk_that_is_full_costs_no_round(sites, monkeypatch, caplog):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("app.checkpoint.Checkpoint.write", full)
+    monkeypatch.setattr("app.training.checkpoint.Checkpoint.write", full)
     run = sites().run()
     assert run.folder.read_summary()["left_out"] == []
     assert "No space left" in caplog.text

@@ -8,18 +8,18 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from app.arrays import float_arrays, shared_layout
-from app.checks import SettingsError
+from app.core.arrays import float_arrays, shared_layout
+from app.core.sample import Sample
+from app.data.crops import Pictures
 from app.data.cross_modal_batches import CrossModalBatches
-from app.data.equalise_settings import EqualiseSettings
-from app.data.pictures import Pictures
-from app.data.reader import Direction
-from app.data.sample import Sample
+from app.data.readers.reader import Direction
 from app.evaluation.ranking import NoValidQueryError, evaluate_ranking
-from app.onnx_file import OnnxFile, write_onnx
-from app.sections import AugmentSettings
-from app.settings import load_settings
+from app.settings.checks import SettingsError
+from app.settings.equalise import EqualiseSettings
+from app.settings.load import load_settings
+from app.settings.sections import AugmentSettings
 from app.tasks import make_task
+from app.training.onnx_file import OnnxFile, write_onnx
 from models.losses import PerceptualEdgeLoss, WeightedRegularisedTripletLoss
 from models.perceptual import vgg16_stages
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from app.arrays import float_arrays, shared_layout
-from app.checks import SettingsError
-from app.data.sample import Sample
-from app.settings import load_settings
+from app.core.arrays import float_arrays, shared_layout
+from app.core.sample import Sample
+from app.settings.checks import SettingsError
+from app.settings.load import load_settings
 from app.tasks import make_task
-from app.tasks.dual_reid import labels_of
+from app.tasks.dual import labels_of
 
 WORDS = (
     "model.vehicle.backbone=test_efficientnet model.vehicle.image_size=32 model.plate.backbone=test_efficientnet "

@@ -6,13 +6,13 @@ import torch
 from encrypted_payloads import federation_key
 from PIL import Image
 
-from app.arrays import float_arrays, shared_layout, statistics_mask
-from app.checkpoint import network_of, without_heads
-from app.data.sample import Sample
-from app.federated import make_client_cipher
-from app.optimiser import make_optimiser
-from app.settings import load_settings
+from app.core.arrays import float_arrays, shared_layout, statistics_mask
+from app.core.sample import Sample
+from app.federation.build import make_client_cipher
+from app.settings.load import load_settings
 from app.tasks import make_task
+from app.training.checkpoint import network_of, without_heads
+from app.training.optimiser import make_optimiser
 from models.hashed import is_bucket, virtual_size
 from strategies.ciphers.binding import Binding
 

@@ -7,17 +7,17 @@ from conftest import LocalFederation
 from PIL import Image
 from safetensors.numpy import save_file
 
-from app.arrays import float_arrays, load_arrays, shared_layout
-from app.checkpoint import network_of
-from app.checks import SettingsError
-from app.data.reader import Direction
-from app.data.sample import Sample
-from app.data.source import open_source
+from app.core.arrays import float_arrays, load_arrays, shared_layout
+from app.core.sample import Sample
+from app.data.dataset import open_source
+from app.data.readers.reader import Direction
 from app.evaluation.plate_texts import measure_readings
 from app.evaluation.ranking import NoValidQueryError
-from app.settings import load_settings
+from app.settings.checks import SettingsError
+from app.settings.load import load_settings
 from app.tasks import make_task
-from app.training import train
+from app.training.checkpoint import network_of
+from app.training.trainer import train
 from models.hashed import hash_layers
 
 WORDS = (

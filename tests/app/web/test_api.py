@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from web_service import jpeg
 
-from app.registry.accounts import Role
-from app.registry.matcher import Threshold
-from app.registry.photos import Photos
-from app.registry.register import Register
+from app.register.accounts import Role
+from app.register.matcher import Threshold
+from app.register.photos import Photos
+from app.register.vehicles import Register
 from app.web.limit import LimitBody
 
 

@@ -7,8 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 from web_service import WORDS, jpeg
 
-from app.registry.calibrate import REPORT
-from app.registry.photos import Photos
+from app.register.calibrate import REPORT
+from app.register.photos import Photos
 
 LINE = {"server_round": 1, "attempts": 1, "seconds": 1.0, "bytes_up": 1, "bytes_down": 1, "left_out": []}
 LINE |= {"clients": {"a": {"pictures": 3}}, "measures": {"global_mAP": 0.5}}

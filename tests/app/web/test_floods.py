@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 from web_service import WORDS, jpeg
 
-from app.registry.accounts import Accounts
+from app.register.accounts import Accounts
 from app.web import limit, passwords
 from app.web.logs import log_config
 from app.web.service import create_app

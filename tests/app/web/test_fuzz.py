@@ -7,10 +7,10 @@ from registers import photo
 from schemathesis.checks import not_a_server_error
 from web_service import FAST
 
-from app.registry.accounts import Accounts, Role
-from app.registry.desk import Desk
-from app.registry.records import NewOwner
-from app.registry.shots import Shot
+from app.register.accounts import Accounts, Role
+from app.register.identification import Desk
+from app.register.records import NewOwner
+from app.register.shots import Shot
 from app.web.service import create_app
 from app.web.state import State
 

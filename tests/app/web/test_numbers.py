@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 from web_service import jpeg
 
-from app.registry.errors import NotEnrolledError
+from app.register.errors import NotEnrolledError
 from scripts import registry, serve
 from scripts.registry_options import app as registry_app
 

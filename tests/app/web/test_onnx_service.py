@@ -3,7 +3,7 @@
 import pytest
 from web_service import jpeg
 
-from app.registry.desk import Desk
+from app.register.identification import Desk
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def desk(url, tmp_path, run_folder, onnx_path, monkeypatch):
     before = Desk(tmp_path / "register", url, "cpu")
     before.use_model(run_folder, "global", "tester")
     before.close()
-    monkeypatch.setattr("app.checkpoint.Checkpoint.read", None)  # nothing reads the checkpoint any more
+    monkeypatch.setattr("app.training.checkpoint.Checkpoint.read", None)  # nothing reads the checkpoint any more
     desk = Desk(tmp_path / "register", url, "cpu", onnx_path)
     yield desk
     desk.close()

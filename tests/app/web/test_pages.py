@@ -18,11 +18,11 @@ from browsers import chromium
 from PIL import Image
 from registers import photo
 
-from app.registry.accounts import Accounts, Role
-from app.registry.desk import Desk
-from app.registry.photos import read_photo
-from app.registry.records import NewOwner
-from app.registry.shots import Shot
+from app.register.accounts import Accounts, Role
+from app.register.identification import Desk
+from app.register.photos import read_photo
+from app.register.records import NewOwner
+from app.register.shots import Shot
 from scripts import registry
 
 CHROMIUM = chromium()

@@ -4,10 +4,10 @@ import pytest
 from registers import photo
 from web_service import WORDS, jpeg
 
-from app.registry.accounts import Role
-from app.registry.errors import NotEnrolledError
-from app.registry.matcher import Threshold
-from app.registry.shots import Shot
+from app.register.accounts import Role
+from app.register.errors import NotEnrolledError
+from app.register.matcher import Threshold
+from app.register.shots import Shot
 
 
 @pytest.fixture

@@ -1,0 +1,141 @@
+"""Node store: private arrays, optimiser moments, and the global models that a node holds.
+
+One safetensors file a kind and round, written to a temporary name and renamed: a crash at any moment leaves the old or
+the new state. The two latest rounds are kept, so that a round can be run again after the server was resumed.
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from app.core.files import replacing, saving
+
+Arrays = Mapping[str, NDArray[Any]]
+Order = tuple[int, int]
+"""Start of the server, counted over resumes, and message since then."""
+KEPT_ROUNDS = 2
+_ATTEMPT = "attempt.json"
+_NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<round>\d{6})\.safetensors")
+
+
+class NodeStoreError(RuntimeError):
+    """A file of the store cannot be used; the message names it."""
+
+
+class OutdatedAttemptError(NodeStoreError):
+    """A later attempt has begun on this node; what an earlier one learnt is not kept."""
+
+
+class NodeStore:
+    """Arrays by kind ("global", "private", "local") and round.
+
+    Args:
+        folder: made at the first write, readable by its owner only: private arrays tell about vehicles.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def rounds(self, kind: str) -> list[int]:
+        """Rounds of which this kind is held, ascending."""
+        if not self.folder.is_dir():
+            return []
+        found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted(int(match["round"]) for match in found if match and match["kind"] == kind)
+
+    def write(self, kind: str, server_round: int, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+        """Keep `arrays`; older rounds than the last two go. Raises OSError, leaving the old state, on a full disk."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with saving(self._path(kind, server_round)) as temporary:
+            temporary.touch(mode=0o600)
+            save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary, dict(metadata))
+        self.drop_after(kind, server_round)
+        for old in self.rounds(kind)[:-KEPT_ROUNDS]:
+            self.drop(kind, old)
+
+    def read(self, kind: str, server_round: int) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+        """Arrays and metadata. Raises NodeStoreError naming the file if it is missing or damaged."""
+        path = self._path(kind, server_round)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise NodeStoreError(f"cannot read {path}: {error}") from error
+
+    def metadata(self, kind: str, server_round: int) -> dict[str, str]:
+        """Metadata alone, without reading the arrays. Raises NodeStoreError as `read` does."""
+        path = self._path(kind, server_round)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return dict(file.metadata() or {})
+        except (OSError, SafetensorError) as error:
+            raise NodeStoreError(f"cannot read {path}: {error}") from error
+
+    def begin(self, attempt: str, order: Order) -> None:
+        """From now on this attempt at a round may write, and no earlier one: a process that hung until after its
+        deadline would put its arrays beside those of a later round.
+
+        Args:
+            order: when the server asked for it, by its own count and no clock.
+
+        Raises OutdatedAttemptError if a later one has begun."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._locked():
+            latest = self._attempt()
+            if latest and order < latest[1]:
+                raise OutdatedAttemptError(f"{self.folder}: attempt {latest[0]} was asked for after {attempt}")
+            with replacing(self.folder / _ATTEMPT) as temporary:
+                temporary.write_text(json.dumps([attempt, order]), encoding="utf-8")
+
+    @contextlib.contextmanager
+    def keeping(self, attempt: str) -> Iterator[None]:
+        """Write in here what an attempt got or learnt. Raises OutdatedAttemptError if another one has begun since."""
+        with self._locked():
+            latest = self._attempt()
+            if latest is None or latest[0] != attempt:
+                raise OutdatedAttemptError(f"{self.folder}: attempt {latest and latest[0]} has begun since {attempt}")
+            yield
+
+    def _attempt(self) -> tuple[str, Order] | None:
+        """The latest attempt that has begun, and when it was asked for."""
+        try:
+            attempt, (start, number) = json.loads((self.folder / _ATTEMPT).read_text(encoding="utf-8"))
+            return str(attempt), (int(start), int(number))
+        except (OSError, ValueError, TypeError):  # none, a file that a power cut left empty, or an older version's
+            return None
+
+    def _locked(self) -> FileLock:
+        return FileLock(self.folder / ".lock", fallback_to_soft=False)  # released with the process, however it ends
+
+    def drop(self, kind: str, server_round: int) -> None:
+        """Forget one round."""
+        self._path(kind, server_round).unlink(missing_ok=True)
+
+    def drop_after(self, kind: str, server_round: int) -> None:
+        """Forget later rounds: they belong to a run that was cut off and is run again."""
+        for later in self.rounds(kind):
+            if later > server_round:
+                self.drop(kind, later)
+
+    def _path(self, kind: str, server_round: int) -> Path:
+        return self.folder / f"{kind}-{server_round:06d}.safetensors"
+
+
+def digest_of(arrays: Arrays) -> str:
+    """Sixteen hexadecimal digits over names, shapes and values."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        total.update(array.data)
+    return total.hexdigest()[:16]

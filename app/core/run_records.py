@@ -1,0 +1,82 @@
+"""The shapes of what a run's files hold; a server writes no others."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from app.settings.load import TASKS
+
+Count = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Figure = Annotated[float, Field(ge=-1e300, le=1e300)]
+
+
+class LeftOut(BaseModel):
+    """A client that was left out of a round."""
+
+    client: str
+    reason: str
+
+
+class Round(BaseModel):
+    """A line of `metrics.jsonl` of a federation."""
+
+    server_round: Count
+    attempts: Count
+    seconds: Figure
+    bytes_up: Count
+    bytes_down: Count
+    clients: dict[str, dict[str, Figure | None]]
+    measures: dict[str, Figure | None]
+    left_out: list[LeftOut]
+
+
+class WaitingFor(BaseModel):
+    """Sites that a run waits for before a round."""
+
+    wanted: Count
+    here: list[str]
+    absent: list[str]
+    refused: list[str]
+    until: Figure
+
+
+class Progress(BaseModel):
+    """`progress.json`."""
+
+    server_round: Count = 0
+    attempt: Count = 0
+    attempts: Count = 0
+    cohort: list[str] = []
+    waiting: list[str] = []
+    waiting_for: WaitingFor | None = None
+    failed: str = ""
+
+
+class _Federation(BaseModel):
+    rounds: Count
+
+
+class _Privacy(BaseModel):
+    cipher: str
+
+
+class RunSettings(BaseModel):
+    """`settings.json`: what an overview of a run shows of it."""
+
+    name: str
+    federation: _Federation
+    privacy: _Privacy
+
+
+def _with_measures(row: dict[str, Any]) -> dict[str, Any]:
+    for name in (name for task in TASKS.values() for name in task.measures):
+        if not isinstance(value := row.get(name), int | float | None) or isinstance(value, bool):
+            raise ValueError(f"{name} is no number")
+    return row
+
+
+class Figures(BaseModel):
+    """`summary.json` of a run that has ended: what is printed again."""
+
+    run_dir: str
+    models: dict[str, Annotated[dict[str, Any], AfterValidator(_with_measures)]]

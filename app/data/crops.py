@@ -1,0 +1,199 @@
+"""Pictures as tensors: decoded, cut to the vehicle or the plate, of one size, kept in memory while there is room."""
+
+import contextlib
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from app.core.files import replacing
+from app.core.sample import Box, Corners, Sample
+from app.data.rectify import checked, rectify
+from app.images.decode import open_picture, picture_file, upright_rgb
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+Cut = Box | Corners | None
+"""What is taken of a picture: a rectangle, the quadrilateral between four corners, or all of it."""
+
+_ABANDONED_SECONDS = 3600.0  # of a temporary file whose process was killed
+_PLATE_MARGIN = 0.1  # of the box, on each side: detectors and hand-drawn boxes cut characters off
+
+
+class PictureFiles:
+    """Decoded pictures in a folder, one file each: a process that starts for one message need not decode them again.
+
+    A picture that was changed since (other size or time) is decoded anew. The folder is its owner's only.
+
+    Args:
+        limit_mb: MiB that the folder may hold; beyond it nothing is added.
+    """
+
+    def __init__(self, folder: Path, limit_mb: int) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._free = limit_mb * 2**20
+        for file in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
+                state = file.stat()
+                if file.name.endswith(".tmp") and time.time() - state.st_mtime > _ABANDONED_SECONDS:
+                    file.unlink()
+                else:
+                    self._free -= state.st_size
+
+    def get(self, path: Path, cut: Cut, size: Size) -> Tensor:
+        """As `read_picture`, with the same errors."""
+        state = picture_file(path).stat()
+        place = None if cut is None else tuple(cut)
+        named = repr((str(path.resolve()), state.st_size, state.st_mtime_ns, place, size))
+        file = self.folder / hashlib.sha256(named.encode()).hexdigest()[:32]
+        with contextlib.suppress(OSError, ValueError):  # not there, or cut off: decoded below
+            return torch.from_numpy(np.fromfile(file, np.uint8).reshape(3, *size))
+        picture = read_picture(path, cut, size)
+        if picture.nbytes <= self._free:
+            self._free -= picture.nbytes
+            with (
+                contextlib.suppress(OSError),
+                replacing(file, sync=False) as temporary,
+            ):  # a full disk costs time and no more
+                temporary.write_bytes(picture.numpy().tobytes())
+        return picture
+
+
+class Pictures:
+    """Gives the pictures of samples, (3, H, W) uint8, R, G, B, and remembers which could not be read.
+
+    Args:
+        vehicle_size: of the vehicle picture.
+        plate_size: of the plate picture; None if plates are not used.
+        cache_mb: MiB of decoded pictures kept; beyond it pictures are decoded again.
+        files: decoded pictures of earlier processes; None for none.
+        rectify: plates whose corners are known are flattened by them, without a margin.
+    """
+
+    def __init__(
+        self,
+        vehicle_size: Size,
+        plate_size: Size | None,
+        cache_mb: int,
+        files: PictureFiles | None = None,
+        *,
+        rectify: bool = False,
+    ) -> None:
+        self.vehicle_size = vehicle_size
+        self.plate_size = plate_size
+        self.files = files
+        self.rectify = rectify
+        self.bad: dict[str, str] = {}
+        self._free = cache_mb * 2**20
+        self._cache: dict[tuple[Path, Cut, Size], Tensor] = {}
+        self._failed: set[tuple[Path, Cut, Size]] = set()
+
+    def vehicle(self, sample: Sample) -> Tensor | None:
+        """The vehicle, or None if the file cannot be read; then `bad` says why."""
+        return self._get(sample.path, sample.vehicle_box, self.vehicle_size)
+
+    def plate(self, sample: Sample) -> Tensor | None:
+        """The plate, or None if there is none, plates are not used, or the file cannot be read."""
+        place = plate_place(sample, rectify=self.rectify)
+        if self.plate_size is None or place is None:
+            return None
+        return self._get(*place, self.plate_size)
+
+    def _get(self, path: Path, cut: Cut, size: Size) -> Tensor | None:
+        key = (path, cut, size)
+        if key in self._failed:
+            return None
+        if key in self._cache:
+            return self._cache[key]
+        try:
+            picture = self.files.get(path, cut, size) if self.files else read_picture(path, cut, size)
+        except (OSError, ValueError) as error:  # ValueError: a box outside the picture
+            self.bad[str(path)] = str(error)
+            self._failed.add(key)  # not the path: a wrong plate box says nothing of the vehicle
+            return None
+        if picture.nbytes <= self._free:
+            self._free -= picture.nbytes
+            self._cache[key] = picture
+        return picture
+
+
+def plate_place(sample: Sample, *, rectify: bool) -> tuple[Path, Cut] | None:
+    """The picture that shows a sample's plate, and what is taken of it; None without a plate."""
+    if rectify and sample.plate_corners is not None:
+        return sample.path, sample.plate_corners
+    if not sample.has_plate:
+        return None
+    if sample.plate_path is not None:
+        return sample.plate_path, None
+    return sample.path, with_margin(sample.plate_boxes[0])
+
+
+def with_margin(box: Box) -> Box:
+    """What is taken of a picture for the plate in a box."""
+    dx, dy = _PLATE_MARGIN * box.width, _PLATE_MARGIN * box.height
+    return Box(box.left - dx, box.top - dy, box.width + 2 * dx, box.height + 2 * dy)
+
+
+def read_picture(path: Path, cut: Cut, size: Size) -> Tensor:
+    """Decode, cut to a box or flatten what lies between corners, and resize to (3, *size) uint8.
+
+    Raises OSError for a missing, unreadable or truncated file and the errors of `cut_picture`."""
+    with open_picture(path) as file:
+        image = upright_rgb(file)
+    return cut_picture(image, cut, size)
+
+
+def cut_picture(image: Image.Image, cut: Cut, size: Size) -> Tensor:
+    """A part of a picture in mode "RGB", resized to (3, *size) uint8.
+
+    Raises ValueError for a box outside the picture or corners that `rectify` refuses."""
+    if isinstance(cut, Box):
+        edges = _inside(image, cut)
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR, box=edges)
+    elif cut is None:
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    else:
+        image = Image.fromarray(rectify(np.asarray(image), cut, size))
+    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+
+
+def cut_as_it_is(image: Image.Image, cut: Cut) -> Image.Image:
+    """A part of a picture in mode "RGB" with the pixels that it has there, for a reader that scales them itself.
+
+    Raises the errors of `cut_picture`."""
+    if cut is None:
+        return image
+    if isinstance(cut, Box):
+        left, top, right, bottom = _inside(image, cut)
+        return image.crop((math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)))
+    checked(cut, image.width, image.height)  # before sides of any length become a size
+    upper, right_side, lower, left_side = (
+        math.dist(one, other) for one, other in zip(cut, (*cut[1:], cut[0]), strict=True)
+    )
+    size = (math.ceil(max(left_side, right_side)), math.ceil(max(upper, lower)))
+    return Image.fromarray(rectify(np.asarray(image), cut, size))
+
+
+def _inside(image: Image.Image, box: Box) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a box, as far as it lies in a picture."""
+    left, top = max(0.0, box.left), max(0.0, box.top)
+    right, bottom = min(image.width, box.left + box.width), min(image.height, box.top + box.height)
+    if right - left < 1 or bottom - top < 1:
+        raise ValueError(f"box {tuple(box)} lies outside the picture of {image.width} x {image.height} px")
+    return left, top, right, bottom
+
+
+def normalise(pictures: Sequence[Tensor] | Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Pictures (N, 3, H, W) uint8 as float32 with the statistics that the backbone expects of values in [0, 1]."""
+    batch = pictures if isinstance(pictures, Tensor) else torch.stack(list(pictures))
+    scale = torch.tensor(std, device=batch.device).view(1, 3, 1, 1) * 255
+    shift = torch.tensor(mean, device=batch.device).view(1, 3, 1, 1) * 255
+    return (batch.float() - shift) / scale

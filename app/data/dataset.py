@@ -1,0 +1,96 @@
+"""From settings to the pictures of one client or of all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.core.sample import Sample
+from app.data.holdout import holdout
+from app.data.partition import by_site, partition, partition_directions
+from app.data.readers.reader import Direction, Reader, each_against_all, open_reader
+from app.settings.load import MISSING, DataSettings, SettingsError, absolute
+from app.synthetic import generate
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set, opened. Nothing is read before a method asks for it."""
+
+    reader: Reader
+    settings: DataSettings
+    seed: int
+
+    def train(self) -> list[Sample]:
+        """All training pictures, without those held out."""
+        return holdout(self.reader.train(), self.settings.holdout, self.seed)[0]
+
+    def evaluation(self, split: str) -> list[Direction]:
+        """The directions of a split; "holdout" is what `data.holdout` keeps out of training."""
+        if split != "holdout":
+            return self.reader.evaluation(split)
+        # Not by picture alone: a photograph may show vehicles of both sides.
+        held = {(s.path, s.pid) for s in holdout(self.reader.train(), self.settings.holdout, self.seed)[1]}
+        if not held:
+            raise SettingsError("data.eval_split=holdout needs data.holdout above 0")
+        return [_restrict(direction, held) for direction in self.reader.evaluation("train")]
+
+    def parts(self, num_clients: int) -> list[list[Sample]]:
+        """Training pictures by simulated client, in the order of partition ids."""
+        settings = self.settings.partition
+        if settings.by == "none":
+            return [self.train()] * num_clients
+        if settings.by == "site":  # with fewer clients than sites the last sites take no part
+            parts = by_site(self.train())
+            if num_clients > len(parts):
+                raise SettingsError(f"federation.num_clients is {num_clients}, the data has {len(parts)} sites")
+            return parts[:num_clients]
+        samples = self.train()
+        try:
+            return partition(samples, by=settings.by, num_clients=num_clients, alpha=settings.alpha, seed=self.seed)
+        except ValueError as error:
+            raise SettingsError(f"{error} (data.partition.by={settings.by}, federation.num_clients)") from error
+
+    def union(self, num_clients: int) -> list[Sample]:
+        """The training pictures that the simulated clients have together, each once."""
+        return list(dict.fromkeys(sample for part in self.parts(num_clients) for sample in part))
+
+    def evaluation_parts(self, split: str, num_clients: int) -> list[list[Direction]]:
+        """The directions of a split by simulated client, dealt as the training pictures are."""
+        directions, settings = self.evaluation(split), self.settings.partition
+        if settings.by == "none":
+            return [directions] * num_clients
+        sites = sorted({sample.site for sample in self.train() if sample.site is not None})
+        if settings.by == "site":
+            num_clients = len(sites)
+        return partition_directions(
+            directions, by=settings.by, num_clients=num_clients, alpha=settings.alpha, seed=self.seed, sites=sites
+        )
+
+
+def open_source(settings: DataSettings, seed: int) -> Source:
+    """The data set that the settings name; a synthetic one is made if its folder does not hold it yet.
+
+    Raises SettingsError for an unknown set and FileNotFoundError naming a missing folder.
+    """
+    if settings.root == MISSING:
+        raise SettingsError(f"data.root is missing: where are the pictures of {settings.reader!r}?")
+    root = absolute(settings.root)
+    try:
+        if settings.reader == "synthetic":
+            return Source(open_reader("manifest", generate(settings.synthetic, root), seed=seed), settings, seed)
+        reader = open_reader(settings.reader, root, seed=seed)
+    except ValueError as error:
+        raise SettingsError(f"data: {error}") from error
+    if not root.exists():
+        raise FileNotFoundError(f"data.root not found: {root}")
+    return Source(reader, settings, seed)
+
+
+def _restrict(direction: Direction, held: set[tuple[Path, int]]) -> Direction:
+    if direction.query == direction.gallery:
+        return each_against_all(direction.name, [s for s in direction.query if (s.path, s.pid) in held])
+
+    def keep(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+        return tuple(sample for sample in samples if (sample.path, sample.pid) in held)
+
+    return Direction(direction.name, keep(direction.query), keep(direction.gallery))

@@ -1,0 +1,88 @@
+"""Words or plates in LMDB databases, the form in which sets for text recognition are commonly passed on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.core.sample import Sample
+from app.data.readers.name_lists import no_such_split
+from app.data.readers.plate_crops import crops
+from app.data.readers.reader import Direction, each_against_its_own
+from app.images.files import NoImagesError, files_below
+from app.images.lmdb import FILE, picture_path, reading
+
+_SPLITS = ("train", "val", "test")
+
+
+class WordLmdb:
+    """Reader of folders of databases; it needs the package lmdb (the extra `lmdb`).
+
+    Layout, any number of databases below each folder, or one in it; val may be missing:
+
+        train/MJ/data.mdb  train/ST/data.mdb  val/data.mdb  test/IIIT5k/data.mdb  test/SVT/data.mdb
+
+    Keys of a database, counted from 1:
+
+        num-samples             a number in text
+        image-000000001         a picture as it is in a file
+        label-000000001         its text, UTF-8
+
+    Pictures stay where they are: their paths are of `app.images.lmdb`. Texts are in capitals. pid is the text,
+    site the database; every picture has a camid of its own.
+    """
+
+    def __init__(self, root: Path, *, seed: int = 0) -> None:
+        self.root = Path(root)
+        self.seed = seed
+
+    def train(self) -> list[Sample]:
+        """What lies below train, by database and key.
+
+        Raises FileNotFoundError without a database there, ValueError naming a database and a key that it has not or
+        that cannot be understood, OSError for a broken one, ImportError without the package lmdb."""
+        return self._read(["train"])
+
+    def evaluation(self, split: str) -> list[Direction]:
+        """A direction for each database, named by its folder ("test/SVT"), of "train", "val", "test" or "all".
+
+        Every picture against all. Raises ValueError for another split, and the errors of `train`."""
+        present = [name for name in _SPLITS if (self.root / name).is_dir()]
+        if split not in (*present, "all"):
+            raise no_such_split(f"{self.root}", split, (*present, "all"))
+        samples = self._read(present if split == "all" else [split])
+        return each_against_its_own(samples, lambda sample: sample.site or "")
+
+    def _read(self, splits: Sequence[str]) -> list[Sample]:
+        present = [self.root / split for split in splits if (self.root / split).is_dir()]
+        folders = [file.parent for place in present for file in files_below(place, lambda name: name == FILE)]
+        if not folders:
+            raise NoImagesError(f"no {FILE} below {' or '.join(str(self.root / split) for split in splits)}")
+        return crops(
+            (picture_path(folder, number), text, folder.relative_to(self.root).as_posix())
+            for folder in folders
+            for number, text in enumerate(_texts(folder), start=1)
+        )
+
+
+def _texts(folder: Path) -> list[str]:
+    """The text of each picture. Raises ValueError for a key that is missing or cannot be understood."""
+    with reading(folder) as found:
+
+        def value(key: str) -> bytes:
+            if (content := found.get(key.encode())) is None:
+                raise ValueError(f"{folder / FILE} has no key {key!r}")
+            return bytes(content)
+
+        def text(key: str) -> str:
+            try:
+                return value(key).decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{folder / FILE}, {key}: not UTF-8 text: {error}") from error
+
+        count = text("num-samples")
+        if not count.isdecimal():
+            raise ValueError(f"{folder / FILE}, num-samples: not a number: {count!r}")
+        pictures = found.cursor()
+        for number in range(1, int(count) + 1):
+            if not pictures.set_key(f"image-{number:09d}".encode()):
+                raise ValueError(f"{folder / FILE} has no key 'image-{number:09d}'")
+        return [text(f"label-{number:09d}") for number in range(1, int(count) + 1)]

@@ -1,5 +1,0 @@
-"""Made plates: crops with their texts, unlimited by seed, to train a reader of plates on before it sees real ones."""
-
-from app.data.synthetic.plates.made import KINDS, MadePlate, made_plate, placed_plate
-
-__all__ = ["KINDS", "MadePlate", "made_plate", "placed_plate"]

@@ -1,0 +1,1 @@
+"""Equalisation of a client's data: rules, enhanced images, records and reports."""

@@ -1,0 +1,124 @@
+"""Rules of data equalisation: centres, base pictures, label suspects, and how many pictures a vehicle is to have.
+
+A *group* is what is equalised: a vehicle, and where there are infrared pictures a vehicle in one modality. Everything
+here is a function of embeddings and group numbers; pictures are none of its business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.sample import Sample
+from app.settings.equalise import EqualiseSettings
+
+Floats = NDArray[np.floating]
+_BLOCK = 4096  # pictures compared with all centres at once
+_TIE = 1e-9  # cosines that differ by rounding alone: of two pictures both have the same, and the first stays
+
+
+def groups_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Group of each sample (N,), 0 to G - 1 by pid, then modality."""
+    if not samples:
+        return np.zeros(0, np.int64)
+    keys = [(sample.pid, sample.modality == "infrared") for sample in samples]
+    return np.unique(np.array(keys, np.int64), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Centres:
+    """What N pictures in G groups are to their vehicles' centres.
+
+    Args:
+        matrix: (G, D) centres, means of a group's embeddings, L2-normalised.
+        own: (N,) cosine of a picture to its group's centre.
+        without: (N,) the same to the centre of the other pictures of its group; NaN where it is the only one.
+        other: (N,) cosine to the nearest centre of another vehicle; NaN where there is none.
+        nearest: (N,) the group of that centre, -1 where there is none.
+    """
+
+    matrix: Floats
+    own: Floats
+    without: Floats
+    other: Floats
+    nearest: NDArray[np.int64]
+
+
+def find_centres(embeddings: Floats, groups: NDArray[np.int64], pids: NDArray[np.int64]) -> Centres:
+    """Centres of embeddings (N, D), L2-normalised, of groups (N,) 0 to G - 1 of vehicles `pids` (N,)."""
+    embeddings = np.asarray(embeddings, np.float64)
+    count = int(groups.max()) + 1 if len(groups) else 0
+    sums = np.zeros((count, embeddings.shape[1]))
+    np.add.at(sums, groups, embeddings)
+    sizes = np.bincount(groups, minlength=count)
+    matrix = _normalised(sums)
+    own = np.einsum("nd,nd->n", embeddings, matrix[groups]).clip(-1, 1)
+    left = _normalised(sums[groups] - embeddings)
+    without = np.where(sizes[groups] > 1, np.einsum("nd,nd->n", embeddings, left), np.nan)
+    vehicle = np.zeros(count, np.int64)
+    vehicle[groups] = pids
+    other, nearest = np.full(len(groups), np.nan), np.full(len(groups), -1, np.int64)
+    for start in range(0, len(groups) if len(np.unique(vehicle)) > 1 else 0, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        cosines = embeddings[rows] @ matrix.T
+        cosines[pids[rows, None] == vehicle[None, :]] = -np.inf
+        nearest[rows] = cosines.argmax(axis=1)
+        other[rows] = cosines.max(axis=1)
+    return Centres(matrix, own, without, other, nearest)
+
+
+def base_threshold(own: Floats, settings: EqualiseSettings) -> float:
+    """t: the setting itself, or the quantile of the cosines."""
+    return settings.base if settings.base_quantile is None else float(np.quantile(own, settings.base_quantile))
+
+
+def base_pictures(own: Floats, threshold: float) -> NDArray[np.bool_]:
+    """Which pictures are base pictures (N,)."""
+    return np.asarray(own) > threshold
+
+
+def suspects(centres: Centres, threshold: float, settings: EqualiseSettings) -> tuple[NDArray[np.bool_], ...]:
+    """Which pictures (N,) probably have another vehicle's label.
+
+    First those to which another vehicle's centre is nearer than that of their own vehicle's other pictures, by more
+    than `suspect_margin`; then those that lie from those other pictures far below the threshold of base pictures, by
+    more than `suspect_below`.
+
+    The only picture of a group has nothing to be compared with and is not suspected."""
+    with np.errstate(invalid="ignore"):
+        nearer = np.nan_to_num(centres.other, nan=-np.inf) > centres.without + settings.suspect_margin
+        return nearer, ~nearer & (centres.without < threshold - settings.suspect_below)
+
+
+def target_count(counts: NDArray[np.int64], settings: EqualiseSettings) -> int | None:
+    """Pictures that a group is to have, at least 1; None where the counts stay. Halves are rounded up."""
+    if not settings.target or not len(counts):
+        return None
+    if isinstance(settings.target, int):
+        return settings.target
+    quantile = 0.5 if settings.target == "median" else settings.quantile
+    return max(1, int(np.floor(np.quantile(counts, quantile) + 0.5)))
+
+
+def left_out(suspected: NDArray[np.bool_], without: Floats, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Suspects that training can do without (N,): of a group of them alone, the one nearest to the others stays. All
+    pictures are such as can be learnt from."""
+    out = np.array(suspected, bool)
+    for places in split_groups(groups):
+        if out[places].all():
+            best = np.nanmax(without[places])
+            out[places[np.flatnonzero(without[places] >= best - _TIE)[0]]] = False
+    return out
+
+
+def split_groups(groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Places of each group, ascending, in the order of their numbers."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(groups) else []
+
+
+def _normalised(rows: Floats) -> Floats:
+    """Rows of length 1; a row of zeros stays."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(length > 0, length, 1.0)

@@ -1,0 +1,188 @@
+"""Equalisation of one client's pictures: embeddings of a pre-model, the rules of `app.equalise.rules`, enhancement.
+
+    pictures --pre-model--> embeddings --rules--> base pictures, suspects, pictures wanted
+             --enhancement--> drafts --pre-model, interval--> kept pictures --> samples to train on, record, report
+
+The record is kept with the pictures under a key of everything that it depends on: a later start with the same settings,
+model and pictures reads it and embeds nothing.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from app.core.sample import Sample
+from app.equalise.drafts import as_enhanced
+from app.equalise.pre_model import PreModel
+from app.equalise.step import EqualisationStep
+from app.equalise.store import EnhancedFiles
+from app.images.decode import picture_file
+from app.settings.checks import SettingsError, one_of
+from app.settings.load import Settings, absolute
+from app.tasks import make_task
+from app.tasks.task import Task
+
+_VERSION = 2  # of what a record says; raise it with every change of enhancement or rules
+_log = logging.getLogger("flwr")
+
+
+@dataclass(frozen=True)
+class Equalised:
+    """What a client trains on.
+
+    Args:
+        samples: its own pictures, without those left out, then the enhanced ones.
+        record: what was done, in plain values; `app.equalise.report` shows it.
+        folder: where record and report lie; None where they could not be written.
+        reused: whether an earlier start made it; the record's seconds are that one's.
+    """
+
+    samples: list[Sample]
+    record: dict[str, Any]
+    folder: Path | None
+    reused: bool = False
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Numbers for a run's summary."""
+        record = self.record
+        counts = {name: len(record[name]) for name in ("kept", "suspects", "left_out", "warnings")}
+        where = str(self.folder) if self.folder else None
+        about = {"target": record["target"], "reused": self.reused, "seconds": record["seconds"]}
+        return {**counts, **about, "folder": where}
+
+
+def equalise(
+    settings: Settings, samples: Sequence[Sample], pre_model: PreModel, *, model_key: str, seed: int, name: str = ""
+) -> Equalised:
+    """Equalise one client's pictures as `data.equalise` says.
+
+    Nothing that goes wrong with a vehicle or with the disk stops it: "warnings" of the record name what was left as it
+    is.
+
+    Args:
+        samples: pictures to learn from, none enhanced.
+        model_key: stands for the pre-model in the record's key: the same model, the same key.
+        seed: of the enhancement.
+        name: of the client, for the report.
+
+    Raises ValueError without pictures, SettingsError for a task without embeddings or without that library."""
+    if not samples:
+        raise ValueError("there are no pictures to equalise")
+    require_library(settings, make_task(settings))
+    earlier = equalised_before(settings, samples, model_key=model_key, seed=seed, name=name)
+    if earlier is not None:
+        return earlier
+    files = EnhancedFiles(absolute(settings.data.equalise.folder))
+    try:
+        files.require_room()  # before a pre-model is trained
+    except OSError as error:
+        _log.warning("nothing is equalised, %s cannot be written: %s", files.folder, error)
+        return Equalised(list(samples), _nothing(settings, samples, str(error)), None)
+    record = _made(settings, samples, pre_model, files, seed)
+    for warning in record["warnings"]:
+        _log.warning("equalisation: %s", warning)
+    try:
+        folder = files.write_record(record_key(settings, samples, model_key, seed), record)
+    except OSError as error:
+        _log.warning("the record of equalisation cannot be kept, the next start makes it anew: %s", error)
+        return Equalised(_samples(samples, record, files), record, None)
+    _report(record, folder, settings, samples, files, name)
+    return Equalised(_samples(samples, record, files), record, folder)
+
+
+def equalised_before(
+    settings: Settings, samples: Sequence[Sample], *, model_key: str, seed: int, name: str = ""
+) -> Equalised | None:
+    """What `equalise` with these arguments did at an earlier start; None if its record or a picture is not there."""
+    files = EnhancedFiles(absolute(settings.data.equalise.folder))
+    key = record_key(settings, samples, model_key, seed)
+    record = files.record(key)
+    if record is None:
+        return None
+    _report(record, files.folder / key, settings, samples, files, name)
+    return Equalised(_samples(samples, record, files), record, files.folder / key, reused=True)
+
+
+def require_library(settings: Settings, task: Task) -> None:
+    """Raises SettingsError if a task has no embeddings, or not those that pictures are to be compared by."""
+    if not task.libraries:
+        raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings that pictures are compared by")
+    if settings.data.equalise.library:
+        one_of("data.equalise.library", settings.data.equalise.library, task.libraries)
+
+
+def _made(
+    settings: Settings, samples: Sequence[Sample], pre_model: PreModel, files: EnhancedFiles, seed: int
+) -> dict[str, Any]:
+    """A new record, with the seconds of its parts."""
+    started = time.monotonic()
+    network = pre_model()
+    seconds = {"pre_model": time.monotonic() - started, "embed": 0.0, "enhance": 0.0}
+    record = EqualisationStep(settings, samples, network, files, seed, seconds).run()
+    seconds["rest"] = time.monotonic() - started - sum(seconds.values())
+    return {**record, "seconds": {name: round(value, 3) for name, value in seconds.items()}}
+
+
+def _nothing(settings: Settings, samples: Sequence[Sample], reason: str) -> dict[str, Any]:
+    """The record of a step that could not be taken."""
+    nothing: dict[str, Any] = {name: [] for name in ("base", "suspects", "left_out", "kept", "refused", "drawn")}
+    options = settings.data.equalise
+    about = {"target": None, "threshold": options.base, "interval": list(options.interval), "library": options.library}
+    warnings = [f"nothing is equalised, {absolute(options.folder)} cannot be written: {reason}"]
+    return {**nothing, **about, "own": [None] * len(samples), "warnings": warnings, "seconds": {}}
+
+
+def _report(
+    record: Mapping[str, Any],
+    folder: Path,
+    settings: Settings,
+    samples: Sequence[Sample],
+    files: EnhancedFiles,
+    name: str,
+) -> None:
+    """Write the report beside the record, if it is not there."""
+    if (folder / "report.html").is_file():
+        return
+    from app.equalise.report import write_report  # matplotlib takes seconds to import
+
+    title = ", ".join(filter(None, (settings.data.reader, name)))
+    try:
+        write_report(record, samples, files, folder, title=title)
+    except OSError as error:
+        _log.warning("the report of equalisation cannot be written: %s", error)
+
+
+def _samples(samples: Sequence[Sample], record: Mapping[str, Any], files: EnhancedFiles) -> list[Sample]:
+    """Samples to train on, from what a record says of the client's own."""
+    out = set(record["left_out"])
+    own = [sample for place, sample in enumerate(samples) if place not in out]
+    more = [
+        as_enhanced(
+            samples[row["place"]], files.path(row["file"]), files.path(row["plate_file"]) if row["plate_file"] else None
+        )
+        for row in record["kept"]
+    ]
+    return own + more
+
+
+def record_key(settings: Settings, samples: Sequence[Sample], model: str, seed: int) -> str:
+    """The key of a record: of everything that it depends on; a picture counts by name, size and time."""
+    options = asdict(settings.data.equalise)
+    for name in ("folder", "sample_down", "from_round", "model"):  # where, and what comes after
+        options.pop(name)
+    rows: list[list[Any]] = []
+    for sample in samples:
+        try:
+            state = picture_file(sample.path).stat()
+        except OSError:  # named later, where it is read
+            rows.append([repr(sample)])
+        else:
+            rows.append([repr(sample), state.st_size, state.st_mtime_ns])
+    depends = [_VERSION, options, settings.task, asdict(settings.model), settings.train.precision, model, seed, rows]
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,230 @@
+"""Trains and measures the models a federated one is compared with, and the models that clients hold.
+
+Imports neither flwr nor tenseal nor ray: `scripts.baseline` runs where only torch, torchvision, timm and hydra are.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from app.core.arrays import Arrays, float_arrays, home_patterns
+from app.core.run_folder import RunFolder
+from app.core.sample import Sample
+from app.data.dataset import open_source
+from app.data.readers.reader import Direction
+from app.equalise.pre_model import checkpoint_model
+from app.equalise.run import Equalised, equalise
+from app.settings.load import Settings, load_settings
+from app.tasks import make_task
+from app.tasks.task import Task
+from app.training.checkpoint import network_of, save_checkpoint
+from app.training.trainer import TrainingError, TrainReport, total_steps, train
+
+Measures = dict[str, Any]
+Progress = Callable[[str, int, int], None]
+"""Called with a model's name, steps done and steps in all."""
+
+
+def client_seed(settings: Settings, name: str) -> int:
+    """The seed of a client's batches; depends on its name, not on the order in which nodes connect."""
+    return int(np.random.SeedSequence([settings.seed, *name.encode()]).generate_state(1)[0])
+
+
+def train_alone(
+    settings: Settings, samples: Sequence[Sample], name: str, progress: Progress | None = None
+) -> tuple[Task, nn.Module, TrainReport]:
+    """One model on these pictures, as they are, for the whole run's epochs: stand-alone for a client's, centralised for
+    all. Enhanced pictures among them are learnt from and have no part in the classifier's centres."""
+    task = make_task(settings)
+    network = task.build(task.num_labels(samples), settings.seed)
+    if settings.train.head_init == "centres":
+        task.set_heads(network, [s for s in samples if not s.enhanced], task.compute.device)
+    batches = task.batches(samples, client_seed(settings, name))
+    total = total_steps(batches, settings.train.epochs)
+    done = 0
+
+    def step(_: int) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(name, done, total)
+
+    report = train(
+        task,
+        network,
+        batches,
+        steps=(0, total),
+        total=total,
+        settings=replace(settings.train, fedprox_mu=0.0),
+        data=settings.data,
+        compute=task.compute,
+        private=home_patterns(network, settings.federation, task.heads),
+        progress=step,
+    )
+    return task, network, report
+
+
+def equalise_alone(
+    settings: Settings, samples: Sequence[Sample], name: str, *, always: bool = False
+) -> Equalised | None:
+    """What `data.equalise` makes of these pictures; None where it is off, unless `always` asks for a look at them.
+
+    Without a federation there is no global model: the pre-model is then the client's own.
+
+    Raises SettingsError for a checkpoint that does not fit."""
+    options = settings.data.equalise
+    if not options.on and not always:
+        return None
+    seed = client_seed(settings, name)
+    if options.model not in ("own", "global"):
+        pre_model, key = checkpoint_model(settings)
+        return equalise(settings, samples, pre_model, model_key=key, seed=seed, name=name)
+    data = replace(settings.data, equalise=replace(options, target="", suspects="report"))
+    epochs = options.own_epochs or settings.train.epochs
+    plain = replace(settings, data=data, train=replace(settings.train, epochs=epochs))
+    # The record's key stands for what the model is trained with, so that it need not be trained to find the record.
+    depends = [asdict(plain.train), asdict(plain.loss), settings.seed, name]
+    return equalise(
+        settings,
+        samples,
+        lambda: train_alone(plain, samples, name)[1],
+        model_key=json.dumps(depends),
+        seed=seed,
+        name=name,
+    )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model to be trained for comparison: of client `partition_id`, or of all pictures if that is None."""
+
+    name: str
+    partition_id: int | None
+    settings: Settings
+    folder: Path
+
+
+def run_job(job: Job, progress: Progress | None = None) -> Measures:
+    """Train, write the checkpoint `<name>.safetensors`, and measure on `data.eval_split`.
+
+    Adds "training", what training took, and "bad_pictures" to the measures."""
+    settings = job.settings
+    source = open_source(settings.data, settings.seed)
+    if job.partition_id is None:
+        samples, client = source.union(settings.federation.num_clients), "central"
+    else:
+        samples, client = source.parts(settings.federation.num_clients)[job.partition_id], f"client-{job.partition_id}"
+    try:
+        equalised = equalise_alone(settings, samples, client)
+        task, network, report = train_alone(settings, equalised.samples if equalised else samples, client, progress)
+    except ValueError as error:
+        raise ValueError(f"{job.name}: {error}") from error
+    path = save_checkpoint(RunFolder(job.folder), job.name, float_arrays(network), settings, task)
+    try:
+        measures = measure(task, network, source.evaluation(settings.data.eval_split))
+    except ValueError as error:
+        raise ValueError(f"{job.name}: {error}; the model is in {path}") from error
+    training: Measures = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
+    if equalised:
+        training["equalised"] = equalised.summary
+    return {**measures, "training": training, "bad_pictures": task.bad_pictures}
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None) -> dict[str, Measures]:
+    """Measures by job name; the jobs run in `workers` processes with one thread each, or here if that is 1.
+
+    Two processes of one thread train more pictures a second than one process of two threads."""
+    if workers <= 1 or len(jobs) <= 1:
+        return {job.name: _try(job, progress) for job in jobs}
+    found: dict[str, Measures] = {}
+    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        waiting = {pool.submit(_try, job): job.name for job in jobs}
+        try:
+            for future in as_completed(waiting):
+                found[waiting[future]] = future.result()
+                if progress is not None:
+                    progress("models for comparison", len(found), len(jobs))
+        except BaseException:  # an interrupt must not wait for hours of training
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in active_children():
+                worker.terminate()
+            raise
+    return {job.name: found[job.name] for job in jobs}
+
+
+def _try(job: Job, progress: Progress | None = None) -> Measures:
+    """`run_job`, or {"error": reason} where its pictures cannot be learnt from: the other models stand nevertheless."""
+    try:
+        return run_job(job, progress)
+    except (TrainingError, ValueError) as error:
+        return {"error": f"{job.name}: {error}".replace(f"{job.name}: {job.name}: ", f"{job.name}: ")}
+
+
+def comparison_jobs(settings: Mapping[str, Settings], folder: Path, num_parts: int) -> list[Job]:
+    """The jobs of "central" and "stand_alone", for those that `settings` has; the longest comes first, so that no
+    process waits for it at the end."""
+    jobs = [Job("central", None, settings["central"], folder)] if "central" in settings else []
+    if "stand_alone" in settings:
+        jobs += [Job(f"stand_alone-client-{i}", i, settings["stand_alone"], folder) for i in range(num_parts)]
+    return jobs
+
+
+def comparison_settings(settings: Settings, kind: str, overrides: Sequence[str]) -> Settings:
+    """The settings of "central" or "stand_alone": the run's, given as overrides, with what the kind changes."""
+    evaluation = settings.evaluation
+    wanted = evaluation.central_overrides if kind == "central" else evaluation.stand_alone_overrides
+    given = {word.split("=", 1)[0] for word in overrides}  # what the user gave holds for every model
+    changes = [word for word in wanted if word.split("=", 1)[0] not in given]
+    return load_settings([*overrides, *changes]) if changes else settings
+
+
+def by_kind(rows: Mapping[str, Measures]) -> dict[str, Measures]:
+    """Figures of "stand_alone" (mean of clients) and "central" from `run_jobs`."""
+    models: dict[str, Measures] = {}
+    alone = {name.removeprefix("stand_alone-"): row for name, row in rows.items() if name.startswith("stand_alone-")}
+    if alone:
+        models["stand_alone"] = mean_of_clients(alone)
+    if "central" in rows:
+        models["central"] = rows["central"]
+    return models
+
+
+def measure(task: Task, network: nn.Module, directions: Sequence[Direction]) -> Measures:
+    """Measures of one network; "directions" holds those of each direction where there are several."""
+    evaluation = task.evaluate(network, directions, task.compute.device)
+    measures: Measures = dict(evaluation.measures)
+    if len(evaluation.directions) > 1:
+        measures["directions"] = evaluation.directions
+    if evaluation.bad:
+        measures["bad_pictures"] = evaluation.bad
+    return measures
+
+
+def measure_arrays(settings: Settings, arrays: Arrays, directions: Sequence[Direction]) -> Measures:
+    """Measures of the network that these arrays belong to; private classifiers may be missing."""
+    task, network = network_of(arrays, settings)
+    return measure(task, network, directions)
+
+
+def mean_of_clients(rows: Mapping[str, Measures]) -> Measures:
+    """Means over clients of every plain measure, the rows beside them under "clients"."""
+    good = [row for row in rows.values() if "error" not in row]
+    names = [name for name, value in (good[0] if good else {}).items() if isinstance(value, int | float)]
+    means: Measures = {name: float(np.mean([row[name] for row in good])) for name in names}
+    return {**means, "clients": dict(rows)}
+
+
+def bad_pictures(folder: Path) -> dict[str, str]:
+    """Pictures that the clients below `folder` could not read, with the reason."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("bad_pictures.json")):
+        found |= json.loads(path.read_text(encoding="utf-8"))
+    return found

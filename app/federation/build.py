@@ -1,0 +1,163 @@
+"""Builds the parts that settings name: cipher, server optimiser, and the rules of a round."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.federation.mask_store import Badge, MaskStore
+from app.settings.checks import SettingsError
+from app.settings.federation import ServerOptimiserSettings
+from app.settings.load import Settings, absolute
+from app.settings.privacy import PrivacySettings
+from strategies.ciphers import ckks, packed_bfv
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.cipher import ClientCipher, ServerSum
+from strategies.ciphers.keys import FederationKey, new_key, read_key, shared_key, write_key
+from strategies.ciphers.plain import PlainCipher, PlainSum
+from strategies.partial_sync import RoundRules
+from strategies.quantise import Blocks
+from strategies.server_optimiser import Adam, Average, Momentum, ServerOptimiser
+
+Mask = NDArray[np.bool_]
+
+
+def key_path(run_folder: Path) -> Path:
+    """Where a simulation keeps the key that its clients make."""
+    return run_folder / "keys" / "federation.key"
+
+
+def max_clients(settings: Settings) -> int:
+    """The bound that the encryption is laid out for."""
+    return max(2, settings.privacy.max_clients or settings.federation.num_clients)
+
+
+def make_secrets(privacy: PrivacySettings) -> dict[str, Callable[[], bytes]]:
+    """What makes the secret of each scheme, for `new_key`."""
+    return {packed_bfv.SCHEME: packed_bfv.new_secret, ckks.SCHEME: lambda: ckks.new_secret(privacy.ckks_preset)}
+
+
+def make_mask_store(
+    settings: Settings, client: str, folder: Path, key: FederationKey | None, badge: Badge | None = None
+) -> MaskStore | None:
+    """The client's masks, if updates are masked; `folder` is the node's, `badge` binds mask keys to sites."""
+    if settings.privacy.masking == "none" or key is None:
+        return None
+    return MaskStore(folder, client, key, badge)
+
+
+def client_key(settings: Settings, client: str, key_file: Path | None, *, simulated: bool) -> FederationKey | None:
+    """The federation key of a node; None if nothing is encrypted.
+
+    The clients of a simulation make the key file if it is not there. Raises SettingsError if a node was given none,
+    KeyFileError for one that cannot be used."""
+    privacy = settings.privacy
+    if privacy.cipher == "plain":
+        if key_file is not None and not simulated:
+            raise SettingsError(f"{client} has a key file and does not send its update in the clear (privacy=plain)")
+        return None
+    if key_file is None:
+        raise SettingsError(f"{client}: privacy.cipher={privacy.cipher} needs the node config key-file=PATH")
+    if key_file.exists() or not simulated or privacy.key_holder == "cloud":
+        return read_key(key_file)
+    return shared_key(key_file, make_secrets(privacy))
+
+
+def make_client_cipher(settings: Settings, statistics: Mask, *, client: str, key: FederationKey | None) -> ClientCipher:
+    """The client's half of the cipher for shared values whose BatchNorm statistics are marked, (size,) bool."""
+    privacy = settings.privacy
+    if key is None:
+        return PlainCipher(statistics.size)
+    bound = max_clients(settings)
+    if privacy.cipher == "ckks":
+        return ckks.CkksCipher(
+            key,
+            statistics,
+            client=client,
+            max_clients=bound,
+            preset=privacy.ckks_preset,
+            key_holder=privacy.key_holder,
+        )
+    return packed_bfv.PackedBfvCipher(key, statistics, client=client, max_clients=bound, bits=privacy.bits)
+
+
+def _cloud_key(privacy: PrivacySettings, run_folder: Path) -> FederationKey:
+    """The server's half of a pair; in a simulation both halves are made in the run folder."""
+    if privacy.cloud_key:
+        return read_key(absolute(privacy.cloud_key))
+    clients = key_path(run_folder)
+    server = clients.with_name("cloud.key")
+    if not server.exists():
+        for key, path in zip(cloud_pair(privacy), (server, clients), strict=True):
+            write_key(key, path)
+    return read_key(server)
+
+
+def cloud_pair(privacy: PrivacySettings) -> tuple[FederationKey, FederationKey]:
+    """The key of the server and that of the clients for `privacy.key_holder=cloud`: theirs can encrypt, and no more."""
+    secret = ckks.new_secret(privacy.ckks_preset, public=True)
+    return (
+        new_key({ckks.SCHEME: lambda: secret}),
+        new_key({ckks.SCHEME: lambda: ckks.without_secret(secret)}),
+    )
+
+
+def make_server_sum(settings: Settings, statistics: Mask, run_folder: Path) -> Callable[[Binding, str], ServerSum]:
+    """Makes empty running sums, for a binding and a key id: the server's half, from public parameters alone.
+
+    Only with `privacy.key_holder=cloud` there is a key at the server: it is made in the run folder."""
+    privacy, size = settings.privacy, statistics.size
+    if privacy.cipher == "plain":
+        return lambda binding, key_id: PlainSum(size)  # noqa: ARG005
+    bound, blocks = max_clients(settings), Blocks(statistics)
+    if privacy.cipher == "packed_bfv":
+        packed = packed_bfv.Parameters(blocks.digits, blocks.count, bound, privacy.bits)
+        masked = privacy.masking == "pairwise"
+        return lambda binding, key_id: packed_bfv.PackedBfvSum(packed, binding, key_id, masked=masked)
+    chosen = ckks.Parameters(size, blocks.count, bound, privacy.ckks_preset, privacy.key_holder)
+    if privacy.key_holder == "cloud":
+        context = _cloud_key(privacy, run_folder).secret(ckks.SCHEME)
+    else:
+        context = ckks.public_context(privacy.ckks_preset)
+    return lambda binding, key_id: ckks.CkksSum(chosen, binding, key_id, context)
+
+
+def make_server_optimiser(settings: ServerOptimiserSettings) -> ServerOptimiser:
+    """The step that every client computes on the aggregate."""
+    lr = settings.lr if settings.lr is not None else (0.01 if settings.name == "adam" else 1.0)
+    if settings.name == "momentum":
+        return Momentum(lr, settings.momentum, settings.nesterov)
+    if settings.name == "adam":
+        return Adam(lr, settings.beta1, settings.beta2, settings.epsilon)
+    return Average(lr)
+
+
+def make_rules(settings: Settings, *, task: str, layout: str, run_key: str, simulated: bool = False) -> RoundRules:
+    """The rules of a round."""
+    federation = settings.federation
+    return RoundRules(
+        rounds=federation.rounds,
+        num_clients=federation.num_clients,
+        task=task,
+        layout=layout,
+        run_key=run_key,
+        key_id="" if settings.privacy.cipher == "plain" else settings.privacy.key_id or None,
+        headline=settings.measures[0],
+        fraction=federation.fraction,
+        weighting=federation.weighting,
+        quorum=federation.quorum,
+        retries=federation.retries,
+        deadline=federation.deadline,
+        straggler_factor=federation.straggler_factor,
+        long_round=settings.data.equalise.from_round if settings.data.equalise.on else 1,
+        start_timeout=federation.start_timeout,
+        measure_every=federation.measure_every,
+        masking=settings.privacy.masking == "pairwise",
+        min_clients=1 if settings.privacy.cipher == "plain" else 2,  # the sum of one is its update
+        max_clients=0 if settings.privacy.cipher == "plain" else max_clients(settings),
+        seed=settings.seed,
+        max_share=federation.max_share,
+        simulated=simulated,
+        measures=settings.measures,
+    )

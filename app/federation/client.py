@@ -1,0 +1,292 @@
+"""One federated client: a trainer, its node store and its cipher, behind Flower's NumPyClient.
+
+Data flow of a round: the last aggregate comes in, is decrypted and applied through the server optimiser, the global
+model is measured if asked for, trained on, and the weighted, encrypted update goes out.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.client import NumPyClient
+from numpy.typing import NDArray
+from torch import nn
+
+from app.core.arrays import (
+    float_arrays,
+    float_views,
+    home_patterns,
+    load_arrays,
+    private_patterns,
+    require_patterns,
+    shared_layout,
+    shared_parameters,
+    statistics_mask,
+    variances_mask,
+)
+from app.core.memory import give_back
+from app.core.node_store import NodeStore
+from app.core.sample import Sample
+from app.data.readers.reader import Direction
+from app.federation.batches import ClientBatches
+from app.federation.client_state import ClientState
+from app.federation.feature_shift import PROBES, cosine_shift
+from app.federation.global_model import GlobalModel, GlobalModels, PassedOn
+from app.federation.ledger import PrivacyLedger
+from app.federation.mask_store import MaskStore
+from app.federation.measuring import global_measures
+from app.federation.opened_sums import OpenedSums
+from app.federation.round_request import ClientError, attempt_of, coefficient_of, order_of
+from app.federation.site_policy import SitePolicy
+from app.settings.load import Settings
+from app.tasks.task import Task, UnfitDataError
+from app.training.trainer import TrainReport, round_steps, total_steps, train
+from strategies import messages as m
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.cipher import CipherError, ClientCipher
+from strategies.server_optimiser import ServerOptimiser
+from strategies.shared_arrays import is_private
+
+Bytes = NDArray[np.uint8]
+Vector = NDArray[np.float32]
+RECEIVED = "received"
+"""Config key: what each array of `parameters` is, `messages.GLOBAL` or `messages.AGGREGATE`."""
+
+
+class ReidClient(NumPyClient):
+    """A client of any task.
+
+    Args:
+        name: how the client is called in metrics.
+        samples: its training pictures.
+        directions: its validation queries and galleries; may be empty.
+        store: its node store.
+        cipher: makes the client's half of the cipher; is given a mask (size,) of the BatchNorm statistics.
+        masks: of this node; None for updates that are not masked.
+        ledger: of what the node has given away under differential privacy.
+        run_key: names the run.
+        policy: of the site; None for a client that has none, such as a simulated one.
+
+    Raises ClientError if there is nothing to learn from.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        task: Task,
+        settings: Settings,
+        samples: Sequence[Sample],
+        directions: Sequence[Direction],
+        store: NodeStore,
+        cipher: Callable[[NDArray[np.bool_]], ClientCipher],
+        masks: MaskStore | None,
+        ledger: PrivacyLedger,
+        server_optimiser: ServerOptimiser,
+        run_key: str,
+        policy: SitePolicy | None = None,
+    ) -> None:
+        self.name = name
+        self.task = task
+        self.compute = task.compute
+        self.settings = settings
+        self.samples = task.learnable(samples)
+        self.directions = list(directions)
+        self.store = store
+        self.masks = masks
+        self.ledger = ledger
+        self.run_key = run_key
+        self.policy = policy
+        if not self.samples:
+            unfit = f", as none of {len(samples)} can be learnt from" if samples else ""
+            raise ClientError(f"{name} has no training pictures{unfit}")
+        try:
+            self.num_labels = task.num_labels(self.samples)
+        except UnfitDataError as error:
+            raise ClientError(f"{name}: {error}") from error
+        self.network: nn.Module = task.build(self.num_labels, settings.seed)
+        require_patterns(self.network, settings.federation)
+        self.layout = shared_layout(self.network, settings.federation, task.heads)
+        statistics = statistics_mask(self.network, self.layout)
+        self.cipher = cipher(statistics)
+        if policy is not None:
+            policy.check_update(self.layout.names, self.network.state_dict().keys(), self.cipher.key_id)
+        self.models = GlobalModels(
+            name,
+            store,
+            layout=self.layout,
+            statistics=statistics,
+            variances=variances_mask(self.network, self.layout),
+            initial=lambda: self.layout.flatten(self.initial_arrays()),
+            server_optimiser=server_optimiser,
+            cipher=self.cipher,
+            run_key=run_key,
+            sums=OpenedSums(store.folder.parent, self.cipher.key_id, run_key) if self.cipher.key_id else None,
+            least=2 if policy is None else policy.policy.cohort.least,
+        )
+        self.private = private_patterns(self.network, settings.federation, task.heads)
+        self.kept = ClientState(store, self.layout.digest, self.private)
+        self.batches = ClientBatches(settings, task, name, self.samples, store, self.network)
+
+    def initial_arrays(self) -> dict[str, Vector]:
+        """What the network starts from; built anew, for it is needed in the first round alone."""
+        return float_arrays(self.task.build(self.num_labels, self.settings.seed))
+
+    def get_properties(self, config: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """How the client describes itself to the server."""
+        versions = self.models.held()
+        return {
+            m.CLIENT: self.name,
+            m.TASK: self.task.name,
+            m.LAYOUT: self.layout.digest,
+            m.KEY_ID: self.cipher.key_id,
+            m.NUM_EXAMPLES: len(self.samples),
+            m.MASK_CARD: self.masks.card if self.masks else "",
+            m.HELD_ROUNDS: list(versions),
+            m.HELD_DIGESTS: list(versions.values()),
+        }
+
+    def fit(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[list[Bytes], int, dict[str, Any]]:
+        """Train one round and return [payload], images, and measures with the coefficient used."""
+        started = time.perf_counter()
+        server_round = int(config[m.SERVER_ROUND])
+        binding, cards = self._attempt(config)
+        coefficient = coefficient_of(config, self.name, self.settings.federation.max_share)
+        attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
+        model = self._begin(attempt, parameters, config)
+        self.ledger.require()
+        with self.store.keeping(attempt):  # before training, which would be in vain
+            masks = self.masks.begin(binding, cards) if self.masks else {}
+        optimiser = self._load(model.vector, server_round)
+        measures: dict[str, Any] = {}
+        if config.get(m.MEASURE):
+            measures |= global_measures(self.task, self.network, self.directions)
+        probes = self._probes() if self.settings.federation.weighting == "cosine_distance" else None
+        report = self._train(server_round, optimiser)
+        if probes is not None:
+            coefficient *= cosine_shift(probes, self._probes())
+        local = self.layout.flatten(float_views(self.network))
+        update, state = local - model.vector, model.state
+        del model
+        if not np.isfinite(update).all():
+            raise ClientError(f"{self.name}: value {int(np.argmin(np.isfinite(update)))} of the update is not finite")
+        # Kept before encryption, which needs the memory; only a later round reads it.
+        with self.store.keeping(attempt):
+            moments = report.optimiser if self.settings.train.keep_optimiser else {}
+            self.kept.keep(server_round, float_views(self.network), local, moments)
+            self._note_bad(report)
+        del local
+        report.optimiser.clear()
+        give_back()
+        encrypting = time.perf_counter()
+        update, spent = self.ledger.release(update)
+        measures |= {m.DP_EPSILON: spent} if math.isfinite(spent) else {}
+        carried = self.kept.carried(server_round)
+        try:
+            encrypted = self.cipher.encrypt(update, coefficient, binding, state=state, carried=carried, masks=masks)
+        except CipherError:  # too large a value
+            with self.store.keeping(attempt):
+                self.kept.take_back(server_round)
+            raise
+        measures["seconds_encrypt"] = time.perf_counter() - encrypting
+        with self.store.keeping(attempt):
+            self.kept.carry(server_round, encrypted.carried)
+        measures |= {f"loss_{name}": value for name, value in report.losses.items()}
+        measures |= {f"seconds_{name}": value for name, value in report.seconds.items()}
+        measures |= {
+            m.COEFFICIENT: coefficient,
+            "pictures": report.num_pictures,
+            "steps": report.steps,
+            "lr": report.lr,
+            "bad_pictures": len(self.task.bad_pictures),
+            "seconds_total": time.perf_counter() - started,
+        }
+        return [np.frombuffer(encrypted.payload, np.uint8)], len(self.samples), measures
+
+    def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
+        """Take the final global model over, keep it, and measure it. The loss slot of Flower's answer holds 1 less the
+        headline."""
+        server_round = int(config[m.SERVER_ROUND])
+        model = self._begin(f"{server_round} final {order_of(config)}", parameters, config)
+        self._load(model.vector, server_round)
+        measures = global_measures(self.task, self.network, self.directions) if config.get(m.MEASURE) else {}
+        return 1.0 - float(measures.get(f"global_{self.settings.measures[0]}", 0.0)), len(self.samples), measures
+
+    def send_global(self, config: dict[str, Any]) -> Bytes:
+        """A global model that is held, and the server optimiser's moments, sealed for a node that lacks them."""
+        sealed = self.models.sealed(int(config[m.GLOBAL_VERSION]), str(config[m.GLOBAL_DIGEST]))
+        return np.frombuffer(sealed, np.uint8)
+
+    def disclose(self, config: dict[str, Any]) -> bytes:
+        """The seeds shared with clients that dropped out of an attempt, sealed for the other clients."""
+        if self.masks is None:
+            raise ClientError(f"{self.name} was asked for masks and has none")
+        binding, cards = self._attempt(config)
+        return self.masks.disclose(binding, cards, list(config[m.MISSING]))
+
+    def _attempt(self, config: dict[str, Any]) -> tuple[Binding, dict[str, str]]:
+        """What a payload is bound to, and the mask cards of the cohort by client."""
+        if self.policy is not None:
+            self.policy.check_round(config.get(m.COHORT, ()), config.get(m.COEFFICIENT), config.get(m.MISSING, ()))
+        return attempt_of(config, self.run_key, self.layout.digest)
+
+    def _begin(self, attempt: str, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
+        """The model that an attempt starts from, unless a later attempt has begun."""
+        self.store.begin(attempt, order_of(config))
+        with self.store.keeping(attempt):
+            if self.masks:
+                self.masks.close(self.run_key)
+            return self._reach(int(config[m.SERVER_ROUND]) - 1, parameters, config)
+
+    def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
+        received = {name: data.tobytes() for name, data in zip(config[RECEIVED], parameters, strict=True)}
+        passed_on = None
+        if m.GLOBAL in received:
+            passed_on = PassedOn(received[m.GLOBAL], int(config[m.GLOBAL_VERSION]), str(config[m.GLOBAL_DIGEST]))
+        coefficient_sum = float(config.get(m.COEFFICIENT_SUM, 0.0))
+        return self.models.reach(version, received.get(m.AGGREGATE, b""), coefficient_sum, passed_on)
+
+    # Training and measuring ---------------------------------------------------------------------------------------
+
+    def _load(self, vector: Vector, server_round: int) -> dict[str, Vector]:
+        """Put the global model and the node's own arrays into the network; the optimiser's moments to go on with."""
+        load_arrays(self.network, self.layout.unflatten(vector))
+        held = self.kept.own(server_round)
+        if held is None:
+            initial = self.initial_arrays()
+            load_arrays(self.network, {k: v for k, v in initial.items() if is_private(k, self.private)})
+            if self.settings.train.head_init == "centres":
+                self.task.set_heads(self.network, self.samples, self.compute.device)
+            return {}
+        own, moments = held
+        load_arrays(self.network, own)
+        return moments
+
+    def _train(self, server_round: int, optimiser: dict[str, Vector]) -> TrainReport:
+        settings, batches = self.settings, self.batches.of_round(server_round, self.network)
+        total = total_steps(batches, settings.train.epochs)
+        return train(
+            self.task,
+            self.network,
+            batches,
+            steps=round_steps(total, server_round, settings.federation.rounds),
+            total=total,
+            settings=settings.train,
+            data=settings.data,
+            compute=self.compute,
+            # Local BatchNorm is not among them: it learns as it would when shared.
+            private=home_patterns(self.network, settings.federation, self.task.heads),
+            optimiser=optimiser if settings.train.keep_optimiser else None,
+            anchor=shared_parameters(self.network, self.private) if settings.train.fedprox_mu else None,
+        )
+
+    def _note_bad(self, report: TrainReport) -> None:
+        if bad := self.task.bad_pictures | dict.fromkeys(report.bad, "cannot be read"):
+            (self.store.folder / "bad_pictures.json").write_text(json.dumps(bad, indent=1), encoding="utf-8")
+
+    def _probes(self) -> torch.Tensor:
+        return self.task.probe(self.network, self.samples[:PROBES], self.compute.device)

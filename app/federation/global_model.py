@@ -1,0 +1,290 @@
+"""The global models that a node holds: read, written, and brought up to the version that a round starts from."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from app.core.node_store import NodeStore, NodeStoreError, digest_of
+from app.federation.opened_sums import OpenedSums, RefusedSumError, sum_digest
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.cipher import CipherError, ClientCipher
+from strategies.server_optimiser import ServerOptimiser
+from strategies.shared_arrays import SharedLayout
+
+Vector = NDArray[np.float32]
+_log = logging.getLogger("flwr")
+_KIND = "global"
+UNUSABLE = "the sum cannot be used; the site's own log says why"
+"""All that leaves the node about an encrypted sum: the cause would tell the server about the secret key."""
+_LARGEST = 2.0**20  # beyond it an aggregate is no network's: another key's, or a client's divergence
+_ROUNDING = 1e-5
+"""Most by which a starting value differs between processors: 8e-7 was measured, as they draw and round differently."""
+
+
+class GlobalModelError(RuntimeError):
+    """A version that cannot be reached, or one that is not to be used; the model on the node stays as it was."""
+
+
+class UnusableSumError(GlobalModelError):
+    """An aggregate that does not open, or makes no model."""
+
+
+class PassedOn(NamedTuple):
+    """A model as another node sealed it: its version, and the digest that most nodes hold."""
+
+    sealed: bytes
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class GlobalModel:
+    """What clients that hold the same version hold alike.
+
+    Args:
+        vector: the shared values (size,).
+        moments: of the server optimiser, (size,) each.
+        state: of the cipher.
+    """
+
+    vector: Vector
+    moments: dict[str, Vector]
+    state: dict[str, NDArray[Any]]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """As they stand in the node store."""
+        moments = {f"moment/{name}": moment for name, moment in self.moments.items()}
+        return {"vector": self.vector, **moments, **{f"cipher/{name}": array for name, array in self.state.items()}}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "GlobalModel":
+        """From what `arrays` gave."""
+        parts = {
+            kind: {k.removeprefix(f"{kind}/"): v for k, v in arrays.items() if k.startswith(f"{kind}/")}
+            for kind in ("moment", "cipher")
+        }
+        return cls(arrays["vector"], parts["moment"], parts["cipher"])
+
+
+class GlobalModels:
+    """Versions of the global model in a node store; version r is the model after r rounds.
+
+    Args:
+        client: how the client is called in errors.
+        initial: makes the shared values that every client starts from.
+        statistics: (size,) bool, BatchNorm statistics, which are averaged whatever the server optimiser is.
+        variances: (size,) bool, the running variances among them, which are kept at 0 or above.
+        run_key: the run that aggregates must be of.
+        sums: that were opened; None where nothing is encrypted.
+        least: clients of a sum, at least, where the cipher names them; a site's policy may ask for more than two.
+    """
+
+    def __init__(
+        self,
+        client: str,
+        store: NodeStore,
+        *,
+        layout: SharedLayout,
+        statistics: NDArray[np.bool_],
+        variances: NDArray[np.bool_],
+        initial: Callable[[], Vector],
+        server_optimiser: ServerOptimiser,
+        cipher: ClientCipher,
+        run_key: str,
+        sums: OpenedSums | None,
+        least: int = 2,
+    ) -> None:
+        self.client = client
+        self.least = max(least, 2)  # the holders of the key open sums and nothing else
+        self.store = store
+        self.layout = layout
+        self.statistics = statistics
+        self.variances = variances
+        self.server_optimiser = server_optimiser
+        self.cipher = cipher
+        self.run_key = run_key
+        self.sums = sums
+        self._make_initial = initial
+
+    def _initial(self) -> GlobalModel:
+        vector = self._make_initial()
+        return GlobalModel(vector, self.server_optimiser.initial_state(vector.size), self.cipher.initial_state(vector))
+
+    def held(self) -> dict[int, str]:
+        """Versions in the store with their digests; version 0 is written if there is none."""
+        versions: dict[int, str] = {}
+        for version in self.store.rounds(_KIND):
+            try:
+                versions[version] = self.store.metadata(_KIND, version)["digest"]
+            except (NodeStoreError, KeyError):  # damaged: another node passes the model on
+                self.store.drop(_KIND, version)
+        if not versions:
+            versions[0] = self._write(0, self._initial())
+        return versions
+
+    def read(self, version: int) -> GlobalModel:
+        """One version. Raises NodeStoreError if it is damaged, and drops it: the next round gets it from elsewhere."""
+        arrays, metadata = self.store.read(_KIND, version)
+        if metadata.get("layout") != self.layout.digest or digest_of(arrays) != metadata.get("digest"):
+            self.store.drop(_KIND, version)
+            raise NodeStoreError(f"{self.store.folder}: global model {version} is of another network or damaged")
+        return GlobalModel.of(arrays)
+
+    def reach(
+        self, version: int, aggregate: bytes = b"", coefficient_sum: float = 0.0, passed_on: PassedOn | None = None
+    ) -> GlobalModel:
+        """The model of `version`: from the store, by the aggregate of the last round, or as another node passed it on,
+        or the one before.
+
+        Raises GlobalModelError if there is no way to it or what was passed on is not what most nodes hold,
+        UnusableSumError if the aggregate cannot be used, or CipherError if what was passed on does not open."""
+        if passed_on is not None and not self._has(passed_on, version):
+            self._adopt(passed_on)
+        held = self.held()
+        if version in held:
+            return self.read(version)
+        if aggregate and version - 1 in held:
+            return self._open(version, self.read(version - 1), held[version - 1], aggregate, coefficient_sum)
+        raise GlobalModelError(f"{self.client} holds global models {sorted(held)} and cannot reach {version}")
+
+    def sealed(self, version: int, digest: str) -> bytes:
+        """A held version with this digest, for a node that lacks it. Raises GlobalModelError if it is not held."""
+        held = self.held()
+        if held.get(version) != digest:
+            raise GlobalModelError(
+                f"{self.client} cannot pass global model {version} on with digest {digest!r}: it holds {held}"
+            )
+        return self.cipher.seal(save(self.read(version).arrays()), self._purpose(version))
+
+    def _purpose(self, version: int) -> str:
+        return f"global model {version} of run {self.run_key}, layout {self.layout.digest}"
+
+    def _open(
+        self, version: int, before: GlobalModel, held: str, payload: bytes, coefficient_sum: float
+    ) -> GlobalModel:
+        """`_apply`, at most once for a version, and with one answer whatever is wrong with an encrypted sum."""
+        if (sums := self.sums) is None:  # the server knows the sum, and may know what is wrong with it
+            return self._keep(version, *self._apply(version, before, payload, coefficient_sum))
+        digest = sum_digest(payload, coefficient_sum, held)
+        try:
+            sums.admit(version, digest)
+        except RefusedSumError as error:
+            _log.error("%s: the sum of round %d is not opened: %s", self.client, version, error)
+            raise UnusableSumError(UNUSABLE) from None
+        try:
+            after, clients = self._apply(version, before, payload, coefficient_sum)
+        except (OSError, MemoryError):  # the machine's fault and not the sum's, which may be opened again
+            raise
+        except Exception as error:  # of whatever kind: an error of another kind would be another answer
+            sums.unusable(version, digest)
+            _log.error("%s: %s", self.client, error, exc_info=not isinstance(error, UnusableSumError))
+            raise UnusableSumError(UNUSABLE) from None
+        sums.used(version, digest)
+        return self._keep(version, after, clients)  # whatever hinders it says nothing about the sum
+
+    def _apply(
+        self, version: int, before: GlobalModel, payload: bytes, coefficient_sum: float
+    ) -> tuple[GlobalModel, Sequence[str]]:
+        """The model that a sum makes, and whose updates are in it."""
+        binding = Binding(self.run_key, self.layout.digest, version)
+        try:
+            mean, state, clients = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
+        except CipherError as error:
+            raise UnusableSumError(f"the sum of round {version}: {error}") from error
+        if 0 < len(clients) < self.least:
+            raise UnusableSumError(f"the sum of round {version} is of {', '.join(clients)} alone, not of {self.least}")
+        vector, moments = self.server_optimiser.step(before.vector, mean, before.moments)
+        # Momentum would carry a variance below 0, and the network to NaN: statistics are averaged and no more.
+        vector[self.statistics] = (before.vector + mean)[self.statistics]
+        if not np.abs(vector).max(initial=0.0) < _LARGEST:  # also where a value is not a number
+            raise UnusableSumError(
+                f"the aggregate of round {version} is not finite or absurdly large; the model stays as it was"
+            )
+        self._raise_variances(before.vector, vector, version)
+        return GlobalModel(vector, moments, state), clients
+
+    def _keep(self, version: int, after: GlobalModel, clients: Sequence[str]) -> GlobalModel:
+        self._write(version, after)
+        if clients and self.client not in clients:  # what was carried into that payload has not arrived
+            self.store.drop("carried", version)
+        return after
+
+    def _raise_variances(self, before: Vector, vector: Vector, version: int) -> None:
+        """Set running variances below 0 to 0; the layer's own epsilon keeps its root away from 0.
+
+        Error of a cipher and what the quantisation carried over take a small variance a little below 0. Raises
+        UnusableSumError for one further below than any variance before was above: that is a broken sum."""
+        found = vector[self.variances]
+        lowest, largest = float(found.min(initial=0.0)), float(before[self.variances].max(initial=1.0))
+        if lowest < -largest:
+            raise UnusableSumError(
+                f"the aggregate of round {version} takes a running variance far below 0; the model stays as it was"
+            )
+        vector[self.variances] = np.maximum(found, np.float32(0.0))
+
+    def _has(self, passed_on: PassedOn, version: int) -> bool:
+        """Whether this model is here already. Raises GlobalModelError rather than let it take the place of a whole one:
+        what a node reached by sums itself, no other node replaces. Version 0 was not reached by sums, see `_adopt`."""
+        for held in (passed_on.version, version):
+            digest = self._intact(held)
+            if digest and (held, digest) == (passed_on.version, passed_on.digest):
+                return True
+            if digest and held:
+                raise GlobalModelError(
+                    f"{self.client} keeps its own global model {held} with the digest {digest}, and most nodes hold "
+                    f"{passed_on.digest!r} of {passed_on.version}; delete it from the node's folder to take theirs"
+                )
+        return False
+
+    def _intact(self, version: int) -> str:
+        """The digest of a version that is here whole, or ""."""
+        try:
+            return digest_of(self.read(version).arrays()) if version in self.held() else ""
+        except NodeStoreError:  # damaged, and dropped by now
+            return ""
+
+    def _adopt(self, passed_on: PassedOn) -> None:
+        version = passed_on.version
+        try:
+            arrays = load(self.cipher.open(passed_on.sealed, self._purpose(version)))
+        except SafetensorError as error:
+            raise GlobalModelError(f"{self.client}: the global model that was passed on is damaged: {error}") from error
+        initial = self._initial().arrays()
+        expected = {name: (array.shape, array.dtype) for name, array in initial.items()}
+        if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
+            raise GlobalModelError(f"{self.client}: the global model that was passed on has another layout")
+        if version == 0 and not all(_is_rounded(array, initial[name]) for name, array in arrays.items()):
+            raise GlobalModelError(
+                f"{self.client}: the starting model that was passed on is not this node's own, which the settings of "
+                "the run give: the weights files of the sites, or their versions of the project, differ"
+            )
+        if not all(np.abs(array).max(initial=0) < _LARGEST for array in arrays.values()):
+            raise GlobalModelError(f"{self.client}: the global model that was passed on is not finite or too large")
+        if (digest := digest_of(arrays)) != passed_on.digest:
+            raise GlobalModelError(
+                f"{self.client}: global model {version} that was passed on has the digest {digest}, and most nodes "
+                f"hold {passed_on.digest!r}; another node is to be asked"
+            )
+        model = GlobalModel.of(arrays)
+        if model.vector[self.variances].min(initial=0.0) < 0:
+            raise GlobalModelError(f"{self.client}: the global model that was passed on has a running variance below 0")
+        self._write(version, model)
+
+    def _write(self, version: int, model: GlobalModel) -> str:
+        arrays = model.arrays()
+        digest = digest_of(arrays)
+        self.store.write(_KIND, version, arrays, {"layout": self.layout.digest, "digest": digest})
+        return digest
+
+
+def _is_rounded(array: NDArray[Any], own: NDArray[Any]) -> bool:
+    """Whether values differ by what processors of two kinds make of one draw; an exponent by one."""
+    if array.dtype.kind != "f":
+        return bool((np.abs(array.astype(np.int64) - own.astype(np.int64)) <= 1).all())
+    return np.allclose(array, own, rtol=_ROUNDING, atol=_ROUNDING)

@@ -1,0 +1,141 @@
+"""Writes what happens on the server into the run folder: metrics, checkpoints, progress, TensorBoard."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
+from strategies.rounds import Missing, RoundReport, ServerState
+from strategies.shared_arrays import SharedLayout
+
+_log = logging.getLogger("flwr")
+_TELL_SECONDS = 30.0  # between two lines about the same missing sites
+
+
+class Recorder:
+    """A `RoundListener`.
+
+    Args:
+        rounds: of the whole run, for what is logged.
+        headline: the measure that is logged.
+    """
+
+    def __init__(self, folder: RunFolder, run_key: str, layout: SharedLayout, rounds: int, headline: str) -> None:
+        self.folder = folder
+        self.run_key = run_key
+        self.layout = layout
+        self.rounds = rounds
+        self.headline = headline
+        self.attempts: int = folder.read_progress().get("attempts", 0)
+        """Attempts at rounds that were ever begun in this run, also those that were taken back or cut off."""
+        self._progress: dict[str, object] = {}
+        self._waiting: list[str] = []
+        self._told: tuple[object, ...] = ()
+        self._told_at = 0.0
+
+    def waiting(self, missing: Missing) -> None:
+        """Keep in `progress.json` who is there and for how long the others are waited for; the log has it now and then.
+
+        Sites that took part earlier in this run are named, others have told nobody their names yet."""
+        known = {client for line in self.folder.read_rounds() for client in line["clients"]}
+        absent = sorted(known - set(missing.here))
+        state = (missing.wanted, *missing.here, *missing.refused)
+        now = time.monotonic()
+        if state == self._told and now < self._told_at + _TELL_SECONDS:
+            return
+        self._told, self._told_at = state, now
+        until = time.time() + missing.seconds
+        who = {"here": list(missing.here), "absent": absent, "refused": list(missing.refused)}
+        waited = {"wanted": missing.wanted, **who, "until": until}
+        self.folder.write_progress(
+            {**self._progress, "attempts": self.attempts, "waiting": [], "waiting_for": waited}  # what is kept stays
+        )
+        _log.info("%s", waiting_sentence(waited, missing.seconds))
+
+    def started(self, server_round: int, attempt: int, cohort: Sequence[str]) -> None:
+        """Keep who is waited for in `progress.json`."""
+        self.attempts += 1
+        now = {"server_round": server_round, "attempt": attempt, "cohort": list(cohort)}
+        self._progress = {**now, "attempts": self.attempts}
+        self._waiting = list(cohort)
+        self._write_progress()
+
+    def replied(self, client: str) -> None:
+        """Take a client off those who are waited for."""
+        self._waiting.remove(client)
+        self._write_progress()
+
+    def finished(self, report: RoundReport, state: ServerState) -> None:
+        """Metrics, checkpoint, curves and one line of log."""
+        self.folder.append_metrics(asdict(report))  # first: a resumed run drops a line that has no checkpoint
+        self._write_checkpoint(state)
+        self.log_scalars(report)
+        _log.info("%s", _sentence(report, self.rounds, self.headline))
+
+    def undone(self, state: ServerState) -> None:
+        """Forget the last round."""
+        self.folder.drop_metrics_from(state.server_round + 1)
+        self._write_checkpoint(state)
+
+    def delivered(self, report: RoundReport) -> None:
+        """Metrics of the final model."""
+        self.folder.append_metrics(asdict(report))
+        self.log_scalars(report)
+        _log.info("final model: %s", report.measures)
+
+    def log_scalars(self, report: RoundReport) -> None:
+        """TensorBoard points; measures of the global model stand at its version, which is the round before."""
+        tested = {k: v for k, v in report.measures.items() if k.startswith("global_")}
+        others = {k: v for k, v in report.measures.items() if k not in tested}
+        self.folder.log_scalars({k.replace("_", "/", 1): v for k, v in tested.items()}, report.server_round - 1)
+        values = {f"round/{name}": value for name, value in others.items()}
+        values |= {"round/seconds": report.seconds, "round/bytes_up": float(report.bytes_up)}
+        self.folder.log_scalars(values, report.server_round)
+
+    def _write_progress(self) -> None:
+        self.folder.write_progress({**self._progress, "waiting": self._waiting})
+
+    def _write_checkpoint(self, state: ServerState) -> None:
+        kept = {
+            "server_round": state.server_round,
+            "coefficient_sum": state.coefficient_sum,
+            "key_id": state.key_id,
+            "best": state.convergence.best,
+            "without_gain": state.convergence.without_gain,
+            "measured": state.convergence.version,
+        }
+        metadata = {
+            "run_key": self.run_key,
+            "layout": self.layout.digest,
+            "state": json.dumps(kept),
+            "generation": str(state.generation),
+        }
+        self.folder.save_arrays(SERVER_CHECKPOINT, {"aggregate": np.frombuffer(state.aggregate, np.uint8)}, metadata)
+
+
+def waiting_sentence(waiting_for: Mapping[str, Any], seconds: float) -> str:
+    """For whom a run waits, and for how long yet."""
+    here = waiting_for["here"]
+    parts = [f"waiting for {waiting_for['wanted'] - len(here)} of {waiting_for['wanted']} sites"]
+    parts += [f"here: {', '.join(here) or 'none'}"]
+    if waiting_for["absent"]:
+        parts.append(f"not here: {', '.join(waiting_for['absent'])}")
+    parts += [f"refused: {'; '.join(waiting_for['refused'])}"] if waiting_for["refused"] else []
+    return f"{'; '.join(parts)}; {max(0.0, seconds):.0f} s more"
+
+
+def _sentence(report: RoundReport, rounds: int, headline: str) -> str:
+    parts = [f"round {report.server_round}/{rounds}", f"{report.seconds:.1f} s", f"{len(report.clients)} clients"]
+    if "loss_total" in report.measures:
+        parts.append(f"loss {report.measures['loss_total']:.3f}")
+    if f"global_{headline}" in report.measures:
+        value = 100 * report.measures[f"global_{headline}"]
+        parts.append(f"global {headline} {value:.1f} % after round {report.server_round - 1}")
+    parts.append(f"{report.bytes_up / 1e6:.1f} MB up, {report.bytes_down / 1e6:.1f} MB down")
+    parts += [f"left out {row['client']}: {row['reason']}" for row in report.left_out]
+    return ", ".join(parts)

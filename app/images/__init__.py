@@ -1,0 +1,1 @@
+"""Image files: which files are images, how they are decoded, and which way up they were taken."""

@@ -1,0 +1,185 @@
+"""Sets the thresholds of a register's model from a set of pictures whose vehicles are known."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from app.core.files import replacing
+from app.core.outputs import require_folder_place
+from app.core.sample import Modality
+from app.core.typed_json import require_shape
+from app.data.readers.reader import Direction
+from app.evaluation.calibration import (
+    Similarities,
+    false_match_rate,
+    joined,
+    miss_rate,
+    of_a_look_up,
+    pairs,
+    threshold_for,
+)
+from app.evaluation.ids import pair_ids
+from app.register.identification import Desk
+from app.register.matcher import Threshold
+from app.register.modalities import compared_names
+from app.tasks.task import Embeddings
+
+_MOST_PAIRS = 20_000_000
+REPORT = "report.json"
+
+
+class _Rate(BaseModel):
+    share: float
+    low: float
+    high: float
+
+
+class _Measured(BaseModel):
+    false_match_rate: _Rate
+    miss_rate: _Rate
+
+
+class _Unmeasured(BaseModel):
+    error: str
+    false_match_rate: None = None
+
+
+class _Report(BaseModel):
+    libraries: dict[str, _Measured | _Unmeasured]
+
+
+def calibrate(
+    desk: Desk, directions: Sequence[Direction], *, rate: float, unsure_rate: float, account: str, about: str
+) -> dict[str, Any]:
+    """Measure same and different vehicles in each library, and keep the thresholds for the wanted false-match rates.
+
+    Every kind of comparison that the directions have, such as infrared queries with a visible gallery, gets a threshold
+    of its own; see `app.register.modalities`.
+
+    Args:
+        rate, unsure_rate: false-match rates of a match, and from where on a person should look.
+        about: which pictures these are, for the report.
+
+    Returns the report, which also lies in `calibration/<digest>/` beside a picture for each library. A library for
+    which the pictures hold no pair keeps its threshold. Raises ValueError if no library can be calibrated.
+    """
+    from app.evaluation.calibration_figures import calibration_picture  # matplotlib takes seconds to import
+
+    check_rates(rate, unsure_rate)
+    model, recogniser = desk.serving()
+    samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
+    folder = desk.folder / "calibration" / model.digest
+    require_folder_place("calibration", folder)
+    found = recogniser.task.embeddings(recogniser.network, samples, recogniser.task.compute.device)
+    folder.mkdir(parents=True, exist_ok=True)
+    before, report = desk.models.look_up_thresholds(model), dict[str, dict[str, Any]]()
+    views = desk.register.counts()["views"]
+    chosen: dict[str, Threshold] = {}
+    for name, library, asked, held in compared_names(model.libraries):
+        restricted = _restricted(directions, asked, held)
+        if not restricted and (asked, held) != ("visible", "visible"):
+            continue
+        try:
+            measured = similarities(found, library, restricted)
+            match = min(1.0, threshold_for(measured.different, rate))
+            unsure = min(match, threshold_for(measured.different, unsure_rate))
+        except ValueError as error:
+            report[name] = {"error": str(error)}
+            continue
+        chosen[name] = replace(before[name], match=match, unsure=unsure)
+        report[name] = {
+            "threshold": match,
+            "unsure": unsure,
+            "false_match_rate": (matched := false_match_rate(measured, match))._asdict(),
+            "look_up": {name: of_a_look_up(rate_, views) for name, rate_ in matched._asdict().items()},
+            "miss_rate": miss_rate(measured, match)._asdict(),
+            "pairs_same": len(measured.same),
+            "pairs_different": len(measured.different),
+            "vehicles": len(np.unique(measured.same_pids)),
+        }
+        picture, title = folder / f"{name}.png", f"{name} library, {about}"
+        calibration_picture(measured, match, unsure, picture, title=title)
+    if not chosen:
+        reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
+        raise ValueError(f"no library can be calibrated: {reasons}")
+    desk.models.set_thresholds(model.id, chosen, account)
+    after = desk.models.look_up_thresholds(desk.serving()[0])
+    for name in report.keys() - chosen.keys():
+        report[name]["threshold"] = after[name].match
+    told = {
+        "model": model.digest,
+        "rate": rate,
+        "unsure_rate": unsure_rate,
+        "data": about,
+        "views": views,
+        "libraries": report,
+    }
+    _write(folder / REPORT, told)
+    return {**told, "folder": str(folder)}
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The report of a calibration, from its folder; None if there was none. Raises ValueError naming a damaged one."""
+    path = folder / REPORT
+    if not path.exists():
+        return None
+    try:
+        report = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON") from error
+    checked: dict[str, Any] = require_shape(path, _Report, report)
+    return checked
+
+
+def _restricted(directions: Sequence[Direction], asked: Modality, held: Modality) -> list[Direction]:
+    """The directions with queries in one modality and a gallery in one; those that have neither or one are left out."""
+    cut = [
+        Direction(
+            each.name,
+            tuple(sample for sample in each.query if sample.modality == asked),
+            tuple(sample for sample in each.gallery if sample.modality == held),
+        )
+        for each in directions
+    ]
+    return [each for each in cut if each.query and each.gallery]
+
+
+def check_rates(rate: float, unsure_rate: float) -> None:
+    """Raise ValueError for rates that cannot be wanted, before anything is measured."""
+    for name, value in (("match", rate), ("unsure", unsure_rate)):
+        if not 0.0 < value < 1.0:
+            raise ValueError(f"the false-match rate of {name} lies between 0 and 1, got {value}")
+    if not rate <= unsure_rate:
+        raise ValueError(f"the false-match rate of unsure, {unsure_rate}, must not be below that of a match, {rate}")
+
+
+def similarities(found: Embeddings, library: str, directions: Sequence[Direction]) -> Similarities:
+    """Pairs of all directions whose pictures both have something for the library; at most twenty million.
+
+    Raises ValueError if there are none of the same, or none of different vehicles."""
+    vectors = found.libraries[library]
+    rows = {sample: row for row, sample in enumerate(found.samples) if vectors[row].any()}
+    if not rows:
+        raise ValueError("none of these pictures has anything for this library, such as a plate")
+    parts = []
+    for direction in directions:
+        queries, gallery = ([s for s in part if s in rows] for part in (direction.query, direction.gallery))
+        most = max(1, _MOST_PAIRS // (max(1, len(gallery)) * len(directions)))
+        if len(queries) > most:
+            chosen = np.random.default_rng(0).choice(len(queries), most, replace=False)
+            queries = [queries[row] for row in sorted(chosen.tolist())]
+        similarity = vectors[[rows[s] for s in queries]] @ vectors[[rows[s] for s in gallery]].T
+        parts.append(pairs(similarity, **pair_ids(queries, gallery)))
+    if not parts:
+        raise ValueError("there are no pictures to compare")
+    return joined(parts).require_both()
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,91 @@
+"""A trained network as a register uses it: pictures in, embeddings of its libraries out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from app.core.sample import Sample
+from app.register.rows import Vectors
+from app.settings.load import Settings, settings_from
+from app.tasks.task import Task
+from app.training.checkpoint import Checkpoint
+from app.training.onnx_file import OnnxFile
+
+
+class Source(Protocol):
+    """Where a network comes from: a checkpoint, or an ONNX file."""
+
+    @property
+    def digest(self) -> str:
+        """Of what an embedding depends on."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the run, as nested dictionaries."""
+
+    def network(self, settings: Settings) -> tuple[Task, nn.Module]:
+        """The task and a network that embeds."""
+
+
+class Recogniser:
+    """Embeds pictures with a trained network.
+
+    Args:
+        device: "cpu", "cuda" or "auto".
+
+    Raises ValueError for arrays that are not those of the network, and for a task without embeddings."""
+
+    def __init__(self, source: Source, device: str = "auto") -> None:
+        self.digest = source.digest
+        self.settings = look_up_settings(source.settings, device)
+        self.task, self.network = source.network(self.settings)
+        if not self.task.libraries:
+            raise ValueError(f"a network of the task {self.task.name} has no embeddings; it recognises no vehicle")
+        self.network.eval()
+
+    def embed(self, samples: Sequence[Sample]) -> list[Vectors]:
+        """What each picture has for the libraries. Raises ValueError naming a picture that cannot be read."""
+        found = self.embed_readable(samples)
+        for sample, vectors in zip(samples, found, strict=True):
+            if vectors is None:
+                raise ValueError(f"{sample.path}: {self.task.bad_pictures.get(str(sample.path), 'cannot be read')}")
+        return [vectors for vectors in found if vectors is not None]
+
+    def embed_readable(self, samples: Sequence[Sample]) -> list[Vectors | None]:
+        """The same, with None for a picture that cannot be read."""
+        readable = [sample for sample in samples if sample.path.is_file()]
+        if not readable:
+            return [None] * len(samples)
+        try:
+            found = self.task.embeddings(self.network, readable, self.task.compute.device)
+        except ValueError:  # none of them can be read
+            return [None] * len(samples)
+        rows = {sample: row for row, sample in enumerate(found.samples)}
+        libraries = found.libraries.items()
+        return [
+            {name: vectors[row] for name, vectors in libraries if vectors[row].any()}
+            if (row := rows.get(sample)) is not None
+            else None
+            for sample in samples
+        ]
+
+
+def look_up_settings(kept: Mapping[str, Any], device: str) -> Settings:
+    """Settings of a run as a register uses its network."""
+    settings = settings_from(kept)
+    # Files of the register come and go; and a look-up at a gate must not depend on what else was in the batch.
+    data = replace(settings.data, cache_mb=0, cache_dir="")
+    train = replace(settings.train, precision="float32", threads=0)
+    return replace(settings, device=device, data=data, train=train)
+
+
+def read_recogniser(path: Path, device: str = "auto") -> Recogniser:
+    """The recogniser of a checkpoint file, or of an ONNX file by its ending .onnx.
+
+    Raises FileNotFoundError, ValueError for a file of another kind, and RuntimeError without ONNX Runtime."""
+    if path.suffix == ".onnx":
+        return Recogniser(OnnxFile(path), device)
+    return Recogniser(Checkpoint.read(path.parent, path.stem), device)

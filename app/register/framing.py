@@ -1,0 +1,88 @@
+"""Which part of a photograph counts: the vehicle that a user, or a detector, sees in it."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.core.sample import Box, Modality
+from app.detection.detector_file import read_detector, write_detector
+from app.images.decode import is_grey
+from app.register.detect import DETECTOR, VEHICLES, Finder, Sight, state_of
+from app.register.shots import Shot
+from app.register.sightings import Journal
+from app.settings.detection import DetectorSettings
+from models.detector import Detector
+
+
+@dataclass(frozen=True)
+class Framed:
+    """A photograph with the vehicle in it that counts, and what else a detector found; None without a detector."""
+
+    shot: Shot
+    sight: Sight | None
+
+    @property
+    def modality(self) -> Modality:
+        """What the photograph was said to be, or else was taken for: infrared if the vehicle in it has no colour."""
+        if self.shot.modality is not None:
+            return self.shot.modality
+        photo, box = self.shot.photo, self.shot.photo.box(self.shot.vehicle_box)
+        vehicle = photo.image if box is None else photo.image.crop(_corners(box))
+        return "infrared" if is_grey(vehicle) else "visible"
+
+
+class Framing:
+    """A register's detectors, if it has any. They may be changed while a service uses them.
+
+    Args:
+        folder: where their files are.
+        turn: held while a detector computes.
+    """
+
+    def __init__(self, folder: Path, journal: Journal, turn: AbstractContextManager[object]) -> None:
+        self.folder = folder
+        self.journal = journal
+        self._turn = turn
+        self._finder: Finder | None = None
+
+    def use(self, path: Path, account: str) -> str:
+        """Let a detector find vehicles and plates in photographs; what it is used for.
+
+        Raises FileNotFoundError, and ValueError for a file of another kind."""
+        return self.use_made(*read_detector(path), account)
+
+    def use_made(self, detector: Detector, settings: DetectorSettings, account: str) -> str:
+        """The same for a detector in memory."""
+        name = VEHICLES if settings.kind == "coco" else DETECTOR
+        write_detector(self.folder / name, detector, settings)
+        self.journal.write(account, "detector", name)
+        return "vehicles" if name == VEHICLES else "vehicles and plates"
+
+    def forget(self, account: str) -> None:
+        """Take photographs as they are from now on."""
+        for name in (DETECTOR, VEHICLES):
+            (self.folder / name).unlink(missing_ok=True)
+        self.journal.write(account, "detector", "none")
+
+    def frame(self, shot: Shot) -> Framed:
+        """A photograph with the vehicle that counts: the one in the given box, or the largest one that is found.
+
+        One that shows no vehicle, or hardly anything else, is taken whole. Plates that are given count before those
+        that are found."""
+        state = state_of(self.folder)
+        if not state or shot.whole:
+            return Framed(shot, None)
+        with self._turn:
+            if self._finder is None or self._finder.state != state:
+                self._finder = Finder(self.folder)
+            sight = self._finder.find(shot.photo)
+        box = shot.vehicle_box
+        if box is None and sight.vehicles and not sight.fills:
+            box = sight.vehicles[0].box
+        plate = shot.plate_box if shot.plate_box or shot.plate else sight.plate_of(box)
+        return Framed(replace(shot, vehicle_box=box, plate_box=plate), sight)
+
+
+def _corners(box: Box) -> tuple[int, int, int, int]:
+    left, top = max(0, round(box.left)), max(0, round(box.top))
+    return left, top, max(left + 1, round(box.left + box.width)), max(top + 1, round(box.top + box.height))

@@ -1,0 +1,96 @@
+"""The models that embeddings were made with; one of them serves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import Session
+
+from app.register.database import Database
+from app.register.errors import NotEnrolledError
+from app.register.matcher import Threshold
+from app.register.modalities import compared_names
+from app.register.rows import SERVING, Vectors, embeddings, get, serving, trail
+from app.register.schema import Embedding, Model, Setting, View
+
+
+class Models:
+    """The table of models. A register changes its model in four steps: `add`, then `views_without` and
+    `add_embeddings` until nothing is left, then `serve`; until then the old embeddings are searched."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def serving(self) -> Model | None:
+        """The model whose embeddings are searched; None before the first one."""
+        with self.database.reading() as session:
+            return serving(session)
+
+    def add(self, digest: str, libraries: Sequence[str], origin: str, account: str) -> Model:
+        """Note a model; it serves at once if no vehicle is enrolled, otherwise after `serve`."""
+        with self.database.writing() as session:
+            model = session.scalar(select(Model).where(Model.digest == digest))
+            if model is None:
+                model = Model(digest=digest, libraries=list(libraries), origin=origin, thresholds={})
+                session.add(model)
+                session.flush()
+                trail(session, account, "add model", f"model {digest}", {"origin": origin})
+            if serving(session) is None or not session.scalar(select(func.count(View.id))):
+                _serve(session, model)
+            return model
+
+    def views_without(self, model_id: int, limit: int, after: int = 0) -> list[View]:
+        """Pictures that a model has not embedded yet, oldest first, from the one after `after`."""
+        with self.database.reading() as session:
+            return list(session.scalars(_lacking(model_id).where(View.id > after).order_by(View.id).limit(limit)))
+
+    def add_embeddings(self, model_id: int, vectors: Mapping[int, Vectors]) -> None:
+        """Keep what a model says of pictures, by view; those that were forgotten meanwhile are left out."""
+        with self.database.writing() as session:
+            there = set(session.scalars(select(View.id).where(View.id.in_(list(vectors)))))
+            for view_id, libraries in vectors.items():
+                if view_id in there:
+                    session.add_all(embeddings(model_id, libraries, view_id))
+
+    def serve(self, model_id: int, account: str) -> bool:
+        """Let a model serve from now on and forget the embeddings of the others; False if it lacks a picture."""
+        with self.database.writing() as session:
+            if session.scalar(select(func.count()).select_from(_lacking(model_id).subquery())):
+                return False
+            model = get(session, Model, model_id)
+            before = serving(session)
+            _serve(session, model)
+            session.execute(delete(Embedding).where(Embedding.model_id != model_id))
+            trail(session, account, "serve model", f"model {model.digest}", {"before": before and before.digest})
+            return True
+
+    def thresholds(self, model: Model) -> dict[str, Threshold]:
+        """Thresholds of a model's libraries, 0.9 for those that were not calibrated, and of those comparisons between
+        modalities that have their own."""
+        kept = {name: Threshold(**values) for name, values in model.thresholds.items()}
+        return {library: Threshold() for library in model.libraries} | kept
+
+    def look_up_thresholds(self, model: Model) -> dict[str, Threshold]:
+        """The threshold of every kind of comparison; without one of its own it has the library's."""
+        own = self.thresholds(model)
+        return {name: own.get(name, own[library]) for name, library, _, _ in compared_names(model.libraries)}
+
+    def set_thresholds(self, model_id: int, thresholds: Mapping[str, Threshold], account: str) -> None:
+        """Keep calibrated thresholds of a model, by `compared_name`."""
+        with self.database.writing() as session:
+            model = get(session, Model, model_id)
+            if set(thresholds) - {name for name, *_ in compared_names(model.libraries)}:
+                raise NotEnrolledError(f"model {model.digest} has no such libraries: {', '.join(thresholds)}")
+            values = {library: asdict(threshold) for library, threshold in thresholds.items()}
+            model.thresholds = {**model.thresholds, **values}
+            trail(session, account, "set thresholds", f"model {model.digest}", values)
+
+
+def _serve(session: Session, model: Model) -> None:
+    session.merge(Setting(name=SERVING, value=model.digest))
+
+
+def _lacking(model_id: int) -> Select[Any]:
+    held = select(Embedding.view_id).where(Embedding.model_id == model_id)
+    return select(View).where(View.id.not_in(held))

@@ -1,0 +1,146 @@
+"""Pictures that a register takes in and keeps: decoded, bounded, made anew, without what a camera wrote beside them."""
+
+import contextlib
+import math
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from app.core.files import replacing
+from app.core.sample import Box
+from app.images.decode import UnreadableImageError, file_content, open_picture, upright_rgb
+from app.register.errors import BoxError, PictureRefusedError, PictureTooLargeError
+
+MAX_BYTES = 32 * 2**20
+MAX_PIXELS = 50_000_000  # 8,660 x 5,773: more than phones give
+MIN_SIDE = 8  # pixels: what is smaller shows nothing
+KEPT_SIDE = 1600  # pixels of the longer side that is kept
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+_QUALITY = 95
+_NAME = re.compile(r"[0-9a-f]{32}\.jpg")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.jpg\.\d+\.tmp")  # of app.core.files.replacing
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture that was taken in: upright, R, G, B, at most `KEPT_SIDE` pixels a side.
+
+    Args:
+        scale: its pixels for one of the file's; boxes in the file are scaled by it.
+    """
+
+    image: Image.Image
+    scale: float
+
+    def inside(self, box: Box | None) -> Box | None:
+        """The part of a box that lies in the picture, all in pixels of the file.
+
+        Raises BoxError for numbers that are not finite, a side that is not above 0, and a box with less than one kept
+        pixel in the picture."""
+        if box is None:
+            return None
+        if not all(map(math.isfinite, box)):
+            raise BoxError(f"box {tuple(box)}: left, top, width and height must be finite numbers")
+        if box.width <= 0 or box.height <= 0:
+            raise BoxError(f"box {tuple(box)}: width and height must be more than 0")
+        width, height = self.image.width / self.scale, self.image.height / self.scale
+        left, top = max(0.0, box.left), max(0.0, box.top)
+        right, bottom = min(width, box.left + box.width), min(height, box.top + box.height)
+        if min(right - left, bottom - top) * self.scale < 1:
+            raise BoxError(f"box {tuple(box)} lies outside the picture of {width:.0f} x {height:.0f} pixels")
+        return Box(left, top, right - left, bottom - top)
+
+    def box(self, box: Box | None) -> Box | None:
+        """`inside`, in pixels of this picture. Raises BoxError as it does."""
+        if (cut := self.inside(box)) is None:
+            return None
+        return Box(*(value * self.scale for value in cut))
+
+
+def take_in(data: bytes, name: str) -> Photo:
+    """Decode a file.
+
+    Raises PictureRefusedError naming it: no picture, too large or too small, cut off."""
+    if len(data) > MAX_BYTES:
+        raise PictureTooLargeError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
+    try:
+        with open_picture(data, formats=_FORMATS, most_pixels=MAX_PIXELS) as file:
+            if min(file.size) < MIN_SIDE:
+                raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels show no vehicle")
+            longest = max(file.size)
+            upright = upright_rgb(file, at_least=_enough(file.size))
+    except UnreadableImageError as error:
+        raise PictureRefusedError(f"{name}: {error}") from error
+    if longest <= KEPT_SIDE:
+        return Photo(upright, 1.0)
+    scale = KEPT_SIDE / max(upright.size)
+    size = (max(1, round(upright.width * scale)), max(1, round(upright.height * scale)))
+    return Photo(upright.resize(size, Image.Resampling.LANCZOS), KEPT_SIDE / longest)
+
+
+def _enough(size: tuple[int, int]) -> tuple[int, int] | None:
+    """Width and height that must be decoded of a larger picture; None for all of it.
+
+    A phone's photograph is taken in within less than half the time."""
+    scale = KEPT_SIDE / max(size)
+    # A fifth above what is kept: the last step is left to the better filter.
+    return (math.ceil(1.2 * scale * size[0]), math.ceil(1.2 * scale * size[1])) if scale < 1 else None
+
+
+def require_small(path: Path) -> None:
+    """Raise PictureTooLargeError for a file of more bytes than a picture may have."""
+    if path.stat().st_size > MAX_BYTES:
+        raise PictureTooLargeError(f"{path}: more than {MAX_BYTES // 2**20} MiB")
+
+
+def read_photo(path: Path) -> Photo:
+    """`take_in` of a file. Raises FileNotFoundError, and PictureRefusedError as `take_in` does."""
+    require_small(path)
+    try:
+        return take_in(file_content(path), str(path))
+    except UnreadableImageError as error:
+        raise PictureRefusedError(str(error)) from error
+
+
+class Photos:
+    """The folder of the pictures, readable by its owner only. Names are the register's own and tell nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def keep(self, photo: Photo) -> str:
+        """Write a picture; it is on the disk when its name is returned. Raises OSError on a full disk."""
+        name = f"{uuid.uuid4().hex}.jpg"
+        with replacing(self.folder / name) as temporary:
+            temporary.touch(mode=0o600)
+            # From the pixels alone: Pillow would hand on what the file said of the place and the camera.
+            Image.frombytes("RGB", photo.image.size, photo.image.tobytes()).save(temporary, "JPEG", quality=_QUALITY)
+        return name
+
+    def path(self, name: str) -> Path:
+        """Where a picture is. Raises ValueError for what is no name of this folder."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"not a picture of the register: {name!r}")
+        return self.folder / name
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Delete pictures; those that are gone are gone."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                self.path(name).unlink()
+
+    def drop_all_but(self, names: set[str], before: float) -> int:
+        """Delete what no row of the register names, if it was written before a time in seconds; how many."""
+        dropped = 0
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                ours = _NAME.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name)
+                if ours and path.name not in names and path.stat().st_mtime < before:
+                    path.unlink()
+                    dropped += 1
+        return dropped

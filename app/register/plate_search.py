@@ -1,0 +1,150 @@
+"""Finds the plates of a register that a text may be, without asking whether the vehicle looks like theirs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.register.database import Database
+from app.register.plate_distance import cost, form
+from app.register.schema import Change, Plate
+from models.alphabet import plain
+
+_CHUNK = 500  # numbers in one query
+
+
+@dataclass(frozen=True)
+class PlateCandidate:
+    """A plate of the register near to a text.
+
+    Args:
+        plate: as it was enrolled.
+        cost: see `app.register.plate_distance`; 0 for the same text.
+    """
+
+    vehicle: int
+    plate: str
+    cost: float
+
+
+class PlateTable:
+    """Plates by vehicle, as arrays of characters that are compared all at once: 100,000 take some milliseconds."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[str, str]] = {}  # by vehicle: as enrolled, and plain
+        self._rows: dict[int, tuple[NDArray[np.int64], NDArray[np.uint32]]] = {}  # by length L: (N,), (L, N)
+
+    def put(self, plates: Iterable[tuple[int, str]]) -> None:
+        """Add plates of vehicles that have none here."""
+        lengths: dict[int, list[tuple[int, str]]] = {}
+        for vehicle, text in plates:
+            if read := plain(text):
+                self._held[vehicle] = text, read
+                lengths.setdefault(len(read), []).append((vehicle, form(read)))
+        for length, rows in lengths.items():
+            vehicles, forms = (list(column) for column in zip(*rows, strict=True))
+            numbers, characters = np.array(vehicles, np.int64), _characters(forms)
+            if length in self._rows:
+                before = self._rows[length]
+                numbers, characters = np.append(before[0], numbers), np.hstack([before[1], characters])
+            self._rows[length] = numbers, characters
+
+    def drop(self, vehicles: Iterable[int]) -> None:
+        """Take plates out; of a vehicle that has none nothing happens."""
+        gone: dict[int, list[int]] = {}
+        for vehicle in vehicles:
+            if vehicle in self._held:
+                gone.setdefault(len(self._held.pop(vehicle)[1]), []).append(vehicle)
+        for length, numbers in gone.items():
+            kept = ~np.isin(self._rows[length][0], numbers)
+            self._rows[length] = self._rows[length][0][kept], self._rows[length][1][:, kept]
+
+    def plain_plate(self, vehicle: int) -> str | None:
+        """The plate of a vehicle in `plain` form; None without one."""
+        held = self._held.get(vehicle)
+        return held and held[1]
+
+    def find(self, text: str) -> list[PlateCandidate]:
+        """Plates with a `cost` from a text in `plain` form, cheapest first, then by vehicle."""
+        if not text:
+            return []
+        wanted = _characters([form(text)])[:, 0]
+        near: list[int] = []
+        for length in (len(text) - 1, len(text), len(text) + 1):
+            if length in self._rows:
+                numbers, characters = self._rows[length]
+                near += numbers[_one_apart(characters, wanted)].tolist()
+        found = []
+        for vehicle in near:
+            plate, read = self._held[vehicle]
+            if (its := cost(text, read)) is not None:
+                found.append(PlateCandidate(vehicle, plate, its))
+        return sorted(found, key=lambda candidate: (candidate.cost, candidate.vehicle))
+
+
+class PlateLookup:
+    """The plates of a database. It is read at the first look-up, and followed from then on."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.table = PlateTable()
+        self._seen = -1
+
+    def find(self, text: str) -> list[PlateCandidate]:
+        """`PlateTable.find` in the register as it is now."""
+        self.prepare()
+        return self.table.find(text)
+
+    def plain_plate(self, vehicle: int) -> str | None:
+        """`PlateTable.plain_plate` in the register as it is now."""
+        self.prepare()
+        return self.table.plain_plate(vehicle)
+
+    def prepare(self) -> None:
+        """Read what changed since the last time."""
+        with self.database.reading() as session:
+            last = session.scalar(select(func.max(Change.id))) or 0
+            if last == self._seen:
+                return
+            if self._seen < 0:
+                self._read(session, None)
+            else:
+                changed = sorted(set(session.scalars(select(Change.vehicle_id).where(Change.id > self._seen))))
+                self.table.drop(changed)
+                for start in range(0, len(changed), _CHUNK):
+                    self._read(session, changed[start : start + _CHUNK])
+            self._seen = last
+
+    def _read(self, session: Session, vehicles: list[int] | None) -> None:
+        wanted = select(Plate.vehicle_id, Plate.text).order_by(Plate.vehicle_id)
+        rows = session.execute(wanted if vehicles is None else wanted.where(Plate.vehicle_id.in_(vehicles)))
+        self.table.put((vehicle, text) for vehicle, text in rows)
+
+
+def _characters(texts: list[str]) -> NDArray[np.uint32]:
+    """Texts of one length L as numbers of their characters (L, N): a place of all texts lies together in memory."""
+    rows = np.array(texts, f"U{len(texts[0])}").view(np.uint32).reshape(len(texts), -1)
+    return np.ascontiguousarray(rows.T)
+
+
+def _one_apart(plates: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which plates (P, N) are at most one insertion, deletion or replacement from a text (L,); (N,), |P - L| <= 1."""
+    length = min(len(plates), len(wanted))
+    left = np.stack([plates[place] == wanted[place] for place in range(length)])  # (length, N)
+    if len(plates) == len(wanted):
+        return np.count_nonzero(left, axis=0) >= length - 1
+    # One of the two has one character more: what agrees from the left and from the right makes up the shorter one.
+    right = np.stack([plates[-place] == wanted[-place] for place in range(1, length + 1)])
+    return _run(left) + _run(right) >= length
+
+
+def _run(equal: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Length of the run of True from the first place on, of each column (L, N)."""
+    going, count = np.ones(equal.shape[1], bool), np.zeros(equal.shape[1], np.intp)
+    for row in equal:
+        going &= row
+        count += going
+    return count

@@ -1,0 +1,121 @@
+"""Journal of identifications, incidents, and the audit trail."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.register.database import Database
+from app.register.errors import RegisterError
+from app.register.matcher import Decision, Outcome
+from app.register.rows import get, trail
+from app.register.schema import Audit, Incident, Shown, Sighting, Vehicle, View, now
+from app.register.texts import line, paragraph
+
+
+class Journal:
+    """The tables of what happened."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def record_sighting(
+        self,
+        session: Session,
+        decision: Decision,
+        pictures: Sequence[str],
+        account: str,
+        *,
+        enrolled: int | None = None,
+        shown: Sequence[int] = (),
+        plate_text: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Keep a look-up with its pictures, in a transaction that is under way; its number.
+
+        Args:
+            enrolled: the vehicle that was enrolled because of it.
+            shown: vehicles of which the account gets to see something; it may look at these from now on.
+            plate_text: what was read on the plate, if anything. It stays with the sighting, the trail does not hold it.
+        """
+        matched = decision.vehicle if decision.outcome is Outcome.match else enrolled  # the nearest may be another's
+        if matched is not None and session.get(Vehicle, matched) is None:
+            matched = None  # forgotten meanwhile
+        sighting = Sighting(
+            vehicle_id=matched,
+            decision=decision.outcome.value,
+            answer={**decision.as_dict(), "plate_text": plate_text},
+            pictures=list(pictures),
+            account=account,
+        )
+        session.add(sighting)
+        session.flush()
+        there = [number for number in shown if session.get(Vehicle, number) is not None]
+        session.add_all(Shown(account=account, sighting_id=sighting.id, vehicle_id=number) for number in there)
+        session.add_all(Shown(account=account, sighting_id=sighting.id, picture=name) for name in pictures)
+        details = {"decision": decision.outcome.value, "shown": list(shown)}
+        trail(session, account, "identify", f"sighting {sighting.id}", details)
+        return sighting.id
+
+    def forget_sightings(self, before: datetime, account: str) -> list[str]:
+        """Delete sightings that are older and that no incident names; the names of their pictures, to be deleted."""
+        with self.database.writing() as session:
+            named = select(Incident.sighting_id).where(Incident.sighting_id.is_not(None))
+            old = session.scalars(select(Sighting).where(Sighting.created < before, Sighting.id.not_in(named))).all()
+            held = set(session.scalars(select(View.picture))) | set(session.scalars(select(View.plate_picture)))
+            pictures = [name for sighting in old for name in sighting.pictures if name not in held]
+            for sighting in old:
+                session.delete(sighting)
+            trail(session, account, "forget sightings", "", {"sightings": len(old)})
+            return pictures
+
+    def report_incident(
+        self, sighting_id: int, kind: str, note: str, account: str, vehicle_id: int | None = None
+    ) -> int:
+        """Keep what a guard reports about a sighting; its number. Raises NotEnrolledError, and TextError.
+
+        Args:
+            vehicle_id: the vehicle, if the guard knows better than an unsure look-up.
+        """
+        kind, note = line("kind", kind), paragraph("note", note)
+        if not kind:
+            raise RegisterError("an incident needs a kind")
+        with self.database.writing() as session:
+            sighting = get(session, Sighting, sighting_id)
+            vehicle = get(session, Vehicle, vehicle_id).id if vehicle_id else sighting.vehicle_id
+            incident = Incident(sighting_id=sighting.id, vehicle_id=vehicle, kind=kind, note=note, account=account)
+            session.add(incident)
+            session.flush()
+            trail(session, account, "report incident", f"incident {incident.id}", {"sighting": sighting_id})
+            return incident.id
+
+    def incident(self, incident_id: int) -> Incident:
+        """One incident. Raises NotEnrolledError."""
+        with self.database.reading() as session:
+            return get(session, Incident, incident_id)
+
+    def incidents(self, *, open_only: bool = False, limit: int = 200) -> list[Incident]:
+        """Incidents, newest first."""
+        with self.database.reading() as session:
+            wanted = select(Incident).order_by(Incident.id.desc()).limit(limit)
+            return list(session.scalars(wanted.where(Incident.closed.is_(None)) if open_only else wanted))
+
+    def close_incident(self, incident_id: int, account: str) -> None:
+        """Mark an incident as dealt with; one that is already stays as it is. Raises NotEnrolledError."""
+        with self.database.writing() as session:
+            incident = get(session, Incident, incident_id)
+            if incident.closed is not None:
+                return
+            incident.closed = now()
+            trail(session, account, "close incident", f"incident {incident_id}", {})
+
+    def audit(self, limit: int | None = None) -> list[Audit]:
+        """The trail, newest first."""
+        with self.database.reading() as session:
+            return list(session.scalars(select(Audit).order_by(Audit.id.desc()).limit(limit)))
+
+    def write(self, account: str, action: str, subject: str = "", details: Mapping[str, Any] | None = None) -> None:
+        """Write a line of the trail."""
+        with self.database.writing() as session:
+            trail(session, account, action, subject, details or {})

@@ -1,0 +1,273 @@
+"""The register: owners, vehicles, plates, and pictures with their embeddings.
+
+Every method is one transaction: it takes place as a whole, or raises a `RegisterError` and changes nothing.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from app.register.database import Database
+from app.register.errors import AnotherModelError, DuplicatePlateError, RegisterError
+from app.register.modalities import held_name
+from app.register.photos import Photos
+from app.register.plates import normal_plate
+from app.register.records import Forgotten, Glance, NewOwner, NewView
+from app.register.rows import MOST_NUMBER, Also, embeddings, get, nothing_else, serving, trail
+from app.register.schema import (
+    Change,
+    Incident,
+    Owner,
+    Plate,
+    Sighting,
+    Vehicle,
+    View,
+)
+from app.register.texts import line, paragraph
+
+_OWNER = {"name": "owner", "flat": "flat", "contact": "contact"}
+_ORPHAN_SECONDS = 3600.0  # a picture is written before its row
+
+
+class Register:
+    """One site's register.
+
+    Args:
+        database: its tables.
+        photos: its pictures.
+    """
+
+    def __init__(self, database: Database, photos: Photos) -> None:
+        self.database = database
+        self.photos = photos
+
+    def enrol(
+        self,
+        views: Sequence[NewView],
+        *,
+        model_id: int,
+        account: str,
+        owner: NewOwner | int | None = None,
+        plate: str = "",
+        note: str = "",
+        also: Also = nothing_else,
+    ) -> int:
+        """Enrol a vehicle with its pictures; its number.
+
+        Args:
+            also: what else is written in the same transaction, given the vehicle's number.
+            owner: a new one, or the number of one who is there; None for an unknown vehicle.
+            plate: its text, "" if not known.
+
+        Raises DuplicatePlateError, NotEnrolledError for an owner who is not there, AnotherModelError if another model
+        serves by now, TextError for a text that is not kept, RegisterError without pictures, or for an owner without a
+        name."""
+        with self.database.writing() as session:
+            number = self.enrol_in(
+                session, views, model_id=model_id, account=account, owner=owner, plate=plate, note=note
+            )
+            also(session, number)
+            return number
+
+    def enrol_in(
+        self,
+        session: Session,
+        views: Sequence[NewView],
+        *,
+        model_id: int,
+        account: str,
+        owner: NewOwner | int | None = None,
+        plate: str = "",
+        note: str = "",
+    ) -> int:
+        """`enrol`, in a transaction that is under way."""
+        if not views:
+            raise RegisterError("a vehicle needs at least one picture")
+        plate, note = line("plate", plate), paragraph("note", note)
+        normal = normal_plate(plate) if plate else ""
+        if normal:
+            _refuse_duplicate(session, normal)
+        who: Owner | None
+        if isinstance(owner, NewOwner):
+            named = {name: line(what, getattr(owner, name)) for name, what in _OWNER.items()}
+            if not named["name"]:
+                raise RegisterError("a flat or a contact needs an owner")
+            who = Owner(**named)
+        else:
+            who = None if owner is None else get(session, Owner, owner)
+        vehicle = Vehicle(note=note, owner=who, plate=Plate(text=plate, normal=normal) if normal else None)
+        session.add(vehicle)
+        session.flush()
+        self._add(session, vehicle, views, model_id)
+        trail(session, account, "enrol", f"vehicle {vehicle.id}", {"owner": vehicle.owner_id, "views": len(views)})
+        return vehicle.id
+
+    def add_views(
+        self,
+        vehicle_id: int,
+        views: Sequence[NewView],
+        *,
+        model_id: int,
+        account: str,
+        also: Also = nothing_else,
+    ) -> None:
+        """Enrol further pictures of a vehicle. Raises as `enrol` does."""
+        with self.database.writing() as session:
+            self._add(session, get(session, Vehicle, vehicle_id), views, model_id)
+            trail(session, account, "add views", f"vehicle {vehicle_id}", {"views": len(views)})
+            also(session, vehicle_id)
+
+    def _add(self, session: Session, vehicle: Vehicle, views: Sequence[NewView], model_id: int) -> None:
+        model = serving(session)
+        if model is None or model.id != model_id:
+            raise AnotherModelError(f"model {model and model.digest} serves by now")
+        for new in views:
+            if not new.vectors:
+                raise RegisterError("a picture without embeddings cannot be found again")
+            if set(new.vectors) - {held_name(library, new.modality) for library in model.libraries}:
+                raise AnotherModelError(f"libraries {sorted(new.vectors)} are not those of model {model.digest}")
+            view = View(
+                vehicle_id=vehicle.id,
+                picture=new.picture,
+                vehicle_box=new.vehicle_box and list(new.vehicle_box),
+                plate_picture=new.plate_picture,
+                plate_box=new.plate_box and list(new.plate_box),
+                modality=new.modality,
+            )
+            session.add(view)
+            session.flush()
+            session.add_all(embeddings(model_id, new.vectors, view.id))
+        session.add(Change(vehicle_id=vehicle.id))
+
+    def forget(self, *, account: str, vehicle_id: int | None = None, owner_id: int | None = None) -> Forgotten:
+        """Delete a vehicle, or an owner with all vehicles, everywhere: pictures, embeddings, sightings, incidents. An
+        owner goes with the last vehicle.
+
+        The trail keeps that it was done, by numbers alone. Raises NotEnrolledError."""
+        if (vehicle_id is None) == (owner_id is None):
+            raise RegisterError("forget one vehicle or one owner (on the command line also --sightings DAYS)")
+        with self.database.writing() as session:
+            owner = None if owner_id is None else get(session, Owner, owner_id)
+            vehicles = list(owner.vehicles) if owner else [get(session, Vehicle, vehicle_id or 0)]
+            if owner is None and (its := vehicles[0].owner) and its.vehicles == vehicles:
+                owner = its
+            numbers = [vehicle.id for vehicle in vehicles]
+            sightings = list(session.scalars(select(Sighting).where(Sighting.vehicle_id.in_(numbers))))
+            seen = [sighting.id for sighting in sightings]
+            incidents = list(
+                session.scalars(
+                    select(Incident).where(Incident.vehicle_id.in_(numbers) | Incident.sighting_id.in_(seen))
+                )
+            )
+            views = [view for vehicle in vehicles for view in vehicle.views]
+            pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
+            pictures += [name for sighting in sightings for name in sighting.pictures]
+            for row in incidents:
+                session.delete(row)
+            session.flush()
+            for sighting in sightings:
+                session.delete(sighting)
+            session.flush()
+            for vehicle in vehicles:
+                session.delete(vehicle)
+                session.add(Change(vehicle_id=vehicle.id))
+            session.flush()
+            if owner:
+                session.delete(owner)
+            done = Forgotten(int(owner is not None), numbers, len(views), len(sightings), len(incidents))
+            details = {
+                "vehicles": numbers,
+                "views": len(views),
+                "sightings": len(sightings),
+                "incidents": len(incidents),
+            }
+            trail(
+                session,
+                account,
+                "forget",
+                f"vehicle {vehicle_id}" if owner_id is None else f"owner {owner_id}",
+                details,
+            )
+        try:
+            overwritten = self.database.forget_traces()
+        finally:
+            self.photos.drop(pictures)
+        return replace(done, overwritten=overwritten)
+
+    def vehicle(self, vehicle_id: int) -> Vehicle:
+        """A vehicle with its plate and its pictures, but without its owner. Raises NotEnrolledError."""
+        with self.database.reading() as session:
+            vehicle = get(session, Vehicle, vehicle_id)
+            _ = vehicle.plate, vehicle.views
+            return vehicle
+
+    def look_at(self, vehicle_id: int, account: str) -> Vehicle:
+        """`vehicle`, with a line in the trail."""
+        with self.database.writing() as session:
+            vehicle = get(session, Vehicle, vehicle_id)
+            _ = vehicle.plate, vehicle.views
+            trail(session, account, "look at vehicle", f"vehicle {vehicle_id}", {})
+            return vehicle
+
+    def has_view(self, view_id: int) -> bool:
+        """Whether a picture is still enrolled."""
+        with self.database.reading() as session:
+            return session.get(View, view_id) is not None
+
+    def seen_by_guards(self, vehicle_id: int) -> Glance:
+        """What a look-up may show to everybody who may identify; empty if the vehicle has just been forgotten."""
+        with self.database.reading() as session:
+            vehicle = session.get(Vehicle, vehicle_id)
+            if vehicle is None:
+                return Glance(None, None, {})
+            plate, owner = vehicle.plate, vehicle.owner
+            pictures = {view.id: view.picture for view in vehicle.views}
+            return Glance(plate.text if plate else None, owner.flat if owner else None, pictures)
+
+    def owner_of(self, vehicle_id: int, account: str) -> Owner | None:
+        """Whose a vehicle is; the look is written to the trail. Raises NotEnrolledError."""
+        with self.database.writing() as session:
+            vehicle = get(session, Vehicle, vehicle_id)
+            trail(session, account, "look at owner", f"vehicle {vehicle_id}", {"owner": vehicle.owner_id})
+            return vehicle.owner
+
+    def vehicles(self, after: int = 0, limit: int | None = None) -> list[Vehicle]:
+        """Vehicles with plates and pictures by number, from the one after `after`."""
+        with self.database.reading() as session:
+            wanted = select(Vehicle).options(joinedload(Vehicle.plate), selectinload(Vehicle.views))
+            after = min(after, MOST_NUMBER)
+            return list(session.scalars(wanted.where(Vehicle.id > after).order_by(Vehicle.id).limit(limit)))
+
+    def everything(self, account: str) -> list[Vehicle]:
+        """All vehicles with plates, pictures and owners, as they are at one moment; it is written to the trail."""
+        with self.database.writing() as session:
+            wanted = select(Vehicle).options(
+                joinedload(Vehicle.plate), joinedload(Vehicle.owner), selectinload(Vehicle.views)
+            )
+            found = list(session.scalars(wanted.order_by(Vehicle.id)))
+            trail(session, account, "export", "", {"vehicles": len(found)})
+            return found
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each kind."""
+        kinds = {"owners": Owner, "vehicles": Vehicle, "views": View, "sightings": Sighting, "incidents": Incident}
+        with self.database.reading() as session:
+            return {name: session.scalar(select(func.count()).select_from(table)) or 0 for name, table in kinds.items()}
+
+    def tidy(self) -> int:
+        """Delete pictures that no row names: of enrolments that did not take place, of vehicles that were forgotten
+        by a process that was killed then."""
+        before = time.time() - _ORPHAN_SECONDS
+        with self.database.reading() as session:
+            named = {name for row in session.execute(select(View.picture, View.plate_picture)) for name in row if name}
+            named |= {name for names in session.scalars(select(Sighting.pictures)) for name in names}
+        return self.photos.drop_all_but(named, before)
+
+
+def _refuse_duplicate(session: Session, normal: str) -> None:
+    held = session.scalar(select(Plate).where(Plate.normal == normal))
+    if held is not None:
+        raise DuplicatePlateError(f"vehicle {held.vehicle_id} has this plate already")

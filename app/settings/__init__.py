@@ -1,0 +1,1 @@
+"""Settings: read from `conf/`, checked, and handed on as frozen dataclasses."""

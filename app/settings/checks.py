@@ -1,0 +1,82 @@
+"""Checks of settings, each with an error that names the key."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from app.settings.nearest import did_you_mean
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names its key."""
+
+
+class NamedFileError(SettingsError):
+    """A file or folder that a setting names cannot be used: it is missing, damaged or of another kind.
+
+    The message is for the machine that opened it. A server whose run named the file is told the key alone, whatever the
+    reason: otherwise a run could ask which files a site has (see `app.federation.outgoing_errors`).
+
+    Args:
+        key: of the setting.
+    """
+
+    def __init__(self, key: str, reason: object) -> None:
+        super().__init__(str(reason) if str(reason).startswith(key) else f"{key}: {reason}")
+        self.key = key
+
+
+@contextmanager
+def named_file(key: str) -> Iterator[None]:
+    """Raise NamedFileError for whatever is wrong with a file that the setting `key` names."""
+    try:
+        yield
+    except NamedFileError:
+        raise
+    except (OSError, ValueError) as error:
+        raise NamedFileError(key, error) from error
+
+
+def require_path(key: str, value: str) -> None:
+    """Raise SettingsError for an empty path, which would be the working folder. Looks at no file: a run's settings are
+    checked at sites, too, which tell no run what files they have."""
+    if not value or "\0" in value:
+        raise SettingsError(f"{key} must name a file or folder; got {value!r}")
+
+
+def require_file_name(key: str, value: str) -> None:
+    """Raise SettingsError unless `value` can name a folder below another one, whatever the file system."""
+    if not value.isprintable() or set(value) & set("/\\") or value.strip(" .") != value or not 0 < len(value) <= 100:
+        shown = repr(value) if len(value) <= 100 else f"{value[:20]!r}... of {len(value)} characters"
+        raise SettingsError(
+            f"{key} becomes the name of a folder: 1 to 100 visible characters, without / and \\, and without a "
+            f"dot or a space at an end; got {shown}"
+        )
+
+
+def one_of(key: str, value: str, options: Sequence[str]) -> None:
+    """Raise SettingsError unless `value` is among `options`."""
+    if value not in options:
+        raise SettingsError(f"{key} must be one of {', '.join(options)}; got {value!r}{did_you_mean(value, options)}")
+
+
+def in_range(key: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raise SettingsError unless low <= value <= high and the value is finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{key} must be a finite number; got {value:g}")
+    if not low <= value <= high:
+        limits = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+        raise SettingsError(f"{key} must be {limits}; got {value:g}")
+
+
+def require_finite(key: str, value: object) -> None:
+    """Raise SettingsError naming the first number inside `value`, dictionaries and lists included, that is infinite or
+    none at all: no setting means anything with it."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            require_finite(f"{key}.{name}" if key else str(name), inner)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            require_finite(f"{key}[{index}]", inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{key} must be a finite number; got {value:g}")

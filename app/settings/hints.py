@@ -1,0 +1,63 @@
+"""Hints for mistyped settings: the key, group or choice that was probably meant."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from hydra.errors import MissingConfigException
+
+from app.settings.nearest import did_you_mean, nearest
+
+_REFUSED = re.compile(r"Could not override '(?P<key>[^']+)'")
+
+
+def keys_of(sections: Mapping[str, type], scalars: Iterable[str]) -> list[str]:
+    """Every key that can be set, `train.augment.flip` for one, in the order of the sections."""
+    return [*scalars, *(key for name, section in sections.items() for key in _keys(name, section))]
+
+
+def key_hint(key: str, known: Iterable[str]) -> str:
+    """ "; did you mean train.epochs?" for `train.epoch`, `data.epochs` and `epochs`; nothing if no key is like it."""
+    known = list(known)
+    section, _, last = key.rpartition(".")
+    beside = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == section}
+    if (found := nearest(last, beside)) is not None:
+        return f"; did you mean {beside[found]}?"
+    elsewhere = [name for name in known if name.rpartition(".")[2] == last]
+    if len(elsewhere) == 1:
+        return f"; did you mean {elsewhere[0]}?"
+    return "" if section in known else did_you_mean(key, elsewhere or known)
+
+
+def refused(error: Exception, known: Iterable[str]) -> str | None:
+    """What Hydra says of a key that does not exist, with a hint; None for another error."""
+    match = _REFUSED.search(str(error))
+    if match is None or "To append to your config" not in str(error):
+        return None
+    return f"unknown key {match['key']}{key_hint(match['key'], ['experiment', *known])}"
+
+
+def choice_hint(error: Exception) -> str:
+    """A hint for a choice, such as `data=two_cm`, that its group does not have."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        return did_you_mean(error.missing_cfg_file.rpartition("/")[2], error.options)
+    return ""
+
+
+def first_leaf(key: str, value: Any) -> str:
+    """The first key below a section that does not exist: `trian.epochs` of `trian: {epochs: 3}`."""
+    while isinstance(value, Mapping) and value:
+        name, value = next(iter(value.items()))
+        key = f"{key}.{name}"
+    return key
+
+
+def _keys(prefix: str, cls: type) -> list[str]:
+    found = [prefix]
+    hints = get_type_hints(cls)
+    for field in fields(cls):
+        inner = [part for part in (hints[field.name], *get_args(hints[field.name])) if is_dataclass(part)]
+        name = f"{prefix}.{field.name}"
+        found += [key for part in inner for key in _keys(name, part)] if inner else [name]  # type: ignore[arg-type]
+    return found

@@ -1,0 +1,297 @@
+"""The only reader of `conf/`: Hydra composes, this module checks, and frozen typed settings come out.
+
+An unknown key, a wrong type or a value out of range stops here, with the key's name (`SettingsError`).
+"""
+
+import json
+import math
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from app.settings.checks import SettingsError, in_range, one_of, require_file_name, require_finite
+from app.settings.federation import FederationSettings
+from app.settings.hints import choice_hint, first_leaf, key_hint, keys_of, refused
+from app.settings.overrides import readable
+from app.settings.privacy import PrivacySettings
+from app.settings.sections import (
+    DataSettings,
+    EvaluationSettings,
+    SimulationSettings,
+    TrainSettings,
+)
+from strategies.ciphers.limits import MAX_CLIENTS, MIN_MASKED
+
+
+class TaskModules(NamedTuple):
+    """Where a task is.
+
+    Args:
+        settings: module of `ModelSettings` and `LossSettings`, which a server reads without torch.
+        task: module of `make_task`.
+        measures: of an evaluation, shares of one, as they stand in tables. The first, of which more is better, is the
+            headline: it tells when a run has converged.
+        embeds: whether pictures can be compared by what the network makes of them.
+    """
+
+    settings: str
+    task: str
+    measures: tuple[str, ...]
+    embeds: bool = True
+
+
+_RANKING = ("mAP", "rank1", "rank5", "mINP")
+_READING = ("accuracy", "character_error_rate", "accuracy_90", "kept_99", "confidence_99")
+
+TASKS = {
+    "dual_reid": TaskModules("app.settings.dual", "app.tasks.dual", _RANKING),
+    "cross_modal_reid": TaskModules("app.settings.cross_modal", "app.tasks.cross_modal", _RANKING),
+    "plate_text": TaskModules("app.settings.plate_text", "app.tasks.plate_text", _READING, embeds=False),
+}
+"""Tasks by name."""
+
+
+_MAX_INT, _MAX_SEED = 2**31 - 1, 2**63 - 1
+MISSING = "???"
+"""What Hydra leaves where the user must give a value; the server of a real federation can do without some of them."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run needs. `model` and `loss` have the types that the task declares."""
+
+    name: str
+    seed: int
+    run_dir: str
+    device: str
+    task: str
+    data: DataSettings
+    model: Any
+    loss: Any
+    train: TrainSettings
+    federation: FederationSettings
+    privacy: PrivacySettings
+    evaluation: EvaluationSettings
+    simulation: SimulationSettings
+
+    def __post_init__(self) -> None:
+        privacy, federation = self.privacy, self.federation
+        encrypted = privacy.cipher != "plain"
+        if encrypted and 0 < privacy.max_clients < federation.num_clients:
+            raise SettingsError(f"privacy.max_clients={privacy.max_clients} is below federation.num_clients")
+        if encrypted and federation.num_clients > MAX_CLIENTS:
+            raise SettingsError(f"federation.num_clients is over {MAX_CLIENTS}, the most that can be encrypted for")
+        if (encrypted or privacy.dp.clip) and federation.weighting == "cosine_distance":
+            raise SettingsError(
+                "federation.weighting=cosine_distance tells the server how far each client's features moved; it needs "
+                "privacy=plain without privacy.dp"
+            )
+        equalise = self.data.equalise
+        if (equalise.on or equalise.target) and not TASKS[self.task].embeds:
+            raise SettingsError(f"data.equalise: the task {self.task} has no embeddings that pictures are compared by")
+        if equalise.on and equalise.from_round > federation.rounds:
+            raise SettingsError(
+                f"data.equalise.from_round={equalise.from_round} is after the last round (federation.rounds)"
+            )
+        if privacy.masking != "none" and round(federation.fraction * federation.num_clients) < MIN_MASKED:
+            raise SettingsError(f"privacy.masking needs {MIN_MASKED} clients in a round")
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures of the task's tables; the first is the headline."""
+        return TASKS[self.task].measures
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries, for the run folder and for checkpoints."""
+        return asdict(self)
+
+
+_SECTIONS = {
+    "data": DataSettings,
+    "train": TrainSettings,
+    "federation": FederationSettings,
+    "privacy": PrivacySettings,
+    "evaluation": EvaluationSettings,
+    "simulation": SimulationSettings,
+}
+_TASK_SECTIONS = {"model": "ModelSettings", "loss": "LossSettings"}
+_SCALARS = {"name": str, "seed": int, "run_dir": str, "device": str, "task": str}
+
+
+def load_settings(overrides: str | Sequence[str] = "") -> Settings:
+    """Compose `conf/config.yaml` with Hydra overrides, given as one string or as a list.
+
+    Raises SettingsError naming the key that is unknown, missing, or of a wrong type or value.
+    """
+    return startable(settings_from(composed(overrides)))
+
+
+def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
+    """The values of `load_settings` before they are checked. Raises SettingsError for what Hydra cannot compose."""
+    try:
+        given = shlex.split(overrides) if isinstance(overrides, str) else overrides
+    except ValueError as error:
+        raise SettingsError(f"the overrides {overrides!r} are not words of a shell: {error}") from error
+    words = [_forced(readable(spelt_out(word), text_keys())) for word in given]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            raw = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        message = refused(error, _known_keys()) or f"{_first_lines(error)}{choice_hint(error)}"
+        raise SettingsError(message) from error
+    assert isinstance(raw, dict)
+    return {str(key): value for key, value in raw.items()}
+
+
+def startable(settings: Settings) -> Settings:
+    """The settings, if a new run may have them. Raises SettingsError for what a checkpoint of an earlier version may
+    hold and no run is started with."""
+    require_file_name("name", settings.name)
+    dp = settings.privacy.dp
+    if dp.clip and dp.noise_multiplier and settings.federation.batch_norm == "shared":
+        raise SettingsError(
+            "privacy.dp with noise cannot go with federation.batch_norm=shared: noise on running variances breaks the "
+            "network; add federation.batch_norm=local"
+        )
+    return settings
+
+
+def settings_from(raw: Mapping[str, Any]) -> Settings:
+    """Typed settings from nested dictionaries, such as those a checkpoint carries. Raises SettingsError."""
+    for name in raw:
+        if name not in {field.name for field in fields(Settings)}:
+            raise SettingsError(f"unknown key {name!r}{key_hint(first_leaf(name, raw[name]), _known_keys())}")
+    values: dict[str, Any] = {}
+    for name, kind in _SCALARS.items():
+        if name not in raw or type(raw[name]) is not kind:  # True is an int to isinstance
+            raise SettingsError(f"{name} must be of type {kind.__name__}, got {raw.get(name)!r}")
+        values[name] = raw[name]
+    _refuse_huge("seed", values["seed"])
+    require_finite("", raw)
+    in_range("seed", values["seed"], 0)
+    one_of("task", values["task"], list(TASKS))
+    task = import_module(TASKS[values["task"]].settings)
+    for name, section in {**_SECTIONS, "model": task.ModelSettings, "loss": task.LossSettings}.items():
+        try:
+            values[name] = _typed(name, section, raw.get(name, {}))
+        except SettingsError as error:
+            if not str(error).startswith("unknown key"):
+                raise
+            hint = f", which the task {values['task']} does not have; start from an experiment of that task"
+            near = key_hint(str(error).removeprefix("unknown key "), _known_keys(values["task"]))
+            raise SettingsError(f"{error}{hint if name in ('model', 'loss') and not near else ''}{near}") from error
+    return Settings(**values)
+
+
+def _known_keys(task: str = "dual_reid") -> list[str]:
+    """Every key of the settings of a task."""
+    module = import_module(TASKS[task].settings)
+    return keys_of({**_SECTIONS, "model": module.ModelSettings, "loss": module.LossSettings}, _SCALARS)
+
+
+def spelt_out(override: str) -> str:
+    """`data.equalise=median`, short for `data.equalise.target=median`, in full; another override as it is."""
+    key, _, value = override.partition("=")
+    short = key.lstrip("+") == "data.equalise" and not value.startswith("{")
+    return f"{key}.target={value}" if short else override
+
+
+@cache
+def plain_keys() -> frozenset[str]:
+    """The words without a dot that overrides may begin with: sections, groups of `conf/` and settings of no section."""
+    return frozenset({"experiment", *_SCALARS, *_SECTIONS, *_TASK_SECTIONS})
+
+
+def unknown_key(key: str) -> SettingsError:
+    """The error of a key that no setting has, with the one that was probably meant."""
+    return SettingsError(f"unknown key {key}{key_hint(key, _known_keys())}")
+
+
+@cache
+def text_keys() -> frozenset[str]:
+    """The settings whose values are texts, of every task, as dotted keys."""
+    modules = [import_module(task.settings) for task in TASKS.values()]
+    tasks = [(name, getattr(module, kind)) for module in modules for name, kind in _TASK_SECTIONS.items()]
+    found = {key for name, cls in [*_SECTIONS.items(), *tasks] for key in _texts(name, cls)}
+    return frozenset({*found, *(name for name, kind in _SCALARS.items() if kind is str)})
+
+
+def _texts(section: str, cls: type) -> Iterator[str]:
+    for name, hint in get_type_hints(cls).items():
+        if hint is str or hint == str | None:
+            yield f"{section}.{name}"
+        for part in (hint, *get_args(hint)):
+            if isinstance(part, type) and is_dataclass(part):
+                yield from _texts(f"{section}.{name}", part)
+
+
+def _forced(override: str) -> str:
+    """`section.key=value` may set a key that no YAML file mentions: defaults stand in the dataclasses, which refuse
+    keys that do not exist. Group choices such as `data=two_cam` stay as they are."""
+    return f"++{override}" if "." in override.split("=", 1)[0] and override[0] not in "+~" else override
+
+
+def absolute(settings_path: str) -> Path:
+    """A path from the settings, absolute; relative ones count from the working folder."""
+    return Path(os.path.realpath(os.path.expanduser(settings_path)))  # noqa: PTH111 - raises for no user and no loop
+
+
+def _typed(section: str, cls: type, raw: Any) -> Any:
+    """`raw` as an instance of the dataclass `cls`; strict: no unknown key, no text where a number belongs."""
+    _forbid_unknown_keys(cls)
+    _refuse_huge(section, raw)
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(raw))  # strict mode takes dictionaries from JSON alone
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join([section, *(str(part) for part in first["loc"] if part not in ("function-after", cls.__name__))])
+        if first["type"] == "unexpected_keyword_argument":
+            raise SettingsError(f"unknown key {key}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        named = message if isinstance(first.get("ctx", {}).get("error"), SettingsError) else f"{key}: {message}"
+        raise SettingsError(
+            f"{named}; got {first['input']!r}" if named.startswith(f"{key}: Input") else named
+        ) from error
+
+
+def _refuse_huge(key: str, value: Any) -> None:
+    """Raise SettingsError for a number that the libraries behind a setting cannot hold."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _refuse_huge(f"{key}.{name}", item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_huge(key, item)
+    elif isinstance(value, int) and abs(value) > (most := _MAX_SEED if key.endswith("seed") else _MAX_INT):
+        got = value if value.bit_length() < 128 else f"a number of about {value.bit_length() * 0.30103:.0f} digits"
+        raise SettingsError(f"{key} must be at most {most}; got {got}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{key} must be a finite number; got {value}")
+
+
+def _forbid_unknown_keys(cls: type) -> None:
+    """Set pydantic's strict mode on a settings dataclass and on those inside it."""
+    cls.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
+    for hint in get_type_hints(cls).values():
+        for part in (hint, *get_args(hint)):
+            if isinstance(part, type) and is_dataclass(part):
+                _forbid_unknown_keys(part)
+
+
+def _first_lines(error: Exception, count: int = 15) -> str:
+    text = str(error).split("Config search path:")[0]  # what follows is about Hydra, not about the mistake
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[:count])

@@ -1,0 +1,73 @@
+"""The section `privacy` of the settings."""
+
+from dataclasses import dataclass, field
+
+from app.settings.checks import SettingsError, in_range, one_of
+from strategies.ciphers.limits import MAX_CLIENTS
+
+
+@dataclass(frozen=True)
+class DpSettings:
+    """Differential privacy of a client's update; see `app.federation.dp`.
+
+    Args:
+        clip: largest Euclidean norm of an update, 0 for no differential privacy. Running statistics of BatchNorm make
+            large norms: `federation.batch_norm=local` keeps them out.
+        noise_multiplier: standard deviation of the noise in each value, as a multiple of `clip`.
+        delta: at which epsilon is given.
+        epsilon: what a node may give away at most, all its runs taken together; an update that would go beyond is not
+            sent. 0 for no limit: epsilon is then told and not enforced.
+    """
+
+    clip: float = 0.0
+    noise_multiplier: float = 1.0
+    delta: float = 1e-5
+    epsilon: float = 0.0
+
+    def __post_init__(self) -> None:
+        in_range("privacy.dp.clip", self.clip, 0.0)
+        in_range("privacy.dp.noise_multiplier", self.noise_multiplier, 0.0)
+        in_range("privacy.dp.delta", self.delta, 1e-12, 0.5)
+        in_range("privacy.dp.epsilon", self.epsilon, 0.0)
+        if self.epsilon and not (self.clip and self.noise_multiplier):
+            raise SettingsError("privacy.dp.epsilon needs privacy.dp.clip and privacy.dp.noise_multiplier above 0")
+
+
+@dataclass(frozen=True)
+class PrivacySettings:
+    """How updates travel.
+
+    Args:
+        cipher: "packed_bfv" (exact encrypted sums), "ckks" (the patent's, approximate) or "plain".
+        max_clients: clients of a round that the encryption is laid out for, at most; 0 for `federation.num_clients`.
+            With "packed_bfv" up to 8 cost 2.3 bytes a value up and 2.3 down, 9 to 64 cost 3.4 up and 6.8 down.
+        bits: wanted precision of a weighted update's values in "packed_bfv"; more are used where they cost nothing.
+        masking: "none", or "pairwise" for masks that cancel in the sum of three clients or more ("packed_bfv" alone).
+        key_id: the federation key that clients must hold; "" takes what most of the first ones hold.
+        ckks_preset: "compact" (4096, [32, 32]), or "flare" and "tutorial" (8192) for comparison.
+        dp: differential privacy on top.
+        key_holder: of "ckks": "client", or "cloud" for a server that decrypts the sum.
+        cloud_key: the server's key file with `key_holder=cloud`; in a simulation one is made.
+    """
+
+    cipher: str = "packed_bfv"
+    max_clients: int = 0
+    bits: int = 12
+    masking: str = "none"
+    key_id: str = ""
+    ckks_preset: str = "compact"
+    key_holder: str = "client"
+    cloud_key: str = ""
+    dp: DpSettings = field(default_factory=DpSettings)
+
+    def __post_init__(self) -> None:
+        one_of("privacy.cipher", self.cipher, ("packed_bfv", "ckks", "plain"))
+        one_of("privacy.ckks_preset", self.ckks_preset, ("compact", "flare", "tutorial"))
+        one_of("privacy.key_holder", self.key_holder, ("client", "cloud"))
+        one_of("privacy.masking", self.masking, ("none", "pairwise"))
+        in_range("privacy.max_clients", self.max_clients, 0, MAX_CLIENTS)
+        in_range("privacy.bits", self.bits, 4, 16)
+        if self.key_holder == "cloud" and self.cipher != "ckks":
+            raise SettingsError("privacy.key_holder=cloud is for privacy.cipher=ckks alone")
+        if self.masking != "none" and self.cipher != "packed_bfv":
+            raise SettingsError("privacy.masking needs the exact sums of privacy.cipher=packed_bfv")

@@ -1,0 +1,69 @@
+"""Plates of six regions as a reader gets to see them, with their texts."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.synthetic.plates.china import china
+from app.synthetic.plates.design import Design
+from app.synthetic.plates.drawing import drawn
+from app.synthetic.plates.europe import europe
+from app.synthetic.plates.grammar import one_of
+from app.synthetic.plates.photograph import Camera, photographed
+from app.synthetic.plates.south_america import argentina, brazil
+from app.synthetic.plates.united_states import united_states
+from app.synthetic.plates.vietnam import vietnam
+
+_KINDS: dict[str, tuple[Callable[[np.random.Generator], Design], Camera]] = {
+    "cn": (china, Camera((18, 60), tilt=2.6, margin=(-0.06, 0.08), grey=0.03, harsh=0.35, tint=0.11)),
+    "us": (united_states, Camera((28, 110), tilt=1.6, margin=(-0.05, 0.06), grey=0.02, night=0.1, harsh=0.15)),
+    "ar": (argentina, Camera((36, 90), tilt=2.4, margin=(-0.1, 0.14), grey=0.9, night=0.35)),
+    "vn": (vietnam, Camera((24, 80), tilt=2.6, margin=(-0.08, 0.1), grey=0.02, night=0.12, harsh=0.35)),
+    "europe": (europe, Camera((18, 64), tilt=2.2, margin=(-0.06, 0.25), grey=0.04)),
+    "br": (brazil, Camera((24, 96), tilt=1.8, margin=(-0.04, 0.08), grey=0.03, night=0.3, harsh=0.2)),
+}
+KINDS = tuple(_KINDS)
+"""Regions: China, the United States, Argentina, Vietnam, Europe, Brazil."""
+
+_FEWEST = 14  # pixels a row of characters
+
+
+class MadePlate(NamedTuple):
+    """A made plate, and where its characters are."""
+
+    picture: NDArray[np.uint8]  # (H, W, 3), red-green-blue
+    text: str  # in plain form
+    centres: NDArray[np.float64]  # (L, 2), of each character, across and down, shares of the picture's sides
+    lines: NDArray[np.int64]  # (L,), the line of each character, from 0
+
+
+def made_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> tuple[NDArray[np.uint8], str]:
+    """Picture and text of a `placed_plate`, with its errors."""
+    plate = placed_plate(rng, kinds)
+    return plate.picture, plate.text
+
+
+def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> MadePlate:
+    """A crop with a plate of one of `kinds`, its text, and where each character of it is.
+
+    Plates of two lines are about as high as wide, or half as high; their text is the upper line, then the lower one.
+    The same generator gives the same plate on one machine. Raises ValueError for an unknown kind or none, RuntimeError
+    naming the extra `plates` where a Chinese plate has no font."""
+    if unknown := sorted(set(kinds) - set(KINDS)):
+        raise ValueError(f"unknown kind of plate: {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    if not kinds:
+        raise ValueError(f"no kind of plate was named; there are {', '.join(KINDS)}")
+    design_of, camera = _KINDS[one_of(rng, kinds)]
+    design = design_of(rng)
+    rows = len(design.lines)
+    low, high = (np.log(h * (1 if rows == 1 else 1.6)) for h in camera.heights)
+    height = float(np.exp(rng.uniform(low, high)))
+    few = (
+        rng.uniform(0.5, 0.85) if height > 2 * _FEWEST * rows and rng.random() < 0.3 else 1.0
+    )  # taken with fewer pixels, then enlarged
+    seen = max(_FEWEST * rows, round(few * height))
+    plate = drawn(rng, design, seen)
+    picture, centres = photographed(rng, plate, camera, seen, 1 / few)
+    return MadePlate(picture, design.text, centres, plate.lines)

@@ -1,0 +1,1 @@
+"""Training of any task, and the files of trained networks."""

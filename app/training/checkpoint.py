@@ -1,0 +1,113 @@
+"""Checkpoints of networks that embed: arrays without private classifiers, and the settings they were trained with."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from app.core.arrays import Arrays, float_arrays, load_arrays
+from app.core.node_store import digest_of
+from app.core.run_folder import RunFolder
+from app.core.site_runs import remedy
+from app.settings.load import Settings, SettingsError, settings_from
+from app.tasks import make_task
+from app.tasks.task import Task
+from models.hashed import expand_layers
+from strategies.shared_arrays import is_private
+
+_SETTINGS = "settings"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run learnt.
+
+    Args:
+        arrays: of the network, by name; those of private classifiers may be missing.
+        settings: of the run, as nested dictionaries.
+    """
+
+    arrays: Arrays
+    settings: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path, model: str) -> "Checkpoint":
+        """`model`.safetensors of a run folder, or of a site's folder of a run, `state/models/<run>`.
+
+        Raises FileNotFoundError saying what is there, and ValueError for a file of another kind."""
+        try:
+            arrays, metadata = RunFolder.existing(folder).load_arrays(model)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}{remedy(folder)}") from error
+        if _SETTINGS not in metadata:
+            raise ValueError(f"{folder / model}.safetensors is not a checkpoint of this project: no settings in it")
+        return cls(arrays, _settings_in(folder / f"{model}.safetensors", metadata[_SETTINGS]))
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits over the arrays and over what else an embedding depends on."""
+        depends = [digest_of(self.arrays), self.settings["task"], self.settings["model"]]
+        return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+
+    def network(self, settings: Settings) -> tuple[Task, nn.Module]:
+        """The task and its network; see `network_of`."""
+        return network_of(self.arrays, settings)
+
+    def write(self, folder: Path, name: str) -> Path:
+        """Write `name`.safetensors into a folder that is there."""
+        return RunFolder(folder).save_arrays(name, self.arrays, {_SETTINGS: json.dumps(self.settings)})
+
+
+def _settings_in(path: Path, text: str) -> dict[str, Any]:
+    """The settings that a checkpoint carries, as dictionaries. Raises ValueError naming the file if they are none.
+
+    Values that do not fit here are not damage: a weights file of another machine, a key of another version. Overrides
+    can put others in their place, and whoever uses the settings names what is left."""
+    kept: Any = None
+    try:
+        kept = json.loads(text)
+        if not isinstance(kept, dict):
+            raise ValueError(f"no JSON object but {text[:40]}")
+        settings_from(kept)
+    except (ValueError, RecursionError) as error:
+        if not (isinstance(error, SettingsError) and _has_sections(kept)):
+            raise ValueError(f"damaged file {path}: its settings cannot be used: {error}") from error
+    settings: dict[str, Any] = kept
+    return settings
+
+
+def _has_sections(kept: dict[str, Any]) -> bool:
+    """Whether settings have the parts that commands look into before the settings are typed."""
+    return isinstance(kept.get("task"), str) and all(isinstance(kept.get(name), dict) for name in ("model", "data"))
+
+
+def network_of(arrays: Arrays, settings: Settings) -> tuple[Task, nn.Module]:
+    """The task and its network with these arrays, to be used and not to be trained: hashed layers are expanded. Arrays
+    of private classifiers may be missing.
+
+    Raises ValueError naming another array that is missing, or one too many."""
+    task = make_task(settings)
+    network = task.build(1, settings.seed, pretrained=False)
+    _require_complete(network, arrays, task)
+    load_arrays(network, arrays)
+    return task, expand_layers(network)
+
+
+def save_checkpoint(folder: RunFolder, name: str, arrays: Arrays, settings: Settings, task: Task) -> Path:
+    """Write the checkpoint `name` of a run; rows of private classifiers are left out."""
+    metadata = {_SETTINGS: json.dumps(settings.as_dict())}
+    return folder.save_arrays(name, without_heads(arrays, task), metadata)
+
+
+def without_heads(arrays: Arrays, task: Task) -> Arrays:
+    """The arrays of a checkpoint: what is needed to embed, not the rows that stand for a client's labels."""
+    return {name: array for name, array in arrays.items() if not is_private(name, task.heads)}
+
+
+def _require_complete(network: nn.Module, arrays: Arrays, task: Task) -> None:
+    for name in float_arrays(network):
+        if name not in arrays and not is_private(name, task.heads):
+            raise ValueError(f"array {name!r} is missing: it is another network's checkpoint")

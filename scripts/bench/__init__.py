@@ -1,0 +1,1 @@
+"""Benchmarks, each a command, and what only they use."""

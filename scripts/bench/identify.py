@@ -1,0 +1,116 @@
+"""How often a register is right: the first camera enrolled, the second looked up, and the other way round.
+
+Run: python -m scripts.bench.identify run=outputs/two_cam/<time> data=two_cam data.eval_split=test calibrate=val
+`model=global` (default) or another checkpoint of the run. Thresholds are calibrated on the split `calibrate` of the
+same set (`rate=0.001`, `unsure_rate=0.01`); without it they are 0.9. Closed set: every vehicle that is looked up is
+enrolled. Open set: its own vehicle is left out, so that every match is a false one. The last line is one JSON object:
+shares of look-ups by outcome, all libraries together and each alone.
+"""
+
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app.core.sample import Sample, comparable
+from app.data.dataset import open_source
+from app.data.readers.reader import Direction
+from app.register import calibrate as calibration
+from app.register.identification import Desk
+from app.register.matcher import Candidate, Outcome, Threshold, decide
+from app.register.photos import read_photo
+from app.register.shots import Shot
+from app.settings.checks import SettingsError
+from app.settings.load import absolute
+from scripts.command import command, decimal_number, split_words
+from scripts.evaluate import with_overrides
+
+_OWN = {"run": "", "model": "global", "calibrate": "", "rate": "0.001", "unsure_rate": "0.01"}
+_ALL = 10**6
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print a table and the figures."""
+    own, words = split_words(argv, _OWN)
+    if not own["run"]:
+        raise SettingsError("run=RUN_FOLDER is missing")
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder), own, words)
+    for name, row in figures["libraries"].items():
+        for kind, shares in row.items():
+            print(
+                f"{name:<8} {kind:<7}"
+                + "".join(f"  {outcome} {100 * share:.1f} %" for outcome, share in shares.items())
+            )
+    print(json.dumps(figures))
+
+
+def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str, Any]:
+    """Shares by outcome for each library alone and for "all", over the look-ups of all directions."""
+    counts: dict[str, dict[str, Counter[str]]] = {}
+    thresholds: dict[str, Threshold] = {}
+    looks = 0
+    for number, direction in enumerate(_directions(folder / "settings", own, words)):
+        desk = Desk(folder / str(number))
+        desk.use_model(absolute(own["run"]), own["model"], "bench")
+        if own["calibrate"]:
+            pictures = _directions(folder / "settings", own, [*words, f"data.eval_split={own['calibrate']}"])
+            rates = {key: decimal_number(key, own[key], 0, 1) for key in ("rate", "unsure_rate")}
+            calibration.calibrate(desk, pictures, **rates, account="bench", about=own["calibrate"])
+        model = desk.serving()[0]
+        thresholds = desk.models.look_up_thresholds(model)
+        gallery: dict[int, list[Sample]] = {}
+        for sample in direction.gallery:  # all pictures of a vehicle are one enrolment, as they are at a gate
+            gallery.setdefault(sample.pid, []).append(sample)
+        pids = {desk.enrol([_shot(s) for s in samples], account="bench"): pid for pid, samples in gallery.items()}
+        for sample in direction.query:
+            looks += 1
+            apart = {pid for pid, kept in gallery.items() if not any(comparable(sample, held) for held in kept)}
+            found = _without(_candidates(desk, sample), pids, apart - {sample.pid})
+            for name in ("all", *found):
+                chosen = found if name == "all" else {name: found[name]}
+                for kind, kept in (("closed", chosen), ("open", _without(chosen, pids, {sample.pid}))):
+                    decision = decide(kept, thresholds)
+                    outcome = decision.outcome.value
+                    if decision.outcome is Outcome.match:
+                        outcome = "right" if pids[decision.vehicle or 0] == sample.pid else "wrong"
+                    counts.setdefault(name, {}).setdefault(kind, Counter())[outcome] += 1
+        desk.close()
+    outcomes = ("right", "wrong", "unsure", "unknown")
+    shares = {
+        name: {kind: {o: round(row[o] / row.total(), 4) for o in outcomes} for kind, row in kinds.items()}
+        for name, kinds in counts.items()
+    }
+    matches = {name: thresholds[name].match for name in counts if name in thresholds}
+    return {"bench": "identify", "look_ups": looks, "thresholds": matches, "libraries": shares}
+
+
+def _directions(folder: Path, own: dict[str, str], words: Sequence[str]) -> list[Direction]:
+    desk = Desk(folder)
+    desk.use_model(absolute(own["run"]), own["model"], "bench")
+    settings = with_overrides(desk.serving()[1].settings.as_dict(), words)
+    desk.close()
+    return open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
+
+
+def _candidates(desk: Desk, sample: Sample) -> dict[str, list[Candidate]]:
+    """All vehicles of each library, so that some can be left out."""
+    model, recogniser = desk.serving()
+    return desk.candidates(model, recogniser.embed([sample]), sample.modality, limit=_ALL)
+
+
+def _without(found: dict[str, list[Candidate]], pids: dict[int, int], apart: set[int]) -> dict[str, list[Candidate]]:
+    return {name: [row for row in rows if pids[row.vehicle] not in apart] for name, rows in found.items()}
+
+
+def _shot(sample: Sample) -> Shot:
+    plate = read_photo(sample.plate_path) if sample.plate_path else None
+    box = sample.plate_boxes[0] if sample.plate_boxes and plate is None else None
+    return Shot(read_photo(sample.path), sample.vehicle_box, plate, box, sample.modality)
+
+
+if __name__ == "__main__":
+    command(main, sys.argv[1:])

@@ -1,0 +1,143 @@
+"""The error of encrypted sums on the real updates of a run, against FedAvg in float64.
+
+Run: python -m scripts.bench.sums experiment=two_cam seed=0
+The federation runs in Flower's simulation and in the clear. After each round the updates that the clients kept are
+set aside (four bytes a value, deleted in the end); after the run they go through cipher `packed_bfv` with its
+carry-over, as if they had been sent. Prints a JSON object: relative errors (Euclidean norm) of the mean of single
+rounds, and of the sum over rounds 1 to r.
+"""
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.node_store import NodeStore
+from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
+from app.data.dataset import open_source
+from app.experiment.simulation import simulate
+from app.federation.build import max_clients
+from app.federation.layout import shared_part
+from app.settings.load import Settings, absolute, load_settings
+from app.settings.overrides import override
+from scripts.command import command
+from strategies.ciphers import packed_bfv
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.keys import new_key
+
+Vector = NDArray[np.float32]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print the figures."""
+    settings = load_settings(argv)
+    folder = RunFolder.create(absolute("outputs"), f"{settings.name}-sums")
+    sums = Sums(settings, folder)
+    overrides = shlex.join([*argv, "privacy=plain", override("run_dir", folder.path)])
+    simulate(folder.path, overrides, settings, on_metrics=sums.set_aside)
+    sums.follow()
+    print(json.dumps({"bench": "sums", "name": settings.name, "seed": settings.seed, **sums.figures()}))
+
+
+class Sums:
+    """Follows a run in the clear with the cipher."""
+
+    def __init__(self, settings: Settings, folder: RunFolder) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.aside = folder.path / "updates"
+        self.run_key = ""
+        parts = open_source(settings.data, settings.seed).parts(settings.federation.num_clients)
+        self.pictures = {f"client-{index}": len(part) for index, part in enumerate(parts)}
+        self.layout, self.statistics = shared_part(settings)
+        self.key = new_key({packed_bfv.SCHEME: packed_bfv.new_secret})
+        self.ciphers: dict[str, packed_bfv.PackedBfvCipher] = {}
+        self.carried: dict[str, dict[str, Any]] = {}
+        self.state: dict[str, Any] = {}
+        self.exact, self.found = np.zeros(self.layout.size), np.zeros(self.layout.size)
+        self.rounds: list[float] = []
+        self.sums: list[float] = []
+        self.bytes_up = 0
+
+    def set_aside(self, line: dict[str, Any]) -> None:
+        """Copy the updates of a round that has just ended; the nodes keep them until the round after the next."""
+        server_round = int(line["server_round"])
+        if server_round > self.settings.federation.rounds:
+            return
+        self.run_key = str(self.folder.load_arrays(SERVER_CHECKPOINT)[1]["run_key"])
+        nodes = self.folder.path / "nodes"
+        stores = {name: NodeStore(nodes / name / self.run_key) for name in sorted(line["clients"])}
+        before = next(iter(stores.values())).read("global", server_round - 1)[0]["vector"]
+        updates = {name: store.read("local", server_round)[0]["vector"] - before for name, store in stores.items()}
+        self.aside.mkdir(exist_ok=True)
+        np.savez(self.aside / f"{server_round:06d}.npz", before=before, **updates)
+
+    def follow(self) -> None:
+        """Send the updates of all rounds that were set aside, in order."""
+        for path in sorted(self.aside.iterdir()):
+            with np.load(path) as arrays:
+                updates = {name: arrays[name] for name in arrays.files}
+            self._send(int(path.stem), updates.pop("before"), updates)
+        shutil.rmtree(self.aside)
+
+    def _send(self, server_round: int, before: Vector, updates: dict[str, Vector]) -> None:
+        names = tuple(updates)
+        binding = Binding(self.run_key, self.layout.digest, server_round, 1, names)
+        total, exact, coefficients = None, np.zeros(self.layout.size), 0.0
+        for name, update in updates.items():
+            cipher = self._cipher(name, before)
+            coefficient = self.pictures[name] / sum(self.pictures[other] for other in names)
+            exact += update.astype(np.float64) * coefficient
+            coefficients += coefficient
+            sent = cipher.encrypt(update, coefficient, binding, state=self.state, carried=self.carried.get(name, {}))
+            self.carried[name] = sent.carried
+            self.bytes_up = len(sent.payload)
+            total = total or packed_bfv.PackedBfvSum(cipher.parameters, binding, self.key.key_id)
+            total.add(sent.payload, name)
+        assert total is not None
+        opened = self.ciphers[names[0]].decrypt(total.payload(), coefficients, binding, state=self.state)
+        self.state = opened.state
+        exact /= coefficients
+        self.exact += exact
+        self.found += opened.mean
+        self.rounds.append(_error(opened.mean, exact))
+        self.sums.append(_error(self.found, self.exact))
+
+    def _cipher(self, name: str, vector: Vector) -> packed_bfv.PackedBfvCipher:
+        if name not in self.ciphers:
+            bound, bits = max_clients(self.settings), self.settings.privacy.bits
+            made = packed_bfv.PackedBfvCipher(self.key, self.statistics, client=name, max_clients=bound, bits=bits)
+            self.ciphers[name] = made
+            self.state = self.state or made.initial_state(vector)
+        return self.ciphers[name]
+
+    def figures(self) -> dict[str, Any]:
+        """Of all rounds so far."""
+        later = self.rounds[1:] or self.rounds
+        return {
+            "values": self.layout.size,
+            "bytes_up_per_value": round(self.bytes_up / self.layout.size, 3),
+            "error_of_round_1": _short(self.rounds[0]),
+            "median_error_of_later_rounds": _short(float(np.median(later))),
+            "largest_error_of_later_rounds": _short(max(later)),
+            "error_of_the_sum_of_15_rounds": _short(self.sums[min(15, len(self.sums)) - 1]),
+            "error_of_the_sum_of_all_rounds": _short(self.sums[-1]),
+            "aim": "1e-2 for later rounds, 1e-4 for the sum of 15",
+        }
+
+
+def _error(found: NDArray[np.floating], exact: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.2g}")
+
+
+if __name__ == "__main__":
+    command(main, sys.argv[1:])

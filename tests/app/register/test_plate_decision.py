@@ -1,0 +1,89 @@
+"""What texts of plates do to decisions, case by case."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.evaluation.plate_texts import PlateReading
+from app.register.matcher import Candidate, Decision, Outcome
+from app.register.plate_decision import PLATE_TEXT, Says, weigh
+from app.register.plate_reader import PlateRead, surest
+
+HOLDERS = {"AA1111": [1], "BB2222": [2], "MU3333": [3, 4]}  # two plates that differ by an accent
+CANDIDATES = {"vehicle": [Candidate(1, 0.95), Candidate(2, 0.5)]}
+
+
+def decided(outcome, vehicle):
+    return Decision(outcome, vehicle, "vehicle", 0.95, 0.9, Candidate(2, 0.5), CANDIDATES)
+
+
+MATCH, UNSURE = decided(Outcome.match, 1), decided(Outcome.unsure, 1)
+UNKNOWN = decided(Outcome.unknown, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "own", "texts", "outcome", "vehicle", "says"),
+    [
+        # the libraries are sure of vehicle 1
+        (MATCH, "AA1111", ["AA1111"], "match", 1, "agrees"),
+        (MATCH, "AA1111", ["BB2222"], "unsure", 1, "contradicts"),
+        (MATCH, None, ["BB2222"], "unsure", 1, "contradicts"),
+        (MATCH, "AA1111", ["AA111"], "match", 1, "nothing"),  # one error is as likely the reader's
+        (MATCH, "AA1111", ["4A1112"], "match", 1, "nothing"),
+        (MATCH, "AA1111", ["XX1111"], "unsure", 1, "contradicts"),
+        (MATCH, None, ["XX1111"], "match", 1, "nothing"),  # its plate is not known
+        (MATCH, "BB2221", ["BB2222"], "unsure", 1, "contradicts"),  # one error, but another vehicle's plate
+        (MATCH, "AA1111", ["AA1111", "BB2222"], "unsure", 1, "contradicts"),
+        (MATCH, "AA1111", ["AA1111", "AA1112"], "match", 1, "agrees"),
+        (decided(Outcome.match, 3), "MU3333", ["MU3333"], "match", 3, "agrees"),
+        # they are not
+        (UNSURE, "AA1111", ["AA1111"], "match", 1, "decides"),
+        (UNSURE, "AA1111", ["BB2222"], "match", 2, "decides"),
+        (UNSURE, "AA1111", ["AA1112"], "unsure", 1, "nothing"),
+        (UNSURE, "AA1111", ["AA1111", "AA1112"], "unsure", 1, "nothing"),
+        (UNKNOWN, None, ["BB2222"], "match", 2, "decides"),
+        (UNKNOWN, None, ["BB2223"], "unknown", None, "nothing"),
+        (UNKNOWN, None, ["8B2222"], "unknown", None, "nothing"),  # look-alikes decide nothing
+        (UNKNOWN, None, ["MU3333"], "unknown", None, "nothing"),
+        (UNKNOWN, None, ["AA1111", "BB2222"], "unknown", None, "nothing"),
+        (UNKNOWN, None, [], "unknown", None, "nothing"),
+    ],
+)
+def test_every_case(before, own, texts, outcome, vehicle, says):
+    reads = [PlateRead(text, 0.95, number) for number, text in enumerate(texts)]
+    after, said = weigh(before, reads, HOLDERS, own, 0.9)
+    assert (after.outcome.value, after.vehicle, said.value) == (outcome, vehicle, says)
+    if said is Says.decides:
+        assert (after.decided_by, after.similarity, after.threshold) == (PLATE_TEXT, 0.95, 0.9)
+        assert (list(after.shown()), after.runner_up, after.margin) == ([Candidate(vehicle, 0.95)], None, None)
+        assert after.candidates["vehicle"] == CANDIDATES["vehicle"]
+    else:
+        assert (after.decided_by, after.candidates) == ("vehicle", CANDIDATES)
+
+
+texts = st.lists(st.sampled_from(["AA1111", "BB2222", "MU3333", "AA1112", "XX9999"]), unique=True, max_size=3)
+
+
+@given(st.sampled_from([MATCH, UNSURE, UNKNOWN]), texts, st.sampled_from([None, "AA1111"]), st.floats(0, 1))
+def test_a_match_never_becomes_one_with_another_vehicle_and_unsure_texts_are_not_heard(before, texts, own, confidence):
+    reads = [PlateRead(text, confidence, 0) for text in texts]
+    after, says = weigh(before, reads, HOLDERS, own, 0.9)
+    if confidence < 0.9:
+        assert (after, says) == (before, Says.nothing)
+    if before is MATCH:
+        assert after.vehicle == 1
+    if after.outcome is Outcome.match and before is not MATCH:
+        assert [HOLDERS.get(text) for text in texts] == [[after.vehicle]]
+
+
+def test_the_surest_reading_of_each_text_counts():
+    readings = [
+        (0, PlateReading("AB", (0.9, 0.4))),
+        (1, None),
+        (2, PlateReading("AB", (0.8, 0.7))),
+        (3, PlateReading("", ())),
+        (4, PlateReading("CD", (0.7, 0.7))),
+        (5, PlateReading("EF", (0.95, 0.9))),
+    ]
+    assert surest(readings) == [PlateRead("EF", 0.9, 5), PlateRead("AB", 0.7, 2), PlateRead("CD", 0.7, 4)]
+    assert surest([]) == []

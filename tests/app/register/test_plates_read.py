@@ -1,0 +1,229 @@
+"""Plates read at the desk: a real network where its file matters, given texts where their meaning does."""
+
+import json
+
+import pytest
+import torch
+from registers import photo
+from web_service import jpeg
+
+from app.core.arrays import float_arrays
+from app.core.run_folder import RunFolder
+from app.core.sample import Box, Sample
+from app.evaluation.plate_texts import PlateReading
+from app.register.errors import RegisterError
+from app.register.matcher import Outcome, Threshold
+from app.register.plate_reader import surest
+from app.register.schema import Sighting
+from app.register.shots import Shot
+from app.settings.checks import SettingsError
+from app.settings.load import load_settings
+from app.tasks import make_task
+from app.tasks.plate_text import PlateText
+from app.training.checkpoint import Checkpoint, save_checkpoint
+from scripts import registry
+
+WORDS = (
+    "experiment=plates_countries data=manifest data.root=. data.made_plates.share=0 model.backbone=test_resnet "
+    "model.height=32 model.width=64 model.dim=16 model.layers=1 device=cpu train.precision=float32"
+)
+SURE = Threshold(match=0.999999, unsure=0.99, margin=0.0)
+
+
+@pytest.fixture
+def url(tmp_path):
+    """The look-up is tested on both databases; the rest of this is in neither."""
+    return f"sqlite:///{tmp_path / 'register.sqlite'}"
+
+
+@pytest.fixture(scope="module")
+def reader_run(tmp_path_factory):
+    """Checkpoints of two untrained readers, "global" and "other"."""
+    folder = RunFolder(tmp_path_factory.mktemp("reader"))
+    settings = load_settings(WORDS)
+    task = make_task(settings)
+    for seed, name in enumerate(("global", "other")):
+        save_checkpoint(folder, name, float_arrays(task.build(1, seed)), settings, task)
+    return folder.path
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    """What a reader reads, plate by plate; it remembers the samples that it was given."""
+    given = {"texts": [], "samples": []}
+
+    def read(task, network, samples, device):
+        del task, network, device
+        given["samples"] = list(samples)
+        return [PlateReading(text, (sure,) * len(text)) for text, sure in given["texts"][: len(samples)]]
+
+    monkeypatch.setattr(PlateText, "read", read)
+    return given
+
+
+@pytest.fixture
+def reading(desk, reader_run, texts):  # noqa: ARG001 - it reads what the test says
+    """Vehicle 1 with the plate AB 1234, vehicle 2 with CD 5678, vehicle 3 without."""
+    model, _ = desk.serving()
+    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
+    for number, plate in enumerate(("AB 1234", "CD 5678", ""), start=1):
+        desk.enrol([Shot(photo(number))], account="tester", plate=plate)
+    desk.plate_reader.use(reader_run, "global", "tester")
+    return desk
+
+
+def shot(seed):
+    return Shot(photo(seed), plate_box=Box(4, 8, 20, 10))
+
+
+def test_a_real_reader_reads_what_its_task_reads_and_is_renewed(desk, reader_run, tmp_path):
+    photo(1, (40, 90)).image.save(tmp_path / "x.png")
+    samples = [
+        Sample(tmp_path / "x.png", pid=0, camid=0),
+        Sample(tmp_path / "x.png", pid=0, camid=0, plate_boxes=(Box(20, 10, 50, 20),)),
+    ]
+    assert desk.plate_reader.read(samples) == []
+    found = []
+    for name in ("global", "other"):
+        desk.plate_reader.use(reader_run, name, "tester")
+        task, network = Checkpoint.read(reader_run, name).network(load_settings(WORDS))
+        expected = surest(list(enumerate(task.read(network.eval(), samples, torch.device("cpu")))))
+        found.append(desk.plate_reader.read(samples))
+        assert found[-1] == expected != []
+        assert [read.photograph for read in expected] == [1]
+    assert found[0] != found[1]
+    assert desk.plate_reader.read(samples[:1]) == []
+    desk.plate_reader.forget("tester")
+    assert desk.plate_reader.read(samples) == []
+    assert [line.action for line in desk.journal.audit(3)] == ["plate reader"] * 3
+
+
+def test_checkpoints_of_other_tasks_are_refused_by_name(desk, run_folder, reader_run):
+    with pytest.raises(
+        ValueError, match=r"global\.safetensors is of the task dual_reid; plates are read by .*plate_text"
+    ):
+        desk.plate_reader.use(run_folder, "global", "tester")
+    assert not desk.plate_reader.is_there
+    serving = desk.serving()[0].digest
+    with pytest.raises(ValueError, match="a network of the task plate_text has no embeddings"):
+        desk.use_model(reader_run, "global", "tester")
+    assert desk.serving()[0].digest == serving
+
+
+def test_a_text_finds_a_vehicle_that_looks_like_none(reading, texts):
+    texts["texts"] = [("AB1234", 0.95)]
+    answer = reading.identify([shot(70)], account="guard")
+    decision = answer.decision
+    assert (decision.outcome, decision.vehicle, decision.decided_by) == (Outcome.match, 1, "plate_text")
+    assert (decision.similarity, decision.threshold) == (0.95, 0.9)
+    assert answer.plate.as_dict(plates=True) == {
+        "text": "AB1234",
+        "confidence": 0.95,
+        "photograph": 0,
+        "box": [4, 8, 20, 10],
+        "says": "decides",
+        "others": [],
+        "candidates": [{"vehicle": 1, "cost": 0, "plate": "AB 1234"}],
+    }
+    (sample,) = texts["samples"]
+    assert sample.plate_boxes == (Box(4, 8, 20, 10),)
+
+
+def test_texts_that_are_not_sure_or_not_exact_decide_nothing(reading, texts):
+    for text, confidence in (("AB1234", 0.89), ("A81234", 0.99), ("AB123", 0.99)):
+        texts["texts"] = [(text, confidence)]
+        answer = reading.identify([shot(70)], account="guard")
+        assert answer.decision.decided_by != "plate_text"
+        assert (answer.plate.says, [near.vehicle for near in answer.plate.candidates]) == ("nothing", [1])
+    reading.plate_reader.set_sure(0.5, "tester")
+    texts["texts"] = [("AB1234", 0.6)]
+    assert reading.identify([shot(70)], account="guard").decision.threshold == 0.5
+    for wrong in (0, 1.5, float("nan")):
+        with pytest.raises(RegisterError, match="a sure text has a confidence above 0"):
+            reading.plate_reader.set_sure(wrong, "tester")
+    assert reading.plate_reader.sure == 0.5
+
+
+def test_a_text_that_contradicts_a_match_makes_it_unsure(reading, texts):
+    own = Shot(photo(3))
+    assert reading.identify([own], account="guard").decision.outcome is Outcome.match
+    texts["texts"] = [("CD5678", 0.99)]
+    answer = reading.identify([Shot(photo(3), plate=photo(90))], account="guard")
+    assert (answer.decision.outcome, answer.plate.says) == (Outcome.unsure, "contradicts")
+    assert (answer.decision.vehicle, answer.plate.candidates[0].vehicle) == (3, 2)
+    assert answer.plate.box is None  # of a picture of the plate alone
+    details = reading.journal.audit(1)[0].details
+    assert {2, 3} <= set(details["shown"])
+
+
+def test_several_photographs_give_each_text_once(reading, texts):
+    texts["texts"] = [("XX99", 0.5), ("AB1234", 0.92), ("AB1234", 0.97)]
+    answer = reading.identify([Shot(photo(70)), *map(shot, (71, 72, 73))], account="guard")
+    kept = answer.plate.as_dict()
+    assert (kept["text"], kept["confidence"], kept["photograph"]) == ("AB1234", 0.97, 3)
+    assert kept["others"] == [{"text": "XX99", "confidence": 0.5}]
+    assert len(texts["samples"]) == 3
+
+
+def test_an_unknown_vehicle_whose_plate_is_known_is_not_enrolled_again(reading, texts):
+    model, _ = reading.serving()
+    reading.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(1.0, 1.0)), "tester")
+    texts["texts"] = [("CD5678", 0.99)]
+    assert reading.identify([shot(70)], account="guard", enrol_unknown=True).enrolled is None
+    texts["texts"] = [("CD5679", 0.99)]
+    assert reading.identify([shot(70)], account="guard").decision.outcome is Outcome.unknown
+    assert reading.journal.audit(1)[0].details["shown"] == [2]  # its plate is in the answer
+    texts["texts"] = [("EF9999", 0.99)]
+    number = reading.identify([shot(70)], account="guard", enrol_unknown=True).enrolled
+    assert reading.register.vehicle(number).plate is None  # a text that was read is not enrolled
+
+
+def test_the_sighting_keeps_the_text_and_the_trail_does_not(reading, texts):
+    texts["texts"] = [("AB1234", 0.99)]
+    number = reading.identify([shot(70)], account="guard").sighting
+    with reading.database.reading() as session:
+        kept = session.get(Sighting, number).answer["plate_text"]
+    assert (kept["text"], kept["candidates"]) == ("AB1234", [{"vehicle": 1, "cost": 0}])
+    told = json.dumps([[line.action, line.subject, line.details] for line in reading.journal.audit()])
+    assert "1234" not in told
+    reading.register.forget(account="tester", vehicle_id=1)
+    with reading.database.reading() as session:
+        assert session.get(Sighting, number) is None
+
+
+def test_the_api_and_the_page_tell_what_was_read(as_role, desk, reader_run, texts):
+    desk.plate_reader.use(reader_run, "global", "tester")
+    client = as_role("guard")
+    texts["texts"] = [("AB12", 0.96)]
+    data = {"plate_boxes": "4,8,20,10"}
+    answer = client.post("/api/identify", files=[("pictures", jpeg(40))], data=data).json()
+    assert (answer["decision"], answer["vehicle"], answer["decided_by"]) == ("match", 1, "plate_text")
+    assert answer["candidates"][0]["picture"]  # to be compared by eye
+    assert answer["candidates"][0]["flat"] == "12"
+    assert answer["plate_text"]["candidates"] == [{"vehicle": 1, "plate": "AB 12", "cost": 0}]
+    assert (answer["plate_text"]["text"], answer["plate_text"]["box"]) == ("AB12", [4, 8, 20, 10])
+    bare = client.post("/api/identify", files=[("pictures", jpeg(40))]).json()
+    assert bare["plate_text"] is None
+    schema = client.get("/api/openapi.json").json()["components"]["schemas"]
+    assert set(schema["PlateTextAnswer"]["properties"]) == set(answer["plate_text"])
+    assert 'id="plate-text"' in client.get("/", headers={"accept": "text/html"}).text
+
+
+def test_the_command_keeps_a_reader_and_takes_it_away(desk, url, reader_run, tmp_path, capsys, texts):
+    picture = tmp_path / "x.png"
+    photo(1).image.save(picture)
+    desk.enrol([Shot(photo(2))], account="tester", plate="AB 1234")
+    texts["texts"] = [("AB1235", 0.99)]
+
+    def run(*words):
+        capsys.readouterr()
+        registry.main([*map(str, words), "--register", str(desk.folder), "--url", url])
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    assert run("plate-reader", reader_run, "--model", "other", "--sure", "0.8") == {"reads": True, "sure": 0.8}
+    told = run("identify", picture, "--plate-box", "4,8,20,10")["plate_text"]
+    assert (told["text"], told["candidates"]) == ("AB1235", [{"vehicle": 1, "cost": 1, "plate": "AB 1234"}])
+    assert run("plate-reader", "--remove") == {"reads": False, "sure": 0.8}
+    assert run("identify", picture, "--plate-box", "4,8,20,10")["plate_text"] is None
+    with pytest.raises(SettingsError, match="give a run folder, --sure or --remove"):
+        run("plate-reader")

@@ -1,0 +1,95 @@
+"""A node that opens encrypted sums, with sums that are honest and sums that a server forged."""
+
+import json
+
+import numpy as np
+from encrypted_payloads import federation_key, flipped, with_body
+
+from app.core.node_store import NodeStore
+from app.federation.global_model import GlobalModels, UnusableSumError
+from app.federation.opened_sums import OpenedSums
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.ckks import CkksCipher, CkksSum, public_context
+from strategies.ciphers.packed_bfv import PackedBfvCipher, PackedBfvSum
+from strategies.server_optimiser import Average
+from strategies.shared_arrays import SharedLayout
+
+SIZE = 300
+LAYOUT = SharedLayout.of({"weight": (SIZE,)}, ["nothing"])
+STATISTICS = np.zeros(SIZE, bool)
+NAMES = ("anna", "bert")
+RUN = "0" * 16
+CIPHERS = {
+    "packed_bfv": lambda name: PackedBfvCipher(federation_key(), STATISTICS, client=name, max_clients=4, bits=12),
+    "packed_bfv, many": lambda name: PackedBfvCipher(federation_key(), STATISTICS, client=name, max_clients=64, bits=9),
+    "ckks": lambda name: CkksCipher(federation_key(), STATISTICS, client=name, max_clients=4),
+}
+
+
+class Node:
+    """Models of a node in a folder, from processes that come and go; `opened` counts decryptions."""
+
+    def __init__(self, folder, kind="packed_bfv", name="anna"):
+        self.folder, self.kind, self.name, self.opened, self.least = folder, kind, name, 0, 2
+
+    def models(self, run_key=RUN):
+        """As a new process makes them."""
+        cipher = CIPHERS[self.kind](self.name)
+        cipher.decrypt = self.counted(cipher.decrypt)
+        return GlobalModels(
+            self.name,
+            NodeStore(self.folder / run_key),
+            layout=LAYOUT,
+            statistics=STATISTICS,
+            variances=np.zeros(SIZE, bool),
+            initial=lambda: np.zeros(SIZE, np.float32),
+            server_optimiser=Average(1.0),
+            cipher=cipher,
+            run_key=run_key,
+            sums=OpenedSums(self.folder, cipher.key_id, run_key),
+            least=self.least,
+        )
+
+    def counted(self, decrypt):
+        def count(*positional, **named):
+            self.opened += 1
+            return decrypt(*positional, **named)
+
+        return count
+
+    def answer(self, payload, version=1, run_key=RUN, coefficient_sum=1.0):
+        """ "used", or what the server is told."""
+        try:
+            self.models(run_key).reach(version, payload, coefficient_sum)
+        except UnusableSumError as error:
+            return str(error)
+        return "used"
+
+    def record(self):
+        return json.loads((self.folder / "opened_sums.json").read_text(encoding="utf-8"))[federation_key().key_id]
+
+
+def honest(kind="packed_bfv", version=1, run_key=RUN, names=NAMES, size=0.02, state=None):
+    """A sum of updates that all hold `size`."""
+    binding = Binding(run_key, LAYOUT.digest, version, 1, NAMES)
+    ciphers = [CIPHERS[kind](name) for name in names]
+    if kind == "ckks":
+        total = CkksSum(ciphers[0].parameters, binding, federation_key().key_id, public_context())
+    else:
+        total = PackedBfvSum(ciphers[0].parameters, binding, federation_key().key_id)
+    state = state or ciphers[0].initial_state(np.zeros(SIZE, np.float32))
+    for cipher in ciphers:
+        vector = np.full(SIZE, size, np.float32)
+        total.add(cipher.encrypt(vector, 1 / len(NAMES), binding, state=state, carried={}).payload, cipher.client)
+    return total.payload()
+
+
+def forged(number, **options):
+    """A sum that is whole but for its ciphertexts, as a server without a key makes it: each another question."""
+    place = 100 + 54 * number
+    return with_body(honest(**options), lambda body: flipped(body, place, 3))
+
+
+def random_body(body, number):
+    """Random coefficients below q in place of the first ones; the second polynomials stay."""
+    return np.random.default_rng(number).bytes(2000) + body[2000:]
