@@ -23,10 +23,10 @@ from app.equalise.store import EnhancedFiles
 from app.experiment.baselines import equalise_alone
 from app.settings.load import Settings, SettingsError, absolute, load_settings
 from app.settings.overrides import override
+from app.settings.stored import with_overrides
 from app.tasks import make_task
 from app.training.checkpoint import Checkpoint
 from scripts.command import command, split_words, whole_number
-from scripts.evaluate import with_overrides
 
 
 def main(argv: Sequence[str]) -> None:

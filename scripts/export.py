@@ -20,10 +20,10 @@ from app.register.embedder import Recogniser
 from app.register.parity import compare, some_vehicles
 from app.settings.checks import SettingsError
 from app.settings.load import absolute
+from app.settings.stored import with_overrides
 from app.training.checkpoint import Checkpoint
 from app.training.onnx_file import OnnxFile, write_onnx
 from scripts.command import command, split_words, whole_number
-from scripts.evaluate import with_overrides
 
 MOST_DIFFERENCE, MOST_PICTURES = 1e-4, 1_000_000
 _OWN = {"run": "", "model": "global", "out": "", "pictures": "256"}

@@ -10,7 +10,7 @@ from app.detection.detector_file import build as build_detector
 from app.register import calibrate as calibration
 from app.settings.checks import SettingsError
 from app.settings.detection import DetectorSettings
-from scripts.evaluate import with_overrides
+from app.settings.stored import with_overrides
 from scripts.progress import Progress
 from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, operator, say
 

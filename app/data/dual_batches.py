@@ -10,7 +10,7 @@ from torch import Tensor
 from app.core.sample import Sample
 from app.data.augment import Augmentation
 from app.data.crops import Pictures
-from app.data.equalised_batches import make_order
+from app.data.sampler import make_order
 from app.settings.equalise import EqualiseSettings
 from app.settings.sections import AugmentSettings
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from app.core.sample import Sample
 from app.data.crops import cut_as_it_is
+from app.data.sampler import groups_of
 from app.equalise.drafts import as_enhanced
-from app.equalise.rules import groups_of
 from app.equalise.store import EnhancedFiles
 from app.images.decode import open_picture, upright_rgb
 

@@ -4,26 +4,17 @@ A *group* is what is equalised: a vehicle, and where there are infrared pictures
 here is a function of embeddings and group numbers; pictures are none of its business.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.sample import Sample
+from app.data.sampler import split_groups
 from app.settings.equalise import EqualiseSettings
 
 Floats = NDArray[np.floating]
 _BLOCK = 4096  # pictures compared with all centres at once
 _TIE = 1e-9  # cosines that differ by rounding alone: of two pictures both have the same, and the first stays
-
-
-def groups_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """Group of each sample (N,), 0 to G - 1 by pid, then modality."""
-    if not samples:
-        return np.zeros(0, np.int64)
-    keys = [(sample.pid, sample.modality == "infrared") for sample in samples]
-    return np.unique(np.array(keys, np.int64), axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -91,16 +82,6 @@ def suspects(centres: Centres, threshold: float, settings: EqualiseSettings) -> 
         return nearer, ~nearer & (centres.without < threshold - settings.suspect_below)
 
 
-def target_count(counts: NDArray[np.int64], settings: EqualiseSettings) -> int | None:
-    """Pictures that a group is to have, at least 1; None where the counts stay. Halves are rounded up."""
-    if not settings.target or not len(counts):
-        return None
-    if isinstance(settings.target, int):
-        return settings.target
-    quantile = 0.5 if settings.target == "median" else settings.quantile
-    return max(1, int(np.floor(np.quantile(counts, quantile) + 0.5)))
-
-
 def left_out(suspected: NDArray[np.bool_], without: Floats, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Suspects that training can do without (N,): of a group of them alone, the one nearest to the others stays. All
     pictures are such as can be learnt from."""
@@ -110,12 +91,6 @@ def left_out(suspected: NDArray[np.bool_], without: Floats, groups: NDArray[np.i
             best = np.nanmax(without[places])
             out[places[np.flatnonzero(without[places] >= best - _TIE)[0]]] = False
     return out
-
-
-def split_groups(groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """Places of each group, ascending, in the order of their numbers."""
-    order = np.argsort(groups, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(groups) else []
 
 
 def _normalised(rows: Floats) -> Floats:

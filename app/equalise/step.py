@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.core.sample import Sample
+from app.data.sampler import groups_of, split_groups, target_count
 from app.equalise.drafts import draw_drafts
 from app.equalise.findings import find, rounded, suspect_rows
-from app.equalise.rules import groups_of, split_groups, target_count
 from app.equalise.store import EnhancedFiles
 from app.evaluation.embed import NoPictureError
 from app.settings.load import Settings

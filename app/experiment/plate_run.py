@@ -12,10 +12,10 @@ from app.core.sample import Sample
 from app.data.crops import Size
 from app.evaluation.plate_texts import PlateReading
 from app.settings.load import Settings, SettingsError, absolute
+from app.settings.stored import with_overrides
 from app.tasks import make_task
 from app.tasks.plate_text import PlateText
 from app.training.checkpoint import Checkpoint, network_of
-from scripts.evaluate import with_overrides
 
 
 @dataclass(frozen=True)

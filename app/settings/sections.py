@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from app.settings.checks import SettingsError, in_range, one_of, require_path
 from app.settings.equalise import EqualiseSettings
-from app.synthetic import SyntheticSettings
+from app.settings.synthetic import SyntheticSettings
 
 
 @dataclass(frozen=True)

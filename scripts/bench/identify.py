@@ -25,8 +25,8 @@ from app.register.photos import read_photo
 from app.register.shots import Shot
 from app.settings.checks import SettingsError
 from app.settings.load import absolute
+from app.settings.stored import with_overrides
 from scripts.command import command, decimal_number, split_words
-from scripts.evaluate import with_overrides
 
 _OWN = {"run": "", "model": "global", "calibrate": "", "rate": "0.001", "unsure_rate": "0.01"}
 _ALL = 10**6

@@ -16,9 +16,9 @@ import pytest
 from app.core.run_folder import RunFolder
 from app.settings.load import SettingsError, load_settings
 from app.settings.overrides import sweep
+from app.settings.stored import with_overrides
 from scripts import baseline, evaluate, inspect_data, simulate
 from scripts.command import command
-from scripts.evaluate import with_overrides
 
 NOBODY = 54321  # a user id that this machine has no entry for
 TINY = [

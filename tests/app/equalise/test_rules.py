@@ -9,18 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.sample import Sample
-from app.data.equalised_batches import EqualisedBatches, make_order
-from app.data.sampler import BalancedBatches
-from app.equalise.rules import (
-    base_pictures,
-    base_threshold,
-    find_centres,
-    groups_of,
-    left_out,
-    split_groups,
-    suspects,
-    target_count,
-)
+from app.data.sampler import BalancedBatches, EqualisedBatches, groups_of, make_order, split_groups, target_count
+from app.equalise.rules import base_pictures, base_threshold, find_centres, left_out, suspects
 from app.settings.checks import SettingsError
 from app.settings.equalise import EqualiseSettings
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.client_app import _make_client
 from app.settings.load import SettingsError, load_settings, text_keys
 from app.settings.overrides import override, quoted, readable, sweep, toml_text, value_of
-from scripts.evaluate import with_overrides
+from app.settings.stored import with_overrides
 
 
 def batched(texts, count):

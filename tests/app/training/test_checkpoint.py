@@ -10,9 +10,9 @@ import torch
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.settings.load import SettingsError, load_settings, settings_from
+from app.settings.stored import with_overrides
 from app.tasks import make_task
 from app.training.checkpoint import Checkpoint, network_of, save_checkpoint
-from scripts.evaluate import with_overrides
 
 WORDS = (
     "model.vehicle.backbone=test_efficientnet model.vehicle.image_size=32 model.plate.backbone=test_efficientnet "
