@@ -20,12 +20,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.core.printing import shown
-from app.register.framing import Framed
 from app.register.importing import Result, import_entries
 from app.register.photos import read_photo
 from app.register.records import NewOwner
@@ -37,7 +36,10 @@ from app.settings.checks import SettingsError
 from scripts import registry_networks  # noqa: F401 - its commands
 from scripts.command import command, run_app
 from scripts.progress import Progress
-from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, operator, say
+from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, open_register, operator, say
+
+if TYPE_CHECKING:
+    from app.register.framing import Framed
 
 _MOST_DAYS = 36_500  # a hundred years; dates end a while later
 Onnx = Annotated[Path | None, typer.Option(envvar="REGISTER_ONNX", help="ONNX file of the model that serves.")]
@@ -167,13 +169,13 @@ def identify(
 @app.command(name="list")
 def list_(register: Folder = HERE, url: Url = "") -> None:
     """List the vehicles, without their owners."""
-    with open_desk(register, url) as desk:
-        vehicles = [_summary(vehicle) for vehicle in desk.register.vehicles()]
+    with open_register(register, url) as held:
+        vehicles = [_summary(vehicle) for vehicle in held.register.vehicles()]
         for row in vehicles:
             plate, note = shown(row["plate"] or "-"), shown(row["note"])
             print(f"{row['vehicle']:>6}  {plate:<12}  {row['views']} views  {note}".rstrip())
-        model = desk.models.serving()
-        say({**desk.register.counts(), "model": model and model.digest, "list": vehicles})
+        model = held.models.serving()
+        say({**held.register.counts(), "model": model and model.digest, "list": vehicles})
 
 
 @app.command()
@@ -187,18 +189,18 @@ def forget(
     url: Url = "",
 ) -> None:
     """Delete a vehicle or an owner everywhere: pictures, embeddings, sightings, incidents; or old look-ups."""
-    with open_desk(register, url) as desk:
+    with open_register(register, url) as held:
         if sightings is not None:
             if vehicle is not None or owner_id is not None:
                 raise SettingsError("--sightings takes a number of days, and nothing beside it")
-            pictures = desk.journal.forget_sightings(now() - timedelta(days=sightings), operator())
-            overwritten = desk.database.forget_traces()
-            desk.photos.drop(pictures)
+            pictures = held.journal.forget_sightings(now() - timedelta(days=sightings), operator())
+            overwritten = held.database.forget_traces()
+            held.photos.drop(pictures)
             say({"pictures": len(pictures), "overwritten": overwritten})
         else:
-            done = desk.register.forget(account=operator(), vehicle_id=vehicle, owner_id=owner_id)
+            done = held.register.forget(account=operator(), vehicle_id=vehicle, owner_id=owner_id)
             say(asdict(done))
-        desk.register.tidy()
+        held.register.tidy()
 
 
 @app.command()
@@ -206,8 +208,8 @@ def export(
     folder: Annotated[Path, typer.Argument(help="A new folder.")], register: Folder = HERE, url: Url = ""
 ) -> None:
     """Write the register as a table with its pictures, which `import` reads."""
-    with open_desk(register, url) as desk:
-        count = write_listing(desk, folder, operator())
+    with open_register(register, url) as held:
+        count = write_listing(held, folder, operator())
         say({"folder": str(folder), "vehicles": count})
 
 
@@ -218,11 +220,11 @@ def audit(
     url: Url = "",
 ) -> None:
     """Show who did what."""
-    with open_desk(register, url) as desk:
+    with open_register(register, url) as held:
         lines = [
             {"time": row.created.isoformat(timespec="seconds"), "account": row.account, "action": row.action}
             | {"subject": row.subject, "details": row.details}
-            for row in desk.journal.audit(limit)
+            for row in held.journal.audit(limit)
         ]
     for line in lines:
         print(shown(f"{line['time']}  {line['account']}  {line['action']}  {line['subject']}".rstrip()))
@@ -245,7 +247,7 @@ def _shots(
     return make_shots(photos, plate_photos, vehicle_boxes, boxes_of_plates, parse_modality(modality), whole)
 
 
-def _framing(framed: Framed) -> dict[str, Any]:
+def _framing(framed: "Framed") -> dict[str, Any]:
     """Where a vehicle was looked for, and how many there are."""
     box, plate, sight = framed.shot.vehicle_box, framed.shot.plate_box, framed.sight
     return {

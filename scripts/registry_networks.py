@@ -5,12 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from app.data.dataset import open_source
-from app.detection.detector_file import build as build_detector
-from app.register import calibrate as calibration
 from app.settings.checks import SettingsError
 from app.settings.detection import DetectorSettings
-from app.settings.stored import with_overrides
 from scripts.progress import Progress
 from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, operator, say
 
@@ -53,6 +49,8 @@ def detector(
     url: Url = "",
 ) -> None:
     """Let detectors find vehicles and plates in whole photographs."""
+    from app.detection.detector_file import build as build_detector  # imports torch, as little else does here
+
     if not (file or coco or remove):
         raise SettingsError("give a detector's file, --coco or --remove")
     finds = []
@@ -103,6 +101,10 @@ def calibrate(
     device: Device = "auto",
 ) -> None:
     """Set the thresholds from pictures whose vehicles are known."""
+    from app.data.dataset import open_source
+    from app.register import calibrate as calibration
+    from app.settings.stored import with_overrides
+
     calibration.check_rates(rate, unsure_rate)
     with open_desk(register, url, device) as desk:
         _, recogniser = desk.serving()

@@ -5,11 +5,14 @@ import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.register.identification import Desk
+from app.register.folder import RegisterFolder
+
+if TYPE_CHECKING:
+    from app.register.identification import Desk
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
@@ -24,14 +27,30 @@ def _several_commands() -> None:
 
 
 @contextmanager
+def open_register(folder: Path, url: str) -> Iterator[RegisterFolder]:
+    """The register in a folder, without its networks: a list needs no torch."""
+    _require(folder)
+    with closing(RegisterFolder(folder, url)) as register:
+        yield register
+
+
+@contextmanager
 def open_desk(
     folder: Path, url: str, device: str = "cpu", onnx: Path | None = None, *, new: bool = False
-) -> Iterator[Desk]:
-    """The register in a folder, which is made if it may be `new`: a mistyped folder must not look like lost data."""
-    if not new and not (folder / "register.id").is_file():
-        raise FileNotFoundError(f"no register in {folder}; `reembed --run RUN_FOLDER --register {folder}` makes one")
+) -> Iterator["Desk"]:
+    """The register in a folder with its networks; a folder that is not there is made if it may be `new`."""
+    from app.register.identification import Desk  # imports torch
+
+    if not new:
+        _require(folder)
     with closing(Desk(folder, url, device, onnx)) as desk:
         yield desk
+
+
+def _require(folder: Path) -> None:
+    """Raise FileNotFoundError for a folder without a register: a mistyped folder must not look like lost data."""
+    if not (folder / "register.id").is_file():
+        raise FileNotFoundError(f"no register in {folder}; `reembed --run RUN_FOLDER --register {folder}` makes one")
 
 
 def operator() -> str:

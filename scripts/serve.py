@@ -22,21 +22,21 @@ from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
 
 from app.core.printing import shown
 from app.register.accounts import Accounts, Role
-from app.register.identification import Desk
+from app.register.folder import RegisterFolder
 from app.register.tokens import Token, Tokens
 from app.settings.checks import SettingsError
-from app.web.logs import log_config
-from app.web.service import create_app
-from app.web.state import State
 from scripts.command import command, run_app
 from scripts.registry_options import operator, say
+
+if TYPE_CHECKING:
+    from app.register.identification import Desk
+    from app.web.state import State
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
@@ -72,6 +72,12 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Serve until it is ended."""
+    import uvicorn  # with torch and the service; the commands of accounts need none of them
+
+    from app.register.identification import Desk
+    from app.web.logs import log_config
+    from app.web.service import create_app
+
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key belong together")
     if not certificate and not behind_proxy and not _is_loopback(host):
@@ -112,16 +118,16 @@ def account(
     url: Url = "",
 ) -> None:
     """Make an account; the password comes from the variable PASSWORD, or is asked for."""
-    with closing(Desk(register, url, "cpu")) as desk:
-        made = Accounts(desk.database).add(name, Role[role.value], _password(), operator())
+    with closing(RegisterFolder(register, url)) as held:
+        made = Accounts(held.database).add(name, Role[role.value], _password(), operator())
     print(json.dumps({"account": made.id, "name": made.name, "role": made.role}))
 
 
 @app.command()
 def password(name: str, register: Folder = _HERE, url: Url = "") -> None:
     """Give an account another password; its sessions and tokens end."""
-    with closing(_there(register, url)) as desk:
-        accounts = Accounts(desk.database)
+    with closing(_there(register, url)) as held:
+        accounts = Accounts(held.database)
         found = [row.id for row in accounts.all() if row.name == name]
         if not found:
             raise SettingsError(f"there is no account {name!r}")
@@ -138,8 +144,8 @@ def token(
     url: Url = "",
 ) -> None:
     """Make a token for a program; it is shown this once."""
-    with closing(_there(register, url)) as desk:
-        secret = Accounts(desk.database).new_token(name, label, days, operator())
+    with closing(_there(register, url)) as held:
+        secret = Accounts(held.database).new_token(name, label, days, operator())
     print(json.dumps({"token": secret, "account": name, "days": days}))
 
 
@@ -150,8 +156,8 @@ def tokens(
     url: Url = "",
 ) -> None:
     """List the tokens of programs with their last use."""
-    with closing(_there(register, url)) as desk:
-        rows = Tokens(desk.database).all(name or None)
+    with closing(_there(register, url)) as held:
+        rows = Tokens(held.database).all(name or None)
     for row in rows:
         used = f"used {row.used:%Y-%m-%d %H:%M}" if row.used else "never used"
         print(f"{row.id:>6}  {shown(row.account):<16}  {used:<21}  {shown(row.label)}".rstrip())
@@ -166,8 +172,8 @@ def revoke(
     url: Url = "",
 ) -> None:
     """End one token; the account's others, and its sessions, stay."""
-    with closing(_there(register, url)) as desk:
-        Tokens(desk.database).revoke(number, operator())
+    with closing(_there(register, url)) as held:
+        Tokens(held.database).revoke(number, operator())
     say({"revoked": number})
 
 
@@ -175,7 +181,9 @@ def _times(row: Token) -> dict[str, datetime | None]:
     return {"created": row.created, "expires": row.expires, "used": row.used}
 
 
-def _open(desk: Desk, run: Path | None, *, secure: bool) -> State:
+def _open(desk: "Desk", run: Path | None, *, secure: bool) -> "State":
+    from app.web.state import State
+
     try:
         state = State(desk, run, secure=secure)
     except BaseException:
@@ -188,11 +196,11 @@ def _open(desk: Desk, run: Path | None, *, secure: bool) -> State:
     return state
 
 
-def _there(register: Path, url: str) -> Desk:
+def _there(register: Path, url: str) -> RegisterFolder:
     """A register that exists. Raises FileNotFoundError: a mistyped folder must not look like lost data."""
     if not (register / "register.id").is_file():
         raise FileNotFoundError(f"no register in {register}; `account`, or `registry reembed`, makes one")
-    return Desk(register, url, "cpu")
+    return RegisterFolder(register, url)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,9 +1,4 @@
-"""Where pictures meet the register: enrolment, look-ups, and a change of the model.
-
-A register's folder holds `register.sqlite` (unless the database is elsewhere), `pictures/`, and in `models/` the
-checkpoint or the ONNX file of each model that serves or is about to, and detectors and a reader of plates if there are
-any.
-"""
+"""Enrolment and identification with the networks of a register, and the change of its active model."""
 
 import shutil
 import threading
@@ -12,22 +7,18 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import URL
 
 from app.core.files import replacing
 from app.core.sample import Modality
 from app.register.answer import Answer
-from app.register.database import Database
 from app.register.embedder import Recogniser, read_recogniser
 from app.register.errors import AnotherModelError, NoModelError, RegisterError
+from app.register.folder import RegisterFolder
 from app.register.framing import Framing
 from app.register.index import Index, make_index
 from app.register.kept_views import kept_views, sample_of, with_vectors
 from app.register.matcher import Candidate, Outcome, decide
 from app.register.modalities import MODALITIES, compared_name, held_name, held_vectors
-from app.register.model_versions import Models
-from app.register.ownership import require_own
-from app.register.photos import Photos
 from app.register.plate_evidence import hear
 from app.register.plate_reader import PlateReader
 from app.register.plate_search import PlateLookup
@@ -35,9 +26,6 @@ from app.register.records import NewOwner, NewView
 from app.register.rows import Also, Vectors, nothing_else
 from app.register.schema import Model, View
 from app.register.shots import Shot
-from app.register.sightings import Journal
-from app.register.vehicles import Register
-from app.register.visible import Visible
 from app.training.checkpoint import Checkpoint
 
 _CANDIDATES = 5
@@ -46,7 +34,7 @@ _ATTEMPTS = 3  # a model that changes under a look-up or an enrolment: load the 
 _CHANGES = "the model of the register changes again and again"
 
 
-class Desk:
+class Desk(RegisterFolder):
     """A register with the model that serves it.
 
     Look-ups and enrolments may come from several threads. The network and the index take one after the other; pictures
@@ -61,31 +49,15 @@ class Desk:
     Raises RegisterError if the register cannot be opened."""
 
     def __init__(self, folder: Path, url: str = "", device: str = "auto", onnx: Path | None = None) -> None:
-        self.folder = folder
+        super().__init__(folder, url)
         self.device = device
         self.onnx = onnx
-        self.photos = Photos(folder / "pictures")
-        (folder / "models").mkdir(exist_ok=True, mode=0o700)
-        here = URL.create("sqlite", database=str((folder / "register.sqlite").resolve()))
-        database = Database(url or here)
-        self.database = database
-        try:
-            require_own(database, folder, self.photos)
-        except BaseException:
-            database.close()
-            raise
-        self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
-        self.visible = Visible(database)
         self._recogniser: Recogniser | None = None
         self._index: tuple[int, Index] | None = None
         self._turn = threading.RLock()
         self.framing = Framing(folder / "models", self.journal, self._turn)
         self.plate_reader = PlateReader(folder / "models", self.journal, self._turn, device)
-        self.plates = PlateLookup(database)
-
-    def close(self) -> None:
-        """Let the database go."""
-        self.database.close()
+        self.plates = PlateLookup(self.database)
 
     # The model ----------------------------------------------------------------------------------------------------
 

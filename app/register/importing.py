@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -21,11 +22,13 @@ from app.register.errors import (
     RegisterError,
     UnavailableError,
 )
-from app.register.identification import Desk
 from app.register.photos import require_small
 from app.register.records import NewOwner
 from app.register.schema import Imported, Vehicle
 from app.register.tables import COLUMNS, PICTURES, Entry, cell
+
+if TYPE_CHECKING:
+    from app.register.identification import Desk
 
 _NOT_OF_A_ROW = (BusyError, FullError, NoModelError, UnavailableError)  # the next row would fail of them as well
 _ATTEMPTS = 10  # of a row whose vehicle other imports change meanwhile
@@ -50,7 +53,7 @@ class Result:
     reason: str = ""
 
 
-def import_entries(desk: Desk, entries: Sequence[Entry], account: str) -> Iterator[Result]:
+def import_entries(desk: "Desk", entries: Sequence[Entry], account: str) -> Iterator[Result]:
     """Import vehicle by vehicle and row by row; a row that cannot be used fails alone.
 
     Raises RegisterError for what is no fault of a row (no network, a full disk, a database that is away or busy), and
@@ -59,7 +62,7 @@ def import_entries(desk: Desk, entries: Sequence[Entry], account: str) -> Iterat
         yield from _import(desk, entry, account)
 
 
-def _import(desk: Desk, entry: Entry, account: str) -> Iterator[Result]:
+def _import(desk: "Desk", entry: Entry, account: str) -> Iterator[Result]:
     digests: dict[int, str] = {}
     faults = entry.faults()
     failed: dict[int, str] = {}
@@ -80,7 +83,7 @@ def _import(desk: Desk, entry: Entry, account: str) -> Iterator[Result]:
             yield _row(desk, entry, row, digests, account)
 
 
-def _row(desk: Desk, entry: Entry, row: Row, digests: Mapping[int, str], account: str) -> Result:
+def _row(desk: "Desk", entry: Entry, row: Row, digests: Mapping[int, str], account: str) -> Result:
     """What becomes of a row whose pictures can be read. What another import does meanwhile counts as done before."""
     digest = digests[row.number]
     known = _known(desk, entry, digests.values())
@@ -117,7 +120,9 @@ class _Known:
         return next(iter(self.held.values()), None)
 
 
-def _add(desk: Desk, entry: Entry, row: Row, digests: Collection[str], digest: str, known: _Known, account: str) -> int:
+def _add(
+    desk: "Desk", entry: Entry, row: Row, digests: Collection[str], digest: str, known: _Known, account: str
+) -> int:
     """Enrol the vehicle with the image of a row, or add the image to it; number of the vehicle. Raises RegisterError
     if another import was faster."""
     shots = [entry.shot(row)]
@@ -136,12 +141,12 @@ def _add(desk: Desk, entry: Entry, row: Row, digests: Collection[str], digest: s
     return desk.enrol(shots, account=account, owner=who, plate=entry.plate, note=entry.note, also=remember)
 
 
-def _known(desk: Desk, entry: Entry, digests: Collection[str]) -> _Known:
+def _known(desk: "Desk", entry: Entry, digests: Collection[str]) -> _Known:
     with desk.database.reading() as session:
         return _known_in(session, _owner_digest(entry.owner), digests)
 
 
-def _is_held(desk: Desk, digest: str) -> bool:
+def _is_held(desk: "Desk", digest: str) -> bool:
     with desk.database.reading() as session:
         return session.get(Imported, digest) is not None
 

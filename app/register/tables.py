@@ -14,8 +14,8 @@ from pathlib import Path
 from app.data.readers.row import MODALITIES, PLATE_BOX, TRUTH, VEHICLE_BOX, Row
 from app.data.readers.table import read_rows
 from app.register.errors import PictureRefusedError, RegisterError
+from app.register.folder import RegisterFolder
 from app.register.formulas import quoted, unquoted
-from app.register.identification import Desk
 from app.register.photos import Photo, read_photo
 from app.register.plates import normal_plate
 from app.register.records import NewOwner
@@ -95,7 +95,7 @@ def read_listing(path: Path) -> list[Entry]:
     return entries
 
 
-def write_listing(desk: Desk, folder: Path, account: str) -> int:
+def write_listing(register: RegisterFolder, folder: Path, account: str) -> int:
     """Everything that `import_entries` needs to enrol the same vehicles again, in a new folder; number of vehicles.
 
     Raises FileExistsError if the folder is there. What goes wrong leaves no folder behind."""
@@ -105,7 +105,7 @@ def write_listing(desk: Desk, folder: Path, account: str) -> int:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
         unfinished = Path(made) / "register"
         unfinished.mkdir(mode=0o700)
-        vehicles = desk.register.everything(account)
+        vehicles = register.register.everything(account)
         with (unfinished / "register.csv").open("w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, COLUMNS)
             table.writeheader()
@@ -113,7 +113,7 @@ def write_listing(desk: Desk, folder: Path, account: str) -> int:
                 for view in vehicle.views:
                     for name in (view.picture, view.plate_picture):
                         if name:
-                            shutil.copy(desk.photos.path(name), unfinished / name)
+                            shutil.copy(register.photos.path(name), unfinished / name)
                     table.writerow(_cells(vehicle, view))
         unfinished.rename(folder)
     return len(vehicles)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
-
-import pyarrow
-import pyarrow.parquet
+from typing import TYPE_CHECKING, Any
 
 from app.settings.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 def read_rows(path: Path, *, known: Sequence[str], required: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -84,6 +84,8 @@ def _csv(path: Path, known: Sequence[str]) -> tuple[list[str], list[list[str]]]:
 
 
 def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
+    import pyarrow.parquet  # a third of a second, for Parquet alone
+
     try:
         table = pyarrow.parquet.read_table(path)
         names = [name.strip() for name in table.column_names]
@@ -95,8 +97,10 @@ def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
     return names, [list(cells) for cells in zip(*columns, strict=True)]
 
 
-def _column(path: Path, name: str, column: pyarrow.ChunkedArray) -> list[str]:
+def _column(path: Path, name: str, column: "pyarrow.ChunkedArray") -> list[str]:
     """The cells of a column. Raises ValueError, naming file, row and column, for a value that Python cannot hold."""
+    import pyarrow
+
     if pyarrow.types.is_timestamp(column.type) and column.type.unit == "ns":  # as Python's, without pandas
         column = column.cast(pyarrow.timestamp("us", tz=column.type.tz), safe=False)
     elif pyarrow.types.is_duration(column.type) and column.type.unit == "ns":
