@@ -1,4 +1,4 @@
-"""What the commands of `scripts.registry` share: their options, the register that they open, and what they print."""
+"""Shared parts of the commands of `scripts.registry`: options, the open register, and printing."""
 
 import getpass
 import json

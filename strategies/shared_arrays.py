@@ -1,4 +1,4 @@
-"""Which arrays of a network are shared, and how they become one vector.
+"""Shared arrays of a network, and the one vector that they become.
 
 Decided here and nowhere else: client, server, ciphers and checkpoints ask a `SharedLayout`.
 """

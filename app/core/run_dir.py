@@ -1,4 +1,4 @@
-"""Where a run writes: known to server and simulated clients alike, without a message."""
+"""Folder that a run writes to: known to server and simulated clients alike, without a message."""
 
 from pathlib import Path
 

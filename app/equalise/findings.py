@@ -1,4 +1,4 @@
-"""What the rules of data equalisation find in a client's own pictures, of which some may have no embedding."""
+"""Findings of the rules of equalisation in a client's own images, of which some may have no embedding."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What equalisation did to a client's pictures, as a picture and as a page for those who own the pictures.
+"""Report of an equalisation, as a chart and as a page, for those who own the images.
 
 Both show vehicles: they stay where the pictures are.
 """

@@ -1,4 +1,4 @@
-"""What equalisation did, as a picture: pictures of each vehicle, cosines, and examples."""
+"""Charts of an equalisation: images of each vehicle, cosines, and examples."""
 
 import io
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What two lists of samples are compared by, as arrays."""
+"""Vehicles, cameras and exclusions of two lists of samples, as arrays."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypedDict

@@ -1,4 +1,4 @@
-"""What one client's network and cipher hand on from round to round, in its node's store."""
+"""State that a client's network and cipher hand on from round to round, in its node's store."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""How far training moved a network's features: the coefficient of FedPav's cosine-distance weighting."""
+"""Shift of a network's features by training: the coefficient of FedPav's cosine-distance weighting."""
 
 from torch import Tensor
 

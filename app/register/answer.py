@@ -1,4 +1,4 @@
-"""What a look-up gives."""
+"""Answer of an identification."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which part of a photograph counts: the vehicle that a user, or a detector, sees in it."""
+"""Framing of a photo: the vehicle in it that counts, given by a user or found by a detector."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace

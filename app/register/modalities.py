@@ -1,4 +1,4 @@
-"""Which comparisons a library makes: a look-up in one modality, views that were enrolled in one.
+"""Comparisons that a library makes: a query in one modality, views that were enrolled in one.
 
 Pictures of different modalities are less alike than pictures of one, so that each of the four kinds of comparison is a
 library of its own, with its own threshold. Comparisons of visible pictures have the library's plain name.

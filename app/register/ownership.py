@@ -1,4 +1,4 @@
-"""That a folder of pictures and a database are of one register."""
+"""Proof that an image folder and a database belong to one register."""
 
 import uuid
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether two ways of computing one network embed alike, and lead to the same decisions."""
+"""Parity of two ways of computing one network: equal embeddings, equal decisions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

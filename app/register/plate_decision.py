@@ -1,4 +1,4 @@
-"""What the text of a plate does to a decision. A wrong owner is the worst of all answers.
+"""Combination of an embedding decision with a recognised plate text. A wrong owner is the worst of all answers.
 
 A text that was read surely and is exactly the plate of one vehicle is a match where the libraries came to none. It
 never turns one vehicle into another: where it contradicts a match, somebody has to look. Texts that are merely near to

@@ -1,4 +1,4 @@
-"""How far a text that was read is from a plate: look-alike characters cost little, one real error is allowed."""
+"""Distance of a recognised text from a plate: look-alike characters cost little, one real error is allowed."""
 
 LOOK_ALIKES = ("0ODQ", "1IL", "2Z", "4A", "5S", "6G", "7T", "8B", "UV", "MNHW")
 """Characters that are taken for one another. Chosen by their shapes, not measured: closed rounds, single strokes, and

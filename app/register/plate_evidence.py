@@ -1,4 +1,4 @@
-"""What a look-up finds out from the texts of its plates."""
+"""Plate-text evidence for an identification query."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a register takes and gives, beside the rows of its tables."""
+"""Records that a register takes and returns, beside the rows of its tables."""
 
 from dataclasses import dataclass
 

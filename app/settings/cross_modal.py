@@ -1,4 +1,4 @@
-"""What the task of visible-infrared re-identification can be told: its network and its losses."""
+"""Settings of visible-infrared re-identification: its network and its losses."""
 
 import os
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a detector is, and how it is trained."""
+"""Settings of a detector and of its training."""
 
 from dataclasses import dataclass
 

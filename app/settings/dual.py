@@ -1,4 +1,4 @@
-"""What the dual network's task can be told: its networks and its losses."""
+"""Settings of the dual network: its networks and its losses."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the task of plate reading can be told: its network and its loss."""
+"""Settings of plate reading: its network and its loss."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

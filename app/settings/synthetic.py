@@ -1,4 +1,4 @@
-"""What the synthetic data set is made of: the settings, and the name of the folder they lead to."""
+"""Settings of the synthetic data set, and the name of the folder that they lead to."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Weights that a network starts from, as settings name them: checked by their words alone, opened by the tasks."""
+"""Weights that a network starts from, as settings name them."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What a camera sees without the vehicle: ground, markings, backdrop, clutter and parked vehicles."""
+"""Background of a rendered vehicle: ground, markings, backdrop, clutter and parked vehicles."""
 
 import cv2
 import numpy as np

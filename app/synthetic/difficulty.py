@@ -1,4 +1,4 @@
-"""How hard the test split is for features that were not learnt on it; the last line printed is JSON.
+"""Difficulty of the test split for features that were not learnt on it; the last line printed is JSON.
 
 python -m app.synthetic.difficulty                            # untrained resnet18, 128 px
 python -m app.synthetic.difficulty WEIGHTS.safetensors        # tf_efficientnet_lite0 of ImageNet, 192 px

@@ -1,4 +1,4 @@
-"""What lens, weather, sensor and compression do to a picture."""
+"""Effects of lens, weather, sensor and compression on an image."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: sessions of browsers, tokens of programs, roles, forged forms."""
+"""Authentication and authorisation: sessions of browsers, tokens of programs, roles, forged forms."""
 
 import hmac
 from collections.abc import Callable

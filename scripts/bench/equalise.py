@@ -1,4 +1,4 @@
-"""What data equalisation is worth: mAP with and without each of its steps, and the share of wrong labels it finds.
+"""Value of data equalisation: mAP with and without each of its steps, and the share of wrong labels it finds.
 
 Run: python -m scripts.bench.equalise set=synthetic
      python -m scripts.bench.equalise set=two_cam seeds=0,1,2 variants=off,fill key=value ...

@@ -1,4 +1,4 @@
-"""How often a register is right: the first camera enrolled, the second looked up, and the other way round.
+"""Accuracy of a register: the first camera enrolled, the second as queries, and the other way round.
 
 Run: python -m scripts.bench.identify run=outputs/two_cam/<time> data=two_cam data.eval_split=test calibrate=val
 `model=global` (default) or another checkpoint of the run. Thresholds are calibrated on the split `calibrate` of the

@@ -1,4 +1,4 @@
-"""What a reader of plates takes: milliseconds of one plate, plates a second, and bytes of its encrypted update.
+"""Cost of a plate reader: milliseconds of one plate, plates a second, and bytes of its encrypted update.
 
 Run: python -m scripts.bench.plates run=outputs/plates_countries/<time>
      python -m scripts.bench.plates model.hashed=0.1

@@ -1,4 +1,4 @@
-"""What encryption costs: bytes, seconds, memory and error of one round, for each scheme.
+"""Cost of encryption: bytes, seconds, memory and error of one round, for each scheme.
 
 Run: python -m scripts.bench.privacy [params=23508032] [clients=4] [schemes=plain,packed_bfv,ckks,ckks_flare,...]
 

@@ -1,4 +1,4 @@
-"""What a payload is for, and the envelope that says so.
+"""Purpose of a payload, and the envelope that states it.
 
 A payload of another run, round, attempt, cohort, client, key or network is refused before it is added. The checksum
 finds what was damaged; it is no signature, since the server holds no key to check one with.

@@ -1,4 +1,4 @@
-"""How many clients a round under encryption may have. No imports: settings are checked where no cipher is installed."""
+"""Limits on the clients of an encrypted round. No imports: settings are checked where no cipher is installed."""
 
 MIN_CLIENTS, MAX_CLIENTS = 2, 1024
 """A sum of one update is that update; packing and noise are laid out for at most so many."""

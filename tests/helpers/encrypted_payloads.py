@@ -1,4 +1,4 @@
-"""What tests of the ciphers share: a federation key, and payloads that were tampered with."""
+"""Payloads for tests of the ciphers: a federation key, and payloads that were tampered with."""
 
 import hashlib
 import struct

@@ -1,4 +1,4 @@
-"""What tests of whole federations look at: messages by kind, two runs side by side, and a power cut."""
+"""Checks of whole federations: messages by kind, two runs side by side, and a power cut."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What is kept out, which labels are wrong, and a run from end to end."""
+"""Equalisation bench: what is kept out, which labels are wrong, and a run from end to end."""
 
 import json
 from collections import Counter

@@ -32,3 +32,11 @@ def test_what_is_not_there_is_named(tmp_path):
     page = "`tests/test_a.py::test_one`, `::test_two`, `::test_on`, `tests/test_b.py::test_one`, `tests/gone.py`"
     gone = ["tests/test_a.py::test_two", "tests/test_a.py::test_on", "tests/test_b.py::test_one", "tests/gone.py"]
     assert missing(page, tmp_path) == gone
+
+
+def test_module_docstrings_begin_with_their_noun():
+    begun = re.compile(r'"""(What|How|Whether|That|Which)\b')
+    modules = [
+        path for place in ("app", "models", "scripts", "strategies", "tests") for path in (ROOT / place).rglob("*.py")
+    ]
+    assert [path for path in modules if begun.match(path.read_text(encoding="utf-8"))] == []

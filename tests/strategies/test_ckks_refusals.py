@@ -1,4 +1,4 @@
-"""What cipher `ckks` refuses, before it is added and at decryption, and that the sum stays as it was."""
+"""Refusals of cipher `ckks`, before a payload is added and at decryption; the sum stays as it was."""
 
 import struct
 

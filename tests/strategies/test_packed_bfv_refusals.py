@@ -1,4 +1,4 @@
-"""What cipher `packed_bfv` refuses, before it is added and at decryption, and that the sum stays as it was."""
+"""Refusals of cipher `packed_bfv`, before a payload is added and at decryption; the sum stays as it was."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""Which arrays are shared, and how they become one vector."""
+"""Shared arrays, and the one vector that they become."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What stands on one plate, before anything photographs it; all places are shares of the plate's width and height."""
+"""Design of a plate before it is photographed; all places are shares of the plate's width and height."""
 
 from dataclasses import dataclass
 

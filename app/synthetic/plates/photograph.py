@@ -1,4 +1,4 @@
-"""What a camera makes of a plate: place, light, dirt, blur, night, few pixels, compression."""
+"""Photograph of a rendered plate: place, light, dirt, blur, night, few pixels, compression."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""What a detector's boxes mean to a register. The boxes are given: how well they are found is measured elsewhere."""
+"""Boxes of a detector in a register. The boxes are given: detection itself is measured elsewhere."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What was acknowledged is there after a process was killed, two hundred times."""
+"""Acknowledged enrolments outlive the death of their process, two hundred times."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What texts of plates do to decisions, case by case."""
+"""Decisions with plate texts, case by case."""
 
 import pytest
 from hypothesis import given

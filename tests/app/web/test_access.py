@@ -1,4 +1,4 @@
-"""Who gets into the service, and what its pages may load and lead to."""
+"""Access to the service, and what its pages may load and lead to."""
 
 import pytest
 from web_service import WORDS
