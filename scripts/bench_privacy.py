@@ -1,0 +1,9 @@
+"""Former name of `scripts.bench.privacy`, which other programs call."""
+
+import sys
+from importlib import import_module
+
+from scripts.command import command
+
+if __name__ == "__main__":
+    command(import_module("scripts.bench.privacy").main, sys.argv[1:])
