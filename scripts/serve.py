@@ -87,6 +87,8 @@ def run(
     for path in (certificate, key, run, onnx):
         if path is not None and not path.exists():
             raise FileNotFoundError(f"no such file: {path}")
+    if not url:
+        _require_register(register)
 
     secure = bool(certificate or behind_proxy)
     with _listen(host, port) as listening:
@@ -197,10 +199,18 @@ def _open(desk: "Desk", run: Path | None, *, secure: bool) -> "State":
 
 
 def _there(register: Path, url: str) -> RegisterFolder:
-    """A register that exists. Raises FileNotFoundError: a mistyped folder must not look like lost data."""
-    if not (register / "register.id").is_file():
-        raise FileNotFoundError(f"no register in {register}; `account`, or `registry reembed`, makes one")
+    """A register that exists. Raises FileNotFoundError as `_require_register`."""
+    _require_register(register)
     return RegisterFolder(register, url)
+
+
+def _require_register(folder: Path) -> None:
+    """Raise FileNotFoundError for a folder without a register: a mistyped one must not look like lost data."""
+    if not (folder / "register.id").is_file():
+        raise FileNotFoundError(
+            f"no register in {folder}: name its folder by --register or the variable REGISTER; `account`, or "
+            "`registry reembed`, makes a new one"
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

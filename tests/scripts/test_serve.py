@@ -50,7 +50,7 @@ def test_accounts_passwords_and_tokens(run, tmp_path, monkeypatch):
         (["run", "--host", "0.0.0.0"], SettingsError, "passwords would be readable"),
         (["run", "--certificate", "x.crt"], SettingsError, "belong together"),
         (["run", "--run", "nowhere"], FileNotFoundError, "no such file: nowhere"),
-        (["run", "--url", "nothing"], RegisterError, "cannot be used"),
+        (["run", "--url", "nothing"], RegisterError, "names no database of a register"),
         (["account", "ada", "--role", "king"], SettingsError, "king"),
         (["fly"], SettingsError, "No such command"),
     ],
@@ -58,6 +58,13 @@ def test_accounts_passwords_and_tokens(run, tmp_path, monkeypatch):
 def test_a_mistake_is_one_line(run, argv, error, reason):
     with pytest.raises(error, match=reason):
         run(*argv)
+
+
+def test_a_folder_without_a_register_is_named_and_not_made_one(run, tmp_path):
+    """As in a new terminal, where REGISTER is not set: the service of an empty register knows no account."""
+    with pytest.raises(FileNotFoundError, match=r"no register in .*register: .*REGISTER"):
+        run("run")
+    assert not (tmp_path / "register").exists()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +79,7 @@ def test_the_command_demands_tls_where_there_is_tls_and_escapes_its_log(
     run, tmp_path, monkeypatch, capsys, words, hsts
 ):
     monkeypatch.chdir(tmp_path)
+    Desk(tmp_path / "register", device="cpu").close()
     (tmp_path / "x.pem").touch()  # uvicorn reads it once it listens
     said = {}
 
