@@ -82,7 +82,10 @@ def _authority(folder: Path) -> Path:
 def _certify(authority: Path) -> list[Path]:
     """Certificates of the sites' names by a signing key that has not made them yet; what goes where is printed."""
     root, key_id = authority.parent, parties.read_party(authority).key_id
-    if authority.name != "authority" or all_certified(root, key_id):
+    if authority.name != "authority":
+        print(f"the sites' names are not certified: call {authority} `authority`, as `init` did, and approve again")
+        return []
+    if all_certified(root, key_id):
         return []
     files = setup.certify(root, key_id)
     print(f"the sites' names are certified anew: {AUTHORITY_PUBLIC_KEY} to every party, in place of an old one")

@@ -200,8 +200,7 @@ class NodeDirectory:
         by."""
         m.config_of(content, m.CONFIG).setdefault(m.CHALLENGE, secrets.token_hex(16))
         seconds = self._patience.whole(message_type)  # a silent node may answer late that it is there again
-        if message_type == MessageType.TRAIN and node_id in self.nodes:
-            # Late, its masked update must not come any more.
+        if message_type == MessageType.TRAIN and node_id in self.nodes:  # a masked update must not come late
             seconds = self._patience.seconds(self.nodes[node_id], message_type, server_round)
         return Message(content, node_id, message_type, ttl=seconds, group_id=str(server_round))
 
