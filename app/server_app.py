@@ -67,7 +67,9 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     recorder = Recorder(folder, run_key, layout, settings.federation.rounds, settings.measures[0])
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")
     new_sum = make_server_sum(settings, statistics, folder.path)
-    state, final = PartialSync(rules, new_sum, recorder, _names(settings)).run(grid, state)
+    strategy = PartialSync(rules, new_sum, recorder, _names(settings), state=state)
+    strategy.start(grid)
+    state, final = strategy.state, strategy.report
     recorder.delivered(final)
     lines = folder.read_rounds()
     privacy = _privacy(settings.privacy.dp, recorder.attempts, lines) if settings.privacy.dp.clip else {}

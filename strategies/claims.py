@@ -7,6 +7,8 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from strategies.messages import MessageError
 
 MAX_EXAMPLES = 10**8
@@ -46,6 +48,21 @@ def capped(examples: Sequence[int], max_share: float) -> list[float]:
 def typical(values: Iterable[float]) -> float:
     """The median over clients: one that lies moves it no further than to the next honest value; of two, their mean."""
     return statistics.median(values)
+
+
+def mean_measures(measured: Mapping[str, tuple[int, Mapping[str, float]]], max_share: float) -> dict[str, float]:
+    """Mean of each measure over the clients that have it, weighted by their examples as far as they count.
+
+    Args:
+        measured: client -> its examples and measures.
+    """
+    names = sorted({name for _, measures in measured.values() for name in measures})
+    means = {}
+    for name in names:
+        rows = [(count, measures[name]) for _, (count, measures) in sorted(measured.items()) if name in measures]
+        weights = capped([count for count, _ in rows], max_share)
+        means[name] = float(np.average([value for _, value in rows], weights=weights))
+    return means
 
 
 def checked_measures(measures: Mapping[str, object], task_measures: Sequence[str] = ()) -> dict[str, float]:

@@ -1,11 +1,11 @@
 """Messages that bring a node to the current global model, whatever model it holds."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import ArrayRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from strategies import messages as m
@@ -19,7 +19,6 @@ class ModelDelivery:
 
     def __init__(self, directory: NodeDirectory) -> None:
         self.directory = directory
-        self.rules = directory.rules
         self._number = count(1)  # of the messages of this start of the server
         self._passed_on: Counter[str] = Counter()  # client -> how often its model was passed on
 
@@ -28,12 +27,16 @@ class ModelDelivery:
         grid: Grid,
         nodes: list[Node],
         state: ServerState,
+        arrays: ArrayRecord,
         report: RoundReport,
         message_type: str,
-        config: Callable[[Node], dict[str, Any]],
-    ) -> list[tuple[Node, Message]]:
-        """One message a node, with what it needs to reach the current global model: nothing, the last aggregate, or a
-        whole model from another node, with the last aggregate where that one has not used it yet."""
+        configs: Mapping[int, dict[str, Any]],
+    ) -> list[Message]:
+        """One message a node, with what it needs to reach the current global model: nothing, the last aggregate
+        (`arrays`), or a whole model from another node, with the last aggregate where that one has not used it yet.
+
+        Args:
+            configs: further config by node id."""
         version, order = state.server_round, [state.generation, next(self._number)]
         holders = list(self.directory.nodes.values())
         digests, split = agreed_digests(holders), disagreement(holders, version)
@@ -42,11 +45,11 @@ class ModelDelivery:
         for node in nodes:
             content = m.with_config(
                 {
-                    m.RUN_KEY: self.rules.run_key,
+                    **configs[node.node_id],
+                    m.RUN_KEY: self.directory.rules.run_key,
                     m.SERVER_ROUND: report.server_round,
                     m.ORDER: order,
                     m.COEFFICIENT_SUM: state.coefficient_sum,
-                    **config(node),
                 }
             )
             if split:
@@ -54,26 +57,28 @@ class ModelDelivery:
                 continue
             if _holds(node, version, digests):
                 pass
-            elif state.aggregate and version not in node.held and _holds(node, version - 1, digests):
-                content[m.AGGREGATE] = m.bytes_record(m.AGGREGATE, state.aggregate)
+            elif arrays and version not in node.held and _holds(node, version - 1, digests):
+                content[m.AGGREGATE] = arrays
             else:
                 try:
-                    relayed = relayed or self._relay(grid, state, digests, report)
+                    relayed = relayed or self._relay(grid, version, arrays, digests, report)
                 except FederationError as error:
                     self.directory.leave_out(report, node, str(error))
                     continue
                 m.add_content(content, relayed)
-            result.append((node, self.directory.message(node.node_id, message_type, report.server_round, content)))
+            result.append(self.directory.message(node.node_id, message_type, report.server_round, content))
         return result
 
-    def _relay(self, grid: Grid, state: ServerState, digests: dict[int, str], report: RoundReport) -> RecordDict:
+    def _relay(
+        self, grid: Grid, current: int, arrays: ArrayRecord, digests: dict[int, str], report: RoundReport
+    ) -> RecordDict:
         """The current global model, sealed by another node, or the one before with the last aggregate: nodes use an
         aggregate in a round, and not for others.
 
         Who passed a model on less often is asked first: a node that receives another model than most hold refuses it,
         and gets one from somebody else the next time."""
-        for version in (state.server_round, state.server_round - 1):
-            if version < state.server_round and not state.aggregate:
+        for version in (current, current - 1):
+            if version < current and not arrays:
                 break
             holders = [node for node in self.directory.nodes.values() if _holds(node, version, digests)]
             for node in sorted(holders, key=lambda node: (self._passed_on[node.client], node.client)):
@@ -83,16 +88,21 @@ class ModelDelivery:
                     continue
                 relayed = m.with_config(named)
                 relayed[m.GLOBAL] = m.bytes_record(m.GLOBAL, sealed)
-                if version < state.server_round:
-                    relayed[m.AGGREGATE] = m.bytes_record(m.AGGREGATE, state.aggregate)
+                if version < current:
+                    relayed[m.AGGREGATE] = arrays
                 return relayed
-        raise FederationError(f"no node can pass on the global model of round {state.server_round}")
+        raise FederationError(f"no node can pass on the global model of round {current}")
 
     def _sealed(self, grid: Grid, node: Node, named: dict[str, Any], report: RoundReport) -> bytes | None:
         """The model that `named` says, sealed by this node; None if it gives none."""
         self._passed_on[node.client] += 1
         version = named[m.GLOBAL_VERSION]
-        config = {m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_SEND_GLOBAL, m.SERVER_ROUND: version + 1, **named}
+        config = {
+            m.RUN_KEY: self.directory.rules.run_key,
+            m.ACTION: m.ACTION_SEND_GLOBAL,
+            m.SERVER_ROUND: version + 1,
+            **named,
+        }
         message = self.directory.message(node.node_id, MessageType.QUERY, version, m.with_config(config))
         for _, reply in self.directory.ask(grid, [(node, message)], report):
             try:

@@ -13,10 +13,10 @@ from flwr.serverapp import Grid
 
 from strategies import messages as m
 from strategies.exchange import NO_REPLY, exchange
-from strategies.nodes import Node, RefusedError, read_node
+from strategies.nodes import Node, RefusedError, agreed_digests, read_node
 from strategies.patience import Patience
 from strategies.proofs import Names, reply_statement
-from strategies.rounds import FederationError, Missing, RoundReport, RoundRules
+from strategies.rounds import FederationError, Missing, RoundReport, RoundRules, UnusableSumError
 
 _NAME = re.compile(r"[\w.-]{1,64}")
 _LOOK_SECONDS = 0.5  # between two looks for nodes
@@ -159,7 +159,9 @@ class NodeDirectory:
                 self.leave_out(report, node, answer)
                 continue
             self._patience.answered(node, metadata.message_type, time.monotonic() - started, report.server_round)
-            if reason := self._not_itself(node, asked[node.node_id], answer):
+            if answer.metadata.src_node_id != node.node_id:  # hooks of a strategy know a reply by its sender
+                self.leave_out(report, node, f"refused: its reply names node {answer.metadata.src_node_id} as sender")
+            elif reason := self._not_itself(node, asked[node.node_id], answer):
                 self.leave_out(report, node, f"refused: {reason}")
             elif reason := m.unusable_sum(answer.content):
                 self.unusable[node.client] = reason
@@ -207,6 +209,23 @@ class NodeDirectory:
     def _describe(self, node_id: int) -> Message:
         config = {m.RUN_KEY: self.rules.run_key, m.ACTION: m.ACTION_DESCRIBE, m.SERVER_ROUND: 0}
         return self.message(node_id, MessageType.QUERY, 0, m.with_config(config))
+
+    def raise_if_unusable(self, grid: Grid, version: int, report: RoundReport) -> None:
+        """Raise UnusableSumError if a quorum could not take the last aggregate over, and fewer say that they have.
+
+        Args:
+            version: of the global model that the aggregate makes."""
+        refusals = dict(self.unusable)
+        if not refusals or len(refusals) < self.needed():
+            return
+        self.start_round()  # they left something out in this round, and can tell what they hold all the same
+        nodes = self.gather(grid, report)
+        holders = sum(version in node.held for node in nodes)  # one that lies about it must not keep the others there
+        if holders < self.needed() and version - 1 in agreed_digests(nodes):
+            reasons = "; ".join(f"{client}: {reason}" for client, reason in sorted(refusals.items()))
+            raise UnusableSumError(
+                f"{'too few clients' if holders else 'no client'} can use the sum of round {version}: {reasons}"
+            )
 
     def leave_out(self, report: RoundReport, node: Node, reason: str) -> None:
         """Count and name it; the node describes itself again before its next round."""

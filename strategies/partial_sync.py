@@ -1,30 +1,32 @@
-"""Partially synchronised federated averaging: the round loop.
+"""Partially synchronised federated averaging, as a strategy of Flower's Message API.
 
 w_{r+1} = step(w_r, sum_k c_k u_k / sum_k c_k) over the shared arrays, u_k = client minus global, c_k = n_k / sum n by
 default (McMahan et al., 2017, Alg. 1), where no claim n_k counts beyond `max_share`. The server only adds payloads; the
-step is computed by every client. Flower's stock loop has no resume, no convergence rule, no deadline of its own, and
-holds all replies at once; this one folds replies one at a time. A node that fails costs its own reply and nothing else.
+step is computed by every client, on the sum that the next message brings. Flower's stock `start` has no resume, no
+convergence rule, no deadline of its own, and holds all replies at once; this one folds replies one at a time. If a node
+fails, the round continues without it.
 """
 
 import logging
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from flwr.app import Message, MessageType, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
 
 from strategies import messages as m
+from strategies.attempt import Attempt, measures_of
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ServerSum
-from strategies.claims import capped, checked_measures, typical
+from strategies.claims import capped, mean_measures
 from strategies.delivery import ModelDelivery
 from strategies.directory import NodeDirectory
-from strategies.nodes import Node, RefusedError, agreed_digests
+from strategies.nodes import Node, RefusedError
 from strategies.proofs import Names
 from strategies.rounds import (
     THE_SUM,
@@ -37,16 +39,25 @@ from strategies.rounds import (
 )
 
 _log = logging.getLogger("flwr")
+Aggregated = tuple[ArrayRecord | None, MetricRecord | None]
+CentralEvaluation = Callable[[int, ArrayRecord], MetricRecord | None]
 
 
-class PartialSync:
-    """Runs the federation over a Flower grid.
+class PartialSync(Strategy):
+    """Flower strategy over updates that the server cannot read.
+
+    Where a hook of Flower's takes or returns arrays, they are the sum of a round: one payload, `messages.AGGREGATE`,
+    which the clients open. They are empty before the first round, since each client builds the first model itself.
+
+    A subclass may override one hook: `select_cohort` (who trains), `coefficients` (what each counts for), or any of
+    Flower's, calling `super()`.
 
     Args:
         rules: see `RoundRules`.
         new_sum: makes an empty running sum of payloads with this binding and key id.
         listener: stores what a resumed run needs, and shows how rounds go.
         names: who may carry which name; None takes each node at its word.
+        state: that the run begins with, or goes on from. Afterwards the last one.
     """
 
     def __init__(
@@ -55,233 +66,232 @@ class PartialSync:
         new_sum: Callable[[Binding, str], ServerSum],
         listener: RoundListener,
         names: Names | None = None,
+        *,
+        state: ServerState,
     ) -> None:
-        self.rules = rules
         self.new_sum = new_sum
         self.listener = listener
+        self.state = state
+        self.report = RoundReport(state.server_round + 1)
+        """Of the current round; in the end of the final model."""
+        self.attempt: Attempt
         self._undone: dict[int, list[str]] = {}  # round -> why it was taken back, each time
+        self._asked: dict[int, Node] = {}  # by the last `configure_train` or `configure_evaluate`
         self.directory = NodeDirectory(rules, names, listener.waiting)
-        self.delivery = ModelDelivery(self.directory)
-
-    def run(self, grid: Grid, state: ServerState) -> tuple[ServerState, RoundReport]:
-        """Rounds `state.server_round` + 1 to the last; then every node gets and measures the final model.
-
-        Raises FederationError if too few nodes are there, or a round stays below the quorum."""
         if self.directory.key_id is None:
             self.directory.key_id = state.key_id
+        self.delivery = ModelDelivery(self.directory)
+
+    @property
+    def rules(self) -> RoundRules:
+        """Those of the directory."""
+        return self.directory.rules
+
+    def summary(self) -> None:
+        """Log how rounds are run."""
+        rules = self.rules
+        _log.info(
+            "%s: %d rounds of %s, %d clients, fraction %g, quorum %g, weighting %s, deadline %g s, layout %s",
+            *(type(self).__name__, rules.rounds, rules.task, rules.num_clients, rules.fraction, rules.quorum),
+            *(rules.weighting, rules.deadline, rules.layout),
+        )
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord | None = None,
+        num_rounds: int | None = None,
+        timeout: float | None = None,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: CentralEvaluation | None = None,
+    ) -> Result:
+        """Rounds `state.server_round` + 1 to the last; then every node gets and measures the final model.
+
+        `state` and `report` hold the outcome in the project's own types.
+
+        Args:
+            initial_arrays: sum of the last round; None for that of `state`.
+            num_rounds: number of the last round; None for that of the rules.
+            timeout: seconds to wait for a reply; None for the deadline of the rules.
+            train_config, evaluate_config: further config for every training or evaluation message.
+            evaluate_fn: called with the round and its sum, before the first round and after each.
+
+        Raises FederationError if too few nodes are there, or a round stays below the quorum."""
+        if initial_arrays is not None:
+            self.state = replace(self.state, aggregate=_payload(initial_arrays))
+        rules = self.rules if num_rounds is None else replace(self.rules, rounds=num_rounds)
+        self.directory.rules = rules if timeout is None else replace(rules, deadline=timeout)
+        self.summary()
+        result = Result()
+        self._evaluate_centrally(evaluate_fn, result)
         while True:
             try:
-                while state.server_round < self.rules.rounds and not state.convergence.reached:
-                    report, state = self._round(grid, state)
-                    self.listener.finished(report, state)
-                return state, self._deliver(grid, state)
+                while self.state.server_round < self.rules.rounds and not self.state.convergence.reached:
+                    metrics = self._round(grid, train_config or ConfigRecord())
+                    result.train_metrics_clientapp[self.state.server_round] = metrics
+                    self._evaluate_centrally(evaluate_fn, result)
+                measured = self._evaluate(grid, evaluate_config or ConfigRecord())
             except UnusableSumError as error:
-                state = self._take_back(state, error)
+                result.train_metrics_clientapp.pop(self.state.server_round, None)
+                self._take_back(error)
+                continue
+            result.arrays = self.state.arrays
+            result.evaluate_metrics_clientapp[self.state.server_round] = measured
+            return result
 
-    def _take_back(self, state: ServerState, error: UnusableSumError) -> ServerState:
-        """The state before the last round, which every node still holds: a sum that nobody can use must not end a run.
+    def _evaluate_centrally(self, evaluate_fn: CentralEvaluation | None, result: Result) -> None:
+        if evaluate_fn and (found := evaluate_fn(self.state.server_round, self.state.arrays)) is not None:
+            result.evaluate_metrics_serverapp[self.state.server_round] = found
+
+    def _take_back(self, error: UnusableSumError) -> None:
+        """Return to the state before the last round: a sum that nobody can use must not end a run.
 
         Raises FederationError if the round was taken back before; its checkpoint is the state before it all the same.
         """
-        times = self._undone.setdefault(state.server_round, [])
+        times = self._undone.setdefault(self.state.server_round, [])
         times.append(str(error))
-        before = replace(state, server_round=state.server_round - 1, aggregate=b"", coefficient_sum=0.0)
-        self.listener.undone(before)
+        self.state = self.state.before()
+        self.listener.undone(self.state)
         if len(times) > self.rules.retries:
             raise FederationError(str(error))
         _log.warning("%s; the round is taken back", error)
-        return before
 
-    def _round(self, grid: Grid, state: ServerState) -> tuple[RoundReport, ServerState]:
-        started = time.monotonic()
-        report = RoundReport(state.server_round + 1)
-        self._begin(report)
+    def _begin(self, server_round: int) -> float:
+        """A new report; let every node describe itself again, and name the sums that were taken back."""
+        self.report = RoundReport(server_round)
+        self.directory.start_round()
+        for reason in self._undone.get(server_round, ()):
+            self.report.leave_out(THE_SUM, reason)
+        return time.monotonic()
+
+    def _round(self, grid: Grid, config: ConfigRecord) -> MetricRecord:
+        """One round, repeated while it stays below the quorum; its measures."""
+        server_round = self.state.server_round + 1
+        started, report = self._begin(server_round), self.report
         for _ in range(self.rules.retries + 1):
-            report.attempts += 1
-            cohort = self._cohort(grid, report)
-            names = tuple(node.client for node in cohort)
-            self.listener.started(report.server_round, report.attempts, names)
-            rules, nonce = self.rules, secrets.token_hex(8)
-            binding = Binding(rules.run_key, rules.layout, report.server_round, report.attempts, names, nonce)
-            total = self.new_sum(binding, self.directory.key_id or "")
-            coefficients: list[float] = []
-            measured: dict[str, tuple[int, dict[str, float]]] = {}
-            shares = self._shares(cohort)
-            outgoing = self._train_messages(grid, cohort, shares, binding, state, report)
-            for node, reply in self.directory.ask(grid, outgoing, report):
-                try:
-                    measures = self._measures(reply)  # before anything is added: the sum has whom the report names
-                    coefficients.append(self._fold(total, node, reply, shares[node.node_id]))
-                except (CipherError, m.MessageError, RefusedError) as error:
-                    self.directory.leave_out(report, node, str(error))
-                    continue
-                measured[node.client] = (node.num_examples, measures)
-                self.listener.replied(node.client)
-            aggregate = b""
-            enough = len(measured) >= self.directory.needed()
-            if enough and self._unmask(grid, total, binding, cohort, set(measured), report):
-                try:
-                    aggregate = total.payload()
-                except CipherError as error:
-                    report.leave_out(THE_SUM, str(error))
-            if aggregate:
+            messages = self.configure_train(server_round, self.state.arrays, config, grid)
+            arrays, metrics = self.aggregate_train(server_round, self._replies(grid, messages))
+            if arrays is not None:
                 break
-            self._raise_if_unusable(grid, state, report)
+            self.directory.raise_if_unusable(grid, self.state.server_round, report)
         else:
             reasons = "; ".join(f"{row['client']}: {row['reason']}" for row in report.left_out) or "no replies"
-            raise FederationError(f"round {report.server_round} stayed below the quorum: {reasons}")
-        report.clients = {client: measures for client, (_, measures) in sorted(measured.items())}
-        report.measures = self._means(measured)
-        coefficient_sum = math.fsum(coefficients)  # rounded once: the order of arrival does not matter
-        report.coefficient_sum = coefficient_sum
-        convergence = state.convergence
-        headline = f"global_{self.rules.headline}"
-        values = [row[headline] for row in report.clients.values() if headline in row]
-        if values:
-            convergence = convergence.after(typical(values), report.server_round - 1)
-        after = ServerState(
-            report.server_round, convergence, aggregate, coefficient_sum, self.directory.key_id, state.generation
-        )
+            raise FederationError(f"round {server_round} stayed below the quorum: {reasons}")
+        report.clients = {client: measures for client, (_, measures) in sorted(self.attempt.measured.items())}
+        report.measures = _plain(metrics)
+        report.coefficient_sum = self.attempt.coefficient_sum
+        after = self.state.after(report, _payload(arrays), self.rules.headline, self.directory.key_id)
         report.seconds = time.monotonic() - started
-        return report, after
+        self.listener.finished(report, after)
+        self.state = after
+        return metrics or MetricRecord()
 
-    def _begin(self, report: RoundReport) -> None:
-        """Let every node describe itself again, and name the sums that were taken back."""
-        self.directory.start_round()
-        for reason in self._undone.get(report.server_round, ()):
-            report.leave_out(THE_SUM, reason)
-
-    def _unmask(
-        self, grid: Grid, total: ServerSum, binding: Binding, cohort: list[Node], present: set[str], report: RoundReport
-    ) -> bool:
-        """Where somebody dropped out of a masked round, ask the others for the seeds they share with it.
-
-        Returns whether the sum can be opened; without an answer of every client in it, the round has to be repeated."""
-        missing = [node.client for node in cohort if node.client not in present]
-        if not self.rules.masking or not missing:
-            return True
-        content = m.with_config(
-            self._attempt_config(binding, cohort) | {m.ACTION: m.ACTION_DISCLOSE, m.MISSING: missing}
-        )
-        asked = [
-            (node, self.directory.message(node.node_id, MessageType.QUERY, report.server_round, content))
-            for node in cohort
-            if node.client in present
-        ]
-        answered = set()
-        for node, reply in self.directory.ask(grid, asked, report):
-            try:
-                total.disclose(node.client, m.bytes_of(reply.content, m.SEEDS))
-                answered.add(node.client)
-            except (CipherError, m.MessageError) as error:
-                self.directory.leave_out(report, node, str(error))
-        return answered == present
-
-    def _attempt_config(self, binding: Binding, cohort: list[Node]) -> dict[str, Any]:
-        """What a client needs to bind its payload to this attempt and to share masks with the cohort."""
-        return {
-            m.RUN_KEY: binding.run_key,
-            m.SERVER_ROUND: binding.server_round,
-            m.ATTEMPT: binding.attempt,
-            m.NONCE: binding.nonce,
-            m.COHORT: [node.client for node in cohort],
-            m.MASK_CARDS: [node.mask_card for node in cohort],
-        }
-
-    def _deliver(self, grid: Grid, state: ServerState) -> RoundReport:
+    def _evaluate(self, grid: Grid, config: ConfigRecord) -> MetricRecord:
         """Give every node the final model and collect its measures."""
-        started = time.monotonic()
-        report = RoundReport(state.server_round + 1)
-        self._begin(report)
-        nodes = self.directory.gather(grid, report)
-        outgoing = self.delivery.messages(grid, nodes, state, report, MessageType.EVALUATE, lambda _: {m.MEASURE: True})
-        measured = {}
-        for node, reply in self.directory.ask(grid, outgoing, report):
+        server_round = self.state.server_round
+        started = self._begin(server_round + 1)
+        messages = self.configure_evaluate(server_round, self.state.arrays, config, grid)
+        metrics = self.aggregate_evaluate(server_round, self._replies(grid, messages))
+        if metrics is None:
+            self.directory.raise_if_unusable(grid, server_round, self.report)
+            raise FederationError("the final model reached no node: " + str(self.report.left_out))
+        self.report.measures = _plain(metrics)
+        self.report.seconds = time.monotonic() - started
+        return metrics
+
+    def _replies(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
+        """Good replies one at a time, as they come."""
+        outgoing = [(self._asked[message.metadata.dst_node_id], message) for message in messages]
+        return (reply for _, reply in self.directory.ask(grid, outgoing, self.report))
+
+    # Flower's hooks -----------------------------------------------------------------------------------------------
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """A training message for each client of a new cohort, with what it lacks of the current global model."""
+        report, rules = self.report, self.rules
+        report.attempts += 1
+        cohort = self.select_cohort(server_round, self.directory.gather(grid, report))
+        clients = tuple(node.client for node in cohort)
+        self.listener.started(server_round, report.attempts, clients)
+        nonce = secrets.token_hex(8)
+        binding = Binding(rules.run_key, rules.layout, server_round, report.attempts, clients, nonce)
+        shares = self.coefficients(cohort)
+        total = self.new_sum(binding, self.directory.key_id or "")
+        self.attempt = Attempt(grid, self.directory, binding, cohort, shares, total)
+        self._asked = {node.node_id: node for node in cohort}
+        version, every = server_round - 1, rules.measure_every
+        measure = every > 0 and version > 0 and version % every == 0
+        asked = {**config, m.MEASURE: measure, **self.attempt.config()}
+        configs = {node_id: {**asked, m.COEFFICIENT: share} for node_id, share in shares.items()}
+        return self.delivery.messages(grid, cohort, self.state, arrays, report, MessageType.TRAIN, configs)
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:  # noqa: ARG002
+        """Fold replies into the sum, one at a time: the sum and the mean measures; None for both below the quorum."""
+        attempt, report = self.attempt, self.report
+        for reply in replies:
+            node = self._asked[reply.metadata.src_node_id]
             try:
-                measured[node.client] = (node.num_examples, self._measures(reply))
-            except m.MessageError as error:
+                attempt.fold(node, reply)
+            except (CipherError, m.MessageError, RefusedError) as error:
                 self.directory.leave_out(report, node, str(error))
-        if not measured:
-            self._raise_if_unusable(grid, state, report)
-            raise FederationError("the final model reached no node: " + str(report.left_out))
-        report.clients = {client: measures for client, (_, measures) in sorted(measured.items())}
-        report.measures = self._means(measured)
-        report.seconds = time.monotonic() - started
-        return report
+                continue
+            self.listener.replied(node.client)
+        if not (aggregate := attempt.close(report)):
+            return None, None
+        means = mean_measures(attempt.measured, self.rules.max_share)
+        return m.bytes_record(m.AGGREGATE, aggregate), MetricRecord(dict(means))
 
-    def _raise_if_unusable(self, grid: Grid, state: ServerState, report: RoundReport) -> None:
-        """Raise UnusableSumError if a quorum could not take the last aggregate over, and fewer say that they have."""
-        version, refusals = state.server_round, dict(self.directory.unusable)
-        if not refusals or len(refusals) < self.directory.needed():
-            return
-        self.directory.start_round()  # they left something out in this round, and can tell what they hold all the same
-        nodes = self.directory.gather(grid, report)
-        holders = sum(version in node.held for node in nodes)  # one that lies about it must not keep the others there
-        if holders < self.directory.needed() and version - 1 in agreed_digests(nodes):
-            reasons = "; ".join(f"{client}: {reason}" for client, reason in sorted(refusals.items()))
-            raise UnusableSumError(
-                f"{'too few clients' if holders else 'no client'} can use the sum of round {version}: {reasons}"
-            )
-
-    def _cohort(self, grid: Grid, report: RoundReport) -> list[Node]:
-        """The nodes of this round, by client name: a seeded draw from those that are there."""
-        nodes = self.directory.gather(grid, report)
-        count = min(max(1, round(self.rules.fraction * len(nodes))), self.rules.max_clients or len(nodes))
-        draw = np.random.default_rng((self.rules.seed, report.server_round)).permutation(len(nodes))[:count]
-        return [nodes[index] for index in sorted(draw)]
-
-    def _train_messages(
+    def configure_evaluate(
         self,
+        server_round: int,  # noqa: ARG002
+        arrays: ArrayRecord,
+        config: ConfigRecord,
         grid: Grid,
-        cohort: list[Node],
-        shares: dict[int, float],
-        binding: Binding,
-        state: ServerState,
-        report: RoundReport,
-    ) -> list[tuple[Node, Message]]:
-        every = self.rules.measure_every
-        measure = every > 0 and state.server_round > 0 and state.server_round % every == 0
-        attempt = self._attempt_config(binding, cohort)
-        return self.delivery.messages(
-            grid,
-            cohort,
-            state,
-            report,
-            MessageType.TRAIN,
-            lambda node: {m.COEFFICIENT: shares[node.node_id], m.MEASURE: measure, **attempt},
-        )
+    ) -> Iterable[Message]:
+        """A message for every node, with what it lacks of the final model. Models between are measured in training."""
+        nodes = self.directory.gather(grid, self.report)
+        self._asked = {node.node_id: node for node in nodes}
+        configs = {node.node_id: {**config, m.MEASURE: True} for node in nodes}
+        return self.delivery.messages(grid, nodes, self.state, arrays, self.report, MessageType.EVALUATE, configs)
 
-    def _shares(self, cohort: list[Node]) -> dict[int, float]:
-        """The coefficient of each node of a cohort; "cosine_distance" scales equal ones on the client."""
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:  # noqa: ARG002
+        """Mean measures of the final model; None if nobody measured it."""
+        measured = {}
+        for reply in replies:
+            node = self._asked[reply.metadata.src_node_id]
+            try:
+                measured[node.client] = (node.num_examples, measures_of(reply, self.rules))
+            except m.MessageError as error:
+                self.directory.leave_out(self.report, node, str(error))
+        self.report.clients = {client: measures for client, (_, measures) in sorted(measured.items())}
+        return MetricRecord(dict(mean_measures(measured, self.rules.max_share))) if measured else None
+
+    # Hooks of its own ---------------------------------------------------------------------------------------------
+
+    def select_cohort(self, server_round: int, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes that train in a round, of those that are there: `cohort_size` of them, drawn by the seed."""
+        draw = np.random.default_rng((self.rules.seed, server_round)).permutation(len(nodes))
+        return [nodes[index] for index in sorted(draw[: self.cohort_size(len(nodes))])]
+
+    def cohort_size(self, present: int) -> int:
+        """Clients of a round, where so many nodes are there."""
+        return min(max(1, round(self.rules.fraction * present)), self.rules.max_clients or present)
+
+    def coefficients(self, cohort: Sequence[Node]) -> dict[int, float]:
+        """The averaging factor of each node of a cohort, by node id; they sum to 1. With "cosine_distance" they are
+        equal, and each client scales its own. A client refuses a factor above `federation.max_share`."""
         if self.rules.weighting != "examples":
             return {node.node_id: 1.0 / len(cohort) for node in cohort}
         counts = capped([node.num_examples for node in cohort], self.rules.max_share)
         return {node.node_id: count / math.fsum(counts) for node, count in zip(cohort, counts, strict=True)}
 
-    def _measures(self, reply: Message) -> dict[str, float]:
-        record = reply.content.metric_records.get(m.MEASURES, MetricRecord())
-        return checked_measures(record, self.rules.measures)
 
-    def _fold(self, total: ServerSum, node: Node, reply: Message, share: float) -> float:
-        """Add one reply to the sum; its coefficient. Raises an error of the reply's own and adds nothing."""
-        info = m.config_of(reply.content, m.INFO)
-        known = self.directory.read(node, info)
-        if known.client != node.client:
-            raise RefusedError(f"answers as {known.client!r}")
-        coefficient = info.get(m.COEFFICIENT)
-        scaled = self.rules.weighting == "cosine_distance"  # the client may lower its share, and never raise it
-        if not isinstance(coefficient, float) or not (0 < coefficient <= share if scaled else coefficient == share):
-            raise m.MessageError(f"{m.COEFFICIENT} is {coefficient!r}, the share of this client is {share!r}")
-        total.add(m.bytes_of(reply.content, m.UPDATE), node.client)
-        self.directory.nodes[node.node_id] = replace(known, num_examples=node.num_examples)
-        return coefficient
+def _payload(arrays: ArrayRecord) -> bytes:
+    return arrays[m.AGGREGATE].data if arrays else b""
 
-    def _means(self, measured: dict[str, tuple[int, dict[str, float]]]) -> dict[str, float]:
-        """Mean of each measure over the clients that have it, weighted by their examples as far as they count."""
-        names = sorted({name for _, measures in measured.values() for name in measures})
-        means = {}
-        for name in names:
-            rows = [(count, measures[name]) for _, (count, measures) in sorted(measured.items()) if name in measures]
-            weights = capped([count for count, _ in rows], self.rules.max_share)
-            means[name] = float(np.average([value for _, value in rows], weights=weights))
-        return means
+
+def _plain(metrics: MetricRecord | None) -> dict[str, float]:
+    return {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}

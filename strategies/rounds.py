@@ -1,9 +1,13 @@
 """Rules, state and report of a round."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from flwr.app import ArrayRecord
+
+from strategies import messages as m
+from strategies.claims import typical
 from strategies.convergence import Convergence
 
 _LONGEST_REASON = 2000  # characters
@@ -102,6 +106,23 @@ class ServerState:
     coefficient_sum: float = 0.0
     key_id: str | None = None
     generation: int = 0
+
+    @property
+    def arrays(self) -> ArrayRecord:
+        """The aggregate as Flower's hooks take and return it; empty before the first round."""
+        return m.bytes_record(m.AGGREGATE, self.aggregate) if self.aggregate else ArrayRecord()
+
+    def after(self, report: "RoundReport", aggregate: bytes, headline: str, key_id: str | None) -> "ServerState":
+        """The state after the round of a report, with its sum. `headline` is the measure that convergence goes by."""
+        convergence, name = self.convergence, f"global_{headline}"
+        if values := [row[name] for row in report.clients.values() if name in row]:
+            convergence = convergence.after(typical(values), report.server_round - 1)
+        coefficient_sum, number = report.coefficient_sum, report.server_round
+        return ServerState(number, convergence, aggregate, coefficient_sum, key_id, self.generation)
+
+    def before(self) -> "ServerState":
+        """The state before the last round, without a sum: every node holds the model that it starts from."""
+        return replace(self, server_round=self.server_round - 1, aggregate=b"", coefficient_sum=0.0)
 
 
 @dataclass

@@ -16,8 +16,8 @@ from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import ClientCipher, ServerSum
 from strategies.ciphers.keys import FederationKey, new_key, read_key, shared_key, write_key
 from strategies.ciphers.plain import PlainCipher, PlainSum
-from strategies.partial_sync import RoundRules
 from strategies.quantise import Blocks
+from strategies.rounds import RoundRules
 from strategies.server_optimiser import Adam, Average, Momentum, ServerOptimiser
 
 Mask = NDArray[np.bool_]

@@ -111,7 +111,8 @@ class Client:
 class Federation:
     """Three clients, a grid between them and the loop, and what the loop reported."""
 
-    def __init__(self, clients, **rules):
+    def __init__(self, clients, strategy=PartialSync, **rules):
+        self.strategy = strategy
         self.clients = {client.name: client for client in clients}
         self.rules = replace(RULES, num_clients=len(clients), **rules)
         self.grid = InProcessGrid(self.app, "", [{"client": client.name} for client in clients])
@@ -122,9 +123,10 @@ class Federation:
         content = self.clients[context.node_config["client"]].answer(message)
         return None if content is None else Message(content, reply_to=message)
 
-    def run(self, state=START):
-        self.loop = PartialSync(self.rules, lambda *_: PlainSum(SIZE), self)
-        return self.loop.run(self.grid, state)
+    def run(self, state=START, **arguments):
+        self.loop = self.strategy(self.rules, lambda *_: PlainSum(SIZE), self, state=state)
+        self.result = self.loop.start(self.grid, **arguments)
+        return self.loop.state, self.loop.report
 
     def waiting(self, missing):
         self.missing.append(missing)

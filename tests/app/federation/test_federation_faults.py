@@ -195,7 +195,7 @@ def test_a_client_takes_no_share_beyond_the_cap(make_federation):
     nodes = [{"partition-id": i, "num-partitions": 3} for i in range(3)]
     shares = {1: 0.98, 2: 0.01, 3: 0.01}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PartialSync, "_shares", lambda *_: shares)
+        patch.setattr(PartialSync, "coefficients", lambda *_: shares)
         federation = make_federation(changes=three, node_configs=nodes).run()
     (row,) = federation.folder.read_summary()["left_out"]
     assert "the server gives it a share of 0.98, and 0.5 is the most" in row["reason"]

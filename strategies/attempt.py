@@ -1,0 +1,118 @@
+"""One attempt at a training round: the clients that it asks, and the sum of the replies so far."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from flwr.app import Message, MessageType, MetricRecord
+from flwr.serverapp import Grid
+
+from strategies import messages as m
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.cipher import CipherError, ServerSum
+from strategies.claims import checked_measures
+from strategies.directory import NodeDirectory
+from strategies.nodes import Node, RefusedError
+from strategies.rounds import THE_SUM, RoundReport, RoundRules
+
+
+class Attempt:
+    """State between `configure_train` and the end of `aggregate_train`.
+
+    Args:
+        grid, directory: to read what nodes say of themselves, and to ask for the seeds of masks left in the sum.
+        binding: what payloads must be for.
+        coefficients: of the cohort, by node id.
+        total: the running sum, empty.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        directory: NodeDirectory,
+        binding: Binding,
+        cohort: Sequence[Node],
+        coefficients: Mapping[int, float],
+        total: ServerSum,
+    ) -> None:
+        self.grid = grid
+        self.directory = directory
+        self.binding = binding
+        self.cohort = cohort
+        self.coefficients = coefficients
+        self.total = total
+        self.measured: dict[str, tuple[int, dict[str, float]]] = {}
+        """Client in the sum -> its examples and measures."""
+        self._added: list[float] = []
+
+    @property
+    def coefficient_sum(self) -> float:
+        """Of the replies in the sum. Rounded once, so that the order of arrival does not matter."""
+        return math.fsum(self._added)
+
+    def config(self) -> dict[str, Any]:
+        """What a client needs to bind its payload to this attempt and to share masks with the cohort."""
+        binding = self.binding
+        return {
+            m.RUN_KEY: binding.run_key,
+            m.SERVER_ROUND: binding.server_round,
+            m.ATTEMPT: binding.attempt,
+            m.NONCE: binding.nonce,
+            m.COHORT: [node.client for node in self.cohort],
+            m.MASK_CARDS: [node.mask_card for node in self.cohort],
+        }
+
+    def fold(self, node: Node, reply: Message) -> None:
+        """Add one reply to the sum. Raises an error of the reply's own, and adds nothing."""
+        rules, share = self.directory.rules, self.coefficients[node.node_id]
+        measures = measures_of(reply, rules)  # before anything is added: the sum has whom the report names
+        info = m.config_of(reply.content, m.INFO)
+        known = self.directory.read(node, info)
+        if known.client != node.client:
+            raise RefusedError(f"answers as {known.client!r}")
+        coefficient = info.get(m.COEFFICIENT)
+        scaled = rules.weighting == "cosine_distance"  # the client may lower its share, and never raise it
+        if not isinstance(coefficient, float) or not (0 < coefficient <= share if scaled else coefficient == share):
+            raise m.MessageError(f"{m.COEFFICIENT} is {coefficient!r}, the share of this client is {share!r}")
+        self.total.add(m.bytes_of(reply.content, m.UPDATE), node.client)
+        self.directory.nodes[node.node_id] = replace(known, num_examples=node.num_examples)
+        self._added.append(coefficient)
+        self.measured[node.client] = (node.num_examples, measures)
+
+    def close(self, report: RoundReport) -> bytes:
+        """The sum, without masks; b"" below the quorum or if it cannot be had."""
+        if len(self.measured) < self.directory.needed() or not self._unmask(report):
+            return b""
+        try:
+            return self.total.payload()
+        except CipherError as error:
+            report.leave_out(THE_SUM, str(error))
+            return b""
+
+    def _unmask(self, report: RoundReport) -> bool:
+        """Where somebody dropped out of a masked round, ask the others for the seeds they share with it.
+
+        Returns whether the sum can be opened; without an answer of every client in it, the round has to be repeated."""
+        missing = [node.client for node in self.cohort if node.client not in self.measured]
+        if not self.directory.rules.masking or not missing:
+            return True
+        content = m.with_config(self.config() | {m.ACTION: m.ACTION_DISCLOSE, m.MISSING: missing})
+        asked = [
+            (node, self.directory.message(node.node_id, MessageType.QUERY, report.server_round, content))
+            for node in self.cohort
+            if node.client in self.measured
+        ]
+        answered = set()
+        for node, reply in self.directory.ask(self.grid, asked, report):
+            try:
+                self.total.disclose(node.client, m.bytes_of(reply.content, m.SEEDS))
+                answered.add(node.client)
+            except (CipherError, m.MessageError) as error:
+                self.directory.leave_out(report, node, str(error))
+        return answered == set(self.measured)
+
+
+def measures_of(reply: Message, rules: RoundRules) -> dict[str, float]:
+    """The measures of a reply. Raises MessageError for one that is unknown or outside its range."""
+    return checked_measures(reply.content.metric_records.get(m.MEASURES, MetricRecord()), rules.measures)
