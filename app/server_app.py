@@ -39,7 +39,9 @@ def main(grid: Grid, context: Context) -> None:
         run_federation(grid, settings, folder)
 
 
-def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
+def run_federation(
+    grid: Grid, settings: Settings, folder: RunFolder, strategy: type[PartialSync] = PartialSync
+) -> None:
     """Rounds, metrics, checkpoints and summary; goes on after the last complete round if `federation.resume` is set.
 
     Raises RuntimeError if another process writes to the folder, and FileExistsError if it holds an earlier run that is
@@ -48,7 +50,7 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     if not settings.federation.resume:
         folder.refuse_earlier_run()
     try:
-        _run_rounds(grid, settings, folder)
+        _run_rounds(grid, settings, folder, strategy)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         reason = "the server, or the run, was stopped" if stopped else f"{type(error).__name__}: {error}"
@@ -57,7 +59,7 @@ def run_federation(grid: Grid, settings: Settings, folder: RunFolder) -> None:
         raise
 
 
-def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
+def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder, strategy: type[PartialSync]) -> None:
     started = time.monotonic()
     layout, statistics = shared_part(settings)
     run_key, state = _start(settings, folder, layout)
@@ -67,9 +69,9 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder) -> None:
     recorder = Recorder(folder, run_key, layout, settings.federation.rounds, settings.measures[0])
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")
     new_sum = make_server_sum(settings, statistics, folder.path)
-    strategy = PartialSync(rules, new_sum, recorder, _names(settings), state=state)
-    strategy.start(grid)
-    state, final = strategy.state, strategy.report
+    running = strategy(rules, new_sum, recorder, _names(settings), state=state)
+    running.start(grid)
+    state, final = running.state, running.report
     recorder.delivered(final)
     lines = folder.read_rounds()
     privacy = _privacy(settings.privacy.dp, recorder.attempts, lines) if settings.privacy.dp.clip else {}

@@ -133,7 +133,6 @@ class PartialSync(Strategy):
                     self._evaluate_centrally(evaluate_fn, result)
                 measured = self._evaluate(grid, evaluate_config or ConfigRecord())
             except UnusableSumError as error:
-                result.train_metrics_clientapp.pop(self.state.server_round, None)
                 self._take_back(error)
                 continue
             result.arrays = self.state.arrays

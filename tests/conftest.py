@@ -16,6 +16,7 @@ from app.core.node_store import NodeStore
 from app.core.run_folder import RunFolder
 from app.server_app import run_federation
 from app.settings.load import load_settings
+from strategies.partial_sync import PartialSync
 
 pytest_plugins = [
     "browsers",
@@ -138,13 +139,13 @@ class LocalFederation:
         self.node_configs = node_configs or [{"partition-id": i, "num-partitions": 2} for i in range(2)]
         self.grid = None
 
-    def run(self, tamper=lambda _, reply: reply, more=""):
+    def run(self, tamper=lambda _, reply: reply, more="", strategy=PartialSync):
         """Run from new processes, as far as it goes. `tamper(message, reply)` sees each reply, as the grid's does."""
         client_app._make_client.cache_clear()
         overrides = f"{self.overrides} {more}".strip()
         self.grid = InProcessGrid(client_app.app, overrides, self.node_configs, tamper)
         with self.folder:
-            run_federation(self.grid, _compose(overrides), self.folder)
+            run_federation(self.grid, _compose(overrides), self.folder, strategy)
         return self
 
     def resume(self, tamper=lambda _, reply: reply):

@@ -13,6 +13,7 @@ from app.core.arrays import float_arrays, load_arrays, shared_layout
 from app.data.dataset import open_source
 from app.tasks import make_task
 from strategies import messages as m
+from strategies.partial_sync import PartialSync
 
 PLAIN_SGD = (
     "train=sgd train.lr=1 train.momentum=0 train.weight_decay=0 train.warm_up=0 train.clip_norm=0 train.epochs=1 "
@@ -210,3 +211,16 @@ def test_other_ways_to_train_run_through(make_federation, changes):
 def test_without_a_validation_split_nothing_is_measured(make_federation):
     federation = make_federation(changes="data.val_split='' federation.rounds=2").run()
     assert all("global_mAP" not in line["measures"] for line in federation.lines())
+
+
+def test_a_strategy_of_ones_own_runs_with_real_clients(make_federation):
+    """The smaller client trains alone; the other takes its model over."""
+
+    class Smallest(PartialSync):
+        def select_cohort(self, server_round, nodes):  # noqa: ARG002
+            return [min(nodes, key=lambda node: node.num_examples)]
+
+    federation = make_federation(changes="federation.rounds=2 federation.fraction=0.5").run(strategy=Smallest)
+    assert [list(line["clients"]) for line in federation.lines()] == [["client-1"]] * 2 + [["client-0", "client-1"]]
+    models = federation.held("global", 2)
+    np.testing.assert_array_equal(models["client-0"]["vector"], models["client-1"]["vector"])
