@@ -1,14 +1,12 @@
-"""Flower entry point of a client: messages in, messages out; the work is in `ReidClient`."""
+"""Flower entry point of a client: messages in, messages out; the work is in `TaskClient`."""
 
 import logging
 import re
 import shlex
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from app.core.node_store import NodeStore
@@ -19,7 +17,7 @@ from app.data.readers.reader import Direction
 from app.deployment.site_names import SiteIdentity
 from app.experiment.measurable import evaluation_problems
 from app.federation.build import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
-from app.federation.client import RECEIVED, ReidClient
+from app.federation.client import TaskClient
 from app.federation.global_model import UnusableSumError
 from app.federation.ledger import PrivacyLedger
 from app.federation.outgoing_errors import Handler, guarded, is_simulated
@@ -33,6 +31,7 @@ from app.tasks import make_task
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
 from strategies.proofs import reply_statement
+from strategies.round_reply import RoundReply
 
 app = ClientApp()
 _log = logging.getLogger("flwr")
@@ -91,9 +90,9 @@ def _proving_its_name(handler: Handler) -> Handler:
 def query(message: Message, context: Context) -> Message:
     """Describe the client, send the global model it holds for a node that lost its own, or disclose leftover masks."""
     client = _client_of(message, context)
-    _, config = _received(message)  # whatever arrays came with it: a query opens nothing
+    _, config = m.received(message.content)  # whatever arrays came with it: a query opens nothing
     if config.get(m.ACTION) == m.ACTION_SEND_GLOBAL:
-        sealed = client.send_global(config).tobytes()
+        sealed = client.send_global(config)
         return Message(RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, sealed)}), reply_to=message)
     if config.get(m.ACTION) == m.ACTION_DISCLOSE:
         return Message(RecordDict({m.SEEDS: m.bytes_record(m.SEEDS, client.disclose(config))}), reply_to=message)
@@ -108,18 +107,10 @@ def query(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """One round: take the aggregate over, measure, train, send the update."""
     client = _client_of(message, context)
-    parameters, config = _received(message)
-    payload, _, measures = client.fit(parameters, config)
+    (update,), num_examples, measures = client.fit(*m.received(message.content))
     _keep_models(client, context)
-    info = {**client.get_properties({}), m.COEFFICIENT: measures.pop(m.COEFFICIENT)}
-    content = RecordDict(
-        {
-            m.UPDATE: m.bytes_record(m.UPDATE, payload[0].tobytes()),
-            m.INFO: ConfigRecord(info),
-            m.MEASURES: MetricRecord(measures),
-        }
-    )
-    return Message(content, reply_to=message)
+    reply = RoundReply.of(num_examples, measures, client.get_properties({}), update)
+    return Message(reply.content(), reply_to=message)
 
 
 @app.evaluate()
@@ -129,27 +120,19 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Take the final model over and measure it."""
     client = _client_of(message, context)
-    parameters, config = _received(message)
-    _, _, measures = client.evaluate(parameters, config)
+    _, num_examples, measures = client.evaluate(*m.received(message.content))
     _keep_models(client, context)
-    content = RecordDict({m.INFO: ConfigRecord(client.get_properties({})), m.MEASURES: MetricRecord(measures)})
-    return Message(content, reply_to=message)
+    reply = RoundReply.of(num_examples, measures, client.get_properties({}))
+    return Message(reply.content(), reply_to=message)
 
 
-def _keep_models(client: ReidClient, context: Context) -> None:
+def _keep_models(client: TaskClient, context: Context) -> None:
     """A real node has checkpoints of what it holds; a simulation makes its own in the end."""
     if "state-dir" in context.node_config:
         keep_models(client, absolute(str(context.node_config["state-dir"])))
 
 
-def _received(message: Message) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Plain arrays and config of a message."""
-    names = [name for name in (m.GLOBAL, m.AGGREGATE) if name in message.content.array_records]
-    arrays = [np.frombuffer(m.bytes_of(message.content, name, beside=names), np.uint8) for name in names]
-    return arrays, {**m.config_of(message.content, m.CONFIG), RECEIVED: names}
-
-
-def _client_of(message: Message, context: Context) -> ReidClient:
+def _client_of(message: Message, context: Context) -> TaskClient:
     run_key = str(m.config_of(message.content, m.CONFIG).get(m.RUN_KEY))
     if not _RUN_KEY.fullmatch(run_key):  # it becomes a folder's name
         raise ValueError(f"run key of another form: {run_key!r}")
@@ -174,7 +157,7 @@ def _identity_of(node: _Node) -> SiteIdentity | None:
 
 
 @lru_cache(maxsize=_KEPT_CLIENTS)
-def _make_client(overrides: str, node: _Node, run_key: str, run_id: int) -> ReidClient:
+def _make_client(overrides: str, node: _Node, run_key: str, run_id: int) -> TaskClient:
     """The client of this node. Node config: `data`, `data-root`, `state-dir`, `key-file`, `client`, `policy`,
     `site-key`, `site-cert` and `authority` for a real node, `partition-id` and `num-partitions` for a simulated one."""
     config = dict(node)
@@ -195,7 +178,7 @@ def _make_client(overrides: str, node: _Node, run_key: str, run_id: int) -> Reid
     if simulated:  # a simulation keeps the key that it makes for itself in the run folder
         key_file = key_path(run_dir(settings, run_id))
     key = client_key(settings, name, key_file, simulated=simulated)
-    client = ReidClient(
+    client = TaskClient(
         name=name,
         task=task,
         settings=settings,

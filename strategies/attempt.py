@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from flwr.app import Message, MessageType, MetricRecord
+from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
 
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ServerSum
-from strategies.claims import checked_measures
 from strategies.directory import NodeDirectory
 from strategies.nodes import Node, RefusedError
-from strategies.rounds import THE_SUM, RoundReport, RoundRules
+from strategies.round_reply import RoundReply
+from strategies.rounds import THE_SUM, RoundReport
 
 
 class Attempt:
@@ -65,20 +65,24 @@ class Attempt:
 
     def fold(self, node: Node, reply: Message) -> None:
         """Add one reply to the sum. Raises an error of the reply's own, and adds nothing."""
-        rules, share = self.directory.rules, self.coefficients[node.node_id]
-        measures = measures_of(reply, rules)  # before anything is added: the sum has whom the report names
-        info = m.config_of(reply.content, m.INFO)
-        known = self.directory.read(node, info)
+        received = RoundReply.trained(reply.content, self.directory.rules.measures)  # before anything is added
+        known = self.directory.read(node, received.info)
         if known.client != node.client:
             raise RefusedError(f"answers as {known.client!r}")
-        coefficient = info.get(m.COEFFICIENT)
-        scaled = rules.weighting == "cosine_distance"  # the client may lower its share, and never raise it
-        if not isinstance(coefficient, float) or not (0 < coefficient <= share if scaled else coefficient == share):
-            raise m.MessageError(f"{m.COEFFICIENT} is {coefficient!r}, the share of this client is {share!r}")
-        self.total.add(m.bytes_of(reply.content, m.UPDATE), node.client)
+        coefficient = self._coefficient(node, received.measures)
+        self.total.add(received.update, node.client)
         self.directory.nodes[node.node_id] = replace(known, num_examples=node.num_examples)
         self._added.append(coefficient)
-        self.measured[node.client] = (node.num_examples, measures)
+        self.measured[node.client] = (node.num_examples, dict(received.measures))
+
+    def _coefficient(self, node: Node, measures: Mapping[str, float]) -> float:
+        """By which a client weighed its update: with "cosine_distance" it lowers its share, and never raises it."""
+        share = self.coefficients[node.node_id]
+        if self.directory.rules.weighting != "cosine_distance":
+            return share
+        if not measures.get(m.FEATURE_SHIFT, 0.0) > 0:
+            raise m.MessageError(f"{m.FEATURE_SHIFT} is missing, or 0: by it the share of a client is scaled")
+        return share * measures[m.FEATURE_SHIFT]
 
     def close(self, report: RoundReport) -> bytes:
         """The sum, without masks; b"" below the quorum or if it cannot be had."""
@@ -111,8 +115,3 @@ class Attempt:
             except (CipherError, m.MessageError) as error:
                 self.directory.leave_out(report, node, str(error))
         return answered == set(self.measured)
-
-
-def measures_of(reply: Message, rules: RoundRules) -> dict[str, float]:
-    """The measures of a reply. Raises MessageError for one that is unknown or outside its range."""
-    return checked_measures(reply.content.metric_records.get(m.MEASURES, MetricRecord()), rules.measures)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from strategies.messages import MessageError
+from strategies.messages import FEATURE_SHIFT, MessageError
 
 MAX_EXAMPLES = 10**8
 """Images of one client, at most: more than any camera takes in its life."""
@@ -94,6 +94,8 @@ def _range(name: str, task_measures: Sequence[str]) -> tuple[float, float] | Non
         if _NOT_NEGATIVE.fullmatch(measure):
             return 0.0, _LARGEST
         return (0.0, 1.0) if _SHARE.fullmatch(measure) or measure in task_measures else None
+    if name == FEATURE_SHIFT:
+        return 0.0, 1.0
     if _LOSS.fullmatch(name):
         return -_LARGEST, _LARGEST
     return (0.0, _LARGEST) if _OF_TRAINING.fullmatch(name) else None

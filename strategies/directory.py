@@ -5,8 +5,9 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -192,7 +193,7 @@ class NodeDirectory:
     def _name(self, node_id: int) -> str:
         return self._names.get(node_id, f"node {node_id}")
 
-    def read(self, node: Node, info: ConfigRecord) -> Node:
+    def read(self, node: Node, info: Mapping[str, Any]) -> Node:
         """What a node says of itself."""
         rules = self.rules
         return read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=self.key_id or "")

@@ -3,7 +3,9 @@
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from numpy.typing import NDArray
 
 # Records of a message.
 CONFIG = "config"
@@ -51,8 +53,9 @@ UNUSABLE_SUM = "unusable-sum"
 CERTIFICATE = "certificate"
 SIGNATURE = "signature"
 
-# A measure that a client gives.
+# Measures that a client gives.
 DP_EPSILON = "dp_epsilon"
+FEATURE_SHIFT = "feature_shift"
 
 _STYPE = "fed-vehicle-reid.bytes"
 
@@ -66,9 +69,25 @@ def with_config(config: dict[str, Any]) -> RecordDict:
     return RecordDict({CONFIG: ConfigRecord(config)})
 
 
+def bytes_behind(view: NDArray[np.uint8]) -> bytes:
+    """The bytes of an array; those that it views as a whole, if there are any, without a copy."""
+    whole = view.base
+    return whole if isinstance(whole, bytes) and len(whole) == view.nbytes else view.tobytes()
+
+
 def bytes_record(name: str, data: bytes) -> ArrayRecord:
     """An array record that holds `data` and nothing else."""
     return ArrayRecord({name: Array(dtype="uint8", shape=(len(data),), stype=_STYPE, data=data)})
+
+
+def received(content: RecordDict) -> tuple[list[NDArray[np.uint8]], dict[str, Any]]:
+    """Parameters and config of a server's message, as Flower's clients take them: a model that another node passes on,
+    then the aggregate, each if it is there, as views of the message's bytes.
+
+    Raises MessageError if any other array is there."""
+    names = [name for name in (GLOBAL, AGGREGATE) if name in content.array_records]
+    arrays = [np.frombuffer(bytes_of(content, name, beside=names), np.uint8) for name in names]
+    return arrays, dict(config_of(content, CONFIG))
 
 
 def bytes_of(content: RecordDict, name: str, beside: Collection[str] = ()) -> bytes:

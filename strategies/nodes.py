@@ -4,9 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeGuard
-
-from flwr.app import ConfigRecord
+from typing import Any, TypeGuard
 
 from strategies import messages as m
 from strategies.claims import MAX_EXAMPLES
@@ -36,7 +34,7 @@ class Node:
     """What other clients need to share masks with it; "" without masks."""
 
 
-def read_node(node_id: int, info: ConfigRecord, *, task: str, layout: str, key_id: str) -> Node:
+def read_node(node_id: int, info: Mapping[str, Any], *, task: str, layout: str, key_id: str) -> Node:
     """A node from its answer. Raises RefusedError if its task, layout or key is another, or the answer is malformed."""
     for key, expected in ((m.TASK, task), (m.LAYOUT, layout), (m.KEY_ID, key_id)):
         if info.get(key) != expected:

@@ -20,7 +20,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from strategies import messages as m
-from strategies.attempt import Attempt, measures_of
+from strategies.attempt import Attempt
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ServerSum
 from strategies.claims import capped, mean_measures
@@ -28,6 +28,7 @@ from strategies.delivery import ModelDelivery
 from strategies.directory import NodeDirectory
 from strategies.nodes import Node, RefusedError
 from strategies.proofs import Names
+from strategies.round_reply import RoundReply
 from strategies.rounds import (
     THE_SUM,
     FederationError,
@@ -262,10 +263,12 @@ class PartialSync(Strategy):
         for reply in replies:
             node = self._asked[reply.metadata.src_node_id]
             try:
-                measured[node.client] = (node.num_examples, measures_of(reply, self.rules))
+                received = RoundReply.evaluated(reply.content, self.rules.measures)
             except m.MessageError as error:
                 self.directory.leave_out(self.report, node, str(error))
-        self.report.clients = {client: measures for client, (_, measures) in sorted(measured.items())}
+                continue
+            measured[node.client] = (node.num_examples, received.measures)
+        self.report.clients = {client: dict(measures) for client, (_, measures) in sorted(measured.items())}
         return MetricRecord(dict(mean_measures(measured, self.rules.max_share))) if measured else None
 
     # Hooks of its own ---------------------------------------------------------------------------------------------

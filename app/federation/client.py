@@ -1,4 +1,4 @@
-"""One federated client: a trainer, its node store and its cipher, behind Flower's NumPyClient.
+"""One federated client of any task: a trainer, its node store and its cipher, as a NumPyClient of Flower.
 
 Data flow of a round: the last aggregate comes in, is decrypted and applied through the server optimiser, the global
 model is measured if asked for, trained on, and the weighted, encrypted update goes out.
@@ -35,12 +35,12 @@ from app.data.readers.reader import Direction
 from app.federation.batches import ClientBatches
 from app.federation.client_state import ClientState
 from app.federation.feature_shift import PROBES, cosine_shift
-from app.federation.global_model import GlobalModel, GlobalModels, PassedOn
+from app.federation.global_model import GlobalModel, GlobalModels
 from app.federation.ledger import PrivacyLedger
 from app.federation.mask_store import MaskStore
-from app.federation.measuring import global_measures
+from app.federation.measuring import evaluation_loss, global_measures
 from app.federation.opened_sums import OpenedSums
-from app.federation.round_request import ClientError, attempt_of, coefficient_of, order_of
+from app.federation.round_request import Bytes, ClientError, RoundRequest
 from app.federation.site_policy import SitePolicy
 from app.settings.load import Settings
 from app.tasks.task import Task, UnfitDataError
@@ -51,14 +51,11 @@ from strategies.ciphers.cipher import CipherError, ClientCipher
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import is_private
 
-Bytes = NDArray[np.uint8]
 Vector = NDArray[np.float32]
-RECEIVED = "received"
-"""Config key: what each array of `parameters` is, `messages.GLOBAL` or `messages.AGGREGATE`."""
 
 
-class ReidClient(NumPyClient):
-    """A client of any task.
+class TaskClient(NumPyClient):
+    """A client of any task. What each message asks of it is a `RoundRequest`.
 
     Args:
         name: how the client is called in metrics.
@@ -151,24 +148,25 @@ class ReidClient(NumPyClient):
         }
 
     def fit(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[list[Bytes], int, dict[str, Any]]:
-        """Train one round and return [payload], images, and measures with the coefficient used."""
+        """Train one round: [encrypted update], number of examples, and measures."""
         started = time.perf_counter()
-        server_round = int(config[m.SERVER_ROUND])
-        binding, cards = self._attempt(config)
-        coefficient = coefficient_of(config, self.name, self.settings.federation.max_share)
+        request = RoundRequest.of(parameters, config)
+        server_round, binding = request.server_round, self._binding(request)
+        coefficient = request.share(self.name, self.settings.federation.max_share)
         attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
-        model = self._begin(attempt, parameters, config)
+        model = self._begin(attempt, request)
         self.ledger.require()
         with self.store.keeping(attempt):  # before training, which would be in vain
-            masks = self.masks.begin(binding, cards) if self.masks else {}
+            masks = self.masks.begin(binding, request.mask_cards) if self.masks else {}
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
-        if config.get(m.MEASURE):
+        if request.measure:
             measures |= global_measures(self.task, self.network, self.directions)
         probes = self._probes() if self.settings.federation.weighting == "cosine_distance" else None
         report = self._train(server_round, optimiser)
         if probes is not None:
-            coefficient *= cosine_shift(probes, self._probes())
+            measures[m.FEATURE_SHIFT] = cosine_shift(probes, self._probes())
+            coefficient *= measures[m.FEATURE_SHIFT]
         local = self.layout.flatten(float_views(self.network))
         update, state = local - model.vector, model.state
         del model
@@ -198,7 +196,6 @@ class ReidClient(NumPyClient):
         measures |= {f"loss_{name}": value for name, value in report.losses.items()}
         measures |= {f"seconds_{name}": value for name, value in report.seconds.items()}
         measures |= {
-            m.COEFFICIENT: coefficient,
             "pictures": report.num_pictures,
             "steps": report.steps,
             "lr": report.lr,
@@ -208,47 +205,42 @@ class ReidClient(NumPyClient):
         return [np.frombuffer(encrypted.payload, np.uint8)], len(self.samples), measures
 
     def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
-        """Take the final global model over, keep it, and measure it. The loss slot of Flower's answer holds 1 less the
-        headline."""
-        server_round = int(config[m.SERVER_ROUND])
-        model = self._begin(f"{server_round} final {order_of(config)}", parameters, config)
+        """Take the final global model over, keep it, and measure it: loss, number of examples, and measures."""
+        request = RoundRequest.of(parameters, config)
+        server_round = request.server_round
+        model = self._begin(f"{server_round} final {request.order}", request)
         self._load(model.vector, server_round)
-        measures = global_measures(self.task, self.network, self.directions) if config.get(m.MEASURE) else {}
-        return 1.0 - float(measures.get(f"global_{self.settings.measures[0]}", 0.0)), len(self.samples), measures
+        measures = global_measures(self.task, self.network, self.directions) if request.measure else {}
+        return evaluation_loss(measures, self.settings.measures[0]), len(self.samples), measures
 
-    def send_global(self, config: dict[str, Any]) -> Bytes:
+    def send_global(self, config: dict[str, Any]) -> bytes:
         """A global model that is held, and the server optimiser's moments, sealed for a node that lacks them."""
-        sealed = self.models.sealed(int(config[m.GLOBAL_VERSION]), str(config[m.GLOBAL_DIGEST]))
-        return np.frombuffer(sealed, np.uint8)
+        request = RoundRequest.of((), config)
+        if request.global_version is None:
+            raise ClientError(f"{self.name}: no {m.GLOBAL_VERSION} in the message")
+        return self.models.sealed(request.global_version, request.global_digest)
 
     def disclose(self, config: dict[str, Any]) -> bytes:
         """The seeds shared with clients that dropped out of an attempt, sealed for the other clients."""
         if self.masks is None:
             raise ClientError(f"{self.name} was asked for masks and has none")
-        binding, cards = self._attempt(config)
-        return self.masks.disclose(binding, cards, list(config[m.MISSING]))
+        request = RoundRequest.of((), config)
+        return self.masks.disclose(self._binding(request), request.mask_cards, request.missing)
 
-    def _attempt(self, config: dict[str, Any]) -> tuple[Binding, dict[str, str]]:
-        """What a payload is bound to, and the mask cards of the cohort by client."""
+    def _binding(self, request: RoundRequest) -> Binding:
+        """What a payload is bound to, within the site's policy."""
         if self.policy is not None:
-            self.policy.check_round(config.get(m.COHORT, ()), config.get(m.COEFFICIENT), config.get(m.MISSING, ()))
-        return attempt_of(config, self.run_key, self.layout.digest)
+            self.policy.check_round(request.cohort, request.coefficient, request.missing)
+        return request.binding(self.run_key, self.layout.digest)
 
-    def _begin(self, attempt: str, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
+    def _begin(self, attempt: str, request: RoundRequest) -> GlobalModel:
         """The model that an attempt starts from, unless a later attempt has begun."""
-        self.store.begin(attempt, order_of(config))
+        self.store.begin(attempt, request.in_order())
         with self.store.keeping(attempt):
             if self.masks:
                 self.masks.close(self.run_key)
-            return self._reach(int(config[m.SERVER_ROUND]) - 1, parameters, config)
-
-    def _reach(self, version: int, parameters: list[Bytes], config: dict[str, Any]) -> GlobalModel:
-        received = {name: data.tobytes() for name, data in zip(config[RECEIVED], parameters, strict=True)}
-        passed_on = None
-        if m.GLOBAL in received:
-            passed_on = PassedOn(received[m.GLOBAL], int(config[m.GLOBAL_VERSION]), str(config[m.GLOBAL_DIGEST]))
-        coefficient_sum = float(config.get(m.COEFFICIENT_SUM, 0.0))
-        return self.models.reach(version, received.get(m.AGGREGATE, b""), coefficient_sum, passed_on)
+            version = request.server_round - 1
+            return self.models.reach(version, request.aggregate, request.coefficient_sum, request.passed_on)
 
     # Training and measuring ---------------------------------------------------------------------------------------
 

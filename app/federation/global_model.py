@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 from app.core.node_store import NodeStore, NodeStoreError, digest_of
 from app.federation.opened_sums import OpenedSums, RefusedSumError, sum_digest
 from strategies.ciphers.binding import Binding
-from strategies.ciphers.cipher import CipherError, ClientCipher
+from strategies.ciphers.cipher import Buffer, CipherError, ClientCipher
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import SharedLayout
 
@@ -38,7 +38,7 @@ class UnusableSumError(GlobalModelError):
 class PassedOn(NamedTuple):
     """A model as another node sealed it: its version, and the digest that most nodes hold."""
 
-    sealed: bytes
+    sealed: Buffer
     version: int
     digest: str
 
@@ -137,7 +137,7 @@ class GlobalModels:
         return GlobalModel.of(arrays)
 
     def reach(
-        self, version: int, aggregate: bytes = b"", coefficient_sum: float = 0.0, passed_on: PassedOn | None = None
+        self, version: int, aggregate: Buffer = b"", coefficient_sum: float = 0.0, passed_on: PassedOn | None = None
     ) -> GlobalModel:
         """The model of `version`: from the store, by the aggregate of the last round, or as another node passed it on,
         or the one before.
@@ -166,7 +166,7 @@ class GlobalModels:
         return f"global model {version} of run {self.run_key}, layout {self.layout.digest}"
 
     def _open(
-        self, version: int, before: GlobalModel, held: str, payload: bytes, coefficient_sum: float
+        self, version: int, before: GlobalModel, held: str, payload: Buffer, coefficient_sum: float
     ) -> GlobalModel:
         """`_apply`, at most once for a version, and with one answer whatever is wrong with an encrypted sum."""
         if (sums := self.sums) is None:  # the server knows the sum, and may know what is wrong with it
@@ -189,7 +189,7 @@ class GlobalModels:
         return self._keep(version, after, clients)  # whatever hinders it says nothing about the sum
 
     def _apply(
-        self, version: int, before: GlobalModel, payload: bytes, coefficient_sum: float
+        self, version: int, before: GlobalModel, payload: Buffer, coefficient_sum: float
     ) -> tuple[GlobalModel, Sequence[str]]:
         """The model that a sum makes, and whose updates are in it."""
         binding = Binding(self.run_key, self.layout.digest, version)

@@ -1,13 +1,19 @@
 """Measures of a client's network on its own validation images, as they travel to the server."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from app.data.readers.reader import Direction
 from app.evaluation.ranking import NoValidQueryError
 from app.tasks.task import Task
+
+
+def evaluation_loss(measures: Mapping[str, float], headline: str) -> float:
+    """1 less the headline measure of the global model, a share; NaN if nothing was measured."""
+    return 1.0 - measures.get(f"global_{headline}", math.nan)
 
 
 def global_measures(task: Task, network: nn.Module, directions: Sequence[Direction]) -> dict[str, float]:

@@ -137,7 +137,7 @@ class OpenedSums:
         return json.dumps(found, sort_keys=True)
 
 
-def sum_digest(payload: bytes, coefficient_sum: float, before: str) -> str:
+def sum_digest(payload: bytes | memoryview, coefficient_sum: float, before: str) -> str:
     """Digest of all that decides whether a sum can be used: its bytes, the coefficients that it is divided by, and the
     model `before` that it is added to, by its own digest."""
     total = hashlib.sha256(json.dumps([coefficient_sum.hex(), before]).encode())

@@ -1,32 +1,122 @@
-"""Config of a server's message as a client reads it, checked."""
+"""A server's message as a client reads it: parsed once, typed and checked."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.core.node_store import Order
+from app.federation.global_model import PassedOn
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.claims import largest_share
+
+Bytes = NDArray[np.uint8]
+Number = TypeVar("Number", int, float)
+_NOTHING = memoryview(b"")
 
 
 class ClientError(RuntimeError):
     """The client cannot do what was asked; the message names the client and the cause."""
 
 
-def attempt_of(config: Mapping[str, Any], run_key: str, layout: str) -> tuple[Binding, dict[str, str]]:
-    """What a payload is bound to, and the mask cards of the cohort by client."""
-    cohort = tuple(config.get(m.COHORT, ()))
-    attempt, nonce = int(config.get(m.ATTEMPT, 1)), str(config.get(m.NONCE, ""))
-    binding = Binding(run_key, layout, int(config[m.SERVER_ROUND]), attempt, cohort, nonce)
-    return binding, dict(zip(cohort, config.get(m.MASK_CARDS, ()), strict=False))
+@dataclass(frozen=True)
+class RoundRequest:
+    """What a message asks of a client in a round. Arrays are views of the message's bytes.
 
+    Args:
+        server_round: whose model is wanted: the one after `server_round` - 1 rounds.
+        order: when the server asked, by its own count; None for a query.
+        cohort: names of the clients that are asked; as the server sent them.
+        mask_cards: of the cohort, by client.
+        coefficient: this client's averaging factor; None where nothing is sent.
+        measure: whether to measure the global model.
+        missing: clients of the cohort that dropped out.
+        aggregate: the sum that makes the wanted model from the one before; empty for none.
+        coefficient_sum: of the clients in `aggregate`.
+        global_version, global_digest: of a model that another node passes on, or that this one shall pass on.
+        sealed: that model; empty for none.
+    """
 
-def coefficient_of(config: Mapping[str, Any], client: str, max_share: float) -> float:
-    """The client's share in the sum. Raises ClientError for one above the largest that the cohort allows."""
-    coefficient, limit = float(config[m.COEFFICIENT]), largest_share(max_share, len(config.get(m.COHORT, ())))
-    if not 0 < coefficient <= limit * (1 + 1e-9):  # also where it is not a number
-        raise ClientError(f"{client}: the server gives it a share of {coefficient:g}, and {limit:g} is the most")
-    return coefficient
+    server_round: int
+    order: Order | None = None
+    attempt: int = 1
+    nonce: str = ""
+    cohort: tuple[str, ...] = ()
+    mask_cards: Mapping[str, str] = field(default_factory=dict)
+    coefficient: float | None = None
+    measure: bool = False
+    missing: tuple[str, ...] = ()
+    aggregate: memoryview = _NOTHING
+    coefficient_sum: float = 0.0
+    global_version: int | None = None
+    global_digest: str = ""
+    sealed: memoryview = _NOTHING
+
+    @classmethod
+    def of(cls, parameters: Sequence[Bytes], config: Mapping[str, Any]) -> "RoundRequest":
+        """From Flower's arguments of `fit` and `evaluate`. Raises ClientError naming a key that is missing or of
+        another type.
+
+        Args:
+            parameters: a model that is passed on, if the config names its version; then the aggregate, if there is one.
+        """
+        version = _number(config, m.GLOBAL_VERSION, int)
+        views = [array.data for array in parameters]
+        sealed = views.pop(0) if views and version is not None else _NOTHING
+        if len(views) > 1:
+            raise ClientError(f"{len(parameters)} arrays in a message that explains {len(parameters) - len(views) + 1}")
+        server_round = _number(config, m.SERVER_ROUND, int)
+        if server_round is None:
+            raise ClientError(f"no {m.SERVER_ROUND} in the message")
+        cohort = _strings(config, m.COHORT)
+        attempt, coefficient_sum = _number(config, m.ATTEMPT, int), _number(config, m.COEFFICIENT_SUM, float)
+        return cls(
+            server_round=server_round,
+            order=order_of(config) if m.ORDER in config else None,
+            attempt=1 if attempt is None else attempt,
+            nonce=str(config.get(m.NONCE, "")),
+            cohort=cohort,
+            mask_cards=dict(zip(cohort, _strings(config, m.MASK_CARDS), strict=False)),
+            coefficient=_number(config, m.COEFFICIENT, float),
+            measure=bool(config.get(m.MEASURE)),
+            missing=_strings(config, m.MISSING),
+            aggregate=views[0] if views else _NOTHING,
+            coefficient_sum=coefficient_sum or 0.0,
+            global_version=version,
+            global_digest=str(config.get(m.GLOBAL_DIGEST, "")),
+            sealed=sealed,
+        )
+
+    def in_order(self) -> Order:
+        """`order`. Raises ClientError for a message without it."""
+        if self.order is None:
+            raise ClientError(f"no {m.ORDER} in the message")
+        return self.order
+
+    @property
+    def passed_on(self) -> PassedOn | None:
+        """The model that another node passes on, if there is one."""
+        if self.global_version is None or not self.sealed:
+            return None
+        return PassedOn(self.sealed, self.global_version, self.global_digest)
+
+    def binding(self, run_key: str, layout: str) -> Binding:
+        """What a payload for this attempt is bound to."""
+        return Binding(run_key, layout, self.server_round, self.attempt, self.cohort, self.nonce)
+
+    def share(self, client: str, max_share: float) -> float:
+        """The client's share in the sum. Raises ClientError for one above the largest that the cohort allows."""
+        if self.coefficient is None:
+            raise ClientError(f"{client}: no {m.COEFFICIENT} in the message")
+        limit = largest_share(max_share, len(self.cohort))
+        if not 0 < self.coefficient <= limit * (1 + 1e-9):  # also where it is not a number
+            raise ClientError(
+                f"{client}: the server gives it a share of {self.coefficient:g}, and {limit:g} is the most"
+            )
+        return self.coefficient
 
 
 def order_of(config: Mapping[str, Any]) -> Order:
@@ -35,3 +125,21 @@ def order_of(config: Mapping[str, Any]) -> Order:
     if not isinstance(order, list) or len(order) != 2 or not all(isinstance(number, int) for number in order):
         raise ClientError(f"{m.ORDER} of a message is {order!r} instead of [start of the server, message]")
     return order[0], order[1]
+
+
+def _number(config: Mapping[str, Any], key: str, kind: type[Number]) -> Number | None:
+    """The number of a key; None if the key is missing."""
+    value = config.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | kind):
+        raise ClientError(f"{key} of a message is {value!r} instead of a number")
+    return kind(value)
+
+
+def _strings(config: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The list of a key; empty if the key is missing."""
+    values = config.get(key, [])
+    if not isinstance(values, list | tuple):
+        raise ClientError(f"{key} of a message is {values!r} instead of a list")
+    return tuple(values)

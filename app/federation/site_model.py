@@ -30,7 +30,7 @@ from app.training.checkpoint import Checkpoint, without_heads
 from strategies.shared_arrays import SharedLayout, is_private
 
 if TYPE_CHECKING:
-    from app.federation.client import ReidClient
+    from app.federation.client import TaskClient
 
 KINDS = ("global", "local")
 _LOCK_SECONDS = 60.0  # a process that was suspended with a lock in its hand must not keep the site from its rounds
@@ -168,12 +168,12 @@ class SiteModel:
         return rounds
 
 
-def keep_recipe(client: "ReidClient") -> bool:
+def keep_recipe(client: "TaskClient") -> bool:
     """Keep beside a client's arrays what rebuilds its network; whether it is new there."""
     return Recipe.of(client.settings, client=client.name, num_labels=client.num_labels).write(client.store.folder)
 
 
-def keep_models(client: "ReidClient", state: Path) -> None:
+def keep_models(client: "TaskClient", state: Path) -> None:
     """Let a site's checkpoints follow its node store. What hinders it stands in the site's log: the run goes on, and
     the command makes them later.
 

@@ -60,7 +60,7 @@ def close_envelope(fields: Mapping[str, Any], *parts: bytes | memoryview) -> byt
     return b"".join((*pieces, checksum.digest()))
 
 
-def open_envelope(data: bytes, expected: Mapping[str, Any]) -> tuple[dict[str, Any], memoryview]:
+def open_envelope(data: bytes | memoryview, expected: Mapping[str, Any]) -> tuple[dict[str, Any], memoryview]:
     """All fields and the body. Raises EnvelopeError if it is damaged or a field differs from `expected`."""
     view = memoryview(data)
     if len(view) < _LENGTH.size + _CHECKSUM_BYTES or _LENGTH.unpack_from(view)[0] != _MAGIC:

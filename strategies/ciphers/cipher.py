@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from strategies.ciphers.binding import Binding
 
 Vector = NDArray[np.float32]
+Buffer = bytes | memoryview
 State = dict[str, NDArray[Any]]
 """Arrays by name that a cipher wants to find again in the next round."""
 NO_MASKS: Mapping[str, bytes] = MappingProxyType({})
@@ -67,7 +68,7 @@ class ClientCipher(Protocol):
             masks: seeds shared with the other clients of the cohort, by name; see `strategies.ciphers.masks`."""
 
     def decrypt(
-        self, payload: bytes, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
+        self, payload: Buffer, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
     ) -> Decrypted:
         """The sum in `payload`, divided by the coefficients that arrived. Raises CipherError.
 
@@ -78,7 +79,7 @@ class ClientCipher(Protocol):
     def seal(self, data: bytes, purpose: str) -> bytes:
         """`data` for another client; the server that passes it on cannot read more than the cipher grants it."""
 
-    def open(self, sealed: bytes, purpose: str) -> bytes:
+    def open(self, sealed: Buffer, purpose: str) -> bytes:
         """What `seal` was given for this purpose. Raises CipherError if it was altered, or meant for another one."""
 
 

@@ -17,7 +17,7 @@ import tenseal as ts
 from numpy.typing import NDArray
 
 from strategies.ciphers.binding import Binding, close_envelope
-from strategies.ciphers.cipher import NO_MASKS, CipherError, Decrypted, Encrypted, State, Vector
+from strategies.ciphers.cipher import NO_MASKS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
 from strategies.ciphers.payload import open_payload, open_sum, require_new, weigh
@@ -162,7 +162,7 @@ class CkksCipher:
         return Encrypted(close_envelope(fields, *_joined(parts)), {"residual": residual})
 
     def decrypt(
-        self, payload: bytes, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
+        self, payload: Buffer, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
     ) -> Decrypted:
         """The weighted mean (size,), good to about 1e-6 of a block's scale times the client bound with "compact"."""
         parameters = self.parameters
@@ -185,7 +185,7 @@ class CkksCipher:
         """AES-GCM under the federation key."""
         return self.key.seal(data, purpose)
 
-    def open(self, sealed: bytes, purpose: str) -> bytes:
+    def open(self, sealed: Buffer, purpose: str) -> bytes:
         """See `seal`."""
         return self.key.open(sealed, purpose)
 

@@ -59,11 +59,12 @@ class FederationKey:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return _SEALED + nonce + AESGCM(self.secret("seal")).encrypt(nonce, data, _SEALED + purpose.encode())
 
-    def open(self, sealed: bytes, purpose: str = "") -> bytes:
+    def open(self, sealed: bytes | memoryview, purpose: str = "") -> bytes:
         """What `seal` was given. Raises CipherError if it was altered, or sealed under another key or for another
         purpose."""
-        nonce, body = sealed[len(_SEALED) : len(_SEALED) + _NONCE_BYTES], sealed[len(_SEALED) + _NONCE_BYTES :]
-        if not sealed.startswith(_SEALED) or len(nonce) < _NONCE_BYTES:
+        view, start = memoryview(sealed), len(_SEALED)
+        nonce, body = view[start : start + _NONCE_BYTES], view[start + _NONCE_BYTES :]
+        if view[:start] != _SEALED or len(nonce) < _NONCE_BYTES:
             raise CipherError("not a sealed model")
         try:
             return AESGCM(self.secret("seal")).decrypt(nonce, body, _SEALED + purpose.encode())

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.ciphers.binding import Binding, close_envelope
-from strategies.ciphers.cipher import NO_MASKS, CipherError, Decrypted, Encrypted, State, Vector
+from strategies.ciphers.cipher import NO_MASKS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MIN_CLIENTS
 from strategies.ciphers.masks import MASK_SEED_BYTES, add_masks, disclosure_purpose, take_off
@@ -112,7 +112,7 @@ class PackedBfvCipher:
         return slots, found.residual
 
     def decrypt(
-        self, payload: bytes, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
+        self, payload: Buffer, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
     ) -> Decrypted:
         """The weighted mean (size,), exact but for the rounding of each client."""
         parameters = self.parameters
@@ -172,7 +172,7 @@ class PackedBfvCipher:
         """AES-GCM under the federation key."""
         return self.key.seal(data, purpose)
 
-    def open(self, sealed: bytes, purpose: str) -> bytes:
+    def open(self, sealed: Buffer, purpose: str) -> bytes:
         """See `seal`."""
         return self.key.open(sealed, purpose)
 

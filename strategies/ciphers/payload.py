@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from strategies.ciphers.binding import Binding, EnvelopeError, open_envelope
-from strategies.ciphers.cipher import CipherError, State, Vector
+from strategies.ciphers.cipher import Buffer, CipherError, State, Vector
 
 _OF_AN_ATTEMPT = ("cohort", "attempt", "nonce")
 
@@ -22,7 +22,7 @@ def weigh(vector: Vector, coefficient: float, carried: State) -> Vector:
     return weighted
 
 
-def open_payload(payload: bytes, expected: Mapping[str, Any]) -> tuple[dict[str, Any], memoryview]:
+def open_payload(payload: Buffer, expected: Mapping[str, Any]) -> tuple[dict[str, Any], memoryview]:
     """`open_envelope`, with a CipherError."""
     try:
         return open_envelope(payload, expected)
@@ -31,7 +31,7 @@ def open_payload(payload: bytes, expected: Mapping[str, Any]) -> tuple[dict[str,
 
 
 def open_sum(
-    payload: bytes, coefficient_sum: float, binding: Binding, expected: Mapping[str, Any], max_clients: int
+    payload: Buffer, coefficient_sum: float, binding: Binding, expected: Mapping[str, Any], max_clients: int
 ) -> tuple[dict[str, Any], tuple[str, ...], memoryview]:
     """All fields of a sum, the clients in it, and its body. Any client may open it, whatever cohort it was of.
 

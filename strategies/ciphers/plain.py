@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.ciphers.binding import Binding
-from strategies.ciphers.cipher import NO_MASKS, CipherError, Decrypted, Encrypted, State, Vector
+from strategies.ciphers.cipher import NO_MASKS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
 
 _HEADER = struct.Struct("<4sQI")  # magic, number of values, CRC-32 of the values
 _MAGIC = b"fvp1"
@@ -52,7 +52,7 @@ class PlainCipher:
 
     def decrypt(
         self,
-        payload: bytes,
+        payload: Buffer,
         coefficient_sum: float,
         binding: Binding,  # noqa: ARG002
         *,
@@ -69,9 +69,9 @@ class PlainCipher:
         """`data` itself."""
         return data
 
-    def open(self, sealed: bytes, purpose: str) -> bytes:  # noqa: ARG002
+    def open(self, sealed: Buffer, purpose: str) -> bytes:  # noqa: ARG002
         """`sealed` itself."""
-        return sealed
+        return bytes(sealed)
 
 
 class PlainSum:
@@ -116,7 +116,7 @@ def _pack(vector: Vector) -> bytes:
     return b"".join((_HEADER.pack(_MAGIC, vector.size, zlib.crc32(values)), values))
 
 
-def _unpack(payload: bytes, size: int) -> Vector:
+def _unpack(payload: Buffer, size: int) -> Vector:
     if len(payload) < _HEADER.size:
         raise CipherError(f"payload of {len(payload)} bytes is shorter than its header")
     magic, count, checksum = _HEADER.unpack_from(payload)

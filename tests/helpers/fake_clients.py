@@ -98,10 +98,11 @@ class Client:
             return RecordDict({m.MEASURES: MetricRecord({"global_mAP": 0.5, **self.measures})})
         server_round, coefficient = config[m.SERVER_ROUND], config[m.COEFFICIENT]
         self.trained.append((server_round, coefficient))
+        coefficient *= self.measures.get(m.FEATURE_SHIFT, 1.0)
         reply = RecordDict(
             {
                 m.UPDATE: m.bytes_record(m.UPDATE, encrypt(self.update, coefficient)),
-                m.INFO: ConfigRecord({**self.describe(), m.COEFFICIENT: coefficient}),
+                m.INFO: ConfigRecord(self.describe()),
                 m.MEASURES: MetricRecord({"loss_total": float(self.examples), **self.measures}),
             }
         )

@@ -80,9 +80,6 @@ def info(**changes):
         (info(**{"key-id": "k2"}), "key-id 'k2' instead of ''"),
         (info(task="plate_text"), "task 'plate_text' instead of 'dual_reid'"),
         (info(client="a"), "answers as 'a'"),
-        (info(coefficient=1.5), "coefficient is 1.5"),
-        (info(coefficient=float("nan")), "coefficient is nan"),
-        (info(coefficient="much"), "coefficient is 'much'"),
         (info(**{"held-rounds": [1, 2, 3]}), "held models are malformed"),
     ],
 )
@@ -100,6 +97,50 @@ def test_a_bad_reply_costs_itself_and_nothing_else(fault, reason):
     assert federation.left_out(3) == {}
     np.testing.assert_allclose(federation.mean(3), average(federation), **CLOSE)
     assert len({client.models[3].tobytes() for client in federation.clients.values()}) == 1
+
+
+def shift(value):
+    def change(reply):
+        if value is None:
+            del reply[m.MEASURES][m.FEATURE_SHIFT]
+        else:
+            reply[m.MEASURES][m.FEATURE_SHIFT] = value
+        return reply
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (1.5, "measure feature_shift is 1.5, outside 0 to 1"),
+        (-0.5, "measure feature_shift is -0.5, outside 0 to 1"),
+        (float("nan"), "measure feature_shift is nan, outside 0 to 1"),
+        ([0.5], "measure feature_shift is not a number"),
+        (0.0, "feature_shift is missing, or 0"),
+        (None, "feature_shift is missing, or 0"),
+    ],
+)
+def test_a_client_may_lower_its_coefficient_and_never_raise_it(value, reason):
+    """By its feature shift, where the federation weighs by that."""
+    federation = three(rounds=2, weighting="cosine_distance")
+    shifts = {"a": 0.5, "b": 0.25, "c": 1.0}
+    for name, client in federation.clients.items():
+        client.measures = {m.FEATURE_SHIFT: shifts[name]}
+    federation.clients["b"].faults = {2: shift(value)}
+    federation.run()
+    np.testing.assert_allclose(federation.mean(1), average(federation, weights=[0.5, 0.25, 1.0]), **CLOSE)
+    assert federation.states[0].coefficient_sum == pytest.approx(1.75 / 3, rel=1e-15)
+    assert reason in federation.left_out(2)["b"]
+    np.testing.assert_allclose(federation.mean(2), average(federation, "ac", [0.5, 1.0]), **CLOSE)
+
+
+def test_a_shift_scales_nothing_where_the_federation_weighs_by_examples():
+    federation = three(rounds=1)
+    federation.clients["b"].faults = {1: shift(0.25)}
+    federation.run()
+    assert federation.states[0].coefficient_sum == pytest.approx(1.0, abs=1e-12)
+    np.testing.assert_allclose(federation.mean(1), average(federation), **CLOSE)
 
 
 def is_train_reply_of(reply, name, server_round):

@@ -158,7 +158,7 @@ def test_cosine_distance_weighs_by_how_far_the_features_moved(make_federation):
     settings, task = federation.settings, make_task(federation.settings)
     parts = open_source(settings.data, settings.seed).parts(2)
     given = {
-        name: reply.content[m.INFO][m.COEFFICIENT]
+        name: 0.5 * reply.content[m.MEASURES][m.FEATURE_SHIFT]
         for (server_round, name), reply in replies(federation, "train").items()
         if server_round == 2
     }
