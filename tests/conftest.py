@@ -14,6 +14,7 @@ from PIL import Image
 from app import client_app, server_app
 from app.core.node_store import NodeStore
 from app.core.run_folder import RunFolder
+from app.federation import open_client
 from app.server_app import run_federation
 from app.settings.load import load_settings
 from strategies.partial_sync import PartialSync
@@ -118,7 +119,7 @@ _compose = lru_cache(load_settings)  # Hydra takes a third of a second, a tiny f
 def compose_once():
     """Server and clients of one process compose the same overrides once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client_app, "load_settings", _compose)
+        patch.setattr(open_client, "load_settings", _compose)
         patch.setattr(server_app, "load_settings", _compose)
         yield
 

@@ -23,12 +23,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from app.deployment.signing import SigningError, read_public_key, signed_text, verified_body
 from app.federation.refusals import IdentityError
 from app.settings.checks import SettingsError
+from app.settings.load import absolute
 from strategies.ciphers.cipher import CipherError
+from strategies.ciphers.keys import read_key
 from strategies.nodes import RefusedError
 
 _PURPOSE = "site-name/1"
 _CARD_DOMAIN = b"fed-vehicle-reid mask card 1\0"
 _FIELDS = ("federation", "site", "public_key", "key_id")
+_NODE_CONFIG = {"key": "site-key", "certificate": "site-cert", "authority": "authority"}
+"""Keys of the node config by argument of `SiteIdentity.read`."""
 _log = logging.getLogger("flwr")
 
 
@@ -124,6 +128,17 @@ class SiteIdentity:
             _log.error("%s: cannot prove its name with %s: %s", site, certificate, error)
             raise IdentityError(f"{site}: it cannot prove its name; the site's own log says why") from None
         return identity
+
+    @classmethod
+    def of_node(cls, config: Mapping[str, str]) -> "SiteIdentity | None":
+        """From a node's config; None for a node without `site-cert`. Raises SettingsError naming what is missing."""
+        if "site-cert" not in config:
+            return None
+        name = config.get("client", "")
+        if missing := [key for key in (*_NODE_CONFIG.values(), "key-file") if key not in config]:
+            raise SettingsError(f"{name}: site-cert needs the node config {', '.join(missing)}")
+        files = {part: absolute(config[key]) for part, key in _NODE_CONFIG.items()}
+        return cls.read(name, **files, key_id=read_key(absolute(config["key-file"])).key_id)
 
     def check_run(self, authority: str) -> None:
         """Raise IdentityError for a run whose `federation.authority` is not the site's own."""

@@ -10,6 +10,7 @@ from federation_checks import divide
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from app import client_app
+from app.federation.open_client import NodeConfigError
 from app.federation.outgoing_errors import TOLD, SiteError, guarded, is_simulated, outgoing
 from app.settings.checks import SettingsError
 from strategies import messages as m
@@ -183,9 +184,9 @@ def test_errors_on_the_list_lose_the_sites_folders(kind, tmp_path):
 def test_the_runs_own_words_are_named_and_the_sites_are_not():
     client_app._make_client.cache_clear()
     node = (("client", "garage"), ("data", f"{PLATE}-set"))
-    with pytest.raises(client_app.NodeConfigError):
+    with pytest.raises(NodeConfigError):
         client_app._make_client("", node, "0" * 16, 1)
-    assert client_app.NodeConfigError not in TOLD
+    assert NodeConfigError not in TOLD
     with pytest.raises(SettingsError, match=r"unknown key train\.epoch") as raised:
         client_app._make_client("train.epoch=3", node, "0" * 16, 1)
     assert type(raised.value) in TOLD

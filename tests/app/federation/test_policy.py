@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app import client_app
+from app.federation.open_client import NodeConfigError
 from app.federation.policy import Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
 from app.federation.run_words import run_words
@@ -181,7 +182,7 @@ def test_a_run_is_told_what_is_wrong_with_its_own_words(policed_site):
     with pytest.raises(SettingsError, match=r"train\.lr") as error:
         policed_site(f"{CLASH} train.lr=-1")
     assert type(error.value) is SettingsError
-    with pytest.raises(client_app.NodeConfigError):  # nothing is, for itself
+    with pytest.raises(NodeConfigError):  # nothing is, for itself
         policed_site(CLASH)
 
 
