@@ -2,6 +2,7 @@
 
 import io
 import os
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import yaml
 
 import conf
 from app.data.dataset import open_source
+from app.settings.federation import FederationSettings
 from app.settings.load import SettingsError, load_settings, settings_from, startable
+from app.settings.sections import EvaluationSettings, TrainSettings
+from app.settings.synthetic import SyntheticSettings
 from app.tasks import make_task
 
 CONF = Path(conf.__file__).parent
@@ -126,6 +130,23 @@ def test_the_error_that_the_readme_shows():
     with pytest.raises(SettingsError) as caught:
         load_settings(["train.epoch=3"])
     assert f"\nerror: {caught.value}\n" in (CONF.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_data_alone_brings_nothing_of_an_experiment():
+    own, quickstart = load_settings("data=manifest data.root=x"), load_settings("experiment=quickstart")
+    assert own.name == "run"
+    assert replace(own.train, lr=0.0) == TrainSettings(lr=0.0)
+    assert own.federation == FederationSettings()
+    assert own.evaluation == EvaluationSettings()
+    assert own.data.synthetic == SyntheticSettings()
+    assert own.train.lr != quickstart.train.lr
+    assert load_settings("experiment=quickstart ~experiment") == load_settings()
+
+
+def test_a_bare_run_of_flower_is_the_quickstart():
+    project = tomllib.loads((CONF.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    overrides = project["tool"]["flwr"]["app"]["config"]["overrides"]
+    assert load_settings(overrides) == load_settings("experiment=quickstart")
 
 
 def test_settings_come_back_from_a_checkpoint(plain):
