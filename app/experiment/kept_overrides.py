@@ -4,6 +4,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.core.run_folder import RunFolder
+from app.settings.load import MISSING
 from app.settings.overrides import override
 
 OVERRIDES_FILE = "overrides.txt"
@@ -25,7 +27,17 @@ def read_overrides(folder: Path) -> str:
         words = shlex.split(text)
     except ValueError:
         return text  # whoever composes it says what is wrong
-    return text if _names_experiment(words) else f"{_FORMER_DEFAULT} {text}"
+    head = [] if _names_experiment(words) else [_FORMER_DEFAULT]
+    return " ".join([*head, text, *_former_root(folder, words)])
+
+
+def _former_root(folder: Path, words: Sequence[str]) -> list[str]:
+    """The folder of a data set that earlier versions knew by the name of the set alone."""
+    keys = [word.partition("=")[0] for word in words]
+    if "data" not in keys or "data.root" in keys or not (folder / "settings.json").exists():
+        return []
+    kept = RunFolder(folder).read_settings().get("data", {}).get("root", MISSING)
+    return [] if kept == MISSING else [shlex.quote(override("data.root", kept))]
 
 
 def _names_experiment(words: Sequence[str]) -> bool:

@@ -104,6 +104,13 @@ def test_a_run_of_any_version_is_resumed_with_its_own_settings(tmp_path, kept, o
     assert load_settings(read_overrides(tmp_path)) == load_settings(f"{of} seed=3")
 
 
+def test_a_run_keeps_the_folder_that_its_data_set_was_once_known_by(tmp_path):
+    (tmp_path / "overrides.txt").write_text("experiment=quickstart data=two_cam seed=3", encoding="utf-8")
+    assert load_settings(read_overrides(tmp_path)).data.root == "???"  # before the server wrote its settings
+    RunFolder(tmp_path).write_settings({"data": {"root": "../shared/it's"}})
+    assert load_settings(read_overrides(tmp_path)).data.root == "../shared/it's"
+
+
 def test_a_run_without_an_experiment_says_so_to_a_later_version(tmp_path):
     assert shlex.split(run_overrides(["seed=3"], tmp_path)) == ["~experiment", "seed=3", f'run_dir="{tmp_path}"']
     assert shlex.split(run_overrides(["experiment=two_cam"], tmp_path))[0] == "experiment=two_cam"

@@ -217,12 +217,23 @@ def test_every_choice_of_every_group_is_composed(group, name):
 def test_a_missing_folder_and_an_unknown_reader_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data\.root not found: .*nowhere"):
         open_source(load_settings(["data=manifest", f"data.root={tmp_path}/nowhere"]).data, 0)
-    with pytest.raises(SettingsError, match=r"data\.root is missing"):
+    with pytest.raises(SettingsError, match=r"data\.root=FOLDER is missing: the images of 'manifest'$"):
         open_source(load_settings(["data=manifest"]).data, 0)
     with pytest.raises(SettingsError, match="unknown data set 'imagenet'"):
         open_source(load_settings(["data.reader=imagenet", f"data.root={tmp_path}"]).data, 0)
     with pytest.raises(SettingsError, match=r"unknown data set 'very776'; known: .*; did you mean veri776\?"):
         open_source(load_settings(["data.reader=very776", f"data.root={tmp_path}"]).data, 0)
+
+
+@pytest.mark.parametrize(("data", "experiment"), [("two_cam", "two_cam"), ("plates_countries", "plates_made")])
+def test_a_shared_data_set_has_its_folder_from_its_experiment_alone(data, experiment):
+    said = f"data.root=FOLDER is missing: the images of '{data}'; experiment={experiment} sets it"
+    with pytest.raises(SettingsError, match=f"^{said}$"):
+        open_source(load_settings([f"data={data}"]).data, 0)
+    assert load_settings([f"experiment={experiment}"]).data.root.startswith("../shared/data")
+    assert load_settings([f"experiment={experiment}", "data=veri776"]).data.root == "data/veri776"
+    for path in (CONF / "data").glob("*.yaml"):
+        assert "../shared" not in path.read_text(encoding="utf-8"), path.name
 
 
 @pytest.mark.parametrize(
