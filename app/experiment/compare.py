@@ -53,7 +53,9 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
             rows[client] = measure_arrays(settings, without_heads(arrays, task), directions)
         models[name] = next(iter(rows.values())) if len(rows) == 1 else mean_of_clients(rows)
     parts = len(source.parts(settings.federation.num_clients))
-    kinds = {kind: comparison_settings(settings, kind, _overrides(folder)) for kind in settings.evaluation.compare}
+    kinds: dict[str, Settings] = {
+        kind: comparison_settings(settings, kind, _overrides(folder)) for kind in settings.evaluation.compare
+    }
     jobs = comparison_jobs(kinds, folder.path, parts)
     models |= by_kind(run_jobs(jobs, workers(settings), progress))
     _draw(settings, folder, directions, held["global"])

@@ -47,11 +47,11 @@ def plain():
         ("seed=-1", "seed must be at least 0"),
         ("train.lr=-1", "train.lr must be at least 0"),
         ("train.lr=nan", "train.lr"),
-        ("train.augment.flip=1.5", "train.augment.flip must be between 0 and 1"),
+        ("train.augment.flip=1.5", "train.augment.flip must be at most 1; got 1.5"),
         ("train.schedule=steps", "train.schedule=steps needs train.steps"),
         (
             "train.steps=[0.5,0.3]",
-            "train.steps, which ascend from train.warm_up to 1: must be between 0.5 and 1; got 0.3",
+            "train.steps must ascend from train.warm_up; got 0.3 after 0.5",
         ),
         ("train.optimiser=lamb", "train.optimiser must be one of adamw, adam, sgd; got 'lamb'"),
         ("train.pids_per_batch=0", "train.pids_per_batch must be at least 2"),
