@@ -19,10 +19,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.dataclasses import is_pydantic_dataclass
+from pydantic import TypeAdapter, ValidationError
 
-from app.settings.checks import SettingsError, in_range, one_of, require_file_name, require_finite
+from app.settings.checks import SettingsError, one_of, require_file_name, require_finite
 from app.settings.federation import FederationSettings
 from app.settings.hints import choice_hint, first_leaf, key_hint, keys_of, refused
 from app.settings.overrides import readable
@@ -183,7 +182,8 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
         values[name] = raw[name]
     _refuse_huge("seed", values["seed"])
     require_finite("", raw)
-    in_range("seed", values["seed"], 0)
+    if values["seed"] < 0:
+        raise SettingsError(f"seed must be at least 0; got {values['seed']}")
     one_of("task", values["task"], list(TASKS))
     task = import_module(TASKS[values["task"]].settings)
     for name, section in {**_SECTIONS, "model": task.ModelSettings, "loss": task.LossSettings}.items():
@@ -254,7 +254,6 @@ def absolute(settings_path: str) -> Path:
 
 def _typed(section: str, cls: type, raw: Any) -> Any:
     """`raw` as an instance of the dataclass `cls`; strict: no unknown key, no text where a number belongs."""
-    _forbid_unknown_keys(cls)
     _refuse_huge(section, raw)
     try:
         return TypeAdapter(cls).validate_json(json.dumps(raw))  # strict mode takes dictionaries from JSON alone
@@ -275,17 +274,6 @@ def _refuse_huge(key: str, value: Any) -> None:
         raise SettingsError(f"{key} must be at most {most}; got {got}")
     elif isinstance(value, float) and not math.isfinite(value):
         raise SettingsError(f"{key} must be a finite number; got {value}")
-
-
-def _forbid_unknown_keys(cls: type) -> None:
-    """Set pydantic's strict mode on a settings dataclass and on those inside it."""
-    if is_pydantic_dataclass(cls):
-        return
-    cls.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
-    for hint in get_type_hints(cls).values():
-        for part in (hint, *get_args(hint)):
-            if isinstance(part, type) and is_dataclass(part):
-                _forbid_unknown_keys(part)
 
 
 def _first_lines(error: Exception, count: int = 15) -> str:

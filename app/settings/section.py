@@ -102,6 +102,8 @@ def _text(key: str, hint: Any, error: ErrorDetails, of_key: Sequence[ErrorDetail
             return f"{key} must be at least {limits['ge']:g}; got {_shown(given)}"
         case "less_than_equal":
             return f"{key} must be at most {limits['le']:g}; got {_shown(given)}"
+        case "multiple_of":
+            return f"{key} must be a multiple of {limits['multiple_of']:g}; got {_shown(given)}"
         case "finite_number":
             return f"{key} must be a finite number; got {_shown(given)}"
     if isinstance(limits.get("error"), SettingsError):
