@@ -1,6 +1,6 @@
 """Equalise pictures without training on them: how many would be made, of which vehicles, and which labels are in doubt.
 
-Run: python -m scripts.equalise data=two_cam data.equalise.target=median data.equalise.model=FILE
+Run: python -m scripts.equalise experiment=two_cam data.equalise.target=median data.equalise.model=FILE
      python -m scripts.equalise run=outputs/two_cam/<time> data.equalise.target=median
 
 All training pictures of the settings, or with `client=NUMBER` those of one simulated client. With `run=` the settings

@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -244,7 +244,8 @@ def keys(
     if key_holder is KeyHolder.cloud and cipher is not Scheme.ckks:
         raise KeyFileError("--key-holder cloud is for --cipher ckks alone")
     require_folder_place("--out", out)  # before a key that is there is put aside
-    privacy = PrivacySettings(cipher=cipher, ckks_preset=preset, key_holder=key_holder)
+    chosen: dict[str, Any] = {"cipher": cipher.value, "ckks_preset": preset.value, "key_holder": key_holder.value}
+    privacy = PrivacySettings(**chosen)
     made: dict[str, FederationKey] = {}
     if key_holder is KeyHolder.cloud:
         made[SERVER_FILE], made[CLIENT_FILE] = cloud_pair(privacy)

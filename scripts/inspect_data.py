@@ -1,6 +1,6 @@
 """Count the training images that each client has, and the queries that an evaluation can measure.
 
-Run: python -m scripts.inspect_data data=two_cam federation.num_clients=4
+Run: python -m scripts.inspect_data experiment=two_cam federation.num_clients=4
 """
 
 import json

@@ -4,7 +4,7 @@ Run: python -m scripts.registry reembed --run outputs/two_cam/<time>       the n
      python -m scripts.registry reembed --onnx network.onnx                the same, from a file of scripts.export
      python -m scripts.registry enrol front.jpg rear.jpg --owner "A. Resident" --flat 12 --plate "AB 123"
      python -m scripts.registry import residents.csv
-     python -m scripts.registry calibrate data=two_cam data.eval_split=val
+     python -m scripts.registry calibrate data=two_cam data.root=FOLDER data.eval_split=val
      python -m scripts.registry identify photo.jpg
      python -m scripts.registry detector outputs/detector/detector.safetensors      finds vehicles in photographs
      python -m scripts.registry plate-reader outputs/plates_countries-central/<time> --model central     reads plates

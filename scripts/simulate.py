@@ -6,7 +6,6 @@ Resume: python -m scripts.simulate resume=outputs/quickstart/<time>
 """
 
 import json
-import shlex
 import sys
 import time
 import traceback
@@ -22,11 +21,12 @@ from app.data.dataset import open_source
 from app.data.partition import table
 from app.experiment.baselines import bad_pictures
 from app.experiment.claim import claimed, run_path
-from app.experiment.compare import OVERRIDES_FILE, compare_models
+from app.experiment.compare import compare_models
+from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides, run_overrides
 from app.experiment.measurable import require_measurable
 from app.experiment.simulation import SimulationError, check_machine, simulate
 from app.settings.load import Settings, SettingsError, absolute, load_settings, text_keys
-from app.settings.overrides import override, sweep
+from app.settings.overrides import sweep
 from app.tasks import make_task
 from scripts.command import command, first_line, split_words
 from scripts.progress import Progress
@@ -125,7 +125,7 @@ def _checked(words: Sequence[str]) -> Settings:
 
 
 def _start(words: Sequence[str], path: Path) -> dict[str, Any]:
-    overrides = shlex.join([*words, override("run_dir", path)])
+    overrides = run_overrides(words, path)
     with claimed(path) as folder:
         (folder.path / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
         return _run(load_settings(overrides), folder, overrides)
@@ -155,7 +155,7 @@ def _resume(path: Path) -> None:
         return
     with claimed(path, resume=True) as folder:
         try:
-            overrides = kept.read_text(encoding="utf-8") + " federation.resume=true"
+            overrides = read_overrides(path) + " federation.resume=true"
             settings = load_settings(overrides)
         except ValueError as error:  # of text that is none, of words, of settings
             raise SettingsError(f"{kept}: {first_line(error)}") from error

@@ -105,7 +105,8 @@ def pictures_root(tmp_path_factory):
 def base_overrides(pictures_root):
     """Two clients, one a site, with a network that trains in milliseconds."""
     return (
-        f"data=manifest data.root={pictures_root} data.partition.by=site data.val_split=val {NETWORK} {TRAINING} "
+        f"experiment=quickstart data=manifest data.root={pictures_root} data.partition.by=site data.val_split=val "
+        f"{NETWORK} {TRAINING} "
         "federation.num_clients=2 federation.rounds=3 federation.measure_every=1 federation.start_timeout=0.1 "
         "privacy=plain federation.server_optimiser.name=average federation.server_optimiser.nesterov=false "
         "federation.deadline=180 train.epochs=3 evaluation.ranked_lists=0 evaluation.compare=[]"

@@ -8,6 +8,7 @@ from app.core.sample import Sample
 from app.data.holdout import holdout
 from app.data.partition import by_site, partition, partition_directions
 from app.data.readers.reader import Direction, Reader, each_against_all, open_reader
+from app.settings.hints import root_hint
 from app.settings.load import MISSING, DataSettings, SettingsError, absolute
 from app.synthetic import generate
 
@@ -73,7 +74,9 @@ def open_source(settings: DataSettings, seed: int) -> Source:
     Raises SettingsError for an unknown set and FileNotFoundError naming a missing folder.
     """
     if settings.root == MISSING:
-        raise SettingsError(f"data.root is missing: where are the pictures of {settings.reader!r}?")
+        raise SettingsError(
+            f"data.root=FOLDER is missing: the images of {settings.reader!r}{root_hint(settings.reader)}"
+        )
     root = absolute(settings.root)
     try:
         if settings.reader == "synthetic":

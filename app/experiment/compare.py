@@ -22,12 +22,11 @@ from app.experiment.baselines import (
     measure_arrays,
     run_jobs,
 )
+from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.training.checkpoint import network_of, save_checkpoint, without_heads
 
-OVERRIDES_FILE = "overrides.txt"
-"""In a run folder: the overrides it was started with."""
 _DRAWN = 8  # directions with a picture of their own: each country of plates_countries, not each trial of a protocol
 
 
@@ -54,7 +53,9 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
             rows[client] = measure_arrays(settings, without_heads(arrays, task), directions)
         models[name] = next(iter(rows.values())) if len(rows) == 1 else mean_of_clients(rows)
     parts = len(source.parts(settings.federation.num_clients))
-    kinds = {kind: comparison_settings(settings, kind, _overrides(folder)) for kind in settings.evaluation.compare}
+    kinds: dict[str, Settings] = {
+        kind: comparison_settings(settings, kind, _overrides(folder)) for kind in settings.evaluation.compare
+    }
     jobs = comparison_jobs(kinds, folder.path, parts)
     models |= by_kind(run_jobs(jobs, workers(settings), progress))
     _draw(settings, folder, directions, held["global"])
@@ -97,8 +98,7 @@ def _differ(settings: Settings, models: Mapping[str, Arrays]) -> bool:
 
 def _overrides(folder: RunFolder) -> list[str]:
     """The overrides of a run that `scripts.simulate` started."""
-    kept = folder.path / OVERRIDES_FILE
-    return shlex.split(kept.read_text(encoding="utf-8")) if kept.exists() else []
+    return shlex.split(read_overrides(folder.path)) if (folder.path / OVERRIDES_FILE).exists() else []
 
 
 def workers(settings: Settings) -> int:

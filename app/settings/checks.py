@@ -37,13 +37,6 @@ def named_file(key: str) -> Iterator[None]:
         raise NamedFileError(key, error) from error
 
 
-def require_path(key: str, value: str) -> None:
-    """Raise SettingsError for an empty path, which would be the working folder. Looks at no file: a run's settings are
-    checked at sites, too, which tell no run what files they have."""
-    if not value or "\0" in value:
-        raise SettingsError(f"{key} must name a file or folder; got {value!r}")
-
-
 def require_file_name(key: str, value: str) -> None:
     """Raise SettingsError unless `value` can name a folder below another one, whatever the file system."""
     if not value.isprintable() or set(value) & set("/\\") or value.strip(" .") != value or not 0 < len(value) <= 100:
@@ -58,15 +51,6 @@ def one_of(key: str, value: str, options: Sequence[str]) -> None:
     """Raise SettingsError unless `value` is among `options`."""
     if value not in options:
         raise SettingsError(f"{key} must be one of {', '.join(options)}; got {value!r}{did_you_mean(value, options)}")
-
-
-def in_range(key: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raise SettingsError unless low <= value <= high and the value is finite."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise SettingsError(f"{key} must be a finite number; got {value:g}")
-    if not low <= value <= high:
-        limits = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
-        raise SettingsError(f"{key} must be {limits}; got {value:g}")
 
 
 def require_finite(key: str, value: object) -> None:

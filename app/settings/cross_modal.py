@@ -1,15 +1,20 @@
 """Settings of visible-infrared re-identification: its network and its losses."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from app.settings.checks import SettingsError, in_range, one_of, require_path
-from app.settings.weights import require_weights, weights_of
+from pydantic import Field
+
+from app.settings.checks import SettingsError
+from app.settings.section import Count, NotNegative, PathText, section
+from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretrained, weights_of
+
+_Pixels = Annotated[int, Field(ge=16, le=4096)]
 
 
-@dataclass(frozen=True)
+@section("model")
 class ModelSettings:
     """The two-stream network.
 
@@ -24,21 +29,13 @@ class ModelSettings:
     """
 
     backbone: str = "resnet50"
-    height: int = 256
-    width: int = 256
-    pretrained: bool | str = False
-    options: dict[str, Any] = field(default_factory=dict)
-    pooling: str = "gem"
-    embedding_dim: int = 0
-    hashed: float = 1.0
-
-    def __post_init__(self) -> None:
-        one_of("model.pooling", self.pooling, ("gem", "average"))
-        for name in ("height", "width"):
-            in_range(f"model.{name}", getattr(self, name), 16, 4096)
-        in_range("model.embedding_dim", self.embedding_dim, 0)
-        require_weights("model", self.pretrained, self.options)
-        in_range("model.hashed", self.hashed, 1e-4, 1.0)
+    height: _Pixels = 256
+    width: _Pixels = 256
+    pretrained: Pretrained = False
+    options: Options = field(default_factory=dict)
+    pooling: Literal["gem", "average"] = "gem"
+    embedding_dim: Count = 0
+    hashed: HashedShare = 1.0
 
     @property
     def weights(self) -> bool | Path:
@@ -46,7 +43,7 @@ class ModelSettings:
         return weights_of(self.pretrained)
 
 
-@dataclass(frozen=True)
+@section("loss")
 class LossSettings:
     """Weights of the four losses; 0 leaves one out.
 
@@ -56,21 +53,15 @@ class LossSettings:
         perceptual_longest: pixels of the maps that it compares, their longer side; 0 for as large as the stem gives.
     """
 
-    identity_weight: float = 1.0
-    label_smoothing: float = 0.1
-    weighted_triplet_weight: float = 1.0
-    perceptual_edge_weight: float = 1.0
-    centre_contrast_weight: float = 1.0
-    perceptual_weights: str = "random"
-    perceptual_longest: int = 0
+    identity_weight: NotNegative = 1.0
+    label_smoothing: LabelSmoothing = 0.1
+    weighted_triplet_weight: NotNegative = 1.0
+    perceptual_edge_weight: NotNegative = 1.0
+    centre_contrast_weight: NotNegative = 1.0
+    perceptual_weights: PathText = "random"
+    perceptual_longest: Count = 0
 
     def __post_init__(self) -> None:
-        in_range("loss.label_smoothing", self.label_smoothing, 0.0, 0.99)
-        in_range("loss.perceptual_longest", self.perceptual_longest, 0)
-        for name in self.__dataclass_fields__:
-            if name.endswith("_weight"):
-                in_range(f"loss.{name}", getattr(self, name), 0.0)
-        require_path("loss.perceptual_weights", self.perceptual_weights)
         if not (self.identity_weight or self.weighted_triplet_weight or self.perceptual_edge_weight):
             raise SettingsError("loss.identity_weight, weighted_triplet_weight and perceptual_edge_weight are all 0")
 

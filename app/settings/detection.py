@@ -1,11 +1,13 @@
 """Settings of a detector and of its training."""
 
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from app.settings.checks import in_range
+from pydantic import Field
+
+from app.settings.section import Share, section
 
 
-@dataclass(frozen=True)
+@section("detector")
 class DetectorSettings:
     """A detector that can be rebuilt from its checkpoint.
 
@@ -17,20 +19,13 @@ class DetectorSettings:
         vehicle_threshold, plate_threshold: score from which a box counts as found.
     """
 
-    kind: str = "fcos"
+    kind: Literal["fcos", "coco"] = "fcos"
     backbone: str = "tf_efficientnet_lite0"
-    size: int = 416
+    size: Annotated[int, Field(ge=128, le=2048)] = 416
     channels: int = 64
     convs: int = 2
-    vehicle_threshold: float = 0.4
-    plate_threshold: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("fcos", "coco"):
-            raise ValueError(f"unknown kind of detector {self.kind!r}; known: fcos, coco")
-        in_range("size", self.size, 128, 2048)
-        for name in ("vehicle_threshold", "plate_threshold"):
-            in_range(name, getattr(self, name), 0.0, 1.0)
+    vehicle_threshold: Share = 0.4
+    plate_threshold: Share = 0.3
 
     @property
     def thresholds(self) -> tuple[float, float]:

@@ -1,14 +1,16 @@
 """Settings of the dual network: its networks and its losses."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from app.settings.checks import in_range, one_of
-from app.settings.weights import require_weights, weights_of
+from pydantic import Field
+
+from app.settings.section import Count, NotNegative, section
+from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretrained, weights_of
 
 
-@dataclass(frozen=True)
+@section("model")
 class BranchSettings:
     """One network of the two.
 
@@ -20,13 +22,9 @@ class BranchSettings:
     """
 
     backbone: str = "resnet50"
-    image_size: int = 256
-    pretrained: bool | str = False
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        in_range("model image_size", self.image_size, 16, 4096)
-        require_weights("model.*", self.pretrained, self.options)
+    image_size: Annotated[int, Field(ge=16, le=4096)] = 256
+    pretrained: Pretrained = False
+    options: Options = field(default_factory=dict)
 
     @property
     def weights(self) -> bool | Path:
@@ -34,26 +32,20 @@ class BranchSettings:
         return weights_of(self.pretrained)
 
 
-@dataclass(frozen=True)
+@section("model")
 class ModelSettings:
     """The dual network. `plate: null` leaves the plate network out; `embedding_dim` 0 keeps the backbones' widths;
     `hashed` is the share of the values of large layers that are learnt and sent (see `hash_layers`), 1 for all."""
 
     vehicle: BranchSettings = field(default_factory=BranchSettings)
     plate: BranchSettings | None = None
-    pooling: str = "gem"
-    embedding_dim: int = 0
-    fusion: str = "concat"
-    hashed: float = 1.0
-
-    def __post_init__(self) -> None:
-        one_of("model.pooling", self.pooling, ("gem", "average"))
-        one_of("model.fusion", self.fusion, ("concat", "add"))
-        in_range("model.embedding_dim", self.embedding_dim, 0)
-        in_range("model.hashed", self.hashed, 1e-4, 1.0)
+    pooling: Literal["gem", "average"] = "gem"
+    embedding_dim: Count = 0
+    fusion: Literal["concat", "add"] = "concat"
+    hashed: HashedShare = 1.0
 
 
-@dataclass(frozen=True)
+@section("loss")
 class LossSettings:
     """Losses of both networks and what joins them; a weight of 0 leaves a part out.
 
@@ -65,29 +57,18 @@ class LossSettings:
         temperature: T of the bidirectional distillation.
     """
 
-    classification: str = "cross_entropy"
-    label_smoothing: float = 0.1
-    focal_gamma: float = 2.0
-    scale: float = 30.0
-    angular_margin: float = 0.35
-    metric: str = "triplet"
+    classification: Literal["cross_entropy", "focal", "arcface", "cosface"] = "cross_entropy"
+    label_smoothing: LabelSmoothing = 0.1
+    focal_gamma: NotNegative = 2.0
+    scale: NotNegative = 30.0
+    angular_margin: NotNegative = 0.35
+    metric: Literal["triplet", "quadruplet", "contrastive", "none"] = "triplet"
     soft_margin: bool = True
-    metric_margin: float = 0.3
-    temperature: float = 4.0
-    classification_weight: float = 1.0
-    metric_weight: float = 1.0
-    distillation_weight: float = 1.0
-    feature_distillation_weight: float = 0.0
-    distance_distillation_weight: float = 0.0
-    attention_distillation_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        one_of("loss.classification", self.classification, ("cross_entropy", "focal", "arcface", "cosface"))
-        one_of("loss.metric", self.metric, ("triplet", "quadruplet", "contrastive", "none"))
-        in_range("loss.label_smoothing", self.label_smoothing, 0.0, 0.99)
-        in_range("loss.temperature", self.temperature, 1e-3)
-        for name in ("focal_gamma", "scale", "angular_margin", "metric_margin"):
-            in_range(f"loss.{name}", getattr(self, name), 0.0)
-        for name in self.__dataclass_fields__:
-            if name.endswith("_weight"):
-                in_range(f"loss.{name}", getattr(self, name), 0.0)
+    metric_margin: NotNegative = 0.3
+    temperature: Annotated[float, Field(ge=1e-3)] = 4.0
+    classification_weight: NotNegative = 1.0
+    metric_weight: NotNegative = 1.0
+    distillation_weight: NotNegative = 1.0
+    feature_distillation_weight: NotNegative = 0.0
+    distance_distillation_weight: NotNegative = 0.0
+    attention_distillation_weight: NotNegative = 0.0

@@ -1,15 +1,19 @@
 """Settings of data equalisation, `data.equalise`."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Annotated, Literal, get_args
 
-from app.settings.checks import SettingsError, in_range, one_of, require_path
+from pydantic import Field
 
-KINDS = ("geometry", "colour", "blur", "rain", "night", "occlusion")
-RULES = ("median", "quantile")
-SUSPECTS = ("report", "leave_out")
+from app.settings.checks import SettingsError
+from app.settings.section import AtLeastOne, NotNegative, PathText, Share, section
+
+Kind = Literal["geometry", "colour", "blur", "rain", "night", "occlusion"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
 
 
-@dataclass(frozen=True)
+@section("data.equalise")
 class EqualiseSettings:
     """A step before training, on each client's own pictures; off while `target` is empty and suspects stay.
 
@@ -38,49 +42,31 @@ class EqualiseSettings:
         folder: where enhanced pictures and reports are kept; a node has its own.
     """
 
-    target: str | int = ""
-    quantile: float = 0.75
+    target: Literal["", "median", "quantile"] | AtLeastOne = ""
+    quantile: Share = 0.75
     fill: bool = True
     sample_down: bool = True
-    model: str = "own"
-    from_round: int = 1
-    own_epochs: float = 0.0
+    model: PathText = "own"
+    from_round: AtLeastOne = 1
+    own_epochs: NotNegative = 0.0
     library: str = ""
-    base: float = 0.65
-    base_quantile: float | None = None
-    kinds: list[str] = field(default_factory=lambda: list(KINDS))
+    base: _Cosine = 0.65
+    base_quantile: Share | None = None
+    kinds: list[Kind] = field(default_factory=lambda: list(KINDS))
     interval: list[float] = field(default_factory=lambda: [0.5, 0.97])
-    candidates: int = 3
-    suspects: str = "report"
-    suspect_margin: float = 0.15
-    suspect_below: float = 0.3
-    folder: str = "outputs/equalised"
+    candidates: AtLeastOne = 3
+    suspects: Literal["report", "leave_out"] = "report"
+    suspect_margin: Annotated[float, Field(ge=-2.0, le=2.0)] = 0.15
+    suspect_below: Annotated[float, Field(ge=0.0, le=2.0)] = 0.3
+    folder: PathText = "outputs/equalised"
 
     def __post_init__(self) -> None:
-        if isinstance(self.target, int):
-            in_range("data.equalise.target", self.target, 1)
-        elif self.target:
-            one_of("data.equalise.target, if it is no number,", self.target, RULES)
-        in_range("data.equalise.quantile", self.quantile, 0.0, 1.0)
-        require_path("data.equalise.model", self.model)
-        require_path("data.equalise.folder", self.folder)
-        in_range("data.equalise.from_round", self.from_round, 1)
-        in_range("data.equalise.own_epochs", self.own_epochs, 0.0)
-        in_range("data.equalise.base", self.base, -1.0, 1.0)
-        if self.base_quantile is not None:
-            in_range("data.equalise.base_quantile", self.base_quantile, 0.0, 1.0)
-        for kind in self.kinds:
-            one_of("data.equalise.kinds", kind, KINDS)
         if self.fill and not self.kinds:
             raise SettingsError(
                 "data.equalise.kinds is empty: nothing can be enhanced; data.equalise.fill=false says so"
             )
         if len(self.interval) != 2 or not -1 <= self.interval[0] < self.interval[1] <= 1:
             raise SettingsError(f"data.equalise.interval must be two ascending cosines; got {self.interval}")
-        in_range("data.equalise.candidates", self.candidates, 1)
-        one_of("data.equalise.suspects", self.suspects, SUSPECTS)
-        in_range("data.equalise.suspect_margin", self.suspect_margin, -2.0, 2.0)
-        in_range("data.equalise.suspect_below", self.suspect_below, 0.0, 2.0)
 
     @property
     def on(self) -> bool:

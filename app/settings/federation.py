@@ -1,14 +1,21 @@
 """The section `federation`: who takes part, for how long, what is shared, and the server optimiser."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Annotated, Literal
 
-from app.settings.checks import in_range, one_of
+from pydantic import Field
+
+from app.settings.section import AtLeastOne, Count, NotNegative, section
+
+_Momentum = Annotated[float, Field(ge=0.0, le=0.9999)]
+_Part = Annotated[float, Field(ge=1e-6, le=1.0)]
+_Seconds = Annotated[float, Field(ge=0.1)]
 
 DEFAULT_PRIVATE = ("*classifier*",)
 """`federation.private` unless something else is asked for."""
 
 
-@dataclass(frozen=True)
+@section("federation.server_optimiser")
 class ServerOptimiserSettings:
     """The step from the averaged update to the next global model, computed by every client alike.
 
@@ -19,23 +26,16 @@ class ServerOptimiserSettings:
         momentum: of "momentum"; beta1, beta2 and epsilon (tau) of "adam".
     """
 
-    name: str = "average"
-    lr: float | None = None
-    momentum: float = 0.9
+    name: Literal["average", "momentum", "adam"] = "average"
+    lr: NotNegative | None = None
+    momentum: _Momentum = 0.9
     nesterov: bool = False
-    beta1: float = 0.9
-    beta2: float = 0.99
-    epsilon: float = 1e-3
-
-    def __post_init__(self) -> None:
-        one_of("federation.server_optimiser.name", self.name, ("average", "momentum", "adam"))
-        in_range("federation.server_optimiser.lr", self.lr or 0.0, 0.0)
-        for name in ("momentum", "beta1", "beta2"):
-            in_range(f"federation.server_optimiser.{name}", getattr(self, name), 0.0, 0.9999)
-        in_range("federation.server_optimiser.epsilon", self.epsilon, 1e-12)
+    beta1: _Momentum = 0.9
+    beta2: _Momentum = 0.99
+    epsilon: Annotated[float, Field(ge=1e-12)] = 1e-3
 
 
-@dataclass(frozen=True)
+@section("federation")
 class FederationSettings:
     """Who takes part, for how long, and what is shared.
 
@@ -61,33 +61,21 @@ class FederationSettings:
             node at its word. `run.sh` gives it.
     """
 
-    num_clients: int = 4
-    rounds: int = 10
-    fraction: float = 1.0
-    weighting: str = "examples"
-    max_share: float = 0.5
-    quorum: float = 0.5
-    retries: int = 1
-    deadline: float = 3600.0
-    straggler_factor: float = 5.0
-    start_timeout: float = 300.0
-    patience: int = 0
-    min_delta: float = 0.001
-    measure_every: int = 1
+    num_clients: AtLeastOne = 4
+    rounds: AtLeastOne = 10
+    fraction: _Part = 1.0
+    weighting: Literal["examples", "uniform", "cosine_distance"] = "examples"
+    max_share: _Part = 0.5
+    quorum: _Part = 0.5
+    retries: Count = 1
+    deadline: _Seconds = 3600.0
+    straggler_factor: NotNegative = 5.0
+    start_timeout: _Seconds = 300.0
+    patience: Count = 0
+    min_delta: NotNegative = 0.001
+    measure_every: Count = 1
     private: list[str] = field(default_factory=lambda: list(DEFAULT_PRIVATE))
-    batch_norm: str = "shared"
+    batch_norm: Literal["shared", "local"] = "shared"
     resume: bool = False
     authority: str = ""
     server_optimiser: ServerOptimiserSettings = field(default_factory=ServerOptimiserSettings)
-
-    def __post_init__(self) -> None:
-        one_of("federation.weighting", self.weighting, ("examples", "uniform", "cosine_distance"))
-        one_of("federation.batch_norm", self.batch_norm, ("shared", "local"))
-        for name in ("num_clients", "rounds"):
-            in_range(f"federation.{name}", getattr(self, name), 1)
-        for name in ("fraction", "max_share", "quorum"):
-            in_range(f"federation.{name}", getattr(self, name), 1e-6, 1.0)
-        for name in ("retries", "patience", "min_delta", "measure_every", "straggler_factor"):
-            in_range(f"federation.{name}", getattr(self, name), 0)
-        for name in ("deadline", "start_timeout"):
-            in_range(f"federation.{name}", getattr(self, name), 0.1)

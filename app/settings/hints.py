@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from importlib.resources import files
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from hydra.errors import MissingConfigException
@@ -43,6 +45,16 @@ def choice_hint(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         return did_you_mean(error.missing_cfg_file.rpartition("/")[2], error.options)
     return ""
+
+
+def root_hint(data: str) -> str:
+    """A hint for a data set without its folder: the experiments that know it."""
+    chosen = f"override /data: shared/{data}\n"
+    texts = {
+        Path(file.name).stem: file.read_text(encoding="utf-8") for file in (files("conf") / "experiment").iterdir()
+    }
+    found = sorted(name for name, text in texts.items() if chosen in text)
+    return f"; experiment={found[0]} sets it" if found else ""
 
 
 def first_leaf(key: str, value: Any) -> str:

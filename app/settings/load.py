@@ -12,20 +12,21 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from app.settings.checks import SettingsError, in_range, one_of, require_file_name, require_finite
+from app.settings.checks import SettingsError, one_of, require_file_name, require_finite
 from app.settings.federation import FederationSettings
 from app.settings.hints import choice_hint, first_leaf, key_hint, keys_of, refused
 from app.settings.overrides import readable
 from app.settings.privacy import PrivacySettings
+from app.settings.section import settings_error
 from app.settings.sections import (
     DataSettings,
     EvaluationSettings,
@@ -181,7 +182,8 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
         values[name] = raw[name]
     _refuse_huge("seed", values["seed"])
     require_finite("", raw)
-    in_range("seed", values["seed"], 0)
+    if values["seed"] < 0:
+        raise SettingsError(f"seed must be at least 0; got {values['seed']}")
     one_of("task", values["task"], list(TASKS))
     task = import_module(TASKS[values["task"]].settings)
     for name, section in {**_SECTIONS, "model": task.ModelSettings, "loss": task.LossSettings}.items():
@@ -231,7 +233,8 @@ def text_keys() -> frozenset[str]:
 
 def _texts(section: str, cls: type) -> Iterator[str]:
     for name, hint in get_type_hints(cls).items():
-        if hint is str or hint == str | None:
+        words = get_origin(hint) is Literal and all(isinstance(each, str) for each in get_args(hint))
+        if hint is str or hint == str | None or words:
             yield f"{section}.{name}"
         for part in (hint, *get_args(hint)):
             if isinstance(part, type) and is_dataclass(part):
@@ -251,20 +254,11 @@ def absolute(settings_path: str) -> Path:
 
 def _typed(section: str, cls: type, raw: Any) -> Any:
     """`raw` as an instance of the dataclass `cls`; strict: no unknown key, no text where a number belongs."""
-    _forbid_unknown_keys(cls)
     _refuse_huge(section, raw)
     try:
         return TypeAdapter(cls).validate_json(json.dumps(raw))  # strict mode takes dictionaries from JSON alone
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join([section, *(str(part) for part in first["loc"] if part not in ("function-after", cls.__name__))])
-        if first["type"] == "unexpected_keyword_argument":
-            raise SettingsError(f"unknown key {key}") from error
-        message = first["msg"].removeprefix("Value error, ")
-        named = message if isinstance(first.get("ctx", {}).get("error"), SettingsError) else f"{key}: {message}"
-        raise SettingsError(
-            f"{named}; got {first['input']!r}" if named.startswith(f"{key}: Input") else named
-        ) from error
+        raise settings_error(section, cls, error) from error
 
 
 def _refuse_huge(key: str, value: Any) -> None:
@@ -280,15 +274,6 @@ def _refuse_huge(key: str, value: Any) -> None:
         raise SettingsError(f"{key} must be at most {most}; got {got}")
     elif isinstance(value, float) and not math.isfinite(value):
         raise SettingsError(f"{key} must be a finite number; got {value}")
-
-
-def _forbid_unknown_keys(cls: type) -> None:
-    """Set pydantic's strict mode on a settings dataclass and on those inside it."""
-    cls.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[attr-defined]
-    for hint in get_type_hints(cls).values():
-        for part in (hint, *get_args(hint)):
-            if isinstance(part, type) and is_dataclass(part):
-                _forbid_unknown_keys(part)
 
 
 def _first_lines(error: Exception, count: int = 15) -> str:

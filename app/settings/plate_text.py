@@ -1,14 +1,18 @@
 """Settings of plate reading: its network and its loss."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from app.settings.checks import SettingsError, in_range, one_of
-from app.settings.weights import require_weights, weights_of
+from pydantic import Field
+
+from app.settings.section import NotNegative, section
+from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretrained, weights_of
+
+_Pixels = Annotated[int, Field(ge=16, le=1024)]
 
 
-@dataclass(frozen=True)
+@section("model")
 class ModelSettings:
     """The reader of plates.
 
@@ -29,31 +33,17 @@ class ModelSettings:
     """
 
     backbone: str = "mobilenetv3_small_050"
-    height: int = 48
-    width: int = 160
-    pretrained: bool | str = False
+    height: _Pixels = 48
+    width: _Pixels = 160
+    pretrained: Pretrained = False
     start: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-    stride: int = 8
-    dim: int = 128
-    layers: int = 2
-    decoder: str = "ctc"
-    max_length: int = 12
-    hashed: float = 1.0
-
-    def __post_init__(self) -> None:
-        one_of("model.decoder", self.decoder, ("ctc", "attention"))
-        for name in ("height", "width"):
-            in_range(f"model.{name}", getattr(self, name), 16, 1024)
-        if self.stride not in (2, 4, 8, 16, 32):
-            raise SettingsError(f"model.stride must be 2, 4, 8, 16 or 32, got {self.stride}")
-        in_range("model.dim", self.dim, 4)
-        if self.dim % 4:
-            raise SettingsError(f"model.dim must be a multiple of 4, got {self.dim}")
-        in_range("model.layers", self.layers, 0, 12)
-        in_range("model.max_length", self.max_length, 1, 64)
-        require_weights("model", self.pretrained, self.options)
-        in_range("model.hashed", self.hashed, 1e-4, 1.0)
+    options: Options = field(default_factory=dict)
+    stride: Literal[2, 4, 8, 16, 32] = 8
+    dim: Annotated[int, Field(ge=4, multiple_of=4)] = 128
+    layers: Annotated[int, Field(ge=0, le=12)] = 2
+    decoder: Literal["ctc", "attention"] = "ctc"
+    max_length: Annotated[int, Field(ge=1, le=64)] = 12
+    hashed: HashedShare = 1.0
 
     @property
     def weights(self) -> bool | Path:
@@ -61,7 +51,7 @@ class ModelSettings:
         return weights_of(self.pretrained)
 
 
-@dataclass(frozen=True)
+@section("loss")
 class LossSettings:
     """The loss of the decoder: CTC (Graves et al., ICML 2006), or cross-entropy of each position for "attention".
 
@@ -70,9 +60,5 @@ class LossSettings:
         alignment_weight: of `AlignmentLoss`, for CTC and made plates.
     """
 
-    label_smoothing: float = 0.0
-    alignment_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        in_range("loss.label_smoothing", self.label_smoothing, 0.0, 0.99)
-        in_range("loss.alignment_weight", self.alignment_weight, 0.0)
+    label_smoothing: LabelSmoothing = 0.0
+    alignment_weight: NotNegative = 1.0

@@ -1,12 +1,16 @@
 """The section `privacy` of the settings."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Annotated, Literal
 
-from app.settings.checks import SettingsError, in_range, one_of
+from pydantic import Field
+
+from app.settings.checks import SettingsError
+from app.settings.section import NotNegative, section
 from strategies.ciphers.limits import MAX_CLIENTS
 
 
-@dataclass(frozen=True)
+@section("privacy.dp")
 class DpSettings:
     """Differential privacy of a client's update; see `app.federation.dp`.
 
@@ -19,21 +23,17 @@ class DpSettings:
             sent. 0 for no limit: epsilon is then told and not enforced.
     """
 
-    clip: float = 0.0
-    noise_multiplier: float = 1.0
-    delta: float = 1e-5
-    epsilon: float = 0.0
+    clip: NotNegative = 0.0
+    noise_multiplier: NotNegative = 1.0
+    delta: Annotated[float, Field(ge=1e-12, le=0.5)] = 1e-5
+    epsilon: NotNegative = 0.0
 
     def __post_init__(self) -> None:
-        in_range("privacy.dp.clip", self.clip, 0.0)
-        in_range("privacy.dp.noise_multiplier", self.noise_multiplier, 0.0)
-        in_range("privacy.dp.delta", self.delta, 1e-12, 0.5)
-        in_range("privacy.dp.epsilon", self.epsilon, 0.0)
         if self.epsilon and not (self.clip and self.noise_multiplier):
             raise SettingsError("privacy.dp.epsilon needs privacy.dp.clip and privacy.dp.noise_multiplier above 0")
 
 
-@dataclass(frozen=True)
+@section("privacy")
 class PrivacySettings:
     """How updates travel.
 
@@ -50,23 +50,17 @@ class PrivacySettings:
         cloud_key: the server's key file with `key_holder=cloud`; in a simulation one is made.
     """
 
-    cipher: str = "packed_bfv"
-    max_clients: int = 0
-    bits: int = 12
-    masking: str = "none"
+    cipher: Literal["packed_bfv", "ckks", "plain"] = "packed_bfv"
+    max_clients: Annotated[int, Field(ge=0, le=MAX_CLIENTS)] = 0
+    bits: Annotated[int, Field(ge=4, le=16)] = 12
+    masking: Literal["none", "pairwise"] = "none"
     key_id: str = ""
-    ckks_preset: str = "compact"
-    key_holder: str = "client"
+    ckks_preset: Literal["compact", "flare", "tutorial"] = "compact"
+    key_holder: Literal["client", "cloud"] = "client"
     cloud_key: str = ""
     dp: DpSettings = field(default_factory=DpSettings)
 
     def __post_init__(self) -> None:
-        one_of("privacy.cipher", self.cipher, ("packed_bfv", "ckks", "plain"))
-        one_of("privacy.ckks_preset", self.ckks_preset, ("compact", "flare", "tutorial"))
-        one_of("privacy.key_holder", self.key_holder, ("client", "cloud"))
-        one_of("privacy.masking", self.masking, ("none", "pairwise"))
-        in_range("privacy.max_clients", self.max_clients, 0, MAX_CLIENTS)
-        in_range("privacy.bits", self.bits, 4, 16)
         if self.key_holder == "cloud" and self.cipher != "ckks":
             raise SettingsError("privacy.key_holder=cloud is for privacy.cipher=ckks alone")
         if self.masking != "none" and self.cipher != "packed_bfv":

@@ -1,25 +1,27 @@
 """The sections of the settings: frozen dataclasses with their defaults, units and limits."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Annotated, Literal
 
-from app.settings.checks import SettingsError, in_range, one_of, require_path
+from pydantic import Field
+
+from app.settings.checks import SettingsError
 from app.settings.equalise import EqualiseSettings
+from app.settings.section import AtLeastOne, Count, NotNegative, PathText, Share, section
 from app.settings.synthetic import SyntheticSettings
 
+_Strength = Annotated[float, Field(ge=0.0, le=0.9)]
 
-@dataclass(frozen=True)
+
+@section("data.partition")
 class PartitionSettings:
     """How pictures are dealt to simulated clients; "none" gives a node all it has (deployment)."""
 
-    by: str = "identity"
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        one_of("data.partition.by", self.by, ("site", "identity", "camera", "dirichlet", "none"))
-        in_range("data.partition.alpha", self.alpha, 1e-3)
+    by: Literal["site", "identity", "camera", "dirichlet", "none"] = "identity"
+    alpha: Annotated[float, Field(ge=1e-3)] = 0.5
 
 
-@dataclass(frozen=True)
+@section("data.made_plates")
 class MadePlatesSettings:
     """Plates that are drawn while a reader of plates trains.
 
@@ -28,14 +30,11 @@ class MadePlatesSettings:
         kinds: countries whose plates are made; empty for all.
     """
 
-    share: float = 0.0
+    share: Share = 0.0
     kinds: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        in_range("data.made_plates.share", self.share, 0.0, 1.0)
 
-
-@dataclass(frozen=True)
+@section("data")
 class DataSettings:
     """Which pictures there are.
 
@@ -52,28 +51,21 @@ class DataSettings:
     """
 
     reader: str
-    root: str
-    holdout: float = 0.0
+    root: PathText
+    holdout: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
     val_split: str = ""
     eval_split: str = "test"
-    cache_mb: int = 2048
+    cache_mb: Count = 2048
     cache_dir: str = ""
-    cache_dir_mb: int = 16384
-    workers: int = 0
+    cache_dir_mb: Count = 16384
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
     partition: PartitionSettings = field(default_factory=PartitionSettings)
     synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
     made_plates: MadePlatesSettings = field(default_factory=MadePlatesSettings)
     equalise: EqualiseSettings = field(default_factory=EqualiseSettings)
 
-    def __post_init__(self) -> None:
-        require_path("data.root", self.root)
-        in_range("data.holdout", self.holdout, 0.0, 0.9)
-        in_range("data.cache_mb", self.cache_mb, 0)
-        in_range("data.cache_dir_mb", self.cache_dir_mb, 0)
-        in_range("data.workers", self.workers, 0, 64)
 
-
-@dataclass(frozen=True)
+@section("train.augment")
 class AugmentSettings:
     """Online augmentation of training pictures; 0 switches a part off.
 
@@ -91,27 +83,20 @@ class AugmentSettings:
         plate_drop: probability that a training sample is shown without its plate.
     """
 
-    flip: float = 0.5
-    shift: float = 0.06
-    rotate: float = 5.0
-    zoom: float = 0.1
-    colour: float = 0.25
-    grey: float = 0.0
-    blur: float = 0.1
-    erase: float = 0.3
-    rain: float = 0.0
-    night: float = 0.0
-    plate_drop: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "grey", "blur", "erase", "rain", "night", "plate_drop"):
-            in_range(f"train.augment.{name}", getattr(self, name), 0.0, 1.0)
-        for name in ("shift", "zoom", "colour"):
-            in_range(f"train.augment.{name}", getattr(self, name), 0.0, 0.9)
-        in_range("train.augment.rotate", self.rotate, 0.0, 180.0)
+    flip: Share = 0.5
+    shift: _Strength = 0.06
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 5.0
+    zoom: _Strength = 0.1
+    colour: _Strength = 0.25
+    grey: Share = 0.0
+    blur: Share = 0.1
+    erase: Share = 0.3
+    rain: Share = 0.0
+    night: Share = 0.0
+    plate_drop: Share = 0.0
 
 
-@dataclass(frozen=True)
+@section("train")
 class TrainSettings:
     """How one network is trained; the schedule spans the whole federation.
 
@@ -135,52 +120,40 @@ class TrainSettings:
         threads: CPU threads of the process, 0 for PyTorch's own choice.
     """
 
-    epochs: float = 10.0
-    optimiser: str = "adamw"
-    lr: float = 3e-4
-    momentum: float = 0.9
-    weight_decay: float = 0.05
-    schedule: str = "cosine"
-    warm_up: float = 0.05
-    warm_up_from: float = 0.0
-    final_lr: float = 0.01
-    steps: list[float] = field(default_factory=list)
-    step_factor: float = 0.1
-    pids_per_batch: int = 8
-    images_per_pid: int = 4
-    batch_size: int = 0
-    head_lr_scale: float = 1.0
-    head_init: str = "random"
-    head_warm_up: float = 0.0
+    epochs: Annotated[float, Field(ge=1e-6)] = 10.0
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: NotNegative = 3e-4
+    momentum: NotNegative = 0.9
+    weight_decay: NotNegative = 0.05
+    schedule: Literal["cosine", "steps"] = "cosine"
+    warm_up: Share = 0.05
+    warm_up_from: Share = 0.0
+    final_lr: Share = 0.01
+    steps: list[Share] = field(default_factory=list)
+    step_factor: Share = 0.1
+    pids_per_batch: Annotated[int, Field(ge=2)] = 8
+    images_per_pid: AtLeastOne = 4
+    batch_size: Count = 0
+    head_lr_scale: NotNegative = 1.0
+    head_init: Literal["centres", "random"] = "random"
+    head_warm_up: Share = 0.0
     keep_optimiser: bool = True
-    clip_norm: float = 5.0
-    fedprox_mu: float = 0.0
-    precision: str = "auto"
+    clip_norm: NotNegative = 5.0
+    fedprox_mu: NotNegative = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
-    threads: int = 0
+    threads: Count = 0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
-        one_of("train.optimiser", self.optimiser, ("adamw", "adam", "sgd"))
-        one_of("train.schedule", self.schedule, ("cosine", "steps"))
-        one_of("train.head_init", self.head_init, ("centres", "random"))
-        one_of("train.precision", self.precision, ("auto", "float32", "bfloat16"))
-        in_range("train.epochs", self.epochs, 1e-6)
-        in_range("train.lr", self.lr, 0.0)
-        for name in ("warm_up", "warm_up_from", "final_lr", "step_factor", "head_warm_up"):
-            in_range(f"train.{name}", getattr(self, name), 0.0, 1.0)
         if self.schedule == "steps" and not self.steps:
             raise SettingsError("train.schedule=steps needs train.steps")
         for before, step in zip([self.warm_up, *self.steps], self.steps, strict=False):
-            in_range("train.steps, which ascend from train.warm_up to 1:", step, before, 1.0)
-        in_range("train.pids_per_batch", self.pids_per_batch, 2)
-        in_range("train.images_per_pid", self.images_per_pid, 1)
-        in_range("train.batch_size", self.batch_size, 0)
-        for name in ("momentum", "weight_decay", "head_lr_scale", "clip_norm", "fedprox_mu", "threads"):
-            in_range(f"train.{name}", getattr(self, name), 0.0)
+            if step < before:
+                raise SettingsError(f"train.steps must ascend from train.warm_up; got {step:g} after {before:g}")
 
 
-@dataclass(frozen=True)
+@section("evaluation")
 class EvaluationSettings:
     """How networks are measured.
 
@@ -194,31 +167,19 @@ class EvaluationSettings:
             compared at its own best.
     """
 
-    embedding: str = "fused"
+    embedding: Literal["fused", "vehicle", "plate"] = "fused"
     rerank: bool = False
-    batch_size: int = 64
-    ranked_lists: int = 6
-    compare: list[str] = field(default_factory=list)
+    batch_size: AtLeastOne = 64
+    ranked_lists: Count = 6
+    compare: list[Literal["stand_alone", "central"]] = field(default_factory=list)
     central_overrides: list[str] = field(default_factory=list)
     stand_alone_overrides: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        one_of("evaluation.embedding", self.embedding, ("fused", "vehicle", "plate"))
-        in_range("evaluation.batch_size", self.batch_size, 1)
-        in_range("evaluation.ranked_lists", self.ranked_lists, 0)
-        for name in self.compare:
-            one_of("evaluation.compare", name, ("stand_alone", "central"))
 
-
-@dataclass(frozen=True)
+@section("simulation")
 class SimulationSettings:
     """What a simulated client gets of this machine. `cpus` 0 means all cores."""
 
-    cpus: int = 0
-    cpus_per_client: int = 1
-    gpus_per_client: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("cpus", "gpus_per_client"):
-            in_range(f"simulation.{name}", getattr(self, name), 0.0)
-        in_range("simulation.cpus_per_client", self.cpus_per_client, 1)
+    cpus: Count = 0
+    cpus_per_client: AtLeastOne = 1
+    gpus_per_client: NotNegative = 0.0

@@ -2,12 +2,18 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Annotated
+
+from pydantic import Field
+
+from app.settings.checks import SettingsError
+from app.settings.section import AtLeastOne, Count, Share, section
 
 RENDERER_VERSION = 1  # raise it whenever a pixel or a manifest cell changes for the same settings
 
 
-@dataclass(frozen=True)
+@section("data.synthetic")
 class SyntheticSettings:
     """Sizes of a synthetic data set.
 
@@ -22,51 +28,32 @@ class SyntheticSettings:
         image_size: side of the square pictures, pixels.
         plate_hidden: share of the pictures whose plate dirt, glare or blur hides, besides those that geometry hides.
         seed: two sets with one seed agree in every picture that both hold.
-
-    Raises ValueError naming the field that is out of range.
     """
 
-    sites: int = 4
-    cameras_per_site: int = 4
-    infrared_cameras_per_site: int = 0
-    train_vehicles_per_site: int = 30
-    val_vehicles_per_site: int = 6
-    test_vehicles_per_site: int = 15
+    sites: AtLeastOne = 4
+    cameras_per_site: Annotated[int, Field(ge=2)] = 4
+    infrared_cameras_per_site: Count = 0
+    train_vehicles_per_site: Count = 30
+    val_vehicles_per_site: Count = 6
+    test_vehicles_per_site: Count = 15
     train_pictures_max: int = 24
-    train_pictures_min: int = 3
-    eval_pictures_per_vehicle: int = 6
-    image_size: int = 256
-    plate_hidden: float = 0.15
-    seed: int = 0
+    train_pictures_min: AtLeastOne = 3
+    eval_pictures_per_vehicle: Annotated[int, Field(ge=2)] = 6
+    image_size: Annotated[int, Field(ge=32)] = 256
+    plate_hidden: Share = 0.15
+    seed: Count = 0
 
     def __post_init__(self) -> None:
-        least = {
-            "sites": 1,
-            "cameras_per_site": 2,
-            "infrared_cameras_per_site": 0,
-            "train_vehicles_per_site": 0,
-            "val_vehicles_per_site": 0,
-            "test_vehicles_per_site": 0,
-            "train_pictures_min": 1,
-            "eval_pictures_per_vehicle": 2,
-            "image_size": 32,
-            "seed": 0,
-        }
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
         if self.infrared_cameras_per_site > self.cameras_per_site:
-            raise ValueError(
-                f"infrared_cameras_per_site must be at most cameras_per_site ({self.cameras_per_site}), "
+            raise SettingsError(
+                f"data.synthetic.infrared_cameras_per_site must be at most cameras_per_site ({self.cameras_per_site}), "
                 f"got {self.infrared_cameras_per_site}"
             )
         if self.train_pictures_min > self.train_pictures_max:
-            raise ValueError(
-                f"train_pictures_min must be at most train_pictures_max ({self.train_pictures_max}), "
+            raise SettingsError(
+                f"data.synthetic.train_pictures_min must be at most train_pictures_max ({self.train_pictures_max}), "
                 f"got {self.train_pictures_min}"
             )
-        if not 0.0 <= self.plate_hidden <= 1.0:
-            raise ValueError(f"plate_hidden must lie in [0, 1], got {self.plate_hidden}")
 
 
 def settings_json(settings: SyntheticSettings) -> str:

@@ -3,27 +3,38 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
-from app.settings.checks import SettingsError, require_path
+from pydantic import AfterValidator, Field
+
+from app.settings.section import PathText
 
 FILE_OPTION = re.compile(r"(pretrained|checkpoint|cache|local|hf_|.*(path|url|file|dir|repo)).*")
 """Options of a timm model that name a file or an address."""
+
+
+def _without_files(options: dict[str, Any]) -> dict[str, Any]:
+    """Refuse an option through which timm would open a file past `pretrained`."""
+    for name in _names(options):
+        if FILE_OPTION.fullmatch(name):
+            raise ValueError(
+                f"must not hold {name}, which may name a file or an address; pretrained takes a weights file"
+            )
+    return options
+
+
+Pretrained = bool | PathText
+Options = Annotated[dict[str, Any], AfterValidator(_without_files)]
+"""Further arguments of a timm model."""
+HashedShare = Annotated[float, Field(ge=1e-4, le=1.0)]
+"""Share of the values of large layers that are learnt and sent; see `hash_layers`. 1 for all."""
+LabelSmoothing = Annotated[float, Field(ge=0.0, le=0.99)]
 
 
 def weights_of(pretrained: bool | str) -> bool | Path:
     """ "true" and "false" in any form as bool, anything else as the path of a file."""
     known = {"true": True, "false": False}
     return known.get(str(pretrained).lower(), Path(str(pretrained)))
-
-
-def require_weights(section: str, pretrained: bool | str, options: Mapping[str, object]) -> None:
-    """Raise SettingsError for an empty path, and for an option through which timm would open a file past it."""
-    require_path(f"{section}.pretrained", str(pretrained))
-    for name in _names(options):
-        if FILE_OPTION.fullmatch(name):
-            raise SettingsError(
-                f"{section}.options: {name} may name a file or an address; {section}.pretrained takes a weights file"
-            )
 
 
 def _names(options: Mapping[str, object]) -> Iterator[str]:

@@ -94,7 +94,7 @@ class DualReid:
                 hash_layers(branch, self.model.hashed)
                 branch.classifier = Classifier(branch.dim, num_labels, self.kind)
         self._statistics = [input_statistics(branch.backbone) for branch in branches]
-        network = DualNet(branches[0], branches[1] if len(branches) > 1 else None, self.model.fusion)  # type: ignore[arg-type]
+        network = DualNet(branches[0], branches[1] if len(branches) > 1 else None, self.model.fusion)
         self.compute.place(network)
         return network.train()
 
@@ -177,7 +177,7 @@ class DualReid:
     def outside(self, run: Run) -> OutsideDualNet:
         self._statistics = [input_statistics_of(branch.backbone) for branch in self._branches()]
         plate_side = self.model.plate.image_size if self.model.plate else None
-        return OutsideDualNet(run, plate_side, self.model.fusion)  # type: ignore[arg-type]
+        return OutsideDualNet(run, plate_side, self.model.fusion)
 
     @property
     def unmatched(self) -> str:

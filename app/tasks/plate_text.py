@@ -100,7 +100,7 @@ class PlateText:
                 columns=self._columns,
                 dim=model.dim,
                 layers=model.layers,
-                decoder=model.decoder,  # type: ignore[arg-type]
+                decoder=model.decoder,
                 max_length=model.max_length + 1,  # and the end
             )
             if pretrained and model.start:

@@ -24,7 +24,7 @@ from scripts.bench.loopback import TRAINING, Loopback
 from scripts.command import command, key_values, whole_number
 
 _OVERRIDES = (
-    "data=manifest model.vehicle.backbone=resnet50 model.vehicle.image_size=64 model.plate=null "
+    "experiment=quickstart data=manifest model.vehicle.backbone=resnet50 model.vehicle.image_size=64 model.plate=null "
     "model.embedding_dim=1024 device=cpu train.threads=1 train.pids_per_batch=4 train.images_per_pid=2 "
     "train.epochs={rounds} federation.rounds={rounds} federation.measure_every=0 "
     "evaluation.compare=[] evaluation.ranked_lists=0"

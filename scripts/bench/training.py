@@ -24,6 +24,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 SMALL = [  # one site, whose pictures are soon drawn
+    "experiment=quickstart",
     "data.synthetic.sites=1",
     "data.synthetic.train_vehicles_per_site=12",
     "data.synthetic.train_pictures_max=8",

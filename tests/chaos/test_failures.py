@@ -23,7 +23,8 @@ from scripts.bench.loopback import Loopback
 pytestmark = pytest.mark.chaos
 
 OVERRIDES = (
-    f"data=manifest data.val_split=val {NETWORK} {TRAINING} federation.rounds=3 federation.measure_every=1 "
+    f"experiment=quickstart data=manifest data.val_split=val {NETWORK} {TRAINING} "
+    "federation.rounds=3 federation.measure_every=1 "
     "federation.deadline=90 train.epochs=3 evaluation.ranked_lists=0 evaluation.compare=[] "
     "federation.server_optimiser.name=average federation.server_optimiser.nesterov=false"
 )

@@ -29,7 +29,8 @@ def equalise_folder(tmp_path_factory):
 def equalise_settings(equalise_folder, tmp_path):
     def settings_of(*words, folder=tmp_path / "kept"):
         return load_settings(
-            f"data=manifest data.root={equalise_folder} data.partition.by=none {NETWORK} {TRAINING} train.epochs=1 "
+            f"experiment=quickstart data=manifest data.root={equalise_folder} data.partition.by=none "
+            f"{NETWORK} {TRAINING} train.epochs=1 "
             f"data.equalise.folder={folder} {' '.join(words)}"
         )
 

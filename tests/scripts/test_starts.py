@@ -4,6 +4,7 @@ A stand-in for Flower writes what a server writes; tests/app/experiment/test_sim
 """
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 from app.core.run_folder import RunFolder
 from app.experiment.claim import claimed
+from app.experiment.kept_overrides import read_overrides, run_overrides
 from app.experiment.simulation import SimulationError
+from app.settings.load import load_settings
 from scripts import baseline, simulate
 from scripts.command import command
 
@@ -86,6 +89,31 @@ def test_a_second_start_changes_nothing_of_the_earlier_run(earlier, started, wor
     assert named in fails(capsys, main, [*extra, *words, f"run_dir={earlier}", *changes])
     assert files(earlier) == before
     assert started == []
+
+
+@pytest.mark.parametrize(
+    ("kept", "of"),
+    [
+        ("seed=3", "experiment=quickstart"),  # written when the quickstart was the default
+        ("'~experiment' seed=3", "~experiment"),
+        ("experiment=two_cam seed=3", "experiment=two_cam"),
+    ],
+)
+def test_a_run_of_any_version_is_resumed_with_its_own_settings(tmp_path, kept, of):
+    (tmp_path / "overrides.txt").write_text(kept, encoding="utf-8")
+    assert load_settings(read_overrides(tmp_path)) == load_settings(f"{of} seed=3")
+
+
+def test_a_run_keeps_the_folder_that_its_data_set_was_once_known_by(tmp_path):
+    (tmp_path / "overrides.txt").write_text("experiment=quickstart data=two_cam seed=3", encoding="utf-8")
+    assert load_settings(read_overrides(tmp_path)).data.root == "???"  # before the server wrote its settings
+    RunFolder(tmp_path).write_settings({"data": {"root": "../shared/it's"}})
+    assert load_settings(read_overrides(tmp_path)).data.root == "../shared/it's"
+
+
+def test_a_run_without_an_experiment_says_so_to_a_later_version(tmp_path):
+    assert shlex.split(run_overrides(["seed=3"], tmp_path)) == ["~experiment", "seed=3", f'run_dir="{tmp_path}"']
+    assert shlex.split(run_overrides(["experiment=two_cam"], tmp_path))[0] == "experiment=two_cam"
 
 
 def test_a_resumed_run_goes_on_in_its_folder(earlier, started):

@@ -18,7 +18,8 @@ from strategies.ciphers.keys import read_key
 pytestmark = pytest.mark.slow
 
 OVERRIDES = (
-    f"data=manifest data.val_split=val {NETWORK} {TRAINING} federation.rounds=3 federation.measure_every=1 "
+    f"experiment=quickstart data=manifest data.val_split=val {NETWORK} {TRAINING} "
+    "federation.rounds=3 federation.measure_every=1 "
     "federation.deadline=200 train.epochs=3 evaluation.ranked_lists=0 evaluation.compare=[] "
     "federation.server_optimiser.name=average federation.server_optimiser.nesterov=false"
 )

@@ -117,7 +117,7 @@ def test_files_of_another_kind_are_named(tmp_path):
     write_detector(tmp_path / "other.safetensors", build(TINY), DetectorSettings(backbone="test_resnet", size=128))
     with pytest.raises(ValueError, match=r"other\.safetensors: a detector of another version"):
         read_detector(tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="unknown kind of detector"):
+    with pytest.raises(ValueError, match=r"detector\.kind must be one of fcos, coco; got 'yolo'"):
         DetectorSettings(kind="yolo")
     with pytest.raises(ValueError, match="no photographs"):
         batches([])

@@ -23,7 +23,10 @@ from app.tasks import make_task
 from scripts import baseline, inspect_data, simulate
 from scripts.command import command
 
-TINY = f"data=manifest data.partition.by=site federation.num_clients=2 {NETWORK} {TRAINING} train.epochs=1"
+TINY = (
+    "experiment=quickstart data=manifest data.partition.by=site federation.num_clients=2 "
+    f"{NETWORK} {TRAINING} train.epochs=1"
+)
 READER = (
     "experiment=plates_countries data=manifest data.made_plates.share=0 model.backbone=test_resnet model.height=32 "
     "model.width=64 model.dim=16 model.layers=1 device=cpu federation.num_clients=2 data.partition.by=site"

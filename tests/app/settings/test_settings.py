@@ -2,6 +2,7 @@
 
 import io
 import os
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import yaml
 
 import conf
 from app.data.dataset import open_source
+from app.settings.federation import FederationSettings
 from app.settings.load import SettingsError, load_settings, settings_from, startable
+from app.settings.sections import EvaluationSettings, TrainSettings
+from app.settings.synthetic import SyntheticSettings
 from app.tasks import make_task
 
 CONF = Path(conf.__file__).parent
@@ -43,11 +47,11 @@ def plain():
         ("seed=-1", "seed must be at least 0"),
         ("train.lr=-1", "train.lr must be at least 0"),
         ("train.lr=nan", "train.lr"),
-        ("train.augment.flip=1.5", "train.augment.flip must be between 0 and 1"),
+        ("train.augment.flip=1.5", "train.augment.flip must be at most 1; got 1.5"),
         ("train.schedule=steps", "train.schedule=steps needs train.steps"),
         (
             "train.steps=[0.5,0.3]",
-            "train.steps, which ascend from train.warm_up to 1: must be between 0.5 and 1; got 0.3",
+            "train.steps must ascend from train.warm_up; got 0.3 after 0.5",
         ),
         ("train.optimiser=lamb", "train.optimiser must be one of adamw, adam, sgd; got 'lamb'"),
         ("train.pids_per_batch=0", "train.pids_per_batch must be at least 2"),
@@ -128,6 +132,23 @@ def test_the_error_that_the_readme_shows():
     assert f"\nerror: {caught.value}\n" in (CONF.parent / "README.md").read_text(encoding="utf-8")
 
 
+def test_data_alone_brings_nothing_of_an_experiment():
+    own, quickstart = load_settings("data=manifest data.root=x"), load_settings("experiment=quickstart")
+    assert own.name == "run"
+    assert replace(own.train, lr=0.0) == TrainSettings(lr=0.0)
+    assert own.federation == FederationSettings()
+    assert own.evaluation == EvaluationSettings()
+    assert own.data.synthetic == SyntheticSettings()
+    assert own.train.lr != quickstart.train.lr
+    assert load_settings("experiment=quickstart ~experiment") == load_settings()
+
+
+def test_a_bare_run_of_flower_is_the_quickstart():
+    project = tomllib.loads((CONF.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    overrides = project["tool"]["flwr"]["app"]["config"]["overrides"]
+    assert load_settings(overrides) == load_settings("experiment=quickstart")
+
+
 def test_settings_come_back_from_a_checkpoint(plain):
     assert settings_from(plain) == load_settings()
     with pytest.raises(SettingsError, match="unknown key 'colour'"):
@@ -196,12 +217,23 @@ def test_every_choice_of_every_group_is_composed(group, name):
 def test_a_missing_folder_and_an_unknown_reader_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"data\.root not found: .*nowhere"):
         open_source(load_settings(["data=manifest", f"data.root={tmp_path}/nowhere"]).data, 0)
-    with pytest.raises(SettingsError, match=r"data\.root is missing"):
+    with pytest.raises(SettingsError, match=r"data\.root=FOLDER is missing: the images of 'manifest'$"):
         open_source(load_settings(["data=manifest"]).data, 0)
     with pytest.raises(SettingsError, match="unknown data set 'imagenet'"):
         open_source(load_settings(["data.reader=imagenet", f"data.root={tmp_path}"]).data, 0)
     with pytest.raises(SettingsError, match=r"unknown data set 'very776'; known: .*; did you mean veri776\?"):
         open_source(load_settings(["data.reader=very776", f"data.root={tmp_path}"]).data, 0)
+
+
+@pytest.mark.parametrize(("data", "experiment"), [("two_cam", "two_cam"), ("plates_countries", "plates_made")])
+def test_a_shared_data_set_has_its_folder_from_its_experiment_alone(data, experiment):
+    said = f"data.root=FOLDER is missing: the images of '{data}'; experiment={experiment} sets it"
+    with pytest.raises(SettingsError, match=f"^{said}$"):
+        open_source(load_settings([f"data={data}"]).data, 0)
+    assert load_settings([f"experiment={experiment}"]).data.root.startswith("../shared/data")
+    assert load_settings([f"experiment={experiment}", "data=veri776"]).data.root == "data/veri776"
+    for path in (CONF / "data").glob("*.yaml"):
+        assert "../shared" not in path.read_text(encoding="utf-8"), path.name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""The overrides that `scripts.simulate` starts a run with, kept in its folder for a resume and the comparisons."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.core.run_folder import RunFolder
+from app.settings.load import MISSING
+from app.settings.overrides import override
+
+OVERRIDES_FILE = "overrides.txt"
+_NO_EXPERIMENT = "~experiment"
+_FORMER_DEFAULT = "experiment=quickstart"
+
+
+def run_overrides(words: Sequence[str], run_dir: Path) -> str:
+    """The overrides of a new run as one text. A run without an experiment says so: runs of earlier versions, which say
+    nothing, were the quickstart's."""
+    head = [] if _names_experiment(words) else [_NO_EXPERIMENT]
+    return shlex.join([*head, *words, override("run_dir", run_dir)])
+
+
+def read_overrides(folder: Path) -> str:
+    """The overrides of a run as one text. Raises FileNotFoundError, and UnicodeDecodeError for bytes that are none."""
+    text = (folder / OVERRIDES_FILE).read_text(encoding="utf-8")
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        return text  # whoever composes it says what is wrong
+    head = [] if _names_experiment(words) else [_FORMER_DEFAULT]
+    return " ".join([*head, text, *_former_root(folder, words)])
+
+
+def _former_root(folder: Path, words: Sequence[str]) -> list[str]:
+    """The folder of a data set that earlier versions knew by the name of the set alone."""
+    keys = [word.partition("=")[0] for word in words]
+    if "data" not in keys or "data.root" in keys or not (folder / "settings.json").exists():
+        return []
+    kept = RunFolder(folder).read_settings().get("data", {}).get("root", MISSING)
+    return [] if kept == MISSING else [shlex.quote(override("data.root", kept))]
+
+
+def _names_experiment(words: Sequence[str]) -> bool:
+    return any(word.partition("=")[0].lstrip("+~") == "experiment" for word in words)
