@@ -10,11 +10,9 @@ import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from models.errors import WeightsFileError
+
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
-
-
-class WeightsFileError(ValueError):
-    """A weights file that is damaged or of another network."""
 
 
 def build_backbone(

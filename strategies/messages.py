@@ -5,6 +5,8 @@ from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
+from models.errors import FedVehicleReidError
+
 # Records of a message.
 CONFIG = "config"
 AGGREGATE = "aggregate"
@@ -57,7 +59,7 @@ DP_EPSILON = "dp_epsilon"
 _STYPE = "fed-vehicle-reid.bytes"
 
 
-class MessageError(ValueError):
+class MessageError(FedVehicleReidError, ValueError):
     """A message without a part that it must have, or with one that it must not have."""
 
 

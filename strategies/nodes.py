@@ -8,6 +8,7 @@ from typing import TypeGuard
 
 from flwr.app import ConfigRecord
 
+from models.errors import FedVehicleReidError
 from strategies import messages as m
 from strategies.claims import MAX_EXAMPLES
 
@@ -17,7 +18,7 @@ _LONGEST_CARD = 2**14  # characters; every other client of a round is sent it, a
 _DIGEST = re.compile(r"\w{1,64}", re.ASCII)
 
 
-class RefusedError(ValueError):
+class RefusedError(FedVehicleReidError, ValueError):
     """A node that cannot take part; the message names what differs."""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from models.errors import FedVehicleReidError
 from strategies.convergence import Convergence
 
 _LONGEST_REASON = 2000  # characters
@@ -11,7 +12,7 @@ THE_SUM = "the sum"
 """In place of a client's name, where a sum was left out."""
 
 
-class FederationError(RuntimeError):
+class FederationError(FedVehicleReidError, RuntimeError):
     """The run cannot go on; the last checkpoint is whole."""
 
 

@@ -12,13 +12,14 @@ from datetime import datetime
 from pathlib import Path
 
 from app.core.node_store import NodeStore
+from models.errors import FedVehicleReidError
 
 NODE, MODELS = "node", "models"
 _RUN = re.compile(r"[0-9a-f]{16}")
 _LISTED = 6
 
 
-class SiteModelError(ValueError):
+class SiteModelError(FedVehicleReidError, ValueError):
     """A model that cannot be made of what a site holds; the message names the culprit and the remedy."""
 
 

@@ -16,11 +16,12 @@ from app.evaluation.ids import pair_ids
 from app.evaluation.ranking import NoValidQueryError, RankingResult, evaluate_ranking, evaluate_rows
 from app.evaluation.rerank import rerank as reranked
 from models.dual_net import DualEmbedding
+from models.errors import FedVehicleReidError
 
 Rows = Callable[[slice], Floats]
 
 
-class NoPictureError(ValueError):
+class NoPictureError(FedVehicleReidError, ValueError):
     """None of the pictures can be read."""
 
 

@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from app.evaluation.distance import Floats, cosine_distance
 from app.evaluation.ids import NO_SEQUENCE
+from models.errors import FedVehicleReidError
 
 Ints = NDArray[np.integer]
 
 
-class NoValidQueryError(ValueError):
+class NoValidQueryError(FedVehicleReidError, ValueError):
     """No query has a true match in another camera, so that there is nothing to measure."""
 
 

@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 
 from app.core.node_store import NodeStore, NodeStoreError, digest_of
 from app.federation.opened_sums import OpenedSums, RefusedSumError, sum_digest
+from models.errors import FedVehicleReidError
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ClientCipher
 from strategies.server_optimiser import ServerOptimiser
@@ -27,7 +28,7 @@ _ROUNDING = 1e-5
 """Most by which a starting value differs between processors: 8e-7 was measured, as they draw and round differently."""
 
 
-class GlobalModelError(RuntimeError):
+class GlobalModelError(FedVehicleReidError, RuntimeError):
     """A version that cannot be reached, or one that is not to be used; the model on the node stays as it was."""
 
 

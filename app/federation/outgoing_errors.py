@@ -20,6 +20,7 @@ from app.federation.round_request import ClientError
 from app.settings.checks import NamedFileError, SettingsError
 from app.settings.load import absolute
 from app.training.trainer import TrainingError
+from models.errors import FedVehicleReidError
 from strategies.ciphers.binding import EnvelopeError
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import KeyFileError
@@ -56,7 +57,7 @@ _OWN_PLACES = ("data-root", "state-dir")  # without them the run says where a si
 _OF_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of no path
 
 
-class SiteError(RuntimeError):
+class SiteError(FedVehicleReidError, RuntimeError):
     """What a site says of an error of its own."""
 
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.core.node_store import Order
+from models.errors import FedVehicleReidError
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.claims import largest_share
 
 
-class ClientError(RuntimeError):
+class ClientError(FedVehicleReidError, RuntimeError):
     """The client cannot do what was asked; the message names the client and the cause."""
 
 

@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from models.errors import FedVehicleReidError
+
 SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Endings of image files, in lower case; a file's may be in either."""
 
 
-class NoImagesError(FileNotFoundError):
+class NoImagesError(FedVehicleReidError, FileNotFoundError):
     """A set, or a part of it that is asked for, has no images."""
 
 

@@ -24,11 +24,12 @@ from app.training.optimiser import (
     optimiser_state,
     set_learning_rate,
 )
+from models.errors import FedVehicleReidError
 
 _TIMED_EVERY = 8  # steps; on a GPU a timed step waits for the device, the others do not
 
 
-class TrainingError(RuntimeError):
+class TrainingError(FedVehicleReidError, RuntimeError):
     """Training cannot go on; the message says at which step and why."""
 
 
