@@ -20,7 +20,7 @@ from app.deployment.site_names import SiteIdentity
 from app.experiment.measurable import evaluation_problems
 from app.federation.build import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
 from app.federation.client import RECEIVED, ReidClient
-from app.federation.global_model import UnusableSumError
+from app.federation.global_model import UnusableAggregateError
 from app.federation.ledger import PrivacyLedger
 from app.federation.outgoing_errors import Handler, guarded, is_simulated
 from app.federation.refusals import PolicyError
@@ -63,7 +63,7 @@ def _telling_of_unusable_sums(handler: Handler) -> Handler:
     def handle(message: Message, context: Context) -> Message:
         try:
             return handler(message, context)
-        except UnusableSumError as error:
+        except UnusableAggregateError as error:
             return Message(RecordDict({m.INFO: ConfigRecord({m.UNUSABLE_SUM: str(error)})}), reply_to=message)
 
     return handle

@@ -13,7 +13,7 @@ from functools import wraps
 from flwr.app import Context, Message
 
 from app.core.node_store import NodeStoreError, OutdatedAttemptError
-from app.federation.global_model import GlobalModelError, UnusableSumError
+from app.federation.global_model import GlobalModelError, UnusableAggregateError
 from app.federation.ledger import PrivacyBudgetError
 from app.federation.refusals import IdentityError, PolicyError
 from app.federation.round_request import ClientError
@@ -46,7 +46,7 @@ TOLD: frozenset[type[Exception]] = frozenset(
         PrivacyBudgetError,
         SettingsError,
         TrainingError,
-        UnusableSumError,
+        UnusableAggregateError,
     }
 )
 """Classes whose text may leave a site; a subclass has to be named itself."""

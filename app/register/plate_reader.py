@@ -39,7 +39,7 @@ class PlateRead:
     photograph: int
 
 
-class PlateReader:
+class QueryPlateReader:
     """A register's reader of plates.
 
     Args:
