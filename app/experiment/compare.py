@@ -25,6 +25,7 @@ from app.experiment.baselines import (
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.training.checkpoint import network_of, save_checkpoint, without_heads
+from models.errors import MissingFileError
 
 OVERRIDES_FILE = "overrides.txt"
 """In a run folder: the overrides it was started with."""
@@ -83,7 +84,7 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
             arrays |= {name.removeprefix("array/"): a for name, a in own.items() if name.startswith("array/")}
             models[client] = arrays
     if not found["global"]:
-        raise FileNotFoundError(f"no client holds a model below {folder.path / 'nodes'}")
+        raise MissingFileError(f"no client holds a model below {folder.path / 'nodes'}")
     return found
 
 

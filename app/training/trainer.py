@@ -180,7 +180,10 @@ def _stream(batches: Batches, first: int, last: int, data: DataSettings) -> Iter
         sampler=range(first, last),
         num_workers=data.workers,
     )
-    yield from loader
+    try:
+        yield from loader
+    except FedVehicleReidError as error:  # PyTorch puts the traceback of the worker before the message
+        raise type(error)(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
 
 
 class _Watch:
