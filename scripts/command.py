@@ -151,8 +151,8 @@ def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
 def is_users(error: BaseException) -> bool:
     """Whether the user can remedy an error: one of the project's own, or of the operating system about a file, the
     machine or a connection. Any other is a bug."""
-    if isinstance(error, FedVehicleReidError):
-        return True
+    if isinstance(error, FedVehicleReidError) or type(error).__name__ == "OutOfMemoryError":
+        return True  # the latter of a GPU, by PyTorch, which not every command imports
     if not isinstance(error, OSError):
         return False
     return error.filename is not None or error.errno in _OF_MACHINE or isinstance(error, _OF_CONNECTIONS)

@@ -184,6 +184,11 @@ def _stream(batches: Batches, first: int, last: int, data: DataSettings) -> Iter
         yield from loader
     except FedVehicleReidError as error:  # PyTorch puts the traceback of the worker before the message
         raise type(error)(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        ended = "a process that makes batches was ended, such as for want of memory"
+        raise TrainingError(f"{ended}; data.workers=0 makes them without one") from error
 
 
 class _Watch:

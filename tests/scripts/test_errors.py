@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.settings.checks import SettingsError
 from models.errors import FedVehicleReidError
@@ -182,6 +183,11 @@ def test_a_bug_shows_its_traceback(bug, debug, capsys, monkeypatch):
     assert lines[0].startswith("Traceback")
     assert any("in main" in line for line in lines)
     assert lines[-1].startswith(type(bug).__name__)
+
+
+def test_a_full_gpu_is_no_bug(capsys):
+    code, lines = ended(fails_with(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")), [], capsys)
+    assert (code, lines) == (2, ["error: CUDA out of memory. Tried to allocate 2 GiB"])
 
 
 @pytest.mark.parametrize("error", [SettingsError("seed: no"), FileNotFoundError(2, "No such file", "x")])
