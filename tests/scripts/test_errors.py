@@ -64,6 +64,11 @@ BAD = {
     "no table": (inspect_data.main, "data=manifest data.root={root}/empty", "no manifest: neither {root}/empty"),
     "an unknown column": (inspect_data.main, "data=manifest data.root={root}/set", "unknown column 'camd'; known: "),
     "no table of that kind": (inspect_data.main, "data=manifest data.root={root}/photo.jpg", "a manifest is a .csv"),
+    "no such split": (
+        baseline.main,
+        "{small} mode=central data.root={pictures} data.eval_split=tset",
+        "has no split 'tset'",
+    ),
     "no images of a set": (inspect_data.main, "data=veri776 data.root={root}/empty", "VeRi-776 folder not found"),
     "more clients than vehicles": (
         simulate.main,

@@ -84,6 +84,6 @@ def require_pictures(folder: Path, names: Iterable[str]) -> None:
             raise MissingFileError(f"picture not found: {folder / name}")
 
 
-def no_such_split(data_set: str, split: str, splits: Sequence[str]) -> ValueError:
+def no_such_split(data_set: str, split: str, splits: Sequence[str]) -> DataSetError:
     """The error for a split that a set does not have; it names those it has."""
-    return ValueError(f"{data_set} has no split {split!r}; it has {', '.join(splits)}{did_you_mean(split, splits)}")
+    return DataSetError(f"{data_set} has no split {split!r}; it has {', '.join(splits)}{did_you_mean(split, splits)}")
