@@ -8,7 +8,7 @@ from flwr.clientapp import ClientApp
 
 from app.deployment.site_names import SiteIdentity
 from app.federation.client import TaskClient
-from app.federation.global_model import UnusableSumError
+from app.federation.global_model import UnusableAggregateError
 from app.federation.open_client import open_client
 from app.federation.outgoing_errors import Handler, guarded
 from app.federation.site_model import keep_models
@@ -34,7 +34,7 @@ def _telling_of_unusable_sums(handler: Handler) -> Handler:
     def handle(message: Message, context: Context) -> Message:
         try:
             return handler(message, context)
-        except UnusableSumError as error:
+        except UnusableAggregateError as error:
             return Message(RecordDict({m.INFO: ConfigRecord({m.UNUSABLE_SUM: str(error)})}), reply_to=message)
 
     return handle

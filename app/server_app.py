@@ -12,6 +12,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.superlink.grid import InMemoryGrid  # of Flower's simulation, and of nothing else
 
+from app.core.errors import StoredFileError
 from app.core.run_dir import run_dir
 from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
 from app.deployment.site_names import SiteNames
@@ -118,10 +119,10 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
         return secrets.token_hex(8), begin
     arrays, metadata = folder.load_arrays(SERVER_CHECKPOINT)
     if metadata.get("layout") != layout.digest:
-        raise ValueError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
+        raise StoredFileError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
     kept = json.loads(metadata["state"])
     if kept["key_id"] and settings.privacy.key_id not in ("", kept["key_id"]):
-        raise ValueError(
+        raise StoredFileError(
             f"{folder.path}: the run was begun with the federation key {kept['key_id']}, and cannot be resumed with "
             f"{settings.privacy.key_id}"
         )

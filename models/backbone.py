@@ -10,11 +10,9 @@ import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from models.errors import MissingFileError, NetworkError, WeightsFileError
+
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
-
-
-class WeightsFileError(ValueError):
-    """A weights file that is damaged or of another network."""
 
 
 def build_backbone(
@@ -41,17 +39,21 @@ def build_backbone(
     """
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
-        raise ValueError(f"unknown backbone {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
+        raise NetworkError(f"unknown backbone {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
     path = None if isinstance(pretrained, bool) else Path(pretrained)
     if path is not None and not path.is_file():
-        raise FileNotFoundError(f"weights file of backbone {name!r} not found: {path}")
+        raise MissingFileError(f"weights file of backbone {name!r} not found: {path}")
     given = {**(options or {}), **({"drop_path_rate": drop_path} if drop_path else {})}  # some models lack the latter
     try:
         backbone: Any = timm.create_model(name, pretrained=pretrained is True, num_classes=0, global_pool="", **given)
-    except (TypeError, AttributeError, IndexError, RuntimeError) as error:
-        if not given:
+    except (TypeError, AttributeError, IndexError, RuntimeError, OSError, ValueError) as error:
+        refused = isinstance(error, RuntimeError | ValueError)
+        if isinstance(error, OSError) or (refused and pretrained is True and not given):  # of the hub
+            raise WeightsFileError(f"the published weights of backbone {name!r} cannot be fetched: {error}") from error
+        if not (given or refused):
             raise
-        raise ValueError(f"backbone {name!r} cannot be built with {given}: {error}") from error
+        options_ = f" with {given}" if given else ""
+        raise NetworkError(f"backbone {name!r} cannot be built{options_}: {error}") from error
     backbone.num_features = _output_channels(backbone, name)
     if path is not None:
         _load_weights(backbone, name, path)
@@ -70,7 +72,7 @@ def input_statistics_of(name: str) -> tuple[tuple[float, ...], tuple[float, ...]
     """The same by the model's name, without building it. Raises ValueError for an unknown model."""
     settings: Any = timm.get_pretrained_cfg(name)
     if settings is None:
-        raise ValueError(f"unknown backbone {name!r}")
+        raise NetworkError(f"unknown backbone {name!r}")
     return tuple(settings.mean), tuple(settings.std)
 
 
@@ -84,12 +86,14 @@ def _output_channels(backbone: nn.Module, name: str) -> int:
         with torch.no_grad():
             feature = backbone(torch.zeros(1, 3, *_PROBE_SIZE))
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"backbone {name!r} does not accept pictures of any size: {error}") from error
+        raise NetworkError(f"backbone {name!r} does not accept pictures of any size: {error}") from error
     finally:
         backbone.train(was_training)
     is_map = isinstance(feature, Tensor) and feature.ndim == 4 and getattr(backbone, "output_fmt", "NCHW") == "NCHW"
     if not is_map:
-        raise ValueError(f"backbone {name!r} gives tokens, not a feature map (N, C, h, w); choose a convolutional one")
+        raise NetworkError(
+            f"backbone {name!r} gives tokens, not a feature map (N, C, h, w); choose a convolutional one"
+        )
     return int(feature.shape[1])
 
 

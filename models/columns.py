@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from models.errors import NetworkError
+
 _PROBE_SIZE = (64, 256)  # pixels; wide enough that no stride is lost in rounding
 
 
@@ -30,7 +32,7 @@ def keep_columns(backbone: nn.Module, stride: int) -> nn.Module:
             if isinstance(layer, nn.AvgPool2d | nn.MaxPool2d) and layer.kernel_size in (2, (2, 2)):
                 layer.kernel_size = (2, 1)
     if (width := _width(backbone)) != _PROBE_SIZE[1] // stride:
-        raise ValueError(f"the backbone gives {width} columns of {_PROBE_SIZE[1]} pixels, not one of {stride}")
+        raise NetworkError(f"the backbone gives {width} columns of {_PROBE_SIZE[1]} pixels, not one of {stride}")
     return backbone
 
 

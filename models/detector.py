@@ -16,6 +16,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from models.backbone import build_backbone, input_statistics
+from models.errors import NetworkError
 from models.torchvision_weights import load_weights
 
 CLASSES = ("vehicle", "plate")  # labels 0 and 1; FCOS has a sigmoid for each class and no background class
@@ -146,9 +147,9 @@ def build_detector(
     try:
         body: Any = timm.create_model(backbone, pretrained=False, features_only=True, out_indices=(2, 3, 4))
     except (RuntimeError, IndexError, AssertionError) as error:
-        raise ValueError(f"backbone {backbone!r} gives no feature maps of strides 8, 16 and 32: {error}") from error
+        raise NetworkError(f"backbone {backbone!r} gives no feature maps of strides 8, 16 and 32: {error}") from error
     if tuple(body.feature_info.reduction()) != _STRIDES[:3]:
-        raise ValueError(f"backbone {backbone!r} has strides {body.feature_info.reduction()}, not {_STRIDES[:3]}")
+        raise NetworkError(f"backbone {backbone!r} has strides {body.feature_info.reduction()}, not {_STRIDES[:3]}")
     if pretrained is not False:
         _copy(whole, body, backbone)
     mean, std = input_statistics(whole)
@@ -224,5 +225,5 @@ def _copy(whole: nn.Module, body: nn.Module, name: str) -> None:
     arrays = whole.state_dict()
     own = body.state_dict()
     if missing := [key for key in own if key not in arrays]:
-        raise ValueError(f"backbone {name!r}: feature maps have other names than the network: {missing[:3]}")
+        raise NetworkError(f"backbone {name!r}: feature maps have other names than the network: {missing[:3]}")
     body.load_state_dict({key: arrays[key] for key in own})

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.classifier import Classifier
+from models.errors import NetworkError
 from models.neck import BNNeck
 
 Fusion = Literal["concat", "add"]
@@ -82,7 +83,7 @@ class DualNet(nn.Module):
         if fusion not in get_args(Fusion):
             raise ValueError(f"unknown fusion {fusion!r}; known: {', '.join(get_args(Fusion))}")
         if fusion == "add" and plate is not None and vehicle.dim != plate.dim:
-            raise ValueError(f"fusion 'add' needs embeddings of one length, got {vehicle.dim} and {plate.dim}")
+            raise NetworkError(f"fusion 'add' needs embeddings of one length, got {vehicle.dim} and {plate.dim}")
         self.vehicle = vehicle
         self.plate = plate
         self.fusion: Fusion = fusion

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.errors import NetworkError
+
 _MASK = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9  # 2^32 over the golden ratio: sets apart the hashes of neighbouring seeds
 
@@ -144,7 +146,7 @@ def hash_layers(network: nn.Module, ratio: float, *, seed: int = 0, least: int =
     named = dict(network.named_modules())
     chosen = {n: m for n, m in named.items() if type(m) in (nn.Linear, nn.Conv2d) and m.weight.numel() >= least}
     if not chosen:
-        raise ValueError(f"the network has no layer of {least} weights or more to be hashed")
+        raise NetworkError(f"the network has no layer of {least} weights or more to be hashed")
     for name, layer in chosen.items():
         hashed = _hashed(layer, ceil(ratio * layer.weight.numel()), zlib.crc32(f"{seed} {name}".encode()))
         hashed.to(layer.weight.device)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.classifier import Classifier
+from models.errors import NetworkError
 from models.neck import BNNeck
 
 _PROBE_SIZE = (64, 96)  # pixels
@@ -104,7 +105,7 @@ def cut_backbone(backbone: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
                     return stem, trunk
     finally:
         backbone.train(was_training)
-    raise ValueError(f"backbone {name!r} cannot be cut into a stem and a trunk: its parts are {', '.join(parts)}")
+    raise NetworkError(f"backbone {name!r} cannot be cut into a stem and a trunk: its parts are {', '.join(parts)}")
 
 
 def _result(stem: nn.Module, trunk: nn.Module, pictures: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 from app.core.run_folder import RunFolder, format_table
 from app.data.dataset import open_source
-from app.experiment.baselines import Measures, by_kind, comparison_jobs, comparison_settings, run_jobs
+from app.experiment.baselines import ComparisonError, Measures, by_kind, comparison_jobs, comparison_settings, run_jobs
 from app.experiment.claim import claimed, run_path
 from app.experiment.compare import workers
 from app.experiment.measurable import require_measurable
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
         with Progress(1) as progress:
             rows = run_jobs(jobs, workers(settings), progress.step_done)
         if all("error" in row for row in rows.values()):
-            raise ValueError(next(iter(rows.values()))["error"])
+            raise ComparisonError(next(iter(rows.values()))["error"])
         summary = _summary(folder, rows, time.monotonic() - started, task.remarks)
         folder.write_summary(summary)
     print(format_table(summary["models"]))

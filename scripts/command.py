@@ -1,16 +1,20 @@
 """Frame of every script: settings from the command line, and one clear line for a user's mistake."""
 
 import atexit
+import errno
 import getpass
 import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import click
 import typer
@@ -18,8 +22,18 @@ import typer
 from app.core.printing import print_everything, shown
 from app.settings.load import Settings, SettingsError, load_settings, plain_keys
 from app.settings.nearest import did_you_mean, nearest
+from models.errors import FedVehicleReidError
 
 _LONGEST = 60  # characters of a word that an error shows
+_OF_MACHINE = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+        *(errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN),
+        *(errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EHOSTUNREACH, errno.ENETUNREACH),
+    }
+)
+"""Conditions that errors of the operating system name no file for."""
+_OF_CONNECTIONS = (ConnectionError, TimeoutError, socket.gaierror, URLError)
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE | re.ASCII)
 
 
@@ -111,10 +125,10 @@ class _NamedPath(click.ParamType):
 
 
 def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
-    """Run `main`; a mistake in settings, data or files ends with one line on standard error and exit status 2.
+    """Run `main`; an error that the user can remedy ends it with one line on standard error and exit status 2.
 
-    Names of files that the terminal cannot print are escaped. `--help` alone prints the docstring of the command's
-    module.
+    Any other error is a bug: it shows its traceback, and the exit status is 1. With `DEBUG=1` both show it. Names of
+    files that the terminal cannot print are escaped. `--help` alone prints the docstring of the command's module.
     """
     print_everything()
     if list(argv) in (["--help"], ["-h"]) and (text := sys.modules[main.__module__].__doc__):
@@ -124,11 +138,30 @@ def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
     name_user()
     try:
         main(argv)
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:
+        print_traceback(error)
+        if not is_users(error):
+            sys.exit(1)
         print(f"error: {shown(first_line(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether the user can remedy an error: one of the project's own, or of the operating system about a file, the
+    machine or a connection. Any other is a bug."""
+    if isinstance(error, FedVehicleReidError) or type(error).__name__ == "OutOfMemoryError":
+        return True  # the latter of a GPU, by PyTorch, which not every command imports
+    if not isinstance(error, OSError):
+        return False
+    return error.filename is not None or error.errno in _OF_MACHINE or isinstance(error, _OF_CONNECTIONS)
+
+
+def print_traceback(error: BaseException) -> None:
+    """The traceback of a bug, and with `DEBUG=1` that of any error, on standard error."""
+    if os.environ.get("DEBUG") == "1" or not is_users(error):
+        traceback.print_exception(error)
 
 
 def first_line(error: BaseException) -> str:

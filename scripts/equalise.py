@@ -16,6 +16,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from app.core.errors import UnwritableError
 from app.core.sample import Sample
 from app.data.dataset import open_source
 from app.equalise.run import require_library
@@ -42,14 +43,15 @@ def main(argv: Sequence[str]) -> None:
     try:
         files.require_room()
     except OSError as error:
-        raise OSError(f"data.equalise.folder: {files.folder} cannot be written: {error}") from error
+        raise UnwritableError(f"data.equalise.folder: {files.folder} cannot be written: {error}") from error
     logging.getLogger("flwr").addHandler(logging.NullHandler())  # what is logged stands in the record too
     found = equalise_alone(settings, samples, name, always=True)
     assert found is not None
     for warning in found.record["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     if found.folder is None:
-        raise OSError(f"data.equalise.folder: {files.folder} cannot be written, there is no place for the report")
+        place = f"data.equalise.folder: {files.folder}"
+        raise UnwritableError(f"{place} cannot be written, there is no place for the report")
     report = found.folder / "report.html"
     print(json.dumps({**found.summary, "report": str(report) if report.is_file() else None}))
 

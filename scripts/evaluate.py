@@ -10,13 +10,15 @@ import sys
 from collections.abc import Sequence
 
 from app.core.arrays import float_arrays
-from app.core.run_folder import RunFolder, format_table
+from app.core.run_folder import format_table
 from app.data.dataset import open_source
+from app.evaluation.errors import EvaluationError
 from app.experiment.baselines import measure_arrays
 from app.settings.load import SettingsError, absolute
 from app.settings.stored import with_overrides
 from app.tasks import make_task
-from app.training.checkpoint import Checkpoint, without_heads
+from app.training.checkpoint import Checkpoint, settings_of_run, without_heads
+from models.errors import FedVehicleReidError
 from scripts.command import command, split_words
 
 
@@ -27,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
         raise SettingsError("run=RUN_FOLDER is missing")
     folder, model = absolute(own["run"]), own["model"]
     if model == "untrained":
-        settings = with_overrides(RunFolder.existing(folder).read_settings(), words)
+        settings = with_overrides(settings_of_run(folder), words)
         task = make_task(settings)
         arrays = without_heads(float_arrays(task.build(1, settings.seed)), task)
     else:
@@ -36,8 +38,8 @@ def main(argv: Sequence[str]) -> None:
     directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
     try:
         measures = measure_arrays(settings, arrays, directions)
-    except ValueError as error:
-        raise ValueError(f"{folder}, model {model}: {error}") from error
+    except FedVehicleReidError as error:
+        raise EvaluationError(f"{folder}, model {model}: {error}") from error
     print(format_table({model: measures}))
     print(json.dumps({**measures, "model": model, "data": settings.data.reader, "split": settings.data.eval_split}))
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from app.core.errors import StoredFileError
 from app.core.files import replacing
 from app.core.outputs import require_file_place
 from app.data.dataset import open_source
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
         write_onnx(temporary, recogniser.task.graph(recogniser.network), checkpoint.digest, checkpoint.settings)
         parity = compare(recogniser, Recogniser(OnnxFile(temporary), "cpu"), directions)
         if not parity.largest_difference <= MOST_DIFFERENCE:  # nor is NaN
-            raise ValueError(
+            raise StoredFileError(
                 f"ONNX Runtime's embeddings differ from PyTorch's by up to {parity.largest_difference:.2g}, "
                 f"more than {MOST_DIFFERENCE:g}: {own['out']} was not written"
             )

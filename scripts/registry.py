@@ -33,6 +33,7 @@ from app.register.schema import Vehicle, now
 from app.register.shots import Shot, make_shots, parse_box, parse_modality
 from app.register.tables import read_listing, write_listing
 from app.settings.checks import SettingsError
+from models.errors import MissingFileError
 from scripts import registry_networks  # noqa: F401 - its commands
 from scripts.command import command, run_app
 from scripts.progress import Progress
@@ -96,7 +97,7 @@ def import_(
     """Enrol the vehicles of a table, row by row and each row once; nothing is enrolled unless all of the table can be
     understood. After an import that was cut off, the same command goes on."""
     if not listing.is_file():
-        raise FileNotFoundError(f"no such file: {listing}")
+        raise MissingFileError(f"no such file: {listing}")
     entries = read_listing(listing)
     total, results = sum(len(entry.rows) for entry in entries), list[Result]()
     try:
@@ -241,7 +242,7 @@ def _shots(
 ) -> list[Shot]:
     for path in (*pictures, *(plates or ())):
         if not path.is_file():
-            raise FileNotFoundError(f"no such file: {path}")
+            raise MissingFileError(f"no such file: {path}")
     photos, plate_photos = ([read_photo(path) for path in paths or ()] for paths in (pictures, plates))
     vehicle_boxes, boxes_of_plates = ([parse_box(text) for text in texts or ()] for texts in (boxes, plate_boxes))
     return make_shots(photos, plate_photos, vehicle_boxes, boxes_of_plates, parse_modality(modality), whole)

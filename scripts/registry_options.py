@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.register.folder import RegisterFolder
+from models.errors import MissingFileError
 
 if TYPE_CHECKING:
     from app.register.identification import Desk
@@ -50,7 +51,7 @@ def open_desk(
 def _require(folder: Path) -> None:
     """Raise FileNotFoundError for a folder without a register: a mistyped folder must not look like lost data."""
     if not (folder / "register.id").is_file():
-        raise FileNotFoundError(f"no register in {folder}; `reembed --run RUN_FOLDER --register {folder}` makes one")
+        raise MissingFileError(f"no register in {folder}; `reembed --run RUN_FOLDER --register {folder}` makes one")
 
 
 def operator() -> str:

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -31,6 +32,7 @@ from app.register.accounts import Accounts, Role
 from app.register.folder import RegisterFolder
 from app.register.tokens import Token, Tokens
 from app.settings.checks import SettingsError
+from models.errors import MissingFileError
 from scripts.command import command, run_app
 from scripts.registry_options import operator, say
 
@@ -86,10 +88,12 @@ def run(
         )
     for path in (certificate, key, run, onnx):
         if path is not None and not path.exists():
-            raise FileNotFoundError(f"no such file: {path}")
+            raise MissingFileError(f"no such file: {path}")
     if not url:
         _require_register(register)
 
+    if certificate and key:
+        _require_pair(certificate, key)
     secure = bool(certificate or behind_proxy)
     with _listen(host, port) as listening:
         # What is wrong is said in a line, before the server starts.
@@ -207,7 +211,7 @@ def _there(register: Path, url: str) -> RegisterFolder:
 def _require_register(folder: Path) -> None:
     """Raise FileNotFoundError for a folder without a register: a mistyped one must not look like lost data."""
     if not (folder / "register.id").is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"no register in {folder}: name its folder by --register or the variable REGISTER; `account`, or "
             "`registry reembed`, makes a new one"
         )
@@ -222,6 +226,14 @@ def _listen(host: str, port: int) -> socket.socket:
         raise SettingsError(f"cannot listen on {host}, port {port}: {error}") from error
 
 
+def _require_pair(certificate: Path, key: Path) -> None:
+    """Raise SettingsError, naming the files, unless the key is the certificate's; uvicorn says neither."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--certificate {certificate} and --key {key} cannot be used: {error}") from error
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -232,8 +244,11 @@ def _is_loopback(host: str) -> bool:
 def _password() -> str:
     given = os.environ.get("PASSWORD")
     if given is None:
-        given = getpass.getpass("Password: ")
-        if getpass.getpass("The same again: ") != given:
+        try:
+            given, again = getpass.getpass("Password: "), getpass.getpass("The same again: ")
+        except EOFError:
+            raise SettingsError("no password was given; type it, or set the variable PASSWORD") from None
+        if again != given:
             raise SettingsError("the two passwords differ")
     return given
 

@@ -8,7 +8,6 @@ Resume: python -m scripts.simulate resume=outputs/quickstart/<time>
 import json
 import sys
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ from app.experiment.simulation import SimulationError, check_machine, simulate
 from app.settings.load import Settings, SettingsError, absolute, load_settings, text_keys
 from app.settings.overrides import sweep
 from app.tasks import make_task
-from scripts.command import command, first_line, split_words
+from models.errors import MissingFileError
+from scripts.command import command, first_line, is_users, print_traceback, split_words
 from scripts.progress import Progress
 
 _PRINTED = (
@@ -81,8 +81,7 @@ def _start_all(jobs: Sequence[Sequence[str]]) -> None:
         try:
             rows[name] = _start(job, path)["models"]["global"]
         except Exception as error:
-            if not isinstance(error, ValueError | OSError | RuntimeError):
-                traceback.print_exc()  # a bug
+            print_traceback(error)
             rows[name], failed[name] = {}, first_line(error)
             print(f"job {number} failed: {failed[name]}", file=sys.stderr)
     print(format_table(rows))
@@ -99,7 +98,9 @@ def _checked_all(jobs: Sequence[Sequence[str]]) -> list[Settings]:
     for job in jobs:
         try:
             settings.append(_checked(job))
-        except (ValueError, OSError, RuntimeError) as error:
+        except Exception as error:
+            if not is_users(error):
+                raise
             wrong.append(f"{' '.join(job)}: {first_line(error)}")
     if wrong:
         split = " (-m splits values at commas; one in double quotes is kept whole)" if len(jobs) > 1 else ""
@@ -146,7 +147,7 @@ def _resume(path: Path) -> None:
     kept = path / OVERRIDES_FILE
     if not kept.exists():
         missing = f"{OVERRIDES_FILE} is missing" if path.is_dir() else "there is no such folder"
-        raise FileNotFoundError(f"no run to resume in {path}: {missing}")
+        raise MissingFileError(f"no run to resume in {path}: {missing}")
     folder = RunFolder(path)
     if (path / "summary.json").exists() and "models" in (summary := folder.read_summary()):
         require_shape(path / "summary.json", run_records.Figures, summary)
@@ -157,7 +158,7 @@ def _resume(path: Path) -> None:
         try:
             overrides = read_overrides(path) + " federation.resume=true"
             settings = load_settings(overrides)
-        except ValueError as error:  # of text that is none, of words, of settings
+        except (SettingsError, UnicodeDecodeError) as error:
             raise SettingsError(f"{kept}: {first_line(error)}") from error
         _run(settings, folder, overrides)
 

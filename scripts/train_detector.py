@@ -23,6 +23,7 @@ import typer
 from app.core.device import make_compute
 from app.core.outputs import require_folder_place
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Reader, open_reader
 from app.detection.detector_file import build, write_detector
 from app.detection.labels import Labelled, labelled
@@ -121,12 +122,12 @@ def _test(word: str, reader: Reader) -> list[Labelled]:
     """The marked photographs of the test split; none if the set has no such split, or nothing is marked in it."""
     try:
         directions = reader.evaluation("test")
-    except ValueError:
+    except DataSetError:
         return []
     samples = [sample for direction in directions for sample in (*direction.query, *direction.gallery)]
     try:
         return labelled(list(dict.fromkeys(samples)))
-    except ValueError as error:
+    except DataSetError as error:
         print(f"{word}, test: {error}; it is not measured", file=sys.stderr)
         return []
 

@@ -7,6 +7,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
 
+from models.errors import FedVehicleReidError
+
 # Records of a message.
 CONFIG = "config"
 AGGREGATE = "aggregate"
@@ -60,7 +62,7 @@ FEATURE_SHIFT = "feature_shift"
 _STYPE = "fed-vehicle-reid.bytes"
 
 
-class MessageError(ValueError):
+class MessageError(FedVehicleReidError, ValueError):
     """A message without a part that it must have, or with one that it must not have."""
 
 

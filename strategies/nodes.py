@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from models.errors import FedVehicleReidError
 from strategies import messages as m
 from strategies.claims import MAX_EXAMPLES
 
@@ -15,7 +16,7 @@ _LONGEST_CARD = 2**14  # characters; every other client of a round is sent it, a
 _DIGEST = re.compile(r"\w{1,64}", re.ASCII)
 
 
-class RefusedError(ValueError):
+class RefusedError(FedVehicleReidError, ValueError):
     """A node that cannot take part; the message names what differs."""
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from flwr.app import ArrayRecord
 
+from models.errors import FedVehicleReidError
 from strategies import messages as m
 from strategies.claims import typical
 from strategies.convergence import Convergence
@@ -15,7 +16,7 @@ THE_SUM = "the sum"
 """In place of a client's name, where a sum was left out."""
 
 
-class FederationError(RuntimeError):
+class FederationError(FedVehicleReidError, RuntimeError):
     """The run cannot go on; the last checkpoint is whole."""
 
 

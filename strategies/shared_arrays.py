@@ -13,10 +13,12 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import FedVehicleReidError
+
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
-class LayoutError(ValueError):
+class LayoutError(FedVehicleReidError, ValueError):
     """Arrays that do not fit the layout; the message names the array."""
 
 

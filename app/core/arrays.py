@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from app.core.errors import StoredFileError
 from app.settings.checks import SettingsError
 from app.settings.federation import DEFAULT_PRIVATE, FederationSettings
 from models.classifier import Classifier
@@ -37,9 +38,11 @@ def load_arrays(network: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -
     with torch.no_grad():
         for name, array in arrays.items():
             if name not in own:
-                raise ValueError(f"the network has no array {name!r}: it is another network's checkpoint")
+                raise StoredFileError(f"the network has no array {name!r}: it is another network's checkpoint")
             if tuple(own[name].shape) != array.shape:
-                raise ValueError(f"array {name!r} has shape {array.shape}, the network's is {tuple(own[name].shape)}")
+                raise StoredFileError(
+                    f"array {name!r} has shape {array.shape}, the network's is {tuple(own[name].shape)}"
+                )
             own[name].copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
 

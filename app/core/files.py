@@ -8,6 +8,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from app.core.errors import UnwritableError
+
 
 @contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
@@ -37,7 +39,7 @@ def saving(path: Path) -> Iterator[Path]:
         with replacing(path) as temporary:
             yield temporary
     except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}") from error
+        raise UnwritableError(f"cannot write {path}: {error}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from app.core.files import replacing, saving
+from models.errors import FedVehicleReidError
 
 Arrays = Mapping[str, NDArray[Any]]
 Order = tuple[int, int]
@@ -28,7 +29,7 @@ _ATTEMPT = "attempt.json"
 _NAME = re.compile(r"(?P<kind>[a-z]+)-(?P<round>\d{6})\.safetensors")
 
 
-class NodeStoreError(RuntimeError):
+class NodeStoreError(FedVehicleReidError, RuntimeError):
     """A file of the store cannot be used; the message names it."""
 
 

@@ -23,11 +23,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from app.core import run_records
+from app.core.errors import AlreadyThereError, HeldRunError, StoredFileError
 from app.core.event_file import EventFile
 from app.core.files import replacing, saving
 from app.core.outputs import require_folder_place
 from app.core.typed_json import require_shape
 from app.settings.load import TASKS
+from models.errors import MissingFileError
 
 _log = logging.getLogger(__name__)
 ROUND = "server_round"
@@ -61,13 +63,13 @@ class RunFolder:
             except FileExistsError:
                 continue
             return cls(path)
-        raise FileExistsError(f"no free folder for {start} in {Path(root) / name}")
+        raise AlreadyThereError(f"no free folder for {start} in {Path(root) / name}")
 
     @classmethod
     def existing(cls, path: Path) -> Self:
         """The folder of a run that took place. Raises FileNotFoundError if there is none."""
         if not path.is_dir():
-            raise FileNotFoundError(f"run folder not found: {path}")
+            raise MissingFileError(f"run folder not found: {path}")
         return cls(path)
 
     def hold(self) -> None:
@@ -75,14 +77,14 @@ class RunFolder:
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise RuntimeError(f"another run is writing to {self.path}") from error
+            raise HeldRunError(f"another run is writing to {self.path}") from error
 
     def refuse_earlier_run(self) -> None:
         """Raise FileExistsError if a run got so far here that a new one would replace or mix with what it left.
 
         The words and settings of a start that failed before any client worked are no run."""
         if what := self._earlier_run():
-            raise FileExistsError(
+            raise AlreadyThereError(
                 f"{self.path} holds an earlier run {what}: give another run_dir, or go on with it (resume={self.path}, "
                 "or federation.resume=true where sites are on other machines)"
             )
@@ -172,9 +174,9 @@ class RunFolder:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise ValueError(f"{self._metrics}, line {number}: not JSON") from error
+                raise StoredFileError(f"{self._metrics}, line {number}: not JSON") from error
             if not isinstance(row, dict) or type(row.get(ROUND)) is not int:
-                raise ValueError(f"{self._metrics}, line {number}: no line of a round, it has no {ROUND!r}")
+                raise StoredFileError(f"{self._metrics}, line {number}: no line of a round, it has no {ROUND!r}")
             rows.append(row)
         return rows
 
@@ -209,14 +211,13 @@ class RunFolder:
         """Arrays and metadata of `name`.safetensors. Raises FileNotFoundError if it is not there."""
         path = self._array_path(name)
         if not path.is_file():
-            stems = {other.stem for other in self.path.glob("*.safetensors")}
-            others = ", ".join(sorted(stems - {SERVER_CHECKPOINT}))
-            raise FileNotFoundError(f"no saved arrays: {path}; there are: {others or 'none'}")
+            others = ", ".join(sorted({each.stem for each in self.path.glob("*.safetensors")} - {SERVER_CHECKPOINT}))
+            raise MissingFileError(f"no saved arrays: {path}; there are: {others or 'none'}")
         try:
             with safe_open(path, framework="numpy") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict
-        except SafetensorError as error:
-            raise ValueError(f"damaged file {path}: {error}") from error
+        except (SafetensorError, OSError) as error:  # neither names the file
+            raise StoredFileError(f"damaged file {path}: {error}") from error
 
     def has_arrays(self, name: str) -> bool:
         """Whether `save_arrays` kept arrays of this name."""
@@ -275,9 +276,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON") from error
+        raise StoredFileError(f"{path}: not JSON") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: no JSON object")
+        raise StoredFileError(f"{path}: no JSON object")
     return values
 
 

@@ -12,13 +12,14 @@ from datetime import datetime
 from pathlib import Path
 
 from app.core.node_store import NodeStore
+from models.errors import FedVehicleReidError, MissingFileError
 
 NODE, MODELS = "node", "models"
 _RUN = re.compile(r"[0-9a-f]{16}")
 _LISTED = 6
 
 
-class SiteModelError(ValueError):
+class SiteModelError(FedVehicleReidError, ValueError):
     """A model that cannot be made of what a site holds; the message names the culprit and the remedy."""
 
 
@@ -69,7 +70,7 @@ def runs_in(state: Path) -> list[SiteRun]:
     Raises FileNotFoundError if there is no such folder, SiteModelError naming what is there if it holds no run."""
     state = state.resolve()
     if not state.is_dir():
-        raise FileNotFoundError(f"there is no folder {state}")
+        raise MissingFileError(f"there is no folder {state}")
     if _is_run(state):
         return [SiteRun(state, models_folder(state.parent) / state.name)]
     for node in (state, state / NODE, state / "state" / NODE):

@@ -4,6 +4,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from app.core.errors import StoredFileError
+
 T = TypeVar("T")
 _LONGEST = 80
 
@@ -21,8 +23,8 @@ def require_shape(where: object, shape: type[BaseModel], values: T) -> T:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "missing":
-            raise ValueError(f"{where}: {key!r} is missing") from error
+            raise StoredFileError(f"{where}: {key!r} is missing") from error
         told = repr(first["input"])
         told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
-        raise ValueError(f"{where}: {key!r} is {told}" if key else f"{where}: no JSON object") from error
+        raise StoredFileError(f"{where}: {key!r} is {told}" if key else f"{where}: no JSON object") from error
     return values

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from app.core.files import replacing
 from app.core.sample import Box, Corners, Sample
+from app.data.readers.errors import DataSetError
 from app.data.rectify import checked, rectify
 from app.images.decode import open_picture, picture_file, upright_rgb
 
@@ -187,7 +188,7 @@ def _inside(image: Image.Image, box: Box) -> tuple[float, float, float, float]:
     left, top = max(0.0, box.left), max(0.0, box.top)
     right, bottom = min(image.width, box.left + box.width), min(image.height, box.top + box.height)
     if right - left < 1 or bottom - top < 1:
-        raise ValueError(f"box {tuple(box)} lies outside the picture of {image.width} x {image.height} px")
+        raise DataSetError(f"box {tuple(box)} lies outside the picture of {image.width} x {image.height} px")
     return left, top, right, bottom
 
 

@@ -11,6 +11,7 @@ from app.core.sample import Sample
 from app.data.augment import Augmentation
 from app.data.crops import Pictures
 from app.data.dual_batches import labels_of
+from app.data.readers.errors import DataSetError
 from app.data.sampler import make_order
 from app.settings.equalise import EqualiseSettings
 from app.settings.sections import AugmentSettings
@@ -76,7 +77,7 @@ class CrossModalBatches:
         read = [(place, picture) for place, picture in found if picture is not None]
         bad = tuple(str(self.samples[place].path) for place, picture in found if picture is None)
         if not read:
-            raise ValueError(f"no picture of batch {index} can be read, the first is {bad[0]}")
+            raise DataSetError(f"no picture of batch {index} can be read, the first is {bad[0]}")
         chosen = [place for place, _ in read]
         stacked = torch.stack([picture for _, picture in read])
         return CrossModalBatch(

@@ -7,10 +7,12 @@ from pathlib import Path
 from app.core.sample import Sample
 from app.data.holdout import holdout
 from app.data.partition import by_site, partition, partition_directions
+from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction, Reader, each_against_all, open_reader
 from app.settings.hints import root_hint
 from app.settings.load import MISSING, DataSettings, SettingsError, absolute
 from app.synthetic import generate
+from models.errors import MissingFileError
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Source:
         samples = self.train()
         try:
             return partition(samples, by=settings.by, num_clients=num_clients, alpha=settings.alpha, seed=self.seed)
-        except ValueError as error:
+        except DataSetError as error:
             raise SettingsError(f"{error} (data.partition.by={settings.by}, federation.num_clients)") from error
 
     def union(self, num_clients: int) -> list[Sample]:
@@ -82,10 +84,10 @@ def open_source(settings: DataSettings, seed: int) -> Source:
         if settings.reader == "synthetic":
             return Source(open_reader("manifest", generate(settings.synthetic, root), seed=seed), settings, seed)
         reader = open_reader(settings.reader, root, seed=seed)
-    except ValueError as error:
+    except (SettingsError, DataSetError) as error:
         raise SettingsError(f"data: {error}") from error
     if not root.exists():
-        raise FileNotFoundError(f"data.root not found: {root}")
+        raise MissingFileError(f"data.root not found: {root}")
     return Source(reader, settings, seed)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from app.core.sample import Sample
 from app.data.augment import Augmentation
 from app.data.crops import Pictures
+from app.data.readers.errors import DataSetError
 from app.data.sampler import make_order
 from app.settings.equalise import EqualiseSettings
 from app.settings.sections import AugmentSettings
@@ -90,7 +91,7 @@ class DualBatches:
             if plate is not None:
                 plates.append(plate)
         if not vehicles:
-            raise ValueError(f"no picture of batch {index} can be read, the first is {bad[0]}")
+            raise DataSetError(f"no picture of batch {index} can be read, the first is {bad[0]}")
         return DualBatch(
             self.change_vehicle(torch.stack(vehicles), generator),
             self.change_plate(torch.stack(plates), generator) if plates else None,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 
 
 def holdout(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -21,7 +22,7 @@ def holdout(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sa
     if share == 0:
         return list(samples), []
     if len(pids) < 2:
-        raise ValueError(f"cannot hold out a share of {len(pids)} vehicles: two are needed")
+        raise DataSetError(f"cannot hold out a share of {len(pids)} vehicles: two are needed")
     number = min(max(round(share * len(pids)), 1), len(pids) - 1)
     held = {int(pid) for pid in np.random.default_rng(seed).permutation(pids)[:number]}
     return [s for s in samples if s.pid not in held], [s for s in samples if s.pid in held]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction
 
 KINDS = ("site", "identity", "camera", "dirichlet")
@@ -24,7 +25,7 @@ def partition(samples: Sequence[Sample], *, by: str, num_clients: int, alpha: fl
     if by == "site":
         parts = by_site(samples)
         if len(parts) != num_clients:
-            raise ValueError(f"the pictures are from {len(parts)} sites, so there cannot be {num_clients} clients")
+            raise DataSetError(f"the pictures are from {len(parts)} sites, so there cannot be {num_clients} clients")
         return parts
     if by == "identity":
         return by_identity(samples, num_clients, seed)
@@ -48,7 +49,7 @@ def by_identity(samples: Sequence[Sample], num_clients: int, seed: int) -> list[
     Raises ValueError for fewer vehicles than clients."""
     client_of = _deal(Counter(sample.pid for sample in samples), num_clients, seed)
     if len(client_of) < num_clients:
-        raise ValueError(f"{len(client_of)} vehicles cannot be dealt to {num_clients} clients")
+        raise DataSetError(f"{len(client_of)} vehicles cannot be dealt to {num_clients} clients")
     return _split(samples, [client_of[sample.pid] for sample in samples], num_clients)
 
 
@@ -60,7 +61,7 @@ def by_camera(samples: Sequence[Sample], num_clients: int) -> list[list[Sample]]
     _check_clients(num_clients)
     camids = sorted({sample.camid for sample in samples})
     if len(camids) < num_clients:
-        raise ValueError(f"{len(camids)} cameras cannot be dealt to {num_clients} clients")
+        raise DataSetError(f"{len(camids)} cameras cannot be dealt to {num_clients} clients")
     runs = np.array_split(np.array(camids), num_clients)
     client_of = {int(camid): client for client, run in enumerate(runs) for camid in run}
     return _split(samples, [client_of[sample.camid] for sample in samples], num_clients)
@@ -115,7 +116,7 @@ def partition_directions(
     clients: dict[str, int] = {}
     if by == "site":
         if len(sites) != num_clients:
-            raise ValueError(f"the training pictures are from {len(sites)} sites, not {num_clients}")
+            raise DataSetError(f"the training pictures are from {len(sites)} sites, not {num_clients}")
         clients = {site: client for client, site in enumerate(sites)}
     distinct = {sample for direction in directions for sample in (*direction.query, *direction.gallery)}
     dealt = _deal(Counter(sample.pid for sample in distinct), num_clients, seed)
@@ -124,7 +125,7 @@ def partition_directions(
         if by != "site":
             return dealt[sample.pid]
         if (site := _site(sample)) not in clients:
-            raise ValueError(f"{sample.path} is from {site!r}, where nobody trains; known: {', '.join(sites)}")
+            raise DataSetError(f"{sample.path} is from {site!r}, where nobody trains; known: {', '.join(sites)}")
         return clients[site]
 
     def divide(samples: Sequence[Sample]) -> list[list[Sample]]:
@@ -185,7 +186,7 @@ def _split(samples: Sequence[Sample], clients: Sequence[int], num_clients: int) 
 
 def _site(sample: Sample) -> str:
     if sample.site is None:
-        raise ValueError(f"cannot divide by site: {sample.path} has none")
+        raise DataSetError(f"cannot divide by site: {sample.path} has none")
     return sample.site
 
 

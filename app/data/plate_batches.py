@@ -12,6 +12,7 @@ from torch import Tensor
 from app.core.sample import Sample
 from app.data.augment import Augmentation
 from app.data.crops import Pictures
+from app.data.readers.errors import DataSetError
 from app.settings.sections import AugmentSettings
 from app.synthetic.plates import MadePlate
 
@@ -65,7 +66,7 @@ class PlateBatches:
         augment: AugmentSettings,
     ) -> None:
         if not samples:
-            raise ValueError("there is no plate with a text to learn from")
+            raise DataSetError("there is no plate with a text to learn from")
         self.samples = list(samples)
         self.pictures = pictures
         self.encode = encode
@@ -103,7 +104,7 @@ class PlateBatches:
             frames.append(frames_of(made, self.columns))
         if not plates:
             # Without their names, which tell plates: an error travels to the server.
-            raise ValueError(f"none of the {len(bad)} pictures of batch {index} can be read")
+            raise DataSetError(f"none of the {len(bad)} pictures of batch {index} can be read")
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         return PlateBatch(self.change(torch.stack(plates), generator), texts, frames, tuple(bad))
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.sample import Point
+from app.data.readers.errors import DataSetError
 
 _OVERSHOOT = 0.1  # of the plate's longest side, that a corner may lie beyond the picture: hand-drawn ones do
 
@@ -43,7 +44,7 @@ def rectify(
     to_source = cv2.getPerspectiveTransform((target - 0.5).astype(np.float32), (source - 0.5).astype(np.float32))
     outer = np.column_stack([unit * (width, height) - 0.5, np.ones(4)])
     if (outer @ to_source[2] <= 0).any():
-        raise ValueError(f"a margin of {margin} reaches the horizon of the plate with corners {_listed(corners)}")
+        raise DataSetError(f"a margin of {margin} reaches the horizon of the plate with corners {_listed(corners)}")
     flat = cv2.warpPerspective(
         picture,
         to_source,
@@ -60,19 +61,19 @@ def checked(corners: Sequence[Point], width: int, height: int) -> NDArray[np.flo
     """The corners (4, 2). Raises ValueError as `rectify`."""
     source = np.array(corners, np.float64)
     if source.shape != (4, 2) or not np.isfinite(source).all():
-        raise ValueError(f"corners must be four points of finite numbers, got {_listed(corners)}")
+        raise DataSetError(f"corners must be four points of finite numbers, got {_listed(corners)}")
     beyond = np.maximum(-source, source - (width, height)).max()
     longest = max(_sides(source))
     if not math.isfinite(longest) or beyond > _OVERSHOOT * longest:  # sides of huge numbers are infinite
-        raise ValueError(f"corners {_listed(corners)} lie outside the picture of {width} x {height} px")
+        raise DataSetError(f"corners {_listed(corners)} lie outside the picture of {width} x {height} px")
     if min(_sides(source)) < 1:
-        raise ValueError(f"corners {_listed(corners)} enclose no pixel")
+        raise DataSetError(f"corners {_listed(corners)} enclose no pixel")
     edges = np.roll(source, -1, axis=0) - source
     following = np.roll(edges, -1, axis=0)
     turns = edges[:, 0] * following[:, 1] - edges[:, 1] * following[:, 0]
     # Downwards y makes a turn to the right positive. Four of them turn around once: no side crosses another.
     if (turns < 1).any():
-        raise ValueError(f"corners {_listed(corners)} are not convex and clockwise, from the plate's own top left")
+        raise DataSetError(f"corners {_listed(corners)} are not convex and clockwise, from the plate's own top left")
     return source
 
 

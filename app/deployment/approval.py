@@ -28,6 +28,7 @@ from app.deployment.signing import (
     signed_text,
     write_signing_key,
 )
+from models.errors import FedVehicleReidError
 
 PURPOSE = "allowed-apps/1"
 SEEN = "allowed-apps.seen"
@@ -36,7 +37,7 @@ APPROVE = "python -m scripts.federation approve"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class NotAllowedError(ValueError):
+class NotAllowedError(FedVehicleReidError, ValueError):
     """A bundle that this site does not run. The message may travel to the server: it names no file of the site."""
 
 

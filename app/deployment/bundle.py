@@ -13,6 +13,7 @@ import sys
 import tomllib
 import warnings
 import zipfile
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def describe(content: bytes, name: str) -> App:
             config = tomllib.loads(archive.read("pyproject.toml").decode())
         project, publisher = config["project"], config["tool"]["flwr"]["app"]["publisher"]
         label, version = f"{publisher}/{project['name']}", str(project["version"])
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DeploymentError(f"{name} is no app bundle of Flower") from error
     return App(hashlib.sha256(content).hexdigest(), label, version, datetime.now(UTC).isoformat(timespec="seconds"))
 

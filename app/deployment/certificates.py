@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from models.errors import FedVehicleReidError
+
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 825  # the longest that strict clients accept
 _CLOCK_SKEW = timedelta(hours=1)
 
 
-class CertificateError(ValueError):
+class CertificateError(FedVehicleReidError, ValueError):
     """A certificate or key that is missing, damaged or does not fit; the message names the file."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.core.files import replacing
 from app.deployment.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
+from models.errors import FedVehicleReidError
 
 PARTY_FILE = "party.json"
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"
@@ -30,7 +31,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 
 
-class DeploymentError(ValueError):
+class DeploymentError(FedVehicleReidError, ValueError):
     """A federation folder that cannot be made or used; the message names the culprit."""
 
 

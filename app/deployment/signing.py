@@ -17,12 +17,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from models.errors import FedVehicleReidError
+
 SIGNING_KEY, AUTHORITY_PUBLIC_KEY = "signing.key", "authority.pub"
 _DOMAIN = b"fed-vehicle-reid signed document 1\0"
 _LARGEST_DOCUMENT = 2**20  # bytes; nothing longer is parsed
 
 
-class SigningError(ValueError):
+class SigningError(FedVehicleReidError, ValueError):
     """A signing key or signed file that is missing, damaged or not the authority's; the message names the file."""
 
 

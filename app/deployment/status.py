@@ -13,6 +13,7 @@ from app.core.run_folder import RunFolder
 from app.core.run_records import RunSettings
 from app.core.typed_json import require_shape
 from app.federation.recorder import waiting_sentence
+from models.errors import MissingFileError
 from strategies.rounds import THE_SUM
 
 _LIVE = ("settings.json", "metrics.jsonl", "progress.json")
@@ -27,7 +28,7 @@ def read_status(path: Path) -> dict[str, Any]:
     nothing, and "silent_seconds" counts from its last sign of life. Raises FileNotFoundError for a folder in which no
     run has begun, and ValueError naming a damaged file."""
     if not (path / "settings.json").exists():
-        raise FileNotFoundError(f"no run has begun in {path}")
+        raise MissingFileError(f"no run has begun in {path}")
     folder = RunFolder(path)
     settings, lines, progress = folder.read_settings(), folder.read_rounds(), folder.read_progress()
     require_shape(path / "settings.json", RunSettings, settings)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from app.evaluation.errors import EvaluationError
+
 Floats = NDArray[np.floating]
 
 
@@ -46,7 +48,7 @@ def average_precision(
     Raises ValueError if nothing is marked: the measure is then not defined."""
     total = sum(len(boxes) for boxes in truth)
     if not total:
-        raise ValueError("average precision needs at least one marked box")
+        raise EvaluationError("average precision needs at least one marked box")
     scores = np.concatenate([np.asarray(scores, np.float64) for _, scores in found])
     right = np.concatenate([match_boxes(b, s, t, iou) for (b, s), t in zip(found, truth, strict=True)])
     hits = right[np.argsort(-scores, kind="stable")].cumsum()

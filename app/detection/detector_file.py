@@ -8,9 +8,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from app.core.errors import StoredFileError
 from app.core.files import saving
 from app.settings.detection import DetectorSettings
 from models.detector import Detector, build_coco_detector, build_detector
+from models.errors import MissingFileError
 
 _SETTINGS = "detector"
 
@@ -45,19 +47,19 @@ def write_detector(path: Path, detector: Detector, settings: DetectorSettings) -
 def read_detector(path: Path) -> tuple[Detector, DetectorSettings]:
     """A detector in evaluation mode. Raises FileNotFoundError, and ValueError for a file of another kind."""
     if not path.is_file():
-        raise FileNotFoundError(f"no detector: {path}")
+        raise MissingFileError(f"no detector: {path}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-    except SafetensorError as error:
-        raise ValueError(f"damaged file {path}: {error}") from error
+    except (SafetensorError, OSError) as error:  # neither names the file
+        raise StoredFileError(f"damaged file {path}: {error}") from error
     if _SETTINGS not in metadata:
-        raise ValueError(f"{path} is no detector of this project: `python -m scripts.train_detector` makes one")
+        raise StoredFileError(f"{path} is no detector of this project: `python -m scripts.train_detector` makes one")
     try:
         settings = DetectorSettings(**json.loads(metadata[_SETTINGS]))
         detector = build(settings)
         detector.load_state_dict(arrays)
     except (TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{path}: a detector of another version: {str(error).splitlines()[0]}") from error
+        raise StoredFileError(f"{path}: a detector of another version: {str(error).splitlines()[0]}") from error
     return detector.eval(), settings

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from app.core.errors import StoredFileError
 from app.core.sample import Box
 from app.detection.detector_file import read_detector
 from models.detector import PLATE
@@ -28,7 +29,7 @@ class PlateFinder:
         path = path / DETECTOR if path.is_dir() else path
         self._detector, settings = read_detector(path)
         if PLATE not in self._detector.classes.values():
-            raise ValueError(f"{path} finds vehicles and no plates")
+            raise StoredFileError(f"{path} finds vehicles and no plates")
         self._threshold = settings.thresholds[PLATE]
 
     def find(self, photograph: Image.Image) -> list[Box]:

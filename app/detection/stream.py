@@ -13,8 +13,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from app.core.sample import Box
+from app.data.readers.errors import DataSetError
 from app.detection.labels import Labelled
-from app.images.decode import open_picture, upright_rgb
+from app.images.decode import UnreadableImageError, open_picture, upright_rgb
 from app.synthetic import SceneRenderer
 from models.detector import CLASSES, PLATE, VEHICLE
 
@@ -52,7 +53,7 @@ class DetectionBatches:
         keep_mb: int = 1024,
     ) -> None:
         if not photographs and scenes_share < 1:
-            raise ValueError("there are no photographs to train on, and not scenes alone are asked for")
+            raise DataSetError("there are no photographs to train on, and not scenes alone are asked for")
         self.photographs = photographs
         self.scenes = scenes
         self.size = size
@@ -139,7 +140,7 @@ def read_photograph(photograph: Labelled, longest: int) -> tuple[NDArray[np.uint
             whole = max(file.size)
             image = upright_rgb(file, at_least=(longest, longest))
     except OSError as error:
-        raise OSError(f"{photograph.path} cannot be read: {error}") from error
+        raise UnreadableImageError(f"{photograph.path} cannot be read: {error}") from error
     if max(image.size) > longest:
         scale = longest / max(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.equalise.drafts import as_enhanced
 from app.equalise.pre_model import PreModel
 from app.equalise.step import EqualisationStep
@@ -73,7 +74,7 @@ def equalise(
 
     Raises ValueError without pictures, SettingsError for a task without embeddings or without that library."""
     if not samples:
-        raise ValueError("there are no pictures to equalise")
+        raise DataSetError("there are no pictures to equalise")
     require_library(settings, make_task(settings))
     earlier = equalised_before(settings, samples, model_key=model_key, seed=seed, name=name)
     if earlier is not None:

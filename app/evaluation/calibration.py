@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import NO_SEQUENCE
 
 Floats = NDArray[np.floating]
@@ -47,13 +48,13 @@ class Similarities:
     def __post_init__(self) -> None:
         for name, values in (("same", self.same), ("different", self.different)):
             if not np.isfinite(values).all():
-                raise ValueError(f"a similarity of {name} vehicles is not finite")
+                raise EvaluationError(f"a similarity of {name} vehicles is not finite")
 
     def require_both(self) -> "Similarities":
         """Itself. Raises ValueError without a pair of the same, or of different vehicles."""
         for name, values in (("same vehicle", self.same), ("different vehicles", self.different)):
             if not len(values):
-                raise ValueError(f"there is no pair of {name} to calibrate with")
+                raise EvaluationError(f"there is no pair of {name} to calibrate with")
         return self
 
 
@@ -95,7 +96,7 @@ def threshold_for(different: Floats, rate: float) -> float:
         raise ValueError(f"a false-match rate lies between 0 and 1, got {rate}")
     allowed = int(rate * len(different) + 1e-9)
     if allowed < 1:
-        raise ValueError(
+        raise EvaluationError(
             f"{len(different)} pairs of different vehicles cannot show a rate of {rate}: at least {1 / rate:.0f} can"
         )
     ordered = np.sort(np.asarray(different, np.float64))[::-1]

@@ -12,6 +12,7 @@ from app.core.sample import Sample, first_names
 from app.data.crops import Pictures
 from app.data.readers.reader import Direction
 from app.evaluation.distance import Floats, cosine_distance, fused_distance, normalise
+from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import pair_ids
 from app.evaluation.ranking import NoValidQueryError, RankingResult, evaluate_ranking, evaluate_rows
 from app.evaluation.rerank import rerank as reranked
@@ -20,7 +21,7 @@ from models.dual_net import DualEmbedding
 Rows = Callable[[slice], Floats]
 
 
-class NoPictureError(ValueError):
+class NoPictureError(EvaluationError):
     """None of the pictures can be read."""
 
 
@@ -53,7 +54,7 @@ class DualEmbeddings:
         """(N, D + D') or, added, (N, D), L2-normalised; zero where there is no plate. The cosine of two rows is one
         minus their `fused_distance`. Raises ValueError for a network without a plate branch."""
         if self.plate is None:
-            raise ValueError("the network has no plate branch, so there is nothing to fuse")
+            raise EvaluationError("the network has no plate branch, so there is nothing to fuse")
         joined = self.vehicle + self.plate if self.fusion == "add" else np.hstack([self.vehicle, self.plate])
         return normalise(joined * self.has_plate[:, None]).astype(np.float32, copy=False)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from app.core.sample import Sample, first_names
 from app.data.readers.reader import Direction
+from app.evaluation.errors import EvaluationError
 from app.evaluation.ranking import NoValidQueryError
 from models.alphabet import character_error_rate, plain
 
@@ -39,7 +40,7 @@ def refusal_curve(correct: Sequence[bool], confidences: Sequence[float]) -> tupl
 
     Plates of equal confidence are kept or refused together. Raises ValueError without plates."""
     if not correct:
-        raise ValueError("there are no plates")
+        raise EvaluationError("there are no plates")
     order = np.argsort(-np.asarray(confidences, float), kind="stable")
     sure, right = np.asarray(confidences, float)[order], np.asarray(correct, bool)[order]
     ends = np.flatnonzero(np.append(sure[1:] != sure[:-1], True))  # the last of each confidence

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from app.evaluation.distance import Floats, cosine_distance
+from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import NO_SEQUENCE
 
 Ints = NDArray[np.integer]
 
 
-class NoValidQueryError(ValueError):
+class NoValidQueryError(EvaluationError):
     """No query has a true match in another camera, so that there is nothing to measure."""
 
 
@@ -106,7 +107,7 @@ def evaluate_streaming(
         if np.ndim(embeddings) != 2 or len(embeddings) != np.size(pids):
             raise ValueError(f"{name} must have shape ({np.size(pids)}, D), got {np.shape(embeddings)}")
         if not np.isfinite(embeddings).all():
-            raise ValueError(f"{name} holds NaN or infinity")
+            raise EvaluationError(f"{name} holds NaN or infinity")
     return evaluate_rows(
         dist_rows=lambda rows: distance(q_embeddings[rows], g_embeddings),
         q_pids=q_pids,
@@ -153,7 +154,7 @@ def evaluate_rows(
         if dist.shape != (rows.stop - rows.start, gallery.size):
             raise ValueError(f"dist must have {(rows.stop - rows.start, gallery.size)} entries, got {dist.shape}")
         if dist.size and np.isnan(dist.min()):  # min hands NaN on, without an array of booleans
-            raise ValueError(f"dist holds NaN between queries {rows.start} and {rows.stop - 1}")
+            raise EvaluationError(f"dist holds NaN between queries {rows.start} and {rows.stop - 1}")
         asked = zip(dist, query_pids[rows], query_camids[rows], query_sequences[rows], strict=True)
         for row, pid, camid, sequence in asked:
             matches, left_out = gallery.same_vehicle(pid, camid)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.evaluation.distance import Floats
+from app.evaluation.errors import EvaluationError
 
 
 def rerank(
@@ -39,7 +40,7 @@ def rerank(
         raise ValueError(f"k1 and k2 must be at least 1, original_weight in [0, 1]; got {k1}, {k2}, {original_weight}")
     dist = np.block([[q_q_dist, q_g_dist], [q_g_dist.T, g_g_dist]]).astype(np.float32, copy=False)  # (N, N)
     if np.isnan(dist.min(initial=0)):
-        raise ValueError("distances hold NaN")
+        raise EvaluationError("distances hold NaN")
     dist /= np.maximum(dist.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     neighbours = _nearest(dist, max(k1 + 1, k2))
     membership = _membership(dist, neighbours, k1)

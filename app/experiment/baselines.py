@@ -6,6 +6,7 @@ Imports neither flwr nor tenseal nor ray: `scripts.baseline` runs where only tor
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -26,7 +27,8 @@ from app.settings.load import Settings, load_settings
 from app.tasks import make_task
 from app.tasks.task import Task
 from app.training.checkpoint import network_of, save_checkpoint
-from app.training.trainer import TrainingError, TrainReport, total_steps, train
+from app.training.trainer import TrainReport, total_steps, train
+from models.errors import FedVehicleReidError
 
 Measures = dict[str, Any]
 Progress = Callable[[str, int, int], None]
@@ -102,6 +104,10 @@ def equalise_alone(
     )
 
 
+class ComparisonError(FedVehicleReidError, ValueError):
+    """A model for comparison cannot be trained or measured; the message names the model."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A model to be trained for comparison: of client `partition_id`, or of all pictures if that is None."""
@@ -125,13 +131,13 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
     try:
         equalised = equalise_alone(settings, samples, client)
         task, network, report = train_alone(settings, equalised.samples if equalised else samples, client, progress)
-    except ValueError as error:
-        raise ValueError(f"{job.name}: {error}") from error
+    except FedVehicleReidError as error:
+        raise ComparisonError(f"{job.name}: {error}") from error
     path = save_checkpoint(RunFolder(job.folder), job.name, float_arrays(network), settings, task)
     try:
         measures = measure(task, network, source.evaluation(settings.data.eval_split))
-    except ValueError as error:
-        raise ValueError(f"{job.name}: {error}; the model is in {path}") from error
+    except FedVehicleReidError as error:
+        raise ComparisonError(f"{job.name}: {error}; the model is in {path}") from error
     training: Measures = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
     if equalised:
         training["equalised"] = equalised.summary
@@ -152,6 +158,9 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None
                 found[waiting[future]] = future.result()
                 if progress is not None:
                     progress("models for comparison", len(found), len(jobs))
+        except BrokenProcessPool as error:
+            few = "simulation.cpus=1 trains one model after the other"
+            raise ComparisonError(f"a process that trained was ended, such as for want of memory; {few}") from error
         except BaseException:  # an interrupt must not wait for hours of training
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in active_children():
@@ -164,8 +173,8 @@ def _try(job: Job, progress: Progress | None = None) -> Measures:
     """`run_job`, or {"error": reason} where its pictures cannot be learnt from: the other models stand nevertheless."""
     try:
         return run_job(job, progress)
-    except (TrainingError, ValueError) as error:
-        return {"error": f"{job.name}: {error}".replace(f"{job.name}: {job.name}: ", f"{job.name}: ")}
+    except ComparisonError as error:
+        return {"error": str(error)}
 
 
 def comparison_jobs(settings: Mapping[str, Settings], folder: Path, num_parts: int) -> list[Job]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from app.core.errors import HeldRunError
 from app.core.run_folder import RunFolder
 from app.settings.load import Settings, absolute
 
@@ -30,7 +31,7 @@ def claimed(path: Path, *, resume: bool = False) -> Iterator[RunFolder]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RuntimeError(f"another run is writing to {path}") from error
+        raise HeldRunError(f"another run is writing to {path}") from error
     try:
         with folder:
             folder.hold()  # no server is writing there, whoever started it; the one of this run comes later

@@ -26,6 +26,7 @@ from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.training.checkpoint import network_of, save_checkpoint, without_heads
+from models.errors import MissingFileError
 
 _DRAWN = 8  # directions with a picture of their own: each country of plates_countries, not each trial of a protocol
 
@@ -84,7 +85,7 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
             arrays |= {name.removeprefix("array/"): a for name, a in own.items() if name.startswith("array/")}
             models[client] = arrays
     if not found["global"]:
-        raise FileNotFoundError(f"no client holds a model below {folder.path / 'nodes'}")
+        raise MissingFileError(f"no client holds a model below {folder.path / 'nodes'}")
     return found
 
 

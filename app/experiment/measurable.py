@@ -8,6 +8,7 @@ from app.evaluation.matches import Counts
 from app.settings.checks import SettingsError
 from app.settings.load import Settings
 from app.tasks.task import Task
+from models.errors import FedVehicleReidError
 
 _REMEDIES = {
     "data.val_split": "data.val_split=SPLIT names another one, data.val_split= measures no rounds",
@@ -39,7 +40,7 @@ def evaluation_problems(settings: Settings, source: Source, task: Task, num_clie
             else:
                 parts = [source.evaluation(split)]
             reason = unmeasurable(task, parts, settings.data.reader)
-        except (ValueError, OSError) as error:
+        except (FedVehicleReidError, OSError) as error:
             reason = str(error)
         if reason:
             yield f"{key}={split}: {reason}; {_REMEDIES[key]}"
@@ -78,7 +79,7 @@ def evaluation_counts(task: Task, source: Source, splits: Iterable[str]) -> dict
     for split in dict.fromkeys(filter(None, splits)):
         try:
             directions = source.evaluation(split)
-        except (ValueError, OSError) as error:
+        except (FedVehicleReidError, OSError) as error:
             found[split] = {"error": str(error)}
             continue
         rows = task.countable(directions).items()

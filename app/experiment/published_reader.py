@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.core.errors import MissingPackageError
 from app.evaluation.plate_texts import PlateReading
 from models.alphabet import plain
 
@@ -41,7 +42,7 @@ class PublishedReader:
         try:
             from rapidocr import RapidOCR
         except ImportError as error:
-            raise ValueError("the package rapidocr is missing: pip install -e '.[compare]'") from error
+            raise MissingPackageError("the package rapidocr is missing: pip install -e '.[compare]'") from error
         prefix = "EngineConfig.onnxruntime"
         settings = {f"{prefix}.intra_op_num_threads": threads, f"{prefix}.inter_op_num_threads": 1}
         self._engine: Any = RapidOCR(params={**settings, "Global.log_level": "critical"})

@@ -22,6 +22,7 @@ from app.experiment.flower_log import is_slow_start, last_words
 from app.settings.checks import SettingsError
 from app.settings.load import Settings
 from app.settings.overrides import toml_text
+from models.errors import FedVehicleReidError
 
 _START_SECONDS = 60.0
 _END_SECONDS = 10.0
@@ -30,7 +31,7 @@ _LOGS = ("flower.log", "superlink.log")
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
-class SimulationError(RuntimeError):
+class SimulationError(FedVehicleReidError, RuntimeError):
     """The run did not end well; the message says what the server or Flower said last."""
 
 

@@ -112,7 +112,7 @@ def make_server_sum(settings: Settings, statistics: Mask, run_folder: Path) -> C
         return lambda binding, key_id: PlainSum(size)  # noqa: ARG005
     bound, blocks = max_clients(settings), Blocks(statistics)
     if privacy.cipher == "packed_bfv":
-        packed = packed_bfv.Parameters(blocks.digits, blocks.count, bound, privacy.bits)
+        packed = packed_bfv.PackedParameters(blocks.digits, blocks.count, bound, privacy.bits)
         masked = privacy.masking == "pairwise"
         return lambda binding, key_id: packed_bfv.PackedBfvSum(packed, binding, key_id, masked=masked)
     chosen = ckks.Parameters(size, blocks.count, bound, privacy.ckks_preset, privacy.key_holder)

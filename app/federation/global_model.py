@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 
 from app.core.node_store import NodeStore, NodeStoreError, digest_of
 from app.federation.opened_sums import OpenedSums, RefusedSumError, sum_digest
+from models.errors import FedVehicleReidError
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import Buffer, CipherError, ClientCipher
 from strategies.server_optimiser import ServerOptimiser
@@ -27,11 +28,11 @@ _ROUNDING = 1e-5
 """Most by which a starting value differs between processors: 8e-7 was measured, as they draw and round differently."""
 
 
-class GlobalModelError(RuntimeError):
+class GlobalModelError(FedVehicleReidError, RuntimeError):
     """A version that cannot be reached, or one that is not to be used; the model on the node stays as it was."""
 
 
-class UnusableSumError(GlobalModelError):
+class UnusableAggregateError(GlobalModelError):
     """An aggregate that does not open, or makes no model."""
 
 
@@ -143,7 +144,7 @@ class GlobalModels:
         or the one before.
 
         Raises GlobalModelError if there is no way to it or what was passed on is not what most nodes hold,
-        UnusableSumError if the aggregate cannot be used, or CipherError if what was passed on does not open."""
+        UnusableAggregateError if the aggregate cannot be used, or CipherError if what was passed on does not open."""
         if passed_on is not None and not self._has(passed_on, version):
             self._adopt(passed_on)
         held = self.held()
@@ -176,15 +177,15 @@ class GlobalModels:
             sums.admit(version, digest)
         except RefusedSumError as error:
             _log.error("%s: the sum of round %d is not opened: %s", self.client, version, error)
-            raise UnusableSumError(UNUSABLE) from None
+            raise UnusableAggregateError(UNUSABLE) from None
         try:
             after, clients = self._apply(version, before, payload, coefficient_sum)
         except (OSError, MemoryError):  # the machine's fault and not the sum's, which may be opened again
             raise
         except Exception as error:  # of whatever kind: an error of another kind would be another answer
             sums.unusable(version, digest)
-            _log.error("%s: %s", self.client, error, exc_info=not isinstance(error, UnusableSumError))
-            raise UnusableSumError(UNUSABLE) from None
+            _log.error("%s: %s", self.client, error, exc_info=not isinstance(error, UnusableAggregateError))
+            raise UnusableAggregateError(UNUSABLE) from None
         sums.used(version, digest)
         return self._keep(version, after, clients)  # whatever hinders it says nothing about the sum
 
@@ -196,14 +197,16 @@ class GlobalModels:
         try:
             mean, state, clients = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
         except CipherError as error:
-            raise UnusableSumError(f"the sum of round {version}: {error}") from error
+            raise UnusableAggregateError(f"the sum of round {version}: {error}") from error
         if 0 < len(clients) < self.least:
-            raise UnusableSumError(f"the sum of round {version} is of {', '.join(clients)} alone, not of {self.least}")
+            raise UnusableAggregateError(
+                f"the sum of round {version} is of {', '.join(clients)} alone, not of {self.least}"
+            )
         vector, moments = self.server_optimiser.step(before.vector, mean, before.moments)
         # Momentum would carry a variance below 0, and the network to NaN: statistics are averaged and no more.
         vector[self.statistics] = (before.vector + mean)[self.statistics]
         if not np.abs(vector).max(initial=0.0) < _LARGEST:  # also where a value is not a number
-            raise UnusableSumError(
+            raise UnusableAggregateError(
                 f"the aggregate of round {version} is not finite or absurdly large; the model stays as it was"
             )
         self._raise_variances(before.vector, vector, version)
@@ -219,11 +222,11 @@ class GlobalModels:
         """Set running variances below 0 to 0; the layer's own epsilon keeps its root away from 0.
 
         Error of a cipher and what the quantisation carried over take a small variance a little below 0. Raises
-        UnusableSumError for one further below than any variance before was above: that is a broken sum."""
+        UnusableAggregateError for one further below than any variance before was above: that is a broken sum."""
         found = vector[self.variances]
         lowest, largest = float(found.min(initial=0.0)), float(before[self.variances].max(initial=1.0))
         if lowest < -largest:
-            raise UnusableSumError(
+            raise UnusableAggregateError(
                 f"the aggregate of round {version} takes a running variance far below 0; the model stays as it was"
             )
         vector[self.variances] = np.maximum(found, np.float32(0.0))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.settings.load import Settings, settings_from
+from models.errors import FedVehicleReidError, NetworkError
 from strategies.shared_arrays import SharedLayout
 
 _REFUSED = 3  # exit status for settings of which no network can be made
@@ -48,7 +49,7 @@ def _described_elsewhere(settings: Settings) -> dict[str, Any]:
         check=False,
     )
     if done.returncode == _REFUSED:
-        raise ValueError(done.stderr.strip().splitlines()[-1])
+        raise NetworkError(done.stderr.strip().splitlines()[-1])
     if done.returncode:
         raise RuntimeError(f"building the network ended with status {done.returncode}: {done.stderr.strip()}")
     described: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -63,7 +64,7 @@ def _read(described: dict[str, Any]) -> tuple[SharedLayout, NDArray[np.bool_]]:
 def _main() -> None:
     try:
         print(json.dumps(_describe(settings_from(json.load(sys.stdin)))))
-    except (ValueError, OSError) as error:
+    except (FedVehicleReidError, OSError) as error:
         print(" ".join(str(error).splitlines()[:1]), file=sys.stderr)
         sys.exit(_REFUSED)
 

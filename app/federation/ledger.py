@@ -15,11 +15,12 @@ from filelock import FileLock
 from app.core.files import replacing
 from app.federation.dp import Vector, composed_epsilon, privatise
 from app.settings.privacy import DpSettings
+from models.errors import FedVehicleReidError
 
 FILE = "privacy_ledger.json"
 
 
-class PrivacyBudgetError(RuntimeError):
+class PrivacyBudgetError(FedVehicleReidError, RuntimeError):
     """An update that would take the node over its limit, or a ledger that cannot be read; nothing has left."""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from app.core.files import replacing
+from models.errors import FedVehicleReidError
 
 MOST_UNUSABLE_OF_A_RUN = 3
 MOST_UNUSABLE_OF_A_KEY = 16
@@ -27,11 +28,11 @@ _Sums = dict[str, dict[str, str]]
 """Version of the global model -> digest of a sum -> its outcome."""
 
 
-class RefusedSumError(RuntimeError):
+class RefusedSumError(FedVehicleReidError, RuntimeError):
     """A sum that this node does not open; the message says why, and is for the site's own log."""
 
 
-class OpenedSumsError(RuntimeError):
+class OpenedSumsError(FedVehicleReidError, RuntimeError):
     """The record cannot be read; the message names the file and the remedy."""
 
 

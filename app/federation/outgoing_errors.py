@@ -13,13 +13,14 @@ from functools import wraps
 from flwr.app import Context, Message
 
 from app.core.node_store import NodeStoreError, OutdatedAttemptError
-from app.federation.global_model import GlobalModelError, UnusableSumError
+from app.federation.global_model import GlobalModelError, UnusableAggregateError
 from app.federation.ledger import PrivacyBudgetError
 from app.federation.refusals import IdentityError, PolicyError
 from app.federation.round_request import ClientError
 from app.settings.checks import NamedFileError, SettingsError
 from app.settings.load import absolute
 from app.training.trainer import TrainingError
+from models.errors import FedVehicleReidError
 from strategies.ciphers.binding import EnvelopeError
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import KeyFileError
@@ -45,7 +46,7 @@ TOLD: frozenset[type[Exception]] = frozenset(
         PrivacyBudgetError,
         SettingsError,
         TrainingError,
-        UnusableSumError,
+        UnusableAggregateError,
     }
 )
 """Classes whose text may leave a site; a subclass has to be named itself."""
@@ -56,7 +57,7 @@ _OWN_PLACES = ("data-root", "state-dir")  # without them the run says where a si
 _OF_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of no path
 
 
-class SiteError(RuntimeError):
+class SiteError(FedVehicleReidError, RuntimeError):
     """What a site says of an error of its own."""
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from app.settings.load import TASKS, absolute
+from models.errors import FedVehicleReidError
 
 POLICY_FORMAT = 1
 _Names = Annotated[list[str], Field(default_factory=list)]
@@ -18,7 +19,7 @@ DEFAULT_PRIVATE = ("*classifier*",)
 _Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(default_factory=lambda: [*DEFAULT_PRIVATE])]
 
 
-class PolicyFileError(ValueError):
+class PolicyFileError(FedVehicleReidError, ValueError):
     """A policy file that is missing or cannot be read; the message names the file and the key."""
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.core.node_store import Order
 from app.federation.global_model import PassedOn
+from models.errors import FedVehicleReidError
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.claims import largest_share
@@ -18,7 +19,7 @@ Number = TypeVar("Number", int, float)
 _NOTHING = memoryview(b"")
 
 
-class ClientError(RuntimeError):
+class ClientError(FedVehicleReidError, RuntimeError):
     """The client cannot do what was asked; the message names the client and the cause."""
 
 

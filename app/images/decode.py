@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from app.images.decoding_limits import require_fast_decoder
 from app.images.lmdb import database_of, read_value
 from app.images.metadata import orientation, split
+from models.errors import FedVehicleReidError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
 """What is opened, by Pillow's names. Some of its other formats start programs (EPS), and no camera writes them."""
@@ -47,7 +48,7 @@ _TURNS = {
 }  # Exif 2.32, 4.6.4: what brings an image of this orientation the right way up
 
 
-class UnreadableImageError(OSError, ValueError):
+class UnreadableImageError(FedVehicleReidError, OSError, ValueError):
     """An image that is there and cannot be decoded: no image, damaged, cut off, too large."""
 
 

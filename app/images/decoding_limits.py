@@ -10,6 +10,8 @@ from collections.abc import Container
 
 from PIL import Image
 
+from models.errors import FedVehicleReidError
+
 MOST_SCANS = 32
 """Of a progressive JPEG; libjpeg writes 10 for three components, and 18 for four."""
 _FEW_PARTS, _BYTES_OF_A_PART = (
@@ -22,7 +24,7 @@ _SLOW_BYTES = {"bmp_rle": 2**20, "ppm": 2**20}
 _SLOW_TEXT = 2**16  # Pillow searches the comments of a PPM in text anew from its start
 
 
-class TooCostlyError(ValueError):
+class TooCostlyError(FedVehicleReidError, ValueError):
     """A file whose decoding would take far longer than that of an image of its size."""
 
 

@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from models.errors import FedVehicleReidError, MissingFileError
+
 SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Endings of image files, in lower case; a file's may be in either."""
 
 
-class NoImagesError(FileNotFoundError):
+class NoImagesError(FedVehicleReidError, FileNotFoundError):
     """A set, or a part of it that is asked for, has no images."""
 
 
@@ -89,7 +91,7 @@ def images_of(places: Iterable[Path]) -> Iterator[Path]:
 
 def _listed(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"folder not found: {folder}")
+        raise MissingFileError(f"folder not found: {folder}")
     with os.scandir(folder) as entries:
         return sorted(folder / entry.name for entry in entries if wanted(entry))
 

@@ -11,9 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from app.core.errors import MissingPackageError
+from models.errors import FedVehicleReidError, MissingFileError
+
 FILE = "data.mdb"
 _NAME = re.compile(rf"{re.escape(FILE)}#(?P<key>\d{{9,}})")
 _one_at_a_time = threading.Lock()  # LMDB does not let a process open a database twice; kept open, it outlives no fork
+
+
+class DatabaseFileError(FedVehicleReidError, OSError):
+    """A database of images cannot be read, or lacks an image; the message names the file and the key."""
 
 
 def picture_path(folder: Path, number: int) -> Path:
@@ -33,17 +40,19 @@ def reading(folder: Path) -> Iterator[Any]:
 
     Raises FileNotFoundError without one, OSError if it cannot be read, ImportError without the package lmdb."""
     if not (folder / FILE).is_file():
-        raise FileNotFoundError(f"no database: {folder / FILE}")
+        raise MissingFileError(f"no database: {folder / FILE}")
     try:
         import lmdb
     except ImportError as error:
-        raise ImportError(f"{folder / FILE} needs the package lmdb: pip install 'fed-vehicle-reid[lmdb]'") from error
+        raise MissingPackageError(
+            f"{folder / FILE} needs the package lmdb: pip install 'fed-vehicle-reid[lmdb]'"
+        ) from error
     with _one_at_a_time:
         try:
             with lmdb.open(str(folder), readonly=True, lock=False, create=False) as database, database.begin() as found:
                 yield found
         except lmdb.Error as error:
-            raise OSError(f"{folder / FILE} cannot be read: {error}") from error
+            raise DatabaseFileError(f"{folder / FILE} cannot be read: {error}") from error
 
 
 def read_value(folder: Path, key: str) -> bytes:
@@ -51,5 +60,5 @@ def read_value(folder: Path, key: str) -> bytes:
     with reading(folder) as found:
         value = found.get(key.encode())
     if value is None:
-        raise OSError(f"{folder / FILE} has no key {key!r}")
+        raise DatabaseFileError(f"{folder / FILE} has no key {key!r}")
     return bytes(value)

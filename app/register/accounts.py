@@ -36,7 +36,7 @@ class Role(IntEnum):
     """Accounts, the trail, the model and its thresholds."""
 
 
-class RefusedError(RegisterError):
+class LogInError(RegisterError):
     """A name and a password that do not belong together, or a log-in that is no longer one."""
 
 
@@ -105,7 +105,7 @@ class Accounts:
             return list(session.scalars(select(Account).order_by(Account.id)))
 
     def log_in(self, name: str, password: str, address: str) -> str:
-        """The secret of a new session. Raises RefusedError, or TooManyTriesError when within five minutes five log-ins
+        """The secret of a new session. Raises LogInError, or TooManyTriesError when within five minutes five log-ins
         of a name from one address failed, or fifty of a name, or thirty from an address.
 
         It takes 64 MiB and a processor: callers keep the number at once small."""
@@ -123,7 +123,7 @@ class Accounts:
         if account is None or account.disabled or not right:
             with self.database.writing() as session:
                 trail(session, "", "refuse log-in", f"account {account.id}" if account else "", {})
-            raise RefusedError("name and password do not belong together")
+            raise LogInError("name and password do not belong together")
         self._tries.take_back(name, address)
         return self._ticket(account.id, account.name, "session", "", _SESSION)
 
@@ -145,11 +145,11 @@ class Accounts:
         return self._ticket(account.id, by, "token", label, timedelta(days=days))
 
     def who(self, secret: str, kind: str) -> User:
-        """Whose session or token this is. Raises RefusedError if it is none, or has expired."""
+        """Whose session or token this is. Raises LogInError if it is none, or has expired."""
         with self.database.reading() as session:
             ticket = session.scalar(select(Ticket).where(Ticket.digest == _digest(secret), Ticket.kind == kind))
             if ticket is None or ticket.expires < now() or ticket.account.disabled:
-                raise RefusedError("log in first")
+                raise LogInError("log in first")
             csrf = csrf_of(secret) if kind == "session" else ""
             user = User(ticket.account.name, Role[ticket.account.role], csrf)
         if kind == "token":

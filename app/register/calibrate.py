@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from app.core.errors import StoredFileError
 from app.core.files import replacing
 from app.core.outputs import require_folder_place
 from app.core.sample import Modality
@@ -23,10 +24,12 @@ from app.evaluation.calibration import (
     pairs,
     threshold_for,
 )
+from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import pair_ids
 from app.register.identification import Desk
 from app.register.matcher import Threshold
 from app.register.modalities import compared_names
+from app.settings.checks import SettingsError
 from app.tasks.task import Embeddings
 
 _MOST_PAIRS = 20_000_000
@@ -88,7 +91,7 @@ def calibrate(
             measured = similarities(found, library, restricted)
             match = min(1.0, threshold_for(measured.different, rate))
             unsure = min(match, threshold_for(measured.different, unsure_rate))
-        except ValueError as error:
+        except EvaluationError as error:
             report[name] = {"error": str(error)}
             continue
         chosen[name] = replace(before[name], match=match, unsure=unsure)
@@ -106,7 +109,7 @@ def calibrate(
         calibration_picture(measured, match, unsure, picture, title=title)
     if not chosen:
         reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
-        raise ValueError(f"no library can be calibrated: {reasons}")
+        raise EvaluationError(f"no library can be calibrated: {reasons}")
     desk.models.set_thresholds(model.id, chosen, account)
     after = desk.models.look_up_thresholds(desk.serving()[0])
     for name in report.keys() - chosen.keys():
@@ -131,7 +134,7 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     try:
         report = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON") from error
+        raise StoredFileError(f"{path}: not JSON") from error
     checked: dict[str, Any] = require_shape(path, _Report, report)
     return checked
 
@@ -153,9 +156,9 @@ def check_rates(rate: float, unsure_rate: float) -> None:
     """Raise ValueError for rates that cannot be wanted, before anything is measured."""
     for name, value in (("match", rate), ("unsure", unsure_rate)):
         if not 0.0 < value < 1.0:
-            raise ValueError(f"the false-match rate of {name} lies between 0 and 1, got {value}")
+            raise SettingsError(f"the false-match rate of {name} lies between 0 and 1, got {value}")
     if not rate <= unsure_rate:
-        raise ValueError(f"the false-match rate of unsure, {unsure_rate}, must not be below that of a match, {rate}")
+        raise SettingsError(f"the false-match rate of unsure, {unsure_rate}, must not be below that of a match, {rate}")
 
 
 def similarities(found: Embeddings, library: str, directions: Sequence[Direction]) -> Similarities:
@@ -165,7 +168,7 @@ def similarities(found: Embeddings, library: str, directions: Sequence[Direction
     vectors = found.libraries[library]
     rows = {sample: row for row, sample in enumerate(found.samples) if vectors[row].any()}
     if not rows:
-        raise ValueError("none of these pictures has anything for this library, such as a plate")
+        raise EvaluationError("none of these pictures has anything for this library, such as a plate")
     parts = []
     for direction in directions:
         queries, gallery = ([s for s in part if s in rows] for part in (direction.query, direction.gallery))
@@ -176,7 +179,7 @@ def similarities(found: Embeddings, library: str, directions: Sequence[Direction
         similarity = vectors[[rows[s] for s in queries]] @ vectors[[rows[s] for s in gallery]].T
         parts.append(pairs(similarity, **pair_ids(queries, gallery)))
     if not parts:
-        raise ValueError("there are no pictures to compare")
+        raise EvaluationError("there are no pictures to compare")
     return joined(parts).require_both()
 
 

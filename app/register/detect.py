@@ -12,6 +12,7 @@ from app.detection.average_precision import iou_matrix
 from app.detection.detector_file import read_detector
 from app.register.photos import Photo
 from models.detector import VEHICLE
+from models.errors import MissingFileError
 
 DETECTOR, VEHICLES = "detector.safetensors", "vehicles.safetensors"
 _FILLS = 0.7  # share of the picture from which its largest vehicle is the picture
@@ -74,7 +75,7 @@ class Finder:
         self.state = state_of(folder)
         paths = [folder / name for name in (DETECTOR, VEHICLES) if (folder / name).is_file()]
         if not paths:
-            raise FileNotFoundError(f"no detector in {folder}")
+            raise MissingFileError(f"no detector in {folder}")
         self._detectors = [read_detector(path) for path in paths]
 
     def find(self, photo: Photo) -> Sight:

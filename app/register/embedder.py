@@ -8,11 +8,14 @@ from typing import Any, Protocol
 from torch import nn
 
 from app.core.sample import Sample
+from app.evaluation.errors import EvaluationError
+from app.images.decode import UnreadableImageError
 from app.register.rows import Vectors
 from app.settings.load import Settings, settings_from
 from app.tasks.task import Task
 from app.training.checkpoint import Checkpoint
 from app.training.onnx_file import OnnxFile
+from models.errors import NetworkError
 
 
 class Source(Protocol):
@@ -43,7 +46,7 @@ class Recogniser:
         self.settings = look_up_settings(source.settings, device)
         self.task, self.network = source.network(self.settings)
         if not self.task.libraries:
-            raise ValueError(f"a network of the task {self.task.name} has no embeddings; it recognises no vehicle")
+            raise NetworkError(f"a network of the task {self.task.name} has no embeddings; it recognises no vehicle")
         self.network.eval()
 
     def embed(self, samples: Sequence[Sample]) -> list[Vectors]:
@@ -51,7 +54,9 @@ class Recogniser:
         found = self.embed_readable(samples)
         for sample, vectors in zip(samples, found, strict=True):
             if vectors is None:
-                raise ValueError(f"{sample.path}: {self.task.bad_pictures.get(str(sample.path), 'cannot be read')}")
+                raise UnreadableImageError(
+                    f"{sample.path}: {self.task.bad_pictures.get(str(sample.path), 'cannot be read')}"
+                )
         return [vectors for vectors in found if vectors is not None]
 
     def embed_readable(self, samples: Sequence[Sample]) -> list[Vectors | None]:
@@ -61,7 +66,7 @@ class Recogniser:
             return [None] * len(samples)
         try:
             found = self.task.embeddings(self.network, readable, self.task.compute.device)
-        except ValueError:  # none of them can be read
+        except EvaluationError:  # none of them can be read
             return [None] * len(samples)
         rows = {sample: row for row, sample in enumerate(found.samples)}
         libraries = found.libraries.items()

@@ -1,7 +1,9 @@
 """Refusals of a register, each with one clear line."""
 
+from models.errors import FedVehicleReidError
 
-class RegisterError(RuntimeError):
+
+class RegisterError(FedVehicleReidError, RuntimeError):
     """The register cannot do what it was asked; the message says why, and nothing was changed."""
 
     retry_after: int | None = None
@@ -40,7 +42,7 @@ class BusyError(RegisterError):
     retry_after = 5
 
 
-class PictureRefusedError(ValueError):
+class PictureRefusedError(FedVehicleReidError, ValueError):
     """A file is no picture that can be used; the message names it."""
 
 

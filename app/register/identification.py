@@ -20,7 +20,7 @@ from app.register.kept_views import kept_views, sample_of, with_vectors
 from app.register.matcher import Candidate, Outcome, decide
 from app.register.modalities import MODALITIES, compared_name, held_name, held_vectors
 from app.register.plate_evidence import hear
-from app.register.plate_reader import PlateReader
+from app.register.plate_reader import QueryPlateReader
 from app.register.plate_search import PlateLookup
 from app.register.records import NewOwner, NewView
 from app.register.rows import Also, Vectors, nothing_else
@@ -56,7 +56,7 @@ class Desk(RegisterFolder):
         self._index: tuple[int, Index] | None = None
         self._turn = threading.RLock()
         self.framing = Framing(folder / "models", self.journal, self._turn)
-        self.plate_reader = PlateReader(folder / "models", self.journal, self._turn, device)
+        self.plate_reader = QueryPlateReader(folder / "models", self.journal, self._turn, device)
         self.plates = PlateLookup(self.database)
 
     # The model ----------------------------------------------------------------------------------------------------

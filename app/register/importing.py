@@ -26,6 +26,7 @@ from app.register.photos import require_small
 from app.register.records import NewOwner
 from app.register.schema import Imported, Vehicle
 from app.register.tables import COLUMNS, PICTURES, Entry, cell
+from models.errors import FedVehicleReidError
 
 if TYPE_CHECKING:
     from app.register.identification import Desk
@@ -94,7 +95,7 @@ def _row(desk: "Desk", entry: Entry, row: Row, digests: Mapping[int, str], accou
             number = _add(desk, entry, row, digests.values(), digest, known, account)
         except _NOT_OF_A_ROW:
             raise
-        except (RegisterError, ValueError) as error:
+        except FedVehicleReidError as error:
             before, known = known, _known(desk, entry, digests.values())
             if known == before:
                 return Result(row.number, reason=str(error))

@@ -7,6 +7,7 @@ import numpy as np
 
 from app.core.sample import Sample, comparable
 from app.data.readers.reader import Direction
+from app.evaluation.errors import EvaluationError
 from app.register.embedder import Recogniser
 from app.register.matcher import Candidate, Decision, Threshold, decide
 from app.tasks.task import Embeddings
@@ -65,7 +66,7 @@ def compare(first: Recogniser, second: Recogniser, directions: Sequence[Directio
     samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
     found, other = (each.task.embeddings(each.network, samples, each.task.compute.device) for each in (first, second))
     if found.samples != other.samples or list(found.libraries) != list(other.libraries):
-        raise ValueError("the two networks have other libraries, or read other pictures")
+        raise EvaluationError("the two networks have other libraries, or read other pictures")
     largest = max(
         float(np.abs(rows - other.libraries[library]).max(initial=0.0)) for library, rows in found.libraries.items()
     )

@@ -16,6 +16,7 @@ from app.register.schema import Setting
 from app.register.sightings import Journal
 from app.tasks.plate_text import PlateText
 from app.training.checkpoint import Checkpoint
+from models.errors import NetworkError
 
 READER = "plate_reader"
 SURE = 0.9
@@ -39,7 +40,7 @@ class PlateRead:
     photograph: int
 
 
-class PlateReader:
+class QueryPlateReader:
     """A register's reader of plates.
 
     Args:
@@ -63,7 +64,7 @@ class PlateReader:
         Raises FileNotFoundError, and ValueError for a file of another kind or a checkpoint of another task."""
         checkpoint = Checkpoint.read(run, model)
         if (task := checkpoint.settings["task"]) != _KIND:
-            raise ValueError(f"{run / model}.safetensors is of the task {task}; plates are read by one of {_KIND}")
+            raise NetworkError(f"{run / model}.safetensors is of the task {task}; plates are read by one of {_KIND}")
         _build(checkpoint, self.device)
         checkpoint.write(self.folder, READER)
         self.journal.write(account, "plate reader", checkpoint.digest)

@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.errors import AlreadyThereError
 from app.data.readers.row import MODALITIES, PLATE_BOX, TRUTH, VEHICLE_BOX, Row
 from app.data.readers.table import read_rows
 from app.register.errors import PictureRefusedError, RegisterError
@@ -100,7 +101,7 @@ def write_listing(register: RegisterFolder, folder: Path, account: str) -> int:
 
     Raises FileExistsError if the folder is there. What goes wrong leaves no folder behind."""
     if folder.exists():
-        raise FileExistsError(f"{folder} is there already")
+        raise AlreadyThereError(f"{folder} is there already")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
         unfinished = Path(made) / "register"

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from app.settings.nearest import did_you_mean
+from models.errors import FedVehicleReidError
 
 
-class SettingsError(ValueError):
+class SettingsError(FedVehicleReidError, ValueError):
     """A setting that cannot be used; the message names its key."""
 
 

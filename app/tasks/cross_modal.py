@@ -28,6 +28,7 @@ from models.backbone import input_statistics_of
 from models.classifier import Classifier
 from models.dual_net import DualEmbedding
 from models.embedding_graph import Run
+from models.errors import NetworkError
 from models.hashed import hash_layers
 from models.losses import (
     CrossEntropyLoss,
@@ -60,7 +61,7 @@ class CrossModalReid:
         self.pictures = make_pictures(settings.data, (self.model.height, self.model.width), None)
         try:
             self._statistics = input_statistics_of(self.model.backbone)
-        except ValueError as error:
+        except NetworkError as error:
             raise SettingsError(f"model.backbone: {error}") from error
         self.identity = CrossEntropyLoss(self.loss.label_smoothing)
         self.weighted_triplet = WeightedRegularisedTripletLoss()
@@ -92,7 +93,7 @@ class CrossModalReid:
             backbone = make_backbone("model", model.backbone, model.weights if pretrained else False, model.options)
             try:
                 stem, trunk = cut_backbone(backbone, model.backbone)
-            except ValueError as error:
+            except NetworkError as error:
                 raise SettingsError(f"model.backbone: {error}") from error
             neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
             network = TwoStreamNet(stem, nn.Identity(), trunk, build_pooling(model.pooling), neck)

@@ -12,7 +12,8 @@ from app.data.crops import PictureFiles, Pictures, Size, normalise
 from app.settings.checks import NamedFileError, SettingsError
 from app.settings.load import absolute
 from app.settings.sections import DataSettings
-from models.backbone import WeightsFileError, build_backbone
+from models.backbone import build_backbone
+from models.errors import NetworkError, WeightsFileError
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of the backbone's input."""
@@ -28,7 +29,7 @@ def make_backbone(section: str, name: str, weights: bool | Path, options: Mappin
         if isinstance(weights, bool):  # fetched, so that no setting names the file
             raise
         raise NamedFileError(f"{section}.pretrained", error) from error
-    except ValueError as error:
+    except NetworkError as error:
         raise SettingsError(f"{section}.backbone: {error}") from error
 
 

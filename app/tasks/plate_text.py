@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from app.core.arrays import float_views, load_arrays
 from app.core.device import Compute, make_compute
+from app.core.errors import MissingPackageError, StoredFileError
 from app.core.outputs import is_file
 from app.core.sample import Sample
 from app.data.plate_batches import MakePlate, PlateBatch, PlateBatches
+from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction, by_alphabet
 from app.evaluation.matches import Counts
 from app.evaluation.plate_texts import PlateReading, measure_directions
@@ -27,6 +29,7 @@ from app.tasks.task import Batches, Embeddings, Evaluation, Graph, UnfitDataErro
 from models.alphabet import Alphabet, plain
 from models.backbone import input_statistics_of
 from models.columns import keep_columns
+from models.errors import NetworkError
 from models.hashed import hash_layers, is_bucket
 from models.losses import AlignmentLoss, CtcLoss, PositionLoss
 from models.plate_reader import PlateReader
@@ -50,7 +53,7 @@ class PlateText:
         self.pictures = make_plates(settings.data, (self.model.height, self.model.width))
         try:
             self._statistics = input_statistics_of(self.model.backbone)
-        except ValueError as error:
+        except NetworkError as error:
             raise SettingsError(f"model.backbone: {error}") from error
         self.alphabet = Alphabet()
         self._criterion = CtcLoss() if self.model.decoder == "ctc" else PositionLoss(self.loss.label_smoothing)
@@ -91,7 +94,7 @@ class PlateText:
             backbone = make_backbone("model", model.backbone, model.weights if pretrained else False, model.options)
             try:
                 keep_columns(backbone, model.stride)
-            except ValueError as error:
+            except NetworkError as error:
                 raise SettingsError(f"model.backbone: {error}") from error
             network = PlateReader(
                 backbone,
@@ -160,17 +163,17 @@ class PlateText:
     def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
         """Raises ValueError: a text is no embedding."""
         del network, samples, device
-        raise ValueError(_NO_EMBEDDINGS)
+        raise NetworkError(_NO_EMBEDDINGS)
 
     def graph(self, network: nn.Module) -> Graph:
         """Raises ValueError, as `embeddings` does."""
         del network
-        raise ValueError(_NO_EMBEDDINGS)
+        raise NetworkError(_NO_EMBEDDINGS)
 
     def outside(self, run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]) -> nn.Module:
         """Raises ValueError, as `embeddings` does."""
         del run
-        raise ValueError(_NO_EMBEDDINGS)
+        raise NetworkError(_NO_EMBEDDINGS)
 
     @property
     def unmatched(self) -> str:
@@ -244,7 +247,7 @@ class PlateText:
             if hashed_before:
                 hash_layers(network, self.model.hashed)
             if missing := sorted(set(float_views(network)) - set(arrays)):
-                raise ValueError(f"array {missing[0]!r} is missing")
+                raise StoredFileError(f"array {missing[0]!r} is missing")
             load_arrays(network, arrays)
             if not hashed_before:
                 hash_layers(network, self.model.hashed)
@@ -271,6 +274,6 @@ def _maker(kinds: Sequence[str]) -> MakePlate:
     try:
         for kind in chosen:
             placed_plate(np.random.default_rng(0), (kind,))
-    except RuntimeError as error:
-        raise ValueError(f"data.made_plates: {error}") from error
+    except MissingPackageError as error:
+        raise DataSetError(f"data.made_plates: {error}") from error
     return lambda rng: placed_plate(rng, chosen)

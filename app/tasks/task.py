@@ -19,9 +19,10 @@ from app.core.device import Compute
 from app.core.sample import Sample
 from app.data.readers.reader import Direction
 from app.evaluation.matches import Counts
+from models.errors import FedVehicleReidError
 
 
-class UnfitDataError(ValueError):
+class UnfitDataError(FedVehicleReidError, ValueError):
     """Pictures that nothing can be learnt from; the message gives numbers alone, and names no picture."""
 
 

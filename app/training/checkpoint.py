@@ -9,12 +9,14 @@ from typing import Any
 from torch import nn
 
 from app.core.arrays import Arrays, float_arrays, load_arrays
+from app.core.errors import StoredFileError
 from app.core.node_store import digest_of
 from app.core.run_folder import RunFolder
 from app.core.site_runs import remedy
 from app.settings.load import Settings, SettingsError, settings_from
 from app.tasks import make_task
 from app.tasks.task import Task
+from models.errors import MissingFileError
 from models.hashed import expand_layers
 from strategies.shared_arrays import is_private
 
@@ -41,9 +43,11 @@ class Checkpoint:
         try:
             arrays, metadata = RunFolder.existing(folder).load_arrays(model)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}{remedy(folder)}") from error
+            raise MissingFileError(f"{error}{remedy(folder)}") from error
         if _SETTINGS not in metadata:
-            raise ValueError(f"{folder / model}.safetensors is not a checkpoint of this project: no settings in it")
+            raise StoredFileError(
+                f"{folder / model}.safetensors is not a checkpoint of this project: no settings in it"
+            )
         return cls(arrays, _settings_in(folder / f"{model}.safetensors", metadata[_SETTINGS]))
 
     @property
@@ -61,6 +65,11 @@ class Checkpoint:
         return RunFolder(folder).save_arrays(name, self.arrays, {_SETTINGS: json.dumps(self.settings)})
 
 
+def settings_of_run(folder: Path) -> dict[str, Any]:
+    """The settings.json of a run folder. Raises MissingFileError, StoredFileError for a damaged one."""
+    return _settings_in(folder / "settings.json", json.dumps(RunFolder.existing(folder).read_settings()))
+
+
 def _settings_in(path: Path, text: str) -> dict[str, Any]:
     """The settings that a checkpoint carries, as dictionaries. Raises ValueError naming the file if they are none.
 
@@ -70,11 +79,11 @@ def _settings_in(path: Path, text: str) -> dict[str, Any]:
     try:
         kept = json.loads(text)
         if not isinstance(kept, dict):
-            raise ValueError(f"no JSON object but {text[:40]}")
+            raise StoredFileError(f"no JSON object but {text[:40]}")
         settings_from(kept)
     except (ValueError, RecursionError) as error:
         if not (isinstance(error, SettingsError) and _has_sections(kept)):
-            raise ValueError(f"damaged file {path}: its settings cannot be used: {error}") from error
+            raise StoredFileError(f"damaged file {path}: its settings cannot be used: {error}") from error
     settings: dict[str, Any] = kept
     return settings
 
@@ -110,4 +119,4 @@ def without_heads(arrays: Arrays, task: Task) -> Arrays:
 def _require_complete(network: nn.Module, arrays: Arrays, task: Task) -> None:
     for name in float_arrays(network):
         if name not in arrays and not is_private(name, task.heads):
-            raise ValueError(f"array {name!r} is missing: it is another network's checkpoint")
+            raise StoredFileError(f"array {name!r} is missing: it is another network's checkpoint")

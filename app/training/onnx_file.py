@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from app.core.errors import MissingPackageError, StoredFileError
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.tasks.task import Graph, Task
+from models.errors import MissingFileError
 
 VERSION = "1"
 _INSTALL = "is not installed: pip install 'fed-vehicle-reid[onnx]'"
@@ -40,7 +42,7 @@ class OnnxFile:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise FileNotFoundError(f"no such file: {path}")
+            raise MissingFileError(f"no such file: {path}")
         _require_seal(path)
         runtime = needed("onnxruntime", "ONNX Runtime")
         options = runtime.SessionOptions()
@@ -50,10 +52,10 @@ class OnnxFile:
         try:
             self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors have no common base
-            raise ValueError(f"ONNX Runtime {runtime.__version__} cannot load {path}: {error}") from error
+            raise StoredFileError(f"ONNX Runtime {runtime.__version__} cannot load {path}: {error}") from error
         metadata = self._session.get_modelmeta().custom_metadata_map
         if metadata.get("version") != VERSION:
-            raise ValueError(f"{path} has version {metadata.get('version')}, this program reads {VERSION}")
+            raise StoredFileError(f"{path} has version {metadata.get('version')}, this program reads {VERSION}")
         self.digest: str = metadata["digest"]
         self.settings: dict[str, Any] = json.loads(metadata["settings"])
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -101,7 +103,7 @@ def needed(module: str, name: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise RuntimeError(f"{name} {_INSTALL}") from error
+        raise MissingPackageError(f"{name} {_INSTALL}") from error
 
 
 def _require_seal(path: Path) -> None:
@@ -114,6 +116,6 @@ def _require_seal(path: Path) -> None:
             left -= len(chunk)
         seal = file.read()
     if not seal.startswith(_SEAL):
-        raise ValueError(f"{path} was not written by scripts.export, or was cut off")
+        raise StoredFileError(f"{path} was not written by scripts.export, or was cut off")
     if seal[len(_SEAL) :] != digest.hexdigest().encode():
-        raise ValueError(f"damaged file {path}: its contents are not what was written")
+        raise StoredFileError(f"damaged file {path}: its contents are not what was written")

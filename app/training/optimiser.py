@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from app.core.errors import StoredFileError
 from app.settings.sections import TrainSettings
 from models.hashed import is_bucket
 from strategies.shared_arrays import is_private
@@ -89,13 +90,15 @@ def load_optimiser_state(
         array = state.pop(key)
         name, moment = key.rsplit("/", 1)
         if name not in parameters:
-            raise ValueError(f"optimiser state of {name!r}, which the network does not have")
+            raise StoredFileError(f"optimiser state of {name!r}, which the network does not have")
         value, target = torch.from_numpy(np.array(array, np.float32)), parameters[name]
         if moment == "step":  # AdamW keeps its counter on the CPU
             optimiser.state[target][moment] = value
             continue
         if value.shape != target.shape:  # the fused kernel would write beyond its end
-            raise ValueError(f"{key} has shape {tuple(value.shape)}, the network's parameter {tuple(target.shape)}")
+            raise StoredFileError(
+                f"{key} has shape {tuple(value.shape)}, the network's parameter {tuple(target.shape)}"
+            )
         optimiser.state[target][moment] = torch.empty_like(target, requires_grad=False).copy_(value)
 
 

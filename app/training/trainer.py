@@ -24,11 +24,12 @@ from app.training.optimiser import (
     optimiser_state,
     set_learning_rate,
 )
+from models.errors import FedVehicleReidError
 
 _TIMED_EVERY = 8  # steps; on a GPU a timed step waits for the device, the others do not
 
 
-class TrainingError(RuntimeError):
+class TrainingError(FedVehicleReidError, RuntimeError):
     """Training cannot go on; the message says at which step and why."""
 
 
@@ -179,7 +180,15 @@ def _stream(batches: Batches, first: int, last: int, data: DataSettings) -> Iter
         sampler=range(first, last),
         num_workers=data.workers,
     )
-    yield from loader
+    try:
+        yield from loader
+    except FedVehicleReidError as error:  # PyTorch puts the traceback of the worker before the message
+        raise type(error)(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        ended = "a process that makes batches was ended, such as for want of memory"
+        raise TrainingError(f"{ended}; data.workers=0 makes them without one") from error
 
 
 class _Watch:

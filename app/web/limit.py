@@ -8,7 +8,7 @@ from contextlib import suppress
 from fastapi import HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.register.accounts import RefusedError
+from app.register.accounts import LogInError
 from app.register.errors import RegisterError
 from app.web.state import State
 
@@ -122,7 +122,7 @@ async def _is_known(request: Request) -> bool:
         return False
     try:
         await state.aside(state.accounts.who, secret, "token" if is_token else "session")
-    except RefusedError:
+    except LogInError:
         return False
     return True
 

@@ -9,7 +9,7 @@ from fastapi.templating import Jinja2Templates
 from pydantic import StringConstraints
 
 from app.core.run_folder import RunFolder
-from app.register.accounts import RefusedError, Role, User, csrf_of
+from app.register.accounts import LogInError, Role, User, csrf_of
 from app.register.calibrate import read_report
 from app.register.errors import BusyError, NotEnrolledError, RegisterError, UnavailableError
 from app.register.texts import LONGEST_LINE
@@ -24,7 +24,7 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(known_only)])
 _templates = Jinja2Templates(Path(__file__).parent / "templates")
 _SHOWN = 50
 _CURVES = ("loss.png", "measures.png")
-_LOG_IN_STATUS: dict[type[RegisterError], int] = {TooManyTriesError: 429, BusyError: 503, RefusedError: 401}
+_LOG_IN_STATUS: dict[type[RegisterError], int] = {TooManyTriesError: 429, BusyError: 503, LogInError: 401}
 
 
 def wants_page(request: Request) -> bool:
@@ -64,7 +64,7 @@ async def log_in(
     address = request.client.host if request.client else ""
     try:
         secret = await service.passwords.run(site_of(address), service.accounts.log_in, name, password, address)
-    except (RefusedError, TooManyTriesError, BusyError) as error:
+    except (LogInError, TooManyTriesError, BusyError) as error:
         status = next((status for kind, status in _LOG_IN_STATUS.items() if isinstance(error, kind)), 401)
         page = _page(request, "login.html", None, status=status, to=_inside(to), detail=str(error))
         page.headers.update(retry_after(error))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from app.register.accounts import RefusedError, Role, User
+from app.register.accounts import LogInError, Role, User
 from app.web.known import CSRF_FIELD
 from app.web.state import State, state_of
 
@@ -38,7 +38,7 @@ async def who(
         if bearer is not None:
             return await state.aside(state.accounts.who, bearer.credentials, "token")
         user: User = await state.aside(state.accounts.who, cookie or "", "session")
-    except RefusedError as error:
+    except LogInError as error:
         raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from error
     brought = (await _csrf(request)).encode() if request.method not in _HARMLESS else b""
     if request.method not in _HARMLESS and not hmac.compare_digest(brought, user.csrf.encode()):

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app.core.printing import shown
-from app.register.accounts import RefusedError
+from app.register.accounts import LogInError
 from app.register.errors import (
     AnotherModelError,
     BoxError,
@@ -45,7 +45,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (UnavailableError, 503),
     (FullError, 507),
     (TooManyTriesError, 429),
-    (RefusedError, 401),
+    (LogInError, 401),
     (NoModelError, 503),
     (RegisterError, 400),
     (BoxError, 422),

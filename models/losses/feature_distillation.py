@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.errors import NetworkError
 from models.precision import at_least_float32
 
 
@@ -19,7 +20,7 @@ class FeatureDistillationLoss(nn.Module):
         Raises ValueError if shapes differ: give both branches the same reduction."""
         u, v = at_least_float32(vehicle_embeddings), at_least_float32(plate_embeddings)
         if u.shape != v.shape:
-            raise ValueError(
+            raise NetworkError(
                 f"feature distillation needs embeddings of one shape, got {tuple(u.shape)} and {tuple(v.shape)}; "
                 "reduce both branches to one length"
             )

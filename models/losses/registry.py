@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from models.errors import NetworkError
 from models.losses.arcface import ArcFaceLoss
 from models.losses.contrastive import ContrastiveLoss
 from models.losses.cosface import CosFaceLoss
@@ -53,7 +54,10 @@ def build_metric_loss(name: str, **options: Any) -> nn.Module:
 
 
 def _build(known: dict[str, type[nn.Module]], what: str, name: str, options: dict[str, Any]) -> nn.Module:
-    """Build the loss of a name."""
+    """Build the loss of a name. Raises NetworkError naming it for a value that it does not take."""
     if name not in known:
-        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
-    return known[name](**options)
+        raise NetworkError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    try:
+        return known[name](**options)
+    except ValueError as error:
+        raise NetworkError(f"{what} {name}: {error}") from error

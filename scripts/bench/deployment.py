@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from scripts.bench.errors import BenchError
 from scripts.bench.loopback import TRAINING, Loopback
 from scripts.command import command, key_values, whole_number
 
@@ -53,7 +54,7 @@ def _measure(parks: Loopback, run_dir: Path, rounds: int) -> dict[str, Any]:
         database[folder.read_progress().get("server_round", 0)] = _database_bytes(parks)
         time.sleep(_EVERY)
     if not (run_dir / "summary.json").exists():
-        raise RuntimeError(f"the run did not end well: {parks.last_words()}")
+        raise BenchError(f"the run did not end well: {parks.last_words()}")
     lines = [line for line in folder.read_metrics() if line["server_round"] <= rounds]
     values = int(folder.read_summary()["shared_values"])
     return {

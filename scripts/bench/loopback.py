@@ -19,6 +19,7 @@ import psutil
 from app.core.run_folder import RunFolder
 from app.deployment.approval import read_allowed
 from scripts import federation
+from scripts.bench.errors import BenchError
 
 NAME = "parks"
 TRAINING = ("seconds_data", "seconds_forward", "seconds_backward", "seconds_step")
@@ -96,7 +97,7 @@ class Loopback:
 
         def answers() -> bool:
             if process.poll() is not None:
-                raise RuntimeError(f"the server ended: {self.log('server')}")
+                raise BenchError(f"the server ended: {self.log('server')}")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return True
             return False

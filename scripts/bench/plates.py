@@ -38,6 +38,7 @@ from app.federation.layout import shared_part
 from app.settings.load import Settings, load_settings, settings_from
 from app.tasks import make_task
 from models.hashed import virtual_size
+from scripts.bench.errors import BenchError
 from scripts.command import command, decimal_number, split_words, whole_number
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.keys import new_key
@@ -132,7 +133,7 @@ def _rates(settings: Settings, files: Sequence[Path], processes: int, threads: i
             found.append(told.get(timeout=1))
         except Empty:
             if any(worker.exitcode for worker in workers):
-                raise RuntimeError("a process of the bench ended before its time") from None
+                raise BenchError("a process of the bench ended before its time") from None
     for worker in workers:
         worker.join()
     return [sum(rates) for rates in zip(*found, strict=True)]

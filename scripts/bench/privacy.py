@@ -85,7 +85,7 @@ class Case:
             return PlainSum(self.size)
         blocks, bound = -(-self.size // BLOCK), max(2, self.clients)
         if self.scheme == "packed_bfv":
-            parameters = packed_bfv.Parameters(self.size, blocks, bound, _BITS)
+            parameters = packed_bfv.PackedParameters(self.size, blocks, bound, _BITS)
             return packed_bfv.PackedBfvSum(parameters, self.binding, key_id)
         preset = _PRESETS[self.scheme]
         chosen = ckks.Parameters(self.size, blocks, bound, preset)

@@ -42,6 +42,7 @@ from app.register.shots import Shot
 from app.settings.load import absolute, load_settings
 from app.tasks import make_task
 from app.training.checkpoint import save_checkpoint
+from scripts.bench.errors import BenchError
 from scripts.bench.loopback import free_port
 from scripts.command import command, decimal_number, split_words, whole_number
 
@@ -85,7 +86,7 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
     with served(register, own["onnx"]) as port:
         first = [look_up(port, token, bodies[number % guards]) for number in range(_WARM_UP + _LOOKS)]
         if not all(good for good, _ in first):
-            raise RuntimeError("the service refuses look-ups: its log says why")
+            raise BenchError("the service refuses look-ups: its log says why")
         alone = [seconds_ for _, seconds_ in first[_WARM_UP:]]
         single = float(np.median(alone))
         print(f"alone: {single:.3f} s")
@@ -202,7 +203,7 @@ def served(register: Path, onnx: str) -> Iterator[int]:
         deadline = time.monotonic() + _START_SECONDS
         while not _answers(port):  # it listens before it has read the register
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the service did not start")
+                raise BenchError("the service did not start")
             time.sleep(0.1)
         yield port
     finally:

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from models.errors import FedVehicleReidError
+
 _MAGIC = b"fvr2"
 _LENGTH = struct.Struct("<4sI")
 _CHECKSUM_BYTES = 32
 
 
-class EnvelopeError(ValueError):
+class EnvelopeError(FedVehicleReidError, ValueError):
     """Not an envelope, damaged, or of something else; the message names the field."""
 
 

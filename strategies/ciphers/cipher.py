@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import FedVehicleReidError
 from strategies.ciphers.binding import Binding
 
 Vector = NDArray[np.float32]
@@ -19,7 +20,7 @@ State = dict[str, NDArray[Any]]
 NO_MASKS: Mapping[str, bytes] = MappingProxyType({})
 
 
-class CipherError(ValueError):
+class CipherError(FedVehicleReidError, ValueError):
     """A payload that cannot be used: other key or parameters, other length, truncated, of another round, or a value
     that is not finite."""
 

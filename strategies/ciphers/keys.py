@@ -19,6 +19,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from models.errors import FedVehicleReidError
 from strategies.ciphers.cipher import CipherError
 
 KEY_FORMAT = "fed-vehicle-reid federation key 1"
@@ -26,7 +27,7 @@ _NONCE_BYTES = 12
 _SEALED = b"fvs1"
 
 
-class KeyFileError(ValueError):
+class KeyFileError(FedVehicleReidError, ValueError):
     """A key file that is missing, damaged, or readable by others; the message names it."""
 
 

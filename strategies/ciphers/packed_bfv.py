@@ -24,7 +24,7 @@ from strategies.ciphers.cipher import NO_MASKS, Buffer, CipherError, Decrypted, 
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MIN_CLIENTS
 from strategies.ciphers.masks import MASK_SEED_BYTES, add_masks, disclosure_purpose, take_off
-from strategies.ciphers.packed_parameters import SCHEME, Parameters
+from strategies.ciphers.packed_parameters import SCHEME, PackedParameters
 from strategies.ciphers.packing import plain_bits
 from strategies.ciphers.payload import open_payload, open_sum, require_new, weigh
 from strategies.ciphers.seal_bfv import (
@@ -62,7 +62,7 @@ class PackedBfvCipher:
         self, key: FederationKey, statistics: NDArray[np.bool_], *, client: str, max_clients: int, bits: int
     ) -> None:
         self.blocks = Blocks(statistics)
-        self.parameters = Parameters(self.blocks.digits, self.blocks.count, max_clients, bits)
+        self.parameters = PackedParameters(self.blocks.digits, self.blocks.count, max_clients, bits)
         self.key = key
         self.key_id = key.key_id
         self.client = client
@@ -180,7 +180,7 @@ class PackedBfvCipher:
 class PackedBfvSum:
     """Implements `ServerSum`. Holds c0 of the sum, 2.7 bytes a value, and with many clients c1; no key."""
 
-    def __init__(self, parameters: Parameters, binding: Binding, key_id: str, *, masked: bool = False) -> None:
+    def __init__(self, parameters: PackedParameters, binding: Binding, key_id: str, *, masked: bool = False) -> None:
         self.parameters = parameters
         self.masked = masked
         self.binding = binding

@@ -15,7 +15,7 @@ _EXPAND_AT_SERVER = 8  # clients beyond which the server adds c1: expanding one 
 
 
 @dataclass(frozen=True)
-class Parameters:
+class PackedParameters:
     """Everything that follows from the number of values, the client bound and the wanted precision.
 
     Args:

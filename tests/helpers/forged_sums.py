@@ -6,7 +6,7 @@ import numpy as np
 from encrypted_payloads import federation_key, flipped, with_body
 
 from app.core.node_store import NodeStore
-from app.federation.global_model import GlobalModels, UnusableSumError
+from app.federation.global_model import GlobalModels, UnusableAggregateError
 from app.federation.opened_sums import OpenedSums
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.ckks import CkksCipher, CkksSum, public_context
@@ -61,7 +61,7 @@ class Node:
         """ "used", or what the server is told."""
         try:
             self.models(run_key).reach(version, payload, coefficient_sum)
-        except UnusableSumError as error:
+        except UnusableAggregateError as error:
             return str(error)
         return "used"
 

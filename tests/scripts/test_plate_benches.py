@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from test_read_plates import WORDS
 
+from app.core.errors import MissingPackageError
 from app.core.sample import Box, Point, Sample
 from app.data.crops import cut_as_it_is
 from app.data.readers.reader import Direction
@@ -113,7 +114,7 @@ def test_the_published_reader_is_measured_in_three_ways(samples):
 
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "rapidocr", None)
-    with pytest.raises(ValueError, match=r"pip install -e '\.\[compare\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install -e '\.\[compare\]'"):
         PublishedReader()
 
 

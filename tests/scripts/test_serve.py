@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
-from app.register.accounts import Accounts, RefusedError, Role
+from app.register.accounts import Accounts, LogInError, Role
 from app.register.errors import RegisterError
 from app.register.identification import Desk
 from app.settings.checks import SettingsError
@@ -36,7 +36,7 @@ def test_accounts_passwords_and_tokens(run, tmp_path, monkeypatch):
     assert accounts.who(token, "token").role is Role.admin
     monkeypatch.setenv("PASSWORD", "another long password")
     assert run("password", "ada")["account"] == 1
-    with pytest.raises(RefusedError):
+    with pytest.raises(LogInError):
         accounts.who(token, "token")
     accounts.log_in("ada", "another long password", "here")
     desk.close()

@@ -14,7 +14,7 @@ from strategies.ciphers import seal_bfv
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import FederationKey
-from strategies.ciphers.packed_bfv import PackedBfvCipher, PackedBfvSum, Parameters
+from strategies.ciphers.packed_bfv import PackedBfvCipher, PackedBfvSum, PackedParameters
 from strategies.quantise import Blocks
 
 RUN, LAYOUT = "0" * 16, "layout"
@@ -250,7 +250,7 @@ def reachable(root):
         else:
             waiting += getattr(item, "__dict__", {}).values()
             properties = [name for name, kind in vars(type(item)).items() if isinstance(kind, property)]
-            waiting += [getattr(item, name) for name in properties if type(item) is Parameters]
+            waiting += [getattr(item, name) for name in properties if type(item) is PackedParameters]
     return list(found.values())
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
-from strategies.ciphers.packed_bfv import SCHEME, Parameters
+from strategies.ciphers.packed_bfv import SCHEME, PackedParameters
 from strategies.ciphers.packing import Packing, noise_bound, plain_bits
 from strategies.ciphers.seal_bfv import DEGREE, BfvKey, add_modulo, bfv
 
@@ -66,7 +66,7 @@ def test_sums_of_up_to_all_clients_never_carry(packing, data):
 
 def test_every_client_at_the_top_fills_the_slot_and_does_not_pass_it():
     for clients in CLIENTS:
-        for packing in (Parameters(5000, 5, clients, 11).values, Parameters(5000, 5, clients, 11).flags):
+        for packing in (PackedParameters(5000, 5, clients, 11).values, PackedParameters(5000, 5, clients, 11).flags):
             assert packing.radix == clients * packing.top + 1
             assert packing.radix**packing.per_slot <= packing.plain_modulus
             digits = np.full(packing.per_slot, packing.top)
@@ -111,7 +111,7 @@ def test_no_packing_has_more_digits_a_slot_or_more_levels(clients, bits):
     ],
 )
 def test_bits_of_a_slot_are_shared_out_as_worked_out_by_hand(clients, bits, plain, per_slot):
-    parameters = Parameters(1, 1, clients, bits)
+    parameters = PackedParameters(1, 1, clients, bits)
     assert parameters.bfv.plain_modulus == 2**plain
     assert parameters.values.per_slot == per_slot
 
@@ -120,13 +120,13 @@ def test_a_precision_that_does_not_fit_into_a_slot_is_refused():
     with pytest.raises(ValueError, match=r"40 bits for 1024 clients do not fit into a slot below 4398046511104"):
         Packing.for_values(1024, 40, 2**42)
     with pytest.raises(ValueError, match="rounded to 18 bits at most"):
-        Parameters(10, 1, 1024, 40)
+        PackedParameters(10, 1, 1024, 40)
 
 
 @pytest.mark.parametrize("clients", [-1, 0, 1, 1025])
 def test_a_bound_outside_2_to_1024_clients_is_refused(clients):
     with pytest.raises(ValueError, match=f"{clients} clients; packed_bfv takes 2 to 1024"):
-        Parameters(10, 1, clients, 11)
+        PackedParameters(10, 1, clients, 11)
 
 
 def test_the_plaintext_modulus_is_the_largest_power_of_two_that_the_noise_leaves():
@@ -135,7 +135,7 @@ def test_the_plaintext_modulus_is_the_largest_power_of_two_that_the_noise_leaves
         noise, bits = Fraction(noise_bound(clients)), plain_bits(clients, Q)
         assert noise < Fraction(Q, 2 * 2**bits)
         assert noise >= Fraction(Q, 2 * 2 ** (bits + 1))
-        assert Parameters(10, 1, clients, 9).bfv.plain_modulus == 2**bits
+        assert PackedParameters(10, 1, clients, 9).bfv.plain_modulus == 2**bits
 
 
 @pytest.mark.parametrize("clients", [2, 3, 4, 5, 8, 16, 64, 256])
@@ -172,7 +172,7 @@ def encrypted_sum(key, rows):
 
 @pytest.mark.parametrize("clients", [2, 8, 64])
 def test_real_sums_are_exact_and_leave_noise_budget(clients):
-    parameters = Parameters(3 * DEGREE, 12, clients, 9)
+    parameters = PackedParameters(3 * DEGREE, 12, clients, 9)
     key = BfvKey(parameters.bfv, federation_key().secret(SCHEME))
     rng = np.random.default_rng(clients)
     rows = rng.integers(0, parameters.bfv.plain_modulus // clients, (clients, DEGREE))

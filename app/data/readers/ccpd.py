@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.core.sample import Box, Corners, Point, Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split, read_list, require_pictures
 from app.data.readers.plate_splits import numbered
 from app.data.readers.reader import SPLITS, Direction, each_against_its_own
 from app.images.files import image_stem, images_in
+from models.errors import MissingFileError
 
 _PROVINCES = "皖沪津渝冀晋蒙辽吉黑苏浙京闽赣鲁豫鄂湘粤桂琼川贵云藏陕甘青宁新警学O"
 _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZO"
@@ -98,7 +100,7 @@ class Ccpd:
         lists, green = self.root / "splits", self.root / "ccpd_green"
         if not lists.is_dir():
             if not green.is_dir():
-                raise FileNotFoundError(f"neither CCPD2019 nor CCPD2020: no folder {lists} or {green}")
+                raise MissingFileError(f"neither CCPD2019 nor CCPD2020: no folder {lists} or {green}")
             return []
         names = [words[0] for words in read_list(lists / f"{split}.txt")]
         require_pictures(self.root, names)
@@ -115,17 +117,17 @@ def parse(name: str) -> Plate:
     """What the name of a file says. Raises ValueError for a name of another form, a box without a size or a plate that
     says nothing."""
     if (match := _NAME.fullmatch(image_stem(name))) is None:
-        raise ValueError(f"not a CCPD file name: {name}")
+        raise DataSetError(f"not a CCPD file name: {name}")
     (left, top), (right, bottom) = _points(match["box"])
     lower_right, lower_left, upper_left, upper_right = _points(match["corners"])
     box = Box(left, top, right - left, bottom - top)
     numbers = [int(number) for number in match["characters"].split("_")]
     tables = [_PROVINCES, _LETTERS, *[_LETTERS_AND_DIGITS] * (len(numbers) - 2)]
     if any(number >= len(table) for number, table in zip(numbers, tables, strict=True)):
-        raise ValueError(f"a character that CCPD does not have: {name}")
+        raise DataSetError(f"a character that CCPD does not have: {name}")
     text = "".join(table[number] for number, table in zip(numbers, tables, strict=True)).replace(_NONE, "")
     if not text or box.width <= 0 or box.height <= 0:
-        raise ValueError(f"a plate without {'a size' if text else 'a character'}: {name}")
+        raise DataSetError(f"a plate without {'a size' if text else 'a character'}: {name}")
     return Plate(box, (upper_left, upper_right, lower_right, lower_left), text)
 
 

@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 from app.core.sample import Box, Corners, Point, Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split
 from app.data.readers.reader import Direction, each_against_all
 from app.data.readers.row import MODALITIES, PLATE_BOX, VEHICLE_BOX, Row
 from app.data.readers.table import read_rows
+from models.errors import MissingFileError
 
 REQUIRED_COLUMNS = ("path", "pid")
 COLUMNS = (
@@ -169,9 +171,9 @@ def _find(root: Path) -> Path:
         return root
     found = [root / name for name in ("manifest.csv", "manifest.parquet") if (root / name).is_file()]
     if not found:
-        raise FileNotFoundError(f"no manifest: neither {root} itself nor manifest.csv or manifest.parquet in it")
+        raise MissingFileError(f"no manifest: neither {root} itself nor manifest.csv or manifest.parquet in it")
     if len(found) > 1:
-        raise ValueError(f"two manifests in {root}: give the path of one of them")
+        raise DataSetError(f"two manifests in {root}: give the path of one of them")
     return found[0]
 
 

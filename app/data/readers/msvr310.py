@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from app.core.sample import Modality, Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split
 from app.data.readers.reader import Direction, both_ways
 from app.images.files import NoImagesError, folders_in, image_stem, images_in
@@ -62,7 +63,7 @@ class Msvr310:
             for name, modality in spectra.items():
                 for path in images_in(vehicle / name, required=False):  # all together are, below
                     if (match := _NAME.fullmatch(image_stem(path.name))) is None:
-                        raise ValueError(f"not '<vehicle>_s<scene>_v<view>_<number>.jpg': {path}")
+                        raise DataSetError(f"not '<vehicle>_s<scene>_v<view>_<number>.jpg': {path}")
                     pid, scene = int(match["pid"]), int(match["scene"])
                     samples.append(Sample(path, pid, scene, modality=modality, view=match["view"]))
         for name, modality in spectra.items():

@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from app.data.readers.errors import DataSetError
 from app.images.files import NoImagesError
 from app.settings.nearest import did_you_mean
+from models.errors import MissingFileError
 
 
 def read_list(path: Path) -> list[list[str]]:
@@ -15,20 +17,24 @@ def read_list(path: Path) -> list[list[str]]:
     UTF-8 text or if two lines start with the same word: the first word is the picture, and a picture listed twice would
     be counted twice."""
     if not path.is_file():
-        raise FileNotFoundError(f"list not found: {path}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-    lines = [words for line in text.splitlines() if (words := line.split())]
+        raise MissingFileError(f"list not found: {path}")
+    lines = [words for line in utf8_text(path).splitlines() if (words := line.split())]
     seen: set[str] = set()
     for words in lines:
         if words[0] in seen:
-            raise ValueError(f"{path} lists {words[0]} twice")
+            raise DataSetError(f"{path} lists {words[0]} twice")
         seen.add(words[0])
     if not lines:
         raise NoImagesError(f"{path} lists no images: looked for a line for each, which begins with its name")
     return lines
+
+
+def utf8_text(path: Path) -> str:
+    """The text of a file, without a byte order mark. Raises DataSetError naming one that is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataSetError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def read_labels(
@@ -43,20 +49,17 @@ def read_labels(
     Raises FileNotFoundError for a missing table or picture, NoImagesError for a table without a row, ValueError if it
     is not UTF-8 text, and for a line with other cells, an empty one or a picture that an earlier line has."""
     if not table.is_file():
-        raise FileNotFoundError(f"table not found: {table}")
-    try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{table} is not UTF-8 text: {error}") from error
+        raise MissingFileError(f"table not found: {table}")
+    lines = utf8_text(table).splitlines()
     rows: dict[str, list[str]] = {}
     for line in lines[1:] if header else lines:
         cells = [cell.strip() for cell in line.split(separator)]
         if not any(cells):
             continue
         if len(cells) != len(columns) or not all(cells):
-            raise ValueError(f"{table}: not '{' '.join(columns)}': {line!r}")
+            raise DataSetError(f"{table}: not '{' '.join(columns)}': {line!r}")
         if cells[0] in rows:
-            raise ValueError(f"{table} lists {cells[0]} twice")
+            raise DataSetError(f"{table} lists {cells[0]} twice")
         rows[cells[0]] = cells[1:]
     if not rows:
         raise NoImagesError(f"{table} lists no images: looked for lines of '{' '.join(columns)}'")
@@ -70,7 +73,7 @@ def require_pictures(folder: Path, names: Iterable[str]) -> None:
     Each folder is listed once, which for some ten thousands of pictures is far quicker than asking for each one.
     Raises FileNotFoundError naming the folder, or the first picture, that is missing."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"folder not found: {folder}")
+        raise MissingFileError(f"folder not found: {folder}")
     present: dict[str, set[str]] = {}
     for name in names:
         parent, _, base = name.rpartition("/")
@@ -78,9 +81,9 @@ def require_pictures(folder: Path, names: Iterable[str]) -> None:
             sub = folder / parent
             present[parent] = {entry.name for entry in os.scandir(sub)} if sub.is_dir() else set()
         if base not in present[parent]:
-            raise FileNotFoundError(f"picture not found: {folder / name}")
+            raise MissingFileError(f"picture not found: {folder / name}")
 
 
-def no_such_split(data_set: str, split: str, splits: Sequence[str]) -> ValueError:
+def no_such_split(data_set: str, split: str, splits: Sequence[str]) -> DataSetError:
     """The error for a split that a set does not have; it names those it has."""
-    return ValueError(f"{data_set} has no split {split!r}; it has {', '.join(splits)}{did_you_mean(split, splits)}")
+    return DataSetError(f"{data_set} has no split {split!r}; it has {', '.join(splits)}{did_you_mean(split, splits)}")

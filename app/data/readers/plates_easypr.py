@@ -1,8 +1,11 @@
 """Photographs of vehicles with their plates in China (liuruoze/EasyPR, general_test)."""
 
 from app.core.sample import Box, Sample
+from app.data.readers.errors import DataSetError
+from app.data.readers.name_lists import utf8_text
 from app.data.readers.plate_splits import PlatePhotographs, numbered
 from app.images.files import NoImagesError
+from models.errors import MissingFileError
 
 
 class PlatesEasyPr(PlatePhotographs):
@@ -23,17 +26,17 @@ class PlatesEasyPr(PlatePhotographs):
     def _read(self) -> list[Sample]:
         table = self.root / "general_test" / "plates.tsv"
         if not table.is_file():
-            raise FileNotFoundError(f"table not found: {table}")
+            raise MissingFileError(f"table not found: {table}")
         rows = []
-        for line in table.read_text(encoding="utf-8").splitlines()[1:]:
+        for line in utf8_text(table).splitlines()[1:]:
             try:
                 name, left, top, width, height, _, text = line.split("\t")
                 box = Box(float(left), float(top), float(width), float(height))
             except ValueError as error:
-                raise ValueError(f"{table}: not 'file x y w h colour text': {line!r}") from error
+                raise DataSetError(f"{table}: not 'file x y w h colour text': {line!r}") from error
             path = table.parent / name
             if not path.is_file():
-                raise FileNotFoundError(f"{table}: picture not found: {path}")
+                raise MissingFileError(f"{table}: picture not found: {path}")
             rows.append((path, box, text))
         if not rows:
             raise NoImagesError(f"{table} lists no images: looked for lines of 'file x y w h colour text'")

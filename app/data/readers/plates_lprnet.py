@@ -1,6 +1,7 @@
 """Plates of China cut out of photographs (sirius-ai/LPRNet_Pytorch, data/test)."""
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.plate_crops import crops
 from app.data.readers.plate_splits import PlatePhotographs
 from app.images.files import images_in
@@ -26,5 +27,5 @@ class PlatesLprNet(PlatePhotographs):
         paths = images_in(self.root / "data" / "test")
         for path in paths:
             if plain(path.stem) != path.stem:
-                raise ValueError(f"not the text of a plate: {path}")
+                raise DataSetError(f"not the text of a plate: {path}")
         return crops((path, path.stem, "cn") for path in paths)

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from app.core.sample import Box, Sample
+from app.data.readers.errors import DataSetError
+from app.data.readers.name_lists import utf8_text
 from app.data.readers.plate_splits import PlatePhotographs, numbered
 from app.images.files import labels_in
+from models.errors import MissingFileError
 
 REGIONS = ("us", "eu", "br")
 
@@ -29,7 +32,7 @@ class PlatesOpenAlpr(PlatePhotographs):
         rows = []
         for camid, region in enumerate(REGIONS):
             for label in labels_in(self.root / "endtoend" / region, ".txt"):
-                for line in label.read_text(encoding="utf-8").splitlines():
+                for line in utf8_text(label).splitlines():
                     if line.strip():
                         rows.append((camid, *_parse(label, line)))
         pids = numbered([text for *_, text in rows])
@@ -45,8 +48,8 @@ def _parse(label: Path, line: str) -> tuple[Path, Box, str]:
         name, left, top, width, height, text = cells
         box = Box(float(left), float(top), float(width), float(height))
     except ValueError as error:
-        raise ValueError(f"{label}: not 'file left top width height text': {line!r}") from error
+        raise DataSetError(f"{label}: not 'file left top width height text': {line!r}") from error
     path = label.parent / name
     if not path.is_file():
-        raise FileNotFoundError(f"{label}: picture not found: {path}")
+        raise MissingFileError(f"{label}: picture not found: {path}")
     return path, box, text

@@ -1,6 +1,7 @@
 """Plates of Vietnam, Croatia and Czechia cut out of photographs (vitocolerole/label_plate_number)."""
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import read_labels
 from app.data.readers.plate_crops import crops
 from app.data.readers.plate_splits import PlatePhotographs
@@ -32,5 +33,5 @@ class PlatesVnEu(PlatePhotographs):
         rows = read_labels(table, ("file", "text", "format"), folder=self.root, header=True)
         for path, (_, kind) in rows:
             if kind not in VIETNAM + EUROPE:
-                raise ValueError(f"{table}: unknown format {kind!r} of {path.name}")
+                raise DataSetError(f"{table}: unknown format {kind!r} of {path.name}")
         return crops((path, text, kind) for path, (text, kind) in rows)

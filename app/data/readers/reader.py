@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.core.sample import Modality, Sample
+from app.data.readers.errors import DataSetError
 from app.images.files import NoImagesError
 from app.settings.nearest import did_you_mean
 from models.alphabet import Alphabet, plain
@@ -68,7 +69,7 @@ def open_reader(name: str, root: Path, *, seed: int) -> Reader:
     """The reader called `name` over `root`, which never gives an empty set. Raises ValueError for an unknown name."""
     if name not in _READERS:
         known = ", ".join(sorted(_READERS))
-        raise ValueError(f"unknown data set {name!r}; known: {known}{did_you_mean(name, _READERS)}")
+        raise DataSetError(f"unknown data set {name!r}; known: {known}{did_you_mean(name, _READERS)}")
     module, cls = _READERS[name]
     return _Required(name, Path(root), getattr(import_module(module), cls)(root, seed=seed))
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from app.core.sample import Modality, Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split, read_list, require_pictures
 from app.data.readers.reader import Direction, both_ways
 
@@ -58,9 +59,9 @@ class RegDB:
             lines = read_list(path)
             for words in lines:
                 if len(words) != 2 or not words[1].isdecimal():
-                    raise ValueError(f"{path}: not '<picture> <person>': {' '.join(words)!r}")
+                    raise DataSetError(f"{path}: not '<picture> <person>': {' '.join(words)!r}")
                 samples.append(Sample(self.root / words[0], first_pid + int(words[1]), camid, modality=modality))
             if not lines:
-                raise ValueError(f"{path} is empty")
+                raise DataSetError(f"{path} is empty")
             require_pictures(self.root, (words[0] for words in lines))
         return samples

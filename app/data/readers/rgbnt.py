@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from app.core.sample import Box, Modality, Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split
 from app.data.readers.reader import Direction, both_ways
 from app.images.decode import upright_size
@@ -59,7 +60,7 @@ class Rgbnt:
         samples = []
         for path in images_in(folder):
             if (match := _NAME.fullmatch(image_stem(path.name))) is None:
-                raise ValueError(f"not '<vehicle>_c<camera>_<number>.jpg': {path}")
+                raise DataSetError(f"not '<vehicle>_c<camera>_<number>.jpg': {path}")
             pid, camid = int(match["pid"]), int(match["cam"]) - 1
             boxes = _boxes(path, self.column)
             samples += [Sample(path, pid, camid, vehicle_box=box, modality=m) for m, box in boxes.items()]
@@ -79,11 +80,11 @@ def _boxes(path: Path, column: int) -> dict[Modality, Box]:
     try:
         width, height = upright_size(path)
     except OSError as error:
-        raise ValueError(f"cannot read the size of {path}: {error}") from error
+        raise DataSetError(f"cannot read the size of {path}: {error}") from error
     parts = round(width / (2 * height))
     if parts not in (2, 3) or width % parts:
-        raise ValueError(f"{path} is {width} x {height} px: neither two nor three parts of two to one")
+        raise DataSetError(f"{path} is {width} x {height} px: neither two nor three parts of two to one")
     if column >= parts:
-        raise ValueError(f"{path} has {parts} parts, and so no thermal one")
+        raise DataSetError(f"{path} has {parts} parts, and so no thermal one")
     side = width / parts
     return {"visible": Box(0, 0, side, height), "infrared": Box(column * side, 0, side, height)}

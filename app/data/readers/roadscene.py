@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from app.core.sample import Box, Modality, Sample
-from app.data.readers.name_lists import no_such_split
+from app.data.readers.errors import DataSetError
+from app.data.readers.name_lists import no_such_split, utf8_text
 from app.data.readers.reader import Direction, both_ways
 from app.images.decode import upright_size
+from models.errors import MissingFileError
 
 _FOLDERS: dict[Modality, str] = {"visible": "crop_LR_visible", "infrared": "cropinfrared"}
 _COLUMNS = ["file", "x", "y", "w", "h", "vehicle_id", "class", "sequence"]
@@ -58,16 +60,16 @@ class RoadScene:
         tested = _tested(samples)
         chosen = [sample for sample in samples if split == "all" or (sample.sequence in tested) == (split == "test")]
         if not chosen:
-            raise ValueError(f"{self.root / 'vehicles.tsv'} has too few sequences to be split: use the split all")
+            raise DataSetError(f"{self.root / 'vehicles.tsv'} has too few sequences to be split: use the split all")
         return chosen
 
     def _read(self) -> list[Sample]:
         table = self.root / "vehicles.tsv"
         if not table.is_file():
-            raise FileNotFoundError(f"table not found: {table}")
-        header, *lines = [line for line in table.read_text(encoding="utf-8-sig").splitlines() if line.strip()] or [""]
+            raise MissingFileError(f"table not found: {table}")
+        header, *lines = [line for line in utf8_text(table).splitlines() if line.strip()] or [""]
         if header.split("\t") != _COLUMNS:
-            raise ValueError(f"{table}: the first line must be {' '.join(_COLUMNS)!r} with tabs between")
+            raise DataSetError(f"{table}: the first line must be {' '.join(_COLUMNS)!r} with tabs between")
         rows = []
         for line in lines:
             try:
@@ -76,10 +78,10 @@ class RoadScene:
                 if not math.isfinite(sum(box)) or min(box.width, box.height) <= 0:
                     raise ValueError("a box has four numbers, and sides above 0")
             except (ValueError, TypeError) as error:
-                raise ValueError(f"{table}: not {' '.join(_COLUMNS)!r}: {line!r}") from error
+                raise DataSetError(f"{table}: not {' '.join(_COLUMNS)!r}: {line!r}") from error
             rows.append((name, box, vehicle, sequence))
         if not rows:
-            raise ValueError(f"{table} has no vehicles")
+            raise DataSetError(f"{table} has no vehicles")
         for name in dict.fromkeys(name for name, *_ in rows):
             self._require_pair(name)
         pids = {vehicle: pid for pid, vehicle in enumerate(sorted({row[2] for row in rows}))}
@@ -97,13 +99,13 @@ class RoadScene:
         sizes = []
         for path in paths:
             if not path.is_file():
-                raise FileNotFoundError(f"{self.root / 'vehicles.tsv'}: picture not found: {path}")
+                raise MissingFileError(f"{self.root / 'vehicles.tsv'}: picture not found: {path}")
             try:
                 sizes.append(upright_size(path))
             except OSError:
                 return
         if sizes[0] != sizes[1]:
-            raise ValueError(f"{paths[0]} and {paths[1]} are not of one size, {sizes}: their boxes are not the same")
+            raise DataSetError(f"{paths[0]} and {paths[1]} are not of one size, {sizes}: their boxes are not the same")
 
 
 def _tested(samples: list[Sample]) -> set[str | None]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from app.core.sample import Box, Modality
+from app.data.readers.errors import DataSetError
 from app.settings.nearest import did_you_mean
+from models.errors import MissingFileError
 
 VEHICLE_BOX = ("vehicle_left", "vehicle_top", "vehicle_width", "vehicle_height")
 PLATE_BOX = ("plate_left", "plate_top", "plate_width", "plate_height")
@@ -27,7 +29,7 @@ class Row:
     cells: Mapping[str, str]
 
     def fail(self, column: str, problem: str) -> NoReturn:
-        raise ValueError(f"{self.file}, row {self.number}, column {column}: {problem}")
+        raise DataSetError(f"{self.file}, row {self.number}, column {column}: {problem}")
 
     def text(self, column: str) -> str:
         return self.cells.get(column, "")
@@ -48,7 +50,7 @@ class Row:
     def picture(self, column: str) -> Path:
         path = self.place(column)
         if not path.is_file():
-            raise FileNotFoundError(f"{self.file}, row {self.number}, column {column}: picture not found: {path}")
+            raise MissingFileError(f"{self.file}, row {self.number}, column {column}: picture not found: {path}")
         return path
 
     def number_in(self, column: str, text: str) -> float:

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from app.core.sample import Sample
-from app.data.readers.name_lists import no_such_split
+from app.data.readers.errors import DataSetError
+from app.data.readers.name_lists import no_such_split, utf8_text
 from app.data.readers.reader import Direction, both_ways
 from app.images.files import NoImagesError, images_in
+from models.errors import MissingFileError
 
 _INFRARED = (3, 6)
 _ALL, _INDOOR = (1, 2, 4, 5), (1, 2)  # visible cameras of the two protocols
@@ -76,10 +78,10 @@ class SysuMM01:
     def _persons(self, part: str) -> set[int]:
         path = self.root / "exp" / f"{part}_id.txt"
         if not path.is_file():
-            raise FileNotFoundError(f"list not found: {path}")
-        words = path.read_text(encoding="utf-8-sig").replace(",", " ").split()
+            raise MissingFileError(f"list not found: {path}")
+        words = utf8_text(path).replace(",", " ").split()
         if not words or not all(word.isdecimal() for word in words):
-            raise ValueError(f"{path}: not numbers of persons with commas between")
+            raise DataSetError(f"{path}: not numbers of persons with commas between")
         return {int(word) for word in words}
 
     def _pictures(self, persons: set[int], cameras: tuple[int, ...]) -> list[Sample]:
@@ -87,7 +89,7 @@ class SysuMM01:
         for camera in cameras:
             folder = self.root / f"cam{camera}"
             if not folder.is_dir():
-                raise FileNotFoundError(f"folder not found: {folder}")
+                raise MissingFileError(f"folder not found: {folder}")
             before = len(samples)
             for person in sorted(persons):  # a person is not seen by every camera
                 own = folder / f"{person:04d}"

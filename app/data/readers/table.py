@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.data.readers.errors import DataSetError
 from app.settings.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -22,23 +23,23 @@ def read_rows(path: Path, *, known: Sequence[str], required: Sequence[str]) -> l
     or is missing, and a row of another length."""
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".parquet"):
-        raise ValueError(f"a manifest is a .csv or a .parquet file, not {path}")
+        raise DataSetError(f"a manifest is a .csv or a .parquet file, not {path}")
     header, table = _csv(path, known) if suffix == ".csv" else _parquet(path)
     for column in header:
         if column not in known:
             hint = _separated(header, known) or _unnamed(column) or did_you_mean(column, known)
-            raise ValueError(f"{path}, row 1: unknown column {column!r}; known: {', '.join(known)}{hint}")
+            raise DataSetError(f"{path}, row 1: unknown column {column!r}; known: {', '.join(known)}{hint}")
         if header.count(column) > 1:
-            raise ValueError(f"{path}, row 1: column {column!r} stands twice")
+            raise DataSetError(f"{path}, row 1: column {column!r} stands twice")
     for column in required:
         if column not in header:
-            raise ValueError(f"{path}, row 1: column {column!r} is missing")
+            raise DataSetError(f"{path}, row 1: column {column!r} is missing")
     rows = []
     for number, cells in enumerate(table, start=2):
         if not any(cells):
             continue
         if len(cells) != len(header):
-            raise ValueError(f"{path}, row {number}: {len(cells)} cells under {len(header)} columns")
+            raise DataSetError(f"{path}, row {number}: {len(cells)} cells under {len(header)} columns")
         rows.append((number, dict(zip(header, cells, strict=True))))
     return rows
 
@@ -69,17 +70,17 @@ def _csv(path: Path, known: Sequence[str]) -> tuple[list[str], list[list[str]]]:
         b"\xfe\xff": "in UTF-16: save the table as CSV in UTF-8",
     }
     if found := next((kind for start, kind in starts.items() if data.startswith(start)), None):
-        raise ValueError(f"{path} is {found}")
+        raise DataSetError(f"{path} is {found}")
     if b"\0" in data:
-        raise ValueError(f"{path} is not a CSV file in UTF-8: it holds zeros, as UTF-16 does; save it in UTF-8")
+        raise DataSetError(f"{path} is not a CSV file in UTF-8: it holds zeros, as UTF-16 does; save it in UTF-8")
     try:
         text = data.decode("utf-8-sig").removeprefix("\ufeff")  # some programs write the mark twice
         table = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), strict=True)]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}; save the table as CSV in UTF-8") from error
+        raise DataSetError(f"{path} is not a CSV file in UTF-8: {error}; save the table as CSV in UTF-8") from error
     except csv.Error as error:
         hint = _separated(text.partition("\n")[0].split(","), known)
-        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}{hint}") from error
+        raise DataSetError(f"{path} is not a CSV file in UTF-8: {error}{hint}") from error
     return (table[0], table[1:]) if table else ([], [])
 
 
@@ -92,7 +93,7 @@ def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
     except FileNotFoundError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}") from error
+        raise DataSetError(f"{path} is not a Parquet file: {error}") from error
     columns = [_column(path, name, column) for name, column in zip(names, table.columns, strict=True)]
     return names, [list(cells) for cells in zip(*columns, strict=True)]
 
@@ -111,7 +112,7 @@ def _column(path: Path, name: str, column: "pyarrow.ChunkedArray") -> list[str]:
             cells.append(_cell(value.as_py()))
         except (ValueError, OverflowError, KeyError, pyarrow.ArrowException) as error:  # KeyError: of a time zone
             reason = f"{column.type} that cannot be read ({error}); write the column as text"
-            raise ValueError(f"{path}, row {number}, column {name}: {reason}") from error
+            raise DataSetError(f"{path}, row {number}, column {name}: {reason}") from error
     return cells
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split, read_list, require_pictures
 from app.data.readers.reader import Direction
 from app.images.files import image_stem
@@ -61,10 +62,10 @@ class TwoCam:
             keys[split] = []
             for name in names:
                 if (match := _NAME.fullmatch(image_stem(name))) is None:
-                    raise ValueError(f"{self.root / split}.txt: not '<type>_<number>_cam<1|2>.jpg': {name!r}")
+                    raise DataSetError(f"{self.root / split}.txt: not '<type>_<number>_cam<1|2>.jpg': {name!r}")
                 key = (folder_name, match["type"], int(match["number"]))
                 if split_of.setdefault(key, split) != split:
-                    raise ValueError(f"{split_of[key]}.txt and {split}.txt of {self.root} share a vehicle: {name}")
+                    raise DataSetError(f"{split_of[key]}.txt and {split}.txt of {self.root} share a vehicle: {name}")
                 keys[split].append((folder / name, key, int(match["cam"]) - 1))
             require_pictures(folder, names)
         pids = {key: pid for pid, key in enumerate(sorted(split_of, key=lambda key: (key[0] == "test", *key)))}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split, read_list, require_pictures
 from app.data.readers.reader import Direction
 from app.images.files import images_in
@@ -70,7 +71,7 @@ class VehicleID:
                 continue
             for sample in self._read(name):
                 if by_path.setdefault(sample.path, sample) != sample:
-                    raise ValueError(f"the lists give two vehicles for {sample.path}; one of them stands in {name}")
+                    raise DataSetError(f"the lists give two vehicles for {sample.path}; one of them stands in {name}")
         return list(by_path.values())
 
     def _read(self, list_name: str) -> list[Sample]:
@@ -80,7 +81,7 @@ class VehicleID:
         samples = []
         for words in read_list(path):
             if len(words) != 2 or not words[1].isdecimal():
-                raise ValueError(f"{path}: not '<picture> <vehicle>': {' '.join(words)!r}")
+                raise DataSetError(f"{path}: not '<picture> <vehicle>': {' '.join(words)!r}")
             samples.append(Sample(folder / named.get(words[0], f"{words[0]}.jpg"), pid=int(words[1]), camid=0))
         require_pictures(folder, (sample.path.name for sample in samples))
         return samples

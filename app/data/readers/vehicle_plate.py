@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split
 from app.data.readers.reader import Direction
 from app.images.files import NoImagesError, folders_in, images_in
+from models.errors import MissingFileError
 
 _SPLITS = ("test", "all")
 _CAMERAS = ("Cruzamento1", "Cruzamento2")
@@ -93,10 +95,10 @@ class VehiclePlate:
         for recording in recordings:
             for kind in ("classes_carros", "classes"):
                 if not (recording / kind).is_dir():
-                    raise FileNotFoundError(f"folder not found: {recording / kind}")
+                    raise MissingFileError(f"folder not found: {recording / kind}")
             for vehicle in folders_in(recording / "classes_carros"):
                 frames = images_in(vehicle, required=False)
                 for path in frames:
                     if not path.stem.isdecimal():
-                        raise ValueError(f"not a frame number: {path}")
+                        raise DataSetError(f"not a frame number: {path}")
                 yield from sorted(frames, key=lambda path: (int(path.stem), path.name))

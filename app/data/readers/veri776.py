@@ -6,9 +6,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split, read_list, require_pictures
 from app.data.readers.reader import Direction, each_against_all
 from app.images.files import image_stem, images_in
+from models.errors import MissingFileError
 
 _SPLITS = ("train", "test", "all")
 _NAME = re.compile(r"(?P<pid>\d{4})_c(?P<cam>\d{3})_\d+_\d+", re.ASCII)  # 0002_c001_00030600_0.jpg
@@ -62,7 +64,7 @@ class Veri776:
     def _read(self, folder_name: str, list_name: str, label_name: str) -> list[Sample]:
         folder = self.root / folder_name
         if not folder.is_dir():
-            raise FileNotFoundError(f"VeRi-776 folder not found: {folder}")
+            raise MissingFileError(f"VeRi-776 folder not found: {folder}")
         if (self.root / list_name).is_file():
             names = [words[0] for words in read_list(self.root / list_name)]
             require_pictures(folder, names)
@@ -71,7 +73,7 @@ class Veri776:
         samples = []
         for name in names:
             if (match := _NAME.fullmatch(image_stem(name))) is None:
-                raise ValueError(f"not a VeRi-776 file name: {folder / name}")
+                raise DataSetError(f"not a VeRi-776 file name: {folder / name}")
             samples.append(Sample(folder / name, pid=int(match["pid"]), camid=int(match["cam"]) - 1))
         if (self.root / label_name).is_file():
             _check_labels(self.root / label_name, samples)
@@ -91,8 +93,8 @@ def _check_labels(path: Path, samples: Iterable[Sample]) -> None:
             image_stem(item.attrib["imageName"]): (item.attrib["vehicleID"], item.attrib["cameraID"]) for item in items
         }
     except (UnicodeDecodeError, ElementTree.ParseError, KeyError) as error:
-        raise ValueError(f"{path} is not a VeRi-776 label file: {error!r}") from error
+        raise DataSetError(f"{path} is not a VeRi-776 label file: {error!r}") from error
     for sample in samples:
         named = (f"{sample.pid:04d}", f"c{sample.camid + 1:03d}")
         if (label := labels.get(image_stem(sample.path.name), named)) != named:
-            raise ValueError(f"{path} says {label} for {sample.path.name}")
+            raise DataSetError(f"{path} says {label} for {sample.path.name}")

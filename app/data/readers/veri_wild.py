@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split, read_list, require_pictures
 from app.data.readers.reader import Direction, each_against_all
 from app.images.files import image_stem
+from models.errors import MissingFileError
 
 _TEST_LISTS = {"test": "test_3000", "test_5000": "test_5000", "test_10000": "test_10000"}
 _SPLITS = ("train", *_TEST_LISTS, "all")
@@ -67,7 +69,7 @@ class VeriWild:
         """Camera, from 0, and time of each "vehicle/picture"."""
         found = [path for path in (self.root / "train_test_split", self.root) if (path / "vehicle_info.txt").is_file()]
         if not found:
-            raise FileNotFoundError(f"list not found: {self.root / 'train_test_split' / 'vehicle_info.txt'}")
+            raise MissingFileError(f"list not found: {self.root / 'train_test_split' / 'vehicle_info.txt'}")
         path = found[0] / "vehicle_info.txt"
         info = {}
         for number, line in enumerate(_decode(path.read_bytes()).splitlines(), start=1):
@@ -75,7 +77,7 @@ class VeriWild:
                 continue  # the header
             cells = [cell.strip() for cell in line.split(";")]
             if len(cells) < 3 or not cells[1].isdecimal() or int(cells[1]) < 1:
-                raise ValueError(f"{path}, line {number}: not 'vehicle/picture;camera;time;...': {line!r}")
+                raise DataSetError(f"{path}, line {number}: not 'vehicle/picture;camera;time;...': {line!r}")
             info[image_stem(cells[0])] = (int(cells[1]) - 1, cells[2])
         return info
 
@@ -91,9 +93,9 @@ class VeriWild:
 def _samples(path: Path, names: Iterable[str], folder: Path, info: dict[str, tuple[int, str]]) -> Iterable[Sample]:
     for name in names:
         if (match := _NAME.fullmatch(image_stem(name))) is None:
-            raise ValueError(f"{path}: not '<vehicle>/<picture>.jpg': {name!r}")
+            raise DataSetError(f"{path}: not '<vehicle>/<picture>.jpg': {name!r}")
         if (known := info.get(image_stem(name))) is None:
-            raise ValueError(f"{path}: {name} is not in vehicle_info.txt, so its camera is unknown")
+            raise DataSetError(f"{path}: {name} is not in vehicle_info.txt, so its camera is unknown")
         yield Sample(folder / name, pid=int(match["pid"]), camid=known[0], time=known[1] or None)
 
 

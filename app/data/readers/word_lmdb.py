@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.core.sample import Sample
+from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split
 from app.data.readers.plate_crops import crops
 from app.data.readers.reader import Direction, each_against_its_own
@@ -69,20 +70,20 @@ def _texts(folder: Path) -> list[str]:
 
         def value(key: str) -> bytes:
             if (content := found.get(key.encode())) is None:
-                raise ValueError(f"{folder / FILE} has no key {key!r}")
+                raise DataSetError(f"{folder / FILE} has no key {key!r}")
             return bytes(content)
 
         def text(key: str) -> str:
             try:
                 return value(key).decode()
             except UnicodeDecodeError as error:
-                raise ValueError(f"{folder / FILE}, {key}: not UTF-8 text: {error}") from error
+                raise DataSetError(f"{folder / FILE}, {key}: not UTF-8 text: {error}") from error
 
         count = text("num-samples")
         if not count.isdecimal():
-            raise ValueError(f"{folder / FILE}, num-samples: not a number: {count!r}")
+            raise DataSetError(f"{folder / FILE}, num-samples: not a number: {count!r}")
         pictures = found.cursor()
         for number in range(1, int(count) + 1):
             if not pictures.set_key(f"image-{number:09d}".encode()):
-                raise ValueError(f"{folder / FILE} has no key 'image-{number:09d}'")
+                raise DataSetError(f"{folder / FILE} has no key 'image-{number:09d}'")
         return [text(f"label-{number:09d}") for number in range(1, int(count) + 1)]

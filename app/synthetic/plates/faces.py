@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from app.core.errors import MissingPackageError
 from app.synthetic.plates.glyphs import draw_text
 
 FACES = {  # face: package, file, weight of a variable font
@@ -46,7 +47,7 @@ def usable(face: str) -> str:
         return face
     if face == CHINESE:
         if package_file(*_CHINESE_FILE) is None:
-            raise RuntimeError(
+            raise MissingPackageError(
                 "the font with Chinese characters is not installed: pip install 'fed-vehicle-reid[plates]'"
             )
         return face

@@ -5,7 +5,7 @@ import pytest
 
 from app.core.arrays import float_arrays, shared_layout, statistics_mask, variances_mask
 from app.core.node_store import NodeStore
-from app.federation.global_model import GlobalModel, GlobalModelError, GlobalModels, PassedOn, UnusableSumError
+from app.federation.global_model import GlobalModel, GlobalModelError, GlobalModels, PassedOn, UnusableAggregateError
 from app.settings.federation import FederationSettings
 from app.settings.load import load_settings
 from app.tasks import make_task
@@ -65,7 +65,7 @@ def test_a_variance_far_below_zero_is_a_broken_sum(tmp_path, optimiser, lowest):
     """The largest variance before was 4: no client can have asked for less than -4."""
     held = models(tmp_path, optimiser=optimiser)
     held.held()
-    with pytest.raises(UnusableSumError):
+    with pytest.raises(UnusableAggregateError):
         held.reach(1, plain_sum([0, 0, 0, lowest, 0, 0, 0, 0]), 1.0)
     assert list(held.held()) == [0]
     np.testing.assert_array_equal(held.read(0).vector, START)

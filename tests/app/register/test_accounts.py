@@ -8,7 +8,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import select
 
 from app.register import tries as module
-from app.register.accounts import Accounts, RefusedError, Role
+from app.register.accounts import Accounts, LogInError, Role
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.schema import Account, Base, Ticket, now
 from app.register.tokens import Tokens
@@ -33,19 +33,19 @@ def test_a_session_says_who_it_is_until_it_ends(accounts):
     assert len(user.csrf) == 64
     assert accounts.log_in("Gus", WORD + "!", "10.0.0.1") != secret
     accounts.log_out(secret)
-    with pytest.raises(RefusedError):
+    with pytest.raises(LogInError):
         accounts.who(secret, "session")
 
 
 @pytest.mark.parametrize(("name", "password"), [("Gus", WORD), ("gus", WORD + "!"), ("Nobody", WORD), ("", "")])
 def test_name_and_password_belong_together(accounts, name, password):
-    with pytest.raises(RefusedError, match="do not belong together"):
+    with pytest.raises(LogInError, match="do not belong together"):
         accounts.log_in(name, password, "10.0.0.1")
 
 
 def test_five_failures_close_a_name_from_an_address_for_a_while(accounts, monkeypatch):
     for _ in range(5):
-        with pytest.raises(RefusedError):
+        with pytest.raises(LogInError):
             accounts.log_in("Gus", "wrong", "10.0.0.1")
     with pytest.raises(TooManyTriesError):
         accounts.log_in("Gus", WORD + "!", "10.0.0.1")
@@ -59,12 +59,12 @@ def test_tries_at_the_same_time_count_as_well(accounts):
     def log_in(_):
         try:
             accounts.log_in("Gus", "wrong", "10.0.0.1")
-        except (RefusedError, TooManyTriesError) as error:
+        except (LogInError, TooManyTriesError) as error:
             return type(error)
 
     with ThreadPoolExecutor(12) as pool:
         found = list(pool.map(log_in, range(12)))
-    assert (found.count(RefusedError), found.count(TooManyTriesError)) == (5, 7)
+    assert (found.count(LogInError), found.count(TooManyTriesError)) == (5, 7)
 
 
 def test_log_ins_that_succeed_are_no_tries(accounts):
@@ -74,7 +74,7 @@ def test_log_ins_that_succeed_are_no_tries(accounts):
 
 def test_thirty_failures_close_an_address(accounts):
     for number in range(30):
-        with pytest.raises(RefusedError):
+        with pytest.raises(LogInError):
             accounts.log_in(f"name {number}", "wrong", "10.0.0.1")
     with pytest.raises(TooManyTriesError):
         accounts.log_in("Ada", WORD, "10.0.0.1")
@@ -86,7 +86,7 @@ def test_a_name_that_looks_like_another_key_locks_nobody_out(accounts, key):
     """Strangers log in from everywhere with a name that looks like an address, or like a guard at an address."""
     name = key.format(name="Gus", address="127.0.50.1")
     for number in range(4 if name == "Gus" else 60):
-        with pytest.raises((RefusedError, TooManyTriesError)):
+        with pytest.raises((LogInError, TooManyTriesError)):
             accounts.log_in(name, "wrong", f"10.0.{number}.1")
     assert accounts.who(accounts.log_in("Gus", WORD + "!", "127.0.50.1"), "session").name == "Gus"
 
@@ -94,7 +94,7 @@ def test_a_name_that_looks_like_another_key_locks_nobody_out(accounts, key):
 def test_an_address_of_a_network_counts_as_the_network(accounts):
     """Whoever has one IPv6 address has 2^64 of them."""
     for number in range(30):
-        with pytest.raises(RefusedError):
+        with pytest.raises(LogInError):
             accounts.log_in(f"name {number}", "wrong", f"2001:db8:1:2::{number:x}")
     with pytest.raises(TooManyTriesError) as refused:
         accounts.log_in("Ada", WORD, "2001:db8:1:2:ffff::1")
@@ -118,7 +118,7 @@ def test_one_token_ends_and_the_others_stay(accounts, register):
     with pytest.raises(NotEnrolledError):
         tokens.revoke(first.id, "Ada", account="Ada")  # not hers
     tokens.revoke(first.id, "Gus", account="Gus")
-    with pytest.raises(RefusedError):
+    with pytest.raises(LogInError):
         accounts.who(camera, "token")
     assert accounts.who(barrier, "token").name == accounts.who(session, "session").name == "Gus"
     assert [row.label for row in tokens.all()] == ["barrier", "hers"]
@@ -139,11 +139,11 @@ def test_a_session_is_no_token_to_be_revoked(accounts, register):
 def test_a_token_is_no_session_and_ends_with_its_term(accounts, register):
     secret = accounts.new_token("Gus", "gate camera", 1, "root (command line)")
     assert accounts.who(secret, "token").csrf == ""
-    with pytest.raises(RefusedError):
+    with pytest.raises(LogInError):
         accounts.who(secret, "session")
     with register.database.writing() as session:
         session.scalar(select(Ticket)).expires = now() - timedelta(seconds=1)
-    with pytest.raises(RefusedError):
+    with pytest.raises(LogInError):
         accounts.who(secret, "token")
     with pytest.raises(NotEnrolledError):
         accounts.new_token("Nobody", "", 1, "Ada")
@@ -156,11 +156,11 @@ def test_a_change_ends_sessions_and_tokens(accounts):
     secrets = [accounts.log_in("Gus", WORD + "!", "a"), accounts.new_token("Gus", "", 1, "Gus")]
     accounts.change(number, "Ada", role=Role.manager)
     for secret, kind in zip(secrets, ("session", "token"), strict=True):
-        with pytest.raises(RefusedError):
+        with pytest.raises(LogInError):
             accounts.who(secret, kind)
     assert accounts.who(accounts.log_in("Gus", WORD + "!", "a"), "session").role is Role.manager
     accounts.change(number, "Ada", disabled=True)
-    with pytest.raises(RefusedError):
+    with pytest.raises(LogInError):
         accounts.log_in("Gus", WORD + "!", "a")
 
 
@@ -222,7 +222,7 @@ def test_names_of_people_are_taken_and_old_ones_that_look_alike_go_on(accounts, 
         assert accounts.who(accounts.log_in(name, WORD, "a"), "session").name == name
         accounts.change(next(row.id for row in accounts.all() if row.name == name), "Ada", password=WORD + "?")
         assert accounts.who(accounts.log_in(name, WORD + "?", "a"), "session").name == name
-    with pytest.raises(RefusedError):
+    with pytest.raises(LogInError):
         accounts.log_in("Gus\x00", WORD + "!", "a")
 
 

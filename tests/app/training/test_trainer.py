@@ -1,6 +1,8 @@
 """The one trainer: a run cut in pieces equals a whole one, FedProx, and losses that are not finite."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 
 from app.core.arrays import float_arrays, load_arrays, private_patterns
 from app.data.dataset import open_source
+from app.data.readers.errors import DataSetError
 from app.experiment.baselines import client_seed
 from app.settings.load import load_settings
 from app.tasks import make_task
@@ -96,6 +99,38 @@ def test_loader_processes_change_nothing(settings):
         patch.setenv("OMP_NUM_THREADS", "1")
         helped.train(0, 2, data=replace(settings.data, workers=1))
     assert_equal(alone.network, helped.network)
+
+
+class Unreadable:
+    """Batches of which none can be made."""
+
+    batches_per_epoch = 1
+
+    def __init__(self, end):
+        self.end = end
+
+    def __getitem__(self, index):
+        self.end()
+
+
+def read_nothing():
+    raise DataSetError("no picture of batch 0 can be read, the first is a: b.png")
+
+
+@pytest.mark.parametrize(
+    ("end", "kind", "said"),
+    [
+        (read_nothing, DataSetError, r"^no picture of batch 0 can be read, the first is a: b\.png$"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), TrainingError, r"was ended.*data\.workers=0"),
+        (lambda: [][0], IndexError, "Caught IndexError in DataLoader worker"),
+    ],
+)
+def test_errors_of_loader_processes_say_what_happened(settings, end, kind, said, monkeypatch):
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)  # seconds until a death is noticed
+    setting = Setting(settings)
+    setting.batches = Unreadable(end)
+    with pytest.raises(kind, match=said):
+        setting.train(0, 1, data=replace(settings.data, workers=1))
 
 
 def test_rounds_part_the_run_without_gaps():

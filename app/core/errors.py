@@ -1,0 +1,23 @@
+"""Errors of files that the project writes and reads, and of packages that are not installed."""
+
+from models.errors import FedVehicleReidError
+
+
+class StoredFileError(FedVehicleReidError, ValueError):
+    """A checkpoint, table or record of the project is damaged, of another version, or of another network."""
+
+
+class HeldRunError(FedVehicleReidError, RuntimeError):
+    """Another run is writing to the folder."""
+
+
+class AlreadyThereError(FedVehicleReidError, FileExistsError):
+    """A file or folder that would have to be replaced is there already."""
+
+
+class UnwritableError(FedVehicleReidError, OSError):
+    """A file cannot be written; an older one of its name is whole."""
+
+
+class MissingPackageError(FedVehicleReidError, ImportError, RuntimeError):
+    """A package that an extra installs is missing; the message names the extra."""
