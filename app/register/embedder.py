@@ -10,7 +10,7 @@ from torch import nn
 from app.core.sample import Sample
 from app.register.rows import Vectors
 from app.settings.load import Settings, settings_from
-from app.tasks.task import Task
+from app.tasks.task import Task, embedding_task
 from app.training.checkpoint import Checkpoint
 from app.training.onnx_file import OnnxFile
 
@@ -41,9 +41,8 @@ class Recogniser:
     def __init__(self, source: Source, device: str = "auto") -> None:
         self.digest = source.digest
         self.settings = look_up_settings(source.settings, device)
-        self.task, self.network = source.network(self.settings)
-        if not self.task.libraries:
-            raise ValueError(f"a network of the task {self.task.name} has no embeddings; it recognises no vehicle")
+        task, self.network = source.network(self.settings)
+        self.task = embedding_task(task)
         self.network.eval()
 
     def embed(self, samples: Sequence[Sample]) -> list[Vectors]:

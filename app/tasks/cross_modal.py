@@ -43,7 +43,7 @@ from models.two_stream_net import TwoStreamNet, TwoStreamOutput, cut_backbone
 
 
 class CrossModalReid:
-    """The task. Implements `Task`."""
+    """The task. Implements `EmbeddingTask`."""
 
     name = "cross_modal_reid"
     heads = ("*classifier*",)

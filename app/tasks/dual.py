@@ -40,7 +40,7 @@ from models.pooling import build_pooling
 
 
 class DualReid:
-    """The task. Implements `Task`."""
+    """The task. Implements `EmbeddingTask`."""
 
     name = "dual_reid"
     heads = ("*classifier*",)

@@ -1,14 +1,15 @@
 """The one seam between what is learnt and how it is federated.
 
-Client, trainer, strategy, ciphers, results and scripts know a task by this protocol only. A new task is a module with
-`make_task(settings) -> Task`, one with `ModelSettings` and `LossSettings` (frozen dataclasses), their entry in
-`app.settings.load.TASKS`, its conf and its tests.
+Client, trainer, strategy, ciphers, results and scripts know a task by the protocol `Task` only; a register,
+equalisation and ONNX files need an `EmbeddingTask`. A new task is a module with `make_task(settings) -> Task`, one with
+`ModelSettings` and `LossSettings` (frozen dataclasses), their entry in `app.settings.load.TASKS`, its conf and its
+tests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -104,10 +105,6 @@ class Task(Protocol):
     """Patterns of the arrays whose rows stand for a client's labels; not needed to embed."""
 
     @property
-    def libraries(self) -> tuple[str, ...]:
-        """Names of the libraries that `embeddings` fills, in their order."""
-
-    @property
     def remarks(self) -> dict[str, str]:
         """What a reader of the figures has to know, by subject; it stands in the summary."""
 
@@ -137,17 +134,6 @@ class Task(Protocol):
     def probe(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Tensor:
         """Features (N, D) of a few pictures, L2-normalised, to tell how far training moved them."""
 
-    def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
-        """What a register keeps of these pictures; those that cannot be read are left out and stand in `bad_pictures`.
-        Raises ValueError if none can be read."""
-
-    def graph(self, network: nn.Module) -> Graph:
-        """The part of a network that `embeddings` needs. The network is in evaluation mode and on the CPU."""
-
-    def outside(self, run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]) -> nn.Module:
-        """A network for `embeddings` alone, whose `graph` another program computes: `run` maps inputs to outputs, both
-        by name. None has to be built."""
-
     @property
     def unmatched(self) -> str:
         """What a query lacks that cannot be measured, after "none of 6 queries"."""
@@ -162,6 +148,33 @@ class Task(Protocol):
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
     ) -> None:
         """Write a picture of the best ranked gallery entries of `count` queries."""
+
+
+@runtime_checkable
+class EmbeddingTask(Task, Protocol):
+    """A task whose networks embed vehicles, so that they can be compared."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Names of the libraries that `embeddings` fills, in their order."""
+
+    def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
+        """What a register keeps of these pictures; those that cannot be read are left out and stand in `bad_pictures`.
+        Raises ValueError if none can be read."""
+
+    def graph(self, network: nn.Module) -> Graph:
+        """The part of a network that `embeddings` needs. The network is in evaluation mode and on the CPU."""
+
+    def outside(self, run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]) -> nn.Module:
+        """A network for `embeddings` alone, whose `graph` another program computes: `run` maps inputs to outputs, both
+        by name. None has to be built."""
+
+
+def embedding_task(task: Task) -> EmbeddingTask:
+    """The task as one with embeddings. Raises ValueError for a task without them."""
+    if not isinstance(task, EmbeddingTask):
+        raise ValueError(f"a network of the task {task.name} has no embeddings; it recognises no vehicle")
+    return task
 
 
 def mean_of_directions(rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from torch import nn
 
 from app.settings.load import Settings
 from app.tasks import make_task
-from app.tasks.task import Graph, Task
+from app.tasks.task import EmbeddingTask, Graph, embedding_task
 
 VERSION = "1"
 _INSTALL = "is not installed: pip install 'fed-vehicle-reid[onnx]'"
@@ -62,9 +62,9 @@ class OnnxFile:
         """Outputs by name."""
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
 
-    def network(self, settings: Settings) -> tuple[Task, nn.Module]:
+    def network(self, settings: Settings) -> tuple[EmbeddingTask, nn.Module]:
         """The task and a network that embeds with it."""
-        task = make_task(settings)
+        task = embedding_task(make_task(settings))
         return task, task.outside(self.run)
 
 
