@@ -17,6 +17,7 @@ from app.equalise.store import EnhancedFiles
 from app.evaluation.embed import NoPictureError
 from app.settings.load import Settings
 from app.tasks import make_task
+from app.tasks.image_files import embed_samples
 from app.tasks.task import embedding_task
 
 _NAMED = 3  # files in a warning
@@ -119,7 +120,7 @@ class EqualisationStep:
         """Rows of the library by sample, of those that can be read and have something for it."""
         started = time.monotonic()
         try:
-            found = self.task.embeddings(self.network, samples, self.task.compute.device)
+            found = embed_samples(self.task, self.network, samples)
         except NoPictureError:
             return {}
         finally:

@@ -27,7 +27,7 @@ from app.evaluation.ids import pair_ids
 from app.register.identification import Desk
 from app.register.matcher import Threshold
 from app.register.modalities import compared_names
-from app.tasks.task import Embeddings
+from app.tasks.image_files import Embeddings, embed_samples
 
 _MOST_PAIRS = 20_000_000
 REPORT = "report.json"
@@ -75,7 +75,7 @@ def calibrate(
     samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
     folder = desk.folder / "calibration" / model.digest
     require_folder_place("calibration", folder)
-    found = recogniser.task.embeddings(recogniser.network, samples, recogniser.task.compute.device)
+    found = embed_samples(recogniser.task, recogniser.network, samples)
     folder.mkdir(parents=True, exist_ok=True)
     before, report = desk.models.look_up_thresholds(model), dict[str, dict[str, Any]]()
     views = desk.register.counts()["views"]

@@ -10,6 +10,7 @@ from torch import nn
 from app.core.sample import Sample
 from app.register.rows import Vectors
 from app.settings.load import Settings, settings_from
+from app.tasks.image_files import embed_samples
 from app.tasks.task import Task, embedding_task
 from app.training.checkpoint import Checkpoint
 from app.training.onnx_file import OnnxFile
@@ -59,7 +60,7 @@ class Recogniser:
         if not readable:
             return [None] * len(samples)
         try:
-            found = self.task.embeddings(self.network, readable, self.task.compute.device)
+            found = embed_samples(self.task, self.network, readable)
         except ValueError:  # none of them can be read
             return [None] * len(samples)
         rows = {sample: row for row, sample in enumerate(found.samples)}

@@ -9,7 +9,7 @@ from app.core.sample import Sample, comparable
 from app.data.readers.reader import Direction
 from app.register.embedder import Recogniser
 from app.register.matcher import Candidate, Decision, Threshold, decide
-from app.tasks.task import Embeddings
+from app.tasks.image_files import Embeddings, embed_samples
 
 _CANDIDATES = 5
 
@@ -63,7 +63,7 @@ def compare(first: Recogniser, second: Recogniser, directions: Sequence[Directio
 
     Raises ValueError if no picture can be read, or the libraries differ."""
     samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
-    found, other = (each.task.embeddings(each.network, samples, each.task.compute.device) for each in (first, second))
+    found, other = (embed_samples(each.task, each.network, samples) for each in (first, second))
     if found.samples != other.samples or list(found.libraries) != list(other.libraries):
         raise ValueError("the two networks have other libraries, or read other pictures")
     largest = max(

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from app.core.device import Compute
 from app.core.sample import Sample
+from app.data.crops import Crops, Pictures
 from app.data.readers.reader import Direction
 from app.evaluation.matches import Counts
+from app.settings.load import Settings
 
 
 class UnfitDataError(ValueError):
@@ -64,20 +66,6 @@ class Evaluation:
     measures: dict[str, float]
     directions: dict[str, dict[str, float]]
     bad: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """What vehicles are recognised by, in one or more libraries.
-
-    Args:
-        samples: N pictures, those that could be read.
-        libraries: (N, D) float32 by name, in the order in which a register looks for a match; rows are L2-normalised,
-            and zero where a picture has nothing for that library.
-    """
-
-    samples: list[Sample]
-    libraries: dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -152,15 +140,19 @@ class Task(Protocol):
 
 @runtime_checkable
 class EmbeddingTask(Task, Protocol):
-    """A task whose networks embed vehicles, so that they can be compared."""
+    """A task whose networks embed vehicles, so that they can be compared. `embed_samples` embeds image files."""
+
+    settings: Settings
+    pictures: Pictures
+    """Crops of images in the sizes of the network, from files or decoded images."""
 
     @property
     def libraries(self) -> tuple[str, ...]:
         """Names of the libraries that `embeddings` fills, in their order."""
 
-    def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
-        """What a register keeps of these pictures; those that cannot be read are left out and stand in `bad_pictures`.
-        Raises ValueError if none can be read."""
+    def embeddings(self, network: nn.Module, images: Sequence[Crops]) -> dict[str, NDArray[np.float32]]:
+        """Embeddings (N, D) of one or more images, by library in the order in which a register looks for a match. Rows
+        are L2-normalised, and zero where an image has nothing for that library. Runs on `compute.device`."""
 
     def graph(self, network: nn.Module) -> Graph:
         """The part of a network that `embeddings` needs. The network is in evaluation mode and on the CPU."""

@@ -22,6 +22,7 @@ from app.register.photos import Photo
 from app.register.shots import Shot, make_shots, parse_modality
 from app.settings.load import load_settings
 from app.tasks import make_task
+from app.tasks.image_files import embed_samples
 from app.training.checkpoint import Checkpoint, save_checkpoint
 
 CROSS_MODAL = (
@@ -172,7 +173,7 @@ def check_thresholds(desk, report, direction, names):
     """Each threshold lets through as many pairs of its own kind as the rate allows, counted one by one."""
     model, recogniser = desk.serving()
     query, gallery = (
-        recogniser.task.embeddings(recogniser.network, samples, torch.device("cpu")).libraries["vehicle"]
+        embed_samples(recogniser.task, recogniser.network, samples).libraries["vehicle"]
         for samples in (list(direction.query), list(direction.gallery))
     )
     for name in names:
