@@ -5,9 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from app.core.sample import Sample
+from app.data.crops import VehicleImage
+from app.evaluation.embed import NoPictureError
 from app.register.rows import Vectors
 from app.settings.load import Settings, settings_from
 from app.tasks.image_files import embed_samples
@@ -46,31 +50,28 @@ class Recogniser:
         self.task = embedding_task(task)
         self.network.eval()
 
-    def embed(self, samples: Sequence[Sample]) -> list[Vectors]:
-        """What each picture has for the libraries. Raises ValueError naming a picture that cannot be read."""
-        found = self.embed_readable(samples)
-        for sample, vectors in zip(samples, found, strict=True):
-            if vectors is None:
-                raise ValueError(f"{sample.path}: {self.task.bad_pictures.get(str(sample.path), 'cannot be read')}")
-        return [vectors for vectors in found if vectors is not None]
+    def embed(self, images: Sequence[VehicleImage]) -> list[Vectors]:
+        """Embeddings of each decoded image, in the libraries that it has something for. Raises ValueError for a vehicle
+        box outside its image."""
+        return _by_image(self.task.embeddings(self.network, [self.task.pictures.cut(image) for image in images]))
 
-    def embed_readable(self, samples: Sequence[Sample]) -> list[Vectors | None]:
-        """The same, with None for a picture that cannot be read."""
+    def embed_files(self, samples: Sequence[Sample]) -> list[Vectors | None]:
+        """The same for image files, with None for one that cannot be read."""
         readable = [sample for sample in samples if sample.path.is_file()]
         if not readable:
             return [None] * len(samples)
         try:
             found = embed_samples(self.task, self.network, readable)
-        except ValueError:  # none of them can be read
+        except NoPictureError:
             return [None] * len(samples)
-        rows = {sample: row for row, sample in enumerate(found.samples)}
-        libraries = found.libraries.items()
-        return [
-            {name: vectors[row] for name, vectors in libraries if vectors[row].any()}
-            if (row := rows.get(sample)) is not None
-            else None
-            for sample in samples
-        ]
+        vectors = dict(zip(found.samples, _by_image(found.libraries), strict=True))
+        return [vectors.get(sample) for sample in samples]
+
+
+def _by_image(libraries: Mapping[str, NDArray[np.float32]]) -> list[Vectors]:
+    """Rows (N, D) by library as vectors (D,) of each image; a row of zeros is none."""
+    count = len(next(iter(libraries.values())))
+    return [{name: rows[place] for name, rows in libraries.items() if rows[place].any()} for place in range(count)]
 
 
 def look_up_settings(kept: Mapping[str, Any], device: str) -> Settings:

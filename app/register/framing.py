@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.core.sample import Box, Modality
+from app.data.crops import VehicleImage
 from app.detection.detector_file import read_detector, write_detector
 from app.images.decode import is_grey
 from app.register.detect import DETECTOR, VEHICLES, Finder, Sight, state_of
@@ -29,6 +30,15 @@ class Framed:
         photo, box = self.shot.photo, self.shot.photo.box(self.shot.vehicle_box)
         vehicle = photo.image if box is None else photo.image.crop(_corners(box))
         return "infrared" if is_grey(vehicle) else "visible"
+
+    @property
+    def image(self) -> VehicleImage:
+        """The photograph as networks take it. Raises BoxError for a box outside it."""
+        shot, photo = self.shot, self.shot.photo
+        boxes = {"vehicle_box": photo.box(shot.vehicle_box), "plate_box": photo.box(shot.plate_box)}
+        return VehicleImage(
+            photo.image, plate=shot.plate.image if shot.plate else None, modality=self.modality, **boxes
+        )
 
 
 class Framing:

@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from app.register.errors import AnotherModelError, NoModelError, RegisterError
 from app.register.folder import RegisterFolder
 from app.register.framing import Framing
 from app.register.index import Index, make_index
-from app.register.kept_views import kept_views, sample_of, with_vectors
+from app.register.kept_views import sample_of, with_vectors, written_beside
 from app.register.matcher import Candidate, Outcome, decide
 from app.register.modalities import MODALITIES, compared_name, held_name, held_vectors
 from app.register.plate_evidence import hear
@@ -30,6 +31,7 @@ from app.training.checkpoint import Checkpoint
 
 _CANDIDATES = 5
 _BATCH = 64
+_WRITERS = 4  # photos that are written to the disk at once
 _ATTEMPTS = 3  # a model that changes under a look-up or an enrolment: load the new one and do it again
 _CHANGES = "the model of the register changes again and again"
 
@@ -55,9 +57,15 @@ class Desk(RegisterFolder):
         self._recogniser: Recogniser | None = None
         self._index: tuple[int, Index] | None = None
         self._turn = threading.RLock()
+        self._writers = ThreadPoolExecutor(_WRITERS, "photos")
         self.framing = Framing(folder / "models", self.journal, self._turn)
         self.plate_reader = PlateReader(folder / "models", self.journal, self._turn, device)
         self.plates = PlateLookup(self.database)
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._writers.shutdown()
+        super().close()
 
     # The model ----------------------------------------------------------------------------------------------------
 
@@ -101,7 +109,7 @@ class Desk(RegisterFolder):
                 last = 0  # a vehicle was enrolled meanwhile
                 continue
             last = views[-1].id
-            found = recogniser.embed_readable([sample_of(self.photos, view) for view in views])
+            found = recogniser.embed_files([sample_of(self.photos, view) for view in views])
             pairs = zip(views, found, strict=True)
             good = {view.id: held_vectors(vectors, view.modality) for view, vectors in pairs if vectors is not None}
             bad += [view for view in views if view.id not in good]
@@ -168,13 +176,16 @@ class Desk(RegisterFolder):
         self._with_views(shots, keep)
 
     def _with_views(self, shots: Sequence[Shot], keep: Callable[[Sequence[NewView], Model], int]) -> int:
-        with kept_views(self.photos, [self.framing.frame(shot) for shot in shots]) as views:
+        framed = [self.framing.frame(shot.as_stored()) for shot in shots]
+        images = [each.image for each in framed]
+        with written_beside(self.photos, self._writers, framed, images) as views:
             for _ in range(_ATTEMPTS):
                 with self._turn:
                     model, recogniser = self.serving()
-                    found = recogniser.embed([sample_of(self.photos, view) for view in views])
+                    found = recogniser.embed(images)
+                on_disk = views()
                 try:
-                    return keep([with_vectors(view, each) for view, each in zip(views, found, strict=True)], model)
+                    return keep([with_vectors(view, each) for view, each in zip(on_disk, found, strict=True)], model)
                 except AnotherModelError:
                     continue
             raise RegisterError(_CHANGES)
@@ -187,28 +198,30 @@ class Desk(RegisterFolder):
         Args:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
-        framed = [self.framing.frame(shot) for shot in shots]
+        framed = [self.framing.frame(shot.as_stored()) for shot in shots]
+        images = [each.image for each in framed]
+        modality: Modality = "infrared" if all(image.modality == "infrared" for image in images) else "visible"
         # Two look-ups of one unknown vehicle must not both enrol it.
-        with kept_views(self.photos, framed) as views, self._turn if enrol_unknown else nullcontext():
-            samples = [sample_of(self.photos, view) for view in views]
-            modality: Modality = "infrared" if all(s.modality == "infrared" for s in samples) else "visible"
-            pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
-            reads = self.plate_reader.read(samples)
+        beside = written_beside(self.photos, self._writers, framed, images)
+        with beside as views, self._turn if enrol_unknown else nullcontext():
+            reads = self.plate_reader.read(images)
             for _ in range(_ATTEMPTS):
                 with self._turn:
                     model, recogniser = self.serving()
-                    found = recogniser.embed(samples)
+                    found = recogniser.embed(images)
                     candidates = self.candidates(model, found, modality)
                     decision = decide(candidates, self.models.look_up_thresholds(model))
                     decision, plate = hear(decision, reads, framed, self.plates, self.plate_reader.sure)
                     if self.serving()[0].id != model.id:
                         continue  # its embeddings were deleted while we looked
                 wanted = enrol_unknown and decision.outcome is Outcome.unknown
+                on_disk = views()
+                pictures = [name for view in on_disk for name in (view.picture, view.plate_picture) if name]
                 try:
                     with self.database.writing() as session:
                         enrolled = None
                         if wanted:
-                            new = [with_vectors(view, each) for view, each in zip(views, found, strict=True)]
+                            new = [with_vectors(view, each) for view, each in zip(on_disk, found, strict=True)]
                             note = "enrolled as unknown"
                             enrolled = self.register.enrol_in(
                                 session, new, model_id=model.id, account=account, note=note
@@ -226,7 +239,7 @@ class Desk(RegisterFolder):
                         )
                 except AnotherModelError:
                     continue
-                return Answer(decision, sighting, enrolled, [view.picture for view in views], framed, plate)
+                return Answer(decision, sighting, enrolled, [view.picture for view in on_disk], framed, plate)
             raise RegisterError(_CHANGES)
 
     def candidates(

@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from app.core.sample import Sample
+from app.data.crops import VehicleImage
 from app.evaluation.plate_texts import PlateReading
 from app.register.embedder import look_up_settings
 from app.register.errors import RegisterError
@@ -94,17 +95,20 @@ class PlateReader:
             session.merge(Setting(name=_SURE, value=repr(confidence)))
             trail(session, account, "set plate threshold", "", {"sure": confidence})
 
-    def read(self, samples: Sequence[Sample]) -> list[PlateRead]:
+    def read(self, images: Sequence[VehicleImage]) -> list[PlateRead]:
         """What the plates of one vehicle say, see `surest`; nothing without a reader, or where no plate is known."""
-        known = [place for place, sample in enumerate(samples) if sample.has_plate]
-        if not known or not self.is_there:
+        if not any(image.has_plate for image in images) or not self.is_there:
             return []
         with self._turn:
             state = self._path.stat().st_mtime_ns
             if self._loaded is None or self._loaded[0] != state:
                 self._loaded = state, *_build(Checkpoint.read(self.folder, READER), self.device)
             _, task, network = self._loaded
-            found = task.read(network, [samples[place] for place in known], task.compute.device)
+            plates = {place: task.pictures.cut_plate(image) for place, image in enumerate(images)}
+            known = {place: plate for place, plate in plates.items() if plate is not None}
+            if not known:
+                return []
+            found = task.read_pictures(network, torch.stack(list(known.values())), task.compute.device)
         return surest(list(zip(known, found, strict=True)))
 
     @property

@@ -1,11 +1,11 @@
 """Photographs of a vehicle as users give them, with what belongs to each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.core.sample import Box, Modality
 from app.register.errors import BoxError, RegisterError
-from app.register.photos import Photo
+from app.register.photos import Photo, as_stored
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Shot:
     plate_box: Box | None = None
     modality: Modality | None = "visible"
     whole: bool = False
+
+    def as_stored(self) -> "Shot":
+        """The same with the pixels that are kept."""
+        return replace(self, photo=as_stored(self.photo), plate=self.plate and as_stored(self.plate))
 
 
 def parse_box(text: str) -> Box | None:

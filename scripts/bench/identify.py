@@ -99,7 +99,8 @@ def _directions(folder: Path, own: dict[str, str], words: Sequence[str]) -> list
 def _candidates(desk: Desk, sample: Sample) -> dict[str, list[Candidate]]:
     """All vehicles of each library, so that some can be left out."""
     model, recogniser = desk.serving()
-    return desk.candidates(model, recogniser.embed([sample]), sample.modality, limit=_ALL)
+    found = [vectors for vectors in recogniser.embed_files([sample]) if vectors is not None]
+    return desk.candidates(model, found, sample.modality, limit=_ALL)
 
 
 def _without(found: dict[str, list[Candidate]], pids: dict[int, int], apart: set[int]) -> dict[str, list[Candidate]]:

@@ -8,7 +8,7 @@ give or take a half, before the next look-up; each pause is a run of its own. Wi
 that all wait for one another. The service is a process of its own; it and the guards share the processors.
 
 `ratio` is the 95th percentile over the median of a guard alone. `parts_ms` are of one look-up, measured beside the
-service: taking the upload in, keeping it, embedding, and all the rest. The last line is one JSON object.
+service: taking the upload in, encoding and writing it, embedding, and all the rest. The last line is one JSON object.
 """
 
 import contextlib
@@ -33,9 +33,10 @@ from PIL import Image
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.register.accounts import Accounts, Role
+from app.register.framing import Framed
 from app.register.identification import Desk
 from app.register.kept_views import sample_of
-from app.register.photos import take_in
+from app.register.photos import as_stored, take_in
 from app.register.records import NewView
 from app.register.rows import Vectors
 from app.register.shots import Shot
@@ -143,7 +144,8 @@ def fill(
         for shot in shots:
             desk.enrol([shot], account="bench")
         held = desk.register.vehicle(1).views[0]
-        dims = {library: len(row) for library, row in recogniser.embed([sample_of(desk.photos, held)])[0].items()}
+        (vectors,) = recogniser.embed_files([sample_of(desk.photos, held)])
+        dims = {library: len(row) for library, row in (vectors or {}).items()}
         rng = np.random.default_rng(0)
         for _ in range(vehicles - len(shots)):
             view = NewView(f"{int(rng.integers(2**62)):032x}.jpg", _random(rng, dims))
@@ -173,9 +175,9 @@ def _parts(desk: Desk, upload: bytes, shot: Shot) -> dict[str, float]:
 
     for _ in range(_PARTS + 1):
         timed("take_in", lambda: take_in(upload, "x"))
-        name = timed("keep", lambda: desk.photos.keep(shot.photo))
-        sample = sample_of(desk.photos, NewView(name, {}, plate_picture=name if shot.plate else None))
-        timed("embed", partial(desk.serving()[1].embed, [sample]))
+        name = timed("keep", lambda: desk.photos.keep(as_stored(shot.photo)))
+        image = Framed(shot, None).image
+        timed("embed", partial(desk.serving()[1].embed, [image]))
         timed("all", lambda: desk.identify([shot], account="bench"))
         desk.photos.drop([name])
     parts = {name: float(np.median(values[1:])) for name, values in times.items()}

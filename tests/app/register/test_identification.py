@@ -125,9 +125,9 @@ def test_pictures_are_written_while_another_look_up_is_embedded(sure, monkeypatc
             both.set()
         return written[-1]
 
-    def wait(self, samples):
+    def wait(self, images):
         assert both.wait(30)
-        return embed(self, samples)
+        return embed(self, images)
 
     monkeypatch.setattr(Photos, "keep", tell)
     monkeypatch.setattr(Recogniser, "embed", wait)
@@ -196,7 +196,7 @@ def test_embeddings_are_those_of_the_kept_pictures(sure):
         vehicle = session.merge(sure.register.vehicle(3))
         held = {row.library: row.vector for row in vehicle.views[0].embeddings}
     _, recogniser = sure.serving()
-    again = recogniser.embed([sample_of(sure.photos, sure.register.vehicle(3).views[0])])[0]
+    again = recogniser.embed_files([sample_of(sure.photos, sure.register.vehicle(3).views[0])])[0]
     for library, row in held.items():
         np.testing.assert_array_equal(row, again[library])
 
@@ -223,14 +223,14 @@ def test_a_picture_that_is_lost_is_named_and_the_rest_goes_on(sure, run_folder):
 
 def test_a_vehicle_that_is_forgotten_meanwhile_does_not_stop_a_change_of_model(sure, run_folder, monkeypatch):
     monkeypatch.setattr(desks, "_BATCH", 2)
-    embed = Recogniser.embed_readable
+    embed = Recogniser.embed_files
 
     def forget_first(self, samples):
         if sure.register.counts()["vehicles"] == 6:
             sure.register.forget(account="t", vehicle_id=1)
         return embed(self, samples)
 
-    monkeypatch.setattr(Recogniser, "embed_readable", forget_first)
+    monkeypatch.setattr(Recogniser, "embed_files", forget_first)
     second = sure.use_model(run_folder, "other", "tester")
     assert sure.serving()[0].id == second.id
     assert sure.register.counts()["vehicles"] == 5

@@ -10,6 +10,7 @@ from web_service import jpeg
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.core.sample import Box, Sample
+from app.data.crops import VehicleImage, read_picture, with_margin
 from app.evaluation.plate_texts import PlateReading
 from app.register.errors import RegisterError
 from app.register.matcher import Outcome, Threshold
@@ -49,15 +50,15 @@ def reader_run(tmp_path_factory):
 
 @pytest.fixture
 def texts(monkeypatch):
-    """What a reader reads, plate by plate; it remembers the samples that it was given."""
-    given = {"texts": [], "samples": []}
+    """What a reader reads, plate by plate; it remembers the crops that it was given."""
+    given = {"texts": [], "crops": []}
 
-    def read(task, network, samples, device):
+    def read(task, network, pictures, device):
         del task, network, device
-        given["samples"] = list(samples)
-        return [PlateReading(text, (sure,) * len(text)) for text, sure in given["texts"][: len(samples)]]
+        given["crops"] = list(pictures)
+        return [PlateReading(text, (sure,) * len(text)) for text, sure in given["texts"][: len(pictures)]]
 
-    monkeypatch.setattr(PlateText, "read", read)
+    monkeypatch.setattr(PlateText, "read_pictures", read)
     return given
 
 
@@ -82,19 +83,23 @@ def test_a_real_reader_reads_what_its_task_reads_and_is_renewed(desk, reader_run
         Sample(tmp_path / "x.png", pid=0, camid=0),
         Sample(tmp_path / "x.png", pid=0, camid=0, plate_boxes=(Box(20, 10, 50, 20),)),
     ]
-    assert desk.plate_reader.read(samples) == []
+    image = photo(1, (40, 90)).image
+    images = [VehicleImage(image), VehicleImage(image, plate_box=Box(20, 10, 50, 20))]
+    assert desk.plate_reader.read(images) == []
     found = []
     for name in ("global", "other"):
         desk.plate_reader.use(reader_run, name, "tester")
         task, network = Checkpoint.read(reader_run, name).network(load_settings(WORDS))
-        expected = surest(list(enumerate(task.read(network.eval(), samples, torch.device("cpu")))))
-        found.append(desk.plate_reader.read(samples))
+        readings = task.read(network.eval(), samples, torch.device("cpu"))
+        assert readings[0] is None
+        expected = surest([(1, readings[1])])
+        found.append(desk.plate_reader.read(images))
         assert found[-1] == expected != []
         assert [read.photograph for read in expected] == [1]
     assert found[0] != found[1]
-    assert desk.plate_reader.read(samples[:1]) == []
+    assert desk.plate_reader.read(images[:1]) == []
     desk.plate_reader.forget("tester")
-    assert desk.plate_reader.read(samples) == []
+    assert desk.plate_reader.read(images) == []
     assert [line.action for line in desk.journal.audit(3)] == ["plate reader"] * 3
 
 
@@ -125,8 +130,9 @@ def test_a_text_finds_a_vehicle_that_looks_like_none(reading, texts):
         "others": [],
         "candidates": [{"vehicle": 1, "cost": 0, "plate": "AB 1234"}],
     }
-    (sample,) = texts["samples"]
-    assert sample.plate_boxes == (Box(4, 8, 20, 10),)
+    (crop,) = texts["crops"]
+    kept = reading.photos.path(answer.pictures[0])
+    assert torch.equal(crop, read_picture(kept, with_margin(Box(4, 8, 20, 10)), (32, 64)))
 
 
 def test_texts_that_are_not_sure_or_not_exact_decide_nothing(reading, texts):
@@ -162,7 +168,7 @@ def test_several_photographs_give_each_text_once(reading, texts):
     kept = answer.plate.as_dict()
     assert (kept["text"], kept["confidence"], kept["photograph"]) == ("AB1234", 0.97, 3)
     assert kept["others"] == [{"text": "XX99", "confidence": 0.5}]
-    assert len(texts["samples"]) == 3
+    assert len(texts["crops"]) == 3
 
 
 def test_an_unknown_vehicle_whose_plate_is_known_is_not_enrolled_again(reading, texts):
