@@ -36,7 +36,7 @@ from app.settings.checks import SettingsError
 from scripts import registry_networks  # noqa: F401 - its commands
 from scripts.command import command, run_app
 from scripts.progress import Progress
-from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, open_register, operator, say
+from scripts.registry_options import HERE, Device, Folder, Url, app, open_identification, open_register, operator, say
 
 if TYPE_CHECKING:
     from app.register.framing import Framed
@@ -75,13 +75,13 @@ def enrol(
     if vehicle is not None and (owner or owner_id is not None or plate or note):
         raise SettingsError("--vehicle takes photographs alone")
     shots = _shots(pictures, plate_picture, box, plate_box, modality, whole)
-    with open_desk(register, url, device) as desk:
+    with open_identification(register, url, device) as identification:
         if vehicle is not None:
-            desk.add_views(vehicle, shots, account=operator())
+            identification.add_views(vehicle, shots, account=operator())
         else:
             who = NewOwner(owner, flat, contact) if owner or flat or contact else owner_id
-            vehicle = desk.enrol(shots, account=operator(), owner=who, plate=plate, note=note)
-        say({"vehicle": vehicle, "views": len(desk.register.vehicle(vehicle).views)})
+            vehicle = identification.enrol(shots, account=operator(), owner=who, plate=plate, note=note)
+        say({"vehicle": vehicle, "views": len(identification.register.vehicle(vehicle).views)})
 
 
 @app.command(name="import")
@@ -100,9 +100,9 @@ def import_(
     entries = read_listing(listing)
     total, results = sum(len(entry.rows) for entry in entries), list[Result]()
     try:
-        with open_desk(register, url, device) as desk, Progress(1) as progress:
-            desk.serving()  # without a network every row would fail
-            for done, result in enumerate(import_entries(desk, entries, operator()), start=1):
+        with open_identification(register, url, device) as identification, Progress(1) as progress:
+            identification.active_model.current()  # without a network every row would fail
+            for done, result in enumerate(import_entries(identification, entries, operator()), start=1):
                 progress.step_done("rows", done, total)
                 results.append(result)
                 if result.reason:
@@ -150,18 +150,18 @@ def identify(
 ) -> None:
     """Find the vehicle that photographs show."""
     shots = _shots(pictures, plate_picture, box, plate_box, modality, whole)
-    with open_desk(register, url, device, onnx) as desk:
+    with open_identification(register, url, device, onnx) as identification:
         account = operator()
-        answer = desk.identify(shots, account=account, enrol_unknown=enrol_unknown)
+        answer = identification.identify(shots, account=account, enrol_unknown=enrol_unknown)
         told = {**answer.decision.as_dict(), "sighting": answer.sighting, "enrolled": answer.enrolled}
         told["photographs"] = [_framing(framed) for framed in answer.framed]
         told["plate_text"] = answer.plate and answer.plate.as_dict(plates=True)
         number = answer.decision.vehicle
         if number is not None:
-            plate = desk.register.vehicle(number).plate
+            plate = identification.register.vehicle(number).plate
             told["plate"] = plate.text if plate else None
             if owner:
-                found = desk.register.owner_of(number, account)
+                found = identification.register.owner_of(number, account)
                 told["owner"] = found and {"name": found.name, "flat": found.flat, "contact": found.contact}
         say(told)
 
@@ -174,7 +174,7 @@ def list_(register: Folder = HERE, url: Url = "") -> None:
         for row in vehicles:
             plate, note = shown(row["plate"] or "-"), shown(row["note"])
             print(f"{row['vehicle']:>6}  {plate:<12}  {row['views']} views  {note}".rstrip())
-        model = held.models.serving()
+        model = held.models.active()
         say({**held.register.counts(), "model": model and model.digest, "list": vehicles})
 
 

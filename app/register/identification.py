@@ -1,6 +1,5 @@
-"""Enrolment and identification with the networks of a register, and the change of its active model."""
+"""Enrolment and identification with the networks of a register."""
 
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,52 +8,46 @@ from pathlib import Path
 
 import numpy as np
 
-from app.core.files import replacing
 from app.core.sample import Modality
+from app.register.active_model import ActiveModel
 from app.register.answer import Answer
-from app.register.embedder import Recogniser, read_recogniser
-from app.register.errors import AnotherModelError, NoModelError, RegisterError
+from app.register.errors import AnotherModelError, RegisterError
 from app.register.folder import RegisterFolder
 from app.register.framing import Framing
 from app.register.index import Index, make_index
-from app.register.kept_views import sample_of, with_vectors, written_beside
+from app.register.kept_views import with_vectors, written_beside
 from app.register.matcher import Candidate, Outcome, decide
-from app.register.modalities import MODALITIES, compared_name, held_name, held_vectors
+from app.register.modalities import MODALITIES, compared_name, held_name
 from app.register.plate_evidence import hear
 from app.register.plate_reader import PlateReader
 from app.register.plate_search import PlateLookup
 from app.register.records import NewOwner, NewView
 from app.register.rows import Also, Vectors, nothing_else
-from app.register.schema import Model, View
+from app.register.schema import Model
 from app.register.shots import Shot
-from app.training.checkpoint import Checkpoint
 
 _CANDIDATES = 5
-_BATCH = 64
 _WRITERS = 4  # photos that are written to the disk at once
 _ATTEMPTS = 3  # a model that changes under a look-up or an enrolment: load the new one and do it again
 _CHANGES = "the model of the register changes again and again"
 
 
-class Desk(RegisterFolder):
-    """A register with the model that serves it.
+class Identification(RegisterFolder):
+    """A register with its networks: vehicles are enrolled, and identified in photos.
 
-    Look-ups and enrolments may come from several threads. The network and the index take one after the other; pictures
-    and the database are written beside them. Everything else is for one thread at a time.
+    Identifications and enrolments may come from several threads. The network and the index take one after the other;
+    photos and the database are written beside them. Everything else is for one thread at a time.
 
     Args:
         folder: the register's; made if it is not there.
         url: of the database; by default a SQLite file in the folder.
-        device: that the network runs on.
-        onnx: a file that computes the network in place of the one in the folder; it must be of the model that serves.
+        device, onnx: of the network, see `ActiveModel`.
 
     Raises RegisterError if the register cannot be opened."""
 
     def __init__(self, folder: Path, url: str = "", device: str = "auto", onnx: Path | None = None) -> None:
         super().__init__(folder, url)
-        self.device = device
-        self.onnx = onnx
-        self._recogniser: Recogniser | None = None
+        self.active_model = ActiveModel(self, device, onnx)
         self._index: tuple[int, Index] | None = None
         self._turn = threading.RLock()
         self._writers = ThreadPoolExecutor(_WRITERS, "photos")
@@ -67,86 +60,11 @@ class Desk(RegisterFolder):
         self._writers.shutdown()
         super().close()
 
-    # The model ----------------------------------------------------------------------------------------------------
-
-    def use_model(
-        self, run: Path, model: str, account: str, progress: Callable[[int, int], None] | None = None
-    ) -> Model:
-        """Let a run's checkpoint serve: pictures are embedded anew with it, and until all are, the old one serves.
-
-        Goes on where an earlier call was cut off. Raises FileNotFoundError or ValueError for a file that is none."""
-        checkpoint = Checkpoint.read(run, model)
-        recogniser = Recogniser(checkpoint, self.device)
-        checkpoint.write(self.folder / "models", checkpoint.digest)
-        self._file_of(checkpoint.digest, ".onnx").unlink(missing_ok=True)  # the one given last computes it
-        return self._let_serve(recogniser, f"{run.name}, {model}", account, progress)
-
-    def use_onnx(self, path: Path, account: str, progress: Callable[[int, int], None] | None = None) -> Model:
-        """The same for an ONNX file, which is copied into the register; of the model that serves already, it computes
-        it from now on. Raises RuntimeError without ONNX Runtime."""
-        recogniser = read_recogniser(path, self.device)
-        with replacing(self._file_of(recogniser.digest, ".onnx")) as temporary:
-            shutil.copyfile(path, temporary)
-        self._recogniser = None
-        return self._let_serve(recogniser, path.name, account, progress)
-
-    def _let_serve(
-        self, recogniser: Recogniser, origin: str, account: str, progress: Callable[[int, int], None] | None
-    ) -> Model:
-        row = self.models.add(recogniser.digest, recogniser.task.libraries, origin, account)
-        total, done, last, bad = self.register.counts()["views"], 0, 0, list[View]()
-        while True:
-            views = self.models.views_without(row.id, _BATCH, after=last)
-            if not views:
-                if bad := [view for view in bad if self.register.has_view(view.id)]:
-                    named = ", ".join(f"vehicle {view.vehicle_id}: {view.picture}" for view in bad[:3])
-                    raise RegisterError(
-                        f"{len(bad)} pictures cannot be read, and the model before goes on serving: {named}; "
-                        "forget these vehicles, or put the files back"
-                    )
-                if self.models.serve(row.id, account):
-                    return row
-                last = 0  # a vehicle was enrolled meanwhile
-                continue
-            last = views[-1].id
-            found = recogniser.embed_files([sample_of(self.photos, view) for view in views])
-            pairs = zip(views, found, strict=True)
-            good = {view.id: held_vectors(vectors, view.modality) for view, vectors in pairs if vectors is not None}
-            bad += [view for view in views if view.id not in good]
-            self.models.add_embeddings(row.id, good)
-            done += len(views)
-            if progress is not None:
-                progress(done, max(done, total))
-
-    def serving(self) -> tuple[Model, Recogniser]:
-        """The model that serves, and its network. Raises RegisterError if there is none yet."""
-        model = self.models.serving()
-        if model is None:
-            raise NoModelError("the register has no network yet: give it one with `reembed --run RUN_FOLDER`")
-        if self._recogniser is None or self._recogniser.digest != model.digest:
-            self._recogniser = self._read(model.digest)
-        return model, self._recogniser
-
-    def _read(self, digest: str) -> Recogniser:
-        held = self._file_of(digest, ".onnx")
-        path = self.onnx or (held if held.is_file() else self._file_of(digest, ".safetensors"))
-        found = read_recogniser(path, self.device)
-        if found.digest != digest and path == self.onnx:
-            raise NoModelError(f"{path} is of model {found.digest}, and model {digest} serves this register")
-        if found.digest != digest:
-            raise RegisterError(f"models/{path.name} was changed")
-        return found
-
-    def _file_of(self, digest: str, ending: str) -> Path:
-        return self.folder / "models" / f"{digest}{ending}"
-
     def index(self, model: Model) -> Index:
         """The index of the model's embeddings."""
         if self._index is None or self._index[0] != model.id:
             self._index = model.id, make_index(self.database, model.id)
         return self._index[1]
-
-    # Enrolment ----------------------------------------------------------------------------------------------------
 
     def enrol(
         self,
@@ -181,7 +99,7 @@ class Desk(RegisterFolder):
         with written_beside(self.photos, self._writers, framed, images) as views:
             for _ in range(_ATTEMPTS):
                 with self._turn:
-                    model, recogniser = self.serving()
+                    model, recogniser = self.active_model.current()
                     found = recogniser.embed(images)
                 on_disk = views()
                 try:
@@ -189,8 +107,6 @@ class Desk(RegisterFolder):
                 except AnotherModelError:
                     continue
             raise RegisterError(_CHANGES)
-
-    # Look-ups -----------------------------------------------------------------------------------------------------
 
     def identify(self, shots: Sequence[Shot], *, account: str, enrol_unknown: bool = False) -> Answer:
         """Whose vehicle do these photographs show? The look-up is kept as a sighting.
@@ -207,12 +123,12 @@ class Desk(RegisterFolder):
             reads = self.plate_reader.read(images)
             for _ in range(_ATTEMPTS):
                 with self._turn:
-                    model, recogniser = self.serving()
+                    model, recogniser = self.active_model.current()
                     found = recogniser.embed(images)
                     candidates = self.candidates(model, found, modality)
                     decision = decide(candidates, self.models.look_up_thresholds(model))
                     decision, plate = hear(decision, reads, framed, self.plates, self.plate_reader.sure)
-                    if self.serving()[0].id != model.id:
+                    if self.active_model.current()[0].id != model.id:
                         continue  # its embeddings were deleted while we looked
                 wanted = enrol_unknown and decision.outcome is Outcome.unknown
                 on_disk = views()

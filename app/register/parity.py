@@ -84,7 +84,7 @@ def _said(decision: Decision) -> tuple[object, ...]:
 
 
 def _all_candidates(found: Embeddings, directions: Sequence[Direction]) -> list[dict[str, list[Candidate]]]:
-    """For each query the best vehicles of each library, as `Desk.candidates` has them."""
+    """For each query the best vehicles of each library, as `Identification.candidates` has them."""
     row_of = {sample: row for row, sample in enumerate(found.samples)}
     answer = []
     for direction in directions:

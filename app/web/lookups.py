@@ -7,7 +7,7 @@ from fastapi import UploadFile
 from app.core.sample import Box
 from app.register.errors import RegisterError
 from app.register.framing import Framed
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.photos import MAX_BYTES, Photo, take_in
 from app.register.records import NewOwner
 from app.register.shots import Shot, make_shots, parse_box, parse_modality
@@ -47,13 +47,15 @@ async def _photos(service: State, uploads: Sequence[UploadFile]) -> list[Photo]:
     return found
 
 
-def identify(desk: Desk, shots: Sequence[Shot], account: str, enrol_unknown: bool) -> IdentifyAnswer:
+def identify(
+    identification: Identification, shots: Sequence[Shot], account: str, enrol_unknown: bool
+) -> IdentifyAnswer:
     """A look-up with what a guard may see: plate and flat of the candidates that decided, plates near to what was read,
     no names, and nothing at all of vehicles that a photograph does not resemble."""
-    answer = desk.identify(shots, account=account, enrol_unknown=enrol_unknown)
+    answer = identification.identify(shots, account=account, enrol_unknown=enrol_unknown)
     candidates = []
     for found in answer.decision.shown():
-        seen = desk.register.seen_by_guards(found.vehicle)
+        seen = identification.register.seen_by_guards(found.vehicle)
         # A text that decided resembles no view; the first one is there to be compared by eye.
         picture = seen.pictures.get(found.view) if found.view else next(iter(seen.pictures.values()), None)
         similarity = round(found.similarity, 4)
@@ -100,8 +102,16 @@ def _numbers(box: Box) -> list[float]:
 
 
 def enrol(
-    desk: Desk, shots: Sequence[Shot], account: str, *, owner: str, flat: str, contact: str, plate: str, note: str
+    identification: Identification,
+    shots: Sequence[Shot],
+    account: str,
+    *,
+    owner: str,
+    flat: str,
+    contact: str,
+    plate: str,
+    note: str,
 ) -> int:
     """Enrol a vehicle; its number. Raises RegisterError for a flat or a contact without an owner."""
     who = NewOwner(owner, flat, contact) if owner or flat or contact else None
-    return desk.enrol(shots, account=account, owner=who, plate=plate, note=note)
+    return identification.enrol(shots, account=account, owner=who, plate=plate, note=note)

@@ -34,7 +34,7 @@ from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.register.accounts import Accounts, Role
 from app.register.framing import Framed
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.kept_views import sample_of
 from app.register.photos import as_stored, take_in
 from app.register.records import NewView
@@ -135,25 +135,25 @@ def fill(
     folder: Path, run: Path, model: str, onnx: str, uploads: Sequence[bytes], vehicles: int
 ) -> tuple[str, dict[str, Any]]:
     """Enrol the photographs that are looked up, and vehicles with random embeddings; a token, and what was measured."""
-    with closing(Desk(folder, device="cpu", onnx=absolute(onnx) if onnx else None)) as desk:
-        desk.use_model(run, model, "bench")
-        served_model, recogniser = desk.serving()
+    with closing(Identification(folder, device="cpu", onnx=absolute(onnx) if onnx else None)) as identification:
+        identification.active_model.change_to_run(run, model, "bench")
+        served_model, recogniser = identification.active_model.current()
         plates = len(served_model.libraries) > 1
         shots = [Shot(photo, plate=photo if plates else None) for photo in (take_in(data, "x") for data in uploads)]
-        parts = _parts(desk, uploads[0], shots[0])
+        parts = _parts(identification, uploads[0], shots[0])
         for shot in shots:
-            desk.enrol([shot], account="bench")
-        held = desk.register.vehicle(1).views[0]
-        (vectors,) = recogniser.embed_files([sample_of(desk.photos, held)])
+            identification.enrol([shot], account="bench")
+        held = identification.register.vehicle(1).views[0]
+        (vectors,) = recogniser.embed_files([sample_of(identification.photos, held)])
         dims = {library: len(row) for library, row in (vectors or {}).items()}
         rng = np.random.default_rng(0)
         for _ in range(vehicles - len(shots)):
             view = NewView(f"{int(rng.integers(2**62)):032x}.jpg", _random(rng, dims))
-            desk.register.enrol([view], model_id=served_model.id, account="bench")
-        accounts = Accounts(desk.database)
+            identification.register.enrol([view], model_id=served_model.id, account="bench")
+        accounts = Accounts(identification.database)
         accounts.add("guard", Role.guard, _PASSWORD, "bench")
         token = accounts.new_token("guard", "bench", 1, "bench")
-        kept = desk.register.counts()["vehicles"]
+        kept = identification.register.counts()["vehicles"]
     return token, {
         "network": recogniser.settings.as_dict()["model"],
         "plates": plates,
@@ -163,7 +163,7 @@ def fill(
     }
 
 
-def _parts(desk: Desk, upload: bytes, shot: Shot) -> dict[str, float]:
+def _parts(identification: Identification, upload: bytes, shot: Shot) -> dict[str, float]:
     """Milliseconds of the steps of one look-up, in this process and alone; medians."""
     times: dict[str, list[float]] = {"take_in": [], "keep": [], "embed": [], "all": []}
 
@@ -175,11 +175,11 @@ def _parts(desk: Desk, upload: bytes, shot: Shot) -> dict[str, float]:
 
     for _ in range(_PARTS + 1):
         timed("take_in", lambda: take_in(upload, "x"))
-        name = timed("keep", lambda: desk.photos.keep(as_stored(shot.photo)))
+        name = timed("keep", lambda: identification.photos.keep(as_stored(shot.photo)))
         image = Framed(shot, None).image
-        timed("embed", partial(desk.serving()[1].embed, [image]))
-        timed("all", lambda: desk.identify([shot], account="bench"))
-        desk.photos.drop([name])
+        timed("embed", partial(identification.active_model.current()[1].embed, [image]))
+        timed("all", lambda: identification.identify([shot], account="bench"))
+        identification.photos.drop([name])
     parts = {name: float(np.median(values[1:])) for name, values in times.items()}
     photographs = 2 if shot.plate else 1
     parts["keep"] *= photographs

@@ -108,18 +108,18 @@ def test_a_finder_needs_a_detector_and_notices_another(folder, tmp_path):
     assert state_of(folder) != before
 
 
-class TestDesk:
-    """Photographs at the desk. SQLite alone: nothing of this is in the database."""
+class TestFraming:
+    """Photographs at the gate. SQLite alone: nothing of this is in the database."""
 
     @pytest.fixture
     def url(self, tmp_path):
         return f"sqlite:///{tmp_path / 'register.sqlite'}"
 
     @pytest.fixture
-    def finding(self, desk, detector, tmp_path):  # noqa: ARG002 - it finds what the test says
+    def finding(self, identification, detector, tmp_path):  # noqa: ARG002 - it finds what the test says
         write_detector(tmp_path / "d.safetensors", build(OURS), OURS)
-        assert desk.framing.use(tmp_path / "d.safetensors", "tester") == "vehicles and plates"
-        return desk
+        assert identification.framing.use(tmp_path / "d.safetensors", "tester") == "vehicles and plates"
+        return identification
 
     def test_the_largest_vehicle_is_looked_up_unless_another_is_named(self, finding):
         picture = photo(1, (200, 300))

@@ -8,10 +8,10 @@ import pytest
 from registers import photo
 
 from app.core.sample import Box
-from app.register import identification as desks
+from app.register import active_model
 from app.register.embedder import Recogniser
 from app.register.errors import DuplicatePlateError, RegisterError
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.kept_views import sample_of
 from app.register.matcher import Outcome, Threshold
 from app.register.photos import Photo, Photos
@@ -23,14 +23,14 @@ SURE = Threshold(match=0.999999, unsure=0.99, margin=0.0)
 
 
 @pytest.fixture
-def sure(desk):
+def sure(identification):
     """Five vehicles, photographs 0 to 4 with plates 100 to 104, and one with a vehicle alone, photograph 5."""
-    model, _ = desk.serving()
-    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
+    model, _ = identification.active_model.current()
+    identification.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
     for number in range(5):
-        desk.enrol([Shot(photo(number), plate=photo(100 + number))], account="tester", plate=f"AB {number}")
-    desk.enrol([Shot(photo(5))], account="tester")
-    return desk
+        identification.enrol([Shot(photo(number), plate=photo(100 + number))], account="tester", plate=f"AB {number}")
+    identification.enrol([Shot(photo(5))], account="tester")
+    return identification
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_second_angle_is_enough_to_be_known(sure):
 
 def test_an_unknown_vehicle_is_enrolled_if_that_is_wanted(sure):
     strict = Threshold(match=1.0, unsure=1.0)
-    model, _ = sure.serving()
+    model, _ = sure.active_model.current()
     sure.models.set_thresholds(model.id, dict.fromkeys(model.libraries, strict), "tester")
     shot = Shot(photo(70))
     assert sure.identify([shot], account="guard").enrolled is None
@@ -103,7 +103,7 @@ def test_look_ups_at_once_answer_as_one_after_the_other(sure):
 
 
 def test_one_unknown_vehicle_is_enrolled_once_by_look_ups_at_once(sure):
-    model, _ = sure.serving()
+    model, _ = sure.active_model.current()
     same = Threshold(match=0.999999, unsure=0.999999, margin=0.0)
     sure.models.set_thresholds(model.id, dict.fromkeys(model.libraries, same), "tester")
     with ThreadPoolExecutor(4) as threads:
@@ -155,21 +155,21 @@ def test_a_refused_enrolment_leaves_no_picture(sure):
 
 
 def test_another_model_takes_over_once_it_has_seen_everything(sure, run_folder, monkeypatch):
-    monkeypatch.setattr(desks, "_BATCH", 2)
-    first, _ = sure.serving()
+    monkeypatch.setattr(active_model, "_BATCH", 2)
+    first, _ = sure.active_model.current()
     told = []
     late = []
 
     def progress(done, total):
         told.append((done, total))
-        assert sure.serving()[0].id == first.id  # the old one serves
+        assert sure.active_model.current()[0].id == first.id  # the old one serves
         if not late:
             late.append(sure.enrol([Shot(photo(90))], account="tester"))
 
-    second = sure.use_model(run_folder, "other", "tester", progress)
+    second = sure.active_model.change_to_run(run_folder, "other", "tester", progress)
     assert told[0] == (2, 6)
     assert told[-1][0] == 7
-    model, recogniser = sure.serving()
+    model, recogniser = sure.active_model.current()
     assert model.id == second.id != first.id
     assert recogniser.digest == second.digest
     assert sure.models.thresholds(model)["fused"].match == 0.9  # thresholds are a model's own
@@ -178,11 +178,11 @@ def test_another_model_takes_over_once_it_has_seen_everything(sure, run_folder, 
     assert sure.identify([Shot(photo(90))], account="guard").decision.vehicle == late[0]
 
 
-def test_a_desk_follows_a_model_that_another_process_changed(sure, url, run_folder, tmp_path):
+def test_an_open_register_follows_a_model_that_another_process_changed(sure, url, run_folder, tmp_path):
     shot = Shot(photo(2), plate=photo(102))
     assert sure.identify([shot], account="guard").decision.vehicle == 3
-    other = Desk(tmp_path / "register", url, "cpu")
-    other.use_model(run_folder, "other", "manager")
+    other = Identification(tmp_path / "register", url, "cpu")
+    other.active_model.change_to_run(run_folder, "other", "manager")
     number = other.enrol([Shot(photo(95))], account="manager")
     other.close()
     decision = sure.identify([Shot(photo(95))], account="guard").decision
@@ -195,14 +195,14 @@ def test_embeddings_are_those_of_the_kept_pictures(sure):
     with sure.database.reading() as session:
         vehicle = session.merge(sure.register.vehicle(3))
         held = {row.library: row.vector for row in vehicle.views[0].embeddings}
-    _, recogniser = sure.serving()
+    _, recogniser = sure.active_model.current()
     again = recogniser.embed_files([sample_of(sure.photos, sure.register.vehicle(3).views[0])])[0]
     for library, row in held.items():
         np.testing.assert_array_equal(row, again[library])
 
 
 def test_a_register_without_a_model_says_how_to_get_one(url, tmp_path):
-    empty = Desk(tmp_path / "register", url, "cpu")
+    empty = Identification(tmp_path / "register", url, "cpu")
     with pytest.raises(RegisterError, match="reembed --run"):
         empty.identify([Shot(photo(0))], account="guard")
     assert list(empty.photos.folder.iterdir()) == []
@@ -210,19 +210,23 @@ def test_a_register_without_a_model_says_how_to_get_one(url, tmp_path):
 
 
 def test_a_picture_that_is_lost_is_named_and_the_rest_goes_on(sure, run_folder):
-    first, _ = sure.serving()
+    first, _ = sure.active_model.current()
     lost = sure.register.vehicle(3).views[0].picture
     kept = sure.photos.path(lost).read_bytes()
     sure.photos.path(lost).unlink()
     with pytest.raises(RegisterError, match=f"1 pictures cannot be read, .*vehicle 3: {lost}"):
-        sure.use_model(run_folder, "other", "tester")
-    assert sure.serving()[0].id == first.id
+        sure.active_model.change_to_run(run_folder, "other", "tester")
+    assert sure.active_model.current()[0].id == first.id
     sure.photos.path(lost).write_bytes(kept)
-    assert sure.use_model(run_folder, "other", "tester").id == sure.serving()[0].id != first.id
+    assert (
+        sure.active_model.change_to_run(run_folder, "other", "tester").id
+        == sure.active_model.current()[0].id
+        != first.id
+    )
 
 
 def test_a_vehicle_that_is_forgotten_meanwhile_does_not_stop_a_change_of_model(sure, run_folder, monkeypatch):
-    monkeypatch.setattr(desks, "_BATCH", 2)
+    monkeypatch.setattr(active_model, "_BATCH", 2)
     embed = Recogniser.embed_files
 
     def forget_first(self, samples):
@@ -231,15 +235,17 @@ def test_a_vehicle_that_is_forgotten_meanwhile_does_not_stop_a_change_of_model(s
         return embed(self, samples)
 
     monkeypatch.setattr(Recogniser, "embed_files", forget_first)
-    second = sure.use_model(run_folder, "other", "tester")
-    assert sure.serving()[0].id == second.id
+    second = sure.active_model.change_to_run(run_folder, "other", "tester")
+    assert sure.active_model.current()[0].id == second.id
     assert sure.register.counts()["vehicles"] == 5
 
 
 def test_pictures_and_database_belong_together(sure, tmp_path):
     with pytest.raises(RegisterError, match=r"belongs to another database|is missing"):
-        Desk(tmp_path / "register", f"sqlite:///{tmp_path / 'other.sqlite'}", "cpu")
+        Identification(tmp_path / "register", f"sqlite:///{tmp_path / 'other.sqlite'}", "cpu")
     (tmp_path / "register" / "register.id").unlink()
     with pytest.raises(RegisterError, match="is missing"):
-        Desk(tmp_path / "register", str(sure.database.engine.url.render_as_string(hide_password=False)), "cpu")
+        Identification(
+            tmp_path / "register", str(sure.database.engine.url.render_as_string(hide_password=False)), "cpu"
+        )
     assert len(list(sure.photos.folder.iterdir())) == 11

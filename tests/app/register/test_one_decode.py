@@ -42,7 +42,7 @@ def url(tmp_path):
 
 
 @pytest.fixture
-def equipped(desk, monkeypatch, tmp_path):
+def equipped(identification, monkeypatch, tmp_path):
     """A register with a detector, which finds a vehicle with a plate in every photograph, and a reader of plates."""
 
     def find(network, images):
@@ -52,20 +52,20 @@ def equipped(desk, monkeypatch, tmp_path):
         return [{"boxes": boxes, "labels": labels, "scores": scores} for _ in images]
 
     write_detector(tmp_path / "d.safetensors", build(DETECTOR), DETECTOR)
-    desk.framing.use(tmp_path / "d.safetensors", "tester")
+    identification.framing.use(tmp_path / "d.safetensors", "tester")
     monkeypatch.setattr("models.detector.Detector.find", find)
     settings, folder = load_settings(READER), RunFolder(tmp_path / "reader")
     task = make_task(settings)
     save_checkpoint(folder, "global", float_arrays(task.build(1, 0)), settings, task)
-    desk.plate_reader.use(folder.path, "global", "tester")
-    read, desk.crops_read = PlateText.read_pictures, []
+    identification.plate_reader.use(folder.path, "global", "tester")
+    read, identification.crops_read = PlateText.read_pictures, []
 
     def note(task, network, crops, device):
-        desk.crops_read.append(len(crops))
+        identification.crops_read.append(len(crops))
         return read(task, network, crops, device)
 
     monkeypatch.setattr(PlateText, "read_pictures", note)
-    return desk
+    return identification
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def upload(seed, size=SIZE):
     return file.getvalue()
 
 
-def files(desk):
-    return sorted(path.name for path in desk.photos.folder.iterdir())
+def files(identification):
+    return sorted(path.name for path in identification.photos.folder.iterdir())
 
 
 def test_a_photograph_is_decoded_once_and_what_is_stored_of_it_once(equipped, decodes):
@@ -128,14 +128,14 @@ def test_embeddings_equal_those_of_the_stored_files_bit_for_bit(equipped, side):
     with equipped.database.reading() as session:
         views = session.merge(equipped.register.vehicle(number)).views
         held = [{row.library: row.vector for row in view.embeddings} for view in views]
-    again = equipped.serving()[1].embed_files([sample_of(equipped.photos, view) for view in views])
+    again = equipped.active_model.current()[1].embed_files([sample_of(equipped.photos, view) for view in views])
     for kept, vectors in zip(held, again, strict=True):
         assert set(kept) == set(vectors) == {"fused", "plate", "vehicle"}
         for library, row in kept.items():
             np.testing.assert_array_equal(row, vectors[library])
 
 
-def test_a_vehicle_is_committed_after_its_photos_are_on_the_disk(desk, monkeypatch):
+def test_a_vehicle_is_committed_after_its_photos_are_on_the_disk(identification, monkeypatch):
     """The writers wait until the network has embedded; the row waits for them."""
     embedded, there = threading.Event(), []
     keep, embed, add, record = Photos.keep, Recogniser.embed, Register._add, Journal.record_sighting
@@ -155,20 +155,20 @@ def test_a_vehicle_is_committed_after_its_photos_are_on_the_disk(desk, monkeypat
         return add(self, session, vehicle, views, model_id)
 
     def look_at_sighting(self, session, decision, pictures, *args, **kwargs):
-        there.append([desk.photos.path(name).stat().st_size > 500 for name in pictures])
+        there.append([identification.photos.path(name).stat().st_size > 500 for name in pictures])
         return record(self, session, decision, pictures, *args, **kwargs)
 
     monkeypatch.setattr(Photos, "keep", late)
     monkeypatch.setattr(Recogniser, "embed", tell)
     monkeypatch.setattr(Register, "_add", look)
     monkeypatch.setattr(Journal, "record_sighting", look_at_sighting)
-    desk.enrol([Shot(photo(1), plate=photo(2))], account="tester")
+    identification.enrol([Shot(photo(1), plate=photo(2))], account="tester")
     embedded.clear()
-    desk.identify([Shot(photo(3), plate=photo(4))], account="guard")
+    identification.identify([Shot(photo(3), plate=photo(4))], account="guard")
     assert there == [[True, True]] * 2
 
 
-def test_a_failed_identification_leaves_no_photo_even_if_it_is_written_late(desk, monkeypatch):
+def test_a_failed_identification_leaves_no_photo_even_if_it_is_written_late(identification, monkeypatch):
     failed, keep = threading.Event(), Photos.keep
 
     def late(self, given):
@@ -181,13 +181,13 @@ def test_a_failed_identification_leaves_no_photo_even_if_it_is_written_late(desk
 
     monkeypatch.setattr(Photos, "keep", late)
     monkeypatch.setattr(Recogniser, "embed", fail)
-    for work in (desk.identify, desk.enrol):
+    for work in (identification.identify, identification.enrol):
         with pytest.raises(RuntimeError, match="the network is gone"):
             work([Shot(photo(1), plate=photo(2)), Shot(photo(3))], account="guard")
-        assert files(desk) == []
+        assert files(identification) == []
 
 
-def test_a_photo_that_cannot_be_written_takes_the_others_along(desk, monkeypatch):
+def test_a_photo_that_cannot_be_written_takes_the_others_along(identification, monkeypatch):
     keep = Photos.keep
 
     def full(self, given):
@@ -197,11 +197,11 @@ def test_a_photo_that_cannot_be_written_takes_the_others_along(desk, monkeypatch
 
     monkeypatch.setattr(Photos, "keep", full)
     shots = [Shot(photo(1)), Shot(photo(2, (60, 80))), Shot(photo(3))]
-    for work in (desk.identify, desk.enrol):
+    for work in (identification.identify, identification.enrol):
         with pytest.raises(OSError, match="No space left"):
             work(shots, account="guard")
-        assert files(desk) == []
-    assert desk.register.counts() == dict.fromkeys(desk.register.counts(), 0)
+        assert files(identification) == []
+    assert identification.register.counts() == dict.fromkeys(identification.register.counts(), 0)
 
 
 def test_a_photo_as_stored_is_its_file(tmp_path):

@@ -1,4 +1,4 @@
-"""Plates read at the desk: a real network where its file matters, given texts where their meaning does."""
+"""Plates read at the gate: a real network where its file matters, given texts where their meaning does."""
 
 import json
 
@@ -63,21 +63,21 @@ def texts(monkeypatch):
 
 
 @pytest.fixture
-def reading(desk, reader_run, texts):  # noqa: ARG001 - it reads what the test says
+def reading(identification, reader_run, texts):  # noqa: ARG001 - it reads what the test says
     """Vehicle 1 with the plate AB 1234, vehicle 2 with CD 5678, vehicle 3 without."""
-    model, _ = desk.serving()
-    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
+    model, _ = identification.active_model.current()
+    identification.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
     for number, plate in enumerate(("AB 1234", "CD 5678", ""), start=1):
-        desk.enrol([Shot(photo(number))], account="tester", plate=plate)
-    desk.plate_reader.use(reader_run, "global", "tester")
-    return desk
+        identification.enrol([Shot(photo(number))], account="tester", plate=plate)
+    identification.plate_reader.use(reader_run, "global", "tester")
+    return identification
 
 
 def shot(seed):
     return Shot(photo(seed), plate_box=Box(4, 8, 20, 10))
 
 
-def test_a_real_reader_reads_what_its_task_reads_and_is_renewed(desk, reader_run, tmp_path):
+def test_a_real_reader_reads_what_its_task_reads_and_is_renewed(identification, reader_run, tmp_path):
     photo(1, (40, 90)).image.save(tmp_path / "x.png")
     samples = [
         Sample(tmp_path / "x.png", pid=0, camid=0),
@@ -85,34 +85,34 @@ def test_a_real_reader_reads_what_its_task_reads_and_is_renewed(desk, reader_run
     ]
     image = photo(1, (40, 90)).image
     images = [VehicleImage(image), VehicleImage(image, plate_box=Box(20, 10, 50, 20))]
-    assert desk.plate_reader.read(images) == []
+    assert identification.plate_reader.read(images) == []
     found = []
     for name in ("global", "other"):
-        desk.plate_reader.use(reader_run, name, "tester")
+        identification.plate_reader.use(reader_run, name, "tester")
         task, network = Checkpoint.read(reader_run, name).network(load_settings(WORDS))
         readings = task.read(network.eval(), samples, torch.device("cpu"))
         assert readings[0] is None
         expected = surest([(1, readings[1])])
-        found.append(desk.plate_reader.read(images))
+        found.append(identification.plate_reader.read(images))
         assert found[-1] == expected != []
         assert [read.photograph for read in expected] == [1]
     assert found[0] != found[1]
-    assert desk.plate_reader.read(images[:1]) == []
-    desk.plate_reader.forget("tester")
-    assert desk.plate_reader.read(images) == []
-    assert [line.action for line in desk.journal.audit(3)] == ["plate reader"] * 3
+    assert identification.plate_reader.read(images[:1]) == []
+    identification.plate_reader.forget("tester")
+    assert identification.plate_reader.read(images) == []
+    assert [line.action for line in identification.journal.audit(3)] == ["plate reader"] * 3
 
 
-def test_checkpoints_of_other_tasks_are_refused_by_name(desk, run_folder, reader_run):
+def test_checkpoints_of_other_tasks_are_refused_by_name(identification, run_folder, reader_run):
     with pytest.raises(
         ValueError, match=r"global\.safetensors is of the task dual_reid; plates are read by .*plate_text"
     ):
-        desk.plate_reader.use(run_folder, "global", "tester")
-    assert not desk.plate_reader.is_there
-    serving = desk.serving()[0].digest
+        identification.plate_reader.use(run_folder, "global", "tester")
+    assert not identification.plate_reader.is_there
+    active = identification.active_model.current()[0].digest
     with pytest.raises(ValueError, match="a network of the task plate_text has no embeddings"):
-        desk.use_model(reader_run, "global", "tester")
-    assert desk.serving()[0].digest == serving
+        identification.active_model.change_to_run(reader_run, "global", "tester")
+    assert identification.active_model.current()[0].digest == active
 
 
 def test_a_text_finds_a_vehicle_that_looks_like_none(reading, texts):
@@ -172,7 +172,7 @@ def test_several_photographs_give_each_text_once(reading, texts):
 
 
 def test_an_unknown_vehicle_whose_plate_is_known_is_not_enrolled_again(reading, texts):
-    model, _ = reading.serving()
+    model, _ = reading.active_model.current()
     reading.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(1.0, 1.0)), "tester")
     texts["texts"] = [("CD5678", 0.99)]
     assert reading.identify([shot(70)], account="guard", enrol_unknown=True).enrolled is None
@@ -197,8 +197,8 @@ def test_the_sighting_keeps_the_text_and_the_trail_does_not(reading, texts):
         assert session.get(Sighting, number) is None
 
 
-def test_the_api_and_the_page_tell_what_was_read(as_role, desk, reader_run, texts):
-    desk.plate_reader.use(reader_run, "global", "tester")
+def test_the_api_and_the_page_tell_what_was_read(as_role, identification, reader_run, texts):
+    identification.plate_reader.use(reader_run, "global", "tester")
     client = as_role("guard")
     texts["texts"] = [("AB12", 0.96)]
     data = {"plate_boxes": "4,8,20,10"}
@@ -215,15 +215,15 @@ def test_the_api_and_the_page_tell_what_was_read(as_role, desk, reader_run, text
     assert 'id="plate-text"' in client.get("/", headers={"accept": "text/html"}).text
 
 
-def test_the_command_keeps_a_reader_and_takes_it_away(desk, url, reader_run, tmp_path, capsys, texts):
+def test_the_command_keeps_a_reader_and_takes_it_away(identification, url, reader_run, tmp_path, capsys, texts):
     picture = tmp_path / "x.png"
     photo(1).image.save(picture)
-    desk.enrol([Shot(photo(2))], account="tester", plate="AB 1234")
+    identification.enrol([Shot(photo(2))], account="tester", plate="AB 1234")
     texts["texts"] = [("AB1235", 0.99)]
 
     def run(*words):
         capsys.readouterr()
-        registry.main([*map(str, words), "--register", str(desk.folder), "--url", url])
+        registry.main([*map(str, words), "--register", str(identification.folder), "--url", url])
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     assert run("plate-reader", reader_run, "--model", "other", "--sure", "0.8") == {"reads": True, "sure": 0.8}
