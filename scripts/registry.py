@@ -30,14 +30,14 @@ from app.register.photos import read_photo
 from app.register.records import NewOwner
 from app.register.rows import MOST_NUMBER
 from app.register.schema import Vehicle, now
-from app.register.shots import Shot, make_shots, parse_box, parse_modality
 from app.register.tables import read_listing, write_listing
+from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_box, parse_modality
 from app.settings.checks import SettingsError
 from models.errors import MissingFileError
 from scripts import registry_networks  # noqa: F401 - its commands
 from scripts.command import command, run_app
 from scripts.progress import Progress
-from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, open_register, operator, say
+from scripts.registry_options import HERE, Device, Folder, Url, app, open_identification, open_register, operator, say
 
 if TYPE_CHECKING:
     from app.register.framing import Framed
@@ -75,14 +75,14 @@ def enrol(
         raise SettingsError("give --owner or --owner-id")
     if vehicle is not None and (owner or owner_id is not None or plate or note):
         raise SettingsError("--vehicle takes photographs alone")
-    shots = _shots(pictures, plate_picture, box, plate_box, modality, whole)
-    with open_desk(register, url, device) as desk:
+    vehicle_photos = _vehicle_photos(pictures, plate_picture, box, plate_box, modality, whole)
+    with open_identification(register, url, device) as identification:
         if vehicle is not None:
-            desk.add_views(vehicle, shots, account=operator())
+            identification.add_views(vehicle, vehicle_photos, account=operator())
         else:
             who = NewOwner(owner, flat, contact) if owner or flat or contact else owner_id
-            vehicle = desk.enrol(shots, account=operator(), owner=who, plate=plate, note=note)
-        say({"vehicle": vehicle, "views": len(desk.register.vehicle(vehicle).views)})
+            vehicle = identification.enrol(vehicle_photos, account=operator(), owner=who, plate=plate, note=note)
+        say({"vehicle": vehicle, "views": len(identification.register.vehicle(vehicle).views)})
 
 
 @app.command(name="import")
@@ -101,9 +101,9 @@ def import_(
     entries = read_listing(listing)
     total, results = sum(len(entry.rows) for entry in entries), list[Result]()
     try:
-        with open_desk(register, url, device) as desk, Progress(1) as progress:
-            desk.serving()  # without a network every row would fail
-            for done, result in enumerate(import_entries(desk, entries, operator()), start=1):
+        with open_identification(register, url, device) as identification, Progress(1) as progress:
+            identification.active_model.current()  # without a network every row would fail
+            for done, result in enumerate(import_entries(identification, entries, operator()), start=1):
                 progress.step_done("rows", done, total)
                 results.append(result)
                 if result.reason:
@@ -150,19 +150,19 @@ def identify(
     device: Device = "auto",
 ) -> None:
     """Find the vehicle that photographs show."""
-    shots = _shots(pictures, plate_picture, box, plate_box, modality, whole)
-    with open_desk(register, url, device, onnx) as desk:
+    vehicle_photos = _vehicle_photos(pictures, plate_picture, box, plate_box, modality, whole)
+    with open_identification(register, url, device, onnx) as identification:
         account = operator()
-        answer = desk.identify(shots, account=account, enrol_unknown=enrol_unknown)
+        answer = identification.identify(vehicle_photos, account=account, enrol_unknown=enrol_unknown)
         told = {**answer.decision.as_dict(), "sighting": answer.sighting, "enrolled": answer.enrolled}
         told["photographs"] = [_framing(framed) for framed in answer.framed]
         told["plate_text"] = answer.plate and answer.plate.as_dict(plates=True)
         number = answer.decision.vehicle
         if number is not None:
-            plate = desk.register.vehicle(number).plate
+            plate = identification.register.vehicle(number).plate
             told["plate"] = plate.text if plate else None
             if owner:
-                found = desk.register.owner_of(number, account)
+                found = identification.register.owner_of(number, account)
                 told["owner"] = found and {"name": found.name, "flat": found.flat, "contact": found.contact}
         say(told)
 
@@ -175,7 +175,7 @@ def list_(register: Folder = HERE, url: Url = "") -> None:
         for row in vehicles:
             plate, note = shown(row["plate"] or "-"), shown(row["note"])
             print(f"{row['vehicle']:>6}  {plate:<12}  {row['views']} views  {note}".rstrip())
-        model = held.models.serving()
+        model = held.models.active()
         say({**held.register.counts(), "model": model and model.digest, "list": vehicles})
 
 
@@ -232,30 +232,32 @@ def audit(
     say({"audit": lines})
 
 
-def _shots(
+def _vehicle_photos(
     pictures: Sequence[Path],
     plates: Sequence[Path] | None,
     boxes: Sequence[str] | None,
     plate_boxes: Sequence[str] | None,
     modality: str,
     whole: bool,
-) -> list[Shot]:
+) -> list[VehiclePhoto]:
     for path in (*pictures, *(plates or ())):
         if not path.is_file():
             raise MissingFileError(f"no such file: {path}")
     photos, plate_photos = ([read_photo(path) for path in paths or ()] for paths in (pictures, plates))
     vehicle_boxes, boxes_of_plates = ([parse_box(text) for text in texts or ()] for texts in (boxes, plate_boxes))
-    return make_shots(photos, plate_photos, vehicle_boxes, boxes_of_plates, parse_modality(modality), whole)
+    return make_vehicle_photos(photos, plate_photos, vehicle_boxes, boxes_of_plates, parse_modality(modality), whole)
 
 
 def _framing(framed: "Framed") -> dict[str, Any]:
     """Where a vehicle was looked for, and how many there are."""
-    box, plate, sight = framed.shot.vehicle_box, framed.shot.plate_box, framed.sight
+    box, plate, detections = framed.vehicle_photo.vehicle_box, framed.vehicle_photo.plate_box, framed.detections
     return {
         "modality": framed.modality,
         "box": box and [round(value, 1) for value in box],
         "plate_box": plate and [round(value, 1) for value in plate],
-        "vehicles": None if sight is None else [[round(value, 1) for value in found.box] for found in sight.vehicles],
+        "vehicles": None
+        if detections is None
+        else [[round(value, 1) for value in found.box] for found in detections.vehicles],
     }
 
 

@@ -8,7 +8,7 @@ import typer
 from app.settings.checks import SettingsError
 from app.settings.detection import DetectorSettings
 from scripts.progress import Progress
-from scripts.registry_options import HERE, Device, Folder, Url, app, open_desk, operator, say
+from scripts.registry_options import HERE, Device, Folder, Url, app, open_identification, operator, say
 
 _COCO_THRESHOLD = 0.5
 
@@ -25,17 +25,17 @@ def reembed(
     """Let a network serve; until all pictures are embedded with it, the one before goes on."""
     if (run is None) == (onnx is None):
         raise SettingsError("give --run or --onnx")
-    with open_desk(register, url, device, new=True) as desk, Progress(1) as progress:
+    with open_identification(register, url, device, new=True) as identification, Progress(1) as progress:
 
         def told(done: int, total: int) -> None:
             progress.step_done("pictures", done, total)
 
         if run is not None:
-            served = desk.use_model(run, model, operator(), told)
+            served = identification.active_model.change_to_run(run, model, operator(), told)
         else:
             assert onnx is not None
-            served = desk.use_onnx(onnx, operator(), told)
-        say({"model": served.digest, "libraries": served.libraries, "views": desk.register.counts()["views"]})
+            served = identification.active_model.change_to_onnx(onnx, operator(), told)
+        say({"model": served.digest, "libraries": served.libraries, "views": identification.register.counts()["views"]})
 
 
 @app.command()
@@ -54,15 +54,15 @@ def detector(
     if not (file or coco or remove):
         raise SettingsError("give a detector's file, --coco or --remove")
     finds = []
-    with open_desk(register, url) as desk:
+    with open_identification(register, url) as identification:
         if remove:
-            desk.framing.forget(operator())
+            identification.framing.forget(operator())
         if file:
-            finds.append(desk.framing.use(file, operator()))
+            finds.append(identification.framing.use(file, operator()))
         if coco:
             settings = DetectorSettings(kind="coco", vehicle_threshold=_COCO_THRESHOLD)
             made = build_detector(settings, pretrained=True if coco == "download" else Path(coco))
-            finds.append(desk.framing.use_made(made, settings, operator()))
+            finds.append(identification.framing.use_made(made, settings, operator()))
         say({"finds": finds})
 
 
@@ -80,15 +80,15 @@ def plate_reader(
     """Let a network read the plates of photographs that are looked up."""
     if run is None and sure is None and not remove:
         raise SettingsError("give a run folder, --sure or --remove")
-    with open_desk(register, url) as desk:
-        reader = desk.plate_reader
+    with open_identification(register, url) as identification:
+        reader = identification.plate_reader
         if remove:
             reader.forget(operator())
         if run is not None:
             reader.use(run, model, operator())
         if sure is not None:
-            reader.set_sure(sure, operator())
-        say({"reads": reader.is_there, "sure": reader.sure})
+            reader.set_min_confidence(sure, operator())
+        say({"reads": reader.is_there, "sure": reader.min_confidence})
 
 
 @app.command()
@@ -106,13 +106,13 @@ def calibrate(
     from app.settings.stored import with_overrides
 
     calibration.check_rates(rate, unsure_rate)
-    with open_desk(register, url, device) as desk:
-        _, recogniser = desk.serving()
+    with open_identification(register, url, device) as identification:
+        _, recogniser = identification.active_model.current()
         settings = with_overrides(recogniser.settings.as_dict(), words)
         directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
         about = f"{settings.data.reader}, {settings.data.eval_split}"
         report = calibration.calibrate(
-            desk, directions, rate=rate, unsure_rate=unsure_rate, account=operator(), about=about
+            identification, directions, rate=rate, unsure_rate=unsure_rate, account=operator(), about=about
         )
         for library, row in report["libraries"].items():
             print(f"{library:<8}  {row.get('error') or _said(row)}")

@@ -13,7 +13,7 @@ from app.register.folder import RegisterFolder
 from models.errors import MissingFileError
 
 if TYPE_CHECKING:
-    from app.register.identification import Desk
+    from app.register.identification import Identification
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
@@ -36,16 +36,16 @@ def open_register(folder: Path, url: str) -> Iterator[RegisterFolder]:
 
 
 @contextmanager
-def open_desk(
+def open_identification(
     folder: Path, url: str, device: str = "cpu", onnx: Path | None = None, *, new: bool = False
-) -> Iterator["Desk"]:
+) -> Iterator["Identification"]:
     """The register in a folder with its networks; a folder that is not there is made if it may be `new`."""
-    from app.register.identification import Desk  # imports torch
+    from app.register.identification import Identification  # imports torch
 
     if not new:
         _require(folder)
-    with closing(Desk(folder, url, device, onnx)) as desk:
-        yield desk
+    with closing(Identification(folder, url, device, onnx)) as identification:
+        yield identification
 
 
 def _require(folder: Path) -> None:

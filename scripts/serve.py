@@ -37,7 +37,7 @@ from scripts.command import command, run_app
 from scripts.registry_options import operator, say
 
 if TYPE_CHECKING:
-    from app.register.identification import Desk
+    from app.register.identification import Identification
     from app.web.state import State
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -76,7 +76,7 @@ def run(
     """Serve until it is ended."""
     import uvicorn  # with torch and the service; the commands of accounts need none of them
 
-    from app.register.identification import Desk
+    from app.register.identification import Identification
     from app.web.logs import log_config
     from app.web.service import create_app
 
@@ -97,7 +97,7 @@ def run(
     secure = bool(certificate or behind_proxy)
     with _listen(host, port) as listening:
         # What is wrong is said in a line, before the server starts.
-        state = _open(Desk(register, url, device, onnx), run, secure=secure)
+        state = _open(Identification(register, url, device, onnx), run, secure=secure)
         print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
         config = uvicorn.Config(
             create_app(lambda: state),
@@ -187,18 +187,19 @@ def _times(row: Token) -> dict[str, datetime | None]:
     return {"created": row.created, "expires": row.expires, "used": row.used}
 
 
-def _open(desk: "Desk", run: Path | None, *, secure: bool) -> "State":
+def _open(identification: "Identification", run: Path | None, *, secure: bool) -> "State":
     from app.web.state import State
 
     try:
-        state = State(desk, run, secure=secure)
+        state = State(identification, run, secure=secure)
     except BaseException:
-        desk.close()
+        identification.close()
         raise
-    desk.register.tidy()
-    if desk.models.serving() is not None:
-        model, _ = desk.serving()  # the first look-up need not wait for the network and the embeddings
-        desk.index(model).prepare()
+    identification.register.tidy()
+    if identification.models.active() is not None:
+        # The first identification need not wait for the network and the embeddings.
+        model, _ = identification.active_model.current()
+        identification.index(model).prepare()
     return state
 
 

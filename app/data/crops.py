@@ -5,7 +5,9 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from app.core.files import replacing
-from app.core.sample import Box, Corners, Sample
+from app.core.sample import Box, Corners, Modality, Sample
 from app.data.readers.errors import DataSetError
 from app.data.rectify import checked, rectify
 from app.images.decode import open_picture, picture_file, upright_rgb
@@ -23,6 +25,41 @@ Size = tuple[int, int]
 
 Cut = Box | Corners | None
 """What is taken of a picture: a rectangle, the quadrilateral between four corners, or all of it."""
+
+
+@dataclass(frozen=True)
+class VehicleImage:
+    """A decoded image of a vehicle in mode "RGB", with the places of vehicle and plate in it.
+
+    Args:
+        vehicle_box: in pixels of `image`; None if the image is the vehicle.
+        plate: an image of the plate alone, which counts before `plate_box`.
+        plate_box: in pixels of `image`; None if it is not known.
+    """
+
+    image: Image.Image
+    vehicle_box: Box | None = None
+    plate: Image.Image | None = None
+    plate_box: Box | None = None
+    modality: Modality = "visible"
+
+    @property
+    def has_plate(self) -> bool:
+        """Whether a plate can be cut."""
+        return self.plate is not None or self.plate_box is not None
+
+
+class Crops(NamedTuple):
+    """Crops of one vehicle in the sizes of a network, (3, H, W) uint8, R, G, B.
+
+    Fields:
+        plate: None if there is none, or the network takes none.
+    """
+
+    vehicle: Tensor
+    plate: Tensor | None
+    modality: Modality
+
 
 _ABANDONED_SECONDS = 3600.0  # of a temporary file whose process was killed
 _PLATE_MARGIN = 0.1  # of the box, on each side: detectors and hand-drawn boxes cut characters off
@@ -107,6 +144,27 @@ class Pictures:
         if self.plate_size is None or place is None:
             return None
         return self._get(*place, self.plate_size)
+
+    def crops(self, sample: Sample) -> Crops | None:
+        """The vehicle with its plate, or None if the vehicle's file cannot be read."""
+        vehicle = self.vehicle(sample)
+        return None if vehicle is None else Crops(vehicle, self.plate(sample), sample.modality)
+
+    def cut(self, image: VehicleImage) -> Crops:
+        """`crops` of a decoded image, equal to those of its file. Raises ValueError for a vehicle box outside it."""
+        vehicle = cut_picture(image.image, image.vehicle_box, self.vehicle_size)
+        return Crops(vehicle, self.cut_plate(image), image.modality)
+
+    def cut_plate(self, image: VehicleImage) -> Tensor | None:
+        """`plate` of a decoded image; None also for a plate box outside it."""
+        if self.plate_size is None or not image.has_plate:
+            return None
+        if image.plate is not None:
+            return cut_picture(image.plate, None, self.plate_size)
+        assert image.plate_box is not None
+        with contextlib.suppress(ValueError):  # a wrong plate box says nothing of the vehicle
+            return cut_picture(image.image, with_margin(image.plate_box), self.plate_size)
+        return None
 
     def _get(self, path: Path, cut: Cut, size: Size) -> Tensor | None:
         key = (path, cut, size)

@@ -26,7 +26,7 @@ from app.images.decode import picture_file
 from app.settings.checks import SettingsError, one_of
 from app.settings.load import Settings, absolute
 from app.tasks import make_task
-from app.tasks.task import Task
+from app.tasks.task import EmbeddingTask, Task
 
 _VERSION = 2  # of what a record says; raise it with every change of enhancement or rules
 _log = logging.getLogger("flwr")
@@ -112,7 +112,7 @@ def equalised_before(
 
 def require_library(settings: Settings, task: Task) -> None:
     """Raises SettingsError if a task has no embeddings, or not those that pictures are to be compared by."""
-    if not task.libraries:
+    if not isinstance(task, EmbeddingTask):
         raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings that pictures are compared by")
     if settings.data.equalise.library:
         one_of("data.equalise.library", settings.data.equalise.library, task.libraries)

@@ -17,6 +17,8 @@ from app.equalise.store import EnhancedFiles
 from app.evaluation.embed import NoPictureError
 from app.settings.load import Settings
 from app.tasks import make_task
+from app.tasks.image_files import embed_samples
+from app.tasks.task import embedding_task
 
 _NAMED = 3  # files in a warning
 _SHOWN = 12  # refused pictures kept for the report
@@ -68,7 +70,7 @@ class EqualisationStep:
     ) -> None:
         # A task of its own: drafts are looked at once and must not take the place of pictures that are.
         uncached = replace(settings, data=replace(settings.data, cache_mb=0, cache_dir=""))
-        self.task = make_task(uncached)
+        self.task = embedding_task(make_task(uncached))
         self.task.build(2, settings.seed, pretrained=False)  # a task knows its backbone's input once it has built one
         self.options = settings.data.equalise
         self.library = self.options.library or self.task.libraries[-1]
@@ -118,7 +120,7 @@ class EqualisationStep:
         """Rows of the library by sample, of those that can be read and have something for it."""
         started = time.monotonic()
         try:
-            found = self.task.embeddings(self.network, samples, self.task.compute.device)
+            found = embed_samples(self.task, self.network, samples)
         except NoPictureError:
             return {}
         finally:

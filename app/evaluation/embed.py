@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from app.core.sample import Sample, first_names
-from app.data.crops import Pictures
+from app.data.crops import Crops, Pictures
 from app.data.readers.reader import Direction
 from app.evaluation.distance import Floats, cosine_distance, fused_distance, normalise
 from app.evaluation.errors import EvaluationError
@@ -19,6 +20,8 @@ from app.evaluation.rerank import rerank as reranked
 from models.dual_net import DualEmbedding
 
 Rows = Callable[[slice], Floats]
+EmbedCrops = Callable[[Sequence[Crops]], DualEmbedding]
+"""The embeddings of a batch of crops by a network."""
 
 
 class NoPictureError(EvaluationError):
@@ -55,50 +58,77 @@ class DualEmbeddings:
         minus their `fused_distance`. Raises ValueError for a network without a plate branch."""
         if self.plate is None:
             raise EvaluationError("the network has no plate branch, so there is nothing to fuse")
-        joined = self.vehicle + self.plate if self.fusion == "add" else np.hstack([self.vehicle, self.plate])
-        return normalise(joined * self.has_plate[:, None]).astype(np.float32, copy=False)
+        return fused(self.vehicle, self.plate, self.fusion)
+
+
+class DualRows(NamedTuple):
+    """L2-normalised embeddings; of a network of one library, `vehicle`."""
+
+    vehicle: NDArray[np.float32]  # (N, D)
+    plate: NDArray[np.float32] | None  # (N, D'), zero where there is no plate
+
+
+def fused(vehicle: NDArray[np.float32], plate: NDArray[np.float32], fusion: str) -> NDArray[np.float32]:
+    """Vehicle (N, D) and plate (N, D') joined, (N, D + D') or, added, (N, D); L2-normalised, zero without a plate."""
+    joined = vehicle + plate if fusion == "add" else np.hstack([vehicle, plate])
+    return normalise(joined * _has_plate(plate)[:, None]).astype(np.float32, copy=False)
+
+
+def embed_crops(network: nn.Module, crops: Sequence[Crops], run: EmbedCrops, batch_size: int) -> DualRows:
+    """Embed one or more vehicles; the network's mode is put back afterwards."""
+    training = network.training
+    network.eval()
+    vehicles, plates = [], []
+    try:
+        for start in range(0, len(crops), batch_size):
+            with torch.inference_mode():
+                result = run(crops[start : start + batch_size])
+            vehicles.append(result.vehicle.float().cpu())
+            if result.plate is not None:
+                plates.append(result.plate.float().cpu())
+    finally:
+        network.train(training)
+    return DualRows(torch.cat(vehicles).numpy(), torch.cat(plates).numpy() if plates else None)
 
 
 def embed(
     network: nn.Module,
     samples: Sequence[Sample],
     pictures: Pictures,
-    run: Callable[[Sequence[Sample], Tensor], DualEmbedding],
+    run: EmbedCrops,
     batch_size: int,
     fusion: str = "concat",
 ) -> DualEmbeddings:
     """Embed every sample whose vehicle picture can be read; the network's mode is put back afterwards.
 
     Args:
-        run: gives the embeddings of samples and their vehicle pictures (N, 3, H, W) uint8, by `network`.
+        run: embeds crops by `network`.
         fusion: how `run` joins vehicle and plate.
 
     Raises NoPictureError if no picture can be read."""
-    training = network.training
-    network.eval()
     kept: list[Sample] = []
-    vehicles, plates = [], []
-    try:
-        for start in range(0, len(samples), batch_size):
-            read = [(sample, pictures.vehicle(sample)) for sample in samples[start : start + batch_size]]
-            batch = [(sample, picture) for sample, picture in read if picture is not None]
-            if not batch:
-                continue
-            with torch.inference_mode():
-                result = run([sample for sample, _ in batch], torch.stack([picture for _, picture in batch]))
+    found: list[DualRows] = []
+    for start in range(0, len(samples), batch_size):
+        read = [(sample, pictures.crops(sample)) for sample in samples[start : start + batch_size]]
+        batch = [(sample, crops) for sample, crops in read if crops is not None]
+        if batch:
             kept += [sample for sample, _ in batch]
-            vehicles.append(result.vehicle.float().cpu())
-            if result.plate is not None:
-                plates.append(result.plate.float().cpu())
-    finally:
-        network.train(training)
+            found.append(embed_crops(network, [crops for _, crops in batch], run, batch_size))
     if not kept:
-        raise NoPictureError(
-            f"no picture can be read; the first of {len(samples)}: {next(iter(pictures.bad.items()), '')}"
-        )
-    plate = torch.cat(plates).numpy() if plates else None
-    has_plate = np.zeros(len(kept), np.bool_) if plate is None else np.any(plate != 0, axis=1)
-    return DualEmbeddings(kept, torch.cat(vehicles).numpy(), plate, has_plate, fusion)
+        raise no_picture(len(samples), pictures)
+    plates = [rows.plate for rows in found if rows.plate is not None]
+    plate = np.concatenate(plates) if plates else None
+    has_plate = np.zeros(len(kept), np.bool_) if plate is None else _has_plate(plate)
+    return DualEmbeddings(kept, np.concatenate([rows.vehicle for rows in found]), plate, has_plate, fusion)
+
+
+def no_picture(count: int, pictures: Pictures) -> NoPictureError:
+    """The error for images of which none can be read."""
+    return NoPictureError(f"no picture can be read; the first of {count}: {next(iter(pictures.bad.items()), '')}")
+
+
+def _has_plate(plate: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.any(plate != 0, axis=1)
 
 
 def fused_rows(found: DualEmbeddings, queries: Sequence[Sample], gallery: Sequence[Sample]) -> Rows:

@@ -26,11 +26,11 @@ from app.evaluation.calibration import (
 )
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import pair_ids
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.matcher import Threshold
 from app.register.modalities import compared_names
 from app.settings.checks import SettingsError
-from app.tasks.task import Embeddings
+from app.tasks.image_files import Embeddings, embed_samples
 
 _MOST_PAIRS = 20_000_000
 REPORT = "report.json"
@@ -57,7 +57,13 @@ class _Report(BaseModel):
 
 
 def calibrate(
-    desk: Desk, directions: Sequence[Direction], *, rate: float, unsure_rate: float, account: str, about: str
+    identification: Identification,
+    directions: Sequence[Direction],
+    *,
+    rate: float,
+    unsure_rate: float,
+    account: str,
+    about: str,
 ) -> dict[str, Any]:
     """Measure same and different vehicles in each library, and keep the thresholds for the wanted false-match rates.
 
@@ -74,14 +80,14 @@ def calibrate(
     from app.evaluation.calibration_figures import calibration_picture  # matplotlib takes seconds to import
 
     check_rates(rate, unsure_rate)
-    model, recogniser = desk.serving()
+    model, recogniser = identification.active_model.current()
     samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
-    folder = desk.folder / "calibration" / model.digest
+    folder = identification.folder / "calibration" / model.digest
     require_folder_place("calibration", folder)
-    found = recogniser.task.embeddings(recogniser.network, samples, recogniser.task.compute.device)
+    found = embed_samples(recogniser.task, recogniser.network, samples)
     folder.mkdir(parents=True, exist_ok=True)
-    before, report = desk.models.look_up_thresholds(model), dict[str, dict[str, Any]]()
-    views = desk.register.counts()["views"]
+    before, report = identification.models.identification_thresholds(model), dict[str, dict[str, Any]]()
+    views = identification.register.counts()["views"]
     chosen: dict[str, Threshold] = {}
     for name, library, asked, held in compared_names(model.libraries):
         restricted = _restricted(directions, asked, held)
@@ -110,8 +116,8 @@ def calibrate(
     if not chosen:
         reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
         raise EvaluationError(f"no library can be calibrated: {reasons}")
-    desk.models.set_thresholds(model.id, chosen, account)
-    after = desk.models.look_up_thresholds(desk.serving()[0])
+    identification.models.set_thresholds(model.id, chosen, account)
+    after = identification.models.identification_thresholds(identification.active_model.current()[0])
     for name in report.keys() - chosen.keys():
         report[name]["threshold"] = after[name].match
     told = {

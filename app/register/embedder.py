@@ -5,17 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from app.core.sample import Sample
+from app.data.crops import VehicleImage
 from app.evaluation.errors import EvaluationError
-from app.images.decode import UnreadableImageError
 from app.register.rows import Vectors
 from app.settings.load import Settings, settings_from
-from app.tasks.task import Task
+from app.tasks.image_files import embed_samples
+from app.tasks.task import Task, embedding_task
 from app.training.checkpoint import Checkpoint
 from app.training.onnx_file import OnnxFile
-from models.errors import NetworkError
 
 
 class Source(Protocol):
@@ -43,45 +45,39 @@ class Recogniser:
 
     def __init__(self, source: Source, device: str = "auto") -> None:
         self.digest = source.digest
-        self.settings = look_up_settings(source.settings, device)
-        self.task, self.network = source.network(self.settings)
-        if not self.task.libraries:
-            raise NetworkError(f"a network of the task {self.task.name} has no embeddings; it recognises no vehicle")
+        self.settings = register_settings(source.settings, device)
+        task, self.network = source.network(self.settings)
+        self.task = embedding_task(task)
         self.network.eval()
 
-    def embed(self, samples: Sequence[Sample]) -> list[Vectors]:
-        """What each picture has for the libraries. Raises ValueError naming a picture that cannot be read."""
-        found = self.embed_readable(samples)
-        for sample, vectors in zip(samples, found, strict=True):
-            if vectors is None:
-                raise UnreadableImageError(
-                    f"{sample.path}: {self.task.bad_pictures.get(str(sample.path), 'cannot be read')}"
-                )
-        return [vectors for vectors in found if vectors is not None]
+    def embed(self, images: Sequence[VehicleImage]) -> list[Vectors]:
+        """Embeddings of each decoded image, in the libraries that it has something for. Raises ValueError for a vehicle
+        box outside its image."""
+        return _by_image(self.task.embeddings(self.network, [self.task.pictures.cut(image) for image in images]))
 
-    def embed_readable(self, samples: Sequence[Sample]) -> list[Vectors | None]:
-        """The same, with None for a picture that cannot be read."""
+    def embed_files(self, samples: Sequence[Sample]) -> list[Vectors | None]:
+        """The same for image files, with None for one that cannot be read."""
         readable = [sample for sample in samples if sample.path.is_file()]
         if not readable:
             return [None] * len(samples)
         try:
-            found = self.task.embeddings(self.network, readable, self.task.compute.device)
+            found = embed_samples(self.task, self.network, readable)
         except EvaluationError:  # none of them can be read
             return [None] * len(samples)
-        rows = {sample: row for row, sample in enumerate(found.samples)}
-        libraries = found.libraries.items()
-        return [
-            {name: vectors[row] for name, vectors in libraries if vectors[row].any()}
-            if (row := rows.get(sample)) is not None
-            else None
-            for sample in samples
-        ]
+        vectors = dict(zip(found.samples, _by_image(found.libraries), strict=True))
+        return [vectors.get(sample) for sample in samples]
 
 
-def look_up_settings(kept: Mapping[str, Any], device: str) -> Settings:
+def _by_image(libraries: Mapping[str, NDArray[np.float32]]) -> list[Vectors]:
+    """Rows (N, D) by library as vectors (D,) of each image; a row of zeros is none."""
+    count = len(next(iter(libraries.values())))
+    return [{name: rows[place] for name, rows in libraries.items() if rows[place].any()} for place in range(count)]
+
+
+def register_settings(kept: Mapping[str, Any], device: str) -> Settings:
     """Settings of a run as a register uses its network."""
     settings = settings_from(kept)
-    # Files of the register come and go; and a look-up at a gate must not depend on what else was in the batch.
+    # Files of the register come and go; and an identification must not depend on what else was in the batch.
     data = replace(settings.data, cache_mb=0, cache_dir="")
     train = replace(settings.train, precision="float32", threads=0)
     return replace(settings, device=device, data=data, train=train)

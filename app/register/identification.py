@@ -1,136 +1,64 @@
-"""Enrolment and identification with the networks of a register, and the change of its active model."""
+"""Enrolment and identification with the networks of a register."""
 
-import shutil
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
-from app.core.files import replacing
 from app.core.sample import Modality
+from app.register.active_model import ActiveModel
 from app.register.answer import Answer
-from app.register.embedder import Recogniser, read_recogniser
-from app.register.errors import AnotherModelError, NoModelError, RegisterError
+from app.register.errors import AnotherModelError, RegisterError
 from app.register.folder import RegisterFolder
 from app.register.framing import Framing
 from app.register.index import Index, make_index
-from app.register.kept_views import kept_views, sample_of, with_vectors
+from app.register.kept_views import with_vectors, written_beside
 from app.register.matcher import Candidate, Outcome, decide
-from app.register.modalities import MODALITIES, compared_name, held_name, held_vectors
-from app.register.plate_evidence import hear
+from app.register.modalities import MODALITIES, compared_name, held_name
+from app.register.plate_evidence import add_plate_evidence
 from app.register.plate_reader import QueryPlateReader
-from app.register.plate_search import PlateLookup
+from app.register.plate_search import PlateSearch
 from app.register.records import NewOwner, NewView
 from app.register.rows import Also, Vectors, nothing_else
-from app.register.schema import Model, View
-from app.register.shots import Shot
-from app.training.checkpoint import Checkpoint
+from app.register.schema import Model
+from app.register.vehicle_photos import VehiclePhoto
 
 _CANDIDATES = 5
-_BATCH = 64
-_ATTEMPTS = 3  # a model that changes under a look-up or an enrolment: load the new one and do it again
+_WRITERS = 4  # photos that are written to the disk at once
+_ATTEMPTS = 3  # an active model that changes during an identification or enrolment: do it again with the new one
 _CHANGES = "the model of the register changes again and again"
 
 
-class Desk(RegisterFolder):
-    """A register with the model that serves it.
+class Identification(RegisterFolder):
+    """A register with its networks: vehicles are enrolled, and identified in photos.
 
-    Look-ups and enrolments may come from several threads. The network and the index take one after the other; pictures
-    and the database are written beside them. Everything else is for one thread at a time.
+    Identifications and enrolments may come from several threads. The network and the index take one after the other;
+    photos and the database are written beside them. Everything else is for one thread at a time.
 
     Args:
         folder: the register's; made if it is not there.
         url: of the database; by default a SQLite file in the folder.
-        device: that the network runs on.
-        onnx: a file that computes the network in place of the one in the folder; it must be of the model that serves.
+        device, onnx: of the network, see `ActiveModel`.
 
     Raises RegisterError if the register cannot be opened."""
 
     def __init__(self, folder: Path, url: str = "", device: str = "auto", onnx: Path | None = None) -> None:
         super().__init__(folder, url)
-        self.device = device
-        self.onnx = onnx
-        self._recogniser: Recogniser | None = None
+        self.active_model = ActiveModel(self, device, onnx)
         self._index: tuple[int, Index] | None = None
         self._turn = threading.RLock()
+        self._writers = ThreadPoolExecutor(_WRITERS, "photos")
         self.framing = Framing(folder / "models", self.journal, self._turn)
         self.plate_reader = QueryPlateReader(folder / "models", self.journal, self._turn, device)
-        self.plates = PlateLookup(self.database)
+        self.plates = PlateSearch(self.database)
 
-    # The model ----------------------------------------------------------------------------------------------------
-
-    def use_model(
-        self, run: Path, model: str, account: str, progress: Callable[[int, int], None] | None = None
-    ) -> Model:
-        """Let a run's checkpoint serve: pictures are embedded anew with it, and until all are, the old one serves.
-
-        Goes on where an earlier call was cut off. Raises FileNotFoundError or ValueError for a file that is none."""
-        checkpoint = Checkpoint.read(run, model)
-        recogniser = Recogniser(checkpoint, self.device)
-        checkpoint.write(self.folder / "models", checkpoint.digest)
-        self._file_of(checkpoint.digest, ".onnx").unlink(missing_ok=True)  # the one given last computes it
-        return self._let_serve(recogniser, f"{run.name}, {model}", account, progress)
-
-    def use_onnx(self, path: Path, account: str, progress: Callable[[int, int], None] | None = None) -> Model:
-        """The same for an ONNX file, which is copied into the register; of the model that serves already, it computes
-        it from now on. Raises RuntimeError without ONNX Runtime."""
-        recogniser = read_recogniser(path, self.device)
-        with replacing(self._file_of(recogniser.digest, ".onnx")) as temporary:
-            shutil.copyfile(path, temporary)
-        self._recogniser = None
-        return self._let_serve(recogniser, path.name, account, progress)
-
-    def _let_serve(
-        self, recogniser: Recogniser, origin: str, account: str, progress: Callable[[int, int], None] | None
-    ) -> Model:
-        row = self.models.add(recogniser.digest, recogniser.task.libraries, origin, account)
-        total, done, last, bad = self.register.counts()["views"], 0, 0, list[View]()
-        while True:
-            views = self.models.views_without(row.id, _BATCH, after=last)
-            if not views:
-                if bad := [view for view in bad if self.register.has_view(view.id)]:
-                    named = ", ".join(f"vehicle {view.vehicle_id}: {view.picture}" for view in bad[:3])
-                    raise RegisterError(
-                        f"{len(bad)} pictures cannot be read, and the model before goes on serving: {named}; "
-                        "forget these vehicles, or put the files back"
-                    )
-                if self.models.serve(row.id, account):
-                    return row
-                last = 0  # a vehicle was enrolled meanwhile
-                continue
-            last = views[-1].id
-            found = recogniser.embed_readable([sample_of(self.photos, view) for view in views])
-            pairs = zip(views, found, strict=True)
-            good = {view.id: held_vectors(vectors, view.modality) for view, vectors in pairs if vectors is not None}
-            bad += [view for view in views if view.id not in good]
-            self.models.add_embeddings(row.id, good)
-            done += len(views)
-            if progress is not None:
-                progress(done, max(done, total))
-
-    def serving(self) -> tuple[Model, Recogniser]:
-        """The model that serves, and its network. Raises RegisterError if there is none yet."""
-        model = self.models.serving()
-        if model is None:
-            raise NoModelError("the register has no network yet: give it one with `reembed --run RUN_FOLDER`")
-        if self._recogniser is None or self._recogniser.digest != model.digest:
-            self._recogniser = self._read(model.digest)
-        return model, self._recogniser
-
-    def _read(self, digest: str) -> Recogniser:
-        held = self._file_of(digest, ".onnx")
-        path = self.onnx or (held if held.is_file() else self._file_of(digest, ".safetensors"))
-        found = read_recogniser(path, self.device)
-        if found.digest != digest and path == self.onnx:
-            raise NoModelError(f"{path} is of model {found.digest}, and model {digest} serves this register")
-        if found.digest != digest:
-            raise RegisterError(f"models/{path.name} was changed")
-        return found
-
-    def _file_of(self, digest: str, ending: str) -> Path:
-        return self.folder / "models" / f"{digest}{ending}"
+    def close(self) -> None:
+        """Let the database go."""
+        self._writers.shutdown()
+        super().close()
 
     def index(self, model: Model) -> Index:
         """The index of the model's embeddings."""
@@ -138,11 +66,9 @@ class Desk(RegisterFolder):
             self._index = model.id, make_index(self.database, model.id)
         return self._index[1]
 
-    # Enrolment ----------------------------------------------------------------------------------------------------
-
     def enrol(
         self,
-        shots: Sequence[Shot],
+        vehicle_photos: Sequence[VehiclePhoto],
         *,
         account: str,
         owner: NewOwner | int | None = None,
@@ -156,59 +82,68 @@ class Desk(RegisterFolder):
             about = {"account": account, "plate": plate, "note": note}
             return self.register.enrol(views, model_id=model.id, owner=owner, also=also, **about)
 
-        return self._with_views(shots, keep)
+        return self._with_views(vehicle_photos, keep)
 
-    def add_views(self, vehicle: int, shots: Sequence[Shot], *, account: str, also: Also = nothing_else) -> None:
+    def add_views(
+        self, vehicle: int, vehicle_photos: Sequence[VehiclePhoto], *, account: str, also: Also = nothing_else
+    ) -> None:
         """Enrol further photographs of a vehicle."""
 
         def keep(views: Sequence[NewView], model: Model) -> int:
             self.register.add_views(vehicle, views, model_id=model.id, account=account, also=also)
             return vehicle
 
-        self._with_views(shots, keep)
+        self._with_views(vehicle_photos, keep)
 
-    def _with_views(self, shots: Sequence[Shot], keep: Callable[[Sequence[NewView], Model], int]) -> int:
-        with kept_views(self.photos, [self.framing.frame(shot) for shot in shots]) as views:
+    def _with_views(
+        self, vehicle_photos: Sequence[VehiclePhoto], keep: Callable[[Sequence[NewView], Model], int]
+    ) -> int:
+        framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
+        images = [each.image for each in framed]
+        with written_beside(self.photos, self._writers, framed, images) as views:
             for _ in range(_ATTEMPTS):
                 with self._turn:
-                    model, recogniser = self.serving()
-                    found = recogniser.embed([sample_of(self.photos, view) for view in views])
+                    model, recogniser = self.active_model.current()
+                    found = recogniser.embed(images)
+                on_disk = views()
                 try:
-                    return keep([with_vectors(view, each) for view, each in zip(views, found, strict=True)], model)
+                    return keep([with_vectors(view, each) for view, each in zip(on_disk, found, strict=True)], model)
                 except AnotherModelError:
                     continue
             raise RegisterError(_CHANGES)
 
-    # Look-ups -----------------------------------------------------------------------------------------------------
-
-    def identify(self, shots: Sequence[Shot], *, account: str, enrol_unknown: bool = False) -> Answer:
-        """Whose vehicle do these photographs show? The look-up is kept as a sighting.
+    def identify(self, vehicle_photos: Sequence[VehiclePhoto], *, account: str, enrol_unknown: bool = False) -> Answer:
+        """Identify the vehicle of one or more photographs; the identification is kept as a sighting.
 
         Args:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
-        framed = [self.framing.frame(shot) for shot in shots]
-        # Two look-ups of one unknown vehicle must not both enrol it.
-        with kept_views(self.photos, framed) as views, self._turn if enrol_unknown else nullcontext():
-            samples = [sample_of(self.photos, view) for view in views]
-            modality: Modality = "infrared" if all(s.modality == "infrared" for s in samples) else "visible"
-            pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
-            reads = self.plate_reader.read(samples)
+        framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
+        images = [each.image for each in framed]
+        modality: Modality = "infrared" if all(image.modality == "infrared" for image in images) else "visible"
+        # Two identifications of one unknown vehicle must not both enrol it.
+        beside = written_beside(self.photos, self._writers, framed, images)
+        with beside as views, self._turn if enrol_unknown else nullcontext():
+            reads = self.plate_reader.read(images)
             for _ in range(_ATTEMPTS):
                 with self._turn:
-                    model, recogniser = self.serving()
-                    found = recogniser.embed(samples)
+                    model, recogniser = self.active_model.current()
+                    found = recogniser.embed(images)
                     candidates = self.candidates(model, found, modality)
-                    decision = decide(candidates, self.models.look_up_thresholds(model))
-                    decision, plate = hear(decision, reads, framed, self.plates, self.plate_reader.sure)
-                    if self.serving()[0].id != model.id:
+                    decision = decide(candidates, self.models.identification_thresholds(model))
+                    decision, plate = add_plate_evidence(
+                        decision, reads, framed, self.plates, self.plate_reader.min_confidence
+                    )
+                    if self.active_model.current()[0].id != model.id:
                         continue  # its embeddings were deleted while we looked
                 wanted = enrol_unknown and decision.outcome is Outcome.unknown
+                on_disk = views()
+                pictures = [name for view in on_disk for name in (view.picture, view.plate_picture) if name]
                 try:
                     with self.database.writing() as session:
                         enrolled = None
                         if wanted:
-                            new = [with_vectors(view, each) for view, each in zip(views, found, strict=True)]
+                            new = [with_vectors(view, each) for view, each in zip(on_disk, found, strict=True)]
                             note = "enrolled as unknown"
                             enrolled = self.register.enrol_in(
                                 session, new, model_id=model.id, account=account, note=note
@@ -226,7 +161,7 @@ class Desk(RegisterFolder):
                         )
                 except AnotherModelError:
                     continue
-                return Answer(decision, sighting, enrolled, [view.picture for view in views], framed, plate)
+                return Answer(decision, sighting, enrolled, [view.picture for view in on_disk], framed, plate)
             raise RegisterError(_CHANGES)
 
     def candidates(

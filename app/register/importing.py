@@ -29,7 +29,7 @@ from app.register.tables import COLUMNS, PICTURES, Entry, cell
 from models.errors import FedVehicleReidError
 
 if TYPE_CHECKING:
-    from app.register.identification import Desk
+    from app.register.identification import Identification
 
 _NOT_OF_A_ROW = (BusyError, FullError, NoModelError, UnavailableError)  # the next row would fail of them as well
 _ATTEMPTS = 10  # of a row whose vehicle other imports change meanwhile
@@ -54,16 +54,16 @@ class Result:
     reason: str = ""
 
 
-def import_entries(desk: "Desk", entries: Sequence[Entry], account: str) -> Iterator[Result]:
+def import_entries(identification: "Identification", entries: Sequence[Entry], account: str) -> Iterator[Result]:
     """Import vehicle by vehicle and row by row; a row that cannot be used fails alone.
 
     Raises RegisterError for what is no fault of a row (no network, a full disk, a database that is away or busy), and
     OSError where a picture cannot be written: the rows before are imported, and the same call goes on after them."""
     for entry in entries:
-        yield from _import(desk, entry, account)
+        yield from _import(identification, entry, account)
 
 
-def _import(desk: "Desk", entry: Entry, account: str) -> Iterator[Result]:
+def _import(identification: "Identification", entry: Entry, account: str) -> Iterator[Result]:
     digests: dict[int, str] = {}
     faults = entry.faults()
     failed: dict[int, str] = {}
@@ -77,26 +77,26 @@ def _import(desk: "Desk", entry: Entry, account: str) -> Iterator[Result]:
     for row in entry.rows:
         if row.number in failed:
             yield Result(row.number, reason=failed[row.number])
-        elif faults and not _is_held(desk, digests[row.number]):
+        elif faults and not _is_held(identification, digests[row.number]):
             number, fault = next(iter(faults.items()))  # without that text its vehicle would be another one
             yield Result(row.number, reason=faults.get(row.number) or f"row {number} of the same vehicle, {fault}")
         else:
-            yield _row(desk, entry, row, digests, account)
+            yield _row(identification, entry, row, digests, account)
 
 
-def _row(desk: "Desk", entry: Entry, row: Row, digests: Mapping[int, str], account: str) -> Result:
+def _row(identification: "Identification", entry: Entry, row: Row, digests: Mapping[int, str], account: str) -> Result:
     """What becomes of a row whose pictures can be read. What another import does meanwhile counts as done before."""
     digest = digests[row.number]
-    known = _known(desk, entry, digests.values())
+    known = _known(identification, entry, digests.values())
     for _ in range(_ATTEMPTS):
         if digest in known.held:
             return Result(row.number, known.held[digest], skipped=True)
         try:
-            number = _add(desk, entry, row, digests.values(), digest, known, account)
+            number = _add(identification, entry, row, digests.values(), digest, known, account)
         except _NOT_OF_A_ROW:
             raise
         except FedVehicleReidError as error:
-            before, known = known, _known(desk, entry, digests.values())
+            before, known = known, _known(identification, entry, digests.values())
             if known == before:
                 return Result(row.number, reason=str(error))
             continue
@@ -122,11 +122,17 @@ class _Known:
 
 
 def _add(
-    desk: "Desk", entry: Entry, row: Row, digests: Collection[str], digest: str, known: _Known, account: str
+    identification: "Identification",
+    entry: Entry,
+    row: Row,
+    digests: Collection[str],
+    digest: str,
+    known: _Known,
+    account: str,
 ) -> int:
     """Enrol the vehicle with the image of a row, or add the image to it; number of the vehicle. Raises RegisterError
     if another import was faster."""
-    shots = [entry.shot(row)]
+    vehicle_photos = [entry.vehicle_photo(row)]
     owner = _owner_digest(entry.owner)
 
     def remember(session: Session, number: int) -> None:
@@ -136,19 +142,21 @@ def _add(
         session.add(Imported(digest=digest, owner=owner, vehicle_id=number))
 
     if known.vehicle is not None:
-        desk.add_views(known.vehicle, shots, account=account, also=remember)
+        identification.add_views(known.vehicle, vehicle_photos, account=account, also=remember)
         return known.vehicle
     who = entry.owner and (known.owner or entry.owner)
-    return desk.enrol(shots, account=account, owner=who, plate=entry.plate, note=entry.note, also=remember)
+    return identification.enrol(
+        vehicle_photos, account=account, owner=who, plate=entry.plate, note=entry.note, also=remember
+    )
 
 
-def _known(desk: "Desk", entry: Entry, digests: Collection[str]) -> _Known:
-    with desk.database.reading() as session:
+def _known(identification: "Identification", entry: Entry, digests: Collection[str]) -> _Known:
+    with identification.database.reading() as session:
         return _known_in(session, _owner_digest(entry.owner), digests)
 
 
-def _is_held(desk: "Desk", digest: str) -> bool:
-    with desk.database.reading() as session:
+def _is_held(identification: "Identification", digest: str) -> bool:
+    with identification.database.reading() as session:
         return session.get(Imported, digest) is not None
 
 

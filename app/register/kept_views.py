@@ -1,10 +1,12 @@
-"""Photographs as views of a register: kept in its folder of pictures, and as samples for its network."""
+"""Photographs as views of a register: written to its folder of photos, and as samples for its network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import replace
 
 from app.core.sample import Box, Sample
+from app.data.crops import VehicleImage
 from app.register.framing import Framed
 from app.register.modalities import held_vectors
 from app.register.photos import Photos
@@ -14,28 +16,44 @@ from app.register.schema import View
 
 
 @contextmanager
-def kept_views(photos: Photos, framed: Sequence[Framed]) -> Iterator[list[NewView]]:
-    """The pictures in the register's folder, as views without vectors; they go again if the block raises."""
-    kept: list[str] = []
+def written_beside(
+    photos: Photos, writers: Executor, framed: Sequence[Framed], images: Sequence[VehicleImage]
+) -> Iterator[Callable[[], list[NewView]]]:
+    """Photos that are written to the register's folder while the block computes; they go again if the block raises.
+
+    Yields a function that waits until they are on the disk and gives them as views without vectors. A block that
+    commits a row must have called it before. It raises OSError where a photo cannot be written.
+
+    Args:
+        images: of `framed`.
+    """
+    writes: list[list[Future[str]]] = [
+        [
+            writers.submit(photos.keep, photo)
+            for photo in (each.vehicle_photo.photo, each.vehicle_photo.plate)
+            if photo is not None
+        ]
+        for each in framed
+    ]
+
+    def views() -> list[NewView]:
+        names = [[write.result() for write in own] for own in writes]
+        return [
+            NewView(own[0], {}, image.vehicle_box, own[1] if len(own) > 1 else None, image.plate_box, image.modality)
+            for own, image in zip(names, images, strict=True)
+        ]
+
     try:
-        views = []
-        for each in framed:
-            shot, modality = each.shot, each.modality
-            kept.append(photos.keep(shot.photo))
-            picture, plate = kept[-1], None
-            if shot.plate is not None:
-                kept.append(photos.keep(shot.plate))
-                plate = kept[-1]
-            boxes = {"vehicle_box": shot.photo.box(shot.vehicle_box), "plate_box": shot.photo.box(shot.plate_box)}
-            views.append(NewView(picture, {}, plate_picture=plate, modality=modality, **boxes))
         yield views
     except BaseException:
-        photos.drop(kept)
+        all_writes = [write for own in writes for write in own]
+        wait(all_writes)
+        photos.drop(write.result() for write in all_writes if write.exception() is None)
         raise
 
 
-def sample_of(photos: Photos, view: NewView | View) -> Sample:
-    """What the network embeds of a view."""
+def sample_of(photos: Photos, view: View) -> Sample:
+    """The image file of a view, with what the network embeds of it."""
     return Sample(
         photos.path(view.picture),
         pid=0,

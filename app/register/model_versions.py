@@ -1,4 +1,4 @@
-"""The models that embeddings were made with; one of them serves."""
+"""Model versions of a register, of which one is active."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,24 +11,24 @@ from app.register.database import Database
 from app.register.errors import NotEnrolledError
 from app.register.matcher import Threshold
 from app.register.modalities import compared_names
-from app.register.rows import SERVING, Vectors, embeddings, get, serving, trail
+from app.register.rows import ACTIVE_MODEL, Vectors, active_model, embeddings, get, trail
 from app.register.schema import Embedding, Model, Setting, View
 
 
 class Models:
     """The table of models. A register changes its model in four steps: `add`, then `views_without` and
-    `add_embeddings` until nothing is left, then `serve`; until then the old embeddings are searched."""
+    `add_embeddings` until nothing is left, then `activate`; until then the old embeddings are searched."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def serving(self) -> Model | None:
-        """The model whose embeddings are searched; None before the first one."""
+    def active(self) -> Model | None:
+        """The active model, whose embeddings are searched; None before the first one."""
         with self.database.reading() as session:
-            return serving(session)
+            return active_model(session)
 
     def add(self, digest: str, libraries: Sequence[str], origin: str, account: str) -> Model:
-        """Note a model; it serves at once if no vehicle is enrolled, otherwise after `serve`."""
+        """Note a model; it is active at once if no vehicle is enrolled, otherwise after `activate`."""
         with self.database.writing() as session:
             model = session.scalar(select(Model).where(Model.digest == digest))
             if model is None:
@@ -36,8 +36,8 @@ class Models:
                 session.add(model)
                 session.flush()
                 trail(session, account, "add model", f"model {digest}", {"origin": origin})
-            if serving(session) is None or not session.scalar(select(func.count(View.id))):
-                _serve(session, model)
+            if active_model(session) is None or not session.scalar(select(func.count(View.id))):
+                _activate(session, model)
             return model
 
     def views_without(self, model_id: int, limit: int, after: int = 0) -> list[View]:
@@ -53,14 +53,14 @@ class Models:
                 if view_id in there:
                     session.add_all(embeddings(model_id, libraries, view_id))
 
-    def serve(self, model_id: int, account: str) -> bool:
-        """Let a model serve from now on and forget the embeddings of the others; False if it lacks a picture."""
+    def activate(self, model_id: int, account: str) -> bool:
+        """Make a model active and delete the embeddings of the others; False if it has not embedded all images."""
         with self.database.writing() as session:
             if session.scalar(select(func.count()).select_from(_lacking(model_id).subquery())):
                 return False
             model = get(session, Model, model_id)
-            before = serving(session)
-            _serve(session, model)
+            before = active_model(session)
+            _activate(session, model)
             session.execute(delete(Embedding).where(Embedding.model_id != model_id))
             trail(session, account, "serve model", f"model {model.digest}", {"before": before and before.digest})
             return True
@@ -71,7 +71,7 @@ class Models:
         kept = {name: Threshold(**values) for name, values in model.thresholds.items()}
         return {library: Threshold() for library in model.libraries} | kept
 
-    def look_up_thresholds(self, model: Model) -> dict[str, Threshold]:
+    def identification_thresholds(self, model: Model) -> dict[str, Threshold]:
         """The threshold of every kind of comparison; without one of its own it has the library's."""
         own = self.thresholds(model)
         return {name: own.get(name, own[library]) for name, library, _, _ in compared_names(model.libraries)}
@@ -87,8 +87,8 @@ class Models:
             trail(session, account, "set thresholds", f"model {model.digest}", values)
 
 
-def _serve(session: Session, model: Model) -> None:
-    session.merge(Setting(name=SERVING, value=model.digest))
+def _activate(session: Session, model: Model) -> None:
+    session.merge(Setting(name=ACTIVE_MODEL, value=model.digest))
 
 
 def _lacking(model_id: int) -> Select[Any]:

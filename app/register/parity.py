@@ -10,7 +10,7 @@ from app.data.readers.reader import Direction
 from app.evaluation.errors import EvaluationError
 from app.register.embedder import Recogniser
 from app.register.matcher import Candidate, Decision, Threshold, decide
-from app.tasks.task import Embeddings
+from app.tasks.image_files import Embeddings, embed_samples
 
 _CANDIDATES = 5
 
@@ -22,7 +22,7 @@ class Parity:
     Args:
         pictures: how many were embedded both ways.
         largest_difference: of any value of any library.
-        decisions: look-ups that were made both ways.
+        decisions: identifications that were made both ways.
         different: those whose outcome, vehicle or deciding library differ.
         outcomes: how often each outcome came, by the first way.
     """
@@ -64,7 +64,7 @@ def compare(first: Recogniser, second: Recogniser, directions: Sequence[Directio
 
     Raises ValueError if no picture can be read, or the libraries differ."""
     samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
-    found, other = (each.task.embeddings(each.network, samples, each.task.compute.device) for each in (first, second))
+    found, other = (embed_samples(each.task, each.network, samples) for each in (first, second))
     if found.samples != other.samples or list(found.libraries) != list(other.libraries):
         raise EvaluationError("the two networks have other libraries, or read other pictures")
     largest = max(
@@ -85,7 +85,7 @@ def _said(decision: Decision) -> tuple[object, ...]:
 
 
 def _all_candidates(found: Embeddings, directions: Sequence[Direction]) -> list[dict[str, list[Candidate]]]:
-    """For each query the best vehicles of each library, as `Desk.candidates` has them."""
+    """For each query the best vehicles of each library, as `Identification.candidates` has them."""
     row_of = {sample: row for row, sample in enumerate(found.samples)}
     answer = []
     for direction in directions:

@@ -1,6 +1,7 @@
 """Pictures that a register takes in and keeps: decoded, bounded, made anew, without what a camera wrote beside them."""
 
 import contextlib
+import io
 import math
 import re
 import uuid
@@ -61,6 +62,25 @@ class Photo:
         return Box(*(value * self.scale for value in cut))
 
 
+@dataclass(frozen=True)
+class StoredPhoto(Photo):
+    """A photo as its file in the register shows it.
+
+    Args:
+        content: bytes of the file; `image` is what they decode to.
+    """
+
+    content: bytes
+
+
+def as_stored(photo: Photo) -> StoredPhoto:
+    """The photo after its encoding, decoded once from memory. A network that is given these pixels says what it will
+    say of the file when the active model is put back."""
+    content = _jpeg(photo)
+    with open_picture(content, formats=("JPEG",)) as file:
+        return StoredPhoto(upright_rgb(file), photo.scale, content)
+
+
 def take_in(data: bytes, name: str) -> Photo:
     """Decode a file.
 
@@ -118,8 +138,7 @@ class Photos:
         name = f"{uuid.uuid4().hex}.jpg"
         with replacing(self.folder / name) as temporary:
             temporary.touch(mode=0o600)
-            # From the pixels alone: Pillow would hand on what the file said of the place and the camera.
-            Image.frombytes("RGB", photo.image.size, photo.image.tobytes()).save(temporary, "JPEG", quality=_QUALITY)
+            temporary.write_bytes(photo.content if isinstance(photo, StoredPhoto) else _jpeg(photo))
         return name
 
     def path(self, name: str) -> Path:
@@ -144,3 +163,10 @@ class Photos:
                     path.unlink()
                     dropped += 1
         return dropped
+
+
+def _jpeg(photo: Photo) -> bytes:
+    file = io.BytesIO()
+    # From the pixels alone: Pillow would hand on what the file said of the place and the camera.
+    Image.frombytes("RGB", photo.image.size, photo.image.tobytes()).save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()

@@ -15,7 +15,7 @@ Vectors = Mapping[str, NDArray[np.float32]]
 """(D,) by library, those that a picture has something for."""
 Also = Callable[[Session, int], None]
 """What is written in the transaction of an enrolment beside it, given the number of the vehicle."""
-SERVING = "model"
+ACTIVE_MODEL = "model"
 MOST_NUMBER = 2**31 - 1  # of a row: PostgreSQL's integers end here, and no register comes near
 Row = TypeVar("Row", bound=Base)
 
@@ -24,9 +24,9 @@ def nothing_else(session: Session, vehicle: int) -> None:
     """An `Also` that writes nothing."""
 
 
-def serving(session: Session) -> Model | None:
-    """The model whose embeddings are searched."""
-    digest = session.scalar(select(Setting.value).where(Setting.name == SERVING))
+def active_model(session: Session) -> Model | None:
+    """The active model: the one whose embeddings are searched."""
+    digest = session.scalar(select(Setting.value).where(Setting.name == ACTIVE_MODEL))
     return session.scalar(select(Model).where(Model.digest == digest)) if digest else None
 
 

@@ -16,7 +16,7 @@ from app.register.modalities import held_name
 from app.register.photos import Photos
 from app.register.plates import normal_plate
 from app.register.records import Forgotten, Glance, NewOwner, NewView
-from app.register.rows import MOST_NUMBER, Also, embeddings, get, nothing_else, serving, trail
+from app.register.rows import MOST_NUMBER, Also, active_model, embeddings, get, nothing_else, trail
 from app.register.schema import (
     Change,
     Incident,
@@ -121,7 +121,7 @@ class Register:
             also(session, vehicle_id)
 
     def _add(self, session: Session, vehicle: Vehicle, views: Sequence[NewView], model_id: int) -> None:
-        model = serving(session)
+        model = active_model(session)
         if model is None or model.id != model_id:
             raise AnotherModelError(f"model {model and model.digest} serves by now")
         for new in views:
@@ -218,7 +218,7 @@ class Register:
             return session.get(View, view_id) is not None
 
     def seen_by_guards(self, vehicle_id: int) -> Glance:
-        """What a look-up may show to everybody who may identify; empty if the vehicle has just been forgotten."""
+        """Details that an identification shows to all who may identify; empty if the vehicle was just forgotten."""
         with self.database.reading() as session:
             vehicle = session.get(Vehicle, vehicle_id)
             if vehicle is None:

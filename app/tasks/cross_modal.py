@@ -6,24 +6,28 @@ The losses are those of Ye et al. (2021, arXiv:2001.04193) and of Gao et al. (MS
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.core.device import Compute, make_compute
 from app.core.sample import Sample
+from app.data.crops import Crops
 from app.data.cross_modal_batches import CrossModalBatch, CrossModalBatches
 from app.data.dual_batches import labels_of
 from app.data.readers.reader import Direction
-from app.evaluation.embed import DualEmbeddings, all_samples, embed, measure_all
+from app.evaluation.embed import DualEmbeddings, all_samples, embed, embed_crops, measure_all
 from app.evaluation.matches import Counts, count_matches
 from app.evaluation.modalities import across_modalities
 from app.settings.checks import SettingsError, named_file
 from app.settings.cross_modal import LossSettings, ModelSettings
 from app.settings.load import Settings
 from app.tasks.inputs import as_input, make_backbone, make_pictures
-from app.tasks.task import Batches, Embeddings, Evaluation, Graph, mean_of_directions, num_vehicles
+from app.tasks.task import Batches, Evaluation, Graph, mean_of_directions, num_vehicles
 from models.backbone import input_statistics_of
 from models.classifier import Classifier
 from models.dual_net import DualEmbedding
@@ -44,7 +48,7 @@ from models.two_stream_net import TwoStreamNet, TwoStreamOutput, cut_backbone
 
 
 class CrossModalReid:
-    """The task. Implements `Task`."""
+    """The task. Implements `EmbeddingTask`."""
 
     name = "cross_modal_reid"
     heads = ("*classifier*",)
@@ -152,10 +156,10 @@ class CrossModalReid:
         """Embeddings (N, D), L2-normalised."""
         return torch.from_numpy(self._embed(network, samples, device).vehicle)
 
-    def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
-        """One library, in which visible and infrared pictures stand beside each other."""
-        found = self._embed(network, samples, device)
-        return Embeddings(found.samples, {"vehicle": found.vehicle})
+    def embeddings(self, network: nn.Module, images: Sequence[Crops]) -> dict[str, NDArray[np.float32]]:
+        """One library, in which visible and infrared images stand beside each other."""
+        run = partial(self._run, network, self.compute.device)
+        return {"vehicle": embed_crops(network, images, run, self.settings.evaluation.batch_size).vehicle}
 
     def graph(self, network: nn.Module) -> Graph:
         """Pictures (N, 3, H, W), float32 and normalised, and infrared (N,) bool to embeddings; see `TwoStreamGraph`."""
@@ -209,15 +213,16 @@ class CrossModalReid:
             return PerceptualEdgeLoss(vgg16_stages(weights), self.loss.perceptual_longest).to(self.compute.device)
 
     def _embed(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> DualEmbeddings:
-        assert isinstance(network, TwoStreamNet | OutsideTwoStreamNet)
-
-        def run(batch: Sequence[Sample], pictures: Tensor) -> DualEmbedding:
-            infrared = torch.tensor([sample.modality == "infrared" for sample in batch], device=device)
-            with self.compute.autocast():
-                embedding = network.embed(self._input(pictures.to(device)), infrared)
-            return DualEmbedding(embedding, None, embedding)
-
+        run = partial(self._run, network, device)
         return embed(network, samples, self.pictures, run, self.settings.evaluation.batch_size)
+
+    def _run(self, network: nn.Module, device: torch.device, batch: Sequence[Crops]) -> DualEmbedding:
+        assert isinstance(network, TwoStreamNet | OutsideTwoStreamNet)
+        infrared = torch.tensor([crops.modality == "infrared" for crops in batch], device=device)
+        images = torch.stack([crops.vehicle for crops in batch]).to(device)
+        with self.compute.autocast():
+            embedding = network.embed(self._input(images), infrared)
+        return DualEmbedding(embedding, None, embedding)
 
     def _input(self, pictures: Tensor) -> Tensor:
         return as_input(pictures, self._statistics, self.compute)

@@ -4,24 +4,26 @@ Also re-identification by the vehicle alone, with `model.plate: null`.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from app.core.device import Compute, make_compute
 from app.core.sample import Sample
-from app.data.crops import Size
+from app.data.crops import Crops, Size
 from app.data.dual_batches import DualBatch, DualBatches, labels_of
 from app.data.readers.reader import Direction
-from app.evaluation.embed import DualEmbeddings, all_samples, embed, measure_all
+from app.evaluation.embed import DualEmbeddings, all_samples, embed, embed_crops, fused, measure_all
 from app.evaluation.matches import Counts, count_matches
 from app.settings.checks import SettingsError
 from app.settings.dual import BranchSettings, LossSettings, ModelSettings
 from app.settings.load import Settings
 from app.tasks.inputs import Statistics, as_input, make_backbone, make_pictures
-from app.tasks.task import Batches, Embeddings, Evaluation, Graph, mean_of_directions, num_vehicles
+from app.tasks.task import Batches, Evaluation, Graph, mean_of_directions, num_vehicles
 from models.backbone import input_statistics, input_statistics_of
 from models.classifier import Classifier, ClassifierKind
 from models.dual_net import Branch, DualEmbedding, DualNet
@@ -40,7 +42,7 @@ from models.pooling import build_pooling
 
 
 class DualReid:
-    """The task. Implements `Task`."""
+    """The task. Implements `EmbeddingTask`."""
 
     name = "dual_reid"
     heads = ("*classifier*",)
@@ -157,13 +159,15 @@ class DualReid:
         """Vehicle embeddings (N, D), L2-normalised."""
         return torch.from_numpy(self._embed(network, samples, device).vehicle)
 
-    def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
-        """The patent's three libraries, fused, plate and vehicle; a picture without a plate is in the last alone."""
-        found = self._embed(network, samples, device)
-        libraries = {"vehicle": found.vehicle}
-        if found.plate is not None:
-            libraries = {"fused": found.fused(), "plate": found.plate, **libraries}
-        return Embeddings(found.samples, libraries)
+    def embeddings(self, network: nn.Module, images: Sequence[Crops]) -> dict[str, NDArray[np.float32]]:
+        """The patent's three libraries, fused, plate and vehicle; an image without a plate is in the last alone."""
+        assert isinstance(network, DualNet | OutsideDualNet)
+        run = partial(self._run, network, self.compute.device)
+        found = embed_crops(network, images, run, self.settings.evaluation.batch_size)
+        if found.plate is None:
+            return {"vehicle": found.vehicle}
+        joined = fused(found.vehicle, found.plate, network.fusion)
+        return {"fused": joined, "plate": found.plate, "vehicle": found.vehicle}
 
     def graph(self, network: nn.Module) -> Graph:
         """Vehicles (N, 3, H, W), plates (N, 3, h, w) and has_plate (N,) to the embeddings of vehicle and plate; see
@@ -210,18 +214,17 @@ class DualReid:
 
     def _embed(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> DualEmbeddings:
         assert isinstance(network, DualNet | OutsideDualNet)
-
-        def run(batch: Sequence[Sample], vehicles: Tensor) -> DualEmbedding:
-            plates = [self.pictures.plate(sample) for sample in batch]
-            seen = [plate for plate in plates if plate is not None]
-            images = self._input(vehicles, 0, device)
-            assert images is not None
-            plate_images = self._input(torch.stack(seen), 1, device) if seen else None
-            mask = torch.tensor([plate is not None for plate in plates], device=images.device) if seen else None
-            with self.compute.autocast():
-                return network.embed(images, plate_images, mask)
-
+        run = partial(self._run, network, device)
         return embed(network, samples, self.pictures, run, self.settings.evaluation.batch_size, network.fusion)
+
+    def _run(self, network: DualNet | OutsideDualNet, device: torch.device, batch: Sequence[Crops]) -> DualEmbedding:
+        seen = [crops.plate for crops in batch if crops.plate is not None]
+        images = self._input(torch.stack([crops.vehicle for crops in batch]), 0, device)
+        assert images is not None
+        plate_images = self._input(torch.stack(seen), 1, device) if seen else None
+        mask = torch.tensor([crops.plate is not None for crops in batch], device=images.device) if seen else None
+        with self.compute.autocast():
+            return network.embed(images, plate_images, mask)
 
     def _input(self, pictures: Tensor | None, branch: int, device: torch.device | None = None) -> Tensor | None:
         """Pictures (N, 3, H, W) uint8 as the input of branch 0 (vehicle) or 1 (plate)."""

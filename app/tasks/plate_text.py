@@ -1,12 +1,10 @@
 """Reading of plates: FedOCR (arXiv:2007.11462) for licence plates, a light network whose large layers may be hashed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor, nn
@@ -25,7 +23,7 @@ from app.settings.checks import NamedFileError, SettingsError, one_of
 from app.settings.load import Settings, absolute
 from app.settings.plate_text import LossSettings, ModelSettings
 from app.tasks.inputs import as_input, make_backbone, make_plates
-from app.tasks.task import Batches, Embeddings, Evaluation, Graph, UnfitDataError
+from app.tasks.task import Batches, Evaluation, UnfitDataError
 from models.alphabet import Alphabet, plain
 from models.backbone import input_statistics_of
 from models.columns import keep_columns
@@ -34,15 +32,12 @@ from models.hashed import hash_layers, is_bucket
 from models.losses import AlignmentLoss, CtcLoss, PositionLoss
 from models.plate_reader import PlateReader
 
-_NO_EMBEDDINGS = "the task plate_text reads plates; it has no embeddings to compare"
-
 
 class PlateText:
     """The task. Implements `Task`."""
 
     name = "plate_text"
     heads: tuple[str, ...] = ()
-    libraries: tuple[str, ...] = ()
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -159,21 +154,6 @@ class PlateText:
             found.append(nn.functional.normalize(sequence.float().mean(dim=1)).cpu())
         network.train(was_training)
         return torch.cat(found)
-
-    def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
-        """Raises ValueError: a text is no embedding."""
-        del network, samples, device
-        raise NetworkError(_NO_EMBEDDINGS)
-
-    def graph(self, network: nn.Module) -> Graph:
-        """Raises ValueError, as `embeddings` does."""
-        del network
-        raise NetworkError(_NO_EMBEDDINGS)
-
-    def outside(self, run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]) -> nn.Module:
-        """Raises ValueError, as `embeddings` does."""
-        del run
-        raise NetworkError(_NO_EMBEDDINGS)
 
     @property
     def unmatched(self) -> str:

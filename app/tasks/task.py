@@ -1,14 +1,15 @@
 """The one seam between what is learnt and how it is federated.
 
-Client, trainer, strategy, ciphers, results and scripts know a task by this protocol only. A new task is a module with
-`make_task(settings) -> Task`, one with `ModelSettings` and `LossSettings` (frozen dataclasses), their entry in
-`app.settings.load.TASKS`, its conf and its tests.
+Client, trainer, strategy, ciphers, results and scripts know a task by the protocol `Task` only; a register,
+equalisation and ONNX files need an `EmbeddingTask`. A new task is a module with `make_task(settings) -> Task`, one with
+`ModelSettings` and `LossSettings` (frozen dataclasses), their entry in `app.settings.load.TASKS`, its conf and its
+tests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 
 from app.core.device import Compute
 from app.core.sample import Sample
+from app.data.crops import Crops, Pictures
 from app.data.readers.reader import Direction
 from app.evaluation.matches import Counts
-from models.errors import FedVehicleReidError
+from app.settings.load import Settings
+from models.errors import FedVehicleReidError, NetworkError
 
 
 class UnfitDataError(FedVehicleReidError, ValueError):
@@ -67,20 +70,6 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Embeddings:
-    """What vehicles are recognised by, in one or more libraries.
-
-    Args:
-        samples: N pictures, those that could be read.
-        libraries: (N, D) float32 by name, in the order in which a register looks for a match; rows are L2-normalised,
-            and zero where a picture has nothing for that library.
-    """
-
-    samples: list[Sample]
-    libraries: dict[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
 class Graph:
     """What a network embeds with, in a form that can be written down and computed elsewhere.
 
@@ -103,10 +92,6 @@ class Task(Protocol):
     compute: Compute
     heads: tuple[str, ...]
     """Patterns of the arrays whose rows stand for a client's labels; not needed to embed."""
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Names of the libraries that `embeddings` fills, in their order."""
 
     @property
     def remarks(self) -> dict[str, str]:
@@ -138,17 +123,6 @@ class Task(Protocol):
     def probe(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Tensor:
         """Features (N, D) of a few pictures, L2-normalised, to tell how far training moved them."""
 
-    def embeddings(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Embeddings:
-        """What a register keeps of these pictures; those that cannot be read are left out and stand in `bad_pictures`.
-        Raises ValueError if none can be read."""
-
-    def graph(self, network: nn.Module) -> Graph:
-        """The part of a network that `embeddings` needs. The network is in evaluation mode and on the CPU."""
-
-    def outside(self, run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]) -> nn.Module:
-        """A network for `embeddings` alone, whose `graph` another program computes: `run` maps inputs to outputs, both
-        by name. None has to be built."""
-
     @property
     def unmatched(self) -> str:
         """What a query lacks that cannot be measured, after "none of 6 queries"."""
@@ -163,6 +137,37 @@ class Task(Protocol):
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
     ) -> None:
         """Write a picture of the best ranked gallery entries of `count` queries."""
+
+
+@runtime_checkable
+class EmbeddingTask(Task, Protocol):
+    """A task whose networks embed vehicles, so that they can be compared. `embed_samples` embeds image files."""
+
+    settings: Settings
+    pictures: Pictures
+    """Crops of images in the sizes of the network, from files or decoded images."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Names of the libraries that `embeddings` fills, in their order."""
+
+    def embeddings(self, network: nn.Module, images: Sequence[Crops]) -> dict[str, NDArray[np.float32]]:
+        """Embeddings (N, D) of one or more images, by library in the order in which a register looks for a match. Rows
+        are L2-normalised, and zero where an image has nothing for that library. Runs on `compute.device`."""
+
+    def graph(self, network: nn.Module) -> Graph:
+        """The part of a network that `embeddings` needs. The network is in evaluation mode and on the CPU."""
+
+    def outside(self, run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]) -> nn.Module:
+        """A network for `embeddings` alone, whose `graph` another program computes: `run` maps inputs to outputs, both
+        by name. None has to be built."""
+
+
+def embedding_task(task: Task) -> EmbeddingTask:
+    """The task as one with embeddings. Raises ValueError for a task without them."""
+    if not isinstance(task, EmbeddingTask):
+        raise NetworkError(f"a network of the task {task.name} has no embeddings; it recognises no vehicle")
+    return task
 
 
 def mean_of_directions(rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

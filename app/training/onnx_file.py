@@ -20,7 +20,7 @@ from torch import nn
 from app.core.errors import MissingPackageError, StoredFileError
 from app.settings.load import Settings
 from app.tasks import make_task
-from app.tasks.task import Graph, Task
+from app.tasks.task import EmbeddingTask, Graph, embedding_task
 from models.errors import MissingFileError
 
 VERSION = "1"
@@ -64,9 +64,9 @@ class OnnxFile:
         """Outputs by name."""
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
 
-    def network(self, settings: Settings) -> tuple[Task, nn.Module]:
+    def network(self, settings: Settings) -> tuple[EmbeddingTask, nn.Module]:
         """The task and a network that embeds with it."""
-        task = make_task(settings)
+        task = embedding_task(make_task(settings))
         return task, task.outside(self.run)
 
 

@@ -64,8 +64,12 @@ async def identify(
     is unknown."""
     if enrol_unknown and user.role < Role.manager:
         raise HTTPException(403, "enrolling needs the role manager")
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
-    return await service.with_network(lookups.identify, service.desk, shots, user.name, enrol_unknown)
+    vehicle_photos = await lookups.vehicle_photos_of(
+        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
+    )
+    return await service.with_network(
+        lookups.identify, service.identification, vehicle_photos, user.name, enrol_unknown
+    )
 
 
 @router.get("/vehicles")
@@ -77,7 +81,9 @@ async def vehicles(
 ) -> list[VehicleAnswer]:
     """List vehicles by number, from the one after `after`."""
     del user
-    return [VehicleAnswer.of(row) for row in await service.aside(service.desk.register.vehicles, after, limit)]
+    return [
+        VehicleAnswer.of(row) for row in await service.aside(service.identification.register.vehicles, after, limit)
+    ]
 
 
 @router.post("/vehicles", status_code=201)
@@ -97,16 +103,18 @@ async def enrol(
     whole: Whole = False,
 ) -> VehicleAnswer:
     """Enrol a vehicle."""
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
+    vehicle_photos = await lookups.vehicle_photos_of(
+        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
+    )
     about = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
-    number = await service.with_network(lookups.enrol, service.desk, shots, user.name, **about)
-    return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, number))
+    number = await service.with_network(lookups.enrol, service.identification, vehicle_photos, user.name, **about)
+    return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, number))
 
 
 @router.get("/vehicles/{vehicle}")
 async def vehicle(user: Guard, service: Service, vehicle: Id) -> VehicleAnswer:
     """One vehicle with its pictures; the look is written to the trail. A guard sees those that an answer showed."""
-    return VehicleAnswer.of(await service.aside(seen.look_at, service.desk, vehicle, user), user.role)
+    return VehicleAnswer.of(await service.aside(seen.look_at, service.identification, vehicle, user), user.role)
 
 
 @router.post("/vehicles/{vehicle}/views", status_code=201)
@@ -122,15 +130,17 @@ async def add_views(
     whole: Whole = False,
 ) -> VehicleAnswer:
     """Add photographs to a vehicle."""
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
-    await service.with_network(service.desk.add_views, vehicle, shots, account=user.name)
-    return VehicleAnswer.of(await service.aside(service.desk.register.vehicle, vehicle))
+    vehicle_photos = await lookups.vehicle_photos_of(
+        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
+    )
+    await service.with_network(service.identification.add_views, vehicle, vehicle_photos, account=user.name)
+    return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, vehicle))
 
 
 @router.get("/vehicles/{vehicle}/owner")
 async def owner(user: Manager, service: Service, vehicle: Id) -> OwnerAnswer:
     """Whose a vehicle is; the look is written to the trail."""
-    found = await service.aside(service.desk.register.owner_of, vehicle, user.name)
+    found = await service.aside(service.identification.register.owner_of, vehicle, user.name)
     if found is None:
         raise NotEnrolledError(f"vehicle {vehicle} has no owner")
     return OwnerAnswer.of(found)
@@ -139,14 +149,14 @@ async def owner(user: Manager, service: Service, vehicle: Id) -> OwnerAnswer:
 @router.delete("/vehicles/{vehicle}")
 async def forget_vehicle(user: Manager, service: Service, vehicle: Id) -> ForgottenAnswer:
     """Delete a vehicle everywhere."""
-    done = await service.aside(service.desk.register.forget, account=user.name, vehicle_id=vehicle)
+    done = await service.aside(service.identification.register.forget, account=user.name, vehicle_id=vehicle)
     return ForgottenAnswer.model_validate(done, from_attributes=True)
 
 
 @router.delete("/owners/{owner}")
 async def forget_owner(user: Manager, service: Service, owner: Id) -> ForgottenAnswer:
     """Delete an owner with all vehicles everywhere."""
-    done = await service.aside(service.desk.register.forget, account=user.name, owner_id=owner)
+    done = await service.aside(service.identification.register.forget, account=user.name, owner_id=owner)
     return ForgottenAnswer.model_validate(done, from_attributes=True)
 
 
@@ -155,7 +165,7 @@ async def picture(
     user: Guard, service: Service, name: Annotated[str, Path(pattern=r"^[0-9a-f]{32}\.jpg$")]
 ) -> FileResponse:
     """A picture of the register. A guard sees those of the own look-ups, and of vehicles that an answer showed."""
-    path = await service.aside(seen.picture, service.desk, name, user)
+    path = await service.aside(seen.picture, service.identification, name, user)
     return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
 
@@ -163,29 +173,32 @@ async def picture(
 async def report_incident(user: Guard, service: Service, incident: NewIncident) -> IncidentAnswer:
     """Report what a sighting shows; a guard reports what the own look-ups showed."""
     given = incident.sighting, incident.kind, incident.note, incident.vehicle
-    number = await service.aside(seen.report_incident, service.desk, user, *given)
-    return IncidentAnswer.of(await service.aside(service.desk.journal.incident, number))
+    number = await service.aside(seen.report_incident, service.identification, user, *given)
+    return IncidentAnswer.of(await service.aside(service.identification.journal.incident, number))
 
 
 @router.get("/incidents")
 async def incidents(user: Guard, service: Service, open_only: bool = False) -> list[IncidentAnswer]:
     """The latest incidents, newest first."""
     del user
-    return [IncidentAnswer.of(row) for row in await service.aside(service.desk.journal.incidents, open_only=open_only)]
+    return [
+        IncidentAnswer.of(row)
+        for row in await service.aside(service.identification.journal.incidents, open_only=open_only)
+    ]
 
 
 @router.post("/incidents/{incident}/close")
 async def close_incident(user: Manager, service: Service, incident: Id) -> IncidentAnswer:
     """Mark an incident as dealt with."""
-    await service.aside(service.desk.journal.close_incident, incident, user.name)
-    return IncidentAnswer.of(await service.aside(service.desk.journal.incident, incident))
+    await service.aside(service.identification.journal.close_incident, incident, user.name)
+    return IncidentAnswer.of(await service.aside(service.identification.journal.incident, incident))
 
 
 @router.get("/audit")
 async def audit(user: Admin, service: Service, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[AuditAnswer]:
     """Who did what, newest first."""
     del user
-    return [AuditAnswer.of(row) for row in await service.aside(service.desk.journal.audit, limit)]
+    return [AuditAnswer.of(row) for row in await service.aside(service.identification.journal.audit, limit)]
 
 
 @router.get("/accounts")
@@ -241,8 +254,10 @@ async def revoke_token(user: InSession, service: Service, token: Id) -> dict[str
 async def status(user: Guard, service: Service) -> StatusAnswer:
     """What the register holds, and the model that serves."""
     del user
-    desk = service.desk
-    model = await service.aside(desk.models.serving)
-    libraries = {name: threshold.match for name, threshold in desk.models.thresholds(model).items()} if model else {}
-    counts = await service.aside(desk.register.counts)
+    identification = service.identification
+    model = await service.aside(identification.models.active)
+    libraries = (
+        {name: threshold.match for name, threshold in identification.models.thresholds(model).items()} if model else {}
+    )
+    counts = await service.aside(identification.register.counts)
     return StatusAnswer(model=model.digest if model else None, libraries=libraries, counts=counts)

@@ -90,8 +90,8 @@ async def identify_page(request: Request, user: Guard) -> Response:
 
 @router.get("/register")
 async def register_page(request: Request, user: Manager, service: Service, after: After = 0) -> Response:
-    rows = await service.aside(service.desk.register.vehicles, after, _SHOWN)
-    counts = await service.aside(service.desk.register.counts)
+    rows = await service.aside(service.identification.register.vehicles, after, _SHOWN)
+    counts = await service.aside(service.identification.register.counts)
     more = rows[-1].id if len(rows) == _SHOWN else None
     return _page(request, "register.html", user, vehicles=rows, counts=counts, more=more)
 
@@ -103,16 +103,16 @@ async def enrol_page(request: Request, user: Manager) -> Response:
 
 @router.get("/vehicles/{vehicle}")
 async def vehicle_page(request: Request, user: Guard, service: Service, vehicle: Id) -> Response:
-    row = await service.aside(look_at, service.desk, vehicle, user)
+    row = await service.aside(look_at, service.identification, vehicle, user)
     return _page(request, "vehicle.html", user, vehicle=row)
 
 
 @router.get("/incidents")
 async def incidents_page(request: Request, user: Guard, service: Service) -> Response:
-    rows = await service.aside(service.desk.journal.incidents)
+    rows = await service.aside(service.identification.journal.incidents)
     named = {row.vehicle_id for row in rows if row.vehicle_id}
     if user.role < Role.manager:
-        named = await service.aside(service.desk.visible.vehicles, user.name, named)
+        named = await service.aside(service.identification.visible.vehicles, user.name, named)
     return _page(request, "incidents.html", user, incidents=rows, visible=named)
 
 
@@ -150,7 +150,7 @@ async def federation_picture(user: Manager, service: Service, name: str) -> File
 @router.get("/accounts")
 async def accounts_page(request: Request, user: Admin, service: Service) -> Response:
     rows = await service.aside(service.accounts.all)
-    lines = await service.aside(service.desk.journal.audit, _SHOWN)
+    lines = await service.aside(service.identification.journal.audit, _SHOWN)
     return _page(request, "accounts.html", user, accounts=rows, audit=lines, roles=list(Role))
 
 
@@ -171,17 +171,17 @@ async def api_page(request: Request, user: Guard) -> Response:
 
 
 def _calibration(service: State) -> dict[str, Any]:
-    """The report of the serving model's calibration, and its thresholds."""
-    desk = service.desk
-    model = desk.models.serving()
+    """The report of the active model's calibration, and its thresholds."""
+    identification = service.identification
+    model = identification.models.active()
     if model is None:
         return {"model": None, "thresholds": {}, "report": None, "folder": None, "damaged": ""}
-    folder, report, damaged = desk.folder / "calibration" / model.digest, None, ""
+    folder, report, damaged = identification.folder / "calibration" / model.digest, None, ""
     try:
         report = read_report(folder)
     except (ValueError, OSError) as error:
-        damaged = f"The report cannot be read: {_below(desk.folder, error)}"
-    thresholds = desk.models.thresholds(model)
+        damaged = f"The report cannot be read: {_below(identification.folder, error)}"
+    thresholds = identification.models.thresholds(model)
     return {"model": model, "thresholds": thresholds, "report": report, "folder": folder, "damaged": damaged}
 
 

@@ -117,7 +117,7 @@ async def _files(request: Request, error: Exception) -> Response:
     if not isinstance(error.filename, str) and error.errno not in (errno.EROFS, errno.EACCES, errno.EIO):
         raise error
     _log.error("%s", error)  # the whole path is for the operator
-    folder = request.app.state.register.desk.folder
+    folder = request.app.state.register.identification.folder
     path = Path(error.filename) if isinstance(error.filename, str) else folder
     place = path.relative_to(folder) if path.is_relative_to(folder) and path != folder else Path(path.name)
     said = f"a file of the service cannot be used: {place}: {error.strerror}; ask the operator"

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.register.accounts import Accounts
 from app.register.errors import BusyError, RegisterError
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.tokens import Tokens
 from app.web.passwords import PasswordPool
 
@@ -31,32 +31,32 @@ class State:
     Everything else runs beside them.
 
     Args:
-        desk: the register.
+        identification: the register.
         run: folder of a federation's run, whose curves are shown; None for none.
         secure: whether browsers reach it by TLS alone.
 
     Raises RegisterError if another service uses the register's folder."""
 
-    def __init__(self, desk: Desk, run: Path | None = None, *, secure: bool = False) -> None:
-        self.desk = desk
+    def __init__(self, identification: Identification, run: Path | None = None, *, secure: bool = False) -> None:
+        self.identification = identification
         self.run = run
         self.secure = secure
         self._waiting = 0
-        self.accounts = Accounts(desk.database)
-        self.tokens = Tokens(desk.database)
+        self.accounts = Accounts(identification.database)
+        self.tokens = Tokens(identification.database)
         self.passwords = PasswordPool()
         self._network = ThreadPoolExecutor(_AT_ONCE, "network")
-        self._lock = FileLock(desk.folder / ".service.lock", thread_local=False, fallback_to_soft=False)
+        self._lock = FileLock(identification.folder / ".service.lock", thread_local=False, fallback_to_soft=False)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise RegisterError(f"another service uses the register in {desk.folder}") from error
+            raise RegisterError(f"another service uses the register in {identification.folder}") from error
 
     def close(self) -> None:
         """End what is under way and let the register go."""
         self._network.shutdown(wait=True, cancel_futures=True)
         self.passwords.close()
-        self.desk.close()
+        self.identification.close()
         self._lock.release()
 
     async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

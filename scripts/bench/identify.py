@@ -19,10 +19,10 @@ from app.core.sample import Sample, comparable
 from app.data.dataset import open_source
 from app.data.readers.reader import Direction
 from app.register import calibrate as calibration
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.matcher import Candidate, Outcome, Threshold, decide
 from app.register.photos import read_photo
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.settings.checks import SettingsError
 from app.settings.load import absolute
 from app.settings.stored import with_overrides
@@ -54,22 +54,25 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
     thresholds: dict[str, Threshold] = {}
     looks = 0
     for number, direction in enumerate(_directions(folder / "settings", own, words)):
-        desk = Desk(folder / str(number))
-        desk.use_model(absolute(own["run"]), own["model"], "bench")
+        identification = Identification(folder / str(number))
+        identification.active_model.change_to_run(absolute(own["run"]), own["model"], "bench")
         if own["calibrate"]:
             pictures = _directions(folder / "settings", own, [*words, f"data.eval_split={own['calibrate']}"])
             rates = {key: decimal_number(key, own[key], 0, 1) for key in ("rate", "unsure_rate")}
-            calibration.calibrate(desk, pictures, **rates, account="bench", about=own["calibrate"])
-        model = desk.serving()[0]
-        thresholds = desk.models.look_up_thresholds(model)
+            calibration.calibrate(identification, pictures, **rates, account="bench", about=own["calibrate"])
+        model = identification.active_model.current()[0]
+        thresholds = identification.models.identification_thresholds(model)
         gallery: dict[int, list[Sample]] = {}
         for sample in direction.gallery:  # all pictures of a vehicle are one enrolment, as they are at a gate
             gallery.setdefault(sample.pid, []).append(sample)
-        pids = {desk.enrol([_shot(s) for s in samples], account="bench"): pid for pid, samples in gallery.items()}
+        pids = {
+            identification.enrol([_vehicle_photo(s) for s in samples], account="bench"): pid
+            for pid, samples in gallery.items()
+        }
         for sample in direction.query:
             looks += 1
             apart = {pid for pid, kept in gallery.items() if not any(comparable(sample, held) for held in kept)}
-            found = _without(_candidates(desk, sample), pids, apart - {sample.pid})
+            found = _without(_candidates(identification, sample), pids, apart - {sample.pid})
             for name in ("all", *found):
                 chosen = found if name == "all" else {name: found[name]}
                 for kind, kept in (("closed", chosen), ("open", _without(chosen, pids, {sample.pid}))):
@@ -78,7 +81,7 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
                     if decision.outcome is Outcome.match:
                         outcome = "right" if pids[decision.vehicle or 0] == sample.pid else "wrong"
                     counts.setdefault(name, {}).setdefault(kind, Counter())[outcome] += 1
-        desk.close()
+        identification.close()
     outcomes = ("right", "wrong", "unsure", "unknown")
     shares = {
         name: {kind: {o: round(row[o] / row.total(), 4) for o in outcomes} for kind, row in kinds.items()}
@@ -89,27 +92,28 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
 
 
 def _directions(folder: Path, own: dict[str, str], words: Sequence[str]) -> list[Direction]:
-    desk = Desk(folder)
-    desk.use_model(absolute(own["run"]), own["model"], "bench")
-    settings = with_overrides(desk.serving()[1].settings.as_dict(), words)
-    desk.close()
+    identification = Identification(folder)
+    identification.active_model.change_to_run(absolute(own["run"]), own["model"], "bench")
+    settings = with_overrides(identification.active_model.current()[1].settings.as_dict(), words)
+    identification.close()
     return open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
 
 
-def _candidates(desk: Desk, sample: Sample) -> dict[str, list[Candidate]]:
+def _candidates(identification: Identification, sample: Sample) -> dict[str, list[Candidate]]:
     """All vehicles of each library, so that some can be left out."""
-    model, recogniser = desk.serving()
-    return desk.candidates(model, recogniser.embed([sample]), sample.modality, limit=_ALL)
+    model, recogniser = identification.active_model.current()
+    found = [vectors for vectors in recogniser.embed_files([sample]) if vectors is not None]
+    return identification.candidates(model, found, sample.modality, limit=_ALL)
 
 
 def _without(found: dict[str, list[Candidate]], pids: dict[int, int], apart: set[int]) -> dict[str, list[Candidate]]:
     return {name: [row for row in rows if pids[row.vehicle] not in apart] for name, rows in found.items()}
 
 
-def _shot(sample: Sample) -> Shot:
+def _vehicle_photo(sample: Sample) -> VehiclePhoto:
     plate = read_photo(sample.plate_path) if sample.plate_path else None
     box = sample.plate_boxes[0] if sample.plate_boxes and plate is None else None
-    return Shot(read_photo(sample.path), sample.vehicle_box, plate, box, sample.modality)
+    return VehiclePhoto(read_photo(sample.path), sample.vehicle_box, plate, box, sample.modality)
 
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ def main(argv: Sequence[str]) -> None:
     vehicles, views, dim = (whole_number(name, options[name], 1, 2**31 - 1) for name in ("vehicles", "views", "dim"))
     with _folder(options["folder"]) as folder:
         database = Database(f"sqlite:///{folder / 'register.sqlite'}")
-        if Models(database).serving() is None:
+        if Models(database).active() is None:
             fill(database, vehicles, views, dim)
-        model = Models(database).serving()
+        model = Models(database).active()
         assert model is not None
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         started = time.perf_counter()

@@ -8,7 +8,7 @@ give or take a half, before the next look-up; each pause is a run of its own. Wi
 that all wait for one another. The service is a process of its own; it and the guards share the processors.
 
 `ratio` is the 95th percentile over the median of a guard alone. `parts_ms` are of one look-up, measured beside the
-service: taking the upload in, keeping it, embedding, and all the rest. The last line is one JSON object.
+service: taking the upload in, encoding and writing it, embedding, and all the rest. The last line is one JSON object.
 """
 
 import contextlib
@@ -33,12 +33,13 @@ from PIL import Image
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.register.accounts import Accounts, Role
-from app.register.identification import Desk
+from app.register.framing import Framed
+from app.register.identification import Identification
 from app.register.kept_views import sample_of
-from app.register.photos import take_in
+from app.register.photos import as_stored, take_in
 from app.register.records import NewView
 from app.register.rows import Vectors
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.settings.load import absolute, load_settings
 from app.tasks import make_task
 from app.training.checkpoint import save_checkpoint
@@ -135,24 +136,27 @@ def fill(
     folder: Path, run: Path, model: str, onnx: str, uploads: Sequence[bytes], vehicles: int
 ) -> tuple[str, dict[str, Any]]:
     """Enrol the photographs that are looked up, and vehicles with random embeddings; a token, and what was measured."""
-    with closing(Desk(folder, device="cpu", onnx=absolute(onnx) if onnx else None)) as desk:
-        desk.use_model(run, model, "bench")
-        served_model, recogniser = desk.serving()
+    with closing(Identification(folder, device="cpu", onnx=absolute(onnx) if onnx else None)) as identification:
+        identification.active_model.change_to_run(run, model, "bench")
+        served_model, recogniser = identification.active_model.current()
         plates = len(served_model.libraries) > 1
-        shots = [Shot(photo, plate=photo if plates else None) for photo in (take_in(data, "x") for data in uploads)]
-        parts = _parts(desk, uploads[0], shots[0])
-        for shot in shots:
-            desk.enrol([shot], account="bench")
-        held = desk.register.vehicle(1).views[0]
-        dims = {library: len(row) for library, row in recogniser.embed([sample_of(desk.photos, held)])[0].items()}
+        vehicle_photos = [
+            VehiclePhoto(photo, plate=photo if plates else None) for photo in (take_in(data, "x") for data in uploads)
+        ]
+        parts = _parts(identification, uploads[0], vehicle_photos[0])
+        for vehicle_photo in vehicle_photos:
+            identification.enrol([vehicle_photo], account="bench")
+        held = identification.register.vehicle(1).views[0]
+        (vectors,) = recogniser.embed_files([sample_of(identification.photos, held)])
+        dims = {library: len(row) for library, row in (vectors or {}).items()}
         rng = np.random.default_rng(0)
-        for _ in range(vehicles - len(shots)):
+        for _ in range(vehicles - len(vehicle_photos)):
             view = NewView(f"{int(rng.integers(2**62)):032x}.jpg", _random(rng, dims))
-            desk.register.enrol([view], model_id=served_model.id, account="bench")
-        accounts = Accounts(desk.database)
+            identification.register.enrol([view], model_id=served_model.id, account="bench")
+        accounts = Accounts(identification.database)
         accounts.add("guard", Role.guard, _PASSWORD, "bench")
         token = accounts.new_token("guard", "bench", 1, "bench")
-        kept = desk.register.counts()["vehicles"]
+        kept = identification.register.counts()["vehicles"]
     return token, {
         "network": recogniser.settings.as_dict()["model"],
         "plates": plates,
@@ -162,7 +166,7 @@ def fill(
     }
 
 
-def _parts(desk: Desk, upload: bytes, shot: Shot) -> dict[str, float]:
+def _parts(identification: Identification, upload: bytes, vehicle_photo: VehiclePhoto) -> dict[str, float]:
     """Milliseconds of the steps of one look-up, in this process and alone; medians."""
     times: dict[str, list[float]] = {"take_in": [], "keep": [], "embed": [], "all": []}
 
@@ -174,13 +178,13 @@ def _parts(desk: Desk, upload: bytes, shot: Shot) -> dict[str, float]:
 
     for _ in range(_PARTS + 1):
         timed("take_in", lambda: take_in(upload, "x"))
-        name = timed("keep", lambda: desk.photos.keep(shot.photo))
-        sample = sample_of(desk.photos, NewView(name, {}, plate_picture=name if shot.plate else None))
-        timed("embed", partial(desk.serving()[1].embed, [sample]))
-        timed("all", lambda: desk.identify([shot], account="bench"))
-        desk.photos.drop([name])
+        name = timed("keep", lambda: identification.photos.keep(as_stored(vehicle_photo.photo)))
+        image = Framed(vehicle_photo, None).image
+        timed("embed", partial(identification.active_model.current()[1].embed, [image]))
+        timed("all", lambda: identification.identify([vehicle_photo], account="bench"))
+        identification.photos.drop([name])
     parts = {name: float(np.median(values[1:])) for name, values in times.items()}
-    photographs = 2 if shot.plate else 1
+    photographs = 2 if vehicle_photo.plate else 1
     parts["keep"] *= photographs
     parts["rest"] = parts.pop("all") - parts["keep"] - parts["embed"]
     return {name: round(value, 1) for name, value in parts.items()}

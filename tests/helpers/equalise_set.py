@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 from conftest import NETWORK, TRAINING, write_set
 
 from app.data.dataset import open_source
 from app.equalise.run import equalise
 from app.settings.load import load_settings
 from app.tasks import make_task
+from app.tasks.image_files import embed_samples
 
 SURE = "data.equalise.suspect_margin=2 data.equalise.suspect_below=2"  # no label is doubted
 INSIDE = "data.equalise.interval=[-1,1]"  # every candidate is good enough
@@ -54,5 +54,5 @@ def run(settings, samples=None, seed=0):
 def embeddings(settings, samples):
     task = make_task(settings)
     network = task.build(4, 0).eval()
-    found = task.embeddings(network, samples, torch.device("cpu"))
+    found = embed_samples(task, network, samples)
     return dict(zip(found.samples, found.libraries["vehicle"].astype(np.float64), strict=True))

@@ -10,7 +10,7 @@ from PIL import Image
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.register.database import Database
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.model_versions import Models
 from app.register.photos import Photo, Photos
 from app.register.records import NewView
@@ -86,11 +86,11 @@ def onnx_path(run_folder, tmp_path_factory):
 
 
 @pytest.fixture
-def desk(url, tmp_path, run_folder):
-    desk = Desk(tmp_path / "register", url, "cpu")
-    desk.use_model(run_folder, "global", "tester")
-    yield desk
-    desk.close()
+def identification(url, tmp_path, run_folder):
+    identification = Identification(tmp_path / "register", url, "cpu")
+    identification.active_model.change_to_run(run_folder, "global", "tester")
+    yield identification
+    identification.close()
 
 
 def photo(seed, size=(48, 40)):

@@ -10,7 +10,7 @@ from registers import photo
 from app.register.accounts import Accounts, Role
 from app.register.matcher import Threshold
 from app.register.records import NewOwner
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.web.service import create_app
 from app.web.state import State
 
@@ -19,19 +19,21 @@ FAST = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @pytest.fixture
-def service(desk):
+def service(identification):
     """The app; vehicle 1 has an owner and a plate, vehicle 2 has none."""
-    model, _ = desk.serving()
-    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(0.999999, 0.99, 0.0)), "tester")
+    model, _ = identification.active_model.current()
+    identification.models.set_thresholds(
+        model.id, dict.fromkeys(model.libraries, Threshold(0.999999, 0.99, 0.0)), "tester"
+    )
     owner = NewOwner("A. Resident", "12", "evenings")
-    desk.enrol([Shot(photo(1), plate=photo(101))], account="tester", owner=owner, plate="AB 12")
-    desk.enrol([Shot(photo(2))], account="tester")
-    accounts = Accounts(desk.database, FAST)
+    identification.enrol([VehiclePhoto(photo(1), plate=photo(101))], account="tester", owner=owner, plate="AB 12")
+    identification.enrol([VehiclePhoto(photo(2))], account="tester")
+    accounts = Accounts(identification.database, FAST)
     for role in Role:
         accounts.add(role.name, role, WORDS[role.name], "tester")
 
     def make_state():
-        state = State(desk)
+        state = State(identification)
         state.accounts = accounts
         return state
 

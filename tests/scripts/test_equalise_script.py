@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import NETWORK, TRAINING, VEHICLES
 from test_commands import fails
 
 from app.data.dataset import open_source
 from app.experiment.baselines import equalise_alone
 from app.settings.load import load_settings, settings_from
+from app.tasks.image_files import embed_samples
 from app.training.checkpoint import Checkpoint
 from scripts import baseline, equalise
 
@@ -111,7 +111,7 @@ def test_a_run_gives_settings_and_pre_model(run, run_folder, tmp_path):
     settings = settings_from(checkpoint.settings)
     task, network = checkpoint.network(settings)
     samples = open_source(settings.data, settings.seed).train()
-    rows = task.embeddings(network, samples, torch.device("cpu")).libraries["vehicle"].astype(float)
+    rows = embed_samples(task, network, samples).libraries["vehicle"].astype(float)
     for place, sample in enumerate(samples):
         mean = sum(row for row, other in zip(rows, samples, strict=True) if other.pid == sample.pid)
         # Rounded to five digits.

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.register.accounts import Accounts, LogInError, Role
 from app.register.errors import RegisterError
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.settings.checks import SettingsError
 from app.web.state import State
 from scripts import serve
@@ -31,15 +31,15 @@ def run(tmp_path, capsys, monkeypatch):
 def test_accounts_passwords_and_tokens(run, tmp_path, monkeypatch):
     assert run("account", "ada", "--role", "admin") == {"account": 1, "name": "ada", "role": "admin"}
     token = run("token", "ada", "--label", "gate", "--days", 30)["token"]
-    desk = Desk(tmp_path / "register", device="cpu")
-    accounts = Accounts(desk.database)
+    identification = Identification(tmp_path / "register", device="cpu")
+    accounts = Accounts(identification.database)
     assert accounts.who(token, "token").role is Role.admin
     monkeypatch.setenv("PASSWORD", "another long password")
     assert run("password", "ada")["account"] == 1
     with pytest.raises(LogInError):
         accounts.who(token, "token")
     accounts.log_in("ada", "another long password", "here")
-    desk.close()
+    identification.close()
     with pytest.raises(SettingsError, match="no account 'eve'"):
         run("password", "eve")
 
@@ -79,7 +79,7 @@ def test_the_command_demands_tls_where_there_is_tls_and_escapes_its_log(
     run, tmp_path, monkeypatch, capsys, words, hsts
 ):
     monkeypatch.chdir(tmp_path)
-    Desk(tmp_path / "register", device="cpu").close()
+    Identification(tmp_path / "register", device="cpu").close()
     (tmp_path / "x.pem").touch()  # uvicorn reads it once it listens
     said = {}
 
@@ -104,8 +104,8 @@ def test_the_command_demands_tls_where_there_is_tls_and_escapes_its_log(
 
 
 def test_a_second_service_on_one_register_is_refused(run, tmp_path):
-    desk = Desk(tmp_path / "register", device="cpu")
-    state = State(desk)
+    identification = Identification(tmp_path / "register", device="cpu")
+    state = State(identification)
     with pytest.raises(RegisterError, match="another service uses the register"):
         run("run")
     state.close()

@@ -5,7 +5,7 @@ import pytest
 from app.register.database import Database
 from app.register.database_url import checked_url
 from app.register.errors import RegisterError
-from app.register.identification import Desk
+from app.register.identification import Identification
 from scripts import registry
 
 PG = "postgresql+psycopg://u:geheim@"
@@ -54,7 +54,7 @@ def test_a_url_that_is_none_is_one_line_without_a_password(tmp_path, monkeypatch
 
 
 def test_the_command_line_says_so(tmp_path, monkeypatch):
-    Desk(tmp_path, device="cpu").close()
+    Identification(tmp_path, device="cpu").close()
     monkeypatch.setenv("REGISTER_URL", f"{PG}h:abc/n")
     with pytest.raises(RegisterError, match=r"^--url \(or REGISTER_URL\): the port 'abc'"):
         registry.main(["list", "--register", str(tmp_path)])
@@ -76,5 +76,5 @@ def test_urls_that_are_right(monkeypatch):
 def test_a_folder_of_any_name_holds_its_database(tmp_path):
     folder = tmp_path / "a?b=%41 ü#"
     folder.mkdir()
-    Desk(folder, device="cpu").close()
+    Identification(folder, device="cpu").close()
     assert (folder / "register.sqlite").is_file()

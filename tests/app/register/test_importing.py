@@ -11,10 +11,10 @@ from registers import photo
 from test_listing import write
 
 from app.register.errors import FullError, UnavailableError
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.importing import Result, import_entries
-from app.register.shots import Shot
 from app.register.tables import read_listing
+from app.register.vehicle_photos import VehiclePhoto
 from scripts import registry
 
 
@@ -24,21 +24,21 @@ def url(tmp_path):
     return f"sqlite:///{tmp_path / 'register.sqlite'}"
 
 
-def rows(desk, path):
-    return list(import_entries(desk, read_listing(path), "tester"))
+def rows(identification, path):
+    return list(import_entries(identification, read_listing(path), "tester"))
 
 
-def content(desk):
+def content(identification):
     """What is enrolled, in words: plate, owner, note, and the pixels of the pictures."""
     found = []
-    for vehicle in desk.register.everything("tester"):
+    for vehicle in identification.register.everything("tester"):
         owner = vehicle.owner and (vehicle.owner.id, vehicle.owner.name, vehicle.owner.flat)
-        views = [desk.photos.path(view.picture).read_bytes() for view in vehicle.views]
+        views = [identification.photos.path(view.picture).read_bytes() for view in vehicle.views]
         found.append((vehicle.id, vehicle.plate and vehicle.plate.text, owner, vehicle.note, views))
     return found
 
 
-def test_a_row_that_cannot_be_used_fails_alone(desk, tmp_path):
+def test_a_row_that_cannot_be_used_fails_alone(identification, tmp_path):
     path = write(
         tmp_path,
         {"path": "a.png", "vehicle": "one"},
@@ -54,8 +54,8 @@ def test_a_row_that_cannot_be_used_fails_alone(desk, tmp_path):
     (tmp_path / "e.png").unlink()
     (tmp_path / "e.png").symlink_to("/proc/self/mem")  # a file, and reading it is an input/output error
     (tmp_path / "p.png").write_bytes((tmp_path / "p.png").read_bytes()[:900])
-    desk.enrol([Shot(photo(1))], account="tester", plate="AB1")
-    results = rows(desk, path)
+    identification.enrol([VehiclePhoto(photo(1))], account="tester", plate="AB1")
+    results = rows(identification, path)
     assert [(result.row, result.vehicle, result.enrolled) for result in results if not result.reason] == [
         (2, 2, True),
         (4, 2, False),
@@ -68,10 +68,10 @@ def test_a_row_that_cannot_be_used_fails_alone(desk, tmp_path):
     assert "e.png: cannot be read" in reasons[6]
     assert "p.png: cannot be read" in reasons[7]
     assert "outside the picture" in reasons[8]
-    assert desk.register.counts()["vehicles"] == 3
+    assert identification.register.counts()["vehicles"] == 3
 
 
-def test_a_repeated_import_enrols_nothing_twice_and_takes_what_was_mended(desk, tmp_path):
+def test_a_repeated_import_enrols_nothing_twice_and_takes_what_was_mended(identification, tmp_path):
     owner = {"owner": "A. Resident", "flat": "12"}
     path = write(
         tmp_path,
@@ -82,36 +82,36 @@ def test_a_repeated_import_enrols_nothing_twice_and_takes_what_was_mended(desk, 
     )
     good = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(b"nothing")
-    assert [bool(result.reason) for result in rows(desk, path)] == [True, False, False, False]
-    before = content(desk)
-    again = rows(desk, path)
+    assert [bool(result.reason) for result in rows(identification, path)] == [True, False, False, False]
+    before = content(identification)
+    again = rows(identification, path)
     assert [(result.skipped, bool(result.reason)) for result in again] == [(False, True)] + [(True, False)] * 3
-    assert content(desk) == before
+    assert content(identification) == before
     (tmp_path / "a.png").write_bytes(good)
-    assert rows(desk, path)[0] == Result(2, 1)  # to the vehicle of its other row
+    assert rows(identification, path)[0] == Result(2, 1)  # to the vehicle of its other row
     (tmp_path / "c.png").rename(tmp_path / "moved.png")  # the content counts, not the name
     path.write_text(path.read_text(encoding="utf-8").replace("c.png", "moved.png"), encoding="utf-8")
-    assert all(result.skipped for result in rows(desk, path))
-    assert desk.register.counts() | {"sightings": 0} == {
+    assert all(result.skipped for result in rows(identification, path))
+    assert identification.register.counts() | {"sightings": 0} == {
         "owners": 1,
         "vehicles": 3,
         "views": 4,
         "sightings": 0,
         "incidents": 0,
     }
-    desk.register.forget(account="tester", vehicle_id=3)  # what was forgotten may be imported again
-    assert [result.enrolled for result in rows(desk, path)] == [False, False, False, True]
+    identification.register.forget(account="tester", vehicle_id=3)  # what was forgotten may be imported again
+    assert [result.enrolled for result in rows(identification, path)] == [False, False, False, True]
 
 
-def test_the_command_tells_what_was_enrolled_whatever_ends_it(desk, tmp_path, capsys, monkeypatch):
+def test_the_command_tells_what_was_enrolled_whatever_ends_it(identification, tmp_path, capsys, monkeypatch):
     path = write(tmp_path, {"path": "a.png"}, {"path": "b.png"}, {"path": "c.png"})
     words = [
         "import",
         str(path),
         "--register",
-        str(desk.folder),
+        str(identification.folder),
         "--url",
-        str(desk.database.engine.url),
+        str(identification.database.engine.url),
         "--device",
         "cpu",
     ]
@@ -123,7 +123,7 @@ def test_the_command_tells_what_was_enrolled_whatever_ends_it(desk, tmp_path, ca
         said = capsys.readouterr()
         return ended.value, json.loads(said.out.splitlines()[-1]), said.err
 
-    real, calls = Desk.enrol, []
+    real, calls = Identification.enrol, []
 
     def gone(self, *args, **kwargs):
         calls.append(args)
@@ -132,7 +132,7 @@ def test_the_command_tells_what_was_enrolled_whatever_ends_it(desk, tmp_path, ca
         return real(self, *args, **kwargs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Desk, "enrol", gone)
+        patched.setattr(Identification, "enrol", gone)
         photo(99).image.save(tmp_path / "b.png")
         ended, told, _ = run()
     assert isinstance(ended, UnavailableError)
@@ -151,23 +151,23 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.importing import import_entries
 from app.register.tables import read_listing
 
 folder, table = Path(sys.argv[1]), Path(sys.argv[2])
 entries, random_, kills = read_listing(table), random.Random(0), 0
-desk = Desk(folder, device="cpu")
-recogniser = desk.serving()[1]  # read once; nothing else of the parent's is used in a child
-desk.close()
+identification = Identification(folder, device="cpu")
+recogniser = identification.active_model.current()[1]  # read once; nothing else of the parent's is used in a child
+identification.close()
 while True:
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            desk = Desk(folder, device="cpu")
-            desk._recogniser = recogniser
-            for result in import_entries(desk, entries, "t"):
+            identification = Identification(folder, device="cpu")
+            identification._recogniser = recogniser
+            for result in import_entries(identification, entries, "t"):
                 os.write(into, b"." if not result.skipped else b"s")
             os._exit(0)
         finally:
@@ -195,15 +195,15 @@ def test_an_import_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_pa
     ]
     path = write(tmp_path, *table)
     for name in ("killed", "whole"):
-        desk = Desk(tmp_path / name, device="cpu")
-        desk.use_model(run_folder, "global", "tester")
-        desk.close()
+        identification = Identification(tmp_path / name, device="cpu")
+        identification.active_model.change_to_run(run_folder, "global", "tester")
+        identification.close()
     root = Path(__file__).resolve().parents[3]
     words = [sys.executable, "-c", SCRIPT, str(tmp_path / "killed"), str(path)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=root, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) >= 3
-    whole, killed = Desk(tmp_path / "whole", device="cpu"), Desk(tmp_path / "killed", device="cpu")
+    whole, killed = Identification(tmp_path / "whole", device="cpu"), Identification(tmp_path / "killed", device="cpu")
     assert len(rows(whole, path)) == 8
     assert content(killed) == content(whole)
     assert killed.register.counts() == whole.register.counts()
@@ -227,44 +227,44 @@ def test_rows_that_another_import_enrols_meanwhile_count_as_there(
 ):
     """The other import comes between the query and the write of our first row, with the first `others` rows."""
     url = f"sqlite:///{tmp_path / 'both.sqlite'}" if place == "sqlite" else request.getfixturevalue("postgres")()
-    desk = Desk(tmp_path / "register", url, "cpu")
-    desk.use_model(run_folder, "global", "tester")
+    identification = Identification(tmp_path / "register", url, "cpu")
+    identification.active_model.change_to_run(run_folder, "global", "tester")
     path = write(tmp_path, *TABLE)
-    other, real, done = Desk(tmp_path / "register", url, "cpu"), Desk.enrol, list[Result]()
+    other, real, done = Identification(tmp_path / "register", url, "cpu"), Identification.enrol, list[Result]()
 
     def late(self, *args, **kwargs):
-        if self is desk and not done:
+        if self is identification and not done:
             done.extend(itertools.islice(import_entries(other, read_listing(path), "other"), others))
         return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(Desk, "enrol", late)
-    results = rows(desk, path)
+    monkeypatch.setattr(Identification, "enrol", late)
+    results = rows(identification, path)
     assert [result.reason for result in results + done] == [""] * (4 + others)
     assert [result.skipped for result in results] == [True] * others + [False] * (4 - others)
     assert [result.vehicle for result in results] == [1, 1, 2, 3]
-    assert {name: desk.register.counts()[name] for name in ("owners", "vehicles", "views")} == {
+    assert {name: identification.register.counts()[name] for name in ("owners", "vehicles", "views")} == {
         "owners": 1,
         "vehicles": 3,
         "views": 4,
     }
-    desk.close(), other.close()
+    identification.close(), other.close()
 
 
-def test_two_tables_of_one_owner_at_once_make_one_owner(desk, tmp_path, monkeypatch):
+def test_two_tables_of_one_owner_at_once_make_one_owner(identification, tmp_path, monkeypatch):
     (tmp_path / "x").mkdir(), (tmp_path / "y").mkdir()
     ours = write(tmp_path / "x", {"path": "a.png", "owner": "A. Resident"})
     theirs = write(tmp_path / "y", {"path": "b.png", "owner": "A. Resident"})
-    real, done = Desk.enrol, []
+    real, done = Identification.enrol, []
 
     def late(self, *args, **kwargs):
         if not done:
             done.append(None)
-            assert [result.reason for result in rows(desk, theirs)] == [""]
+            assert [result.reason for result in rows(identification, theirs)] == [""]
         return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(Desk, "enrol", late)
-    assert [(result.vehicle, result.reason) for result in rows(desk, ours)] == [(2, "")]
-    assert (desk.register.counts()["owners"], desk.register.counts()["vehicles"]) == (1, 2)
+    monkeypatch.setattr(Identification, "enrol", late)
+    assert [(result.vehicle, result.reason) for result in rows(identification, ours)] == [(2, "")]
+    assert (identification.register.counts()["owners"], identification.register.counts()["vehicles"]) == (1, 2)
 
 
 def test_two_imports_of_one_table_by_two_processes(tmp_path, run_folder):
@@ -274,8 +274,8 @@ def test_two_imports_of_one_table_by_two_processes(tmp_path, run_folder):
         for index, letter in enumerate("abcdefghijkl")
     ]
     path, folder = write(tmp_path, *table), tmp_path / "register"
-    desk = Desk(folder, device="cpu")
-    desk.use_model(run_folder, "global", "tester")
+    identification = Identification(folder, device="cpu")
+    identification.active_model.change_to_run(run_folder, "global", "tester")
     words = [sys.executable, "-m", "scripts.registry", "import", str(path), "--register", str(folder), "--device=cpu"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     both = [subprocess.Popen(words, cwd=Path(__file__).resolve().parents[3], **pipes) for _ in range(2)]
@@ -285,11 +285,11 @@ def test_two_imports_of_one_table_by_two_processes(tmp_path, run_folder):
     assert [row["failed"] for row in told] == [0, 0]
     assert sum(row["imported"] for row in told) == 12
     assert sum(row["skipped"] for row in told) == 12
-    assert desk.register.counts() | {"sightings": 0} == {
+    assert identification.register.counts() | {"sightings": 0} == {
         "owners": 2,
         "vehicles": 6,
         "views": 12,
         "sightings": 0,
         "incidents": 0,
     }
-    desk.close()
+    identification.close()

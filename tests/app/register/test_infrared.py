@@ -16,12 +16,13 @@ from app.data.readers.manifest import Manifest
 from app.data.readers.reader import both_ways
 from app.register.calibrate import calibrate
 from app.register.errors import NotEnrolledError, RegisterError
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.matcher import Outcome, Threshold
 from app.register.photos import Photo
-from app.register.shots import Shot, make_shots, parse_modality
+from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_modality
 from app.settings.load import load_settings
 from app.tasks import make_task
+from app.tasks.image_files import embed_samples
 from app.training.checkpoint import Checkpoint, save_checkpoint
 
 CROSS_MODAL = (
@@ -49,22 +50,24 @@ def night_folder(tmp_path_factory):
 
 @pytest.fixture
 def night(tmp_path, night_folder):
-    desk = Desk(tmp_path / "register", f"sqlite:///{tmp_path / 'night.sqlite'}", "cpu")
-    desk.use_model(night_folder, "global", "tester")
-    yield desk
-    desk.close()
+    identification = Identification(tmp_path / "register", f"sqlite:///{tmp_path / 'night.sqlite'}", "cpu")
+    identification.active_model.change_to_run(night_folder, "global", "tester")
+    yield identification
+    identification.close()
 
 
 def test_a_vehicle_without_colour_is_taken_for_infrared(night):
     photos = [photo(1), grey(1)]
-    assert [night.framing.frame(shot).modality for shot in make_shots(photos, [], [], [])] == ["visible", "infrared"]
+    assert [
+        night.framing.frame(vehicle_photo).modality for vehicle_photo in make_vehicle_photos(photos, [], [], [])
+    ] == ["visible", "infrared"]
     for given in ("visible", "infrared"):
-        shots = make_shots(photos, [], [], [], parse_modality(given))
-        assert {night.framing.frame(shot).modality for shot in shots} == {given}
+        vehicle_photos = make_vehicle_photos(photos, [], [], [], parse_modality(given))
+        assert {night.framing.frame(vehicle_photo).modality for vehicle_photo in vehicle_photos} == {given}
     wall = grey(2).image.copy()  # a coloured sign beside the vehicle
     wall.paste((255, 0, 0), (0, 0, 20, 48))
     framed = [
-        night.framing.frame(Shot(Photo(wall, 1.0), modality=None, vehicle_box=box))
+        night.framing.frame(VehiclePhoto(Photo(wall, 1.0), modality=None, vehicle_box=box))
         for box in (None, Box(20, 0, 20, 48), Box(0, 0, 20, 48))
     ]
     assert [each.modality for each in framed] == ["visible", "infrared", "visible"]
@@ -75,15 +78,16 @@ def test_a_vehicle_without_colour_is_taken_for_infrared(night):
 
 def test_the_network_looks_with_the_stem_of_the_modality(night):
     """The same pixels enrolled as both: each look-up finds the view of its own modality, with similarity 1."""
-    model, _ = night.serving()
+    model, _ = night.active_model.current()
     night.models.set_thresholds(model.id, {"vehicle": Threshold(0.999999, 0.99, 0.0)}, "tester")
     day, dark = (
-        night.enrol([Shot(grey(3), modality=modality)], account="tester") for modality in ("visible", "infrared")
+        night.enrol([VehiclePhoto(grey(3), modality=modality)], account="tester")
+        for modality in ("visible", "infrared")
     )
     own = {"visible": "vehicle", "infrared": "vehicle-infrared-to-infrared"}
     other = {"visible": "vehicle-visible-to-infrared", "infrared": "vehicle-infrared-to-visible"}
     for modality, vehicle in (("visible", day), ("infrared", dark)):
-        decision = night.identify([Shot(grey(3), modality=modality)], account="guard").decision
+        decision = night.identify([VehiclePhoto(grey(3), modality=modality)], account="guard").decision
         assert (decision.outcome, decision.vehicle, decision.decided_by) == (Outcome.match, vehicle, own[modality])
         found = {name: [c.vehicle for c in candidates] for name, candidates in decision.candidates.items()}
         assert found == {own[modality]: [vehicle], other[modality]: [dark if vehicle == day else day]}
@@ -92,9 +96,9 @@ def test_the_network_looks_with_the_stem_of_the_modality(night):
 
 def test_each_kind_of_comparison_has_its_own_threshold(night):
     """A visible and an infrared view, asked for in both modalities, with thresholds that one kind alone reaches."""
-    model, _ = night.serving()
+    model, _ = night.active_model.current()
     day, dark = (
-        night.enrol([Shot(grey(seed), modality=modality)], account="tester")
+        night.enrol([VehiclePhoto(grey(seed), modality=modality)], account="tester")
         for seed, modality in ((1, "visible"), (2, "infrared"))
     )
     names = {
@@ -107,40 +111,40 @@ def test_each_kind_of_comparison_has_its_own_threshold(night):
     for (asked, held), name in names.items():
         own = dict.fromkeys(names.values(), never) | {name: always}
         night.models.set_thresholds(model.id, own, "tester")
-        assert night.models.thresholds(night.serving()[0]) == own
+        assert night.models.thresholds(night.active_model.current()[0]) == own
         for query in ("visible", "infrared"):
-            decision = night.identify([Shot(grey(9), modality=query)], account="guard").decision
+            decision = night.identify([VehiclePhoto(grey(9), modality=query)], account="guard").decision
             if query == asked:
                 assert (decision.vehicle, decision.decided_by) == (day if held == "visible" else dark, name)
             else:
                 assert decision.outcome is Outcome.unknown
-    both = [Shot(grey(9), modality=modality) for modality in ("visible", "infrared")]
+    both = [VehiclePhoto(grey(9), modality=modality) for modality in ("visible", "infrared")]
     assert night.identify(both, account="g").decision.outcome is Outcome.unknown  # as visible ones: one is by day
     with pytest.raises(NotEnrolledError, match="vehicle-thermal"):
         night.models.set_thresholds(model.id, {"vehicle-thermal": Threshold()}, "tester")
 
 
 def test_without_their_own_they_have_the_librarys(night):
-    model, _ = night.serving()
+    model, _ = night.active_model.current()
     night.models.set_thresholds(model.id, {"vehicle": Threshold(0.7, 0.6)}, "tester")
-    model, _ = night.serving()
+    model, _ = night.active_model.current()
     assert night.models.thresholds(model) == {"vehicle": Threshold(0.7, 0.6)}
-    assert set(night.models.look_up_thresholds(model).values()) == {Threshold(0.7, 0.6)}
+    assert set(night.models.identification_thresholds(model).values()) == {Threshold(0.7, 0.6)}
 
 
 def test_another_model_keeps_the_views_of_each_modality_apart(night, night_folder, tmp_path):
     """`reembed` writes what enrolment writes."""
-    night.enrol([Shot(grey(1), modality="infrared")], account="tester")
-    night.enrol([Shot(photo(2))], account="tester")
-    before = night.identify([Shot(grey(1), modality="infrared")], account="g").decision.candidates
+    night.enrol([VehiclePhoto(grey(1), modality="infrared")], account="tester")
+    night.enrol([VehiclePhoto(photo(2))], account="tester")
+    before = night.identify([VehiclePhoto(grey(1), modality="infrared")], account="g").decision.candidates
     folder = tmp_path / "again"
     shutil.copytree(night_folder, folder)
     kept = Checkpoint.read(folder, "global")
     arrays = dict(kept.arrays)
     arrays["neck.batch_norm.running_mean"] = arrays["neck.batch_norm.running_mean"] + 1.0
     Checkpoint(arrays, kept.settings).write(folder, "global")
-    night.use_model(folder, "global", "tester")
-    after = night.identify([Shot(grey(1), modality="infrared")], account="g").decision.candidates
+    night.active_model.change_to_run(folder, "global", "tester")
+    after = night.identify([VehiclePhoto(grey(1), modality="infrared")], account="g").decision.candidates
     vehicles = {name: [c.vehicle for c in candidates] for name, candidates in after.items()}
     assert vehicles == {name: [c.vehicle for c in candidates] for name, candidates in before.items()}
     assert vehicles == {"vehicle-infrared-to-infrared": [1], "vehicle-infrared-to-visible": [2]}
@@ -168,11 +172,11 @@ NAMES = {
 }
 
 
-def check_thresholds(desk, report, direction, names):
+def check_thresholds(identification, report, direction, names):
     """Each threshold lets through as many pairs of its own kind as the rate allows, counted one by one."""
-    model, recogniser = desk.serving()
+    model, recogniser = identification.active_model.current()
     query, gallery = (
-        recogniser.task.embeddings(recogniser.network, samples, torch.device("cpu")).libraries["vehicle"]
+        embed_samples(recogniser.task, recogniser.network, samples).libraries["vehicle"]
         for samples in (list(direction.query), list(direction.gallery))
     )
     for name in names:
@@ -183,11 +187,11 @@ def check_thresholds(desk, report, direction, names):
             for j, g in enumerate(direction.gallery)
             if (q.modality, g.modality) == (asked, held) and q.pid != g.pid
         ]
-        threshold = desk.models.thresholds(model)[name].match
+        threshold = identification.models.thresholds(model)[name].match
         assert report["libraries"][name]["pairs_different"] == len(different)
         # The pair at the threshold may fall to either side: a product of matrices rounds in another order.
         assert abs(sum(value >= threshold for value in different) - int(0.05 * len(different))) <= 1
-        assert (desk.folder / "calibration" / model.digest / f"{name}.png").stat().st_size > 10_000
+        assert (identification.folder / "calibration" / model.digest / f"{name}.png").stat().st_size > 10_000
 
 
 def test_calibration_sets_the_threshold_of_each_kind(night, tmp_path):
@@ -208,11 +212,13 @@ def test_a_set_that_asks_across_calibrates_what_it_has(night, tmp_path):
     assert report["libraries"]["vehicle"] == {"error": "there are no pictures to compare", "threshold": 0.9}
 
 
-def test_a_dual_network_takes_infrared_pictures_as_any_others(desk):
+def test_a_dual_network_takes_infrared_pictures_as_any_others(identification):
     """It has one stem: the modality is noted, and changes nothing else."""
-    desk.enrol([Shot(photo(1))], account="tester")
+    identification.enrol([VehiclePhoto(photo(1))], account="tester")
     found = [
-        desk.identify([Shot(photo(1), modality=asked)], account="guard").decision.candidates[name][0].similarity
+        identification.identify([VehiclePhoto(photo(1), modality=asked)], account="guard")
+        .decision.candidates[name][0]
+        .similarity
         for asked, name in (("visible", "vehicle"), ("infrared", "vehicle-infrared-to-visible"))
     ]
     assert found[0] == found[1] == pytest.approx(1, abs=1e-5)

@@ -23,7 +23,7 @@ picture = Photo(Image.new("RGB", (32, 32)), 1.0)
 def enrol(pipe, first):
     database = Database(url)
     register = Register(database, Photos(folder / "pictures"))
-    model = Models(database).serving()
+    model = Models(database).active()
     for number in range(first, first + 10_000):
         names = [register.photos.keep(picture) for _ in range(2)]
         views = [NewView(name, {"vehicle": row}) for name in names]

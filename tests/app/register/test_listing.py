@@ -10,13 +10,13 @@ from registers import photo
 from sqlalchemy import select
 
 from app.register.formulas import quoted, unquoted
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.importing import import_entries
 from app.register.records import NewOwner
 from app.register.schema import Vehicle
-from app.register.shots import Shot
 from app.register.tables import COLUMNS, read_listing, write_listing
 from app.register.texts import line_fault
+from app.register.vehicle_photos import VehiclePhoto
 
 
 def write(folder, *rows, columns=None):
@@ -33,7 +33,7 @@ def write(folder, *rows, columns=None):
     return folder / "list.csv"
 
 
-def test_rows_are_grouped_to_vehicles_and_owners(desk, tmp_path):
+def test_rows_are_grouped_to_vehicles_and_owners(identification, tmp_path):
     path = write(
         tmp_path,
         {"path": "a.png", "vehicle": "one", "owner": "A. Resident", "flat": "12", "plate_text": "AB 1"},
@@ -45,8 +45,8 @@ def test_rows_are_grouped_to_vehicles_and_owners(desk, tmp_path):
     )
     entries = read_listing(path)
     assert [[row.number for row in entry.rows] for entry in entries] == [[2, 3], [4, 5], [6], [7]]
-    numbers = [result.vehicle for result in import_entries(desk, entries, "tester") if result.enrolled]
-    first, second, third, fourth = (desk.register.vehicle(number) for number in numbers)
+    numbers = [result.vehicle for result in import_entries(identification, entries, "tester") if result.enrolled]
+    first, second, third, fourth = (identification.register.vehicle(number) for number in numbers)
     assert (len(first.views), first.plate.normal) == (2, "AB1")
     assert [view.plate_picture is not None for view in first.views] == [False, True]
     assert (len(second.views), second.plate.text, second.note) == (2, "CD-2", "van")
@@ -91,23 +91,23 @@ def test_a_wrong_table_is_refused_before_anything_is_enrolled(tmp_path, rows, re
         read_listing(write(tmp_path, *rows))
 
 
-def test_a_register_that_was_taken_away_can_be_made_again(desk, tmp_path, run_folder):
+def test_a_register_that_was_taken_away_can_be_made_again(identification, tmp_path, run_folder):
     path = write(
         tmp_path,
         {"path": "a.png", "vehicle": "one", "owner": "Ä. Resident", "contact": "555, evenings", "plate_text": "AB 1"},
         {"path": "b.png", "vehicle": "one", "plate_path": "p.png", "modality": "infrared"},
         {"path": "c.png", "vehicle_left": 1, "vehicle_top": 2, "vehicle_width": 20, "vehicle_height": 10},
     )
-    assert len(list(import_entries(desk, read_listing(path), "tester"))) == 3
+    assert len(list(import_entries(identification, read_listing(path), "tester"))) == 3
     out = tmp_path / "taken"
-    assert write_listing(desk, out, "tester") == 2
+    assert write_listing(identification, out, "tester") == 2
     assert out.stat().st_mode & 0o077 == 0
-    again = Desk(tmp_path / "again", device="cpu")
-    again.use_model(run_folder, "global", "tester")
+    again = Identification(tmp_path / "again", device="cpu")
+    again.active_model.change_to_run(run_folder, "global", "tester")
     results = list(import_entries(again, read_listing(out / "register.csv"), "tester"))
     assert [result.enrolled for result in results] == [True, False, True]
     assert not any(result.reason for result in results)
-    for ours, theirs in zip(desk.register.vehicles(), again.register.vehicles(), strict=True):
+    for ours, theirs in zip(identification.register.vehicles(), again.register.vehicles(), strict=True):
         assert (ours.plate and ours.plate.text) == (theirs.plate and theirs.plate.text)
         assert [view.modality for view in ours.views] == [view.modality for view in theirs.views]
         assert [view.vehicle_box for view in ours.views] == [view.vehicle_box for view in theirs.views]
@@ -116,21 +116,21 @@ def test_a_register_that_was_taken_away_can_be_made_again(desk, tmp_path, run_fo
     assert (owner.name, owner.contact) == ("Ä. Resident", "555, evenings")
     again.close()
     with pytest.raises(FileExistsError):
-        write_listing(desk, out, "tester")
+        write_listing(identification, out, "tester")
     assert set(COLUMNS) == set((out / "register.csv").read_text(encoding="utf-8").splitlines()[0].split(","))
 
 
-def test_the_trail_says_who_took_it_away(desk, tmp_path):
-    write_listing(desk, tmp_path / "taken", "manager")
-    assert [(line.account, line.action) for line in desk.journal.audit(1)] == [("manager", "export")]
+def test_the_trail_says_who_took_it_away(identification, tmp_path):
+    write_listing(identification, tmp_path / "taken", "manager")
+    assert [(line.account, line.action) for line in identification.journal.audit(1)] == [("manager", "export")]
 
 
-def test_a_register_that_cannot_be_taken_away_whole_leaves_no_folder(desk, tmp_path):
-    number = desk.enrol([Shot(photo(1))], account="tester")
-    desk.photos.path(desk.register.vehicle(number).views[0].picture).unlink()
+def test_a_register_that_cannot_be_taken_away_whole_leaves_no_folder(identification, tmp_path):
+    number = identification.enrol([VehiclePhoto(photo(1))], account="tester")
+    identification.photos.path(identification.register.vehicle(number).views[0].picture).unlink()
     (tmp_path / "out").mkdir()
     with pytest.raises(FileNotFoundError):
-        write_listing(desk, tmp_path / "out" / "taken", "manager")
+        write_listing(identification, tmp_path / "out" / "taken", "manager")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -180,16 +180,18 @@ def drawn(text):
 
 
 def test_no_cell_that_is_taken_away_is_a_formula_and_each_comes_back_as_it_was(tmp_path, run_folder):
-    desk, again = (Desk(tmp_path / name, device="cpu") for name in ("one", "again"))
-    for each in (desk, again):
-        each.use_model(run_folder, "global", "tester")
+    identification, again = (Identification(tmp_path / name, device="cpu") for name in ("one", "again"))
+    for each in (identification, again):
+        each.active_model.change_to_run(run_folder, "global", "tester")
     for number, _ in enumerate(FORMULAS):
-        desk.enrol([Shot(photo(number))], account="tester", owner=NewOwner(f"owner {number}"), plate=f"=P {number}")
-    with desk.database.writing() as session:  # a register of before holds texts that are not taken any more
+        identification.enrol(
+            [VehiclePhoto(photo(number))], account="tester", owner=NewOwner(f"owner {number}"), plate=f"=P {number}"
+        )
+    with identification.database.writing() as session:  # a register of before holds texts that are not taken any more
         for vehicle in session.scalars(select(Vehicle)):
             word = FORMULAS[vehicle.id - 1]
             vehicle.note = vehicle.owner.name = vehicle.owner.flat = vehicle.owner.contact = word
-    write_listing(desk, tmp_path / "taken", "tester")
+    write_listing(identification, tmp_path / "taken", "tester")
     path, found = tmp_path / "taken" / "register.csv", dict[int, dict[str, str]]()
     with path.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.DictReader(file)):
@@ -211,7 +213,7 @@ def test_no_cell_that_is_taken_away_is_a_formula_and_each_comes_back_as_it_was(t
             kept = [vehicle.note, owner.name, owner.flat, owner.contact]
             assert kept == [FORMULAS[result.row - 2].strip()] * 4
             assert vehicle.plate.text == f"=P {result.row - 2}"
-    desk.close(), again.close()
+    identification.close(), again.close()
 
 
 @given(st.text(st.sampled_from("'=+-@＝－ \t\n\u200b\ufeff\u00ad\u00a0\u0301ab"), max_size=8))

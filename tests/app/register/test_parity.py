@@ -9,7 +9,7 @@ import pytest
 from app.core.sample import Sample
 from app.data.readers.reader import Direction
 from app.register.parity import compare, some_vehicles
-from app.tasks.task import Embeddings
+from app.tasks.image_files import Embeddings
 
 SAMPLES = [Sample(Path(f"{i}.jpg"), pid=i // 4, camid=i % 2) for i in range(24)]
 DIRECTION = Direction("both", tuple(SAMPLES), tuple(SAMPLES))

@@ -1,4 +1,4 @@
-"""Plates read at the desk: a real network where its file matters, given texts where their meaning does."""
+"""Plates read at the gate: a real network where its file matters, given texts where their meaning does."""
 
 import json
 
@@ -10,12 +10,13 @@ from web_service import jpeg
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.core.sample import Box, Sample
+from app.data.crops import VehicleImage, read_picture, with_margin
 from app.evaluation.plate_texts import PlateReading
 from app.register.errors import RegisterError
 from app.register.matcher import Outcome, Threshold
-from app.register.plate_reader import surest
+from app.register.plate_reader import by_confidence
 from app.register.schema import Sighting
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
@@ -49,70 +50,74 @@ def reader_run(tmp_path_factory):
 
 @pytest.fixture
 def texts(monkeypatch):
-    """What a reader reads, plate by plate; it remembers the samples that it was given."""
-    given = {"texts": [], "samples": []}
+    """What a reader reads, plate by plate; it remembers the crops that it was given."""
+    given = {"texts": [], "crops": []}
 
-    def read(task, network, samples, device):
+    def read(task, network, pictures, device):
         del task, network, device
-        given["samples"] = list(samples)
-        return [PlateReading(text, (sure,) * len(text)) for text, sure in given["texts"][: len(samples)]]
+        given["crops"] = list(pictures)
+        return [PlateReading(text, (sure,) * len(text)) for text, sure in given["texts"][: len(pictures)]]
 
-    monkeypatch.setattr(PlateText, "read", read)
+    monkeypatch.setattr(PlateText, "read_pictures", read)
     return given
 
 
 @pytest.fixture
-def reading(desk, reader_run, texts):  # noqa: ARG001 - it reads what the test says
+def reading(identification, reader_run, texts):  # noqa: ARG001 - it reads what the test says
     """Vehicle 1 with the plate AB 1234, vehicle 2 with CD 5678, vehicle 3 without."""
-    model, _ = desk.serving()
-    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
+    model, _ = identification.active_model.current()
+    identification.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
     for number, plate in enumerate(("AB 1234", "CD 5678", ""), start=1):
-        desk.enrol([Shot(photo(number))], account="tester", plate=plate)
-    desk.plate_reader.use(reader_run, "global", "tester")
-    return desk
+        identification.enrol([VehiclePhoto(photo(number))], account="tester", plate=plate)
+    identification.plate_reader.use(reader_run, "global", "tester")
+    return identification
 
 
-def shot(seed):
-    return Shot(photo(seed), plate_box=Box(4, 8, 20, 10))
+def vehicle_photo(seed):
+    return VehiclePhoto(photo(seed), plate_box=Box(4, 8, 20, 10))
 
 
-def test_a_real_reader_reads_what_its_task_reads_and_is_renewed(desk, reader_run, tmp_path):
+def test_a_real_reader_reads_what_its_task_reads_and_is_renewed(identification, reader_run, tmp_path):
     photo(1, (40, 90)).image.save(tmp_path / "x.png")
     samples = [
         Sample(tmp_path / "x.png", pid=0, camid=0),
         Sample(tmp_path / "x.png", pid=0, camid=0, plate_boxes=(Box(20, 10, 50, 20),)),
     ]
-    assert desk.plate_reader.read(samples) == []
+    image = photo(1, (40, 90)).image
+    images = [VehicleImage(image), VehicleImage(image, plate_box=Box(20, 10, 50, 20))]
+    assert identification.plate_reader.read(images) == []
     found = []
     for name in ("global", "other"):
-        desk.plate_reader.use(reader_run, name, "tester")
+        identification.plate_reader.use(reader_run, name, "tester")
         task, network = Checkpoint.read(reader_run, name).network(load_settings(WORDS))
-        expected = surest(list(enumerate(task.read(network.eval(), samples, torch.device("cpu")))))
-        found.append(desk.plate_reader.read(samples))
+        readings = task.read(network.eval(), samples, torch.device("cpu"))
+        assert readings[0] is None
+        expected = by_confidence([(1, readings[1])])
+        found.append(identification.plate_reader.read(images))
         assert found[-1] == expected != []
         assert [read.photograph for read in expected] == [1]
     assert found[0] != found[1]
-    assert desk.plate_reader.read(samples[:1]) == []
-    desk.plate_reader.forget("tester")
-    assert desk.plate_reader.read(samples) == []
-    assert [line.action for line in desk.journal.audit(3)] == ["plate reader"] * 3
+    assert identification.plate_reader.read(images[:1]) == []
+    identification.plate_reader.forget("tester")
+    assert identification.plate_reader.read(images) == []
+    assert [line.action for line in identification.journal.audit(3)] == ["plate reader"] * 3
 
 
-def test_checkpoints_of_other_tasks_are_refused_by_name(desk, run_folder, reader_run):
+def test_checkpoints_of_other_tasks_are_refused_by_name(identification, run_folder, reader_run):
     with pytest.raises(
         ValueError, match=r"global\.safetensors is of the task dual_reid; plates are read by .*plate_text"
     ):
-        desk.plate_reader.use(run_folder, "global", "tester")
-    assert not desk.plate_reader.is_there
-    serving = desk.serving()[0].digest
+        identification.plate_reader.use(run_folder, "global", "tester")
+    assert not identification.plate_reader.is_there
+    active = identification.active_model.current()[0].digest
     with pytest.raises(ValueError, match="a network of the task plate_text has no embeddings"):
-        desk.use_model(reader_run, "global", "tester")
-    assert desk.serving()[0].digest == serving
+        identification.active_model.change_to_run(reader_run, "global", "tester")
+    assert identification.active_model.current()[0].digest == active
 
 
 def test_a_text_finds_a_vehicle_that_looks_like_none(reading, texts):
     texts["texts"] = [("AB1234", 0.95)]
-    answer = reading.identify([shot(70)], account="guard")
+    answer = reading.identify([vehicle_photo(70)], account="guard")
     decision = answer.decision
     assert (decision.outcome, decision.vehicle, decision.decided_by) == (Outcome.match, 1, "plate_text")
     assert (decision.similarity, decision.threshold) == (0.95, 0.9)
@@ -125,30 +130,31 @@ def test_a_text_finds_a_vehicle_that_looks_like_none(reading, texts):
         "others": [],
         "candidates": [{"vehicle": 1, "cost": 0, "plate": "AB 1234"}],
     }
-    (sample,) = texts["samples"]
-    assert sample.plate_boxes == (Box(4, 8, 20, 10),)
+    (crop,) = texts["crops"]
+    kept = reading.photos.path(answer.pictures[0])
+    assert torch.equal(crop, read_picture(kept, with_margin(Box(4, 8, 20, 10)), (32, 64)))
 
 
 def test_texts_that_are_not_sure_or_not_exact_decide_nothing(reading, texts):
     for text, confidence in (("AB1234", 0.89), ("A81234", 0.99), ("AB123", 0.99)):
         texts["texts"] = [(text, confidence)]
-        answer = reading.identify([shot(70)], account="guard")
+        answer = reading.identify([vehicle_photo(70)], account="guard")
         assert answer.decision.decided_by != "plate_text"
         assert (answer.plate.says, [near.vehicle for near in answer.plate.candidates]) == ("nothing", [1])
-    reading.plate_reader.set_sure(0.5, "tester")
+    reading.plate_reader.set_min_confidence(0.5, "tester")
     texts["texts"] = [("AB1234", 0.6)]
-    assert reading.identify([shot(70)], account="guard").decision.threshold == 0.5
+    assert reading.identify([vehicle_photo(70)], account="guard").decision.threshold == 0.5
     for wrong in (0, 1.5, float("nan")):
         with pytest.raises(RegisterError, match="a sure text has a confidence above 0"):
-            reading.plate_reader.set_sure(wrong, "tester")
+            reading.plate_reader.set_min_confidence(wrong, "tester")
     assert reading.plate_reader.sure == 0.5
 
 
 def test_a_text_that_contradicts_a_match_makes_it_unsure(reading, texts):
-    own = Shot(photo(3))
+    own = VehiclePhoto(photo(3))
     assert reading.identify([own], account="guard").decision.outcome is Outcome.match
     texts["texts"] = [("CD5678", 0.99)]
-    answer = reading.identify([Shot(photo(3), plate=photo(90))], account="guard")
+    answer = reading.identify([VehiclePhoto(photo(3), plate=photo(90))], account="guard")
     assert (answer.decision.outcome, answer.plate.says) == (Outcome.unsure, "contradicts")
     assert (answer.decision.vehicle, answer.plate.candidates[0].vehicle) == (3, 2)
     assert answer.plate.box is None  # of a picture of the plate alone
@@ -158,29 +164,29 @@ def test_a_text_that_contradicts_a_match_makes_it_unsure(reading, texts):
 
 def test_several_photographs_give_each_text_once(reading, texts):
     texts["texts"] = [("XX99", 0.5), ("AB1234", 0.92), ("AB1234", 0.97)]
-    answer = reading.identify([Shot(photo(70)), *map(shot, (71, 72, 73))], account="guard")
+    answer = reading.identify([VehiclePhoto(photo(70)), *map(vehicle_photo, (71, 72, 73))], account="guard")
     kept = answer.plate.as_dict()
     assert (kept["text"], kept["confidence"], kept["photograph"]) == ("AB1234", 0.97, 3)
     assert kept["others"] == [{"text": "XX99", "confidence": 0.5}]
-    assert len(texts["samples"]) == 3
+    assert len(texts["crops"]) == 3
 
 
 def test_an_unknown_vehicle_whose_plate_is_known_is_not_enrolled_again(reading, texts):
-    model, _ = reading.serving()
+    model, _ = reading.active_model.current()
     reading.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(1.0, 1.0)), "tester")
     texts["texts"] = [("CD5678", 0.99)]
-    assert reading.identify([shot(70)], account="guard", enrol_unknown=True).enrolled is None
+    assert reading.identify([vehicle_photo(70)], account="guard", enrol_unknown=True).enrolled is None
     texts["texts"] = [("CD5679", 0.99)]
-    assert reading.identify([shot(70)], account="guard").decision.outcome is Outcome.unknown
+    assert reading.identify([vehicle_photo(70)], account="guard").decision.outcome is Outcome.unknown
     assert reading.journal.audit(1)[0].details["shown"] == [2]  # its plate is in the answer
     texts["texts"] = [("EF9999", 0.99)]
-    number = reading.identify([shot(70)], account="guard", enrol_unknown=True).enrolled
+    number = reading.identify([vehicle_photo(70)], account="guard", enrol_unknown=True).enrolled
     assert reading.register.vehicle(number).plate is None  # a text that was read is not enrolled
 
 
 def test_the_sighting_keeps_the_text_and_the_trail_does_not(reading, texts):
     texts["texts"] = [("AB1234", 0.99)]
-    number = reading.identify([shot(70)], account="guard").sighting
+    number = reading.identify([vehicle_photo(70)], account="guard").sighting
     with reading.database.reading() as session:
         kept = session.get(Sighting, number).answer["plate_text"]
     assert (kept["text"], kept["candidates"]) == ("AB1234", [{"vehicle": 1, "cost": 0}])
@@ -191,8 +197,8 @@ def test_the_sighting_keeps_the_text_and_the_trail_does_not(reading, texts):
         assert session.get(Sighting, number) is None
 
 
-def test_the_api_and_the_page_tell_what_was_read(as_role, desk, reader_run, texts):
-    desk.plate_reader.use(reader_run, "global", "tester")
+def test_the_api_and_the_page_tell_what_was_read(as_role, identification, reader_run, texts):
+    identification.plate_reader.use(reader_run, "global", "tester")
     client = as_role("guard")
     texts["texts"] = [("AB12", 0.96)]
     data = {"plate_boxes": "4,8,20,10"}
@@ -209,15 +215,15 @@ def test_the_api_and_the_page_tell_what_was_read(as_role, desk, reader_run, text
     assert 'id="plate-text"' in client.get("/", headers={"accept": "text/html"}).text
 
 
-def test_the_command_keeps_a_reader_and_takes_it_away(desk, url, reader_run, tmp_path, capsys, texts):
+def test_the_command_keeps_a_reader_and_takes_it_away(identification, url, reader_run, tmp_path, capsys, texts):
     picture = tmp_path / "x.png"
     photo(1).image.save(picture)
-    desk.enrol([Shot(photo(2))], account="tester", plate="AB 1234")
+    identification.enrol([VehiclePhoto(photo(2))], account="tester", plate="AB 1234")
     texts["texts"] = [("AB1235", 0.99)]
 
     def run(*words):
         capsys.readouterr()
-        registry.main([*map(str, words), "--register", str(desk.folder), "--url", url])
+        registry.main([*map(str, words), "--register", str(identification.folder), "--url", url])
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     assert run("plate-reader", reader_run, "--model", "other", "--sure", "0.8") == {"reads": True, "sure": 0.8}

@@ -199,17 +199,17 @@ def test_the_trail_holds_numbers_alone(register, enrolled):
 def test_a_model_serves_when_it_has_seen_every_picture(register, model):
     models = Models(register.database)
     new = models.add("1" * 16, ["vehicle"], "another", "tester")
-    assert models.serving().id == model.id
+    assert models.active().id == model.id
     waiting = models.views_without(new.id, 100)
     assert len(waiting) == 4
     models.add_embeddings(new.id, {each.id: {"vehicle": np.ones(5, np.float32)} for each in waiting[:3]})
-    assert not models.serve(new.id, "tester")
-    assert models.serving().id == model.id
+    assert not models.activate(new.id, "tester")
+    assert models.active().id == model.id
     rest = models.views_without(new.id, 100)
     assert [each.id for each in rest] == [waiting[3].id]
     models.add_embeddings(new.id, {rest[0].id: {"vehicle": np.ones(5, np.float32)}, 999: {"vehicle": np.ones(5)}})
-    assert models.serve(new.id, "tester")
-    assert models.serving().id == new.id
+    assert models.activate(new.id, "tester")
+    assert models.active().id == new.id
     assert rows(register)["embedding"] == 4  # those of the model before are gone
     with pytest.raises(AnotherModelError):
         register.enrol([view(RNG)], model_id=model.id, account="tester")
@@ -217,11 +217,11 @@ def test_a_model_serves_when_it_has_seen_every_picture(register, model):
 
 def test_thresholds_belong_to_a_model(register, model):
     models = Models(register.database)
-    assert models.thresholds(models.serving()) == dict.fromkeys(("fused", "plate", "vehicle"), Threshold())
+    assert models.thresholds(models.active()) == dict.fromkeys(("fused", "plate", "vehicle"), Threshold())
     chosen = Threshold(0.7, 0.6, 0.05)
     models.set_thresholds(model.id, {"plate": chosen}, "tester")
-    assert models.thresholds(models.serving())["plate"] == chosen
-    assert models.thresholds(models.serving())["fused"].match == 0.9
+    assert models.thresholds(models.active())["plate"] == chosen
+    assert models.thresholds(models.active())["fused"].match == 0.9
     with pytest.raises(NotEnrolledError, match="voice"):
         models.set_thresholds(model.id, {"voice": chosen}, "tester")
 

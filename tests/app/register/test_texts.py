@@ -86,24 +86,31 @@ def test_texts_of_people_are_kept(register, model):
     assert (kept.note, kept.plate.text, register.owner_of(number, "t").name) == ("one\ntwo", "AB 1", "Ä")
 
 
-def test_the_service_and_the_command_line_say_the_same(as_role, desk, tmp_path):
+def test_the_service_and_the_command_line_say_the_same(as_role, identification, tmp_path):
     client, path = as_role("manager"), tmp_path / "1.png"
     photo(1).image.save(path)
-    before = desk.register.counts()
+    before = identification.register.counts()
     for field in ("owner", "flat", "contact", "plate", "note"):
         for text in ("x" * 2001, "a\u200bb"):
             more = {} if field in ("owner", "plate", "note") else {"owner": "A"}
             said = client.post("/api/vehicles", files=[("pictures", jpeg(1))], data={field: text, **more})
             assert said.status_code == 422, said.text
             where, _, api = said.json()["detail"].partition(": ")
-            words = ["--register", str(desk.folder), "--url", str(desk.database.engine.url), "--device", "cpu"]
+            words = [
+                "--register",
+                str(identification.folder),
+                "--url",
+                str(identification.database.engine.url),
+                "--device",
+                "cpu",
+            ]
             with pytest.raises(TextError) as error:
                 registry.main(["enrol", str(path), f"--{field}={text}", *(["--owner=A"] if more else []), *words])
             assert (where, f"{field} {api}") == (field, str(error.value))
-    assert desk.register.counts() == before
+    assert identification.register.counts() == before
 
 
-def test_a_row_with_a_text_that_is_not_kept_fails_and_the_import_goes_on(desk, tmp_path):
+def test_a_row_with_a_text_that_is_not_kept_fails_and_the_import_goes_on(identification, tmp_path):
     path = write(
         tmp_path,
         {"path": "a.png", "vehicle": "one", "owner": "A"},
@@ -113,9 +120,9 @@ def test_a_row_with_a_text_that_is_not_kept_fails_and_the_import_goes_on(desk, t
         {"path": "e.png", "owner": "E", "contact": "line\nbreak"},  # 6
         {"path": "f.png", "owner": "F", "note": "line\r\nbreak"},  # 7: good
     )
-    results = list(import_entries(desk, read_listing(path), "tester"))
+    results = list(import_entries(identification, read_listing(path), "tester"))
     assert [(result.row, result.vehicle) for result in results if not result.reason] == [(7, 1)]
-    assert desk.register.vehicle(1).note == "line\nbreak"
+    assert identification.register.vehicle(1).note == "line\nbreak"
     reasons = {result.row: result.reason for result in results if result.reason}
     assert reasons[2] == "row 3 of the same vehicle, column note has 2,001 characters; the most is 2,000"
     assert reasons[3] == "column note has 2,001 characters; the most is 2,000"
@@ -123,10 +130,10 @@ def test_a_row_with_a_text_that_is_not_kept_fails_and_the_import_goes_on(desk, t
     assert reasons[5] == "column plate_text has 201 characters; the most is 200"
     assert "column contact holds a character that is not allowed (U+000A)" in reasons[6]
     path.write_bytes(path.read_bytes().replace(b"x" * 2001, b"x"))
-    again = list(import_entries(desk, read_listing(path), "tester"))
+    again = list(import_entries(identification, read_listing(path), "tester"))
     assert [(result.row, result.vehicle, result.enrolled) for result in again if not result.reason] == [
         (2, 2, True),
         (3, 2, False),
         (7, 1, False),
     ]
-    assert desk.register.vehicle(2).note == "x"
+    assert identification.register.vehicle(2).note == "x"

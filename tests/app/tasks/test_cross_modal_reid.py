@@ -19,6 +19,7 @@ from app.settings.equalise import EqualiseSettings
 from app.settings.load import load_settings
 from app.settings.sections import AugmentSettings
 from app.tasks import make_task
+from app.tasks.image_files import embed_samples
 from app.training.onnx_file import OnnxFile, write_onnx
 from models.losses import PerceptualEdgeLoss, WeightedRegularisedTripletLoss
 from models.perceptual import vgg16_stages
@@ -172,7 +173,7 @@ def test_it_measures_from_one_modality_to_the_other(settings, samples):
     direction = Direction("all", tuple(samples), tuple(samples))
     found = task.evaluate(network, [direction], torch.device("cpu"))
     assert set(found.directions) == {"infrared_to_visible", "visible_to_infrared"}
-    rows = task.embeddings(network, samples, torch.device("cpu")).libraries["vehicle"]
+    rows = embed_samples(task, network, samples).libraries["vehicle"]
     infrared = np.array([sample.modality == "infrared" for sample in samples])
     pids, camids = (np.array([getattr(s, key) for s in samples]) for key in ("pid", "camid"))
     expected = evaluate_ranking(
@@ -196,16 +197,14 @@ def test_the_modality_decides_the_stem(settings, samples):
     for parameter in network.infrared_stem.parameters():
         parameter.data.add_(torch.randn_like(parameter))
     other = [replace(s, modality="visible" if s.modality == "infrared" else "infrared") for s in samples]
-    ours, theirs = (
-        task.embeddings(network, each, torch.device("cpu")).libraries["vehicle"] for each in (samples, other)
-    )
+    ours, theirs = (embed_samples(task, network, each).libraries["vehicle"] for each in (samples, other))
     assert np.abs(ours - theirs).max(axis=1).min() > 1e-3
 
 
 def test_heads_start_from_the_class_centres(settings, samples):
     task = make_task(settings)
     network = task.build(3, 0).eval()
-    rows = task.embeddings(network, samples, torch.device("cpu")).libraries["vehicle"]
+    rows = embed_samples(task, network, samples).libraries["vehicle"]
     task.set_heads(network, samples, torch.device("cpu"))
     for label in range(3):
         centre = rows[[s.pid == label for s in samples]].sum(0)
@@ -219,7 +218,7 @@ def test_an_onnx_file_gives_the_same_embeddings(settings, samples, tmp_path):
     write_onnx(tmp_path / "net.onnx", task.graph(network), "digest", settings.as_dict())
     outside_task, outside = OnnxFile(tmp_path / "net.onnx").network(settings)
     ours, theirs = (
-        each.embeddings(net, samples, torch.device("cpu")).libraries["vehicle"]
+        embed_samples(each, net, samples).libraries["vehicle"]
         for each, net in ((task, network), (outside_task, outside))
     )
     np.testing.assert_allclose(theirs, ours, atol=1e-5)  # float32 sums in another order

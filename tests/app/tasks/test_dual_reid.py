@@ -15,6 +15,7 @@ from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
 from app.tasks.dual import labels_of
+from app.tasks.image_files import embed_samples
 
 WORDS = (
     "model.vehicle.backbone=test_efficientnet model.vehicle.image_size=32 model.plate.backbone=test_efficientnet "
@@ -167,7 +168,7 @@ def test_heads_are_set_to_class_centres(settings, samples):
 def test_a_register_gets_three_libraries_in_which_a_missing_plate_is_a_zero_row(settings, samples):
     task = make_task(settings)
     network = task.build(3, 0)
-    found = task.embeddings(network, samples, torch.device("cpu"))
+    found = embed_samples(task, network, samples)
     assert tuple(found.libraries) == task.libraries == ("fused", "plate", "vehicle")
     assert found.samples == samples
     vehicle, plate, fused = (found.libraries[name].astype(np.float64) for name in ("vehicle", "plate", "fused"))
@@ -183,9 +184,9 @@ def test_a_register_gets_three_libraries_in_which_a_missing_plate_is_a_zero_row(
 
 def test_added_embeddings_are_one_row_and_a_lone_vehicle_network_has_one_library(samples):
     task = make_task(load_settings(f"{WORDS} model.fusion=add"))
-    libraries = task.embeddings(task.build(3, 0), samples, torch.device("cpu")).libraries
+    libraries = embed_samples(task, task.build(3, 0), samples).libraries
     both = libraries["vehicle"][:4].astype(np.float64) + libraries["plate"][:4]
     np.testing.assert_allclose(libraries["fused"][:4], both / np.linalg.norm(both, axis=1)[:, None], atol=1e-6)
     task = make_task(load_settings(f"{WORDS} model.plate=null"))
     assert task.libraries == ("vehicle",)
-    assert tuple(task.embeddings(task.build(3, 0), samples, torch.device("cpu")).libraries) == ("vehicle",)
+    assert tuple(embed_samples(task, task.build(3, 0), samples).libraries) == ("vehicle",)

@@ -11,6 +11,7 @@ from app.core.sample import Sample
 from app.federation.build import make_client_cipher
 from app.settings.load import load_settings
 from app.tasks import make_task
+from app.tasks.image_files import embed_samples
 from app.training.checkpoint import network_of, without_heads
 from app.training.optimiser import make_optimiser
 from models.hashed import is_bucket, virtual_size
@@ -57,8 +58,8 @@ def test_a_hashed_network_sends_less_and_embeds_the_same_from_its_checkpoint(tas
     arrays = without_heads(float_arrays(network), task)
     other, used = network_of(arrays, settings)
     assert not any(name.endswith("buckets") for name in used.state_dict())
-    first = task.embeddings(network, samples, torch.device("cpu")).libraries
-    second = other.embeddings(used.eval(), samples, torch.device("cpu")).libraries
+    first = embed_samples(task, network, samples).libraries
+    second = embed_samples(other, used.eval(), samples).libraries
     for library, rows in first.items():
         # The same weights in float32, and rows of length 1; sums in another order.
         np.testing.assert_allclose(second[library], rows, atol=1e-5)

@@ -16,6 +16,7 @@ from app.evaluation.ranking import NoValidQueryError
 from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
+from app.tasks.task import embedding_task
 from app.training.checkpoint import network_of
 from app.training.trainer import train
 from models.hashed import hash_layers
@@ -159,12 +160,11 @@ def test_a_hashed_reader_sends_its_buckets_and_reads_the_same_expanded():
     assert torch.allclose(network(pictures).logits, used.eval()(pictures).logits, atol=1e-5)
 
 
-def test_what_it_cannot_do_is_refused_in_words(settings, samples):
+def test_what_it_cannot_do_is_refused_in_words(settings):
     task = make_task(settings)
-    network = task.build(1, 0).eval()
-    for call in (lambda: task.embeddings(network, samples, torch.device("cpu")), lambda: task.graph(network)):
-        with pytest.raises(ValueError, match="it has no embeddings"):
-            call()
+    with pytest.raises(ValueError, match="a network of the task plate_text has no embeddings"):
+        embedding_task(task)
+    assert not {"libraries", "embeddings", "graph", "outside"} & set(dir(task))
     with pytest.raises(SettingsError, match=r"model\.dim must be a multiple of 4"):
         load_settings(f"{WORDS} model.dim=6")
     with pytest.raises(SettingsError, match=r"model\.decoder must be one of"):

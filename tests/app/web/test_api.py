@@ -36,27 +36,29 @@ def test_a_guard_identifies_and_sees_plate_and_flat_and_no_name(as_role):
         assert picture.content.startswith(b"\xff\xd8")
 
 
-def test_a_guard_sees_nothing_of_vehicles_that_a_photograph_does_not_resemble(desk, as_role):
+def test_a_guard_sees_nothing_of_vehicles_that_a_photograph_does_not_resemble(identification, as_role):
     client = as_role("guard")
-    model, _ = desk.serving()
-    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(1.0, 1.0)), "tester")
+    model, _ = identification.active_model.current()
+    identification.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(1.0, 1.0)), "tester")
     answer = identify(client, 40, plates=[140]).json()
     assert (answer["decision"], answer["candidates"]) == ("unknown", [])
     assert client.get("/api/vehicles/1").status_code == 404
-    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(0.999999, 0.99, 0.0)), "tester")
+    identification.models.set_thresholds(
+        model.id, dict.fromkeys(model.libraries, Threshold(0.999999, 0.99, 0.0)), "tester"
+    )
     assert identify(client, 1, plates=[101]).json()["vehicle"] == 1
     seen = client.get("/api/vehicles/1").json()
     assert (seen["note"], seen["has_owner"]) == (None, None)
-    assert [line.subject for line in desk.journal.audit(1)] == ["vehicle 1"]
+    assert [line.subject for line in identification.journal.audit(1)] == ["vehicle 1"]
     assert as_role("manager").get("/api/vehicles/1").json()["has_owner"] is True
 
 
-def test_a_guard_does_not_enrol(desk, as_role):
+def test_a_guard_does_not_enrol(identification, as_role):
     response = identify(as_role("guard"), 40, enrol_unknown="true")
     assert (response.status_code, response.json()["detail"]) == (403, "enrolling needs the role manager")
-    assert desk.register.counts()["sightings"] == 0
-    model, _ = desk.serving()
-    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(1.0, 1.0)), "tester")
+    assert identification.register.counts()["sightings"] == 0
+    model, _ = identification.active_model.current()
+    identification.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(1.0, 1.0)), "tester")
     assert identify(as_role("manager"), 40, enrol_unknown="true").json()["enrolled"] == 3
 
 
@@ -146,7 +148,7 @@ def test_an_incident_from_the_sighting_to_its_end(as_role):
     assert client.post("/api/incidents", json=report | {"sighting": 99}).status_code == 404
 
 
-def test_an_incident_is_of_the_vehicle_that_the_guard_names_and_ends_once(as_role, desk):
+def test_an_incident_is_of_the_vehicle_that_the_guard_names_and_ends_once(as_role, identification):
     sighting = identify(as_role("guard"), 7).json()["sighting"]
     client = as_role("manager")
     report = {"sighting": sighting, "kind": "blocks a gate"}
@@ -156,7 +158,7 @@ def test_an_incident_is_of_the_vehicle_that_the_guard_names_and_ends_once(as_rol
     assert client.post("/api/incidents", json=report | {"vehicle": 99}).status_code == 404
     ends = [client.post(f"/api/incidents/{made['id']}/close").json()["closed"] for _ in range(2)]
     assert ends[0] == ends[1]
-    assert [line.action for line in desk.journal.audit()].count("close incident") == 1
+    assert [line.action for line in identification.journal.audit()].count("close incident") == 1
 
 
 @pytest.mark.parametrize(
@@ -185,13 +187,13 @@ def test_an_incident_is_of_the_vehicle_that_the_guard_names_and_ends_once(as_rol
         ([("pictures", jpeg(1))], {"owner": "a" * 201}, 422, "owner: String should have at most 200"),
     ],
 )
-def test_a_refused_enrolment_has_a_status_a_line_and_no_trace(desk, as_role, files, data, status, reason):
-    before, pictures = desk.register.counts(), sorted(desk.photos.folder.iterdir())
+def test_a_refused_enrolment_has_a_status_a_line_and_no_trace(identification, as_role, files, data, status, reason):
+    before, pictures = identification.register.counts(), sorted(identification.photos.folder.iterdir())
     response = as_role("manager").post("/api/vehicles", files=files or None, data=data)
     assert response.status_code == status, response.text
     assert reason in response.json()["detail"]
-    assert desk.register.counts() == before
-    assert sorted(desk.photos.folder.iterdir()) == pictures
+    assert identification.register.counts() == before
+    assert sorted(identification.photos.folder.iterdir()) == pictures
 
 
 def test_too_large_a_request_is_refused_before_it_is_read(as_role, monkeypatch):
@@ -225,12 +227,12 @@ def test_a_full_disk_is_said(as_role, monkeypatch):
     assert (response.status_code, response.json()["detail"]) == (507, "the disk is full; nothing was changed")
 
 
-def test_a_database_without_room_and_one_that_is_gone(desk, as_role, monkeypatch):
+def test_a_database_without_room_and_one_that_is_gone(identification, as_role, monkeypatch):
     client = as_role("manager")
     for message, status in (("database or disk is full", 507), ("disk I/O error", 503), ("database is locked", 503)):
 
         def fail(*_, message=message):
-            with desk.database.writing():
+            with identification.database.writing():
                 raise OperationalError("", {}, Exception(message))
 
         monkeypatch.setattr(Register, "vehicles", fail)

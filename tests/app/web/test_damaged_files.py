@@ -54,8 +54,8 @@ def test_the_page_of_the_run_names_its_damaged_file(client, tmp_path, content, s
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"libraries": 5}', '{"libraries": {"fused": {"miss_rate": 1}}}'])
-def test_the_page_of_the_calibration_names_its_damaged_report(client, desk, content):
-    folder = desk.folder / "calibration" / desk.serving()[0].digest
+def test_the_page_of_the_calibration_names_its_damaged_report(client, identification, content):
+    folder = identification.folder / "calibration" / identification.active_model.current()[0].digest
     folder.mkdir(parents=True)
     (folder / REPORT).write_text(content, encoding="utf-8")
     page = client.get("/calibration", headers=HTML)
@@ -71,16 +71,16 @@ def test_the_page_of_the_calibration_names_its_damaged_report(client, desk, cont
 
 
 @pytest.mark.parametrize("as_a_file", [False, True])
-def test_a_folder_of_pictures_that_is_gone_is_named(client, desk, as_a_file):
-    shutil.rmtree(desk.photos.folder)
+def test_a_folder_of_pictures_that_is_gone_is_named(client, identification, as_a_file):
+    shutil.rmtree(identification.photos.folder)
     if as_a_file:
-        desk.photos.folder.write_text("x", encoding="utf-8")
-    before = desk.register.counts()
+        identification.photos.folder.write_text("x", encoding="utf-8")
+    before = identification.register.counts()
     for address in ("/api/identify", "/api/vehicles", "/api/vehicles/1/views"):
         answer = client.post(address, files={"pictures": jpeg(9)})
         assert (answer.status_code, "pictures" in answer.json()["detail"]) == (503, True), answer.text
-        assert str(desk.folder) not in answer.text
-    assert desk.register.counts() == before
+        assert str(identification.folder) not in answer.text
+    assert identification.register.counts() == before
 
 
 @pytest.mark.parametrize("number", [5, 13, 30])  # an input/output error, no permission, a disk that is read only

@@ -129,9 +129,9 @@ def send(port, body, headers, method="POST", path="/api/identify"):
 @pytest.mark.parametrize("close", [True, False])
 @pytest.mark.parametrize("size", [1_000, 70_000, 9_000_000])
 @pytest.mark.parametrize("message", ["connection refused", "database is locked"])
-def test_a_database_that_is_away_is_said_whatever_the_size(desk, service, message, size, close, monkeypatch):
+def test_a_database_that_is_away_is_said_whatever_the_size(identification, service, message, size, close, monkeypatch):
     def fail(*_):
-        with desk.database.reading():
+        with identification.database.reading():
             raise OperationalError("", {}, Exception(message))
 
     headers = {"authorization": "Bearer x", "content-type": "multipart/form-data; boundary=x"}
@@ -189,8 +189,8 @@ def test_what_is_read_after_an_answer_is_bounded(monkeypatch):
 
 
 @pytest.mark.parametrize("secure", [True, False])
-def test_tls_is_demanded_where_there_is_tls(desk, secure):
-    with TestClient(create_app(lambda: State(desk, secure=secure))) as client:
+def test_tls_is_demanded_where_there_is_tls(identification, secure):
+    with TestClient(create_app(lambda: State(identification, secure=secure))) as client:
         for path in ("/login", "/api/status", "/static/app.js", "/nowhere"):
             said = client.get(path).headers.get("strict-transport-security")
             assert said == ("max-age=31536000" if secure else None), path

@@ -8,9 +8,9 @@ from schemathesis.checks import not_a_server_error
 from web_service import FAST
 
 from app.register.accounts import Accounts, Role
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.records import NewOwner
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.web.service import create_app
 from app.web.state import State
 
@@ -28,13 +28,15 @@ class KeptOpen(State):
 @pytest.fixture(scope="module")
 def token(tmp_path_factory, run_folder):
     """That of an admin, over a register of three vehicles."""
-    desk = Desk(tmp_path_factory.mktemp("fuzz") / "register", device="cpu")
-    desk.use_model(run_folder, "global", "tester")
+    identification = Identification(tmp_path_factory.mktemp("fuzz") / "register", device="cpu")
+    identification.active_model.change_to_run(run_folder, "global", "tester")
     for number in range(3):
-        desk.enrol([Shot(photo(number))], account="tester", owner=NewOwner(f"owner {number}"), plate=f"P{number}")
-    state = KeptOpen(desk)
+        identification.enrol(
+            [VehiclePhoto(photo(number))], account="tester", owner=NewOwner(f"owner {number}"), plate=f"P{number}"
+        )
+    state = KeptOpen(identification)
     OPEN[:] = [state]
-    state.accounts = Accounts(desk.database, FAST)
+    state.accounts = Accounts(identification.database, FAST)
     state.accounts.add("admin", Role.admin, "a long enough password", "tester")
     yield state.accounts.new_token("admin", "", 1, "tester")
     State.close(state)

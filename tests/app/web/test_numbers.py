@@ -98,14 +98,14 @@ def test_numbers_of_a_body(as_role):
 BEYOND = (2**31, 2**63, 10**30, 0, -1)
 
 
-def test_numbers_of_the_command_line(desk):
+def test_numbers_of_the_command_line(identification):
     for number, option in product(BEYOND, ("--vehicle", "--owner-id")):
         words = ["forget", option]
         with pytest.raises(NotEnrolledError, match=f"there is no (vehicle|owner) {number}"):
-            registry.main([*words, str(number), *_there(desk)])
+            registry.main([*words, str(number), *_there(identification)])
 
 
-def test_numbers_out_of_range_name_the_option(desk):
+def test_numbers_out_of_range_name_the_option(identification):
     for words in (
         ["forget", "--sightings", str(10**10)],
         ["forget", "--sightings", str(10**30)],
@@ -115,22 +115,22 @@ def test_numbers_out_of_range_name_the_option(desk):
         ["audit", "--limit", "-1"],
     ):
         with pytest.raises(ValueError, match=f"{words[1]}.*not in the range"):
-            registry.main([*words, *_there(desk)])
+            registry.main([*words, *_there(identification)])
 
 
-def test_the_longest_time_is_one(desk, capsys):
-    registry.main(["forget", "--sightings", "36500", *_there(desk)])
+def test_the_longest_time_is_one(identification, capsys):
+    registry.main(["forget", "--sightings", "36500", *_there(identification)])
     assert '"pictures": 0' in capsys.readouterr().out
     assert CliRunner().invoke(registry_app, ["forget", "--sightings", "36501"]).exit_code == 2
 
 
-def test_numbers_of_the_commands_of_the_service(desk):
+def test_numbers_of_the_commands_of_the_service(identification):
     for number in BEYOND:
         with pytest.raises(NotEnrolledError, match=f"there is no token {number}"):
-            serve.main(["revoke", *_there(desk), "--", str(number)])
+            serve.main(["revoke", *_there(identification), "--", str(number)])
         with pytest.raises((ValueError, RuntimeError), match="1 to 3650 days"):
-            serve.main(["token", "guard", "--days", str(number), *_there(desk)])
+            serve.main(["token", "guard", "--days", str(number), *_there(identification)])
 
 
-def _there(desk):
-    return ["--register", str(desk.folder), "--url", str(desk.database.engine.url)]
+def _there(identification):
+    return ["--register", str(identification.folder), "--url", str(identification.database.engine.url)]

@@ -3,7 +3,7 @@
 import pytest
 from web_service import jpeg
 
-from app.register.identification import Desk
+from app.register.identification import Identification
 
 
 @pytest.fixture
@@ -12,14 +12,14 @@ def url(tmp_path):
 
 
 @pytest.fixture
-def desk(url, tmp_path, run_folder, onnx_path, monkeypatch):
-    before = Desk(tmp_path / "register", url, "cpu")
-    before.use_model(run_folder, "global", "tester")
+def identification(url, tmp_path, run_folder, onnx_path, monkeypatch):
+    before = Identification(tmp_path / "register", url, "cpu")
+    before.active_model.change_to_run(run_folder, "global", "tester")
     before.close()
     monkeypatch.setattr("app.training.checkpoint.Checkpoint.read", None)  # nothing reads the checkpoint any more
-    desk = Desk(tmp_path / "register", url, "cpu", onnx_path)
-    yield desk
-    desk.close()
+    identification = Identification(tmp_path / "register", url, "cpu", onnx_path)
+    yield identification
+    identification.close()
 
 
 def test_the_service_answers_from_an_onnx_file(as_role):

@@ -19,10 +19,10 @@ from PIL import Image
 from registers import photo
 
 from app.register.accounts import Accounts, Role
-from app.register.identification import Desk
+from app.register.identification import Identification
 from app.register.photos import read_photo
 from app.register.records import NewOwner
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from scripts import registry
 
 CHROMIUM = chromium()
@@ -48,12 +48,12 @@ def vehicles(tmp_path_factory):
 def address(tmp_path_factory, run_folder, vehicles):
     register = tmp_path_factory.mktemp("service") / "register"
     run = Path(os.environ.get("RUN_FOLDER", run_folder))
-    with closing(Desk(register, device="cpu")) as desk:
-        desk.use_model(run, "global", "tester")
+    with closing(Identification(register, device="cpu")) as identification:
+        identification.active_model.change_to_run(run, "global", "tester")
         owner = NewOwner("A. Resident", "12")
-        desk.enrol([Shot(read_photo(vehicles[0][0]))], account="tester", owner=owner, plate="AB 12")
-        desk.enrol([Shot(read_photo(vehicles[1][0]))], account="tester", plate="CD 34")
-        accounts = Accounts(desk.database)
+        identification.enrol([VehiclePhoto(read_photo(vehicles[0][0]))], account="tester", owner=owner, plate="AB 12")
+        identification.enrol([VehiclePhoto(read_photo(vehicles[1][0]))], account="tester", plate="CD 34")
+        accounts = Accounts(identification.database)
         for role in Role:
             accounts.add(role.name, role, PASSWORD, "tester")
     if "RUN_FOLDER" in os.environ:

@@ -71,9 +71,9 @@ def test_a_token_is_revoked_by_its_number_and_others_stay(client, as_role):
     assert bearer(client, secrets["backup"]).get("/api/status").status_code == 200
 
 
-def test_the_command_line_lists_and_revokes(desk, as_role, capsys):
+def test_the_command_line_lists_and_revokes(identification, as_role, capsys):
     as_role("guard").post("/api/tokens", json={"label": "camera"})
-    there = ["--register", str(desk.folder), "--url", str(desk.database.engine.url)]
+    there = ["--register", str(identification.folder), "--url", str(identification.database.engine.url)]
     serve.main(["tokens", "guard", *there])
     [row] = json.loads(capsys.readouterr().out.splitlines()[-1])["tokens"]
     assert (row["account"], row["label"], row["used"]) == ("guard", "camera", None)

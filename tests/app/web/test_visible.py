@@ -7,7 +7,7 @@ from web_service import WORDS, jpeg
 from app.register.accounts import Role
 from app.register.errors import NotEnrolledError
 from app.register.matcher import Threshold
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 
 
 @pytest.fixture
@@ -16,12 +16,14 @@ def url(tmp_path):
 
 
 @pytest.fixture
-def narrow(desk, service):
+def narrow(identification, service):
     """Nine vehicles, more than an answer shows."""
-    model, _ = desk.serving()
-    desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(0.999999, 0.999999, 0.0)), "tester")
+    model, _ = identification.active_model.current()
+    identification.models.set_thresholds(
+        model.id, dict.fromkeys(model.libraries, Threshold(0.999999, 0.999999, 0.0)), "tester"
+    )
     for number in range(3, 10):  # an answer shows five vehicles, and others not
-        desk.enrol([Shot(photo(50 + number))], account="tester", plate=f"ZZ {number}")
+        identification.enrol([VehiclePhoto(photo(50 + number))], account="tester", plate=f"ZZ {number}")
     return service
 
 
@@ -34,13 +36,13 @@ def identify(client, seed):
     return response.json()
 
 
-def hidden(desk, numbers):
+def hidden(identification, numbers):
     """Their enrolled pictures."""
-    return [view.picture for number in numbers for view in desk.register.vehicle(number).views]
+    return [view.picture for number in numbers for view in identification.register.vehicle(number).views]
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_guard_sees_no_vehicle_by_its_number(desk, as_role):
+def test_a_guard_sees_no_vehicle_by_its_number(identification, as_role):
     guard = as_role("guard")
     page = {"accept": "text/html"}
     for number in (1, 2, 3, 77):  # the last is none: the answers are alike
@@ -50,15 +52,15 @@ def test_a_guard_sees_no_vehicle_by_its_number(desk, as_role):
             f"there is no vehicle {number} that an answer showed to you",
         )
         assert guard.get(f"/vehicles/{number}", headers=page).status_code == 404
-    for name in hidden(desk, (1, 2, 3)):
+    for name in hidden(identification, (1, 2, 3)):
         assert guard.get(f"/api/pictures/{name}").status_code == 404
     manager = as_role("manager")
     assert manager.get("/api/vehicles/3").json()["plate"] == "ZZ 3"
-    assert all(manager.get(f"/api/pictures/{name}").status_code == 200 for name in hidden(desk, (1, 2, 3)))
+    assert all(manager.get(f"/api/pictures/{name}").status_code == 200 for name in hidden(identification, (1, 2, 3)))
 
 
 @pytest.mark.usefixtures("narrow")
-def test_an_answer_shows_its_vehicles_to_its_account_alone(desk, as_role):
+def test_an_answer_shows_its_vehicles_to_its_account_alone(identification, as_role):
     client = as_role("guard")
     answer = identify(client, 2)
     shown = {row["vehicle"] for row in answer["candidates"]}
@@ -68,7 +70,9 @@ def test_an_answer_shows_its_vehicles_to_its_account_alone(desk, as_role):
         expected = 200 if number in shown else 404
         assert client.get(f"/api/vehicles/{number}").status_code == expected
         assert client.get(f"/vehicles/{number}", headers={"accept": "text/html"}).status_code == expected
-        assert all(client.get(f"/api/pictures/{name}").status_code == expected for name in hidden(desk, [number]))
+        assert all(
+            client.get(f"/api/pictures/{name}").status_code == expected for name in hidden(identification, [number])
+        )
     assert client.get(f"/api/pictures/{answer['pictures'][0]}").status_code == 200
     assert client.get("/api/vehicles/2/owner").status_code == 403
 
@@ -76,29 +80,29 @@ def test_an_answer_shows_its_vehicles_to_its_account_alone(desk, as_role):
     client.app.state.register.accounts.add("other", Role.guard, WORDS["guard"], "tester")
     client.post("/login", data={"name": "other", "password": WORDS["guard"]})
     assert client.get("/api/vehicles/2").status_code == 404
-    for name in [answer["pictures"][0], *hidden(desk, ALL)]:
+    for name in [answer["pictures"][0], *hidden(identification, ALL)]:
         assert client.get(f"/api/pictures/{name}").status_code == 404
 
 
 @pytest.mark.usefixtures("narrow")
-def test_it_lasts_as_long_as_the_sighting_and_through_restarts(desk, as_role):
+def test_it_lasts_as_long_as_the_sighting_and_through_restarts(identification, as_role):
     client = as_role("guard")
     number = identify(client, 2)["sighting"]
-    assert desk.visible.vehicles("guard", {1, 2, 3, 2**63, 0, -1}) >= {2}
-    desk.register.forget(account="tester", vehicle_id=2)
+    assert identification.visible.vehicles("guard", {1, 2, 3, 2**63, 0, -1}) >= {2}
+    identification.register.forget(account="tester", vehicle_id=2)
     assert client.get("/api/vehicles/2").status_code == 404
-    assert desk.visible.vehicles("guard", {2}) == set()
-    with desk.database.reading() as session:
+    assert identification.visible.vehicles("guard", {2}) == set()
+    with identification.database.reading() as session:
         rows = session.connection().exec_driver_sql("SELECT COUNT(*) FROM shown WHERE sighting_id = ?", (number,))
         assert rows.scalar() == 0
 
 
 @pytest.mark.parametrize("number", [2**31, 2**63, 10**30, 0, -1])
-def test_a_number_that_no_row_can_have_is_not_there(desk, number):
+def test_a_number_that_no_row_can_have_is_not_there(identification, number):
     with pytest.raises(NotEnrolledError, match=f"there is no sighting {number} of yours"):
-        desk.visible.require_sighting(number, "guard")
+        identification.visible.require_sighting(number, "guard")
     with pytest.raises(NotEnrolledError, match=f"there is no vehicle {number} that an answer showed"):
-        desk.visible.require_vehicle(number, "guard")
+        identification.visible.require_vehicle(number, "guard")
 
 
 @pytest.mark.usefixtures("narrow")
