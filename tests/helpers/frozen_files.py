@@ -20,6 +20,11 @@ FROZEN = sorted((Path(__file__).parents[1] / "frozen").glob("settings-*"))
 PASSWORD = "frozen in a test"
 
 
+def opened(path):
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
 def embeddings_of(path, folder):
     """Embeddings by library of the first image with its plate, from a checkpoint or an ONNX file."""
     sample = Sample(folder / "vehicle-0.png", pid=0, camid=0, plate_path=folder / "plate-0.png")
@@ -31,7 +36,7 @@ def answers_of_plates(run, folder):
     """Text and confidences of two plates, from the checkpoint `plate_text`."""
     reader = PlateRun.open(str(run), "plate_text", ["device=cpu"])
     height, width = reader.size
-    images = [Image.open(folder / f"plate-{number}.png").resize((width, height)) for number in range(2)]
+    images = [opened(folder / f"plate-{number}.png").resize((width, height)) for number in range(2)]
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
     return [[reading.text, list(reading.confidences)] for reading in reader.read_pictures(pixels)]
 
@@ -47,7 +52,7 @@ def models_of(store, folder):
 def boxes_of(path, folder):
     """The ten best boxes of the first image, with scores."""
     detector, _ = read_detector(path)
-    image = np.asarray(Image.open(folder / "vehicle-0.png").resize((128, 128)))
+    image = np.asarray(opened(folder / "vehicle-0.png").resize((128, 128)))
     [found] = detector.find([torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255])
     rows = torch.cat([found["boxes"], found["scores"][:, None]], dim=1)[:10]
     return rows.tolist()
@@ -56,4 +61,4 @@ def boxes_of(path, folder):
 def photos_of(folder):
     """Photographs of vehicle and plate, of two vehicles."""
     for number in range(2):
-        yield tuple(Photo(Image.open(folder / f"{kind}-{number}.png"), 1.0) for kind in ("vehicle", "plate"))
+        yield tuple(Photo(opened(folder / f"{kind}-{number}.png"), 1.0) for kind in ("vehicle", "plate"))
