@@ -28,6 +28,8 @@ from app.register.schema import Base, Embedding, View
 from app.register.shots import Shot
 from app.register.upgrades import Step, run_sql
 
+NOW = upgrades.STEPS[-1].version
+NEXT = str(NOW + 1)
 ROOT = Path(__file__).resolve().parents[3]
 COLOUR = "ALTER TABLE vehicle ADD COLUMN colour VARCHAR; UPDATE vehicle SET colour = 'red'; "
 KILLED = f"""
@@ -39,7 +41,7 @@ def half(connection):
     upgrades.run_sql(connection, "{COLOUR} DROP TABLE change; CREATE TABLE new ({{id}}, at {{time}});")
     os.kill(os.getpid(), signal.SIGKILL)
 
-upgrades.STEPS = (*upgrades.STEPS, upgrades.Step(2, half))
+upgrades.STEPS = (*upgrades.STEPS, upgrades.Step({NEXT}, half))
 Database(sys.argv[1])
 """
 
@@ -87,9 +89,9 @@ def change(database, script):
         run_sql(session.connection(), script)
 
 
-def plus(monkeypatch, run, number=2):
+def plus(monkeypatch, run, more=1):
     """A further step."""
-    monkeypatch.setattr(upgrades, "STEPS", (*upgrades.STEPS, Step(number, run)))
+    monkeypatch.setattr(upgrades, "STEPS", (*upgrades.STEPS, Step(upgrades.STEPS[-1].version + more, run)))
 
 
 def colour(connection):
@@ -119,8 +121,8 @@ def test_a_register_is_upgraded_as_it_is_opened(url, monkeypatch, caplog):
     plus(monkeypatch, colour)
     with caplog.at_level(logging.WARNING):
         database = Database(url)
-    assert "upgraded from version 1 to 2; an older program opens its backup alone" in caplog.text
-    assert version(database) == "2"
+    assert f"upgraded from version {NOW} to {NEXT}; an older program opens its backup alone" in caplog.text
+    assert version(database) == NEXT
     with database.reading() as session:
         assert session.execute(text("SELECT colour FROM vehicle")).scalars().all() == ["red"]
     caplog.clear()
@@ -131,13 +133,13 @@ def test_a_register_is_upgraded_as_it_is_opened(url, monkeypatch, caplog):
 
 def test_steps_that_were_taken_are_not_taken_again(filled, url, monkeypatch):
     taken = []
-    for number in (2, 3, 5):
-        plus(monkeypatch, lambda _, number=number: taken.append(number), number)
+    for name, more in (("a", 1), ("b", 1), ("c", 2)):
+        plus(monkeypatch, lambda _, name=name: taken.append(name), more)
     Database(url).close()
-    plus(monkeypatch, lambda _: taken.append(7), 7)
+    plus(monkeypatch, lambda _: taken.append("d"), 2)
     Database(url).close()
-    assert taken == [2, 3, 5, 7]
-    assert version(filled) == "7"
+    assert taken == ["a", "b", "c", "d"]
+    assert version(filled) == str(NOW + 6)
 
 
 def test_a_new_register_takes_every_step_and_says_nothing(url, monkeypatch, caplog):
@@ -145,7 +147,7 @@ def test_a_new_register_takes_every_step_and_says_nothing(url, monkeypatch, capl
     with caplog.at_level(logging.WARNING):
         database = Database(url)
     assert "colour" in [column["name"] for column in inspect(database.engine).get_columns("vehicle")]
-    assert version(database) == "2"
+    assert version(database) == NEXT
     assert not caplog.text
     database.close()
 
@@ -159,14 +161,14 @@ def test_a_process_that_is_killed_amid_an_upgrade_leaves_the_register_as_it_was(
     again.close()
     plus(monkeypatch, colour)
     upgraded = Database(url)
-    assert version(upgraded) == "2"
+    assert version(upgraded) == NEXT
     upgraded.close()
 
 
 def test_a_step_that_fails_leaves_the_register_as_it_was(filled, url, monkeypatch):
     before = described(filled), contents(filled)
     plus(monkeypatch, colour)
-    plus(monkeypatch, lambda connection: run_sql(connection, "DROP TABLE change; SELECT * FROM nothing;"), 3)
+    plus(monkeypatch, lambda connection: run_sql(connection, "DROP TABLE change; SELECT * FROM nothing;"))
     with pytest.raises(UnavailableError, match="nothing"):
         Database(url)
     assert (described(filled), contents(filled)) == before
@@ -196,13 +198,15 @@ def test_services_that_open_a_register_at_once_upgrade_it_once(url, monkeypatch)
     for thread in threads:
         thread.join()
     assert len(taken) == 1
-    assert opened == ["2"] * count
+    assert opened == [NEXT] * count
 
 
 def test_a_register_of_a_newer_version_is_refused_with_the_remedy(filled, url):
-    change(filled, "UPDATE setting SET value = '9' WHERE name = 'version'; DROP TABLE shown;")
+    change(filled, "UPDATE setting SET value = '999' WHERE name = 'version'; DROP TABLE shown;")
     before = described(filled)
-    with pytest.raises(RegisterError, match=r"version 9, .* up to 1: use the version of the project that .* backup"):
+    with pytest.raises(
+        RegisterError, match=r"version 999, .* up to \d+: use the version of the project that .* backup"
+    ):
         Database(url)
     assert described(filled) == before
 
@@ -222,7 +226,7 @@ def test_a_register_from_before_versions_were_kept_is_recognised(filled, url, sc
     change(filled, f"{script} DROP TABLE shown; DROP TABLE ticket_use;")
     plus(monkeypatch, colour)
     database = Database(url)
-    assert version(database) == "2"
+    assert version(database) == NEXT
     assert described(database).keys() == tables.keys()
     assert len(contents(database)["vehicle"]) == 1
     database.close()
@@ -233,7 +237,7 @@ def test_tables_that_came_late_in_version_1_are_made(filled, url):
     change(filled, "DROP TABLE shown; DROP TABLE imported; DROP TABLE ticket_use;")
     database = Database(url)
     assert described(database) == tables
-    assert version(database) == "1"
+    assert version(database) == str(NOW)
     database.close()
 
 
@@ -276,7 +280,7 @@ def test_a_frozen_register_answers_as_when_it_was_written(frozen, monkeypatch, l
     expected = expected[folder_name(url)]
     desk = Desk(folder, url, "cpu")
     try:
-        assert version(desk.database) == ("2" if later else "1")
+        assert version(desk.database) == (NEXT if later else str(NOW))
         assert desk.register.counts() == expected["counts"]
         accounts = Accounts(desk.database)
         assert accounts.log_in("porter", PASSWORD, "127.0.0.1")

@@ -27,8 +27,6 @@ from app.training.onnx_file import OnnxFile
 # The files were computed on another machine: sums of some hundred float32 products in another order; rows of length 1.
 ATOL = 1e-5
 SEAL = b"\x72\x4a\x0a\x06sha256\x12\x40"  # in an ONNX file, before 64 digits of the digest of what is before it
-PASSES = Step(1, lambda raw: moved(raw, "train.passes", "train.epochs"))
-SIDE = Step(1, lambda raw: moved(raw, "side", "size"))
 
 
 @pytest.fixture(params=FROZEN, ids=lambda folder: folder.name)
@@ -78,6 +76,12 @@ def assert_answers(frozen, expected, detector):
 
 def test_frozen_files_open_and_answer_alike(frozen, expected, detector):
     assert_answers(frozen, expected, detector)
+
+
+def plus(monkeypatch, name, upgrade):
+    """A further step of RUN or DETECTOR."""
+    now = getattr(upgrades, name)
+    monkeypatch.setattr(upgrades, name, now._replace(steps=(*now.steps, Step(now.version + 1, upgrade))))
 
 
 def renamed(raw, before, after):
@@ -147,25 +151,25 @@ def test_files_from_before_a_key_was_renamed_open_and_answer_alike(frozen, expec
     for name, read in readings(frozen, detector).items():
         with pytest.raises(ValueError, match=r"unknown key train\.passes|unexpected keyword argument 'side'"):
             pytest.fail(f"{name}: {read()}")
-    monkeypatch.setattr(upgrades, "RUN", Steps("run", (PASSES,)))
-    monkeypatch.setattr(upgrades, "DETECTOR", Steps("detector", (SIDE,)))
+    plus(monkeypatch, "RUN", lambda raw: moved(raw, "train.passes", "train.epochs"))
+    plus(monkeypatch, "DETECTOR", lambda raw: moved(raw, "side", "size"))
     assert_answers(frozen, expected, detector)
     for read in readings(frozen, detector).values():
         read()
 
 
 def test_files_of_a_newer_version_are_refused_by_name(frozen, detector):
-    newer = {"settings_version": "1"}
+    newer = {"settings_version": "99"}
     rewrite_safetensors(frozen / "checkpoints" / "dual.safetensors", lambda kept: kept | newer)
     rewrite_safetensors(detector, lambda kept: kept | newer)
     rewrite_onnx(frozen / "dual.onnx", lambda kept: kept | newer)
-    rewrite_json(frozen / "run" / "settings.json", lambda kept: kept | {"settings_version": 1})
+    rewrite_json(frozen / "run" / "settings.json", lambda kept: kept | {"settings_version": 99})
     [recipe] = (frozen / "node").glob("*/recipe.json")
-    rewrite_json(recipe, lambda kept: kept | {"settings_version": 1})
+    rewrite_json(recipe, lambda kept: kept | {"settings_version": 99})
     names = {"checkpoint": "dual.safetensors", "onnx": "dual.onnx", "recipe": "recipe.json"}
     for name, read in readings(frozen, detector).items():
         file = names.get(name, "detector.safetensors" if name == "detector" else "settings.json")
-        told = rf"{file} holds settings of a \w+ of version 1, .* up to 0: use the version of the project that wrote"
+        told = rf"{file} holds settings of a \w+ of version 99, .* up to \d+: use the version of the project that wrote"
         with pytest.raises(ValueError, match=told):
             pytest.fail(f"{name}: {read()}")
 
@@ -184,8 +188,7 @@ def test_a_version_that_is_none_is_named(frozen, version):
 
 def test_what_is_written_says_its_version_and_is_not_upgraded_again(frozen, monkeypatch, tmp_path):
     """A step that adds 1 tells how often it was taken."""
-    counted = Step(3, lambda raw: added(raw, "seed", raw["seed"] + 1))
-    monkeypatch.setattr(upgrades, "RUN", Steps("run", (counted,)))
+    plus(monkeypatch, "RUN", lambda raw: added(raw, "seed", raw["seed"] + 1))
     old = Checkpoint.read(frozen / "checkpoints", "dual")
     assert old.settings["seed"] == 1
     old.write(tmp_path, "copy")
@@ -206,27 +209,24 @@ def test_what_is_written_says_its_version_and_is_not_upgraded_again(frozen, monk
 
 
 def test_a_detector_says_its_version(detector, monkeypatch):
-    monkeypatch.setattr(upgrades, "DETECTOR", Steps("detector", (Step(2, lambda raw: added(raw, "convs", 1)),)))
+    before = upgrades.DETECTOR.version
+    plus(monkeypatch, "DETECTOR", lambda raw: added(raw, "convs", 1))
     write_detector(detector, *read_detector(detector))
     with safe_open(detector, framework="numpy") as file:
-        assert file.metadata()["settings_version"] == "2"
+        assert file.metadata()["settings_version"] == str(before + 1)
 
 
 def test_a_renamed_key_of_the_network_leaves_the_digest(frozen, expected, monkeypatch, tmp_path):
     """A register knows its model by the digest: thresholds and embeddings stay with it."""
     path = frozen / "checkpoints" / "dual.safetensors"
     rewrite_safetensors(path, in_metadata("settings", lambda raw: renamed(raw, "model.embedding_dim", "model.dim")))
-    monkeypatch.setattr(
-        upgrades, "RUN", Steps("run", (Step(1, lambda raw: moved(raw, "model.dim", "model.embedding_dim")),))
-    )
+    plus(monkeypatch, "RUN", lambda raw: moved(raw, "model.dim", "model.embedding_dim"))
     first = Checkpoint.read(path.parent, "dual")
     assert first.settings["model"]["embedding_dim"] == 8
     assert first.digest != expected["digests"]["dual"]  # the file says another key than the frozen one
-    with monkeypatch.context() as today:
-        today.setattr(upgrades, "RUN", Steps("run"))
-        with safe_open(path, framework="numpy") as file:
-            raw = json.loads(file.metadata()["settings"])
-        assert first.digest == Checkpoint(first.arrays, raw).digest
+    with safe_open(path, framework="numpy") as file:
+        raw = json.loads(file.metadata()["settings"])
+    assert first.digest == Checkpoint(first.arrays, raw).digest
     first.write(tmp_path, "copy")
     again = Checkpoint.read(tmp_path, "copy")
     assert again.digest == first.digest
