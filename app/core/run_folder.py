@@ -28,6 +28,7 @@ from app.core.event_file import EventFile
 from app.core.files import replacing, saving
 from app.core.outputs import require_folder_place
 from app.core.typed_json import require_shape
+from app.settings import upgrades
 from app.settings.load import TASKS
 from models.errors import MissingFileError
 
@@ -114,11 +115,12 @@ class RunFolder:
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Keep the settings of the run in `settings.json`."""
-        _write_json(self.path / "settings.json", settings)
+        _write_json(self.path / "settings.json", {upgrades.KEY: upgrades.RUN.version, **settings})
 
     def read_settings(self) -> dict[str, Any]:
-        """What `write_settings` kept. Raises FileNotFoundError if it was not called."""
-        return _read_json(self.path / "settings.json")
+        """What `write_settings` kept, upgraded. Raises FileNotFoundError, SettingsVersionError for newer ones."""
+        kept = _read_json(path := self.path / "settings.json")
+        return upgrades.RUN.upgraded(path, kept.pop(upgrades.KEY, None), kept)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Keep the figures that the run ended with in `summary.json`."""
@@ -249,8 +251,7 @@ class RunFolder:
 def format_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
     """A plain table, one line a model, of the measures of their tasks in percent; "-" where a figure is missing.
 
-    Columns that no row has are left out.
-    """
+    Columns that no row has are left out."""
     columns = [c for c in MEASURES if any(c in row for row in rows.values())]
     width = max(map(len, ["model", *rows]))
     lines = ["".join([f"{'model':<{width}}", *(f"{column:>{_wide(column)}}" for column in columns)])]

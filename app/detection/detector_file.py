@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from app.core.errors import StoredFileError
 from app.core.files import saving
+from app.settings import upgrades
 from app.settings.detection import DetectorSettings
 from models.detector import Detector, build_coco_detector, build_detector
 from models.errors import MissingFileError
@@ -41,7 +42,8 @@ def write_detector(path: Path, detector: Detector, settings: DetectorSettings) -
     """Write a .safetensors file; a failure leaves an older one whole."""
     arrays = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
     with saving(path) as temporary:
-        save_file(arrays, temporary, {_SETTINGS: json.dumps(asdict(settings))})
+        version = {upgrades.KEY: str(upgrades.DETECTOR.version)}
+        save_file(arrays, temporary, {_SETTINGS: json.dumps(asdict(settings)), **version})
 
 
 def read_detector(path: Path) -> tuple[Detector, DetectorSettings]:
@@ -57,9 +59,12 @@ def read_detector(path: Path) -> tuple[Detector, DetectorSettings]:
     if _SETTINGS not in metadata:
         raise StoredFileError(f"{path} is no detector of this project: `python -m scripts.train_detector` makes one")
     try:
-        settings = DetectorSettings(**json.loads(metadata[_SETTINGS]))
+        kept = json.loads(metadata[_SETTINGS])
+        settings = DetectorSettings(**upgrades.DETECTOR.upgraded(path, metadata.get(upgrades.KEY), kept))
         detector = build(settings)
         detector.load_state_dict(arrays)
+    except upgrades.SettingsVersionError:
+        raise
     except (TypeError, RuntimeError, ValueError) as error:
         raise StoredFileError(f"{path}: a detector of another version: {str(error).splitlines()[0]}") from error
     return detector.eval(), settings

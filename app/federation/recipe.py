@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from app.core.files import replacing
 from app.core.site_runs import SiteModelError
+from app.settings import upgrades
 from app.settings.checks import SettingsError
 from app.settings.load import MISSING, Settings, absolute, settings_from
 
@@ -49,7 +50,10 @@ class Recipe:
         try:
             if fields.pop("format") != _FORMAT:
                 raise SiteModelError(f"{path} has the format of another version of the project; {remedy}")
-            return cls(**fields)
+            version, kept = fields.pop(upgrades.KEY, None), fields.pop("settings")
+            return cls(**fields, settings=upgrades.RUN.upgraded(path, version, kept))
+        except SettingsError as error:
+            raise SiteModelError(str(error)) from error
         except (AttributeError, KeyError, TypeError) as error:
             raise SiteModelError(f"{path} is damaged: {error!r}; {remedy}") from error
 
@@ -62,7 +66,10 @@ class Recipe:
             raise SiteModelError(f"{path} is no settings.json of a run: {error}") from error
         if not isinstance(settings, dict):
             raise SiteModelError(f"{path} is no settings.json of a run")
-        return cls("", 1, settings)
+        try:
+            return cls("", 1, upgrades.RUN.upgraded(path, settings.pop(upgrades.KEY, None), settings))
+        except SettingsError as error:
+            raise SiteModelError(str(error)) from error
 
     def typed(self) -> Settings:
         """The settings. Raises SiteModelError if another version of the project wrote them."""
@@ -75,7 +82,7 @@ class Recipe:
         """Into a node store, unless it is there already: a client is made anew for every message.
 
         Returns whether it was written."""
-        text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1) + "\n"
+        text = json.dumps({"format": _FORMAT, upgrades.KEY: upgrades.RUN.version, **asdict(self)}, indent=1) + "\n"
         path = folder / FILE
         if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text:
             return False

@@ -9,24 +9,23 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.register import upgrades
 from app.register.database_url import SETTING, checked_url
 from app.register.errors import BusyError, FullError, RegisterError, UnavailableError
-from app.register.schema import VERSION, Base, Setting
 
 _PATIENCE_SECONDS = 10.0
 _TRIES, _PAUSE_SECONDS = 20, 0.25
-_VERSION = "version"
 
 
 class Database:
-    """Sessions on one database; tables are made if there are none.
+    """Sessions on one database; tables are made if there are none, and upgraded if they are of an older version.
 
     SQLite runs with a write-ahead log that is synced at each commit: what was acknowledged is there after a power cut.
 
     Args:
         url: of SQLAlchemy, such as sqlite:///register.sqlite or postgresql+psycopg://user@host/name.
 
-    Raises RegisterError for a URL that is none, and for a database that cannot be reached or has tables of another
+    Raises RegisterError for a URL that is none, and for a database that cannot be reached or has tables of a newer
     version."""
 
     def __init__(self, url: str | URL) -> None:
@@ -45,12 +44,7 @@ class Database:
 
     def _make_tables(self) -> None:
         with self.writing() as session:
-            Base.metadata.create_all(session.connection())
-            kept = session.get(Setting, _VERSION)
-            if kept is None:
-                session.add(Setting(name=_VERSION, value=str(VERSION)))
-            elif kept.value != str(VERSION):
-                raise RegisterError(f"the register has tables of version {kept.value}, this program of {VERSION}")
+            upgrades.bring_up_to_date(session.connection())
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:

@@ -2,6 +2,8 @@
 
 A picture has an embedding in each library of each model that has seen it. What changes the embeddings of a vehicle
 leaves a row in `change`, by which processes that hold vectors in memory keep up.
+
+The tables are made, and changed, by the steps of `app.register.upgrades`: what changes here needs one there.
 """
 
 from datetime import UTC, datetime
@@ -12,9 +14,6 @@ from numpy.typing import NDArray
 from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator, TypeEngine
-
-VERSION = 1
-"""Of the tables. A register of another version is refused."""
 
 
 class Vector(TypeDecorator[NDArray[np.float32]]):
@@ -175,9 +174,7 @@ class Sighting(Numbered):
 
 
 class Shown(Numbered):
-    """What an answer showed to an account: a vehicle, or a photograph of the query. It goes with the sighting.
-
-    The table came later than others: a register without it gets it, empty, when it is opened."""
+    """What an answer showed to an account: a vehicle, or a photograph of the query. It goes with the sighting."""
 
     __tablename__ = "shown"
     __table_args__ = (

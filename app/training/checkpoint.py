@@ -13,6 +13,7 @@ from app.core.errors import StoredFileError
 from app.core.node_store import digest_of
 from app.core.run_folder import RunFolder
 from app.core.site_runs import remedy
+from app.settings import upgrades
 from app.settings.load import Settings, SettingsError, settings_from
 from app.tasks import make_task
 from app.tasks.task import Task
@@ -20,7 +21,7 @@ from models.errors import MissingFileError
 from models.hashed import expand_layers
 from strategies.shared_arrays import is_private
 
-_SETTINGS = "settings"
+_SETTINGS, _IDENTITY = "settings", "identity"
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,13 @@ class Checkpoint:
     Args:
         arrays: of the network, by name; those of private classifiers may be missing.
         settings: of the run, as nested dictionaries.
+        identity: what the digest says of the settings, if it is not what they say now: an upgrade of their keys makes
+            no other model of a checkpoint, whose embeddings and thresholds stay valid.
     """
 
     arrays: Arrays
     settings: dict[str, Any]
+    identity: list[Any] | None = None
 
     @classmethod
     def read(cls, folder: Path, model: str) -> "Checkpoint":
@@ -48,12 +52,12 @@ class Checkpoint:
             raise StoredFileError(
                 f"{folder / model}.safetensors is not a checkpoint of this project: no settings in it"
             )
-        return cls(arrays, _settings_in(folder / f"{model}.safetensors", metadata[_SETTINGS]))
+        return cls(arrays, *_settings_in(folder / f"{model}.safetensors", metadata))
 
     @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits over the arrays and over what else an embedding depends on."""
-        depends = [digest_of(self.arrays), self.settings["task"], self.settings["model"]]
+        depends = [digest_of(self.arrays), *(self.identity or _identity(self.settings))]
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
     def network(self, settings: Settings) -> tuple[Task, nn.Module]:
@@ -62,30 +66,47 @@ class Checkpoint:
 
     def write(self, folder: Path, name: str) -> Path:
         """Write `name`.safetensors into a folder that is there."""
-        return RunFolder(folder).save_arrays(name, self.arrays, {_SETTINGS: json.dumps(self.settings)})
+        metadata = _metadata(self.settings)
+        if self.identity is not None:
+            metadata[_IDENTITY] = json.dumps(self.identity)
+        return RunFolder(folder).save_arrays(name, self.arrays, metadata)
 
 
 def settings_of_run(folder: Path) -> dict[str, Any]:
     """The settings.json of a run folder. Raises MissingFileError, StoredFileError for a damaged one."""
-    return _settings_in(folder / "settings.json", json.dumps(RunFolder.existing(folder).read_settings()))
+    kept = RunFolder.existing(folder).read_settings()  # in today's form
+    return _settings_in(folder / "settings.json", _metadata(kept))[0]
 
 
-def _settings_in(path: Path, text: str) -> dict[str, Any]:
-    """The settings that a checkpoint carries, as dictionaries. Raises ValueError naming the file if they are none.
+def _metadata(settings: dict[str, Any]) -> dict[str, str]:
+    return {_SETTINGS: json.dumps(settings), upgrades.KEY: str(upgrades.RUN.version)}
+
+
+def _identity(settings: dict[str, Any]) -> list[Any]:
+    """What of the settings an embedding depends on."""
+    return [settings.get("task"), settings.get("model")]
+
+
+def _settings_in(path: Path, metadata: dict[str, str]) -> tuple[dict[str, Any], list[Any] | None]:
+    """The settings that a checkpoint carries, as dictionaries in today's form, and its `identity`. Raises
+    StoredFileError naming the file if they are none, SettingsVersionError if they are of a newer version.
 
     Values that do not fit here are not damage: a weights file of another machine, a key of another version. Overrides
     can put others in their place, and whoever uses the settings names what is left."""
-    kept: Any = None
+    text, settings, identity = metadata[_SETTINGS], dict[str, Any](), list[Any]()
     try:
         kept = json.loads(text)
         if not isinstance(kept, dict):
             raise StoredFileError(f"no JSON object but {text[:40]}")
-        settings_from(kept)
+        settings = upgrades.RUN.upgraded(path, metadata.get(upgrades.KEY), kept)
+        identity = json.loads(metadata[_IDENTITY]) if _IDENTITY in metadata else _identity(kept)
+        settings_from(settings)
+    except upgrades.SettingsVersionError:
+        raise
     except (ValueError, RecursionError) as error:
-        if not (isinstance(error, SettingsError) and _has_sections(kept)):
+        if not (isinstance(error, SettingsError) and _has_sections(settings)):
             raise StoredFileError(f"damaged file {path}: its settings cannot be used: {error}") from error
-    settings: dict[str, Any] = kept
-    return settings
+    return settings, identity if identity != _identity(settings) else None
 
 
 def _has_sections(kept: dict[str, Any]) -> bool:
@@ -107,8 +128,7 @@ def network_of(arrays: Arrays, settings: Settings) -> tuple[Task, nn.Module]:
 
 def save_checkpoint(folder: RunFolder, name: str, arrays: Arrays, settings: Settings, task: Task) -> Path:
     """Write the checkpoint `name` of a run; rows of private classifiers are left out."""
-    metadata = {_SETTINGS: json.dumps(settings.as_dict())}
-    return folder.save_arrays(name, without_heads(arrays, task), metadata)
+    return folder.save_arrays(name, without_heads(arrays, task), _metadata(settings.as_dict()))
 
 
 def without_heads(arrays: Arrays, task: Task) -> Arrays:

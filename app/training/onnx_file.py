@@ -1,8 +1,9 @@
 """Embedding networks as ONNX files: written with PyTorch, computed by ONNX Runtime without the network in memory.
 
 The file is an ordinary ONNX model with its weights inside. Its metadata hold `version` of this layout, `digest` of the
-checkpoint and `settings` of the run (JSON). The last entry, `sha256`, is of all bytes before it: the fields of a
-protobuf message may be written one after the other, so that it is appended to a file that is complete without it.
+checkpoint, `settings` of the run (JSON) and their `settings_version`. The last entry, `sha256`, is of all bytes before
+it: the fields of a protobuf message may be written one after the other, so that it is appended to a file that is
+complete without it.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.core.errors import MissingPackageError, StoredFileError
+from app.settings import upgrades
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.tasks.task import EmbeddingTask, Graph, embedding_task
@@ -57,7 +59,8 @@ class OnnxFile:
         if metadata.get("version") != VERSION:
             raise StoredFileError(f"{path} has version {metadata.get('version')}, this program reads {VERSION}")
         self.digest: str = metadata["digest"]
-        self.settings: dict[str, Any] = json.loads(metadata["settings"])
+        kept = json.loads(metadata["settings"])
+        self.settings: dict[str, Any] = upgrades.RUN.upgraded(path, metadata.get(upgrades.KEY), kept)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -91,9 +94,8 @@ def write_onnx(path: Path, graph: Graph, digest: str, settings: Mapping[str, Any
         del node.metadata_props[:]
         node.doc_string = ""
     del model.metadata_props[:]
-    onnx.helper.set_model_props(
-        model, {"version": VERSION, "digest": digest, "settings": json.dumps(settings, sort_keys=True)}
-    )
+    about = {"version": VERSION, "digest": digest, "settings": json.dumps(settings, sort_keys=True)}
+    onnx.helper.set_model_props(model, {**about, upgrades.KEY: str(upgrades.RUN.version)})
     data = model.SerializeToString()
     path.write_bytes(data + _SEAL + hashlib.sha256(data).hexdigest().encode())
 

@@ -9,6 +9,7 @@ from registers import photo
 
 from app.core.sample import Sample
 from app.register.embedder import Recogniser, read_recogniser
+from app.settings.upgrades import RUN
 from app.training.checkpoint import Checkpoint
 from app.training.onnx_file import OnnxFile
 
@@ -47,6 +48,7 @@ def test_the_file_says_which_network_it_is(run_folder, onnx_path):
     assert (file.digest, file.settings) == (checkpoint.digest, checkpoint.settings)
     model = onnx.load(onnx_path)
     onnx.checker.check_model(model)
+    assert {entry.key: entry.value for entry in model.metadata_props}["settings_version"] == str(RUN.version)
     assert [value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input] == ["N"] * 3
     assert b"site-packages" not in onnx_path.read_bytes()  # nor any other path of the machine that wrote it
 

@@ -1,0 +1,117 @@
+"""Upgrade steps of stored settings: those of a run and those of a detector.
+
+Every file that holds settings says of which version they are, under `settings_version`: metadata of checkpoints, ONNX
+files and detectors, a key of `settings.json` in a run folder and of `recipe.json` in a node store. A file without it is
+of version 0. A reader passes what it has read through `upgraded` before the settings are typed.
+
+To rename, remove or replace a key, append a step to the list; `moved`, `removed` and `added` do most of it:
+
+    Step(1, lambda raw: moved(raw, "train.epochs", "train.local_epochs"))
+
+A new key with a default needs no step. Steps are never changed once a version of the project was given away.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from app.settings.checks import SettingsError
+
+KEY = "settings_version"
+Raw = dict[str, Any]
+
+
+class SettingsVersionError(SettingsError):
+    """Settings of a version that this program does not know."""
+
+
+class Step(NamedTuple):
+    """One upgrade.
+
+    Args:
+        version: of the settings afterwards.
+        upgrade: changes nested dictionaries of the version before in place. Values may be of any kind: a file may be
+            damaged, and what does not fit is named when the settings are typed.
+    """
+
+    version: int
+    upgrade: Callable[[Raw], None]
+
+
+class Steps(NamedTuple):
+    """The upgrades of one kind of settings, oldest first; the last one's version is that of files written now."""
+
+    kind: str
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """Of settings written now."""
+        return self.steps[-1].version if self.steps else 0
+
+    def upgraded(self, where: object, version: object, raw: object) -> Raw:
+        """Stored settings in today's form; `raw` stays as it is.
+
+        Args:
+            where: the file, for errors.
+            version: as it stands in the file, a whole number or its digits; None if it says none.
+
+        Raises SettingsVersionError for a newer version than this program's, SettingsError for damaged settings."""
+        held = _number(where, version)
+        if held > self.version:
+            raise SettingsVersionError(
+                f"{where} holds settings of a {self.kind} of version {held}, this program knows them up to "
+                f"{self.version}: use the version of the project that wrote the file, or a newer one"
+            )
+        if not isinstance(raw, dict):
+            raise SettingsError(f"{where}: its settings are no JSON object")
+        settings = copy.deepcopy(raw)
+        for step in self.steps:
+            if step.version > held:
+                step.upgrade(settings)
+        return settings
+
+
+RUN = Steps("run")
+DETECTOR = Steps("detector")
+
+
+def moved(raw: Raw, before: str, after: str) -> None:
+    """Give the value of a dotted key another key; one that is not there is left to its default."""
+    found = removed(raw, before)
+    if found is not None:
+        added(raw, after, found.value)
+
+
+class Found(NamedTuple):
+    """A value that was there; None is one."""
+
+    value: Any
+
+
+def removed(raw: Raw, key: str) -> Found | None:
+    """Take a dotted key out; None if it is not there."""
+    *sections, last = key.split(".")
+    found: Any = raw
+    for name in sections:
+        found = found.get(name) if isinstance(found, dict) else None
+    return Found(found.pop(last)) if isinstance(found, dict) and last in found else None
+
+
+def added(raw: Raw, key: str, value: Any) -> None:
+    """Set a dotted key; sections that are missing are made."""
+    *sections, last = key.split(".")
+    found: Any = raw
+    for name in sections:
+        found = found.setdefault(name, {}) if isinstance(found, dict) else None
+    if isinstance(found, dict):
+        found[last] = value
+
+
+def _number(where: object, version: object) -> int:
+    if version is None:
+        return 0
+    text = str(version)
+    if not (isinstance(version, int | str) and text.isascii() and text.isdecimal() and len(text) < 10):
+        raise SettingsError(f"{where}: {KEY} is {text[:40]!r}, not a whole number")
+    return int(text)

@@ -1,0 +1,325 @@
+"""Upgrades of a register's tables: all of it or nothing, once, and frozen registers answer as before."""
+
+import json
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pgvector.sqlalchemy  # noqa: F401 - SQLAlchemy knows the type by it
+import psycopg
+import pytest
+from app.register.shots import Shot
+from frozen_files import FROZEN, PASSWORD, photos_of
+from registers import view
+from sqlalchemy import inspect, select, text
+
+from app.register import upgrades
+from app.register.accounts import Accounts, RefusedError
+from app.register.database import Database
+from app.register.errors import RegisterError, UnavailableError
+from app.register.identification import Desk
+from app.register.kept_views import sample_of
+from app.register.rows import embeddings
+from app.register.schema import Base, Embedding, View
+from app.register.upgrades import Step, run_sql
+
+NOW = upgrades.STEPS[-1].version
+NEXT = str(NOW + 1)
+ROOT = Path(__file__).resolve().parents[3]
+COLOUR = "ALTER TABLE vehicle ADD COLUMN colour VARCHAR; UPDATE vehicle SET colour = 'red'; "
+KILLED = f"""
+import os, signal, sys
+from app.register import upgrades
+from app.register.database import Database
+
+def half(connection):
+    upgrades.run_sql(connection, "{COLOUR} DROP TABLE change; CREATE TABLE new ({{id}}, at {{time}});")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+upgrades.STEPS = (*upgrades.STEPS, upgrades.Step({NEXT}, half))
+Database(sys.argv[1])
+"""
+
+
+def described(database):
+    """Every table with columns, keys, indexes and, in SQLite, whether numbers never come again."""
+    found = {}
+    inspector = inspect(database.engine)
+    for table in inspector.get_table_names():
+        columns = [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)]
+        keys = [
+            (key["constrained_columns"], key["referred_table"], key["options"])
+            for key in inspector.get_foreign_keys(table)
+        ]
+        if database.is_sqlite:  # SQLAlchemy leaves out ON DELETE of a column's own REFERENCES
+            with database.engine.connect() as connection:
+                keys = [tuple(row[2:]) for row in connection.exec_driver_sql(f"PRAGMA foreign_key_list('{table}')")]
+        unique = [sorted(u["column_names"]) for u in inspector.get_unique_constraints(table)]
+        indexes = [(i["name"], i["column_names"], bool(i["unique"])) for i in inspector.get_indexes(table)]
+        primary = inspector.get_pk_constraint(table)["constrained_columns"]
+        found[table] = sorted(columns), sorted(keys, key=str), sorted(unique), sorted(indexes), primary
+    if database.is_sqlite:
+        with database.reading() as session:
+            rows = session.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'")).all()
+        found["numbers"] = sorted(name for name, sql in rows if sql and "AUTOINCREMENT" in sql)
+    return found
+
+
+def version(database):
+    with database.reading() as session:
+        return session.execute(text("SELECT value FROM setting WHERE name = 'version'")).scalar()
+
+
+def contents(database):
+    """Rows of every table."""
+    with database.reading() as session:
+        return {
+            table: sorted(map(repr, session.execute(text(f'SELECT * FROM "{table}"')).all()))
+            for table in inspect(session.connection()).get_table_names()
+        }
+
+
+def change(database, script):
+    with database.writing() as session:
+        run_sql(session.connection(), script)
+
+
+def plus(monkeypatch, run, more=1):
+    """A further step."""
+    monkeypatch.setattr(upgrades, "STEPS", (*upgrades.STEPS, Step(upgrades.STEPS[-1].version + more, run)))
+
+
+def colour(connection):
+    run_sql(connection, COLOUR)
+
+
+@pytest.fixture
+def filled(register, model):
+    """A database with a vehicle."""
+    register.enrol([view(np.random.default_rng(0))], model_id=model.id, account="tester", plate="FR 1")
+    return register.database
+
+
+def test_the_steps_make_the_tables_of_the_schema(url):
+    """What changes in the schema without a step would be missing in every register that is there."""
+    database = Database(url)
+    by_steps = described(database)
+    Base.metadata.drop_all(database.engine)
+    change(database, "DROP TABLE IF EXISTS setting;")
+    Base.metadata.create_all(database.engine)
+    assert by_steps == described(database)
+    database.close()
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_register_is_upgraded_as_it_is_opened(url, monkeypatch, caplog):
+    plus(monkeypatch, colour)
+    with caplog.at_level(logging.WARNING):
+        database = Database(url)
+    assert f"upgraded from version {NOW} to {NEXT}; an older program opens its backup alone" in caplog.text
+    assert version(database) == NEXT
+    with database.reading() as session:
+        assert session.execute(text("SELECT colour FROM vehicle")).scalars().all() == ["red"]
+    caplog.clear()
+    Database(url).close()  # and not again: a column would be there twice
+    assert not caplog.text
+    database.close()
+
+
+def test_steps_that_were_taken_are_not_taken_again(filled, url, monkeypatch):
+    taken = []
+    for name, more in (("a", 1), ("b", 1), ("c", 2)):
+        plus(monkeypatch, lambda _, name=name: taken.append(name), more)
+    Database(url).close()
+    plus(monkeypatch, lambda _: taken.append("d"), 2)
+    Database(url).close()
+    assert taken == ["a", "b", "c", "d"]
+    assert version(filled) == str(NOW + 6)
+
+
+def test_a_new_register_takes_every_step_and_says_nothing(url, monkeypatch, caplog):
+    plus(monkeypatch, colour)
+    with caplog.at_level(logging.WARNING):
+        database = Database(url)
+    assert "colour" in [column["name"] for column in inspect(database.engine).get_columns("vehicle")]
+    assert version(database) == NEXT
+    assert not caplog.text
+    database.close()
+
+
+def test_a_process_that_is_killed_amid_an_upgrade_leaves_the_register_as_it_was(filled, url, monkeypatch):
+    before = described(filled), contents(filled)
+    done = subprocess.run([sys.executable, "-c", KILLED, url], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    again = Database(url)
+    assert (described(again), contents(again)) == before
+    again.close()
+    plus(monkeypatch, colour)
+    upgraded = Database(url)
+    assert version(upgraded) == NEXT
+    upgraded.close()
+
+
+def test_a_step_that_fails_leaves_the_register_as_it_was(filled, url, monkeypatch):
+    before = described(filled), contents(filled)
+    plus(monkeypatch, colour)
+    plus(monkeypatch, lambda connection: run_sql(connection, "DROP TABLE change; SELECT * FROM nothing;"))
+    with pytest.raises(UnavailableError, match="nothing"):
+        Database(url)
+    assert (described(filled), contents(filled)) == before
+
+
+@pytest.mark.usefixtures("filled")
+def test_services_that_open_a_register_at_once_upgrade_it_once(url, monkeypatch):
+    """The first waits in its step until all are about to open the register; the others wait for their turn."""
+    count, taken, opened, ready = 4, [], [], threading.Semaphore(0)
+
+    def run(connection):
+        for _ in range(count):
+            assert ready.acquire(timeout=30)
+        colour(connection)
+        taken.append(threading.get_ident())
+
+    def open_it():
+        ready.release()
+        database = Database(url)
+        opened.append(version(database))
+        database.close()
+
+    plus(monkeypatch, run)
+    threads = [threading.Thread(target=open_it) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 1
+    assert opened == [NEXT] * count
+
+
+def test_a_register_of_a_newer_version_is_refused_with_the_remedy(filled, url):
+    change(filled, "UPDATE setting SET value = '999' WHERE name = 'version'; DROP TABLE shown;")
+    before = described(filled)
+    with pytest.raises(
+        RegisterError, match=r"version 999, .* up to \d+: use the version of the project that .* backup"
+    ):
+        Database(url)
+    assert described(filled) == before
+
+
+@pytest.mark.parametrize("value", ["", "one", "-1", "1.5", "9" * 5000])
+def test_a_version_that_is_none_is_named(filled, url, value):
+    change(filled, f"UPDATE setting SET value = '{value}' WHERE name = 'version';")
+    with pytest.raises(RegisterError, match="the register is damaged: its tables are of version"):
+        Database(url)
+
+
+@pytest.mark.parametrize(
+    "script", ["DELETE FROM setting WHERE name = 'version';", "DROP TABLE setting;"], ids=["no row", "no table"]
+)
+def test_a_register_from_before_versions_were_kept_is_recognised(filled, url, script, monkeypatch):
+    tables = described(filled)
+    change(filled, f"{script} DROP TABLE shown; DROP TABLE ticket_use;")
+    plus(monkeypatch, colour)
+    database = Database(url)
+    assert version(database) == NEXT
+    assert described(database).keys() == tables.keys()
+    assert len(contents(database)["vehicle"]) == 1
+    database.close()
+
+
+def test_tables_that_came_late_in_version_1_are_made(filled, url):
+    tables = described(filled)
+    change(filled, "DROP TABLE shown; DROP TABLE imported; DROP TABLE ticket_use;")
+    database = Database(url)
+    assert described(database) == tables
+    assert version(database) == str(NOW)
+    database.close()
+
+
+def test_tables_of_another_program_are_left_alone(url):
+    database = Database(url)
+    Base.metadata.drop_all(database.engine)
+    change(database, "CREATE TABLE vehicle (wheels INTEGER);")
+    before = described(database)
+    with pytest.raises(RegisterError, match="a table 'vehicle' that is no register's: give the register a database"):
+        Database(url)
+    assert described(database) == before
+    database.close()
+
+
+# Frozen registers ------------------------------------------------------------
+
+
+@pytest.fixture(params=FROZEN, ids=lambda folder: folder.name)
+def frozen(request, url, tmp_path):
+    """A register of an earlier version: the set that it belongs to, its folder, and its URL."""
+    name = url.split(":")[0].removesuffix("+psycopg")
+    folder = Path(shutil.copytree(request.param / f"register-{name}", tmp_path / "frozen"))
+    if name == "sqlite":
+        return request.param, folder, f"sqlite:///{folder / 'register.sqlite'}"
+    shutil.copytree(request.param / "register-sqlite" / "models", folder / "models")
+    empty = Database(url)
+    Base.metadata.drop_all(empty.engine)
+    empty.close()
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        connection.execute((folder / "register.sql").read_text(encoding="utf-8"))
+    return request.param, folder, url
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["as it is", "upgraded"])
+def test_a_frozen_register_answers_as_when_it_was_written(frozen, monkeypatch, later):
+    source, folder, url = frozen
+    if later:
+        plus(monkeypatch, colour)
+    expected = json.loads((source / "expected.json").read_text(encoding="utf-8"))
+    expected = expected[folder_name(url)]
+    desk = Desk(folder, url, "cpu")
+    try:
+        assert version(desk.database) == (NEXT if later else str(NOW))
+        assert desk.register.counts() == expected["counts"]
+        accounts = Accounts(desk.database)
+        assert accounts.log_in("porter", PASSWORD, "127.0.0.1")
+        with pytest.raises(RefusedError):
+            accounts.log_in("porter", f"{PASSWORD}!", "127.0.0.1")
+
+        found = [desk.identify([Shot(vehicle, plate=plate)], account="porter") for vehicle, plate in photos_of(source)]
+        decisions = [answer.decision for answer in found]
+        assert [str(decision.outcome) for decision in decisions] == expected["outcomes"]
+        assert [decision.vehicle for decision in decisions] == expected["vehicles"]
+        # Rows of length 1 that were computed on another machine, sums of float32 in another order.
+        similarities = [decision.similarity for decision in decisions]
+        np.testing.assert_allclose(similarities, expected["similarities"], atol=1e-5)
+        assert_embeddings(desk)
+
+        # And it goes on: another vehicle gets the next number.
+        [(vehicle, plate), _] = photos_of(source)
+        assert desk.enrol([Shot(plate, plate=vehicle)], account="operator", plate="FR 9") == 3
+    finally:
+        desk.close()
+
+
+def folder_name(url):
+    return "sqlite" if url.startswith("sqlite") else "postgresql"
+
+
+def assert_embeddings(desk):
+    """What is held of every image is what the network says of it now."""
+    _, recogniser = desk.serving()
+    with desk.database.reading() as session:
+        views = list(session.scalars(select(View).order_by(View.id)))
+        held = {(row.view_id, row.library): row.vector for row in session.scalars(select(Embedding))}
+    rows = recogniser.embed([sample_of(desk.photos, each) for each in views])
+    now = {
+        (row.view_id, row.library): row.vector
+        for each, vectors in zip(views, rows, strict=True)
+        for row in embeddings(0, vectors, each.id)
+    }
+    assert now.keys() == held.keys()
+    assert held
+    for key, vector in now.items():
+        np.testing.assert_allclose(vector, held[key], atol=1e-5)
