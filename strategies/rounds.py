@@ -51,10 +51,10 @@ class RoundListener(Protocol):
 
 @dataclass(frozen=True)
 class RoundRules:
-    """How rounds are run; see `FederationSettings` for each value. With `key_id` None the key counts that most of the
-    first nodes hold. `headline` is the measure of the global model that convergence is judged by. A cohort has at most
-    `max_clients` clients, if that is not 0; a sum has at least `min_clients`. Nodes that are `simulated` say how many
-    there are. `measures` are shares of one that the task measures.
+    """How rounds are run; see `FederationSettings` for each value and its default. With `key_id` None the key counts
+    that most of the first nodes hold. `headline` is the measure of the global model that convergence is judged by. A
+    cohort has at most `max_clients` clients, if that is not 0; a sum has at least `min_clients`. Nodes that are
+    `simulated` say how many there are. `measures` are shares of one that the task measures.
 
     A client that has answered before is waited for `straggler_factor` times its slowest answer to such a question, at
     least `straggler_seconds`, and never beyond `deadline`; 0 for the deadline alone. One that was silent is asked
@@ -69,24 +69,24 @@ class RoundRules:
     task: str
     layout: str
     run_key: str
+    fraction: float
+    weighting: str
+    quorum: float
+    retries: int
+    deadline: float
+    straggler_factor: float
+    start_timeout: float
+    measure_every: int
+    max_share: float
     key_id: str | None = ""
     headline: str = "mAP"
-    fraction: float = 1.0
-    weighting: str = "examples"
-    quorum: float = 0.5
-    retries: int = 1
-    deadline: float = 3600.0
-    straggler_factor: float = 5.0
     straggler_seconds: float = 300.0
     silent_seconds: float = 30.0
     long_round: int = 1
-    start_timeout: float = 300.0
-    measure_every: int = 1
     masking: bool = False
     max_clients: int = 0
     min_clients: int = 1
     seed: int = 0
-    max_share: float = 1.0
     simulated: bool = False
     measures: tuple[str, ...] = ()
 

@@ -32,9 +32,15 @@ RULES = RoundRules(
     task="dual_reid",
     layout="0123456789abcdef",
     run_key="f" * 16,
+    fraction=1.0,
+    weighting="examples",
+    quorum=0.5,
     retries=1,
     deadline=0.3,
+    straggler_factor=5.0,
     start_timeout=0.0,
+    measure_every=1,
+    max_share=1.0,
 )
 START = ServerState(0, Convergence(0, 0.001))
 
