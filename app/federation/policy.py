@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from app.settings.federation import DEFAULT_PRIVATE
 from app.settings.load import TASKS, absolute
 
 POLICY_FORMAT = 1
 _Names = Annotated[list[str], Field(default_factory=list)]
 LARGEST_OF_TWO = 0.99
-DEFAULT_PRIVATE = ("*classifier*",)
 _Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(default_factory=lambda: [*DEFAULT_PRIVATE])]
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app.federation.dp import epsilon
-from app.federation.policy import DEFAULT_PRIVATE, LARGEST_OF_TWO, Policy, PolicyFileError, read_policy
+from app.federation.policy import LARGEST_OF_TWO, Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
+from app.settings.federation import DEFAULT_PRIVATE
 from app.settings.load import Settings, composed, settings_from, startable
 from app.settings.weights import FILE_OPTION
 from strategies.shared_arrays import is_private
