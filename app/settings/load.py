@@ -153,6 +153,9 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
     except (HydraException, OmegaConfBaseException) as error:
         message = refused(error, _known_keys()) or f"{_first_lines(error)}{choice_hint(error)}"
         raise SettingsError(message) from error
+    except ValueError as error:  # a group whose choice is a number or null
+        groups = [word for word in words if word.partition("=")[0].lstrip("+~") in plain_keys()]
+        raise SettingsError(f"{' '.join(groups)}: {error}") from error
     assert isinstance(raw, dict)
     return {str(key): value for key, value in raw.items()}
 

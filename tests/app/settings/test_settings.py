@@ -68,6 +68,8 @@ def plain():
         ("model.pooling=max", "model.pooling"),
         ("task=segmentation", "task must be one of dual_reid"),
         ("data=nowhere", "nowhere"),
+        ("experiment=null", "experiment=null: Config group override must be a string or a list"),
+        ("model=5", "model=5: Config group override must be a string or a list"),
         ("train.lr", "train.lr"),
     ],
 )
