@@ -22,7 +22,6 @@ from PIL import Image
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "helpers")]
 
-from app.register.shots import Shot  # noqa: E402
 from conftest import NETWORK, TRAINING, LocalFederation, write_set  # noqa: E402 - after sys.path
 from frozen_files import PASSWORD, answers_of_plates, boxes_of, embeddings_of, models_of, photos_of  # noqa: E402
 
@@ -30,9 +29,10 @@ from app.core.arrays import float_arrays  # noqa: E402
 from app.core.run_folder import RunFolder  # noqa: E402
 from app.detection.detector_file import build, write_detector  # noqa: E402
 from app.register.accounts import Accounts, Role  # noqa: E402
-from app.register.identification import Desk  # noqa: E402
+from app.register.identification import Identification  # noqa: E402
 from app.register.matcher import Threshold  # noqa: E402
 from app.register.records import NewOwner  # noqa: E402
+from app.register.vehicle_photos import VehiclePhoto  # noqa: E402
 from app.settings.detection import DetectorSettings  # noqa: E402
 from app.settings.load import load_settings  # noqa: E402
 from app.tasks import make_task  # noqa: E402
@@ -145,27 +145,27 @@ def run(folder: Path) -> dict[str, object]:
 def fill(folder: Path, register: Path, url: str = "") -> dict[str, object]:
     """Two vehicles with their plates and an account; what is answered to a photograph of each."""
     register.mkdir()
-    desk = Desk(register, url, "cpu")
+    identification = Identification(register, url, "cpu")
     try:
-        model = desk.use_model(folder / "checkpoints", "dual", "operator")
+        model = identification.active_model.change_to_run(folder / "checkpoints", "dual", "operator")
         strict = Threshold(match=0.99999, unsure=0.999, margin=0.0)  # untrained: all vehicles look alike to it
-        desk.models.set_thresholds(model.id, dict.fromkeys(model.libraries, strict), "operator")
+        identification.models.set_thresholds(model.id, dict.fromkeys(model.libraries, strict), "operator")
         for number, (vehicle, plate) in enumerate(photos_of(folder)):
             who = {"owner": NewOwner(f"owner {number}", flat=f"{number}"), "plate": f"FR {number}"}
-            desk.enrol([Shot(vehicle, plate=plate)], account="operator", **who)
-        Accounts(desk.database).add("porter", Role.guard, PASSWORD, "operator")
+            identification.enrol([VehiclePhoto(vehicle, plate=plate)], account="operator", **who)
+        Accounts(identification.database).add("porter", Role.guard, PASSWORD, "operator")
         told = [
-            desk.identify([Shot(vehicle, plate=plate)], account="porter").decision
+            identification.identify([VehiclePhoto(vehicle, plate=plate)], account="porter").decision
             for vehicle, plate in photos_of(folder)
         ]
         return {
             "outcomes": [str(decision.outcome) for decision in told],
             "vehicles": [decision.vehicle for decision in told],
             "similarities": [decision.similarity for decision in told],
-            "counts": desk.register.counts(),
+            "counts": identification.register.counts(),
         }
     finally:
-        desk.close()
+        identification.close()
 
 
 def sqlite(folder: Path) -> dict[str, object]:

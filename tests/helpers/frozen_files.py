@@ -28,7 +28,7 @@ def opened(path):
 def embeddings_of(path, folder):
     """Embeddings by library of the first image with its plate, from a checkpoint or an ONNX file."""
     sample = Sample(folder / "vehicle-0.png", pid=0, camid=0, plate_path=folder / "plate-0.png")
-    [vectors] = read_recogniser(path, "cpu").embed([sample])
+    [vectors] = read_recogniser(path, "cpu").embed_files([sample])
     return {library: row.tolist() for library, row in vectors.items()}
 
 

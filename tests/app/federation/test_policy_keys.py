@@ -13,8 +13,8 @@ TEMPLATE = Path(client_app.__file__).parent / "deployment/templates/policy.toml"
 RUN_KEY = "0123456789abcdef"
 
 
-# Keys of free text that name no file; a new key has to be put here, or among the files that a policy checks. A choice of
-# given words (Literal) can name none.
+# Keys of free text that name no file; a new key has to be put here, or among the files that a policy checks. A choice
+# of given words (Literal) can name none.
 NO_FILES = {
     *("name", "device", "task", "data.reader", "data.val_split", "data.eval_split", "data.made_plates.kinds"),
     *("data.equalise.library", "federation.authority", "federation.private", "privacy.key_id"),
