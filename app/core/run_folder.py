@@ -2,9 +2,8 @@
 
     settings.json   metrics.jsonl   progress.json   summary.json   *.safetensors   *.png   events.out.tfevents.*
 
-Whole files are written under a temporary name and renamed, so that a crash or a full disk leaves the old file as it
-was. `metrics.jsonl` only grows, one line a round; half a line that a crash left at its end is not read, and goes with
-the next line written.
+Whole files are written under a temporary name and renamed, so that a crash or a full disk leaves the old file. Only
+`metrics.jsonl` grows, a line a round; half a line that a crash left at its end goes with the next line written.
 """
 
 import json
