@@ -51,11 +51,12 @@ def test_a_command_ends_with_its_own_error_and_prints_any_name(locale, tmp_path)
         "import os, sys\n"
         "from scripts.command import command\n"
         "from app.core.printing import json_line\n"
+        "from models.errors import MissingFileError\n"
         "def main(argv):\n"
         "    for name in sorted(os.listdir(argv[0]), key=os.fsencode):\n"
         "        print(json_line(name))\n"
         "        print(name.replace(chr(10), ' '))\n"
-        "    raise FileNotFoundError('not found: ' + os.fsdecode(b'\\xff\\x1b.jpg'))\n"
+        "    raise MissingFileError('not found: ' + os.fsdecode(b'\\xff\\x1b.jpg'))\n"
         "command(main, sys.argv[1:])\n"
     )
     done = subprocess.run(
