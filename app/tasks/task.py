@@ -1,7 +1,7 @@
 """The one seam between what is learnt and how it is federated.
 
 Client, trainer, strategy, ciphers, results and scripts know a task by this protocol only. A new task is a module with
-`make_task(settings) -> Task`, one with `ModelSettings` and `LossSettings` (frozen dataclasses), their entry in
+`make_task(settings) -> Task`, one with `ModelSettings`, `LossSettings`, `MEASURES` and `EMBEDS`, their entry in
 `app.settings.load.TASKS`, its conf and its tests.
 """
 
