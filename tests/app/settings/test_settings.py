@@ -129,10 +129,10 @@ def test_what_is_like_nothing_gets_no_hint(override):
     assert "did you mean" not in str(caught.value)
 
 
-def test_the_error_that_the_readme_shows():
+def test_the_error_that_the_reference_shows():
     with pytest.raises(SettingsError) as caught:
         load_settings(["train.epoch=3"])
-    assert f"\nerror: {caught.value}\n" in (CONF.parent / "README.md").read_text(encoding="utf-8")
+    assert f"\nerror: {caught.value}\n" in (CONF.parent / "docs/reference.md").read_text(encoding="utf-8")
 
 
 def test_data_alone_brings_nothing_of_an_experiment():
