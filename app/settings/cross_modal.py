@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.settings.checks import SettingsError
+from app.settings.ranking import RANKING_MEASURES
 from app.settings.section import Count, NotNegative, PathText, section
 from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretrained, weights_of
 
+MEASURES = RANKING_MEASURES
+EMBEDS = True
 _Pixels = Annotated[int, Field(ge=16, le=4096)]
 
 

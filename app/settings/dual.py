@@ -6,8 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.settings.ranking import RANKING_MEASURES
 from app.settings.section import Count, NotNegative, section
 from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretrained, weights_of
+
+MEASURES = RANKING_MEASURES
+EMBEDS = True
 
 
 @section("model")

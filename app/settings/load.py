@@ -40,26 +40,31 @@ class TaskModules(NamedTuple):
     """Where a task is.
 
     Args:
-        settings: module of `ModelSettings` and `LossSettings`, which a server reads without torch.
+        settings: module of `ModelSettings`, `LossSettings`, `MEASURES` and `EMBEDS`, which a server reads without
+            torch.
         task: module of `make_task`.
-        measures: of an evaluation, shares of one, as they stand in tables. The first, of which more is better, is the
-            headline: it tells when a run has converged.
-        embeds: whether pictures can be compared by what the network makes of them.
     """
 
     settings: str
     task: str
-    measures: tuple[str, ...]
-    embeds: bool = True
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Measures of an evaluation, shares of one, as they stand in tables. The first, of which more is better, is
+        the headline: it tells when a run has converged."""
+        found: tuple[str, ...] = import_module(self.settings).MEASURES
+        return found
 
-_RANKING = ("mAP", "rank1", "rank5", "mINP")
-_READING = ("accuracy", "character_error_rate", "accuracy_90", "kept_99", "confidence_99")
+    @property
+    def embeds(self) -> bool:
+        """Whether images can be compared by what the network makes of them."""
+        return bool(import_module(self.settings).EMBEDS)
+
 
 TASKS = {
-    "dual_reid": TaskModules("app.settings.dual", "app.tasks.dual", _RANKING),
-    "cross_modal_reid": TaskModules("app.settings.cross_modal", "app.tasks.cross_modal", _RANKING),
-    "plate_text": TaskModules("app.settings.plate_text", "app.tasks.plate_text", _READING, embeds=False),
+    "dual_reid": TaskModules("app.settings.dual", "app.tasks.dual"),
+    "cross_modal_reid": TaskModules("app.settings.cross_modal", "app.tasks.cross_modal"),
+    "plate_text": TaskModules("app.settings.plate_text", "app.tasks.plate_text"),
 }
 """Tasks by name."""
 

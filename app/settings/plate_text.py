@@ -9,6 +9,8 @@ from pydantic import Field
 from app.settings.section import NotNegative, section
 from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretrained, weights_of
 
+MEASURES = ("accuracy", "character_error_rate", "accuracy_90", "kept_99", "confidence_99")
+EMBEDS = False
 _Pixels = Annotated[int, Field(ge=16, le=1024)]
 
 

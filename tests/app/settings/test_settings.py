@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 import conf
 from app.data.dataset import open_source
 from app.settings.federation import FederationSettings
-from app.settings.load import SettingsError, load_settings, settings_from, startable
+from app.settings.load import TASKS, SettingsError, load_settings, settings_from, startable
 from app.settings.sections import EvaluationSettings, TrainSettings
 from app.settings.synthetic import SyntheticSettings
 from app.tasks import make_task
@@ -128,10 +129,10 @@ def test_what_is_like_nothing_gets_no_hint(override):
     assert "did you mean" not in str(caught.value)
 
 
-def test_the_error_that_the_readme_shows():
+def test_the_error_that_the_reference_shows():
     with pytest.raises(SettingsError) as caught:
         load_settings(["train.epoch=3"])
-    assert f"\nerror: {caught.value}\n" in (CONF.parent / "README.md").read_text(encoding="utf-8")
+    assert f"\nerror: {caught.value}\n" in (CONF.parent / "docs/reference.md").read_text(encoding="utf-8")
 
 
 def test_data_alone_brings_nothing_of_an_experiment():
@@ -174,6 +175,17 @@ def test_one_string_and_a_list_of_overrides_are_the_same():
 def test_pretrained_is_a_truth_value_or_a_file(value):
     found = load_settings([f"model.vehicle.pretrained={value}"]).model.vehicle.weights
     assert found == {"true": True, "false": False}.get(value, Path(value))
+
+
+@pytest.mark.parametrize(
+    ("experiment", "headline", "embeds"),
+    [("quickstart", "mAP", True), ("roadscene", "mAP", True), ("plates_made", "accuracy", False)],
+)
+def test_measures_stand_with_the_settings_of_the_task(experiment, headline, embeds):
+    settings = load_settings([f"experiment={experiment}"])
+    assert settings.measures[0] == headline
+    assert settings.measures == sys.modules[type(settings.model).__module__].MEASURES
+    assert TASKS[settings.task].embeds == embeds
 
 
 def test_there_are_experiments():
