@@ -1,8 +1,6 @@
 """Upgrades of a register's tables: all of it or nothing, once, and frozen registers answer as before."""
 
-import json
 import logging
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,27 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pgvector.sqlalchemy  # noqa: F401 - SQLAlchemy knows the type by it
-import psycopg
 import pytest
-from frozen_files import FROZEN, PASSWORD, photos_of
+from register_steps import COLOUR, NEXT, NOW, colour, plus, version
 from registers import view
-from sqlalchemy import inspect, select, text
+from sqlalchemy import inspect, text
 
-from app.register import upgrades
-from app.register.accounts import Accounts, RefusedError
 from app.register.database import Database
 from app.register.errors import RegisterError, UnavailableError
-from app.register.identification import Desk
-from app.register.kept_views import sample_of
-from app.register.rows import embeddings
-from app.register.schema import Base, Embedding, View
-from app.register.shots import Shot
-from app.register.upgrades import Step, run_sql
+from app.register.schema import Base
+from app.register.upgrades import run_sql
 
-NOW = upgrades.STEPS[-1].version
-NEXT = str(NOW + 1)
 ROOT = Path(__file__).resolve().parents[3]
-COLOUR = "ALTER TABLE vehicle ADD COLUMN colour VARCHAR; UPDATE vehicle SET colour = 'red'; "
 KILLED = f"""
 import os, signal, sys
 from app.register import upgrades
@@ -70,11 +58,6 @@ def described(database):
     return found
 
 
-def version(database):
-    with database.reading() as session:
-        return session.execute(text("SELECT value FROM setting WHERE name = 'version'")).scalar()
-
-
 def contents(database):
     """Rows of every table."""
     with database.reading() as session:
@@ -87,15 +70,6 @@ def contents(database):
 def change(database, script):
     with database.writing() as session:
         run_sql(session.connection(), script)
-
-
-def plus(monkeypatch, run, more=1):
-    """A further step."""
-    monkeypatch.setattr(upgrades, "STEPS", (*upgrades.STEPS, Step(upgrades.STEPS[-1].version + more, run)))
-
-
-def colour(connection):
-    run_sql(connection, COLOUR)
 
 
 @pytest.fixture
@@ -254,76 +228,3 @@ def test_tables_of_another_program_are_left_alone(url):
         Database(url)
     assert described(database) == before
     database.close()
-
-
-# Frozen registers ------------------------------------------------------------
-
-
-@pytest.fixture(params=FROZEN, ids=lambda folder: folder.name)
-def frozen(request, url, tmp_path):
-    """A register of an earlier version: the set that it belongs to, its folder, and its URL."""
-    name = url.split(":")[0].removesuffix("+psycopg")
-    folder = Path(shutil.copytree(request.param / f"register-{name}", tmp_path / "frozen"))
-    if name == "sqlite":
-        return request.param, folder, f"sqlite:///{folder / 'register.sqlite'}"
-    shutil.copytree(request.param / "register-sqlite" / "models", folder / "models")
-    empty = Database(url)
-    Base.metadata.drop_all(empty.engine)
-    empty.close()
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        connection.execute((folder / "register.sql").read_text(encoding="utf-8"))
-    return request.param, folder, url
-
-
-@pytest.mark.parametrize("later", [False, True], ids=["as it is", "upgraded"])
-def test_a_frozen_register_answers_as_when_it_was_written(frozen, monkeypatch, later):
-    source, folder, url = frozen
-    if later:
-        plus(monkeypatch, colour)
-    expected = json.loads((source / "expected.json").read_text(encoding="utf-8"))
-    expected = expected[folder_name(url)]
-    desk = Desk(folder, url, "cpu")
-    try:
-        assert version(desk.database) == (NEXT if later else str(NOW))
-        assert desk.register.counts() == expected["counts"]
-        accounts = Accounts(desk.database)
-        assert accounts.log_in("porter", PASSWORD, "127.0.0.1")
-        with pytest.raises(RefusedError):
-            accounts.log_in("porter", f"{PASSWORD}!", "127.0.0.1")
-
-        found = [desk.identify([Shot(vehicle, plate=plate)], account="porter") for vehicle, plate in photos_of(source)]
-        decisions = [answer.decision for answer in found]
-        assert [str(decision.outcome) for decision in decisions] == expected["outcomes"]
-        assert [decision.vehicle for decision in decisions] == expected["vehicles"]
-        # Rows of length 1 that were computed on another machine, sums of float32 in another order.
-        similarities = [decision.similarity for decision in decisions]
-        np.testing.assert_allclose(similarities, expected["similarities"], atol=1e-5)
-        assert_embeddings(desk)
-
-        # And it goes on: another vehicle gets the next number.
-        [(vehicle, plate), _] = photos_of(source)
-        assert desk.enrol([Shot(plate, plate=vehicle)], account="operator", plate="FR 9") == 3
-    finally:
-        desk.close()
-
-
-def folder_name(url):
-    return "sqlite" if url.startswith("sqlite") else "postgresql"
-
-
-def assert_embeddings(desk):
-    """What is held of every image is what the network says of it now."""
-    _, recogniser = desk.serving()
-    with desk.database.reading() as session:
-        views = list(session.scalars(select(View).order_by(View.id)))
-        held = {(row.view_id, row.library): row.vector for row in session.scalars(select(Embedding))}
-    rows = recogniser.embed([sample_of(desk.photos, each) for each in views])
-    now = {
-        (row.view_id, row.library): row.vector
-        for each, vectors in zip(views, rows, strict=True)
-        for row in embeddings(0, vectors, each.id)
-    }
-    assert now.keys() == held.keys()
-    assert held
-    for key, vector in now.items():
-        np.testing.assert_allclose(vector, held[key], atol=1e-5)
