@@ -151,13 +151,17 @@ def test_a_step_that_fails_leaves_the_register_as_it_was(filled, url, monkeypatc
 @pytest.mark.usefixtures("filled")
 def test_services_that_open_a_register_at_once_upgrade_it_once(url, monkeypatch):
     """The first waits in its step until all are about to open the register; the others wait for their turn."""
-    count, taken, opened, ready = 4, [], [], threading.Semaphore(0)
+    count, taken, opened, ready, another = 4, [], [], threading.Semaphore(0), threading.Event()
 
     def run(connection):
+        taken.append(threading.get_ident())
+        if len(taken) > 1:
+            another.set()
+            return
         for _ in range(count):
             assert ready.acquire(timeout=30)
+        another.wait(timeout=0.5)  # time for one that would not wait for its turn
         colour(connection)
-        taken.append(threading.get_ident())
 
     def open_it():
         ready.release()
