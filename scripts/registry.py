@@ -30,8 +30,8 @@ from app.register.photos import read_photo
 from app.register.records import NewOwner
 from app.register.rows import MOST_NUMBER
 from app.register.schema import Vehicle, now
-from app.register.shots import Shot, make_shots, parse_box, parse_modality
 from app.register.tables import read_listing, write_listing
+from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_box, parse_modality
 from app.settings.checks import SettingsError
 from scripts import registry_networks  # noqa: F401 - its commands
 from scripts.command import command, run_app
@@ -74,13 +74,13 @@ def enrol(
         raise SettingsError("give --owner or --owner-id")
     if vehicle is not None and (owner or owner_id is not None or plate or note):
         raise SettingsError("--vehicle takes photographs alone")
-    shots = _shots(pictures, plate_picture, box, plate_box, modality, whole)
+    vehicle_photos = _vehicle_photos(pictures, plate_picture, box, plate_box, modality, whole)
     with open_identification(register, url, device) as identification:
         if vehicle is not None:
-            identification.add_views(vehicle, shots, account=operator())
+            identification.add_views(vehicle, vehicle_photos, account=operator())
         else:
             who = NewOwner(owner, flat, contact) if owner or flat or contact else owner_id
-            vehicle = identification.enrol(shots, account=operator(), owner=who, plate=plate, note=note)
+            vehicle = identification.enrol(vehicle_photos, account=operator(), owner=who, plate=plate, note=note)
         say({"vehicle": vehicle, "views": len(identification.register.vehicle(vehicle).views)})
 
 
@@ -149,10 +149,10 @@ def identify(
     device: Device = "auto",
 ) -> None:
     """Find the vehicle that photographs show."""
-    shots = _shots(pictures, plate_picture, box, plate_box, modality, whole)
+    vehicle_photos = _vehicle_photos(pictures, plate_picture, box, plate_box, modality, whole)
     with open_identification(register, url, device, onnx) as identification:
         account = operator()
-        answer = identification.identify(shots, account=account, enrol_unknown=enrol_unknown)
+        answer = identification.identify(vehicle_photos, account=account, enrol_unknown=enrol_unknown)
         told = {**answer.decision.as_dict(), "sighting": answer.sighting, "enrolled": answer.enrolled}
         told["photographs"] = [_framing(framed) for framed in answer.framed]
         told["plate_text"] = answer.plate and answer.plate.as_dict(plates=True)
@@ -231,30 +231,32 @@ def audit(
     say({"audit": lines})
 
 
-def _shots(
+def _vehicle_photos(
     pictures: Sequence[Path],
     plates: Sequence[Path] | None,
     boxes: Sequence[str] | None,
     plate_boxes: Sequence[str] | None,
     modality: str,
     whole: bool,
-) -> list[Shot]:
+) -> list[VehiclePhoto]:
     for path in (*pictures, *(plates or ())):
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
     photos, plate_photos = ([read_photo(path) for path in paths or ()] for paths in (pictures, plates))
     vehicle_boxes, boxes_of_plates = ([parse_box(text) for text in texts or ()] for texts in (boxes, plate_boxes))
-    return make_shots(photos, plate_photos, vehicle_boxes, boxes_of_plates, parse_modality(modality), whole)
+    return make_vehicle_photos(photos, plate_photos, vehicle_boxes, boxes_of_plates, parse_modality(modality), whole)
 
 
 def _framing(framed: "Framed") -> dict[str, Any]:
     """Where a vehicle was looked for, and how many there are."""
-    box, plate, sight = framed.shot.vehicle_box, framed.shot.plate_box, framed.sight
+    box, plate, detections = framed.vehicle_photo.vehicle_box, framed.vehicle_photo.plate_box, framed.detections
     return {
         "modality": framed.modality,
         "box": box and [round(value, 1) for value in box],
         "plate_box": plate and [round(value, 1) for value in plate],
-        "vehicles": None if sight is None else [[round(value, 1) for value in found.box] for found in sight.vehicles],
+        "vehicles": None
+        if detections is None
+        else [[round(value, 1) for value in found.box] for found in detections.vehicles],
     }
 
 

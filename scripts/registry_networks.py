@@ -87,8 +87,8 @@ def plate_reader(
         if run is not None:
             reader.use(run, model, operator())
         if sure is not None:
-            reader.set_sure(sure, operator())
-        say({"reads": reader.is_there, "sure": reader.sure})
+            reader.set_min_confidence(sure, operator())
+        say({"reads": reader.is_there, "sure": reader.min_confidence})
 
 
 @app.command()

@@ -193,9 +193,8 @@ def _open(identification: "Identification", run: Path | None, *, secure: bool) -
         raise
     identification.register.tidy()
     if identification.models.active() is not None:
-        model, _ = (
-            identification.active_model.current()
-        )  # the first look-up need not wait for the network and the embeddings
+        # The first identification need not wait for the network and the embeddings.
+        model, _ = identification.active_model.current()
         identification.index(model).prepare()
     return state
 

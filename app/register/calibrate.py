@@ -83,7 +83,7 @@ def calibrate(
     require_folder_place("calibration", folder)
     found = embed_samples(recogniser.task, recogniser.network, samples)
     folder.mkdir(parents=True, exist_ok=True)
-    before, report = identification.models.look_up_thresholds(model), dict[str, dict[str, Any]]()
+    before, report = identification.models.identification_thresholds(model), dict[str, dict[str, Any]]()
     views = identification.register.counts()["views"]
     chosen: dict[str, Threshold] = {}
     for name, library, asked, held in compared_names(model.libraries):
@@ -114,7 +114,7 @@ def calibrate(
         reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
         raise ValueError(f"no library can be calibrated: {reasons}")
     identification.models.set_thresholds(model.id, chosen, account)
-    after = identification.models.look_up_thresholds(identification.active_model.current()[0])
+    after = identification.models.identification_thresholds(identification.active_model.current()[0])
     for name in report.keys() - chosen.keys():
         report[name]["threshold"] = after[name].match
     told = {

@@ -34,8 +34,8 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What a photograph shows.
+class Detections:
+    """Vehicles and plates that a detector found in a photograph.
 
     Args:
         vehicles: largest first.
@@ -77,8 +77,8 @@ class Finder:
             raise FileNotFoundError(f"no detector in {folder}")
         self._detectors = [read_detector(path) for path in paths]
 
-    def find(self, photo: Photo) -> Sight:
-        """What a photograph shows."""
+    def find(self, photo: Photo) -> Detections:
+        """Vehicles and plates of a photograph."""
         image = torch.from_numpy(np.asarray(photo.image).transpose(2, 0, 1).copy()).float() / 255
         vehicles: list[tuple[Box, float]] = []
         plates: list[Box] = []
@@ -94,7 +94,7 @@ class Finder:
                     vehicles.append((box, float(score)))
                 else:
                     plates.append(box)
-        return _sight(vehicles, plates, photo)
+        return _grouped(vehicles, plates, photo)
 
 
 def state_of(folder: Path) -> tuple[int, ...]:
@@ -103,7 +103,7 @@ def state_of(folder: Path) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns for path in paths if path.is_file())
 
 
-def _sight(vehicles: Sequence[tuple[Box, float]], plates: Sequence[Box], photo: Photo) -> Sight:
+def _grouped(vehicles: Sequence[tuple[Box, float]], plates: Sequence[Box], photo: Photo) -> Detections:
     """Vehicles with their plates: each plate goes to the smallest vehicle that holds its centre."""
     ordered = sorted(vehicles, key=lambda pair: -_area(pair[0]))
     owners: dict[int, Box] = {}
@@ -120,7 +120,7 @@ def _sight(vehicles: Sequence[tuple[Box, float]], plates: Sequence[Box], photo: 
         for index, (box, score) in enumerate(ordered)
     ]
     fills = bool(ordered) and _area(ordered[0][0]) >= _FILLS * photo.image.width * photo.image.height
-    return Sight(tuple(found), tuple(_scaled(plate, of_file) for plate in free), fills)
+    return Detections(tuple(found), tuple(_scaled(plate, of_file) for plate in free), fills)
 
 
 def _overlap(first: Box, second: Box) -> float:

@@ -45,7 +45,7 @@ class Recogniser:
 
     def __init__(self, source: Source, device: str = "auto") -> None:
         self.digest = source.digest
-        self.settings = look_up_settings(source.settings, device)
+        self.settings = register_settings(source.settings, device)
         task, self.network = source.network(self.settings)
         self.task = embedding_task(task)
         self.network.eval()
@@ -74,10 +74,10 @@ def _by_image(libraries: Mapping[str, NDArray[np.float32]]) -> list[Vectors]:
     return [{name: rows[place] for name, rows in libraries.items() if rows[place].any()} for place in range(count)]
 
 
-def look_up_settings(kept: Mapping[str, Any], device: str) -> Settings:
+def register_settings(kept: Mapping[str, Any], device: str) -> Settings:
     """Settings of a run as a register uses its network."""
     settings = settings_from(kept)
-    # Files of the register come and go; and a look-up at a gate must not depend on what else was in the batch.
+    # Files of the register come and go; and an identification must not depend on what else was in the batch.
     data = replace(settings.data, cache_mb=0, cache_dir="")
     train = replace(settings.train, precision="float32", threads=0)
     return replace(settings, device=device, data=data, train=train)

@@ -8,9 +8,9 @@ from app.core.sample import Box, Modality
 from app.data.crops import VehicleImage
 from app.detection.detector_file import read_detector, write_detector
 from app.images.decode import is_grey
-from app.register.detect import DETECTOR, VEHICLES, Finder, Sight, state_of
-from app.register.shots import Shot
+from app.register.detect import DETECTOR, VEHICLES, Detections, Finder, state_of
 from app.register.sightings import Journal
+from app.register.vehicle_photos import VehiclePhoto
 from app.settings.detection import DetectorSettings
 from models.detector import Detector
 
@@ -19,25 +19,28 @@ from models.detector import Detector
 class Framed:
     """A photograph with the vehicle in it that counts, and what else a detector found; None without a detector."""
 
-    shot: Shot
-    sight: Sight | None
+    vehicle_photo: VehiclePhoto
+    detections: Detections | None
 
     @property
     def modality(self) -> Modality:
         """What the photograph was said to be, or else was taken for: infrared if the vehicle in it has no colour."""
-        if self.shot.modality is not None:
-            return self.shot.modality
-        photo, box = self.shot.photo, self.shot.photo.box(self.shot.vehicle_box)
+        if self.vehicle_photo.modality is not None:
+            return self.vehicle_photo.modality
+        photo, box = self.vehicle_photo.photo, self.vehicle_photo.photo.box(self.vehicle_photo.vehicle_box)
         vehicle = photo.image if box is None else photo.image.crop(_corners(box))
         return "infrared" if is_grey(vehicle) else "visible"
 
     @property
     def image(self) -> VehicleImage:
         """The photograph as networks take it. Raises BoxError for a box outside it."""
-        shot, photo = self.shot, self.shot.photo
-        boxes = {"vehicle_box": photo.box(shot.vehicle_box), "plate_box": photo.box(shot.plate_box)}
+        vehicle_photo, photo = self.vehicle_photo, self.vehicle_photo.photo
+        boxes = {"vehicle_box": photo.box(vehicle_photo.vehicle_box), "plate_box": photo.box(vehicle_photo.plate_box)}
         return VehicleImage(
-            photo.image, plate=shot.plate.image if shot.plate else None, modality=self.modality, **boxes
+            photo.image,
+            plate=vehicle_photo.plate.image if vehicle_photo.plate else None,
+            modality=self.modality,
+            **boxes,
         )
 
 
@@ -74,23 +77,23 @@ class Framing:
             (self.folder / name).unlink(missing_ok=True)
         self.journal.write(account, "detector", "none")
 
-    def frame(self, shot: Shot) -> Framed:
+    def frame(self, vehicle_photo: VehiclePhoto) -> Framed:
         """A photograph with the vehicle that counts: the one in the given box, or the largest one that is found.
 
         One that shows no vehicle, or hardly anything else, is taken whole. Plates that are given count before those
         that are found."""
         state = state_of(self.folder)
-        if not state or shot.whole:
-            return Framed(shot, None)
+        if not state or vehicle_photo.whole:
+            return Framed(vehicle_photo, None)
         with self._turn:
             if self._finder is None or self._finder.state != state:
                 self._finder = Finder(self.folder)
-            sight = self._finder.find(shot.photo)
-        box = shot.vehicle_box
-        if box is None and sight.vehicles and not sight.fills:
-            box = sight.vehicles[0].box
-        plate = shot.plate_box if shot.plate_box or shot.plate else sight.plate_of(box)
-        return Framed(replace(shot, vehicle_box=box, plate_box=plate), sight)
+            detections = self._finder.find(vehicle_photo.photo)
+        box = vehicle_photo.vehicle_box
+        if box is None and detections.vehicles and not detections.fills:
+            box = detections.vehicles[0].box
+        plate = vehicle_photo.plate_box if vehicle_photo.plate_box or vehicle_photo.plate else detections.plate_of(box)
+        return Framed(replace(vehicle_photo, vehicle_box=box, plate_box=plate), detections)
 
 
 def _corners(box: Box) -> tuple[int, int, int, int]:

@@ -18,17 +18,17 @@ from app.register.index import Index, make_index
 from app.register.kept_views import with_vectors, written_beside
 from app.register.matcher import Candidate, Outcome, decide
 from app.register.modalities import MODALITIES, compared_name, held_name
-from app.register.plate_evidence import hear
+from app.register.plate_evidence import add_plate_evidence
 from app.register.plate_reader import PlateReader
-from app.register.plate_search import PlateLookup
+from app.register.plate_search import PlateSearch
 from app.register.records import NewOwner, NewView
 from app.register.rows import Also, Vectors, nothing_else
 from app.register.schema import Model
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 
 _CANDIDATES = 5
 _WRITERS = 4  # photos that are written to the disk at once
-_ATTEMPTS = 3  # a model that changes under a look-up or an enrolment: load the new one and do it again
+_ATTEMPTS = 3  # an active model that changes during an identification or enrolment: do it again with the new one
 _CHANGES = "the model of the register changes again and again"
 
 
@@ -53,7 +53,7 @@ class Identification(RegisterFolder):
         self._writers = ThreadPoolExecutor(_WRITERS, "photos")
         self.framing = Framing(folder / "models", self.journal, self._turn)
         self.plate_reader = PlateReader(folder / "models", self.journal, self._turn, device)
-        self.plates = PlateLookup(self.database)
+        self.plates = PlateSearch(self.database)
 
     def close(self) -> None:
         """Let the database go."""
@@ -68,7 +68,7 @@ class Identification(RegisterFolder):
 
     def enrol(
         self,
-        shots: Sequence[Shot],
+        vehicle_photos: Sequence[VehiclePhoto],
         *,
         account: str,
         owner: NewOwner | int | None = None,
@@ -82,19 +82,23 @@ class Identification(RegisterFolder):
             about = {"account": account, "plate": plate, "note": note}
             return self.register.enrol(views, model_id=model.id, owner=owner, also=also, **about)
 
-        return self._with_views(shots, keep)
+        return self._with_views(vehicle_photos, keep)
 
-    def add_views(self, vehicle: int, shots: Sequence[Shot], *, account: str, also: Also = nothing_else) -> None:
+    def add_views(
+        self, vehicle: int, vehicle_photos: Sequence[VehiclePhoto], *, account: str, also: Also = nothing_else
+    ) -> None:
         """Enrol further photographs of a vehicle."""
 
         def keep(views: Sequence[NewView], model: Model) -> int:
             self.register.add_views(vehicle, views, model_id=model.id, account=account, also=also)
             return vehicle
 
-        self._with_views(shots, keep)
+        self._with_views(vehicle_photos, keep)
 
-    def _with_views(self, shots: Sequence[Shot], keep: Callable[[Sequence[NewView], Model], int]) -> int:
-        framed = [self.framing.frame(shot.as_stored()) for shot in shots]
+    def _with_views(
+        self, vehicle_photos: Sequence[VehiclePhoto], keep: Callable[[Sequence[NewView], Model], int]
+    ) -> int:
+        framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
         images = [each.image for each in framed]
         with written_beside(self.photos, self._writers, framed, images) as views:
             for _ in range(_ATTEMPTS):
@@ -108,16 +112,16 @@ class Identification(RegisterFolder):
                     continue
             raise RegisterError(_CHANGES)
 
-    def identify(self, shots: Sequence[Shot], *, account: str, enrol_unknown: bool = False) -> Answer:
-        """Whose vehicle do these photographs show? The look-up is kept as a sighting.
+    def identify(self, vehicle_photos: Sequence[VehiclePhoto], *, account: str, enrol_unknown: bool = False) -> Answer:
+        """Identify the vehicle of one or more photographs; the identification is kept as a sighting.
 
         Args:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
-        framed = [self.framing.frame(shot.as_stored()) for shot in shots]
+        framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
         images = [each.image for each in framed]
         modality: Modality = "infrared" if all(image.modality == "infrared" for image in images) else "visible"
-        # Two look-ups of one unknown vehicle must not both enrol it.
+        # Two identifications of one unknown vehicle must not both enrol it.
         beside = written_beside(self.photos, self._writers, framed, images)
         with beside as views, self._turn if enrol_unknown else nullcontext():
             reads = self.plate_reader.read(images)
@@ -126,8 +130,10 @@ class Identification(RegisterFolder):
                     model, recogniser = self.active_model.current()
                     found = recogniser.embed(images)
                     candidates = self.candidates(model, found, modality)
-                    decision = decide(candidates, self.models.look_up_thresholds(model))
-                    decision, plate = hear(decision, reads, framed, self.plates, self.plate_reader.sure)
+                    decision = decide(candidates, self.models.identification_thresholds(model))
+                    decision, plate = add_plate_evidence(
+                        decision, reads, framed, self.plates, self.plate_reader.min_confidence
+                    )
                     if self.active_model.current()[0].id != model.id:
                         continue  # its embeddings were deleted while we looked
                 wanted = enrol_unknown and decision.outcome is Outcome.unknown

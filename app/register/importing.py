@@ -131,7 +131,7 @@ def _add(
 ) -> int:
     """Enrol the vehicle with the image of a row, or add the image to it; number of the vehicle. Raises RegisterError
     if another import was faster."""
-    shots = [entry.shot(row)]
+    vehicle_photos = [entry.vehicle_photo(row)]
     owner = _owner_digest(entry.owner)
 
     def remember(session: Session, number: int) -> None:
@@ -141,10 +141,12 @@ def _add(
         session.add(Imported(digest=digest, owner=owner, vehicle_id=number))
 
     if known.vehicle is not None:
-        identification.add_views(known.vehicle, shots, account=account, also=remember)
+        identification.add_views(known.vehicle, vehicle_photos, account=account, also=remember)
         return known.vehicle
     who = entry.owner and (known.owner or entry.owner)
-    return identification.enrol(shots, account=account, owner=who, plate=entry.plate, note=entry.note, also=remember)
+    return identification.enrol(
+        vehicle_photos, account=account, owner=who, plate=entry.plate, note=entry.note, also=remember
+    )
 
 
 def _known(identification: "Identification", entry: Entry, digests: Collection[str]) -> _Known:

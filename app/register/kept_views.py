@@ -28,7 +28,11 @@ def written_beside(
         images: of `framed`.
     """
     writes: list[list[Future[str]]] = [
-        [writers.submit(photos.keep, photo) for photo in (each.shot.photo, each.shot.plate) if photo is not None]
+        [
+            writers.submit(photos.keep, photo)
+            for photo in (each.vehicle_photo.photo, each.vehicle_photo.plate)
+            if photo is not None
+        ]
         for each in framed
     ]
 

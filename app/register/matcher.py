@@ -1,7 +1,7 @@
 """Decides whose vehicle a photograph shows: fused library, then plate library, then vehicle library.
 
 The order is that of the dual-network patent (CN113326768B); thresholds are 0.9 until they are calibrated. The patent
-knows a match and none; here a look-up that is close to both, or fits two vehicles, is unsure and says so.
+knows a match and none; here an identification that is close to both, or fits two vehicles, is unsure and says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Outcome(StrEnum):
-    """What a look-up can end with."""
+    """Outcome of an identification."""
 
     match = "match"
     unsure = "unsure"
@@ -50,7 +50,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer to a look-up.
+    """The answer to an identification.
 
     Args:
         vehicle: the vehicle that matches, or the nearest one if unsure; None if unknown.

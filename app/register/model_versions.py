@@ -71,7 +71,7 @@ class Models:
         kept = {name: Threshold(**values) for name, values in model.thresholds.items()}
         return {library: Threshold() for library in model.libraries} | kept
 
-    def look_up_thresholds(self, model: Model) -> dict[str, Threshold]:
+    def identification_thresholds(self, model: Model) -> dict[str, Threshold]:
         """The threshold of every kind of comparison; without one of its own it has the library's."""
         own = self.thresholds(model)
         return {name: own.get(name, own[library]) for name, library, _, _ in compared_names(model.libraries)}

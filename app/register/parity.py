@@ -21,7 +21,7 @@ class Parity:
     Args:
         pictures: how many were embedded both ways.
         largest_difference: of any value of any library.
-        decisions: look-ups that were made both ways.
+        decisions: identifications that were made both ways.
         different: those whose outcome, vehicle or deciding library differ.
         outcomes: how often each outcome came, by the first way.
     """

@@ -1,8 +1,8 @@
-"""Combination of an embedding decision with a recognised plate text. A wrong owner is the worst of all answers.
+"""Combination of an embedding decision with the recognised plate texts. A wrong owner is the worst of all answers.
 
-A text that was read surely and is exactly the plate of one vehicle is a match where the libraries came to none. It
-never turns one vehicle into another: where it contradicts a match, somebody has to look. Texts that are merely near to
-a plate decide nothing.
+A text of enough confidence that equals the plate of one vehicle is a match where the libraries came to none. It never
+turns one vehicle into another: where it contradicts a match, a person has to look. Texts that are merely near to a
+plate decide nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,23 +17,23 @@ PLATE_TEXT = "plate_text"
 """Stands for the name of a library where a text decided; the similarity is then the text's confidence."""
 
 
-class Says(StrEnum):
-    """What the texts did."""
+class TextEffect(StrEnum):
+    """Effect of the plate texts on a decision."""
 
-    nothing = "nothing"  # none was sure, or none is a plate of the register
+    nothing = "nothing"  # none has the confidence, or none is a plate of the register
     agrees = "agrees"
     decides = "decides"
     contradicts = "contradicts"
 
 
-def weigh(
+def combine(
     decision: Decision,
     reads: Sequence[PlateRead],
     holders: Mapping[str, Collection[int]],
     own: str | None,
-    wanted: float,
-) -> tuple[Decision, Says]:
-    """The decision of the libraries after the texts were heard; texts below the wanted confidence are not.
+    min_confidence: float,
+) -> tuple[Decision, TextEffect]:
+    """Combine the decision of the libraries with the plate texts; texts below `min_confidence` are ignored.
 
     match: stays, unless a text contradicts it; then it is unsure, about the same vehicle. A text contradicts that is
     the plate of other vehicles alone, or of none while the vehicle has a plate more than one error away.
@@ -44,22 +44,24 @@ def weigh(
         holders: vehicles that have exactly this plate, by text.
         own: plate of the decision's vehicle, in `models.alphabet.plain` form; None without one.
     """
-    sure = [read for read in reads if read.confidence >= wanted]
+    confident = [read for read in reads if read.confidence >= min_confidence]
     if decision.outcome is Outcome.match and decision.vehicle is not None:
-        if any(_contradicts(read.text, holders, decision.vehicle, own) for read in sure):
-            return replace(decision, outcome=Outcome.unsure), Says.contradicts
-        agrees = any(decision.vehicle in holders.get(read.text, ()) for read in sure)
-        return decision, Says.agrees if agrees else Says.nothing
-    named = {vehicle for read in sure for vehicle in holders.get(read.text, ())}
-    if len(sure) != 1 or len(named) != 1:
-        return decision, Says.nothing
-    (read,), (vehicle,) = sure, named
+        if any(_contradicts(read.text, holders, decision.vehicle, own) for read in confident):
+            return replace(decision, outcome=Outcome.unsure), TextEffect.contradicts
+        agrees = any(decision.vehicle in holders.get(read.text, ()) for read in confident)
+        return decision, TextEffect.agrees if agrees else TextEffect.nothing
+    named = {vehicle for read in confident for vehicle in holders.get(read.text, ())}
+    if len(confident) != 1 or len(named) != 1:
+        return decision, TextEffect.nothing
+    (read,), (vehicle,) = confident, named
     candidates = {**decision.candidates, PLATE_TEXT: [Candidate(vehicle, read.confidence)]}
-    return Decision(Outcome.match, vehicle, PLATE_TEXT, read.confidence, wanted, None, candidates), Says.decides
+    return Decision(
+        Outcome.match, vehicle, PLATE_TEXT, read.confidence, min_confidence, None, candidates
+    ), TextEffect.decides
 
 
 def _contradicts(text: str, holders: Mapping[str, Collection[int]], vehicle: int, own: str | None) -> bool:
-    """Whether a sure text speaks against a vehicle."""
+    """Whether a confident text contradicts a vehicle."""
     if its := holders.get(text):
         return vehicle not in its
     return own is not None and cost(text, own) is None

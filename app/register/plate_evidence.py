@@ -8,25 +8,25 @@ from typing import Any
 from app.core.sample import Box
 from app.register.framing import Framed
 from app.register.matcher import Decision
-from app.register.plate_decision import Says, weigh
+from app.register.plate_decision import TextEffect, combine
 from app.register.plate_reader import PlateRead
-from app.register.plate_search import PlateCandidate, PlateLookup
+from app.register.plate_search import PlateCandidate, PlateSearch
 
 _CANDIDATES = 5
 
 
 @dataclass(frozen=True)
 class PlateFinding:
-    """The texts of a look-up.
+    """Plate texts of an identification.
 
     Args:
-        reads: one or more, the surest first.
-        box: of the surest, in pixels of the file its photograph came from; None if it has a picture of its own.
+        reads: one or more, by confidence.
+        box: of the first, in pixels of the file its photograph came from; None if it has a picture of its own.
         candidates: plates near to any of the texts, nearest first, each vehicle once.
     """
 
     reads: Sequence[PlateRead]
-    says: Says
+    says: TextEffect
     box: Box | None
     candidates: Sequence[PlateCandidate]
 
@@ -55,24 +55,24 @@ class PlateFinding:
         }
 
 
-def hear(
-    decision: Decision, reads: Sequence[PlateRead], framed: Sequence[Framed], plates: PlateLookup, wanted: float
+def add_plate_evidence(
+    decision: Decision, reads: Sequence[PlateRead], framed: Sequence[Framed], plates: PlateSearch, min_confidence: float
 ) -> tuple[Decision, PlateFinding | None]:
-    """The decision after the texts of its plates were heard, and what they are near to; None if nothing was read.
+    """Combine the decision with the plate texts, and list the plates near to them; None if nothing was read.
 
     Args:
-        reads: of these photographs, each text once, the surest first.
-        wanted: confidence from which on a text takes part in the decision.
+        reads: of these photographs, each text once, by confidence.
+        min_confidence: texts below it take no part in the decision.
     """
     if not reads:
         return decision, None
     near = {read.text: plates.find(read.text) for read in reads}
     holders = {text: [each.vehicle for each in found if each.cost == 0] for text, found in near.items()}
     own = None if decision.vehicle is None else plates.plain_plate(decision.vehicle)
-    decision, says = weigh(decision, reads, holders, own, wanted)
+    decision, says = combine(decision, reads, holders, own, min_confidence)
     nearest: dict[int, PlateCandidate] = {}
     for each in sorted(itertools.chain(*near.values()), key=lambda each: (each.cost, each.vehicle)):
         nearest.setdefault(each.vehicle, each)
-    shot = framed[reads[0].photograph].shot
-    box = None if shot.plate else shot.plate_box
+    vehicle_photo = framed[reads[0].photograph].vehicle_photo
+    box = None if vehicle_photo.plate else vehicle_photo.plate_box
     return decision, PlateFinding(reads, says, box, list(nearest.values())[:_CANDIDATES])

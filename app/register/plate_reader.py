@@ -10,7 +10,7 @@ from torch import nn
 
 from app.data.crops import VehicleImage
 from app.evaluation.plate_texts import PlateReading
-from app.register.embedder import look_up_settings
+from app.register.embedder import register_settings
 from app.register.errors import RegisterError
 from app.register.rows import trail
 from app.register.schema import Setting
@@ -19,19 +19,19 @@ from app.tasks.plate_text import PlateText
 from app.training.checkpoint import Checkpoint
 
 READER = "plate_reader"
-SURE = 0.9
+MIN_CONFIDENCE = 0.9
 """Confidence from which on a text takes part in decisions, unless the register has another one."""
-_SURE = "plate text sure"  # the setting's name
+_SETTING = "plate text sure"  # the setting's name
 _KIND = "plate_text"
 
 
 @dataclass(frozen=True)
 class PlateRead:
-    """A text that was read in a look-up.
+    """A text that was read in an identification.
 
     Args:
         text: in `models.alphabet.plain` form, never empty.
-        confidence: of its least sure character, in [0, 1].
+        confidence: the least of its characters', in [0, 1].
         photograph: in which it was read, from 0.
     """
 
@@ -81,22 +81,22 @@ class PlateReader:
         return self._path.is_file()
 
     @property
-    def sure(self) -> float:
+    def min_confidence(self) -> float:
         """Confidence from which on a text takes part in decisions."""
         with self.journal.database.reading() as session:
-            kept = session.get(Setting, _SURE)
-            return SURE if kept is None else float(kept.value)
+            kept = session.get(Setting, _SETTING)
+            return MIN_CONFIDENCE if kept is None else float(kept.value)
 
-    def set_sure(self, confidence: float, account: str) -> None:
+    def set_min_confidence(self, confidence: float, account: str) -> None:
         """Change it. Raises RegisterError for what is no confidence above 0."""
         if not 0 < confidence <= 1:
             raise RegisterError(f"a sure text has a confidence above 0, up to 1; got {confidence}")
         with self.journal.database.writing() as session:
-            session.merge(Setting(name=_SURE, value=repr(confidence)))
+            session.merge(Setting(name=_SETTING, value=repr(confidence)))
             trail(session, account, "set plate threshold", "", {"sure": confidence})
 
     def read(self, images: Sequence[VehicleImage]) -> list[PlateRead]:
-        """What the plates of one vehicle say, see `surest`; nothing without a reader, or where no plate is known."""
+        """Plate texts of one vehicle, see `by_confidence`; none without a reader, or where no plate is known."""
         if not any(image.has_plate for image in images) or not self.is_there:
             return []
         with self._turn:
@@ -109,15 +109,15 @@ class PlateReader:
             if not known:
                 return []
             found = task.read_pictures(network, torch.stack(list(known.values())), task.compute.device)
-        return surest(list(zip(known, found, strict=True)))
+        return by_confidence(list(zip(known, found, strict=True)))
 
     @property
     def _path(self) -> Path:
         return self.folder / f"{READER}.safetensors"
 
 
-def surest(readings: Sequence[tuple[int, PlateReading | None]]) -> list[PlateRead]:
-    """Each text once, where it was read most surely, the surest first; texts of one confidence in their order.
+def by_confidence(readings: Sequence[tuple[int, PlateReading | None]]) -> list[PlateRead]:
+    """Each text once, with its highest confidence, which orders them; texts of one confidence in their order.
 
     Args:
         readings: of photographs, by number.
@@ -134,6 +134,6 @@ def surest(readings: Sequence[tuple[int, PlateReading | None]]) -> list[PlateRea
 
 def _build(checkpoint: Checkpoint, device: str) -> tuple[PlateText, nn.Module]:
     """The task and its network, in evaluation mode. Raises ValueError for arrays that are not those of the network."""
-    task, network = checkpoint.network(look_up_settings(checkpoint.settings, device))
+    task, network = checkpoint.network(register_settings(checkpoint.settings, device))
     assert isinstance(task, PlateText)
     return task, network.eval()

@@ -85,8 +85,8 @@ class PlateTable:
         return sorted(found, key=lambda candidate: (candidate.cost, candidate.vehicle))
 
 
-class PlateLookup:
-    """The plates of a database. It is read at the first look-up, and followed from then on."""
+class PlateSearch:
+    """The plates of a database. It is read at the first query, and followed from then on."""
 
     def __init__(self, database: Database) -> None:
         self.database = database

@@ -32,7 +32,7 @@ class Journal:
         shown: Sequence[int] = (),
         plate_text: Mapping[str, Any] | None = None,
     ) -> int:
-        """Keep a look-up with its pictures, in a transaction that is under way; its number.
+        """Keep an identification with its pictures, in a transaction that is under way; its number.
 
         Args:
             enrolled: the vehicle that was enrolled because of it.
@@ -76,7 +76,7 @@ class Journal:
         """Keep what a guard reports about a sighting; its number. Raises NotEnrolledError, and TextError.
 
         Args:
-            vehicle_id: the vehicle, if the guard knows better than an unsure look-up.
+            vehicle_id: the vehicle, if the guard knows better than an unsure identification.
         """
         kind, note = line("kind", kind), paragraph("note", note)
         if not kind:

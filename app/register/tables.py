@@ -20,8 +20,8 @@ from app.register.photos import Photo, read_photo
 from app.register.plates import normal_plate
 from app.register.records import NewOwner
 from app.register.schema import Vehicle, View
-from app.register.shots import Shot
 from app.register.texts import line_fault, text_fault
+from app.register.vehicle_photos import VehiclePhoto
 
 _OWNER = ("owner", "flat", "contact")
 COLUMNS = (
@@ -59,10 +59,10 @@ class Entry:
                     found.setdefault(row.number, f"column {column} {fault}")
         return found
 
-    def shot(self, row: Row) -> Shot:
+    def vehicle_photo(self, row: Row) -> VehiclePhoto:
         """The photograph of one of its rows. Raises PictureRefusedError naming a file that cannot be used."""
         photo = _photo(row, "path")
-        return Shot(
+        return VehiclePhoto(
             photo,
             vehicle_box=photo.inside(row.box(VEHICLE_BOX)),
             plate=_photo(row, "plate_path") if row.text("plate_path") else None,

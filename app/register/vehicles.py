@@ -218,7 +218,7 @@ class Register:
             return session.get(View, view_id) is not None
 
     def seen_by_guards(self, vehicle_id: int) -> Glance:
-        """What a look-up may show to everybody who may identify; empty if the vehicle has just been forgotten."""
+        """Details that an identification shows to all who may identify; empty if the vehicle was just forgotten."""
         with self.database.reading() as session:
             vehicle = session.get(Vehicle, vehicle_id)
             if vehicle is None:

@@ -64,8 +64,12 @@ async def identify(
     is unknown."""
     if enrol_unknown and user.role < Role.manager:
         raise HTTPException(403, "enrolling needs the role manager")
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
-    return await service.with_network(lookups.identify, service.identification, shots, user.name, enrol_unknown)
+    vehicle_photos = await lookups.vehicle_photos_of(
+        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
+    )
+    return await service.with_network(
+        lookups.identify, service.identification, vehicle_photos, user.name, enrol_unknown
+    )
 
 
 @router.get("/vehicles")
@@ -99,9 +103,11 @@ async def enrol(
     whole: Whole = False,
 ) -> VehicleAnswer:
     """Enrol a vehicle."""
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
+    vehicle_photos = await lookups.vehicle_photos_of(
+        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
+    )
     about = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
-    number = await service.with_network(lookups.enrol, service.identification, shots, user.name, **about)
+    number = await service.with_network(lookups.enrol, service.identification, vehicle_photos, user.name, **about)
     return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, number))
 
 
@@ -124,8 +130,10 @@ async def add_views(
     whole: Whole = False,
 ) -> VehicleAnswer:
     """Add photographs to a vehicle."""
-    shots = await lookups.shots_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
-    await service.with_network(service.identification.add_views, vehicle, shots, account=user.name)
+    vehicle_photos = await lookups.vehicle_photos_of(
+        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
+    )
+    await service.with_network(service.identification.add_views, vehicle, vehicle_photos, account=user.name)
     return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, vehicle))
 
 

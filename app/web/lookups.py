@@ -10,14 +10,14 @@ from app.register.framing import Framed
 from app.register.identification import Identification
 from app.register.photos import MAX_BYTES, Photo, take_in
 from app.register.records import NewOwner
-from app.register.shots import Shot, make_shots, parse_box, parse_modality
+from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_box, parse_modality
 from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, PlateTextAnswer, told
 from app.web.state import State
 
 MOST_PICTURES = 8
 
 
-async def shots_of(
+async def vehicle_photos_of(
     service: State,
     pictures: Sequence[UploadFile],
     plate_pictures: Sequence[UploadFile],
@@ -25,13 +25,13 @@ async def shots_of(
     plate_boxes: Sequence[str],
     modality: str = "auto",
     whole: bool = False,
-) -> list[Shot]:
+) -> list[VehiclePhoto]:
     """Uploads as photographs, with what belongs to each.
 
     Raises RegisterError where numbers differ or are too large, PictureRefusedError for what is no picture."""
     photos, plates = await _photos(service, pictures), await _photos(service, plate_pictures)
     given, given_plates = ([parse_box(text) for text in texts] for texts in (boxes, plate_boxes))
-    return make_shots(photos, plates, given, given_plates, parse_modality(modality), whole)
+    return make_vehicle_photos(photos, plates, given, given_plates, parse_modality(modality), whole)
 
 
 async def _photos(service: State, uploads: Sequence[UploadFile]) -> list[Photo]:
@@ -48,11 +48,11 @@ async def _photos(service: State, uploads: Sequence[UploadFile]) -> list[Photo]:
 
 
 def identify(
-    identification: Identification, shots: Sequence[Shot], account: str, enrol_unknown: bool
+    identification: Identification, vehicle_photos: Sequence[VehiclePhoto], account: str, enrol_unknown: bool
 ) -> IdentifyAnswer:
     """A look-up with what a guard may see: plate and flat of the candidates that decided, plates near to what was read,
     no names, and nothing at all of vehicles that a photograph does not resemble."""
-    answer = identification.identify(shots, account=account, enrol_unknown=enrol_unknown)
+    answer = identification.identify(vehicle_photos, account=account, enrol_unknown=enrol_unknown)
     candidates = []
     for found in answer.decision.shown():
         seen = identification.register.seen_by_guards(found.vehicle)
@@ -76,16 +76,16 @@ def identify(
 
 
 def _photograph(name: str, framed: Framed) -> PhotographAnswer:
-    photo, sight = framed.shot.photo, framed.sight
+    photo, detections = framed.vehicle_photo.photo, framed.detections
     found = (
         None
-        if sight is None
+        if detections is None
         else [
             FoundAnswer(box=_numbers(row.box), score=round(row.score, 3), plate_box=row.plate and _numbers(row.plate))
-            for row in sight.vehicles
+            for row in detections.vehicles
         ]
     )
-    box, plate = framed.shot.vehicle_box, framed.shot.plate_box
+    box, plate = framed.vehicle_photo.vehicle_box, framed.vehicle_photo.plate_box
     return PhotographAnswer(
         picture=name,
         modality=framed.modality,
@@ -103,7 +103,7 @@ def _numbers(box: Box) -> list[float]:
 
 def enrol(
     identification: Identification,
-    shots: Sequence[Shot],
+    vehicle_photos: Sequence[VehiclePhoto],
     account: str,
     *,
     owner: str,
@@ -114,4 +114,4 @@ def enrol(
 ) -> int:
     """Enrol a vehicle; its number. Raises RegisterError for a flat or a contact without an owner."""
     who = NewOwner(owner, flat, contact) if owner or flat or contact else None
-    return identification.enrol(shots, account=account, owner=who, plate=plate, note=note)
+    return identification.enrol(vehicle_photos, account=account, owner=who, plate=plate, note=note)

@@ -22,7 +22,7 @@ from app.register import calibrate as calibration
 from app.register.identification import Identification
 from app.register.matcher import Candidate, Outcome, Threshold, decide
 from app.register.photos import read_photo
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.settings.checks import SettingsError
 from app.settings.load import absolute
 from app.settings.stored import with_overrides
@@ -61,12 +61,13 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
             rates = {key: decimal_number(key, own[key], 0, 1) for key in ("rate", "unsure_rate")}
             calibration.calibrate(identification, pictures, **rates, account="bench", about=own["calibrate"])
         model = identification.active_model.current()[0]
-        thresholds = identification.models.look_up_thresholds(model)
+        thresholds = identification.models.identification_thresholds(model)
         gallery: dict[int, list[Sample]] = {}
         for sample in direction.gallery:  # all pictures of a vehicle are one enrolment, as they are at a gate
             gallery.setdefault(sample.pid, []).append(sample)
         pids = {
-            identification.enrol([_shot(s) for s in samples], account="bench"): pid for pid, samples in gallery.items()
+            identification.enrol([_vehicle_photo(s) for s in samples], account="bench"): pid
+            for pid, samples in gallery.items()
         }
         for sample in direction.query:
             looks += 1
@@ -109,10 +110,10 @@ def _without(found: dict[str, list[Candidate]], pids: dict[int, int], apart: set
     return {name: [row for row in rows if pids[row.vehicle] not in apart] for name, rows in found.items()}
 
 
-def _shot(sample: Sample) -> Shot:
+def _vehicle_photo(sample: Sample) -> VehiclePhoto:
     plate = read_photo(sample.plate_path) if sample.plate_path else None
     box = sample.plate_boxes[0] if sample.plate_boxes and plate is None else None
-    return Shot(read_photo(sample.path), sample.vehicle_box, plate, box, sample.modality)
+    return VehiclePhoto(read_photo(sample.path), sample.vehicle_box, plate, box, sample.modality)
 
 
 if __name__ == "__main__":

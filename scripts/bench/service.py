@@ -39,7 +39,7 @@ from app.register.kept_views import sample_of
 from app.register.photos import as_stored, take_in
 from app.register.records import NewView
 from app.register.rows import Vectors
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.settings.load import absolute, load_settings
 from app.tasks import make_task
 from app.training.checkpoint import save_checkpoint
@@ -139,15 +139,17 @@ def fill(
         identification.active_model.change_to_run(run, model, "bench")
         served_model, recogniser = identification.active_model.current()
         plates = len(served_model.libraries) > 1
-        shots = [Shot(photo, plate=photo if plates else None) for photo in (take_in(data, "x") for data in uploads)]
-        parts = _parts(identification, uploads[0], shots[0])
-        for shot in shots:
-            identification.enrol([shot], account="bench")
+        vehicle_photos = [
+            VehiclePhoto(photo, plate=photo if plates else None) for photo in (take_in(data, "x") for data in uploads)
+        ]
+        parts = _parts(identification, uploads[0], vehicle_photos[0])
+        for vehicle_photo in vehicle_photos:
+            identification.enrol([vehicle_photo], account="bench")
         held = identification.register.vehicle(1).views[0]
         (vectors,) = recogniser.embed_files([sample_of(identification.photos, held)])
         dims = {library: len(row) for library, row in (vectors or {}).items()}
         rng = np.random.default_rng(0)
-        for _ in range(vehicles - len(shots)):
+        for _ in range(vehicles - len(vehicle_photos)):
             view = NewView(f"{int(rng.integers(2**62)):032x}.jpg", _random(rng, dims))
             identification.register.enrol([view], model_id=served_model.id, account="bench")
         accounts = Accounts(identification.database)
@@ -163,7 +165,7 @@ def fill(
     }
 
 
-def _parts(identification: Identification, upload: bytes, shot: Shot) -> dict[str, float]:
+def _parts(identification: Identification, upload: bytes, vehicle_photo: VehiclePhoto) -> dict[str, float]:
     """Milliseconds of the steps of one look-up, in this process and alone; medians."""
     times: dict[str, list[float]] = {"take_in": [], "keep": [], "embed": [], "all": []}
 
@@ -175,13 +177,13 @@ def _parts(identification: Identification, upload: bytes, shot: Shot) -> dict[st
 
     for _ in range(_PARTS + 1):
         timed("take_in", lambda: take_in(upload, "x"))
-        name = timed("keep", lambda: identification.photos.keep(as_stored(shot.photo)))
-        image = Framed(shot, None).image
+        name = timed("keep", lambda: identification.photos.keep(as_stored(vehicle_photo.photo)))
+        image = Framed(vehicle_photo, None).image
         timed("embed", partial(identification.active_model.current()[1].embed, [image]))
-        timed("all", lambda: identification.identify([shot], account="bench"))
+        timed("all", lambda: identification.identify([vehicle_photo], account="bench"))
         identification.photos.drop([name])
     parts = {name: float(np.median(values[1:])) for name, values in times.items()}
-    photographs = 2 if shot.plate else 1
+    photographs = 2 if vehicle_photo.plate else 1
     parts["keep"] *= photographs
     parts["rest"] = parts.pop("all") - parts["keep"] - parts["embed"]
     return {name: round(value, 1) for name, value in parts.items()}

@@ -10,7 +10,7 @@ from registers import photo
 from app.register.accounts import Accounts, Role
 from app.register.matcher import Threshold
 from app.register.records import NewOwner
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.web.service import create_app
 from app.web.state import State
 
@@ -26,8 +26,8 @@ def service(identification):
         model.id, dict.fromkeys(model.libraries, Threshold(0.999999, 0.99, 0.0)), "tester"
     )
     owner = NewOwner("A. Resident", "12", "evenings")
-    identification.enrol([Shot(photo(1), plate=photo(101))], account="tester", owner=owner, plate="AB 12")
-    identification.enrol([Shot(photo(2))], account="tester")
+    identification.enrol([VehiclePhoto(photo(1), plate=photo(101))], account="tester", owner=owner, plate="AB 12")
+    identification.enrol([VehiclePhoto(photo(2))], account="tester")
     accounts = Accounts(identification.database, FAST)
     for role in Role:
         accounts.add(role.name, role, WORDS[role.name], "tester")

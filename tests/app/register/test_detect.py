@@ -11,7 +11,7 @@ from app.core.sample import Box
 from app.detection.detector_file import build, write_detector
 from app.register.detect import DETECTOR, VEHICLES, Finder, state_of
 from app.register.photos import Photo
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.settings.detection import DetectorSettings
 from models.detector import PLATE, VEHICLE
 
@@ -59,44 +59,44 @@ def folder(tmp_path):
 
 
 def test_vehicles_come_largest_first_each_with_its_plate(detector, folder):  # noqa: ARG001
-    sight = Finder(folder).find(Photo(Image.new("RGB", (300, 200)), 0.5))  # a file of 600 x 400
+    detections = Finder(folder).find(Photo(Image.new("RGB", (300, 200)), 0.5))  # a file of 600 x 400
     double = [Box(*(2 * value for value in box)) for box in (CAR, OTHER)]
-    assert [found.box for found in sight.vehicles] == double
-    assert [round(found.score, 3) for found in sight.vehicles] == [0.8, 0.9]
-    assert [found.plate for found in sight.vehicles] == [Box(160, 180, 80, 20), None]
-    assert sight.plates == (Box(560, 200, 38, 20),)
-    assert not sight.fills
-    assert sight.plate_of(double[0]) == Box(160, 180, 80, 20)
-    assert sight.plate_of(double[1]) is None
-    assert sight.plate_of(None) is None  # of which of the two?
+    assert [found.box for found in detections.vehicles] == double
+    assert [round(found.score, 3) for found in detections.vehicles] == [0.8, 0.9]
+    assert [found.plate for found in detections.vehicles] == [Box(160, 180, 80, 20), None]
+    assert detections.plates == (Box(560, 200, 38, 20),)
+    assert not detections.fills
+    assert detections.plate_of(double[0]) == Box(160, 180, 80, 20)
+    assert detections.plate_of(double[1]) is None
+    assert detections.plate_of(None) is None  # of which of the two?
 
 
 def test_a_plate_is_never_given_to_another_vehicle(detector, folder):
     """A small vehicle with a plate stands in front of one that fills the photograph, whose plate was not found."""
 
-    def sight():
+    def detections():
         return Finder(folder).find(Photo(Image.new("RGB", (300, 200)), 1.0))
 
     large, small = ((0, 0, 290, 190), VEHICLE, 0.9), ((200, 100, 280, 160), VEHICLE, 0.8)
     detector["fcos"] = [large, small, ((220, 140, 250, 150), PLATE, 0.7)]
-    assert sight().fills
-    assert sight().plate_of(None) is None
-    assert sight().plate_of(Box(0, 0, 290, 190)) is None
-    assert sight().plate_of(Box(202, 101, 78, 60)) == Box(220, 140, 30, 10)
+    assert detections().fills
+    assert detections().plate_of(None) is None
+    assert detections().plate_of(Box(0, 0, 290, 190)) is None
+    assert detections().plate_of(Box(202, 101, 78, 60)) == Box(220, 140, 30, 10)
     detector["fcos"] = [large, ((220, 140, 250, 150), PLATE, 0.7)]
-    assert sight().plate_of(None) == Box(220, 140, 30, 10)
+    assert detections().plate_of(None) == Box(220, 140, 30, 10)
     detector["fcos"] = [((220, 140, 250, 150), PLATE, 0.7)]
-    assert sight().plate_of(None) == sight().plate_of(Box(150, 90, 140, 100)) == Box(220, 140, 30, 10)
-    assert sight().plate_of(Box(0, 0, 100, 90)) is None
+    assert detections().plate_of(None) == detections().plate_of(Box(150, 90, 140, 100)) == Box(220, 140, 30, 10)
+    assert detections().plate_of(Box(0, 0, 100, 90)) is None
 
 
 def test_the_detector_for_vehicles_alone_has_the_say_about_vehicles(detector, folder):
     coco = DetectorSettings(kind="coco")
     write_detector(folder / VEHICLES, build(coco), coco)
     detector["coco"] = [((40, 20, 160, 120), VEHICLE, 0.9)]
-    sight = Finder(folder).find(Photo(Image.new("RGB", (300, 200)), 1.0))
-    assert [found.box for found in sight.vehicles] == [Box(40, 20, 120, 100)]
-    assert sight.vehicles[0].plate == Box(80, 90, 40, 10)
+    detections = Finder(folder).find(Photo(Image.new("RGB", (300, 200)), 1.0))
+    assert [found.box for found in detections.vehicles] == [Box(40, 20, 120, 100)]
+    assert detections.vehicles[0].plate == Box(80, 90, 40, 10)
 
 
 def test_a_finder_needs_a_detector_and_notices_another(folder, tmp_path):
@@ -123,38 +123,40 @@ class TestFraming:
 
     def test_the_largest_vehicle_is_looked_up_unless_another_is_named(self, finding):
         picture = photo(1, (200, 300))
-        framed = finding.framing.frame(Shot(picture))
-        assert (framed.shot.vehicle_box, framed.shot.plate_box) == (CAR, Box(80, 90, 40, 10))
-        assert len(framed.sight.vehicles) == 2
-        assert finding.framing.frame(Shot(picture, vehicle_box=OTHER)).shot.plate_box is None
-        assert finding.framing.frame(Shot(picture, plate_box=Box(1, 1, 9, 9))).shot.plate_box == Box(1, 1, 9, 9)
-        assert finding.framing.frame(Shot(picture, plate=photo(2))).shot.plate_box is None
-        whole = finding.framing.frame(Shot(picture, whole=True))
-        assert (whole.shot.vehicle_box, whole.sight) == (None, None)
+        framed = finding.framing.frame(VehiclePhoto(picture))
+        assert (framed.vehicle_photo.vehicle_box, framed.vehicle_photo.plate_box) == (CAR, Box(80, 90, 40, 10))
+        assert len(framed.detections.vehicles) == 2
+        assert finding.framing.frame(VehiclePhoto(picture, vehicle_box=OTHER)).vehicle_photo.plate_box is None
+        assert finding.framing.frame(VehiclePhoto(picture, plate_box=Box(1, 1, 9, 9))).vehicle_photo.plate_box == Box(
+            1, 1, 9, 9
+        )
+        assert finding.framing.frame(VehiclePhoto(picture, plate=photo(2))).vehicle_photo.plate_box is None
+        whole = finding.framing.frame(VehiclePhoto(picture, whole=True))
+        assert (whole.vehicle_photo.vehicle_box, whole.detections) == (None, None)
 
     def test_what_is_found_is_what_is_enrolled_and_compared(self, finding):
         """The same vehicle named by hand is the same embedding, and another vehicle of the photograph is not."""
         picture = photo(1, (200, 300))
-        number = finding.enrol([Shot(picture)], account="tester")
+        number = finding.enrol([VehiclePhoto(picture)], account="tester")
         view = finding.register.vehicle(number).views[0]
         assert tuple(view.vehicle_box) == CAR
-        by_hand = Shot(picture, vehicle_box=CAR, plate_box=Box(80, 90, 40, 10))
+        by_hand = VehiclePhoto(picture, vehicle_box=CAR, plate_box=Box(80, 90, 40, 10))
         assert finding.identify([by_hand], account="t").decision.as_dict()["similarity"] == pytest.approx(1.0, abs=1e-5)
-        answer = finding.identify([Shot(picture, vehicle_box=OTHER)], account="t")
+        answer = finding.identify([VehiclePhoto(picture, vehicle_box=OTHER)], account="t")
         assert answer.decision.as_dict()["similarity"] < 0.9999
-        assert answer.framed[0].shot.vehicle_box == OTHER
+        assert answer.framed[0].vehicle_photo.vehicle_box == OTHER
 
     def test_a_photograph_without_a_vehicle_is_taken_whole(self, finding, detector):
         detector["fcos"] = []
-        framed = finding.framing.frame(Shot(photo(1, (200, 300))))
-        assert framed.shot.vehicle_box is None
-        assert framed.sight.vehicles == ()
+        framed = finding.framing.frame(VehiclePhoto(photo(1, (200, 300))))
+        assert framed.vehicle_photo.vehicle_box is None
+        assert framed.detections.vehicles == ()
         detector["fcos"] = [((80, 90, 120, 100), PLATE, 0.7)]
-        assert finding.framing.frame(Shot(photo(1, (200, 300)))).shot.plate_box == Box(80, 90, 40, 10)
+        assert finding.framing.frame(VehiclePhoto(photo(1, (200, 300)))).vehicle_photo.plate_box == Box(80, 90, 40, 10)
 
     def test_detectors_can_be_given_up(self, finding):
         finding.framing.forget("tester")
-        assert finding.framing.frame(Shot(photo(1, (200, 300)))).sight is None
+        assert finding.framing.frame(VehiclePhoto(photo(1, (200, 300)))).detections is None
         assert [line.action for line in finding.journal.audit(2)] == ["detector", "detector"]
 
     def test_the_api_tells_where_vehicles_are(self, as_role, finding):  # noqa: ARG002

@@ -16,7 +16,7 @@ from app.register.kept_views import sample_of
 from app.register.matcher import Outcome, Threshold
 from app.register.photos import Photo, Photos
 from app.register.records import NewOwner
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 
 SURE = Threshold(match=0.999999, unsure=0.99, margin=0.0)
 """For a network that has learnt nothing: the same picture has similarity 1, all others are close to it."""
@@ -28,23 +28,25 @@ def sure(identification):
     model, _ = identification.active_model.current()
     identification.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
     for number in range(5):
-        identification.enrol([Shot(photo(number), plate=photo(100 + number))], account="tester", plate=f"AB {number}")
-    identification.enrol([Shot(photo(5))], account="tester")
+        identification.enrol(
+            [VehiclePhoto(photo(number), plate=photo(100 + number))], account="tester", plate=f"AB {number}"
+        )
+    identification.enrol([VehiclePhoto(photo(5))], account="tester")
     return identification
 
 
 @pytest.mark.parametrize(
-    ("shot", "library", "vehicle"),
+    ("vehicle_photo", "library", "vehicle"),
     [
-        (Shot(photo(2), plate=photo(102)), "fused", 3),
-        (Shot(photo(50), plate=photo(102)), "plate", 3),
-        (Shot(photo(2), plate=photo(150)), "vehicle", 3),
-        (Shot(photo(5)), "vehicle", 6),
-        (Shot(photo(5), plate=photo(150)), "vehicle", 6),
+        (VehiclePhoto(photo(2), plate=photo(102)), "fused", 3),
+        (VehiclePhoto(photo(50), plate=photo(102)), "plate", 3),
+        (VehiclePhoto(photo(2), plate=photo(150)), "vehicle", 3),
+        (VehiclePhoto(photo(5)), "vehicle", 6),
+        (VehiclePhoto(photo(5), plate=photo(150)), "vehicle", 6),
     ],
 )
-def test_a_vehicle_is_found_in_the_library_that_knows_it(sure, shot, library, vehicle):
-    answer = sure.identify([shot], account="guard")
+def test_a_vehicle_is_found_in_the_library_that_knows_it(sure, vehicle_photo, library, vehicle):
+    answer = sure.identify([vehicle_photo], account="guard")
     assert (answer.decision.outcome, answer.decision.decided_by) == (Outcome.match, library)
     assert answer.decision.vehicle == vehicle
     assert answer.decision.similarity == pytest.approx(1, abs=1e-5)
@@ -53,15 +55,19 @@ def test_a_vehicle_is_found_in_the_library_that_knows_it(sure, shot, library, ve
 
 
 def test_several_photographs_count_together(sure):
-    one = sure.identify([Shot(photo(1), plate=photo(101))], account="guard").decision
-    two = sure.identify([Shot(photo(1), plate=photo(101)), Shot(photo(2), plate=photo(102))], account="guard").decision
+    one = sure.identify([VehiclePhoto(photo(1), plate=photo(101))], account="guard").decision
+    two = sure.identify(
+        [VehiclePhoto(photo(1), plate=photo(101)), VehiclePhoto(photo(2), plate=photo(102))], account="guard"
+    ).decision
     assert one.outcome is Outcome.match
     assert two.outcome is not Outcome.match
     both = {c.vehicle: c.similarity for c in two.candidates["fused"]}
     each = [
         {
             c.vehicle: c.similarity
-            for c in sure.identify([Shot(photo(n), plate=photo(100 + n))], account="g").decision.candidates["fused"]
+            for c in sure.identify([VehiclePhoto(photo(n), plate=photo(100 + n))], account="g").decision.candidates[
+                "fused"
+            ]
         }
         for n in (1, 2)
     ]
@@ -70,20 +76,20 @@ def test_several_photographs_count_together(sure):
 
 
 def test_a_second_angle_is_enough_to_be_known(sure):
-    shot = Shot(photo(60), plate=photo(160))
-    assert sure.identify([shot], account="guard").decision.outcome is not Outcome.match
-    sure.add_views(2, [shot], account="manager")
-    assert sure.identify([shot], account="guard").decision.vehicle == 2
-    assert sure.identify([Shot(photo(1), plate=photo(101))], account="guard").decision.vehicle == 2
+    vehicle_photo = VehiclePhoto(photo(60), plate=photo(160))
+    assert sure.identify([vehicle_photo], account="guard").decision.outcome is not Outcome.match
+    sure.add_views(2, [vehicle_photo], account="manager")
+    assert sure.identify([vehicle_photo], account="guard").decision.vehicle == 2
+    assert sure.identify([VehiclePhoto(photo(1), plate=photo(101))], account="guard").decision.vehicle == 2
 
 
 def test_an_unknown_vehicle_is_enrolled_if_that_is_wanted(sure):
     strict = Threshold(match=1.0, unsure=1.0)
     model, _ = sure.active_model.current()
     sure.models.set_thresholds(model.id, dict.fromkeys(model.libraries, strict), "tester")
-    shot = Shot(photo(70))
-    assert sure.identify([shot], account="guard").enrolled is None
-    answer = sure.identify([shot], account="guard", enrol_unknown=True)
+    vehicle_photo = VehiclePhoto(photo(70))
+    assert sure.identify([vehicle_photo], account="guard").enrolled is None
+    answer = sure.identify([vehicle_photo], account="guard", enrol_unknown=True)
     assert answer.decision.outcome is Outcome.unknown
     vehicle = sure.register.vehicle(answer.enrolled)
     assert vehicle.owner_id is None
@@ -96,7 +102,9 @@ def test_an_unknown_vehicle_is_enrolled_if_that_is_wanted(sure):
 def test_look_ups_at_once_answer_as_one_after_the_other(sure):
     with ThreadPoolExecutor(4) as threads:
         answers = list(
-            threads.map(lambda n: sure.identify([Shot(photo(n % 5), plate=photo(100 + n % 5))], account="g"), range(10))
+            threads.map(
+                lambda n: sure.identify([VehiclePhoto(photo(n % 5), plate=photo(100 + n % 5))], account="g"), range(10)
+            )
         )
     assert [answer.decision.vehicle for answer in answers] == [n % 5 + 1 for n in range(10)]
     assert len({answer.sighting for answer in answers}) == 10
@@ -108,7 +116,7 @@ def test_one_unknown_vehicle_is_enrolled_once_by_look_ups_at_once(sure):
     sure.models.set_thresholds(model.id, dict.fromkeys(model.libraries, same), "tester")
     with ThreadPoolExecutor(4) as threads:
         answers = list(
-            threads.map(lambda _: sure.identify([Shot(photo(70))], account="g", enrol_unknown=True), range(4))
+            threads.map(lambda _: sure.identify([VehiclePhoto(photo(70))], account="g", enrol_unknown=True), range(4))
         )
     enrolled = [answer.enrolled for answer in answers if answer.enrolled]
     assert len(enrolled) == 1
@@ -132,14 +140,14 @@ def test_pictures_are_written_while_another_look_up_is_embedded(sure, monkeypatc
     monkeypatch.setattr(Photos, "keep", tell)
     monkeypatch.setattr(Recogniser, "embed", wait)
     with ThreadPoolExecutor(2) as looks:
-        found = list(looks.map(lambda n: sure.identify([Shot(photo(n))], account="g").decision.vehicle, (5, 5)))
+        found = list(looks.map(lambda n: sure.identify([VehiclePhoto(photo(n))], account="g").decision.vehicle, (5, 5)))
     assert found == [6, 6]
 
 
 def test_boxes_cut_the_vehicle_and_the_plate(sure):
     scene = photo(7, size=(90, 120)).image
     scene.paste(photo(3).image, (10, 20))
-    found = sure.identify([Shot(Photo(scene, 1.0), vehicle_box=Box(10, 20, 40, 48))], account="guard").decision
+    found = sure.identify([VehiclePhoto(Photo(scene, 1.0), vehicle_box=Box(10, 20, 40, 48))], account="guard").decision
     # The scene is written as JPEG, whose blocks lie otherwise in it than in the picture alone.
     assert found.candidates["vehicle"][0].vehicle == 4
 
@@ -147,9 +155,14 @@ def test_boxes_cut_the_vehicle_and_the_plate(sure):
 def test_a_refused_enrolment_leaves_no_picture(sure):
     before = sorted(path.name for path in sure.photos.folder.iterdir())
     with pytest.raises(DuplicatePlateError):
-        sure.enrol([Shot(photo(80)), Shot(photo(81), plate=photo(82))], account="t", plate="a-b-0", owner=NewOwner("X"))
+        sure.enrol(
+            [VehiclePhoto(photo(80)), VehiclePhoto(photo(81), plate=photo(82))],
+            account="t",
+            plate="a-b-0",
+            owner=NewOwner("X"),
+        )
     with pytest.raises(ValueError, match="outside"):
-        sure.enrol([Shot(photo(80)), Shot(photo(81), plate_box=Box(500, 0, 9, 9))], account="tester")
+        sure.enrol([VehiclePhoto(photo(80)), VehiclePhoto(photo(81), plate_box=Box(500, 0, 9, 9))], account="tester")
     assert sorted(path.name for path in sure.photos.folder.iterdir()) == before
     assert sure.register.counts()["owners"] == 0
 
@@ -164,7 +177,7 @@ def test_another_model_takes_over_once_it_has_seen_everything(sure, run_folder, 
         told.append((done, total))
         assert sure.active_model.current()[0].id == first.id  # the old one serves
         if not late:
-            late.append(sure.enrol([Shot(photo(90))], account="tester"))
+            late.append(sure.enrol([VehiclePhoto(photo(90))], account="tester"))
 
     second = sure.active_model.change_to_run(run_folder, "other", "tester", progress)
     assert told[0] == (2, 6)
@@ -174,20 +187,20 @@ def test_another_model_takes_over_once_it_has_seen_everything(sure, run_folder, 
     assert recogniser.digest == second.digest
     assert sure.models.thresholds(model)["fused"].match == 0.9  # thresholds are a model's own
     sure.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
-    assert sure.identify([Shot(photo(2), plate=photo(102))], account="guard").decision.vehicle == 3
-    assert sure.identify([Shot(photo(90))], account="guard").decision.vehicle == late[0]
+    assert sure.identify([VehiclePhoto(photo(2), plate=photo(102))], account="guard").decision.vehicle == 3
+    assert sure.identify([VehiclePhoto(photo(90))], account="guard").decision.vehicle == late[0]
 
 
 def test_an_open_register_follows_a_model_that_another_process_changed(sure, url, run_folder, tmp_path):
-    shot = Shot(photo(2), plate=photo(102))
-    assert sure.identify([shot], account="guard").decision.vehicle == 3
+    vehicle_photo = VehiclePhoto(photo(2), plate=photo(102))
+    assert sure.identify([vehicle_photo], account="guard").decision.vehicle == 3
     other = Identification(tmp_path / "register", url, "cpu")
     other.active_model.change_to_run(run_folder, "other", "manager")
-    number = other.enrol([Shot(photo(95))], account="manager")
+    number = other.enrol([VehiclePhoto(photo(95))], account="manager")
     other.close()
-    decision = sure.identify([Shot(photo(95))], account="guard").decision
+    decision = sure.identify([VehiclePhoto(photo(95))], account="guard").decision
     assert decision.candidates["vehicle"][0].vehicle == number
-    assert sure.enrol([Shot(photo(96))], account="tester") == number + 1
+    assert sure.enrol([VehiclePhoto(photo(96))], account="tester") == number + 1
 
 
 def test_embeddings_are_those_of_the_kept_pictures(sure):
@@ -204,7 +217,7 @@ def test_embeddings_are_those_of_the_kept_pictures(sure):
 def test_a_register_without_a_model_says_how_to_get_one(url, tmp_path):
     empty = Identification(tmp_path / "register", url, "cpu")
     with pytest.raises(RegisterError, match="reembed --run"):
-        empty.identify([Shot(photo(0))], account="guard")
+        empty.identify([VehiclePhoto(photo(0))], account="guard")
     assert list(empty.photos.folder.iterdir()) == []
     empty.close()
 

@@ -13,8 +13,8 @@ from test_listing import write
 from app.register.errors import FullError, UnavailableError
 from app.register.identification import Identification
 from app.register.importing import Result, import_entries
-from app.register.shots import Shot
 from app.register.tables import read_listing
+from app.register.vehicle_photos import VehiclePhoto
 from scripts import registry
 
 
@@ -54,7 +54,7 @@ def test_a_row_that_cannot_be_used_fails_alone(identification, tmp_path):
     (tmp_path / "e.png").unlink()
     (tmp_path / "e.png").symlink_to("/proc/self/mem")  # a file, and reading it is an input/output error
     (tmp_path / "p.png").write_bytes((tmp_path / "p.png").read_bytes()[:900])
-    identification.enrol([Shot(photo(1))], account="tester", plate="AB1")
+    identification.enrol([VehiclePhoto(photo(1))], account="tester", plate="AB1")
     results = rows(identification, path)
     assert [(result.row, result.vehicle, result.enrolled) for result in results if not result.reason] == [
         (2, 2, True),

@@ -19,7 +19,7 @@ from app.register.errors import NotEnrolledError, RegisterError
 from app.register.identification import Identification
 from app.register.matcher import Outcome, Threshold
 from app.register.photos import Photo
-from app.register.shots import Shot, make_shots, parse_modality
+from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_modality
 from app.settings.load import load_settings
 from app.tasks import make_task
 from app.tasks.image_files import embed_samples
@@ -58,14 +58,16 @@ def night(tmp_path, night_folder):
 
 def test_a_vehicle_without_colour_is_taken_for_infrared(night):
     photos = [photo(1), grey(1)]
-    assert [night.framing.frame(shot).modality for shot in make_shots(photos, [], [], [])] == ["visible", "infrared"]
+    assert [
+        night.framing.frame(vehicle_photo).modality for vehicle_photo in make_vehicle_photos(photos, [], [], [])
+    ] == ["visible", "infrared"]
     for given in ("visible", "infrared"):
-        shots = make_shots(photos, [], [], [], parse_modality(given))
-        assert {night.framing.frame(shot).modality for shot in shots} == {given}
+        vehicle_photos = make_vehicle_photos(photos, [], [], [], parse_modality(given))
+        assert {night.framing.frame(vehicle_photo).modality for vehicle_photo in vehicle_photos} == {given}
     wall = grey(2).image.copy()  # a coloured sign beside the vehicle
     wall.paste((255, 0, 0), (0, 0, 20, 48))
     framed = [
-        night.framing.frame(Shot(Photo(wall, 1.0), modality=None, vehicle_box=box))
+        night.framing.frame(VehiclePhoto(Photo(wall, 1.0), modality=None, vehicle_box=box))
         for box in (None, Box(20, 0, 20, 48), Box(0, 0, 20, 48))
     ]
     assert [each.modality for each in framed] == ["visible", "infrared", "visible"]
@@ -79,12 +81,13 @@ def test_the_network_looks_with_the_stem_of_the_modality(night):
     model, _ = night.active_model.current()
     night.models.set_thresholds(model.id, {"vehicle": Threshold(0.999999, 0.99, 0.0)}, "tester")
     day, dark = (
-        night.enrol([Shot(grey(3), modality=modality)], account="tester") for modality in ("visible", "infrared")
+        night.enrol([VehiclePhoto(grey(3), modality=modality)], account="tester")
+        for modality in ("visible", "infrared")
     )
     own = {"visible": "vehicle", "infrared": "vehicle-infrared-to-infrared"}
     other = {"visible": "vehicle-visible-to-infrared", "infrared": "vehicle-infrared-to-visible"}
     for modality, vehicle in (("visible", day), ("infrared", dark)):
-        decision = night.identify([Shot(grey(3), modality=modality)], account="guard").decision
+        decision = night.identify([VehiclePhoto(grey(3), modality=modality)], account="guard").decision
         assert (decision.outcome, decision.vehicle, decision.decided_by) == (Outcome.match, vehicle, own[modality])
         found = {name: [c.vehicle for c in candidates] for name, candidates in decision.candidates.items()}
         assert found == {own[modality]: [vehicle], other[modality]: [dark if vehicle == day else day]}
@@ -95,7 +98,7 @@ def test_each_kind_of_comparison_has_its_own_threshold(night):
     """A visible and an infrared view, asked for in both modalities, with thresholds that one kind alone reaches."""
     model, _ = night.active_model.current()
     day, dark = (
-        night.enrol([Shot(grey(seed), modality=modality)], account="tester")
+        night.enrol([VehiclePhoto(grey(seed), modality=modality)], account="tester")
         for seed, modality in ((1, "visible"), (2, "infrared"))
     )
     names = {
@@ -110,12 +113,12 @@ def test_each_kind_of_comparison_has_its_own_threshold(night):
         night.models.set_thresholds(model.id, own, "tester")
         assert night.models.thresholds(night.active_model.current()[0]) == own
         for query in ("visible", "infrared"):
-            decision = night.identify([Shot(grey(9), modality=query)], account="guard").decision
+            decision = night.identify([VehiclePhoto(grey(9), modality=query)], account="guard").decision
             if query == asked:
                 assert (decision.vehicle, decision.decided_by) == (day if held == "visible" else dark, name)
             else:
                 assert decision.outcome is Outcome.unknown
-    both = [Shot(grey(9), modality=modality) for modality in ("visible", "infrared")]
+    both = [VehiclePhoto(grey(9), modality=modality) for modality in ("visible", "infrared")]
     assert night.identify(both, account="g").decision.outcome is Outcome.unknown  # as visible ones: one is by day
     with pytest.raises(NotEnrolledError, match="vehicle-thermal"):
         night.models.set_thresholds(model.id, {"vehicle-thermal": Threshold()}, "tester")
@@ -126,14 +129,14 @@ def test_without_their_own_they_have_the_librarys(night):
     night.models.set_thresholds(model.id, {"vehicle": Threshold(0.7, 0.6)}, "tester")
     model, _ = night.active_model.current()
     assert night.models.thresholds(model) == {"vehicle": Threshold(0.7, 0.6)}
-    assert set(night.models.look_up_thresholds(model).values()) == {Threshold(0.7, 0.6)}
+    assert set(night.models.identification_thresholds(model).values()) == {Threshold(0.7, 0.6)}
 
 
 def test_another_model_keeps_the_views_of_each_modality_apart(night, night_folder, tmp_path):
     """`reembed` writes what enrolment writes."""
-    night.enrol([Shot(grey(1), modality="infrared")], account="tester")
-    night.enrol([Shot(photo(2))], account="tester")
-    before = night.identify([Shot(grey(1), modality="infrared")], account="g").decision.candidates
+    night.enrol([VehiclePhoto(grey(1), modality="infrared")], account="tester")
+    night.enrol([VehiclePhoto(photo(2))], account="tester")
+    before = night.identify([VehiclePhoto(grey(1), modality="infrared")], account="g").decision.candidates
     folder = tmp_path / "again"
     shutil.copytree(night_folder, folder)
     kept = Checkpoint.read(folder, "global")
@@ -141,7 +144,7 @@ def test_another_model_keeps_the_views_of_each_modality_apart(night, night_folde
     arrays["neck.batch_norm.running_mean"] = arrays["neck.batch_norm.running_mean"] + 1.0
     Checkpoint(arrays, kept.settings).write(folder, "global")
     night.active_model.change_to_run(folder, "global", "tester")
-    after = night.identify([Shot(grey(1), modality="infrared")], account="g").decision.candidates
+    after = night.identify([VehiclePhoto(grey(1), modality="infrared")], account="g").decision.candidates
     vehicles = {name: [c.vehicle for c in candidates] for name, candidates in after.items()}
     assert vehicles == {name: [c.vehicle for c in candidates] for name, candidates in before.items()}
     assert vehicles == {"vehicle-infrared-to-infrared": [1], "vehicle-infrared-to-visible": [2]}
@@ -211,9 +214,9 @@ def test_a_set_that_asks_across_calibrates_what_it_has(night, tmp_path):
 
 def test_a_dual_network_takes_infrared_pictures_as_any_others(identification):
     """It has one stem: the modality is noted, and changes nothing else."""
-    identification.enrol([Shot(photo(1))], account="tester")
+    identification.enrol([VehiclePhoto(photo(1))], account="tester")
     found = [
-        identification.identify([Shot(photo(1), modality=asked)], account="guard")
+        identification.identify([VehiclePhoto(photo(1), modality=asked)], account="guard")
         .decision.candidates[name][0]
         .similarity
         for asked, name in (("visible", "vehicle"), ("infrared", "vehicle-infrared-to-visible"))

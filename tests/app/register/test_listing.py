@@ -14,9 +14,9 @@ from app.register.identification import Identification
 from app.register.importing import import_entries
 from app.register.records import NewOwner
 from app.register.schema import Vehicle
-from app.register.shots import Shot
 from app.register.tables import COLUMNS, read_listing, write_listing
 from app.register.texts import line_fault
+from app.register.vehicle_photos import VehiclePhoto
 
 
 def write(folder, *rows, columns=None):
@@ -126,7 +126,7 @@ def test_the_trail_says_who_took_it_away(identification, tmp_path):
 
 
 def test_a_register_that_cannot_be_taken_away_whole_leaves_no_folder(identification, tmp_path):
-    number = identification.enrol([Shot(photo(1))], account="tester")
+    number = identification.enrol([VehiclePhoto(photo(1))], account="tester")
     identification.photos.path(identification.register.vehicle(number).views[0].picture).unlink()
     (tmp_path / "out").mkdir()
     with pytest.raises(FileNotFoundError):
@@ -185,7 +185,7 @@ def test_no_cell_that_is_taken_away_is_a_formula_and_each_comes_back_as_it_was(t
         each.active_model.change_to_run(run_folder, "global", "tester")
     for number, _ in enumerate(FORMULAS):
         identification.enrol(
-            [Shot(photo(number))], account="tester", owner=NewOwner(f"owner {number}"), plate=f"=P {number}"
+            [VehiclePhoto(photo(number))], account="tester", owner=NewOwner(f"owner {number}"), plate=f"=P {number}"
         )
     with identification.database.writing() as session:  # a register of before holds texts that are not taken any more
         for vehicle in session.scalars(select(Vehicle)):

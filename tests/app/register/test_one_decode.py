@@ -17,8 +17,8 @@ from app.detection.detector_file import build, write_detector
 from app.register.embedder import Recogniser
 from app.register.kept_views import sample_of
 from app.register.photos import Photo, Photos, take_in
-from app.register.shots import Shot
 from app.register.sightings import Journal
+from app.register.vehicle_photos import VehiclePhoto
 from app.register.vehicles import Register
 from app.settings.detection import DetectorSettings
 from app.settings.load import load_settings
@@ -96,12 +96,12 @@ def test_a_photograph_is_decoded_once_and_what_is_stored_of_it_once(equipped, de
     photos = [take_in(upload(seed), "x") for seed in range(3)]
     assert decodes == {"PNG": 3}
     decodes.clear()
-    answer = equipped.identify([Shot(photos[0]), Shot(photos[1], plate=photos[2])], account="guard")
-    assert answer.framed[0].shot.plate_box == Box(80, 90, 40, 10)
+    answer = equipped.identify([VehiclePhoto(photos[0]), VehiclePhoto(photos[1], plate=photos[2])], account="guard")
+    assert answer.framed[0].vehicle_photo.plate_box == Box(80, 90, 40, 10)
     assert equipped.crops_read == [2]
     assert decodes == {"JPEG": 3}  # from memory, as the register keeps them
     decodes.clear()
-    equipped.enrol([Shot(photos[0])], account="manager")
+    equipped.enrol([VehiclePhoto(photos[0])], account="manager")
     assert decodes == {"JPEG": 1}
 
 
@@ -120,11 +120,11 @@ def test_embeddings_equal_those_of_the_stored_files_bit_for_bit(equipped, side):
     first, second, plate = (take_in(upload(seed, (side, side * 2 // 3)), "x") for seed in range(3))
     scale = side / 300
     boxes = {"vehicle_box": Box(10 * scale, 5 * scale, 150 * scale, 90 * scale)}
-    shots = [
-        Shot(first, **boxes, plate_box=Box(30 * scale, 40 * scale, 45 * scale, 12 * scale)),
-        Shot(second, plate=plate),
+    vehicle_photos = [
+        VehiclePhoto(first, **boxes, plate_box=Box(30 * scale, 40 * scale, 45 * scale, 12 * scale)),
+        VehiclePhoto(second, plate=plate),
     ]
-    number = equipped.enrol(shots, account="tester")
+    number = equipped.enrol(vehicle_photos, account="tester")
     with equipped.database.reading() as session:
         views = session.merge(equipped.register.vehicle(number)).views
         held = [{row.library: row.vector for row in view.embeddings} for view in views]
@@ -162,9 +162,9 @@ def test_a_vehicle_is_committed_after_its_photos_are_on_the_disk(identification,
     monkeypatch.setattr(Recogniser, "embed", tell)
     monkeypatch.setattr(Register, "_add", look)
     monkeypatch.setattr(Journal, "record_sighting", look_at_sighting)
-    identification.enrol([Shot(photo(1), plate=photo(2))], account="tester")
+    identification.enrol([VehiclePhoto(photo(1), plate=photo(2))], account="tester")
     embedded.clear()
-    identification.identify([Shot(photo(3), plate=photo(4))], account="guard")
+    identification.identify([VehiclePhoto(photo(3), plate=photo(4))], account="guard")
     assert there == [[True, True]] * 2
 
 
@@ -183,7 +183,7 @@ def test_a_failed_identification_leaves_no_photo_even_if_it_is_written_late(iden
     monkeypatch.setattr(Recogniser, "embed", fail)
     for work in (identification.identify, identification.enrol):
         with pytest.raises(RuntimeError, match="the network is gone"):
-            work([Shot(photo(1), plate=photo(2)), Shot(photo(3))], account="guard")
+            work([VehiclePhoto(photo(1), plate=photo(2)), VehiclePhoto(photo(3))], account="guard")
         assert files(identification) == []
 
 
@@ -196,17 +196,17 @@ def test_a_photo_that_cannot_be_written_takes_the_others_along(identification, m
         return keep(self, given)
 
     monkeypatch.setattr(Photos, "keep", full)
-    shots = [Shot(photo(1)), Shot(photo(2, (60, 80))), Shot(photo(3))]
+    vehicle_photos = [VehiclePhoto(photo(1)), VehiclePhoto(photo(2, (60, 80))), VehiclePhoto(photo(3))]
     for work in (identification.identify, identification.enrol):
         with pytest.raises(OSError, match="No space left"):
-            work(shots, account="guard")
+            work(vehicle_photos, account="guard")
         assert files(identification) == []
     assert identification.register.counts() == dict.fromkeys(identification.register.counts(), 0)
 
 
 def test_a_photo_as_stored_is_its_file(tmp_path):
     photos = Photos(tmp_path / "pictures")
-    stored = Shot(Photo(photo(1).image, 1.0)).as_stored().photo
+    stored = VehiclePhoto(Photo(photo(1).image, 1.0)).as_stored().photo
     kept = photos.path(photos.keep(stored))
     assert kept.read_bytes() == stored.content
     with Image.open(kept) as file:

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from app.evaluation.plate_texts import PlateReading
 from app.register.matcher import Candidate, Decision, Outcome
-from app.register.plate_decision import PLATE_TEXT, Says, weigh
-from app.register.plate_reader import PlateRead, surest
+from app.register.plate_decision import PLATE_TEXT, TextEffect, combine
+from app.register.plate_reader import PlateRead, by_confidence
 
 HOLDERS = {"AA1111": [1], "BB2222": [2], "MU3333": [3, 4]}  # two plates that differ by an accent
 CANDIDATES = {"vehicle": [Candidate(1, 0.95), Candidate(2, 0.5)]}
@@ -51,9 +51,9 @@ UNKNOWN = decided(Outcome.unknown, None)
 )
 def test_every_case(before, own, texts, outcome, vehicle, says):
     reads = [PlateRead(text, 0.95, number) for number, text in enumerate(texts)]
-    after, said = weigh(before, reads, HOLDERS, own, 0.9)
+    after, said = combine(before, reads, HOLDERS, own, 0.9)
     assert (after.outcome.value, after.vehicle, said.value) == (outcome, vehicle, says)
-    if said is Says.decides:
+    if said is TextEffect.decides:
         assert (after.decided_by, after.similarity, after.threshold) == (PLATE_TEXT, 0.95, 0.9)
         assert (list(after.shown()), after.runner_up, after.margin) == ([Candidate(vehicle, 0.95)], None, None)
         assert after.candidates["vehicle"] == CANDIDATES["vehicle"]
@@ -67,9 +67,9 @@ texts = st.lists(st.sampled_from(["AA1111", "BB2222", "MU3333", "AA1112", "XX999
 @given(st.sampled_from([MATCH, UNSURE, UNKNOWN]), texts, st.sampled_from([None, "AA1111"]), st.floats(0, 1))
 def test_a_match_never_becomes_one_with_another_vehicle_and_unsure_texts_are_not_heard(before, texts, own, confidence):
     reads = [PlateRead(text, confidence, 0) for text in texts]
-    after, says = weigh(before, reads, HOLDERS, own, 0.9)
+    after, says = combine(before, reads, HOLDERS, own, 0.9)
     if confidence < 0.9:
-        assert (after, says) == (before, Says.nothing)
+        assert (after, says) == (before, TextEffect.nothing)
     if before is MATCH:
         assert after.vehicle == 1
     if after.outcome is Outcome.match and before is not MATCH:
@@ -85,5 +85,5 @@ def test_the_surest_reading_of_each_text_counts():
         (4, PlateReading("CD", (0.7, 0.7))),
         (5, PlateReading("EF", (0.95, 0.9))),
     ]
-    assert surest(readings) == [PlateRead("EF", 0.9, 5), PlateRead("AB", 0.7, 2), PlateRead("CD", 0.7, 4)]
-    assert surest([]) == []
+    assert by_confidence(readings) == [PlateRead("EF", 0.9, 5), PlateRead("AB", 0.7, 2), PlateRead("CD", 0.7, 4)]
+    assert by_confidence([]) == []

@@ -8,7 +8,7 @@ from registers import view
 
 from app.register import plate_distance
 from app.register.plate_distance import LOOK_ALIKES, cost
-from app.register.plate_search import PlateCandidate, PlateLookup, PlateTable
+from app.register.plate_search import PlateCandidate, PlateSearch, PlateTable
 from models.alphabet import plain
 
 
@@ -124,7 +124,7 @@ def test_the_look_up_follows_the_register(register, model):
     def enrol(plate):
         return register.enrol([view(rng)], model_id=model.id, account="tester", plate=plate)
 
-    lookup = PlateLookup(register.database)
+    lookup = PlateSearch(register.database)
     assert lookup.find("AB1234") == []
     first, second, bare = enrol("ab 12-34"), enrol("AB 1235"), enrol("")
     assert lookup.find("AB1234") == [PlateCandidate(first, "ab 12-34", 0), PlateCandidate(second, "AB 1235", 1)]
@@ -133,4 +133,4 @@ def test_the_look_up_follows_the_register(register, model):
     register.add_views(second, [view(rng)], model_id=model.id, account="tester")
     third = enrol("ÄB 1234")
     assert lookup.find("AB1234") == [PlateCandidate(third, "ÄB 1234", 0), PlateCandidate(second, "AB 1235", 1)]
-    assert PlateLookup(register.database).find("AB1234") == lookup.find("AB1234")  # one that was not there then
+    assert PlateSearch(register.database).find("AB1234") == lookup.find("AB1234")  # one that was not there then

@@ -14,9 +14,9 @@ from app.data.crops import VehicleImage, read_picture, with_margin
 from app.evaluation.plate_texts import PlateReading
 from app.register.errors import RegisterError
 from app.register.matcher import Outcome, Threshold
-from app.register.plate_reader import surest
+from app.register.plate_reader import by_confidence
 from app.register.schema import Sighting
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
@@ -68,13 +68,13 @@ def reading(identification, reader_run, texts):  # noqa: ARG001 - it reads what 
     model, _ = identification.active_model.current()
     identification.models.set_thresholds(model.id, dict.fromkeys(model.libraries, SURE), "tester")
     for number, plate in enumerate(("AB 1234", "CD 5678", ""), start=1):
-        identification.enrol([Shot(photo(number))], account="tester", plate=plate)
+        identification.enrol([VehiclePhoto(photo(number))], account="tester", plate=plate)
     identification.plate_reader.use(reader_run, "global", "tester")
     return identification
 
 
-def shot(seed):
-    return Shot(photo(seed), plate_box=Box(4, 8, 20, 10))
+def vehicle_photo(seed):
+    return VehiclePhoto(photo(seed), plate_box=Box(4, 8, 20, 10))
 
 
 def test_a_real_reader_reads_what_its_task_reads_and_is_renewed(identification, reader_run, tmp_path):
@@ -92,7 +92,7 @@ def test_a_real_reader_reads_what_its_task_reads_and_is_renewed(identification, 
         task, network = Checkpoint.read(reader_run, name).network(load_settings(WORDS))
         readings = task.read(network.eval(), samples, torch.device("cpu"))
         assert readings[0] is None
-        expected = surest([(1, readings[1])])
+        expected = by_confidence([(1, readings[1])])
         found.append(identification.plate_reader.read(images))
         assert found[-1] == expected != []
         assert [read.photograph for read in expected] == [1]
@@ -117,7 +117,7 @@ def test_checkpoints_of_other_tasks_are_refused_by_name(identification, run_fold
 
 def test_a_text_finds_a_vehicle_that_looks_like_none(reading, texts):
     texts["texts"] = [("AB1234", 0.95)]
-    answer = reading.identify([shot(70)], account="guard")
+    answer = reading.identify([vehicle_photo(70)], account="guard")
     decision = answer.decision
     assert (decision.outcome, decision.vehicle, decision.decided_by) == (Outcome.match, 1, "plate_text")
     assert (decision.similarity, decision.threshold) == (0.95, 0.9)
@@ -138,23 +138,23 @@ def test_a_text_finds_a_vehicle_that_looks_like_none(reading, texts):
 def test_texts_that_are_not_sure_or_not_exact_decide_nothing(reading, texts):
     for text, confidence in (("AB1234", 0.89), ("A81234", 0.99), ("AB123", 0.99)):
         texts["texts"] = [(text, confidence)]
-        answer = reading.identify([shot(70)], account="guard")
+        answer = reading.identify([vehicle_photo(70)], account="guard")
         assert answer.decision.decided_by != "plate_text"
         assert (answer.plate.says, [near.vehicle for near in answer.plate.candidates]) == ("nothing", [1])
-    reading.plate_reader.set_sure(0.5, "tester")
+    reading.plate_reader.set_min_confidence(0.5, "tester")
     texts["texts"] = [("AB1234", 0.6)]
-    assert reading.identify([shot(70)], account="guard").decision.threshold == 0.5
+    assert reading.identify([vehicle_photo(70)], account="guard").decision.threshold == 0.5
     for wrong in (0, 1.5, float("nan")):
         with pytest.raises(RegisterError, match="a sure text has a confidence above 0"):
-            reading.plate_reader.set_sure(wrong, "tester")
-    assert reading.plate_reader.sure == 0.5
+            reading.plate_reader.set_min_confidence(wrong, "tester")
+    assert reading.plate_reader.min_confidence == 0.5
 
 
 def test_a_text_that_contradicts_a_match_makes_it_unsure(reading, texts):
-    own = Shot(photo(3))
+    own = VehiclePhoto(photo(3))
     assert reading.identify([own], account="guard").decision.outcome is Outcome.match
     texts["texts"] = [("CD5678", 0.99)]
-    answer = reading.identify([Shot(photo(3), plate=photo(90))], account="guard")
+    answer = reading.identify([VehiclePhoto(photo(3), plate=photo(90))], account="guard")
     assert (answer.decision.outcome, answer.plate.says) == (Outcome.unsure, "contradicts")
     assert (answer.decision.vehicle, answer.plate.candidates[0].vehicle) == (3, 2)
     assert answer.plate.box is None  # of a picture of the plate alone
@@ -164,7 +164,7 @@ def test_a_text_that_contradicts_a_match_makes_it_unsure(reading, texts):
 
 def test_several_photographs_give_each_text_once(reading, texts):
     texts["texts"] = [("XX99", 0.5), ("AB1234", 0.92), ("AB1234", 0.97)]
-    answer = reading.identify([Shot(photo(70)), *map(shot, (71, 72, 73))], account="guard")
+    answer = reading.identify([VehiclePhoto(photo(70)), *map(vehicle_photo, (71, 72, 73))], account="guard")
     kept = answer.plate.as_dict()
     assert (kept["text"], kept["confidence"], kept["photograph"]) == ("AB1234", 0.97, 3)
     assert kept["others"] == [{"text": "XX99", "confidence": 0.5}]
@@ -175,18 +175,18 @@ def test_an_unknown_vehicle_whose_plate_is_known_is_not_enrolled_again(reading, 
     model, _ = reading.active_model.current()
     reading.models.set_thresholds(model.id, dict.fromkeys(model.libraries, Threshold(1.0, 1.0)), "tester")
     texts["texts"] = [("CD5678", 0.99)]
-    assert reading.identify([shot(70)], account="guard", enrol_unknown=True).enrolled is None
+    assert reading.identify([vehicle_photo(70)], account="guard", enrol_unknown=True).enrolled is None
     texts["texts"] = [("CD5679", 0.99)]
-    assert reading.identify([shot(70)], account="guard").decision.outcome is Outcome.unknown
+    assert reading.identify([vehicle_photo(70)], account="guard").decision.outcome is Outcome.unknown
     assert reading.journal.audit(1)[0].details["shown"] == [2]  # its plate is in the answer
     texts["texts"] = [("EF9999", 0.99)]
-    number = reading.identify([shot(70)], account="guard", enrol_unknown=True).enrolled
+    number = reading.identify([vehicle_photo(70)], account="guard", enrol_unknown=True).enrolled
     assert reading.register.vehicle(number).plate is None  # a text that was read is not enrolled
 
 
 def test_the_sighting_keeps_the_text_and_the_trail_does_not(reading, texts):
     texts["texts"] = [("AB1234", 0.99)]
-    number = reading.identify([shot(70)], account="guard").sighting
+    number = reading.identify([vehicle_photo(70)], account="guard").sighting
     with reading.database.reading() as session:
         kept = session.get(Sighting, number).answer["plate_text"]
     assert (kept["text"], kept["candidates"]) == ("AB1234", [{"vehicle": 1, "cost": 0}])
@@ -218,7 +218,7 @@ def test_the_api_and_the_page_tell_what_was_read(as_role, identification, reader
 def test_the_command_keeps_a_reader_and_takes_it_away(identification, url, reader_run, tmp_path, capsys, texts):
     picture = tmp_path / "x.png"
     photo(1).image.save(picture)
-    identification.enrol([Shot(photo(2))], account="tester", plate="AB 1234")
+    identification.enrol([VehiclePhoto(photo(2))], account="tester", plate="AB 1234")
     texts["texts"] = [("AB1235", 0.99)]
 
     def run(*words):

@@ -10,7 +10,7 @@ from web_service import FAST
 from app.register.accounts import Accounts, Role
 from app.register.identification import Identification
 from app.register.records import NewOwner
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from app.web.service import create_app
 from app.web.state import State
 
@@ -32,7 +32,7 @@ def token(tmp_path_factory, run_folder):
     identification.active_model.change_to_run(run_folder, "global", "tester")
     for number in range(3):
         identification.enrol(
-            [Shot(photo(number))], account="tester", owner=NewOwner(f"owner {number}"), plate=f"P{number}"
+            [VehiclePhoto(photo(number))], account="tester", owner=NewOwner(f"owner {number}"), plate=f"P{number}"
         )
     state = KeptOpen(identification)
     OPEN[:] = [state]

@@ -22,7 +22,7 @@ from app.register.accounts import Accounts, Role
 from app.register.identification import Identification
 from app.register.photos import read_photo
 from app.register.records import NewOwner
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 from scripts import registry
 
 CHROMIUM = chromium()
@@ -51,8 +51,8 @@ def address(tmp_path_factory, run_folder, vehicles):
     with closing(Identification(register, device="cpu")) as identification:
         identification.active_model.change_to_run(run, "global", "tester")
         owner = NewOwner("A. Resident", "12")
-        identification.enrol([Shot(read_photo(vehicles[0][0]))], account="tester", owner=owner, plate="AB 12")
-        identification.enrol([Shot(read_photo(vehicles[1][0]))], account="tester", plate="CD 34")
+        identification.enrol([VehiclePhoto(read_photo(vehicles[0][0]))], account="tester", owner=owner, plate="AB 12")
+        identification.enrol([VehiclePhoto(read_photo(vehicles[1][0]))], account="tester", plate="CD 34")
         accounts = Accounts(identification.database)
         for role in Role:
             accounts.add(role.name, role, PASSWORD, "tester")

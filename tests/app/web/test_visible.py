@@ -7,7 +7,7 @@ from web_service import WORDS, jpeg
 from app.register.accounts import Role
 from app.register.errors import NotEnrolledError
 from app.register.matcher import Threshold
-from app.register.shots import Shot
+from app.register.vehicle_photos import VehiclePhoto
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def narrow(identification, service):
         model.id, dict.fromkeys(model.libraries, Threshold(0.999999, 0.999999, 0.0)), "tester"
     )
     for number in range(3, 10):  # an answer shows five vehicles, and others not
-        identification.enrol([Shot(photo(50 + number))], account="tester", plate=f"ZZ {number}")
+        identification.enrol([VehiclePhoto(photo(50 + number))], account="tester", plate=f"ZZ {number}")
     return service
 
 

@@ -9,7 +9,7 @@ from app.register.photos import Photo, as_stored
 
 
 @dataclass(frozen=True)
-class Shot:
+class VehiclePhoto:
     """One photograph of one vehicle, as a user gives it.
 
     Args:
@@ -27,7 +27,7 @@ class Shot:
     modality: Modality | None = "visible"
     whole: bool = False
 
-    def as_stored(self) -> "Shot":
+    def as_stored(self) -> "VehiclePhoto":
         """The same with the pixels that are kept."""
         return replace(self, photo=as_stored(self.photo), plate=self.plate and as_stored(self.plate))
 
@@ -51,14 +51,14 @@ def parse_modality(text: str) -> Modality | None:
     return known[text]
 
 
-def make_shots(
+def make_vehicle_photos(
     photos: Sequence[Photo],
     plates: Sequence[Photo],
     boxes: Sequence[Box | None],
     plate_boxes: Sequence[Box | None],
     modality: Modality | None = None,
     whole: bool = False,
-) -> list[Shot]:
+) -> list[VehiclePhoto]:
     """Photographs with what belongs to each, in their order; what is not given at all is empty. Boxes are cut to their
     photographs before anything is made of them.
 
@@ -69,7 +69,7 @@ def make_shots(
         if given and len(given) != len(photos):
             raise RegisterError(f"{len(given)} {name} for {len(photos)} pictures")
     return [
-        Shot(
+        VehiclePhoto(
             photo,
             vehicle_box=photo.inside(boxes[number]) if boxes else None,
             plate=plates[number] if plates else None,
