@@ -147,7 +147,7 @@ def test_texts_that_are_not_sure_or_not_exact_decide_nothing(reading, texts):
     for wrong in (0, 1.5, float("nan")):
         with pytest.raises(RegisterError, match="a sure text has a confidence above 0"):
             reading.plate_reader.set_min_confidence(wrong, "tester")
-    assert reading.plate_reader.sure == 0.5
+    assert reading.plate_reader.min_confidence == 0.5
 
 
 def test_a_text_that_contradicts_a_match_makes_it_unsure(reading, texts):
