@@ -42,8 +42,8 @@ def write_detector(path: Path, detector: Detector, settings: DetectorSettings) -
     """Write a .safetensors file; a failure leaves an older one whole."""
     arrays = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
     with saving(path) as temporary:
-        version = {upgrades.KEY: str(upgrades.DETECTOR.version)}
-        save_file(arrays, temporary, {_SETTINGS: json.dumps(asdict(settings)), **version})
+        kept = {upgrades.KEY: upgrades.DETECTOR.version, **asdict(settings)}
+        save_file(arrays, temporary, {_SETTINGS: json.dumps(kept)})
 
 
 def read_detector(path: Path) -> tuple[Detector, DetectorSettings]:
@@ -60,11 +60,11 @@ def read_detector(path: Path) -> tuple[Detector, DetectorSettings]:
         raise StoredFileError(f"{path} is no detector of this project: `python -m scripts.train_detector` makes one")
     try:
         kept = json.loads(metadata[_SETTINGS])
-        settings = DetectorSettings(**upgrades.DETECTOR.upgraded(path, metadata.get(upgrades.KEY), kept))
+        settings = DetectorSettings(**upgrades.DETECTOR.upgraded(path, kept.pop(upgrades.KEY, None), kept))
         detector = build(settings)
         detector.load_state_dict(arrays)
     except upgrades.SettingsVersionError:
         raise
-    except (TypeError, RuntimeError, ValueError) as error:
+    except (AttributeError, TypeError, RuntimeError, ValueError) as error:
         raise StoredFileError(f"{path}: a detector of another version: {str(error).splitlines()[0]}") from error
     return detector.eval(), settings

@@ -1,8 +1,9 @@
 """Upgrade steps of stored settings: those of a run and those of a detector.
 
-Every file that holds settings says of which version they are, under `settings_version`: metadata of checkpoints, ONNX
-files and detectors, a key of `settings.json` in a run folder and of `recipe.json` in a node store. A file without it is
-of version 0. A reader passes what it has read through `upgraded` before the settings are typed.
+Every file that holds settings says of which version they are, under `settings_version`: a key of the settings in
+checkpoints, detectors and `settings.json` of a run folder, of `recipe.json` in a node store, and of the metadata of
+ONNX files. A file without it is of version 0.
+A reader passes what it has read through `upgraded` before the settings are typed.
 
 To rename, remove or replace a key, append a step to the list; `moved`, `removed` and `added` do most of it:
 

@@ -66,10 +66,8 @@ class Checkpoint:
 
     def write(self, folder: Path, name: str) -> Path:
         """Write `name`.safetensors into a folder that is there."""
-        metadata = _metadata(self.settings)
-        if self.identity is not None:
-            metadata[_IDENTITY] = json.dumps(self.identity)
-        return RunFolder(folder).save_arrays(name, self.arrays, metadata)
+        identity = {} if self.identity is None else {_IDENTITY: self.identity}
+        return RunFolder(folder).save_arrays(name, self.arrays, _metadata({**identity, **self.settings}))
 
 
 def settings_of_run(folder: Path) -> dict[str, Any]:
@@ -79,7 +77,8 @@ def settings_of_run(folder: Path) -> dict[str, Any]:
 
 
 def _metadata(settings: dict[str, Any]) -> dict[str, str]:
-    return {_SETTINGS: json.dumps(settings), upgrades.KEY: str(upgrades.RUN.version)}
+    # One entry: safetensors writes several in any order, and the same checkpoint is to be the same bytes.
+    return {_SETTINGS: json.dumps({upgrades.KEY: upgrades.RUN.version, **settings})}
 
 
 def _identity(settings: dict[str, Any]) -> list[Any]:
@@ -98,8 +97,8 @@ def _settings_in(path: Path, metadata: dict[str, str]) -> tuple[dict[str, Any], 
         kept = json.loads(text)
         if not isinstance(kept, dict):
             raise StoredFileError(f"no JSON object but {text[:40]}")
-        settings = upgrades.RUN.upgraded(path, metadata.get(upgrades.KEY), kept)
-        identity = json.loads(metadata[_IDENTITY]) if _IDENTITY in metadata else _identity(kept)
+        settings = upgrades.RUN.upgraded(path, kept.pop(upgrades.KEY, None), kept)
+        identity = settings.pop(_IDENTITY, _identity(kept))
         settings_from(settings)
     except upgrades.SettingsVersionError:
         raise

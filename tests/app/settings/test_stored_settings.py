@@ -160,8 +160,8 @@ def test_files_from_before_a_key_was_renamed_open_and_answer_alike(frozen, expec
 
 def test_files_of_a_newer_version_are_refused_by_name(frozen, detector):
     newer = {"settings_version": "99"}
-    rewrite_safetensors(frozen / "checkpoints" / "dual.safetensors", lambda kept: kept | newer)
-    rewrite_safetensors(detector, lambda kept: kept | newer)
+    rewrite_safetensors(frozen / "checkpoints" / "dual.safetensors", in_metadata("settings", lambda kept: kept | newer))
+    rewrite_safetensors(detector, in_metadata("detector", lambda kept: kept | newer))
     rewrite_onnx(frozen / "dual.onnx", lambda kept: kept | newer)
     rewrite_json(frozen / "run" / "settings.json", lambda kept: kept | {"settings_version": 99})
     [recipe] = (frozen / "node").glob("*/recipe.json")
@@ -213,7 +213,7 @@ def test_a_detector_says_its_version(detector, monkeypatch):
     plus(monkeypatch, "DETECTOR", lambda raw: added(raw, "convs", 1))
     write_detector(detector, *read_detector(detector))
     with safe_open(detector, framework="numpy") as file:
-        assert file.metadata()["settings_version"] == str(before + 1)
+        assert json.loads(file.metadata()["detector"])["settings_version"] == before + 1
 
 
 def test_a_renamed_key_of_the_network_leaves_the_digest(frozen, expected, monkeypatch, tmp_path):
