@@ -89,14 +89,14 @@ def run(
     for path in (certificate, key, run, onnx):
         if path is not None and not path.exists():
             raise MissingFileError(f"no such file: {path}")
-    if not url:
-        _require_register(register)
 
     if certificate and key:
         _require_pair(certificate, key)
     secure = bool(certificate or behind_proxy)
     with _listen(host, port) as listening:
         # What is wrong is said in a line, before the server starts.
+        if not url:
+            _require_register(register)
         state = _open(Identification(register, url, device, onnx), run, secure=secure)
         print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
         config = uvicorn.Config(
