@@ -9,7 +9,7 @@ from flwr.app import Error, Message
 
 from app import client_app
 from app.experiment.compare import read_nodes
-from app.federation.client import ReidClient
+from app.federation.client import TaskClient
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
@@ -204,7 +204,7 @@ def test_a_client_takes_no_share_beyond_the_cap(make_federation):
 
 def start_apart(monkeypatch, amount):
     """The starting values of the second client, by as much as another processor would draw them, or by more."""
-    drawn = ReidClient.initial_arrays
+    drawn = TaskClient.initial_arrays
 
     def initial_arrays(client):
         arrays = drawn(client)
@@ -212,7 +212,7 @@ def start_apart(monkeypatch, amount):
             arrays = {name: array + np.float32(amount) * (array != 0) for name, array in arrays.items()}
         return arrays
 
-    monkeypatch.setattr(ReidClient, "initial_arrays", initial_arrays)
+    monkeypatch.setattr(TaskClient, "initial_arrays", initial_arrays)
 
 
 @pytest.mark.parametrize("cipher", ["plain", "packed_bfv"])
