@@ -19,7 +19,7 @@ from strategies.round_reply import RoundReply
 
 app = ClientApp()
 _RUN_KEY = re.compile(r"[0-9a-f]{16}")
-_KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keeps its decoded pictures
+_KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keeps its decoded images
 # No lock guards the caches below, because no process handles two messages at once: `flwr-clientapp` of Flower 1.41
 # handles one message and ends, and an actor of its simulation is a Ray actor without concurrency: it takes one message
 # at a time. Another process may have the next one meanwhile: what is on disk has locks (`NodeStore`, `MaskStore`).

@@ -61,7 +61,7 @@ def build_backbone(
 
 
 def input_statistics(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (mean, std), three values each in R, G, B order, that pictures in [0, 1] are normalised with.
+    """Return (mean, std), three values each in R, G, B order, that images in [0, 1] are normalised with.
 
     They are the ones the model's published weights were trained with; tf_efficientnet_lite0 has 0.5 throughout."""
     settings: Any = backbone.pretrained_cfg
@@ -77,7 +77,7 @@ def input_statistics_of(name: str) -> tuple[tuple[float, ...], tuple[float, ...]
 
 
 def _output_channels(backbone: nn.Module, name: str) -> int:
-    """Return C of the feature map by running one blank picture.
+    """Return C of the feature map by running one blank image.
 
     timm's `num_features` is not C for every model: MobileNetV3 widens the map once more after it."""
     was_training = backbone.training

@@ -9,7 +9,7 @@ _PROBE_SIZE = (64, 256)  # pixels; wide enough that no stride is lost in roundin
 
 
 def keep_columns(backbone: nn.Module, stride: int) -> nn.Module:
-    """Let a convolutional network shrink the width of its pictures by `stride` and no more, in place; returns it.
+    """Let a convolutional network shrink the width of its images by `stride` and no more, in place; returns it.
 
     Layers that halve both sides further on halve the height alone, as recognisers of text do (Shi et al., 2015,
     arXiv:1507.05717, Sec. 2.1). No array changes its shape, so that published weights still fit. Raises ValueError for

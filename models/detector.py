@@ -32,7 +32,7 @@ class Pyramid(nn.Module):
 
     Args:
         frozen: whether the network was trained already: then its statistics stay as they are, as batches of whole
-            pictures are small, and so does all of it up to stride 4, as in torchvision's detectors.
+            images are small, and so does all of it up to stride 4, as in torchvision's detectors.
     """
 
     def __init__(self, backbone: Any, channels: int, frozen: bool) -> None:
@@ -63,10 +63,10 @@ class Pyramid(nn.Module):
 
 
 class MaskedHead(FCOSHead):
-    """FCOS's head, for pictures in which only some classes were labelled.
+    """FCOS's head, for images in which only some classes were labelled.
 
-    Targets carry `labelled` (C,) bool beside boxes and labels: a class that nobody looked for in a picture is neither
-    there nor not there, so it takes no part in that picture's loss."""
+    Targets carry `labelled` (C,) bool beside boxes and labels: a class that nobody looked for in an image is neither
+    there nor not there, so it takes no part in that image's loss."""
 
     def compute_loss(
         self,
@@ -84,7 +84,7 @@ class MaskedHead(FCOSHead):
 
 
 class Detector(nn.Module):
-    """Finds vehicles and plates in whole pictures.
+    """Finds vehicles and plates in whole images.
 
     Args:
         network: any of torchvision's detectors: a list of images (3, H, W) in [0, 1], R, G, B, and in training targets,
@@ -133,7 +133,7 @@ def build_detector(
 
     Args:
         backbone: a timm network that gives feature maps of strides 8, 16 and 32.
-        size: pixels of the longer side that pictures are brought to.
+        size: pixels of the longer side that images are brought to.
         pretrained: as in `build_backbone`.
         channels: of the pyramid, a multiple of 32 from 64 on: the head's GroupNorm has 32 groups, and needs two values
             in each where a map is a single pixel.

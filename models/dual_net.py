@@ -14,7 +14,7 @@ Fusion = Literal["concat", "add"]
 
 
 class BranchOutput(NamedTuple):
-    """What one branch gives for N pictures; no field is L2-normalised."""
+    """What one branch gives for N images; no field is L2-normalised."""
 
     feature_map: Tensor  # (N, C, h, w), the backbone's output
     metric_feature: Tensor  # (N, D), before the BatchNorm of the neck, for metric losses

@@ -51,7 +51,7 @@ class OutsideDualNet(nn.Module):
 
     Args:
         run: computes the graph.
-        plate_side: pixels of the plate pictures; None for a network without a plate branch.
+        plate_side: pixels of the plate images; None for a network without a plate branch.
         fusion: of the network.
     """
 

@@ -161,7 +161,7 @@ def hash_layers(network: nn.Module, ratio: float, *, seed: int = 0, least: int =
 def expand_layers(network: nn.Module) -> nn.Module:
     """Turn hashed layers into dense ones with the same function, in place; returns it, or if it is such a layer itself
     the dense one. For a network that is used and no longer trained, which then need not expand its weights for every
-    picture."""
+    image."""
     for name, layer in dict(network.named_modules()).items():
         if isinstance(layer, _Hashed):
             network = _with_layer(network, name, _dense(layer))

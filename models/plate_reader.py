@@ -1,6 +1,6 @@
-"""Reads the text of a plate's picture: a light backbone, a sequence head, CTC or an attention decoder.
+"""Reads the text of a plate's image: a light backbone, a sequence head, CTC or an attention decoder.
 
-The picture is cut into two rows of columns, upper row first, so that plates of one and of two lines are the same to
+The image is cut into two rows of columns, upper row first, so that plates of one and of two lines are the same to
 the head: a character of a single line may be read in either row.
 """
 
@@ -19,7 +19,7 @@ _HEADS = 4
 
 
 class PlateOutput(NamedTuple):
-    """What N pictures give."""
+    """What N images give."""
 
     sequence: Tensor  # (N, T, dim), what the scores are computed from
     logits: Tensor  # (N, T, A): frames of "ctc", positions of "attention"; A[0] is the blank or the end
@@ -29,7 +29,7 @@ class PlateReader(nn.Module):
     """Backbone, rows of columns, layers that let columns see each other, and scores of characters.
 
     Args:
-        backbone: pictures (N, 3, H, W) to a feature map (N, C, h, w).
+        backbone: images (N, 3, H, W) to a feature map (N, C, h, w).
         num_features: C.
         num_characters: A, the characters and one more.
         columns: of the sequence in each row; the feature map is resized to them.
@@ -68,7 +68,7 @@ class PlateReader(nn.Module):
         self.head = nn.Linear(dim, num_characters)
 
     def forward(self, pictures: Tensor) -> PlateOutput:
-        """Map pictures (N, 3, H, W) to the scores of characters."""
+        """Map images (N, 3, H, W) to the scores of characters."""
         maps = self.backbone(pictures)
         cells = F.adaptive_avg_pool2d(maps, (_ROWS, self.columns))  # (N, C, 2, columns)
         sequence = self.sequence(self.reduction(cells.flatten(2).transpose(1, 2)) + self.places)
@@ -78,7 +78,7 @@ class PlateReader(nn.Module):
 
     @torch.no_grad()
     def read(self, pictures: Tensor) -> list[Reading]:
-        """The text of each picture. Raises RuntimeError in training mode."""
+        """The text of each image. Raises RuntimeError in training mode."""
         if self.training:
             raise RuntimeError("read needs a network in evaluation mode: call eval() first")
         logits = self(pictures).logits

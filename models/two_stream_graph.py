@@ -14,9 +14,9 @@ OUTPUTS = ("vehicle",)
 
 
 class TwoStreamGraph(nn.Module):
-    """The embeddings of a `TwoStreamNet` without a step that depends on how many pictures are infrared.
+    """The embeddings of a `TwoStreamNet` without a step that depends on how many images are infrared.
 
-    Both stems see every picture, and each picture goes on with the map of its own stem.
+    Both stems see every image, and each image goes on with the map of its own stem.
 
     Raises RuntimeError for a network in training mode: its BatchNorm would go by the batch."""
 
@@ -28,7 +28,7 @@ class TwoStreamGraph(nn.Module):
         self.eval()
 
     def forward(self, pictures: Tensor, infrared: Tensor) -> Any:
-        """Map pictures (N, 3, H, W) and infrared (N,) bool to L2-normalised embeddings (N, D), in a tuple."""
+        """Map images (N, 3, H, W) and infrared (N,) bool to L2-normalised embeddings (N, D), in a tuple."""
         seen, felt = self.network.visible_stem(pictures), self.network.infrared_stem(pictures)
         maps = torch.where(infrared[:, None, None, None], felt, seen)
         return (F.normalize(self.network.neck(self.network.pooling(self.network.trunk(maps)))[1]),)

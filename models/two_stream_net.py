@@ -20,9 +20,9 @@ _CUTS = (  # names of the parts of stem and trunk, in timm's families
 
 
 class TwoStreamOutput(NamedTuple):
-    """What N pictures give, in their order; no field is L2-normalised."""
+    """What N images give, in their order; no field is L2-normalised."""
 
-    visible_stem: Tensor | None  # (V, C, h, w), the stem's output for the V visible pictures; None without any
+    visible_stem: Tensor | None  # (V, C, h, w), the stem's output for the V visible images; None without any
     infrared_stem: Tensor | None  # (R, C, h, w), the same for the R infrared ones
     metric_feature: Tensor  # (N, D), before the BatchNorm of the neck, for metric losses
     embedding: Tensor  # (N, D), after it, for the classifier and, once L2-normalised, for comparison
@@ -33,7 +33,7 @@ class TwoStreamNet(nn.Module):
     """Two stems that share nothing, and a trunk, pooling, neck and classifier that both share.
 
     Args:
-        visible_stem, infrared_stem: pictures (N, 3, H, W) to feature maps of one shape.
+        visible_stem, infrared_stem: images (N, 3, H, W) to feature maps of one shape.
         trunk: feature map to feature map (N, C, h, w).
         pooling: feature map to a feature (N, C).
         neck: feature to the features (N, D) before and after its BatchNorm.
@@ -63,7 +63,7 @@ class TwoStreamNet(nn.Module):
         return self.neck.dim
 
     def forward(self, pictures: Tensor, infrared: Tensor) -> TwoStreamOutput:
-        """Map pictures (N, 3, H, W), infrared ones with their channel repeated, and infrared (N,) bool.
+        """Map images (N, 3, H, W), infrared ones with their channel repeated, and infrared (N,) bool.
 
         A batch of one modality leaves the other stem alone. Raises ValueError for a mask of another shape or type."""
         if infrared.dtype != torch.bool or infrared.shape != (len(pictures),):
@@ -96,7 +96,7 @@ def cut_backbone(backbone: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
     backbone.eval()
     try:
         with torch.no_grad():
-            size = 3 * _PROBE_SIZE[0] * _PROBE_SIZE[1]  # not a blank picture: of that many networks give the same
+            size = 3 * _PROBE_SIZE[0] * _PROBE_SIZE[1]  # not a blank image: of that many networks give the same
             probe = torch.linspace(-2, 2, size, device=next(backbone.parameters()).device).view(1, 3, *_PROBE_SIZE)
             whole = backbone(probe)
             for names in _CUTS:

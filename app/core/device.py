@@ -80,7 +80,7 @@ def _train_depthwise_in_float32(network: nn.Module) -> None:
     """Take depthwise convolutions out of autocast while training.
 
     On CPUs with matrix tiles the bfloat16 gradient of a depthwise convolution is several times slower than float32's:
-    EfficientNet-Lite0 at 160 px trained at 14 pictures a second in bfloat16, 18 in float32 and 25 in this mixture.
+    EfficientNet-Lite0 at 160 px trained at 14 images a second in bfloat16, 18 in float32 and 25 in this mixture.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups > 1:

@@ -9,7 +9,7 @@ Modality = Literal["visible", "infrared"]
 
 
 class Box(NamedTuple):
-    """An upright rectangle in pixels; (left, top) is the corner nearest the picture's origin."""
+    """An upright rectangle in pixels; (left, top) is the corner nearest the image's origin."""
 
     left: float
     top: float
@@ -18,7 +18,7 @@ class Box(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A place in a picture, in pixels from its top left corner."""
+    """A place in an image, in pixels from its top left corner."""
 
     x: float
     y: float
@@ -29,27 +29,27 @@ Corners = tuple[Point, Point, Point, Point]
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture of a vehicle, and what is known about it.
+    """One image of a vehicle, and what is known about it.
 
     Two samples of the same `pid` and the same `camid` are never compared in an evaluation (the leave-out rule of
     VeRi-776): a reader whose set has another rule numbers `camid` so that this one rule says the same. Nor are samples
     of different `pid` and the same `sequence`.
 
     Args:
-        path: the picture.
+        path: the image.
         pid: vehicle identity, as the set numbers it; unique within what one reader returns.
         camid: camera, from 0.
-        vehicle_box: where the vehicle is; None if the picture is the vehicle.
+        vehicle_box: where the vehicle is; None if the image is the vehicle.
         plate_boxes: licence plates in `path`; empty if none is known.
         plate_corners: corners of the first plate, from its own top left clockwise; None if not known.
-        plate_path: a picture of the plate alone, for sets that have one; None otherwise.
+        plate_path: an image of the plate alone, for sets that have one; None otherwise.
         plate_text: what the plate says; None if not known or not legible.
         modality: "visible" or "infrared".
         site: the car park, where the set knows it.
-        time: when the picture was taken, as the set writes it.
+        time: when the image was taken, as the set writes it.
         view: "front", "side", "rear" or what the set says.
-        sequence: pictures taken close in time, in which another pid may still be the same vehicle; None if not known.
-        enhanced: whether it was made from another picture, to learn from; such a one is neither counted nor measured.
+        sequence: images taken close in time, in which another pid may still be the same vehicle; None if not known.
+        enhanced: whether it was made from another image, to learn from; such a one is neither counted nor measured.
     """
 
     path: Path
@@ -69,7 +69,7 @@ class Sample:
 
     @property
     def has_plate(self) -> bool:
-        """Whether a picture of the plate can be cut or read."""
+        """Whether an image of the plate can be cut or read."""
         return self.plate_path is not None or bool(self.plate_boxes)
 
 

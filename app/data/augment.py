@@ -1,6 +1,6 @@
-"""Online augmentation of a training batch: one operation for all of its pictures, random for each.
+"""Online augmentation of a training batch: one operation for all of its images, random for each.
 
-torchvision's transforms change one picture at a time, which took longer than a small network took to learn from it.
+torchvision's transforms change one image at a time, which took longer than a small network took to learn from it.
 """
 
 import math
@@ -22,7 +22,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A random change of each picture of a batch; see `AugmentSettings` for the parts. A part at 0 is left out."""
+    """A random change of each image of a batch; see `AugmentSettings` for the parts. A part at 0 is left out."""
 
     flip: float
     shift: float
@@ -62,13 +62,13 @@ class Augmentation:
         scale = draw.uniform(1 - self.zoom, 1 + self.zoom)
         cos, sin = angle.cos() / scale, angle.sin() / scale
         across, down = (2 * draw.uniform(-self.shift, self.shift) for _ in range(2))  # the sides are 2 long in the grid
-        tall = batch.shape[2] / batch.shape[3]  # a turn of a picture that is not square stays a turn
+        tall = batch.shape[2] / batch.shape[3]  # a turn of an image that is not square stays a turn
         rows = [torch.stack([cos, sin * tall, across], 1), torch.stack([-sin / tall, cos, down], 1)]
         grid = F.affine_grid(torch.stack(rows, 1), list(batch.shape), align_corners=False)
         return F.grid_sample(batch - _GREY, grid, align_corners=False) + _GREY
 
     def _recolour(self, batch: Tensor, draw: "_Draws") -> Tensor:
-        """Brightness, then contrast around the picture's mean luma, then saturation."""
+        """Brightness, then contrast around the image's mean luma, then saturation."""
         brightness, contrast, saturation = (
             draw.uniform(1 - self.colour, 1 + self.colour).view(-1, 1, 1, 1) for _ in range(3)
         )
@@ -80,7 +80,7 @@ class Augmentation:
 
 
 class _Draws:
-    """Random numbers of a batch, one a picture."""
+    """Random numbers of a batch, one an image."""
 
     def __init__(self, count: int, generator: Generator) -> None:
         self.count = count
@@ -96,7 +96,7 @@ class _Draws:
 
 
 def _weathered(batch: Tensor, kind: str, chosen: Tensor, generator: Generator) -> Tensor:
-    """The chosen pictures in rain or at night, as `app.data.enhance` draws it."""
+    """The chosen images in rain or at night, as `app.data.enhance` draws it."""
     rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
     changed = batch.clone()
     for place in torch.nonzero(chosen).flatten().tolist():
@@ -112,7 +112,7 @@ def _luma(batch: Tensor) -> Tensor:
 
 
 def _blurred(batch: Tensor, sigmas: Tensor) -> Tensor:
-    """A Gaussian blur with a standard deviation of its own, (N,) pixels, for each picture."""
+    """A Gaussian blur with a standard deviation of its own, (N,) pixels, for each image."""
     count, channels, height, width = batch.shape
     distance = torch.arange(_KERNEL) - _KERNEL // 2
     kernel = torch.exp(-0.5 * (distance / sigmas[:, None]) ** 2)  # (N, _KERNEL)
@@ -125,7 +125,7 @@ def _blurred(batch: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def _rectangles(batch: Tensor, draw: _Draws) -> Tensor:
-    """(N, 1, H, W) bool: one rectangle in each picture."""
+    """(N, 1, H, W) bool: one rectangle in each image."""
     height, width = batch.shape[2:]
     area = height * width * draw.uniform(*_ERASED_SHARE)
     ratio = draw.uniform(*(math.log(side) for side in _ERASED_RATIO)).exp()

@@ -1,4 +1,4 @@
-"""Pictures as tensors: decoded, cut to the vehicle or the plate, of one size, kept in memory while there is room."""
+"""Images as tensors: decoded, cut to the vehicle or the plate, of one size, kept in memory while there is room."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 Cut = Box | Corners | None
-"""What is taken of a picture: a rectangle, the quadrilateral between four corners, or all of it."""
+"""What is taken of an image: a rectangle, the quadrilateral between four corners, or all of it."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ _PLATE_MARGIN = 0.1  # of the box, on each side: detectors and hand-drawn boxes 
 
 
 class PictureFiles:
-    """Decoded pictures in a folder, one file each: a process that starts for one message need not decode them again.
+    """Decoded images in a folder, one file each: a process that starts for one message need not decode them again.
 
-    A picture that was changed since (other size or time) is decoded anew. The folder is its owner's only.
+    An image that was changed since (other size or time) is decoded anew. The folder is its owner's only.
 
     Args:
         limit_mb: MiB that the folder may hold; beyond it nothing is added.
@@ -106,13 +106,13 @@ class PictureFiles:
 
 
 class Pictures:
-    """Gives the pictures of samples, (3, H, W) uint8, R, G, B, and remembers which could not be read.
+    """Gives the images of samples, (3, H, W) uint8, R, G, B, and remembers which could not be read.
 
     Args:
-        vehicle_size: of the vehicle picture.
-        plate_size: of the plate picture; None if plates are not used.
-        cache_mb: MiB of decoded pictures kept; beyond it pictures are decoded again.
-        files: decoded pictures of earlier processes; None for none.
+        vehicle_size: of the vehicle image.
+        plate_size: of the plate image; None if plates are not used.
+        cache_mb: MiB of decoded images kept; beyond it images are decoded again.
+        files: decoded images of earlier processes; None for none.
         rectify: plates whose corners are known are flattened by them, without a margin.
     """
 
@@ -174,7 +174,7 @@ class Pictures:
             return self._cache[key]
         try:
             picture = self.files.get(path, cut, size) if self.files else read_picture(path, cut, size)
-        except (OSError, ValueError) as error:  # ValueError: a box outside the picture
+        except (OSError, ValueError) as error:  # ValueError: a box outside the image
             self.bad[str(path)] = str(error)
             self._failed.add(key)  # not the path: a wrong plate box says nothing of the vehicle
             return None
@@ -185,7 +185,7 @@ class Pictures:
 
 
 def plate_place(sample: Sample, *, rectify: bool) -> tuple[Path, Cut] | None:
-    """The picture that shows a sample's plate, and what is taken of it; None without a plate."""
+    """The image that shows a sample's plate, and what is taken of it; None without a plate."""
     if rectify and sample.plate_corners is not None:
         return sample.path, sample.plate_corners
     if not sample.has_plate:
@@ -196,7 +196,7 @@ def plate_place(sample: Sample, *, rectify: bool) -> tuple[Path, Cut] | None:
 
 
 def with_margin(box: Box) -> Box:
-    """What is taken of a picture for the plate in a box."""
+    """What is taken of an image for the plate in a box."""
     dx, dy = _PLATE_MARGIN * box.width, _PLATE_MARGIN * box.height
     return Box(box.left - dx, box.top - dy, box.width + 2 * dx, box.height + 2 * dy)
 
@@ -211,9 +211,9 @@ def read_picture(path: Path, cut: Cut, size: Size) -> Tensor:
 
 
 def cut_picture(image: Image.Image, cut: Cut, size: Size) -> Tensor:
-    """A part of a picture in mode "RGB", resized to (3, *size) uint8.
+    """A part of an image in mode "RGB", resized to (3, *size) uint8.
 
-    Raises ValueError for a box outside the picture or corners that `rectify` refuses."""
+    Raises ValueError for a box outside the image or corners that `rectify` refuses."""
     if isinstance(cut, Box):
         edges = _inside(image, cut)
         image = image.resize(size[::-1], Image.Resampling.BILINEAR, box=edges)
@@ -225,7 +225,7 @@ def cut_picture(image: Image.Image, cut: Cut, size: Size) -> Tensor:
 
 
 def cut_as_it_is(image: Image.Image, cut: Cut) -> Image.Image:
-    """A part of a picture in mode "RGB" with the pixels that it has there, for a reader that scales them itself.
+    """A part of an image in mode "RGB" with the pixels that it has there, for a reader that scales them itself.
 
     Raises the errors of `cut_picture`."""
     if cut is None:
@@ -242,7 +242,7 @@ def cut_as_it_is(image: Image.Image, cut: Cut) -> Image.Image:
 
 
 def _inside(image: Image.Image, box: Box) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a box, as far as it lies in a picture."""
+    """Left, top, right and bottom of a box, as far as it lies in an image."""
     left, top = max(0.0, box.left), max(0.0, box.top)
     right, bottom = min(image.width, box.left + box.width), min(image.height, box.top + box.height)
     if right - left < 1 or bottom - top < 1:

@@ -1,4 +1,4 @@
-"""Training batches of visible and infrared pictures."""
+"""Training batches of visible and infrared images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from app.settings.sections import AugmentSettings
 
 @dataclass
 class CrossModalBatch:
-    """Training pictures of N vehicles, visible and infrared ones in any order."""
+    """Training images of N vehicles, visible and infrared ones in any order."""
 
     pictures: Tensor  # (N, 3, H, W) uint8
     infrared: Tensor  # (N,) bool
@@ -37,9 +37,9 @@ class CrossModalBatch:
 
 
 class CrossModalBatches:
-    """Batches of P vehicles with K visible and K infrared pictures each; see `make_order`.
+    """Batches of P vehicles with K visible and K infrared images each; see `make_order`.
 
-    A vehicle that was seen in one modality only brings K pictures, and a client with one modality batches of it."""
+    A vehicle that was seen in one modality only brings K images, and a client with one modality batches of it."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""From settings to the pictures of one client or of all of them."""
+"""From settings to the images of one client or of all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,21 +24,21 @@ class Source:
     seed: int
 
     def train(self) -> list[Sample]:
-        """All training pictures, without those held out."""
+        """All training images, without those held out."""
         return holdout(self.reader.train(), self.settings.holdout, self.seed)[0]
 
     def evaluation(self, split: str) -> list[Direction]:
         """The directions of a split; "holdout" is what `data.holdout` keeps out of training."""
         if split != "holdout":
             return self.reader.evaluation(split)
-        # Not by picture alone: a photograph may show vehicles of both sides.
+        # Not by image alone: a photograph may show vehicles of both sides.
         held = {(s.path, s.pid) for s in holdout(self.reader.train(), self.settings.holdout, self.seed)[1]}
         if not held:
             raise SettingsError("data.eval_split=holdout needs data.holdout above 0")
         return [_restrict(direction, held) for direction in self.reader.evaluation("train")]
 
     def parts(self, num_clients: int) -> list[list[Sample]]:
-        """Training pictures by simulated client, in the order of partition ids."""
+        """Training images by simulated client, in the order of partition ids."""
         settings = self.settings.partition
         if settings.by == "none":
             return [self.train()] * num_clients
@@ -54,11 +54,11 @@ class Source:
             raise SettingsError(f"{error} (data.partition.by={settings.by}, federation.num_clients)") from error
 
     def union(self, num_clients: int) -> list[Sample]:
-        """The training pictures that the simulated clients have together, each once."""
+        """The training images that the simulated clients have together, each once."""
         return list(dict.fromkeys(sample for part in self.parts(num_clients) for sample in part))
 
     def evaluation_parts(self, split: str, num_clients: int) -> list[list[Direction]]:
-        """The directions of a split by simulated client, dealt as the training pictures are."""
+        """The directions of a split by simulated client, dealt as the training images are."""
         directions, settings = self.evaluation(split), self.settings.partition
         if settings.by == "none":
             return [directions] * num_clients

@@ -18,7 +18,7 @@ from app.settings.sections import AugmentSettings
 
 @dataclass
 class DualBatch:
-    """Training pictures of N vehicles, M of them with a plate."""
+    """Training images of N vehicles, M of them with a plate."""
 
     vehicles: Tensor  # (N, 3, H, W) uint8
     plates: Tensor | None  # (M, 3, h, w) uint8
@@ -38,7 +38,7 @@ class DualBatch:
 
 
 class DualBatches:
-    """Batches of P vehicles with K pictures each; see `make_order`."""
+    """Batches of P vehicles with K images each; see `make_order`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Enhancement of a picture: how the same vehicle looks from a little further round, in rain, at night, half hidden.
+"""Enhancement of an image: how the same vehicle looks from a little further round, in rain, at night, half hidden.
 
 Geometry, colour and blur are torchvision's; which, and how strong, is drawn from a generator that the caller seeds.
 """
@@ -13,15 +13,15 @@ from torchvision.transforms.v2 import functional as F
 
 Draws = np.random.Generator
 _GREY = [127.0, 127.0, 127.0]
-_LEAST = 4  # pixels of a side; a smaller picture stays as it is
-_AT_ONCE = 2  # kinds of enhancement of one picture, at most
+_LEAST = 4  # pixels of a side; a smaller image stays as it is
+_AT_ONCE = 2  # kinds of enhancement of one image, at most
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def enhanced(picture: Tensor, kinds: Sequence[str], rng: Draws, *, infrared: bool = False) -> Tensor:
-    """A picture (3, H, W) uint8 changed in one or two of these kinds, of the same size.
+    """An image (3, H, W) uint8 changed in one or two of these kinds, of the same size.
 
-    An infrared picture stays without colour. Raises KeyError for an unknown kind."""
+    An infrared image stays without colour. Raises KeyError for an unknown kind."""
     if min(picture.shape[1:]) < _LEAST:
         return picture
     count = min(len(kinds), int(rng.integers(1, _AT_ONCE + 1)))
@@ -69,7 +69,7 @@ def _blur(picture: Tensor, rng: Draws) -> Tensor:
     height, width = picture.shape[1:]
     if rng.random() < 0.5:
         sigma = float(rng.uniform(0.006, 0.016)) * max(height, width)
-        # The border is mirrored, and a narrow picture has little to mirror.
+        # The border is mirrored, and a narrow image has little to mirror.
         reach = min(int(np.ceil(2 * sigma)), min(height, width) - 1)
         return F.gaussian_blur(picture, [2 * reach + 1] * 2, [sigma] * 2)
     share = float(rng.uniform(0.25, 0.6))

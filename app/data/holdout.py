@@ -9,7 +9,7 @@ from app.data.readers.errors import DataSetError
 
 
 def holdout(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Kept and held-out pictures, each in the order of `samples`; no vehicle is in both.
+    """Kept and held-out images, each in the order of `samples`; no vehicle is in both.
 
     Args:
         share: of the vehicles, in [0, 1). A positive share holds out at least one vehicle and keeps at least one.

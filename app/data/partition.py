@@ -1,4 +1,4 @@
-"""Dividing one set of pictures between the clients of a simulated federation."""
+"""Dividing one set of images between the clients of a simulated federation."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ KINDS = ("site", "identity", "camera", "dirichlet")
 
 
 def partition(samples: Sequence[Sample], *, by: str, num_clients: int, alpha: float, seed: int) -> list[list[Sample]]:
-    """The pictures of each client, in the order of `samples`; every picture is in exactly one part.
+    """The images of each client, in the order of `samples`; every image is in exactly one part.
 
     Args:
         by: "site", "identity", "camera" or "dirichlet": the function of that name says how.
@@ -37,14 +37,14 @@ def partition(samples: Sequence[Sample], *, by: str, num_clients: int, alpha: fl
 
 
 def by_site(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """One part a site, sites in sorted order. Raises ValueError naming the first picture without a site."""
+    """One part a site, sites in sorted order. Raises ValueError naming the first image without a site."""
     sites = [_site(sample) for sample in samples]
     client_of = {site: client for client, site in enumerate(sorted(set(sites)))}
     return _split(samples, [client_of[site] for site in sites], len(client_of))
 
 
 def by_identity(samples: Sequence[Sample], num_clients: int, seed: int) -> list[list[Sample]]:
-    """Whole vehicles dealt to the clients so that all have nearly as many pictures.
+    """Whole vehicles dealt to the clients so that all have nearly as many images.
 
     Raises ValueError for fewer vehicles than clients."""
     client_of = _deal(Counter(sample.pid for sample in samples), num_clients, seed)
@@ -68,7 +68,7 @@ def by_camera(samples: Sequence[Sample], num_clients: int) -> list[list[Sample]]
 
 
 def dirichlet(samples: Sequence[Sample], num_clients: int, alpha: float, seed: int) -> list[list[Sample]]:
-    """Each vehicle's pictures spread over the clients by shares from Dirichlet(alpha, ..., alpha).
+    """Each vehicle's images spread over the clients by shares from Dirichlet(alpha, ..., alpha).
 
     A small `alpha` gives a vehicle nearly whole to one client, a large one spreads it evenly (Hsu et al., 2019,
     arXiv:1909.06335, draw the classes of each client; here it is the clients of each class, as is usual since). A part
@@ -83,7 +83,7 @@ def dirichlet(samples: Sequence[Sample], num_clients: int, alpha: float, seed: i
     clients = np.zeros(len(samples), dtype=int)
     for pid in sorted(places):
         shares = rng.dirichlet(np.full(num_clients, alpha))
-        # Each picture is drawn for itself: cutting a vehicle of one or two pictures at rounded shares would give
+        # Each image is drawn for itself: cutting a vehicle of one or two images at rounded shares would give
         # nearly all such vehicles to the last client.
         clients[places[pid]] = rng.choice(num_clients, size=len(places[pid]), p=shares)
     return _split(samples, clients.tolist(), num_clients)
@@ -101,16 +101,16 @@ def partition_directions(
     """The evaluation of each client: every direction, under its name, with this client's queries and gallery.
 
     By site, query and gallery are divided in the order of `sites`. By identity the vehicles are dealt; where
-    the directions hold just the training pictures, each client gets the vehicles it trains on. By camera and by
-    dirichlet the vehicles are dealt too: the pictures of one camera alone hold no match in another camera. A client
+    the directions hold just the training images, each client gets the vehicles it trains on. By camera and by
+    dirichlet the vehicles are dealt too: the images of one camera alone hold no match in another camera. A client
     may be left without queries, and says so in its count of queries.
 
     Args:
         directions: what `Reader.evaluation` gave.
         alpha: not used; taken so that one set of settings fits `partition` too.
-        sites: the sites of the training pictures in sorted order, one a client; used by "site" alone.
+        sites: the sites of the training images in sorted order, one a client; used by "site" alone.
 
-    Raises ValueError for another `by`, a picture without a site or with one that is not in `sites`."""
+    Raises ValueError for another `by`, an image without a site or with one that is not in `sites`."""
     if by not in KINDS:
         raise ValueError(f"unknown way to divide {by!r}; known: {', '.join(KINDS)}")
     clients: dict[str, int] = {}
@@ -139,8 +139,8 @@ def partition_directions(
 
 
 def table(parts: Iterable[Sequence[Sample]]) -> str:
-    """The parts as plain text: each client's pictures, vehicles, cameras and pictures per vehicle, min/median/max; and
-    where there are infrared pictures, how many, and the vehicles seen in both modalities."""
+    """The parts as plain text: each client's images, vehicles, cameras and images per vehicle, min/median/max; and
+    where there are infrared images, how many, and the vehicles seen in both modalities."""
     listed = [list(part) for part in parts]
     night = any(sample.modality == "infrared" for part in listed for sample in part)
     heads = ("client", "pictures", "vehicles", "cameras", "pictures per vehicle", "infrared", "in both")
@@ -161,9 +161,9 @@ def table(parts: Iterable[Sequence[Sample]]) -> str:
 
 
 def _deal(counts: Mapping[int, int], num_clients: int, seed: int) -> dict[int, int]:
-    """The client of each pid: the vehicle with most pictures goes first, always to the client with fewest so far.
+    """The client of each pid: the vehicle with most images goes first, always to the client with fewest so far.
 
-    The result depends on the counts and the seed alone. Two clients differ by no more pictures than the largest
+    The result depends on the counts and the seed alone. Two clients differ by no more images than the largest
     vehicle has."""
     _check_clients(num_clients)
     shuffled = [int(pid) for pid in np.random.default_rng(seed).permutation(sorted(counts))]

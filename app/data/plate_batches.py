@@ -22,7 +22,7 @@ _ROWS = 2  # of cells, of which a plate of one line uses the upper one
 
 @dataclass
 class PlateBatch:
-    """Training pictures of N plates."""
+    """Training images of N plates."""
 
     plates: Tensor  # (N, 3, H, W) uint8
     texts: list[list[int]]  # numbers of the alphabet

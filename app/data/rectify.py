@@ -1,4 +1,4 @@
-"""A plate seen at an angle as a flat picture, from its four corners."""
+"""A plate seen at an angle as a flat image, from its four corners."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from app.core.sample import Point
 from app.data.readers.errors import DataSetError
 
-_OVERSHOOT = 0.1  # of the plate's longest side, that a corner may lie beyond the picture: hand-drawn ones do
+_OVERSHOOT = 0.1  # of the plate's longest side, that a corner may lie beyond the image: hand-drawn ones do
 
 
 def rectify(
     picture: NDArray[np.uint8], corners: Sequence[Point], size: tuple[int, int], *, margin: float = 0.0
 ) -> NDArray[np.uint8]:
-    """The quadrilateral of a picture (h, w, 3) warped to (*size, 3), both uint8.
+    """The quadrilateral of an image (h, w, 3) warped to (*size, 3), both uint8.
 
     Coordinates are those of `Box`: the pixel in the first column and row covers 0 to 1. The warp is done at about the
-    size that the plate has in the picture and then averaged down, so that strokes do not vanish between the pixels.
-    Beyond the picture its outermost pixels are repeated.
+    size that the plate has in the image and then averaged down, so that strokes do not vanish between the pixels.
+    Beyond the image its outermost pixels are repeated.
 
     Args:
         corners: from the plate's own top left clockwise.
@@ -28,7 +28,7 @@ def rectify(
         margin: shown around the plate, as a share of its side, on each side.
 
     Raises ValueError for a negative margin and for corners that are not four finite numbers each, lie outside the
-    picture, enclose no pixel or are not convex and clockwise, or where the margin reaches the plate's horizon."""
+    image, enclose no pixel or are not convex and clockwise, or where the margin reaches the plate's horizon."""
     if margin < 0:
         raise ValueError(f"margin must not be negative, got {margin}")
     source = checked(corners, picture.shape[1], picture.shape[0])

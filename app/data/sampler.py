@@ -14,25 +14,25 @@ from app.settings.equalise import EqualiseSettings
 class BalancedBatches:
     """An endless stream of batches, each a function of its number, so that a run resumes without stored random state.
 
-    `batches[i]` holds the places in `labels` of the pictures of batch i: W = min(pids_per_batch, vehicles) different
-    vehicles with `images_per_pid` pictures each, vehicle after vehicle. Every picture is in every epoch, an epoch being
-    `batches_per_epoch` batches. What is needed to make batches whole is repeated: a vehicle with fewer pictures than
+    `batches[i]` holds the places in `labels` of the images of batch i: W = min(pids_per_batch, vehicles) different
+    vehicles with `images_per_pid` images each, vehicle after vehicle. Every image is in every epoch, an epoch being
+    `batches_per_epoch` batches. What is needed to make batches whole is repeated: a vehicle with fewer images than
     `images_per_pid` repeats its own, within an epoch each as often as another or once more; a batch with too few
-    vehicles takes those whose pictures were seen least in this epoch. Where one vehicle has so many pictures that it
+    vehicles takes those whose images were seen least in this epoch. Where one vehicle has so many images that it
     must be in nearly every batch, the other vehicles are therefore seen several times in an epoch.
 
-    With `kinds`, such as modalities, a group holds `images_per_pid` pictures of each kind that the vehicle has, kind
-    after kind: P vehicles with K visible and K infrared pictures each (Ye et al., 2021, arXiv:2001.04193).
+    With `kinds`, such as modalities, a group holds `images_per_pid` images of each kind that the vehicle has, kind
+    after kind: P vehicles with K visible and K infrared images each (Ye et al., 2021, arXiv:2001.04193).
 
     The stream does not end: take `batches_per_epoch` batches or a number of your own, do not iterate over the object.
 
     Args:
-        labels: (N,) vehicle of each picture, any integers.
+        labels: (N,) vehicle of each image, any integers.
         pids_per_batch: at least 2.
-        images_per_pid: at least 1. If it is 1 and there is one vehicle only, batches hold 2 pictures all the same: one
+        images_per_pid: at least 1. If it is 1 and there is one vehicle only, batches hold 2 images all the same: one
             alone has no batch statistics.
         seed: not negative.
-        kinds: (N,) kind of each picture, any integers; None where all are of one.
+        kinds: (N,) kind of each image, any integers; None where all are of one.
 
     Raises ValueError for empty labels, kinds of another length, or a number out of range.
     """
@@ -63,14 +63,14 @@ class BalancedBatches:
         self._width = min(pids_per_batch, len(counts))
         self._group = max(images_per_pid, 2) if len(counts) == 1 else images_per_pid
         self._seed = seed
-        self._groups = -(-counts // self._group)  # (V,), groups that hold each picture once
+        self._groups = -(-counts // self._group)  # (V,), groups that hold each image once
         # A vehicle has at most one group in a batch, so there are at least as many batches as it has groups.
         self.batches_per_epoch = int(max(-(-self._groups.sum() // self._width), self._groups.max()))
         self._epoch = -1
         self._batches: list[NDArray[np.intp]] = []
 
     def __getitem__(self, batch_index: int) -> NDArray[np.intp]:
-        """Places of the pictures of one batch, (W * images_per_pid,) of one kind.
+        """Places of the images of one batch, (W * images_per_pid,) of one kind.
 
         Raises IndexError for a negative number."""
         if batch_index < 0:
@@ -103,7 +103,7 @@ class BalancedBatches:
         if missing == 0:
             return groups
         sizes = [max(map(len, pictures)) for pictures in self._pictures]
-        # (how often a picture of it is seen, rank, vehicle)
+        # (how often an image of it is seen, rank, vehicle)
         heap = [(groups[v] * self._group / sizes[v], rank, v) for rank, v in enumerate(order.tolist())]
         heapq.heapify(heap)
         while missing:
@@ -137,18 +137,18 @@ def _by_kind(places: NDArray[np.intp], kinds: NDArray[np.integer] | None) -> lis
 
 
 class EqualisedBatches:
-    """As `BalancedBatches`, which orders each pass, over a part of the pictures that changes from pass to pass.
+    """As `BalancedBatches`, which orders each pass, over a part of the images that changes from pass to pass.
 
-    Of a group with more than `at_most` pictures, pass i shows those in places i * at_most to (i + 1) * at_most - 1 of
+    Of a group with more than `at_most` images, pass i shows those in places i * at_most to (i + 1) * at_most - 1 of
     an order drawn once and repeated without end: after ceil(n / at_most) passes each of n was shown. An *epoch*, of
-    `batches_per_epoch` batches, is as long as the client's own pictures make it without equalisation, so that a run on
-    equalised data learns from as many pictures as one without.
+    `batches_per_epoch` batches, is as long as the client's own images make it without equalisation, so that a run on
+    equalised data learns from as many images as one without.
 
     Args:
-        labels: (N,) vehicle of each picture.
-        groups: (N,) group of each picture, 0 to G - 1.
+        labels: (N,) vehicle of each image.
+        groups: (N,) group of each image, 0 to G - 1.
         own: (N,) which are the client's own and not enhanced ones.
-        at_most: pictures that a group shows in a pass, at least 1.
+        at_most: images that a group shows in a pass, at least 1.
         seed: not negative.
         kinds: as `BalancedBatches` takes them.
 
@@ -177,10 +177,10 @@ class EqualisedBatches:
         self._pass = -1
         self._places = self._shown(0)
         self._order = self._ordered(self._places, seed)
-        self._length = self._order.batches_per_epoch  # depends on the numbers of pictures, the same in every pass
+        self._length = self._order.batches_per_epoch  # depends on the numbers of images, the same in every pass
 
     def __getitem__(self, batch_index: int) -> NDArray[np.intp]:
-        """Places of the pictures of one batch. Raises IndexError for a negative number."""
+        """Places of the images of one batch. Raises IndexError for a negative number."""
         if batch_index < 0:
             raise IndexError(f"batches count from 0, got {batch_index}")
         number, place = divmod(batch_index, self._length)
@@ -191,7 +191,7 @@ class EqualisedBatches:
         return np.asarray(self._places[self._order[place]], np.intp)
 
     def _shown(self, number: int) -> NDArray[np.intp]:
-        """Places of the pictures of a pass."""
+        """Places of the images of a pass."""
         shown = []
         for order in self._orders:
             count = min(self._at_most, len(order))
@@ -238,7 +238,7 @@ def split_groups(groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:
 
 
 def target_count(counts: NDArray[np.int64], settings: EqualiseSettings) -> int | None:
-    """Pictures that a group is to have, at least 1; None where the counts stay. Halves are rounded up."""
+    """Images that a group is to have, at least 1; None where the counts stay. Halves are rounded up."""
     if not settings.target or not len(counts):
         return None
     if isinstance(settings.target, int):

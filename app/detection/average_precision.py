@@ -39,11 +39,11 @@ def match_boxes(boxes: Floats, scores: Floats, truth: Floats, iou: float) -> NDA
 def average_precision(
     found: Sequence[tuple[Floats, Floats]], truth: Sequence[Floats], iou: float = 0.5
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """Average precision over pictures, with precision and recall after each box in falling order of score.
+    """Average precision over images, with precision and recall after each box in falling order of score.
 
     Args:
-        found: boxes (N, 4) and scores (N,) of each picture.
-        truth: marked boxes (M, 4) of each picture.
+        found: boxes (N, 4) and scores (N,) of each image.
+        truth: marked boxes (M, 4) of each image.
 
     Raises ValueError if nothing is marked: the measure is then not defined."""
     total = sum(len(boxes) for boxes in truth)

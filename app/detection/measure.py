@@ -20,7 +20,7 @@ _IOUS = np.arange(0.5, 0.96, 0.05)  # of COCO's mean
 
 @dataclass(frozen=True)
 class Marked:
-    """A picture (H, W, 3), R, G, B, with the boxes (M, 4) of the classes that were marked in it, by label."""
+    """An image (H, W, 3), R, G, B, with the boxes (M, 4) of the classes that were marked in it, by label."""
 
     image: NDArray[np.uint8]
     boxes: dict[int, NDArray[np.float64]]
@@ -45,7 +45,7 @@ def measure_detector(
     """By class that was marked: AP50, AP (mean over IoU 0.5 to 0.95), recall and precision at the best F1, its score.
 
     Args:
-        pictures: made one at a time, as they are asked for.
+        images: made one at a time, as they are asked for.
     """
     found: dict[int, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {VEHICLE: [], PLATE: []}
     truth: dict[int, list[NDArray[np.float64]]] = {VEHICLE: [], PLATE: []}

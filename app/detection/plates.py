@@ -33,7 +33,7 @@ class PlateFinder:
         self._threshold = settings.thresholds[PLATE]
 
     def find(self, photograph: Image.Image) -> list[Box]:
-        """Plates in an upright picture in mode "RGB", best first."""
+        """Plates in an upright image in mode "RGB", best first."""
         scale = min(1.0, _LONGEST / max(photograph.size))
         shown = photograph
         if scale < 1:

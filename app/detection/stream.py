@@ -36,7 +36,7 @@ class DetectionBatches:
     Args:
         photographs: what there is of real ones; may be empty if `scenes_share` is 1.
         scenes: draws scenes of side `size`.
-        scenes_share: of the pictures of a batch that are scenes, in [0, 1].
+        scenes_share: of the images of a batch that are scenes, in [0, 1].
         keep_mb: MiB of decoded photographs kept in memory.
 
     Raises ValueError without photographs where some are wanted."""

@@ -1,4 +1,4 @@
-"""Enhanced pictures of samples as files that are looked at before they are kept."""
+"""Enhanced images of samples as files that are looked at before they are kept."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,14 +14,14 @@ from app.data.enhance import enhanced
 from app.equalise.store import write_draft
 from app.images.decode import open_picture, upright_rgb
 
-_SIDE = 256  # pixels of an enhanced picture's longer side, at most
+_SIDE = 256  # pixels of an enhanced image's longer side, at most
 _PLATE_KINDS = ("colour", "blur", "night")  # what may happen to a plate without making another plate of it
 
 
 def draw_drafts(
     folder: Path, samples: Sequence[Sample], kinds: Sequence[str], rng: np.random.Generator
 ) -> list[Sample | None]:
-    """An enhanced picture of each sample, in these kinds, as a file in `folder`; None for a sample that cannot be read.
+    """An enhanced image of each sample, in these kinds, as a file in `folder`; None for a sample that cannot be read.
     A sample may come several times. Its plate, if it has one, changes in light and sharpness alone.
 
     Raises OSError where a file cannot be written."""
@@ -49,14 +49,14 @@ def draw_drafts(
 
 
 def as_enhanced(source: Sample, path: Path, plate_path: Path | None) -> Sample:
-    """The sample that an enhanced picture of `source` is; all else of it stays."""
+    """The sample that an enhanced image of `source` is; all else of it stays."""
     return replace(
         source, path=path, vehicle_box=None, plate_boxes=(), plate_corners=None, plate_path=plate_path, enhanced=True
     )
 
 
 def _cut(sample: Sample) -> tuple[Tensor, Tensor | None]:
-    """The vehicle's and the plate's picture, (3, H, W) uint8, no larger than an enhanced one."""
+    """The vehicle's and the plate's image, (3, H, W) uint8, no larger than an enhanced one."""
     with open_picture(sample.path) as file:
         vehicle = cut_as_it_is(upright_rgb(file), sample.vehicle_box)
     plate = None

@@ -23,16 +23,16 @@ Flags = NDArray[np.bool_]
 
 @dataclass
 class Findings:
-    """What N pictures are to their vehicles; NaN, False or -1 for those that cannot be embedded.
+    """What N images are to their vehicles; NaN, False or -1 for those that cannot be embedded.
 
     Args:
         seen: (N,) whether they could be.
-        threshold: of base pictures.
+        threshold: of base images.
         own: (N,) cosine to the centre of the vehicle.
-        without: (N,) to that of its other pictures.
+        without: (N,) to that of its other images.
         gap: (N,) by how much another vehicle's centre is nearer than the latter.
         nearest: (N,) the group of that centre.
-        base: (N,) base pictures.
+        base: (N,) base images.
         nearer, below: (N,) suspects, for the one reason or the other.
         out: (N,) those left out of training.
         centre_of: (D,) by group.
@@ -62,7 +62,7 @@ def find(
     groups: NDArray[np.int64],
     settings: EqualiseSettings,
 ) -> Findings:
-    """Put the rules to pictures of `groups` (N,) and those of their embeddings that there are."""
+    """Put the rules to images of `groups` (N,) and those of their embeddings that there are."""
     seen = np.array([sample in rows for sample in samples], bool)
     own, without, gap = (np.full(len(samples), np.nan) for _ in range(3))
     base, nearer, below, out = (np.zeros(len(samples), bool) for _ in range(4))
@@ -86,8 +86,8 @@ def find(
 
 
 def suspect_rows(found: Findings, groups: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Suspects as plain values: cosine to the vehicle's other pictures, by how much another vehicle is nearer, and the
-    place of that vehicle's best picture, if it has one that is not in doubt itself."""
+    """Suspects as plain values: cosine to the vehicle's other images, by how much another vehicle is nearer, and the
+    place of that vehicle's best image, if it has one that is not in doubt itself."""
     suspected = found.suspected
     best = {int(groups[i]): int(i) for i in np.argsort(np.nan_to_num(found.own, nan=-2.0)) if not suspected[i]}
     return [

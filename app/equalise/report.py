@@ -1,6 +1,6 @@
 """Report of an equalisation, as a chart and as a page, for those who own the images.
 
-Both show vehicles: they stay where the pictures are.
+Both show vehicles: they stay where the images are.
 """
 
 import base64
@@ -26,7 +26,7 @@ from app.equalise.report_examples import (
 from app.equalise.report_page import PAGE
 from app.equalise.store import EnhancedFiles
 
-_KEPT, _REFUSED, _SUSPECTS = 24, 12, 60  # shown with pictures, at most: a page of one or two megabytes
+_KEPT, _REFUSED, _SUSPECTS = 24, 12, 60  # shown with images, at most: a page of one or two megabytes
 _SIDE, _QUALITY = 112, 75  # pixels of a thumbnail's longer side, and of its JPEG
 _SECONDS = {
     "pre_model": "Training or loading the pre-model",
@@ -38,7 +38,7 @@ _SECONDS = {
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture in the page.
+    """An image in the page.
 
     Args:
         uri: of a thumbnail; "" where there is none.
@@ -52,14 +52,14 @@ class Shown:
 def write_report(record: Record, samples: Sequence[Sample], files: EnhancedFiles, folder: Path, *, title: str) -> Path:
     """Write `report.png` and `report.html` into a folder, which is made if it is not there; the path of the page.
 
-    A picture that cannot be read is an empty cell.
+    An image that cannot be read is an empty cell.
 
     Args:
         record: of an equalisation.
-        samples: the client's own pictures, which the record's places count.
+        samples: the client's own images, which the record's places count.
         files: the folder of the enhanced ones.
 
-    Raises ValueError if the record is about another number of pictures, OSError where the folder cannot be written."""
+    Raises ValueError if the record is about another number of images, OSError where the folder cannot be written."""
     if len(record["own"]) != len(samples):
         raise ValueError(f"the record is about {len(record['own'])} pictures, there are {len(samples)}")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -72,7 +72,7 @@ def write_report(record: Record, samples: Sequence[Sample], files: EnhancedFiles
 
 
 def report_page(record: Record, samples: Sequence[Sample], files: EnhancedFiles, *, title: str) -> str:
-    """The page, with all its pictures inside."""
+    """The page, with all its images inside."""
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -125,7 +125,7 @@ def _numbers(record: Record, samples: Sequence[Sample]) -> list[tuple[str, str]]
 
 
 def _enhanced(pair: Pair) -> dict[str, object]:
-    """One example of an enhanced picture, for the page."""
+    """One example of an enhanced image, for the page."""
     assert pair.other is not None
     return {
         "own": _shown(pair.own, f"{_named(pair.own)}, as the site has it"),

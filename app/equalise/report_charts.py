@@ -24,13 +24,13 @@ from app.equalise.store import EnhancedFiles
 
 _OWN, _ENHANCED, _OUT, _LINE = "#0072b2", "#e69f00", "#d55e00", "#404040"  # Okabe and Ito, safe for colour-blind
 _MADE, _LEFT = "///", "xxx"  # hatches: no colour is needed to tell the parts from each other
-_CELL = 128  # pixels, the longer side of a shown picture
+_CELL = 128  # pixels, the longer side of a shown image
 _PAIRS = 6  # in a strip
 _BINS = 40
 
 
 def report_picture(record: Record, samples: Sequence[Sample], files: EnhancedFiles, path: Path, *, title: str) -> None:
-    """Write a PNG: the charts, and below them strips of pictures kept, refused and doubted, in pairs."""
+    """Write a PNG: the charts, and below them strips of images kept, refused and doubted, in pairs."""
     figure = Figure(figsize=(13, 8.6), layout="constrained")
     figure.suptitle(title, parse_math=False)
     rows = figure.add_gridspec(4, 1, height_ratios=[3.1, 1, 1, 1])
@@ -57,7 +57,7 @@ def charts_png(record: Record, samples: Sequence[Sample]) -> bytes:
 
 
 def _charts(figure: FigureBase, record: Record, samples: Sequence[Sample]) -> None:
-    """Pictures of each vehicle before and after, and cosines to the centre."""
+    """Images of each vehicle before and after, and cosines to the centre."""
     counts = vehicle_counts(record, samples)
     grid = figure.add_gridspec(1, 3)
     before = figure.add_subplot(grid[0, 0])
@@ -68,7 +68,7 @@ def _charts(figure: FigureBase, record: Record, samples: Sequence[Sample]) -> No
 
 
 def _bars(axes: Axes, counts: VehicleCounts, target: int | None, *, after: bool) -> None:
-    """One step a vehicle, in the order of the pictures it has before."""
+    """One step a vehicle, in the order of the images it has before."""
 
     def part(top: Sequence[int], bottom: Sequence[int], colour: str, hatch: str, label: str) -> None:
         if any(high > low for high, low in zip(top, bottom, strict=True)):
@@ -103,7 +103,7 @@ def _bars(axes: Axes, counts: VehicleCounts, target: int | None, *, after: bool)
 
 
 def _cosines(axes: Axes, record: Record) -> None:
-    """Histograms of own pictures and of enhanced ones that were kept, with threshold and interval."""
+    """Histograms of own images and of enhanced ones that were kept, with threshold and interval."""
     own = [float(value) for value in record["own"] if value is not None]
     kept = [float(row["cosine"]) for row in record["kept"]]
     low, high = record["interval"]
@@ -161,7 +161,7 @@ def _strip(figure: FigureBase, pairs: Sequence[Pair], title: str) -> None:
 
 
 def _cell(axes: Axes, sample: Sample, words: str) -> None:
-    """A picture, or an empty frame where it cannot be read, with words below it."""
+    """An image, or an empty frame where it cannot be read, with words below it."""
     picture = thumbnail(sample, _CELL)
     if picture is None:
         axes.text(0.5, 0.5, "cannot\nbe read", ha="center", va="center", fontsize=7, transform=axes.transAxes)

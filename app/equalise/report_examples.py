@@ -21,7 +21,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class VehicleCounts:
-    """Pictures of G vehicles (where there are infrared ones: of a vehicle in a modality), most pictures first.
+    """Images of G vehicles (where there are infrared ones: of a vehicle in a modality), most images first.
 
     Args:
         own: (G,) that the client has and learns from.
@@ -56,14 +56,14 @@ def vehicle_counts(record: Record, samples: Sequence[Sample]) -> VehicleCounts:
 
 @dataclass(frozen=True)
 class Pair:
-    """One of the client's own pictures, and beside it what was made of it or a picture of the vehicle it is nearer to.
+    """One of the client's own images, and beside it what was made of it or an image of the vehicle it is nearer to.
 
     Args:
         place: of `own`.
         other: None where there is nothing to show.
-        cosine: of the enhanced picture to the vehicle's centre if `other` is one; else of `own` to the vehicle's other
-            pictures.
-        gap: by how much another vehicle's centre is nearer to `own` than its vehicle's other pictures.
+        cosine: of the enhanced image to the vehicle's centre if `other` is one; else of `own` to the vehicle's other
+            images.
+        gap: by how much another vehicle's centre is nearer to `own` than its vehicle's other images.
     """
 
     place: int

@@ -1,7 +1,7 @@
-"""Rules of data equalisation: centres, base pictures, label suspects, and how many pictures a vehicle is to have.
+"""Rules of data equalisation: centres, base images, label suspects, and how many images a vehicle is to have.
 
-A *group* is what is equalised: a vehicle, and where there are infrared pictures a vehicle in one modality. Everything
-here is a function of embeddings and group numbers; pictures are none of its business.
+A *group* is what is equalised: a vehicle, and where there are infrared images a vehicle in one modality. Everything
+here is a function of embeddings and group numbers; images are none of its business.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from app.data.sampler import split_groups
 from app.settings.equalise import EqualiseSettings
 
 Floats = NDArray[np.floating]
-_BLOCK = 4096  # pictures compared with all centres at once
-_TIE = 1e-9  # cosines that differ by rounding alone: of two pictures both have the same, and the first stays
+_BLOCK = 4096  # images compared with all centres at once
+_TIE = 1e-9  # cosines that differ by rounding alone: of two images both have the same, and the first stays
 
 
 @dataclass(frozen=True)
 class Centres:
-    """What N pictures in G groups are to their vehicles' centres.
+    """What N images in G groups are to their vehicles' centres.
 
     Args:
         matrix: (G, D) centres, means of a group's embeddings, L2-normalised.
-        own: (N,) cosine of a picture to its group's centre.
-        without: (N,) the same to the centre of the other pictures of its group; NaN where it is the only one.
+        own: (N,) cosine of an image to its group's centre.
+        without: (N,) the same to the centre of the other images of its group; NaN where it is the only one.
         other: (N,) cosine to the nearest centre of another vehicle; NaN where there is none.
         nearest: (N,) the group of that centre, -1 where there is none.
     """
@@ -65,18 +65,18 @@ def base_threshold(own: Floats, settings: EqualiseSettings) -> float:
 
 
 def base_pictures(own: Floats, threshold: float) -> NDArray[np.bool_]:
-    """Which pictures are base pictures (N,)."""
+    """Which images are base images (N,)."""
     return np.asarray(own) > threshold
 
 
 def suspects(centres: Centres, threshold: float, settings: EqualiseSettings) -> tuple[NDArray[np.bool_], ...]:
-    """Which pictures (N,) probably have another vehicle's label.
+    """Which images (N,) probably have another vehicle's label.
 
-    First those to which another vehicle's centre is nearer than that of their own vehicle's other pictures, by more
-    than `suspect_margin`; then those that lie from those other pictures far below the threshold of base pictures, by
+    First those to which another vehicle's centre is nearer than that of their own vehicle's other images, by more
+    than `suspect_margin`; then those that lie from those other images far below the threshold of base images, by
     more than `suspect_below`.
 
-    The only picture of a group has nothing to be compared with and is not suspected."""
+    The only image of a group has nothing to be compared with and is not suspected."""
     with np.errstate(invalid="ignore"):
         nearer = np.nan_to_num(centres.other, nan=-np.inf) > centres.without + settings.suspect_margin
         return nearer, ~nearer & (centres.without < threshold - settings.suspect_below)
@@ -84,7 +84,7 @@ def suspects(centres: Centres, threshold: float, settings: EqualiseSettings) -> 
 
 def left_out(suspected: NDArray[np.bool_], without: Floats, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Suspects that training can do without (N,): of a group of them alone, the one nearest to the others stays. All
-    pictures are such as can be learnt from."""
+    images are such as can be learnt from."""
     out = np.array(suspected, bool)
     for places in split_groups(groups):
         if out[places].all():

@@ -1,10 +1,10 @@
-"""Equalisation of one client's pictures: embeddings of a pre-model, the rules of `app.equalise.rules`, enhancement.
+"""Equalisation of one client's images: embeddings of a pre-model, the rules of `app.equalise.rules`, enhancement.
 
-    pictures --pre-model--> embeddings --rules--> base pictures, suspects, pictures wanted
-             --enhancement--> drafts --pre-model, interval--> kept pictures --> samples to train on, record, report
+    images --pre-model--> embeddings --rules--> base images, suspects, images wanted
+             --enhancement--> drafts --pre-model, interval--> kept images --> samples to train on, record, report
 
-The record is kept with the pictures under a key of everything that it depends on: a later start with the same settings,
-model and pictures reads it and embeds nothing.
+The record is kept with the images under a key of everything that it depends on: a later start with the same settings,
+model and images reads it and embeds nothing.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class Equalised:
     """What a client trains on.
 
     Args:
-        samples: its own pictures, without those left out, then the enhanced ones.
+        samples: its own images, without those left out, then the enhanced ones.
         record: what was done, in plain values; `app.equalise.report` shows it.
         folder: where record and report lie; None where they could not be written.
         reused: whether an earlier start made it; the record's seconds are that one's.
@@ -61,18 +61,18 @@ class Equalised:
 def equalise(
     settings: Settings, samples: Sequence[Sample], pre_model: PreModel, *, model_key: str, seed: int, name: str = ""
 ) -> Equalised:
-    """Equalise one client's pictures as `data.equalise` says.
+    """Equalise one client's images as `data.equalise` says.
 
     Nothing that goes wrong with a vehicle or with the disk stops it: "warnings" of the record name what was left as it
     is.
 
     Args:
-        samples: pictures to learn from, none enhanced.
+        samples: images to learn from, none enhanced.
         model_key: stands for the pre-model in the record's key: the same model, the same key.
         seed: of the enhancement.
         name: of the client, for the report.
 
-    Raises ValueError without pictures, SettingsError for a task without embeddings or without that library."""
+    Raises ValueError without images, SettingsError for a task without embeddings or without that library."""
     if not samples:
         raise DataSetError("there are no pictures to equalise")
     require_library(settings, make_task(settings))
@@ -100,7 +100,7 @@ def equalise(
 def equalised_before(
     settings: Settings, samples: Sequence[Sample], *, model_key: str, seed: int, name: str = ""
 ) -> Equalised | None:
-    """What `equalise` with these arguments did at an earlier start; None if its record or a picture is not there."""
+    """What `equalise` with these arguments did at an earlier start; None if its record or an image is not there."""
     files = EnhancedFiles(absolute(settings.data.equalise.folder))
     key = record_key(settings, samples, model_key, seed)
     record = files.record(key)
@@ -111,7 +111,7 @@ def equalised_before(
 
 
 def require_library(settings: Settings, task: Task) -> None:
-    """Raises SettingsError if a task has no embeddings, or not those that pictures are to be compared by."""
+    """Raises SettingsError if a task has no embeddings, or not those that images are to be compared by."""
     if not isinstance(task, EmbeddingTask):
         raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings that pictures are compared by")
     if settings.data.equalise.library:
@@ -173,7 +173,7 @@ def _samples(samples: Sequence[Sample], record: Mapping[str, Any], files: Enhanc
 
 
 def record_key(settings: Settings, samples: Sequence[Sample], model: str, seed: int) -> str:
-    """The key of a record: of everything that it depends on; a picture counts by name, size and time."""
+    """The key of a record: of everything that it depends on; an image counts by name, size and time."""
     options = asdict(settings.data.equalise)
     for name in ("folder", "sample_down", "from_round", "model"):  # where, and what comes after
         options.pop(name)

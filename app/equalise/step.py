@@ -1,4 +1,4 @@
-"""The step of data equalisation: from a pre-model and pictures to the record of what was made and found."""
+"""The step of data equalisation: from a pre-model and images to the record of what was made and found."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from app.tasks.image_files import embed_samples
 from app.tasks.task import embedding_task
 
 _NAMED = 3  # files in a warning
-_SHOWN = 12  # refused pictures kept for the report
+_SHOWN = 12  # refused images kept for the report
 _AT_ONCE = 512  # drafts on the disk
 
 
@@ -31,8 +31,8 @@ class _Wanted:
 
     Args:
         about: the group in words.
-        sources: places of its base pictures, in the order in which they are taken, again and again.
-        count: pictures that it lacks in all.
+        sources: places of its base images, in the order in which they are taken, again and again.
+        count: images that it lacks in all.
     """
 
     group: int
@@ -51,7 +51,7 @@ class _Wanted:
 
 
 class EqualisationStep:
-    """One equalisation of a client's pictures.
+    """One equalisation of a client's images.
 
     Args:
         samples: at least one.
@@ -68,7 +68,7 @@ class EqualisationStep:
         seed: int,
         seconds: dict[str, float],
     ) -> None:
-        # A task of its own: drafts are looked at once and must not take the place of pictures that are.
+        # A task of its own: drafts are looked at once and must not take the place of images that are.
         uncached = replace(settings, data=replace(settings.data, cache_mb=0, cache_dir=""))
         self.task = embedding_task(make_task(uncached))
         self.task.build(2, settings.seed, pretrained=False)  # a task knows its backbone's input once it has built one
@@ -80,7 +80,7 @@ class EqualisationStep:
         self.cosines: list[float] = []  # of all drafts
 
     def run(self) -> dict[str, Any]:
-        """The record: plain values, in which a picture is its place in `samples`."""
+        """The record: plain values, in which an image is its place in `samples`."""
         options = self.options
         groups = groups_of(self.samples)
         rows = self._embed(self.samples)
@@ -91,7 +91,7 @@ class EqualisationStep:
         kept: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
         if target is not None and options.fill:
-            # A picture whose label is doubtful is not multiplied.
+            # An image whose label is doubtful is not multiplied.
             kept, refused = self._fill(groups, found.base & ~found.suspected, counts, target, found.centre_of)
         return {
             "target": target,
@@ -109,7 +109,7 @@ class EqualisationStep:
         }
 
     def _warn_of_lost(self, rows: Mapping[Sample, NDArray[np.float32]]) -> None:
-        """Name pictures without a row."""
+        """Name images without a row."""
         lost = [str(sample.path) for sample in self.samples if sample not in rows]
         if lost:
             named = f"{', '.join(lost[:_NAMED])}{' and others' if len(lost) > _NAMED else ''}"
@@ -139,7 +139,7 @@ class EqualisationStep:
         target: int,
         centre_of: Mapping[int, NDArray[np.floating]],
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Rows of the record for pictures kept and for some of those refused, group after group."""
+        """Rows of the record for images kept and for some of those refused, group after group."""
         wanted: list[_Wanted] = []
         for places in split_groups(groups):
             group = int(groups[places[0]])
@@ -170,7 +170,7 @@ class EqualisationStep:
         return [row for each in wanted for row in each.kept], refused
 
     def _draw(self, part: Sequence[_Wanted], attempt: int, refused: list[dict[str, Any]]) -> None:
-        """Draw for each group as many pictures as it lacks, and keep those within the interval."""
+        """Draw for each group as many images as it lacks, and keep those within the interval."""
         low, high = self.options.interval
         with self.files.drafts() as folder:
             started = time.monotonic()
@@ -207,7 +207,7 @@ class EqualisationStep:
 
 
 def _parts(wanted: Sequence[_Wanted]) -> list[list[_Wanted]]:
-    """Groups that lack `_AT_ONCE` pictures together or a little more."""
+    """Groups that lack `_AT_ONCE` images together or a little more."""
     parts: list[list[_Wanted]] = []
     room = 0
     for each in wanted:

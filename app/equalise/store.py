@@ -1,4 +1,4 @@
-"""The folder of enhanced pictures: each written once under the hash of its bytes, with the records that name them."""
+"""The folder of enhanced images: each written once under the hash of its bytes, with the records that name them."""
 
 import contextlib
 import hashlib
@@ -33,7 +33,7 @@ class EnhancedFiles:
 
     @contextmanager
     def drafts(self) -> Iterator[Path]:
-        """A folder for pictures of which some are kept; the others are gone afterwards."""
+        """A folder for images of which some are kept; the others are gone afterwards."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for old in self.folder.glob(".drafts-*"):
             with contextlib.suppress(OSError):  # another process's, which has just ended
@@ -86,6 +86,6 @@ class EnhancedFiles:
 
 
 def write_draft(picture: Tensor, path: Path) -> None:
-    """Write a picture (3, H, W) uint8, R, G, B, as JPEG. Raises OSError where it cannot be written."""
+    """Write an image (3, H, W) uint8, R, G, B, as JPEG. Raises OSError where it cannot be written."""
     blue_first = np.ascontiguousarray(picture.numpy().transpose(1, 2, 0)[:, :, ::-1])
     path.write_bytes(cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())

@@ -1,8 +1,8 @@
 """Thresholds from measured similarities: how often strangers pass, how often a vehicle is missed.
 
-Terms are those of ISO/IEC 19795-1: the false-match rate is the share of comparisons of pictures of different vehicles
+Terms are those of ISO/IEC 19795-1: the false-match rate is the share of comparisons of images of different vehicles
 whose similarity reaches the threshold, the false-non-match rate ("miss rate") the share of comparisons of the same
-vehicle that do not. A look-up compares a photograph with every enrolled picture.
+vehicle that do not. A look-up compares a photograph with every enrolled image.
 """
 
 import math
@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Similarities:
-    """Cosine similarities of pairs of pictures, and the vehicles of each pair.
+    """Cosine similarities of pairs of images, and the vehicles of each pair.
 
     Args:
         same: (S,), pairs of the same vehicle.
@@ -68,7 +68,7 @@ def pairs(
     q_sequences: NDArray[np.int64],
     g_sequences: NDArray[np.int64],
 ) -> Similarities:
-    """Every query against every gallery picture, (Q, G), but its own vehicle in its own camera and other vehicles in
+    """Every query against every gallery image, (Q, G), but its own vehicle in its own camera and other vehicles in
     its own sequence."""
     same = q_pids[:, None] == g_pids[None, :]
     own = same & (q_camids[:, None] == g_camids[None, :])

@@ -1,4 +1,4 @@
-"""A calibration as a picture: what same and different vehicles look like, and what a threshold trades for what."""
+"""A calibration as an image: what same and different vehicles look like, and what a threshold trades for what."""
 
 from pathlib import Path
 

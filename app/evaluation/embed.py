@@ -25,7 +25,7 @@ EmbedCrops = Callable[[Sequence[Crops]], DualEmbedding]
 
 
 class NoPictureError(EvaluationError):
-    """None of the pictures can be read."""
+    """None of the images can be read."""
 
 
 class UnreadableQueriesError(NoValidQueryError):
@@ -34,7 +34,7 @@ class UnreadableQueriesError(NoValidQueryError):
 
 @dataclass(frozen=True)
 class DualEmbeddings:
-    """L2-normalised embeddings of the samples whose picture could be read; of a network of one library, `vehicle`."""
+    """L2-normalised embeddings of the samples whose image could be read; of a network of one library, `vehicle`."""
 
     samples: list[Sample]
     vehicle: NDArray[np.float32]  # (N, D)
@@ -99,13 +99,13 @@ def embed(
     batch_size: int,
     fusion: str = "concat",
 ) -> DualEmbeddings:
-    """Embed every sample whose vehicle picture can be read; the network's mode is put back afterwards.
+    """Embed every sample whose vehicle image can be read; the network's mode is put back afterwards.
 
     Args:
         run: embeds crops by `network`.
         fusion: how `run` joins vehicle and plate.
 
-    Raises NoPictureError if no picture can be read."""
+    Raises NoPictureError if no image can be read."""
     kept: list[Sample] = []
     found: list[DualRows] = []
     for start in range(0, len(samples), batch_size):
@@ -194,7 +194,7 @@ def _has_match(direction: Direction) -> bool:
 
 
 def all_samples(directions: Sequence[Direction]) -> list[Sample]:
-    """Every query and gallery picture once. Raises NoValidQueryError if there is none."""
+    """Every query and gallery image once. Raises NoValidQueryError if there is none."""
     samples = list(dict.fromkeys(s for each in directions for s in (*each.query, *each.gallery)))
     if not samples:
         raise NoValidQueryError("there are no queries and no gallery")
@@ -205,7 +205,7 @@ def measure(found: DualEmbeddings, direction: Direction, headline: str, *, reran
     """Measures of one direction; None if no query has a true match.
 
     The headline's mAP, rank1, rank5, mINP, queries and skipped, then `vehicle_mAP`, and `fused_mAP` and `plate_mAP`
-    where there are plates; the plate's only ranks pictures with a plate. `rerank` adds `rerank_mAP` and `rerank_rank1`.
+    where there are plates; the plate's only ranks images with a plate. `rerank` adds `rerank_mAP` and `rerank_rank1`.
     """
     queries = [sample for sample in direction.query if sample in found]
     gallery = [sample for sample in direction.gallery if sample in found]

@@ -1,4 +1,4 @@
-"""Pictures of a run: what the nearest gallery pictures of a few queries look like, and curves over rounds."""
+"""Images of a run: what the nearest gallery images of a few queries look like, and curves over rounds."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from app.evaluation.ids import NO_SEQUENCE
 from app.images.decode import open_picture, upright_rgb
 
 _MATCH, _MISS, _QUERY = "#1a9641", "#d7191c", "#404040"
-_CELL = 128  # pixels, the longer side of a shown picture
+_CELL = 128  # pixels, the longer side of a shown image
 _STYLES = ("-", "--", "-.", ":")
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito, safe for colour-blind
 
@@ -47,7 +47,7 @@ def nearest_in_gallery(
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """The `count` nearest of one query, by its distances (G,), and whether each is a true match.
 
-    Pictures of the query's vehicle in its own camera are left out, and of others in its own sequence. Of equal
+    Images of the query's vehicle in its own camera are left out, and of others in its own sequence. Of equal
     distances non-matches come first, as in `evaluate_ranking`; then the order is the gallery's.
     """
     dist, g_pids, g_camids = np.asarray(dist), np.asarray(g_pids), np.asarray(g_camids)
@@ -68,7 +68,7 @@ def ranked_list_picture(
     *,
     caption: str,
 ) -> None:
-    """Write a PNG with one row a query: the query, then its nearest pictures from left to right.
+    """Write a PNG with one row a query: the query, then its nearest images from left to right.
 
     True matches have a solid green frame and a check mark, others a dashed red frame and a cross. Samples with a
     vehicle box are cropped to it. Raises ValueError if there is no query or the sequences differ in length.

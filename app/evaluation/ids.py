@@ -13,7 +13,7 @@ NO_SEQUENCE = -1
 
 
 class PairIds(TypedDict):
-    """Of Q queries and G gallery pictures; a sequence is `NO_SEQUENCE` where the set knows none."""
+    """Of Q queries and G gallery images; a sequence is `NO_SEQUENCE` where the set knows none."""
 
     q_pids: Ids
     q_camids: Ids

@@ -74,7 +74,7 @@ def measure_directions(
     read: Callable[[Sequence[Sample]], Sequence[PlateReading | None]], directions: Sequence[Direction]
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Measures of a reader over all plates with a text, each once, and of each direction. "skipped" counts the samples
-    without a text or with a picture that cannot be read, for which `read` gives None.
+    without a text or with an image that cannot be read, for which `read` gives None.
 
     Raises NoValidQueryError if there is nothing to measure."""
     rows: dict[str, dict[str, float]] = {}

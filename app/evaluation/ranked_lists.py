@@ -1,4 +1,4 @@
-"""The ranked lists of some queries of a direction, as a picture."""
+"""The ranked lists of some queries of a direction, as an image."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from app.evaluation.ids import pair_ids
 
 
 def draw_ranked_lists(found: DualEmbeddings, direction: Direction, path: Path, count: int, seed: int) -> None:
-    """Write a picture of the ten nearest, by the distance that gives the headline, of `count` queries.
+    """Write an image of the ten nearest, by the distance that gives the headline, of `count` queries.
 
     None is written if no query has a match."""
     queries = [sample for sample in direction.query if sample in found]

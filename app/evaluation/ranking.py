@@ -1,6 +1,6 @@
 """mAP, CMC and mINP of a retrieval, by definition, for a matrix of distances or block by block.
 
-Gallery pictures of the query's own vehicle in the query's own camera are left out (the rule of VeRi-776), and, where a
+Gallery images of the query's own vehicle in the query's own camera are left out (the rule of VeRi-776), and, where a
 set numbers sequences, those of other vehicles in the query's own sequence. A query without a true match in what remains
 says nothing: it is skipped, and counted.
 
@@ -65,7 +65,7 @@ def evaluate_ranking(
 ) -> RankingResult:
     """Measures of `dist` (Q, G), smaller closer, for queries and gallery of these pids and camids.
 
-    Sequences are numbers from 0, `NO_SEQUENCE` where a picture has none; None if no picture has one. Raises ValueError,
+    Sequences are numbers from 0, `NO_SEQUENCE` where an image has none; None if no image has one. Raises ValueError,
     naming the argument, for a wrong shape or NaN; NoValidQueryError, which is one, if no query has a true match.
     """
     dist = np.asarray(dist)
@@ -100,7 +100,7 @@ def evaluate_streaming(
 ) -> RankingResult:
     """`evaluate_ranking` of `distance(q_embeddings, g_embeddings)` without holding the (Q, G) matrix.
 
-    Holds `block` x G distances at a time: 142 MB for 256 queries against VERI-Wild's 138,517 pictures. Equal to the
+    Holds `block` x G distances at a time: 142 MB for 256 queries against VERI-Wild's 138,517 images. Equal to the
     full evaluation for equal distances. Raises ValueError as `evaluate_ranking` does; `distance` decides on shapes.
     """
     for name, embeddings, pids in (("q_embeddings", q_embeddings, q_pids), ("g_embeddings", g_embeddings, g_pids)):
@@ -179,7 +179,7 @@ def evaluate_rows(
 
 
 class _Gallery:
-    """Finds the gallery pictures of a vehicle without a pass over the gallery for each query."""
+    """Finds the gallery images of a vehicle without a pass over the gallery for each query."""
 
     def __init__(self, pids: Ints, camids: Ints, sequences: Ints) -> None:
         self.size = len(pids)
@@ -190,14 +190,14 @@ class _Gallery:
         self._camids = camids
 
     def same_vehicle(self, pid: int, camid: int) -> tuple[Ints, Ints]:
-        """Indices of the vehicle's pictures in other cameras (true matches), and in this camera (left out)."""
+        """Indices of the vehicle's images in other cameras (true matches), and in this camera (left out)."""
         left, right = np.searchsorted(self._sorted_pids, [pid, pid + 1])
         same = self._order[left:right]
         own_camera = self._camids[same] == camid
         return same[~own_camera], same[own_camera]
 
     def others_of_sequence(self, pid: int, sequence: int) -> Ints:
-        """Indices of other vehicles' pictures in a sequence."""
+        """Indices of other vehicles' images in a sequence."""
         return np.flatnonzero((self._sequences == sequence) & (self._pids != pid))
 
 

@@ -1,6 +1,6 @@
 """k-reciprocal re-ranking (Zhong et al., CVPR 2017, arXiv:1701.08398): a second look, never the headline.
 
-Two pictures of one vehicle tend to have the same neighbours. The new distance mixes the old one with the Jaccard
+Two images of one vehicle tend to have the same neighbours. The new distance mixes the old one with the Jaccard
 distance of the two sets of reciprocal neighbours.
 """
 
@@ -22,14 +22,14 @@ def rerank(
 ) -> NDArray[np.float32]:
     """Re-ranked distances (Q, G), smaller closer: (1 - original_weight) d_Jaccard + original_weight d.
 
-    As in the authors' program, not the paper, d is first divided by the largest distance of its row, a picture counts
+    As in the authors' program, not the paper, d is first divided by the largest distance of its row, an image counts
     among its own neighbours, and membership weights sum to 1. Give it cosine or squared Euclidean distances.
     Holds three (Q + G, Q + G) float32 arrays: 2.1 GB for VeRi-776. Equal distances keep the order that numpy's
     partition gives them.
     Args:
         q_g_dist, q_q_dist, g_g_dist: (Q, G), (Q, Q), (G, G).
         k1: neighbours that are checked for reciprocity (k_1 in the paper); at most Q + G - 1 are used.
-        k2: neighbours whose sets are averaged (k_2, local query expansion), the picture itself included.
+        k2: neighbours whose sets are averaged (k_2, local query expansion), the image itself included.
         original_weight: lambda in the paper, in [0, 1].
     Raises ValueError for shapes that do not fit, NaN, or settings out of range.
     """
@@ -52,7 +52,7 @@ def rerank(
 
 
 def _nearest(dist: Floats, count: int) -> NDArray[np.int64]:
-    """The `count` nearest of every picture, nearest first: (N, count), or (N, N) if there are fewer."""
+    """The `count` nearest of every image, nearest first: (N, count), or (N, N) if there are fewer."""
     count = min(count, len(dist))
     nearest = np.empty((len(dist), count), np.int64)
     for i, row in enumerate(dist):  # row by row: one argpartition of the whole would hold (N, N) int64
@@ -62,12 +62,12 @@ def _nearest(dist: Floats, count: int) -> NDArray[np.int64]:
 
 
 def _reciprocal(neighbours: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """For each picture, those of its neighbours that have it among theirs."""
+    """For each image, those of its neighbours that have it among theirs."""
     return [row[(neighbours[row] == i).any(axis=1)] for i, row in enumerate(neighbours)]
 
 
 def _membership(dist: Floats, neighbours: NDArray[np.int64], k1: int) -> NDArray[np.float32]:
-    """Weights (N, N) of each picture's reciprocal set, expanded by those of its members; rows sum to 1."""
+    """Weights (N, N) of each image's reciprocal set, expanded by those of its members; rows sum to 1."""
     reciprocal = _reciprocal(neighbours[:, : k1 + 1])
     halves = _reciprocal(neighbours[:, : round(k1 / 2) + 1])
     weights = np.zeros(dist.shape, np.float32)

@@ -43,8 +43,8 @@ def client_seed(settings: Settings, name: str) -> int:
 def train_alone(
     settings: Settings, samples: Sequence[Sample], name: str, progress: Progress | None = None
 ) -> tuple[Task, nn.Module, TrainReport]:
-    """One model on these pictures, as they are, for the whole run's epochs: stand-alone for a client's, centralised for
-    all. Enhanced pictures among them are learnt from and have no part in the classifier's centres."""
+    """One model on these images, as they are, for the whole run's epochs: stand-alone for a client's, centralised for
+    all. Enhanced images among them are learnt from and have no part in the classifier's centres."""
     task = make_task(settings)
     network = task.build(task.num_labels(samples), settings.seed)
     if settings.train.head_init == "centres":
@@ -77,7 +77,7 @@ def train_alone(
 def equalise_alone(
     settings: Settings, samples: Sequence[Sample], name: str, *, always: bool = False
 ) -> Equalised | None:
-    """What `data.equalise` makes of these pictures; None where it is off, unless `always` asks for a look at them.
+    """What `data.equalise` makes of these images; None where it is off, unless `always` asks for a look at them.
 
     Without a federation there is no global model: the pre-model is then the client's own.
 
@@ -110,7 +110,7 @@ class ComparisonError(FedVehicleReidError, ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """A model to be trained for comparison: of client `partition_id`, or of all pictures if that is None."""
+    """A model to be trained for comparison: of client `partition_id`, or of all images if that is None."""
 
     name: str
     partition_id: int | None
@@ -147,7 +147,7 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
 def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None) -> dict[str, Measures]:
     """Measures by job name; the jobs run in `workers` processes with one thread each, or here if that is 1.
 
-    Two processes of one thread train more pictures a second than one process of two threads."""
+    Two processes of one thread train more images a second than one process of two threads."""
     if workers <= 1 or len(jobs) <= 1:
         return {job.name: _try(job, progress) for job in jobs}
     found: dict[str, Measures] = {}
@@ -170,7 +170,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None
 
 
 def _try(job: Job, progress: Progress | None = None) -> Measures:
-    """`run_job`, or {"error": reason} where its pictures cannot be learnt from: the other models stand nevertheless."""
+    """`run_job`, or {"error": reason} where its images cannot be learnt from: the other models stand nevertheless."""
     try:
         return run_job(job, progress)
     except ComparisonError as error:
@@ -232,7 +232,7 @@ def mean_of_clients(rows: Mapping[str, Measures]) -> Measures:
 
 
 def bad_pictures(folder: Path) -> dict[str, str]:
-    """Pictures that the clients below `folder` could not read, with the reason."""
+    """Images that the clients below `folder` could not read, with the reason."""
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("bad_pictures.json")):
         found |= json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""After a run: measures the federated models and those they are compared with, and writes checkpoints and pictures."""
+"""After a run: measures the federated models and those they are compared with, and writes checkpoints and images."""
 
 import os
 import shlex
@@ -28,14 +28,14 @@ from app.tasks import make_task
 from app.training.checkpoint import network_of, save_checkpoint, without_heads
 from models.errors import MissingFileError
 
-_DRAWN = 8  # directions with a picture of their own: each country of plates_countries, not each trial of a protocol
+_DRAWN = 8  # directions with an image of their own: each country of plates_countries, not each trial of a protocol
 
 
 def compare_models(settings: Settings, folder: RunFolder, progress: Progress | None = None) -> dict[str, Measures]:
     """Measures on `data.eval_split` of "global", "local" and whatever `evaluation.compare` names.
 
     "global" is the federated model, "local" each client's model as it was just before its last upload, "stand_alone" a
-    model trained on a client's pictures alone for as many pictures, "central" one trained on all pictures.
+    model trained on a client's images alone for as many images, "central" one trained on all images.
     Checkpoints, curves and ranked lists are written to the run folder.
     """
     held = read_nodes(settings, folder)

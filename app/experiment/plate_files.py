@@ -1,4 +1,4 @@
-"""Plates in picture files: found where they are looked for, cut out, and read in batches."""
+"""Plates in image files: found where they are looked for, cut out, and read in batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class FilePlate:
     """A plate of a file.
 
     Args:
-        box: where it is in the upright picture, pixels; None for all of it.
+        box: where it is in the upright image, pixels; None for all of it.
     """
 
     file: Path
@@ -32,10 +32,10 @@ class PlateFiles:
     """Reads the plates of files.
 
     Args:
-        read: texts of pictures (N, 3, *size) uint8.
-        size: of the pictures that it takes.
+        read: texts of images (N, 3, *size) uint8.
+        size: of the images that it takes.
         batch_size: of them at once.
-        find: plates in a picture, best first; None for files that show a plate and nothing else.
+        find: plates in an image, best first; None for files that show a plate and nothing else.
         on_bad: told of each file that cannot be read, and why.
     """
 

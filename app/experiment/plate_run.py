@@ -64,7 +64,7 @@ class PlateRun:
 
     @property
     def size(self) -> Size:
-        """Of the pictures that the network takes."""
+        """Of the images that the network takes."""
         return self.settings.model.height, self.settings.model.width
 
     def read(self, samples: Sequence[Sample]) -> list[PlateReading | None]:

@@ -16,7 +16,7 @@ _TALL = 0.5  # of the tallest line: lower ones on a plate are slogans, states an
 
 
 class Line(NamedTuple):
-    """A line of text that was found in a picture; left, top, right and bottom in pixels."""
+    """A line of text that was found in an image; left, top, right and bottom in pixels."""
 
     text: str
     score: float  # in [0, 1]
@@ -49,13 +49,13 @@ class PublishedReader:
         self.version = f"rapidocr {version('rapidocr')}"
 
     def recognise(self, plate: Image.Image) -> PlateReading:
-        """What its recogniser alone, which knows one line of text, reads from a whole picture in mode "RGB"."""
+        """What its recogniser alone, which knows one line of text, reads from a whole image in mode "RGB"."""
         found = self._engine(_blue_first(plate), use_det=False, use_cls=False, use_rec=True)
         width, height = plate.size
         return one_text([Line(t, float(s), 0, 0, width, height) for t, s in zip(found.txts, found.scores, strict=True)])
 
     def lines(self, plate: Image.Image) -> list[Line]:
-        """What all its steps together find in a picture: lines of text, in the order in which they are read."""
+        """What all its steps together find in an image: lines of text, in the order in which they are read."""
         found = self._engine(_blue_first(plate), use_det=True, use_cls=True, use_rec=True)
         if found.txts is None:
             return []

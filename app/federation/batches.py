@@ -13,11 +13,11 @@ from app.experiment.baselines import client_seed, equalise_alone
 from app.settings.load import Settings
 from app.tasks.task import Batches, Task
 
-_NOTE = "pre_model.txt"  # round and key of the global model that a node equalised its pictures with
+_NOTE = "pre_model.txt"  # round and key of the global model that a node equalised its images with
 
 
 class ClientBatches:
-    """Streams of one client's pictures, by round.
+    """Streams of one client's images, by round.
 
     Args:
         network: of the client, to see whether a pre-model fits.

@@ -59,7 +59,7 @@ class TaskClient(NumPyClient):
 
     Args:
         name: how the client is called in metrics.
-        samples: its training pictures.
+        samples: its training images.
         directions: its validation queries and galleries; may be empty.
         store: its node store.
         cipher: makes the client's half of the cipher; is given a mask (size,) of the BatchNorm statistics.

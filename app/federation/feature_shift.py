@@ -3,7 +3,7 @@
 from torch import Tensor
 
 PROBES = 64
-"""Pictures that are measured."""
+"""Images that are measured."""
 
 
 def cosine_shift(before: Tensor, after: Tensor) -> float:

@@ -137,7 +137,7 @@ def _source_of(settings: Settings) -> Source:
 def _data_of(
     source: Source, settings: Settings, name: str, partition_id: int, count: int
 ) -> tuple[list[Sample], list[Direction]]:
-    """Training pictures and validation directions of a node. Raises DataError for whatever a reader says of them."""
+    """Training images and validation directions of a node. Raises DataError for whatever a reader says of them."""
     try:
         parts = source.parts(count)
         if not 0 <= partition_id < len(parts):

@@ -33,7 +33,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _DEEP = ("I", "F")  # how the modes of Pillow begin that hold more than eight bits a value
 _DARK, _BRIGHT = 0.5, 99.5  # percentiles that become black and white
 _SAMPLED = 500_000  # values that the percentiles are taken of
-_ROWS = 256  # rows in work at once: in float32 a whole picture would take four times what it takes in the file
+_ROWS = 256  # rows in work at once: in float32 a whole image would take four times what it takes in the file
 _COLOURLESS = 4.0  # grey levels between the channels of a place
 _COLOURED_SHARE = 5.0  # per cent of the places that may have colour, such as the time written into a frame
 _TURNED = "fed-vehicle-reid orientation"  # key of Image.info
@@ -79,7 +79,7 @@ def open_picture(
 
 
 def picture_file(path: Path) -> Path:
-    """The file that holds the picture: its own, or that of the database."""
+    """The file that holds the image: its own, or that of the database."""
     return path if database_of(path) is None else path.with_name(path.name.partition("#")[0])
 
 
@@ -169,7 +169,7 @@ def _stretched(image: Image.Image) -> Image.Image:
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether a picture in mode "RGB" has no colour, as those of infrared cameras have none.
+    """Whether an image in mode "RGB" has no colour, as those of infrared cameras have none.
 
     Judged at 32 x 32 places, of which a few may be coloured."""
     small: NDArray[np.float32] = np.asarray(image.resize((32, 32), Image.Resampling.BOX), np.float32)

@@ -1,7 +1,7 @@
-"""Pictures that lie in an LMDB database in place of files, and the paths that stand for them.
+"""Images that lie in an LMDB database in place of files, and the paths that stand for them.
 
-A path "folder/data.mdb#000000001" is picture 1 of the database in "folder". No file needs to be written, and whatever
-takes the path of a picture takes this one: `app.images.decode.open_picture` knows it.
+A path "folder/data.mdb#000000001" is image 1 of the database in "folder". No file needs to be written, and whatever
+takes the path of an image takes this one: `app.images.decode.open_picture` knows it.
 """
 
 import re
@@ -24,12 +24,12 @@ class DatabaseFileError(FedVehicleReidError, OSError):
 
 
 def picture_path(folder: Path, number: int) -> Path:
-    """The path that stands for a picture, counted from 1."""
+    """The path that stands for an image, counted from 1."""
     return folder / f"{FILE}#{number:09d}"
 
 
 def database_of(path: Path) -> tuple[Path, str] | None:
-    """Folder and key of a picture in a database; None for a picture in a file."""
+    """Folder and key of an image in a database; None for an image in a file."""
     match = _NAME.fullmatch(path.name)
     return None if match is None else (path.parent, f"image-{match['key']}")
 

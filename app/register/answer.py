@@ -13,7 +13,7 @@ class Answer:
 
     Args:
         enrolled: number of the vehicle, if it was enrolled as unknown.
-        pictures: names of the photographs, as they were kept.
+        images: names of the photographs, as they were kept.
         framed: the photographs, with what was found in them.
         plate: what their plates say; None if nothing was read.
     """

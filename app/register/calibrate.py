@@ -1,4 +1,4 @@
-"""Sets the thresholds of a register's model from a set of pictures whose vehicles are known."""
+"""Sets the thresholds of a register's model from a set of images whose vehicles are known."""
 
 import json
 from collections.abc import Sequence
@@ -72,10 +72,10 @@ def calibrate(
 
     Args:
         rate, unsure_rate: false-match rates of a match, and from where on a person should look.
-        about: which pictures these are, for the report.
+        about: which images these are, for the report.
 
-    Returns the report, which also lies in `calibration/<digest>/` beside a picture for each library. A library for
-    which the pictures hold no pair keeps its threshold. Raises ValueError if no library can be calibrated.
+    Returns the report, which also lies in `calibration/<digest>/` beside an image for each library. A library for
+    which the images hold no pair keeps its threshold. Raises ValueError if no library can be calibrated.
     """
     from app.evaluation.calibration_figures import calibration_picture  # matplotlib takes seconds to import
 
@@ -168,7 +168,7 @@ def check_rates(rate: float, unsure_rate: float) -> None:
 
 
 def similarities(found: Embeddings, library: str, directions: Sequence[Direction]) -> Similarities:
-    """Pairs of all directions whose pictures both have something for the library; at most twenty million.
+    """Pairs of all directions whose images both have something for the library; at most twenty million.
 
     Raises ValueError if there are none of the same, or none of different vehicles."""
     vectors = found.libraries[library]

@@ -15,7 +15,7 @@ from models.detector import VEHICLE
 from models.errors import MissingFileError
 
 DETECTOR, VEHICLES = "detector.safetensors", "vehicles.safetensors"
-_FILLS = 0.7  # share of the picture from which its largest vehicle is the picture
+_FILLS = 0.7  # share of the image from which its largest vehicle is the image
 _SAME = 0.5  # intersection over union from which a box by hand is the vehicle that was found
 _LEAST = 4.0  # pixels of the shorter side: what is smaller cannot be compared
 _AROUND = 0.05  # of a vehicle's box, by which a plate's centre may lie outside
@@ -41,7 +41,7 @@ class Detections:
     Args:
         vehicles: largest first.
         plates: those that belong to none of them, best first.
-        fills: whether the largest vehicle is as good as the whole picture.
+        fills: whether the largest vehicle is as good as the whole image.
     """
 
     vehicles: tuple[Found, ...]
@@ -49,7 +49,7 @@ class Detections:
     fills: bool
 
     def plate_of(self, box: Box | None) -> Box | None:
-        """The plate of the vehicle in `box`; for None, of the one that fills the picture, or of no vehicle at all.
+        """The plate of the vehicle in `box`; for None, of the one that fills the image, or of no vehicle at all.
 
         A plate that belongs to another vehicle is never given away: it would find that one's owner."""
         if box is None and (self.fills or not self.vehicles):

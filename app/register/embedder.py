@@ -1,4 +1,4 @@
-"""A trained network as a register uses it: pictures in, embeddings of its libraries out."""
+"""A trained network as a register uses it: images in, embeddings of its libraries out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,7 +36,7 @@ class Source(Protocol):
 
 
 class Recogniser:
-    """Embeds pictures with a trained network.
+    """Embeds images with a trained network.
 
     Args:
         device: "cpu", "cuda" or "auto".

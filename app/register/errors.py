@@ -43,12 +43,12 @@ class BusyError(RegisterError):
 
 
 class PictureRefusedError(FedVehicleReidError, ValueError):
-    """A file is no picture that can be used; the message names it."""
+    """A file is no image that can be used; the message names it."""
 
 
 class PictureTooLargeError(PictureRefusedError):
-    """A file has more bytes than a picture may have."""
+    """A file has more bytes than an image may have."""
 
 
 class BoxError(RegisterError, PictureRefusedError):
-    """A box is none, or shows nothing of its picture."""
+    """A box is none, or shows nothing of its image."""

@@ -58,7 +58,7 @@ def import_entries(identification: "Identification", entries: Sequence[Entry], a
     """Import vehicle by vehicle and row by row; a row that cannot be used fails alone.
 
     Raises RegisterError for what is no fault of a row (no network, a full disk, a database that is away or busy), and
-    OSError where a picture cannot be written: the rows before are imported, and the same call goes on after them."""
+    OSError where an image cannot be written: the rows before are imported, and the same call goes on after them."""
     for entry in entries:
         yield from _import(identification, entry, account)
 
@@ -85,7 +85,7 @@ def _import(identification: "Identification", entry: Entry, account: str) -> Ite
 
 
 def _row(identification: "Identification", entry: Entry, row: Row, digests: Mapping[int, str], account: str) -> Result:
-    """What becomes of a row whose pictures can be read. What another import does meanwhile counts as done before."""
+    """What becomes of a row whose images can be read. What another import does meanwhile counts as done before."""
     digest = digests[row.number]
     known = _known(identification, entry, digests.values())
     for _ in range(_ATTEMPTS):
@@ -173,7 +173,7 @@ def _known_in(session: Session, owner: str, digests: Collection[str]) -> _Known:
 
 
 def _digest(row: Row) -> str:
-    """SHA-256 of a row's cells and of the bytes of its pictures; not of their names. Raises OSError, and
+    """SHA-256 of a row's cells and of the bytes of its images; not of their names. Raises OSError, and
     PictureTooLargeError."""
     cells: dict[str, str] = {}
     for column in COLUMNS:

@@ -1,7 +1,7 @@
 """Comparisons that a library makes: a query in one modality, views that were enrolled in one.
 
-Pictures of different modalities are less alike than pictures of one, so that each of the four kinds of comparison is a
-library of its own, with its own threshold. Comparisons of visible pictures have the library's plain name.
+Images of different modalities are less alike than images of one, so that each of the four kinds of comparison is a
+library of its own, with its own threshold. Comparisons of visible images have the library's plain name.
 """
 
 from collections.abc import Iterable, Iterator

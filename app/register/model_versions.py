@@ -41,12 +41,12 @@ class Models:
             return model
 
     def views_without(self, model_id: int, limit: int, after: int = 0) -> list[View]:
-        """Pictures that a model has not embedded yet, oldest first, from the one after `after`."""
+        """Images that a model has not embedded yet, oldest first, from the one after `after`."""
         with self.database.reading() as session:
             return list(session.scalars(_lacking(model_id).where(View.id > after).order_by(View.id).limit(limit)))
 
     def add_embeddings(self, model_id: int, vectors: Mapping[int, Vectors]) -> None:
-        """Keep what a model says of pictures, by view; those that were forgotten meanwhile are left out."""
+        """Keep what a model says of images, by view; those that were forgotten meanwhile are left out."""
         with self.database.writing() as session:
             there = set(session.scalars(select(View.id).where(View.id.in_(list(vectors)))))
             for view_id, libraries in vectors.items():

@@ -11,7 +11,7 @@ from app.register.schema import Setting
 
 
 def require_own(database: Database, folder: Path, photos: Photos) -> None:
-    """Raise RegisterError if the pictures in the folder belong to another database: they would be taken for orphans."""
+    """Raise RegisterError if the images in the folder belong to another database: they would be taken for orphans."""
     held = folder / "register.id"
     with database.writing() as session:
         kept = session.get(Setting, "id")

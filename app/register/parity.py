@@ -20,7 +20,7 @@ class Parity:
     """What a comparison found.
 
     Args:
-        pictures: how many were embedded both ways.
+        images: how many were embedded both ways.
         largest_difference: of any value of any library.
         decisions: identifications that were made both ways.
         different: those whose outcome, vehicle or deciding library differ.
@@ -35,7 +35,7 @@ class Parity:
 
 
 def some_vehicles(directions: Sequence[Direction], most: int) -> list[Direction]:
-    """The directions with the vehicles of the lowest numbers alone, as many as `most` pictures hold; at least one."""
+    """The directions with the vehicles of the lowest numbers alone, as many as `most` images hold; at least one."""
     held: dict[int, set[Sample]] = {}
     for direction in directions:
         for sample in (*direction.query, *direction.gallery):
@@ -57,12 +57,12 @@ def some_vehicles(directions: Sequence[Direction], most: int) -> list[Direction]
 
 
 def compare(first: Recogniser, second: Recogniser, directions: Sequence[Direction]) -> Parity:
-    """Embed the pictures both ways, and look every query up in its gallery both ways.
+    """Embed the images both ways, and look every query up in its gallery both ways.
 
     A library's threshold is the mean similarity of the queries to their nearest vehicle, a standard deviation below it
     begins unsure: a threshold far from all similarities would make any two networks decide alike.
 
-    Raises ValueError if no picture can be read, or the libraries differ."""
+    Raises ValueError if no image can be read, or the libraries differ."""
     samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
     found, other = (embed_samples(each.task, each.network, samples) for each in (first, second))
     if found.samples != other.samples or list(found.libraries) != list(other.libraries):

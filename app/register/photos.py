@@ -1,4 +1,4 @@
-"""Pictures that a register takes in and keeps: decoded, bounded, made anew, without what a camera wrote beside them."""
+"""Images that a register takes in and keeps: decoded, bounded, made anew, without what a camera wrote beside them."""
 
 import contextlib
 import io
@@ -28,7 +28,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.jpg\.\d+\.tmp")  # of app.core.files.r
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture that was taken in: upright, R, G, B, at most `KEPT_SIDE` pixels a side.
+    """An image that was taken in: upright, R, G, B, at most `KEPT_SIDE` pixels a side.
 
     Args:
         scale: its pixels for one of the file's; boxes in the file are scaled by it.
@@ -38,10 +38,10 @@ class Photo:
     scale: float
 
     def inside(self, box: Box | None) -> Box | None:
-        """The part of a box that lies in the picture, all in pixels of the file.
+        """The part of a box that lies in the image, all in pixels of the file.
 
         Raises BoxError for numbers that are not finite, a side that is not above 0, and a box with less than one kept
-        pixel in the picture."""
+        pixel in the image."""
         if box is None:
             return None
         if not all(map(math.isfinite, box)):
@@ -56,7 +56,7 @@ class Photo:
         return Box(left, top, right - left, bottom - top)
 
     def box(self, box: Box | None) -> Box | None:
-        """`inside`, in pixels of this picture. Raises BoxError as it does."""
+        """`inside`, in pixels of this image. Raises BoxError as it does."""
         if (cut := self.inside(box)) is None:
             return None
         return Box(*(value * self.scale for value in cut))
@@ -84,7 +84,7 @@ def as_stored(photo: Photo) -> StoredPhoto:
 def take_in(data: bytes, name: str) -> Photo:
     """Decode a file.
 
-    Raises PictureRefusedError naming it: no picture, too large or too small, cut off."""
+    Raises PictureRefusedError naming it: no image, too large or too small, cut off."""
     if len(data) > MAX_BYTES:
         raise PictureTooLargeError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
     try:
@@ -103,7 +103,7 @@ def take_in(data: bytes, name: str) -> Photo:
 
 
 def _enough(size: tuple[int, int]) -> tuple[int, int] | None:
-    """Width and height that must be decoded of a larger picture; None for all of it.
+    """Width and height that must be decoded of a larger image; None for all of it.
 
     A phone's photograph is taken in within less than half the time."""
     scale = KEPT_SIDE / max(size)
@@ -112,7 +112,7 @@ def _enough(size: tuple[int, int]) -> tuple[int, int] | None:
 
 
 def require_small(path: Path) -> None:
-    """Raise PictureTooLargeError for a file of more bytes than a picture may have."""
+    """Raise PictureTooLargeError for a file of more bytes than an image may have."""
     if path.stat().st_size > MAX_BYTES:
         raise PictureTooLargeError(f"{path}: more than {MAX_BYTES // 2**20} MiB")
 
@@ -127,14 +127,14 @@ def read_photo(path: Path) -> Photo:
 
 
 class Photos:
-    """The folder of the pictures, readable by its owner only. Names are the register's own and tell nothing."""
+    """The folder of the images, readable by its owner only. Names are the register's own and tell nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def keep(self, photo: Photo) -> str:
-        """Write a picture; it is on the disk when its name is returned. Raises OSError on a full disk."""
+        """Write an image; it is on the disk when its name is returned. Raises OSError on a full disk."""
         name = f"{uuid.uuid4().hex}.jpg"
         with replacing(self.folder / name) as temporary:
             temporary.touch(mode=0o600)
@@ -142,13 +142,13 @@ class Photos:
         return name
 
     def path(self, name: str) -> Path:
-        """Where a picture is. Raises ValueError for what is no name of this folder."""
+        """Where an image is. Raises ValueError for what is no name of this folder."""
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a picture of the register: {name!r}")
         return self.folder / name
 
     def drop(self, names: Iterable[str]) -> None:
-        """Delete pictures; those that are gone are gone."""
+        """Delete images; those that are gone are gone."""
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 self.path(name).unlink()

@@ -21,7 +21,7 @@ class PlateFinding:
 
     Args:
         reads: one or more, by confidence.
-        box: of the first, in pixels of the file its photograph came from; None if it has a picture of its own.
+        box: of the first, in pixels of the file its photograph came from; None if it has an image of its own.
         candidates: plates near to any of the texts, nearest first, each vehicle once.
     """
 

@@ -8,13 +8,13 @@ from app.register.rows import Vectors
 
 @dataclass(frozen=True)
 class NewView:
-    """A picture to be enrolled.
+    """An image to be enrolled.
 
     Args:
-        picture: its name in the register's folder of pictures.
-        vectors: (D,) by library, those that the picture has something for.
-        vehicle_box: where the vehicle is; None if the picture is the vehicle.
-        plate_picture: name of a picture of the plate alone.
+        image: its name in the register's folder of images.
+        vectors: (D,) by library, those that the image has something for.
+        vehicle_box: where the vehicle is; None if the image is the vehicle.
+        plate_picture: name of an image of the plate alone.
         plate_box: where the plate is in `picture`.
     """
 
@@ -40,7 +40,7 @@ class Glance:
     """What a guard sees of a vehicle: no name.
 
     Args:
-        pictures: names by number of the view.
+        images: names by number of the view.
     """
 
     plate: str | None

@@ -12,7 +12,7 @@ from app.register.errors import NotEnrolledError
 from app.register.schema import Audit, Base, Embedding, Model, Setting
 
 Vectors = Mapping[str, NDArray[np.float32]]
-"""(D,) by library, those that a picture has something for."""
+"""(D,) by library, those that an image has something for."""
 Also = Callable[[Session, int], None]
 """What is written in the transaction of an enrolment beside it, given the number of the vehicle."""
 ACTIVE_MODEL = "model"
@@ -39,7 +39,7 @@ def get(session: Session, table: type[Row], number: int) -> Row:
 
 
 def embeddings(model_id: int, vectors: Vectors, view_id: int) -> Iterable[Embedding]:
-    """The rows of one picture."""
+    """The rows of one image."""
     for library, vector in vectors.items():
         yield Embedding(model_id=model_id, library=library, view_id=view_id, vector=vector)
 

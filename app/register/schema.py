@@ -1,6 +1,6 @@
 """Tables of the register, in SQLite by default and in PostgreSQL with pgvector.
 
-A picture has an embedding in each library of each model that has seen it. What changes the embeddings of a vehicle
+An image has an embedding in each library of each model that has seen it. What changes the embeddings of a vehicle
 leaves a row in `change`, by which processes that hold vectors in memory keep up.
 
 The tables are made, and changed, by the steps of `app.register.upgrades`: what changes here needs one there.
@@ -118,7 +118,7 @@ class Plate(Base):
 
 
 class View(Numbered):
-    """One enrolled picture of a vehicle, under the register's own file names."""
+    """One enrolled image of a vehicle, under the register's own file names."""
 
     __tablename__ = "view"
     vehicle_id: Mapped[int] = mapped_column(ForeignKey("vehicle.id"), index=True)
@@ -144,7 +144,7 @@ class Model(Numbered):
 
 
 class Embedding(Numbered):
-    """What one model says of one picture in one library."""
+    """What one model says of one image in one library."""
 
     __tablename__ = "embedding"
     __table_args__ = (UniqueConstraint("model_id", "library", "view_id"), {"sqlite_autoincrement": True})
@@ -192,7 +192,7 @@ class Imported(Base):
     """A row of a table that was imported: the same row is not imported again while its vehicle is there.
 
     Args:
-        digest: of the row's cells and the bytes of its pictures.
+        digest: of the row's cells and the bytes of its images.
         owner: digest of the owner that the row's vehicle was enrolled with; "" for none.
     """
 

@@ -32,7 +32,7 @@ class Journal:
         shown: Sequence[int] = (),
         plate_text: Mapping[str, Any] | None = None,
     ) -> int:
-        """Keep an identification with its pictures, in a transaction that is under way; its number.
+        """Keep an identification with its images, in a transaction that is under way; its number.
 
         Args:
             enrolled: the vehicle that was enrolled because of it.
@@ -59,7 +59,7 @@ class Journal:
         return sighting.id
 
     def forget_sightings(self, before: datetime, account: str) -> list[str]:
-        """Delete sightings that are older and that no incident names; the names of their pictures, to be deleted."""
+        """Delete sightings that are older and that no incident names; the names of their images, to be deleted."""
         with self.database.writing() as session:
             named = select(Incident.sighting_id).where(Incident.sighting_id.is_not(None))
             old = session.scalars(select(Sighting).where(Sighting.created < before, Sighting.id.not_in(named))).all()

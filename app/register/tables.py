@@ -1,6 +1,6 @@
-"""A register as a table of pictures, to be filled from and to be taken away in: CSV (or Parquet) beside the pictures.
+"""A register as a table of images, to be filled from and to be taken away in: CSV (or Parquet) beside the images.
 
-One row a picture. Rows with the same `vehicle` are one vehicle, and so are rows without it that have the same
+One row an image. Rows with the same `vehicle` are one vehicle, and so are rows without it that have the same
 `plate_text`; any other row is a vehicle of its own. Rows of one vehicle that name an owner name the same one; vehicles
 of the same `owner`, `flat` and `contact` have one owner.
 """
@@ -74,9 +74,9 @@ class Entry:
 
 
 def read_listing(path: Path) -> list[Entry]:
-    """The vehicles of a table, in the order of their first rows; no picture is decoded yet.
+    """The vehicles of a table, in the order of their first rows; no image is decoded yet.
 
-    Raises ValueError or FileNotFoundError naming row and column: a wrong column, a picture that is not there, a box
+    Raises ValueError or FileNotFoundError naming row and column: a wrong column, an image that is not there, a box
     that is none, a plate of two vehicles, two owners of one vehicle."""
     rows = [Row(path, number, cells) for number, cells in read_rows(path, known=COLUMNS, required=("path",))]
     grouped: dict[tuple[str, str], list[Row]] = {}
@@ -164,7 +164,7 @@ def _cells(vehicle: Vehicle, view: View) -> dict[str, object]:
         cells |= {"owner": owner.name, "flat": owner.flat, "contact": owner.contact}
     if vehicle.plate:
         cells["plate_text"] = vehicle.plate.text
-    # What is in a picture was settled when it was enrolled: nothing is to be searched for in it again.
+    # What is in an image was settled when it was enrolled: nothing is to be searched for in it again.
     cells |= {"plate_path": view.plate_picture or "", "modality": view.modality, "whole": "true"}
     for columns, box in ((VEHICLE_BOX, view.vehicle_box), (PLATE_BOX, view.plate_box)):
         cells |= dict(zip(columns, box, strict=True)) if box else {}

@@ -16,7 +16,7 @@ class VehiclePhoto:
         vehicle_box: in pixels of `photo`; None if it shows the vehicle alone.
         plate: a photograph of the plate alone; None if there is none.
         plate_box: where the plate is in `photo`; None if it is not known.
-        modality: None lets it be seen from the picture.
+        modality: None lets it be seen from the image.
         whole: the photograph shows the vehicle alone, however it looks; nothing is searched for.
     """
 

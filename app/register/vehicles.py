@@ -1,4 +1,4 @@
-"""The register: owners, vehicles, plates, and pictures with their embeddings.
+"""The register: owners, vehicles, plates, and images with their embeddings.
 
 Every method is one transaction: it takes place as a whole, or raises a `RegisterError` and changes nothing.
 """
@@ -29,7 +29,7 @@ from app.register.schema import (
 from app.register.texts import line, paragraph
 
 _OWNER = {"name": "owner", "flat": "flat", "contact": "contact"}
-_ORPHAN_SECONDS = 3600.0  # a picture is written before its row
+_ORPHAN_SECONDS = 3600.0  # an image is written before its row
 
 
 class Register:
@@ -37,7 +37,7 @@ class Register:
 
     Args:
         database: its tables.
-        photos: its pictures.
+        photos: its images.
     """
 
     def __init__(self, database: Database, photos: Photos) -> None:
@@ -55,7 +55,7 @@ class Register:
         note: str = "",
         also: Also = nothing_else,
     ) -> int:
-        """Enrol a vehicle with its pictures; its number.
+        """Enrol a vehicle with its images; its number.
 
         Args:
             also: what else is written in the same transaction, given the vehicle's number.
@@ -63,7 +63,7 @@ class Register:
             plate: its text, "" if not known.
 
         Raises DuplicatePlateError, NotEnrolledError for an owner who is not there, AnotherModelError if another model
-        serves by now, TextError for a text that is not kept, RegisterError without pictures, or for an owner without a
+        serves by now, TextError for a text that is not kept, RegisterError without images, or for an owner without a
         name."""
         with self.database.writing() as session:
             number = self.enrol_in(
@@ -114,7 +114,7 @@ class Register:
         account: str,
         also: Also = nothing_else,
     ) -> None:
-        """Enrol further pictures of a vehicle. Raises as `enrol` does."""
+        """Enrol further images of a vehicle. Raises as `enrol` does."""
         with self.database.writing() as session:
             self._add(session, get(session, Vehicle, vehicle_id), views, model_id)
             trail(session, account, "add views", f"vehicle {vehicle_id}", {"views": len(views)})
@@ -143,7 +143,7 @@ class Register:
         session.add(Change(vehicle_id=vehicle.id))
 
     def forget(self, *, account: str, vehicle_id: int | None = None, owner_id: int | None = None) -> Forgotten:
-        """Delete a vehicle, or an owner with all vehicles, everywhere: pictures, embeddings, sightings, incidents. An
+        """Delete a vehicle, or an owner with all vehicles, everywhere: images, embeddings, sightings, incidents. An
         owner goes with the last vehicle.
 
         The trail keeps that it was done, by numbers alone. Raises NotEnrolledError."""
@@ -198,7 +198,7 @@ class Register:
         return replace(done, overwritten=overwritten)
 
     def vehicle(self, vehicle_id: int) -> Vehicle:
-        """A vehicle with its plate and its pictures, but without its owner. Raises NotEnrolledError."""
+        """A vehicle with its plate and its images, but without its owner. Raises NotEnrolledError."""
         with self.database.reading() as session:
             vehicle = get(session, Vehicle, vehicle_id)
             _ = vehicle.plate, vehicle.views
@@ -213,7 +213,7 @@ class Register:
             return vehicle
 
     def has_view(self, view_id: int) -> bool:
-        """Whether a picture is still enrolled."""
+        """Whether an image is still enrolled."""
         with self.database.reading() as session:
             return session.get(View, view_id) is not None
 
@@ -235,14 +235,14 @@ class Register:
             return vehicle.owner
 
     def vehicles(self, after: int = 0, limit: int | None = None) -> list[Vehicle]:
-        """Vehicles with plates and pictures by number, from the one after `after`."""
+        """Vehicles with plates and images by number, from the one after `after`."""
         with self.database.reading() as session:
             wanted = select(Vehicle).options(joinedload(Vehicle.plate), selectinload(Vehicle.views))
             after = min(after, MOST_NUMBER)
             return list(session.scalars(wanted.where(Vehicle.id > after).order_by(Vehicle.id).limit(limit)))
 
     def everything(self, account: str) -> list[Vehicle]:
-        """All vehicles with plates, pictures and owners, as they are at one moment; it is written to the trail."""
+        """All vehicles with plates, images and owners, as they are at one moment; it is written to the trail."""
         with self.database.writing() as session:
             wanted = select(Vehicle).options(
                 joinedload(Vehicle.plate), joinedload(Vehicle.owner), selectinload(Vehicle.views)
@@ -258,7 +258,7 @@ class Register:
             return {name: session.scalar(select(func.count()).select_from(table)) or 0 for name, table in kinds.items()}
 
     def tidy(self) -> int:
-        """Delete pictures that no row names: of enrolments that did not take place, of vehicles that were forgotten
+        """Delete images that no row names: of enrolments that did not take place, of vehicles that were forgotten
         by a process that was killed then."""
         before = time.time() - _ORPHAN_SECONDS
         with self.database.reading() as session:

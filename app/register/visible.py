@@ -9,7 +9,7 @@ from app.register.schema import Shown, Sighting, View
 
 
 class Visible:
-    """Vehicles and pictures that the answers of a register showed, by account.
+    """Vehicles and images that the answers of a register showed, by account.
 
     They stay visible as long as the sighting is kept whose answer showed them."""
 
@@ -30,7 +30,7 @@ class Visible:
             return {number for number in session.scalars(wanted) if number is not None}
 
     def has_picture(self, name: str, account: str) -> bool:
-        """Whether a picture is one of the account's own queries, or of a vehicle that an answer showed to it."""
+        """Whether an image is one of the account's own queries, or of a vehicle that an answer showed to it."""
         own = select(Shown.id).where(Shown.account == account, Shown.picture == name)
         shown = select(Shown.vehicle_id).where(Shown.account == account, Shown.vehicle_id.is_not(None))
         held = select(View.id).where(View.vehicle_id.in_(shown), (View.picture == name) | (View.plate_picture == name))

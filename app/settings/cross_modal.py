@@ -23,7 +23,7 @@ class ModelSettings:
 
     Args:
         backbone: a convolutional timm model that can be cut behind its stem; see `cut_backbone`.
-        height, width: of its pictures, pixels.
+        height, width: of its images, pixels.
         pretrained: true lets timm fetch weights, false starts from random values, else a weights file; both stems
             start from the same values.
         options: further arguments of the timm model.

@@ -14,7 +14,7 @@ class DetectorSettings:
     Args:
         kind: "fcos", our own of vehicles and plates; "coco", torchvision's of vehicles.
         backbone: timm network of "fcos".
-        size: pixels of the longer side of the pictures it looks at.
+        size: pixels of the longer side of the images it looks at.
         channels, convs: width of its pyramid, and depth of its head.
         vehicle_threshold, plate_threshold: score from which a box counts as found.
     """

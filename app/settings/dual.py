@@ -20,7 +20,7 @@ class BranchSettings:
 
     Args:
         backbone: a convolutional timm model.
-        image_size: side of its square pictures, pixels.
+        image_size: side of its square images, pixels.
         pretrained: true lets timm fetch weights, false starts from random values, else a weights file.
         options: further arguments of the timm model.
     """

@@ -15,31 +15,31 @@ _Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
 
 @section("data.equalise")
 class EqualiseSettings:
-    """A step before training, on each client's own pictures; off while `target` is empty and suspects stay.
+    """A step before training, on each client's own images; off while `target` is empty and suspects stay.
 
-    Counts are of a vehicle, and where a set has infrared pictures of a vehicle and modality.
+    Counts are of a vehicle, and where a set has infrared images of a vehicle and modality.
 
     Args:
-        target: pictures that a vehicle is to have in a pass: "median" or "quantile" of the counts, or a number; "" for
+        target: images that a vehicle is to have in a pass: "median" or "quantile" of the counts, or a number; "" for
             as many as it has.
         quantile: of "quantile".
-        fill: whether vehicles below the target are filled with enhanced pictures.
-        sample_down: whether vehicles above the target show no more than it in a pass; all pictures take their turn.
-        model: the pre-model: "own" is trained on the client's pictures first, "global" is the network that the client
+        fill: whether vehicles below the target are filled with enhanced images.
+        sample_down: whether vehicles above the target show no more than it in a pass; all images take their turn.
+        model: the pre-model: "own" is trained on the client's images first, "global" is the network that the client
             has when it first trains, from round `from_round` on; or a checkpoint of this network, a .safetensors file.
-        from_round: the round from which a federation's clients have enhanced pictures and leave suspects out.
+        from_round: the round from which a federation's clients have enhanced images and leave suspects out.
         own_epochs: passes of "own"; 0 for those of the run.
-        library: by which of the network's embeddings pictures are compared; "" for the last.
-        base: a picture is a base picture if its cosine to its vehicle's centre is above this.
+        library: by which of the network's embeddings images are compared; "" for the last.
+        base: an image is a base image if its cosine to its vehicle's centre is above this.
         base_quantile: the same as a quantile of all cosines, in place of `base`; null for none.
         kinds: of enhancement.
-        interval: lowest and highest cosine to the centre of an enhanced picture, both excluded.
-        candidates: pictures drawn for each that is wanted.
-        suspects: what becomes of pictures whose label is probably wrong: "report", or "leave_out" of training; a
-            vehicle never loses its last picture.
-        suspect_margin: how much nearer than its own vehicle's other pictures another vehicle's centre has to be.
-        suspect_below: how far below `base` a picture's cosine to the others has to be, whoever else is near.
-        folder: where enhanced pictures and reports are kept; a node has its own.
+        interval: lowest and highest cosine to the centre of an enhanced image, both excluded.
+        candidates: images drawn for each that is wanted.
+        suspects: what becomes of images whose label is probably wrong: "report", or "leave_out" of training; a
+            vehicle never loses its last image.
+        suspect_margin: how much nearer than its own vehicle's other images another vehicle's centre has to be.
+        suspect_below: how far below `base` an image's cosine to the others has to be, whoever else is near.
+        folder: where enhanced images and reports are kept; a node has its own.
     """
 
     target: Literal["", "median", "quantile"] | AtLeastOne = ""
@@ -70,5 +70,5 @@ class EqualiseSettings:
 
     @property
     def on(self) -> bool:
-        """Whether pictures have to be embedded; sampling down alone does without."""
+        """Whether images have to be embedded; sampling down alone does without."""
         return (bool(self.target) and self.fill) or self.suspects == "leave_out"

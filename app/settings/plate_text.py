@@ -20,7 +20,7 @@ class ModelSettings:
 
     Args:
         backbone: a convolutional timm model; see `keep_columns`.
-        height, width: of its pictures, pixels.
+        height, width: of its images, pixels.
         pretrained: of the backbone: true lets timm fetch weights, false starts from random values, else a weights file.
         start: a checkpoint of this task, such as one that learnt made plates, from which the whole network starts; ""
             for none. As with weights of ImageNet, every site needs the same file. One of a network that was not hashed

@@ -15,7 +15,7 @@ _Strength = Annotated[float, Field(ge=0.0, le=0.9)]
 
 @section("data.partition")
 class PartitionSettings:
-    """How pictures are dealt to simulated clients; "none" gives a node all it has (deployment)."""
+    """How images are dealt to simulated clients; "none" gives a node all it has (deployment)."""
 
     by: Literal["site", "identity", "camera", "dirichlet", "none"] = "identity"
     alpha: Annotated[float, Field(ge=1e-3)] = 0.5
@@ -36,7 +36,7 @@ class MadePlatesSettings:
 
 @section("data")
 class DataSettings:
-    """Which pictures there are.
+    """Which images there are.
 
     Args:
         reader: a data set by name; "synthetic" makes one.
@@ -44,8 +44,8 @@ class DataSettings:
         holdout: share of the training vehicles kept out of training; they make the split "holdout".
         val_split: the split on which rounds are measured, "" for none.
         eval_split: the split of the final figures.
-        cache_mb: decoded pictures kept in memory, MiB.
-        cache_dir: folder that keeps decoded pictures from process to process, "" for none; a node has its own.
+        cache_mb: decoded images kept in memory, MiB.
+        cache_dir: folder that keeps decoded images from process to process, "" for none; a node has its own.
         cache_dir_mb: MiB that it may hold.
         workers: loader processes beside the training process.
     """
@@ -67,7 +67,7 @@ class DataSettings:
 
 @section("train.augment")
 class AugmentSettings:
-    """Online augmentation of training pictures; 0 switches a part off.
+    """Online augmentation of training images; 0 switches a part off.
 
     Args:
         flip: probability of a mirrored vehicle. Plates are never mirrored and never erased.
@@ -75,7 +75,7 @@ class AugmentSettings:
         rotate: largest rotation, degrees.
         zoom: largest relative change of size.
         colour: strength of brightness, contrast and saturation changes.
-        grey: probability that a picture loses its colour, which an infrared one has not.
+        grey: probability that an image loses its colour, which an infrared one has not.
         blur: probability of a Gaussian blur.
         erase: probability of an erased rectangle.
         rain: probability of a vehicle in rain.
@@ -101,9 +101,9 @@ class TrainSettings:
     """How one network is trained; the schedule spans the whole federation.
 
     Args:
-        batch_size: pictures in a batch of a task that does not draw them by vehicle; 0 for pids_per_batch times
+        batch_size: images in a batch of a task that does not draw them by vehicle; 0 for pids_per_batch times
             images_per_pid.
-        epochs: passes over a client's pictures in the whole run, over all rounds together.
+        epochs: passes over a client's images in the whole run, over all rounds together.
         optimiser: "adamw", "adam" (weight decay in the gradient) or "sgd".
         schedule: "cosine", or "steps": `lr` times `step_factor` for each of `steps` that is past.
         warm_up: share of the run in which the learning rate rises from `warm_up_from`, a share of `lr`.
@@ -116,7 +116,7 @@ class TrainSettings:
         clip_norm: largest gradient norm, 0 for none.
         fedprox_mu: weight of the proximal term 0.5 mu ||w - w_global||^2 (Li et al., 2020, Eq. 2).
         precision: "float32", "bfloat16", or "auto": bfloat16 where the device multiplies it in hardware.
-        channels_last: memory layout of pictures and convolutions.
+        channels_last: memory layout of images and convolutions.
         threads: CPU threads of the process, 0 for PyTorch's own choice.
     """
 
@@ -160,8 +160,8 @@ class EvaluationSettings:
     Args:
         embedding: the library that gives the headline: "fused", "vehicle" or "plate".
         rerank: k-reciprocal re-ranking as a second set of figures.
-        batch_size: pictures embedded at once.
-        ranked_lists: queries shown in the ranked-list picture, 0 for none.
+        batch_size: images embedded at once.
+        ranked_lists: queries shown in the ranked-list image, 0 for none.
         compare: models trained for comparison: "stand_alone", "central".
         central_overrides, stand_alone_overrides: settings changed for these models, as Hydra overrides: each is to be
             compared at its own best.

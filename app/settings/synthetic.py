@@ -22,12 +22,12 @@ class SyntheticSettings:
         cameras_per_site: at least 2, since a query is matched in another camera.
         infrared_cameras_per_site: how many of the cameras see in near infrared; these are the last ones.
         train_vehicles_per_site, val_vehicles_per_site, test_vehicles_per_site: vehicles; no vehicle is in two splits.
-        train_pictures_max: pictures of a site's most frequent training vehicle.
-        train_pictures_min: pictures of its rarest one.
-        eval_pictures_per_vehicle: pictures of a val or test vehicle, dealt out to the site's cameras in turn.
-        image_size: side of the square pictures, pixels.
-        plate_hidden: share of the pictures whose plate dirt, glare or blur hides, besides those that geometry hides.
-        seed: two sets with one seed agree in every picture that both hold.
+        train_pictures_max: images of a site's most frequent training vehicle.
+        train_pictures_min: images of its rarest one.
+        eval_pictures_per_vehicle: images of a val or test vehicle, dealt out to the site's cameras in turn.
+        image_size: side of the square images, pixels.
+        plate_hidden: share of the images whose plate dirt, glare or blur hides, besides those that geometry hides.
+        seed: two sets with one seed agree in every image that both hold.
     """
 
     sites: AtLeastOne = 4

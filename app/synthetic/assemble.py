@@ -1,4 +1,4 @@
-"""A vehicle as a mesh: skin, windows and details in painting order, and the pictures that are stuck on it."""
+"""A vehicle as a mesh: skin, windows and details in painting order, and the images that are stuck on it."""
 
 from itertools import pairwise
 
@@ -121,7 +121,7 @@ def _add_pane(
 
 
 def _upright(middle: Floats, towards_right: float, width: float, height: float, lean: float) -> Floats:
-    """Corners (4, 3) of a picture across the vehicle; its right edge lies at the larger `towards_right` * y."""
+    """Corners (4, 3) of an image across the vehicle; its right edge lies at the larger `towards_right` * y."""
     right = np.array([0.0, towards_right, 0.0]) * width / 2
     up = np.array([lean, 0.0, 1.0]) * height / 2
     return np.array([middle - right + up, middle + right + up, middle + right - up, middle - right - up])

@@ -6,7 +6,7 @@ import numpy as np
 
 from app.core.sample import Modality
 
-FRAME = (960, 720)  # width and height of a camera's whole picture, pixels
+FRAME = (960, 720)  # width and height of a camera's whole image, pixels
 
 # name, azimuth range, spread, chance of the other direction; 0 degrees faces the vehicle, 90 sees its left side
 _POSTS: tuple[tuple[str, tuple[float, float], float, float], ...] = (

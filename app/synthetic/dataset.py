@@ -1,4 +1,4 @@
-"""Write a synthetic data set, once, or walk through its pictures without writing."""
+"""Write a synthetic data set, once, or walk through its images without writing."""
 
 import csv
 import os
@@ -26,7 +26,7 @@ _JPEG_QUALITY = 93
 
 
 def take(renderer: Renderer, settings: SyntheticSettings, site: Site, shot: Shot, vehicle: Vehicle) -> Rendered:
-    """The picture of one shot of `vehicle` at `site`; the same whatever was rendered before."""
+    """The image of one shot of `vehicle` at `site`; the same whatever was rendered before."""
     rng = np.random.default_rng([5, settings.seed, *shot.key])
     camera = site.cameras[shot.camera]
     pose = draw_pose(camera, rng)
@@ -34,7 +34,7 @@ def take(renderer: Renderer, settings: SyntheticSettings, site: Site, shot: Shot
 
 
 def pictures(settings: SyntheticSettings) -> Iterator[tuple[Shot, Rendered]]:
-    """Every picture of the set in the plan's order, rendered as it is asked for."""
+    """Every image of the set in the plan's order, rendered as it is asked for."""
     renderer = Renderer(settings.image_size, keep=max(32, settings.cameras_per_site))
     for number, of_site in groupby(plan(settings), lambda shot: shot.site):
         site = draw_site(settings, number)
@@ -45,7 +45,7 @@ def pictures(settings: SyntheticSettings) -> Iterator[tuple[Shot, Rendered]]:
 
 
 def generate(settings: SyntheticSettings, root: Path) -> Path:
-    """The folder `root / folder_name(settings)` with `manifest.csv`, `settings.json` and the pictures.
+    """The folder `root / folder_name(settings)` with `manifest.csv`, `settings.json` and the images.
 
     A folder that is there already is complete, and is returned at once: the set is written under another name and
     renamed when it is whole, so a crash leaves nothing under the final name, and of two processes that start together

@@ -1,4 +1,4 @@
-"""The pictures that are stuck on a vehicle: plates, clean or soiled, and company names."""
+"""The images that are stuck on a vehicle: plates, clean or soiled, and company names."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ Image = NDArray[np.uint8]
 
 
 def in_falling_sizes(picture: Image) -> list[Image]:
-    """The picture, then halves of it down to 16 pixels across."""
+    """The image, then halves of it down to 16 pixels across."""
     sizes = [picture]
     while sizes[-1].shape[1] >= 32 and sizes[-1].shape[0] >= 4:
         h, w = sizes[-1].shape[:2]
@@ -20,7 +20,7 @@ def in_falling_sizes(picture: Image) -> list[Image]:
 
 
 def dim(sizes: list[Image], factor: float) -> list[Image]:
-    """The pictures, darker by `factor`; unchanged from 1 up."""
+    """The images, darker by `factor`; unchanged from 1 up."""
     return sizes if factor >= 1 else [cv2.convertScaleAbs(p, alpha=factor) for p in sizes]  # type: ignore[misc]
 
 
@@ -38,7 +38,7 @@ def soil(picture: Image, rng: np.random.Generator) -> Image:
 
 
 def grey(picture: Image) -> Image:
-    """The picture without colour, still with three channels."""
+    """The image without colour, still with three channels."""
     return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
 
 

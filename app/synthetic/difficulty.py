@@ -43,7 +43,7 @@ def mean_ap(
 
 @torch.no_grad()
 def embed(model: torch.nn.Module, images: Sequence[NDArray[np.uint8]], size: int, mean: Floats, std: Floats) -> Floats:
-    """L2-normalised features (N, D) of blue-green-red pictures at `size` pixels."""
+    """L2-normalised features (N, D) of blue-green-red images at `size` pixels."""
     model.eval()
     parts = []
     for start in range(0, len(images), 32):

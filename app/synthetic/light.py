@@ -1,4 +1,4 @@
-"""The light of one picture."""
+"""The light of one image."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Light:
 
 
 def draw_light(camera: Camera, projection: Projection, rng: np.random.Generator) -> tuple[Light, float]:
-    """Light in the vehicle's axes, and the exposure of this picture."""
+    """Light in the vehicle's axes, and the exposure of this image."""
     exposure = float(rng.uniform(0.9, 1.1))
     lamps = float(rng.uniform(0.5, 1.0)) if rng.random() < (0.5 if camera.infrared else 0.2) else 0.0
     if camera.infrared:

@@ -39,7 +39,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Decal:
-    """A picture on the body; `corners` (4, 3) run from the picture's own top left clockwise."""
+    """An image on the body; `corners` (4, 3) run from the image's own top left clockwise."""
 
     name: str  # "plate" or "logo"
     corners: Floats
@@ -145,7 +145,7 @@ class MeshBuilder:
             self._normals[-1] = outward_normal(np.array(face), middle)
 
     def add_decal(self, name: str, corners: Floats, group: Group) -> None:
-        """A picture on four points."""
+        """An image on four points."""
         self._decals.append(Decal(name, corners, outward_normal(corners), group))
 
     def build(self, roof_height: float) -> Mesh:

@@ -1,4 +1,4 @@
-"""Paint a mesh into a picture: culling, shading, polygons in painting order, pictures on the body."""
+"""Paint a mesh into an image: culling, shading, polygons in painting order, images on the body."""
 
 import cv2
 import numpy as np
@@ -56,7 +56,7 @@ def paint_mesh(
 
     Args:
         colours: of each polygon (P, 3), as `shade` returns them.
-        pictures: for each kind of decal the same picture in falling sizes; an absent kind is not painted.
+        images: for each kind of decal the same image in falling sizes; an absent kind is not painted.
     """
     eye = projection.eye
     # cv2 takes the centre of a pixel for a whole number, `Projection` for a half.
@@ -75,7 +75,7 @@ def paint_mesh(
 
 
 def _paste(canvas: Image, sizes: list[Image], corners: Floats) -> None:
-    """Warp the picture whose size fits best onto four places (4, 2) of the canvas."""
+    """Warp the image whose size fits best onto four places (4, 2) of the canvas."""
     wide = float(np.linalg.norm(corners[1] - corners[0]))
     picture = next((p for p in reversed(sizes) if p.shape[1] >= 0.9 * wide), sizes[0])
     height, width = canvas.shape[:2]

@@ -1,4 +1,4 @@
-"""Number plates: their text, their layouts, and the picture of one."""
+"""Number plates: their text, their layouts, and the image of one."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""From the vehicle's metres to a picture's pixels: a pinhole camera that looks down on a ground plane."""
+"""From the vehicle's metres to an image's pixels: a pinhole camera that looks down on a ground plane."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One picture: a vehicle, a camera and a pose give the picture and everything that is known about it."""
+"""One image: a vehicle, a camera and a pose give the image and everything that is known about it."""
 
 import math
 from collections import OrderedDict
@@ -23,14 +23,14 @@ from app.synthetic.vehicle import Vehicle
 
 Image = NDArray[np.uint8]
 _OVER = 2  # vehicles are painted at twice the size and shrunk, which smooths their edges
-_LEGIBLE = (0.105, 0.026, 0.5)  # least width and height as shares of the picture, least cosine towards the camera
+_LEGIBLE = (0.105, 0.026, 0.5)  # least width and height as shares of the image, least cosine towards the camera
 _NATIVE = 1.15  # the camera's sharpness in frame pixels: its chip has a few more than its frame
 _SMEAR = 0.48  # most blur that leaves a plate readable, as a share of the room a character has
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A picture (S, S, 3), blue-green-red, and what is known about it; places in pixels of the picture.
+    """An image (S, S, 3), blue-green-red, and what is known about it; places in pixels of the image.
 
     `plate_box`, `plate_corners` and `plate_text` are None unless the plate can be read; `plate_faces` tells whether a
     plate is turned to the camera at all, `plate_hidden` why it cannot be read: "" (it can), "turned", "small", "dirt",
@@ -52,10 +52,10 @@ class Rendered:
 
 
 class Renderer:
-    """Renders pictures of one size; keeps meshes, plates and backgrounds between calls. Results do not depend on them.
+    """Renders images of one size; keeps meshes, plates and backgrounds between calls. Results do not depend on them.
 
     Args:
-        size: side of the pictures, pixels.
+        size: side of the images, pixels.
         keep: vehicles and cameras that are kept, each.
     """
 
@@ -74,7 +74,7 @@ class Renderer:
         plate_hidden: float = 0.0,
         silhouette: bool = False,
     ) -> Rendered:
-        """One picture; `rng` decides the crop, the light and the sensor, `plate_hidden` how often a plate is spoilt."""
+        """One image; `rng` decides the crop, the light and the sensor, `plate_hidden` how often a plate is spoilt."""
         mesh, day, night = self._vehicle(vehicle)
         scene, tile = self._camera(camera)
         projection = self._crop(mesh, vehicle_projection(camera, pose), rng)

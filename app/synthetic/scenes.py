@@ -17,7 +17,7 @@ from app.synthetic.vehicle import draw_vehicle
 
 Image = NDArray[np.uint8]
 _MOST = 6  # vehicles in a scene
-_SIDES = (0.18, 0.95)  # of a vehicle's picture, as shares of the scene's side
+_SIDES = (0.18, 0.95)  # of a vehicle's image, as shares of the scene's side
 _RENDERED = 256  # pixels that a vehicle is rendered at
 _VISIBLE = {"vehicle": 0.4, "plate": 0.9}  # least share that others leave uncovered
 _BACKGROUNDS = 48
@@ -26,7 +26,7 @@ _NIGHT = 0.2  # share of scenes that an infrared camera takes
 
 @dataclass(frozen=True)
 class Scene:
-    """A square picture (S, S, 3), blue-green-red, and what is in it.
+    """A square image (S, S, 3), blue-green-red, and what is in it.
 
     Args:
         plates_known: whether all plates that can be read are in `plates`; not if photographs were pasted in.
@@ -44,7 +44,7 @@ class SceneRenderer:
     Args:
         size: side S in pixels.
         seed: of vehicles and car parks.
-        photographs: pictures of one real vehicle each, blue-green-red, to paste in beside the drawn ones.
+        photographs: images of one real vehicle each, blue-green-red, to paste in beside the drawn ones.
     """
 
     def __init__(self, size: int, seed: int, photographs: Sequence[Image] = ()) -> None:
@@ -125,7 +125,7 @@ def _paste(
     index: int,
     rng: np.random.Generator,
 ) -> tuple[Box, NDArray[np.bool_], Box | None]:
-    """Put a vehicle's picture into the scene; its boxes there, and which of its pixels are the vehicle."""
+    """Put a vehicle's image into the scene; its boxes there, and which of its pixels are the vehicle."""
     side, (height, width) = image.shape[0], picture.shape[:2]
     left = int(rng.integers(-width // 5, max(1, side - width + width // 5)))
     top = int(rng.integers(-height // 8, max(1, side - height + height // 8)))
@@ -139,7 +139,7 @@ def _paste(
 
 
 def _uncovered(box: Box, owner: NDArray[np.int16], index: int) -> float:
-    """The share of a box that lies in the picture and belongs to vehicle `index`."""
+    """The share of a box that lies in the image and belongs to vehicle `index`."""
     left, top = round(box.left), round(box.top)
     right, bottom = max(left + 1, round(box.left + box.width)), max(top + 1, round(box.top + box.height))
     seen = owner[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] == index
@@ -168,7 +168,7 @@ def _moved(box: Box, left: float, top: float) -> Box:
 
 
 def _inside(box: Box, side: int) -> Box | None:
-    """The part of a box inside the picture; None if less than a third of it is."""
+    """The part of a box inside the image; None if less than a third of it is."""
     left, top = max(0.0, box.left), max(0.0, box.top)
     width, height = min(side, box.left + box.width) - left, min(side, box.top + box.height) - top
     if width <= 1 or height <= 1 or width * height < box.width * box.height / 3:

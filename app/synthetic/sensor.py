@@ -52,7 +52,7 @@ def blur(image: Image, *, defocus: float, motion: float) -> Image:
 
 
 def noise_tile(camera: Camera, size: int) -> NDArray[np.int16]:
-    """A field of sensor noise (2 * size, 2 * size, 3), of which every picture takes another window."""
+    """A field of sensor noise (2 * size, 2 * size, 3), of which every image takes another window."""
     rng = np.random.default_rng([4, *camera.key])
     channels = 1 if camera.infrared else 3
     field = (rng.standard_normal((2 * size, 2 * size, channels), np.float32) * camera.noise).astype(np.int16)
@@ -60,14 +60,14 @@ def noise_tile(camera: Camera, size: int) -> NDArray[np.int16]:
 
 
 def add_noise(image: Image, tile: NDArray[np.int16], rng: np.random.Generator) -> Image:
-    """The picture plus a random window of `tile`."""
+    """The image plus a random window of `tile`."""
     size = image.shape[0]
     y, x = (int(v) for v in rng.integers(0, size, 2))
     return cv2.add(image, tile[y : y + size, x : x + size], dtype=cv2.CV_8U)  # type: ignore[return-value]
 
 
 def coarsen(image: Image, native: float) -> Image:
-    """The picture as if the camera had only `native` pixels across it; unchanged if it has enough."""
+    """The image as if the camera had only `native` pixels across it; unchanged if it has enough."""
     size = image.shape[0]
     few = round(native)
     if few >= size:
@@ -77,7 +77,7 @@ def coarsen(image: Image, native: float) -> Image:
 
 
 def compress(image: Image, quality: int) -> Image:
-    """The picture after the camera's own JPEG."""
+    """The image after the camera's own JPEG."""
     encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return cv2.imdecode(encoded, cv2.IMREAD_COLOR)  # type: ignore[return-value]
 

@@ -39,7 +39,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture to be taken. `camera` and `number` count within the site and the vehicle."""
+    """One image to be taken. `camera` and `number` count within the site and the vehicle."""
 
     pid: int
     camid: int
@@ -52,7 +52,7 @@ class Shot:
 
     @property
     def key(self) -> tuple[int, ...]:
-        """What the picture's random numbers hang on: nothing that depends on how many others there are."""
+        """What the image's random numbers hang on: nothing that depends on how many others there are."""
         return (self.site, PARTS.index(self.part), self.vehicle, self.camera, self.number)
 
 
@@ -78,7 +78,7 @@ def draw_site(settings: SyntheticSettings, number: int) -> Site:
 
 
 def train_pictures(settings: SyntheticSettings, rank: int) -> int:
-    """Pictures of the training vehicle at `rank` (from 0): a power law from the setting's most to its least."""
+    """Images of the training vehicle at `rank` (from 0): a power law from the setting's most to its least."""
     most, least = settings.train_pictures_max, settings.train_pictures_min
     if settings.train_vehicles_per_site < 2:
         return most
@@ -87,7 +87,7 @@ def train_pictures(settings: SyntheticSettings, rank: int) -> int:
 
 
 def plan(settings: SyntheticSettings) -> Iterator[Shot]:
-    """Every picture of the set, site by site and vehicle by vehicle."""
+    """Every image of the set, site by site and vehicle by vehicle."""
     counts = (
         settings.train_vehicles_per_site,
         settings.val_vehicles_per_site,
@@ -104,7 +104,7 @@ def plan(settings: SyntheticSettings) -> Iterator[Shot]:
 
 
 def _appearances(settings: SyntheticSettings, site: int, part: Part, vehicle: int) -> list[tuple[int, str]]:
-    """Camera and split of each picture of one vehicle."""
+    """Camera and split of each image of one vehicle."""
     cameras = settings.cameras_per_site
     if part == "train":
         rng = np.random.default_rng([8, settings.seed, site, vehicle])
@@ -126,7 +126,7 @@ def _appearances(settings: SyntheticSettings, site: int, part: Part, vehicle: in
 
 
 def time_of(settings: SyntheticSettings, shot: Shot, *, infrared: bool) -> str:
-    """When the picture was taken, ISO 8601: by day, or at night where the camera is infrared."""
+    """When the image was taken, ISO 8601: by day, or at night where the camera is infrared."""
     rng = np.random.default_rng([9, settings.seed, *shot.key])
     hours = rng.uniform(20, 29) if infrared else rng.uniform(7, 19)
     moment = datetime(2024, 3, 1) + timedelta(days=int(rng.integers(90)), seconds=int(hours * 3600))

@@ -108,7 +108,7 @@ class CrossModalReid:
         return network.train()
 
     def batches(self, samples: Sequence[Sample], seed: int) -> Batches:
-        """P vehicles with K visible and K infrared pictures each. Raises NamedFileError for a weights file of
+        """P vehicles with K visible and K infrared images each. Raises NamedFileError for a weights file of
         the perceptual network that cannot be used, before anything is trained."""
         if self.loss.perceptual_edge_weight and isinstance(self.loss.perceptual, Path):
             self._perceptual_edge = self._perceptual_edge or self._compare_edges()
@@ -189,7 +189,7 @@ class CrossModalReid:
     def ranked_lists(
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
     ) -> None:
-        """The ten best of `count` queries, one picture for each way between the modalities."""
+        """The ten best of `count` queries, one image for each way between the modalities."""
         # matplotlib takes seconds to import; a client that only trains, in a process of its own, draws nothing
         from app.evaluation.ranked_lists import draw_ranked_lists
 

@@ -171,7 +171,7 @@ class DualReid:
 
     def graph(self, network: nn.Module) -> Graph:
         """Vehicles (N, 3, H, W), plates (N, 3, h, w) and has_plate (N,) to the embeddings of vehicle and plate; see
-        `EmbeddingGraph`. Pictures are float32, normalised."""
+        `EmbeddingGraph`. Images are float32, normalised."""
         assert isinstance(network, DualNet)
         pictures = [torch.zeros(2, 3, branch.image_size, branch.image_size) for branch in self._branches()]
         inputs = [*pictures, torch.tensor([True, False])] if len(pictures) > 1 else pictures

@@ -1,4 +1,4 @@
-"""From pictures to what a network takes."""
+"""From images to what a network takes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,13 +34,13 @@ def make_backbone(section: str, name: str, weights: bool | Path, options: Mappin
 
 
 def make_pictures(data: DataSettings, vehicle: Size, plate: Size | None) -> Pictures:
-    """The pictures of vehicles and plates in these sizes, kept in memory and files as the settings say."""
+    """The images of vehicles and plates in these sizes, kept in memory and files as the settings say."""
     files = PictureFiles(absolute(data.cache_dir), data.cache_dir_mb) if data.cache_dir else None
     return Pictures(vehicle, plate, data.cache_mb, files)
 
 
 def make_plates(data: DataSettings, size: Size) -> Pictures:
-    """The pictures of plates alone, straightened where their corners are known."""
+    """The images of plates alone, straightened where their corners are known."""
     files = PictureFiles(absolute(data.cache_dir), data.cache_dir_mb) if data.cache_dir else None
     return Pictures(size, size, data.cache_mb, files, rectify=True)
 

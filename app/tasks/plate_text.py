@@ -187,7 +187,7 @@ class PlateText:
             readings_picture(read, sorted(shown.tolist()), self.pictures, path, title=direction.name)
 
     def read(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> list[PlateReading | None]:
-        """The text of each sample's plate; None without a plate or where its picture cannot be read, as `bad_pictures`
+        """The text of each sample's plate; None without a plate or where its image cannot be read, as `bad_pictures`
         then says. A network in training mode is put back into it."""
         found: dict[int, PlateReading] = {}
         for places, pictures in self._read_in_parts(samples):
@@ -195,7 +195,7 @@ class PlateText:
         return [found.get(place) for place in range(len(samples))]
 
     def read_pictures(self, network: nn.Module, pictures: Tensor, device: torch.device) -> list[PlateReading]:
-        """The text of each picture (N, 3, H, W) uint8 of the task's size, at once; the network as in `read`."""
+        """The text of each image (N, 3, H, W) uint8 of the task's size, at once; the network as in `read`."""
         assert isinstance(network, PlateReader)
         was_training = network.training
         network.eval()
@@ -205,7 +205,7 @@ class PlateText:
         return [PlateReading(self.alphabet.decode(r.numbers), tuple(r.confidences)) for r in readings]
 
     def _read_in_parts(self, samples: Sequence[Sample]) -> Iterator[tuple[list[int], Tensor]]:
-        """Places in `samples` and pictures, no more at once than an evaluation takes."""
+        """Places in `samples` and images, no more at once than an evaluation takes."""
         places: list[int] = []
         pictures: list[Tensor] = []
         for place, sample in enumerate(samples):

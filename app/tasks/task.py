@@ -26,7 +26,7 @@ from models.errors import FedVehicleReidError, NetworkError
 
 
 class UnfitDataError(FedVehicleReidError, ValueError):
-    """Pictures that nothing can be learnt from; the message gives numbers alone, and names no picture."""
+    """Images that nothing can be learnt from; the message gives numbers alone, and names no image."""
 
 
 class Batch(Protocol):
@@ -34,11 +34,11 @@ class Batch(Protocol):
 
     @property
     def num_pictures(self) -> int:
-        """Pictures in the batch."""
+        """Images in the batch."""
 
     @property
     def bad(self) -> tuple[str, ...]:
-        """Pictures that could not be read and are not in the batch."""
+        """Images that could not be read and are not in the batch."""
 
     def to(self, device: torch.device, /) -> "Batch":
         """The same batch on another device."""
@@ -58,10 +58,10 @@ class Evaluation:
     """Measures of a network on one or more directions.
 
     Args:
-        measures: the task's, and what it adds; means over directions, or of all pictures together where no direction
+        measures: the task's, and what it adds; means over directions, or of all images together where no direction
             ranks; sums of queries and skipped.
         directions: the same for each direction.
-        bad: pictures that could not be read, with the reason.
+        bad: images that could not be read, with the reason.
     """
 
     measures: dict[str, float]
@@ -75,7 +75,7 @@ class Graph:
 
     Args:
         module: in evaluation mode, on the CPU.
-        inputs: examples for two pictures, by name in the order of the module's arguments; the first axis may have any
+        inputs: examples for two images, by name in the order of the module's arguments; the first axis may have any
             length.
         outputs: names of what it gives.
     """
@@ -99,29 +99,29 @@ class Task(Protocol):
 
     @property
     def bad_pictures(self) -> dict[str, str]:
-        """Pictures that could not be read so far, with the reason."""
+        """Images that could not be read so far, with the reason."""
 
     def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Those of a client's training pictures that can be learnt from; their number is the client's weight."""
+        """Those of a client's training images that can be learnt from; their number is the client's weight."""
 
     def num_labels(self, samples: Sequence[Sample]) -> int:
-        """Rows of the private classifier for these pictures. Raises UnfitDataError if they cannot be learnt from."""
+        """Rows of the private classifier for these images. Raises UnfitDataError if they cannot be learnt from."""
 
     def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> nn.Module:
         """A network. The shared arrays depend on the seed and not on `num_labels`. Without `pretrained` no weights are
         loaded: for shapes alone, or to be filled from a checkpoint."""
 
     def batches(self, samples: Sequence[Sample], seed: int) -> Batches:
-        """The training stream over these pictures."""
+        """The training stream over these images."""
 
     def losses(self, network: nn.Module, batch: Any) -> dict[str, Tensor]:
         """The loss of a batch by name; "total" is what is minimised, the parts are already weighted."""
 
     def set_heads(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> None:
-        """Set private classifiers to what the network's features say of these pictures, without training."""
+        """Set private classifiers to what the network's features say of these images, without training."""
 
     def probe(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Tensor:
-        """Features (N, D) of a few pictures, L2-normalised, to tell how far training moved them."""
+        """Features (N, D) of a few images, L2-normalised, to tell how far training moved them."""
 
     @property
     def unmatched(self) -> str:
@@ -136,7 +136,7 @@ class Task(Protocol):
     def ranked_lists(
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
     ) -> None:
-        """Write a picture of the best ranked gallery entries of `count` queries."""
+        """Write an image of the best ranked gallery entries of `count` queries."""
 
 
 @runtime_checkable

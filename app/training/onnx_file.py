@@ -49,7 +49,7 @@ class OnnxFile:
         runtime = needed("onnxruntime", "ONNX Runtime")
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # errors
-        # Threads that wait in a loop for the next picture would take the processors from decoding.
+        # Threads that wait in a loop for the next image would take the processors from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -77,7 +77,7 @@ def train(
         private: patterns of the private arrays, which learn at `head_lr_scale`.
         optimiser: moments to go on with, which are taken out of it; None starts afresh.
         anchor: parameters by name to which FedProx pulls; None for no pull.
-        progress: called after each step with the number of pictures in it.
+        progress: called after each step with the number of images in it.
 
     Raises TrainingError naming the step, from 0, at which the loss or its gradient is not finite; the network is then
     not to be used.

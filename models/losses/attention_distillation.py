@@ -7,7 +7,7 @@ from models.precision import at_least_float32
 
 
 class AttentionDistillationLoss(nn.Module):
-    """Both networks shall respond at the same positions of their picture.
+    """Both networks shall respond at the same positions of their image.
 
     L = mean over the batch of |Q1 / |Q1| - Q2 / |Q2||^2, Q = vec(sum over channels of A^2), A a feature map. The
     paper compares maps of one size and does not square the norm; here maps of different sizes are averaged to the

@@ -8,7 +8,7 @@ from models.precision import at_least_float32
 
 
 class DistanceDistillationLoss(nn.Module):
-    """Both networks shall see the same pictures as near or as far.
+    """Both networks shall see the same images as near or as far.
 
     L = mean over pairs i != j of h(D1_ij / mean D1 - D2_ij / mean D2), D the Euclidean distances of one network's
     embeddings, h(x) = x^2 / 2 up to |x| = 1 and |x| - 1/2 beyond. The division makes lengths of embeddings and their

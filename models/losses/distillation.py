@@ -23,7 +23,7 @@ class BidirectionalDistillationLoss(nn.Module):
         self.temperature = temperature
 
     def forward(self, vehicle_logits: Tensor, plate_logits: Tensor) -> Tensor:
-        """Map logits (N, C) of the same pictures and labels to a scalar; zero, still differentiable, if N = 0.
+        """Map logits (N, C) of the same images and labels to a scalar; zero, still differentiable, if N = 0.
 
         Cosines must be multiplied by their classification loss's scale first. Raises ValueError if shapes differ."""
         if vehicle_logits.shape != plate_logits.shape:

@@ -8,7 +8,7 @@ from models.precision import at_least_float32
 
 
 class FeatureDistillationLoss(nn.Module):
-    """L = mean over the batch of |u - v|^2 = 2 - 2 cos(u, v), u and v the L2-normalised embeddings of one picture.
+    """L = mean over the batch of |u - v|^2 = 2 - 2 cos(u, v), u and v the L2-normalised embeddings of one image.
 
     Symmetric, both networks learn. The paper's hint loss has a fixed teacher, a learnt layer between the two lengths
     and no normalisation; here both embeddings must have one length, and only their direction is compared by.

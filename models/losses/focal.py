@@ -8,10 +8,10 @@ from models.precision import at_least_float32
 
 
 class FocalLoss(nn.Module):
-    """Cross-entropy in which pictures that are already recognised weigh little.
+    """Cross-entropy in which images that are already recognised weigh little.
 
     L = - mean over the batch of (1 - p)^gamma log p, p = softmax(z) at the label. The paper has sigmoids and divides
-    by the number of assigned anchors; here one label of C is right and every picture counts.
+    by the number of assigned anchors; here one label of C is right and every image counts.
 
     Args:
         gamma: 0 is plain cross-entropy. Raises ValueError if negative.

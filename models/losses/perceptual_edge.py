@@ -13,12 +13,12 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class PerceptualEdgeLoss(nn.Module):
-    """Lets a stem keep the outlines of what it sees: its features and the picture's edges look alike to a network.
+    """Lets a stem keep the outlines of what it sees: its features and the image's edges look alike to a network.
 
-    L = sum over stages t of mean over pictures of |phi_t(f) - phi_t(e)|^2 / (C_t H_t W_t), phi_t the frozen
-    perceptual network up to the end of stage t, e the Sobel edge map of the picture and f the stem's feature map, as
-    one map: the mean over its channels. Both are brought to the size of f, to [0, 1] for each picture and to three
-    equal channels, as the network takes pictures. The paper does not say how a map of many channels enters a network
+    L = sum over stages t of mean over images of |phi_t(f) - phi_t(e)|^2 / (C_t H_t W_t), phi_t the frozen
+    perceptual network up to the end of stage t, e the Sobel edge map of the image and f the stem's feature map, as
+    one map: the mean over its channels. Both are brought to the size of f, to [0, 1] for each image and to three
+    equal channels, as the network takes images. The paper does not say how a map of many channels enters a network
     of three; the mean adds no parameter that could learn the task in place of the stem.
 
     Args:
@@ -45,7 +45,7 @@ class PerceptualEdgeLoss(nn.Module):
         return super().train(False)
 
     def forward(self, feature_map: Tensor, pictures: Tensor) -> Tensor:
-        """Map a stem's output (N, C, h, w) and its pictures (N, 3, H, W), in any linear scale, to a scalar.
+        """Map a stem's output (N, C, h, w) and its images (N, 3, H, W), in any linear scale, to a scalar.
 
         Raises ValueError for batches of different length."""
         if len(feature_map) != len(pictures):
@@ -72,7 +72,7 @@ class PerceptualEdgeLoss(nn.Module):
 
 
 def sobel(pictures: Tensor) -> Tensor:
-    """Gradient magnitude (N, 1, H, W) of pictures (N, 3, H, W), of their grey values; edges of the picture repeat."""
+    """Gradient magnitude (N, 1, H, W) of images (N, 3, H, W), of their grey values; edges of the image repeat."""
     weights = torch.tensor(_LUMA, dtype=pictures.dtype, device=pictures.device).view(1, 3, 1, 1)
     grey = F.pad((pictures * weights).sum(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=pictures.dtype, device=pictures.device)
@@ -88,6 +88,6 @@ def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _three(one: Tensor) -> Tensor:
-    """A map (N, 1, h, w) scaled to [0, 1] for each picture, in three channels."""
+    """A map (N, 1, h, w) scaled to [0, 1] for each image, in three channels."""
     low, high = one.amin(dim=(2, 3), keepdim=True), one.amax(dim=(2, 3), keepdim=True)
     return ((one - low) / (high - low).clamp(min=1e-6)).expand(-1, 3, -1, -1)

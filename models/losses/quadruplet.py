@@ -39,7 +39,7 @@ class QuadrupletLoss(nn.Module):
         hardest_p = dist.masked_fill(~positive, float("-inf")).amax(dim=1, keepdim=True)  # (N, 1)
         nearest = dist.masked_fill(same, float("inf"))  # (N, N), pairs of two vehicles
         hardest_n = nearest.amin(dim=1)
-        # The closest pair without the vehicle of a is the same for all pictures of that vehicle.
+        # The closest pair without the vehicle of a is the same for all images of that vehicle.
         vehicles, row = labels.unique(return_inverse=True)  # (V,), (N,)
         member = vehicles[:, None] == labels[None, :]  # (V, N)
         excluded = member[:, :, None] | member[:, None, :]  # (V, N, N)

@@ -18,7 +18,7 @@ _LETTERS_AND_DIGITS = "ABCDEFGHJKLMNPQRSTUVWXYZ0123456789O"
 _NONE = "O"  # plates have neither O nor I; the last of each table stands for no character
 _POINT = r"-?\d+&-?\d+"
 _NAME = re.compile(
-    r"\d+"  # area of the plate, a share of the picture
+    r"\d+"  # area of the plate, a share of the image
     r"-\d+_\d+"  # tilt, degrees
     rf"-(?P<box>{_POINT}_{_POINT})"
     rf"-(?P<corners>{_POINT}(?:_{_POINT}){{3}})"
@@ -42,7 +42,7 @@ class Ccpd:
     province (皖); ccpd_base is for training and validation, the harder folders for the test. CCPD2020: 11,776 of green
     plates with eight: 5,769 to train, 1,001 to validate, 5,006 to test.
 
-    Layout of CCPD2019; a line is a picture from the root on:
+    Layout of CCPD2019; a line is an image from the root on:
 
         splits/train.txt  splits/val.txt  splits/test.txt
         ccpd_base/{name}  ccpd_blur/...  ccpd_challenge/...  ccpd_db/...  ccpd_fn/...  ccpd_rotate/...  ccpd_tilt/...
@@ -56,7 +56,7 @@ class Ccpd:
         025-95_113-154&383_386&473-386&473_177&454_154&383_363&402-0_0_22_27_27_33_16-37-15.jpg
 
     The box is left & top _ right & bottom; the corners are the lower right, lower left, upper left and upper right one.
-    pid is the plate, site its province; every picture has a camid of its own.
+    pid is the plate, site its province; every image has a camid of its own.
     """
 
     def __init__(self, root: Path, *, seed: int = 0) -> None:
@@ -64,15 +64,15 @@ class Ccpd:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """The training pictures in the order of the list, then those of ccpd_green by name.
+        """The training images in the order of the list, then those of ccpd_green by name.
 
-        Raises FileNotFoundError naming a missing folder, list or picture, ValueError for a name of another form."""
+        Raises FileNotFoundError naming a missing folder, list or image, ValueError for a name of another form."""
         return self._read(("train",))
 
     def evaluation(self, split: str) -> list[Direction]:
-        """A direction for each folder of pictures ("ccpd_blur", "ccpd_green") of "train", "val", "test" or "all".
+        """A direction for each folder of images ("ccpd_blur", "ccpd_green") of "train", "val", "test" or "all".
 
-        Every picture against all. Raises ValueError for another split, and the errors of `train`."""
+        Every image against all. Raises ValueError for another split, and the errors of `train`."""
         if split not in SPLITS:
             raise no_such_split("CCPD", split, SPLITS)
         samples = self._read(("train", "val", "test") if split == "all" else (split,))
@@ -96,7 +96,7 @@ class Ccpd:
         ]
 
     def _listed(self, split: str) -> list[Path]:
-        """The pictures of CCPD2019."""
+        """The images of CCPD2019."""
         lists, green = self.root / "splits", self.root / "ccpd_green"
         if not lists.is_dir():
             if not green.is_dir():
@@ -107,7 +107,7 @@ class Ccpd:
         return [self.root / name for name in names]
 
     def _green(self, split: str) -> list[Path]:
-        """The pictures of CCPD2020."""
+        """The images of CCPD2020."""
         if not (self.root / "ccpd_green").is_dir():
             return []
         return images_in(self.root / "ccpd_green" / split)

@@ -1,4 +1,4 @@
-"""A table of pictures, CSV or Parquet: the way to bring one's own pictures without writing code."""
+"""A table of images, CSV or Parquet: the way to bring one's own images without writing code."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ _WHOLE = re.compile(r"(?<=\d)\.0+$")
 
 
 class Manifest:
-    """Reader of a manifest: one row a picture of a vehicle.
+    """Reader of a manifest: one row an image of a vehicle.
 
     `root` is the file, or a folder that holds manifest.csv or manifest.parquet. Only `path` and `pid` are required; an
     empty cell is as good as a missing column. CSV is UTF-8, with or without a byte order mark, and has commas between
@@ -43,11 +43,11 @@ class Manifest:
 
     | column | meaning |
     | --- | --- |
-    | path, plate_path | pictures of the vehicle and of its plate alone, from the manifest's folder on |
+    | path, plate_path | images of the vehicle and of its plate alone, from the manifest's folder on |
     | pid | the vehicle: numbers are kept (07 is 7); if one is no whole number from 0, all are numbered as sorted |
     | camid | the camera, in the same way |
     | split | train (default), query or test_query, gallery or test_gallery, val_query, val_gallery |
-    | site, view, time | the car park; front, side, rear; when the picture was taken |
+    | site, view, time | the car park; front, side, rear; when the image was taken |
     | modality | visible (default) or infrared |
     | vehicle_left, _top, _width, _height | where the vehicle is, in pixels; all four or none |
     | plate_left, _top, _width, _height | where the plate is, in pixels of `path`; all four or none |
@@ -56,11 +56,11 @@ class Manifest:
 
     A crop of a plate stands in path and in plate_path.
 
-    Where camid is not given each picture counts as a camera of its own, so that a query is compared with everything but
+    Where camid is not given each image counts as a camera of its own, so that a query is compared with everything but
     itself. With one camera for all there would be nothing left to compare.
 
-    A picture may stand in the table more than once: with several vehicles in it (another box each), or as query and as
-    gallery. Within a split the same picture and box may stand only once.
+    An image may stand in the table more than once: with several vehicles in it (another box each), or as query and as
+    gallery. Within a split the same image and box may stand only once.
     """
 
     def __init__(self, root: Path, *, seed: int = 0) -> None:
@@ -70,12 +70,12 @@ class Manifest:
     def train(self) -> list[Sample]:
         """The rows of the split train, in their order.
 
-        Raises FileNotFoundError for a missing manifest or picture, ValueError for any cell that cannot be understood
+        Raises FileNotFoundError for a missing manifest or image, ValueError for any cell that cannot be understood
         (with file, row and column; the header is row 1) and if there is no such row."""
         return self._part("train")["train"]
 
     def evaluation(self, split: str) -> list[Direction]:
-        """ "test", "val": "query_to_gallery"; "train", "all": every picture against all.
+        """ "test", "val": "query_to_gallery"; "train", "all": every image against all.
 
         Raises ValueError for a split that no row has, naming those there are, and the errors of `train`."""
         roles = self._part(split)
@@ -83,7 +83,7 @@ class Manifest:
             query, gallery = (tuple(roles[f"{split}_{role}"]) for role in ("query", "gallery"))
             return [Direction("query_to_gallery", query, gallery)]
         chosen = roles["train"] if split == "train" else [s for samples in roles.values() for s in samples]
-        distinct = {(s.path, s.vehicle_box): s for s in chosen}  # a picture may be query and gallery
+        distinct = {(s.path, s.vehicle_box): s for s in chosen}  # an image may be query and gallery
         return [each_against_all("each_against_all", list(distinct.values()))]
 
     def _part(self, split: str) -> dict[str, list[Sample]]:
@@ -189,7 +189,7 @@ def _numbers(texts: list[str]) -> list[int]:
 
 
 def _camids(rows: list[Row]) -> list[int]:
-    """The camera of each row; a picture without one gets a number that no other picture has."""
+    """The camera of each row; an image without one gets a number that no other image has."""
     given = [row for row in rows if row.text("camid")]
     known = dict(zip((row.number for row in given), _numbers([row.text("camid") for row in given]), strict=True))
     first = max(known.values(), default=-1) + 1

@@ -17,7 +17,7 @@ _NAME = re.compile(r"(?P<pid>\d+)_s(?P<scene>\d+)_v(?P<view>\d+)_\d+", re.ASCII)
 class Msvr310:
     """Reader of MSVR310; visible against near infrared.
 
-    310 vehicles, 2,087 triples of pictures: 1,032 of 155 vehicles to train, 1,055 of the others as gallery, 591 of
+    310 vehicles, 2,087 triples of images: 1,032 of 155 vehicles to train, 1,055 of the others as gallery, 591 of
     these as queries.
 
     Layout:
@@ -25,7 +25,7 @@ class Msvr310:
         bounding_box_train/0019/vis/0019_s012_v0_000.jpg      ni/ and th/ beside vis/, same names
         query3/...      bounding_box_test/...
 
-    The set's rule leaves out pictures of the query's vehicle in the query's scene, so camid is the scene.
+    The set's rule leaves out images of the query's vehicle in the query's scene, so camid is the scene.
     """
 
     spectrum = "ni"
@@ -35,7 +35,7 @@ class Msvr310:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """The training pictures by vehicle, spectrum and name, visible first.
+        """The training images by vehicle, spectrum and name, visible first.
 
         Raises FileNotFoundError naming a missing folder, ValueError naming a file of another name."""
         return self._read("train")

@@ -1,4 +1,4 @@
-"""Reading the list files that come with a data set, and checking that the pictures they name are there."""
+"""Reading the list files that come with a data set, and checking that the images they name are there."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ def read_list(path: Path) -> list[list[str]]:
     """The lines of a list file, each cut at its blanks; empty lines are passed over.
 
     Raises FileNotFoundError if there is no such file, NoImagesError for one without a line, ValueError if it is not
-    UTF-8 text or if two lines start with the same word: the first word is the picture, and a picture listed twice would
+    UTF-8 text or if two lines start with the same word: the first word is the image, and an image listed twice would
     be counted twice."""
     if not path.is_file():
         raise MissingFileError(f"list not found: {path}")
@@ -40,14 +40,14 @@ def utf8_text(path: Path) -> str:
 def read_labels(
     table: Path, columns: Sequence[str], *, folder: Path, separator: str = "\t", header: bool = False
 ) -> list[tuple[Path, list[str]]]:
-    """The picture of each row and its further cells; empty lines are passed over.
+    """The image of each row and its further cells; empty lines are passed over.
 
     Args:
-        columns: what the cells are; the first is the picture, from `folder` on.
-        header: whether the first line is none of a picture.
+        columns: what the cells are; the first is the image, from `folder` on.
+        header: whether the first line is none of an image.
 
-    Raises FileNotFoundError for a missing table or picture, NoImagesError for a table without a row, ValueError if it
-    is not UTF-8 text, and for a line with other cells, an empty one or a picture that an earlier line has."""
+    Raises FileNotFoundError for a missing table or image, NoImagesError for a table without a row, ValueError if it
+    is not UTF-8 text, and for a line with other cells, an empty one or an image that an earlier line has."""
     if not table.is_file():
         raise MissingFileError(f"table not found: {table}")
     lines = utf8_text(table).splitlines()
@@ -70,8 +70,8 @@ def read_labels(
 def require_pictures(folder: Path, names: Iterable[str]) -> None:
     """Check that every name, "picture.jpg" or "subfolder/picture.jpg", is in `folder`.
 
-    Each folder is listed once, which for some ten thousands of pictures is far quicker than asking for each one.
-    Raises FileNotFoundError naming the folder, or the first picture, that is missing."""
+    Each folder is listed once, which for some ten thousands of images is far quicker than asking for each one.
+    Raises FileNotFoundError naming the folder, or the first image, that is missing."""
     if not folder.is_dir():
         raise MissingFileError(f"folder not found: {folder}")
     present: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""Pictures that show a plate or a word and nothing else."""
+"""Images that show a plate or a word and nothing else."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,10 +9,10 @@ from models.alphabet import plain
 
 
 def crops(rows: Iterable[tuple[Path, str, str]]) -> list[Sample]:
-    """Samples of (picture, text, site), in their order.
+    """Samples of (image, text, site), in their order.
 
-    The picture is the plate too; its text is written as `models.alphabet.plain` writes it, None if nothing is left of
-    it. pid is the text, every picture has a camid of its own."""
+    The image is the plate too; its text is written as `models.alphabet.plain` writes it, None if nothing is left of
+    it. pid is the text, every image has a camid of its own."""
     listed = [(path, plain(text), site) for path, text, site in rows]
     pids = numbered([text for _, text, _ in listed])
     return [

@@ -42,11 +42,11 @@ class PlatePhotographs:
     def train(self) -> list[Sample]:
         """Three quarters of the plates.
 
-        Raises FileNotFoundError naming a missing folder, list or picture, ValueError naming a line of another form."""
+        Raises FileNotFoundError naming a missing folder, list or image, ValueError naming a line of another form."""
         return split_by_text(self._read())[0]
 
     def evaluation(self, split: str) -> list[Direction]:
-        """Every picture against all, of "train", "test" or "all"; made for detection and reading, not for re-ID.
+        """Every image against all, of "train", "test" or "all"; made for detection and reading, not for re-ID.
 
         Raises ValueError for another split, and the errors of `train`."""
         if split not in SPLITS:

@@ -17,7 +17,7 @@ class PlatesAr(PlatePhotographs):
         benchmark/imgs/{time of day}_{number}_{number}.png
         benchmark/anotaciones.txt       benchmark/imgs/night_24354_47.png, text, with a tab between
 
-    No split of its own: see `app.data.readers.plate_splits`. pid is the plate; every picture has a camid of its own.
+    No split of its own: see `app.data.readers.plate_splits`. pid is the plate; every image has a camid of its own.
     """
 
     about = "the Argentine set"

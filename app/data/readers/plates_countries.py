@@ -49,7 +49,7 @@ class PlatesCountries:
 
         plates-lprnet-cn/  plates-easypr-cn/  plates-openalpr/  plates-ar/  plates-vn-eu/
 
-    site is the country, or "europe"; pid a text in a country; every picture has a camid of its own. Each set is split
+    site is the country, or "europe"; pid a text in a country; every image has a camid of its own. Each set is split
     as its own reader splits it, save that a plate which one set of a country keeps for the test is not trained on from
     the other either: that moves one photograph of the United States.
     """
@@ -61,11 +61,11 @@ class PlatesCountries:
     def train(self) -> list[Sample]:
         """Three quarters of the plates, set after set.
 
-        Raises FileNotFoundError naming a missing folder, list or picture, ValueError naming a line of another form."""
+        Raises FileNotFoundError naming a missing folder, list or image, ValueError naming a line of another form."""
         return [sample for samples in self._read()["train"].values() for sample in samples]
 
     def evaluation(self, split: str) -> list[Direction]:
-        """A direction for each set and country, every picture against all, of "train", "test" or "all".
+        """A direction for each set and country, every image against all, of "train", "test" or "all".
 
         Named "cn_crops", "cn_photographs", "us_crops", "us_photographs", "ar", "vn", "europe_crops" and
         "europe_photographs". Raises ValueError for another split, and the errors of `train`."""

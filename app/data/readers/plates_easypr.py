@@ -18,7 +18,7 @@ class PlatesEasyPr(PlatePhotographs):
         general_test/{name}.jpg
         general_test/plates.tsv     a header, then file, x, y, w, h, colour, text with tabs between; (x, y) is top left
 
-    No split of its own: see `app.data.readers.plate_splits`. pid is the plate; every picture has a camid of its own.
+    No split of its own: see `app.data.readers.plate_splits`. pid is the plate; every image has a camid of its own.
     """
 
     about = "the EasyPR set"

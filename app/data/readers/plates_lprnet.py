@@ -18,7 +18,7 @@ class PlatesLprNet(PlatePhotographs):
 
         data/test/{text}.jpg
 
-    No split of its own: see `app.data.readers.plate_splits`. pid is the plate; every picture has a camid of its own.
+    No split of its own: see `app.data.readers.plate_splits`. pid is the plate; every image has a camid of its own.
     """
 
     about = "the LPRNet set"

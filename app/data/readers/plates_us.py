@@ -18,7 +18,7 @@ class PlatesUs(PlatePhotographs):
         seg_and_ocr/groundtruth.csv     file, state, text, with commas between
 
     No split of its own: see `app.data.readers.plate_splits`. pid is the text, whatever the state; site is the state, of
-    which one (oh) is in the test alone; every picture has a camid of its own.
+    which one (oh) is in the test alone; every image has a camid of its own.
     """
 
     about = "the set of the United States"

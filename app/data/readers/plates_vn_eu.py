@@ -23,7 +23,7 @@ class PlatesVnEu(PlatePhotographs):
         labels.tsv      a header, then file, text, format, with tabs between
 
     The text of a plate in two lines is the upper one, then the lower one. No split of its own: see
-    `app.data.readers.plate_splits`. pid is the plate, site the format; every picture has a camid of its own.
+    `app.data.readers.plate_splits`. pid is the plate, site the format; every image has a camid of its own.
     """
 
     about = "the set of Vietnam and Europe"

@@ -55,12 +55,12 @@ class Reader(Protocol):
     """One data set in one folder. Made with `Reader(root, seed=...)`; the constructor touches no file."""
 
     def train(self) -> list[Sample]:
-        """The training pictures, in an order that is the same on every machine.
+        """The training images, in an order that is the same on every machine.
 
         Raises FileNotFoundError naming a missing folder or list, ValueError naming a file or line of another form."""
 
     def evaluation(self, split: str) -> list[Direction]:
-        """The set's own protocol on "train", "val", "test" or "all" (every picture there is).
+        """The set's own protocol on "train", "val", "test" or "all" (every image there is).
 
         Raises ValueError for a split that the set does not have; the message names the splits it has."""
 
@@ -100,12 +100,12 @@ class _Required:
 
 
 def each_against_all(name: str, samples: Sequence[Sample]) -> Direction:
-    """A direction in which every picture is a query against all; the leave-out rule takes the picture itself out."""
+    """A direction in which every image is a query against all; the leave-out rule takes the image itself out."""
     return Direction(name, tuple(samples), tuple(samples))
 
 
 def each_against_its_own(samples: Sequence[Sample], name_of: Callable[[Sample], str]) -> list[Direction]:
-    """For each name, in the order of its first sample, a direction in which its pictures are queries against all."""
+    """For each name, in the order of its first sample, a direction in which its images are queries against all."""
     named: dict[str, list[Sample]] = {}
     for sample in samples:
         named.setdefault(name_of(sample), []).append(sample)

@@ -15,7 +15,7 @@ _SPLITS = ("train", "test", "all")
 class RegDB:
     """Reader of RegDB.
 
-    412 persons with ten visible and ten thermal pictures each: 206 to train and 206 to test, drawn anew in each of ten
+    412 persons with ten visible and ten thermal images each: 206 to train and 206 to test, drawn anew in each of ten
     trials. Published figures are means over the trials, in both directions.
 
     Layout:
@@ -26,7 +26,7 @@ class RegDB:
 
     Lists hold `<path> <person>`, persons counted from 0 in each of train and test. The trial is the seed's: seed 0 is
     trial 1, seed 9 trial 10, seed 10 trial 1 again. pids of the test go on after those of the training. camid is 0 for
-    visible pictures and 1 for thermal ones.
+    visible images and 1 for thermal ones.
     """
 
     def __init__(self, root: Path, *, seed: int = 0) -> None:
@@ -34,9 +34,9 @@ class RegDB:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """The visible, then the thermal pictures of the trial's training lists.
+        """The visible, then the thermal images of the trial's training lists.
 
-        Raises FileNotFoundError naming a missing list or picture, ValueError for a line of another form or a picture
+        Raises FileNotFoundError naming a missing list or image, ValueError for a line of another form or an image
         listed twice."""
         return self._read("train", 0)
 

@@ -18,14 +18,14 @@ _NAME = re.compile(r"(?P<pid>\d+)_c(?P<cam>\d+)_\d+", re.ASCII)  # 0561_c0001_00
 class Rgbnt:
     """Reader of RGBNT100 and RGBN300; visible against near infrared.
 
-    RGBNT100: 100 vehicles, 17,250 pictures of three spectra side by side (768 x 128 px: visible, near infrared,
-    thermal). RGBN300: 300 vehicles, 50,125 pictures of two (512 x 128 px). Eight cameras.
+    RGBNT100: 100 vehicles, 17,250 images of three spectra side by side (768 x 128 px: visible, near infrared,
+    thermal). RGBN300: 300 vehicles, 50,125 images of two (512 x 128 px). Eight cameras.
 
     Layout, in `root` or in its folder rgbir:
 
         bounding_box_train/0561_c0001_006.jpg      query/...      bounding_box_test/...
 
-    A picture gives two samples, one of each modality, cut out by their box. The three parts were taken at once, by one
+    An image gives two samples, one of each modality, cut out by their box. The three parts were taken at once, by one
     camera: the rule that a vehicle is not compared with itself in one camera keeps them apart.
     """
 
@@ -36,7 +36,7 @@ class Rgbnt:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """The training pictures by name, the visible part of each before the infrared one.
+        """The training images by name, the visible part of each before the infrared one.
 
         Raises FileNotFoundError naming a missing folder, ValueError naming a file of another name or form."""
         return self._read("train")
@@ -74,7 +74,7 @@ class RgbntThermal(Rgbnt):
 
 
 def _boxes(path: Path, column: int) -> dict[Modality, Box]:
-    """Where the visible part and part `column` are, by the form of a picture: parts are twice as wide as high.
+    """Where the visible part and part `column` are, by the form of an image: parts are twice as wide as high.
 
     Only its header is read: 50,000 take some seconds."""
     try:

@@ -30,7 +30,7 @@ class RoadScene:
         cropinfrared/FLIR_00006.jpg         long-wave thermal, grey
         vehicles.tsv                        a header, then file, x, y, w, h, vehicle_id, class, sequence; tabs between
 
-    camid is 0 for visible pictures and 1 for infrared ones. Two ids of one sequence may still be one vehicle, so that
+    camid is 0 for visible images and 1 for infrared ones. Two ids of one sequence may still be one vehicle, so that
     samples of a sequence are never compared as different vehicles. The set has no split of its own: whole sequences
     with a quarter of the vehicles are the test, the same on every machine and for every seed.
     """
@@ -40,9 +40,9 @@ class RoadScene:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """Both pictures of the vehicles in three quarters of the set.
+        """Both images of the vehicles in three quarters of the set.
 
-        Raises FileNotFoundError naming a missing table or picture, ValueError naming a line of another form or a pair
+        Raises FileNotFoundError naming a missing table or image, ValueError naming a line of another form or a pair
         of photographs that are not of one size."""
         return self._split("train")
 

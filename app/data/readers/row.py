@@ -1,4 +1,4 @@
-"""One row of a table of pictures, whose errors say where it stands."""
+"""One row of a table of images, whose errors say where it stands."""
 
 import math
 import os
@@ -43,7 +43,7 @@ class Row:
         return known[value]
 
     def place(self, column: str) -> Path:
-        """Where a picture is, whether or not it is there."""
+        """Where an image is, whether or not it is there."""
         text = self.text(column) or self.fail(column, "is empty")
         return Path(os.path.normpath(self.file.parent / text))
 

@@ -21,7 +21,7 @@ _SPLITS = ("train", "test", "indoor", "test_reverse", "indoor_reverse", "all")
 class SysuMM01:
     """Reader of SYSU-MM01.
 
-    491 persons: 296 to train, 99 to validate, 96 to test; 22,258 visible and 11,909 infrared pictures of the first two
+    491 persons: 296 to train, 99 to validate, 96 to test; 22,258 visible and 11,909 infrared images of the first two
     are for training, as published figures train on both.
 
     Layout:
@@ -29,10 +29,10 @@ class SysuMM01:
         cam1/0001/0001.jpg  ...  cam6/...      cameras 1, 2, 4, 5 are visible, 3 and 6 infrared
         exp/train_id.txt  val_id.txt  test_id.txt      one line of numbers with commas between
 
-    Queries are the infrared pictures of the test, the gallery one random visible picture of each person and camera: of
+    Queries are the infrared images of the test, the gallery one random visible image of each person and camera: of
     all four cameras ("test", all search) or of the two indoors ("indoor"). Ten draws by the seed, ten directions, whose
-    mean is the result. "test_reverse" and "indoor_reverse" ask with visible pictures. camid is the place, from 0: as
-    cameras 2 and 3 hang in one room, pictures of a person in these two are not compared, which is the set's rule.
+    mean is the result. "test_reverse" and "indoor_reverse" ask with visible images. camid is the place, from 0: as
+    cameras 2 and 3 hang in one room, images of a person in these two are not compared, which is the set's rule.
     """
 
     def __init__(self, root: Path, *, seed: int = 0) -> None:
@@ -40,14 +40,14 @@ class SysuMM01:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """Every picture of the persons to train and to validate, by camera, person and name.
+        """Every image of the persons to train and to validate, by camera, person and name.
 
-        Raises FileNotFoundError naming a missing list or a camera without pictures, ValueError for a list of another
+        Raises FileNotFoundError naming a missing list or a camera without images, ValueError for a list of another
         form."""
         return self._pictures(self._persons("train") | self._persons("val"), tuple(_PLACES))
 
     def evaluation(self, split: str) -> list[Direction]:
-        """Ten draws for "test", "indoor" and their reverses; for "train" and "all" every picture of the one modality
+        """Ten draws for "test", "indoor" and their reverses; for "train" and "all" every image of the one modality
         against all of the other.
 
         Raises ValueError for another split, and the errors of `train`."""
@@ -64,7 +64,7 @@ class SysuMM01:
         return self._draws("infrared_to_visible", infrared, visible)
 
     def _draws(self, name: str, query: list[Sample], gallery: list[Sample]) -> list[Direction]:
-        """The gallery is one picture of each person and camera, in ten draws."""
+        """The gallery is one image of each person and camera, in ten draws."""
         places: dict[tuple[int, str], list[Sample]] = {}
         for sample in gallery:
             places.setdefault((sample.pid, sample.path.parts[-3]), []).append(sample)

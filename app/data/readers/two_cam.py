@@ -17,13 +17,13 @@ _NAME = re.compile(r"(?P<type>[a-z]+)_(?P<number>\d+)_cam(?P<cam>[12])", re.ASCI
 class TwoCam:
     """Reader of the two-camera set.
 
-    792 pictures of 396 vehicles (cars, motorcycles, trucks, buses), one in each camera: 283 vehicles to train, 71 to
+    792 images of 396 vehicles (cars, motorcycles, trucks, buses), one in each camera: 283 vehicles to train, 71 to
     validate, 42 to test. In `train` the two views are alike; in `test` the second camera is nearer, at another angle.
 
     Layout:
 
         images/train/car_0001_cam1.jpg  images/test/car_0001_cam2.jpg
-        train.txt  val.txt  test.txt         train and val list pictures of images/train, test those of images/test
+        train.txt  val.txt  test.txt         train and val list images of images/train, test those of images/test
 
     A vehicle is its folder, type and number: car_0001 of images/test is another one than that of images/train. pids
     count from 0 over all three lists, in the order of (folder, type, number). camid 0 is cam1.
@@ -34,10 +34,10 @@ class TwoCam:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """The pictures of train.txt in its order.
+        """The images of train.txt in its order.
 
-        Raises FileNotFoundError naming a missing list, folder or picture, ValueError for a file name of another form,
-        a picture listed twice, or a vehicle in two lists."""
+        Raises FileNotFoundError naming a missing list, folder or image, ValueError for a file name of another form,
+        an image listed twice, or a vehicle in two lists."""
         return self._read()["train"]
 
     def evaluation(self, split: str) -> list[Direction]:

@@ -26,17 +26,17 @@ _DRAWS = 10
 class VehicleID:
     """Reader of VehicleID.
 
-    113,346 training pictures of 13,164 vehicles; test lists of 800, 1,600 and 2,400 vehicles hold 6,493, 13,377 and
-    19,777 pictures. There are larger lists of 3,200, 6,000 and 13,164 vehicles.
+    113,346 training images of 13,164 vehicles; test lists of 800, 1,600 and 2,400 vehicles hold 6,493, 13,377 and
+    19,777 images. There are larger lists of 3,200, 6,000 and 13,164 vehicles.
 
     Layout:
 
         image/0000001.jpg
-        train_test_split/train_list.txt  test_list_800.txt  ...     lines "<picture without .jpg> <vehicle>"
+        train_test_split/train_list.txt  test_list_800.txt  ...     lines "<image without .jpg> <vehicle>"
 
-    One random picture of each vehicle is the gallery and the others are queries: ten seeded draws, ten directions
-    "draw-0" to "draw-9", whose mean is the result. The set names no cameras, so every gallery picture counts: queries
-    have camid 0 and the gallery has camid 1. Training pictures have camid 0.
+    One random image of each vehicle is the gallery and the others are queries: ten seeded draws, ten directions
+    "draw-0" to "draw-9", whose mean is the result. The set names no cameras, so every gallery image counts: queries
+    have camid 0 and the gallery has camid 1. Training images have camid 0.
     """
 
     def __init__(self, root: Path, *, seed: int = 0) -> None:
@@ -44,17 +44,17 @@ class VehicleID:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """The pictures of train_list.txt in its order.
+        """The images of train_list.txt in its order.
 
-        Raises FileNotFoundError naming a missing list, folder or picture, ValueError for a line of another form or a
-        picture listed twice."""
+        Raises FileNotFoundError naming a missing list, folder or image, ValueError for a line of another form or an
+        image listed twice."""
         return self._read("train_list.txt")
 
     def evaluation(self, split: str) -> list[Direction]:
         """ "test" (800 vehicles), "test_1600", "test_2400", ...: ten draws; "train", "all": one draw.
 
         "all" is the training list and every test list in the folder. Raises ValueError for another split or if two
-        lists give a picture to two vehicles, and the errors of `train`."""
+        lists give an image to two vehicles, and the errors of `train`."""
         if split in _TEST_LISTS:
             samples = self._read(_TEST_LISTS[split])
             return [self._draw(samples, draw) for draw in range(_DRAWS)]

@@ -48,8 +48,8 @@ class VehiclePlate:
     def evaluation(self, split: str) -> list[Direction]:
         """ "cam1_to_cam2" and "cam2_to_cam1": the vehicles in both cameras are the queries.
 
-        The gallery of "test" is the same vehicles in the other camera, that of "all" every picture of the other camera.
-        Raises ValueError for another split ("train" too: no training vehicle has a picture in a second camera), and
+        The gallery of "test" is the same vehicles in the other camera, that of "all" every image of the other camera.
+        Raises ValueError for another split ("train" too: no training vehicle has an image in a second camera), and
         the errors of `train`."""
         if split not in _SPLITS:
             raise no_such_split("the vehicle-and-plate set", split, _SPLITS)
@@ -62,7 +62,7 @@ class VehiclePlate:
         return directions
 
     def _read(self) -> tuple[list[Sample], set[int]]:
-        """Every picture, and the pids that are in both cameras."""
+        """Every image, and the pids that are in both cameras."""
         found = [(path, path.parent.name, camid) for camid in (0, 1) for path in self._vehicle_crops(_CAMERAS[camid])]
         if not found:
             raise NoImagesError(f"no images in {self.root}/<camera>/<recording>/classes_carros/<vehicle>")

@@ -20,7 +20,7 @@ _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 class Veri776:
     """Reader of VeRi-776.
 
-    37,778 training pictures of 576 vehicles; 1,678 queries and 11,579 gallery pictures of 200 others; 20 cameras.
+    37,778 training images of 576 vehicles; 1,678 queries and 11,579 gallery images of 200 others; 20 cameras.
     A query is not compared with its own vehicle in its own camera. There is no validation split.
 
     Layout, where the lists and the labels may be missing:
@@ -29,7 +29,7 @@ class Veri776:
         name_train.txt  name_query.txt  name_test.txt
         train_label.xml  test_label.xml               in gb2312
 
-    A name list, where there is one, says which pictures belong to the split and in which order; otherwise it is every
+    A name list, where there is one, says which images belong to the split and in which order; otherwise it is every
     image of the folder by name. Label files must agree with the file names. The junk and ground-truth indices say
     the same as the leave-out rule and are not read.
     """
@@ -39,14 +39,14 @@ class Veri776:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """The training pictures in the order of name_train.txt, or by name.
+        """The training images in the order of name_train.txt, or by name.
 
-        Raises FileNotFoundError naming a missing folder or listed picture, ValueError for a name of another form, a
+        Raises FileNotFoundError naming a missing folder or listed image, ValueError for a name of another form, a
         name listed twice, or a label that contradicts it."""
         return self._read("image_train", "name_train.txt", "train_label.xml")
 
     def evaluation(self, split: str) -> list[Direction]:
-        """ "test": queries against the gallery; "train", "all": every picture against all.
+        """ "test": queries against the gallery; "train", "all": every image against all.
 
         Raises ValueError for another split, and the errors of `train`."""
         if split not in _SPLITS:
@@ -57,7 +57,7 @@ class Veri776:
         gallery = self._read("image_test", "name_test.txt", "test_label.xml")
         if split == "test":
             return [Direction("query_to_gallery", tuple(query), tuple(gallery))]
-        in_gallery = {sample.path.name for sample in gallery}  # the queries are copies of gallery pictures
+        in_gallery = {sample.path.name for sample in gallery}  # the queries are copies of gallery images
         only_query = [sample for sample in query if sample.path.name not in in_gallery]
         return [each_against_all("each_against_all", [*self.train(), *gallery, *only_query])]
 
@@ -81,9 +81,9 @@ class Veri776:
 
 
 def _check_labels(path: Path, samples: Iterable[Sample]) -> None:
-    """Check pids and cameras against a label file; pictures of only one of the two are passed over.
+    """Check pids and cameras against a label file; images of only one of the two are passed over.
 
-    Raises ValueError naming the file if it cannot be read, and the first picture whose label is another one."""
+    Raises ValueError naming the file if it cannot be read, and the first image whose label is another one."""
     try:
         # The XML parser knows no gb2312, so the text is decoded here (gb18030 holds all of gb2312) and the
         # declaration, which would contradict that, is taken off.

@@ -19,7 +19,7 @@ _NAME = re.compile(r"(?P<pid>\d+)/(?P<image>[^/]+)", re.ASCII)  # 00001/000001.j
 class VeriWild:
     """Reader of VERI-Wild.
 
-    416,314 pictures of 40,671 vehicles: 277,797 of 30,671 for training, 138,517 of 10,000 in the largest of the three
+    416,314 images of 40,671 vehicles: 277,797 of 30,671 for training, 138,517 of 10,000 in the largest of the three
     test sets, which hold 3,000 ("test"), 5,000 and 10,000 vehicles. 174 cameras; a query is not compared with its own
     vehicle in its own camera. There is no validation split.
 
@@ -39,15 +39,15 @@ class VeriWild:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """The pictures of train_list.txt in its order.
+        """The images of train_list.txt in its order.
 
-        Raises FileNotFoundError naming a missing list or picture, ValueError for a line of another form, a picture
+        Raises FileNotFoundError naming a missing list or image, ValueError for a line of another form, an image
         listed twice, or one that vehicle_info.txt does not know."""
         return self._read(self._info(), "train_list", "train_list_start0")
 
     def evaluation(self, split: str) -> list[Direction]:
         """ "test" (3,000 vehicles), "test_5000", "test_10000": queries against the gallery; "train", "all": every
-        picture against all.
+        image against all.
 
         "all" is the training list and the largest test set. Raises ValueError for another split, and the errors of
         `train`."""

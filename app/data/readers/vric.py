@@ -13,13 +13,13 @@ _SPLITS = ("train", "test", "all")
 class Vric:
     """Reader of VRIC.
 
-    54,808 training pictures of 2,811 vehicles; one query and one gallery picture of each of 2,811 others, never from
+    54,808 training images of 2,811 vehicles; one query and one gallery image of each of 2,811 others, never from
     the same camera. The crops vary much in size and sharpness. There is no validation split.
 
     Layout:
 
         train_images/  probe_images/  gallery_images/
-        vric_train.txt  vric_probe.txt  vric_gallery.txt      lines "<picture> <vehicle> <camera>"
+        vric_train.txt  vric_probe.txt  vric_gallery.txt      lines "<image> <vehicle> <camera>"
 
     camid is the camera as the lists number it.
     """
@@ -29,14 +29,14 @@ class Vric:
         self.seed = seed
 
     def train(self) -> list[Sample]:
-        """The pictures of vric_train.txt in its order.
+        """The images of vric_train.txt in its order.
 
-        Raises FileNotFoundError naming a missing list, folder or picture, ValueError for a line of another form or a
-        picture listed twice."""
+        Raises FileNotFoundError naming a missing list, folder or image, ValueError for a line of another form or an
+        image listed twice."""
         return self._read("train")
 
     def evaluation(self, split: str) -> list[Direction]:
-        """ "test": probes against the gallery; "train", "all": every picture against all.
+        """ "test": probes against the gallery; "train", "all": every image against all.
 
         Raises ValueError for another split, and the errors of `train`."""
         if split not in _SPLITS:

@@ -24,11 +24,11 @@ class WordLmdb:
     Keys of a database, counted from 1:
 
         num-samples             a number in text
-        image-000000001         a picture as it is in a file
+        image-000000001         an image as it is in a file
         label-000000001         its text, UTF-8
 
-    Pictures stay where they are: their paths are of `app.images.lmdb`. Texts are in capitals. pid is the text,
-    site the database; every picture has a camid of its own.
+    Images stay where they are: their paths are of `app.images.lmdb`. Texts are in capitals. pid is the text,
+    site the database; every image has a camid of its own.
     """
 
     def __init__(self, root: Path, *, seed: int = 0) -> None:
@@ -45,7 +45,7 @@ class WordLmdb:
     def evaluation(self, split: str) -> list[Direction]:
         """A direction for each database, named by its folder ("test/SVT"), of "train", "val", "test" or "all".
 
-        Every picture against all. Raises ValueError for another split, and the errors of `train`."""
+        Every image against all. Raises ValueError for another split, and the errors of `train`."""
         present = [name for name in _SPLITS if (self.root / name).is_dir()]
         if split not in (*present, "all"):
             raise no_such_split(f"{self.root}", split, (*present, "all"))
@@ -65,7 +65,7 @@ class WordLmdb:
 
 
 def _texts(folder: Path) -> list[str]:
-    """The text of each picture. Raises ValueError for a key that is missing or cannot be understood."""
+    """The text of each image. Raises ValueError for a key that is missing or cannot be understood."""
     with reading(folder) as found:
 
         def value(key: str) -> bytes:

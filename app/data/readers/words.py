@@ -25,7 +25,7 @@ class Words:
     A line of labels.tsv is file, text, with a tab between.
 
     Words are compared without regard to case: all are in capitals, as plates are. pid is the word, site the set; every
-    picture has a camid of its own. The sets' own protocol: a word may stand in training and test.
+    image has a camid of its own. The sets' own protocol: a word may stand in training and test.
     """
 
     def __init__(self, root: Path, *, seed: int = 0) -> None:
@@ -35,11 +35,11 @@ class Words:
     def train(self) -> list[Sample]:
         """The training part of IIIT5K.
 
-        Raises FileNotFoundError naming a missing table, folder or picture, ValueError naming a line of another form."""
+        Raises FileNotFoundError naming a missing table, folder or image, ValueError naming a line of another form."""
         return [sample for sample in self._read() if _is_for_training(sample)]
 
     def evaluation(self, split: str) -> list[Direction]:
-        """ "iiit5k", "svt" and "icdar03", every picture against all: the test part of each, or with "all" all of it.
+        """ "iiit5k", "svt" and "icdar03", every image against all: the test part of each, or with "all" all of it.
 
         "train" has "iiit5k" alone. Raises ValueError for another split, and the errors of `train`."""
         if split not in _SPLITS:

@@ -19,7 +19,7 @@ _BODIES: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture (H, W, 3), red-green-blue, and where in it, in pixels, plate and characters lie.
+    """An image (H, W, 3), red-green-blue, and where in it, in pixels, plate and characters lie.
 
     Args:
         centres: (L, 2), of each character that is read, in the order of the text.
@@ -39,7 +39,7 @@ def drawn(rng: np.random.Generator, design: Design, height: int) -> Drawn:
     width = round(height * design.size[0] / design.size[1])
     beside, above = round(0.07 * width + 0.1 * height), round(0.3 * height + 0.04 * width)
     picture = _surroundings(rng, width, height, beside, above)
-    face = picture[above : above + height, beside : beside + width]  # a view: the plate is drawn into the picture
+    face = picture[above : above + height, beside : beside + width]  # a view: the plate is drawn into the image
     corners = _corners_of(face, round(design.corner * height))
     _lay_ground(face, design.ground)
     for patch in design.under:

@@ -35,12 +35,12 @@ class MadePlate(NamedTuple):
 
     picture: NDArray[np.uint8]  # (H, W, 3), red-green-blue
     text: str  # in plain form
-    centres: NDArray[np.float64]  # (L, 2), of each character, across and down, shares of the picture's sides
+    centres: NDArray[np.float64]  # (L, 2), of each character, across and down, shares of the image's sides
     lines: NDArray[np.int64]  # (L,), the line of each character, from 0
 
 
 def made_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> tuple[NDArray[np.uint8], str]:
-    """Picture and text of a `placed_plate`, with its errors."""
+    """Image and text of a `placed_plate`, with its errors."""
     plate = placed_plate(rng, kinds)
     return plate.picture, plate.text
 

@@ -14,7 +14,7 @@ Picture = NDArray[np.float32]  # (H, W, 3), 0 to 255
 
 @dataclass(frozen=True)
 class Camera:
-    """How pictures of a kind of plate are taken; shares are of pictures.
+    """How images of a kind of plate are taken; shares are of images.
 
     Args:
         heights: smallest and largest height of a crop, in pixels, all sizes between alike on a logarithmic scale.
@@ -126,7 +126,7 @@ def _lit(rng: np.random.Generator, picture: NDArray[np.uint8], camera: Camera) -
     if bright < 0.14:
         gain = rng.uniform(1.2, 1.8)
     elif bright < 0.24 and not night:
-        low, gain = rng.uniform(30, 90), rng.uniform(0.2, 0.55)  # haze, a washed-out picture
+        low, gain = rng.uniform(30, 90), rng.uniform(0.2, 0.55)  # haze, a washed-out image
     tint = np.ones(3, np.float32)
     if not grey:
         tint += rng.normal(0, camera.tint * (1 if rng.random() < 0.85 else 2), 3).astype(np.float32)
@@ -138,7 +138,7 @@ def _lit(rng: np.random.Generator, picture: NDArray[np.uint8], camera: Camera) -
 
 
 def _shadow(rng: np.random.Generator, shape: tuple[int, ...]) -> Picture:
-    """The edge of a shadow across the picture."""
+    """The edge of a shadow across the image."""
     turn = rng.uniform(0, np.pi)
     y, x = np.ogrid[: shape[0], : shape[1]]
     middle = rng.uniform(0.2, 0.8, 2) * shape[:2]
@@ -148,7 +148,7 @@ def _shadow(rng: np.random.Generator, shape: tuple[int, ...]) -> Picture:
 
 
 def _glare(rng: np.random.Generator, shape: tuple[int, ...]) -> Picture:
-    """Light that a lamp throws onto the picture, brightest at one place."""
+    """Light that a lamp throws onto the image, brightest at one place."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     middle = rng.uniform(0, 1, 2) * shape[:2]
     reach = rng.uniform(0.3, 1.2) * shape[0]
@@ -177,7 +177,7 @@ def _sensed(rng: np.random.Generator, scene: Picture, camera: Camera) -> Picture
     spread = rng.exponential(2.5) + (rng.uniform(2, 12) if rng.random() < 0.5 * camera.harsh else 0)
     spread = min(
         spread, 0.25 * float(scene[::2, ::2].std())
-    )  # a camera that sees less does not leave its pictures to the noise
+    )  # a camera that sees less does not leave its images to the noise
     if spread < 1:
         return scene
     plane = _noise()
@@ -193,7 +193,7 @@ def _sensed(rng: np.random.Generator, scene: Picture, camera: Camera) -> Picture
 
 @lru_cache(maxsize=1)
 def _noise() -> Picture:
-    """Grain that all pictures take a part of: drawing it anew costs as much as drawing the plate."""
+    """Grain that all images take a part of: drawing it anew costs as much as drawing the plate."""
     return np.random.default_rng(0).standard_normal((320, 1024, 3), dtype=np.float32)
 
 
