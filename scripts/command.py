@@ -61,7 +61,7 @@ def split_words(argv: Sequence[str], own: Mapping[str, str]) -> tuple[dict[str, 
         key, equals, value = word.partition("=")
         if key not in own:
             likely = nearest(key, {*own, *plain_keys()})
-            if equals and key not in plain_keys() and likely in own and not os.path.lexists(word):
+            if equals and "." not in key and key not in plain_keys() and likely in own and not os.path.lexists(word):
                 raise SettingsError(f"unknown key {key}; did you mean {likely}?")
             others.append(word)
         elif not value:

@@ -224,8 +224,8 @@ def test_nothing_of_the_accountant_is_imported_for_a_message():
     code = """
 import sys
 from importlib import import_module
-from app.deployment import warm
-for name in warm._IMPORTED:
+from app.deployment import fork_server
+for name in fork_server._IMPORTED:
     import_module(name)
 before = set(sys.modules)
 from app.federation.dp import composed_epsilon

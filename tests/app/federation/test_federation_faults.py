@@ -58,7 +58,7 @@ def test_a_client_whose_pictures_are_gone_leaves_the_round_to_the_others(make_fe
     for line in lines[1:]:
         assert len(line["left_out"]) == 1
         reason = line["left_out"][0]["reason"]
-        assert "FileNotFoundError (No such file or directory); the site's own log says more" in reason
+        assert "DataError; the site's own log says more" in reason
         assert str(own) not in reason, "not a node of Flower's simulation: it has data of its own"
     assert {row["client"] for line in lines[2:] for row in line["left_out"]} == {"client-1"}
 

@@ -5,6 +5,7 @@ import struct
 import time
 import warnings
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from app.core.sample import Sample
 from app.data.crops import Pictures
 from app.images.decode import upright_rgb, upright_size
+from app.images.decoding_limits import TooCostlyError
 from app.images.metadata import split
 from app.register.photos import take_in
 
@@ -229,7 +231,8 @@ def test_no_metadata_take_long(made):
     """Processor time: under a second, where most of these took 15 s and more when bytes were copied over and over."""
     data = made()
     start = time.process_time()
-    assert split(data)[0] == 1
+    with suppress(TooCostlyError):  # more parts than an image has: refused at once
+        assert split(data)[0] == 1
     assert time.process_time() - start < 3
 
 

@@ -9,7 +9,6 @@ import pytest
 from app.core.sample import Sample
 from app.data.readers.reader import Direction
 from app.register.parity import compare, some_vehicles
-from app.tasks.image_files import Embeddings
 
 SAMPLES = [Sample(Path(f"{i}.jpg"), pid=i // 4, camid=i % 2) for i in range(24)]
 DIRECTION = Direction("both", tuple(SAMPLES), tuple(SAMPLES))
@@ -19,11 +18,15 @@ def way(rows):
     """A recogniser that gives these rows (N, D) in the order of `SAMPLES`."""
     row_of = dict(zip(SAMPLES, rows, strict=True))
 
-    def embeddings(network, samples, device):
-        del network, device
-        return Embeddings(samples, {"vehicle": np.stack([row_of[sample] for sample in samples]).astype(np.float32)})
+    def embeddings(network, samples):
+        del network
+        return {"vehicle": np.stack([row_of[sample] for sample in samples]).astype(np.float32)}
 
-    task = SimpleNamespace(embeddings=embeddings, compute=SimpleNamespace(device="cpu"))
+    task = SimpleNamespace(
+        embeddings=embeddings,
+        pictures=SimpleNamespace(crops=lambda sample: sample),
+        settings=SimpleNamespace(evaluation=SimpleNamespace(batch_size=5)),
+    )
     return SimpleNamespace(task=task, network=None)
 
 

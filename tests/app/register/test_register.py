@@ -261,7 +261,7 @@ def test_a_register_of_another_version_is_refused(register, url):
     ("wrong", "reason"),
     [
         ("sqlite:////nowhere/at/all.sqlite", "cannot be used: unable to open database file"),
-        ("nothing", "cannot be used"),
+        ("nothing", "names no database of a register"),
         ("postgresql+psycopg://nobody@127.0.0.1:1/none", "cannot be used"),
     ],
 )

@@ -35,7 +35,7 @@ def samples(tmp_path_factory):
 @pytest.mark.parametrize("chosen", [[0], [1], [0, 1, 2, 3, 4], [1, 3]])
 def test_the_embeddings_are_those_of_pytorch(both, samples, chosen):
     """In batches of one and more, with plates, without, and mixed."""
-    ours, theirs = ([dict(row) for row in each.embed([samples[i] for i in chosen])] for each in both)
+    ours, theirs = ([dict(row) for row in each.embed_files([samples[i] for i in chosen])] for each in both)
     for expected, found, number in zip(ours, theirs, chosen, strict=True):
         assert list(found) == list(expected) == (["vehicle"] if number in (1, 3) else ["fused", "plate", "vehicle"])
         for library, row in expected.items():

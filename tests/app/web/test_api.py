@@ -183,8 +183,8 @@ def test_an_incident_is_of_the_vehicle_that_the_guard_names_and_ends_once(as_rol
         ([("pictures", jpeg(1))], {"plate": "ab-12"}, 409, "vehicle 1 has this plate already"),
         ([("pictures", jpeg(1))], {"plate": "?!"}, 400, "not a plate"),
         ([("pictures", jpeg(1))], {"flat": "12"}, 400, "needs an owner"),
-        ([("pictures", jpeg(1))], {"owner": "a\x00b"}, 422, "owner: String should match"),
-        ([("pictures", jpeg(1))], {"owner": "a" * 201}, 422, "owner: String should have at most 200"),
+        ([("pictures", jpeg(1))], {"owner": "a\x00b"}, 422, "owner: holds a character that is not allowed"),
+        ([("pictures", jpeg(1))], {"owner": "a" * 201}, 422, "owner: has 201 characters; the most is 200"),
     ],
 )
 def test_a_refused_enrolment_has_a_status_a_line_and_no_trace(identification, as_role, files, data, status, reason):
