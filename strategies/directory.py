@@ -198,6 +198,10 @@ class NodeDirectory:
         rules = self.rules
         return read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=self.key_id or "")
 
+    def use(self, rules: RoundRules) -> None:
+        """Go by these rules from now on; what was learnt of the nodes stays."""
+        self.rules = self._patience.rules = rules
+
     def message(self, node_id: int, message_type: str, server_round: int, content: RecordDict) -> Message:
         """A message that nobody works on any more once its deadline has passed, with a challenge to prove one's name
         by."""

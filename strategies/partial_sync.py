@@ -122,7 +122,7 @@ class PartialSync(Strategy):
         if initial_arrays is not None:
             self.state = replace(self.state, aggregate=_payload(initial_arrays))
         rules = self.rules if num_rounds is None else replace(self.rules, rounds=num_rounds)
-        self.directory.rules = rules if timeout is None else replace(rules, deadline=timeout)
+        self.directory.use(rules if timeout is None else replace(rules, deadline=timeout))
         self.summary()
         result = Result()
         self._evaluate_centrally(evaluate_fn, result)

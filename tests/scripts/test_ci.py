@@ -84,7 +84,7 @@ def test_the_check_runs_with_ci_set_and_after_the_browser():
 def test_a_page_test_without_a_browser_is_skipped_aloud_and_fails_in_ci(tmp_path, ci, status, words):
     (tmp_path / "test_page.py").write_text(PAGE_TEST, encoding="utf-8")
     (tmp_path / "bin").mkdir()
-    environment = {**os.environ, "PATH": f"{tmp_path}/bin", "PYTHONPATH": str(ROOT / "tests"), "CI": ci}
+    environment = {**os.environ, "PATH": f"{tmp_path}/bin", "PYTHONPATH": str(ROOT / "tests/helpers"), "CI": ci}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "browsers", "--rootdir", str(tmp_path), "-c", os.devnull]
     done = subprocess.run([*command, str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stdout

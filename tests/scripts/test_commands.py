@@ -172,7 +172,7 @@ def test_mistakes_end_with_one_line_and_status_2(capsys, tmp_path, pictures_root
     assert f"data.root not found: {tmp_path}/nowhere" in fail(
         baseline.main, [*central, f"data.root={tmp_path}/nowhere"]
     )
-    assert "data.root is missing" in fail(inspect_data.main, ["data=manifest"])
+    assert "data.root=FOLDER is missing" in fail(inspect_data.main, ["data=manifest"])
     assert "unknown key train.epoch" in fail(baseline.main, [*central, root, "train.epoch=3"])
     assert "unknown key train.epoch" in fail(simulate.main, [root, "train.epoch=3"])
     assert "unknown backbone 'resnet51'" in fail(baseline.main, [*central, root, "model.vehicle.backbone=resnet51"])

@@ -131,7 +131,7 @@ def test_mistakes_end_with_one_line(words, run_folder, tmp_path, capsys):
     assert "client must be a whole number from 0 to 1; got '2'" in fail([*words, *SIX, "client=2"])
     assert "client must be a whole number from 0 to 1; got '-1'" in fail([*words, *SIX, "client=-1"])
     assert "client must be a whole number from 0 to 1; got 'a'" in fail([*words, *SIX, "client=a"])
-    assert "run=RUN_FOLDER is missing" in fail(["run="])
+    assert "run= is without a value" in fail(["run="])
     assert "there are: central" in fail([f"run={run_folder}"])
     assert "checkpoint not found" in fail([*words, *SIX, f"data.equalise.model={tmp_path}/none.safetensors"])
     assert "data.equalise.target" in fail([*words, "data.equalise.target=most"])
