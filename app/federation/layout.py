@@ -51,7 +51,7 @@ def _described_elsewhere(settings: Settings) -> dict[str, Any]:
     if done.returncode == _REFUSED:
         raise NetworkError(done.stderr.strip().splitlines()[-1])
     if done.returncode:
-        raise RuntimeError(f"building the network ended with status {done.returncode}: {done.stderr.strip()}")
+        raise NetworkError(f"building the network ended with status {done.returncode}: {done.stderr.strip()}")
     described: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return described
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from app.core.sample import Sample
 from app.data.crops import VehicleImage
-from app.evaluation.errors import EvaluationError
+from app.evaluation.embed import NoPictureError
 from app.register.rows import Vectors
 from app.settings.load import Settings, settings_from
 from app.tasks.image_files import embed_samples
@@ -62,7 +62,7 @@ class Recogniser:
             return [None] * len(samples)
         try:
             found = embed_samples(self.task, self.network, readable)
-        except EvaluationError:  # none of them can be read
+        except NoPictureError:
             return [None] * len(samples)
         vectors = dict(zip(found.samples, _by_image(found.libraries), strict=True))
         return [vectors.get(sample) for sample in samples]

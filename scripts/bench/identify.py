@@ -26,6 +26,7 @@ from app.register.vehicle_photos import VehiclePhoto
 from app.settings.checks import SettingsError
 from app.settings.load import absolute
 from app.settings.stored import with_overrides
+from scripts.bench.errors import BenchError
 from scripts.command import command, decimal_number, split_words
 
 _OWN = {"run": "", "model": "global", "calibrate": "", "rate": "0.001", "unsure_rate": "0.01"}
@@ -102,8 +103,10 @@ def _directions(folder: Path, own: dict[str, str], words: Sequence[str]) -> list
 def _candidates(identification: Identification, sample: Sample) -> dict[str, list[Candidate]]:
     """All vehicles of each library, so that some can be left out."""
     model, recogniser = identification.active_model.current()
-    found = [vectors for vectors in recogniser.embed_files([sample]) if vectors is not None]
-    return identification.candidates(model, found, sample.modality, limit=_ALL)
+    [vectors] = recogniser.embed_files([sample])
+    if vectors is None:
+        raise BenchError(f"{sample.path}: cannot be read")
+    return identification.candidates(model, [vectors], sample.modality, limit=_ALL)
 
 
 def _without(found: dict[str, list[Candidate]], pids: dict[int, int], apart: set[int]) -> dict[str, list[Candidate]]:
