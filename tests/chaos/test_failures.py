@@ -179,7 +179,8 @@ def test_a_site_that_lost_its_pictures_leaves_the_round_to_the_others(parks, tmp
     parks.finish(process)
     complete(parks, folder)
     assert any("south" in client or client in of(parks, "south") for _, client, _ in left_out(folder))
-    assert any("not found" in reason or "No such file" in reason for _, _, reason in left_out(folder))
+    assert any("the site's own log says more" in reason for _, _, reason in left_out(folder))
+    assert "not found" in parks.log("south") or "No such file" in parks.log("south")
 
 
 def test_garbage_is_refused_before_it_is_added(parks, tmp_path, monkeypatch):
