@@ -2,9 +2,11 @@
 
 import csv
 import json
+import sys
 from functools import lru_cache
 from pathlib import Path
 
+import absl.logging
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,9 @@ pytest_plugins = [
     "registers",
     "web_service",
 ]
+# TensorBoard brings absl, whose handler keeps the standard error that it was imported with, here pytest's file, and
+# closes it as soon as a test configures logging: every later test of the process would fail.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 torch.set_num_threads(1)  # tiny networks: more threads cost more than they bring, above all beside other work
 
 SIDE = 32
