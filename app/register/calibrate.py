@@ -27,8 +27,7 @@ from app.evaluation.calibration import (
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import pair_ids
 from app.register.identification import Identification
-from app.register.matcher import Threshold
-from app.register.modalities import compared_names
+from app.register.matcher import Threshold, compared_names
 from app.settings.checks import SettingsError
 from app.tasks.image_files import Embeddings, embed_samples
 
@@ -68,7 +67,7 @@ def calibrate(
     """Measure same and different vehicles in each library, and keep the thresholds for the wanted false-match rates.
 
     Every kind of comparison that the directions have, such as infrared queries with a visible gallery, gets a threshold
-    of its own; see `app.register.modalities`.
+    of its own; see `app.register.matcher`.
 
     Args:
         rate, unsure_rate: false-match rates of a match, and from where on a person should look.

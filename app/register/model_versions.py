@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.register.database import Database
 from app.register.errors import NotEnrolledError
-from app.register.matcher import Threshold
-from app.register.modalities import compared_names
-from app.register.rows import ACTIVE_MODEL, Vectors, active_model, embeddings, get, trail
+from app.register.matcher import Threshold, compared_names
+from app.register.records import ACTIVE_MODEL, Vectors, active_model, embeddings, get, trail
 from app.register.schema import Embedding, Model, Setting, View
 
 

@@ -12,7 +12,7 @@ from app.data.crops import VehicleImage
 from app.evaluation.plate_texts import PlateReading
 from app.register.embedder import register_settings
 from app.register.errors import RegisterError
-from app.register.rows import trail
+from app.register.records import trail
 from app.register.schema import Setting
 from app.register.sightings import Journal
 from app.tasks.plate_text import PlateText

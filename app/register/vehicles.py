@@ -12,11 +12,22 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.register.database import Database
 from app.register.errors import AnotherModelError, DuplicatePlateError, RegisterError
-from app.register.modalities import held_name
+from app.register.matcher import held_name
 from app.register.photos import Photos
-from app.register.plates import normal_plate
-from app.register.records import Forgotten, Glance, NewOwner, NewView
-from app.register.rows import MOST_NUMBER, Also, active_model, embeddings, get, nothing_else, trail
+from app.register.plate_search import normal_plate
+from app.register.records import (
+    MOST_NUMBER,
+    Also,
+    Forgotten,
+    Glance,
+    NewOwner,
+    NewView,
+    active_model,
+    embeddings,
+    get,
+    nothing_else,
+    trail,
+)
 from app.register.schema import (
     Change,
     Incident,

@@ -6,11 +6,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from app.register.accounts import Role
+from app.register.accounts import Role, Token
 from app.register.matcher import Decision
 from app.register.schema import Account, Audit, Incident, Owner, Vehicle
 from app.register.texts import LONGEST_LINE, LONGEST_TEXT, line_fault, text_fault, trimmed
-from app.register.tokens import Token
 
 
 def _kept(text: str, fault: str) -> str:

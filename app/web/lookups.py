@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from fastapi import UploadFile
 
 from app.core.sample import Box
+from app.register.detect import Framed
 from app.register.errors import RegisterError
-from app.register.framing import Framed
 from app.register.identification import Identification
-from app.register.photos import MAX_BYTES, Photo, take_in
+from app.register.photos import MAX_BYTES, Photo, VehiclePhoto, make_vehicle_photos, parse_box, parse_modality, take_in
 from app.register.records import NewOwner
-from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_box, parse_modality
 from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, PlateTextAnswer, told
 from app.web.state import State
 

@@ -11,10 +11,9 @@ from fastapi import HTTPException, Request
 from filelock import FileLock, Timeout
 from starlette.concurrency import run_in_threadpool
 
-from app.register.accounts import Accounts
+from app.register.accounts import Accounts, Tokens
 from app.register.errors import BusyError, RegisterError
 from app.register.identification import Identification
-from app.register.tokens import Tokens
 from app.web.passwords import PasswordPool
 
 _MOST_WAITING = 64

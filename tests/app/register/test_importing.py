@@ -13,8 +13,8 @@ from test_listing import write
 from app.register.errors import FullError, UnavailableError
 from app.register.identification import Identification
 from app.register.importing import Result, import_entries
+from app.register.photos import VehiclePhoto
 from app.register.tables import read_listing
-from app.register.vehicle_photos import VehiclePhoto
 from scripts import registry
 
 

@@ -18,8 +18,7 @@ from app.register.calibrate import calibrate
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.identification import Identification
 from app.register.matcher import Outcome, Threshold
-from app.register.photos import Photo
-from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_modality
+from app.register.photos import Photo, VehiclePhoto, make_vehicle_photos, parse_modality
 from app.settings.load import load_settings
 from app.tasks import make_task
 from app.tasks.image_files import embed_samples

@@ -14,9 +14,9 @@ from app.data.crops import VehicleImage, read_picture, with_margin
 from app.evaluation.plate_texts import PlateReading
 from app.register.errors import RegisterError
 from app.register.matcher import Outcome, Threshold
+from app.register.photos import VehiclePhoto
 from app.register.plate_reader import by_confidence
 from app.register.schema import Sighting
-from app.register.vehicle_photos import VehiclePhoto
 from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task

@@ -8,6 +8,7 @@ import pytest
 from registers import photo, vectors, view
 from sqlalchemy import func, select, text
 
+from app.register.accounts import Tokens
 from app.register.database import Database
 from app.register.errors import (
     AnotherModelError,
@@ -18,12 +19,10 @@ from app.register.errors import (
 )
 from app.register.matcher import Decision, Outcome, Threshold
 from app.register.model_versions import Models
-from app.register.plates import normal_plate
+from app.register.plate_search import normal_plate
 from app.register.records import NewOwner, NewView
 from app.register.schema import Base, View, now
-from app.register.sightings import Journal
-from app.register.tokens import Tokens
-from app.register.visible import Visible
+from app.register.sightings import Journal, Visible
 
 RNG = np.random.default_rng(0)
 

@@ -20,9 +20,8 @@ from registers import photo
 
 from app.register.accounts import Accounts, Role
 from app.register.identification import Identification
-from app.register.photos import read_photo
+from app.register.photos import VehiclePhoto, read_photo
 from app.register.records import NewOwner
-from app.register.vehicle_photos import VehiclePhoto
 from scripts import registry
 
 CHROMIUM = chromium()
