@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 
 from app.register.accounts import Role
 from app.register.errors import NotEnrolledError
-from app.web import lookups, seen
+from app.web import lookups, security
 from app.web.answers import (
     AccountAnswer,
     AuditAnswer,
@@ -114,7 +114,7 @@ async def enrol(
 @router.get("/vehicles/{vehicle}")
 async def vehicle(user: Guard, service: Service, vehicle: Id) -> VehicleAnswer:
     """One vehicle with its pictures; the look is written to the trail. A guard sees those that an answer showed."""
-    return VehicleAnswer.of(await service.aside(seen.look_at, service.identification, vehicle, user), user.role)
+    return VehicleAnswer.of(await service.aside(security.look_at, service.identification, vehicle, user), user.role)
 
 
 @router.post("/vehicles/{vehicle}/views", status_code=201)
@@ -165,7 +165,7 @@ async def picture(
     user: Guard, service: Service, name: Annotated[str, Path(pattern=r"^[0-9a-f]{32}\.jpg$")]
 ) -> FileResponse:
     """A picture of the register. A guard sees those of the own look-ups, and of vehicles that an answer showed."""
-    path = await service.aside(seen.picture, service.identification, name, user)
+    path = await service.aside(security.picture_path, service.identification, name, user)
     return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
 
@@ -173,7 +173,7 @@ async def picture(
 async def report_incident(user: Guard, service: Service, incident: NewIncident) -> IncidentAnswer:
     """Report what a sighting shows; a guard reports what the own look-ups showed."""
     given = incident.sighting, incident.kind, incident.note, incident.vehicle
-    number = await service.aside(seen.report_incident, service.identification, user, *given)
+    number = await service.aside(security.report_incident, service.identification, user, *given)
     return IncidentAnswer.of(await service.aside(service.identification.journal.incident, number))
 
 

@@ -16,8 +16,7 @@ from app.register.texts import LONGEST_LINE
 from app.register.tries import TooManyTriesError, site_of
 from app.web.api import After, Id, Service
 from app.web.known import known_only
-from app.web.security import COOKIE, Admin, Guard, Manager
-from app.web.seen import look_at
+from app.web.security import COOKIE, Admin, Guard, Manager, look_at
 from app.web.state import State
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(known_only)])

@@ -31,8 +31,7 @@ from app.register.errors import (
 from app.register.tries import TooManyTriesError
 from app.web import api, pages
 from app.web.known import unknown_in_body
-from app.web.limit import LimitBody, ReadOut
-from app.web.security import HEADERS, HSTS
+from app.web.security import HEADERS, HSTS, LimitBody, ReadOut
 from app.web.state import State
 
 _log = logging.getLogger(__name__)

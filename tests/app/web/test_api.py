@@ -8,7 +8,7 @@ from app.register.accounts import Role
 from app.register.matcher import Threshold
 from app.register.photos import Photos
 from app.register.vehicles import Register
-from app.web.limit import LimitBody
+from app.web.security import LimitBody
 
 
 @pytest.fixture
