@@ -29,7 +29,7 @@ USE_SECONDS = 600.0  # a write a request would delay every request
 
 
 class Role(IntEnum):
-    """What an account may do; each role may do what the ones before it may."""
+    """Rights of an account; each role has those of the ones before it."""
 
     guard = 1
     """Identify, see plate and flat, report incidents."""
@@ -119,7 +119,7 @@ class Accounts:
                 with self.database.reading() as session:
                     account = session.scalar(select(Account).where(Account.name == name))
             except RegisterError:  # a database that is away must not lock people out
-                self._tries.take_back(name, address)
+                self._tries.uncount(name, address)
                 raise
         # A name that there is not takes as long as a wrong password.
         right = self._verify(account.password if account else self._nobody, password)
@@ -127,7 +127,7 @@ class Accounts:
             with self.database.writing() as session:
                 trail(session, "", "refuse log-in", f"account {account.id}" if account else "", {})
             raise LogInError("name and password do not belong together")
-        self._tries.take_back(name, address)
+        self._tries.uncount(name, address)
         return self._ticket(account.id, account.name, "session", "", _SESSION)
 
     def log_out(self, secret: str) -> None:
@@ -148,7 +148,7 @@ class Accounts:
         return self._ticket(account.id, by, "token", label, timedelta(days=days))
 
     def who(self, secret: str, kind: str) -> User:
-        """Whose session or token this is. Raises LogInError if it is none, or has expired."""
+        """The user of a session or a token. Raises LogInError if it is none, or has expired."""
         with self.database.reading() as session:
             ticket = session.scalar(select(Ticket).where(Ticket.digest == _digest(secret), Ticket.kind == kind))
             if ticket is None or ticket.expires < now() or ticket.account.disabled:
@@ -181,7 +181,7 @@ class Accounts:
 
 
 def csrf_of(secret: str) -> str:
-    """What forms of a session must bring: it follows from the session's secret, which scripts cannot read."""
+    """Token that forms of a session must bring: derived from the session's secret, which scripts cannot read."""
     return hmac.new(secret.encode(), b"csrf", hashlib.sha256).hexdigest()
 
 
@@ -214,7 +214,7 @@ class Tokens:
 
     def all(self, account: str | None = None) -> list[Token]:
         """Tokens that still open something, by number: of one account, or of all."""
-        wanted = (
+        query = (
             select(Ticket, Account.name, TicketUse.used)
             .join(Account, Ticket.account_id == Account.id)
             .outerjoin(TicketUse, TicketUse.ticket_id == Ticket.id)
@@ -222,7 +222,7 @@ class Tokens:
             .order_by(Ticket.id)
         )
         with self.database.reading() as session:
-            rows = session.execute(wanted if account is None else wanted.where(Account.name == account))
+            rows = session.execute(query if account is None else query.where(Account.name == account))
             return [Token(row.id, name, row.label, row.created, row.expires, used) for row, name, used in rows]
 
     def revoke(self, number: int, by: str, account: str | None = None) -> None:

@@ -121,7 +121,7 @@ def _wrong(problem: str) -> RegisterError:
 
 
 class Database:
-    """Sessions on one database; tables are made if there are none, and upgraded if they are of an older version.
+    """Sessions on one database; tables are created if there are none, and upgraded if they are of an older version.
 
     SQLite runs with a write-ahead log that is synced at each commit: what was acknowledged is there after a power cut.
 
@@ -152,7 +152,7 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state of the register throughout, and writes nothing."""
-        with _said_clearly(), Session(self.engine, expire_on_commit=False) as session:
+        with _clear_errors(), Session(self.engine, expire_on_commit=False) as session:
             if not self.is_sqlite:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
@@ -162,7 +162,7 @@ class Database:
         """A session whose work is kept as a whole when the block ends, or not at all if it raises.
 
         Writers take turns. Raises BusyError if the turn does not come in time."""
-        with _said_clearly(), Session(self.engine, expire_on_commit=False) as session:
+        with _clear_errors(), Session(self.engine, expire_on_commit=False) as session:
             options: dict[str, Any] = {"writing": True}
             session.connection(execution_options=options)
             if not self.is_sqlite:
@@ -178,7 +178,7 @@ class Database:
         if not self.is_sqlite:
             return False
         for _ in range(_TRIES):
-            with _said_clearly(), self.engine.connect() as connection:
+            with _clear_errors(), self.engine.connect() as connection:
                 connection.exec_driver_sql("COMMIT")
                 busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
             if not busy:
@@ -220,7 +220,7 @@ def _postgresql(url: URL) -> Engine:
 
 
 @contextlib.contextmanager
-def _said_clearly() -> Iterator[None]:
+def _clear_errors() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:

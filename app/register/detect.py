@@ -159,7 +159,7 @@ class Framed:
 
     @property
     def modality(self) -> Modality:
-        """What the photograph was said to be, or else was taken for: infrared if the vehicle in it has no colour."""
+        """The given modality, or else that of the image: infrared if the vehicle in it has no colour."""
         if self.vehicle_photo.modality is not None:
             return self.vehicle_photo.modality
         photo, box = self.vehicle_photo.photo, self.vehicle_photo.photo.box(self.vehicle_photo.vehicle_box)
@@ -194,7 +194,7 @@ class Framing:
         self._finder: Finder | None = None
 
     def use(self, path: Path, account: str) -> str:
-        """Let a detector find vehicles and plates in photographs; what it is used for.
+        """Use a detector for vehicles and plates in photographs; returns what it finds.
 
         Raises FileNotFoundError, and ValueError for a file of another kind."""
         return self.use_made(*read_detector(path), account)

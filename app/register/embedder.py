@@ -30,7 +30,7 @@ _BATCH = 64
 
 
 class Source(Protocol):
-    """Where a network comes from: a checkpoint, or an ONNX file."""
+    """Source of a network: a checkpoint, or an ONNX file."""
 
     @property
     def digest(self) -> str:
@@ -121,7 +121,7 @@ class ActiveModel:
     ) -> Model:
         """Activate a run's checkpoint: images are embedded anew with it; until all are, the model before stays active.
 
-        Goes on where an earlier call was cut off. Raises FileNotFoundError or ValueError for a file that is none."""
+        Continues where an earlier call stopped. Raises FileNotFoundError or ValueError for a file that is none."""
         checkpoint = Checkpoint.read(run, model)
         recogniser = Recogniser(checkpoint, self.device)
         checkpoint.write(self._register.folder / "models", checkpoint.digest)
@@ -148,7 +148,7 @@ class ActiveModel:
                 if bad := [view for view in bad if self._register.register.has_view(view.id)]:
                     named = ", ".join(f"vehicle {view.vehicle_id}: {view.picture}" for view in bad[:3])
                     raise RegisterError(
-                        f"{len(bad)} pictures cannot be read, and the model before goes on serving: {named}; "
+                        f"{len(bad)} images cannot be read, and the model before stays active: {named}; "
                         "forget these vehicles, or put the files back"
                     )
                 if self._register.models.activate(row.id, account):
@@ -179,7 +179,7 @@ class ActiveModel:
         path = self.onnx or (held if held.is_file() else self._file_of(digest, ".safetensors"))
         found = read_recogniser(path, self.device)
         if found.digest != digest and path == self.onnx:
-            raise NoModelError(f"{path} is of model {found.digest}, and model {digest} serves this register")
+            raise NoModelError(f"{path} is of model {found.digest}, and the active model of this register is {digest}")
         if found.digest != digest:
             raise RegisterError(f"models/{path.name} was changed")
         return found
@@ -189,7 +189,7 @@ class ActiveModel:
 
 
 def sample_of(photos: Photos, view: View) -> Sample:
-    """The image file of a view, with what the network embeds of it."""
+    """The image file of a view, with its boxes and modality."""
     return Sample(
         photos.path(view.picture),
         pid=0,

@@ -54,7 +54,7 @@ def require_own(database: Database, folder: Path, photos: Photos) -> None:
         kept = session.get(Setting, "id")
         if not held.is_file():
             if kept is not None or any(photos.folder.iterdir()):
-                raise RegisterError(f"{held} is missing: the pictures of this folder belong to another database")
+                raise RegisterError(f"{held} is missing: the images of this folder belong to another database")
             session.add(Setting(name="id", value=uuid.uuid4().hex))
             session.flush()
             kept = session.get(Setting, "id")

@@ -46,14 +46,14 @@ class Answer:
     Args:
         enrolled: number of the vehicle, if it was enrolled as unknown.
         images: names of the photographs, as they were kept.
-        framed: the photographs, with what was found in them.
-        plate: what their plates say; None if nothing was read.
+        framed: the photographs, with the vehicles found in them.
+        plate: the plate texts; None if nothing was read.
     """
 
     decision: Decision
     sighting: int
     enrolled: int | None
-    pictures: list[str]
+    images: list[str]
     framed: list[Framed]
     plate: PlateFinding | None
 
@@ -161,14 +161,14 @@ class Identification(RegisterFolder):
                         decision, reads, framed, self.plates, self.plate_reader.min_confidence
                     )
                     if self.active_model.current()[0].id != model.id:
-                        continue  # its embeddings were deleted while we looked
-                wanted = enrol_unknown and decision.outcome is Outcome.unknown
+                        continue  # its embeddings were deleted meanwhile
+                enrols = enrol_unknown and decision.outcome is Outcome.unknown
                 on_disk = views()
-                pictures = [name for view in on_disk for name in (view.picture, view.plate_picture) if name]
+                names = [name for view in on_disk for name in (view.image, view.plate_image) if name]
                 try:
                     with self.database.writing() as session:
                         enrolled = None
-                        if wanted:
+                        if enrols:
                             new = [with_vectors(view, each) for view, each in zip(on_disk, found, strict=True)]
                             note = "enrolled as unknown"
                             enrolled = self.register.enrol_in(
@@ -179,7 +179,7 @@ class Identification(RegisterFolder):
                         sighting = self.journal.record_sighting(
                             session,
                             decision,
-                            pictures,
+                            names,
                             account,
                             enrolled=enrolled,
                             shown=sorted(shown),
@@ -187,26 +187,26 @@ class Identification(RegisterFolder):
                         )
                 except AnotherModelError:
                     continue
-                return Answer(decision, sighting, enrolled, [view.picture for view in on_disk], framed, plate)
+                return Answer(decision, sighting, enrolled, [view.image for view in on_disk], framed, plate)
             raise RegisterError(_CHANGES)
 
     def candidates(
-        self, model: Model, found: Sequence[Vectors], asked: Modality = "visible", limit: int = _CANDIDATES
+        self, model: Model, found: Sequence[Vectors], query: Modality = "visible", limit: int = _CANDIDATES
     ) -> dict[str, list[Candidate]]:
         """The nearest vehicles of each library that at least one of the photographs has something for, by
         `compared_name`: among views of the photographs' own modality, then among those of the other if there are any.
 
         Args:
-            asked: the modality of the photographs.
+            query: the modality of the photographs.
         """
         index = self.index(model)
         answer: dict[str, list[Candidate]] = {}
         for library in model.libraries:
             rows = [vectors[library] for vectors in found if library in vectors]
-            for held in sorted(MODALITIES, key=lambda modality: modality != asked):
+            for held in sorted(MODALITIES, key=lambda modality: modality != query):
                 nearest = index.search(held_name(library, held), np.stack(rows), limit) if rows else []
                 if nearest or held == "visible":
-                    answer[compared_name(library, asked, held)] = nearest
+                    answer[compared_name(library, query, held)] = nearest
         return answer
 
 

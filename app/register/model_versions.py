@@ -45,7 +45,7 @@ class Models:
             return list(session.scalars(_lacking(model_id).where(View.id > after).order_by(View.id).limit(limit)))
 
     def add_embeddings(self, model_id: int, vectors: Mapping[int, Vectors]) -> None:
-        """Keep what a model says of images, by view; those that were forgotten meanwhile are left out."""
+        """Keep a model's embeddings of images, by view; those that were forgotten meanwhile are left out."""
         with self.database.writing() as session:
             there = set(session.scalars(select(View.id).where(View.id.in_(list(vectors)))))
             for view_id, libraries in vectors.items():

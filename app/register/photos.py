@@ -1,4 +1,4 @@
-"""Images that a register takes in and keeps: decoded, bounded, made anew, without what a camera wrote beside them.
+"""Images that a register takes in and keeps: decoded, bounded, encoded anew without the camera's metadata.
 
 A photograph of a vehicle comes with what belongs to it: boxes, a plate, a modality.
 """
@@ -17,7 +17,7 @@ from PIL import Image
 from app.core.files import replacing
 from app.core.sample import Box, Modality
 from app.images.decode import UnreadableImageError, file_content, open_picture, upright_rgb
-from app.register.errors import BoxError, PictureRefusedError, PictureTooLargeError, RegisterError
+from app.register.errors import BoxError, ImageRefusedError, ImageTooLargeError, RegisterError
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000  # 8,660 x 5,773: more than phones give
@@ -55,7 +55,7 @@ class Photo:
         left, top = max(0.0, box.left), max(0.0, box.top)
         right, bottom = min(width, box.left + box.width), min(height, box.top + box.height)
         if min(right - left, bottom - top) * self.scale < 1:
-            raise BoxError(f"box {tuple(box)} lies outside the picture of {width:.0f} x {height:.0f} pixels")
+            raise BoxError(f"box {tuple(box)} lies outside the image of {width:.0f} x {height:.0f} pixels")
         return Box(left, top, right - left, bottom - top)
 
     def box(self, box: Box | None) -> Box | None:
@@ -77,8 +77,8 @@ class StoredPhoto(Photo):
 
 
 def as_stored(photo: Photo) -> StoredPhoto:
-    """The photo after its encoding, decoded once from memory. A network that is given these pixels says what it will
-    say of the file when the active model is put back."""
+    """The photo after its encoding, decoded once from memory. A network embeds these pixels as it will
+    embed the file when the active model changes."""
     content = _jpeg(photo)
     with open_picture(content, formats=("JPEG",)) as file:
         return StoredPhoto(upright_rgb(file), photo.scale, content)
@@ -87,17 +87,17 @@ def as_stored(photo: Photo) -> StoredPhoto:
 def take_in(data: bytes, name: str) -> Photo:
     """Decode a file.
 
-    Raises PictureRefusedError naming it: no image, too large or too small, cut off."""
+    Raises ImageRefusedError naming it: no image, too large or too small, cut off."""
     if len(data) > MAX_BYTES:
-        raise PictureTooLargeError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
+        raise ImageTooLargeError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
     try:
         with open_picture(data, formats=_FORMATS, most_pixels=MAX_PIXELS) as file:
             if min(file.size) < MIN_SIDE:
-                raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels show no vehicle")
+                raise ImageRefusedError(f"{name}: {file.width} x {file.height} pixels show no vehicle")
             longest = max(file.size)
             upright = upright_rgb(file, at_least=_enough(file.size))
     except UnreadableImageError as error:
-        raise PictureRefusedError(f"{name}: {error}") from error
+        raise ImageRefusedError(f"{name}: {error}") from error
     if longest <= KEPT_SIDE:
         return Photo(upright, 1.0)
     scale = KEPT_SIDE / max(upright.size)
@@ -115,18 +115,18 @@ def _enough(size: tuple[int, int]) -> tuple[int, int] | None:
 
 
 def require_small(path: Path) -> None:
-    """Raise PictureTooLargeError for a file of more bytes than an image may have."""
+    """Raise ImageTooLargeError for a file of more bytes than an image may have."""
     if path.stat().st_size > MAX_BYTES:
-        raise PictureTooLargeError(f"{path}: more than {MAX_BYTES // 2**20} MiB")
+        raise ImageTooLargeError(f"{path}: more than {MAX_BYTES // 2**20} MiB")
 
 
 def read_photo(path: Path) -> Photo:
-    """`take_in` of a file. Raises FileNotFoundError, and PictureRefusedError as `take_in` does."""
+    """`take_in` of a file. Raises FileNotFoundError, and ImageRefusedError as `take_in` does."""
     require_small(path)
     try:
         return take_in(file_content(path), str(path))
     except UnreadableImageError as error:
-        raise PictureRefusedError(str(error)) from error
+        raise ImageRefusedError(str(error)) from error
 
 
 class Photos:
@@ -147,7 +147,7 @@ class Photos:
     def path(self, name: str) -> Path:
         """Where an image is. Raises ValueError for what is no name of this folder."""
         if not _NAME.fullmatch(name):
-            raise ValueError(f"not a picture of the register: {name!r}")
+            raise ValueError(f"not an image of the register: {name!r}")
         return self.folder / name
 
     def drop(self, names: Iterable[str]) -> None:
@@ -231,10 +231,10 @@ def make_vehicle_photos(
 
     Raises RegisterError where numbers differ, or without a photograph, BoxError as `Photo.inside` does."""
     if not photos:
-        raise RegisterError("there is no picture")
-    for name, given in (("plate pictures", plates), ("boxes", boxes), ("plate boxes", plate_boxes)):
+        raise RegisterError("there is no photo")
+    for name, given in (("plate photos", plates), ("boxes", boxes), ("plate boxes", plate_boxes)):
         if given and len(given) != len(photos):
-            raise RegisterError(f"{len(given)} {name} for {len(photos)} pictures")
+            raise RegisterError(f"{len(given)} {name} for {len(photos)} photos")
     return [
         VehiclePhoto(
             photo,

@@ -88,7 +88,7 @@ class PlateFinding:
     candidates: Sequence[PlateCandidate]
 
     def vehicles(self) -> set[int]:
-        """Those whose plates a person gets to see."""
+        """Vehicles whose plates a person gets to see."""
         return {found.vehicle for found in self.candidates}
 
     def as_dict(self, *, plates: bool = False) -> dict[str, Any]:

@@ -124,12 +124,12 @@ class PlateTable:
         """Plates with a `cost` from a text in `plain` form, cheapest first, then by vehicle."""
         if not text:
             return []
-        wanted = _characters([form(text)])[:, 0]
+        characters_read = _characters([form(text)])[:, 0]
         near: list[int] = []
         for length in (len(text) - 1, len(text), len(text) + 1):
             if length in self._rows:
                 numbers, characters = self._rows[length]
-                near += numbers[_one_apart(characters, wanted)].tolist()
+                near += numbers[_one_apart(characters, characters_read)].tolist()
         found = []
         for vehicle in near:
             plate, read = self._held[vehicle]
@@ -172,8 +172,8 @@ class PlateSearch:
             self._seen = last
 
     def _read(self, session: Session, vehicles: list[int] | None) -> None:
-        wanted = select(Plate.vehicle_id, Plate.text).order_by(Plate.vehicle_id)
-        rows = session.execute(wanted if vehicles is None else wanted.where(Plate.vehicle_id.in_(vehicles)))
+        query = select(Plate.vehicle_id, Plate.text).order_by(Plate.vehicle_id)
+        rows = session.execute(query if vehicles is None else query.where(Plate.vehicle_id.in_(vehicles)))
         self.table.put((vehicle, text) for vehicle, text in rows)
 
 
@@ -183,14 +183,14 @@ def _characters(texts: list[str]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(rows.T)
 
 
-def _one_apart(plates: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.bool_]:
+def _one_apart(plates: NDArray[np.uint32], text: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Which plates (P, N) are at most one insertion, deletion or replacement from a text (L,); (N,), |P - L| <= 1."""
-    length = min(len(plates), len(wanted))
-    left = np.stack([plates[place] == wanted[place] for place in range(length)])  # (length, N)
-    if len(plates) == len(wanted):
+    length = min(len(plates), len(text))
+    left = np.stack([plates[place] == text[place] for place in range(length)])  # (length, N)
+    if len(plates) == len(text):
         return np.count_nonzero(left, axis=0) >= length - 1
     # One of the two has one character more: what agrees from the left and from the right makes up the shorter one.
-    right = np.stack([plates[-place] == wanted[-place] for place in range(1, length + 1)])
+    right = np.stack([plates[-place] == text[-place] for place in range(1, length + 1)])
     return _run(left) + _run(right) >= length
 
 

@@ -16,7 +16,7 @@ from app.register.schema import Audit, Base, Embedding, Model, Setting
 Vectors = Mapping[str, NDArray[np.float32]]
 """(D,) by library, those that an image has something for."""
 Also = Callable[[Session, int], None]
-"""What is written in the transaction of an enrolment beside it, given the number of the vehicle."""
+"""Further rows in the transaction of an enrolment, given the number of the vehicle."""
 ACTIVE_MODEL = "model"
 MOST_NUMBER = 2**31 - 1  # of a row: PostgreSQL's integers end here, and no register comes near
 Row = TypeVar("Row", bound=Base)
@@ -59,14 +59,14 @@ class NewView:
         image: its name in the register's folder of images.
         vectors: (D,) by library, those that the image has something for.
         vehicle_box: where the vehicle is; None if the image is the vehicle.
-        plate_picture: name of an image of the plate alone.
-        plate_box: where the plate is in `picture`.
+        plate_image: name of an image of the plate alone.
+        plate_box: where the plate is in `image`.
     """
 
-    picture: str
+    image: str
     vectors: Vectors
     vehicle_box: Box | None = None
-    plate_picture: str | None = None
+    plate_image: str | None = None
     plate_box: Box | None = None
     modality: Modality = "visible"
 
@@ -82,7 +82,7 @@ class NewOwner:
 
 @dataclass(frozen=True)
 class Glance:
-    """What a guard sees of a vehicle: no name.
+    """Details of a vehicle for a guard: no name.
 
     Args:
         images: names by number of the view.
@@ -90,12 +90,12 @@ class Glance:
 
     plate: str | None
     flat: str | None
-    pictures: dict[int, str]
+    images: dict[int, str]
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What `forget` deleted.
+    """Rows that `forget` deleted.
 
     Args:
         overwritten: whether the rows are gone from the database's files as well; see `Database.forget_traces`.

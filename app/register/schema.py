@@ -3,7 +3,7 @@
 An image has an embedding in each library of each model that has seen it. What changes the embeddings of a vehicle
 leaves a row in `change`, by which processes that hold vectors in memory keep up.
 
-The tables are made, and changed, by the steps of `app.register.upgrades`: what changes here needs one there.
+The tables are made, and changed, by the steps of `app.register.upgrades`: a change here needs a step there.
 """
 
 from datetime import UTC, datetime
@@ -75,7 +75,7 @@ class Numbered(Base):
 
 
 class Setting(Base):
-    """One value by name: the version of the tables, which model serves."""
+    """One value by name: the version of the tables, the active model."""
 
     __tablename__ = "setting"
     name: Mapped[str] = mapped_column(primary_key=True)
@@ -133,7 +133,7 @@ class View(Numbered):
 
 
 class Model(Numbered):
-    """A checkpoint that embeddings were made with; thresholds are its own."""
+    """A checkpoint with which images were embedded; thresholds are its own."""
 
     __tablename__ = "model"
     digest: Mapped[str] = mapped_column(unique=True)
@@ -144,7 +144,7 @@ class Model(Numbered):
 
 
 class Embedding(Numbered):
-    """What one model says of one image in one library."""
+    """Embedding of one image by one model in one library."""
 
     __tablename__ = "embedding"
     __table_args__ = (UniqueConstraint("model_id", "library", "view_id"), {"sqlite_autoincrement": True})
@@ -162,7 +162,7 @@ class Change(Numbered):
 
 
 class Sighting(Numbered):
-    """A photograph that was looked up, and what the register said."""
+    """The photographs of an identification, and its answer."""
 
     __tablename__ = "sighting"
     vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
@@ -174,7 +174,7 @@ class Sighting(Numbered):
 
 
 class Shown(Numbered):
-    """What an answer showed to an account: a vehicle, or a photograph of the query. It goes with the sighting."""
+    """A vehicle, or a photograph of the query, that an answer showed to an account. It goes with the sighting."""
 
     __tablename__ = "shown"
     __table_args__ = (
@@ -203,7 +203,7 @@ class Imported(Base):
 
 
 class Incident(Numbered):
-    """What a guard reported about a vehicle."""
+    """A guard's report about a vehicle."""
 
     __tablename__ = "incident"
     sighting_id: Mapped[int | None] = mapped_column(ForeignKey("sighting.id"))
@@ -238,7 +238,7 @@ class Account(Numbered):
 
 
 class Ticket(Numbered):
-    """What stands for a log-in: a browser's session, or a token of a program. Its secret is kept as a digest."""
+    """A log-in: a browser's session, or a token of a program. Its secret is kept as a digest."""
 
     __tablename__ = "ticket"
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)

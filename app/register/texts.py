@@ -15,7 +15,7 @@ LONGEST_LINE, LONGEST_TEXT = 200, 2000
 # Joiners shape letters of Persian and of Indian scripts, and emoji; the signs are Arabic ones that can be seen.
 _JOINERS = "\u200c\u200d"
 _SEEN = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2" + _JOINERS
-# Letters and marks by their category that no font draws.
+# Letters and marks by their category that fonts leave blank.
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 _LONGEST_NAME = 64
 # Scripts with letters that look like those of another one in the list.
@@ -41,7 +41,7 @@ class TextError(RegisterError):
 
 
 def is_invisible(character: str) -> bool:
-    """Whether nothing is drawn for a character, or it moves others: control and formatting characters, line
+    """Whether a character is invisible or moves others: control and formatting characters, line
     separators, fillers, halves of surrogate pairs. A space is none of them."""
     if character in _SEEN:
         return False
@@ -119,5 +119,5 @@ def scripts(text: str) -> list[str]:
 def look(name: str) -> str:
     """A text that is the same for names that look alike."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    drawn = "".join(letter for letter in folded if not is_invisible(letter) and letter not in _SELECTORS)
-    return " ".join(drawn.translate(_LOOKS).split())
+    visible = "".join(letter for letter in folded if not is_invisible(letter) and letter not in _SELECTORS)
+    return " ".join(visible.translate(_LOOKS).split())

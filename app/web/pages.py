@@ -32,7 +32,7 @@ def wants_page(request: Request) -> bool:
 
 
 def error_page(request: Request, status: int, detail: str) -> Response:
-    """What went wrong, in one line."""
+    """The error, in one line."""
     return _page(request, "error.html", None, status=status, detail=detail)
 
 
@@ -121,16 +121,16 @@ async def calibration_page(request: Request, user: Manager, service: Service) ->
 
 
 @router.get("/calibration/{library}.png")
-async def calibration_picture(user: Manager, service: Service, library: str) -> FileResponse:
+async def calibration_image(user: Manager, service: Service, library: str) -> FileResponse:
     del user
     found = await service.aside(_calibration, service)
     if found["damaged"]:
         raise UnavailableError(found["damaged"])
     if "false_match_rate" not in (found["report"] or {}).get("libraries", {}).get(library, {}):
         raise NotEnrolledError("this library was not calibrated")
-    if not (picture := found["folder"] / f"{library}.png").is_file():
-        raise UnavailableError(f"{picture.name} is missing: calibrate again")
-    return FileResponse(picture)
+    if not (path := found["folder"] / f"{library}.png").is_file():
+        raise UnavailableError(f"{path.name} is missing: calibrate again")
+    return FileResponse(path)
 
 
 @router.get("/federation")
@@ -139,10 +139,10 @@ async def federation_page(request: Request, user: Manager, service: Service) -> 
 
 
 @router.get("/federation/{name}")
-async def federation_picture(user: Manager, service: Service, name: str) -> FileResponse:
+async def federation_image(user: Manager, service: Service, name: str) -> FileResponse:
     del user
     if service.run is None or name not in _CURVES or not (service.run / name).is_file():
-        raise NotEnrolledError("there is no such picture")
+        raise NotEnrolledError("there is no such image")
     return FileResponse(service.run / name)
 
 
@@ -198,7 +198,7 @@ def _federation(service: State) -> dict[str, Any]:
 
 
 def _below(folder: Path, error: Exception) -> str:
-    """What is wrong with a file, by its path in the folder: where the folder is stays on this machine."""
+    """The error about a file, by its path in the folder: where the folder is stays on this machine."""
     return str(error).replace(f"{folder}/", "")
 
 

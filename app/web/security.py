@@ -1,4 +1,4 @@
-"""Security of the service: who asks, what a role may do and see, and how much a request may hold."""
+"""Security of the service: authentication, roles and what they may see, forged forms, limits of a request."""
 
 import asyncio
 import hmac
@@ -27,7 +27,7 @@ HSTS = "max-age=31536000"  # seconds: a browser that was here comes by TLS alone
 _bearer = HTTPBearer(auto_error=False, description="Token of a program: `Authorization: Bearer SECRET`.")
 
 HEADERS = {
-    # Pictures and scripts of this service alone; blob: is the photograph that somebody is about to send.
+    # Images and scripts of this service alone; blob: is the photograph that somebody is about to send.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -43,7 +43,7 @@ async def who(
     cookie: Annotated[str | None, Security(_cookie)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> User:
-    """Who asks. 401 for nobody; 403 for a session's request that does not bring what its forms hold."""
+    """The user of a request. 401 for nobody; 403 for a session's request without the token of its forms."""
     try:
         if bearer is not None:
             return await state.aside(state.accounts.who, bearer.credentials, "token")
@@ -98,18 +98,18 @@ AdminInSession = Annotated[User, Depends(admin_in_session)]
 
 
 def look_at(identification: Identification, number: int, user: User) -> Vehicle:
-    """A vehicle with its pictures; the look is written to the trail. Raises NotEnrolledError, for a guard also where no
+    """A vehicle with its images; the trail says who saw it. Raises NotEnrolledError, for a guard also where no
     answer showed the vehicle."""
     if user.role < Role.manager:
         identification.visible.require_vehicle(number, user.name)
     return identification.register.look_at(number, user.name)
 
 
-def picture_path(identification: Identification, name: str, user: User) -> Path:
-    """The file of a picture. Raises NotEnrolledError, for a guard also where no answer showed it."""
+def image_path(identification: Identification, name: str, user: User) -> Path:
+    """The file of an image. Raises NotEnrolledError, for a guard also where no answer showed it."""
     path = identification.photos.path(name)
-    if not path.is_file() or (user.role < Role.manager and not identification.visible.has_picture(name, user.name)):
-        raise NotEnrolledError("there is no such picture")
+    if not path.is_file() or (user.role < Role.manager and not identification.visible.has_image(name, user.name)):
+        raise NotEnrolledError("there is no such image")
     return path
 
 

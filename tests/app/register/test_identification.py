@@ -91,9 +91,9 @@ def test_an_unknown_vehicle_is_enrolled_if_that_is_wanted(sure):
     assert answer.decision.outcome is Outcome.unknown
     vehicle = sure.register.vehicle(answer.enrolled)
     assert vehicle.owner_id is None
-    assert [view.picture for view in vehicle.views] == answer.pictures  # kept once
+    assert [view.picture for view in vehicle.views] == answer.images  # kept once
     sure.register.forget(account="manager", vehicle_id=vehicle.id)
-    assert not sure.photos.path(answer.pictures[0]).exists()
+    assert not sure.photos.path(answer.images[0]).exists()
     assert sure.register.counts()["sightings"] == 1  # the first one
 
 
@@ -225,7 +225,7 @@ def test_a_picture_that_is_lost_is_named_and_the_rest_goes_on(sure, run_folder):
     lost = sure.register.vehicle(3).views[0].picture
     kept = sure.photos.path(lost).read_bytes()
     sure.photos.path(lost).unlink()
-    with pytest.raises(RegisterError, match=f"1 pictures cannot be read, .*vehicle 3: {lost}"):
+    with pytest.raises(RegisterError, match=f"1 images cannot be read, .*vehicle 3: {lost}"):
         sure.active_model.change_to_run(run_folder, "other", "tester")
     assert sure.active_model.current()[0].id == first.id
     sure.photos.path(lost).write_bytes(kept)

@@ -148,7 +148,7 @@ def test_a_vehicle_is_committed_after_its_photos_are_on_the_disk(identification,
         return found
 
     def look(self, session, vehicle, views, model_id):
-        names = [name for view in views for name in (view.picture, view.plate_picture)]
+        names = [name for view in views for name in (view.image, view.plate_image)]
         there.append([self.photos.path(name).stat().st_size > 500 for name in names])
         return add(self, session, vehicle, views, model_id)
 

@@ -89,7 +89,7 @@ def test_an_owner_is_forgotten_everywhere(register, model, enrolled):
     first, second, third = enrolled
     journal = Journal(register.database)
     names = [register.photos.keep(photo(number)) for number in range(4)]
-    register.add_views(first, [NewView(names[0], vectors(RNG), plate_picture=names[1])], model_id=model.id, account="t")
+    register.add_views(first, [NewView(names[0], vectors(RNG), plate_image=names[1])], model_id=model.id, account="t")
     seen = {}
     for vehicle, name in ((first, names[2]), (third, names[3])):
         decision = Decision(Outcome.match, vehicle, "fused", 0.95, 0.9, None)
