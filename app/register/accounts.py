@@ -40,15 +40,15 @@ class Role(IntEnum):
 
 
 class LogInError(RegisterError):
-    """A name and a password that do not belong together, or a log-in that is no longer one."""
+    """Wrong name or password, or a log-in that has ended."""
 
 
 @dataclass(frozen=True)
 class User:
-    """Who is logged in.
+    """A user who is logged in.
 
     Args:
-        csrf: what a form of this session must bring; "" for a token, which no browser sends by itself.
+        csrf: token that a form of this session must bring; "" for a program's token, which no browser sends by itself.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Accounts:
             except RegisterError:  # a database that is away must not lock people out
                 self._tries.uncount(name, address)
                 raise
-        # A name that there is not takes as long as a wrong password.
+        # An unknown name takes as long as a wrong password.
         right = self._verify(account.password if account else self._nobody, password)
         if account is None or account.disabled or not right:
             with self.database.writing() as session:
@@ -137,7 +137,7 @@ class Accounts:
 
     def new_token(self, name: str, label: str, days: int, by: str) -> str:
         """The secret of a token for a program, with the rights of the account; it is shown once. Raises
-        NotEnrolledError, and RegisterError for a term that is none."""
+        NotEnrolledError, and RegisterError for an impossible term."""
         if not 1 <= days <= 3650:
             raise RegisterError("a token lasts 1 to 3650 days")
         label = line("label", label)
@@ -148,7 +148,7 @@ class Accounts:
         return self._ticket(account.id, by, "token", label, timedelta(days=days))
 
     def who(self, secret: str, kind: str) -> User:
-        """The user of a session or a token. Raises LogInError if it is none, or has expired."""
+        """The user of a session or a token. Raises LogInError for an unknown or expired secret."""
         with self.database.reading() as session:
             ticket = session.scalar(select(Ticket).where(Ticket.digest == _digest(secret), Ticket.kind == kind))
             if ticket is None or ticket.expires < now() or ticket.account.disabled:
@@ -213,7 +213,7 @@ class Tokens:
         self.database = database
 
     def all(self, account: str | None = None) -> list[Token]:
-        """Tokens that still open something, by number: of one account, or of all."""
+        """Valid tokens by number: of one account, or of all."""
         query = (
             select(Ticket, Account.name, TicketUse.used)
             .join(Account, Ticket.account_id == Account.id)
@@ -240,7 +240,7 @@ class Tokens:
 
 
 class Uses:
-    """When tokens were last used. A use that cannot be written down is lost, and no request fails for it."""
+    """Last uses of tokens. A use that cannot be written is lost, and no request fails for it."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -248,7 +248,7 @@ class Uses:
         self._noted: dict[int, float] = {}
 
     def note(self, ticket_id: int) -> None:
-        """A token was used now."""
+        """Record a use of a token now."""
         moment = time.monotonic()
         with self._lock:
             if moment - self._noted.get(ticket_id, -USE_SECONDS) < USE_SECONDS:

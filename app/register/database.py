@@ -33,7 +33,7 @@ _TRIES, _PAUSE_SECONDS = 20, 0.25
 
 
 def checked_url(text: str) -> URL:
-    """The URL with the driver that is used. Raises RegisterError, naming the setting, for one that is none: another
+    """The URL with the driver that is used. Raises RegisterError, naming the setting, for an invalid one: another
     database, a wrong port, an IPv6 address without brackets, an option that is unknown or has no such value, a driver
     that is not installed."""
     kind = text.partition("://")[0]
@@ -63,7 +63,7 @@ def checked_url(text: str) -> URL:
 
 
 def _require_place(place: str, *, has_at_behind: bool) -> None:
-    """Raise RegisterError for a host or port that is none.
+    """Raise RegisterError for an invalid host or port.
 
     Args:
         place: what stands between `://` and `?`.
@@ -106,7 +106,7 @@ def _require_options(given: Mapping[str, str | tuple[str, ...]], known: tuple[st
 
 
 def _postgresql_options() -> tuple[str, ...]:
-    """Those that the installed libpq knows."""
+    """Options that the installed libpq knows."""
     from psycopg.pq import Conninfo
 
     return tuple(option.keyword.decode() for option in Conninfo.get_defaults())
@@ -123,12 +123,12 @@ def _wrong(problem: str) -> RegisterError:
 class Database:
     """Sessions on one database; tables are created if there are none, and upgraded if they are of an older version.
 
-    SQLite runs with a write-ahead log that is synced at each commit: what was acknowledged is there after a power cut.
+    SQLite runs with a write-ahead log that is synced at each commit: an acknowledged write survives a power cut.
 
     Args:
         url: of SQLAlchemy, such as sqlite:///register.sqlite or postgresql+psycopg://user@host/name.
 
-    Raises RegisterError for a URL that is none, and for a database that cannot be reached or has tables of a newer
+    Raises RegisterError for an invalid URL, and for a database that cannot be reached or has tables of a newer
     version."""
 
     def __init__(self, url: str | URL) -> None:

@@ -34,7 +34,7 @@ class Source(Protocol):
 
     @property
     def digest(self) -> str:
-        """Of what an embedding depends on."""
+        """Digest of all that an embedding depends on."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Recogniser:
 
 
 def _by_image(libraries: Mapping[str, NDArray[np.float32]]) -> list[Vectors]:
-    """Rows (N, D) by library as vectors (D,) of each image; a row of zeros is none."""
+    """Rows (N, D) by library as vectors (D,) of each image; a row of zeros is no embedding."""
     count = len(next(iter(libraries.values())))
     return [{name: rows[place] for name, rows in libraries.items() if rows[place].any()} for place in range(count)]
 
@@ -119,9 +119,9 @@ class ActiveModel:
     def change_to_run(
         self, run: Path, model: str, account: str, progress: Callable[[int, int], None] | None = None
     ) -> Model:
-        """Activate a run's checkpoint: images are embedded anew with it; until all are, the model before stays active.
+        """Activate a run's checkpoint: all images are embedded with it; until then the model before stays active.
 
-        Continues where an earlier call stopped. Raises FileNotFoundError or ValueError for a file that is none."""
+        Continues where an earlier call stopped. Raises FileNotFoundError, or ValueError for an invalid file."""
         checkpoint = Checkpoint.read(run, model)
         recogniser = Recogniser(checkpoint, self.device)
         checkpoint.write(self._register.folder / "models", checkpoint.digest)

@@ -11,7 +11,7 @@ class RegisterError(FedVehicleReidError, RuntimeError):
 
 
 class NotEnrolledError(RegisterError):
-    """There is no such vehicle, owner or sighting."""
+    """Unknown vehicle, owner or sighting."""
 
 
 class DuplicatePlateError(RegisterError):
@@ -51,4 +51,4 @@ class ImageTooLargeError(ImageRefusedError):
 
 
 class BoxError(RegisterError, ImageRefusedError):
-    """A box is none, or shows nothing of its image."""
+    """A box is invalid, or outside its image."""

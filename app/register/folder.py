@@ -1,4 +1,4 @@
-"""A register's folder with its database, without any network: lists, deletion, accounts and the audit need no more.
+"""A register's folder with its database, without any network: enough for lists, deletion, accounts and the audit.
 
 The folder holds `register.sqlite` (unless the database is elsewhere), `pictures/`, and in `models/` the checkpoint or
 the ONNX file of each model version, and detectors and a reader of plates if there are any.

@@ -1,4 +1,4 @@
-"""Import of a table into a register: row by row, each in a transaction of its own, and each once.
+"""Import of a table into a register: row by row, each in its own transaction, and each once.
 
 An import that was cut off continues when the same table is imported again: a row whose content is there is
 skipped, and a further row of its vehicle goes to that vehicle. So it is with two imports at once.
@@ -31,7 +31,7 @@ from models.errors import FedVehicleReidError
 if TYPE_CHECKING:
     from app.register.identification import Identification
 
-_NOT_OF_A_ROW = (BusyError, FullError, NoModelError, UnavailableError)  # the next row would fail of them as well
+_NOT_OF_A_ROW = (BusyError, FullError, NoModelError, UnavailableError)  # the next row would fail as well
 _ATTEMPTS = 10  # of a row whose vehicle other imports change meanwhile
 
 

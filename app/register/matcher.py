@@ -123,7 +123,7 @@ def decide(candidates: Mapping[str, Sequence[Candidate]], thresholds: Mapping[st
     Args:
         candidates: by library in the order of precedence, best first; empty where the photograph has nothing to
             compare, or the library has no vehicle.
-        thresholds: by library; 0.9 where there is none.
+        thresholds: by library; 0.9 for a library without one.
     """
     unsure: Decision | None = None
     nearest: tuple[float, Decision] | None = None

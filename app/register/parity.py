@@ -20,7 +20,7 @@ class Parity:
     """Result of a comparison.
 
     Args:
-        images: how many were embedded both ways.
+        pictures: images that were embedded both ways.
         largest_difference: of any value of any library.
         decisions: identifications that were made both ways.
         different: those whose outcome, vehicle or deciding library differ.

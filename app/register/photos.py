@@ -31,7 +31,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.jpg\.\d+\.tmp")  # of app.core.files.r
 
 @dataclass(frozen=True)
 class Photo:
-    """An image that was taken in: upright, R, G, B, at most `KEPT_SIDE` pixels a side.
+    """A decoded image: upright, R, G, B, at most `KEPT_SIDE` pixels a side.
 
     Args:
         scale: its pixels for one of the file's; boxes in the file are scaled by it.
@@ -130,7 +130,7 @@ def read_photo(path: Path) -> Photo:
 
 
 class Photos:
-    """The folder of the images, readable by its owner only. Names are the register's own and tell nothing."""
+    """The folder of the images, readable by its owner only. Names are the register's own, without meaning."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -145,19 +145,19 @@ class Photos:
         return name
 
     def path(self, name: str) -> Path:
-        """Where an image is. Raises ValueError for what is no name of this folder."""
+        """The path of an image. Raises ValueError for a name of another form."""
         if not _NAME.fullmatch(name):
             raise ValueError(f"not an image of the register: {name!r}")
         return self.folder / name
 
     def drop(self, names: Iterable[str]) -> None:
-        """Delete images; those that are gone are gone."""
+        """Delete images; missing ones are skipped."""
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 self.path(name).unlink()
 
     def drop_all_but(self, names: set[str], before: float) -> int:
-        """Delete what no row of the register names, if it was written before a time in seconds; how many."""
+        """Delete images without a row in the register, written before a time in seconds; their number."""
         dropped = 0
         for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -170,7 +170,7 @@ class Photos:
 
 def _jpeg(photo: Photo) -> bytes:
     file = io.BytesIO()
-    # From the pixels alone: Pillow would hand on what the file said of the place and the camera.
+    # From the pixels alone: Pillow would keep the file's metadata about place and camera.
     Image.frombytes("RGB", photo.image.size, photo.image.tobytes()).save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()
 

@@ -46,8 +46,8 @@ def form(text: str) -> str:
 
 
 def cost(read: str, plate: str) -> float | None:
-    """Cheapest way from one text to the other: `LOOK_ALIKE_COST` for each look-alike, and `ERROR_COST` for at most one
-    character that is missing, too many or another one. None if there is no such way, or none up to `MOST_COST`.
+    """Cost of the cheapest edit from one text to the other: `LOOK_ALIKE_COST` for each look-alike, and `ERROR_COST` for
+    at most one character that is missing, too many or another one. None if there is no such edit, or none up to `MOST_COST`.
 
     Both texts in `models.alphabet.plain` form."""
     if len(read) == len(plate):
@@ -106,7 +106,7 @@ class PlateTable:
             self._rows[length] = numbers, characters
 
     def drop(self, vehicles: Iterable[int]) -> None:
-        """Take plates out; of a vehicle that has none nothing happens."""
+        """Take plates out; vehicles without one are skipped."""
         gone: dict[int, list[int]] = {}
         for vehicle in vehicles:
             if vehicle in self._held:
@@ -184,7 +184,7 @@ def _characters(texts: list[str]) -> NDArray[np.uint32]:
 
 
 def _one_apart(plates: NDArray[np.uint32], text: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Which plates (P, N) are at most one insertion, deletion or replacement from a text (L,); (N,), |P - L| <= 1."""
+    """Mask (N,) of plates (P, N) at most one insertion, deletion or replacement from a text (L,); |P - L| <= 1."""
     length = min(len(plates), len(text))
     left = np.stack([plates[place] == text[place] for place in range(length)])  # (length, N)
     if len(plates) == len(text):

@@ -1,7 +1,7 @@
 """Tables of the register, in SQLite by default and in PostgreSQL with pgvector.
 
 An image has an embedding in each library of each model that has seen it. What changes the embeddings of a vehicle
-leaves a row in `change`, by which processes that hold vectors in memory keep up.
+leaves a row in `change`, which processes with vectors in memory follow.
 
 The tables are made, and changed, by the steps of `app.register.upgrades`: a change here needs a step there.
 """
@@ -67,7 +67,7 @@ class Base(DeclarativeBase):
 
 
 class Numbered(Base):
-    """A row with a number that never comes again: SQLite would give that of a deleted row to the next one."""
+    """A row with a number that is never reused: SQLite would give that of a deleted row to the next one."""
 
     __abstract__ = True
     __table_args__: Any = {"sqlite_autoincrement": True}  # noqa: RUF012
@@ -83,7 +83,7 @@ class Setting(Base):
 
 
 class Owner(Numbered):
-    """Somebody who has vehicles."""
+    """An owner of vehicles."""
 
     __tablename__ = "owner"
     name: Mapped[str]
@@ -155,7 +155,7 @@ class Embedding(Numbered):
 
 
 class Change(Numbered):
-    """A vehicle whose embeddings changed; the newest row tells how far the register has gone."""
+    """A vehicle whose embeddings changed; the newest row's number is the state of the register."""
 
     __tablename__ = "change"
     vehicle_id: Mapped[int]
@@ -216,7 +216,7 @@ class Incident(Numbered):
 
 
 class Audit(Numbered):
-    """Who did what to which record. Rows are added and never changed, and hold numbers, no names and no plates."""
+    """A line of the audit trail: account, action, record. Rows are never changed, and hold no names and no plates."""
 
     __tablename__ = "audit"
     created: Mapped[datetime] = mapped_column(Moment, default=now)
@@ -227,7 +227,7 @@ class Audit(Numbered):
 
 
 class Account(Numbered):
-    """Somebody, or a program, that may use the register."""
+    """A person, or a program, that may use the register."""
 
     __tablename__ = "account"
     name: Mapped[str] = mapped_column(unique=True)
@@ -251,7 +251,7 @@ class Ticket(Numbered):
 
 
 class TicketUse(Base):
-    """When a token was last used, to some minutes."""
+    """Last use of a token, to some minutes."""
 
     __tablename__ = "ticket_use"
     ticket_id: Mapped[int] = mapped_column(ForeignKey("ticket.id", ondelete="CASCADE"), primary_key=True)

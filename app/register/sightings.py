@@ -131,12 +131,12 @@ class Visible:
 
     def require_vehicle(self, number: int, account: str) -> None:
         """Raise NotEnrolledError for a vehicle that no answer showed to the account; the same for one that is not
-        there, so that numbers tell nothing."""
+        there, so that numbers disclose nothing."""
         if number not in self.vehicles(account, {number}):
             raise NotEnrolledError(f"there is no vehicle {number} that an answer showed to you")
 
     def vehicles(self, account: str, numbers: set[int]) -> set[int]:
-        """Those of the vehicles that an answer showed to the account."""
+        """The numbers of `numbers` whose vehicles an answer showed to the account."""
         possible = [number for number in numbers if 0 < number <= MOST_NUMBER]
         query = select(Shown.vehicle_id).where(Shown.account == account, Shown.vehicle_id.in_(possible)).distinct()
         with self.database.reading() as session:

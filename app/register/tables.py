@@ -79,8 +79,8 @@ class Entry:
 def read_listing(path: Path) -> list[Entry]:
     """The vehicles of a table, in the order of their first rows; no image is decoded yet.
 
-    Raises ValueError or FileNotFoundError naming row and column: a wrong column, an image that is not there, a box
-    that is none, a plate of two vehicles, two owners of one vehicle."""
+    Raises ValueError or FileNotFoundError naming row and column: a wrong column, an image that is not there, an
+    invalid box, a plate of two vehicles, two owners of one vehicle."""
     rows = [Row(path, number, cells) for number, cells in read_rows(path, known=COLUMNS, required=("path",))]
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in rows:

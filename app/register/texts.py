@@ -111,7 +111,7 @@ def checked_name(name: str, held: Iterable[str]) -> str:
 
 
 def scripts(text: str) -> list[str]:
-    """Those of the scripts with letters that look alike that a text has letters of, such as "Latin"."""
+    """Scripts of a text's letters, such as "Latin", among those with letters that look alike."""
     letters = [unicodedata.name(letter, "") for letter in text if letter.isalpha()]
     return [script.title() for script in _ALIKE if any(script in name.split()[:2] for name in letters)]
 

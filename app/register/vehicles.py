@@ -1,6 +1,6 @@
 """The register: owners, vehicles, plates, and images with their embeddings.
 
-Every method is one transaction: it takes place as a whole, or raises a `RegisterError` and changes nothing.
+Every method is one transaction: it succeeds as a whole, or raises a `RegisterError` and changes nothing.
 """
 
 import time
@@ -69,7 +69,7 @@ class Register:
         """Enrol a vehicle with its images; its number.
 
         Args:
-            also: what else is written in the same transaction, given the vehicle's number.
+            also: writes further rows in the same transaction, given the vehicle's number.
             owner: a new one, or the number of one who is there; None for an unknown vehicle.
             plate: its text, "" if not known.
 
@@ -157,7 +157,7 @@ class Register:
         """Delete a vehicle, or an owner with all vehicles, everywhere: images, embeddings, sightings, incidents. An
         owner goes with the last vehicle.
 
-        The trail keeps that it was done, by numbers alone. Raises NotEnrolledError."""
+        The trail keeps the deletion, by numbers alone. Raises NotEnrolledError."""
         if (vehicle_id is None) == (owner_id is None):
             raise RegisterError("forget one vehicle or one owner (on the command line also --sightings DAYS)")
         with self.database.writing() as session:
@@ -239,7 +239,7 @@ class Register:
             return Glance(plate.text if plate else None, owner.flat if owner else None, images)
 
     def owner_of(self, vehicle_id: int, account: str) -> Owner | None:
-        """Whose a vehicle is; the look is written to the trail. Raises NotEnrolledError."""
+        """The owner of a vehicle; the trail says who saw it. Raises NotEnrolledError."""
         with self.database.writing() as session:
             vehicle = get(session, Vehicle, vehicle_id)
             trail(session, account, "look at owner", f"vehicle {vehicle_id}", {"owner": vehicle.owner_id})
@@ -269,8 +269,8 @@ class Register:
             return {name: session.scalar(select(func.count()).select_from(table)) or 0 for name, table in kinds.items()}
 
     def tidy(self) -> int:
-        """Delete images that no row names: of enrolments that did not take place, of vehicles that were forgotten
-        by a process that was killed then."""
+        """Delete images that no row names: of failed enrolments, and of vehicles that a process forgot before it was
+        killed."""
         before = time.time() - _ORPHAN_SECONDS
         with self.database.reading() as session:
             named = {name for row in session.execute(select(View.picture, View.plate_picture)) for name in row if name}

@@ -27,7 +27,7 @@ Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class Error(BaseModel):
-    """Why a request was refused."""
+    """Reason for the refusal of a request."""
 
     detail: str
 
@@ -66,7 +66,7 @@ class PhotographAnswer(BaseModel):
 
 
 class PlateCandidateAnswer(BaseModel):
-    """A plate of the register near to what was read."""
+    """A plate of the register near to the recognised text."""
 
     vehicle: int
     plate: str
@@ -95,7 +95,7 @@ class PlateTextAnswer(BaseModel):
 
 
 class IdentifyAnswer(BaseModel):
-    """Whose vehicle a photograph shows."""
+    """Decision about the vehicle of a photograph."""
 
     decision: str = Field(description="match, unsure or unknown")
     vehicle: int | None
@@ -248,7 +248,7 @@ class ForgottenAnswer(BaseModel):
     views: int
     sightings: int
     incidents: int
-    overwritten: bool = Field(description="Whether the rows are gone from the database's files as well.")
+    overwritten: bool = Field(description="True if the rows are gone from the database's files as well.")
 
 
 class StatusAnswer(BaseModel):

@@ -189,7 +189,7 @@ async def close_incident(user: Manager, service: Service, incident: Id) -> Incid
 
 @router.get("/audit")
 async def audit(user: Admin, service: Service, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[AuditAnswer]:
-    """Who did what, newest first."""
+    """The audit trail, newest first."""
     del user
     return [AuditAnswer.of(row) for row in await service.aside(service.identification.journal.audit, limit)]
 

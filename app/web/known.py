@@ -1,4 +1,4 @@
-"""Fields and parameters that an operation knows: any other is refused by name, not ignored."""
+"""Known fields and parameters of an operation: any other is refused by name, not ignored."""
 
 import json
 from collections import Counter

@@ -27,7 +27,7 @@ _LOG_IN_STATUS: dict[type[RegisterError], int] = {TooManyTriesError: 429, BusyEr
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a browser asks for a page, rather than a program or a script for data."""
+    """Whether a browser requests a page; programs and scripts request data."""
     return not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
 
 
@@ -37,13 +37,13 @@ def error_page(request: Request, status: int, detail: str) -> Response:
 
 
 def retry_after(error: Exception) -> dict[str, str]:
-    """The header that says when to come again, of errors that know."""
+    """The header Retry-After, for errors with a time."""
     seconds = error.retry_after if isinstance(error, RegisterError) else None
     return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def to_log_in(request: Request) -> Response:
-    """To the log-in page, and from there to where somebody wanted to go."""
+    """Redirect to the log-in page, and from there to the requested page."""
     return RedirectResponse(f"/login?to={request.url.path}", 303)
 
 

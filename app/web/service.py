@@ -1,4 +1,4 @@
-"""Puts the service together: API, pages, limits, and a proper status for whatever is refused."""
+"""The service as one app: API, pages, limits, and the status of each refusal."""
 
 import errno
 import logging
@@ -54,7 +54,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
 
 
 class Service(FastAPI):
-    """The app, whose every answer arrives: also one to a request that nobody read to its end."""
+    """The app. Its answers arrive even if a request was not read to its end."""
 
     def build_middleware_stack(self) -> ASGIApp:
         return ReadOut(super().build_middleware_stack(), MOST_BYTES)
