@@ -47,7 +47,8 @@ def form(text: str) -> str:
 
 def cost(read: str, plate: str) -> float | None:
     """Cost of the cheapest edit from one text to the other: `LOOK_ALIKE_COST` for each look-alike, and `ERROR_COST` for
-    at most one character that is missing, too many or another one. None if there is no such edit, or none up to `MOST_COST`.
+    at most one character that is missing, too many or another one. None if there is no such edit, or none up to
+    `MOST_COST`.
 
     Both texts in `models.alphabet.plain` form."""
     if len(read) == len(plate):
