@@ -11,6 +11,7 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from models.errors import MissingFileError, NetworkError, WeightsFileError
+from models.input_statistics import InputStatistics
 
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
 
@@ -60,20 +61,12 @@ def build_backbone(
     return backbone
 
 
-def input_statistics(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (mean, std), three values each in R, G, B order, that images in [0, 1] are normalised with.
-
-    They are the ones the model's published weights were trained with; tf_efficientnet_lite0 has 0.5 throughout."""
-    settings: Any = backbone.pretrained_cfg
-    return tuple(settings["mean"]), tuple(settings["std"])
-
-
-def input_statistics_of(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The same by the model's name, without building it. Raises ValueError for an unknown model."""
+def input_statistics_of(name: str) -> InputStatistics:
+    """`input_statistics` of a model by its name, without building it. Raises ValueError for an unknown model."""
     settings: Any = timm.get_pretrained_cfg(name)
     if settings is None:
         raise NetworkError(f"unknown backbone {name!r}")
-    return tuple(settings.mean), tuple(settings.std)
+    return InputStatistics(tuple(settings.mean), tuple(settings.std))
 
 
 def _output_channels(backbone: nn.Module, name: str) -> int:

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from app.core.errors import StoredFileError
 from app.settings.checks import SettingsError
 from app.settings.federation import DEFAULT_PRIVATE, FederationSettings
-from models.classifier import Classifier
+from models.head import Classifier
 from strategies.shared_arrays import SharedLayout, is_private
 
 Arrays = dict[str, NDArray[np.float32]]

@@ -7,7 +7,8 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.backbone import build_backbone, input_statistics
+from models.backbone import build_backbone
+from models.input_statistics import input_statistics
 
 REAL_WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights" / "tf_efficientnet_lite0.safetensors"
 
