@@ -20,7 +20,6 @@ def build_backbone(
     name: str,
     *,
     pretrained: bool | Path = False,
-    drop_path: float = 0.0,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Build a timm feature extractor: images (N, 3, H, W) to a feature map (N, C, h, w), C = `num_features`.
@@ -29,12 +28,11 @@ def build_backbone(
         name: a timm model name, with or without a weights tag: "resnet50", "resnet50.a1_in1k".
         pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, whose
             classifier is dropped; False leaves random values.
-        drop_path: rate of stochastic depth in [0, 1).
         options: further arguments of the model, such as `{"channels": [48, 96, 144, 192]}` for a narrower ResNet.
 
     Raises:
-        ValueError: an unknown model, one whose output is no (N, C, h, w) map (most transformers), an option or a
-            `drop_path` that the model does not offer.
+        ValueError: an unknown model, one whose output is no (N, C, h, w) map (most transformers), an option
+            that the model does not offer.
         WeightsFileError: the weights file cannot be read, or does not fit; with its keys.
         FileNotFoundError: the weights file is missing.
     """
@@ -44,7 +42,7 @@ def build_backbone(
     path = None if isinstance(pretrained, bool) else Path(pretrained)
     if path is not None and not path.is_file():
         raise MissingFileError(f"weights file of backbone {name!r} not found: {path}")
-    given = {**(options or {}), **({"drop_path_rate": drop_path} if drop_path else {})}  # some models lack the latter
+    given = dict(options or {})
     try:
         backbone: Any = timm.create_model(name, pretrained=pretrained is True, num_classes=0, global_pool="", **given)
     except (TypeError, AttributeError, IndexError, RuntimeError, OSError, ValueError) as error:

@@ -112,9 +112,3 @@ def variances_mask(network: nn.Module, layout: SharedLayout) -> NDArray[np.bool_
     """(size,) bool: the running variances among the shared values; below 0 they make a network of NaN."""
     norms = [name for name, module in network.named_modules() if isinstance(module, _NormBase)]
     return layout.marked(f"{name}.running_var" for name in norms)
-
-
-def private_arrays(network: nn.Module, settings: FederationSettings) -> Arrays:
-    """Copies of the arrays that stay at home."""
-    patterns = private_patterns(network, settings)
-    return {name: array for name, array in float_arrays(network).items() if is_private(name, patterns)}

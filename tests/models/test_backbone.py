@@ -99,15 +99,6 @@ def test_options_reach_the_model_and_a_wrong_one_is_named() -> None:
         build_backbone("resnet10t", options={"chanels": [1]})
 
 
-def test_drop_path_is_set_or_refused() -> None:
-    rates = [
-        getattr(module, "drop_prob", 0.0) for module in build_backbone("test_efficientnet", drop_path=0.2).modules()
-    ]
-    assert 0 < max(rates) < 0.2 + 1e-9
-    with pytest.raises(ValueError, match=r"'vgg11' cannot be built with .*drop_path"):
-        build_backbone("vgg11", drop_path=0.2)
-
-
 def test_input_statistics_are_the_models_own() -> None:
     assert input_statistics(build_backbone("tf_efficientnet_lite0")) == ((0.5,) * 3, (0.5,) * 3)
     mean, std = input_statistics(build_backbone("test_efficientnet"))
