@@ -141,8 +141,7 @@ class Pictures:
 
     def plate(self, sample: Sample) -> Tensor | None:
         """The plate, or None if there is none, plates are not used, or the file cannot be read."""
-        place = plate_place(sample, rectify=self.rectify)
-        if self.plate_size is None or place is None:
+        if self.plate_size is None or (place := plate_place(sample, rectify=self.rectify)) is None:
             return None
         return self._get(*place, self.plate_size)
 

@@ -14,10 +14,10 @@ from app.data.crops import Pictures
 from app.data.cross_modal_batches import CrossModalBatches
 from app.data.readers.reader import Direction
 from app.evaluation.ranking import NoValidQueryError, evaluate_ranking
+from app.settings.augment import AugmentSettings
 from app.settings.checks import SettingsError
 from app.settings.equalise import EqualiseSettings
 from app.settings.load import load_settings
-from app.settings.sections import AugmentSettings
 from app.tasks import make_task
 from app.tasks.image_files import embed_samples
 from app.training.onnx_file import OnnxFile, write_onnx
