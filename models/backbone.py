@@ -9,6 +9,7 @@ import timm
 import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from models.errors import MissingFileError, NetworkError, WeightsFileError
 from models.input_statistics import InputStatistics
@@ -57,6 +58,29 @@ def build_backbone(
     if path is not None:
         _load_weights(backbone, name, path)
     return backbone
+
+
+def takes(backbone: nn.Module, height: int, width: int) -> bool:
+    """Whether images of this size, in pixels, give a feature map.
+
+    By a forward pass that computes shapes alone; a network that cannot do without values gets a blank image."""
+    return any(_gives_map(backbone, height, width, device) for device in ("meta", None))
+
+
+@torch.no_grad()
+def _gives_map(backbone: nn.Module, height: int, width: int, device: str | None) -> bool:
+    arrays: dict[str, Tensor] = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
+    moved = {name: array if device is None else array.to(device) for name, array in arrays.items()}
+    place = next(iter(moved.values())).device
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        feature = functional_call(backbone, moved, (torch.zeros(1, 3, height, width, device=place),))
+    except (AssertionError, RuntimeError, ValueError):
+        return False
+    finally:
+        backbone.train(was_training)
+    return min(feature.shape) > 0
 
 
 def input_statistics_of(name: str) -> InputStatistics:

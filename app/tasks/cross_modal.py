@@ -21,7 +21,7 @@ from app.evaluation.modalities import across_modalities
 from app.settings.checks import SettingsError, named_file
 from app.settings.cross_modal import LossSettings, ModelSettings
 from app.settings.load import Settings
-from app.tasks.networks import make_backbone
+from app.tasks.networks import make_backbone, require_size
 from app.tasks.reid import Head, Reid
 from app.tasks.task import Batches, Graph
 from models.backbone import input_statistics_of
@@ -73,6 +73,7 @@ class CrossModalReid(Reid):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             backbone = make_backbone("model", model.backbone, model.weights if pretrained else False, model.options)
+            require_size("model", model.backbone, backbone, height=model.height, width=model.width)
             try:
                 stem, trunk = cut_backbone(backbone, model.backbone)
             except NetworkError as error:

@@ -19,7 +19,7 @@ from app.evaluation.matches import Counts
 from app.settings.checks import SettingsError
 from app.settings.dual import BranchSettings, LossSettings, ModelSettings
 from app.settings.load import Settings
-from app.tasks.networks import make_backbone
+from app.tasks.networks import make_backbone, require_size
 from app.tasks.reid import Head, Reid
 from app.tasks.task import Graph
 from models.backbone import input_statistics_of
@@ -174,6 +174,7 @@ def _size(branch: BranchSettings) -> Size:
 
 def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:
     backbone = make_backbone(key, branch.backbone, branch.weights if pretrained else False, branch.options)
+    require_size(key, branch.backbone, backbone, image_size=branch.image_size)
     neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
     return Branch(backbone, build_pooling(model.pooling), neck, None, input_statistics(backbone))
 

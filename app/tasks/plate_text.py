@@ -23,7 +23,7 @@ from app.evaluation.plate_texts import PlateReading, measure_directions
 from app.settings.checks import NamedFileError, SettingsError, one_of
 from app.settings.load import Settings, absolute
 from app.settings.plate_text import LossSettings, ModelSettings
-from app.tasks.networks import make_backbone
+from app.tasks.networks import make_backbone, require_size
 from app.tasks.task import Batches, Evaluation, UnfitDataError
 from models.alphabet import Alphabet, plain
 from models.columns import keep_columns
@@ -89,6 +89,7 @@ class PlateText:
                 keep_columns(backbone, model.stride)
             except NetworkError as error:
                 raise SettingsError(f"model.backbone: {error}") from error
+            require_size("model", model.backbone, backbone, height=model.height, width=model.width)
             network = PlateReader(
                 backbone,
                 backbone.num_features,  # type: ignore[arg-type]
