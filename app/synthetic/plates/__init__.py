@@ -1,5 +1,5 @@
 """Made plates: crops with their texts, unlimited by seed, to train a reader of plates on before it sees real ones."""
 
-from app.synthetic.plates.made import KINDS, MadePlate, made_plate, placed_plate
+from app.synthetic.plates.made import KINDS, MadePlate, placed_plate
 
-__all__ = ["KINDS", "MadePlate", "made_plate", "placed_plate"]
+__all__ = ["KINDS", "MadePlate", "placed_plate"]
