@@ -85,7 +85,7 @@ def ways_of(published: PublishedReader) -> dict[str, Read]:
 
 
 def crop(sample: Sample) -> Image.Image | None:
-    """The picture of a sample's plate with the pixels that it has; None if it cannot be read."""
+    """The image of a sample's plate with the pixels that it has; None if it cannot be read."""
     if (place := plate_place(sample, rectify=True)) is None:
         return None
     path, cut = place

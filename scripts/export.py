@@ -3,9 +3,9 @@
 Run: python -m scripts.export run=outputs/two_cam/<time> out=network.onnx
      python -m scripts.export run=outputs/two_cam/<time> out=network.onnx pictures=500 data.eval_split=val
 
-`model=global` (default) is any checkpoint of the run. Pictures of the run's data set, 256 of them (`pictures=256`), are
+`model=global` (default) is any checkpoint of the run. Images of the run's data set, 256 of them (`pictures=256`), are
 then embedded by PyTorch and by ONNX Runtime, in float32; if a value differs by more than 1e-4, there is no file.
-`data=NAME data.root=FOLDER data.eval_split=SPLIT` are other pictures. The last line is one JSON object.
+`data=NAME data.root=FOLDER data.eval_split=SPLIT` are other images. The last line is one JSON object.
 """
 
 import json

@@ -1,14 +1,14 @@
-"""Read the plates of pictures with a trained reader.
+"""Read the plates of images with a trained reader.
 
 Run: python -m scripts.read_plates run=outputs/plates_countries/<time> crops/ one.jpg
      python -m scripts.read_plates run=... detector=outputs/detector refuse=0.5 photographs/
 
-Each picture shows a plate and nothing else; with `detector=`, a file or folder of `scripts.train_detector`, it is a
+Each image shows a plate and nothing else; with `detector=`, a file or folder of `scripts.train_detector`, it is a
 whole photograph in which plates are found, best first. Folders are walked in name order, with all folders below.
 `model=global` (or `central` where there is no global one) is any checkpoint of the run, `device=auto` where it runs.
 
 One JSON object a plate: "file", "text", "confidence" of the whole plate in [0, 1], "box" as left, top, width and height
-in pixels of the upright picture (null for all of it), "confidences" of the characters. "text" is null where the
+in pixels of the upright image (null for all of it), "confidences" of the characters. "text" is null where the
 confidence is below `refuse=` (0, so that nothing is refused). A line that the terminal cannot show, such as one with
 the name of a file that is no text, is escaped, as JSON is, so that it can be read all the same. What was counted stands
 on standard error; the exit status is 1 if a file could not be read.
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     if not own["run"]:
         raise SettingsError("run=RUN_FOLDER is missing")
     if not places:
-        raise SettingsError("which pictures? name files or folders")
+        raise SettingsError("which images? name files or folders")
     least = decimal_number("refuse", own["refuse"], 0, 1)
     run = PlateRun.open(own["run"], own["model"], [f"device={own['device']}"])
     finder = PlateFinder(absolute(own["detector"])) if own["detector"] else None
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
         refused += plate.reading.confidence < least
         print(json_line(line_of(plate, least)), flush=True)
     if not reader.files:
-        raise SettingsError(f"there are no pictures in {', '.join(places)}")
+        raise SettingsError(f"there are no images in {', '.join(places)}")
     told = [f"{plates} plates in {reader.files} files"]
     told += [f"{refused} refused"] if least else []
     told += [f"{reader.without} without a plate"] if finder else []

@@ -166,7 +166,7 @@ def _resume(path: Path) -> None:
 def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any]:
     started = time.monotonic()
     print(f"run folder {folder.path}", file=sys.stderr)
-    source = open_source(settings.data, settings.seed)  # here, so that clients do not all wait for synthetic pictures
+    source = open_source(settings.data, settings.seed)  # here, so that clients do not all wait for synthetic images
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
     for subject, remark in make_task(settings).remarks.items():
         print(f"{subject}: {remark}", file=sys.stderr)

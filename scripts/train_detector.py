@@ -4,8 +4,8 @@ Run: python -m scripts.train_detector outputs/detector --data plates_openalpr=..
          --data plates_easypr=../shared/data/plates-easypr-cn --data manifest=my/manifest.csv
 
 Each --data is a reader of docs/data.md and its folder; what it marks (vehicle boxes, plate boxes) is learnt, and its
-test split, where it has one, is measured at the end. --vehicles names sets of which each picture is one vehicle; their
-training pictures are pasted into the scenes. Written to the folder: detector.safetensors, settings and measures.
+test split, where it has one, is measured at the end. --vehicles names sets of which each image is one vehicle; their
+training images are pasted into the scenes. Written to the folder: detector.safetensors, settings and measures.
 """
 
 import json
@@ -46,7 +46,7 @@ _SEED_OF_TEST = 1_000_000  # added to the seed: scenes, vehicles and car parks t
 def train(
     folder: Annotated[Path, typer.Argument(help="Where the detector goes; made if it is not there.")],
     data: Annotated[list[str] | None, typer.Option(help="READER=FOLDER of marked photographs.")] = None,
-    vehicles: Annotated[list[str] | None, typer.Option(help="READER=FOLDER of pictures of one vehicle each.")] = None,
+    vehicles: Annotated[list[str] | None, typer.Option(help="READER=FOLDER of images of one vehicle each.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 1200,
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
     scenes: Annotated[float, typer.Option(min=0, max=1, help="Share of drawn scenes in a batch.")] = 0.375,
@@ -58,7 +58,7 @@ def train(
     device: str = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Of the processor; 0 for PyTorch's choice.")] = 0,
 ) -> None:
-    """Train, choose the thresholds on training pictures, measure on test pictures."""
+    """Train, choose the thresholds on training images, measure on test images."""
     started = time.monotonic()
     require_folder_place("FOLDER", folder)
     settings = DetectorSettings(backbone=backbone, size=size)
@@ -75,7 +75,7 @@ def train(
     pretrained: bool | Path = weights == "timm" if weights in ("timm", "none") else Path(weights)
     detector = build(settings, pretrained=pretrained, bfloat16="bfloat16" in str(compute.dtype), seed=seed)
     compute.place(detector)
-    print(f"{len(photographs)} photographs, {len(pasted)} pictures of vehicles to paste into scenes", flush=True)
+    print(f"{len(photographs)} photographs, {len(pasted)} images of vehicles to paste into scenes", flush=True)
 
     def report(step: int, losses: dict[str, float]) -> None:
         if step % _REPORT_EVERY == 0 or step == steps:
@@ -133,7 +133,7 @@ def _test(word: str, reader: Reader) -> list[Labelled]:
 
 
 def _picture(sample: Sample) -> np.ndarray:
-    """A picture of a vehicle, (H, W, 3), B, G, R. Raises OSError naming it if it cannot be read."""
+    """An image of a vehicle, (H, W, 3), B, G, R. Raises OSError naming it if it cannot be read."""
     try:
         with open_picture(sample.path) as file:
             return np.asarray(upright_rgb(file))[..., ::-1].copy()

@@ -61,7 +61,7 @@ def write_report(record: Record, samples: Sequence[Sample], files: EnhancedFiles
 
     Raises ValueError if the record is about another number of images, OSError where the folder cannot be written."""
     if len(record["own"]) != len(samples):
-        raise ValueError(f"the record is about {len(record['own'])} pictures, there are {len(samples)}")
+        raise ValueError(f"the record is about {len(record['own'])} images, there are {len(samples)}")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with replacing(folder / "report.png") as temporary:
         report_picture(record, samples, files, temporary, title=title)
@@ -106,14 +106,14 @@ def _numbers(record: Record, samples: Sequence[Sample]) -> list[tuple[str, str]]
     rows = [
         ("Pictures before", str(len(samples))),
         ("Vehicles, each modality counted by itself" if infrared else "Vehicles", str(len(counts.before))),
-        ("Pictures that could be embedded", str(sum(value is not None for value in record["own"]))),
+        ("Images that could be embedded", str(sum(value is not None for value in record["own"]))),
         ("Embeddings compared", record["library"]),
-        ("A base picture's cosine to its vehicle's centre is above", f"{record['threshold']:.3f}"),
+        ("A base image's cosine to its vehicle's centre is above", f"{record['threshold']:.3f}"),
         ("Base pictures", str(len(record["base"]))),
-        ("Pictures whose label is in doubt", str(len(record["suspects"]))),
-        ("Pictures left out of training", str(len(record["left_out"]))),
-        ("Pictures that a vehicle is to have (target)", "as many as it has" if target is None else str(target)),
-        ("An enhanced picture's cosine lies between", f"{low:g} and {high:g}"),
+        ("Images whose label is in doubt", str(len(record["suspects"]))),
+        ("Images left out of training", str(len(record["left_out"]))),
+        ("Images that a vehicle is to have (target)", "as many as it has" if target is None else str(target)),
+        ("An enhanced image's cosine lies between", f"{low:g} and {high:g}"),
         ("Enhanced pictures kept", str(len(record["kept"]))),
         ("Enhanced pictures refused", str(len(record["drawn"]) - len(record["kept"]))),
         ("Pictures after", str(int(counts.after.sum()))),
@@ -145,8 +145,8 @@ def _suspect(pair: Pair, *, with_pictures: bool) -> dict[str, object]:
         return _shown(sample, words) if with_pictures else Shown("", "not shown")
 
     return {
-        "own": cell(pair.own, f"Picture labelled {_named(pair.own)}"),
-        "other": cell(other, f"A picture of {_named(other)}" if other else ""),
+        "own": cell(pair.own, f"Image labelled {_named(pair.own)}"),
+        "other": cell(other, f"An image of {_named(other)}" if other else ""),
         "path": str(pair.own.path),
         "pid": pair.own.pid,
         "camid": pair.own.camid,

@@ -74,7 +74,7 @@ def equalise(
 
     Raises ValueError without images, SettingsError for a task without embeddings or without that library."""
     if not samples:
-        raise DataSetError("there are no pictures to equalise")
+        raise DataSetError("there are no images to equalise")
     require_library(settings, make_task(settings))
     earlier = equalised_before(settings, samples, model_key=model_key, seed=seed, name=name)
     if earlier is not None:
@@ -113,7 +113,7 @@ def equalised_before(
 def require_library(settings: Settings, task: Task) -> None:
     """Raises SettingsError if a task has no embeddings, or not those that images are to be compared by."""
     if not isinstance(task, EmbeddingTask):
-        raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings that pictures are compared by")
+        raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings that images are compared by")
     if settings.data.equalise.library:
         one_of("data.equalise.library", settings.data.equalise.library, task.libraries)
 

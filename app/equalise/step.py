@@ -113,7 +113,7 @@ class EqualisationStep:
         lost = [str(sample.path) for sample in self.samples if sample not in rows]
         if lost:
             named = f"{', '.join(lost[:_NAMED])}{' and others' if len(lost) > _NAMED else ''}"
-            what = f"{len(lost)} of {len(self.samples)} pictures cannot be embedded by {self.library}"
+            what = f"{len(lost)} of {len(self.samples)} images cannot be embedded by {self.library}"
             self.warnings.append(f"{what} and stay as they are: {named}")
 
     def _embed(self, samples: Sequence[Sample]) -> dict[Sample, NDArray[np.float32]]:
@@ -151,18 +151,18 @@ class EqualisationStep:
                 order = np.random.default_rng((self.seed, group, 3)).permutation(sources)
                 wanted.append(_Wanted(group, about, order, int(target - counts[group]), centre_of[group]))
             else:
-                which = f"nothing is made for it (pictures: {counts[group]})"
-                self.warnings.append(f"{about} has no base picture of an undoubted label: {which}")
+                which = f"nothing is made for it (images: {counts[group]})"
+                self.warnings.append(f"{about} has no base image of an undoubted label: {which}")
         refused: list[dict[str, Any]] = []
         try:
             for attempt in range(self.options.candidates):
                 for part in _parts([each for each in wanted if each.missing]):
                     self._draw(part, attempt, refused)
         except OSError as error:
-            self.warnings.append(f"no more pictures are made, {self.files.folder} cannot be written: {error}")
+            self.warnings.append(f"no more images are made, {self.files.folder} cannot be written: {error}")
         low, high = self.options.interval
         self.warnings += [
-            f"{each.about}: {len(each.kept)} of {each.count} wanted pictures between {low:g} and {high:g}; "
+            f"{each.about}: {len(each.kept)} of {each.count} wanted images between {low:g} and {high:g}; "
             f"{each.unlike} were too unlike the vehicle, {each.alike} hardly changed"
             for each in wanted
             if each.missing

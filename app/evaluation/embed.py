@@ -124,7 +124,7 @@ def embed(
 
 def no_picture(count: int, pictures: Pictures) -> NoPictureError:
     """The error for images of which none can be read."""
-    return NoPictureError(f"no picture can be read; the first of {count}: {next(iter(pictures.bad.items()), '')}")
+    return NoPictureError(f"no image can be read; the first of {count}: {next(iter(pictures.bad.items()), '')}")
 
 
 def _has_plate(plate: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -106,7 +106,7 @@ class Settings:
             )
         equalise = self.data.equalise
         if (equalise.on or equalise.target) and not TASKS[self.task].embeds:
-            raise SettingsError(f"data.equalise: the task {self.task} has no embeddings that pictures are compared by")
+            raise SettingsError(f"data.equalise: the task {self.task} has no embeddings that images are compared by")
         if equalise.on and equalise.from_round > federation.rounds:
             raise SettingsError(
                 f"data.equalise.from_round={equalise.from_round} is after the last round (federation.rounds)"

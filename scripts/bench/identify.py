@@ -64,7 +64,7 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
         model = identification.active_model.current()[0]
         thresholds = identification.models.identification_thresholds(model)
         gallery: dict[int, list[Sample]] = {}
-        for sample in direction.gallery:  # all pictures of a vehicle are one enrolment, as they are at a gate
+        for sample in direction.gallery:  # all images of a vehicle are one enrolment, as they are at a gate
             gallery.setdefault(sample.pid, []).append(sample)
         pids = {
             identification.enrol([_vehicle_photo(s) for s in samples], account="bench"): pid

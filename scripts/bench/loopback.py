@@ -41,7 +41,7 @@ class Loopback:
 
     Args:
         folder: of the federation and all logs; made by `init`.
-        sites: pictures by site; a manifest set each.
+        sites: images by site; a manifest set each.
 
     Attributes:
         approved: SHA-256 of the checkout's app bundle, the one that sites run.
@@ -74,7 +74,7 @@ class Loopback:
         return self.root / "sites" / name
 
     def configure(self, name: str, pictures: Path) -> None:
-        """Say where the site's pictures are."""
+        """Say where the site's images are."""
         _set(self.site(name) / "site.env", VENV=sys.prefix, DATA_ROOT=pictures, RUNTIME_PORT=free_port())
 
     def log(self, name: str) -> str:

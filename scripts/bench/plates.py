@@ -4,7 +4,7 @@ Run: python -m scripts.bench.plates run=outputs/plates_countries/<time>
      python -m scripts.bench.plates model.hashed=0.1
 
 Without `run=` the network of the experiment `plates_countries` is drawn at random: it is as fast as a trained one. The
-pictures are drawn too, 200 JPEG files of 188 x 56 pixels (`plates=200`). A single plate is timed on one thread, its
+images are drawn too, 200 JPEG files of 188 x 56 pixels (`plates=200`). A single plate is timed on one thread, its
 preprocessing (decode, scale) apart from its network. Plates a second are those of all cores, files included: of one
 process with a thread a core, and of a process a core with one thread each, in batches of 1, 16 and 64, for
 `seconds=2` each. The update is encrypted with `packed_bfv` for the run's clients and precision; bytes are given by

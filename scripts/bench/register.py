@@ -29,7 +29,7 @@ _DEFAULTS = {"vehicles": "100000", "views": "3", "dim": "512", "folder": ""}
 
 
 def fill(database: Database, vehicles: int, views: int, dim: int) -> None:
-    """Enrol vehicles with random embeddings, without pictures."""
+    """Enrol vehicles with random embeddings, without images."""
     rng = np.random.default_rng(0)
     model = Models(database).add("0" * 16, ["vehicle"], "bench", "bench")
     for start in range(1, vehicles + 1, _CHUNK):

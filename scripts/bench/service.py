@@ -3,7 +3,7 @@
 Run: python -m scripts.bench.service run=outputs/two_cam/<time> [model=global] [onnx=network.onnx]
      python -m scripts.bench.service [experiment=two_cam] [any setting]        an untrained network of these settings
 `vehicles=300` are enrolled, `guards=20` look up for `seconds=60` each photograph of `width=4000` pixels (3/4 of that
-high; for a network with plates, with a picture of the plate). A guard who has an answer waits for `pause=5,0` seconds,
+high; for a network with plates, with an image of the plate). A guard who has an answer waits for `pause=5,0` seconds,
 give or take a half, before the next look-up; each pause is a run of its own. With 0 every guard asks again at once, so
 that all wait for one another. The service is a process of its own; it and the guards share the processors.
 
@@ -231,7 +231,7 @@ def _answers(port: int) -> bool:
 
 
 def body(upload: bytes, plate: bytes | None) -> bytes:
-    """A form with a photograph, and with a picture of its plate."""
+    """A form with a photograph, and with an image of its plate."""
     parts = []
     for field, data in (("pictures", upload), ("plate_pictures", plate)):
         if data is not None:

@@ -46,7 +46,7 @@ PRESETS: dict[str, CkksPreset] = {
 
 @dataclass(frozen=True)
 class Parameters:
-    """What both sides must agree on. Raises CipherError for a bound on the clients outside 2..1,024."""
+    """Parameters that both sides share. Raises CipherError for a bound on the clients outside 2..1,024."""
 
     size: int
     blocks: int
@@ -93,7 +93,7 @@ def public_context(preset: str = "compact") -> bytes:
 
 
 def without_secret(context: bytes) -> bytes:
-    """The part of a context that the other side may have: parameters, and the public key if there is one."""
+    """The public part of a context: parameters, and the public key if there is one."""
     return _serialised(ts.context_from(context), secret=False)
 
 

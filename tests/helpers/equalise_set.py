@@ -1,4 +1,4 @@
-"""A small set of pictures to equalise, settings for it and a network, for tests."""
+"""A small set of images to equalise, settings for it and a network, for tests."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ ALL = f"{SURE} {INSIDE}"
 
 @pytest.fixture(scope="session")
 def equalise_folder(tmp_path_factory):
-    """Vehicles 0 to 3 have 4, 4, 2 and 1 pictures to train on."""
+    """Vehicles 0 to 3 have 4, 4, 2 and 1 images to train on."""
     folder = write_set(tmp_path_factory.mktemp("equalise") / "set", vehicles={"a": 4})
     lines = (folder / "manifest.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     out = ("train-2-2", "train-2-3", "train-3-1", "train-3-2", "train-3-3")

@@ -58,7 +58,7 @@ def test_crops_keep_their_pixels():
 
 @pytest.fixture
 def engine(monkeypatch):
-    """In place of RapidOCR: two lines in any picture, which it is given with blue first."""
+    """In place of RapidOCR: two lines in any image, which it is given with blue first."""
 
     class RapidOCR:
         def __init__(self, params):

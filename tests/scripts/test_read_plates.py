@@ -48,7 +48,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture
 def crops(tmp_path):
-    """Three pictures of noise in two folders, and a file that is none."""
+    """Three images of noise in two folders, and a file that is none."""
     rng = np.random.default_rng(0)
     (tmp_path / "in" / "b").mkdir(parents=True)
     paths = [tmp_path / "in" / name for name in ("a.png", "b/1.jpg", "c.PNG")]
@@ -126,7 +126,7 @@ def test_names_that_the_terminal_cannot_print_end_nothing(run_dir, crops, tmp_pa
 
 def test_a_folder_without_pictures_is_no_success(run_dir, tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(SettingsError, match=f"there are no pictures in {tmp_path}"):
+    with pytest.raises(SettingsError, match=f"there are no images in {tmp_path}"):
         read_plates.main([f"run={run_dir}", str(tmp_path)])
 
 

@@ -43,7 +43,7 @@ def refused_everywhere(real, project, name):
 
 
 def test_three_sites_reach_the_model_of_the_simulation(tmp_path):
-    """The same pictures, dealt by site in one process, with the same seed: equal to the last bit. Rounding is drawn
+    """The same images, dealt by site in one process, with the same seed: equal to the last bit. Rounding is drawn
     from client and round, and sums are exact, so that keys and ciphertexts make no difference. Before and after, a
     foreign app asks the sites for their keys: from Flower's own process for a message, and from a fork."""
     pictures = write_set(tmp_path / "set", vehicles={"a": 5, "b": 3, "c": 4})

@@ -1,4 +1,4 @@
-"""Equalisation of a client's pictures from end to end: a real network, real files."""
+"""Equalisation of a client's images from end to end: a real network, real files."""
 
 import errno
 import hashlib
@@ -96,8 +96,8 @@ def test_nothing_above_the_threshold_is_said_by_name(equalise_settings):
     assert found.record["kept"] == []
     assert [sample for sample in found.samples if sample.enhanced] == []
     warnings = found.record["warnings"]
-    assert any(w.startswith("vehicle 2 has no base picture") for w in warnings)
-    assert any(w.startswith("vehicle 3 has no base picture") for w in warnings)
+    assert any(w.startswith("vehicle 2 has no base image") for w in warnings)
+    assert any(w.startswith("vehicle 3 has no base image") for w in warnings)
     assert len(found.samples) == 11
 
 
@@ -119,7 +119,7 @@ def test_identical_pictures_and_broken_ones(equalise_settings, tmp_path):
     twins = [samples[0], replace(samples[0], path=copy, camid=1), *samples[4:8], replace(samples[8], path=broken)]
     found = run(settings, twins)
     assert sum(sample.pid == samples[0].pid for sample in found.samples) == 4
-    assert any("1 of 7 pictures cannot be embedded" in warning for warning in found.record["warnings"])
+    assert any("1 of 7 images cannot be embedded" in warning for warning in found.record["warnings"])
     assert found.samples[6].path == broken  # it stays: reading it is somebody else's error
     assert found.record["own"][6] is None
 
@@ -200,7 +200,7 @@ def test_no_more_is_drawn_than_is_wanted_and_allowed(equalise_settings):
 
 
 def test_boxes_plates_and_infrared_pictures(equalise_settings, tmp_path, monkeypatch):
-    """An enhanced picture is the vehicle alone; its plate is neither mirrored nor hidden; infrared stays grey."""
+    """An enhanced image is the vehicle alone; its plate is neither mirrored nor hidden; infrared stays grey."""
     rng, samples = np.random.default_rng(0), []
     for i in range(6):
         path, modality = tmp_path / f"{i}.png", "infrared" if i % 2 else "visible"
@@ -290,7 +290,7 @@ def test_suspects_are_left_out_but_no_vehicle_is(equalise_settings):
     )
     samples = pictures_of(settings)
     found = run(settings, samples)
-    assert len(found.record["suspects"]) == 10  # everything but the picture that is alone
+    assert len(found.record["suspects"]) == 10  # everything but the image that is alone
     assert {sample.pid for sample in found.samples} == {0, 1, 2, 3}
     assert len(found.samples) < len(samples)
     assert len(found.samples) + len(found.record["left_out"]) == len(samples)

@@ -92,14 +92,14 @@ def test_the_page_says_what_the_record_says(show):
     numbers = page.numbers
     assert numbers["Pictures before"] == "8"
     assert numbers["Vehicles"] == "3"
-    assert numbers["Pictures that could be embedded"] == "7"
+    assert numbers["Images that could be embedded"] == "7"
     assert numbers["Embeddings compared"] == "fused"
-    assert numbers["A base picture's cosine to its vehicle's centre is above"] == "0.650"
+    assert numbers["A base image's cosine to its vehicle's centre is above"] == "0.650"
     assert numbers["Base pictures"] == "5"
-    assert numbers["Pictures whose label is in doubt"] == "3"
-    assert numbers["Pictures left out of training"] == "2"
-    assert numbers["Pictures that a vehicle is to have (target)"] == "3"
-    assert numbers["An enhanced picture's cosine lies between"] == "0.5 and 0.97"
+    assert numbers["Images whose label is in doubt"] == "3"
+    assert numbers["Images left out of training"] == "2"
+    assert numbers["Images that a vehicle is to have (target)"] == "3"
+    assert numbers["An enhanced image's cosine lies between"] == "0.5 and 0.97"
     assert numbers["Enhanced pictures kept"] == "3"
     assert numbers["Pictures after"] == "9"  # 8 less 2 left out and 3 more
     assert numbers["Vehicles below the target before"] == "2"
@@ -107,7 +107,7 @@ def test_the_page_says_what_the_record_says(show):
     assert numbers["Training or loading the pre-model"] == "1.2 s"
     assert numbers["Enhancement"] == "2.0 s"
     assert "vehicle 7 is <odd>" in page.items
-    assert "1 of 8 pictures cannot be embedded and stay as they are" in page.items
+    assert "1 of 8 images cannot be embedded and stay as they are" in page.items
     assert page.tags["odd"] == page.tags["set"] == 0
 
 
@@ -192,15 +192,15 @@ def test_hundreds_of_suspects_do_not_make_a_page_of_hundreds_of_pictures(show):
     assert page.suspects[59][0] == ""
     assert page.suspects[60][0] == "not shown"
     assert [row[5] for row in page.suspects] == ["none"] * 300
-    assert "The first 60 are shown with pictures." in page.text
+    assert "The first 60 are shown with images." in page.text
 
 
 def test_a_record_of_nothing(show):
-    """No picture could be embedded, and no target is set."""
+    """No image could be embedded, and no target is set."""
     nothing = {"own": [None] * 8, "threshold": 0.0, "target": None}
     nothing |= {name: [] for name in ("base", "suspects", "left_out", "kept", "refused", "drawn", "warnings")}
     page = show(**nothing)
-    assert page.numbers["Pictures that a vehicle is to have (target)"] == "as many as it has"
+    assert page.numbers["Images that a vehicle is to have (target)"] == "as many as it has"
     assert page.numbers["Pictures after"] == page.numbers["Pictures before"] == "8"
     assert "Vehicles below the target before" not in page.numbers
     assert page.text.count("None.") == 4
@@ -225,7 +225,7 @@ def test_the_picture_tells_parts_apart_without_colour(folder):
 
 
 def test_a_record_of_other_pictures_is_refused(equalise_record, equalise_samples, equalise_files, tmp_path):
-    with pytest.raises(ValueError, match="about 8 pictures, there are 7"):
+    with pytest.raises(ValueError, match="about 8 images, there are 7"):
         write_report(equalise_record, equalise_samples[:-1], equalise_files, tmp_path / "report", title="")
     assert not (tmp_path / "report").exists()
 

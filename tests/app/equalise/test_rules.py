@@ -99,7 +99,7 @@ def test_targets(counts, quantile):
 
 
 def test_suspects_are_nearer_to_another_vehicle():
-    """Two tight vehicles on axes of their own, and a picture of the second with the label of the first."""
+    """Two tight vehicles on axes of their own, and an image of the second with the label of the first."""
     first, second = [1.0, 0.05, 0.0], [0.0, 0.05, 1.0]
     vectors = np.array([unit(v) for v in [first, first, first, second, second, second, second]])
     pids = np.array([1, 1, 1, 1, 2, 2, 2])
@@ -113,7 +113,7 @@ def test_suspects_are_nearer_to_another_vehicle():
 
 
 def test_suspects_are_far_from_the_others_of_their_vehicle():
-    """Nothing else is near; a third picture of the vehicle has an angle of 80 degrees to the two others."""
+    """Nothing else is near; a third image of the vehicle has an angle of 80 degrees to the two others."""
     odd = [math.cos(math.radians(80)), math.sin(math.radians(80)), 0.0]
     vectors = np.array([[1.0, 0, 0], [1.0, 0, 0], odd, [0, 0, 1.0]])
     found = find_centres(vectors, np.array([0, 0, 0, 1]), np.array([1, 1, 1, 2]))
@@ -162,7 +162,7 @@ def test_no_vehicle_shows_more_than_the_target_in_a_pass_and_none_is_forgotten()
         for vehicle, count in enumerate(counts):
             assert len(set(shown[labels[shown] == vehicle])) == min(count, 4)
         seen |= set(shown.tolist())
-    assert seen == set(range(sum(counts)))  # 17 pictures, four a pass: five passes
+    assert seen == set(range(sum(counts)))  # 17 images, four a pass: five passes
     again = order_of(counts, at_most=4)[2]
     assert again[3 * length + 1].tolist() == order[3 * length + 1].tolist()
     assert order_of(counts, at_most=4, seed=4)[2][0].tolist() != order[0].tolist()

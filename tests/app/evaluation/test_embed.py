@@ -1,4 +1,4 @@
-"""Embeddings of samples and their measures: missing plates, unreadable pictures, plates alone."""
+"""Embeddings of samples and their measures: missing plates, unreadable images, plates alone."""
 
 from copy import copy
 from dataclasses import replace
@@ -24,7 +24,7 @@ def unit(rows):
 
 
 def made(count=12, with_plate=None, fusion="concat", seed=0):
-    """Random embeddings of six vehicles, two pictures each in two cameras."""
+    """Random embeddings of six vehicles, two images each in two cameras."""
     rng = np.random.default_rng(seed)
     samples = [Sample(Path(f"{i}.jpg"), pid=i // 2, camid=i % 2) for i in range(count)]
     has = np.array([i % 3 != 0 for i in range(count)]) if with_plate is None else np.full(count, with_plate)
@@ -203,5 +203,5 @@ def test_unreadable_pictures_are_left_out_and_the_mode_is_put_back(dual, samples
     assert found.samples == samples[:2]
     assert lost not in found
     assert list(pictures.bad) == [str(lost.path)]
-    with pytest.raises(ValueError, match=r"no picture can be read; the first of 1: .*lost\.png"):
+    with pytest.raises(ValueError, match=r"no image can be read; the first of 1: .*lost\.png"):
         run(dual, [lost], 1)

@@ -41,7 +41,7 @@ def test_other_vehicles_of_the_querys_sequence_are_left_out():
 
 @pytest.fixture
 def blue_with_white_car(tmp_path):
-    """A picture that is blue except for the vehicle's box, which also reaches over the right edge."""
+    """An image that is blue except for the vehicle's box, which also reaches over the right edge."""
     path = tmp_path / "car.png"
     pixels = np.full((40, 60, 3), (0, 0, 255), np.uint8)
     pixels[10:30, 30:] = 255

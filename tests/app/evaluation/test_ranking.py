@@ -127,7 +127,7 @@ def test_streaming_equals_the_full_evaluation():
 
 
 def test_streaming_by_default_ranks_by_cosine():
-    """A near picture by angle, but far by length, comes first."""
+    """A near image by angle, but far by length, comes first."""
     result = evaluate_streaming(
         q_embeddings=np.array([[1.0, 0.0]]),
         g_embeddings=np.array([[100.0, 1.0], [1.0, 1.0]]),
@@ -147,7 +147,7 @@ def test_one_match_at_rank_three():
     assert result.summary() == {
         "mAP": result.mAP,
         "rank1": 0.0,
-        "rank5": 1.0,  # the gallery has four pictures: the last of them
+        "rank5": 1.0,  # the gallery has four images: the last of them
         "mINP": result.mINP,
         "queries": 1,
         "skipped": 0,

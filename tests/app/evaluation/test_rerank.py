@@ -9,7 +9,7 @@ from app.evaluation.rerank import rerank
 
 
 def slow_rerank(dist, num_queries, k1, k2, weight):
-    """The method by sets and dictionaries over one list of all pictures; `dist` is (N, N) with a zero diagonal."""
+    """The method by sets and dictionaries over one list of all images; `dist` is (N, N) with a zero diagonal."""
     n = len(dist)
     dist = [[d / max(row) for d in row] for row in dist]
 

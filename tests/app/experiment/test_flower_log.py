@@ -43,7 +43,7 @@ RuntimeError: An error was encountered. Ending simulation.
         "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.",
         "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.",
         "Exception: The current node timed out during startup. This could happen",
-        "app.federation.client.ClientError: client-1: its pictures cannot be read",
+        "app.federation.client.ClientError: client-1: its images cannot be read",
         "strategies.rounds.FederationError: round 1 stayed below the quorum: client-0: error 2: no memory",
     ],
 )

@@ -1,4 +1,4 @@
-"""Clients that train on equalised pictures: alone, in one process, at a node, in a federation."""
+"""Clients that train on equalised images: alone, in one process, at a node, in a federation."""
 
 import json
 import shutil
@@ -57,7 +57,7 @@ def test_a_client_takes_the_model_of_now_where_nothing_is_left_of_the_noted_one(
 
     first = folder_in(3, networks[0])
     assert folder_in(4, networks[1]) == first  # what was made is found
-    assert folder_in(3, networks[1]) != first  # the round was taken back
+    assert folder_in(3, networks[1]) != first  # after a rollback
     second = folder_in(4, networks[0])
     assert second == folder_in(3, networks[1])
     shutil.rmtree(tmp_path / "kept")
@@ -109,7 +109,7 @@ def test_clients_of_a_federation_equalise_once(make_federation, tmp_path):
     # Six wanted of each vehicle, four there: five vehicles and three.
     assert sorted(len(json.loads(record.read_text())["kept"]) for record in records) == [6, 10]
     assert all((record.parent / "report.html").is_file() for record in records)
-    assert "enhanced" not in json.dumps(federation.lines())  # how many a site makes tells how many pictures it has
+    assert "enhanced" not in json.dumps(federation.lines())  # how many a site makes tells how many images it has
     notes = {note.read_text().split()[0] for note in federation.folder.path.glob("nodes/**/pre_model.txt")}
     assert notes == {"2"}
     assert all(json.loads(record.read_text())["target"] == 6 for record in records)

@@ -34,7 +34,7 @@ def pixels(samples, network):
 @pytest.mark.parametrize("batch_norm", ["shared", "local"])
 def test_one_full_batch_step_per_client_equals_one_central_step(make_federation, batch_norm):
     """The central step descends sum_k (n_k / n) L_k in one backward pass through one shared network, where L_k is the
-    cross-entropy of client k's pictures under its own classifier and with its own batch statistics."""
+    cross-entropy of client k's images under its own classifier and with its own batch statistics."""
     federation = make_federation(changes=f"{PLAIN_SGD} federation.batch_norm={batch_norm}").run()
     settings, task = federation.settings, make_task(federation.settings)
     parts = open_source(settings.data, settings.seed).parts(2)

@@ -104,7 +104,7 @@ def test_a_query_opens_nothing(lied_to, opened, action):
     assert seen[:2] == seen[2:4] == seen[4:]
     if action == m.ACTION_SEND_GLOBAL:
         assert seen[0] == "model"
-        assert "client-0 cannot pass global model 2 on" in seen[1]
+        assert "client-0 cannot send global model 2" in seen[1]
     assert opened == []
     assert lied_to.stores()["client-0"].rounds("global") == [1]
 

@@ -1,4 +1,4 @@
-"""A node's mask key and the cards of the others: pinned, vouched for, and disclosed once for an attempt."""
+"""A node's mask key and the cards of the others: pinned, authenticated, and disclosed once per attempt."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def cards(stores):
 
 
 def forged(name, key=None):
-    """A card of a new key for `name`, vouched for by `key`."""
+    """A card of a new key for `name`, authenticated by `key`."""
     public = public_mask_key(new_mask_key())
     return (public + vouch((key or federation_key()).secret("seal"), name, public)).hex()
 
@@ -81,7 +81,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("make", FORGERIES.values(), ids=FORGERIES)
 def test_a_forged_card_is_refused_by_name(stores, cards, make):
-    with pytest.raises(CipherError, match="the mask key of bert is missing or not vouched for"):
+    with pytest.raises(CipherError, match="the mask key of bert is missing or not authenticated"):
         stores["anna"].seeds(binding_of(), {**cards, "bert": make()})
     # A card that was refused is not pinned.
     assert set(stores["anna"].seeds(binding_of(), cards)) == {"bert", "cleo", "dora"}
@@ -148,7 +148,7 @@ def test_seeds_shared_with_drop_outs_are_disclosed_and_no_others(stores, cards):
         (["anna"], r"cannot disclose masks with \['anna'\]"),
         (["anna", "bert"], "cannot disclose masks"),
         (["emil"], r"cannot disclose masks with \['emil'\]"),
-        (["bert", "cleo", "dora"], "masks are not taken off a sum of one client"),
+        (["bert", "cleo", "dora"], "masks are not removed from a sum of one client"),
     ],
 )
 def test_disclosures_that_would_unmask_somebody_are_refused(stores, cards, missing, reason):

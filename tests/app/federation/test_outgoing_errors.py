@@ -1,4 +1,4 @@
-"""No error takes the name of a picture, or a folder of a site, out of it; the site's own log has all of them."""
+"""No error takes the name of an image, or a folder of a site, out of it; the site's own log has all of them."""
 
 import contextlib
 import csv
@@ -28,7 +28,7 @@ def log(caplog, monkeypatch):
 
 @pytest.fixture
 def make_site(make_federation, pictures_root, tmp_path):
-    """A federation of one real site whose pictures are called after a plate, and its folder."""
+    """A federation of one real site whose images are called after a plate, and its folder."""
 
     def make(changes=""):
         root = divide(pictures_root, tmp_path)["a"]
@@ -101,10 +101,10 @@ def no_folder(root, rows):  # noqa: ARG001
 def test_names_of_pictures_stay_at_the_site(make_site, log, damage, changes):
     federation, root, rows = make_site(changes)
     damage(root, rows)
-    with contextlib.suppress(FederationError):  # some cost the site one picture and no more
+    with contextlib.suppress(FederationError):  # some cost the site one image and no more
         federation.run()
     if (replies := sent(federation)) and "own log" in replies:
-        assert "the server is told less than this" in log.text
+        assert "the server reads less of this error" in log.text
         assert "Traceback" in log.text
     assert federation.grid.received
     assert PLATE not in sent(federation)

@@ -1,4 +1,4 @@
-"""One picture at a time: is everything that is said about it true of its pixels?"""
+"""One image at a time: is everything that is said about it true of its pixels?"""
 
 import math
 from dataclasses import replace

@@ -114,7 +114,7 @@ def test_most_plates_that_face_the_camera_can_be_read_and_the_others_have_no_tex
     walk = [rendered for _, rendered in pictures(default)]
     facing = [rendered for rendered in walk if rendered.plate_faces]
     share = np.mean([rendered.plate_text is not None for rendered in facing])
-    assert 0.62 < share < 0.85  # 70 to 80 % are meant; 216 pictures leave a standard error of 3 %
+    assert 0.62 < share < 0.85  # 70 to 80 % are meant; 216 images leave a standard error of 3 %
     for rendered in walk:
         assert (rendered.plate_text is None) == (rendered.plate_corners is None) == bool(rendered.plate_hidden)
     widths = [r.plate_box.width for r in walk if r.plate_box is not None]

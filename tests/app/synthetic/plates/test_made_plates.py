@@ -1,4 +1,4 @@
-"""Made plates: their texts, their glyphs, and that a picture holds what its text says."""
+"""Made plates: their texts, their glyphs, and that an image holds what its text says."""
 
 import re
 from dataclasses import replace
