@@ -23,10 +23,10 @@ Flags = NDArray[np.bool_]
 
 @dataclass
 class Findings:
-    """What N images are to their vehicles; NaN, False or -1 for those that cannot be embedded.
+    """Relations of N images to their vehicles; NaN, False or -1 for those that cannot be embedded.
 
     Args:
-        seen: (N,) whether they could be.
+        seen: (N,) whether they could be embedded.
         threshold: of base images.
         own: (N,) cosine to the centre of the vehicle.
         without: (N,) to that of its other images.
@@ -62,7 +62,7 @@ def find(
     groups: NDArray[np.int64],
     settings: EqualiseSettings,
 ) -> Findings:
-    """Put the rules to images of `groups` (N,) and those of their embeddings that there are."""
+    """Apply the rules to images of `groups` (N,) and to the embeddings of the readable ones."""
     seen = np.array([sample in rows for sample in samples], bool)
     own, without, gap = (np.full(len(samples), np.nan) for _ in range(3))
     base, nearer, below, out = (np.zeros(len(samples), bool) for _ in range(4))
@@ -103,5 +103,5 @@ def suspect_rows(found: Findings, groups: NDArray[np.int64]) -> list[dict[str, A
 
 
 def rounded(value: float) -> float | None:
-    """Five digits; None for NaN, which JSON has not."""
+    """Five digits; None for NaN, which JSON lacks."""
     return None if np.isnan(value) else round(float(value), 5)

@@ -87,13 +87,13 @@ PAGE = """\
   </table>
 
   <h2>Images of each vehicle, and how alike they are</h2>
-  <img class="wide" src="{{ charts }}" alt="Three charts: images of each vehicle before and after, and how near images are to their vehicle's centre. Their numbers stand in the table above.">
-  <p class="faint">What is sampled down is not in these numbers: all images are learnt from, in turn.</p>
+  <img class="wide" src="{{ charts }}" alt="Three charts: images of each vehicle before and after, and the distance of images from their vehicle's centre. Their numbers stand in the table above.">
+  <p class="faint">Downsampling does not change these numbers: all images are used for training, in turn.</p>
 
   <h2>Enhanced images that were kept</h2>
   {% if kept %}
-  <p class="faint">An image of the site on the left, what was made of it on the right. Examples from the lowest cosine to the
-    highest.</p>
+  <p class="faint">An image of the site on the left, its enhanced copy on the right. Examples from the lowest cosine to
+    the highest.</p>
   {{ examples(kept) }}
   {% else %}
   <p>None.</p>
@@ -112,14 +112,15 @@ PAGE = """\
   {% if suspects %}
   <p class="faint">Each of these images is clearly nearer to another vehicle than to the other images of the one that it is
     labelled as, or far from those others without being near to anything else. Those to which another vehicle is nearer stand
-    first, the surest before the others. Look at both images before you change a label: two vehicles of one model look alike.
+    first, in descending order of the difference. Compare both images before you change a label: two vehicles of one
+    model look alike.
     {% if suspects|length > shown %}The first {{ shown }} are shown with images.{% endif %}</p>
   <div class="scroll">
     <table class="suspects">
       <caption>Images whose label is in doubt: {{ suspects|length }}</caption>
       <thead>
         <tr>
-          <th scope="col">Picture</th>
+          <th scope="col">Image</th>
           <th scope="col">File</th>
           <th scope="col">Labelled vehicle</th>
           <th scope="col">Camera</th>

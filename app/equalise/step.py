@@ -1,4 +1,4 @@
-"""The step of data equalisation: from a pre-model and images to the record of what was made and found."""
+"""Step of data equalisation: from a pre-model and images to the record of enhanced images and suspects."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ _AT_ONCE = 512  # drafts on the disk
 
 @dataclass
 class _Wanted:
-    """What a group lacks.
+    """Missing images of a group.
 
     Args:
         about: the group in words.
         sources: places of its base images, in the order in which they are taken, again and again.
-        count: images that it lacks in all.
+        count: missing images in all.
     """
 
     group: int
@@ -68,7 +68,7 @@ class EqualisationStep:
         seed: int,
         seconds: dict[str, float],
     ) -> None:
-        # A task of its own: drafts are looked at once and must not take the place of images that are.
+        # A separate task: drafts are read once and must not displace images in the cache.
         uncached = replace(settings, data=replace(settings.data, cache_mb=0, cache_dir=""))
         self.task = embedding_task(make_task(uncached))
         self.task.build(2, settings.seed, pretrained=False)  # a task knows its backbone's input once it has built one
@@ -91,7 +91,7 @@ class EqualisationStep:
         kept: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
         if target is not None and options.fill:
-            # An image whose label is doubtful is not multiplied.
+            # An image with a doubtful label is not enhanced.
             kept, refused = self._fill(groups, found.base & ~found.suspected, counts, target, found.centre_of)
         return {
             "target": target,
@@ -117,7 +117,7 @@ class EqualisationStep:
             self.warnings.append(f"{what} and stay as they are: {named}")
 
     def _embed(self, samples: Sequence[Sample]) -> dict[Sample, NDArray[np.float32]]:
-        """Rows of the library by sample, of those that can be read and have something for it."""
+        """Rows of the library by sample, of the readable ones with an embedding in it."""
         started = time.monotonic()
         try:
             found = embed_samples(self.task, self.network, samples)
@@ -151,7 +151,7 @@ class EqualisationStep:
                 order = np.random.default_rng((self.seed, group, 3)).permutation(sources)
                 wanted.append(_Wanted(group, about, order, int(target - counts[group]), centre_of[group]))
             else:
-                which = f"nothing is made for it (images: {counts[group]})"
+                which = f"no image is added for it (images: {counts[group]})"
                 self.warnings.append(f"{about} has no base image of an undoubted label: {which}")
         refused: list[dict[str, Any]] = []
         try:
@@ -159,10 +159,10 @@ class EqualisationStep:
                 for part in _parts([each for each in wanted if each.missing]):
                     self._draw(part, attempt, refused)
         except OSError as error:
-            self.warnings.append(f"no more images are made, {self.files.folder} cannot be written: {error}")
+            self.warnings.append(f"no more images are added, {self.files.folder} cannot be written: {error}")
         low, high = self.options.interval
         self.warnings += [
-            f"{each.about}: {len(each.kept)} of {each.count} wanted images between {low:g} and {high:g}; "
+            f"{each.about}: {len(each.kept)} of {each.count} missing images between {low:g} and {high:g}; "
             f"{each.unlike} were too unlike the vehicle, {each.alike} hardly changed"
             for each in wanted
             if each.missing
@@ -170,7 +170,7 @@ class EqualisationStep:
         return [row for each in wanted for row in each.kept], refused
 
     def _draw(self, part: Sequence[_Wanted], attempt: int, refused: list[dict[str, Any]]) -> None:
-        """Draw for each group as many images as it lacks, and keep those within the interval."""
+        """Render the missing images of each group, and keep those within the interval."""
         low, high = self.options.interval
         with self.files.drafts() as folder:
             started = time.monotonic()
@@ -188,9 +188,7 @@ class EqualisationStep:
             rows = self._embed([draft for draft in made if draft is not None])
             for (each, place), draft in zip(owners, made, strict=True):
                 if draft is None:
-                    warning = (
-                        f"{self.samples[place].path} was embedded and cannot be read any more: nothing is made of it"
-                    )
+                    warning = f"{self.samples[place].path} was embedded and cannot be read any more: it is not enhanced"
                     self.warnings += [warning] if warning not in self.warnings else []
                 if draft is None or draft not in rows:
                     continue

@@ -1,4 +1,4 @@
-"""Synthetic vehicles: a data set that is drawn by this package, so that everything runs without a download."""
+"""Synthetic vehicles: a data set rendered by this package, so that everything runs without a download."""
 
 from app.settings.synthetic import SyntheticSettings, folder_name
 from app.synthetic.dataset import generate, pictures

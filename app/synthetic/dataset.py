@@ -1,4 +1,4 @@
-"""Write a synthetic data set, once, or walk through its images without writing."""
+"""Synthetic data set: written once, or iterated over without writing."""
 
 import csv
 import os
@@ -34,7 +34,7 @@ def take(renderer: Renderer, settings: SyntheticSettings, site: Site, shot: Shot
 
 
 def pictures(settings: SyntheticSettings) -> Iterator[tuple[Shot, Rendered]]:
-    """Every image of the set in the plan's order, rendered as it is asked for."""
+    """Every image of the set in the plan's order, rendered on demand."""
     renderer = Renderer(settings.image_size, keep=max(32, settings.cameras_per_site))
     for number, of_site in groupby(plan(settings), lambda shot: shot.site):
         site = draw_site(settings, number)
@@ -47,9 +47,9 @@ def pictures(settings: SyntheticSettings) -> Iterator[tuple[Shot, Rendered]]:
 def generate(settings: SyntheticSettings, root: Path) -> Path:
     """The folder `root / folder_name(settings)` with `manifest.csv`, `settings.json` and the images.
 
-    A folder that is there already is complete, and is returned at once: the set is written under another name and
-    renamed when it is whole, so a crash leaves nothing under the final name, and of two processes that start together
-    one wins and the other throws its copy away. Raises OSError if the folder cannot be written."""
+    An existing folder is complete and is returned at once: the set is written under a temporary name and renamed when
+    it is whole, so a crash leaves nothing under the final name, and of two processes that start together one wins and
+    the other discards its copy. Raises OSError if the folder cannot be written."""
     folder = root / folder_name(settings)
     if (folder / "manifest.csv").is_file():
         return folder
@@ -84,7 +84,7 @@ def _write(settings: SyntheticSettings, folder: Path) -> None:
 
 
 def manifest_row(settings: SyntheticSettings, shot: Shot, rendered: Rendered, path: str) -> dict[str, str]:
-    """One line of the manifest; an empty cell is not known."""
+    """One line of the manifest; an empty cell means unknown."""
     row = dict.fromkeys(MANIFEST_COLUMNS, "")
     row |= {
         "path": path,

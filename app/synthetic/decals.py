@@ -1,4 +1,4 @@
-"""The images that are stuck on a vehicle: plates, clean or soiled, and company names."""
+"""Decals of a vehicle: plates, clean or soiled, and company names."""
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ def dim(sizes: list[Image], factor: float) -> list[Image]:
 
 
 def soil(picture: Image, rng: np.random.Generator) -> Image:
-    """A plate that mud makes unreadable."""
+    """A plate made unreadable by mud."""
     spots = 40
     soiled = picture.copy()
     height, width = soiled.shape[:2]

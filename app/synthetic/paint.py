@@ -1,4 +1,4 @@
-"""Paint a mesh into an image: culling, shading, polygons in painting order, images on the body."""
+"""Painting of a mesh into an image: culling, shading, polygons in painting order, images on the body."""
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ def shade(mesh: Mesh, light: Light, eye: Floats, *, infrared: bool) -> Floats:
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
     lit = light.ambient * (0.72 + 0.28 * normals[:, 2]) + light.strength * np.maximum(normals @ light.direction, 0)
     facing = (normals * towards).sum(axis=1, keepdims=True)
-    mirrored = 2 * facing * normals - towards  # where the eye looks by way of the surface
+    mirrored = 2 * facing * normals - towards  # direction of view after reflection at the surface
     sky = np.clip(mirrored[:, 2] * 1.4 + 0.15, 0, 1) * (0.15 + 0.5 * (1 - np.clip(facing[:, 0], 0, 1)) ** 3)
     shine = np.maximum(mirrored @ light.direction, 0) ** 12 * light.strength * 0.45
     colours = base[mesh.material] * lit[:, None]

@@ -1,4 +1,4 @@
-"""Number plates: their text, their layouts, and the image of one."""
+"""Number plates: texts, layouts and images."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _PIXELS_PER_METRE = 520
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of plate looks. In a pattern, L is a letter, D a digit, A either; blanks and dots are spacing."""
+    """Layout of one kind of plate. In a pattern, L is a letter, D a digit, A either; blanks and dots are spacing."""
 
     name: str
     width: float  # metres

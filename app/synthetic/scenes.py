@@ -1,4 +1,4 @@
-"""Whole photographs of a car park with several vehicles, as a detector meets them."""
+"""Synthetic scenes: whole photographs of a car park with several vehicles, as input of a detector."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _NIGHT = 0.2  # share of scenes that an infrared camera takes
 
 @dataclass(frozen=True)
 class Scene:
-    """A square image (S, S, 3), blue-green-red, and what is in it.
+    """A square image (S, S, 3), blue-green-red, and its labels.
 
     Args:
         plates_known: whether all plates that can be read are in `plates`; not if photographs were pasted in.
@@ -39,12 +39,12 @@ class Scene:
 
 
 class SceneRenderer:
-    """Draws scene after scene; the same number gives the same scene.
+    """Renders scenes; the same number gives the same scene.
 
     Args:
         size: side S in pixels.
         seed: of vehicles and car parks.
-        photographs: images of one real vehicle each, blue-green-red, to paste in beside the drawn ones.
+        photographs: images of one real vehicle each, blue-green-red, to paste in beside the rendered ones.
     """
 
     def __init__(self, size: int, seed: int, photographs: Sequence[Image] = ()) -> None:
@@ -109,7 +109,7 @@ class SceneRenderer:
             picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)  # type: ignore[assignment]
         height, width = picture.shape[:2]
         mask = np.full((height, width), 255, np.uint8)
-        edge = max(1, round(0.04 * min(height, width)))  # a hard edge would be what the detector learns
+        edge = max(1, round(0.04 * min(height, width)))  # the detector would learn a hard edge
         mask[:edge], mask[-edge:], mask[:, :edge], mask[:, -edge:] = 0, 0, 0, 0
         mask = cv2.GaussianBlur(mask, (0, 0), max(0.5, edge * 0.6))  # type: ignore[assignment]
         return picture, mask, Box(0.0, 0.0, float(width), float(height)), None
@@ -125,7 +125,7 @@ def _paste(
     index: int,
     rng: np.random.Generator,
 ) -> tuple[Box, NDArray[np.bool_], Box | None]:
-    """Put a vehicle's image into the scene; its boxes there, and which of its pixels are the vehicle."""
+    """Put a vehicle's image into the scene; returns its boxes there, and the mask of its pixels."""
     side, (height, width) = image.shape[0], picture.shape[:2]
     left = int(rng.integers(-width // 5, max(1, side - width + width // 5)))
     top = int(rng.integers(-height // 8, max(1, side - height + height // 8)))

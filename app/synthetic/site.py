@@ -1,4 +1,4 @@
-"""Car parks and the plan of a data set: which vehicle is seen when, by which camera, in which split."""
+"""Car parks and the plan of a data set: vehicle, time, camera and split of each image."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _FLEET_PAINTS = 4  # the first paints of the list: white, black, grey, silver
 
 @dataclass(frozen=True)
 class Site:
-    """One car park: its cameras and the taste of its residents."""
+    """One car park: its cameras and the distribution of its residents' vehicles."""
 
     key: tuple[int, int]  # seed, number
     cameras: tuple[Camera, ...]
@@ -39,7 +39,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Shot:
-    """One image to be taken. `camera` and `number` count within the site and the vehicle."""
+    """One image to render. `camera` and `number` count within the site and the vehicle."""
 
     pid: int
     camid: int
@@ -52,7 +52,7 @@ class Shot:
 
     @property
     def key(self) -> tuple[int, ...]:
-        """What the image's random numbers hang on: nothing that depends on how many others there are."""
+        """Seed of the image's random numbers, independent of the number of other images."""
         return (self.site, PARTS.index(self.part), self.vehicle, self.camera, self.number)
 
 
@@ -108,14 +108,14 @@ def _appearances(settings: SyntheticSettings, site: int, part: Part, vehicle: in
     cameras = settings.cameras_per_site
     if part == "train":
         rng = np.random.default_rng([8, settings.seed, site, vehicle])
-        order = rng.permutation(cameras).tolist()  # every camera once, then as it comes
+        order = rng.permutation(cameras).tolist()  # every camera once, then random ones
         count = train_pictures(settings, vehicle)
         return [(order[k] if k < cameras else int(rng.integers(cameras)), "train") for k in range(count)]
     dealt = [(vehicle + k) % cameras for k in range(settings.eval_pictures_per_vehicle)]
     used = list(dict.fromkeys(dealt))
     first_infrared = cameras - settings.infrared_cameras_per_site
     asking = [used[0]]
-    if len(used) > 2:  # one camera at least asks nothing, so that every query has a match elsewhere
+    if len(used) > 2:  # one camera at least has no query, so that every query has a match elsewhere
         other = [c for c in used[1:] if (c < first_infrared) != (used[0] < first_infrared)]
         asking.append((other or used[1:])[0])
     result = []
@@ -126,7 +126,7 @@ def _appearances(settings: SyntheticSettings, site: int, part: Part, vehicle: in
 
 
 def time_of(settings: SyntheticSettings, shot: Shot, *, infrared: bool) -> str:
-    """When the image was taken, ISO 8601: by day, or at night where the camera is infrared."""
+    """Time of the image, ISO 8601: by day, or at night for an infrared camera."""
     rng = np.random.default_rng([9, settings.seed, *shot.key])
     hours = rng.uniform(20, 29) if infrared else rng.uniform(7, 19)
     moment = datetime(2024, 3, 1) + timedelta(days=int(rng.integers(90)), seconds=int(hours * 3600))

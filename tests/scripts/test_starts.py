@@ -149,7 +149,7 @@ def test_what_is_left_of_a_start_that_failed_is_no_run(tmp_path, started, words,
             '{"server_round": 1, "attempts": 1}',
             "holds an earlier run that was cut off in its first round",
         ),
-        ("keys/federation.key", "{}", "and left keys: give another run_dir, or go on with it (resume="),
+        ("keys/federation.key", "{}", "and left keys: give another run_dir, or resume it (resume="),
         ("nodes/client-0/abcd/recipe.json", "{}", "and left nodes: give another run_dir"),
     ],
 )

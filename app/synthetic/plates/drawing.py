@@ -1,4 +1,4 @@
-"""A plate seen straight on, on a piece of the vehicle that carries it."""
+"""Frontal rendering of a plate on a piece of its vehicle."""
 
 from dataclasses import dataclass
 
@@ -19,10 +19,10 @@ _BODIES: tuple[Colour, ...] = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """An image (H, W, 3), red-green-blue, and where in it, in pixels, plate and characters lie.
+    """An image (H, W, 3), red-green-blue, and the places of plate and characters in it, in pixels.
 
     Args:
-        centres: (L, 2), of each character that is read, in the order of the text.
+        centres: (L, 2), of each character of the text, in its order.
         lines: (L,), its line, from 0.
     """
 
@@ -35,11 +35,11 @@ class Drawn:
 
 
 def drawn(rng: np.random.Generator, design: Design, height: int) -> Drawn:
-    """The plate of `design`, `height` pixels high, with surroundings on all sides; a holder may frame it."""
+    """The plate of `design`, `height` pixels high, with a margin on all sides; a holder may frame it."""
     width = round(height * design.size[0] / design.size[1])
     beside, above = round(0.07 * width + 0.1 * height), round(0.3 * height + 0.04 * width)
     picture = _surroundings(rng, width, height, beside, above)
-    face = picture[above : above + height, beside : beside + width]  # a view: the plate is drawn into the image
+    face = picture[above : above + height, beside : beside + width]  # a view: the plate is rendered into the image
     corners = _corners_of(face, round(design.corner * height))
     _lay_ground(face, design.ground)
     for patch in design.under:
@@ -107,7 +107,7 @@ def _lay_ground(face: NDArray[np.uint8], stops: tuple[Colour, ...]) -> None:
 
 
 def _corners_of(face: NDArray[np.uint8], radius: int) -> list[tuple[tuple[slice, slice], NDArray[np.uint8]]]:
-    """What lies at the four corners before the plate is drawn: rows of a circle's outside, to be put back."""
+    """Pixels at the four corners before the plate is rendered: rows outside of a circle, to be restored."""
     height, width = face.shape[:2]
     saved = []
     for row in range(radius):

@@ -14,7 +14,7 @@ Picture = NDArray[np.float32]  # (H, W, 3), 0 to 255
 
 @dataclass(frozen=True)
 class Camera:
-    """How images of a kind of plate are taken; shares are of images.
+    """Photographic conditions of a kind of plate; shares are of images.
 
     Args:
         heights: smallest and largest height of a crop, in pixels, all sizes between alike on a logarithmic scale.
@@ -22,7 +22,7 @@ class Camera:
         margin: smallest and largest margin, shares of the plate's height, below 0 where the crop cuts into the plate.
         grey: share without colour.
         night: share in low light or in infrared light.
-        harsh: how often blur, noise and compression are strong.
+        harsh: share with strong blur, noise and compression.
         tint: spread of the light's colour, as a share of each channel."""
 
     heights: tuple[int, int]
@@ -37,8 +37,8 @@ class Camera:
 def photographed(
     rng: np.random.Generator, plate: Drawn, camera: Camera, height: int, enlarged: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """A crop (H, W, 3) of `height` pixels with the plate in it, then made `enlarged` times as large; and the centres of
-    its characters (L, 2), across and down, as shares of the crop's sides."""
+    """A crop (H, W, 3) of `height` pixels with the plate in it, then enlarged `enlarged` times; and the centres of its
+    characters (L, 2), across and down, as shares of the crop's sides."""
     picture, unit, centres = _seen(rng, plate, camera, height)
     lit = _lit(rng, picture, camera)
     lit = _blurred(rng, lit, camera, unit)
@@ -54,10 +54,10 @@ def photographed(
 def _seen(
     rng: np.random.Generator, plate: Drawn, camera: Camera, height: int
 ) -> tuple[NDArray[np.uint8], float, NDArray[np.float64]]:
-    """The plate turned, sheared and in perspective, cropped as a detector or a hand draws the box.
+    """The plate turned, sheared and in perspective, cropped to a box like a detector's or an annotator's.
 
-    Beside it a sixteenth of the height of its characters, in pixels: about half the thickness of a stroke. Then where
-    its characters are, as `photographed` gives it."""
+    Beside it a sixteenth of the height of its characters, in pixels: about half the thickness of a stroke. Then the
+    places of its characters, as in `photographed`."""
     left, top, right, bottom = plate.plate
     high, wide = bottom - top, right - left
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
@@ -105,7 +105,7 @@ def _field(rng: np.random.Generator, shape: tuple[int, ...], rows: int, columns:
 
 
 def _lit(rng: np.random.Generator, picture: NDArray[np.uint8], camera: Camera) -> Picture:
-    """Dirt, shadows, the colour of the light, and how much of it there is."""
+    """Dirt, shadows, colour and intensity of the light."""
     night = rng.random() < camera.night
     grey = rng.random() < camera.grey or (night and rng.random() < 0.25)
     if grey:
@@ -148,7 +148,7 @@ def _shadow(rng: np.random.Generator, shape: tuple[int, ...]) -> Picture:
 
 
 def _glare(rng: np.random.Generator, shape: tuple[int, ...]) -> Picture:
-    """Light that a lamp throws onto the image, brightest at one place."""
+    """Light of a lamp on the image, brightest at one place."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     middle = rng.uniform(0, 1, 2) * shape[:2]
     reach = rng.uniform(0.3, 1.2) * shape[0]
@@ -175,9 +175,7 @@ def _blurred(rng: np.random.Generator, scene: Picture, camera: Camera, unit: flo
 
 def _sensed(rng: np.random.Generator, scene: Picture, camera: Camera) -> Picture:
     spread = rng.exponential(2.5) + (rng.uniform(2, 12) if rng.random() < 0.5 * camera.harsh else 0)
-    spread = min(
-        spread, 0.25 * float(scene[::2, ::2].std())
-    )  # a camera that sees less does not leave its images to the noise
+    spread = min(spread, 0.25 * float(scene[::2, ::2].std()))  # in low light a camera suppresses the noise
     if spread < 1:
         return scene
     plane = _noise()
@@ -193,7 +191,7 @@ def _sensed(rng: np.random.Generator, scene: Picture, camera: Camera) -> Picture
 
 @lru_cache(maxsize=1)
 def _noise() -> Picture:
-    """Grain that all images take a part of: drawing it anew costs as much as drawing the plate."""
+    """Grain shared by all images: sampling it anew costs as much as rendering the plate."""
     return np.random.default_rng(0).standard_normal((320, 1024, 3), dtype=np.float32)
 
 

@@ -142,7 +142,7 @@ def test_what_a_straggler_learnt_is_not_kept(store):
             store.keeping("3.1 first"),
         ):
             store.write("private", 3, {"a": np.ones(1)}, {})
-    with pytest.raises(OutdatedAttemptError, match=r"attempt 4\.1 third was asked for after 3\.1 first"):
+    with pytest.raises(OutdatedAttemptError, match=r"attempt 4\.1 third is later than 3\.1 first"):
         store.begin("3.1 first", (1, 5))  # it hung before it began
     with store.keeping("4.1 third"):
         assert store.read("private", 3)[0]["a"].tolist() == [0]

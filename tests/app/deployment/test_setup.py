@@ -57,7 +57,7 @@ def test_each_party_has_its_secrets_and_no_other(made):
     [
         ({"name": "Parks"}, "federation 'Parks': lower-case"),
         ({"sites": ["north", "../x"]}, "site '../x': lower-case"),
-        ({"sites": ["north", "server"]}, "site 'server' is called like another party"),
+        ({"sites": ["north", "server"]}, "site 'server' has the name of another party"),
         ({"sites": ["north", "south", "north"]}, "sites named twice: north"),
         ({"sites": ["north"]}, "two sites or more"),
         ({"host": "fed example"}, "host 'fed example' is no DNS name"),

@@ -90,18 +90,18 @@ def test_the_page_says_what_the_record_says(show):
     assert page.title == "Equalisation: a <set>"
     assert STAYS in " ".join(page.text.split())
     numbers = page.numbers
-    assert numbers["Pictures before"] == "8"
+    assert numbers["Images before"] == "8"
     assert numbers["Vehicles"] == "3"
     assert numbers["Images that could be embedded"] == "7"
     assert numbers["Embeddings compared"] == "fused"
     assert numbers["A base image's cosine to its vehicle's centre is above"] == "0.650"
-    assert numbers["Base pictures"] == "5"
+    assert numbers["Base images"] == "5"
     assert numbers["Images whose label is in doubt"] == "3"
     assert numbers["Images left out of training"] == "2"
     assert numbers["Images that a vehicle is to have (target)"] == "3"
     assert numbers["An enhanced image's cosine lies between"] == "0.5 and 0.97"
-    assert numbers["Enhanced pictures kept"] == "3"
-    assert numbers["Pictures after"] == "9"  # 8 less 2 left out and 3 more
+    assert numbers["Enhanced images kept"] == "3"
+    assert numbers["Images after"] == "9"  # 8 less 2 left out and 3 more
     assert numbers["Vehicles below the target before"] == "2"
     assert numbers["Vehicles below the target after"] == "0"  # 7: 5 - 2, 3: 2 + 1, 9: 1 + 2
     assert numbers["Training or loading the pre-model"] == "1.2 s"
@@ -201,7 +201,7 @@ def test_a_record_of_nothing(show):
     nothing |= {name: [] for name in ("base", "suspects", "left_out", "kept", "refused", "drawn", "warnings")}
     page = show(**nothing)
     assert page.numbers["Images that a vehicle is to have (target)"] == "as many as it has"
-    assert page.numbers["Pictures after"] == page.numbers["Pictures before"] == "8"
+    assert page.numbers["Images after"] == page.numbers["Images before"] == "8"
     assert "Vehicles below the target before" not in page.numbers
     assert page.text.count("None.") == 4
     assert len(page.images) == 1

@@ -160,10 +160,13 @@ def flower(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (json.dumps(KILLED), "the process of the run ended without a word; Flower says: finished:failed No heartbeat"),
+        (
+            json.dumps(KILLED),
+            "the process of the run ended without an error message; Flower says: finished:failed No heartbeat",
+        ),
         (
             json.dumps(KILLED).replace("No heartbeat", "N/A"),
-            "the process of the run ended without a word; Flower says: finished:failed",
+            "the process of the run ended without an error message; Flower says: finished:failed",
         ),
         (json.dumps(REFUSED), "INFO: Starting run"),
         (json.dumps({"success": True, "runs": []}), "INFO: Starting run"),

@@ -56,7 +56,7 @@ def test_a_client_takes_the_model_of_now_where_nothing_is_left_of_the_noted_one(
         return batches.equalised.folder
 
     first = folder_in(3, networks[0])
-    assert folder_in(4, networks[1]) == first  # what was made is found
+    assert folder_in(4, networks[1]) == first  # finds the record
     assert folder_in(3, networks[1]) != first  # after a rollback
     second = folder_in(4, networks[0])
     assert second == folder_in(3, networks[1])
@@ -92,7 +92,7 @@ def test_a_real_node_keeps_what_it_makes_below_its_own_folder(equalise_folder, t
 
 
 def test_clients_of_a_federation_equalise_once(make_federation, tmp_path):
-    """From round 2 on, with the global model of that round; another process of the node finds what was made."""
+    """From round 2 on, with the global model of that round; another process of the node finds the record."""
     words = (
         f"{ALL} data.equalise.target=6 data.equalise.base=-1 data.equalise.model=global "
         f"data.equalise.from_round=2 data.equalise.folder={tmp_path / 'kept'} data.equalise.candidates=1"

@@ -135,9 +135,9 @@ def test_seeds_shared_with_drop_outs_are_disclosed_and_no_others(stores, cards):
     sealed = masked(stores["anna"], cards, second).disclose(second, cards, ["cleo", "dora"])
     assert opened(sealed, second).keys() == {"cleo", "dora"}
     for other in (binding_of(), replace(second, nonce="1"), binding_of(NAMES[:3], attempt=2)):
-        with pytest.raises(CipherError, match="sealed under another key or for something else"):
+        with pytest.raises(CipherError, match="sealed under another key or for another purpose"):
             opened(sealed, other)
-    with pytest.raises(CipherError, match="for something else"):
+    with pytest.raises(CipherError, match="for another purpose"):
         opened(sealed, second, "bert")
 
 
