@@ -1,4 +1,4 @@
-"""A federation of real processes on loopback, with TLS and updates of 60 MB: what a round costs besides training.
+"""Cost of a round besides training, in a federation of real processes on loopback with TLS and updates of 60 MB.
 
 Run: python -m scripts.bench.deployment [rounds=5]
 Two sites train ResNet50 on a few small images; every message starts a process, as on real machines. One JSON object:
@@ -71,13 +71,13 @@ def _measure(parks: Loopback, run_dir: Path, rounds: int) -> dict[str, Any]:
 
 
 def _besides_training(line: dict[str, Any]) -> float:
-    """Sites train beside each other: the slowest one's training counts."""
+    """Sites train in parallel: the slowest one's training counts."""
     slowest = max(sum(row[key] for key in TRAINING) for row in line["clients"].values())
     return float(line["seconds"] - slowest)
 
 
 def _server_processes(parks: Loopback) -> list[psutil.Process]:
-    """Flower's process of the server's app, and what that starts."""
+    """Flower's process of the server's app, and its descendants."""
     children = psutil.Process(parks.processes["server"].pid).children(recursive=True)
     return [child for child in children if "flwr-serverapp" in " ".join(_words(child))]
 

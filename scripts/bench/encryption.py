@@ -1,4 +1,4 @@
-"""Encryption of a ResNet50 against NVIDIA FLARE's parameters, and against the training that it follows.
+"""Cost of encrypting a ResNet50, relative to NVIDIA FLARE's parameters and to its training.
 
 Run: python -m scripts.bench.encryption [clients=4]
 One JSON object: processor seconds and bytes of `packed_bfv` and of FLARE's CKKS in one run and their ratios, and the

@@ -155,4 +155,4 @@ def test_a_folder_that_fills_up_is_named(words, monkeypatch, capsys):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("app.equalise.store.EnhancedFiles.write_record", full)
-    assert "cannot be written, there is no place for the report" in fails(capsys, equalise.main, [*words, *SIX])
+    assert "cannot be written, there is no folder for the report" in fails(capsys, equalise.main, [*words, *SIX])
