@@ -32,7 +32,7 @@ def test_guards_pause():
     assert 3 <= len(answers) <= 3 * 4  # each pause is at least half of 0.2 s
 
 
-def test_times_are_told_by_definition():
+def test_times_follow_their_definition():
     """A hundred times of 1, 2, ..., 100 s; the quantile lies between the 95th and the 96th."""
     told = service.told([(second != 7, float(second)) for second in range(1, 101)], 10.0, 50.0)
     assert told == {

@@ -60,7 +60,7 @@ def run_folder(tmp_path_factory, pictures_root):
     return folder
 
 
-def test_all_pictures_are_equalised_and_shown(run, tmp_path):
+def test_all_images_are_equalised_and_shown(run, tmp_path):
     found, said = run(*SIX)
     vehicles = sum(VEHICLES.values())
     assert found["kept"] == 2 * vehicles
@@ -142,7 +142,7 @@ def test_mistakes_end_with_one_line(words, run_folder, tmp_path, capsys):
     assert "the task plate_text has no embeddings" in fail(plates)
 
 
-def test_a_client_without_pictures_is_named(words, capsys):
+def test_a_client_without_images_is_named(words, capsys):
     spread = [*words, "data.partition.by=dirichlet", "data.partition.alpha=0.001", "federation.num_clients=20"]
     settings = load_settings(spread)
     parts = open_source(settings.data, settings.seed).parts(20)

@@ -162,7 +162,7 @@ def test_a_scheme_without_a_secret_is_named(key):
 
 
 @given(st.binary(max_size=200))
-def test_what_was_sealed_comes_open(data):
+def test_unsealing_inverts_sealing(data):
     key = FederationKey({"seal": bytes(32)}, "")
     sealed = key.seal(data)
     assert key.open(sealed) == data

@@ -23,7 +23,7 @@ def lost_its_models(federation, name, server_round):
     client.faults = {server_round: lose}
 
 
-def test_a_late_joiner_that_was_passed_another_model_asks_somebody_else():
+def test_a_late_joiner_refuses_a_wrong_model_and_gets_one_from_another_node():
     """The first passes on a model that most do not hold; "c" refuses it and gets the right one a round later."""
     federation = three(rounds=5)
     lost_its_models(federation, "c", 2)

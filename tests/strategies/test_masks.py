@@ -175,7 +175,7 @@ def test_a_public_key_that_gives_no_secret_is_refused_by_name(public):
         pair_seed(new_mask_key(), "anna", "bert", public, binding_of(NAMES[:3]))
 
 
-def test_a_tag_vouches_for_one_key_of_one_client():
+def test_a_tag_authenticates_one_key_of_one_client():
     tags = [
         vouch(secret, name, public)
         for secret, name, public in [

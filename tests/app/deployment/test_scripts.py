@@ -24,7 +24,7 @@ def test_start_commands_are_valid_shell(made):
         assert shown.strip() in ("/opt/x/.venv", "/v v")
 
 
-def test_a_site_without_its_pictures_says_so(root):
+def test_a_site_without_its_images_says_so(root):
     done = subprocess.run(["/bin/sh", str(root / "sites/north/start.sh")], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == f"DATA_ROOT=/srv/vehicles in {root}/sites/north/site.env is no folder\n"

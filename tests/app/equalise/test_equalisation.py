@@ -23,7 +23,7 @@ from app.settings.equalise import KINDS
 from app.settings.load import SettingsError
 
 
-def test_every_kept_picture_lies_within_the_interval(equalise_settings):
+def test_every_kept_image_lies_within_the_interval(equalise_settings):
     """Embedded again from its file and compared with a mean taken here."""
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=-1", ALL)
     wide = run(settings)
@@ -110,7 +110,7 @@ def test_an_interval_that_nothing_meets_is_said_by_name(equalise_settings):
     assert found.record["refused"]
 
 
-def test_identical_pictures_and_broken_ones(equalise_settings, tmp_path):
+def test_identical_images_and_broken_ones(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=0.65", ALL)
     samples = pictures_of(settings)
     copy, broken = tmp_path / "copy.png", tmp_path / "broken.png"
@@ -124,7 +124,7 @@ def test_identical_pictures_and_broken_ones(equalise_settings, tmp_path):
     assert found.record["own"][6] is None
 
 
-def test_a_full_disk_costs_the_pictures_and_not_the_run(equalise_settings, monkeypatch):
+def test_a_full_disk_costs_the_images_and_not_the_run(equalise_settings, monkeypatch):
     written = 0
 
     def full(picture, path):
@@ -174,7 +174,7 @@ def test_a_checkpoint_as_the_pre_model(equalise_settings, tmp_path):
     assert found.record["own"] == own.record["own"]
 
 
-def test_enhanced_pictures_are_made_of_undoubted_base_pictures_alone(equalise_settings):
+def test_only_undoubted_base_images_are_enhanced(equalise_settings):
     settings = equalise_settings("data.equalise.target=6 data.equalise.base_quantile=0.4", ALL)
     found = run(settings)
     base = {place for place, cosine in enumerate(found.record["own"]) if cosine > found.record["threshold"]}
@@ -189,7 +189,7 @@ def test_enhanced_pictures_are_made_of_undoubted_base_pictures_alone(equalise_se
     assert not {row["place"] for row in doubted.record["kept"]} & suspects
 
 
-def test_no_more_is_drawn_than_is_wanted_and_allowed(equalise_settings):
+def test_no_more_candidates_than_missing_and_allowed(equalise_settings):
     easy = run(equalise_settings("data.equalise.target=6 data.equalise.base=-1", ALL)).record
     assert len(easy["drawn"]) == len(easy["kept"]) == 6 * 4 - 11
     hard = run(
@@ -199,7 +199,7 @@ def test_no_more_is_drawn_than_is_wanted_and_allowed(equalise_settings):
     assert len(hard["refused"]) == 12
 
 
-def test_boxes_plates_and_infrared_pictures(equalise_settings, tmp_path, monkeypatch):
+def test_boxes_plates_and_infrared_images(equalise_settings, tmp_path, monkeypatch):
     """An enhanced image is the vehicle alone; its plate is neither mirrored nor hidden; infrared stays grey."""
     rng, samples = np.random.default_rng(0), []
     for i in range(6):
@@ -232,7 +232,7 @@ def test_boxes_plates_and_infrared_pictures(equalise_settings, tmp_path, monkeyp
     assert {own for shape, own in kinds if shape == (40, 50)} == {KINDS}
 
 
-def test_what_depends_on_the_pictures_is_made_anew(equalise_settings, tmp_path):
+def test_a_change_of_the_images_gives_a_new_record(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=-1", ALL)
     samples = pictures_of(settings)
     copy = tmp_path / "copy.png"
@@ -251,7 +251,7 @@ def test_what_depends_on_the_pictures_is_made_anew(equalise_settings, tmp_path):
     assert run(same, samples).folder in keys
 
 
-def test_a_truncated_picture_is_made_again(equalise_settings, tmp_path):
+def test_a_truncated_image_is_made_again(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=-1", ALL)
     first = run(settings)
     file = tmp_path / "kept" / first.record["kept"][0]["file"]

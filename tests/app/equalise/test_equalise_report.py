@@ -111,7 +111,7 @@ def test_the_page_says_what_the_record_says(show):
     assert page.tags["odd"] == page.tags["set"] == 0
 
 
-def test_suspects_stand_in_the_order_of_how_sure_they_are(show, equalise_samples):
+def test_suspects_are_sorted_by_confidence(show, equalise_samples):
     rows = show().suspects
     assert [row[1] for row in rows] == [str(equalise_samples[place].path) for place in (3, 0, 5)]
     assert [row[2] for row in rows] == ["7", "7", "7"]
@@ -122,7 +122,7 @@ def test_suspects_stand_in_the_order_of_how_sure_they_are(show, equalise_samples
     assert [row[8] for row in rows] == ["yes", "no", "yes"]
 
 
-def test_the_page_holds_its_pictures_and_asks_for_nothing_else(show):
+def test_the_page_holds_its_images_and_asks_for_nothing_else(show):
     page = show()
     assert all(address.startswith("data:image/") for address in page.addresses)
     assert all(image["alt"].strip() for image in page.images)
@@ -181,7 +181,7 @@ def test_what_cannot_be_read_is_an_empty_cell(show, equalise_samples, equalise_f
     assert len(page.suspects) == 3
 
 
-def test_hundreds_of_suspects_do_not_make_a_page_of_hundreds_of_pictures(show):
+def test_hundreds_of_suspects_do_not_make_a_page_of_hundreds_of_images(show):
     many = [
         {"place": i % 8, "cosine": round(-0.5 + i / 1000, 5), "gap": round(1 - i / 1000, 5), "nearer": None}
         for i in range(300)
@@ -207,7 +207,7 @@ def test_a_record_of_nothing(show):
     assert len(page.images) == 1
 
 
-def test_the_picture_tells_parts_apart_without_colour(folder):
+def test_the_charts_distinguish_parts_without_colour(folder):
     """Dark lines run through the areas of what is left out and of what is enhanced, none through what stays."""
     with Image.open(folder / "report.png") as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
@@ -224,7 +224,7 @@ def test_the_picture_tells_parts_apart_without_colour(folder):
     assert lines_within(own) < 5
 
 
-def test_a_record_of_other_pictures_is_refused(equalise_record, equalise_samples, equalise_files, tmp_path):
+def test_a_record_of_other_images_is_refused(equalise_record, equalise_samples, equalise_files, tmp_path):
     with pytest.raises(ValueError, match="about 8 images, there are 7"):
         write_report(equalise_record, equalise_samples[:-1], equalise_files, tmp_path / "report", title="")
     assert not (tmp_path / "report").exists()

@@ -77,7 +77,7 @@ def test_groups_are_vehicles_and_their_modalities(tmp_path):
     assert groups_of([]).tolist() == []
 
 
-def test_base_pictures_by_number_and_by_quantile():
+def test_base_images_by_number_and_by_quantile():
     own = np.array([0.2, 0.65, 0.66, 0.9])
     assert base_pictures(own, base_threshold(own, EqualiseSettings())).tolist() == [False, False, True, True]
     half = base_threshold(own, EqualiseSettings(base_quantile=0.5))
@@ -124,7 +124,7 @@ def test_suspects_are_far_from_the_others_of_their_vehicle():
         assert not nearer.any()
 
 
-def test_the_only_picture_of_a_vehicle_is_not_suspected():
+def test_the_only_image_of_a_vehicle_is_not_suspected():
     near, far = unit([1.0, 0.05, 0.0]), unit([0.0, 0.05, 1.0])
     vectors, pids = np.array([near, near, near, far]), np.array([1, 1, 2, 3])
     all_doubted = EqualiseSettings(suspect_margin=-2.0, suspect_below=0.0)
@@ -135,7 +135,7 @@ def test_the_only_picture_of_a_vehicle_is_not_suspected():
     assert not suspects(alone, 0.65, all_doubted)[0].any()
 
 
-def test_a_group_keeps_the_picture_that_is_nearest_to_its_others():
+def test_a_group_keeps_the_image_that_is_nearest_to_its_others():
     suspected, groups = np.array([True, True, True, False, True, True, True]), np.array([1, 1, 1, 2, 2, 3, 3])
     without = np.array([0.1, 0.3, 0.2, 0.9, 0.4, 0.25, 0.25 + 1e-12])
     assert left_out(suspected, without, groups).tolist() == [True, False, True, False, True, False, True]
@@ -168,7 +168,7 @@ def test_no_vehicle_shows_more_than_the_target_in_a_pass_and_none_is_forgotten()
     assert order_of(counts, at_most=4, seed=4)[2][0].tolist() != order[0].tolist()
 
 
-def test_an_epoch_is_as_long_as_the_pictures_of_the_client_make_it():
+def test_an_epoch_is_as_long_as_the_number_of_images():
     counts = [17, 9, 5, 4, 3, 2, 1, 1]
     labels, own, order, sizes = order_of(counts, at_most=4, enhanced=40)
     assert order.batches_per_epoch == BalancedBatches(labels[own], **sizes).batches_per_epoch

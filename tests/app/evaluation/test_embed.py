@@ -71,7 +71,7 @@ def test_without_any_plate_the_fused_figures_are_the_vehicles(fusion):
     assert measure(found, all_against_all(found), "plate", rerank=False) is None
 
 
-def test_the_plates_figures_rank_pictures_with_a_plate_only():
+def test_the_plates_figures_rank_images_with_a_plate_only():
     found = made()
     row = measure(found, all_against_all(found), "fused", rerank=False)
     chosen = np.flatnonzero(found.has_plate)
@@ -194,7 +194,7 @@ def test_the_batch_size_and_the_company_do_not_matter(dual, samples):
     np.testing.assert_allclose(whole.vehicle[whole.rows([samples[3]])], alone.vehicle, rtol=0, atol=1e-5)
 
 
-def test_unreadable_pictures_are_left_out_and_the_mode_is_put_back(dual, samples, tmp_path):
+def test_unreadable_images_are_left_out_and_the_mode_is_restored(dual, samples, tmp_path):
     lost = Sample(tmp_path / "lost.png", 9, 0)
     pictures = Pictures((32, 32), (32, 32), 10)
     dual[1].train()

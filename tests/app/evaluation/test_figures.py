@@ -67,7 +67,7 @@ def test_ranked_list_is_framed_by_match_and_cropped_to_the_vehicle(tmp_path, blu
     assert has_colour(draw(whole, True), (0, 0, 255))
 
 
-def test_lists_of_different_lengths_are_drawn_and_a_mismatch_is_refused(tmp_path, blue_with_white_car):
+def test_lists_of_different_lengths_are_rendered_and_a_mismatch_is_refused(tmp_path, blue_with_white_car):
     sample = Sample(blue_with_white_car, pid=1, camid=0)
     path = tmp_path / "ranked.png"
     ranked_list_picture([sample, sample], [[sample] * 2, []], [[True, False], []], path, caption="Short lists")

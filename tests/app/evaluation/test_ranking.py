@@ -161,7 +161,7 @@ def test_matches_at_ranks_one_and_four():
     assert result.mINP == pytest.approx(0.5)
 
 
-def test_single_gallery_picture():
+def test_single_gallery_image():
     result = one_query([0.7], [True])
     assert (result.mAP, result.mINP, result.cmc.tolist()) == (1, 1, [1])
 

@@ -93,7 +93,7 @@ def test_raises_map_of_clustered_embeddings():
     assert before < after <= 1
 
 
-def test_equal_pictures_give_numbers():
+def test_equal_images_give_numbers():
     result = rerank(**parts(np.zeros((30, 30)), 5), k1=4, k2=2)
     assert np.isfinite(result).all()
 

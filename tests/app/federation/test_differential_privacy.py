@@ -58,7 +58,7 @@ def test_noise_does_not_come_from_numpys_generator(monkeypatch):
     assert keys == [32]
 
 
-def test_a_noisy_update_lies_on_a_grid_and_has_the_wanted_spread():
+def test_a_noisy_update_lies_on_a_grid_and_has_the_required_spread():
     """Every value is a multiple of 2^-12 of the power of two below the noise, so its last bits tell nothing."""
     update = np.linspace(-1, 1, 400_000, dtype=np.float32)
     noisy = privatise(update, DpSettings(clip=3.0, noise_multiplier=0.5))

@@ -38,7 +38,7 @@ def test_a_node_that_lost_its_folder_is_given_the_model_by_another(make_federati
     assert federation.folder.read_summary()["rounds"] == 5
 
 
-def test_a_client_whose_pictures_are_gone_leaves_the_round_to_the_others(make_federation, pictures_root, tmp_path):
+def test_a_client_whose_images_are_gone_leaves_the_round_to_the_others(make_federation, pictures_root, tmp_path):
     own = shutil.copytree(pictures_root, tmp_path / "own")
     nodes = [
         {"partition-id": 0, "num-partitions": 2},

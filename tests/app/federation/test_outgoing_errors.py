@@ -98,7 +98,7 @@ def no_folder(root, rows):  # noqa: ARG001
         (no_folder, ""),
     ],
 )
-def test_names_of_pictures_stay_at_the_site(make_site, log, damage, changes):
+def test_names_of_images_stay_at_the_site(make_site, log, damage, changes):
     federation, root, rows = make_site(changes)
     damage(root, rows)
     with contextlib.suppress(FederationError):  # some cost the site one image and no more
@@ -169,7 +169,7 @@ class Derived(SettingsError):
         (UnicodeDecodeError("utf-8", PLATE.encode(), 0, 1, "bad"), "UnicodeDecodeError"),
     ],
 )
-def test_others_are_told_by_their_class(error, said):
+def test_others_are_reported_by_their_class(error, said):
     text = outgoing(error, {"client": "garage", "data-root": "/srv", "state-dir": "/var/site"})
     assert text == f"garage: {said}; the site's own log says more"
 
@@ -217,7 +217,7 @@ NAMING = {
 
 
 @pytest.mark.parametrize("key", NAMING)
-def test_a_run_is_not_told_which_files_a_site_without_a_policy_has(key, base_overrides, pictures_root, tmp_path, log):
+def test_a_run_does_not_learn_the_files_of_a_site_without_a_policy(key, base_overrides, pictures_root, tmp_path, log):
     """One answer for a file of another kind, for a name that no file can have, and for a user that is not there."""
     there = tmp_path / "AB123.jpg"
     there.write_bytes(b"no weights")

@@ -219,7 +219,7 @@ def test_a_glob_is_over_the_files_of_a_group():
 
 
 @pytest.mark.parametrize("name", ['a"b\\c', "it's", "${x}", "a\\"])
-def test_a_site_may_keep_its_pictures_in_any_folder(name, tmp_path):
+def test_a_site_may_keep_its_images_in_any_folder(name, tmp_path):
     """The folder that is looked for is the one of the node config, letter by letter."""
     node = (("client", "garage"), ("data", "manifest"), ("data-root", str(tmp_path / name)), ("partition-id", "0"))
     with pytest.raises((OSError, ValueError)) as caught:

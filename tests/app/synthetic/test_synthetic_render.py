@@ -116,7 +116,7 @@ def test_the_same_random_numbers_give_the_same_pixels_whatever_the_renderer_did_
     assert first.vehicle_box == second.vehicle_box
 
 
-def test_infrared_pictures_are_grey_and_their_plate_shines(renderer: Renderer) -> None:
+def test_infrared_images_are_grey_and_their_plate_shines(renderer: Renderer) -> None:
     camera = camera_of(0, "infrared", motion=0.0, weather="clear")
     checked = 0
     for seed in range(8):

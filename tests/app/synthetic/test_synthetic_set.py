@@ -46,7 +46,7 @@ def test_two_walks_agree_to_the_pixel() -> None:
         )
 
 
-def test_a_picture_does_not_depend_on_how_many_others_are_made() -> None:
+def test_an_image_does_not_depend_on_how_many_others_are_made() -> None:
     larger = replace(SMALL, sites=3, train_vehicles_per_site=3, test_vehicles_per_site=4, eval_pictures_per_vehicle=7)
     alone = {shot.key: rendered.image for shot, rendered in pictures(SMALL) if shot.part != "train"}
     among = {shot.key: rendered.image for shot, rendered in pictures(larger)}
@@ -54,7 +54,7 @@ def test_a_picture_does_not_depend_on_how_many_others_are_made() -> None:
     assert all(np.array_equal(image, among[key]) for key, image in alone.items())
 
 
-def test_another_seed_gives_other_pictures() -> None:
+def test_another_seed_gives_other_images() -> None:
     (_, one), (_, two) = (next(pictures(s)) for s in (SMALL, replace(SMALL, seed=1)))
     assert not np.array_equal(one.image, two.image)
 
@@ -93,7 +93,7 @@ def test_every_query_has_a_match_in_another_camera(
     assert sorted(parts) == list(range(2 * (2 + vehicles)))
 
 
-def test_training_pictures_have_a_long_tail() -> None:
+def test_training_images_have_a_long_tail() -> None:
     default = SyntheticSettings()
     counts = [train_pictures(default, rank) for rank in range(default.train_vehicles_per_site)]
     assert counts == sorted(counts, reverse=True)
@@ -131,7 +131,7 @@ def test_residents_of_one_fleet_share_model_and_paint() -> None:
     assert len({v.plate.text for v in residents}) == len(residents)
 
 
-def test_the_manifest_says_what_the_pictures_hold(tmp_path: Path) -> None:
+def test_the_manifest_says_what_the_images_hold(tmp_path: Path) -> None:
     folder = generate(SMALL, tmp_path)
     assert folder == tmp_path / folder_name(SMALL)
     rows = read_manifest(folder)
@@ -209,6 +209,6 @@ def test_a_setting_out_of_range_is_refused_by_name(field: str, value: float) -> 
         replace(SyntheticSettings(), **{field: value})
 
 
-def test_the_first_pictures_come_without_rendering_the_rest() -> None:
+def test_the_first_images_come_without_rendering_the_rest() -> None:
     huge = replace(SMALL, sites=1000, train_vehicles_per_site=1000)
     assert len(list(islice(pictures(huge), 3))) == 3

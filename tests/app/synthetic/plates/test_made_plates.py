@@ -60,7 +60,7 @@ def without_packages(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_texts_follow_the_grammar_and_pictures_show_something(kind):
+def test_texts_follow_the_grammar_and_images_show_something(kind):
     rng = np.random.default_rng(5)
     alphabet = Alphabet()
     texts = set()
@@ -185,7 +185,7 @@ def test_a_tight_crop_keeps_all_characters():
 
 
 @pytest.mark.usefixtures("without_packages")
-def test_without_the_extra_latin_plates_are_drawn_and_chinese_ones_name_it():
+def test_without_the_extra_latin_plates_are_rendered_and_chinese_ones_name_it():
     rng = np.random.default_rng(4)
     for kind in KINDS:
         if kind != "cn":
