@@ -1,4 +1,4 @@
-"""A record of an equalisation made by hand, with its images, for tests of what is shown of it."""
+"""Handwritten record of an equalisation, with its images, for tests of the report."""
 
 import numpy as np
 import pytest

@@ -60,7 +60,7 @@ def register(url, tmp_path):
 
 @pytest.fixture
 def model(register):
-    """A model that serves, of which nothing but its libraries is known."""
+    """An active model of which only the libraries are known."""
     return Models(register.database).add("0" * 16, list(LIBRARIES), "a test", "tester")
 
 

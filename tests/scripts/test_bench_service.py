@@ -1,4 +1,4 @@
-"""The bench of the service: how guards ask, how their times are told, and a small run of it."""
+"""Bench of the service: queries of guards, figures of their times, and a small run of it."""
 
 import json
 import threading

@@ -231,7 +231,7 @@ def test_a_user_without_an_entry_has_a_name_and_a_home(tmp_path, monkeypatch):
         raise KeyError("getpwuid(): uid not found: 12345")
 
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
-        monkeypatch.setenv(name, "")  # so that what the command sets is taken back afterwards
+        monkeypatch.setenv(name, "")  # so that the values set by the command are reset afterwards
         monkeypatch.delenv(name)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

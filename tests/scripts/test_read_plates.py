@@ -148,7 +148,7 @@ def test_deep_grey_and_turned_images_are_what_they_show(tmp_path):
 
 
 class Found(Detector):
-    """Finds what it is told to: rows of left, top, right, bottom, label and score."""
+    """Finds given boxes: rows of left, top, right, bottom, label and score."""
 
     def __init__(self, rows):
         super().__init__(torch.nn.Identity(), {0: 0, 1: 1})
@@ -179,7 +179,7 @@ def test_plates_are_found_best_first_and_in_pixels_of_the_file(finder):
             [0, 0, 90, 90, 0, 0.8],  # a vehicle
             [70, 20, 90, 30, 1, 0.5],
             [70, 50, 72, 90, 1, 0.45],  # two pixels wide
-            [1, 2, 40, 30, 1, 0.2],  # less sure than the detector's threshold of 0.3
+            [1, 2, 40, 30, 1, 0.2],  # below the detector's threshold of 0.3
         ]
     )
     assert found.find(Image.new("RGB", (100, 100))) == [Box(10, 20, 50, 20), Box(70, 20, 20, 10)]

@@ -1,4 +1,4 @@
-"""Models that are passed on to late joiners, and to nodes that hold another one than the others."""
+"""Models sent to late joiners, and to nodes that hold another one than the others."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def lost_its_models(federation, name, server_round):
 
 
 def test_a_late_joiner_refuses_a_wrong_model_and_gets_one_from_another_node():
-    """The first passes on a model that most do not hold; "c" refuses it and gets the right one a round later."""
+    """The first node sends a model that most do not hold; "c" refuses it and gets the right one a round later."""
     federation = three(rounds=5)
     lost_its_models(federation, "c", 2)
     federation.clients["a"].passes_on = lambda vector: vector + 1
@@ -46,7 +46,7 @@ def test_somebody_else_is_asked_at_once_if_a_node_cannot_pass_its_model_on():
 
 @pytest.mark.parametrize("claimed", ["0" * 24, "f" * 24])
 def test_one_of_two_cannot_put_its_model_in_the_place_of_the_others(claimed):
-    """Whichever digest sorts first: the run stops before anything is passed on, and says who holds what."""
+    """Whichever digest sorts first: the run stops before any model is sent, and names the digests of each node."""
     federation = three(rounds=4)
     del federation.clients["c"]
     federation.grid = InProcessGrid(federation.app, "", [{"client": name} for name in "ab"])

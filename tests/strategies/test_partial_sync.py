@@ -1,4 +1,4 @@
-"""The round loop, driven by clients whose replies are made by hand."""
+"""Round loop, driven by clients with handwritten replies."""
 
 import time
 from dataclasses import replace

@@ -120,7 +120,7 @@ def shift(value):
     ],
 )
 def test_a_client_may_lower_its_coefficient_and_never_raise_it(value, reason):
-    """By its feature shift, where the federation weighs by that."""
+    """By its feature shift, if that is the federation's weighting."""
     federation = three(rounds=2, weighting="cosine_distance")
     shifts = {"a": 0.5, "b": 0.25, "c": 1.0}
     for name, client in federation.clients.items():
@@ -224,7 +224,7 @@ def test_a_run_whose_sums_stay_unusable_stops_before_them_and_can_be_resumed():
 
 
 def test_a_client_that_claims_to_have_used_a_sum_does_not_prevent_its_rollback():
-    """Two of three cannot use it. What the third says of version 2 is made up."""
+    """Two of three cannot use it. The third one's digest of version 2 is invented."""
     federation = three()
     for name in "abc":
         federation.clients[name].cannot_use = {2}

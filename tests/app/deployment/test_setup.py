@@ -214,7 +214,7 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
 
     run(capsys, "add-site", root, "east")
     assert problems(root / "sites/east") == []
-    assert "VENV=/opt/x/.venv" in (root / "sites/east/site.env").read_text()  # where `init` was told that sites are
+    assert "VENV=/opt/x/.venv" in (root / "sites/east/site.env").read_text()  # the install folder given to `init`
     assert read_key(root / "sites/east/federation.key") == first
     assert (root / "operator/sites/east.pub").read_bytes() == (root / "sites/east/site.pub").read_bytes()
     assert "{1:-east north south}" in (root / "operator/register.sh").read_text()

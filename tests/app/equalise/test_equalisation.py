@@ -106,7 +106,7 @@ def test_an_interval_that_nothing_meets_is_said_by_name(equalise_settings):
         equalise_settings("data.equalise.target=4 data.equalise.base=-1 data.equalise.interval=[-1,-0.999]", SURE)
     )
     assert found.record["kept"] == []
-    assert any("vehicle 3: 0 of 3 wanted" in warning for warning in found.record["warnings"])
+    assert any("vehicle 3: 0 of 3 missing" in warning for warning in found.record["warnings"])
     assert found.record["refused"]
 
 

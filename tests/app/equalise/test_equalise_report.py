@@ -1,4 +1,4 @@
-"""The report of an equalisation against a record made by hand."""
+"""Report of an equalisation, against a handwritten record."""
 
 import base64
 import io

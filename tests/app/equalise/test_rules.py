@@ -162,7 +162,7 @@ def test_no_vehicle_shows_more_than_the_target_in_a_pass_and_none_is_forgotten()
         for vehicle, count in enumerate(counts):
             assert len(set(shown[labels[shown] == vehicle])) == min(count, 4)
         seen |= set(shown.tolist())
-    assert seen == set(range(sum(counts)))  # 17 images, four a pass: five passes
+    assert seen == set(range(sum(counts)))  # 17 images, four an epoch: five epochs
     again = order_of(counts, at_most=4)[2]
     assert again[3 * length + 1].tolist() == order[3 * length + 1].tolist()
     assert order_of(counts, at_most=4, seed=4)[2][0].tolist() != order[0].tolist()

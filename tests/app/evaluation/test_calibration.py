@@ -97,7 +97,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         held += interval.low <= truth <= interval.high
         error = 1.96 * np.sqrt(interval.share * (1 - interval.share) / len(pids))
         naive += abs(interval.share - truth) <= error
-    # 95 % wanted; the percentile bootstrap of 40 vehicles is known to fall short by some points
+    # nominal 95 %; the percentile bootstrap of 40 vehicles is known to fall short by some points
     assert 0.88 <= held / 200 <= 0.99
     assert naive / 200 < 0.6
 

@@ -106,7 +106,7 @@ def test_clients_of_a_federation_equalise_once(make_federation, tmp_path):
     federation.run(forget)
     records = list((tmp_path / "kept").glob("*/record.json"))
     assert len(records) == 2  # one a client, in two equalised rounds
-    # Six wanted of each vehicle, four there: five vehicles and three.
+    # Target six of each vehicle, four given: five vehicles and three.
     assert sorted(len(json.loads(record.read_text())["kept"]) for record in records) == [6, 10]
     assert all((record.parent / "report.html").is_file() for record in records)
     assert "enhanced" not in json.dumps(federation.lines())  # how many a site makes tells how many images it has

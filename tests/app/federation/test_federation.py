@@ -24,7 +24,7 @@ PLAIN_SGD = (
 
 
 def pixels(samples, network):
-    """Pictures (N, 3, 32, 32) in float64 as the backbone expects them, without the project's own reader."""
+    """Images (N, 3, 32, 32) in float64 as the backbone expects them, without the project's own reader."""
     config = network.vehicle.backbone.pretrained_cfg
     mean, std = (np.array(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
     rows = [np.asarray(Image.open(sample.path)).transpose(2, 0, 1) / 255 for sample in samples]

@@ -90,7 +90,7 @@ REASONS = {
 
 
 def told(reason, folder):
-    """What the server hears of this sum."""
+    """Answer to the server about this sum."""
     node = Node(folder / reason)
     if reason == "too large":  # a model and a scale that the clients reached together
         large = GlobalModel(np.full(SIZE, 6e5, np.float32), {}, {"exponents": np.full(1, 20, np.int16)})

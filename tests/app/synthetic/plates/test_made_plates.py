@@ -1,4 +1,4 @@
-"""Made plates: their texts, their glyphs, and that an image holds what its text says."""
+"""Synthetic plates: texts, glyphs, and agreement of image and text."""
 
 import re
 from dataclasses import replace
