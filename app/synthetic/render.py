@@ -13,11 +13,11 @@ from app.synthetic import sensor
 from app.synthetic.assemble import build_mesh
 from app.synthetic.background import draw_scene
 from app.synthetic.camera import Camera
-from app.synthetic.decals import dim, grey, in_falling_sizes, logo_picture, soil
+from app.synthetic.decals import dim, grey, in_falling_sizes, logo_image, soil
 from app.synthetic.light import Light, draw_light
 from app.synthetic.mesh import Mesh
 from app.synthetic.paint import paint_mesh, shade
-from app.synthetic.plate import infrared_plate_picture, plate_picture
+from app.synthetic.plate import infrared_plate_image, plate_image
 from app.synthetic.projection import Floats, Pose, Projection, vehicle_projection, view_of
 from app.synthetic.vehicle import Vehicle
 
@@ -81,17 +81,17 @@ class Renderer:
         projection = self._crop(mesh, vehicle_projection(camera, pose), rng)
         spoilt = str(rng.choice(["dirt", "glare", "blur"])) if rng.random() < plate_hidden else ""
         light, exposure = draw_light(camera, projection, rng)
-        pictures = dict(night) if camera.infrared else dict(day)
+        images = dict(night) if camera.infrared else dict(day)
         if spoilt == "dirt":
-            pictures["plate"] = in_falling_sizes(soil(pictures["plate"][0], rng))
+            images["plate"] = in_falling_sizes(soil(images["plate"][0], rng))
         if not camera.infrared:
             daylight = 0.45 + 0.55 * min(1.0, light.ambient + light.strength / 2)
-            pictures = {name: dim(sizes, daylight) for name, sizes in pictures.items()}
+            images = {name: dim(sizes, daylight) for name, sizes in images.items()}
 
         fine = replace(projection, scale=projection.scale * _OVER)
         canvas = self._backdrop(scene, vehicle, projection, light, camera)
         colours = shade(mesh, light, projection.eye, infrared=camera.infrared)
-        paint_mesh(canvas, mesh, fine, colours, pictures)
+        paint_mesh(canvas, mesh, fine, colours, images)
         image: Image = cv2.resize(canvas, (self.size, self.size), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
 
         share = self.size / 256
@@ -134,10 +134,10 @@ class Renderer:
 
     def _vehicle(self, vehicle: Vehicle) -> tuple[Mesh, dict[str, list[Image]], dict[str, list[Image]]]:
         if vehicle not in self._meshes:
-            logo = {"logo": in_falling_sizes(logo_picture(vehicle))} if vehicle.logo else {}
+            logo = {"logo": in_falling_sizes(logo_image(vehicle))} if vehicle.logo else {}
             without_colour = {name: [grey(p) for p in sizes] for name, sizes in logo.items()}
-            day = {"plate": in_falling_sizes(plate_picture(vehicle.plate)), **logo}
-            night = {"plate": in_falling_sizes(infrared_plate_picture(vehicle.plate)), **without_colour}
+            day = {"plate": in_falling_sizes(plate_image(vehicle.plate)), **logo}
+            night = {"plate": in_falling_sizes(infrared_plate_image(vehicle.plate)), **without_colour}
             self._meshes[vehicle] = (build_mesh(vehicle), day, night)
             if len(self._meshes) > self._keep:
                 self._meshes.popitem(last=False)

@@ -38,7 +38,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Shot:
+class PlannedImage:
     """One image to render. `camera` and `number` count within the site and the vehicle."""
 
     pid: int
@@ -77,7 +77,7 @@ def draw_site(settings: SyntheticSettings, number: int) -> Site:
     )
 
 
-def train_pictures(settings: SyntheticSettings, rank: int) -> int:
+def train_images(settings: SyntheticSettings, rank: int) -> int:
     """Images of the training vehicle at `rank` (from 0): a power law from the setting's most to its least."""
     most, least = settings.train_pictures_max, settings.train_pictures_min
     if settings.train_vehicles_per_site < 2:
@@ -86,7 +86,7 @@ def train_pictures(settings: SyntheticSettings, rank: int) -> int:
     return max(least, round(most * (rank + 1) ** -power))
 
 
-def plan(settings: SyntheticSettings) -> Iterator[Shot]:
+def plan(settings: SyntheticSettings) -> Iterator[PlannedImage]:
     """Every image of the set, site by site and vehicle by vehicle."""
     counts = (
         settings.train_vehicles_per_site,
@@ -99,7 +99,7 @@ def plan(settings: SyntheticSettings) -> Iterator[Shot]:
             for vehicle in range(count):
                 for number, (camera, split) in enumerate(_appearances(settings, site, part, vehicle)):
                     camid = site * settings.cameras_per_site + camera
-                    yield Shot(pid, camid, split, part, site, vehicle, camera, number)
+                    yield PlannedImage(pid, camid, split, part, site, vehicle, camera, number)
                 pid += 1
 
 
@@ -109,7 +109,7 @@ def _appearances(settings: SyntheticSettings, site: int, part: Part, vehicle: in
     if part == "train":
         rng = np.random.default_rng([8, settings.seed, site, vehicle])
         order = rng.permutation(cameras).tolist()  # every camera once, then random ones
-        count = train_pictures(settings, vehicle)
+        count = train_images(settings, vehicle)
         return [(order[k] if k < cameras else int(rng.integers(cameras)), "train") for k in range(count)]
     dealt = [(vehicle + k) % cameras for k in range(settings.eval_pictures_per_vehicle)]
     used = list(dict.fromkeys(dealt))
@@ -125,9 +125,9 @@ def _appearances(settings: SyntheticSettings, site: int, part: Part, vehicle: in
     return result
 
 
-def time_of(settings: SyntheticSettings, shot: Shot, *, infrared: bool) -> str:
+def time_of(settings: SyntheticSettings, planned: PlannedImage, *, infrared: bool) -> str:
     """Time of the image, ISO 8601: by day, or at night for an infrared camera."""
-    rng = np.random.default_rng([9, settings.seed, *shot.key])
+    rng = np.random.default_rng([9, settings.seed, *planned.key])
     hours = rng.uniform(20, 29) if infrared else rng.uniform(7, 19)
     moment = datetime(2024, 3, 1) + timedelta(days=int(rng.integers(90)), seconds=int(hours * 3600))
     return moment.isoformat()

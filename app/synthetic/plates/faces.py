@@ -102,9 +102,9 @@ def _font(face: str, points: int = _POINTS) -> ImageFont.FreeTypeFont:
 
 
 def _stroked(character: str) -> NDArray[np.uint8]:
-    picture = np.zeros((GLYPH_HEIGHT, 52, 3), np.uint8)
-    draw_text(picture, character, left=0, top=0, width=52, height=GLYPH_HEIGHT, colour=(255, 255, 255), weight=0.14)
-    return picture[:, :, 0]
+    image = np.zeros((GLYPH_HEIGHT, 52, 3), np.uint8)
+    draw_text(image, character, left=0, top=0, width=52, height=GLYPH_HEIGHT, colour=(255, 255, 255), weight=0.14)
+    return image[:, :, 0]
 
 
 def _rendered(font: ImageFont.FreeTypeFont, text: str) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.synthetic.plates.china import china
 from app.synthetic.plates.design import Design
-from app.synthetic.plates.drawing import drawn
+from app.synthetic.plates.drawing import render_plate
 from app.synthetic.plates.europe import europe
 from app.synthetic.plates.grammar import one_of
 from app.synthetic.plates.photograph import Camera, photographed
@@ -64,6 +64,6 @@ def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> Made
         rng.uniform(0.5, 0.85) if height > 2 * _FEWEST * rows and rng.random() < 0.3 else 1.0
     )  # taken with fewer pixels, then enlarged
     seen = max(_FEWEST * rows, round(few * height))
-    plate = drawn(rng, design, seen)
+    plate = render_plate(rng, design, seen)
     picture, centres = photographed(rng, plate, camera, seen, 1 / few)
     return MadePlate(picture, design.text, centres, plate.lines)
