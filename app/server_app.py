@@ -102,8 +102,8 @@ def _names(settings: Settings) -> SiteNames | None:
 def _privacy(settings: DpSettings, attempts: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Largest epsilon of a client: each attempt is trained and noised anew, whatever its outcome, and a node also
     counts runs that the server has not seen."""
-    told = [row[m.DP_EPSILON] for line in lines for row in line["clients"].values() if m.DP_EPSILON in row]
-    return {"epsilon": max(epsilon(settings, attempts), *told, 0.0), "delta": settings.delta}
+    reported = [row[m.DP_EPSILON] for line in lines for row in line["clients"].values() if m.DP_EPSILON in row]
+    return {"epsilon": max(epsilon(settings, attempts), *reported, 0.0), "delta": settings.delta}
 
 
 def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple[str, ServerState]:

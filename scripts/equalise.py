@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     settings = run_settings(own["run"], own["model"], words) if of_run else load_settings(words)
     options = settings.data.equalise
     require_library(settings, make_task(settings))  # before any image is listed
-    name, samples = pictures_of(settings, own["client"])
+    name, samples = images_of(settings, own["client"])
     files = EnhancedFiles(absolute(options.folder))
     try:
         files.require_room()
@@ -66,7 +66,7 @@ def run_settings(run: str, model: str, words: Sequence[str]) -> Settings:
     return with_overrides(Checkpoint.read(folder, model).settings, [override("data.equalise.model", file), *words])
 
 
-def pictures_of(settings: Settings, client: str) -> tuple[str, list[Sample]]:
+def images_of(settings: Settings, client: str) -> tuple[str, list[Sample]]:
     """Name and images for the equalisation: a simulated client's, or for "" all of them.
 
     Raises SettingsError if there are none or no such client."""

@@ -53,11 +53,11 @@ def main(argv: Sequence[str]) -> None:
         print(json_line(line_of(plate, least)), flush=True)
     if not reader.files:
         raise SettingsError(f"there are no images in {', '.join(places)}")
-    told = [f"{plates} plates in {reader.files} files"]
-    told += [f"{refused} refused"] if least else []
-    told += [f"{reader.without} without a plate"] if finder else []
-    told += [f"{reader.bad} could not be read"] if reader.bad else []
-    print(", ".join(told), file=sys.stderr)
+    counts = [f"{plates} plates in {reader.files} files"]
+    counts += [f"{refused} refused"] if least else []
+    counts += [f"{reader.without} without a plate"] if finder else []
+    counts += [f"{reader.bad} could not be read"] if reader.bad else []
+    print(", ".join(counts), file=sys.stderr)
     if reader.bad:
         sys.exit(1)
 

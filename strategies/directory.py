@@ -63,16 +63,16 @@ class NodeDirectory:
 
         A server after its start, or restart, waits for all of them, and after the start timeout continues with a
         quorum; later rounds take the connected ones."""
-        wanted = 1 if self._expected else self.rules.num_clients
+        required = 1 if self._expected else self.rules.num_clients
         deadline = time.monotonic() + self.rules.start_timeout
         while True:
             self._look_up(grid, report)
             if self.rules.simulated:  # in Flower's simulation nodes know their number; a real one may lie
-                wanted = min([wanted, *(node.num_nodes for node in self.nodes.values() if node.num_nodes)])
-            enough = len(self.nodes) >= max(1.0, self.rules.quorum * wanted)
+                required = min([required, *(node.num_nodes for node in self.nodes.values() if node.num_nodes)])
+            enough = len(self.nodes) >= max(1.0, self.rules.quorum * required)
             # The server does not wait for a refused node, and for a silent one only if the round needs it.
             lacking = len(self.nodes) < self.needed() and not self._patience.silent.isdisjoint(self._refused)
-            if enough and not lacking and len(self.nodes) + len(self._refused) >= wanted:
+            if enough and not lacking and len(self.nodes) + len(self._refused) >= required:
                 break
             if time.monotonic() > deadline:
                 if enough:
@@ -80,13 +80,13 @@ class NodeDirectory:
                 refused = "; ".join(self._refused.values()) or "none refused"
                 here = ", ".join(sorted(node.client for node in self.nodes.values())) or "none"
                 raise FederationError(
-                    f"{len(self.nodes)} of {wanted} nodes after the start timeout (here: {here}; {refused})"
+                    f"{len(self.nodes)} of {required} nodes after the start timeout (here: {here}; {refused})"
                 )
             names = sorted(node.client for node in self.nodes.values())
-            at_least = max(wanted, math.ceil(self.needed()))
+            at_least = max(required, math.ceil(self.needed()))
             self.waiting(Missing(at_least, names, list(self._refused.values()), deadline - time.monotonic()))
             time.sleep(_LOOK_SECONDS)
-        self._expected = self._expected or wanted
+        self._expected = self._expected or required
         return sorted(self.nodes.values(), key=lambda node: node.client)
 
     def _look_up(self, grid: Grid, report: RoundReport) -> None:

@@ -57,7 +57,7 @@ class Blocks:
         first = np.arange(0, self._learnt, BLOCK)
         second = np.arange(self._learnt, self.size, STATISTICS_BLOCK)
         self._measured = slice(first.size, None)  # blocks of statistics
-        self._runs = [slice(*run) for wanted in (False, True) for run in _runs_of(statistics, wanted)]
+        self._runs = [slice(*run) for value in (False, True) for run in _runs_of(statistics, value)]
         self.starts = np.concatenate([first, second])  # (blocks,), positions in block order
         self.lengths = np.diff(np.append(self.starts, self.size))
         self.count = self.starts.size
@@ -184,9 +184,9 @@ def _chunks(start: int, stop: int) -> Iterator[slice]:
     return (slice(at, min(at + _CHUNK, stop)) for at in range(start, stop, _CHUNK))
 
 
-def _runs_of(mask: NDArray[np.bool_], wanted: bool) -> list[tuple[int, int]]:
-    """Start and end of each stretch of `wanted` in `mask`."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[not wanted], mask, [not wanted]]).astype(np.int8)))
+def _runs_of(mask: NDArray[np.bool_], value: bool) -> list[tuple[int, int]]:
+    """Start and end of each stretch of `value` in `mask`."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[not value], mask, [not value]]).astype(np.int8)))
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 

@@ -24,7 +24,7 @@ def require_shape(where: object, shape: type[BaseModel], values: T) -> T:
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "missing":
             raise StoredFileError(f"{where}: {key!r} is missing") from error
-        told = repr(first["input"])
-        told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
-        raise StoredFileError(f"{where}: {key!r} is {told}" if key else f"{where}: no JSON object") from error
+        value = repr(first["input"])
+        value = value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
+        raise StoredFileError(f"{where}: {key!r} is {value}" if key else f"{where}: no JSON object") from error
     return values

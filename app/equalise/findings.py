@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.core.sample import Sample
 from app.equalise.rules import (
     Floats,
-    base_pictures,
+    base_images,
     base_threshold,
     find_centres,
     left_out,
@@ -76,7 +76,7 @@ def find(
     centres = find_centres(vectors, inside, np.array([sample.pid for sample in samples], np.int64)[seen])
     own[seen], without[seen], gap[seen] = centres.own, centres.without, centres.other - centres.without
     found.threshold = base_threshold(centres.own, settings)
-    base[seen] = base_pictures(centres.own, found.threshold)
+    base[seen] = base_images(centres.own, found.threshold)
     nearer[seen], below[seen] = suspects(centres, found.threshold, settings)
     nearest[seen] = np.where(centres.nearest >= 0, known[centres.nearest], -1)
     found.centre_of = {int(group): centres.matrix[row] for row, group in enumerate(known)}

@@ -3,12 +3,12 @@
 # ruff: noqa: E501
 
 PAGE = """\
-{% macro picture(shown) %}{% if shown.uri %}<img src="{{ shown.uri }}" alt="{{ shown.alt }}">{% else %}<span class="none">{{ shown.alt }}</span>{% endif %}{% endmacro %}
+{% macro thumbnail(shown) %}{% if shown.uri %}<img src="{{ shown.uri }}" alt="{{ shown.alt }}">{% else %}<span class="none">{{ shown.alt }}</span>{% endif %}{% endmacro %}
 {% macro examples(pairs) %}
 <ul class="pairs">
   {% for pair in pairs %}
   <li>
-    <div>{{ picture(pair.own) }}{{ picture(pair.made) }}</div>
+    <div>{{ thumbnail(pair.own) }}{{ thumbnail(pair.made) }}</div>
     vehicle {{ pair.pid }}, cosine {{ pair.cosine }}
   </li>
   {% endfor %}
@@ -134,14 +134,14 @@ PAGE = """\
       <tbody>
         {% for row in suspects %}
         <tr>
-          <td>{{ picture(row.own) }}</td>
+          <td>{{ thumbnail(row.own) }}</td>
           <td class="path">{{ row.path }}</td>
           <td>{{ row.pid }}</td>
           <td>{{ row.camid }}</td>
           <td>{{ row.cosine }}</td>
           <td>{{ "none" if row.nearer is none else row.nearer }}</td>
           <td>{{ row.gap }}</td>
-          <td>{{ picture(row.other) }}</td>
+          <td>{{ thumbnail(row.other) }}</td>
           <td>{{ "yes" if row.left_out else "no" }}</td>
         </tr>
         {% endfor %}

@@ -64,7 +64,7 @@ def base_threshold(own: Floats, settings: EqualiseSettings) -> float:
     return settings.base if settings.base_quantile is None else float(np.quantile(own, settings.base_quantile))
 
 
-def base_pictures(own: Floats, threshold: float) -> NDArray[np.bool_]:
+def base_images(own: Floats, threshold: float) -> NDArray[np.bool_]:
     """Mask (N,) of the base images."""
     return np.asarray(own) > threshold
 

@@ -26,7 +26,7 @@ _AT_ONCE = 512  # drafts on the disk
 
 
 @dataclass
-class _Wanted:
+class _Incomplete:
     """Missing images of a group.
 
     Args:
@@ -40,7 +40,7 @@ class _Wanted:
     sources: NDArray[np.intp]
     count: int
     centre: NDArray[np.floating]
-    drawn: int = 0
+    rendered: int = 0
     unlike: int = 0  # refused, as they lie below the interval
     alike: int = 0  # above it
     kept: list[dict[str, Any]] = field(default_factory=list)
@@ -140,7 +140,7 @@ class EqualisationStep:
         centre_of: Mapping[int, NDArray[np.floating]],
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Rows of the record for images kept and for some of those refused, group after group."""
-        wanted: list[_Wanted] = []
+        incomplete: list[_Incomplete] = []
         for places in split_groups(groups):
             group = int(groups[places[0]])
             if not 0 < counts[group] < target:
@@ -149,14 +149,14 @@ class EqualisationStep:
             sources = places[base[places]]
             if len(sources):
                 order = np.random.default_rng((self.seed, group, 3)).permutation(sources)
-                wanted.append(_Wanted(group, about, order, int(target - counts[group]), centre_of[group]))
+                incomplete.append(_Incomplete(group, about, order, int(target - counts[group]), centre_of[group]))
             else:
                 which = f"no image is added for it (images: {counts[group]})"
                 self.warnings.append(f"{about} has no base image of an undoubted label: {which}")
         refused: list[dict[str, Any]] = []
         try:
             for attempt in range(self.options.candidates):
-                for part in _parts([each for each in wanted if each.missing]):
+                for part in _parts([each for each in incomplete if each.missing]):
                     self._draw(part, attempt, refused)
         except OSError as error:
             self.warnings.append(f"no more images are added, {self.files.folder} cannot be written: {error}")
@@ -164,21 +164,23 @@ class EqualisationStep:
         self.warnings += [
             f"{each.about}: {len(each.kept)} of {each.count} missing images between {low:g} and {high:g}; "
             f"{each.unlike} were too unlike the vehicle, {each.alike} hardly changed"
-            for each in wanted
+            for each in incomplete
             if each.missing
         ]
-        return [row for each in wanted for row in each.kept], refused
+        return [row for each in incomplete for row in each.kept], refused
 
-    def _draw(self, part: Sequence[_Wanted], attempt: int, refused: list[dict[str, Any]]) -> None:
+    def _draw(self, part: Sequence[_Incomplete], attempt: int, refused: list[dict[str, Any]]) -> None:
         """Render the missing images of each group, and keep those within the interval."""
         low, high = self.options.interval
         with self.files.drafts() as folder:
             started = time.monotonic()
-            owners: list[tuple[_Wanted, int]] = []
+            owners: list[tuple[_Incomplete, int]] = []
             made: list[Sample | None] = []
             for each in part:
-                places = each.sources[np.arange(each.drawn, each.drawn + each.missing) % len(each.sources)].tolist()
-                each.drawn += len(places)
+                places = each.sources[
+                    np.arange(each.rendered, each.rendered + each.missing) % len(each.sources)
+                ].tolist()
+                each.rendered += len(places)
                 own = folder / str(each.group)
                 own.mkdir()
                 rng = np.random.default_rng((self.seed, each.group, attempt, 4))
@@ -204,11 +206,11 @@ class EqualisationStep:
                 (each.kept if inside else refused).append(row)
 
 
-def _parts(wanted: Sequence[_Wanted]) -> list[list[_Wanted]]:
+def _parts(incomplete: Sequence[_Incomplete]) -> list[list[_Incomplete]]:
     """Groups that lack `_AT_ONCE` images together or a little more."""
-    parts: list[list[_Wanted]] = []
+    parts: list[list[_Incomplete]] = []
     room = 0
-    for each in wanted:
+    for each in incomplete:
         if room <= 0:
             parts.append([])
             room = _AT_ONCE

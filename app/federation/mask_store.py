@@ -14,7 +14,7 @@ from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MIN_MASKED
-from strategies.ciphers.masks import disclosure_purpose, new_mask_key, pair_seed, public_mask_key, vouch
+from strategies.ciphers.masks import disclosure_purpose, key_tag, new_mask_key, pair_seed, public_mask_key
 
 _TAG_BYTES = 32
 
@@ -62,7 +62,7 @@ class MaskStore:
             public = public_mask_key(self._private)
         except ValueError as error:
             raise CipherError(f"mask key {path} is damaged: {error}") from error
-        self.card = (public + vouch(key.secret("seal"), client, public)).hex()
+        self.card = (public + key_tag(key.secret("seal"), client, public)).hex()
         if badge is not None:
             self.card += f":{badge.card(public)}"
 
@@ -155,13 +155,13 @@ class MaskStore:
         pins: dict[str, str] = self._read("mask_peers.json")
         found: dict[str, bytes] = {}
         for name, card in cards.items():
-            vouched, _, shown = card.partition(":")
+            tagged, _, shown = card.partition(":")
             try:
-                raw = bytes.fromhex(vouched)
+                raw = bytes.fromhex(tagged)
             except ValueError:
                 raw = b""
             public, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
-            if not hmac.compare_digest(tag, vouch(self.key.secret("seal"), name, public)):
+            if not hmac.compare_digest(tag, key_tag(self.key.secret("seal"), name, public)):
                 raise CipherError(f"the mask key of {name} is missing or not authenticated by this federation's key")
             if self.badge is not None:
                 self.badge.check_card(name, public, shown)

@@ -30,7 +30,7 @@ from strategies.shared_arrays import LayoutError
 _log = logging.getLogger("flwr")
 Handler = Callable[[Message, Context], Message]
 
-TOLD: frozenset[type[Exception]] = frozenset(
+LISTED: frozenset[type[Exception]] = frozenset(
     {
         CipherError,
         ClientError,
@@ -94,7 +94,7 @@ def outgoing(error: Exception, node_config: Mapping[str, str]) -> str:
         return f"{name}: {error.key}: the file that it names cannot be used at this site; the site's own log says why"
     if isinstance(error, OSError) and not all(map(node_config.get, _OWN_PLACES)) and error.errno not in _OF_MACHINE:
         return f"{name}: OSError; the site's own log says more"
-    if type(error) not in TOLD:
+    if type(error) not in LISTED:
         reason = f" ({os.strerror(number)})" if (number := _number(error)) else ""
         return f"{name}: {kind}{reason}; the site's own log says more"
     text = str(error)

@@ -14,7 +14,7 @@ from strategies.rounds import Missing, RoundReport, ServerState
 from strategies.shared_arrays import SharedLayout
 
 _log = logging.getLogger("flwr")
-_TELL_SECONDS = 30.0  # between two lines about the same missing sites
+_LOG_SECONDS = 30.0  # between two lines about the same missing sites
 
 
 class Recorder:
@@ -35,8 +35,8 @@ class Recorder:
         """All attempts at rounds that were begun in this run, those rolled back or cut off included."""
         self._progress: dict[str, object] = {}
         self._waiting: list[str] = []
-        self._told: tuple[object, ...] = ()
-        self._told_at = 0.0
+        self._logged: tuple[object, ...] = ()
+        self._logged_at = 0.0
 
     def waiting(self, missing: Missing) -> None:
         """Write the connected sites and the seconds left to wait into `progress.json`, and now and then into the log.
@@ -46,9 +46,9 @@ class Recorder:
         absent = sorted(known - set(missing.here))
         state = (missing.wanted, *missing.here, *missing.refused)
         now = time.monotonic()
-        if state == self._told and now < self._told_at + _TELL_SECONDS:
+        if state == self._logged and now < self._logged_at + _LOG_SECONDS:
             return
-        self._told, self._told_at = state, now
+        self._logged, self._logged_at = state, now
         until = time.time() + missing.seconds
         who = {"here": list(missing.here), "absent": absent, "refused": list(missing.refused)}
         waited = {"wanted": missing.wanted, **who, "until": until}

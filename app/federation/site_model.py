@@ -192,8 +192,8 @@ def keep_models(client: "TaskClient", state: Path) -> None:
     try:
         model.write(folder, {"run": client.run_key, "client": client.name})
     except Exception as error:  # a by-product: the trained update must not be lost over it
-        told = isinstance(error, (OSError, NodeStoreError, SiteModelError))
-        _log.warning("%s: no checkpoint in %s: %s", client.name, folder, error, exc_info=not told)
+        known = isinstance(error, (OSError, NodeStoreError, SiteModelError))
+        _log.warning("%s: no checkpoint in %s: %s", client.name, folder, error, exc_info=not known)
 
 
 def model_of(run: SiteRun, folder: Path | None = None, settings_file: Path | None = None) -> dict[str, Any]:
@@ -202,15 +202,14 @@ def model_of(run: SiteRun, folder: Path | None = None, settings_file: Path | Non
     For an administrator it runs as the owner of the store, who will write there again.
 
     Raises SiteModelError naming the missing part and the remedy."""
-    model, recipe = SiteModel.of_run(
-        run, settings_file
-    )  # as the calling user: the owner may not be able to read Python's modules
+    # As the calling user: the owner may not be able to read Python's modules.
+    model, recipe = SiteModel.of_run(run, settings_file)
     where = folder or run.models
     with nullcontext() if folder else _as_owner_of(run.folder):
         rounds = model.write(where, {"run": run.key, "client": recipe.client})
     files = {kind: str(where / f"{kind}.safetensors") for kind in rounds}
-    told = {"run": run.key, "client": recipe.client, "task": model.task.name, "name": model.settings.name}
-    return {**told, "folder": str(where), "models": files, "rounds": rounds, "damaged": model.damaged}
+    summary = {"run": run.key, "client": recipe.client, "task": model.task.name, "name": model.settings.name}
+    return {**summary, "folder": str(where), "models": files, "rounds": rounds, "damaged": model.damaged}
 
 
 def _layout_of(store: NodeStore, kind: str) -> str | None:

@@ -147,13 +147,13 @@ class SitePolicy:
         most, train, equalise = self.policy.resources, settings.train, settings.data.equalise
         by_vehicle = train.pids_per_batch * train.images_per_pid
         target = equalise.target if isinstance(equalise.target, int) else 0  # a rule follows the site's own counts
-        for name, limit, wanted in (
+        for name, limit, asked in (
             ("batch_size", most.batch_size, max(train.batch_size, by_vehicle, settings.evaluation.batch_size)),
             ("equalise_target", most.equalise_target, target),
             ("equalise_candidates", most.equalise_candidates, equalise.candidates),
         ):
-            if wanted > limit:
-                self.refuse(f"resources.{name}", f"the run asks for {wanted}, at most {limit}")
+            if asked > limit:
+                self.refuse(f"resources.{name}", f"the run asks for {asked}, at most {limit}")
 
     def capped(self, settings: Settings) -> Settings:
         """The settings with resources and epsilon cut to the policy's limits: the node's ledger counts epsilon over all

@@ -109,14 +109,14 @@ def settings_of(name: str, variant: str, seed: int, words: Sequence[str]) -> Set
 def pre_model(name: str, seed: int, flip: float, words: Sequence[str], path: str) -> str:
     """Train a network for a third of the epochs, with the labels of the variants, and write it."""
     settings = settings_of(name, "off", seed, words)
-    train, _, _ = pictures_of(name, settings, seed, flip)
+    train, _, _ = images_of(name, settings, seed, flip)
     short = replace(settings, train=replace(settings.train, epochs=settings.train.epochs / 3))
     task, network, _ = train_alone(short, train, "central")
     save_file(without_heads(float_arrays(network), task), path)
     return path
 
 
-def pictures_of(name: str, settings: Settings, seed: int, flip: float) -> tuple[list[Sample], Direction, set[int]]:
+def images_of(name: str, settings: Settings, seed: int, flip: float) -> tuple[list[Sample], Direction, set[int]]:
     """Training images, held-out images, and the places of wrong labels."""
     train, kept_out = SPLITS[name](open_source(settings.data, seed), seed)
     flipped: set[int] = set()
@@ -130,7 +130,7 @@ def run(name: str, variant: str, seed: int, flip: float, words: Sequence[str], m
     started = time.monotonic()
     settings = settings_of(name, variant, seed, [f"data.equalise.model={model}", *words])
     source = open_source(settings.data, seed)
-    train, kept_out, flipped = pictures_of(name, settings, seed, flip)
+    train, kept_out, flipped = images_of(name, settings, seed, flip)
     equalised = equalise_alone(settings, train, "central")
     task, network, _ = train_alone(settings, equalised.samples if equalised else train, "central")
     row: dict[str, Any] = {"variant": variant, "seed": seed, "pictures": len(train)}
@@ -151,8 +151,8 @@ def run(name: str, variant: str, seed: int, flip: float, words: Sequence[str], m
 def halves(task: Task, network: torch.nn.Module, kept_out: Direction, tail: set[int]) -> dict[str, float]:
     """mAP of the held-out images of tail and head vehicles; both share one gallery."""
     rows = {}
-    for part, wanted in (("tail", True), ("head", False)):
-        query = tuple(sample for sample in kept_out.query if (sample.pid in tail) == wanted)
+    for part, is_tail in (("tail", True), ("head", False)):
+        query = tuple(sample for sample in kept_out.query if (sample.pid in tail) == is_tail)
         if query:
             rows[part] = float(measure(task, network, [Direction(part, query, kept_out.gallery)])["mAP"])
     return rows

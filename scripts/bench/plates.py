@@ -122,15 +122,15 @@ def throughput(settings: Settings, files: Sequence[Path], seconds: float) -> dic
 def _rates(settings: Settings, files: Sequence[Path], processes: int, threads: int, seconds: float) -> list[float]:
     """Plates a second of all processes together, by batch. Raises RuntimeError if one of them ends early."""
     context = get_context("spawn")
-    start, told = context.Barrier(processes), context.Queue()
-    words = (settings.as_dict(), [str(file) for file in files], threads, seconds, start, told)
+    start, rates_of = context.Barrier(processes), context.Queue()
+    words = (settings.as_dict(), [str(file) for file in files], threads, seconds, start, rates_of)
     workers = [context.Process(target=_read_for, args=words, daemon=True) for _ in range(processes)]
     for worker in workers:
         worker.start()
     found: list[list[float]] = []
     while len(found) < processes:
         try:
-            found.append(told.get(timeout=1))
+            found.append(rates_of.get(timeout=1))
         except Empty:
             if any(worker.exitcode for worker in workers):
                 raise BenchError("a process of the bench ended before its time") from None
@@ -139,7 +139,9 @@ def _rates(settings: Settings, files: Sequence[Path], processes: int, threads: i
     return [sum(rates) for rates in zip(*found, strict=True)]
 
 
-def _read_for(kept: dict[str, Any], files: Sequence[str], threads: int, seconds: float, start: Any, told: Any) -> None:
+def _read_for(
+    kept: dict[str, Any], files: Sequence[str], threads: int, seconds: float, start: Any, rates_of: Any
+) -> None:
     """One process: read in each batch until the time is over, in parallel with the others, and report plates a
     second."""
     run = PlateRun.untrained(settings_from(kept))  # as fast as a trained one
@@ -154,7 +156,7 @@ def _read_for(kept: dict[str, Any], files: Sequence[str], threads: int, seconds:
             run.read_pictures(torch.stack([read_picture(Path(file), None, run.size) for file in chosen]))
             count += batch
         rates.append(count / passed)
-    told.put(rates)
+    rates_of.put(rates)
 
 
 def upload(settings: Settings, virtual: int) -> dict[str, Any]:

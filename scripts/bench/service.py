@@ -86,7 +86,7 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
     )
     bodies = [body(upload, plate=upload if about["plates"] else None) for upload in uploads]
     with served(register, own["onnx"]) as port:
-        first = [look_up(port, token, bodies[number % guards]) for number in range(_WARM_UP + _LOOKS)]
+        first = [send_query(port, token, bodies[number % guards]) for number in range(_WARM_UP + _LOOKS)]
         if not all(good for good, _ in first):
             raise BenchError("the service refuses queries: its log has the reason")
         alone = [seconds_ for _, seconds_ in first[_WARM_UP:]]
@@ -94,8 +94,8 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
         print(f"alone: {single:.3f} s")
         loads = []
         for pause in (decimal_number("pause", word, 0, 86_400) for word in own["pause"].split(",")):
-            answers = crowd(lambda n: look_up(port, token, bodies[n]), guards, seconds, pause)
-            loads.append({"pause_s": pause, **told(answers, single, seconds)})
+            answers = crowd(lambda n: send_query(port, token, bodies[n]), guards, seconds, pause)
+            loads.append({"pause_s": pause, **load_figures(answers, single, seconds)})
             print(", ".join(f"{name} {value}" for name, value in loads[-1].items()), flush=True)
     return {
         "bench": "service",
@@ -241,7 +241,7 @@ def body(upload: bytes, plate: bytes | None) -> bytes:
     return b"".join([*parts, f"--{_BOUNDARY}--\r\n".encode()])
 
 
-def look_up(port: int, token: str, form: bytes) -> tuple[bool, float]:
+def send_query(port: int, token: str, form: bytes) -> tuple[bool, float]:
     """Whether a query was answered, and the seconds from its first byte to the last of the answer."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
     started = time.perf_counter()
@@ -282,7 +282,7 @@ def crowd(
     return answers
 
 
-def told(answers: Sequence[tuple[bool, float]], single: float, seconds: float) -> dict[str, Any]:
+def load_figures(answers: Sequence[tuple[bool, float]], single: float, seconds: float) -> dict[str, Any]:
     """Figures of a load. Times are of all queries, failed ones included."""
     times = [took for _, took in answers]
     late = float(np.quantile(times, 0.95))

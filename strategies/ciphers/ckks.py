@@ -20,7 +20,7 @@ from strategies.ciphers.binding import Binding, close_envelope
 from strategies.ciphers.cipher import NO_MASKS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
-from strategies.ciphers.payload import open_payload, open_sum, require_new, weigh
+from strategies.ciphers.payload import open_payload, open_sum, require_new, weighted_update
 from strategies.ciphers.transparent import OtherKey
 from strategies.quantise import LEVELS, Blocks
 
@@ -149,7 +149,7 @@ class CkksCipher:
         """About 16.6 bytes a value with the preset "compact"."""
         if masks:
             raise CipherError("approximate sums cannot be masked: the masks would not cancel")
-        weighted = weigh(vector, coefficient, carried)
+        weighted = weighted_update(vector, coefficient, carried)
         parameters, bound = self.parameters, self.parameters.max_clients
         values, flags, residual = self.blocks.clip(weighted, state["exponents"])
         joined = np.concatenate([values, flags.ravel(), [1.0]]) / bound

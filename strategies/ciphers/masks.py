@@ -40,7 +40,7 @@ def public_mask_key(private: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def vouch(secret: bytes, client: str, public: bytes) -> bytes:
+def key_tag(secret: bytes, client: str, public: bytes) -> bytes:
     """Authentication tag of `client`'s public mask key under `secret`, so that the server cannot substitute its own."""
     return hmac.digest(secret, b"mask key\0" + client.encode() + b"\0" + public, "sha256")
 

@@ -26,7 +26,7 @@ from strategies.ciphers.limits import MIN_CLIENTS
 from strategies.ciphers.masks import MASK_SEED_BYTES, add_masks, disclosure_purpose, take_off
 from strategies.ciphers.packed_parameters import SCHEME, PackedParameters
 from strategies.ciphers.packing import plain_bits
-from strategies.ciphers.payload import open_payload, open_sum, require_new, weigh
+from strategies.ciphers.payload import open_payload, open_sum, require_new, weighted_update
 from strategies.ciphers.seal_bfv import (
     COEFFICIENT_BITS,
     DEGREE,
@@ -83,7 +83,7 @@ class PackedBfvCipher:
         masks: Mapping[str, bytes] = NO_MASKS,
     ) -> Encrypted:
         """About 2.25 bytes a value."""
-        weighted = weigh(vector, coefficient, carried)
+        weighted = weighted_update(vector, coefficient, carried)
         carried.clear()  # its memory is needed
         slots, residual = self.slots(weighted, binding, state)
         add_masks(slots, self.client, masks, self.parameters.bfv.plain_modulus)

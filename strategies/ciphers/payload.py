@@ -11,7 +11,7 @@ from strategies.ciphers.cipher import Buffer, CipherError, State, Vector
 _OF_AN_ATTEMPT = ("cohort", "attempt", "nonce")
 
 
-def weigh(vector: Vector, coefficient: float, carried: State) -> Vector:
+def weighted_update(vector: Vector, coefficient: float, carried: State) -> Vector:
     """coefficient * vector plus the carry-over, (size,). Raises CipherError for a value that is not finite."""
     with np.errstate(over="ignore"):  # an infinite value is named below
         weighted: Vector = vector * np.float32(coefficient)

@@ -8,7 +8,7 @@ from app.core.sample import Sample
 from app.equalise.store import EnhancedFiles
 
 
-def write_picture(path, seed, size=(40, 24)):
+def write_image(path, seed, size=(40, 24)):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
     Image.fromarray(pixels).save(path)
@@ -24,13 +24,13 @@ def equalise_files(tmp_path):
 def equalise_samples(tmp_path):
     """Vehicle 7 has five images, 3 has two, 9 has one."""
     pids = [7, 7, 3, 7, 9, 7, 3, 7]
-    return [Sample(write_picture(tmp_path / f"{i}.png", i), pid, i % 2) for i, pid in enumerate(pids)]
+    return [Sample(write_image(tmp_path / f"{i}.png", i), pid, i % 2) for i, pid in enumerate(pids)]
 
 
 @pytest.fixture
 def equalise_record(equalise_files):
     def made(place, cosine, name):
-        write_picture(equalise_files.path(name), place + 100)
+        write_image(equalise_files.path(name), place + 100)
         return {"place": place, "cosine": cosine, "file": name, "plate_file": None}
 
     return {

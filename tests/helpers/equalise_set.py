@@ -37,7 +37,7 @@ def equalise_settings(equalise_folder, tmp_path):
     return settings_of
 
 
-def pictures_of(settings):
+def images_of(settings):
     return open_source(settings.data, 0).train()
 
 
@@ -47,7 +47,7 @@ def network_of(settings):
 
 
 def run(settings, samples=None, seed=0):
-    samples = pictures_of(settings) if samples is None else samples
+    samples = images_of(settings) if samples is None else samples
     return equalise(settings, samples, lambda: network_of(settings), model_key="fixed", seed=seed)
 
 

@@ -34,7 +34,7 @@ def test_guards_pause():
 
 def test_times_follow_their_definition():
     """A hundred times of 1, 2, ..., 100 s; the quantile lies between the 95th and the 96th."""
-    told = service.told([(second != 7, float(second)) for second in range(1, 101)], 10.0, 50.0)
+    told = service.load_figures([(second != 7, float(second)) for second in range(1, 101)], 10.0, 50.0)
     assert told == {
         "requests": 100,
         "errors": 1,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from equalise_set import ALL, INSIDE, SURE, embeddings, network_of, pictures_of, run
+from equalise_set import ALL, INSIDE, SURE, embeddings, images_of, network_of, run
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -36,7 +36,7 @@ def test_every_kept_image_lies_within_the_interval(equalise_settings):
     found = run(settings)
     own = [sample for sample in found.samples if not sample.enhanced]
     made = [sample for sample in found.samples if sample.enhanced]
-    assert own == pictures_of(settings)
+    assert own == images_of(settings)
     assert made
     rows = embeddings(settings, found.samples)
     for sample, row in zip(made, found.record["kept"], strict=True):
@@ -73,9 +73,9 @@ def test_seed_and_settings_decide_and_a_second_start_embeds_nothing(equalise_set
         raise AssertionError("the record was there")
 
     settings = equalise_settings(*words)
-    again = equalise(settings, pictures_of(settings), forbidden, model_key="fixed", seed=0)
+    again = equalise(settings, images_of(settings), forbidden, model_key="fixed", seed=0)
     assert again.samples == first.samples
-    other = equalise(settings, pictures_of(settings), lambda: network_of(settings), model_key="another", seed=0)
+    other = equalise(settings, images_of(settings), lambda: network_of(settings), model_key="another", seed=0)
     assert other.folder != first.folder
     (tmp_path / "kept" / names[0][0]).unlink()  # somebody tidied up
     assert run(settings).samples == first.samples
@@ -112,7 +112,7 @@ def test_an_interval_that_nothing_meets_is_said_by_name(equalise_settings):
 
 def test_identical_images_and_broken_ones(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=0.65", ALL)
-    samples = pictures_of(settings)
+    samples = images_of(settings)
     copy, broken = tmp_path / "copy.png", tmp_path / "broken.png"
     shutil.copy(samples[0].path, copy)
     broken.write_bytes(b"nothing")
@@ -155,11 +155,11 @@ def test_a_folder_that_cannot_be_made(equalise_settings, tmp_path):
 def test_a_model_that_does_not_fit_is_named(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4", f"data.equalise.model={tmp_path / 'none.safetensors'}")
     with pytest.raises(SettingsError, match=r"data.equalise.model: checkpoint not found: .*none.safetensors"):
-        equalise_alone(settings, pictures_of(settings), "x")
+        equalise_alone(settings, images_of(settings), "x")
     save_file({"other": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
     settings = equalise_settings("data.equalise.target=4", f"data.equalise.model={tmp_path / 'other.safetensors'}")
     with pytest.raises(SettingsError, match=r"other.safetensors does not fit: array '.*' is missing"):
-        equalise_alone(settings, pictures_of(settings), "x")
+        equalise_alone(settings, images_of(settings), "x")
     with pytest.raises(SettingsError, match=r"data.equalise.library must be one of vehicle"):
         run(equalise_settings("data.equalise.target=4 data.equalise.library=plate"))
 
@@ -169,7 +169,7 @@ def test_a_checkpoint_as_the_pre_model(equalise_settings, tmp_path):
     save_file(float_arrays(network_of(plain)), tmp_path / "model.safetensors")
     words = "data.equalise.target=4 data.equalise.base=-1", ALL
     settings = equalise_settings(*words, f"data.equalise.model={tmp_path / 'model.safetensors'}")
-    found = equalise_alone(settings, pictures_of(settings), "x")
+    found = equalise_alone(settings, images_of(settings), "x")
     own = run(equalise_settings(*words, folder=tmp_path / "elsewhere"))
     assert found.record["own"] == own.record["own"]
 
@@ -234,7 +234,7 @@ def test_boxes_plates_and_infrared_images(equalise_settings, tmp_path, monkeypat
 
 def test_a_change_of_the_images_gives_a_new_record(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=-1", ALL)
-    samples = pictures_of(settings)
+    samples = images_of(settings)
     copy = tmp_path / "copy.png"
     shutil.copy(samples[0].path, copy)
     samples = [replace(samples[0], path=copy), *samples[1:]]
@@ -278,8 +278,8 @@ def test_embeddings_that_are_not_finite_are_said(equalise_settings):
             next(network.parameters()).fill_(float("nan"))
         return network
 
-    found = equalise(settings, pictures_of(settings), broken, model_key="broken", seed=0)
-    assert found.samples == pictures_of(settings)
+    found = equalise(settings, images_of(settings), broken, model_key="broken", seed=0)
+    assert found.samples == images_of(settings)
     assert any("not finite" in warning for warning in found.record["warnings"])
     json.dumps(found.record, allow_nan=False)
 
@@ -288,7 +288,7 @@ def test_suspects_are_left_out_but_no_vehicle_is(equalise_settings):
     settings = equalise_settings(
         "data.equalise.suspects=leave_out data.equalise.base=1 data.equalise.suspect_margin=-2"
     )
-    samples = pictures_of(settings)
+    samples = images_of(settings)
     found = run(settings, samples)
     assert len(found.record["suspects"]) == 10  # everything but the image that is alone
     assert {sample.pid for sample in found.samples} == {0, 1, 2, 3}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from equalise_records import write_picture
+from equalise_records import write_image
 from PIL import Image
 
 from app.core.sample import Sample
@@ -158,9 +158,9 @@ def test_all_warnings_are_there_however_many(show):
 
 
 def test_names_of_files_are_text(equalise_record, equalise_samples, equalise_files, tmp_path):
-    equalise_samples[3] = Sample(write_picture(tmp_path / "p.png", 3).rename(tmp_path / HOSTILE), 7, 1)
+    equalise_samples[3] = Sample(write_image(tmp_path / "p.png", 3).rename(tmp_path / HOSTILE), 7, 1)
     unknown = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))  # a name that is no UTF-8
-    equalise_samples[5] = Sample(write_picture(tmp_path / "q.png", 5).rename(unknown), 7, 1)
+    equalise_samples[5] = Sample(write_image(tmp_path / "q.png", 5).rename(unknown), 7, 1)
     page = Page(
         write_report(equalise_record, equalise_samples, equalise_files, tmp_path / "report", title="").read_text(
             "utf-8"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.core.sample import Sample
 from app.data.sampler import BalancedBatches, EqualisedBatches, groups_of, make_order, split_groups, target_count
-from app.equalise.rules import base_pictures, base_threshold, find_centres, left_out, suspects
+from app.equalise.rules import base_images, base_threshold, find_centres, left_out, suspects
 from app.settings.checks import SettingsError
 from app.settings.equalise import EqualiseSettings
 
@@ -79,10 +79,10 @@ def test_groups_are_vehicles_and_their_modalities(tmp_path):
 
 def test_base_images_by_number_and_by_quantile():
     own = np.array([0.2, 0.65, 0.66, 0.9])
-    assert base_pictures(own, base_threshold(own, EqualiseSettings())).tolist() == [False, False, True, True]
+    assert base_images(own, base_threshold(own, EqualiseSettings())).tolist() == [False, False, True, True]
     half = base_threshold(own, EqualiseSettings(base_quantile=0.5))
     assert half == pytest.approx(statistics.median(own.tolist()))
-    assert base_pictures(own, half).tolist() == [False, False, True, True]
+    assert base_images(own, half).tolist() == [False, False, True, True]
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.floats(0, 1))

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import NETWORK, TRAINING
-from equalise_set import ALL, pictures_of
+from equalise_set import ALL, images_of
 from safetensors.numpy import save_file
 
 from app import client_app
@@ -42,12 +42,12 @@ def test_what_cannot_be_equalised_is_said_at_the_start(equalise_settings, tmp_pa
         settings = equalise_settings("data.equalise.target=3", f"data.equalise.model={tmp_path / model}")
         task = make_task(settings)
         with pytest.raises(SettingsError, match=r"data\.equalise\.model"):
-            ClientBatches(settings, task, "a", pictures_of(settings), NodeStore(tmp_path / "s"), task.build(4, 0))
+            ClientBatches(settings, task, "a", images_of(settings), NodeStore(tmp_path / "s"), task.build(4, 0))
 
 
 def test_a_client_takes_the_model_of_now_where_nothing_is_left_of_the_noted_one(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=-1 data.equalise.model=global", ALL)
-    samples, store, task = pictures_of(settings), NodeStore(tmp_path / "store"), make_task(settings)
+    samples, store, task = images_of(settings), NodeStore(tmp_path / "store"), make_task(settings)
     networks = [task.build(4, seed) for seed in (0, 1)]
 
     def folder_in(server_round, network):
@@ -70,7 +70,7 @@ def test_a_stream_is_that_of_its_round(equalise_settings, tmp_path):
     )
     task = make_task(settings)
     network = task.build(4, 0)
-    batches = ClientBatches(settings, task, "a", pictures_of(settings), NodeStore(tmp_path / "store"), network)
+    batches = ClientBatches(settings, task, "a", images_of(settings), NodeStore(tmp_path / "store"), network)
     plain, equal = (batches.of_round(number, network) for number in (1, 2))
     assert len(plain.samples) == 11
     assert len(equal.samples) == 16

@@ -12,7 +12,7 @@ from encrypted_payloads import federation_key, flipped
 from app.federation.mask_store import MaskStore
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
-from strategies.ciphers.masks import disclosure_purpose, new_mask_key, public_mask_key, vouch
+from strategies.ciphers.masks import disclosure_purpose, key_tag, new_mask_key, public_mask_key
 from strategies.ciphers.packed_bfv import PackedBfvCipher, PackedBfvSum
 
 NAMES = ("anna", "bert", "cleo", "dora")
@@ -35,7 +35,7 @@ def cards(stores):
 def forged(name, key=None):
     """A card of a new key for `name`, authenticated by `key`."""
     public = public_mask_key(new_mask_key())
-    return (public + vouch((key or federation_key()).secret("seal"), name, public)).hex()
+    return (public + key_tag((key or federation_key()).secret("seal"), name, public)).hex()
 
 
 def test_each_pair_shares_a_seed_of_its_own(stores, cards):

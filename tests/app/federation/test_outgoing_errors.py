@@ -11,7 +11,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from app import client_app
 from app.federation.open_client import NodeConfigError
-from app.federation.outgoing_errors import TOLD, SiteError, guarded, is_simulated, outgoing
+from app.federation.outgoing_errors import LISTED, SiteError, guarded, is_simulated, outgoing
 from app.settings.checks import SettingsError
 from strategies import messages as m
 from strategies.rounds import FederationError
@@ -174,7 +174,7 @@ def test_others_are_reported_by_their_class(error, said):
     assert text == f"garage: {said}; the site's own log says more"
 
 
-@pytest.mark.parametrize("kind", sorted(TOLD, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(LISTED, key=lambda kind: kind.__name__))
 def test_errors_on_the_list_lose_the_sites_folders(kind, tmp_path):
     config = {"client": "garage", "data-root": f"{tmp_path}/x/../data", "state-dir": str(tmp_path / "state")}
     text = outgoing(kind(f"cannot use {tmp_path}/data/a and {tmp_path}/state/node"), config)
@@ -186,10 +186,10 @@ def test_the_runs_own_words_are_named_and_the_sites_are_not():
     node = (("client", "garage"), ("data", f"{PLATE}-set"))
     with pytest.raises(NodeConfigError):
         client_app._make_client("", node, "0" * 16, 1)
-    assert NodeConfigError not in TOLD
+    assert NodeConfigError not in LISTED
     with pytest.raises(SettingsError, match=r"unknown key train\.epoch") as raised:
         client_app._make_client("train.epoch=3", node, "0" * 16, 1)
-    assert type(raised.value) in TOLD
+    assert type(raised.value) in LISTED
 
 
 @pytest.mark.parametrize(
