@@ -23,7 +23,7 @@ _NAMED = re.compile(r"(?P<file>tests/[\w/]+\.py)?::(?P<test>\w+)")
 
 
 def missing(page: str, root: Path) -> list[str]:
-    """Tests that a page names and that are not in that file; one without a file is in the file named last."""
+    """Tests named on a page and missing in their file; one without a file belongs to the file named last."""
     gone, file = [], ""
     for found in _NAMED.finditer(page):
         file = found["file"] or file

@@ -35,7 +35,7 @@ def test_a_late_joiner_refuses_a_wrong_model_and_gets_one_from_another_node():
     assert len({client.models[5].tobytes() for client in federation.clients.values()}) == 1
 
 
-def test_somebody_else_is_asked_at_once_if_a_node_cannot_pass_its_model_on():
+def test_another_node_is_queried_at_once_if_one_cannot_send_its_model():
     federation = three(rounds=4)
     lost_its_models(federation, "c", 2)
     federation.clients["a"].passes_on = error

@@ -111,7 +111,7 @@ def test_a_server_that_is_not_up_yet_is_asked_until_it_has_answered_once(monkeyp
     assert capsys.readouterr().err.count("8 s ahead of the server's") == (status == 2)
 
 
-def test_asking_ends_with_the_site_after_a_last_look(monkeypatch):
+def test_retries_end_with_the_site_after_a_last_try(monkeypatch):
     asked, lives = [], [True, True, False]
 
     def away(*_):

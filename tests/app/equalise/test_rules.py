@@ -31,14 +31,14 @@ def dot(first, second):
     return sum(x * y for x, y in zip(first, second, strict=True))
 
 
-def drawn(seed=0, pids=(4, 4, 4, 7, 7, 9), dim=5):
+def random_embeddings(seed=0, pids=(4, 4, 4, 7, 7, 9), dim=5):
     rng = np.random.default_rng(seed)
     vectors = np.array([unit(row) for row in rng.normal(size=(len(pids), dim))])
     return vectors, np.unique(pids, return_inverse=True)[1], np.array(pids)
 
 
 def test_centres_are_those_of_plain_loops():
-    vectors, groups, pids = drawn()
+    vectors, groups, pids = random_embeddings()
     found = find_centres(vectors, groups, pids)
     rows = vectors.tolist()
     for group in range(3):
@@ -62,7 +62,7 @@ def test_centres_are_those_of_plain_loops():
 
 
 def test_the_other_modality_of_a_vehicle_is_no_other_vehicle():
-    vectors, _, _ = drawn(pids=(1, 1, 1, 1))
+    vectors, _, _ = random_embeddings(pids=(1, 1, 1, 1))
     found = find_centres(vectors, np.array([0, 0, 1, 1]), np.array([1, 1, 1, 1]))
     assert np.isnan(found.other).all()
     assert found.nearest.tolist() == [-1] * 4
@@ -152,7 +152,7 @@ def order_of(counts, at_most, enhanced=0, seed=3):
     return labels, own, EqualisedBatches(labels, labels, own, at_most=at_most, **sizes), sizes
 
 
-def test_no_vehicle_shows_more_than_the_target_in_a_pass_and_none_is_forgotten():
+def test_every_vehicle_is_downsampled_to_the_target_in_an_epoch_and_all_images_are_used():
     counts = [17, 9, 5, 4, 3, 2, 1, 1]
     labels, _, order, _ = order_of(counts, at_most=4)
     length = order._length

@@ -78,7 +78,7 @@ def test_lists_of_different_lengths_are_rendered_and_a_mismatch_is_refused(tmp_p
         ranked_list_picture([], [], [], path, caption="")
 
 
-def test_curves_of_many_kinds_are_drawn(tmp_path):
+def test_curves_of_many_kinds_are_rendered(tmp_path):
     path = tmp_path / "new" / "curves.png"
     history = {f"client {i}": [(r, r / 10 * i) for r in range(i * 9)] for i in range(8)}
     history["global"] = [(0, 0.1), (1, float("nan")), (2, 0.3)]

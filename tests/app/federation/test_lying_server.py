@@ -110,7 +110,7 @@ def test_a_query_opens_nothing(lied_to, opened, action):
 
 
 def test_a_sum_that_does_not_open_costs_one_repeated_round(make_federation):
-    """An honest server passes on what one client spoiled: the round is run again, and each node has counted one."""
+    """An honest server forwards a sum spoiled by one client: the round is run again, and each node has counted one."""
     spoiled = []
 
     def spoil(message, reply):
@@ -173,7 +173,7 @@ def test_a_message_without_an_order_is_refused(order):
 
 @pytest.mark.parametrize("privacy", ["privacy=plain", BFV])
 def test_a_late_joiner_takes_no_other_model_than_most_hold(make_federation, monkeypatch, privacy):
-    """The first node passes on a model of its own making, sealed with the key that it has. Who lost its models refuses
+    """The first node sends a model of its own, sealed with the key that it has. Who lost its models refuses
     it, and gets the right one from the next node in the round after."""
     seal, asked_for = GlobalModels.sealed, []
 

@@ -140,7 +140,7 @@ def test_every_handler_is_guarded(monkeypatch, log, kind):
 
 
 def test_causes_and_groups_stay_inside():
-    """`raise ... from`, notes and groups: only the type of what was raised last is told."""
+    """`raise ... from`, notes and groups: only the type of the last raised error is reported."""
 
     def handler(*_):
         try:

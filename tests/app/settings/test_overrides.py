@@ -120,7 +120,7 @@ def test_what_the_grammar_reads_keeps_its_meaning(word):
     assert readable(word, text_keys()) == word
 
 
-def test_a_value_of_the_grammar_and_its_text_are_told_apart_by_the_key():
+def test_the_key_decides_between_a_value_of_the_grammar_and_its_text():
     assert value_of("evaluation.batch_size=7", text_keys()) == ("evaluation.batch_size", 7)
     assert value_of("data.root=7", text_keys()) == ("data.root", "7")
     assert value_of("model.plate=null", text_keys()) == ("model.plate", None)

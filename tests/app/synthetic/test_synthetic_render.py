@@ -151,7 +151,7 @@ def test_views_follow_the_azimuth() -> None:
     assert views == ["front", "front", "side", "side", "side", "rear", "rear"]
 
 
-def test_every_body_and_layout_can_be_drawn(renderer: Renderer) -> None:
+def test_every_body_and_layout_can_be_rendered(renderer: Renderer) -> None:
     models, shares = catalogue()
     assert sum(shares) == pytest.approx(1)
     assert len({m.kind for m in models}) == len(BODIES) >= 6
