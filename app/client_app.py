@@ -19,7 +19,7 @@ from strategies.round_reply import RoundReply
 
 app = ClientApp()
 _RUN_KEY = re.compile(r"[0-9a-f]{16}")
-_KEPT_CLIENTS = 64  # a simulation process plays many clients in turn; each keeps its decoded images
+_KEPT_CLIENTS = 64  # a simulation process runs many clients in turn; each keeps its decoded images
 # No lock guards the caches below, because no process handles two messages at once: `flwr-clientapp` of Flower 1.41
 # handles one message and ends, and an actor of its simulation is a Ray actor without concurrency: it takes one message
 # at a time. Another process may have the next one meanwhile: what is on disk has locks (`NodeStore`, `MaskStore`).
@@ -28,7 +28,7 @@ _Node = tuple[tuple[str, str], ...]
 
 
 def _telling_of_unusable_sums(handler: Handler) -> Handler:
-    """The reply tells the server to take the round back; an exception would tell it of any mishap."""
+    """The reply makes the server roll the round back; an exception would be counted as any other failure."""
 
     @wraps(handler)
     def handle(message: Message, context: Context) -> Message:
@@ -60,7 +60,7 @@ def _proving_its_name(handler: Handler) -> Handler:
 @_proving_its_name
 @_telling_of_unusable_sums
 def query(message: Message, context: Context) -> Message:
-    """Describe the client, send the global model it holds for a node that lost its own, or disclose leftover masks."""
+    """Describe the client, send its global model for a node that lost its own, or disclose leftover masks."""
     client = _client_of(message, context)
     _, config = m.received(message.content)  # whatever arrays came with it: a query opens nothing
     if config.get(m.ACTION) == m.ACTION_SEND_GLOBAL:
@@ -77,7 +77,7 @@ def query(message: Message, context: Context) -> Message:
 @_proving_its_name
 @_telling_of_unusable_sums
 def train(message: Message, context: Context) -> Message:
-    """One round: take the aggregate over, measure, train, send the update."""
+    """One round: apply the aggregate, measure, train, send the update."""
     client = _client_of(message, context)
     (update,), num_examples, measures = client.fit(*m.received(message.content))
     _keep_models(client, context)
@@ -90,7 +90,7 @@ def train(message: Message, context: Context) -> Message:
 @_proving_its_name
 @_telling_of_unusable_sums
 def evaluate(message: Message, context: Context) -> Message:
-    """Take the final model over and measure it."""
+    """Apply the last aggregate and measure the final model."""
     client = _client_of(message, context)
     _, num_examples, measures = client.evaluate(*m.received(message.content))
     _keep_models(client, context)
@@ -99,7 +99,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def _keep_models(client: TaskClient, context: Context) -> None:
-    """A real node has checkpoints of what it holds; a simulation makes its own in the end."""
+    """A real node writes checkpoints of its models; a simulation writes its own at the end."""
     if "state-dir" in context.node_config:
         keep_models(client, absolute(str(context.node_config["state-dir"])))
 

@@ -1,4 +1,4 @@
-"""Flower entry point of the server: settings in, rounds run, metrics and checkpoints written."""
+"""Flower entry point of the server: takes settings, runs the rounds, writes metrics and checkpoints."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
-from flwr.superlink.grid import InMemoryGrid  # of Flower's simulation, and of nothing else
+from flwr.superlink.grid import InMemoryGrid  # of Flower's simulation only
 
 from app.core.errors import StoredFileError
 from app.core.run_dir import run_dir
@@ -43,10 +43,10 @@ def main(grid: Grid, context: Context) -> None:
 def run_federation(
     grid: Grid, settings: Settings, folder: RunFolder, strategy: type[PartialSync] = PartialSync
 ) -> None:
-    """Rounds, metrics, checkpoints and summary; goes on after the last complete round if `federation.resume` is set.
+    """Rounds, metrics, checkpoints and summary; continues after the last complete round if `federation.resume` is set.
 
-    Raises RuntimeError if another process writes to the folder, and FileExistsError if it holds an earlier run that is
-    not to be resumed; what else ends the run stands in `progress.json`."""
+    Raises RuntimeError if another process writes to the folder, and FileExistsError if it holds an earlier run without
+    `federation.resume`; any other end of the run is recorded in `progress.json`."""
     folder.hold()
     if not settings.federation.resume:
         folder.refuse_earlier_run()
@@ -94,20 +94,20 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder, strategy: typ
 
 
 def _names(settings: Settings) -> SiteNames | None:
-    """The names that the federation's authority certified, if the run says which authority that is."""
+    """Names certified by the federation's authority, if the run names one."""
     authority = settings.federation.authority
     return SiteNames.of(authority, settings.privacy.key_id) if authority else None
 
 
 def _privacy(settings: DpSettings, attempts: int, lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Epsilon of the client that gave most away: each attempt is trained and noised anew, whatever became of it, and a
-    node knows of runs that the server has not seen."""
-    told = [row[m.DP_EPSILON] for line in lines for row in line["clients"].values() if m.DP_EPSILON in row]
-    return {"epsilon": max(epsilon(settings, attempts), *told, 0.0), "delta": settings.delta}
+    """Largest epsilon of a client: each attempt is trained and noised anew, whatever its outcome, and a node also
+    counts runs that the server has not seen."""
+    reported = [row[m.DP_EPSILON] for line in lines for row in line["clients"].values() if m.DP_EPSILON in row]
+    return {"epsilon": max(epsilon(settings, attempts), *reported, 0.0), "delta": settings.delta}
 
 
 def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple[str, ServerState]:
-    """The state before the first round, or that of the checkpoint to go on from."""
+    """The state before the first round, or that of the checkpoint to resume from."""
     federation = settings.federation
     if not federation.resume or not folder.has_arrays(SERVER_CHECKPOINT):  # nothing to resume before the first round
         folder.write_settings(settings.as_dict())
@@ -126,12 +126,12 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
             f"{folder.path}: the run was begun with the federation key {kept['key_id']}, and cannot be resumed with "
             f"{settings.privacy.key_id}"
         )
-    folder.forget_summary()  # a run that had ended goes on
+    folder.forget_summary()  # a run that had ended continues
     rule = (kept["best"], kept["without_gain"], kept["measured"])
     convergence = Convergence(federation.patience, federation.min_delta, *rule)
     aggregate = arrays["aggregate"].tobytes()
     generation = _next_generation(int(metadata.get("generation", 0)))
-    # Kept before any message: a start that is cut off at once must not be taken for the next one.
+    # Stored before any message: the next start must not take the generation of one that was cut off at once.
     folder.save_arrays(SERVER_CHECKPOINT, arrays, {**metadata, "generation": str(generation)})
     state = ServerState(
         kept["server_round"], convergence, aggregate, kept["coefficient_sum"], kept["key_id"], generation

@@ -1,4 +1,4 @@
-"""Train without a federation: one model on all pictures, or one model a client.
+"""Baselines without a federation: one model on all images, or one model a client.
 
 Run: python -m scripts.baseline mode=central experiment=two_cam
      python -m scripts.baseline mode=local experiment=two_cam

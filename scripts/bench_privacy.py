@@ -1,4 +1,4 @@
-"""Former name of `scripts.bench.privacy`, which other programs call."""
+"""Former name of `scripts.bench.privacy`, kept for other programs."""
 
 import sys
 from importlib import import_module

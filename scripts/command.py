@@ -1,4 +1,4 @@
-"""Frame of every script: settings from the command line, and one clear line for a user's mistake."""
+"""Frame of every script: settings from the command line, and a one-line message for a user error."""
 
 import atexit
 import errno
@@ -24,7 +24,7 @@ from app.settings.load import Settings, SettingsError, load_settings, plain_keys
 from app.settings.nearest import did_you_mean, nearest
 from models.errors import FedVehicleReidError
 
-_LONGEST = 60  # characters of a word that an error shows
+_LONGEST = 60  # characters of a word shown in an error
 _OF_MACHINE = frozenset(
     {
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
@@ -32,7 +32,7 @@ _OF_MACHINE = frozenset(
         *(errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EHOSTUNREACH, errno.ENETUNREACH),
     }
 )
-"""Conditions that errors of the operating system name no file for."""
+"""Conditions for which errors of the operating system name no file."""
 _OF_CONNECTIONS = (ConnectionError, TimeoutError, socket.gaierror, URLError)
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE | re.ASCII)
 
@@ -52,9 +52,9 @@ def key_values(argv: Sequence[str], **defaults: str) -> dict[str, str]:
 
 
 def split_words(argv: Sequence[str], own: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """`key=value` words of a script's own keys over their defaults, and all other words: settings, or files.
+    """`key=value` words of a script's own keys over their defaults, and the other words: settings, or files.
 
-    Raises SettingsError for an own key that is given twice or without a value, and for a word whose key is most like an
+    Raises SettingsError for an own key given twice or without a value, and for a word whose key is most similar to an
     own one, unless it is a setting or a file of this name."""
     given, others, taken = dict(own), list[str](), set[str]()
     for word in argv:
@@ -75,15 +75,15 @@ def split_words(argv: Sequence[str], own: Mapping[str, str]) -> tuple[dict[str, 
 
 
 def whole_number(key: str, word: str, low: int, high: int) -> int:
-    """The number that a word stands for, of ASCII digits alone. Raises SettingsError naming the key for any other word
-    and for a number out of range, low and high included."""
+    """The number of a word of ASCII digits. Raises SettingsError naming the key for any other word and for a number
+    outside of low to high."""
     if re.fullmatch(r"-?[0-9]{1,18}", word) and low <= int(word) <= high:
         return int(word)
     raise SettingsError(f"{key} must be a whole number from {low} to {high}; got {_cut(word)}")
 
 
 def decimal_number(key: str, word: str, low: float, high: float) -> float:
-    """The decimal number that a word stands for, as `whole_number`."""
+    """The decimal number of a word; errors as in `whole_number`."""
     if len(word) <= _LONGEST and _DECIMAL.fullmatch(word) and low <= float(word) <= high:
         return float(word)
     raise SettingsError(f"{key} must be a number from {low:g} to {high:g}; got {_cut(word)}")
@@ -94,8 +94,8 @@ def _cut(word: str) -> str:
 
 
 def run_app(app: typer.Typer, argv: Sequence[str], prog_name: str) -> None:
-    """Run one command of a program with options. Raises SettingsError for an option or a word that there is not, and
-    for an empty path, which would be the working folder."""
+    """Run one command of a program with options. Raises SettingsError for an unknown option or word, and for an empty
+    path, which would be the working folder."""
     program = typer.main.get_command(app)
     for each in (program, *getattr(program, "commands", {}).values()):
         for parameter in each.params:
@@ -125,10 +125,10 @@ class _NamedPath(click.ParamType):
 
 
 def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
-    """Run `main`; an error that the user can remedy ends it with one line on standard error and exit status 2.
+    """Run `main`; a user error ends it with one line on standard error and exit status 2.
 
-    Any other error is a bug: it shows its traceback, and the exit status is 1. With `DEBUG=1` both show it. Names of
-    files that the terminal cannot print are escaped. `--help` alone prints the docstring of the command's module.
+    Any other error is a bug: it shows its traceback, and the exit status is 1. With `DEBUG=1` both show it. File names
+    that the terminal cannot print are escaped. `--help` alone prints the docstring of the command's module.
     """
     print_everything()
     if list(argv) in (["--help"], ["-h"]) and (text := sys.modules[main.__module__].__doc__):
@@ -152,7 +152,7 @@ def is_users(error: BaseException) -> bool:
     """Whether the user can remedy an error: one of the project's own, or of the operating system about a file, the
     machine or a connection. Any other is a bug."""
     if isinstance(error, FedVehicleReidError) or type(error).__name__ == "OutOfMemoryError":
-        return True  # the latter of a GPU, by PyTorch, which not every command imports
+        return True  # the last one is PyTorch's, of a GPU; not every command imports it
     if not isinstance(error, OSError):
         return False
     return error.filename is not None or error.errno in _OF_MACHINE or isinstance(error, _OF_CONNECTIONS)
@@ -165,12 +165,12 @@ def print_traceback(error: BaseException) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says in one line; its type if it says nothing."""
+    """The first line of an error; its type if it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def name_user() -> None:
-    """Give a user id that the machine has no entry for, as in containers, a name and a home folder for this command.
+    """Set name and home folder, for this command, of a user id without an entry on the machine, as in containers.
 
     torch, Flower and matplotlib ask for them and end with a traceback; processes that the command starts inherit both.
     """

@@ -1,13 +1,13 @@
-"""A published reader of text beside ours, on the same plates.
+"""Comparison of a published text reader with ours, on the same plates.
 
 Run: python -m scripts.compare_plate_readers run=outputs/plates_countries/<time>
      python -m scripts.compare_plate_readers data=plates_countries data.root=FOLDER
 
 Without `run=` the published one is measured alone. It is RapidOCR, with the PP-OCR networks in its package (the extra
-`compare`). Both get the same crops of the run's data set, ours scaled to its network's input, RapidOCR as they are;
-what is read is compared without blanks, hyphens and dots. RapidOCR is measured in three ways: `recogniser`, its
-recogniser on the whole crop; `pipeline`, all lines that it finds in the crop, in reading order; `tall_lines`, those of
-them that are at least half as high as the tallest, since states and slogans are no part of a plate's number.
+`compare`). Both get the same crops of the run's data set, ours scaled to its network's input, RapidOCR unscaled; texts
+are compared without blanks, hyphens and dots. RapidOCR is measured in three ways: `recogniser`, its recogniser on the
+whole crop; `pipeline`, all lines found in the crop, in reading order; `tall_lines`, the lines of the pipeline at least
+half as high as the tallest, since states and slogans are no part of a plate's number.
 
 `model=global` (or `central` where there is no global one) is any checkpoint of the run; `threads=1` of the processor.
 The last line is one JSON object; seconds are the median of one plate.
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def ways_of(published: PublishedReader) -> dict[str, Read]:
-    """The three ways in which the published reader is used, by name."""
+    """The three uses of the published reader, by name."""
     found: dict[Sample, list[Line]] = {}
 
     def recogniser(sample: Sample) -> PlateReading | None:
@@ -85,7 +85,7 @@ def ways_of(published: PublishedReader) -> dict[str, Read]:
 
 
 def crop(sample: Sample) -> Image.Image | None:
-    """The picture of a sample's plate with the pixels that it has; None if it cannot be read."""
+    """The image of a sample's plate, unscaled; None if it cannot be read."""
     if (place := plate_place(sample, rectify=True)) is None:
         return None
     path, cut = place
@@ -113,7 +113,7 @@ def measured(read: Read, directions: Sequence[Direction]) -> Measures:
 
 
 def table(readers: dict[str, Measures]) -> str:
-    """Whole plates read rightly, and character error rate, in per cent: a line a direction, a column a reader."""
+    """Accuracy of whole plates, and character error rate, in per cent: a line a direction, a column a reader."""
     rows = {name: {**measures["directions"], "all": measures} for name, measures in readers.items()}
     directions = list(next(iter(rows.values())))
     width = max(map(len, ["direction", *directions]))

@@ -1,14 +1,14 @@
-"""Equalise pictures without training on them: how many would be made, of which vehicles, and which labels are in doubt.
+"""Equalisation of images without training on them: enhanced images by vehicle, and labels in doubt.
 
 Run: python -m scripts.equalise experiment=two_cam data.equalise.target=median data.equalise.model=FILE
      python -m scripts.equalise run=outputs/two_cam/<time> data.equalise.target=median
 
-All training pictures of the settings, or with `client=NUMBER` those of one simulated client. With `run=` the settings
+All training images of the settings, or with `client=NUMBER` those of one simulated client. With `run=` the settings
 and the pre-model are those of a run folder, `model=global` (default), `central` or another of its checkpoints. Without
-`data.equalise.target` no picture is made and wrong labels are looked for alone.
+`data.equalise.target` no image is added, and only wrong labels are searched for.
 
-`report.html` and `report.png` lie beside the record, in `data.equalise.folder`. They show pictures of vehicles and stay
-where the pictures are. Warnings go to standard error; the last line is one JSON object. docs/equalise.md says more.
+`report.html` and `report.png` lie beside the record, in `data.equalise.folder`. They show images of vehicles: keep them
+at the site. Warnings go to standard error; the last line is one JSON object. docs/equalise.md says more.
 """
 
 import json
@@ -37,21 +37,21 @@ def main(argv: Sequence[str]) -> None:
     own, words = split_words(argv, {"client": "", **({"run": "", "model": "global"} if of_run else {})})
     settings = run_settings(own["run"], own["model"], words) if of_run else load_settings(words)
     options = settings.data.equalise
-    require_library(settings, make_task(settings))  # before any picture is looked for
-    name, samples = pictures_of(settings, own["client"])
+    require_library(settings, make_task(settings))  # before any image is listed
+    name, samples = images_of(settings, own["client"])
     files = EnhancedFiles(absolute(options.folder))
     try:
         files.require_room()
     except OSError as error:
         raise UnwritableError(f"data.equalise.folder: {files.folder} cannot be written: {error}") from error
-    logging.getLogger("flwr").addHandler(logging.NullHandler())  # what is logged stands in the record too
+    logging.getLogger("flwr").addHandler(logging.NullHandler())  # logged warnings are in the record too
     found = equalise_alone(settings, samples, name, always=True)
     assert found is not None
     for warning in found.record["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     if found.folder is None:
         place = f"data.equalise.folder: {files.folder}"
-        raise UnwritableError(f"{place} cannot be written, there is no place for the report")
+        raise UnwritableError(f"{place} cannot be written, there is no folder for the report")
     report = found.folder / "report.html"
     print(json.dumps({**found.summary, "report": str(report) if report.is_file() else None}))
 
@@ -66,8 +66,8 @@ def run_settings(run: str, model: str, words: Sequence[str]) -> Settings:
     return with_overrides(Checkpoint.read(folder, model).settings, [override("data.equalise.model", file), *words])
 
 
-def pictures_of(settings: Settings, client: str) -> tuple[str, list[Sample]]:
-    """The name under which pictures are equalised, and the pictures: a simulated client's, or for "" all of them.
+def images_of(settings: Settings, client: str) -> tuple[str, list[Sample]]:
+    """Name and images for the equalisation: a simulated client's, or for "" all of them.
 
     Raises SettingsError if there are none or no such client."""
     source = open_source(settings.data, settings.seed)
@@ -78,7 +78,7 @@ def pictures_of(settings: Settings, client: str) -> tuple[str, list[Sample]]:
         number = whole_number("client", client, 0, len(parts) - 1)
         name, samples = f"client-{number}", parts[number]
     if not samples:
-        raise SettingsError(f"{settings.data.reader} has no training pictures for {name}")
+        raise SettingsError(f"{settings.data.reader} has no training images for {name}")
     return name, samples
 
 

@@ -1,4 +1,4 @@
-"""Measure a checkpoint on any data set.
+"""Evaluation of a checkpoint on any data set.
 
 Run: python -m scripts.evaluate run=outputs/two_cam/<time> data=two_cam data.eval_split=test
 `model=global` (default), `central`, `local-client-0`, `stand_alone-client-0`, or `untrained`, the network before

@@ -1,11 +1,11 @@
-"""Write the embedding network of a checkpoint as ONNX, for a box on which ONNX Runtime recognises.
+"""Export of a checkpoint's embedding network as ONNX, for a small computer with ONNX Runtime.
 
 Run: python -m scripts.export run=outputs/two_cam/<time> out=network.onnx
      python -m scripts.export run=outputs/two_cam/<time> out=network.onnx pictures=500 data.eval_split=val
 
-`model=global` (default) is any checkpoint of the run. Pictures of the run's data set, 256 of them (`pictures=256`), are
-then embedded by PyTorch and by ONNX Runtime, in float32; if a value differs by more than 1e-4, there is no file.
-`data=NAME data.root=FOLDER data.eval_split=SPLIT` are other pictures. The last line is one JSON object.
+`model=global` (default) is any checkpoint of the run. Images of the run's data set, 256 of them (`pictures=256`), are
+then embedded by PyTorch and by ONNX Runtime, in float32; if a value differs by more than 1e-4, no file is written.
+`data=NAME data.root=FOLDER data.eval_split=SPLIT` select other images. The last line is one JSON object.
 """
 
 import json
@@ -31,7 +31,7 @@ _OWN = {"run": "", "model": "global", "out": "", "pictures": "256"}
 
 
 def main(argv: Sequence[str]) -> None:
-    """Write the file and print what was compared. Raises ValueError, without a file, if the two do not agree."""
+    """Write the file and print the comparison. Raises ValueError, without a file, if the two do not agree."""
     own, words = split_words(argv, _OWN)
     for key in ("run", "out"):
         if not own[key]:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _plain_layout(checkpoint: Checkpoint) -> Checkpoint:
-    """The memory layout of a training run is none of the graph's business."""
+    """The settings with the default memory layout, since the graph does not depend on that of the training."""
     train = {**checkpoint.settings["train"], "channels_last": False}
     return replace(checkpoint, settings={**checkpoint.settings, "train": train})
 

@@ -75,22 +75,22 @@ def _several_commands() -> None:
 @app.command()
 def init(
     name: Annotated[str, typer.Option(help="Of the federation: lower-case letters, digits, hyphens.")],
-    host: Annotated[str, typer.Option(help="DNS name or address under which sites reach the server.")],
+    host: Annotated[str, typer.Option(help="DNS name or address of the server, for the sites.")],
     sites: Annotated[str, typer.Option(help="Their names, separated by commas.")],
     port: Annotated[int, typer.Option(help="The one port of the server.")] = 8443,
-    out: Annotated[Path | None, typer.Option(help="The folder to make; by default the name.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to create; by default the name.")] = None,
     install: Annotated[
-        Path, typer.Option(help="Where the parties keep the project, with their folder in it.")
+        Path, typer.Option(help="Folder of the project on the parties' machines, with their own folder in it.")
     ] = _INSTALL,
 ) -> None:
-    """Make certificates, keys, start commands and services: one folder a party."""
+    """Create certificates, keys, start commands and services: one folder a party."""
     project = federation_apps.CHECKOUT
     names = [site for site in sites.split(",") if site]
     plan = setup.Plan(name, host, port, names, install, project, Path(sys.prefix))
     root = out or Path(name)
     require_folder_place("--out", root)
     apps = []
-    if (project / "pyproject.toml").is_file():  # not where the project was installed without a checkout
+    if (project / "pyproject.toml").is_file():  # not if the project was installed without a checkout
         apps = [bundle.describe(bundle.build(project), str(project))]
     key = _new_key()
     folders = setup.make_federation(plan, root, key, apps)
@@ -111,7 +111,7 @@ def init(
 def verify_folder(
     folders: Annotated[list[Path], typer.Argument(help="A party's folder, or that of the federation; or several.")],
 ) -> None:
-    """Check names, ages and permissions, and that no secret lies where it must not; status 2 if anything is wrong."""
+    """Check names, ages, permissions and misplaced secrets; status 2 if there is a problem."""
     found = {folder: parties.parties_of(folder) for folder in folders}
     for folder, paths in found.items():
         if not paths:
@@ -130,9 +130,11 @@ def verify_folder(
 def add_site(
     folder: Annotated[Path, typer.Argument(help="The federation's folder.")],
     site: Annotated[str, typer.Argument(help="The new site's name.")],
-    install: Annotated[Path | None, typer.Option(help="Where it keeps the project; by default as `init` said.")] = None,
+    install: Annotated[
+        Path | None, typer.Option(help="Its folder of the project; by default as given to `init`.")
+    ] = None,
 ) -> None:
-    """Make the folder of one more site."""
+    """Create the folder of one more site."""
     made = setup.add_site(folder, site, install)
     party = parties.read_party(made)
     print(f"{made}: to the site {site}, as {Path(party.install) / party.unit}, over a safe channel")
@@ -145,15 +147,15 @@ def remove_site(
     folder: Annotated[Path, typer.Argument(help="The federation's folder.")],
     site: Annotated[str, typer.Argument(help="The name of the site that has left.")],
 ) -> None:
-    """Forget a site that has left; then unregister it at the server and rotate the federation key."""
+    """Remove a site that has left; then unregister it at the server and rotate the federation key."""
     setup.remove_site(folder, site)
-    print(f"now: flwr supernode unregister its node (docs/deployment.md), rotate {folder}, and hand the new keys out")
+    print(f"now: flwr supernode unregister its node (docs/deployment.md), rotate {folder}, and distribute the new keys")
     print(json.dumps({"removed": site, "sites": setup.sites_of(folder)}))
 
 
 @app.command()
 def rotate(folder: Annotated[Path, typer.Argument(help="The federation's folder.")]) -> None:
-    """Make a new federation key for all sites, for example after one has left. The authority keeps the old one."""
+    """Create a new federation key for all sites, for example after one has left. The authority keeps the old one."""
     key = _new_key()
     changed = setup.rotate_key(folder, key)
     files = f"{parties.FEDERATION_KEY}, {parties.SITE_CERTIFICATE} and {parties.PARTY_FILE}"
@@ -165,7 +167,7 @@ def rotate(folder: Annotated[Path, typer.Argument(help="The federation's folder.
 
 @app.command()
 def renew(folder: Annotated[Path, typer.Argument(help="The federation's folder.")]) -> None:
-    """Make a new key and certificate for the server, before the old one expires. Sites need not change anything."""
+    """Create a new key and certificate for the server, before the old one expires. Sites need no change."""
     certificate = setup.renew_server(folder)
     print(f"{certificate} and {parties.SERVER_KEY} beside it: to the server, which has to be started again")
     print(json.dumps({"certificate": str(certificate)}))
@@ -184,7 +186,7 @@ def status(
 
     now = read_status(run)
     console = Console(stderr=True)
-    if not as_json and not console.is_terminal:  # a live table needs one; a file gets it whenever a round has ended
+    if not as_json and not console.is_terminal:  # a live table needs a terminal; a file gets the table after each round
         shown = None
         while shown != (mark := (now["round"], now["state"])) or now["state"] == "running":
             if shown != mark:
@@ -204,18 +206,18 @@ def status(
 
 @app.command()
 def model(
-    state: Annotated[Path, typer.Argument(help="The folder `state` that a site's start.sh writes.")],
-    run: Annotated[str, typer.Option(help="The run, or how its name begins; by default the newest.")] = "",
+    state: Annotated[Path, typer.Argument(help="The folder `state` of a site.")],
+    run: Annotated[str, typer.Option(help="The run, or the beginning of its name; by default the newest.")] = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoints; by default state/models/RUN.", file_okay=False)
     ] = None,
     settings: Annotated[
-        Path | None, typer.Option(help="settings.json of the run, where the site kept none.", exists=True)
+        Path | None, typer.Option(help="settings.json of the run, if the site has none.", exists=True)
     ] = None,
 ) -> None:
-    """Make checkpoints of what a site holds of a run, also of one that was stopped or cut off."""
+    """Write checkpoints of a run's models at a site, also of a run that was stopped or cut off."""
     from app.core.site_runs import chosen_run, listed, runs_in
-    from app.federation.site_model import model_of  # torch, which the other commands do without
+    from app.federation.site_model import model_of  # torch, which the other commands do not need
 
     runs = runs_in(state)
     chosen = chosen_run(runs, run)
@@ -223,7 +225,7 @@ def model(
         print(f"the newest of {len(runs)} runs, {listed(runs)}; --run takes another", file=sys.stderr)
     made = model_of(chosen, out, settings)
     for sentence in made["damaged"]:
-        print(f"passed over: {sentence}", file=sys.stderr)
+        print(f"skipped: {sentence}", file=sys.stderr)
     for kind, server_round in made["rounds"].items():
         learnt = "global model after round" if kind == "global" else "this site's own model of round"
         print(f"{made['models'][kind]}: {learnt} {server_round}", file=sys.stderr)
@@ -235,15 +237,15 @@ def model(
 @app.command()
 def keys(
     out: Annotated[Path, typer.Option(help="Folder of the key files.")] = Path("keys"),
-    cipher: Annotated[Scheme, typer.Option(help="What the federation encrypts with.")] = Scheme.packed_bfv,
+    cipher: Annotated[Scheme, typer.Option(help="Cipher of the federation.")] = Scheme.packed_bfv,
     preset: Annotated[Preset, typer.Option(help="Parameters of ckks.")] = Preset.compact,
     key_holder: Annotated[KeyHolder, typer.Option(help="Of ckks: who can decrypt the sum.")] = KeyHolder.client,
-    rotate: Annotated[bool, typer.Option(help="Put the present key aside and make a new one.")] = False,
+    rotate: Annotated[bool, typer.Option(help="Put the present key aside and create a new one.")] = False,
 ) -> None:
-    """Make the federation's key, readable by its owner only, and say which file goes where."""
+    """Create the federation's key, readable by its owner only, and print where to copy each file."""
     if key_holder is KeyHolder.cloud and cipher is not Scheme.ckks:
         raise KeyFileError("--key-holder cloud is for --cipher ckks alone")
-    require_folder_place("--out", out)  # before a key that is there is put aside
+    require_folder_place("--out", out)  # before an existing key is put aside
     chosen: dict[str, Any] = {"cipher": cipher.value, "ckks_preset": preset.value, "key_holder": key_holder.value}
     privacy = PrivacySettings(**chosen)
     made: dict[str, FederationKey] = {}
@@ -255,7 +257,7 @@ def keys(
     for name, key in made.items():
         write_key(key, out / name)
     client_key = made[CLIENT_FILE]
-    print(f"key {client_key.key_id}, made {client_key.created}")
+    print(f"key {client_key.key_id}, created {client_key.created}")
     print(f"{out / CLIENT_FILE}: to every client, and to nobody else; node config key-file=PATH, mode 600")
     if SERVER_FILE in made:
         print(f"{out / SERVER_FILE}: to the server alone; privacy.cloud_key=PATH, mode 600")
@@ -272,7 +274,7 @@ def _new_key() -> FederationKey:
 
 
 def _put_aside(path: Path, *, rotate: bool) -> Path | None:
-    """Rename a key that is there to carry its id; its new path. Raises KeyFileError without `rotate`."""
+    """Rename an existing key after its id; returns the new path. Raises KeyFileError without `rotate`."""
     if not path.exists():
         return None
     if not rotate:
@@ -283,7 +285,7 @@ def _put_aside(path: Path, *, rotate: bool) -> Path | None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run one command. Raises SettingsError for an option that there is not."""
+    """Run one command. Raises SettingsError for an unknown option."""
     run_app(app, argv, "python -m scripts.federation")
 
 

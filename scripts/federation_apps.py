@@ -1,4 +1,4 @@
-"""Commands of `scripts.federation` about code: which app bundles the sites may run, and the parties' own programs."""
+"""Commands of `scripts.federation` about code: approved app bundles, and the parties' own scripts."""
 
 import json
 from pathlib import Path
@@ -19,10 +19,10 @@ def approve(
     folder: Authority,
     project: Annotated[Path, typer.Option(help="Checkout from which runs are started.")] = CHECKOUT,
     bundle_file: Annotated[
-        Path | None, typer.Option("--bundle", help="A .fab file that `flwr build` made, instead of a checkout.")
+        Path | None, typer.Option("--bundle", help="A .fab file of `flwr build`, instead of a checkout.")
     ] = None,
 ) -> None:
-    """Let the sites run the code of a checkout: its app bundle comes into the signed list of allowed apps."""
+    """Let the sites run the code of a checkout: add its app bundle to the signed list of allowed apps."""
     authority = _authority(folder)
     content = bundle_file.read_bytes() if bundle_file else bundle.build(project)
     app = bundle.describe(content, str(bundle_file or project))
@@ -39,7 +39,7 @@ def revoke(
     folder: Authority,
     sha256: Annotated[str, typer.Argument(help="The bundle's SHA-256, or enough of its beginning.")],
 ) -> None:
-    """Forbid the sites to run a bundle any more. It takes effect where the new list has arrived."""
+    """Forbid the sites to run a bundle. It takes effect at sites with the new list."""
     authority = _authority(folder)
     allowed = approval.without_app(approval.current_list(authority), sha256.lower())
     files = approval.hand_out(authority, allowed)
@@ -51,7 +51,7 @@ def revoke(
 def approved(
     folder: Annotated[Path, typer.Argument(help="Folder of a site, the operator, the authority or the federation.")],
 ) -> None:
-    """List the bundles that sites may run, as a folder has it."""
+    """List the bundles that sites may run, from a party's folder."""
     held = folder if (folder / parties.PARTY_FILE).exists() else folder / "authority"
     allowed = approval.read_allowed(held)
     for app in allowed.apps:
@@ -63,7 +63,7 @@ def approved(
 def refresh(
     folders: Annotated[list[Path], typer.Argument(help="A party's folder, or that of the federation; or several.")],
 ) -> None:
-    """Write start.sh, connect.sh, register.sh and run.sh anew, as this version has them; settings and keys stay."""
+    """Renew start.sh, connect.sh, register.sh and run.sh from this version; settings and keys stay."""
     held = [party for folder in folders for party in parties.parties_of(folder)]
     if not held:
         raise DeploymentError(f"{', '.join(map(str, folders))}: no folder of a federation")
@@ -80,7 +80,7 @@ def _authority(folder: Path) -> Path:
 
 
 def _certify(authority: Path) -> list[Path]:
-    """Certificates of the sites' names by a signing key that has not made them yet; what goes where is printed."""
+    """Certificates of the sites' names by a signing key without any yet; where to copy them is printed."""
     root, key_id = authority.parent, parties.read_party(authority).key_id
     if authority.name != "authority":
         print(f"the sites' names are not certified: call {authority} `authority`, as `init` did, and approve again")
@@ -100,6 +100,6 @@ def _tell(authority: Path) -> None:
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Make these commands of `scripts.federation`."""
+    """Register these commands with `scripts.federation`."""
     for command in (approve, revoke, approved, refresh):
         app.command()(command)

@@ -1,4 +1,4 @@
-"""Count the training images that each client has, and the queries that an evaluation can measure.
+"""Counts of each client's training images, and of the measurable queries of an evaluation.
 
 Run: python -m scripts.inspect_data experiment=two_cam federation.num_clients=4
 """
@@ -15,7 +15,7 @@ from scripts.command import command, parse_settings
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print the tables of training images a client and of the splits that are measured, then one JSON object."""
+    """Print the tables of training images by client and of the measured splits, then one JSON object."""
     settings = parse_settings(argv)
     source = open_source(settings.data, settings.seed)
     parts = source.parts(settings.federation.num_clients)

@@ -1,17 +1,16 @@
-"""Read the plates of pictures with a trained reader.
+"""Recognition of the plates in images with a trained reader.
 
 Run: python -m scripts.read_plates run=outputs/plates_countries/<time> crops/ one.jpg
      python -m scripts.read_plates run=... detector=outputs/detector refuse=0.5 photographs/
 
-Each picture shows a plate and nothing else; with `detector=`, a file or folder of `scripts.train_detector`, it is a
-whole photograph in which plates are found, best first. Folders are walked in name order, with all folders below.
-`model=global` (or `central` where there is no global one) is any checkpoint of the run, `device=auto` where it runs.
+Each image is the crop of a plate; with `detector=`, a file or folder of `scripts.train_detector`, it is a whole
+photograph in which plates are detected, best first. Folders are searched recursively in name order. `model=global` (or
+`central` if there is no global one) is any checkpoint of the run, `device=auto` the device.
 
 One JSON object a plate: "file", "text", "confidence" of the whole plate in [0, 1], "box" as left, top, width and height
-in pixels of the upright picture (null for all of it), "confidences" of the characters. "text" is null where the
-confidence is below `refuse=` (0, so that nothing is refused). A line that the terminal cannot show, such as one with
-the name of a file that is no text, is escaped, as JSON is, so that it can be read all the same. What was counted stands
-on standard error; the exit status is 1 if a file could not be read.
+in pixels of the upright image (null for all of it), "confidences" of the characters. "text" is null if the confidence
+is below the threshold `refuse=` (0, which refuses nothing). A line that the terminal cannot print is escaped as JSON.
+Counts are printed on standard error; the exit status is 1 if a file could not be read.
 """
 
 import sys
@@ -36,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     if not own["run"]:
         raise SettingsError("run=RUN_FOLDER is missing")
     if not places:
-        raise SettingsError("which pictures? name files or folders")
+        raise SettingsError("no images given: name files or folders")
     least = decimal_number("refuse", own["refuse"], 0, 1)
     run = PlateRun.open(own["run"], own["model"], [f"device={own['device']}"])
     finder = PlateFinder(absolute(own["detector"])) if own["detector"] else None
@@ -53,18 +52,18 @@ def main(argv: Sequence[str]) -> None:
         refused += plate.reading.confidence < least
         print(json_line(line_of(plate, least)), flush=True)
     if not reader.files:
-        raise SettingsError(f"there are no pictures in {', '.join(places)}")
-    told = [f"{plates} plates in {reader.files} files"]
-    told += [f"{refused} refused"] if least else []
-    told += [f"{reader.without} without a plate"] if finder else []
-    told += [f"{reader.bad} could not be read"] if reader.bad else []
-    print(", ".join(told), file=sys.stderr)
+        raise SettingsError(f"there are no images in {', '.join(places)}")
+    counts = [f"{plates} plates in {reader.files} files"]
+    counts += [f"{refused} refused"] if least else []
+    counts += [f"{reader.without} without a plate"] if finder else []
+    counts += [f"{reader.bad} could not be read"] if reader.bad else []
+    print(", ".join(counts), file=sys.stderr)
     if reader.bad:
         sys.exit(1)
 
 
 def line_of(plate: FilePlate, least: float = 0.0) -> dict[str, Any]:
-    """What is printed of a plate; no text if it is less sure than `least`."""
+    """JSON object of a plate; without text if its confidence is below `least`."""
     reading = plate.reading
     return {
         "file": str(plate.file),

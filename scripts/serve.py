@@ -1,12 +1,12 @@
-"""The register as a service: web pages for guards and managers, and a REST API.
+"""Service of a register: web pages for guards and managers, and a REST API.
 
 Run: python -m scripts.serve account admin --role admin            asks for the password; the first step
      python -m scripts.serve run --register register --run outputs/two_cam/<time>
      python -m scripts.serve token NAME | tokens | revoke NUMBER           of programs
      python -m scripts.serve run --host 0.0.0.0 --certificate server.crt --key server.key
 
-It listens on loopback unless told otherwise; on other addresses only with a certificate, or with --behind-proxy ADDRESS
-where a proxy of yours speaks TLS.
+It listens on loopback by default; on other addresses only with a certificate, or with --behind-proxy ADDRESS behind a
+TLS proxy of yours.
 """
 
 import getpass
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Folder = Annotated[Path, typer.Option("--register", envvar="REGISTER", help="Folder of the register.")]
 Url = Annotated[str, typer.Option(envvar="REGISTER_URL", help="Database, if not a file in the folder.")]
-Onnx = Annotated[Path | None, typer.Option(envvar="REGISTER_ONNX", help="ONNX file of the model that serves.")]
+Onnx = Annotated[Path | None, typer.Option(envvar="REGISTER_ONNX", help="ONNX file of the active model.")]
 _HERE = Path("register")
 
 
@@ -56,7 +56,7 @@ class RoleName(StrEnum):
 
 @app.callback()
 def _several_commands() -> None:
-    """The register as a service."""
+    """Service of a register."""
 
 
 @app.command()
@@ -65,15 +65,15 @@ def run(
     port: int = 8000,
     certificate: Annotated[Path | None, typer.Option(help="PEM file, for TLS.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
-    behind_proxy: Annotated[str, typer.Option(help="Address of a proxy that speaks TLS in front of this.")] = "",
+    behind_proxy: Annotated[str, typer.Option(help="Address of a TLS proxy in front of the service.")] = "",
     run: Annotated[Path | None, typer.Option(help="Run folder whose curves are shown.")] = None,
     onnx: Onnx = None,
     register: Folder = _HERE,
     url: Url = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Serve until it is ended."""
-    import uvicorn  # with torch and the service; the commands of accounts need none of them
+    """Run the service until it is stopped."""
+    import uvicorn  # torch and the service, which the commands of accounts do not need
 
     from app.register.identification import Identification
     from app.web.logs import log_config
@@ -93,7 +93,7 @@ def run(
         _require_pair(certificate, key)
     secure = bool(certificate or behind_proxy)
     with _listen(host, port) as listening:
-        # What is wrong is said in a line, before the server starts.
+        # Errors are reported in one line, before the server starts.
         if not url:
             _require_register(register)
         state = _open(Identification(register, url, device, onnx), run, secure=secure)
@@ -110,7 +110,7 @@ def run(
         )
         logging.captureWarnings(True)
         server = uvicorn.Server(config)
-        with suppress(KeyboardInterrupt):  # Ctrl-C is how it is ended
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the normal way to stop it
             server.run(sockets=[listening])
     print(json.dumps({"register": str(register), "served": f"{host}:{port}"}))
 
@@ -118,11 +118,11 @@ def run(
 @app.command()
 def account(
     name: str,
-    role: Annotated[RoleName, typer.Option(help="What it may do.")] = RoleName.guard,
+    role: Annotated[RoleName, typer.Option(help="Its role.")] = RoleName.guard,
     register: Folder = _HERE,
     url: Url = "",
 ) -> None:
-    """Make an account; the password comes from the variable PASSWORD, or is asked for."""
+    """Create an account; the password comes from the variable PASSWORD, or from a prompt."""
     with closing(RegisterFolder(register, url)) as held:
         made = Accounts(held.database).add(name, Role[role.value], _password(), operator())
     print(json.dumps({"account": made.id, "name": made.name, "role": made.role}))
@@ -130,7 +130,7 @@ def account(
 
 @app.command()
 def password(name: str, register: Folder = _HERE, url: Url = "") -> None:
-    """Give an account another password; its sessions and tokens end."""
+    """Change the password of an account; its sessions and tokens end."""
     with closing(_there(register, url)) as held:
         accounts = Accounts(held.database)
         found = [row.id for row in accounts.all() if row.name == name]
@@ -143,12 +143,12 @@ def password(name: str, register: Folder = _HERE, url: Url = "") -> None:
 @app.command()
 def token(
     name: Annotated[str, typer.Argument(help="The account whose rights it has.")],
-    label: Annotated[str, typer.Option(help="What it is for.")] = "",
-    days: Annotated[int, typer.Option(help="How long it lasts.")] = 365,
+    label: Annotated[str, typer.Option(help="Its purpose.")] = "",
+    days: Annotated[int, typer.Option(help="Its lifetime.")] = 365,
     register: Folder = _HERE,
     url: Url = "",
 ) -> None:
-    """Make a token for a program; it is shown this once."""
+    """Create a token for a program; it is shown only once."""
     with closing(_there(register, url)) as held:
         secret = Accounts(held.database).new_token(name, label, days, operator())
     print(json.dumps({"token": secret, "account": name, "days": days}))
@@ -176,7 +176,7 @@ def revoke(
     register: Folder = _HERE,
     url: Url = "",
 ) -> None:
-    """End one token; the account's others, and its sessions, stay."""
+    """Revoke one token; the account's other tokens and its sessions stay."""
     with closing(_there(register, url)) as held:
         Tokens(held.database).revoke(number, operator())
     say({"revoked": number})
@@ -203,13 +203,13 @@ def _open(identification: "Identification", run: Path | None, *, secure: bool) -
 
 
 def _there(register: Path, url: str) -> RegisterFolder:
-    """A register that exists. Raises FileNotFoundError as `_require_register`."""
+    """An existing register. Raises FileNotFoundError as `_require_register`."""
     _require_register(register)
     return RegisterFolder(register, url)
 
 
 def _require_register(folder: Path) -> None:
-    """Raise FileNotFoundError for a folder without a register: a mistyped one must not look like lost data."""
+    """Raise FileNotFoundError for a folder without a register: a mistyped folder must not look like lost data."""
     if not (folder / "register.id").is_file():
         raise MissingFileError(
             f"no register in {folder}: name its folder by --register or the variable REGISTER; `account`, or "
@@ -218,7 +218,7 @@ def _require_register(folder: Path) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """The address before anything else is begun. Raises SettingsError if it cannot be had."""
+    """Bind the address before anything else starts. Raises SettingsError if that fails."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
@@ -227,7 +227,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _require_pair(certificate: Path, key: Path) -> None:
-    """Raise SettingsError, naming the files, unless the key is the certificate's; uvicorn says neither."""
+    """Raise SettingsError, naming the files, unless the key is the certificate's; uvicorn's error names neither."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
     except (OSError, ValueError) as error:
@@ -254,7 +254,7 @@ def _password() -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run one command. Raises SettingsError for a wrong word, and what the register refuses."""
+    """Run one command. Raises SettingsError for a wrong word, and errors of the register."""
     run_app(app, argv, "python -m scripts.serve")
 
 

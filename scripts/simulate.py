@@ -1,4 +1,4 @@
-"""Simulate a federation on this machine and compare its models.
+"""Simulation of a federation on this machine, with a comparison of its models.
 
 Run: python -m scripts.simulate experiment=quickstart
 Sweep: python -m scripts.simulate -m experiment=quickstart federation.num_clients=2,4 loss.distillation_weight=0,1
@@ -44,7 +44,7 @@ _PRINTED = (
     "remarks",
     "models",
 )
-"""What the last line gives of the summary."""
+"""Keys of the summary in the last line."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _start_all(jobs: Sequence[Sequence[str]]) -> None:
-    """Run one job after the other; a failed one is named at the end and keeps none from its turn.
+    """Run one job after the other; a failed one is named at the end and does not stop the others.
 
     All are checked before the first is started. Raises SimulationError at the end if any has failed."""
     print(f"{len(jobs)} jobs", file=sys.stderr)
@@ -109,7 +109,7 @@ def _checked_all(jobs: Sequence[Sequence[str]]) -> list[Settings]:
 
 
 def _paths_of(settings: Sequence[Settings]) -> list[Path | None]:
-    """The run folder of each job that names one; jobs that name the same get one below it each, by number."""
+    """The run folder of each job that names one; jobs with the same folder get numbered subfolders."""
     given = [absolute(each.run_dir) if each.run_dir else None for each in settings]
     paths = [path / str(i) if path and given.count(path) > 1 else path for i, path in enumerate(given)]
     for path in paths:
@@ -133,7 +133,7 @@ def _start(words: Sequence[str], path: Path) -> dict[str, Any]:
 
 
 def check(settings: Settings) -> None:
-    """Raise what would stop every client, before anything is started or written."""
+    """Raise errors that would stop every client, before anything is started or written."""
     source = open_source(settings.data, settings.seed)
     parts = source.parts(settings.federation.num_clients)
     task = make_task(settings)
@@ -166,7 +166,7 @@ def _resume(path: Path) -> None:
 def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any]:
     started = time.monotonic()
     print(f"run folder {folder.path}", file=sys.stderr)
-    source = open_source(settings.data, settings.seed)  # here, so that clients do not all wait for synthetic pictures
+    source = open_source(settings.data, settings.seed)  # here, so that not every client waits for synthetic images
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
     for subject, remark in make_task(settings).remarks.items():
         print(f"{subject}: {remark}", file=sys.stderr)

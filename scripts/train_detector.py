@@ -1,11 +1,11 @@
-"""Train a detector of vehicles and plates on marked photographs and on drawn scenes.
+"""Training of a detector of vehicles and plates on marked photographs and on rendered scenes.
 
 Run: python -m scripts.train_detector outputs/detector --data plates_openalpr=../shared/data/plates-openalpr \\
          --data plates_easypr=../shared/data/plates-easypr-cn --data manifest=my/manifest.csv
 
-Each --data is a reader of docs/data.md and its folder; what it marks (vehicle boxes, plate boxes) is learnt, and its
-test split, where it has one, is measured at the end. --vehicles names sets of which each picture is one vehicle; their
-training pictures are pasted into the scenes. Written to the folder: detector.safetensors, settings and measures.
+Each --data is a reader of docs/data.md and its folder; its boxes of vehicles and plates are learnt, and its test split,
+if it has one, is measured at the end. --vehicles names sets of which each image is one vehicle; their training images
+are pasted into the scenes. Written to the folder: detector.safetensors, settings and measures.
 """
 
 import json
@@ -39,17 +39,17 @@ from scripts.command import command, run_app
 app = typer.Typer(add_completion=False)
 _REPORT_EVERY = 20  # steps
 _TEST_SCENES, _THRESHOLD_PICTURES = 200, 200
-_SEED_OF_TEST = 1_000_000  # added to the seed: scenes, vehicles and car parks that nobody trained on
+_SEED_OF_TEST = 1_000_000  # added to the seed: scenes, vehicles and car parks outside of training
 
 
 @app.command()
 def train(
-    folder: Annotated[Path, typer.Argument(help="Where the detector goes; made if it is not there.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the detector; created if missing.")],
     data: Annotated[list[str] | None, typer.Option(help="READER=FOLDER of marked photographs.")] = None,
-    vehicles: Annotated[list[str] | None, typer.Option(help="READER=FOLDER of pictures of one vehicle each.")] = None,
+    vehicles: Annotated[list[str] | None, typer.Option(help="READER=FOLDER of images of one vehicle each.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 1200,
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
-    scenes: Annotated[float, typer.Option(min=0, max=1, help="Share of drawn scenes in a batch.")] = 0.375,
+    scenes: Annotated[float, typer.Option(min=0, max=1, help="Share of rendered scenes in a batch.")] = 0.375,
     lr: Annotated[float, typer.Option(min=0)] = 1e-3,
     size: Annotated[int, typer.Option(help="Longer side in pixels.")] = 416,
     backbone: Annotated[str, typer.Option(help="A timm network.")] = "tf_efficientnet_lite0",
@@ -58,15 +58,13 @@ def train(
     device: str = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Of the processor; 0 for PyTorch's choice.")] = 0,
 ) -> None:
-    """Train, choose the thresholds on training pictures, measure on test pictures."""
+    """Train, choose the thresholds on training images, measure on test images."""
     started = time.monotonic()
     require_folder_place("FOLDER", folder)
     settings = DetectorSettings(backbone=backbone, size=size)
     compute = make_compute(device, "auto", True, threads)
     readers = [(word, _reader(word, seed)) for word in data or ()]
-    kept_out = {
-        word: _test(word, reader) for word, reader in readers
-    }  # what is wrong with them is said before training
+    kept_out = {word: _test(word, reader) for word, reader in readers}  # errors in them are reported before training
     photographs = [picture for _, reader in readers for picture in labelled(reader.train())]
     pasted = [_picture(sample) for word in vehicles or () for sample in _reader(word, seed).train()]
     drawn = SceneRenderer(size, seed, pasted)
@@ -75,7 +73,7 @@ def train(
     pretrained: bool | Path = weights == "timm" if weights in ("timm", "none") else Path(weights)
     detector = build(settings, pretrained=pretrained, bfloat16="bfloat16" in str(compute.dtype), seed=seed)
     compute.place(detector)
-    print(f"{len(photographs)} photographs, {len(pasted)} pictures of vehicles to paste into scenes", flush=True)
+    print(f"{len(photographs)} photographs, {len(pasted)} images of vehicles to paste into scenes", flush=True)
 
     def report(step: int, losses: dict[str, float]) -> None:
         if step % _REPORT_EVERY == 0 or step == steps:
@@ -84,7 +82,7 @@ def train(
 
     train_detector(detector, batches, steps=steps, lr=lr, compute=compute, progress=report)
     folder.mkdir(parents=True, exist_ok=True)
-    write_detector(folder / "detector.safetensors", detector, settings)  # whatever becomes of the measuring
+    write_detector(folder / "detector.safetensors", detector, settings)  # even if measuring fails
 
     known = [partial(marked_photograph, picture, 2 * size) for picture in photographs[::2][:_THRESHOLD_PICTURES]]
     known += [partial(marked_scene, drawn, number) for number in range(_THRESHOLD_PICTURES // 2)]
@@ -119,7 +117,7 @@ def _reader(word: str, seed: int) -> Reader:
 
 
 def _test(word: str, reader: Reader) -> list[Labelled]:
-    """The marked photographs of the test split; none if the set has no such split, or nothing is marked in it."""
+    """The marked photographs of the test split; none if the set has no such split, or no boxes in it."""
     try:
         directions = reader.evaluation("test")
     except DataSetError:
@@ -133,7 +131,7 @@ def _test(word: str, reader: Reader) -> list[Labelled]:
 
 
 def _picture(sample: Sample) -> np.ndarray:
-    """A picture of a vehicle, (H, W, 3), B, G, R. Raises OSError naming it if it cannot be read."""
+    """An image of a vehicle, (H, W, 3), B, G, R. Raises OSError naming it if it cannot be read."""
     try:
         with open_picture(sample.path) as file:
             return np.asarray(upright_rgb(file))[..., ::-1].copy()
@@ -142,7 +140,7 @@ def _picture(sample: Sample) -> np.ndarray:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Train as `argv` says. Raises SettingsError for a wrong word."""
+    """Train with the arguments `argv`. Raises SettingsError for a wrong word."""
     run_app(app, argv, "python -m scripts.train_detector")
 
 

@@ -1,4 +1,4 @@
-"""One attempt at a training round: the clients that it asks, and the sum of the replies so far."""
+"""One attempt at a training round: its cohort, and the sum of the replies so far."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -76,16 +76,17 @@ class Attempt:
         self.measured[node.client] = (node.num_examples, dict(received.measures))
 
     def _coefficient(self, node: Node, measures: Mapping[str, float]) -> float:
-        """By which a client weighed its update: with "cosine_distance" it lowers its share, and never raises it."""
+        """Coefficient that a client applied to its update: with "cosine_distance" it may lower its share, not raise
+        it."""
         share = self.coefficients[node.node_id]
         if self.directory.rules.weighting != "cosine_distance":
             return share
         if not measures.get(m.FEATURE_SHIFT, 0.0) > 0:
-            raise m.MessageError(f"{m.FEATURE_SHIFT} is missing, or 0: by it the share of a client is scaled")
+            raise m.MessageError(f"{m.FEATURE_SHIFT} is missing, or 0: it scales the share of a client")
         return share * measures[m.FEATURE_SHIFT]
 
     def close(self, report: RoundReport) -> bytes:
-        """The sum, without masks; b"" below the quorum or if it cannot be had."""
+        """The sum, without masks; b"" below the quorum or if masks cannot be removed."""
         if len(self.measured) < self.directory.needed() or not self._unmask(report):
             return b""
         try:
@@ -95,9 +96,9 @@ class Attempt:
             return b""
 
     def _unmask(self, report: RoundReport) -> bool:
-        """Where somebody dropped out of a masked round, ask the others for the seeds they share with it.
+        """If a client dropped out of a masked round, request from the others the seeds they share with it.
 
-        Returns whether the sum can be opened; without an answer of every client in it, the round has to be repeated."""
+        Returns whether the sum can be opened; unless every client in it answers, the round has to be repeated."""
         missing = [node.client for node in self.cohort if node.client not in self.measured]
         if not self.directory.rules.masking or not missing:
             return True

@@ -1,6 +1,6 @@
-"""Numbers that clients claim of themselves, and how far one of them can lead the others astray.
+"""Bounds on the effect of one client's claims about itself.
 
-A server sees neither the images nor the model, so it cannot check a claim; it can bound what one claim does.
+A server sees neither the images nor the model, so it cannot check a claim; it can bound the effect of one.
 """
 
 import re
@@ -12,7 +12,7 @@ import numpy as np
 from strategies.messages import FEATURE_SHIFT, MessageError
 
 MAX_EXAMPLES = 10**8
-"""Images of one client, at most: more than any camera takes in its life."""
+"""Images of one client, at most: more than a camera takes in its lifetime."""
 CAPPED_FROM = 3
 """Clients from which on shares are capped: of two, one outweighs the other unless they are equal."""
 _MAX_MEASURES, _MAX_NAME, _LARGEST = 64, 64, 1e12
@@ -29,10 +29,10 @@ def largest_share(max_share: float, num_clients: int) -> float:
 
 
 def capped(examples: Sequence[int], max_share: float) -> list[float]:
-    """What each client's images count as, so that nobody has more than `largest_share` of their sum.
+    """Capped numbers of images, so that no client has more than `largest_share` of their sum.
 
-    Claims within the limit count as they are. One beyond it counts as c with c = s (c + all others), and what it loses
-    goes to the others by their claims."""
+    Claims within the limit stay. One beyond it becomes c with c = s (c + all others), and the excess goes to the others
+    in proportion to their claims."""
     limit = largest_share(max_share, len(examples))
     order = sorted(range(len(examples)), key=lambda index: -examples[index])
     for beyond in range(len(examples)):

@@ -1,11 +1,11 @@
-"""When a run has converged: no gain of more than `min_delta` over `patience` measured rounds."""
+"""Convergence of a run: no gain of more than `min_delta` over `patience` measured rounds."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Convergence:
-    """The rule and where it stands. `patience` 0 never stops."""
+    """The rule and its state. `patience` 0 never stops."""
 
     patience: int
     min_delta: float

@@ -15,12 +15,12 @@ from strategies.rounds import FederationError, RoundReport, ServerState
 
 
 class ModelDelivery:
-    """Gives each node what it lacks, and asks up-to-date nodes for the models of those that are behind."""
+    """Sends each node the part of the global model that it lacks, and requests models for it from up-to-date nodes."""
 
     def __init__(self, directory: NodeDirectory) -> None:
         self.directory = directory
         self._number = count(1)  # of the messages of this start of the server
-        self._passed_on: Counter[str] = Counter()  # client -> how often its model was passed on
+        self._passed_on: Counter[str] = Counter()  # client -> how often its model was forwarded
 
     def messages(
         self,
@@ -32,8 +32,8 @@ class ModelDelivery:
         message_type: str,
         configs: Mapping[int, dict[str, Any]],
     ) -> list[Message]:
-        """One message a node, with what it needs to reach the current global model: nothing, the last aggregate
-        (`arrays`), or a whole model from another node, with the last aggregate where that one has not used it yet.
+        """One message a node, with its missing part of the current global model: nothing, the last aggregate
+        (`arrays`), or a whole model from another node, with the last aggregate if that node has not used it yet.
 
         Args:
             configs: further config by node id."""
@@ -75,8 +75,8 @@ class ModelDelivery:
         """The current global model, sealed by another node, or the one before with the last aggregate: nodes use an
         aggregate in a round, and not for others.
 
-        Who passed a model on less often is asked first: a node that receives another model than most hold refuses it,
-        and gets one from somebody else the next time."""
+        The node that forwarded a model least often is asked first: a node that receives another model than most hold
+        refuses it, and gets one from another node the next time."""
         for version in (current, current - 1):
             if version < current and not arrays:
                 break
@@ -91,10 +91,10 @@ class ModelDelivery:
                 if version < current:
                     relayed[m.AGGREGATE] = arrays
                 return relayed
-        raise FederationError(f"no node can pass on the global model of round {current}")
+        raise FederationError(f"no node can forward the global model of round {current}")
 
     def _sealed(self, grid: Grid, node: Node, named: dict[str, Any], report: RoundReport) -> bytes | None:
-        """The model that `named` says, sealed by this node; None if it gives none."""
+        """The model named in `named`, sealed by this node; None without a good reply."""
         self._passed_on[node.client] += 1
         version = named[m.GLOBAL_VERSION]
         config = {

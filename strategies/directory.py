@@ -1,4 +1,4 @@
-"""The nodes of a federation as the server finds them: who is there, who was refused, and asking them."""
+"""Directory of a federation's nodes: connected nodes, refused nodes, and requests to them."""
 
 import math
 import re
@@ -20,16 +20,16 @@ from strategies.proofs import Names, reply_statement
 from strategies.rounds import FederationError, Missing, RoundReport, RoundRules, UnusableSumError
 
 _NAME = re.compile(r"[\w.-]{1,64}")
-_LOOK_SECONDS = 0.5  # between two looks for nodes
+_LOOK_SECONDS = 0.5  # seconds between two queries for nodes
 
 
 class NodeDirectory:
-    """Finds nodes, keeps what each said of itself, and drops whoever gives no good answer until it is asked again.
+    """Finds nodes, keeps their descriptions, and drops a node without a good answer until its next query.
 
     Args:
         rules: see `RoundRules`.
         names: who may carry which name; None takes each node at its word, as in a simulation.
-        waiting: called while too few nodes are there.
+        waiting: called while too few nodes are connected.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class NodeDirectory:
         self._refused: dict[int, str] = {}
         self._names: dict[int, str] = {}  # of every node that has ever described itself
         self._patience = Patience(rules)
-        self._late: dict[int, list[str]] = {}  # node -> ids of the messages that it has not answered in time
+        self._late: dict[int, list[str]] = {}  # node -> ids of its messages without an answer in time
         self._expected = 0  # nodes of the federation, once they were there together
 
     def start_round(self) -> None:
@@ -59,20 +59,20 @@ class NodeDirectory:
         return max(self.rules.min_clients, self.rules.quorum * max(1, round(self.rules.fraction * self._expected)))
 
     def gather(self, grid: Grid, report: RoundReport) -> list[Node]:
-        """The nodes that are there, by client name.
+        """The connected nodes, by client name.
 
-        A server that has just started, or started again, waits for all of them, and after the start timeout goes on
-        with a quorum; later rounds take who is there."""
-        wanted = 1 if self._expected else self.rules.num_clients
+        A server after its start, or restart, waits for all of them, and after the start timeout continues with a
+        quorum; later rounds take the connected ones."""
+        required = 1 if self._expected else self.rules.num_clients
         deadline = time.monotonic() + self.rules.start_timeout
         while True:
             self._look_up(grid, report)
-            if self.rules.simulated:  # Flower's simulation tells its nodes how many there are; a real one may lie
-                wanted = min([wanted, *(node.num_nodes for node in self.nodes.values() if node.num_nodes)])
-            enough = len(self.nodes) >= max(1.0, self.rules.quorum * wanted)
-            # A refused node is not waited for, and a silent one only where the round cannot do without.
+            if self.rules.simulated:  # in Flower's simulation nodes know their number; a real one may lie
+                required = min([required, *(node.num_nodes for node in self.nodes.values() if node.num_nodes)])
+            enough = len(self.nodes) >= max(1.0, self.rules.quorum * required)
+            # The server does not wait for a refused node, and for a silent one only if the round needs it.
             lacking = len(self.nodes) < self.needed() and not self._patience.silent.isdisjoint(self._refused)
-            if enough and not lacking and len(self.nodes) + len(self._refused) >= wanted:
+            if enough and not lacking and len(self.nodes) + len(self._refused) >= required:
                 break
             if time.monotonic() > deadline:
                 if enough:
@@ -80,17 +80,17 @@ class NodeDirectory:
                 refused = "; ".join(self._refused.values()) or "none refused"
                 here = ", ".join(sorted(node.client for node in self.nodes.values())) or "none"
                 raise FederationError(
-                    f"{len(self.nodes)} of {wanted} nodes after the start timeout (here: {here}; {refused})"
+                    f"{len(self.nodes)} of {required} nodes after the start timeout (here: {here}; {refused})"
                 )
             names = sorted(node.client for node in self.nodes.values())
-            at_least = max(wanted, math.ceil(self.needed()))
+            at_least = max(required, math.ceil(self.needed()))
             self.waiting(Missing(at_least, names, list(self._refused.values()), deadline - time.monotonic()))
             time.sleep(_LOOK_SECONDS)
-        self._expected = self._expected or wanted
+        self._expected = self._expected or required
         return sorted(self.nodes.values(), key=lambda node: node.client)
 
     def _look_up(self, grid: Grid, report: RoundReport) -> None:
-        """Ask nodes that are new or have to describe themselves again; forget those that went away."""
+        """Query nodes that are new or have to describe themselves again; forget those that disconnected."""
         present = set(grid.get_node_ids())
         self.nodes = {node_id: node for node_id, node in self.nodes.items() if node_id in present}
         self._refused = {node_id: reason for node_id, reason in self._refused.items() if node_id in present}
@@ -112,7 +112,7 @@ class NodeDirectory:
                 self.leave_out(report, named, f"refused: {error}")
                 self._refused[node.node_id] = f"{named.client}: refused: {error}"
         reasons = {row["client"]: row["reason"] for row in report.left_out}
-        for node, _ in asked:  # whoever gave no good answer is not asked again in this round
+        for node, _ in asked:  # a node without a good answer is not queried again in this round
             if node.node_id not in self.nodes:
                 self._refused.setdefault(node.node_id, f"{node.client}: {reasons.get(node.client, 'no answer')}")
 
@@ -123,9 +123,9 @@ class NodeDirectory:
         return node.client if known else f"{said} ({node.client})"
 
     def _wake_the_late(self, grid: Grid, present: set[int]) -> None:
-        """Let nodes be asked again, and in full, that answer a question after it was waited for.
+        """Readmit nodes that answer a message after its deadline.
 
-        Their late answers are not used: they tell what a node held some time ago."""
+        Their late answers are not used: they describe an earlier state."""
         self._patience.present(present)
         self._late = {node_id: ids for node_id, ids in self._late.items() if node_id in self._patience.silent}
         for node_id, ids in list(self._late.items()):
@@ -139,8 +139,8 @@ class NodeDirectory:
     def ask(
         self, grid: Grid, outgoing: list[tuple[Node, Message]], report: RoundReport
     ) -> Iterator[tuple[Node, Message]]:
-        """Good replies one at a time as they come; failed and late nodes, and those under a name that is not theirs,
-        are reported."""
+        """Good replies, one at a time as they arrive; failed and late nodes, and those under another's name, are
+        reported."""
         asked = {node.node_id: message for node, message in outgoing}
         started = time.monotonic()
 
@@ -154,13 +154,13 @@ class NodeDirectory:
                 if node.node_id in self._patience.silent:
                     answer = f"silent still: no reply within {seconds(node):g} s"
                 self._patience.missed(node, metadata.message_type)
-                if metadata.message_type == MessageType.QUERY:  # whatever else comes late is large, and of no use
+                if metadata.message_type == MessageType.QUERY:  # any other late reply is large and useless
                     self._late.setdefault(node.node_id, []).append(metadata.message_id)
             if isinstance(answer, str):
                 self.leave_out(report, node, answer)
                 continue
             self._patience.answered(node, metadata.message_type, time.monotonic() - started, report.server_round)
-            if answer.metadata.src_node_id != node.node_id:  # hooks of a strategy know a reply by its sender
+            if answer.metadata.src_node_id != node.node_id:  # hooks of a strategy identify a reply by its sender
                 self.leave_out(report, node, f"refused: its reply names node {answer.metadata.src_node_id} as sender")
             elif reason := self._not_itself(node, asked[node.node_id], answer):
                 self.leave_out(report, node, f"refused: {reason}")
@@ -194,19 +194,18 @@ class NodeDirectory:
         return self._names.get(node_id, f"node {node_id}")
 
     def read(self, node: Node, info: Mapping[str, Any]) -> Node:
-        """What a node says of itself."""
+        """Query for a node's description."""
         rules = self.rules
         return read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=self.key_id or "")
 
     def use(self, rules: RoundRules) -> None:
-        """Go by these rules from now on; what was learnt of the nodes stays."""
+        """Use these rules from now on; knowledge about the nodes stays."""
         self.rules = self._patience.rules = rules
 
     def message(self, node_id: int, message_type: str, server_round: int, content: RecordDict) -> Message:
-        """A message that nobody works on any more once its deadline has passed, with a challenge to prove one's name
-        by."""
+        """A message that expires with its deadline, with a challenge for the proof of the node's name."""
         m.config_of(content, m.CONFIG).setdefault(m.CHALLENGE, secrets.token_hex(16))
-        seconds = self._patience.whole(message_type)  # a silent node may answer late that it is there again
+        seconds = self._patience.whole(message_type)  # a silent node may answer late that it is back
         if message_type == MessageType.TRAIN and node_id in self.nodes:  # a masked update must not come late
             seconds = self._patience.seconds(self.nodes[node_id], message_type, server_round)
         return Message(content, node_id, message_type, ttl=seconds, group_id=str(server_round))
@@ -216,16 +215,16 @@ class NodeDirectory:
         return self.message(node_id, MessageType.QUERY, 0, m.with_config(config))
 
     def raise_if_unusable(self, grid: Grid, version: int, report: RoundReport) -> None:
-        """Raise UnusableSumError if a quorum could not take the last aggregate over, and fewer say that they have.
+        """Raise UnusableSumError if a quorum could not apply the last aggregate, and fewer report that they have.
 
         Args:
             version: of the global model that the aggregate makes."""
         refusals = dict(self.unusable)
         if not refusals or len(refusals) < self.needed():
             return
-        self.start_round()  # they left something out in this round, and can tell what they hold all the same
+        self.start_round()  # nodes left out in this round can still report what they hold
         nodes = self.gather(grid, report)
-        holders = sum(version in node.held for node in nodes)  # one that lies about it must not keep the others there
+        holders = sum(version in node.held for node in nodes)  # a lying node must not hold the others back
         if holders < self.needed() and version - 1 in agreed_digests(nodes):
             reasons = "; ".join(f"{client}: {reason}" for client, reason in sorted(refusals.items()))
             raise UnusableSumError(

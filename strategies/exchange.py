@@ -1,4 +1,4 @@
-"""Sends messages and hands on what comes back, one reply at a time."""
+"""Exchange of messages: sends them and yields the replies one at a time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ from strategies import messages as m
 from strategies.nodes import Node
 from strategies.rounds import RoundReport
 
-_POLL_SECONDS = (0.02, 0.2)  # first and longest pause between two looks for replies
+_POLL_SECONDS = (0.02, 0.2)  # first and longest pause between two polls for replies
 _GONE = {5: "the site is gone, switched off or cut off", 8: "its client process ended"}
-"""What Flower's error replies mean that no client has sent, by code."""
+"""Meaning, by code, of Flower's own error replies, which no client has sent."""
 NO_REPLY = "no reply before the deadline"
 _EXPIRED = (3, 4)
-"""Codes of Flower's error replies in place of a reply that did not come before its message expired."""
+"""Codes of Flower's error replies for a message that expired without a reply."""
 
 
 def exchange(
@@ -30,7 +30,7 @@ def exchange(
     """
     report.bytes_down += sum(m.payload_bytes(message) for _, message in outgoing)
     started = time.monotonic()
-    # A grid gives an empty id for a message that it could not send, and no ids at all if it sent none.
+    # A grid returns an empty id for a message that it could not send, and no ids at all if it sent none.
     ids = list(grid.push_messages([message for _, message in outgoing])) or [""] * len(outgoing)
     waiting: dict[str, Node] = {}
     for message_id, (node, _) in zip(ids, outgoing, strict=True):
@@ -56,7 +56,7 @@ def exchange(
 
 
 def _error(code: int, reason: str | None) -> str:
-    if code in _EXPIRED:  # the message lives as long as its answer is waited for, and ends a little earlier
+    if code in _EXPIRED:  # the message expires shortly before the server stops waiting for its answer
         return NO_REPLY
     said = reason or "no reason given"
     return f"error {code}: {f'{_GONE[code]} ({said})' if code in _GONE else said}"

@@ -1,4 +1,4 @@
-"""Names of what travels between server and clients, and the one way to put bytes into a message."""
+"""Names of the records and keys in messages between server and clients, and the one way to put bytes into a message."""
 
 from collections.abc import Collection
 from typing import Any
@@ -63,7 +63,7 @@ _STYPE = "fed-vehicle-reid.bytes"
 
 
 class MessageError(FedVehicleReidError, ValueError):
-    """A message without a part that it must have, or with one that it must not have."""
+    """A message without a required part, or with a forbidden one."""
 
 
 def with_config(config: dict[str, Any]) -> RecordDict:
@@ -83,10 +83,8 @@ def bytes_record(name: str, data: bytes) -> ArrayRecord:
 
 
 def received(content: RecordDict) -> tuple[list[NDArray[np.uint8]], dict[str, Any]]:
-    """Parameters and config of a server's message, as Flower's clients take them: a model that another node passes on,
-    then the aggregate, each if it is there, as views of the message's bytes.
-
-    Raises MessageError if any other array is there."""
+    """Parameters and config of a server's message, as Flower's clients take them: a model from another node, then the
+    aggregate, each if present, as views of the message's bytes. Raises MessageError for any other array."""
     names = [name for name in (GLOBAL, AGGREGATE) if name in content.array_records]
     arrays = [np.frombuffer(bytes_of(content, name, beside=names), np.uint8) for name in names]
     return arrays, dict(config_of(content, CONFIG))
@@ -96,7 +94,7 @@ def bytes_of(content: RecordDict, name: str, beside: Collection[str] = ()) -> by
     """The bytes of record `name`.
 
     Raises MessageError if they are missing, or if the content holds any other array than those of records `beside`:
-    nothing but the joined and weighted shared part may travel, so another array is a private one or a mistake.
+    only the joined and weighted shared part may travel; another array is a private one or a mistake.
     """
     strange = [
         f"{record}/{key}" if record != key else key
@@ -126,7 +124,7 @@ def config_of(content: RecordDict, name: str) -> ConfigRecord:
 
 
 def unusable_sum(content: RecordDict) -> str:
-    """Why a client could not take the last aggregate over; "" if it could."""
+    """Why a client could not apply the last aggregate; "" if it could."""
     return str(content.config_records.get(INFO, ConfigRecord()).get(UNUSABLE_SUM, ""))
 
 

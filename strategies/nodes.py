@@ -1,4 +1,4 @@
-"""Nodes as the server knows them: who they are, and which global models they hold."""
+"""Nodes as the server knows them: their descriptions, and the global models that they hold."""
 
 import re
 from collections import Counter
@@ -17,7 +17,7 @@ _DIGEST = re.compile(r"\w{1,64}", re.ASCII)
 
 
 class RefusedError(FedVehicleReidError, ValueError):
-    """A node that cannot take part; the message names what differs."""
+    """A node that cannot take part; the message names the difference."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Node:
     held: Mapping[int, str]
     """Version of the global model (number of aggregates applied) -> digest of its values."""
     num_nodes: int = 0
-    """How many nodes there will be, where a node says so; believed in simulation alone."""
+    """Number of nodes as claimed by a node; believed in simulation only."""
     mask_card: str = ""
-    """What other clients need to share masks with it; "" without masks."""
+    """Public mask key for the other clients; "" without masks."""
 
 
 def read_node(node_id: int, info: Mapping[str, Any], *, task: str, layout: str, key_id: str) -> Node:
@@ -79,11 +79,11 @@ def _shown(value: object) -> str:
 
 
 def agreed_digests(nodes: Iterable[Node]) -> dict[int, str]:
-    """For each version the digest that more than half of the nodes hold that have the version at all.
+    """The majority digest of each version, among the nodes that hold the version.
 
     A version without one is left out: one node that claims another model must not win by a tie. Version 0 has the most
     frequent digest, the smallest of several: processors of different kinds round the starting values differently, and a
-    node takes no other start than one that differs from its own by rounding (`GlobalModels.reach`)."""
+    node accepts only a start that differs from its own by rounding (`GlobalModels.reach`)."""
     agreed = {}
     for version, count in _votes(nodes).items():
         digest, number = min(count.items(), key=lambda row: (-row[1], row[0]))
@@ -93,7 +93,7 @@ def agreed_digests(nodes: Iterable[Node]) -> dict[int, str]:
 
 
 def disagreement(nodes: Iterable[Node], version: int) -> str:
-    """Who holds which model of a version that no majority holds alike; "" if there is a majority, or nobody has it."""
+    """Digests by node of a version without a majority digest; "" with a majority, or if no node has the version."""
     holders = sorted((node for node in nodes if version in node.held), key=lambda node: node.client)
     if not holders or version in agreed_digests(holders):
         return ""

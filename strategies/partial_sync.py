@@ -50,15 +50,15 @@ class PartialSync(Strategy):
     Where a hook of Flower's takes or returns arrays, they are the sum of a round: one payload, `messages.AGGREGATE`,
     which the clients open. They are empty before the first round, since each client builds the first model itself.
 
-    A subclass may override one hook: `select_cohort` (who trains), `coefficients` (what each counts for), or any of
-    Flower's, calling `super()`.
+    A subclass may override one hook: `select_cohort` (the clients that train), `coefficients` (their averaging
+    factors), or any of Flower's, calling `super()`.
 
     Args:
         rules: see `RoundRules`.
         new_sum: makes an empty running sum of payloads with this binding and key id.
         listener: stores what a resumed run needs, and shows how rounds go.
         names: who may carry which name; None takes each node at its word.
-        state: that the run begins with, or goes on from. Afterwards the last one.
+        state: at the begin of the run, or to resume from; afterwards the last one.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class PartialSync(Strategy):
         self.report = RoundReport(state.server_round + 1)
         """Of the current round; in the end of the final model."""
         self.attempt: Attempt
-        self._undone: dict[int, list[str]] = {}  # round -> why it was taken back, each time
+        self._undone: dict[int, list[str]] = {}  # round -> why it was rolled back, each time
         self._asked: dict[int, Node] = {}  # by the last `configure_train` or `configure_evaluate`
         self.directory = NodeDirectory(rules, names, listener.waiting)
         if self.directory.key_id is None:
@@ -89,7 +89,7 @@ class PartialSync(Strategy):
         return self.directory.rules
 
     def summary(self) -> None:
-        """Log how rounds are run."""
+        """Log the rules of the rounds."""
         rules = self.rules
         _log.info(
             "%s: %d rounds of %s, %d clients, fraction %g, quorum %g, weighting %s, deadline %g s, layout %s",
@@ -118,7 +118,7 @@ class PartialSync(Strategy):
             train_config, evaluate_config: further config for every training or evaluation message.
             evaluate_fn: called with the round and its sum, before the first round and after each.
 
-        Raises FederationError if too few nodes are there, or a round stays below the quorum."""
+        Raises FederationError if too few nodes are connected, or a round stays below the quorum."""
         if initial_arrays is not None:
             self.state = replace(self.state, aggregate=_payload(initial_arrays))
         rules = self.rules if num_rounds is None else replace(self.rules, rounds=num_rounds)
@@ -145,9 +145,9 @@ class PartialSync(Strategy):
             result.evaluate_metrics_serverapp[self.state.server_round] = found
 
     def _take_back(self, error: UnusableSumError) -> None:
-        """Return to the state before the last round: a sum that nobody can use must not end a run.
+        """Roll back to the state before the last round: an unusable sum must not end a run.
 
-        Raises FederationError if the round was taken back before; its checkpoint is the state before it all the same.
+        Raises FederationError if the round was rolled back before; the checkpoint is the state before it in any case.
         """
         times = self._undone.setdefault(self.state.server_round, [])
         times.append(str(error))
@@ -155,10 +155,10 @@ class PartialSync(Strategy):
         self.listener.undone(self.state)
         if len(times) > self.rules.retries:
             raise FederationError(str(error))
-        _log.warning("%s; the round is taken back", error)
+        _log.warning("%s; the round is rolled back", error)
 
     def _begin(self, server_round: int) -> float:
-        """A new report; let every node describe itself again, and name the sums that were taken back."""
+        """A new report; have every node describe itself again, and name the sums that were rolled back."""
         self.report = RoundReport(server_round)
         self.directory.start_round()
         for reason in self._undone.get(server_round, ()):
@@ -210,7 +210,7 @@ class PartialSync(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """A training message for each client of a new cohort, with what it lacks of the current global model."""
+        """A training message for each client of a new cohort, with its missing part of the current global model."""
         report, rules = self.report, self.rules
         report.attempts += 1
         cohort = self.select_cohort(server_round, self.directory.gather(grid, report))
@@ -251,7 +251,8 @@ class PartialSync(Strategy):
         config: ConfigRecord,
         grid: Grid,
     ) -> Iterable[Message]:
-        """A message for every node, with what it lacks of the final model. Models between are measured in training."""
+        """A message for every node, with its missing part of the final model. Earlier models are measured in
+        training."""
         nodes = self.directory.gather(grid, self.report)
         self._asked = {node.node_id: node for node in nodes}
         configs = {node.node_id: {**config, m.MEASURE: True} for node in nodes}
@@ -274,12 +275,12 @@ class PartialSync(Strategy):
     # Hooks of its own ---------------------------------------------------------------------------------------------
 
     def select_cohort(self, server_round: int, nodes: Sequence[Node]) -> list[Node]:
-        """The nodes that train in a round, of those that are there: `cohort_size` of them, drawn by the seed."""
+        """The nodes that train in a round: `cohort_size` of the connected ones, sampled by the seed."""
         draw = np.random.default_rng((self.rules.seed, server_round)).permutation(len(nodes))
         return [nodes[index] for index in sorted(draw[: self.cohort_size(len(nodes))])]
 
     def cohort_size(self, present: int) -> int:
-        """Clients of a round, where so many nodes are there."""
+        """Clients of a round with this number of connected nodes."""
         return min(max(1, round(self.rules.fraction * present)), self.rules.max_clients or present)
 
     def coefficients(self, cohort: Sequence[Node]) -> dict[int, float]:

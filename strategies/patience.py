@@ -1,4 +1,4 @@
-"""Seconds that the server waits for an answer, by what a client answered before."""
+"""Seconds that the server waits for an answer, learnt from a client's earlier answers."""
 
 from collections.abc import Collection
 
@@ -8,36 +8,36 @@ from strategies.nodes import Node
 from strategies.rounds import RoundRules
 
 _QUERY_SECONDS = 600.0
-"""Longest wait for a query: a site imports its libraries and opens its data for the first one, and trains for none."""
+"""Longest wait for a query: for the first, a site imports its libraries and opens its data; no query trains."""
 
 
 class Patience:
-    """Learns how long the answers of each client take, by the kind of question.
+    """Learns the seconds that each client takes to answer, by kind of message.
 
-    The whole patience is `deadline`, and ten minutes at most for a query. It holds for a client's first answer of a
-    kind, and for its first training from `long_round` on. After that the rule of stragglers holds, see `RoundRules`:
+    The longest wait is `deadline`, and ten minutes at most for a query. It applies to a client's first answer of a
+    kind, and to its first training from `long_round` on. Then the straggler rule applies, see `RoundRules`:
 
-    - To measure the final model is a part of what a client does in training, so that its trainings count as well.
-    - A client that did not answer in time is asked with the whole patience once more, as it may have become slower.
-      If it let that pass as well, the slowest answer of any client takes the place of its own.
-    - A node that is silent, which means that it answered its last question not in time, gets `silent_seconds` for a
-      query: it has to describe itself before it is asked anything else. Any answer ends that.
+    - Measuring the final model is also part of a training, so that the times of trainings count for it.
+    - A client that did not answer in time gets the longest wait once more, as it may have become slower. If it misses
+      that too, the slowest answer of any client replaces its own.
+    - A silent node, which missed its last message, gets `silent_seconds` for a query: it has to describe itself before
+      it gets any other message. Any answer ends the silence.
     """
 
     def __init__(self, rules: RoundRules) -> None:
         self.rules = rules
         self.silent: set[int] = set()
-        """Ids of the nodes that left their last question unanswered."""
+        """Ids of the nodes that left their last message unanswered."""
         self._slowest: dict[tuple[str, str], float] = {}  # (client, kind) -> seconds of its slowest answer
-        self._gave_up: set[tuple[str, str]] = set()  # (client, kind) that let the whole patience pass
+        self._gave_up: set[tuple[str, str]] = set()  # (client, kind) that missed the longest wait
         self._trained: dict[str, int] = {}  # client -> the last round whose training it answered
 
     def whole(self, kind: str) -> float:
-        """The longest wait for a kind of question (a Flower message type)."""
+        """The longest wait for a kind of message (a Flower message type)."""
         return min(_QUERY_SECONDS, self.rules.deadline) if kind == MessageType.QUERY else self.rules.deadline
 
     def seconds(self, node: Node, kind: str, server_round: int) -> float:
-        """How long to wait for this node's answer."""
+        """Seconds to wait for this node's answer."""
         rules, whole = self.rules, self.whole(kind)
         if not rules.straggler_factor:
             return whole
@@ -61,7 +61,7 @@ class Patience:
         return min(whole, max(rules.straggler_seconds, rules.straggler_factor * slowest))
 
     def answered(self, node: Node, kind: str, seconds: float, server_round: int) -> None:
-        """Keep how long an answer took."""
+        """Record the seconds of an answer."""
         key = node.client, kind
         self.silent.discard(node.node_id)
         self._gave_up.discard(key)
@@ -70,12 +70,12 @@ class Patience:
             self._trained[node.client] = server_round
 
     def missed(self, node: Node, kind: str) -> None:
-        """An answer did not come in time."""
+        """Record that an answer did not arrive in time."""
         key = node.client, kind
         self.silent.add(node.node_id)
         if self._slowest.pop(key, None) is None:
             self._gave_up.add(key)
 
     def present(self, node_ids: Collection[int]) -> None:
-        """Forget the silence of nodes that went away."""
+        """Forget the silence of disconnected nodes."""
         self.silent.intersection_update(node_ids)

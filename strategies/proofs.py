@@ -1,8 +1,8 @@
-"""Proof of a reply's sender: a certificate of its name, and its signature on what it answers.
+"""Proof of a reply's sender: a certificate of its name, and its signature on the reply.
 
-The signature covers run, node, the server's challenge and a digest of everything in the reply: a reply cannot be sent
-again, nor by another node or under another name, and an update is the one that its sender signed. How a reply becomes
-bytes is decided here, and who may carry which name by a `Names`.
+The signature covers run, node, the server's challenge and a digest of everything in the reply: a reply cannot be
+replayed, sent by another node or under another name, or altered. This module defines the bytes of a reply; a `Names`
+verifies the names.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _DOMAIN = b"fed-vehicle-reid reply 1\0"
 
 
 class Names(Protocol):
-    """Knows who may carry which name."""
+    """Verifier of the names of nodes."""
 
     def proven(self, certificate: str, signature: bytes, statement: bytes) -> str:
         """The name in the certificate. Raises RefusedError unless it is valid and its key signed the statement."""
@@ -27,7 +27,7 @@ def reply_statement(node_id: int, message_type: str, asked: ConfigRecord, conten
     """The bytes that the sender of a reply signs.
 
     Args:
-        asked: config of the message that is answered.
+        asked: config of the answered message.
         content: of the reply; its record `messages.PROOF` is left out.
     """
     about = [str(asked.get(m.RUN_KEY, "")), node_id, str(asked.get(m.CHALLENGE, "")), message_type]

@@ -1,14 +1,14 @@
-"""Common quantisation of updates that nobody may look at: blocks, their scales, stochastic rounding and carry-over.
+"""Common quantisation of updates under encryption: blocks, their scales, stochastic rounding and carry-over.
 
 All clients must round a block with the same scale, and the largest value of one client's block must not leave it. The
 scale therefore follows from the largest value over all clients in the round before, which they learn from a sum of
 thermometer codes: flag j of a block says that a client's largest value reached level j, and the sum of the flags says
-how many did. What rounding and clipping cut off is carried over to the client's next update (error feedback, Seide et
+how many did. The residue of rounding and clipping is carried over to the client's next update (error feedback, Seide et
 al., 2014; Karimireddy et al., 2019, arXiv:1901.09847), so that nothing is lost.
 
 BatchNorm statistics are few, of all sizes, and move by leaps: one network's largest running variance outweighs all its
 other values. Their scales are wide and narrow slowly, so that hardly any is cut off; as whole numbers they have two
-digits, the second for what the first leaves out.
+digits, the second for the residue of the first.
 """
 
 import math
@@ -27,7 +27,7 @@ STATISTICS_BLOCK = 64  # BatchNorm statistics are few and of all sizes
 LEVELS = 16
 _LOWEST = -9  # level 0 is 2^-9 of the block's scale, the highest level 2^6 of it
 _HEADROOM = 2  # the next scale is more than twice and at most four times the largest value
-_IDLE_STEP = -2  # of a block that stayed below level 0: it may only be resting, and comes back by 2^8 a round
+_IDLE_STEP = -2  # of a block that stayed below level 0: it may be at rest only, and can grow by 2^8 a round
 _STATISTICS_HEADROOM = 4
 _STATISTICS_STEP = -1  # the fastest fall of their scale
 _EXPONENT_RANGE = (-60, 40)
@@ -57,15 +57,15 @@ class Blocks:
         first = np.arange(0, self._learnt, BLOCK)
         second = np.arange(self._learnt, self.size, STATISTICS_BLOCK)
         self._measured = slice(first.size, None)  # blocks of statistics
-        self._runs = [slice(*run) for wanted in (False, True) for run in _runs_of(statistics, wanted)]
+        self._runs = [slice(*run) for value in (False, True) for run in _runs_of(statistics, value)]
         self.starts = np.concatenate([first, second])  # (blocks,), positions in block order
         self.lengths = np.diff(np.append(self.starts, self.size))
         self.count = self.starts.size
 
     def initial_exponents(self, vector: Vector) -> Exponents:
         """Scales of the first round from the global model that all clients hold: a weighted update is taken to be
-        below a quarter of its block's largest value, and one of statistics below four times of it. Wrong guesses are
-        mended by the carry-over."""
+        below a quarter of its block's largest value, and one of statistics below four times of it. The carry-over
+        corrects wrong guesses."""
         largest = np.maximum(self._largest(self._ordered(vector)), 2.0**-4)
         factor = np.full(self.count, 1 / 4)
         factor[self._measured] = 4
@@ -184,9 +184,9 @@ def _chunks(start: int, stop: int) -> Iterator[slice]:
     return (slice(at, min(at + _CHUNK, stop)) for at in range(start, stop, _CHUNK))
 
 
-def _runs_of(mask: NDArray[np.bool_], wanted: bool) -> list[tuple[int, int]]:
-    """Start and end of each stretch of `wanted` in `mask`."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[not wanted], mask, [not wanted]]).astype(np.int8)))
+def _runs_of(mask: NDArray[np.bool_], value: bool) -> list[tuple[int, int]]:
+    """Start and end of each stretch of `value` in `mask`."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[not value], mask, [not value]]).astype(np.int8)))
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 

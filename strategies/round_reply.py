@@ -14,11 +14,11 @@ from strategies.claims import checked_measures
 
 @dataclass(frozen=True)
 class RoundReply:
-    """What `fit` or `evaluate` of a client returned, and how the client describes itself afterwards.
+    """Result of a client's `fit` or `evaluate`, with the client's description afterwards.
 
     Args:
         measures: numbers by name.
-        info: what `get_properties` gave, with the number of examples; empty where the server does not read it.
+        info: result of `get_properties`, with the number of examples; empty if the server does not read it.
         update: the encrypted update; empty for an evaluation.
     """
 
@@ -34,13 +34,13 @@ class RoundReply:
         properties: Mapping[str, Any],
         update: NDArray[np.uint8] | None = None,
     ) -> "RoundReply":
-        """From what Flower's methods of a client return."""
+        """From the return values of Flower's client methods."""
         return cls(
             measures, {**properties, m.NUM_EXAMPLES: num_examples}, b"" if update is None else m.bytes_behind(update)
         )
 
     def content(self) -> RecordDict:
-        """As it travels."""
+        """As the content of a message."""
         content = RecordDict(
             {m.INFO: ConfigRecord(dict(self.info)), m.MEASURES: MetricRecord(dict(self.measures))},
         )

@@ -17,7 +17,7 @@ THE_SUM = "the sum"
 
 
 class FederationError(FedVehicleReidError, RuntimeError):
-    """The run cannot go on; the last checkpoint is whole."""
+    """The run cannot continue; the last checkpoint is whole."""
 
 
 class UnusableSumError(FederationError):
@@ -26,8 +26,8 @@ class UnusableSumError(FederationError):
 
 @dataclass(frozen=True)
 class Missing:
-    """Why a round cannot begin: `wanted` nodes are needed, and these are `here`. `seconds` are left to wait; `refused`
-    has a sentence for each node that is there and cannot take part."""
+    """Missing nodes of a round that cannot begin: `wanted` are needed, `here` are connected. `seconds` are left to
+    wait; `refused` has a sentence for each connected node that cannot take part."""
 
     wanted: int
     here: Sequence[str]
@@ -36,10 +36,10 @@ class Missing:
 
 
 class RoundListener(Protocol):
-    """Is told how rounds go. A round whose `finished` fails did not happen."""
+    """Observer of the rounds. A round whose `finished` fails did not happen."""
 
     def waiting(self, missing: Missing) -> None:
-        """Too few nodes are there; told again and again while that is so."""
+        """Too few nodes are connected; called repeatedly while that is so."""
 
     def started(self, server_round: int, attempt: int, cohort: Sequence[str]) -> None:
         """Messages go out to these clients."""
@@ -51,22 +51,22 @@ class RoundListener(Protocol):
         """The round is complete; `state` is to be stored."""
 
     def undone(self, state: "ServerState") -> None:
-        """The last round was taken back, because no client could use its sum; `state` is to be stored."""
+        """The last round was rolled back, because no client could use its sum; `state` is to be stored."""
 
 
 @dataclass(frozen=True)
 class RoundRules:
-    """How rounds are run; see `FederationSettings` for each value and its default. With `key_id` None the key counts
-    that most of the first nodes hold. `headline` is the measure of the global model that convergence is judged by. A
-    cohort has at most `max_clients` clients, if that is not 0; a sum has at least `min_clients`. Nodes that are
-    `simulated` say how many there are. `measures` are shares of one that the task measures.
+    """Rules of the rounds; see `FederationSettings` for each value and its default. With `key_id` None the key of most
+    of the first nodes is required. `headline` is the measure of the global model that decides on convergence. A cohort
+    has at most `max_clients` clients, if that is not 0; a sum has at least `min_clients`. `simulated` nodes report
+    their number. `measures` are the task's measures in [0, 1].
 
-    A client that has answered before is waited for `straggler_factor` times its slowest answer to such a question, at
-    least `straggler_seconds`, and never beyond `deadline`; 0 for the deadline alone. One that was silent is asked
-    again, and waited for `silent_seconds`, until it answers. In round `long_round`, where clients do more than train,
-    they have the whole deadline.
+    The server waits for a client `straggler_factor` times its slowest earlier answer to such a message, at least
+    `straggler_seconds`, and never beyond `deadline`; 0 for the deadline only. It queries a silent client again and
+    waits `silent_seconds`, until it answers. In round `long_round`, where clients do more than train, the whole
+    deadline applies.
 
-    `run_key` names the run on the nodes, so that a resumed run finds what it left there and a new one finds nothing.
+    `run_key` identifies the run on the nodes: a resumed run finds its state there, a new one finds none.
     """
 
     rounds: int
@@ -99,7 +99,7 @@ class RoundRules:
 @dataclass(frozen=True)
 class ServerState:
     """All that a resumed run needs. `aggregate` is the sum of round `server_round`, not yet applied by anybody.
-    `generation` is larger at each start of the server; nodes refuse what an earlier one asked for."""
+    `generation` increases with each start of the server; nodes refuse requests of an earlier one."""
 
     server_round: int
     convergence: Convergence
@@ -141,7 +141,7 @@ class RoundReport:
     measures: dict[str, float] = field(default_factory=dict)
 
     def leave_out(self, client: str, reason: str) -> None:
-        """Count and name a client whose reply is not part of the round. A client words its reason itself: what is kept
-        of it has a bound, and nothing that a log or a terminal would obey."""
+        """Count and name a client whose reply is not part of the round. The reason is the client's own text: it is cut
+        to a limit and stripped of control characters."""
         shown = "".join(letter if letter.isprintable() else " " for letter in reason[:_LONGEST_REASON])
         self.left_out.append({"client": client, "reason": shown})

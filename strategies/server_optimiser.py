@@ -20,7 +20,7 @@ class ServerOptimiser(Protocol):
         """The moments before round 1, by name."""
 
     def step(self, vector: Vector, update: Vector, state: dict[str, Vector]) -> tuple[Vector, dict[str, Vector]]:
-        """The next global vector and moments; the arguments stay as they are."""
+        """The next global vector and moments; the arguments are not changed."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Shared arrays of a network, and the one vector that they become.
+"""Shared arrays of a network, joined into one vector.
 
-Decided here and nowhere else: client, server, ciphers and checkpoints ask a `SharedLayout`.
+Client, server, ciphers and checkpoints all use `SharedLayout`.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Arrays of a network by name, as NumPy arrays: what `strategies` and the node store work with."""
+"""Arrays of a network by name, as NumPy arrays, for `strategies` and the node store."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def float_arrays(network: nn.Module) -> Arrays:
 
 
 def float_views(network: nn.Module) -> Arrays:
-    """The same without a copy where the network lies in the processor's memory: they change when it learns."""
+    """The same, without a copy for a network in CPU memory: the arrays change when it is trained."""
     return {
         name: tensor.detach().to("cpu", torch.float32).numpy()
         for name, tensor in network.state_dict().items()
@@ -47,9 +47,9 @@ def load_arrays(network: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -
 
 
 def require_patterns(network: nn.Module, settings: FederationSettings) -> None:
-    """Raise SettingsError naming a pattern of `federation.private` that matches no array of the network: a mistyped one
-    would leave in the shared vector what is meant to stay at home. The default may match nothing, where a task has no
-    classifier."""
+    """Raise SettingsError naming a pattern of `federation.private` that matches no array of the network: with a
+    mistyped one an array would be shared by mistake. The default may match nothing, as for a task without
+    classifiers."""
     names = list(network.state_dict())
     for pattern in settings.private:
         if pattern not in DEFAULT_PRIVATE and not any(is_private(name, [pattern]) for name in names):
@@ -60,11 +60,11 @@ def require_patterns(network: nn.Module, settings: FederationSettings) -> None:
 
 
 def home_patterns(network: nn.Module, settings: FederationSettings, heads: Sequence[str] = ()) -> list[str]:
-    """The patterns of arrays that belong to one client alone: what `federation.private` names, and always the heads,
-    whose rows stand for the client's labels.
+    """The patterns of arrays that belong to one client: those of `federation.private`, and always the heads, whose rows
+    stand for the client's labels.
 
     Args:
-        heads: patterns of the task's heads, beside the classifiers that the network is seen to have.
+        heads: patterns of the task's heads, besides the classifiers found in the network.
     """
     patterns = list(dict.fromkeys((*settings.private, *heads)))
     for module_name, module in network.named_modules():
@@ -98,7 +98,7 @@ def shared_parameters(network: nn.Module, private: Sequence[str]) -> dict[str, T
 
 
 def statistics_names(network: nn.Module, layout: SharedLayout) -> list[str]:
-    """The shared arrays that are measured and not learnt, BatchNorm's running statistics."""
+    """The shared arrays that are estimated and not learnt, BatchNorm's running statistics."""
     learnt = {name for name, _ in network.named_parameters()}
     return [name for name in layout.names if name not in learnt]
 
@@ -109,6 +109,6 @@ def statistics_mask(network: nn.Module, layout: SharedLayout) -> NDArray[np.bool
 
 
 def variances_mask(network: nn.Module, layout: SharedLayout) -> NDArray[np.bool_]:
-    """(size,) bool: the running variances among the shared values; below 0 they make a network of NaN."""
+    """(size,) bool: the running variances among the shared values; a value below 0 makes the outputs NaN."""
     norms = [name for name, module in network.named_modules() if isinstance(module, _NormBase)]
     return layout.marked(f"{name}.running_var" for name in norms)

@@ -11,12 +11,12 @@ from app.settings.checks import SettingsError
 from models.input_statistics import InputStatistics
 
 _KNOWN = re.compile(r"(?P<kind>cpu|mps|cuda)(?:(?<=cuda):(?P<number>[0-9]{1,4}))?")
-_REMEDY = "; device=auto takes what there is"
+_REMEDY = "; device=auto takes the best available"
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how a network is computed.
+    """Placement and precision of a network's computation.
 
     Args:
         device: CPU or GPU.
@@ -56,7 +56,7 @@ def normalise(images: Tensor, statistics: InputStatistics) -> Tensor:
 
 
 def make_compute(device: str, precision: str, channels_last: bool, threads: int) -> Compute:
-    """Resolve "auto" settings for this machine. Raises SettingsError for a device that is not there."""
+    """Resolve "auto" settings for this machine. Raises SettingsError for a missing device."""
     chosen = _device(device)
     if chosen.type == "cuda":  # same seed, same machine: same numbers
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -67,7 +67,7 @@ def make_compute(device: str, precision: str, channels_last: bool, threads: int)
 
 
 def _device(name: str) -> torch.device:
-    """A device that networks train on here; PyTorch knows more of them, such as `meta`, which computes nothing."""
+    """A device for training on this machine; PyTorch knows others, such as `meta`, which computes nothing."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = _KNOWN.fullmatch(name)
@@ -105,8 +105,8 @@ class _Float32Convolution:
         self.module = module
         self.plain = type(module).forward
 
-    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         if not self.module.training:
-            return self.plain(self.module, pictures)
+            return self.plain(self.module, images)
         with torch.autocast("cpu", enabled=False):
-            return self.plain(self.module, pictures.float())
+            return self.plain(self.module, images.float())

@@ -12,7 +12,7 @@ class HeldRunError(FedVehicleReidError, RuntimeError):
 
 
 class AlreadyThereError(FedVehicleReidError, FileExistsError):
-    """A file or folder that would have to be replaced is there already."""
+    """A file or folder exists and must not be replaced."""
 
 
 class UnwritableError(FedVehicleReidError, OSError):

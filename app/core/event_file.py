@@ -1,4 +1,4 @@
-"""TensorBoard's event file, written without torch, which a server has no other use for."""
+"""TensorBoard's event file, written without torch, which a server does not load."""
 
 import time
 import warnings
@@ -18,7 +18,7 @@ class EventFile:
 
     def __init__(self, folder: Path, purge_step: int | None) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own imports; a user can do nothing about them
+            warnings.simplefilter("ignore")  # of its own imports; a user cannot fix them
             from tensorboard.compat.proto import event_pb2, summary_pb2
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
         self._event: Any = event_pb2.Event
@@ -30,7 +30,7 @@ class EventFile:
             self._add(purge_step, session_log=session(status=session.START))
 
     def add(self, values: Mapping[str, float], step: int) -> None:
-        """One point of each curve; whoever reads the file sees it when this returns."""
+        """Write one point of each curve; it is in the file when this returns."""
         points = [self._summary.Value(tag=name, simple_value=float(value)) for name, value in values.items()]
         self._add(step, summary=self._summary(value=points))
         self._writer.flush()

@@ -14,9 +14,9 @@ from app.core.errors import UnwritableError
 @contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """A temporary name beside `path` that takes its place, synced to disk, if the block ends without an error. The name
-    is synced as well: what was kept before a message left must not be undone by a power cut.
+    is synced as well: a file written before a message left must survive a power cut.
 
-    Without `sync` a power cut may leave an empty file; it is for what can be made again."""
+    Without `sync` a power cut may leave an empty file; it is for files that can be computed again."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

@@ -1,4 +1,4 @@
-"""Node store: private arrays, optimiser moments, and the global models that a node holds.
+"""Node store: private arrays, optimiser moments, and global models of a node.
 
 One safetensors file a kind and round, written to a temporary name and renamed: a crash at any moment leaves the old or
 the new state. The two latest rounds are kept, so that a round can be run again after the server was resumed.
@@ -34,21 +34,22 @@ class NodeStoreError(FedVehicleReidError, RuntimeError):
 
 
 class OutdatedAttemptError(NodeStoreError):
-    """A later attempt has begun on this node; what an earlier one learnt is not kept."""
+    """A later attempt has begun on this node; the result of an earlier one is dropped."""
 
 
 class NodeStore:
     """Arrays by kind ("global", "private", "local") and round.
 
     Args:
-        folder: made at the first write, readable by its owner only: private arrays tell about vehicles.
+        folder: created at the first write, readable by its owner only: private arrays reveal information about
+            vehicles.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def rounds(self, kind: str) -> list[int]:
-        """Rounds of which this kind is held, ascending."""
+        """Stored rounds of this kind, ascending."""
         if not self.folder.is_dir():
             return []
         found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
@@ -83,24 +84,24 @@ class NodeStore:
             raise NodeStoreError(f"cannot read {path}: {error}") from error
 
     def begin(self, attempt: str, order: Order) -> None:
-        """From now on this attempt at a round may write, and no earlier one: a process that hung until after its
-        deadline would put its arrays beside those of a later round.
+        """Allow this attempt at a round to write, and no earlier one: a process that hung beyond its deadline would
+        write its arrays beside those of a later round.
 
         Args:
-            order: when the server asked for it, by its own count and no clock.
+            order: of the server's message, by its own count and no clock.
 
         Raises OutdatedAttemptError if a later one has begun."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked():
             latest = self._attempt()
             if latest and order < latest[1]:
-                raise OutdatedAttemptError(f"{self.folder}: attempt {latest[0]} was asked for after {attempt}")
+                raise OutdatedAttemptError(f"{self.folder}: attempt {latest[0]} is later than {attempt}")
             with replacing(self.folder / _ATTEMPT) as temporary:
                 temporary.write_text(json.dumps([attempt, order]), encoding="utf-8")
 
     @contextlib.contextmanager
     def keeping(self, attempt: str) -> Iterator[None]:
-        """Write in here what an attempt got or learnt. Raises OutdatedAttemptError if another one has begun since."""
+        """Block in which an attempt writes its results. Raises OutdatedAttemptError if another one has begun since."""
         with self._locked():
             latest = self._attempt()
             if latest is None or latest[0] != attempt:
@@ -108,22 +109,22 @@ class NodeStore:
             yield
 
     def _attempt(self) -> tuple[str, Order] | None:
-        """The latest attempt that has begun, and when it was asked for."""
+        """The latest attempt begun, and its order."""
         try:
             attempt, (start, number) = json.loads((self.folder / _ATTEMPT).read_text(encoding="utf-8"))
             return str(attempt), (int(start), int(number))
-        except (OSError, ValueError, TypeError):  # none, a file that a power cut left empty, or an older version's
+        except (OSError, ValueError, TypeError):  # none, a file left empty by a power cut, or one of an older version
             return None
 
     def _locked(self) -> FileLock:
         return FileLock(self.folder / ".lock", fallback_to_soft=False)  # released with the process, however it ends
 
     def drop(self, kind: str, server_round: int) -> None:
-        """Forget one round."""
+        """Delete one round."""
         self._path(kind, server_round).unlink(missing_ok=True)
 
     def drop_after(self, kind: str, server_round: int) -> None:
-        """Forget later rounds: they belong to a run that was cut off and is run again."""
+        """Delete later rounds: they belong to a run that was cut off and is repeated."""
         for later in self.rounds(kind):
             if later > server_round:
                 self.drop(kind, later)

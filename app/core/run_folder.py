@@ -1,4 +1,4 @@
-"""The folder of one run: what was asked for, what was measured round by round, what was learnt.
+"""Folder of one run: settings, metrics by round, summary, checkpoints and charts.
 
     settings.json   metrics.jsonl   progress.json   summary.json   *.safetensors   *.png   events.out.tfevents.*
 
@@ -34,17 +34,17 @@ from models.errors import MissingFileError
 _log = logging.getLogger(__name__)
 ROUND = "server_round"
 SERVER_CHECKPOINT = "server"
-"""Name of the arrays that the server resumes from: ciphertexts, and no network."""
+"""Name of the arrays that the server resumes from: ciphertexts, not a network."""
 MEASURES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.measures))
 """Columns of tables of models, in per cent."""
 
 
 class RunFolder:
-    """Reads and writes the files of one run; the folder is made if it is not there. Close it after the last round."""
+    """Reads and writes the files of one run; the folder is created if missing. Close it after the last round."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        if not self.path.is_dir():  # one that is there may be read alone
+        if not self.path.is_dir():  # an existing one may be read-only
             require_folder_place("run_dir", self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._metrics = self.path / "metrics.jsonl"
@@ -67,7 +67,7 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: Path) -> Self:
-        """The folder of a run that took place. Raises FileNotFoundError if there is none."""
+        """The folder of an existing run. Raises FileNotFoundError if there is none."""
         if not path.is_dir():
             raise MissingFileError(f"run folder not found: {path}")
         return cls(path)
@@ -80,17 +80,17 @@ class RunFolder:
             raise HeldRunError(f"another run is writing to {self.path}") from error
 
     def refuse_earlier_run(self) -> None:
-        """Raise FileExistsError if a run got so far here that a new one would replace or mix with what it left.
+        """Raise FileExistsError if the folder holds results that a new run would replace or mix with its own.
 
-        The words and settings of a start that failed before any client worked are no run."""
+        Overrides and settings of a start that failed before any client worked are no results."""
         if what := self._earlier_run():
             raise AlreadyThereError(
-                f"{self.path} holds an earlier run {what}: give another run_dir, or go on with it (resume={self.path}, "
+                f"{self.path} holds an earlier run {what}: give another run_dir, or resume it (resume={self.path}, "
                 "or federation.resume=true where sites are on other machines)"
             )
 
     def _earlier_run(self) -> str:
-        """How far an earlier run got; "" if there was none."""
+        """Progress of an earlier run; "" if there was none."""
         if rounds := len(self.read_metrics()):
             return f"of {rounds} rounds"
         if (self.path / "summary.json").exists() or any(self.path.glob("*.safetensors")):
@@ -101,7 +101,7 @@ class RunFolder:
         return f"that was cut off before its first round, and left {' and '.join(kept)}" if kept else ""
 
     def clear(self) -> None:
-        """Take away what an earlier run left that a new one would be mistaken for."""
+        """Delete files of an earlier run that would be mistaken for the new one's."""
         for name in ("summary.json", "progress.json", "server.safetensors"):
             (self.path / name).unlink(missing_ok=True)
         self.drop_metrics_from(0)
@@ -113,32 +113,32 @@ class RunFolder:
         self.close()
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
-        """Keep the settings of the run in `settings.json`."""
+        """Write the settings of the run to `settings.json`."""
         _write_json(self.path / "settings.json", {upgrades.KEY: upgrades.RUN.version, **settings})
 
     def read_settings(self) -> dict[str, Any]:
-        """What `write_settings` kept, upgraded. Raises FileNotFoundError, SettingsVersionError for newer ones."""
+        """The settings in `settings.json`, upgraded. Raises FileNotFoundError, SettingsVersionError for newer ones."""
         kept = _read_json(path := self.path / "settings.json")
         return upgrades.RUN.upgraded(path, kept.pop(upgrades.KEY, None), kept)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Keep the figures that the run ended with in `summary.json`."""
+        """Write the final figures of the run to `summary.json`."""
         _write_json(self.path / "summary.json", summary)
 
     def forget_summary(self) -> None:
-        """The run goes on after all."""
+        """Delete `summary.json`: an ended run is resumed."""
         (self.path / "summary.json").unlink(missing_ok=True)
 
     def read_summary(self) -> dict[str, Any]:
-        """What `write_summary` kept. Raises FileNotFoundError if the run did not end."""
+        """The figures in `summary.json`. Raises FileNotFoundError if the run did not end."""
         return _read_json(self.path / "summary.json")
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
-        """Keep how far the present round is in `progress.json`."""
+        """Write the progress of the present round to `progress.json`."""
         _write_json(self.path / "progress.json", progress)
 
     def read_progress(self) -> dict[str, Any]:
-        """What `write_progress` kept last; empty before the first round. Raises ValueError naming what is damaged."""
+        """The content of `progress.json`; empty before the first round. Raises ValueError naming a damaged file."""
         path = self.path / "progress.json"
         return require_shape(path, run_records.Progress, _read_json(path)) if path.exists() else {}
 
@@ -189,7 +189,7 @@ class RunFolder:
         return rows
 
     def drop_metrics_from(self, server_round: int) -> None:
-        """Take out the lines of `server_round` and later, which a resumed run measures again."""
+        """Delete the lines of `server_round` and later, which a resumed run measures again."""
         kept = [row for row in self.read_metrics() if row[ROUND] < server_round]
         if self._metrics.exists() and _end_of_whole_lines(self._metrics) < self._metrics.stat().st_size:
             _log.warning("%s: half a line at its end, which a crash left, is dropped", self._metrics)
@@ -204,7 +204,7 @@ class RunFolder:
         """Write `name`.safetensors and return its path; a failure leaves an older file of that name whole."""
         path = self._array_path(name)
         with saving(path) as temporary:
-            # safetensors takes an array's memory as it lies, so a transposed view has to be laid out first
+            # safetensors writes an array's memory as it is, so a transposed view has to be made contiguous first
             save_file({key: np.asarray(a, order="C") for key, a in arrays.items()}, temporary, dict(metadata or {}))
         return path
 
@@ -221,7 +221,7 @@ class RunFolder:
             raise StoredFileError(f"damaged file {path}: {error}") from error
 
     def has_arrays(self, name: str) -> bool:
-        """Whether `save_arrays` kept arrays of this name."""
+        """Whether there are saved arrays of this name."""
         return self._array_path(name).is_file()
 
     def log_scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -234,7 +234,7 @@ class RunFolder:
         self._events.add(values, step)
 
     def close(self) -> None:
-        """Let the folder go and close the TensorBoard events; more can be logged afterwards, into another file."""
+        """Release the folder and close the TensorBoard events; later points go into another file."""
         self._lock.release(force=True)
         self._close_events()
 
@@ -248,9 +248,8 @@ class RunFolder:
 
 
 def format_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
-    """A plain table, one line a model, of the measures of their tasks in percent; "-" where a figure is missing.
-
-    Columns that no row has are left out."""
+    """A plain table, one line a model, of the measures of their tasks in percent; "-" for a missing figure. Columns
+    without any figure are left out."""
     columns = [c for c in MEASURES if any(c in row for row in rows.values())]
     width = max(map(len, ["model", *rows]))
     lines = ["".join([f"{'model':<{width}}", *(f"{column:>{_wide(column)}}" for column in columns)])]

@@ -1,4 +1,4 @@
-"""The shapes of what a run's files hold; a server writes no others."""
+"""Types of the records in a run's files, as written by a server."""
 
 from typing import Annotated, Any
 
@@ -61,7 +61,7 @@ class _Privacy(BaseModel):
 
 
 class RunSettings(BaseModel):
-    """`settings.json`: what an overview of a run shows of it."""
+    """`settings.json`: the part shown in an overview of runs."""
 
     name: str
     federation: _Federation
@@ -76,7 +76,7 @@ def _with_measures(row: dict[str, Any]) -> dict[str, Any]:
 
 
 class Figures(BaseModel):
-    """`summary.json` of a run that has ended: what is printed again."""
+    """`summary.json` of a run that has ended: the part that is printed again."""
 
     run_dir: str
     models: dict[str, Annotated[dict[str, Any], AfterValidator(_with_measures)]]

@@ -1,4 +1,4 @@
-"""Sample: one image of one vehicle, as every reader returns it and everything downstream understands it."""
+"""Sample: one image of one vehicle, the common type of readers, training and evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,27 +29,28 @@ Corners = tuple[Point, Point, Point, Point]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a vehicle, and what is known about it.
+    """One image of a vehicle, and its labels.
 
     Two samples of the same `pid` and the same `camid` are never compared in an evaluation (the leave-out rule of
-    VeRi-776): a reader whose set has another rule numbers `camid` so that this one rule says the same. Nor are samples
-    of different `pid` and the same `sequence`.
+    VeRi-776): for a set with another rule the reader numbers `camid` so that this rule has the same effect. Nor are
+    samples of different `pid` and the same `sequence`.
 
     Args:
         path: the image.
-        pid: vehicle identity, as the set numbers it; unique within what one reader returns.
+        pid: vehicle identity, as the set numbers it; unique within one reader.
         camid: camera, from 0.
-        vehicle_box: where the vehicle is; None if the image is the vehicle.
+        vehicle_box: box of the vehicle; None if the image is the vehicle.
         plate_boxes: licence plates in `path`; empty if none is known.
         plate_corners: corners of the first plate, from its own top left clockwise; None if not known.
         plate_path: an image of the plate alone, for sets that have one; None otherwise.
-        plate_text: what the plate says; None if not known or not legible.
+        plate_text: text of the plate; None if not known or not legible.
         modality: "visible" or "infrared".
-        site: the car park, where the set knows it.
-        time: when the image was taken, as the set writes it.
-        view: "front", "side", "rear" or what the set says.
+        site: the car park, if the set has it.
+        time: of the image, in the set's own form.
+        view: "front", "side", "rear" or a value of the set.
         sequence: images taken close in time, in which another pid may still be the same vehicle; None if not known.
-        enhanced: whether it was made from another image, to learn from; such a one is neither counted nor measured.
+        enhanced: whether it is an enhanced copy of another image, for training only; it is neither counted nor
+            measured.
     """
 
     path: Path

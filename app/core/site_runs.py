@@ -1,7 +1,7 @@
-"""Runs that a site's state folder holds, by the names and times of their files.
+"""Runs in a site's state folder, by the names and times of their files.
 
     state/node/<run>/      arrays by round, and `recipe.json` (`app.federation.recipe`)
-    state/models/<run>/    checkpoints made of them (`app.federation.site_model`)
+    state/models/<run>/ checkpoints of them (`app.federation.site_model`)
 
 A simulated client's folder, `outputs/<name>/<time>/nodes/client-0`, is read in the same way.
 """
@@ -20,16 +20,16 @@ _LISTED = 6
 
 
 class SiteModelError(FedVehicleReidError, ValueError):
-    """A model that cannot be made of what a site holds; the message names the culprit and the remedy."""
+    """A model that cannot be built from a site's files; the message names the culprit and the remedy."""
 
 
 @dataclass(frozen=True)
 class SiteRun:
-    """A run of which a site holds arrays.
+    """A run with arrays at a site.
 
     Args:
         folder: of its node store.
-        models: where its checkpoints belong.
+        models: folder of its checkpoints.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class SiteRun:
 
     @property
     def time(self) -> datetime:
-        """When an array was written last."""
+        """Time of the last written array."""
         written = [path.stat().st_mtime for path in self.folder.glob("*.safetensors")]
         return datetime.fromtimestamp(max(written, default=0.0)).astimezone()
 
@@ -60,14 +60,14 @@ class SiteRun:
 
 
 def models_folder(node: Path) -> Path:
-    """Where checkpoints of the runs in a node's folder belong: beside `state/node`, in any other folder below it."""
+    """Folder of the checkpoints for a node's folder: beside `state/node`, below any other folder."""
     return node.parent / MODELS if node.name == NODE else node / MODELS
 
 
 def runs_in(state: Path) -> list[SiteRun]:
     """The runs of a site, newest first, from its folder, its state folder, its node's folder, or that of one run.
 
-    Raises FileNotFoundError if there is no such folder, SiteModelError naming what is there if it holds no run."""
+    Raises FileNotFoundError if there is no such folder, SiteModelError naming its content if it holds no run."""
     state = state.resolve()
     if not state.is_dir():
         raise MissingFileError(f"there is no folder {state}")
@@ -85,7 +85,7 @@ def runs_in(state: Path) -> list[SiteRun]:
 
 
 def chosen_run(runs: list[SiteRun], key: str = "") -> SiteRun:
-    """The run of this key, or of which this is the beginning; without one the newest that has learnt anything.
+    """The run whose key begins with `key`; without one the newest with a model.
 
     Raises SiteModelError naming the runs there are."""
     found = [run for run in runs if run.key.startswith(key)]
@@ -101,9 +101,11 @@ def listed(runs: list[SiteRun]) -> str:
 
 
 def remedy(folder: Path) -> str:
-    """What to give in place of a folder in which a checkpoint was not found; "" where there is nothing to say."""
+    """Hint for a folder in which a checkpoint was not found; "" without one."""
     if _is_run(folder):
-        return f"; it is a site's node store, of which `python -m scripts.federation model {folder}` makes a checkpoint"
+        return (
+            f"; it is a site's node store, from which `python -m scripts.federation model {folder}` makes a checkpoint"
+        )
     if (folder / "server.safetensors").is_file() and not any(folder.glob("*global*.safetensors")):
         return (
             "; it is the server's folder of a run, which holds sums and no model: a simulation is ended by "
@@ -116,7 +118,7 @@ def remedy(folder: Path) -> str:
         runs = runs_in(folder)
     except (OSError, SiteModelError):
         return ""
-    return f"; `python -m scripts.federation model {folder}` makes a checkpoint of what it holds: {listed(runs)}"
+    return f"; `python -m scripts.federation model {folder}` makes a checkpoint of its runs: {listed(runs)}"
 
 
 def _is_run(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Values of JSON files that must have a certain shape: what has another is named, with its file."""
+"""Typed values of JSON files: an error names the key and the file."""
 
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ _LONGEST = 80
 
 
 def require_shape(where: object, shape: type[BaseModel], values: T) -> T:
-    """`values` as they are, if they have the shape of a model of pydantic; keys beyond it are let through.
+    """`values` unchanged, if they fit a model of pydantic; further keys are allowed.
 
     Args:
         where: the file, and the line if it has several.
@@ -24,7 +24,7 @@ def require_shape(where: object, shape: type[BaseModel], values: T) -> T:
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "missing":
             raise StoredFileError(f"{where}: {key!r} is missing") from error
-        told = repr(first["input"])
-        told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
-        raise StoredFileError(f"{where}: {key!r} is {told}" if key else f"{where}: no JSON object") from error
+        value = repr(first["input"])
+        value = value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
+        raise StoredFileError(f"{where}: {key!r} is {value}" if key else f"{where}: no JSON object") from error
     return values

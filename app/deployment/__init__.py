@@ -1,1 +1,1 @@
-"""A federation on real machines: certificates, the folder of each party, and how it is doing."""
+"""Federation on real machines: certificates, the folder of each party, and the status of runs."""

@@ -1,7 +1,7 @@
 """App bundles that the sites of a federation may run: the file `allowed-apps`, signed by the authority.
 
-A site runs what a server sends with the rights of its own user. So it runs only bundles whose SHA-256 stands in this
-file, and refuses a file that is older than one it has used: that one may list a bundle that was revoked.
+A site runs the code from a server with the rights of its own user. So it runs only bundles with a SHA-256 in this file,
+and refuses a file older than one it has used: the older one may list a revoked bundle.
 """
 
 import hashlib
@@ -32,13 +32,13 @@ from models.errors import FedVehicleReidError
 
 PURPOSE = "allowed-apps/1"
 SEEN = "allowed-apps.seen"
-"""In a site's state folder: the newest list that was used there."""
+"""File in a site's state folder: the newest list used there."""
 APPROVE = "python -m scripts.federation approve"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class NotAllowedError(FedVehicleReidError, ValueError):
-    """A bundle that this site does not run. The message may travel to the server: it names no file of the site."""
+    """A bundle that this site does not run. The message goes to the server: it names no file of the site."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def read_allowed(folder: Path) -> AllowedApps:
 def check_bundle(content: bytes, site: Path) -> App:
     """The approval of a bundle at a site whose folder is `site`.
 
-    Raises NotAllowedError for the server, and prints for the site which file says what and what to do."""
+    Raises NotAllowedError for the server, and prints file, reason and remedy for the site."""
     digest = hashlib.sha256(content).hexdigest()
     try:
         allowed = read_allowed(site)
@@ -123,7 +123,7 @@ def check_bundle(content: bytes, site: Path) -> App:
 
 
 def check_newest(allowed: AllowedApps, site: Path) -> int:
-    """Raise SigningError for a list that is older than one that the site has used; the serial of that one."""
+    """The newest serial that the site has used. Raises SigningError for an older list."""
     serial, digest = _seen(site / p.STATE / SEEN)
     if allowed.serial < serial:
         raise SigningError(f"{site / p.ALLOWED_APPS} of {allowed.date} is older than a list that this site has used")
@@ -133,7 +133,7 @@ def check_newest(allowed: AllowedApps, site: Path) -> int:
 
 
 def use(allowed: AllowedApps, site: Path) -> None:
-    """Remember the newest list that a site has used. Raises SigningError for an older one."""
+    """Record the newest list that a site has used. Raises SigningError for an older one."""
     path = site / p.STATE / SEEN
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with FileLock(str(path.with_suffix(".lock"))):
@@ -143,7 +143,7 @@ def use(allowed: AllowedApps, site: Path) -> None:
 
 
 def with_app(allowed: AllowedApps, app: App) -> AllowedApps:
-    """The list with one bundle more; one that is there already keeps its place and date."""
+    """The list with one more bundle; a listed one keeps its place and date."""
     return allowed if allowed.holds(app.sha256) else _next(allowed, (*allowed.apps, app))
 
 
@@ -157,15 +157,15 @@ def without_app(allowed: AllowedApps, start: str) -> AllowedApps:
 
 
 def make_list(authority: Path, apps: tuple[App, ...]) -> None:
-    """Key pair and first list of a new federation, to everybody who needs them."""
+    """Key pair and first list of a new federation, written for all parties that need them."""
     write_signing_key(new_signing_key(), authority / SIGNING_KEY)
     hand_out(authority, _next(AllowedApps(p.read_party(authority).federation, 0, "", ()), apps))
 
 
 def current_list(authority: Path) -> AllowedApps:
-    """The list in the authority's folder, with a signing key made for a federation that is older than these.
+    """The list in the authority's folder; a federation older than signing keys gets one.
 
-    Raises SigningError for a list or key that is damaged or has been lost."""
+    Raises SigningError for a list or key that is damaged or lost."""
     key, public, listed = (authority / name for name in (SIGNING_KEY, AUTHORITY_PUBLIC_KEY, p.ALLOWED_APPS))
     if not key.exists():
         if public.exists() or listed.exists():
@@ -196,7 +196,7 @@ def hand_out(authority: Path, allowed: AllowedApps) -> list[Path]:
 
 
 def check_list(authority: Path) -> None:
-    """Raise an error unless the authority's folder has what a further site needs."""
+    """Raise an error unless the authority's folder has the files for a further site."""
     for name in (AUTHORITY_PUBLIC_KEY, p.ALLOWED_APPS):
         if not (authority / name).exists():
             raise DeploymentError(f"{authority / name} is missing: {APPROVE} {authority} makes it")
@@ -222,7 +222,7 @@ def _seen(path: Path) -> tuple[int, str]:
 
 
 def _next(allowed: AllowedApps, apps: tuple[App, ...]) -> AllowedApps:
-    """With a serial that grows even where the list before was lost: seconds since 1970."""
+    """List with a new serial, which grows even if the former list was lost: seconds since 1970."""
     serial = max(allowed.serial + 1, int(time.time()))
     return replace(allowed, serial=serial, date=datetime.now(UTC).isoformat(timespec="seconds"), apps=apps)
 

@@ -1,7 +1,8 @@
-"""The app bundle that `flwr run` builds from a checkout: the same bytes, so the same SHA-256.
+"""App bundle as `flwr run` builds it from a checkout: the same bytes, so the same SHA-256.
 
-Flower sorts the files and gives all the same date; the tree alone decides. Two machines build different bytes from one
-tree only where their zlib compresses differently. Run by the operator's run.sh, before it starts anything:
+Flower sorts the files and gives all the same date, so that the bytes depend only on the tree. Two machines build
+different bytes from one tree only where their zlib compresses differently. Run by the operator's run.sh, before it
+starts anything:
 
     python -m app.deployment.bundle OPERATOR_FOLDER PROJECT
 """
@@ -28,7 +29,7 @@ _PRUNED = {".venv", ".git"}
 
 
 def build(project: Path) -> bytes:
-    """The bundle of a checkout. Raises DeploymentError for a folder of which Flower makes none."""
+    """The bundle of a checkout. Raises DeploymentError for a folder from which Flower builds none."""
     import click
     from flwr.cli.build import build_fab_from_files  # Flower's commands take two seconds to import
 
@@ -39,11 +40,11 @@ def build(project: Path) -> bytes:
             warnings.simplefilter("ignore", DeprecationWarning)  # Flower 1.41 with pathspec 1.0
             return build_fab_from_files(_files(project.resolve()))[0]
     except (ValueError, click.ClickException) as error:
-        raise DeploymentError(f"{project} cannot be made an app bundle: {error}") from error
+        raise DeploymentError(f"{project} cannot be built into an app bundle: {error}") from error
 
 
 def describe(content: bytes, name: str) -> App:
-    """What stands in a bundle about itself, with its digest; `name` for errors."""
+    """Metadata of a bundle, with its digest; `name` for errors."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             config = tomllib.loads(archive.read("pyproject.toml").decode())
@@ -69,7 +70,7 @@ def _files(root: Path) -> dict[str, bytes | Path]:
 
 
 def main(operator: Path, project: Path) -> int:
-    """Say which bundle a run will send; 2 unless the operator's list holds it, as no site would run it."""
+    """Print the bundle that a run will send; returns 2 unless the operator's list holds it, as no site would run it."""
     try:
         app = describe(build(project), str(project))
         print(f"app bundle of {project}: {app.name} {app.version}, SHA-256 {app.sha256}", flush=True)

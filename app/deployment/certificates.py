@@ -1,4 +1,4 @@
-"""Certificates and keys that let the parties of a federation know each other (X.509, RFC 5280; OpenSSH key files).
+"""Certificates and keys of the parties of a federation (X.509, RFC 5280; OpenSSH key files).
 
 Elliptic curve P-384 everywhere: Flower's node authentication takes it, and a TLS handshake with it is quick.
 """
@@ -27,7 +27,7 @@ class CertificateError(FedVehicleReidError, ValueError):
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate and its private key, both PEM. The private key is left out of what is printed."""
+    """A certificate and its private key, both PEM. The private key is left out of its printed form."""
 
     certificate: bytes
     private_key: bytes
@@ -56,7 +56,7 @@ def new_server(authority: Issued, host: str, days: int = SERVER_DAYS) -> Issued:
     assert isinstance(signing_key, ec.EllipticCurvePrivateKey)
     key = ec.generate_private_key(ec.SECP384R1())
     names = [_general_name(host)]
-    if _is_local(host):  # tried out on one machine: either way to write it
+    if _is_local(host):  # on one machine for a trial, in either notation
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     certificate = (
         _builder(_name(host), signer.subject, key.public_key(), days, signing_key.public_key())
@@ -70,7 +70,8 @@ def new_server(authority: Issued, host: str, days: int = SERVER_DAYS) -> Issued:
 
 
 def new_site_key(comment: str) -> tuple[bytes, bytes]:
-    """Private and public key by which the server knows a site, in OpenSSH's format: Flower takes no other."""
+    """Private and public key by which the server identifies a site, in OpenSSH's format, the only one that Flower
+    reads."""
     key = ec.generate_private_key(ec.SECP384R1())
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
@@ -102,7 +103,7 @@ def is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> 
 
 
 def names_of(certificate: x509.Certificate) -> set[str]:
-    """DNS names and IP addresses that a server certificate is for."""
+    """DNS names and IP addresses of a server certificate."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

@@ -9,7 +9,7 @@ from app.deployment.site_names import SiteNames, site_certificate
 
 def write_certificates(root: Path, key_id: str) -> list[Path]:
     """Certify each site's name for this federation key: beside its public key at the operator's, and in its own folder
-    if that is still here. Returns the files; none in a federation that is older than its authority's signing key."""
+    if present. Returns the files; none in a federation older than signing keys."""
     signing = root / "authority" / SIGNING_KEY
     if not signing.exists():
         return []
@@ -24,8 +24,8 @@ def write_certificates(root: Path, key_id: str) -> list[Path]:
 
 
 def all_certified(root: Path, key_id: str) -> bool:
-    """Whether each site's certificates are there, and by the authority's present signing key. They are not after a lost
-    signing key, nor in a federation that is older than certificates."""
+    """Whether each site's certificates are present, and by the authority's present signing key. They are not after a
+    lost signing key, nor in a federation older than certificates."""
     names = SiteNames(read_signing_key(root / "authority" / SIGNING_KEY).public_key(), key_id)
     try:
         for path in (path for site in _public_keys(root) for path in _places(root, site)):
@@ -41,6 +41,6 @@ def _public_keys(root: Path) -> dict[str, Path]:
 
 
 def _places(root: Path, site: str) -> list[Path]:
-    """Where the certificate of a site lies, of folders that are still here."""
+    """Paths of a site's certificate in the folders present here."""
     places = (root / "operator" / "sites" / f"{site}.cert", root / "sites" / site / p.SITE_CERTIFICATE)
     return [path for path in places if path.parent.is_dir()]

@@ -1,10 +1,10 @@
-"""Flower's client process, which runs approved app bundles alone.
+"""Flower's client process, restricted to approved app bundles.
 
 Flower's own `flwr-clientapp` asks the SuperNode for a message and a bundle, unpacks the bundle into a shared folder
 unless a folder of that name is there already, and imports it by the name and digest that the server claims. Here the
-bytes that were hashed are unpacked into a fresh folder of this process, and that folder alone is imported.
+hashed bytes are unpacked into a fresh folder of this process, and only that folder is imported.
 
-Run by the commands that `site_files` writes: python -P -m app.deployment.client_process SITE_FOLDER COMMAND ARGUMENTS
+Run by the commands from `site_files`: python -P -m app.deployment.client_process SITE_FOLDER COMMAND ARGUMENTS
 """
 
 import os
@@ -27,7 +27,7 @@ _RUNTIME = "flwr.supernode.runtime.run_clientapp"
 
 
 class _Door:
-    """Functions of Flower's client process that touch a bundle, with the check in front."""
+    """Replacements of the functions of Flower's client process that touch a bundle, with the check in front."""
 
     def __init__(self, site: Path, command: str) -> None:
         self.site, self.command = site, command
@@ -37,7 +37,7 @@ class _Door:
         self._loader: Callable[..., Callable[..., Any]] | None = None
 
     def stand_in(self) -> None:
-        """Take the place of Flower's functions. Raises RuntimeError for a Flower that has others."""
+        """Replace Flower's functions. Raises RuntimeError for a version of Flower with other functions."""
         runtime = import_module(_RUNTIME)
         own = {
             "install_from_fab": self.install,
@@ -55,20 +55,20 @@ class _Door:
         """Unpack a bundle whose bytes are approved. Raises NotAllowedError for any other, before a byte is unpacked."""
         if self.command != COMMAND:
             raise NotAllowedError(f"this site runs client apps alone, and no {self.command}")
-        if not isinstance(content, bytes):  # what is hashed must be what is unpacked
+        if not isinstance(content, bytes):  # the hashed bytes must be the unpacked ones
             raise NotAllowedError("the app bundle was handed over in another form than bytes")
         check_bundle(content, self.site)
         assert self._install is not None
         try:
             self._folder = _own_folder(self.site)
             self.unpacked = self._install(content, install_dir=self._folder, skip_prompt=True)
-        except OSError as error:  # a full disk, say; the server need not learn the site's folders
+        except OSError as error:  # for example a full disk; the server must not learn the site's folders
             print(f"the app bundle cannot be unpacked: {error}", file=sys.stderr, flush=True)
             raise NotAllowedError("the app bundle cannot be unpacked at this site; its own log says why") from None
         return self.unpacked
 
     def project_folder(self, *_: object) -> Path:
-        """Where the approved bundle was unpacked, whatever the server claims about its name."""
+        """Folder of the unpacked approved bundle, whatever name the server claims."""
         if self.unpacked is None:
             raise NotAllowedError("no app bundle was approved")
         return self.unpacked
@@ -81,11 +81,11 @@ class _Door:
         return self._loader(default_app_ref="", app_path=str(folder), multi_app=True)
 
     def no_dependencies(self, *_: object, **__: object) -> NoReturn:
-        """Sites install nothing that a run names."""
+        """Refuse to install packages of a run."""
         raise NotAllowedError("this site installs no packages for a run")
 
     def close(self) -> None:
-        """Delete what was unpacked."""
+        """Delete the unpacked files."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -103,7 +103,7 @@ def run_client(site: Path, command: str) -> None:
 
 
 def forget_own_modules() -> None:
-    """Take the project's packages out of the imported modules: a bundle brings its own version of them."""
+    """Remove the project's packages from the imported modules: a bundle has its own version of them."""
     for name in [name for name in sys.modules if name.split(".")[0] in OWN_PACKAGES]:
         del sys.modules[name]
 

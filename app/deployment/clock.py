@@ -1,11 +1,11 @@
-"""The clock of a site against that of its server, before the site connects.
+"""Comparison of a site's clock with that of its server, before the site connects.
 
 Run by a site's start.sh: python -m app.deployment.clock HOST:PORT CA_CERTIFICATE [PID]
 
-Flower signs each message of a site with the time, and the server refuses one that comes from 5 seconds ahead of its own
-clock, or from 5 minutes behind; all that a site's log says of it is "Invalid timestamp". Ends with status 2 if this
-clock would be refused, with 3 if the server did not answer: the site waits for it by itself, and `start.sh` runs this
-once more beside it, with the site's process id. Then it asks until the server has answered once, or the site has ended.
+Flower signs each message of a site with the time, and the server refuses a time 5 seconds ahead of its own clock, or 5
+minutes behind; the site's log only says "Invalid timestamp". Ends with status 2 if this clock would be refused, with 3
+if the server did not answer: the site waits for it, and `start.sh` runs this once more beside it, with the site's
+process id. Then it retries until the server has answered once, or the site has ended.
 """
 
 import datetime
@@ -35,7 +35,7 @@ def seconds_ahead(date: str, before: float, after: float) -> float:
 
 
 def verdict(ahead: float) -> tuple[str, bool]:
-    """What is to be said of a clock, "" for one that is right, and whether the server refuses it."""
+    """Warning about a clock, "" for a correct one, and whether the server refuses it."""
     where = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
     if ahead >= AHEAD or ahead <= -BEHIND:
         limit = f"{AHEAD:.0f} s ahead" if ahead > 0 else f"{BEHIND:.0f} s behind"
@@ -44,7 +44,7 @@ def verdict(ahead: float) -> tuple[str, bool]:
 
 
 def server_date(address: str, certificate: Path, now: Callable[[], float] = time.time) -> tuple[str, float, float]:
-    """The date that the server gives, and this machine's time before and after. Raises OSError or HTTPException."""
+    """The server's date, and this machine's time before and after. Raises OSError or HTTPException."""
     host, _, port = address.rpartition(":")
     context = ssl.create_default_context(cafile=str(certificate))
     connection = http.client.HTTPSConnection(host.strip("[]"), int(port), timeout=_TIMEOUT, context=context)
@@ -59,11 +59,11 @@ def server_date(address: str, certificate: Path, now: Callable[[], float] = time
 
 
 def main(address: str, certificate: Path, now: Callable[[], float] = time.time) -> int:
-    """Say on standard error what is wrong with the clock; the exit status, 3 if the server did not answer."""
+    """Report a wrong clock on standard error; returns the exit status, 3 if the server did not answer."""
     try:
         sentence, refused = verdict(seconds_ahead(*server_date(address, certificate, now)))
     except ssl.SSLCertVerificationError as error:
-        if "not yet valid" not in str(error):  # the SuperNode says what else is wrong with it
+        if "not yet valid" not in str(error):  # the SuperNode reports any other fault
             return 0
         sentence, refused = f"the server's certificate is not yet valid by this machine's clock: {_MEND}", True
     except (FileNotFoundError, PermissionError, http.client.HTTPException, ValueError):  # of the certificate, of a date
@@ -83,9 +83,9 @@ def keep_asking(
     now: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """`main` again and again until the server has answered once, or the site has ended: the exit status.
+    """Repeat `main` until the server has answered once, or the site has ended; returns the exit status.
 
-    A site whose clock the server refuses ends at once when the server comes up; it is still told why."""
+    A site whose clock the server refuses ends at once when the server comes up; the reason is still printed."""
     while True:
         ended = not alive()
         status = main(address, certificate, now)

@@ -1,4 +1,4 @@
-"""Texts of the files that `setup` writes, filled in from `templates/`."""
+"""Texts of the files from `setup`, filled in from `templates/`."""
 
 from pathlib import Path
 from string import Template
@@ -7,7 +7,7 @@ from app.deployment import parties as p
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _ENV = {"site-start.sh": "site.env", "server-start.sh": "server.env", p.CONNECT: "operator.env"}
-"""Settings file that a program reads."""
+"""Template of a settings file."""
 
 
 class _Template(Template):
@@ -15,7 +15,7 @@ class _Template(Template):
 
 
 def fill(template: str, path: Path, mode: int, **values: object) -> None:
-    """Write a template with its values, which stand behind an @ there."""
+    """Write a template with values in place of its @names."""
     if template in _ENV:
         values["read_env"] = _text("read-env.sh", env=_ENV[template]).rstrip()
     p.write_file(path, _text(template, **values).encode(), mode)

@@ -1,8 +1,8 @@
-"""Hands a `flwr-clientapp` command over to the process of `app.deployment.fork_server`, and lives as long as its work.
+"""Client of `app.deployment.fork_server`: hands a `flwr-clientapp` command over to it, and lives as long as its work.
 
-Run by the command that `fork_server` writes: fork_client.py SOCKET FALLBACK COMMAND ARGUMENTS. It imports the standard
-library alone, so that it starts in hundredths of a second. Until it has a receipt nothing has been done, and it becomes
-the program FALLBACK, which checks the app bundle as the warm process does.
+Run by the command from `fork_server`: fork_client.py SOCKET FALLBACK COMMAND ARGUMENTS. It imports only the standard
+library, so that it starts in hundredths of a second. Without a receipt nothing has been done, and it executes the
+program FALLBACK, which checks the app bundle like the warm process.
 """
 
 import array

@@ -1,4 +1,4 @@
-"""A process that has imported everything, and becomes a client process for each message by forking.
+"""Fork server of client processes: imports everything once, and forks for each message.
 
 Flower starts `flwr-clientapp` anew for every message, and torch, timm and Flower take half a minute of a small machine
 to import. A site's `start.sh` runs
@@ -6,11 +6,11 @@ to import. A site's `start.sh` runs
     python -m app.deployment.fork_server SITE_FOLDER $$ &
 
 which imports them once, writes state/bin/flwr-clientapp for the head of PATH, and listens on a socket in state/. That
-command hands its arguments, environment and outputs over (`app.deployment.fork_client`), a fork does the work, and
-either one ends with the other. Without this process the command becomes the one of `site_files`, so that nothing
-depends on it but time. The fork checks the app bundle as that one does (`app.deployment.client_process`).
+command hands its arguments, environment and outputs over (`app.deployment.fork_client`), a fork does the work, and each
+ends with the other. Without this process the command executes the one of `site_files`, so that it only saves time. The
+fork checks the app bundle like that one (`app.deployment.client_process`).
 
-The project's own modules are forgotten before the fork: a run brings its own version of them.
+The project's own modules are removed before the fork: a run has its own version of them.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def main(site: Path, parent: int) -> None:
         print(f"{site.resolve()} is no site's folder: {REFRESH}", file=sys.stderr, flush=True)
         os.kill(parent, signal.SIGTERM)
         return
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a look for GPUs that a fork survives
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a query for GPUs that a fork survives
     for name in (*_IMPORTED, *(modules.task for modules in TASKS.values())):
         import_module(name)
     forget_own_modules()
@@ -64,7 +64,7 @@ def main(site: Path, parent: int) -> None:
 
 
 def fork_survives() -> bool:
-    """Whether a fork of this process can use what GPUs there are; looking for them past NVML opens them here."""
+    """Whether a fork of this process can use the machine's GPUs; a query without NVML would open them here."""
     cuda = import_module("torch.cuda")
     child = os.fork()
     if child == 0:
@@ -79,9 +79,9 @@ def serve(folder: Path, work: Callable[[], None], *, while_true: Callable[[], bo
     Raises RuntimeError if this process runs Python threads, which a fork would leave in an undefined state."""
     if threading.active_count() > 1:
         raise RuntimeError(f"cannot fork: threads {[thread.name for thread in threading.enumerate()]}")
-    path = folder.resolve() / f"clients-{os.getpid()}.sock"  # that of a predecessor is not ours to touch
+    path = folder.resolve() / f"clients-{os.getpid()}.sock"  # the file of a predecessor is left alone
     path.unlink(missing_ok=True)
-    if not while_true():  # the command is a successor's by now
+    if not while_true():  # the command belongs to a successor by now
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         with contextlib.chdir(path.parent):  # a socket's name has a hundred bytes, a path may have more
@@ -96,7 +96,7 @@ def serve(folder: Path, work: Callable[[], None], *, while_true: Callable[[], bo
                 _serve_one(listener, work)
             except TimeoutError:
                 continue
-            except OSError as error:  # no memory to fork, say: the command does it itself
+            except OSError as error:  # for example no memory to fork: the command does the work itself
                 print(f"{COMMAND} was not handed over: {error}", file=sys.stderr, flush=True)
     path.unlink(missing_ok=True)
 

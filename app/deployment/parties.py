@@ -1,4 +1,4 @@
-"""Files of each party of a federation, with their modes: `setup` writes and `verify` checks by them."""
+"""Files of each party of a federation, with their modes: written by `setup` and checked by `verify`."""
 
 import json
 import re
@@ -18,12 +18,12 @@ FEDERATION_KEY = "federation.key"
 ALLOWED_APPS = "allowed-apps"
 """App bundles that sites may run, signed by the authority."""
 PORTS = "ports.json"
-"""Numbers that sites got from the authority."""
+"""Ports that sites got from the authority."""
 START, CONNECT, REGISTER, RUN = "start.sh", "connect.sh", "register.sh", "run.sh"
 POLICY = "policy.toml"
 IGNORE = ".gitignore"
 STATE = "state"
-"""Folder that a running party writes into; nothing in it came from `setup`."""
+"""Folder for files of a running party; nothing in it comes from `setup`."""
 REFRESH = "write its start.sh anew with python -m scripts.federation refresh FOLDER"
 SECRET, PUBLIC, PROGRAM = 0o600, 0o644, 0o755
 _FORMAT = 1
@@ -32,11 +32,11 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 
 
 class DeploymentError(FedVehicleReidError, ValueError):
-    """A federation folder that cannot be made or used; the message names the culprit."""
+    """A federation folder that cannot be created or used; the message names the culprit."""
 
 
 class Kind(StrEnum):
-    """What a party does."""
+    """Kind of a party."""
 
     authority = "authority"
     server = "server"
@@ -46,12 +46,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Party:
-    """Who a folder belongs to. It holds no secret.
+    """Owner of a folder. It holds no secret.
 
     Args:
         name: of the site; of the others their kind.
         key_id: of the federation key that sites hold.
-        install: where the parties' machines keep the project; "" in folders that are older than this field.
+        install: folder of the project on the parties' machines; "" in folders older than this field.
     """
 
     federation: str
@@ -68,7 +68,7 @@ class Party:
         return f"{self.federation}-{self.name}"
 
     def files(self) -> dict[str, int]:
-        """What the folder holds, with modes. Anything secret beside these is one too many."""
+        """Files of the folder, with modes. It must hold no other secret."""
         common = {PARTY_FILE: PUBLIC, IGNORE: PUBLIC, AUTHORITY_CERTIFICATE: PUBLIC, AUTHORITY_PUBLIC_KEY: PUBLIC}
         service = {START: PROGRAM, f"{self.unit}.service": PUBLIC}
         own = {
@@ -108,7 +108,7 @@ class Party:
 
 
 def read_party(folder: Path) -> Party:
-    """Raises DeploymentError for a folder that is no party's."""
+    """Raises DeploymentError for a folder of no party."""
     path = folder / PARTY_FILE
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -139,7 +139,7 @@ def check_name(what: str, name: str) -> None:
 
 
 def check_host(host: str, port: int) -> None:
-    """Raise DeploymentError for what is no host name or address, or no port."""
+    """Raise DeploymentError for an invalid host name or address, or an invalid port."""
     if not _HOST.fullmatch(host):
         raise DeploymentError(f"host {host!r} is no DNS name and no IP address")
     if not 1 <= port <= 65535:
@@ -147,9 +147,9 @@ def check_host(host: str, port: int) -> None:
 
 
 def write_file(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that never, not even for a moment, has a wider mode. Replaces one that is there."""
+    """Write a file that never, not even for a moment, has a wider mode. Replaces an existing one."""
     with replacing(path) as temporary:
-        for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed: no secret lies about
+        for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a process that was killed: no secret is left behind
             left.unlink()
         temporary.touch(mode=mode & 0o700, exist_ok=False)
         temporary.write_bytes(data)

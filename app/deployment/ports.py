@@ -1,7 +1,7 @@
-"""Ports of the sites' own processes: sites that are tried out on one machine must not share one.
+"""Ports of the sites' own processes: sites on one machine, for a trial, must not share one.
 
-The authority's folder remembers every number that was handed out (`ports.json`), because a site's folder may have been
-handed over and deleted. A number is never used again, so that a site that has left and still runs is in nobody's way.
+The authority's folder records every number given out (`ports.json`), because a site's folder may have been handed over
+and deleted. A number is never used again, so that a site that has left and still runs disturbs no other.
 """
 
 import json
@@ -14,12 +14,12 @@ from app.deployment.parties import DeploymentError, write_file
 _FIRST = 9094
 _LAST = 65535
 _UNKNOWN = 100
-"""Numbers that are skipped in a federation made before there was such a file, for sites whose folder is not here."""
+"""Numbers skipped in a federation older than this file, for sites whose folder is not here."""
 _LINE = re.compile(r"^RUNTIME_PORT=['\"]?(\d+)", re.MULTILINE)
 
 
 def assign_port(root: Path, site: str, *, taken: int) -> int:
-    """A number for a new site that no other one has, written down; `taken`: the server's port.
+    """A new number for a site, recorded; `taken`: the server's port.
 
     Raises DeploymentError if the file is damaged or there is no number left."""
     path = root / "authority" / p.PORTS
@@ -34,7 +34,7 @@ def assign_port(root: Path, site: str, *, taken: int) -> int:
         port += 1
     if port > _LAST:
         raise DeploymentError(f"{path}: no port is left below {_LAST}")
-    name = site if site not in given else f"{site}#{port}"  # one that left and came back
+    name = site if site not in given else f"{site}#{port}"  # a site that left and came back
     write_file(path, (json.dumps({**given, name: port}, indent=1) + "\n").encode(), p.PUBLIC)
     return port
 
@@ -50,7 +50,7 @@ def _given(path: Path) -> dict[str, int]:
 
 
 def _in_folders(root: Path) -> dict[str, int]:
-    """What stands in the folders that are here, which their owner may have changed."""
+    """Ports in the folders present here, which their owners may have changed."""
     found = {}
     for path in (root / "sites").glob("*/site.env"):
         if match := _LINE.search(path.read_text(encoding="utf-8", errors="replace")):

@@ -1,4 +1,4 @@
-"""Makes the folders of a federation: one a party, each with what that party may have and nothing else."""
+"""Setup of a federation's folders: one a party, each with exactly the files of that party."""
 
 import re
 import shlex
@@ -19,17 +19,17 @@ from app.deployment.signing import AUTHORITY_PUBLIC_KEY, read_public_key
 from app.deployment.site_names import authority_text
 from strategies.ciphers.keys import FederationKey, read_key, write_key
 
-_INSTALL = re.compile(r"(/[\w.-]+)+")  # it stands in systemd units, where a blank or % means something
+_INSTALL = re.compile(r"(/[\w.-]+)+")  # used in systemd units, where a blank or % has a meaning
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a new federation is to be.
+    """Plan of a new federation.
 
     Args:
-        host: under which sites reach the server; also in its certificate.
-        install: where the parties' machines keep the project (with its `.venv`) and, beside it, their folder.
-        project, venv: of the operator, who runs from this machine.
+        host: name or address of the server for sites; also in its certificate.
+        install: folder of the project (with its `.venv`) on the parties' machines and, in it, of their own folder.
+        project, venv: of the operator, who starts runs from this machine.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Plan:
         for site in self.sites:
             p.check_name("site", site)
             if site in (Kind.authority, Kind.server, Kind.operator):
-                raise DeploymentError(f"site {site!r} is called like another party")
+                raise DeploymentError(f"site {site!r} has the name of another party")
         twice = {site for site in self.sites if list(self.sites).count(site) > 1}
         if twice:
             raise DeploymentError(f"sites named twice: {', '.join(sorted(twice))}")
@@ -63,7 +63,7 @@ class Plan:
 def make_federation(plan: Plan, root: Path, key: FederationKey, apps: Sequence[App] = ()) -> list[Path]:
     """Write all folders; their paths. `apps`: bundles that sites may run from the start.
 
-    Raises DeploymentError if `root` is there already; a failure leaves nothing."""
+    Raises DeploymentError if `root` exists; a failure leaves nothing."""
     if root.exists():
         raise DeploymentError(f"{root} is there already")
     making = root.with_name(f".{root.name}.new")
@@ -86,9 +86,9 @@ def make_federation(plan: Plan, root: Path, key: FederationKey, apps: Sequence[A
 
 
 def add_site(root: Path, site: str, install: Path | None = None) -> Path:
-    """A folder for one more site, from what the authority's and the operator's folders hold.
+    """A folder for one more site, from the authority's and the operator's folders.
 
-    Raises DeploymentError where `install` is not given and the folders are too old to know it."""
+    Raises DeploymentError if `install` is missing and the folders are too old to hold it."""
     owner = p.read_party(root / "authority")
     folder = root / "sites" / site
     present = sites_of(root)
@@ -164,13 +164,13 @@ def renew_server(root: Path) -> Path:
         authority = Issued((held / p.AUTHORITY_CERTIFICATE).read_bytes(), (held / p.AUTHORITY_KEY).read_bytes())
     except OSError as error:
         raise DeploymentError(f"{held} is needed to sign a certificate: {error}") from error
-    folder.mkdir(exist_ok=True, mode=0o700)  # it may have been handed over and deleted here
+    folder.mkdir(exist_ok=True, mode=0o700)  # the folder may have been handed over and deleted here
     _write_server_certificate(folder, new_server(authority, party.host))
     return folder / p.SERVER_CERTIFICATE
 
 
 def write_programs(folder: Path) -> list[Path]:
-    """Write a party's programs as this version of the project has them; its settings stay. Their paths."""
+    """Write a party's scripts of this version of the project, and return their paths; its settings stay."""
     party = p.read_party(folder)
     if party.kind is Kind.server:
         _fill("server-start.sh", folder / p.START, p.PROGRAM, federation=party.federation)

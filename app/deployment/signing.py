@@ -1,7 +1,7 @@
 """Signatures of the federation's authority (Ed25519, RFC 8032) on small JSON documents.
 
-The authority's folder alone holds `signing.key`; every party has the public half, `authority.pub`. A signature covers a
-purpose as well, so that what was signed as one thing cannot be passed off as another.
+The authority's folder alone holds `signing.key`; every party has the public half, `authority.pub`. A signature also
+covers a purpose, so that a document cannot be used for another one.
 """
 
 import base64
@@ -67,7 +67,7 @@ def read_signing_key(path: Path) -> Ed25519PrivateKey:
 
 
 def public_pem(key: Ed25519PrivateKey | Ed25519PublicKey) -> bytes:
-    """The public half as PEM text: what stands in `authority.pub`."""
+    """The public half as PEM text, the content of `authority.pub`."""
     public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
     return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
@@ -86,7 +86,8 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 
 
 def signature(body: Mapping[str, Any], purpose: str, key: Ed25519PrivateKey) -> str:
-    """Signature of a JSON object for one purpose, in base64. Raises ValueError for what canonical JSON cannot hold."""
+    """Signature of a JSON object for one purpose, in base64. Raises ValueError for values outside of
+    canonical JSON."""
     return base64.b64encode(key.sign(_message(body, purpose))).decode()
 
 
@@ -99,7 +100,7 @@ def is_signed(body: Mapping[str, Any], purpose: str, text: str, key: Ed25519Publ
 
 
 def signed_text(body: Mapping[str, Any], purpose: str, key: Ed25519PrivateKey) -> str:
-    """A file's text: the object, what it is for, and the signature."""
+    """A file's text: the object, its purpose, and the signature."""
     return json.dumps({"purpose": purpose, "body": body, "signature": signature(body, purpose, key)}, indent=1) + "\n"
 
 
@@ -135,14 +136,14 @@ def read_signed(path: Path, purpose: str, public_key: Path) -> dict[str, Any]:
 
 
 def _message(body: Mapping[str, Any], purpose: str) -> bytes:
-    """Bytes that are signed: the purpose with its length, then the object with sorted keys and without blanks."""
+    """Signed bytes: the purpose with its length, then the object with sorted keys and without blanks."""
     name = purpose.encode()
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return _DOMAIN + len(name).to_bytes(4, "big") + name + text.encode()
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys stand there once: programs differ in which of two they take."""
+    """An object without duplicate keys: programs differ in which of two they take."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key stands there twice")

@@ -1,10 +1,10 @@
-"""Files that a site's start command writes into its state folder before the SuperNode starts.
+"""Files of a site's start command in its state folder, written before the SuperNode starts.
 
     python -P -m app.deployment.site_files SITE_FOLDER NAME DATA DATA_ROOT
 
 - `state/bin/flwr-*`: the commands that Flower finds first on PATH. Each is the client process that checks bundles, so
-  that none of Flower's own commands runs a bundle unchecked. `fork_server` puts a quicker one in the place of one.
-- `state/node.toml`: the node config. Flower takes a file as it stands; words on its command line it splits at quotes.
+  that none of Flower's own commands runs a bundle unchecked. `fork_server` replaces one of them by a faster one.
+- `state/node.toml`: the node config. Flower reads a file literally, but splits arguments on its command line at quotes.
 """
 
 import shlex
@@ -40,7 +40,7 @@ CHECKED = "checked-client"
 
 
 def write_site_files(site: Path, config: Mapping[str, str]) -> None:
-    """Commands and node config. Raises DeploymentError for what cannot be passed on as it is."""
+    """Write commands and node config. Raises DeploymentError for a value that cannot be passed on literally."""
     programs = site / STATE / "bin"
     for path in (programs, Path(sys.executable)):
         if ":" in str(path):
@@ -55,7 +55,7 @@ def write_site_files(site: Path, config: Mapping[str, str]) -> None:
 
 
 def write_command(path: Path, words: Sequence[str]) -> None:
-    """A program that becomes these words with its own arguments behind them; it is whole at any moment."""
+    """Write a program that executes this command with its own arguments appended; the file is whole at any moment."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(b'#!/bin/sh\nexec %s "$@"\n' % shlex.join(words).encode("utf-8", "surrogateescape"))
     temporary.chmod(0o755)
@@ -63,12 +63,12 @@ def write_command(path: Path, words: Sequence[str]) -> None:
 
 
 def node_config(config: Mapping[str, str]) -> str:
-    """TOML of a node config. Raises DeploymentError for a value that is no text in UTF-8."""
+    """TOML of a node config. Raises DeploymentError for a value that is not valid UTF-8."""
     return "".join(f"{key} = {toml_text(key, value)}\n" for key, value in config.items())
 
 
 def main(site: str, name: str, data: str, data_root: str) -> int:
-    """Write them; 2 with one line on standard error for a value that cannot be used."""
+    """Write the files; returns 2, with one line on standard error, for an unusable value."""
     here = Path(site)
     config = {
         "client": name,

@@ -1,9 +1,9 @@
 """Names of sites, bound to their keys: a certificate that the authority signs, proofs by the site's key, and checks.
 
 A certificate holds the site's name, its public key and the id of the federation key. It is valid with that key alone:
-`rotate` makes a new key and new certificates for the sites that there are then, so that one of a removed site ends with
-the key that the site knew, and `add-site` changes nothing at the others. (A signed list of all sites would have to
-reach every site whenever one is added.)
+`rotate` makes a new key and new certificates for the present sites, so that a removed site's certificate ends with the
+key that it knew, and `add-site` changes nothing at the others. (A signed list of all sites would have to reach every
+site whenever one is added.)
 """
 
 import base64
@@ -49,17 +49,17 @@ def site_certificate(federation: str, site: str, public: bytes, key_id: str, aut
 
 
 def authority_text(key: Ed25519PublicKey) -> str:
-    """The authority's public key as it stands in `federation.authority`: 64 hexadecimal digits."""
+    """The authority's public key in the form of `federation.authority`: 64 hexadecimal digits."""
     return key.public_bytes_raw().hex()
 
 
 @dataclass(frozen=True)
 class SiteNames:
-    """The names that an authority has certified.
+    """Names certified by an authority.
 
     Args:
         authority: its public key.
-        key_id: of the federation key with which certificates must be valid.
+        key_id: of the federation key for which certificates must be valid.
     """
 
     authority: Ed25519PublicKey
@@ -67,14 +67,14 @@ class SiteNames:
 
     @classmethod
     def of(cls, authority: str, key_id: str) -> "SiteNames":
-        """From `federation.authority` and `privacy.key_id`. Raises SettingsError for what is no public key, and without
-        a key id, with which the certificate of a removed site would do."""
+        """From `federation.authority` and `privacy.key_id`. Raises SettingsError for an invalid public key, and without
+        a key id, since then the certificate of a removed site would be valid."""
         try:
             key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(authority))
         except ValueError as error:
             raise SettingsError("federation.authority is not the public key of an authority") from error
         if not key_id:
-            raise SettingsError("federation.authority needs privacy.key_id, which tells certificates that have ended")
+            raise SettingsError("federation.authority needs privacy.key_id, which distinguishes expired certificates")
         return cls(key, key_id)
 
     def proven(self, certificate: str, signature: bytes, statement: bytes) -> str:
@@ -104,7 +104,7 @@ class SiteNames:
 
 @dataclass(frozen=True)
 class SiteIdentity:
-    """A site's own name: its certificate and the key that it is for. It signs replies and mask cards."""
+    """A site's own name: its certificate with the key. It signs replies and mask cards."""
 
     site: str
     certificate: str
@@ -113,7 +113,7 @@ class SiteIdentity:
 
     @classmethod
     def read(cls, site: str, *, key: Path, certificate: Path, authority: Path, key_id: str) -> "SiteIdentity":
-        """From the site's files. Raises IdentityError; the site's log tells which file and why."""
+        """From the site's files. Raises IdentityError; the site's log names the file and the reason."""
         try:
             private = serialization.load_ssh_private_key(key.read_bytes(), password=None)
             if not isinstance(private, ec.EllipticCurvePrivateKey):
@@ -131,7 +131,7 @@ class SiteIdentity:
 
     @classmethod
     def of_node(cls, config: Mapping[str, str]) -> "SiteIdentity | None":
-        """From a node's config; None for a node without `site-cert`. Raises SettingsError naming what is missing."""
+        """From a node's config; None for a node without `site-cert`. Raises SettingsError naming a missing key."""
         if "site-cert" not in config:
             return None
         name = config.get("client", "")
@@ -147,11 +147,11 @@ class SiteIdentity:
             raise IdentityError(f"{self.site}: federation.authority: the run has {said}")
 
     def proof(self, statement: bytes) -> dict[str, Any]:
-        """What a reply carries besides its content."""
+        """Proof of a reply, sent beside its content."""
         return {"certificate": self.certificate, "signature": self._sign(statement)}
 
     def card(self, public: bytes) -> str:
-        """Shows the other sites that a mask key is this site's; letters, digits and "+/=" alone."""
+        """Proof for the other sites that a mask key is this site's; only letters, digits and "+/="."""
         shown = {"certificate": self.certificate, "signature": self._sign(_card(self.site, public)).hex()}
         return base64.b64encode(json.dumps(shown).encode()).decode()
 

@@ -1,4 +1,4 @@
-"""Status of a run, from its run folder: rounds, bytes, measures, and who is slow or was left out."""
+"""Status of a run, from its run folder: rounds, bytes, measures, and the clients that are slow or left out."""
 
 import statistics
 import time
@@ -21,12 +21,12 @@ _SLOW = 1.5  # times the median of the clients' seconds in a round
 
 
 def read_status(path: Path) -> dict[str, Any]:
-    """What `python -m scripts.federation status --json` prints.
+    """The status for `python -m scripts.federation status --json`.
 
-    "clients" has for each client its rounds, how often and why it was left out, seconds of its last round and whether
-    it is a straggler there. "state" is "running", "ended", or "failed" with its "reason"; a server that was killed says
-    nothing, and "silent_seconds" counts from its last sign of life. Raises FileNotFoundError for a folder in which no
-    run has begun, and ValueError naming a damaged file."""
+    "clients" has for each client its rounds, the number and reason of its omissions, the seconds of its last round and
+    whether it was a straggler in it. "state" is "running", "ended", or "failed" with its "reason"; a server that was
+    killed reports nothing, and "silent_seconds" counts from its last sign of life. Raises FileNotFoundError for a
+    folder in which no run has begun, and ValueError naming a damaged file."""
     if not (path / "settings.json").exists():
         raise MissingFileError(f"no run has begun in {path}")
     folder = RunFolder(path)
@@ -59,7 +59,7 @@ def read_status(path: Path) -> dict[str, Any]:
 
 
 def status_table(status: Mapping[str, Any]) -> Table:
-    """The same for people."""
+    """The status as a table for a terminal."""
     measures = ", ".join(f"{name} {_shown(name, value)}" for name, value in status["measures"].items())
     title = f"{status['experiment']}, {status['state']}, round {status['round']} of {status['rounds']}"
     if status["waiting"]:
@@ -77,7 +77,7 @@ def status_table(status: Mapping[str, Any]) -> Table:
     for name, row in status["clients"].items():
         now = "working" if name in status["waiting"] else "answered" if status["waiting"] else ""
         table.add_row(
-            Text(name),  # cells that are text are not searched for markup
+            Text(name),  # text cells are not parsed as markup
             now,
             str(row["rounds"]),
             "" if row["pictures"] is None else f"{row['pictures']:.0f}",
@@ -90,7 +90,7 @@ def status_table(status: Mapping[str, Any]) -> Table:
 
 
 def _missing(progress: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Who is there, who is not, and the seconds for which the others are waited for; None if nobody is waited for."""
+    """Connected and missing sites, and the seconds left to wait for the missing ones; None if the run does not wait."""
     waiting_for = dict(progress.get("waiting_for") or {})
     if not waiting_for:
         return None

@@ -1,9 +1,9 @@
-"""Text of TOML files that start commands write: a value stands there exactly as it was given.
+"""Text of TOML files of start commands, which hold values exactly as given.
 
     python -P -m app.deployment.toml_text KEY VALUE              one value
     python -P -m app.deployment.toml_text KEY --words WORD ...   words joined as a shell would need them
 
-Prints `KEY = "..."`, or ends with 2 and names a value that TOML cannot hold.
+Prints `KEY = "..."`, or ends with status 2 and names a value that TOML cannot hold.
 """
 
 import json
@@ -16,7 +16,7 @@ from app.deployment.parties import DeploymentError
 
 
 def toml_text(name: str, value: str) -> str:
-    """A basic string of TOML 1.0. Raises DeploymentError for bytes that are no UTF-8."""
+    """A basic string of TOML 1.0. Raises DeploymentError for invalid UTF-8."""
     try:
         text = os.fsencode(value).decode("utf-8")
     except UnicodeError as error:
@@ -25,7 +25,7 @@ def toml_text(name: str, value: str) -> str:
 
 
 def main(key: str, words: Sequence[str]) -> int:
-    """Print one line of TOML; 2 for a value that it cannot hold."""
+    """Print one line of TOML; returns 2 for a value that it cannot hold."""
     value = shlex.join(words[1:]) if words[0] == "--words" else words[0]
     try:
         line = f"{key} = {toml_text(key, value)}\n"

@@ -1,4 +1,4 @@
-"""Checks the folder of a party: what is missing, too old, open to others, or where it must not be."""
+"""Checks of a party's folder: missing files, old files, modes that are too wide, and misplaced secrets."""
 
 import contextlib
 import re
@@ -28,11 +28,11 @@ _HINTS = {
     **dict.fromkeys(_BY_APPROVAL, f": {approval.APPROVE} makes it, at the authority"),
     p.POLICY: ": python -m scripts.federation refresh FOLDER makes the strict one",
 }
-_LARGEST_SECRET = 64 * 2**20  # of files that are looked into; a CKKS key has megabytes
+_LARGEST_SECRET = 64 * 2**20  # of files to search; a CKKS key has megabytes
 
 
 def problems(folder: Path) -> list[str]:
-    """One sentence for each thing that is wrong with a party's folder, naming the file.
+    """One sentence, naming the file, for each problem of a party's folder.
 
     Raises DeploymentError if it is no party's folder at all."""
     party = p.read_party(folder)
@@ -46,7 +46,7 @@ def _files(party: Party, folder: Path) -> Iterator[str]:
     for name, mode in party.files().items():
         path = folder / name
         if not path.exists():
-            if name not in (p.IGNORE, p.PORTS):  # older folders have none, and a copy of "*" leaves the first behind
+            if name not in (p.IGNORE, p.PORTS):  # older folders have none, and a copy of "*" omits the first
                 yield f"{path} is missing{_HINTS.get(name, '')}"
         elif mode == p.SECRET and path.stat().st_mode & 0o077:
             yield f"{path} is secret and can be read by others: chmod 600 it"
@@ -62,7 +62,7 @@ def _files(party: Party, folder: Path) -> Iterator[str]:
 
 
 def _secrets(party: Party, folder: Path) -> Iterator[str]:
-    """Secrets of another party, whatever their file is called. What a party wrote while it ran is its own."""
+    """Secrets of another party, under any file name. Files written by the running party are its own."""
     allowed = {folder / name for name, mode in party.files().items() if mode == p.SECRET}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder).parts

@@ -1,4 +1,4 @@
-"""Former name of `app.deployment.fork_server`, for `start.sh` of sites that were made before it was renamed."""
+"""Former name of `app.deployment.fork_server`, for `start.sh` of older sites."""
 
 import sys
 from pathlib import Path

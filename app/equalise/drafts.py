@@ -1,4 +1,4 @@
-"""Enhanced images of samples as files that are looked at before they are kept."""
+"""Candidate images of enhancement, as files, before some of them are kept."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from app.equalise.store import write_draft
 from app.images.decode import open_picture, upright_rgb
 
 _SIDE = 256  # pixels of an enhanced image's longer side, at most
-_PLATE_KINDS = ("colour", "blur", "night")  # what may happen to a plate without making another plate of it
+_PLATE_KINDS = ("colour", "blur", "night")  # enhancements that leave the text of a plate unchanged
 
 
 def draw_drafts(
@@ -64,7 +64,7 @@ def _cut(sample: Sample) -> tuple[Tensor, Tensor | None]:
         try:
             with open_picture(place[0]) as file:
                 plate = cut_as_it_is(upright_rgb(file), place[1])
-        except (OSError, ValueError):  # the vehicle is there all the same
+        except (OSError, ValueError):  # the vehicle is still there
             plate = None
     pictures = []
     for image in (vehicle, plate):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.core.sample import Sample
 from app.equalise.rules import (
     Floats,
-    base_pictures,
+    base_images,
     base_threshold,
     find_centres,
     left_out,
@@ -23,10 +23,10 @@ Flags = NDArray[np.bool_]
 
 @dataclass
 class Findings:
-    """What N images are to their vehicles; NaN, False or -1 for those that cannot be embedded.
+    """Relations of N images to their vehicles; NaN, False or -1 for those that cannot be embedded.
 
     Args:
-        seen: (N,) whether they could be.
+        seen: (N,) whether they could be embedded.
         threshold: of base images.
         own: (N,) cosine to the centre of the vehicle.
         without: (N,) to that of its other images.
@@ -62,7 +62,7 @@ def find(
     groups: NDArray[np.int64],
     settings: EqualiseSettings,
 ) -> Findings:
-    """Put the rules to images of `groups` (N,) and those of their embeddings that there are."""
+    """Apply the rules to images of `groups` (N,) and to the embeddings of the readable ones."""
     seen = np.array([sample in rows for sample in samples], bool)
     own, without, gap = (np.full(len(samples), np.nan) for _ in range(3))
     base, nearer, below, out = (np.zeros(len(samples), bool) for _ in range(4))
@@ -76,7 +76,7 @@ def find(
     centres = find_centres(vectors, inside, np.array([sample.pid for sample in samples], np.int64)[seen])
     own[seen], without[seen], gap[seen] = centres.own, centres.without, centres.other - centres.without
     found.threshold = base_threshold(centres.own, settings)
-    base[seen] = base_pictures(centres.own, found.threshold)
+    base[seen] = base_images(centres.own, found.threshold)
     nearer[seen], below[seen] = suspects(centres, found.threshold, settings)
     nearest[seen] = np.where(centres.nearest >= 0, known[centres.nearest], -1)
     found.centre_of = {int(group): centres.matrix[row] for row, group in enumerate(known)}
@@ -103,5 +103,5 @@ def suspect_rows(found: Findings, groups: NDArray[np.int64]) -> list[dict[str, A
 
 
 def rounded(value: float) -> float | None:
-    """Five digits; None for NaN, which JSON has not."""
+    """Five digits; None for NaN, which JSON lacks."""
     return None if np.isnan(value) else round(float(value), 5)

@@ -1,4 +1,4 @@
-"""The network whose embeddings data equalisation goes by."""
+"""Pre-model of data equalisation: the network whose embeddings are compared."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,13 +18,12 @@ from strategies.shared_arrays import is_private
 
 _KEY = "data.equalise.model"
 PreModel = Callable[[], nn.Module]
-"""Gives the pre-model; asked only where no record can be used."""
+"""Returns the pre-model; called only if no record can be used."""
 
 
 def checkpoint_model(settings: Settings) -> tuple[PreModel, str]:
-    """The pre-model that `data.equalise.model` names as a file, and its key. Asked for, it takes its arrays.
-
-    Raises the errors of `require_fit`."""
+    """The pre-model that `data.equalise.model` names as a file, and its key. Calling it loads the arrays. Raises the
+    errors of `require_fit`."""
     file, task = settings.data.equalise.model, make_task(settings)
     network = task.build(2, settings.seed, pretrained=False)
     require_fit(file, network, task)
@@ -42,7 +41,7 @@ def checkpoint_model(settings: Settings) -> tuple[PreModel, str]:
 
 
 def require_fit(file: str, network: nn.Module, task: Task) -> None:
-    """Look into a checkpoint of a network like this one.
+    """Check that a file is a checkpoint of a network like this one.
 
     Raises NamedFileError, naming an array that is missing or of another shape."""
     if not is_file(absolute(file)):
@@ -60,7 +59,7 @@ def require_fit(file: str, network: nn.Module, task: Task) -> None:
 
 
 def model_key(network: nn.Module, task: Task) -> str:
-    """The key of a network that is there."""
+    """The key of a given network."""
     return digest_of({n: v for n, v in float_views(network).items() if not is_private(n, task.heads)})
 
 

@@ -1,4 +1,4 @@
-"""Report of an equalisation, as a chart and as a page, for those who own the images.
+"""Report of an equalisation, as a chart and as a page, for the owners of the images.
 
 Both show vehicles: they stay where the images are.
 """
@@ -42,7 +42,7 @@ class Shown:
 
     Args:
         uri: of a thumbnail; "" where there is none.
-        alt: what it shows; or, without a thumbnail, why there is none.
+        alt: description; without a thumbnail, the reason for that.
     """
 
     uri: str
@@ -50,23 +50,23 @@ class Shown:
 
 
 def write_report(record: Record, samples: Sequence[Sample], files: EnhancedFiles, folder: Path, *, title: str) -> Path:
-    """Write `report.png` and `report.html` into a folder, which is made if it is not there; the path of the page.
+    """Write `report.png` and `report.html` into a folder, which is created if missing; returns the path of the page.
 
     An image that cannot be read is an empty cell.
 
     Args:
         record: of an equalisation.
-        samples: the client's own images, which the record's places count.
+        samples: the client's own images, indexed by the record's places.
         files: the folder of the enhanced ones.
 
     Raises ValueError if the record is about another number of images, OSError where the folder cannot be written."""
     if len(record["own"]) != len(samples):
-        raise ValueError(f"the record is about {len(record['own'])} pictures, there are {len(samples)}")
+        raise ValueError(f"the record is about {len(record['own'])} images, there are {len(samples)}")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with replacing(folder / "report.png") as temporary:
         report_picture(record, samples, files, temporary, title=title)
     with replacing(folder / "report.html") as temporary:
-        # A file's name need not be text; the page has to be.
+        # A file name need not be valid text; the page has to be.
         temporary.write_bytes(report_page(record, samples, files, title=title).encode("utf-8", "backslashreplace"))
     return folder / "report.html"
 
@@ -99,24 +99,24 @@ def report_page(record: Record, samples: Sequence[Sample], files: EnhancedFiles,
 
 
 def _numbers(record: Record, samples: Sequence[Sample]) -> list[tuple[str, str]]:
-    """What was counted and by which rules, in words."""
+    """Counts and rules, in words."""
     counts, target = vehicle_counts(record, samples), record["target"]
     infrared = any(sample.modality == "infrared" for sample in samples)
     low, high = record["interval"]
     rows = [
-        ("Pictures before", str(len(samples))),
+        ("Images before", str(len(samples))),
         ("Vehicles, each modality counted by itself" if infrared else "Vehicles", str(len(counts.before))),
-        ("Pictures that could be embedded", str(sum(value is not None for value in record["own"]))),
+        ("Images that could be embedded", str(sum(value is not None for value in record["own"]))),
         ("Embeddings compared", record["library"]),
-        ("A base picture's cosine to its vehicle's centre is above", f"{record['threshold']:.3f}"),
-        ("Base pictures", str(len(record["base"]))),
-        ("Pictures whose label is in doubt", str(len(record["suspects"]))),
-        ("Pictures left out of training", str(len(record["left_out"]))),
-        ("Pictures that a vehicle is to have (target)", "as many as it has" if target is None else str(target)),
-        ("An enhanced picture's cosine lies between", f"{low:g} and {high:g}"),
-        ("Enhanced pictures kept", str(len(record["kept"]))),
-        ("Enhanced pictures refused", str(len(record["drawn"]) - len(record["kept"]))),
-        ("Pictures after", str(int(counts.after.sum()))),
+        ("A base image's cosine to its vehicle's centre is above", f"{record['threshold']:.3f}"),
+        ("Base images", str(len(record["base"]))),
+        ("Images whose label is in doubt", str(len(record["suspects"]))),
+        ("Images left out of training", str(len(record["left_out"]))),
+        ("Images that a vehicle is to have (target)", "as many as it has" if target is None else str(target)),
+        ("An enhanced image's cosine lies between", f"{low:g} and {high:g}"),
+        ("Enhanced images kept", str(len(record["kept"]))),
+        ("Enhanced images refused", str(len(record["drawn"]) - len(record["kept"]))),
+        ("Images after", str(int(counts.after.sum()))),
     ]
     if target is not None:
         for name, values in (("before", counts.before), ("after", counts.after)):
@@ -145,8 +145,8 @@ def _suspect(pair: Pair, *, with_pictures: bool) -> dict[str, object]:
         return _shown(sample, words) if with_pictures else Shown("", "not shown")
 
     return {
-        "own": cell(pair.own, f"Picture labelled {_named(pair.own)}"),
-        "other": cell(other, f"A picture of {_named(other)}" if other else ""),
+        "own": cell(pair.own, f"Image labelled {_named(pair.own)}"),
+        "other": cell(other, f"An image of {_named(other)}" if other else ""),
         "path": str(pair.own.path),
         "pid": pair.own.pid,
         "camid": pair.own.camid,

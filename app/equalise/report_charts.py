@@ -23,7 +23,7 @@ from app.equalise.report_examples import (
 from app.equalise.store import EnhancedFiles
 
 _OWN, _ENHANCED, _OUT, _LINE = "#0072b2", "#e69f00", "#d55e00", "#404040"  # Okabe and Ito, safe for colour-blind
-_MADE, _LEFT = "///", "xxx"  # hatches: no colour is needed to tell the parts from each other
+_MADE, _LEFT = "///", "xxx"  # hatches: the parts can be distinguished without colours
 _CELL = 128  # pixels, the longer side of a shown image
 _PAIRS = 6  # in a strip
 _BINS = 40
@@ -37,12 +37,12 @@ def report_picture(record: Record, samples: Sequence[Sample], files: EnhancedFil
     charts, kept, refused, doubted = (figure.add_subfigure(rows[place, 0]) for place in range(4))
     _charts(charts, record, samples)
     made = enhanced_pairs(record["kept"], samples, files, _PAIRS)
-    _strip(kept, made, f"kept, {len(record['kept'])} in all: a picture, what was made of it, its cosine")
+    _strip(kept, made, f"kept, {len(record['kept'])} in all: an image, its enhanced copy, the cosine")
     others = enhanced_pairs(record["refused"], samples, files, _PAIRS)
     refusals = len(record["drawn"]) - len(record["kept"])
-    _strip(refused, others, f"refused, {refusals} in all: a picture, what was made of it, its cosine")
+    _strip(refused, others, f"refused, {refusals} in all: an image, its enhanced copy, the cosine")
     suspects = suspect_pairs(record, samples)
-    words = f"labels in doubt, {len(suspects)} in all: a picture with its cosine, and the vehicle that it is nearer to"
+    words = f"labels in doubt, {len(suspects)} in all: an image with its cosine, and the vehicle that it is nearer to"
     _strip(doubted, suspects[:_PAIRS], words)
     figure.savefig(path, dpi=100, format="png")
 
@@ -92,8 +92,8 @@ def _bars(axes: Axes, counts: VehicleCounts, target: int | None, *, after: bool)
     if target is not None:
         axes.axhline(target, color=_LINE, linestyle="--", label=f"target {target}")
     pictures = int((counts.after if after else counts.before).sum())
-    axes.set(xlabel="vehicles, most pictures first", ylabel="pictures")
-    axes.set_title(f"{'after' if after else 'before'}: {pictures} pictures", fontsize=10)
+    axes.set(xlabel="vehicles, most images first", ylabel="images")
+    axes.set_title(f"{'after' if after else 'before'}: {pictures} images", fontsize=10)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
@@ -111,7 +111,7 @@ def _cosines(axes: Axes, record: Record) -> None:
     bins = linspace(min([*own, *kept, *drawn, low, record["threshold"]]), max([1.0, *own, *kept]), _BINS + 1).tolist()
     parts = (
         (own, _OWN, "", "own"),
-        (drawn, _OUT, _LEFT, "enhanced, all that were drawn"),
+        (drawn, _OUT, _LEFT, "enhanced, all candidates"),
         (kept, _ENHANCED, _MADE, "enhanced, kept"),
     )
     for values, colour, hatch, name in parts:
@@ -128,11 +128,11 @@ def _cosines(axes: Axes, record: Record) -> None:
                 label=f"{name}: {len(values)}",
             )
     if own:
-        axes.axvline(record["threshold"], color=_LINE, label=f"base pictures above {record['threshold']:.3f}")
+        axes.axvline(record["threshold"], color=_LINE, label=f"base images above {record['threshold']:.3f}")
     axes.axvline(low, color=_LINE, linestyle=":", label=f"enhanced between {low:g} and {high:g}")
     axes.axvline(high, color=_LINE, linestyle=":")
-    axes.set(xlabel="cosine to the vehicle's centre", ylabel="share of the pictures, %")
-    axes.set_title("how near pictures are to their vehicle's centre", fontsize=10)
+    axes.set(xlabel="cosine to the vehicle's centre", ylabel="share of the images, %")
+    axes.set_title("distance of images from their vehicle's centre", fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="upper left")

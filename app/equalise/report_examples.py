@@ -16,7 +16,7 @@ from app.equalise.store import EnhancedFiles
 from app.images.decode import open_picture, upright_rgb
 
 Record = Mapping[str, Any]
-"""What `app.equalise.run` writes down; its places count the client's own samples."""
+"""Record of `app.equalise.run`; its places index the client's own samples."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class VehicleCounts:
     """Images of G vehicles (where there are infrared ones: of a vehicle in a modality), most images first.
 
     Args:
-        own: (G,) that the client has and learns from.
-        out: (G,) that it has and leaves out.
-        enhanced: (G,) made for it.
+        own: (G,) of the client, used for training.
+        out: (G,) of the client, left out of training.
+        enhanced: (G,) added to them.
     """
 
     own: NDArray[np.int64]
@@ -56,11 +56,11 @@ def vehicle_counts(record: Record, samples: Sequence[Sample]) -> VehicleCounts:
 
 @dataclass(frozen=True)
 class Pair:
-    """One of the client's own images, and beside it what was made of it or an image of the vehicle it is nearer to.
+    """One of the client's own images, and beside it its enhanced copy or an image of the vehicle it is nearer to.
 
     Args:
         place: of `own`.
-        other: None where there is nothing to show.
+        other: None if there is nothing to show.
         cosine: of the enhanced image to the vehicle's centre if `other` is one; else of `own` to the vehicle's other
             images.
         gap: by how much another vehicle's centre is nearer to `own` than its vehicle's other images.
@@ -88,8 +88,8 @@ def enhanced_pairs(
 
 
 def suspect_pairs(record: Record, samples: Sequence[Sample]) -> list[Pair]:
-    """All suspects: first those to which another vehicle's centre is nearer, by most; then those that are merely far
-    from their own, by most."""
+    """All suspects: first those to which another vehicle's centre is nearer, then those that are only far from their
+    own, each in descending order."""
 
     def sure(row: Mapping[str, Any]) -> tuple[bool, float, int]:
         near = row["nearer"] is not None

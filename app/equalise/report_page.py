@@ -3,12 +3,12 @@
 # ruff: noqa: E501
 
 PAGE = """\
-{% macro picture(shown) %}{% if shown.uri %}<img src="{{ shown.uri }}" alt="{{ shown.alt }}">{% else %}<span class="none">{{ shown.alt }}</span>{% endif %}{% endmacro %}
+{% macro thumbnail(shown) %}{% if shown.uri %}<img src="{{ shown.uri }}" alt="{{ shown.alt }}">{% else %}<span class="none">{{ shown.alt }}</span>{% endif %}{% endmacro %}
 {% macro examples(pairs) %}
 <ul class="pairs">
   {% for pair in pairs %}
   <li>
-    <div>{{ picture(pair.own) }}{{ picture(pair.made) }}</div>
+    <div>{{ thumbnail(pair.own) }}{{ thumbnail(pair.made) }}</div>
     vehicle {{ pair.pid }}, cosine {{ pair.cosine }}
   </li>
   {% endfor %}
@@ -58,7 +58,7 @@ PAGE = """\
 <body>
 <main>
   <h1>Equalisation: {{ title }}</h1>
-  <p class="stay"><strong>This page shows pictures of vehicles and names their files. It has to stay at the site that owns
+  <p class="stay"><strong>This page shows images of vehicles and names their files. It has to stay at the site that owns
     them.</strong> Nothing in it is loaded from anywhere else.</p>
 
   <h2>Warnings</h2>
@@ -86,20 +86,20 @@ PAGE = """\
     </tbody>
   </table>
 
-  <h2>Pictures of each vehicle, and how alike they are</h2>
-  <img class="wide" src="{{ charts }}" alt="Three charts: pictures of each vehicle before and after, and how near pictures are to their vehicle's centre. Their numbers stand in the table above.">
-  <p class="faint">What is sampled down is not in these numbers: all pictures are learnt from, in turn.</p>
+  <h2>Images of each vehicle, and how alike they are</h2>
+  <img class="wide" src="{{ charts }}" alt="Three charts: images of each vehicle before and after, and the distance of images from their vehicle's centre. Their numbers stand in the table above.">
+  <p class="faint">Downsampling does not change these numbers: all images are used for training, in turn.</p>
 
-  <h2>Enhanced pictures that were kept</h2>
+  <h2>Enhanced images that were kept</h2>
   {% if kept %}
-  <p class="faint">A picture of the site on the left, what was made of it on the right. Examples from the lowest cosine to the
-    highest.</p>
+  <p class="faint">An image of the site on the left, its enhanced copy on the right. Examples from the lowest cosine to
+    the highest.</p>
   {{ examples(kept) }}
   {% else %}
   <p>None.</p>
   {% endif %}
 
-  <h2>Enhanced pictures that were refused</h2>
+  <h2>Enhanced images that were refused</h2>
   {% if refused %}
   <p class="faint">Too unlike their vehicle, or hardly changed: their cosine does not lie between {{ "%g"|format(interval[0]) }}
     and {{ "%g"|format(interval[1]) }}. Some examples; the chart of cosines has all.</p>
@@ -110,37 +110,38 @@ PAGE = """\
 
   <h2>Labels in doubt</h2>
   {% if suspects %}
-  <p class="faint">Each of these pictures is clearly nearer to another vehicle than to the other pictures of the one that it is
+  <p class="faint">Each of these images is clearly nearer to another vehicle than to the other images of the one that it is
     labelled as, or far from those others without being near to anything else. Those to which another vehicle is nearer stand
-    first, the surest before the others. Look at both pictures before you change a label: two vehicles of one model look alike.
-    {% if suspects|length > shown %}The first {{ shown }} are shown with pictures.{% endif %}</p>
+    first, in descending order of the difference. Compare both images before you change a label: two vehicles of one
+    model look alike.
+    {% if suspects|length > shown %}The first {{ shown }} are shown with images.{% endif %}</p>
   <div class="scroll">
     <table class="suspects">
-      <caption>Pictures whose label is in doubt: {{ suspects|length }}</caption>
+      <caption>Images whose label is in doubt: {{ suspects|length }}</caption>
       <thead>
         <tr>
-          <th scope="col">Picture</th>
+          <th scope="col">Image</th>
           <th scope="col">File</th>
           <th scope="col">Labelled vehicle</th>
           <th scope="col">Camera</th>
-          <th scope="col">Cosine to that vehicle's other pictures</th>
+          <th scope="col">Cosine to that vehicle's other images</th>
           <th scope="col">Nearer to vehicle</th>
           <th scope="col">By</th>
-          <th scope="col">Its best picture</th>
+          <th scope="col">Its best image</th>
           <th scope="col">Left out of training</th>
         </tr>
       </thead>
       <tbody>
         {% for row in suspects %}
         <tr>
-          <td>{{ picture(row.own) }}</td>
+          <td>{{ thumbnail(row.own) }}</td>
           <td class="path">{{ row.path }}</td>
           <td>{{ row.pid }}</td>
           <td>{{ row.camid }}</td>
           <td>{{ row.cosine }}</td>
           <td>{{ "none" if row.nearer is none else row.nearer }}</td>
           <td>{{ row.gap }}</td>
-          <td>{{ picture(row.other) }}</td>
+          <td>{{ thumbnail(row.other) }}</td>
           <td>{{ "yes" if row.left_out else "no" }}</td>
         </tr>
         {% endfor %}

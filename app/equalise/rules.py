@@ -1,7 +1,7 @@
 """Rules of data equalisation: centres, base images, label suspects, and how many images a vehicle is to have.
 
-A *group* is what is equalised: a vehicle, and where there are infrared images a vehicle in one modality. Everything
-here is a function of embeddings and group numbers; images are none of its business.
+A *group* is the unit of equalisation: a vehicle, or in a set with infrared images a vehicle in one modality. All
+functions take embeddings and group numbers, and no images.
 """
 
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from app.settings.equalise import EqualiseSettings
 
 Floats = NDArray[np.floating]
 _BLOCK = 4096  # images compared with all centres at once
-_TIE = 1e-9  # cosines that differ by rounding alone: of two images both have the same, and the first stays
+_TIE = 1e-9  # cosines that differ only by rounding: two images have the same one, and the first stays
 
 
 @dataclass(frozen=True)
 class Centres:
-    """What N images in G groups are to their vehicles' centres.
+    """Cosines of N images in G groups to their vehicles' centres.
 
     Args:
         matrix: (G, D) centres, means of a group's embeddings, L2-normalised.
         own: (N,) cosine of an image to its group's centre.
-        without: (N,) the same to the centre of the other images of its group; NaN where it is the only one.
-        other: (N,) cosine to the nearest centre of another vehicle; NaN where there is none.
-        nearest: (N,) the group of that centre, -1 where there is none.
+        without: (N,) the same to the centre of the other images of its group; NaN if it is the only one.
+        other: (N,) cosine to the nearest centre of another vehicle; NaN without one.
+        nearest: (N,) the group of that centre, -1 without one.
     """
 
     matrix: Floats
@@ -64,13 +64,13 @@ def base_threshold(own: Floats, settings: EqualiseSettings) -> float:
     return settings.base if settings.base_quantile is None else float(np.quantile(own, settings.base_quantile))
 
 
-def base_pictures(own: Floats, threshold: float) -> NDArray[np.bool_]:
-    """Which images are base images (N,)."""
+def base_images(own: Floats, threshold: float) -> NDArray[np.bool_]:
+    """Mask (N,) of the base images."""
     return np.asarray(own) > threshold
 
 
 def suspects(centres: Centres, threshold: float, settings: EqualiseSettings) -> tuple[NDArray[np.bool_], ...]:
-    """Which images (N,) probably have another vehicle's label.
+    """Mask (N,) of the images that probably have another vehicle's label.
 
     First those to which another vehicle's centre is nearer than that of their own vehicle's other images, by more
     than `suspect_margin`; then those that lie from those other images far below the threshold of base images, by
@@ -83,8 +83,8 @@ def suspects(centres: Centres, threshold: float, settings: EqualiseSettings) -> 
 
 
 def left_out(suspected: NDArray[np.bool_], without: Floats, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Suspects that training can do without (N,): of a group of them alone, the one nearest to the others stays. All
-    images are such as can be learnt from."""
+    """Mask (N,) of the suspects to leave out of training: of a group of suspects only, the one nearest to the others
+    stays. All images are usable for training."""
     out = np.array(suspected, bool)
     for places in split_groups(groups):
         if out[places].all():

@@ -1,6 +1,6 @@
 """Equalisation of one client's images: embeddings of a pre-model, the rules of `app.equalise.rules`, enhancement.
 
-    images --pre-model--> embeddings --rules--> base images, suspects, images wanted
+    images --pre-model--> embeddings --rules--> base images, suspects, missing images
              --enhancement--> drafts --pre-model, interval--> kept images --> samples to train on, record, report
 
 The record is kept with the images under a key of everything that it depends on: a later start with the same settings,
@@ -28,19 +28,19 @@ from app.settings.load import Settings, absolute
 from app.tasks import make_task
 from app.tasks.task import EmbeddingTask, Task
 
-_VERSION = 2  # of what a record says; raise it with every change of enhancement or rules
+_VERSION = 2  # of the content of a record; raise it with every change of enhancement or rules
 _log = logging.getLogger("flwr")
 
 
 @dataclass(frozen=True)
 class Equalised:
-    """What a client trains on.
+    """Training images of a client after equalisation.
 
     Args:
         samples: its own images, without those left out, then the enhanced ones.
-        record: what was done, in plain values; `app.equalise.report` shows it.
-        folder: where record and report lie; None where they could not be written.
-        reused: whether an earlier start made it; the record's seconds are that one's.
+        record: of the equalisation, in plain values; `app.equalise.report` shows it.
+        folder: of record and report; None if they could not be written.
+        reused: whether the record is of an earlier run, as are its seconds.
     """
 
     samples: list[Sample]
@@ -63,18 +63,18 @@ def equalise(
 ) -> Equalised:
     """Equalise one client's images as `data.equalise` says.
 
-    Nothing that goes wrong with a vehicle or with the disk stops it: "warnings" of the record name what was left as it
-    is.
+    No problem with a vehicle or with the disk stops it: "warnings" of the record name the images that were left
+    unchanged.
 
     Args:
-        samples: images to learn from, none enhanced.
-        model_key: stands for the pre-model in the record's key: the same model, the same key.
+        samples: training images, none enhanced.
+        model_key: identifies the pre-model in the record's key.
         seed: of the enhancement.
         name: of the client, for the report.
 
     Raises ValueError without images, SettingsError for a task without embeddings or without that library."""
     if not samples:
-        raise DataSetError("there are no pictures to equalise")
+        raise DataSetError("there are no images to equalise")
     require_library(settings, make_task(settings))
     earlier = equalised_before(settings, samples, model_key=model_key, seed=seed, name=name)
     if earlier is not None:
@@ -91,7 +91,7 @@ def equalise(
     try:
         folder = files.write_record(record_key(settings, samples, model_key, seed), record)
     except OSError as error:
-        _log.warning("the record of equalisation cannot be kept, the next start makes it anew: %s", error)
+        _log.warning("the record of equalisation cannot be stored, the next start computes it again: %s", error)
         return Equalised(_samples(samples, record, files), record, None)
     _report(record, folder, settings, samples, files, name)
     return Equalised(_samples(samples, record, files), record, folder)
@@ -100,7 +100,7 @@ def equalise(
 def equalised_before(
     settings: Settings, samples: Sequence[Sample], *, model_key: str, seed: int, name: str = ""
 ) -> Equalised | None:
-    """What `equalise` with these arguments did at an earlier start; None if its record or an image is not there."""
+    """Result of `equalise` with these arguments at an earlier start; None if its record or an image is missing."""
     files = EnhancedFiles(absolute(settings.data.equalise.folder))
     key = record_key(settings, samples, model_key, seed)
     record = files.record(key)
@@ -113,7 +113,7 @@ def equalised_before(
 def require_library(settings: Settings, task: Task) -> None:
     """Raises SettingsError if a task has no embeddings, or not those that images are to be compared by."""
     if not isinstance(task, EmbeddingTask):
-        raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings that pictures are compared by")
+        raise SettingsError(f"data.equalise: the task {settings.task} has no embeddings to compare images by")
     if settings.data.equalise.library:
         one_of("data.equalise.library", settings.data.equalise.library, task.libraries)
 
@@ -131,7 +131,7 @@ def _made(
 
 
 def _nothing(settings: Settings, samples: Sequence[Sample], reason: str) -> dict[str, Any]:
-    """The record of a step that could not be taken."""
+    """The record of an equalisation that could not be done."""
     nothing: dict[str, Any] = {name: [] for name in ("base", "suspects", "left_out", "kept", "refused", "drawn")}
     options = settings.data.equalise
     about = {"target": None, "threshold": options.base, "interval": list(options.interval), "library": options.library}
@@ -147,7 +147,7 @@ def _report(
     files: EnhancedFiles,
     name: str,
 ) -> None:
-    """Write the report beside the record, if it is not there."""
+    """Write the report beside the record, unless it exists."""
     if (folder / "report.html").is_file():
         return
     from app.equalise.report import write_report  # matplotlib takes seconds to import
@@ -160,7 +160,7 @@ def _report(
 
 
 def _samples(samples: Sequence[Sample], record: Mapping[str, Any], files: EnhancedFiles) -> list[Sample]:
-    """Samples to train on, from what a record says of the client's own."""
+    """Training samples, from the client's own by a record."""
     out = set(record["left_out"])
     own = [sample for place, sample in enumerate(samples) if place not in out]
     more = [
@@ -175,13 +175,13 @@ def _samples(samples: Sequence[Sample], record: Mapping[str, Any], files: Enhanc
 def record_key(settings: Settings, samples: Sequence[Sample], model: str, seed: int) -> str:
     """The key of a record: of everything that it depends on; an image counts by name, size and time."""
     options = asdict(settings.data.equalise)
-    for name in ("folder", "sample_down", "from_round", "model"):  # where, and what comes after
+    for name in ("folder", "sample_down", "from_round", "model"):  # the places, and the treatment afterwards
         options.pop(name)
     rows: list[list[Any]] = []
     for sample in samples:
         try:
             state = picture_file(sample.path).stat()
-        except OSError:  # named later, where it is read
+        except OSError:  # reported later, by its reader
             rows.append([repr(sample)])
         else:
             rows.append([repr(sample), state.st_size, state.st_mtime_ns])

@@ -1,4 +1,4 @@
-"""The step of data equalisation: from a pre-model and images to the record of what was made and found."""
+"""Step of data equalisation: from a pre-model and images to the record of enhanced images and suspects."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,13 @@ _AT_ONCE = 512  # drafts on the disk
 
 
 @dataclass
-class _Wanted:
-    """What a group lacks.
+class _Incomplete:
+    """Missing images of a group.
 
     Args:
         about: the group in words.
         sources: places of its base images, in the order in which they are taken, again and again.
-        count: images that it lacks in all.
+        count: missing images in all.
     """
 
     group: int
@@ -40,7 +40,7 @@ class _Wanted:
     sources: NDArray[np.intp]
     count: int
     centre: NDArray[np.floating]
-    drawn: int = 0
+    rendered: int = 0
     unlike: int = 0  # refused, as they lie below the interval
     alike: int = 0  # above it
     kept: list[dict[str, Any]] = field(default_factory=list)
@@ -68,7 +68,7 @@ class EqualisationStep:
         seed: int,
         seconds: dict[str, float],
     ) -> None:
-        # A task of its own: drafts are looked at once and must not take the place of images that are.
+        # A separate task: drafts are read once and must not displace images in the cache.
         uncached = replace(settings, data=replace(settings.data, cache_mb=0, cache_dir=""))
         self.task = embedding_task(make_task(uncached))
         self.task.build(2, settings.seed, pretrained=False)  # a task knows its backbone's input once it has built one
@@ -91,7 +91,7 @@ class EqualisationStep:
         kept: list[dict[str, Any]] = []
         refused: list[dict[str, Any]] = []
         if target is not None and options.fill:
-            # An image whose label is doubtful is not multiplied.
+            # An image with a doubtful label is not enhanced.
             kept, refused = self._fill(groups, found.base & ~found.suspected, counts, target, found.centre_of)
         return {
             "target": target,
@@ -113,11 +113,11 @@ class EqualisationStep:
         lost = [str(sample.path) for sample in self.samples if sample not in rows]
         if lost:
             named = f"{', '.join(lost[:_NAMED])}{' and others' if len(lost) > _NAMED else ''}"
-            what = f"{len(lost)} of {len(self.samples)} pictures cannot be embedded by {self.library}"
+            what = f"{len(lost)} of {len(self.samples)} images cannot be embedded by {self.library}"
             self.warnings.append(f"{what} and stay as they are: {named}")
 
     def _embed(self, samples: Sequence[Sample]) -> dict[Sample, NDArray[np.float32]]:
-        """Rows of the library by sample, of those that can be read and have something for it."""
+        """Rows of the library by sample, of the readable ones with an embedding in it."""
         started = time.monotonic()
         try:
             found = embed_samples(self.task, self.network, samples)
@@ -140,7 +140,7 @@ class EqualisationStep:
         centre_of: Mapping[int, NDArray[np.floating]],
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Rows of the record for images kept and for some of those refused, group after group."""
-        wanted: list[_Wanted] = []
+        incomplete: list[_Incomplete] = []
         for places in split_groups(groups):
             group = int(groups[places[0]])
             if not 0 < counts[group] < target:
@@ -149,36 +149,38 @@ class EqualisationStep:
             sources = places[base[places]]
             if len(sources):
                 order = np.random.default_rng((self.seed, group, 3)).permutation(sources)
-                wanted.append(_Wanted(group, about, order, int(target - counts[group]), centre_of[group]))
+                incomplete.append(_Incomplete(group, about, order, int(target - counts[group]), centre_of[group]))
             else:
-                which = f"nothing is made for it (pictures: {counts[group]})"
-                self.warnings.append(f"{about} has no base picture of an undoubted label: {which}")
+                which = f"no image is added for it (images: {counts[group]})"
+                self.warnings.append(f"{about} has no base image of an undoubted label: {which}")
         refused: list[dict[str, Any]] = []
         try:
             for attempt in range(self.options.candidates):
-                for part in _parts([each for each in wanted if each.missing]):
+                for part in _parts([each for each in incomplete if each.missing]):
                     self._draw(part, attempt, refused)
         except OSError as error:
-            self.warnings.append(f"no more pictures are made, {self.files.folder} cannot be written: {error}")
+            self.warnings.append(f"no more images are added, {self.files.folder} cannot be written: {error}")
         low, high = self.options.interval
         self.warnings += [
-            f"{each.about}: {len(each.kept)} of {each.count} wanted pictures between {low:g} and {high:g}; "
+            f"{each.about}: {len(each.kept)} of {each.count} missing images between {low:g} and {high:g}; "
             f"{each.unlike} were too unlike the vehicle, {each.alike} hardly changed"
-            for each in wanted
+            for each in incomplete
             if each.missing
         ]
-        return [row for each in wanted for row in each.kept], refused
+        return [row for each in incomplete for row in each.kept], refused
 
-    def _draw(self, part: Sequence[_Wanted], attempt: int, refused: list[dict[str, Any]]) -> None:
-        """Draw for each group as many images as it lacks, and keep those within the interval."""
+    def _draw(self, part: Sequence[_Incomplete], attempt: int, refused: list[dict[str, Any]]) -> None:
+        """Render the missing images of each group, and keep those within the interval."""
         low, high = self.options.interval
         with self.files.drafts() as folder:
             started = time.monotonic()
-            owners: list[tuple[_Wanted, int]] = []
+            owners: list[tuple[_Incomplete, int]] = []
             made: list[Sample | None] = []
             for each in part:
-                places = each.sources[np.arange(each.drawn, each.drawn + each.missing) % len(each.sources)].tolist()
-                each.drawn += len(places)
+                places = each.sources[
+                    np.arange(each.rendered, each.rendered + each.missing) % len(each.sources)
+                ].tolist()
+                each.rendered += len(places)
                 own = folder / str(each.group)
                 own.mkdir()
                 rng = np.random.default_rng((self.seed, each.group, attempt, 4))
@@ -188,9 +190,7 @@ class EqualisationStep:
             rows = self._embed([draft for draft in made if draft is not None])
             for (each, place), draft in zip(owners, made, strict=True):
                 if draft is None:
-                    warning = (
-                        f"{self.samples[place].path} was embedded and cannot be read any more: nothing is made of it"
-                    )
+                    warning = f"{self.samples[place].path} was embedded and cannot be read any more: it is not enhanced"
                     self.warnings += [warning] if warning not in self.warnings else []
                 if draft is None or draft not in rows:
                     continue
@@ -206,11 +206,11 @@ class EqualisationStep:
                 (each.kept if inside else refused).append(row)
 
 
-def _parts(wanted: Sequence[_Wanted]) -> list[list[_Wanted]]:
+def _parts(incomplete: Sequence[_Incomplete]) -> list[list[_Incomplete]]:
     """Groups that lack `_AT_ONCE` images together or a little more."""
-    parts: list[list[_Wanted]] = []
+    parts: list[list[_Incomplete]] = []
     room = 0
-    for each in wanted:
+    for each in incomplete:
         if room <= 0:
             parts.append([])
             room = _AT_ONCE

@@ -23,8 +23,8 @@ _ABANDONED_SECONDS = 3600.0  # of drafts whose process was killed
 
 
 class EnhancedFiles:
-    """A folder of its owner's only, made when it is first needed. It may be deleted at any time: what it held is made
-    again.
+    """A folder for its owner only, created when it is first needed. It may be deleted at any time: its files are
+    computed again.
 
     Raises OSError where it cannot be written."""
 
@@ -60,7 +60,7 @@ class EnhancedFiles:
         return self.folder / name
 
     def record(self, key: str) -> dict[str, Any] | None:
-        """What was written under this key; None if there is nothing, it is damaged, or a file that it names is gone."""
+        """The record under this key; None if it is missing or damaged, or a file that it names is missing."""
         try:
             found = json.loads((self.folder / key / "record.json").read_text(encoding="utf-8"))
             names = [row[part] for row in found["kept"] for part in ("file", "plate_file") if row[part]]

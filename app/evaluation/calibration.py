@@ -1,8 +1,8 @@
-"""Thresholds from measured similarities: how often strangers pass, how often a vehicle is missed.
+"""Thresholds from measured similarities: false matches of strangers, and misses of known vehicles.
 
 Terms are those of ISO/IEC 19795-1: the false-match rate is the share of comparisons of images of different vehicles
 whose similarity reaches the threshold, the false-non-match rate ("miss rate") the share of comparisons of the same
-vehicle that do not. A look-up compares a photograph with every enrolled image.
+vehicle that do not. A query compares a photograph with every enrolled image.
 """
 
 import math
@@ -89,9 +89,9 @@ def joined(parts: Iterable[Similarities]) -> Similarities:
 
 
 def threshold_for(different: Floats, rate: float) -> float:
-    """The least threshold that at most the share `rate` of these similarities reach, in 0..1.
+    """The lowest threshold that at most the share `rate` of these similarities reaches, in 0..1.
 
-    Raises ValueError for a rate outside 0..1, or one that so few pairs cannot show: below 1 / D."""
+    Raises ValueError for a rate outside 0..1, or below 1 / D, which so few pairs cannot show."""
     if not 0.0 < rate < 1.0:
         raise ValueError(f"a false-match rate lies between 0 and 1, got {rate}")
     allowed = int(rate * len(different) + 1e-9)
@@ -139,13 +139,13 @@ def _share(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: int) -> Inter
 
     Args:
         hits: (N,).
-        pids: (N, 1) or (N, 2), the vehicles of each pair; a pair counts as often as all of them were drawn together.
+        pids: (N, 1) or (N, 2), the vehicles of each pair; a pair counts as often as all of them were sampled together.
     """
     known, places = np.unique(pids, return_inverse=True)
     groups, index = np.unique(places.reshape(pids.shape), axis=0, return_inverse=True)
     counts, found = np.bincount(index.ravel()), np.bincount(index.ravel(), weights=hits)
     share = float(hits.mean())
-    if not hits.any() or hits.all():  # every draw says the same: the rule of three for vehicles instead
+    if not hits.any() or hits.all():  # every sample is equal: the rule of three for vehicles instead
         bound = min(1.0, 3 / len(known))
         return Interval(share, 0.0, bound) if not hits.any() else Interval(share, 1 - bound, 1.0)
     rng, shares = np.random.default_rng(seed), np.full(_DRAWS, share)

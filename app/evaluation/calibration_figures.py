@@ -1,4 +1,4 @@
-"""A calibration as an image: what same and different vehicles look like, and what a threshold trades for what."""
+"""Charts of a calibration: similarities of same and different vehicles, and the trade-off of the threshold."""
 
 from pathlib import Path
 

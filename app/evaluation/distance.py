@@ -38,13 +38,13 @@ def fused_distance(
     q_has_plate: NDArray[np.bool_],
     g_has_plate: NDArray[np.bool_],
 ) -> Floats:
-    """Distance of vehicles by their look and, where both plates were seen, their plates, as (Q, G) in [0, 2].
+    """Distance of vehicles by appearance and, if both plates are known, by plates, as (Q, G) in [0, 2].
 
     1 - (cos_vehicle + cos_plate) / 2 if both have a plate, otherwise 1 - cos_vehicle. On pairs with a plate this is
     the cosine distance of the two normalised embeddings joined; pairs without one stay on the same scale.
     Args:
         q_vehicle, g_vehicle: (Q, D) and (G, D), of any length.
-        q_plate, g_plate: (Q, P) and (G, P), of any length; rows without a plate are not looked at, whatever they hold.
+        q_plate, g_plate: (Q, P) and (G, P), of any length; rows without a plate are ignored.
         q_has_plate, g_has_plate: (Q,) and (G,).
     Raises ValueError if the shapes do not fit.
     """

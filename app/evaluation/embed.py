@@ -29,7 +29,7 @@ class NoPictureError(EvaluationError):
 
 
 class UnreadableQueriesError(NoValidQueryError):
-    """There would be something to measure, if images could be read; the message counts them and names the first."""
+    """Unreadable images leave nothing to measure; the message counts them and names the first."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def fused(vehicle: NDArray[np.float32], plate: NDArray[np.float32], fusion: str)
 
 
 def embed_crops(network: nn.Module, crops: Sequence[Crops], run: EmbedCrops, batch_size: int) -> DualRows:
-    """Embed one or more vehicles; the network's mode is put back afterwards."""
+    """Embed one or more vehicles; the network's mode is restored afterwards."""
     training = network.training
     network.eval()
     vehicles, plates = [], []
@@ -99,7 +99,7 @@ def embed(
     batch_size: int,
     fusion: str = "concat",
 ) -> DualEmbeddings:
-    """Embed every sample whose vehicle image can be read; the network's mode is put back afterwards.
+    """Embed every sample whose vehicle image can be read; the network's mode is restored afterwards.
 
     Args:
         run: embeds crops by `network`.
@@ -132,7 +132,7 @@ def read_crops(
             yield [sample for sample, _ in batch], [crops for _, crops in batch]
     if not found:
         first = next(iter(pictures.bad.items()), "")
-        raise NoPictureError(f"no picture can be read; the first of {len(samples)}: {first}")
+        raise NoPictureError(f"no image can be read; the first of {len(samples)}: {first}")
 
 
 def _has_plate(plate: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -175,7 +175,7 @@ def measure_all(
 
 
 def _nothing_to_measure(found: DualEmbeddings, directions: Sequence[Direction]) -> NoValidQueryError:
-    """The reason why no direction has measures: unreadable images, where they would have made a true match."""
+    """The reason why no direction has measures: unreadable images, if they belong to true matches."""
     queries = list(dict.fromkeys(sample for each in directions for sample in each.query))
     gallery = list(dict.fromkeys(sample for each in directions for sample in each.gallery))
     if not any(_has_match(each) for each in directions):

@@ -1,4 +1,4 @@
-"""Images of a run: what the nearest gallery images of a few queries look like, and curves over rounds."""
+"""Figures of a run: the nearest gallery images of a few queries, and curves over rounds."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -97,7 +97,7 @@ def ranked_list_picture(
 def curves_picture(
     history: Mapping[str, Sequence[tuple[float, float]]], path: Path, *, x_label: str, y_label: str, title: str
 ) -> None:
-    """Write a PNG with one curve for each name, told apart by dashes and markers as well as by colour.
+    """Write a PNG with one curve for each name, distinguished by dashes and markers as well as by colour.
 
     Points that are not finite leave a gap. Raises ValueError if there is no curve.
     """

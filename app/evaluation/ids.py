@@ -13,7 +13,7 @@ NO_SEQUENCE = -1
 
 
 class PairIds(TypedDict):
-    """Of Q queries and G gallery images; a sequence is `NO_SEQUENCE` where the set knows none."""
+    """Numbers of Q queries and G gallery images; a sequence is `NO_SEQUENCE` if the set has none."""
 
     q_pids: Ids
     q_camids: Ids

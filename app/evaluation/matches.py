@@ -1,4 +1,4 @@
-"""Queries of an evaluation that can be measured, counted without opening an image."""
+"""Counts of the measurable queries of an evaluation, without opening an image."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

@@ -8,9 +8,9 @@ from app.data.readers.reader import Direction, both_ways
 def across_modalities(directions: Sequence[Direction]) -> list[Direction]:
     """Infrared queries against the visible gallery, and the reverse, of each direction that has both sides.
 
-    A direction whose queries are of one modality and whose gallery is of the other is handed on as it is; any other is
-    cut into "<name>/infrared_to_visible" and "<name>/visible_to_infrared", or those names alone if there is but one
-    direction. Those without queries or without a gallery are left out."""
+    A direction with queries of one modality and a gallery of the other is kept; any other is split into
+    "<name>/infrared_to_visible" and "<name>/visible_to_infrared", or those names alone if there is but one direction.
+    Those without queries or without a gallery are left out."""
     found = []
     for direction in directions:
         if not direction.query or not direction.gallery:

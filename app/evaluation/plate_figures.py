@@ -1,4 +1,4 @@
-"""Figure of plates with their recognised texts, and of accuracy against the share of texts that are kept."""
+"""Figure of plates with their recognised texts, and of accuracy against the share of texts kept."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ def readings_picture(
     read: Sequence[tuple[Sample, PlateReading]], shown: Sequence[int], pictures: Pictures, path: Path, *, title: str
 ) -> None:
     """Write a PNG: accuracy against the share of plates kept, and below it the plates in places `shown` of `read` with
-    what was read, solid green where it is right and dashed red where it is not."""
+    their texts, solid green if right and dashed red if wrong."""
     correct = [reading.text == plain(sample.plate_text or "") for sample, reading in read]
     shares, accuracies = refusal_curve(correct, [reading.confidence for _, reading in read])
     rows = -(-len(shown) // _COLUMNS)

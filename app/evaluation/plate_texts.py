@@ -1,4 +1,4 @@
-"""Measures of plate reading: whole plates, characters, and what refusing unsure plates buys."""
+"""Measures of plate reading: whole plates, characters, and the effect of a confidence threshold."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from app.evaluation.ranking import NoValidQueryError
 from models.alphabet import character_error_rate, plain
 
 SURE_SHARE = 0.9
-"""Share of the plates, the surest, of which `accuracy_90` is the accuracy."""
+"""Share of the plates, by highest confidence, of which `accuracy_90` is the accuracy."""
 WANTED_ACCURACY = 0.99
-"""Accuracy of the plates that are kept, of which `kept_99` is the share."""
+"""Accuracy of the plates kept, of which `kept_99` is the share."""
 
 
 @dataclass(frozen=True)
 class PlateReading:
-    """What was read from one plate.
+    """Recognised text of one plate.
 
     Args:
         text: in `models.alphabet.plain` form; "" for nothing.
@@ -31,12 +31,13 @@ class PlateReading:
 
     @property
     def confidence(self) -> float:
-        """Of the whole plate: the least of its characters; 0 for nothing read."""
+        """Confidence of the whole plate: the lowest of its characters; 0 for an empty text."""
         return min(self.confidences, default=0.0)
 
 
 def refusal_curve(correct: Sequence[bool], confidences: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Shares kept (K,), ascending to 1, and the accuracy (K,) of what is kept, for every threshold on the confidence.
+    """Shares kept (K,), ascending to 1, and the accuracy (K,) of the plates kept, for every threshold on the
+    confidence.
 
     Plates of equal confidence are kept or refused together. Raises ValueError without plates."""
     if not correct:
@@ -51,9 +52,10 @@ def refusal_curve(correct: Sequence[bool], confidences: Sequence[float]) -> tupl
 def measure_readings(pairs: Sequence[tuple[PlateReading, str]]) -> dict[str, float]:
     """accuracy of whole plates, character_error_rate, accuracy_90, kept_99, confidence_99 and the number of "queries".
 
-    accuracy_90: accuracy of the surest plates, at the smallest share from 0.9 that a threshold gives. kept_99: the
-    largest share with an accuracy of 0.99 or more that a threshold gives, 0 if none. confidence_99: the least
-    confidence in that share, which is what to refuse below; 1 if there is none.
+    accuracy_90: accuracy of the plates with the highest confidence, at the smallest share from 0.9 that a threshold
+        gives.
+    kept_99: the largest share with an accuracy of 0.99 or more that a threshold gives, 0 if none. confidence_99: the
+    threshold of that share, its lowest confidence; 1 if there is none.
 
     Raises ValueError without plates."""
     correct = [reading.text == text for reading, text in pairs]

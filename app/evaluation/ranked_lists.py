@@ -1,4 +1,4 @@
-"""The ranked lists of some queries of a direction, as an image."""
+"""Ranked lists of some queries of a direction, as an image."""
 
 from pathlib import Path
 
@@ -9,9 +9,8 @@ from app.evaluation.ids import pair_ids
 
 
 def draw_ranked_lists(found: DualEmbeddings, direction: Direction, path: Path, count: int, seed: int) -> None:
-    """Write an image of the ten nearest, by the distance that gives the headline, of `count` queries.
-
-    None is written if no query has a match."""
+    """Write an image of the ten nearest, by the distance of the headline measure, for `count` queries. Nothing is
+    written if no query has a match."""
     queries = [sample for sample in direction.query if sample in found]
     gallery = [sample for sample in direction.gallery if sample in found]
     ids = pair_ids(queries, gallery)

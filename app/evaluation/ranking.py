@@ -2,7 +2,7 @@
 
 Gallery images of the query's own vehicle in the query's own camera are left out (the rule of VeRi-776), and, where a
 set numbers sequences, those of other vehicles in the query's own sequence. A query without a true match in what remains
-says nothing: it is skipped, and counted.
+cannot be measured: it is skipped, and counted.
 
 Ties are pessimistic: a non-match at the same distance as a true match ranks before it. The measures therefore do
 not depend on the order of the gallery, and a network that maps everything to one point scores badly, as it should.
@@ -96,7 +96,7 @@ def evaluate_rows(
     block: int = 256,
     max_rank: int = 50,
 ) -> RankingResult:
-    """Measures of distances that are asked for in blocks: `dist_rows(rows)` gives those of queries `rows`, (B, G).
+    """Measures of distances computed in blocks: `dist_rows(rows)` returns those of queries `rows`, (B, G).
 
     For distances of several embeddings: `lambda rows: fused_distance(q_vehicle[rows], g_vehicle, ...)`.
     Raises ValueError as `evaluate_ranking` does.
@@ -142,7 +142,7 @@ def evaluate_rows(
 
 
 class _Gallery:
-    """Finds the gallery images of a vehicle without a pass over the gallery for each query."""
+    """Finds the gallery images of a vehicle without scanning the gallery for each query."""
 
     def __init__(self, pids: Ints, camids: Ints, sequences: Ints) -> None:
         self.size = len(pids)

@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking (Zhong et al., CVPR 2017, arXiv:1701.08398): a second look, never the headline.
+"""k-reciprocal re-ranking (Zhong et al., CVPR 2017, arXiv:1701.08398): a second set of figures, never the headline.
 
 Two images of one vehicle tend to have the same neighbours. The new distance mixes the old one with the Jaccard
 distance of the two sets of reciprocal neighbours.

@@ -1,1 +1,1 @@
-"""Experiments on one machine: simulations, baselines, what they measure, and the folders they write to."""
+"""Experiments on one machine: simulations, baselines, their measures and their run folders."""

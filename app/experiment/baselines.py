@@ -1,6 +1,6 @@
-"""Trains and measures the models a federated one is compared with, and the models that clients hold.
+"""Training and measures of models for comparison with a federated one, and measures of the clients' models.
 
-Imports neither flwr nor tenseal nor ray: `scripts.baseline` runs where only torch, torchvision, timm and hydra are.
+Imports neither flwr nor tenseal nor ray: `scripts.baseline` needs only torch, torchvision, timm and hydra.
 """
 
 import json
@@ -44,7 +44,7 @@ def train_alone(
     settings: Settings, samples: Sequence[Sample], name: str, progress: Progress | None = None
 ) -> tuple[Task, nn.Module, TrainReport]:
     """One model on these images, as they are, for the whole run's epochs: stand-alone for a client's, centralised for
-    all. Enhanced images among them are learnt from and have no part in the classifier's centres."""
+    all. Enhanced images among them are used for training, and not for the classifier's centres."""
     task = make_task(settings)
     network = task.build(task.num_labels(samples), settings.seed)
     if settings.train.head_init == "centres":
@@ -77,7 +77,7 @@ def train_alone(
 def equalise_alone(
     settings: Settings, samples: Sequence[Sample], name: str, *, always: bool = False
 ) -> Equalised | None:
-    """What `data.equalise` makes of these images; None where it is off, unless `always` asks for a look at them.
+    """Result of `data.equalise` on these images; None if it is off, unless `always` is set.
 
     Without a federation there is no global model: the pre-model is then the client's own.
 
@@ -92,7 +92,7 @@ def equalise_alone(
     data = replace(settings.data, equalise=replace(options, target="", suspects="report"))
     epochs = options.own_epochs or settings.train.epochs
     plain = replace(settings, data=data, train=replace(settings.train, epochs=epochs))
-    # The record's key stands for what the model is trained with, so that it need not be trained to find the record.
+    # The record's key holds the inputs of the model's training, so that it need not be trained to find the record.
     depends = [asdict(plain.train), asdict(plain.loss), settings.seed, name]
     return equalise(
         settings,
@@ -121,7 +121,7 @@ class Job:
 def run_job(job: Job, progress: Progress | None = None) -> Measures:
     """Train, write the checkpoint `<name>.safetensors`, and measure on `data.eval_split`.
 
-    Adds "training", what training took, and "bad_pictures" to the measures."""
+    Adds "training", its images, losses and seconds, and "bad_pictures" to the measures."""
     settings = job.settings
     source = open_source(settings.data, settings.seed)
     if job.partition_id is None:
@@ -160,7 +160,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None
                     progress("models for comparison", len(found), len(jobs))
         except BrokenProcessPool as error:
             few = "simulation.cpus=1 trains one model after the other"
-            raise ComparisonError(f"a process that trained was ended, such as for want of memory; {few}") from error
+            raise ComparisonError(f"a training process was killed, for example out of memory; {few}") from error
         except BaseException:  # an interrupt must not wait for hours of training
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in active_children():
@@ -170,7 +170,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None
 
 
 def _try(job: Job, progress: Progress | None = None) -> Measures:
-    """`run_job`, or {"error": reason} where its images cannot be learnt from: the other models stand nevertheless."""
+    """`run_job`, or {"error": reason} if its images cannot be used for training: the other models are not affected."""
     try:
         return run_job(job, progress)
     except ComparisonError as error:
@@ -178,8 +178,8 @@ def _try(job: Job, progress: Progress | None = None) -> Measures:
 
 
 def comparison_jobs(settings: Mapping[str, Settings], folder: Path, num_parts: int) -> list[Job]:
-    """The jobs of "central" and "stand_alone", for those that `settings` has; the longest comes first, so that no
-    process waits for it at the end."""
+    """The jobs of "central" and "stand_alone" in `settings`; the longest comes first, so that no process waits for it
+    at the end."""
     jobs = [Job("central", None, settings["central"], folder)] if "central" in settings else []
     if "stand_alone" in settings:
         jobs += [Job(f"stand_alone-client-{i}", i, settings["stand_alone"], folder) for i in range(num_parts)]
@@ -187,10 +187,10 @@ def comparison_jobs(settings: Mapping[str, Settings], folder: Path, num_parts: i
 
 
 def comparison_settings(settings: Settings, kind: str, overrides: Sequence[str]) -> Settings:
-    """The settings of "central" or "stand_alone": the run's, given as overrides, with what the kind changes."""
+    """The settings of "central" or "stand_alone": the run's overrides with those of the kind."""
     evaluation = settings.evaluation
     wanted = evaluation.central_overrides if kind == "central" else evaluation.stand_alone_overrides
-    given = {word.split("=", 1)[0] for word in overrides}  # what the user gave holds for every model
+    given = {word.split("=", 1)[0] for word in overrides}  # overrides of the user apply to every model
     changes = [word for word in wanted if word.split("=", 1)[0] not in given]
     return load_settings([*overrides, *changes]) if changes else settings
 
@@ -218,7 +218,7 @@ def measure(task: Task, network: nn.Module, directions: Sequence[Direction]) -> 
 
 
 def measure_arrays(settings: Settings, arrays: Arrays, directions: Sequence[Direction]) -> Measures:
-    """Measures of the network that these arrays belong to; private classifiers may be missing."""
+    """Measures of the network with these arrays; private classifiers may be missing."""
     task, network = network_of(arrays, settings)
     return measure(task, network, directions)
 

@@ -1,4 +1,4 @@
-"""The folder of a run, for one command alone: claimed before the first file in it is written."""
+"""Claim of a run folder by one command, before the first file in it is written."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ def run_path(settings: Settings, name: str) -> Path:
 
 @contextmanager
 def claimed(path: Path, *, resume: bool = False) -> Iterator[RunFolder]:
-    """Keep every other command off this folder until the block ends; the folder is made if it is not there.
+    """Keep every other command off this folder until the block ends; the folder is created if missing.
 
     A refusal changes nothing in it. Raises RuntimeError if another run is writing to it, and FileExistsError if the
     results of an earlier run lie in it, unless `resume` goes on with them."""
@@ -34,9 +34,9 @@ def claimed(path: Path, *, resume: bool = False) -> Iterator[RunFolder]:
         raise HeldRunError(f"another run is writing to {path}") from error
     try:
         with folder:
-            folder.hold()  # no server is writing there, whoever started it; the one of this run comes later
+            folder.hold()  # no server is writing there; the one of this run starts later
             if not resume:
-                folder.refuse_earlier_run()  # one that has ended since
+                folder.refuse_earlier_run()  # of a run that has ended since
         with folder:
             yield folder
     finally:

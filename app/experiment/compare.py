@@ -1,4 +1,4 @@
-"""After a run: measures the federated models and those they are compared with, and writes checkpoints and images."""
+"""Comparison after a run: measures of the federated models and the baselines, with checkpoints and charts."""
 
 import os
 import shlex
@@ -28,11 +28,11 @@ from app.tasks import make_task
 from app.training.checkpoint import network_of, save_checkpoint, without_heads
 from models.errors import MissingFileError
 
-_DRAWN = 8  # directions with an image of their own: each country of plates_countries, not each trial of a protocol
+_DRAWN = 8  # directions with a chart of their own: each country of plates_countries, not each trial of a protocol
 
 
 def compare_models(settings: Settings, folder: RunFolder, progress: Progress | None = None) -> dict[str, Measures]:
-    """Measures on `data.eval_split` of "global", "local" and whatever `evaluation.compare` names.
+    """Measures on `data.eval_split` of "global", "local" and the models in `evaluation.compare`.
 
     "global" is the federated model, "local" each client's model as it was just before its last upload, "stand_alone" a
     model trained on a client's images alone for as many images, "central" one trained on all images.
@@ -64,13 +64,13 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
 
 
 def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arrays]]:
-    """Networks that the simulated clients hold: {"global" | "local": {client: arrays}}, private arrays included.
+    """Networks of the simulated clients: {"global" | "local": {client: arrays}}, private arrays included.
 
     Raises FileNotFoundError if no client holds the last model."""
     task = make_task(settings)
     layout = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation, task.heads)
     found: dict[str, dict[str, Arrays]] = {"global": {}, "local": {}}
-    # Nodes keep what earlier runs in this folder left, too.
+    # Nodes also keep models of earlier runs in this folder.
     run_key = folder.load_arrays(SERVER_CHECKPOINT)[1]["run_key"]
     paths = sorted((folder.path / "nodes").glob(f"*/{run_key}"))
     stores = {path.parent.name: NodeStore(path) for path in paths if NodeStore(path).rounds("private")}
@@ -90,7 +90,7 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
 
 
 def _differ(settings: Settings, models: Mapping[str, Arrays]) -> bool:
-    """Whether the global model is another on each client, because more than classifiers stays at home."""
+    """Whether the global model differs between clients, because more arrays than classifiers are private."""
     first = next(iter(models.values()))
     task = make_task(settings)
     shared = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation, task.heads)
@@ -103,7 +103,7 @@ def _overrides(folder: RunFolder) -> list[str]:
 
 
 def workers(settings: Settings) -> int:
-    """Processes that train beside each other: as many as simulated clients do; one on a GPU."""
+    """Number of parallel training processes: as for simulated clients; one on a GPU."""
     if make_compute(settings.device, "float32", False, 0).device.type != "cpu":
         return 1
     return max(1, (settings.simulation.cpus or os.cpu_count() or 1) // max(1, settings.simulation.cpus_per_client))

@@ -1,4 +1,4 @@
-"""The reason for which a simulation ended, from the logs of Flower and Ray."""
+"""Reason for the end of a simulation, from the logs of Flower and Ray."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ _HIDES = (
     "Exception in ServerApp thread",
     "ray::",
 )
-"""Beginnings of errors that only say that there was another."""
+"""Beginnings of errors that only report another one."""
 _SLOW_START = (
     "timed out during startup",
     "Failed to start GCS",
@@ -29,14 +29,14 @@ _SLOW_START = (
     "heartbeat",
     "Can't find a `node_ip_address.json` file",
 )
-"""What Ray and the launcher say when something was not up in time."""
+"""Texts of Ray and the launcher for a start that timed out."""
 
 
 def last_words(logs: Sequence[Path], otherwise: Callable[[], str] = str) -> str:
-    """The error that ended a run, and where it stands; without one what `otherwise` gives, or a log's last line.
+    """The error that ended a run, and its log; without one the result of `otherwise`, or a log's last line.
 
-    A later error that only wraps another is passed over: `An error was encountered` is not what happened. Of several
-    logs the first that holds an error counts."""
+    A later error that only wraps another is skipped, such as `An error was encountered`. Of several logs the first with
+    an error counts."""
     texts = [(log, list(_lines(log))) for log in logs]
     for usable in (_is_reason, _is_error, lambda line: "ERROR" in line or line.startswith("Error:")):
         for log, lines in texts:
@@ -47,7 +47,7 @@ def last_words(logs: Sequence[Path], otherwise: Callable[[], str] = str) -> str:
 
 
 def is_slow_start(reason: str) -> bool:
-    """Whether a run ended because Flower or Ray was not up in time, which may well go better the next time."""
+    """Whether a run ended because Flower or Ray was not up in time, so that another start may succeed."""
     return any(words in reason for words in _SLOW_START)
 
 
@@ -68,7 +68,7 @@ def _is_reason(line: str) -> bool:
 
 
 def _whole(lines: Sequence[str], number: int) -> str:
-    """The error of a line with what its message has on the next, where it ends in the middle of a sentence."""
+    """The error of a line, joined with the next line if it ends in the middle of a sentence."""
     line = lines[number]
     more = lines[number + 1] if line.endswith((":", ",")) and number + 1 < len(lines) else ""
     return f"{line} {more}".strip()

@@ -1,4 +1,4 @@
-"""The overrides that `scripts.simulate` starts a run with, kept in its folder for a resume and the comparisons."""
+"""Overrides of a run of `scripts.simulate`, stored in its folder for a resume and the comparisons."""
 
 import shlex
 from collections.abc import Sequence
@@ -14,25 +14,26 @@ _FORMER_DEFAULT = "experiment=quickstart"
 
 
 def run_overrides(words: Sequence[str], run_dir: Path) -> str:
-    """The overrides of a new run as one text. A run without an experiment says so: runs of earlier versions, which say
-    nothing, were the quickstart's."""
+    """The overrides of a new run as one text. They name the absence of an experiment: in runs of earlier versions no
+    experiment meant the quickstart."""
     head = [] if _names_experiment(words) else [_NO_EXPERIMENT]
     return shlex.join([*head, *words, override("run_dir", run_dir)])
 
 
 def read_overrides(folder: Path) -> str:
-    """The overrides of a run as one text. Raises FileNotFoundError, and UnicodeDecodeError for bytes that are none."""
+    """The overrides of a run as one text. Raises FileNotFoundError, and UnicodeDecodeError for bytes that are no
+    text."""
     text = (folder / OVERRIDES_FILE).read_text(encoding="utf-8")
     try:
         words = shlex.split(text)
     except ValueError:
-        return text  # whoever composes it says what is wrong
+        return text  # composing it reports the error
     head = [] if _names_experiment(words) else [_FORMER_DEFAULT]
     return " ".join([*head, text, *_former_root(folder, words)])
 
 
 def _former_root(folder: Path, words: Sequence[str]) -> list[str]:
-    """The folder of a data set that earlier versions knew by the name of the set alone."""
+    """The folder of a data set that earlier versions found by the name of the set."""
     keys = [word.partition("=")[0] for word in words]
     if "data" not in keys or "data.root" in keys or not (folder / "settings.json").exists():
         return []

@@ -1,4 +1,4 @@
-"""Check before training that the evaluation after it has something to measure."""
+"""Check before training that the evaluation afterwards has queries with a true match."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -29,7 +29,7 @@ def require_measurable(settings: Settings, source: Source, task: Task, num_clien
 
 
 def evaluation_problems(settings: Settings, source: Source, task: Task, num_clients: int = 0) -> Iterator[str]:
-    """What is wrong with the splits that are measured; see `require_measurable`."""
+    """Faults of the measured splits; see `require_measurable`."""
     splits = {"data.val_split": settings.data.val_split, "data.eval_split": settings.data.eval_split}
     for key, split in splits.items():
         if not split and key == "data.val_split":
@@ -47,7 +47,7 @@ def evaluation_problems(settings: Settings, source: Source, task: Task, num_clie
 
 
 def unmeasurable(task: Task, parts: Sequence[Sequence[Direction]], reader: str) -> str:
-    """Why nothing can be measured on these directions of one client or of several; "" if something can."""
+    """Reason why nothing can be measured on these directions of one client or several; "" if something can."""
     if any(counts.matched for part in parts for counts in task.countable(part).values()):
         return ""
     together: dict[str, Direction] = {}

@@ -1,4 +1,4 @@
-"""Plates in image files: found where they are looked for, cut out, and read in batches."""
+"""Plates in image files: detected or whole images, cut out, and read in batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,10 +33,10 @@ class PlateFiles:
 
     Args:
         read: texts of images (N, 3, *size) uint8.
-        size: of the images that it takes.
-        batch_size: of them at once.
+        size: of its input images.
+        batch_size: plates at once.
         find: plates in an image, best first; None for files that show a plate and nothing else.
-        on_bad: told of each file that cannot be read, and why.
+        on_bad: called for each file that cannot be read, with the reason.
     """
 
     read: Callable[[Tensor], Sequence[PlateReading]]
@@ -49,7 +49,7 @@ class PlateFiles:
     without: int = field(default=0, init=False)  # photographs in which no plate was found
 
     def plates(self, files: Iterable[Path]) -> Iterator[FilePlate]:
-        """The plates of all files, file after file."""
+        """The plates of all files, in the order of the files."""
         waiting: list[tuple[Path, Box | None, Tensor]] = []
         for file in files:
             waiting += self._cut_out(file)

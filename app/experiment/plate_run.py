@@ -1,4 +1,4 @@
-"""A trained reader of plates, as the commands around it open it from a run folder."""
+"""Trained plate reader, opened from a run folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from app.training.checkpoint import Checkpoint, network_of
 
 @dataclass(frozen=True)
 class PlateRun:
-    """The task, its network in evaluation mode with hashed layers expanded, and the settings they were made with.
+    """The task, its network in evaluation mode with hashed layers expanded, and the settings of both.
 
     Args:
-        file: the checkpoint; None for a network that was never trained.
+        file: the checkpoint; None for an untrained network.
     """
 
     settings: Settings
@@ -35,8 +35,8 @@ class PlateRun:
     def open(cls, run: str, model: str, words: Sequence[str]) -> "PlateRun":
         """The checkpoint `model` of a run folder; for "" the global one, or the central one of a run without it.
 
-        Raises SettingsError for a run of another task and for words that fit no setting, FileNotFoundError without
-        such a checkpoint."""
+        Raises SettingsError for a run of another task and for unknown overrides, FileNotFoundError without such a
+        checkpoint."""
         folder = absolute(run)
         there = [name for name in ("global", "central") if (folder / f"{name}.safetensors").is_file()]
         model = model or (there or ["global"])[0]
@@ -46,7 +46,7 @@ class PlateRun:
 
     @classmethod
     def untrained(cls, settings: Settings) -> "PlateRun":
-        """The network as it is before training, without a checkpoint."""
+        """The untrained network, without a checkpoint."""
         arrays = float_arrays(make_task(settings).build(1, settings.seed, pretrained=False))
         return cls._of(arrays, settings, None)
 
@@ -64,7 +64,7 @@ class PlateRun:
 
     @property
     def size(self) -> Size:
-        """Of the images that the network takes."""
+        """Size of the network's input images."""
         return self.settings.model.height, self.settings.model.width
 
     def read(self, samples: Sequence[Sample]) -> list[PlateReading | None]:

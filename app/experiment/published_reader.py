@@ -1,4 +1,4 @@
-"""A published reader of text to compare with: RapidOCR with the PP-OCR networks that its package holds."""
+"""Published text reader for comparison: RapidOCR with the PP-OCR networks of its package."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 
 class PublishedReader:
-    """RapidOCR as it comes, without fetching anything.
+    """RapidOCR with its defaults and without downloads.
 
     Args:
         threads: of the processor.
@@ -49,13 +49,13 @@ class PublishedReader:
         self.version = f"rapidocr {version('rapidocr')}"
 
     def recognise(self, plate: Image.Image) -> PlateReading:
-        """What its recogniser alone, which knows one line of text, reads from a whole image in mode "RGB"."""
+        """Text of a whole image in mode "RGB" by its recogniser, which reads one line."""
         found = self._engine(_blue_first(plate), use_det=False, use_cls=False, use_rec=True)
         width, height = plate.size
         return one_text([Line(t, float(s), 0, 0, width, height) for t, s in zip(found.txts, found.scores, strict=True)])
 
     def lines(self, plate: Image.Image) -> list[Line]:
-        """What all its steps together find in an image: lines of text, in the order in which they are read."""
+        """Lines of text in an image by its full pipeline, in reading order."""
         found = self._engine(_blue_first(plate), use_det=True, use_cls=True, use_rec=True)
         if found.txts is None:
             return []
@@ -67,13 +67,14 @@ class PublishedReader:
 
 
 def one_text(lines: Sequence[Line]) -> PlateReading:
-    """Lines as one plate; each character is as sure as its line."""
+    """Lines as one plate; each character has the confidence of its line."""
     written = [(plain(line.text), line.score) for line in lines]
     return PlateReading("".join(text for text, _ in written), tuple(score for text, score in written for _ in text))
 
 
 def in_reading_order(lines: Sequence[Line]) -> list[Line]:
-    """From top to bottom, and from left to right what stands in one row: whose middle lies within another's height."""
+    """Lines from top to bottom, and in a row from left to right: a line is in another's row if its middle lies within
+    the other's height."""
     rows: list[list[Line]] = []
     for line in sorted(lines, key=lambda line: line.top + line.bottom):
         middle = (line.top + line.bottom) / 2
@@ -85,7 +86,7 @@ def in_reading_order(lines: Sequence[Line]) -> list[Line]:
 
 
 def tall_lines(lines: Sequence[Line]) -> list[Line]:
-    """Without those lower than half of the tallest, in their order: a plate's number is its largest writing."""
+    """The lines at least half as high as the tallest, in order: a plate's number is its largest text."""
     tallest = max((line.height for line in lines), default=0.0)
     return [line for line in lines if line.height >= _TALL * tallest]
 

@@ -1,7 +1,7 @@
-"""Starts Flower's simulation for one run and ends every process it started.
+"""Flower's simulation of one run, whose processes all end with it.
 
-The SuperLink is our own: with a home folder and free ports of its own, started in the repository root, because a
-SuperLink left over from another project would import that project's `app` package.
+It starts a SuperLink of its own, with its own home folder and free ports, in the repository root, because a SuperLink
+left over from another project would import that project's `app` package.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
 class SimulationError(FedVehicleReidError, RuntimeError):
-    """The run did not end well; the message says what the server or Flower said last."""
+    """The run failed; the message holds the last output of the server or Flower."""
 
 
 def simulate(
@@ -46,8 +46,8 @@ def simulate(
 
     Args:
         run_dir: absolute; Flower's logs go to `flower.log` in it.
-        overrides: what the run config carries.
-        settings: number of clients, and what of the machine they may take.
+        overrides: of the run config.
+        settings: number of clients, and their share of the machine.
         on_metrics: called with each line of metrics as it is written.
 
     Raises SimulationError with the server's last words if the run fails.
@@ -76,7 +76,7 @@ def check_machine(settings: Settings) -> None:
     cpus = machine.cpus or os.cpu_count() or 1
     if machine.cpus_per_client > cpus:
         raise SettingsError(
-            f"simulation.cpus_per_client={machine.cpus_per_client} is more than the {cpus} CPUs that there are "
+            f"simulation.cpus_per_client={machine.cpus_per_client} is more than the {cpus} CPUs available "
             "(simulation.cpus, or this machine)"
         )
     if machine.gpus_per_client > 0:
@@ -101,7 +101,7 @@ def _run_flower(
             f"client-resources-num-gpus={machine.gpus_per_client} "
             f"init-args-num-cpus={machine.cpus or os.cpu_count() or 1}"
         )
-        run_config = run_dir / ".flwr" / "run.toml"  # Flower splits what stands on the command line, quoted or not
+        run_config = run_dir / ".flwr" / "run.toml"  # Flower splits values on the command line, quoted or not
         run_config.write_text(f"overrides = {toml_text(overrides)}\n", encoding="utf-8")
         command = [*_flower("flwr"), "run", str(_repository()), _CONNECTION, "--stream"]
         command += ["--federation-config", config, "-c", str(run_config)]
@@ -115,20 +115,20 @@ def _run_flower(
 
 
 def _ended_as(environment: Mapping[str, str]) -> str:
-    """What Flower keeps of a run whose process ended without a word, such as one that was killed; "" if nothing."""
+    """Flower's record of a run whose process ended without an error message, for example by a kill; "" without one."""
     command = [*_flower("flwr"), "list", _CONNECTION, "--format", "json"]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=_START_SECONDS, check=False)
         run = json.loads(done.stdout)["runs"][0]
-        details = "" if run["status-details"] == "N/A" else run["status-details"]  # Flower's word for none
-        return f"the process of the run ended without a word; Flower says: {run['status']} {details}".strip()
+        details = "" if run["status-details"] == "N/A" else run["status-details"]  # Flower's text for none
+        return f"the process of the run ended without an error message; Flower says: {run['status']} {details}".strip()
     except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError):
         return ""
 
 
 @contextlib.contextmanager
 def _superlink(run_dir: Path) -> Iterator[dict[str, str]]:
-    """A SuperLink in simulation mode; the environment in which `flwr` finds it."""
+    """A SuperLink in simulation mode; yields the environment in which `flwr` finds it."""
     home = run_dir / ".flwr"
     home.mkdir(parents=True, exist_ok=True)
     port, control = _free_port(), _free_port()
@@ -159,7 +159,7 @@ def _superlink(run_dir: Path) -> Iterator[dict[str, str]]:
 
 
 def _follow(process: Process, folder: RunFolder, on_metrics: Callable[[dict[str, Any]], None]) -> None:
-    """Hand on lines of metrics until Flower's command ends."""
+    """Yield lines of metrics until Flower's command ends."""
     seen = len(folder.read_rounds())
     while True:
         ended = process.poll() is not None
@@ -173,7 +173,7 @@ def _follow(process: Process, folder: RunFolder, on_metrics: Callable[[dict[str,
 
 
 def _end(process: Process) -> None:
-    """End a process of ours and all that it started: SIGTERM to it, ten seconds, then SIGKILL to whatever is left.
+    """End a process of ours and its descendants: SIGTERM to it, ten seconds, then SIGKILL to the remaining ones.
 
     Ray's processes lead sessions of their own, so a signal to a process group would not reach them."""
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,1 +1,1 @@
-"""Federation on a node: its policy and its name, what it holds, opens and keeps to itself."""
+"""Federation on a node: policy, name, global models, opened sums and private state."""

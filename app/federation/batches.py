@@ -1,4 +1,4 @@
-"""The training streams of one federated client, equalised from the round on that the settings say."""
+"""Training streams of one federated client, equalised from the configured round on."""
 
 from collections.abc import Sequence
 
@@ -22,8 +22,8 @@ class ClientBatches:
     Args:
         network: of the client, to see whether a pre-model fits.
 
-    Raises the errors of `Task.batches`, and where a pre-model is wanted that is not there or does not fit,
-    FileNotFoundError and SettingsError."""
+    Raises the errors of `Task.batches`; for a pre-model that is missing FileNotFoundError, for one of another network
+    SettingsError."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class ClientBatches:
                 require_fit(options.model, network, task)
 
     def of_round(self, server_round: int, network: nn.Module) -> Batches:
-        """The stream of a round, 1 and up, in which `network` is what the client begins with."""
+        """The stream of a round, 1 and up; `network` is the client's at the begin of the round."""
         options = self.settings.data.equalise
         if not options.on or server_round < options.from_round:
             return self._plain
@@ -55,8 +55,9 @@ class ClientBatches:
         return self._equal
 
     def _equalise(self, server_round: int, network: nn.Module) -> Equalised:
-        """With the global model as pre-model, the one of the first equalised round is noted in the node's store: in a
-        later round another process finds what was made with it. Where it finds nothing, the model of now is as good."""
+        """With the global model as pre-model, the key of the first equalised round's model is noted in the node's
+        store, so that another process finds its record in a later round. Without such a note the present model is as
+        good."""
         if self.settings.data.equalise.model != "global":
             found = equalise_alone(self.settings, self.samples, self.name)
             assert found is not None
@@ -73,7 +74,7 @@ class ClientBatches:
         return equalise(self.settings, self.samples, lambda: network, model_key=key, seed=seed, name=self.name)
 
     def _noted_before(self, server_round: int) -> str | None:
-        """The key of an earlier round. A note of this round or a later one is of a run that was taken back."""
+        """The key of an earlier round. A note of this round or a later one is from before a rollback."""
         try:
             noted, key = (self.store.folder / _NOTE).read_text(encoding="utf-8").split()
         except (OSError, ValueError):

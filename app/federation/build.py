@@ -1,4 +1,4 @@
-"""Builds the parts that settings name: cipher, server optimiser, and the rules of a round."""
+"""Builder of the configured parts: cipher, server optimiser, and the rules of a round."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,17 +24,17 @@ Mask = NDArray[np.bool_]
 
 
 def key_path(run_folder: Path) -> Path:
-    """Where a simulation keeps the key that its clients make."""
+    """Path of the key that the clients of a simulation create."""
     return run_folder / "keys" / "federation.key"
 
 
 def max_clients(settings: Settings) -> int:
-    """The bound that the encryption is laid out for."""
+    """The bound on clients that the encryption is laid out for."""
     return max(2, settings.privacy.max_clients or settings.federation.num_clients)
 
 
 def make_secrets(privacy: PrivacySettings) -> dict[str, Callable[[], bytes]]:
-    """What makes the secret of each scheme, for `new_key`."""
+    """Generators of the secret of each scheme, for `new_key`."""
     return {packed_bfv.SCHEME: packed_bfv.new_secret, ckks.SCHEME: lambda: ckks.new_secret(privacy.ckks_preset)}
 
 
@@ -50,7 +50,7 @@ def make_mask_store(
 def client_key(settings: Settings, client: str, key_file: Path | None, *, simulated: bool) -> FederationKey | None:
     """The federation key of a node; None if nothing is encrypted.
 
-    The clients of a simulation make the key file if it is not there. Raises SettingsError if a node was given none,
+    The clients of a simulation create the key file if it is missing. Raises SettingsError if a node was given none,
     KeyFileError for one that cannot be used."""
     privacy = settings.privacy
     if privacy.cipher == "plain":
@@ -83,7 +83,7 @@ def make_client_cipher(settings: Settings, statistics: Mask, *, client: str, key
 
 
 def _cloud_key(privacy: PrivacySettings, run_folder: Path) -> FederationKey:
-    """The server's half of a pair; in a simulation both halves are made in the run folder."""
+    """The server's half of a pair; in a simulation both halves are created in the run folder."""
     if privacy.cloud_key:
         return read_key(absolute(privacy.cloud_key))
     clients = key_path(run_folder)
@@ -95,7 +95,7 @@ def _cloud_key(privacy: PrivacySettings, run_folder: Path) -> FederationKey:
 
 
 def cloud_pair(privacy: PrivacySettings) -> tuple[FederationKey, FederationKey]:
-    """The key of the server and that of the clients for `privacy.key_holder=cloud`: theirs can encrypt, and no more."""
+    """The keys of server and clients for `privacy.key_holder=cloud`: the clients' can only encrypt."""
     secret = ckks.new_secret(privacy.ckks_preset, public=True)
     return (
         new_key({ckks.SCHEME: lambda: secret}),
@@ -106,7 +106,7 @@ def cloud_pair(privacy: PrivacySettings) -> tuple[FederationKey, FederationKey]:
 def make_server_sum(settings: Settings, statistics: Mask, run_folder: Path) -> Callable[[Binding, str], ServerSum]:
     """Makes empty running sums, for a binding and a key id: the server's half, from public parameters alone.
 
-    Only with `privacy.key_holder=cloud` there is a key at the server: it is made in the run folder."""
+    Only with `privacy.key_holder=cloud` the server has a key, in the run folder."""
     privacy, size = settings.privacy, statistics.size
     if privacy.cipher == "plain":
         return lambda binding, key_id: PlainSum(size)  # noqa: ARG005
@@ -154,7 +154,7 @@ def make_rules(settings: Settings, *, task: str, layout: str, run_key: str, simu
         start_timeout=federation.start_timeout,
         measure_every=federation.measure_every,
         masking=settings.privacy.masking == "pairwise",
-        min_clients=1 if settings.privacy.cipher == "plain" else 2,  # the sum of one is its update
+        min_clients=1 if settings.privacy.cipher == "plain" else 2,  # the sum of one update is that update
         max_clients=0 if settings.privacy.cipher == "plain" else max_clients(settings),
         seed=settings.seed,
         max_share=federation.max_share,

@@ -1,7 +1,7 @@
 """One federated client of any task: a trainer, its node store and its cipher, as a NumPyClient of Flower.
 
-Data flow of a round: the last aggregate comes in, is decrypted and applied through the server optimiser, the global
-model is measured if asked for, trained on, and the weighted, encrypted update goes out.
+Data flow of a round: decrypt the last aggregate and apply it through the server optimiser, measure the global model if
+requested, train, and send the weighted, encrypted update.
 """
 
 import json
@@ -55,20 +55,20 @@ Vector = NDArray[np.float32]
 
 
 class TaskClient(NumPyClient):
-    """A client of any task. What each message asks of it is a `RoundRequest`.
+    """A client of any task. Each message is parsed into a `RoundRequest`.
 
     Args:
-        name: how the client is called in metrics.
+        name: of the client in metrics.
         samples: its training images.
         directions: its validation queries and galleries; may be empty.
         store: its node store.
-        cipher: makes the client's half of the cipher; is given a mask (size,) of the BatchNorm statistics.
-        masks: of this node; None for updates that are not masked.
-        ledger: of what the node has given away under differential privacy.
-        run_key: names the run.
-        policy: of the site; None for a client that has none, such as a simulated one.
+        cipher: builds the client's half of the cipher from a mask (size,) of the BatchNorm statistics.
+        masks: of this node; None for updates without masks.
+        ledger: of the node's epsilon under differential privacy.
+        run_key: identifies the run.
+        policy: of the site; None for a client without one, such as a simulated one.
 
-    Raises ClientError if there is nothing to learn from.
+    Raises ClientError without training images.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class TaskClient(NumPyClient):
         self.run_key = run_key
         self.policy = policy
         if not self.samples:
-            unfit = f", as none of {len(samples)} can be learnt from" if samples else ""
-            raise ClientError(f"{name} has no training pictures{unfit}")
+            unfit = f", as none of {len(samples)} can be used for training" if samples else ""
+            raise ClientError(f"{name} has no training images{unfit}")
         try:
             self.num_labels = task.num_labels(self.samples)
         except UnfitDataError as error:
@@ -130,11 +130,11 @@ class TaskClient(NumPyClient):
         self.batches = ClientBatches(settings, task, name, self.samples, store, self.network)
 
     def initial_arrays(self) -> dict[str, Vector]:
-        """What the network starts from; built anew, for it is needed in the first round alone."""
+        """Initial values of the network; rebuilt on demand, as only the first round needs them."""
         return float_arrays(self.task.build(self.num_labels, self.settings.seed))
 
     def get_properties(self, config: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """How the client describes itself to the server."""
+        """The client's description for the server."""
         versions = self.models.held()
         return {
             m.CLIENT: self.name,
@@ -156,7 +156,7 @@ class TaskClient(NumPyClient):
         attempt = f"{server_round}.{binding.attempt} {binding.nonce}"
         model = self._begin(attempt, request)
         self.ledger.require()
-        with self.store.keeping(attempt):  # before training, which would be in vain
+        with self.store.keeping(attempt):  # before training, which would be wasted
             masks = self.masks.begin(binding, request.mask_cards) if self.masks else {}
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
@@ -172,7 +172,7 @@ class TaskClient(NumPyClient):
         del model
         if not np.isfinite(update).all():
             raise ClientError(f"{self.name}: value {int(np.argmin(np.isfinite(update)))} of the update is not finite")
-        # Kept before encryption, which needs the memory; only a later round reads it.
+        # Written before encryption, which needs the memory; only a later round reads it.
         with self.store.keeping(attempt):
             moments = report.optimiser if self.settings.train.keep_optimiser else {}
             self.kept.keep(server_round, float_views(self.network), local, moments)
@@ -205,7 +205,8 @@ class TaskClient(NumPyClient):
         return [np.frombuffer(encrypted.payload, np.uint8)], len(self.samples), measures
 
     def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
-        """Take the final global model over, keep it, and measure it: loss, number of examples, and measures."""
+        """Apply the last aggregate, keep the final global model, and measure it: loss, number of examples, and
+        measures."""
         request = RoundRequest.of(parameters, config)
         server_round = request.server_round
         model = self._begin(f"{server_round} final {request.order}", request)
@@ -214,7 +215,7 @@ class TaskClient(NumPyClient):
         return evaluation_loss(measures, self.settings.measures[0]), len(self.samples), measures
 
     def send_global(self, config: dict[str, Any]) -> bytes:
-        """A global model that is held, and the server optimiser's moments, sealed for a node that lacks them."""
+        """A global model of this node, and the server optimiser's moments, sealed for a node that lacks them."""
         request = RoundRequest.of((), config)
         if request.global_version is None:
             raise ClientError(f"{self.name}: no {m.GLOBAL_VERSION} in the message")
@@ -223,12 +224,12 @@ class TaskClient(NumPyClient):
     def disclose(self, config: dict[str, Any]) -> bytes:
         """The seeds shared with clients that dropped out of an attempt, sealed for the other clients."""
         if self.masks is None:
-            raise ClientError(f"{self.name} was asked for masks and has none")
+            raise ClientError(f"{self.name} received a request for masks and has none")
         request = RoundRequest.of((), config)
         return self.masks.disclose(self._binding(request), request.mask_cards, request.missing)
 
     def _binding(self, request: RoundRequest) -> Binding:
-        """What a payload is bound to, within the site's policy."""
+        """Binding of a payload, within the site's policy."""
         if self.policy is not None:
             self.policy.check_round(request.cohort, request.coefficient, request.missing)
         return request.binding(self.run_key, self.layout.digest)
@@ -245,7 +246,7 @@ class TaskClient(NumPyClient):
     # Training and measuring ---------------------------------------------------------------------------------------
 
     def _load(self, vector: Vector, server_round: int) -> dict[str, Vector]:
-        """Put the global model and the node's own arrays into the network; the optimiser's moments to go on with."""
+        """Load the global model and the node's own arrays into the network; returns the optimiser's moments."""
         load_arrays(self.network, self.layout.unflatten(vector))
         held = self.kept.own(server_round)
         if held is None:
@@ -270,7 +271,7 @@ class TaskClient(NumPyClient):
             settings=settings.train,
             data=settings.data,
             compute=self.compute,
-            # Local BatchNorm is not among them: it learns as it would when shared.
+            # Local BatchNorm is not among them: it is trained as if it were shared.
             private=home_patterns(self.network, settings.federation, self.task.heads),
             optimiser=optimiser if settings.train.keep_optimiser else None,
             anchor=shared_parameters(self.network, self.private) if settings.train.fedprox_mu else None,

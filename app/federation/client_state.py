@@ -1,4 +1,4 @@
-"""State that a client's network and cipher hand on from round to round, in its node's store."""
+"""State of a client's network and cipher between rounds, in its node's store."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _ARRAY, _OPTIMISER = "array/", "optimiser/"
 
 
 class ClientState:
-    """Private arrays with the optimiser's moments, the network as it was trained, and what a cipher carried over.
+    """Private arrays with the optimiser's moments, the trained network, and the carry-over of a cipher.
 
     Args:
         layout: digest of the shared layout, which travels with every file.
@@ -26,7 +26,7 @@ class ClientState:
         self._about = {"layout": layout}
 
     def own(self, server_round: int) -> tuple[dict[str, Vector], dict[str, Vector]] | None:
-        """Private arrays and moments, by name, as the last round before this one left them; None if there was none."""
+        """Private arrays and moments of the last round before this one, by name; None if there was none."""
         earlier = [held for held in self.store.rounds("private") if held < server_round]
         if not earlier:
             return None
@@ -41,19 +41,19 @@ class ClientState:
     def keep(
         self, server_round: int, arrays: Mapping[str, Vector], local: Vector, moments: Mapping[str, Vector]
     ) -> None:
-        """Write what a round learnt: the private ones of the network's arrays, its shared vector, and the moments."""
+        """Write the result of a round: the network's private arrays, its shared vector, and the moments."""
         own = {f"{_ARRAY}{name}": array for name, array in arrays.items() if is_private(name, self.private)}
         own |= {f"{_OPTIMISER}{name}": array for name, array in moments.items()}
         self.store.write("private", server_round, own, self._about)
         self.store.write("local", server_round, {"vector": local}, self._about)
 
     def take_back(self, server_round: int) -> None:
-        """Drop what `keep` wrote: the next round starts from what was learnt before."""
+        """Drop the files of `keep`: the next round starts from the state before."""
         self.store.drop("private", server_round)
         self.store.drop("local", server_round)
 
     def carried(self, server_round: int) -> dict[str, NDArray[Any]]:
-        """What the cipher carried over from an earlier round; of another layout it is dropped."""
+        """Carry-over of the cipher from an earlier round; dropped if of another layout."""
         for earlier in reversed([held for held in self.store.rounds("carried") if held < server_round]):
             try:
                 arrays, about = self.store.read("carried", earlier)
@@ -65,6 +65,6 @@ class ClientState:
         return {}
 
     def carry(self, server_round: int, arrays: dict[str, NDArray[Any]]) -> None:
-        """Write what the cipher carries over, if it does."""
+        """Write the carry-over of the cipher, if there is one."""
         if arrays:
             self.store.write("carried", server_round, arrays, self._about)

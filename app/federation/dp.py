@@ -1,13 +1,13 @@
-"""Differential privacy of a client's update: clipping, Gaussian noise, and what it adds up to.
+"""Differential privacy of a client's update: clipping, Gaussian noise, and its accounting.
 
 Each client clips its own update and adds noise before encryption, so that the guarantee holds against everybody,
 holders of the key included (local model; Dwork and Roth, 2014, Sec. 3.5, for the Gaussian mechanism; Abadi et al.,
-2016, arXiv:1607.00133, for the use on clipped updates). What is protected is the whole of one client's update in one
-round; rounds are composed by Flower's Renyi accountant (Mironov, 2017, arXiv:1702.07476).
+2016, arXiv:1607.00133, for the use on clipped updates). The protected unit is one client's whole update in one round;
+rounds are composed by Flower's Renyi accountant (Mironov, 2017, arXiv:1702.07476).
 
-Sums of floating-point numbers can tell by their last bits what the noise was added to (Mironov, 2012, CCS). The noisy
-value is therefore rounded to a grid much coarser than those bits and much finer than the noise; what follows, casts and
-the quantisation of a cipher, sees the rounded value alone.
+The last bits of a floating-point sum can reveal the value under the noise (Mironov, 2012, CCS). The noisy value is
+therefore rounded to a grid much coarser than those bits and much finer than the noise; later casts and the quantisation
+of a cipher see only the rounded value.
 """
 
 import math
@@ -71,7 +71,7 @@ def composed_epsilon(counts: Mapping[float, int], delta: float) -> float:
         target_delta=delta,
         population_size=1,
         neighboring_relation=NeighboringRelation.ADD_OR_REMOVE_ONE,
-        sampling_method=SamplingMethod.NO_AMPLIFICATION,  # the server knows who takes part
+        sampling_method=SamplingMethod.NO_AMPLIFICATION,  # the server knows the participants
     )
     try:
         accountant = RdpAccountant(config)

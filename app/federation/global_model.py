@@ -1,4 +1,4 @@
-"""The global models that a node holds: read, written, and brought up to the version that a round starts from."""
+"""Global models of a node: read, written, and brought to the version that a round starts from."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -22,22 +22,22 @@ Vector = NDArray[np.float32]
 _log = logging.getLogger("flwr")
 _KIND = "global"
 UNUSABLE = "the sum cannot be used; the site's own log says why"
-"""All that leaves the node about an encrypted sum: the cause would tell the server about the secret key."""
-_LARGEST = 2.0**20  # beyond it an aggregate is no network's: another key's, or a client's divergence
+"""The only message that leaves the node about an encrypted sum: the cause would reveal bits of the secret key."""
+_LARGEST = 2.0**20  # a larger aggregate is of another key, or of a diverged client
 _ROUNDING = 1e-5
-"""Most by which a starting value differs between processors: 8e-7 was measured, as they draw and round differently."""
+"""Largest difference of a starting value between processors, which round differently: 8e-7 was measured."""
 
 
 class GlobalModelError(FedVehicleReidError, RuntimeError):
-    """A version that cannot be reached, or one that is not to be used; the model on the node stays as it was."""
+    """A version that cannot be reached, or must not be used; the model on the node stays as it was."""
 
 
 class UnusableAggregateError(GlobalModelError):
-    """An aggregate that does not open, or makes no model."""
+    """An aggregate that does not open, or yields no valid model."""
 
 
 class PassedOn(NamedTuple):
-    """A model as another node sealed it: its version, and the digest that most nodes hold."""
+    """A model sealed by another node: its version, and the digest that most nodes hold."""
 
     sealed: Buffer
     version: int
@@ -46,7 +46,7 @@ class PassedOn(NamedTuple):
 
 @dataclass(frozen=True)
 class GlobalModel:
-    """What clients that hold the same version hold alike.
+    """State that all clients with the same version share.
 
     Args:
         vector: the shared values (size,).
@@ -59,13 +59,13 @@ class GlobalModel:
     state: dict[str, NDArray[Any]]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """As they stand in the node store."""
+        """As arrays of the node store."""
         moments = {f"moment/{name}": moment for name, moment in self.moments.items()}
         return {"vector": self.vector, **moments, **{f"cipher/{name}": array for name, array in self.state.items()}}
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "GlobalModel":
-        """From what `arrays` gave."""
+        """From the result of `arrays`."""
         parts = {
             kind: {k.removeprefix(f"{kind}/"): v for k, v in arrays.items() if k.startswith(f"{kind}/")}
             for kind in ("moment", "cipher")
@@ -77,13 +77,13 @@ class GlobalModels:
     """Versions of the global model in a node store; version r is the model after r rounds.
 
     Args:
-        client: how the client is called in errors.
-        initial: makes the shared values that every client starts from.
+        client: name of the client in errors.
+        initial: returns the shared values that every client starts from.
         statistics: (size,) bool, BatchNorm statistics, which are averaged whatever the server optimiser is.
         variances: (size,) bool, the running variances among them, which are kept at 0 or above.
         run_key: the run that aggregates must be of.
-        sums: that were opened; None where nothing is encrypted.
-        least: clients of a sum, at least, where the cipher names them; a site's policy may ask for more than two.
+        sums: opened sums; None without encryption.
+        least: required clients of a sum, if the cipher names them; a site's policy may require more than two.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class GlobalModels:
         least: int = 2,
     ) -> None:
         self.client = client
-        self.least = max(least, 2)  # the holders of the key open sums and nothing else
+        self.least = max(least, 2)  # holders of the key open nothing but sums
         self.store = store
         self.layout = layout
         self.statistics = statistics
@@ -123,7 +123,7 @@ class GlobalModels:
         for version in self.store.rounds(_KIND):
             try:
                 versions[version] = self.store.metadata(_KIND, version)["digest"]
-            except (NodeStoreError, KeyError):  # damaged: another node passes the model on
+            except (NodeStoreError, KeyError):  # damaged: another node sends the model
                 self.store.drop(_KIND, version)
         if not versions:
             versions[0] = self._write(0, self._initial())
@@ -140,11 +140,12 @@ class GlobalModels:
     def reach(
         self, version: int, aggregate: Buffer = b"", coefficient_sum: float = 0.0, passed_on: PassedOn | None = None
     ) -> GlobalModel:
-        """The model of `version`: from the store, by the aggregate of the last round, or as another node passed it on,
-        or the one before.
+        """The model of `version`: from the store, by the aggregate of the last round, or from another node, which sends
+        this version or the one before.
 
-        Raises GlobalModelError if there is no way to it or what was passed on is not what most nodes hold,
-        UnusableAggregateError if the aggregate cannot be used, or CipherError if what was passed on does not open."""
+        Raises GlobalModelError if the version cannot be reached or the received model is not the one that most nodes
+        hold, UnusableAggregateError if the aggregate cannot be used, or CipherError if the received model does not
+        open."""
         if passed_on is not None and not self._has(passed_on, version):
             self._adopt(passed_on)
         held = self.held()
@@ -159,7 +160,7 @@ class GlobalModels:
         held = self.held()
         if held.get(version) != digest:
             raise GlobalModelError(
-                f"{self.client} cannot pass global model {version} on with digest {digest!r}: it holds {held}"
+                f"{self.client} cannot send global model {version} with digest {digest!r}: it holds {held}"
             )
         return self.cipher.seal(save(self.read(version).arrays()), self._purpose(version))
 
@@ -169,8 +170,8 @@ class GlobalModels:
     def _open(
         self, version: int, before: GlobalModel, held: str, payload: Buffer, coefficient_sum: float
     ) -> GlobalModel:
-        """`_apply`, at most once for a version, and with one answer whatever is wrong with an encrypted sum."""
-        if (sums := self.sums) is None:  # the server knows the sum, and may know what is wrong with it
+        """`_apply`, at most once for a version, and with one answer for every fault of an encrypted sum."""
+        if (sums := self.sums) is None:  # the server can read the sum anyway, and may know its fault
             return self._keep(version, *self._apply(version, before, payload, coefficient_sum))
         digest = sum_digest(payload, coefficient_sum, held)
         try:
@@ -180,19 +181,19 @@ class GlobalModels:
             raise UnusableAggregateError(UNUSABLE) from None
         try:
             after, clients = self._apply(version, before, payload, coefficient_sum)
-        except (OSError, MemoryError):  # the machine's fault and not the sum's, which may be opened again
+        except (OSError, MemoryError):  # a fault of the machine and not of the sum, which may be opened again
             raise
-        except Exception as error:  # of whatever kind: an error of another kind would be another answer
+        except Exception as error:  # of any kind: a second kind of error would be a second answer
             sums.unusable(version, digest)
             _log.error("%s: %s", self.client, error, exc_info=not isinstance(error, UnusableAggregateError))
             raise UnusableAggregateError(UNUSABLE) from None
         sums.used(version, digest)
-        return self._keep(version, after, clients)  # whatever hinders it says nothing about the sum
+        return self._keep(version, after, clients)  # an obstacle here reveals nothing about the sum
 
     def _apply(
         self, version: int, before: GlobalModel, payload: Buffer, coefficient_sum: float
     ) -> tuple[GlobalModel, Sequence[str]]:
-        """The model that a sum makes, and whose updates are in it."""
+        """The model after a sum, and the clients in the sum."""
         binding = Binding(self.run_key, self.layout.digest, version)
         try:
             mean, state, clients = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
@@ -214,7 +215,7 @@ class GlobalModels:
 
     def _keep(self, version: int, after: GlobalModel, clients: Sequence[str]) -> GlobalModel:
         self._write(version, after)
-        if clients and self.client not in clients:  # what was carried into that payload has not arrived
+        if clients and self.client not in clients:  # the carry-over in that payload has not arrived
             self.store.drop("carried", version)
         return after
 
@@ -222,7 +223,7 @@ class GlobalModels:
         """Set running variances below 0 to 0; the layer's own epsilon keeps its root away from 0.
 
         Error of a cipher and what the quantisation carried over take a small variance a little below 0. Raises
-        UnusableAggregateError for one further below than any variance before was above: that is a broken sum."""
+        UnusableAggregateError for one further below 0 than any variance before was above: such a sum is broken."""
         found = vector[self.variances]
         lowest, largest = float(found.min(initial=0.0)), float(before[self.variances].max(initial=1.0))
         if lowest < -largest:
@@ -232,8 +233,8 @@ class GlobalModels:
         vector[self.variances] = np.maximum(found, np.float32(0.0))
 
     def _has(self, passed_on: PassedOn, version: int) -> bool:
-        """Whether this model is here already. Raises GlobalModelError rather than let it take the place of a whole one:
-        what a node reached by sums itself, no other node replaces. Version 0 was not reached by sums, see `_adopt`."""
+        """Whether this model is held already. Raises GlobalModelError rather than replace a whole one: no other node
+        replaces a model that this node reached by sums. Version 0 was not reached by sums, see `_adopt`."""
         for held in (passed_on.version, version):
             digest = self._intact(held)
             if digest and (held, digest) == (passed_on.version, passed_on.digest):
@@ -246,7 +247,7 @@ class GlobalModels:
         return False
 
     def _intact(self, version: int) -> str:
-        """The digest of a version that is here whole, or ""."""
+        """The digest of a version that is held whole, or ""."""
         try:
             return digest_of(self.read(version).arrays()) if version in self.held() else ""
         except NodeStoreError:  # damaged, and dropped by now
@@ -257,26 +258,26 @@ class GlobalModels:
         try:
             arrays = load(self.cipher.open(passed_on.sealed, self._purpose(version)))
         except SafetensorError as error:
-            raise GlobalModelError(f"{self.client}: the global model that was passed on is damaged: {error}") from error
+            raise GlobalModelError(f"{self.client}: the received global model is damaged: {error}") from error
         initial = self._initial().arrays()
         expected = {name: (array.shape, array.dtype) for name, array in initial.items()}
         if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
-            raise GlobalModelError(f"{self.client}: the global model that was passed on has another layout")
+            raise GlobalModelError(f"{self.client}: the received global model has another layout")
         if version == 0 and not all(_is_rounded(array, initial[name]) for name, array in arrays.items()):
             raise GlobalModelError(
-                f"{self.client}: the starting model that was passed on is not this node's own, which the settings of "
+                f"{self.client}: the received starting model is not this node's own, which the settings of "
                 "the run give: the weights files of the sites, or their versions of the project, differ"
             )
         if not all(np.abs(array).max(initial=0) < _LARGEST for array in arrays.values()):
-            raise GlobalModelError(f"{self.client}: the global model that was passed on is not finite or too large")
+            raise GlobalModelError(f"{self.client}: the received global model is not finite or too large")
         if (digest := digest_of(arrays)) != passed_on.digest:
             raise GlobalModelError(
-                f"{self.client}: global model {version} that was passed on has the digest {digest}, and most nodes "
-                f"hold {passed_on.digest!r}; another node is to be asked"
+                f"{self.client}: the received global model {version} has the digest {digest}, and most nodes "
+                f"hold {passed_on.digest!r}; request it from another node"
             )
         model = GlobalModel.of(arrays)
         if model.vector[self.variances].min(initial=0.0) < 0:
-            raise GlobalModelError(f"{self.client}: the global model that was passed on has a running variance below 0")
+            raise GlobalModelError(f"{self.client}: the received global model has a running variance below 0")
         self._write(version, model)
 
     def _write(self, version: int, model: GlobalModel) -> str:
@@ -287,7 +288,7 @@ class GlobalModels:
 
 
 def _is_rounded(array: NDArray[Any], own: NDArray[Any]) -> bool:
-    """Whether values differ by what processors of two kinds make of one draw; an exponent by one."""
+    """Whether values differ only by the rounding of different processors; exponents differ by one at most."""
     if array.dtype.kind != "f":
         return bool((np.abs(array.astype(np.int64) - own.astype(np.int64)) <= 1).all())
     return np.allclose(array, own, rtol=_ROUNDING, atol=_ROUNDING)

@@ -1,7 +1,7 @@
 """Shared part of the network as the server knows it: its layout, and which values are statistics.
 
 Both come from a network, which takes torch, timm and hundreds of megabytes to build. A server that only adds payloads
-needs neither afterwards, so a process of its own builds it: `python -m app.federation.layout`, settings in, JSON out.
+needs neither afterwards, so a separate process builds it: `python -m app.federation.layout`, settings in, JSON out.
 """
 
 import json
@@ -17,14 +17,14 @@ from app.settings.load import Settings, settings_from
 from models.errors import FedVehicleReidError, NetworkError
 from strategies.shared_arrays import SharedLayout
 
-_REFUSED = 3  # exit status for settings of which no network can be made
+_REFUSED = 3  # exit status for settings from which no network can be built
 
 
 def shared_part(settings: Settings) -> tuple[SharedLayout, NDArray[np.bool_]]:
     """Layout of the shared arrays, and a mask (size,) of BatchNorm statistics.
 
-    Computed here if torch is loaded already. Raises ValueError or OSError naming what cannot
-    be built."""
+    Computed in this process if torch is loaded already. Raises ValueError or OSError naming the part that cannot be
+    built."""
     return _read(_describe(settings) if "torch" in sys.modules else _described_elsewhere(settings))
 
 

@@ -21,15 +21,15 @@ FILE = "privacy_ledger.json"
 
 
 class PrivacyBudgetError(FedVehicleReidError, RuntimeError):
-    """An update that would take the node over its limit, or a ledger that cannot be read; nothing has left."""
+    """An update beyond the node's limit, or a ledger that cannot be read; nothing has left."""
 
 
 class PrivacyLedger:
     """The ledger of one node.
 
     Args:
-        folder: of the node's state, made at the first update; all runs of the node share it.
-        client: how the node is called in errors.
+        folder: of the node's state, created at the first update; all runs of the node share it.
+        client: name of the node in errors.
         settings: of the run.
     """
 
@@ -39,12 +39,13 @@ class PrivacyLedger:
         self.settings = settings
 
     def require(self) -> None:
-        """Raise PrivacyBudgetError if one more update would be over the limit; said before training."""
+        """Raise PrivacyBudgetError if one more update would be over the limit; called before training."""
         if self.settings.clip:
             self._after_one_more(self._read())
 
     def release(self, update: Vector) -> tuple[Vector, float]:
-        """What may leave of an update (size,), counted first, and epsilon of all that have left, at the run's delta.
+        """The noisy update (size,) that may leave, counted first, and epsilon of all that have left, at the run's
+        delta.
 
         Without differential privacy the update itself. Raises PrivacyBudgetError as `spend` does."""
         if not self.settings.clip:

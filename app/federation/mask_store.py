@@ -1,4 +1,4 @@
-"""A node's key for pairwise masks, and the keys of the other clients as it first saw them."""
+"""A node's key for pairwise masks, and the pinned keys of the other clients."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MIN_MASKED
-from strategies.ciphers.masks import disclosure_purpose, new_mask_key, pair_seed, public_mask_key, vouch
+from strategies.ciphers.masks import disclosure_purpose, key_tag, new_mask_key, pair_seed, public_mask_key
 
 _TAG_BYTES = 32
 
@@ -23,7 +23,7 @@ class Badge(Protocol):
     """Binds mask keys to certified sites."""
 
     def card(self, public: bytes) -> str:
-        """What shows the others that a mask key is one's own; without a colon."""
+        """Proof, without a colon, that a mask key is this site's own."""
 
     def check_card(self, name: str, public: bytes, card: str) -> None:
         """Raise CipherError unless the mask key is that of the site of this name."""
@@ -32,20 +32,20 @@ class Badge(Protocol):
 class MaskStore:
     """Seeds of the masks that a client shares with the others.
 
-    A client's card is its public key with a tag under the federation key, so that the server cannot put a card of its
-    own in place. A card that a client showed once is pinned: whoever shows another under its name is refused.
+    A client's card is its public key with a tag under the federation key, so that the server cannot substitute its own.
+    The first card of a client is pinned: another one under its name is refused.
 
-    At most one attempt of a run is open for disclosures: the latest that was masked, until the next message of a round
-    or of the end, which brings its sum. All files are read and changed under one lock, whichever process or thread of
-    the node it is, and before anything is answered.
+    At most one attempt of a run is open for disclosures: the latest masked one, until the next training or final
+    message, which brings its sum. All files are read and changed under one lock, across the processes and threads of
+    the node, and before any reply.
 
     Args:
         folder: of the node; holds `mask.key`, `mask_peers.json`, `mask_used.json`, `mask_open.json` and
             `mask_disclosed.json`.
         client: the node's own name.
         key: of the federation.
-        badge: demands of each card that a certified site signed it: without, whoever holds the federation key can
-            vouch for clients that do not exist. None where sites have no certificates.
+        badge: requires a certified site's signature on each card: without it, a holder of the federation key can
+            authenticate clients that do not exist. None if sites have no certificates.
     """
 
     def __init__(self, folder: Path, client: str, key: FederationKey, badge: Badge | None = None) -> None:
@@ -62,7 +62,7 @@ class MaskStore:
             public = public_mask_key(self._private)
         except ValueError as error:
             raise CipherError(f"mask key {path} is damaged: {error}") from error
-        self.card = (public + vouch(key.secret("seal"), client, public)).hex()
+        self.card = (public + key_tag(key.secret("seal"), client, public)).hex()
         if badge is not None:
             self.card += f":{badge.card(public)}"
 
@@ -87,7 +87,7 @@ class MaskStore:
         return seeds
 
     def close(self, run_key: str) -> None:
-        """Disclose nothing more of what was masked in this run so far: the server goes on, with a sum or without."""
+        """Close all attempts of this run so far for disclosures: the server has gone on, with a sum or without."""
         with self._locked():
             opened = self._read("mask_open.json")
             if opened.pop(run_key, None) is not None:
@@ -96,14 +96,14 @@ class MaskStore:
     def disclose(self, binding: Binding, cards: Mapping[str, str], missing: Sequence[str]) -> bytes:
         """The seeds shared with clients that dropped out of this attempt, sealed for the holders of the federation key.
 
-        Raises CipherError if fewer than two clients would be left in the sum, if this client is called missing itself,
-        if it masked nothing for this attempt and cohort, if the server has gone on since, or if other
-        clients were called missing in this attempt before: two answers together could unmask somebody."""
+        Raises CipherError if fewer than two clients would be left in the sum, if this client is among the missing, if
+        it masked nothing for this attempt and cohort, if the server has gone on since, or if other clients were named
+        as missing in this attempt before: two answers together could unmask a client."""
         names = set(missing)
         if not names <= set(binding.cohort) or self.client in names or not names:
             raise CipherError(f"cannot disclose masks with {sorted(names)}")
         if len(binding.cohort) - len(names) < 2:
-            raise CipherError("masks are not taken off a sum of one client")
+            raise CipherError("masks are not removed from a sum of one client")
         attempt = _attempt(binding)
         with self._locked():
             if self._used().get(attempt) != _cohort(binding):
@@ -130,7 +130,7 @@ class MaskStore:
         return {name: pair_seed(self._private, self.client, name, known[name], binding) for name in peers}
 
     def _used(self) -> dict[str, str]:
-        """Attempts that were masked, with the cohort of each; an earlier version kept no cohorts."""
+        """Masked attempts with their cohorts; an earlier version stored no cohorts."""
         found: Any = self._read("mask_used.json")
         return dict.fromkeys(found, "") if isinstance(found, list) else dict(found)
 
@@ -155,14 +155,14 @@ class MaskStore:
         pins: dict[str, str] = self._read("mask_peers.json")
         found: dict[str, bytes] = {}
         for name, card in cards.items():
-            vouched, _, shown = card.partition(":")
+            tagged, _, shown = card.partition(":")
             try:
-                raw = bytes.fromhex(vouched)
+                raw = bytes.fromhex(tagged)
             except ValueError:
                 raw = b""
             public, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
-            if not hmac.compare_digest(tag, vouch(self.key.secret("seal"), name, public)):
-                raise CipherError(f"the mask key of {name} is missing or not vouched for by this federation's key")
+            if not hmac.compare_digest(tag, key_tag(self.key.secret("seal"), name, public)):
+                raise CipherError(f"the mask key of {name} is missing or not authenticated by this federation's key")
             if self.badge is not None:
                 self.badge.check_card(name, public, shown)
             if pins.setdefault(name, public.hex()) != public.hex():
@@ -180,7 +180,7 @@ def _attempt(binding: Binding) -> str:
 
 
 def _cohort(binding: Binding) -> str:
-    """Digest of what a payload was masked for, beside the attempt."""
+    """Digest of the cohort of a masked payload, beside the attempt."""
     return hashlib.sha256(json.dumps(binding.fields(), sort_keys=True).encode()).hexdigest()[:16]
 
 

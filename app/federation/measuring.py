@@ -17,7 +17,7 @@ def evaluation_loss(measures: Mapping[str, float], headline: str) -> float:
 
 
 def global_measures(task: Task, network: nn.Module, directions: Sequence[Direction]) -> dict[str, float]:
-    """Measures of the global model by name, with the seconds they took; empty where there is nothing to rank."""
+    """Measures of the global model by name, with their seconds; empty if there is nothing to rank."""
     if not directions:
         return {}
     started = time.perf_counter()

@@ -1,7 +1,7 @@
 """Gaussian noise from a cryptographic generator, for differential privacy.
 
-Words come from AES-256 in counter mode under a key that the operating system gives for each call, so that no earlier or
-later noise follows from what was seen. Uniform words become normal ones by Box and Muller (1958, Ann. Math. Stat. 29).
+Words come from AES-256 in counter mode under a key of the operating system for each call, so that no noise can be
+derived from earlier or later noise. Uniform words become normal ones by Box and Muller (1958, Ann. Math. Stat. 29).
 """
 
 import os
@@ -22,8 +22,8 @@ _KEY_BYTES = 32
 def normal_chunks(count: int) -> Iterator[tuple[slice, Floats]]:
     """`count` independent standard normal values, `CHUNK` at a time, each with its place in the whole.
 
-    The radius is drawn from 128 bits: with the usual 53, values beyond 7.8 standard deviations would lie further apart
-    than the grid that an update is rounded to, and tell what they were added to (Mironov, 2012, CCS, Sec. 4)."""
+    The radius is sampled from 128 bits: with the usual 53, values beyond 7.8 standard deviations would lie further
+    apart than the grid of the rounded update, and reveal the value under the noise (Mironov, 2012, CCS, Sec. 4)."""
     stream = Cipher(algorithms.AES(os.urandom(_KEY_BYTES)), modes.CTR(bytes(16))).encryptor()
     for start in range(0, count, CHUNK):
         size = min(CHUNK, count - start)

@@ -1,4 +1,5 @@
-"""A federated client from the config of its node and the run's overrides: settings, data, key, store and policy."""
+"""Construction of a federated client from its node's config and the run's overrides: settings, data, key, store,
+policy."""
 
 import logging
 import shlex
@@ -29,11 +30,11 @@ _log = logging.getLogger("flwr")
 
 
 class NodeConfigError(SettingsError):
-    """The node's own words cannot be used together with those of the run; the message is for the site."""
+    """The node's own overrides conflict with those of the run; the message is for the site."""
 
 
 class DataError(SettingsError):
-    """The site's data cannot be used as the settings say; the message is for the site."""
+    """The site's data cannot be used with these settings; the message is for the site."""
 
 
 class Identity(Badge, Protocol):
@@ -67,7 +68,7 @@ def open_client(
     task = make_task(settings)
     folder = _state_folder(settings, config, name, run_id)
     key_file = absolute(config["key-file"]) if "key-file" in config else None
-    if simulated:  # a simulation keeps the key that it makes for itself in the run folder
+    if simulated:  # a simulation keeps its key in the run folder
         key_file = key_path(run_dir(settings, run_id))
     key = client_key(settings, name, key_file, simulated=simulated)
     client = TaskClient(
@@ -84,15 +85,15 @@ def open_client(
         run_key=run_key,
         policy=policy,
     )
-    if keep_recipe(client) and not simulated:  # once a run: what cannot be measured is no reason to stay away
+    if keep_recipe(client) and not simulated:  # once a run: a client without measures still trains
         for problem in evaluation_problems(settings, source, task):
             _log.warning("%s: %s", name, problem)
     return client
 
 
 def _settings_of(overrides: str, config: Mapping[str, str], policy: SitePolicy | None) -> Settings:
-    """The run's settings with what the node decides itself, within the site's policy. Raises SettingsError for the
-    overrides of the run alone: the server has them, and what is wrong with a site's own is for its log."""
+    """The run's settings with the node's own, within the site's policy. Raises SettingsError only for the overrides of
+    the run, which the server knows; errors in a site's own are for its log."""
     if not is_simulated(config):
         run_words(overrides)
     chosen = [f"data={config['data']}"] if "data" in config else []
@@ -112,13 +113,13 @@ def _settings_of(overrides: str, config: Mapping[str, str], policy: SitePolicy |
 
 
 def _own_settings(config: Mapping[str, str]) -> dict[str, object]:
-    """What a node decides itself, whatever the run says."""
+    """Settings that the node decides itself, whatever the run says."""
     own: dict[str, object] = {}
     if "data-root" in config:
         own["data.root"] = config["data-root"]
-    if "partition-id" not in config:  # a real node: all that it has is its own
+    if "partition-id" not in config:  # a real node: all its data are its own
         own["data.partition.by"] = "none"
-        if "data" in config:  # a run could pass by the data set with another reader
+        if "data" in config:  # a run could bypass the data set with another reader
             own["data.reader"] = reader_of(config["data"])
     if "state-dir" in config:
         for setting, below in (("data.cache_dir", "pictures"), ("data.equalise.folder", "equalised")):
@@ -127,17 +128,17 @@ def _own_settings(config: Mapping[str, str]) -> dict[str, object]:
 
 
 def _source_of(settings: Settings) -> Source:
-    """The node's data. Raises DataError for whatever a reader says of it."""
+    """The node's data. Raises DataError for any error of a reader."""
     try:
         return open_source(settings.data, settings.seed)
-    except (OSError, ValueError) as error:  # may quote what a reader found
+    except (OSError, ValueError) as error:  # may quote content of the data
         raise DataError(str(error)) from error
 
 
 def _data_of(
     source: Source, settings: Settings, name: str, partition_id: int, count: int
 ) -> tuple[list[Sample], list[Direction]]:
-    """Training images and validation directions of a node. Raises DataError for whatever a reader says of them."""
+    """Training images and validation directions of a node. Raises DataError for any error of a reader."""
     try:
         parts = source.parts(count)
         if not 0 <= partition_id < len(parts):

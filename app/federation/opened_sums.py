@@ -1,8 +1,8 @@
-"""Record of the encrypted sums that a node was asked to open, written before any of them is opened.
+"""Record of the encrypted sums that a node opens, written before each is opened.
 
-The reply to a training message tells the server whether a sum could be used, and the answer depends on the secret key:
-a server that forges sums reads one bit of the key from each. So a node opens one sum a version, and few that turn out
-unusable, over restarts and over runs.
+The reply to a training message reveals whether a sum could be used, and the answer depends on the secret key: a server
+that forges sums learns one bit of the key from each. So a node opens one sum a version, and few unusable ones, over
+restarts and over runs.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _Sums = dict[str, dict[str, str]]
 
 
 class RefusedSumError(FedVehicleReidError, RuntimeError):
-    """A sum that this node does not open; the message says why, and is for the site's own log."""
+    """A sum that this node does not open; the message gives the reason, for the site's own log."""
 
 
 class OpenedSumsError(FedVehicleReidError, RuntimeError):
@@ -51,11 +51,11 @@ class OpenedSums:
         self.run_key = run_key
 
     def admit(self, version: int, digest: str) -> None:
-        """Note that this sum is about to be opened; it counts as unusable until `used` is called.
+        """Record that this sum is about to be opened; it counts as unusable until `used` is called.
 
         A sum that was being opened when the process ended, or that was used, may be opened again: the answer is the
-        same. Raises RefusedSumError for any other sum of a version that one was used for, for a sum that was unusable
-        before, and for a further one after too many unusable ones; OpenedSumsError if the record cannot be read."""
+        same. Raises RefusedSumError for a second sum of a version, for a sum that was unusable before, and for any sum
+        after too many unusable ones; OpenedSumsError if the record cannot be read."""
         with self._changing() as runs:
             sums = runs.setdefault(self.run_key, {}).setdefault(str(version), {})
             if sums.get(digest) == _UNUSABLE:
@@ -68,13 +68,13 @@ class OpenedSums:
             sums[digest] = _OPENING
 
     def used(self, version: int, digest: str) -> None:
-        """Note that the sum makes a model. Call it before the model is kept: a sum that was used may come again."""
+        """Record that the sum yields a model. Call it before the model is stored: a used sum may be opened again."""
         self._settle(version, digest, _USED)
 
     def unusable(self, version: int, digest: str) -> None:
-        """Note that the sum makes no model; one that was used before stays so, whatever became of it this time.
+        """Record that the sum yields no model; a sum that was used before stays used, whatever happened this time.
 
-        From half of the limit on the site's log warns: one client that poisons sums uses it up for all."""
+        From half of the limit on the site's log warns: one client that poisons sums exhausts it for all."""
         total = self._settle(version, digest, _UNUSABLE)
         if total >= MOST_UNUSABLE_OF_A_KEY // 2:
             _log.warning(
@@ -86,7 +86,7 @@ class OpenedSums:
             )
 
     def _settle(self, version: int, digest: str, outcome: str) -> int:
-        """How many sums under this key are unusable by now."""
+        """Number of unusable sums under this key so far."""
         with self._changing() as runs:
             sums = runs.setdefault(self.run_key, {}).setdefault(str(version), {})
             if sums.get(digest) != _USED:
@@ -110,7 +110,7 @@ class OpenedSums:
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, _Sums]]:
-        """The runs under this key; kept, synced to disk, if the block ends without an error and changed anything."""
+        """The runs under this key; written and synced to disk if the block changes them and ends without an error."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(self.path.with_name(f".{_FILE}.lock"), fallback_to_soft=False):
             before = self._read()
@@ -123,7 +123,7 @@ class OpenedSums:
                     temporary.write_text(after, encoding="utf-8")
 
     def _read(self) -> str:
-        """The record as `json.dumps` writes it. A damaged one is not taken for empty: that would reset the count."""
+        """The record as JSON. A damaged one does not count as empty: that would reset the count."""
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
             if not _is_record(found):
@@ -139,8 +139,8 @@ class OpenedSums:
 
 
 def sum_digest(payload: bytes | memoryview, coefficient_sum: float, before: str) -> str:
-    """Digest of all that decides whether a sum can be used: its bytes, the coefficients that it is divided by, and the
-    model `before` that it is added to, by its own digest."""
+    """Digest of everything that decides whether a sum can be used: its bytes, the sum of coefficients that divides it,
+    and the digest of the model `before` that it is added to."""
     total = hashlib.sha256(json.dumps([coefficient_sum.hex(), before]).encode())
     total.update(hashlib.sha256(payload).digest())
     return total.hexdigest()[:32]

@@ -1,7 +1,7 @@
-"""Errors as they leave a site: an allow-list of the project's own, and one general sentence for all others.
+"""Filter of outgoing errors: an allow-list of the project's own, and one general sentence for all others.
 
-Flower sends the text of whatever a client raises to the server. Texts of readers, decoders and libraries name images,
-and names of images tell plates. A class is on the list only if none of its messages holds anything of the site's data.
+Flower sends the text of every error of a client to the server. Errors of readers, decoders and libraries name image
+files, and file names may contain plates. A class is on the list only if none of its messages holds site data.
 """
 
 import errno
@@ -30,7 +30,7 @@ from strategies.shared_arrays import LayoutError
 _log = logging.getLogger("flwr")
 Handler = Callable[[Message, Context], Message]
 
-TOLD: frozenset[type[Exception]] = frozenset(
+LISTED: frozenset[type[Exception]] = frozenset(
     {
         CipherError,
         ClientError,
@@ -49,25 +49,25 @@ TOLD: frozenset[type[Exception]] = frozenset(
         UnusableAggregateError,
     }
 )
-"""Classes whose text may leave a site; a subclass has to be named itself."""
+"""Classes whose text may leave a site; a subclass has to be listed itself."""
 
-_SIMULATED = {"partition-id", "num-partitions"}  # all that Flower's simulation gives a node
+_SIMULATED = {"partition-id", "num-partitions"}  # the complete config of a node in Flower's simulation
 _FOLDERS = ("data-root", "state-dir", "key-file")
-_OWN_PLACES = ("data-root", "state-dir")  # without them the run says where a site reads and writes
+_OWN_PLACES = ("data-root", "state-dir")  # without them the run sets the folders of a site
 _OF_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # of no path
 
 
 class SiteError(FedVehicleReidError, RuntimeError):
-    """What a site says of an error of its own."""
+    """General sentence for an unlisted error of a site."""
 
 
 def is_simulated(node_config: Mapping[str, object]) -> bool:
-    """Whether the node is one of a simulation, on the engineer's own machine: a real one is told what it has."""
+    """Whether the node is simulated, on the engineer's own machine: a real one has folders in its config."""
     return set(node_config) <= _SIMULATED and "partition-id" in node_config
 
 
 def guarded(handler: Handler) -> Handler:
-    """The handler of a message, from which no error leaves a real site as it is; the site's own log has all of it."""
+    """Wrapper of a message handler that filters every error of a real site; the site's own log has the whole error."""
 
     @wraps(handler)
     def handle(message: Message, context: Context) -> Message:
@@ -77,24 +77,24 @@ def guarded(handler: Handler) -> Handler:
             return handler(message, context)
         except Exception as error:
             config = {key: str(value) for key, value in context.node_config.items()}
-            _log.exception("%s: the server is told less than this", config.get("client", "this site"))
+            _log.exception("%s: the server reads less of this error", config.get("client", "this site"))
             said = outgoing(error, config)
-        raise SiteError(said)  # out here it has neither cause nor context
+        raise SiteError(said)  # outside of the except block it has neither cause nor context
 
     return handle
 
 
 def outgoing(error: Exception, node_config: Mapping[str, str]) -> str:
-    """What the server may read of an error: its text if its class is on the list, without the site's own folders.
+    """The part of an error that the server may read: its text if its class is listed, without the site's own folders.
 
-    A file that the run named, in its settings or for want of the node's own places, gets one answer for every reason:
-    whether it exists is none of the run's business."""
+    For a file named by the run, in its settings or in place of the node's own, there is one answer for every reason:
+    the run must not learn whether the file exists."""
     name, kind = node_config.get("client", "this site"), type(error).__name__
     if isinstance(error, NamedFileError):
         return f"{name}: {error.key}: the file that it names cannot be used at this site; the site's own log says why"
     if isinstance(error, OSError) and not all(map(node_config.get, _OWN_PLACES)) and error.errno not in _OF_MACHINE:
         return f"{name}: OSError; the site's own log says more"
-    if type(error) not in TOLD:
+    if type(error) not in LISTED:
         reason = f" ({os.strerror(number)})" if (number := _number(error)) else ""
         return f"{name}: {kind}{reason}; the site's own log says more"
     text = str(error)
@@ -106,7 +106,7 @@ def outgoing(error: Exception, node_config: Mapping[str, str]) -> str:
 
 
 def _number(error: Exception) -> int:
-    """Errno of an error of the operating system, 0 for another one. Its text is of the system's own making."""
+    """Errno of an error of the operating system, 0 for any other. The text of an errno is fixed by the system."""
     if not isinstance(error, OSError):
         return 0
     return error.errno or (errno.ENOENT if isinstance(error, FileNotFoundError) else 0)

@@ -45,14 +45,14 @@ class DpPolicy(_Section):
 
 
 class PrivacyPolicy(_Section):
-    """How updates may travel, and what stays.
+    """Limits on the transport of updates, and on the arrays that are shared.
 
     Args:
-        ciphers: that a run may choose.
+        ciphers: allowed ciphers.
         masking: "pairwise" refuses a run without masks, "none" leaves it to the run.
-        key_holders: that a run may choose; "cloud" lets the server decrypt sums.
-        private: name patterns of arrays that a run must keep private, beside its own patterns. A run in whose network
-            one of them matches nothing is refused, save `DEFAULT_PRIVATE`, as not every task has classifiers.
+        key_holders: allowed key holders; "cloud" lets the server decrypt sums.
+        private: name patterns of arrays that a run must keep private, besides its own patterns. A run is refused if one
+            of them, except `DEFAULT_PRIVATE`, matches nothing in its network, as not every task has classifiers.
         dp: least differential privacy; null leaves it to the run.
     """
 
@@ -64,12 +64,12 @@ class PrivacyPolicy(_Section):
 
 
 class CohortPolicy(_Section):
-    """Least company in a round.
+    """Least cohort of a round.
 
     Args:
         least: clients of a round, this one included, and of a sum that the site opens.
-        largest_share: of one client in the sum; the coefficient of this site may not exceed it. Of two, each learns the
-            other's update from the sum whatever the shares are, so that `LARGEST_OF_TWO` takes the place of a smaller.
+        largest_share: of one client in the sum; the coefficient of this site may not exceed it. In a round of two each
+            learns the other's update from the sum at any share, so that `LARGEST_OF_TWO` replaces a smaller value.
     """
 
     least: Annotated[int, Field(ge=2)] = 2
@@ -102,15 +102,15 @@ class FilePolicy(_Section):
 
 
 class ResourcePolicy(_Section):
-    """Most that a run may take of the machine. 0 threads for no limit.
+    """Largest resources of a run on this machine. 0 threads for no limit.
 
     Args:
-        workers, threads: loader processes and CPU threads; a run that wants more gets this.
-        cache_mb, cache_dir_mb: decoded images in memory and on disk, MiB; a run that wants more gets this.
-        batch_size: images at once, in training or evaluation; a run that wants more is refused, as another batch is
-            another training.
-        equalise_target, equalise_candidates: images that `data.equalise` may want for a vehicle, and draw for each of
-            them; a run that wants more is refused.
+        workers, threads: loader processes and CPU threads; a run that asks for more gets this.
+        cache_mb, cache_dir_mb: decoded images in memory and on disk, MiB; a run that asks for more gets this.
+        batch_size: images at once, in training or evaluation; a run that asks for more is refused, as a smaller batch
+            would change the training.
+        equalise_target, equalise_candidates: largest target and candidates of `data.equalise`; a run that asks for more
+            is refused.
     """
 
     workers: Annotated[int, Field(ge=0)] = 8
@@ -123,7 +123,7 @@ class ResourcePolicy(_Section):
 
 
 class Policy(_Section):
-    """All sections of the file. `tasks` that a run may have; empty for every task."""
+    """All sections of the file. `tasks` are the allowed ones; empty for every task."""
 
     format: Literal[1]
     tasks: _Names

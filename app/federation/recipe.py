@@ -17,7 +17,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a node's network is built.
+    """Construction of a node's network.
 
     Args:
         client: the node's name in the run.
@@ -31,19 +31,19 @@ class Recipe:
 
     @classmethod
     def of(cls, settings: Settings, *, client: str, num_labels: int) -> Self:
-        """That of a client with these settings."""
+        """The recipe of a client with these settings."""
         return cls(client, num_labels, site_settings(settings).as_dict())
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """That of a node store. Raises SiteModelError, naming the remedy, without one or for a damaged one."""
+        """The recipe in a node store. Raises SiteModelError, naming the remedy, if it is missing or damaged."""
         path = folder / FILE
         remedy = "resume the run, or give --settings FILE, the settings.json of its run folder on the server"
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SiteModelError(
-                f"{folder} has no {FILE}: a version of the project that kept no settings wrote it; {remedy}"
+                f"{folder} has no {FILE}: a version of the project without stored settings wrote it; {remedy}"
             ) from None
         except ValueError as error:
             raise SiteModelError(f"{path} is damaged: {error}; {remedy}") from error
@@ -59,7 +59,7 @@ class Recipe:
 
     @classmethod
     def from_settings_file(cls, path: Path) -> Self:
-        """A run's settings.json as the server, or a simulation, wrote it."""
+        """The recipe of a run's settings.json from the server or a simulation."""
         try:
             settings = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -79,7 +79,7 @@ class Recipe:
             raise SiteModelError(f"the settings of the run do not fit this version of the project: {error}") from error
 
     def write(self, folder: Path) -> bool:
-        """Into a node store, unless it is there already: a client is made anew for every message.
+        """Write it into a node store, unless it is there already: a client is constructed for every message.
 
         Returns whether it was written."""
         text = json.dumps({"format": _FORMAT, upgrades.KEY: upgrades.RUN.version, **asdict(self)}, indent=1) + "\n"
@@ -94,8 +94,8 @@ class Recipe:
 
 
 def site_settings(settings: Settings) -> Settings:
-    """A client's settings as its checkpoints hold them: opened from another folder they find the same images, and the
-    node's cache stays the node's."""
+    """A client's settings for its checkpoints: absolute paths, so that they find the images from any folder, and
+    without the node's cache."""
     root = settings.data.root
     data = replace(settings.data, root=root if root == MISSING else str(absolute(root)), cache_dir="")
     return replace(settings, data=data)

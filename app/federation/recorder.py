@@ -1,4 +1,4 @@
-"""Writes what happens on the server into the run folder: metrics, checkpoints, progress, TensorBoard."""
+"""Recorder of a run on the server: metrics, checkpoints, progress and TensorBoard in the run folder."""
 
 import json
 import logging
@@ -14,15 +14,15 @@ from strategies.rounds import Missing, RoundReport, ServerState
 from strategies.shared_arrays import SharedLayout
 
 _log = logging.getLogger("flwr")
-_TELL_SECONDS = 30.0  # between two lines about the same missing sites
+_LOG_SECONDS = 30.0  # between two lines about the same missing sites
 
 
 class Recorder:
     """A `RoundListener`.
 
     Args:
-        rounds: of the whole run, for what is logged.
-        headline: the measure that is logged.
+        rounds: of the whole run, for the log.
+        headline: the measure for the log.
     """
 
     def __init__(self, folder: RunFolder, run_key: str, layout: SharedLayout, rounds: int, headline: str) -> None:
@@ -32,23 +32,23 @@ class Recorder:
         self.rounds = rounds
         self.headline = headline
         self.attempts: int = folder.read_progress().get("attempts", 0)
-        """Attempts at rounds that were ever begun in this run, also those that were taken back or cut off."""
+        """All attempts at rounds that were begun in this run, those rolled back or cut off included."""
         self._progress: dict[str, object] = {}
         self._waiting: list[str] = []
-        self._told: tuple[object, ...] = ()
-        self._told_at = 0.0
+        self._logged: tuple[object, ...] = ()
+        self._logged_at = 0.0
 
     def waiting(self, missing: Missing) -> None:
-        """Keep in `progress.json` who is there and for how long the others are waited for; the log has it now and then.
+        """Write the connected sites and the seconds left to wait into `progress.json`, and now and then into the log.
 
-        Sites that took part earlier in this run are named, others have told nobody their names yet."""
+        Sites that took part earlier in this run are named; the names of others are not known yet."""
         known = {client for line in self.folder.read_rounds() for client in line["clients"]}
         absent = sorted(known - set(missing.here))
         state = (missing.wanted, *missing.here, *missing.refused)
         now = time.monotonic()
-        if state == self._told and now < self._told_at + _TELL_SECONDS:
+        if state == self._logged and now < self._logged_at + _LOG_SECONDS:
             return
-        self._told, self._told_at = state, now
+        self._logged, self._logged_at = state, now
         until = time.time() + missing.seconds
         who = {"here": list(missing.here), "absent": absent, "refused": list(missing.refused)}
         waited = {"wanted": missing.wanted, **who, "until": until}
@@ -58,7 +58,7 @@ class Recorder:
         _log.info("%s", waiting_sentence(waited, missing.seconds))
 
     def started(self, server_round: int, attempt: int, cohort: Sequence[str]) -> None:
-        """Keep who is waited for in `progress.json`."""
+        """Write the clients without a reply into `progress.json`."""
         self.attempts += 1
         now = {"server_round": server_round, "attempt": attempt, "cohort": list(cohort)}
         self._progress = {**now, "attempts": self.attempts}
@@ -66,7 +66,7 @@ class Recorder:
         self._write_progress()
 
     def replied(self, client: str) -> None:
-        """Take a client off those who are waited for."""
+        """Remove a client from those without a reply."""
         self._waiting.remove(client)
         self._write_progress()
 
@@ -119,7 +119,7 @@ class Recorder:
 
 
 def waiting_sentence(waiting_for: Mapping[str, Any], seconds: float) -> str:
-    """For whom a run waits, and for how long yet."""
+    """Sites for which a run waits, and the seconds left."""
     here = waiting_for["here"]
     parts = [f"waiting for {waiting_for['wanted'] - len(here)} of {waiting_for['wanted']} sites"]
     parts += [f"here: {', '.join(here) or 'none'}"]

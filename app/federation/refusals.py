@@ -1,4 +1,4 @@
-"""Refusals of a site: their messages go to the server, and name the site and what kind of thing is refused, no more."""
+"""Refusals of a site: their messages go to the server, and name only the site and the kind of refusal."""
 
 from app.settings.checks import SettingsError
 

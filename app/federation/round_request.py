@@ -1,4 +1,4 @@
-"""A server's message as a client reads it: parsed once, typed and checked."""
+"""Request of a server to a client in a round: parsed once, typed and checked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,24 +20,24 @@ _NOTHING = memoryview(b"")
 
 
 class ClientError(FedVehicleReidError, RuntimeError):
-    """The client cannot do what was asked; the message names the client and the cause."""
+    """The client cannot fulfil a request; the message names the client and the cause."""
 
 
 @dataclass(frozen=True)
 class RoundRequest:
-    """What a message asks of a client in a round. Arrays are views of the message's bytes.
+    """Content of a message to a client in a round. Arrays are views of the message's bytes.
 
     Args:
-        server_round: whose model is wanted: the one after `server_round` - 1 rounds.
-        order: when the server asked, by its own count; None for a query.
-        cohort: names of the clients that are asked; as the server sent them.
+        server_round: the round, whose model is the one after `server_round` - 1 rounds.
+        order: of the message, by the server's own count; None for a query.
+        cohort: names of the clients of the round, as the server sent them.
         mask_cards: of the cohort, by client.
-        coefficient: this client's averaging factor; None where nothing is sent.
+        coefficient: this client's averaging factor; None without an update.
         measure: whether to measure the global model.
         missing: clients of the cohort that dropped out.
-        aggregate: the sum that makes the wanted model from the one before; empty for none.
+        aggregate: the sum that leads to the required model from the one before; empty for none.
         coefficient_sum: of the clients in `aggregate`.
-        global_version, global_digest: of a model that another node passes on, or that this one shall pass on.
+        global_version, global_digest: of a model from another node, or of one that this node has to send.
         sealed: that model; empty for none.
     """
 
@@ -62,7 +62,7 @@ class RoundRequest:
         another type.
 
         Args:
-            parameters: a model that is passed on, if the config names its version; then the aggregate, if there is one.
+            parameters: a model from another node, if the config names its version; then the aggregate, if there is one.
         """
         version = _number(config, m.GLOBAL_VERSION, int)
         views = [array.data for array in parameters]
@@ -99,13 +99,13 @@ class RoundRequest:
 
     @property
     def passed_on(self) -> PassedOn | None:
-        """The model that another node passes on, if there is one."""
+        """The model from another node, if there is one."""
         if self.global_version is None or not self.sealed:
             return None
         return PassedOn(self.sealed, self.global_version, self.global_digest)
 
     def binding(self, run_key: str, layout: str) -> Binding:
-        """What a payload for this attempt is bound to."""
+        """Binding of a payload for this attempt."""
         return Binding(run_key, layout, self.server_round, self.attempt, self.cohort, self.nonce)
 
     def share(self, client: str, max_share: float) -> float:
@@ -115,13 +115,13 @@ class RoundRequest:
         limit = largest_share(max_share, len(self.cohort))
         if not 0 < self.coefficient <= limit * (1 + 1e-9):  # also where it is not a number
             raise ClientError(
-                f"{client}: the server gives it a share of {self.coefficient:g}, and {limit:g} is the most"
+                f"{client}: the server gives it a share of {self.coefficient:g}, and the largest is {limit:g}"
             )
         return self.coefficient
 
 
 def order_of(config: Mapping[str, Any]) -> Order:
-    """When the server asked, by its own count. Raises ClientError for another thing than two numbers."""
+    """The order of the message, by the server's own count. Raises ClientError for anything but two numbers."""
     order = config.get(m.ORDER)
     if not isinstance(order, list) or len(order) != 2 or not all(isinstance(number, int) for number in order):
         raise ClientError(f"{m.ORDER} of a message is {order!r} instead of [start of the server, message]")

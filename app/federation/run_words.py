@@ -1,5 +1,6 @@
-"""Checks of a run config's overrides before a site composes them: Hydra would read more of the site than the run's own
-words."""
+"""Checks of a run config's overrides before a site composes them: Hydra could read further files and variables of the
+site.
+"""
 
 import re
 import shlex
@@ -13,17 +14,17 @@ _GROUPS = ("data", "model", "loss", "train", "federation", "privacy", "experimen
 _WORD = re.compile(r"\s*(?:\+\+?|~)?\s*(?P<key>[^=]*?)\s*(?:=(?P<value>.*))?", re.DOTALL)
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)
 _CHOICE = re.compile(r"""(?P<quote>["']?)[A-Za-z0-9_-]+(?P=quote)""")
-_INTERPOLATION = re.compile(r"\$\\*\{")  # the grammar takes the backslash of "$\{" away
+_INTERPOLATION = re.compile(r"\$\\*\{")  # the grammar removes the backslash of "$\{"
 
 
 def run_words(overrides: str) -> list[str]:
     """The overrides one by one.
 
     Raises SettingsError, naming the key, for
-    - an interpolation: `${oc.env:NAME}` is the site's environment, and a wrong value stands in an error's text;
+    - an interpolation: `${oc.env:NAME}` reads the site's environment, and an error quotes a wrong value;
     - a key of Hydra itself: `hydra.searchpath` composes from folders of the site;
     - a package (`group@package=`) or a path as a key;
-    - a configuration group whose choice is no plain name, such as a path out of `conf/`.
+    - a configuration group whose choice is no plain name, such as a path outside of `conf/`.
     """
     try:
         words = shlex.split(overrides)

@@ -1,8 +1,8 @@
-"""Checkpoints of what a site holds of a run: the global model, and its own as it was just before its last upload.
+"""Checkpoints of a run at a site: the global model, and the site's own just before its last upload.
 
-Both are in the form of a run's checkpoints, so that every command reads them. A site writes them with each round and
-with the final model, into `state/models/<run>/`; `python -m scripts.federation model` makes them at any time, also of a
-run that was stopped or cut off.
+Both have the form of a run's checkpoints, so that every command reads them. A site writes them with each round and
+with the final model, into `state/models/<run>/`; `python -m scripts.federation model` writes them at any time, also of
+a run that was stopped or cut off.
 """
 
 import logging
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from app.federation.client import TaskClient
 
 KINDS = ("global", "local")
-_LOCK_SECONDS = 60.0  # a process that was suspended with a lock in its hand must not keep the site from its rounds
+_LOCK_SECONDS = 60.0  # a process suspended while it holds a lock must not keep the site from its rounds
 _log = logging.getLogger("flwr")
 
 
 @dataclass(frozen=True)
 class HeldModel:
-    """A model that a node store gave.
+    """A model from a node store.
 
     Args:
         server_round: after which it is the global model, or in which it was learnt.
@@ -50,12 +50,12 @@ class HeldModel:
 
 
 class SiteModel:
-    """Reads the models of one run from a node store, which it leaves as it is.
+    """Reader of the models of one run in a node store; it changes nothing there.
 
     Args:
         network: of the task, with any number of labels; its values do not matter.
-        initial: gives the arrays that the run began with, for a site that has not trained yet and keeps more at home
-            than classifiers.
+        initial: returns the initial arrays of the run, for a site that has not trained yet and keeps more arrays than
+            classifiers private.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SiteModel:
         }
         self._own = [name for name in self._shapes if name not in layout.names and not is_private(name, task.heads)]
         self.damaged: list[str] = []
-        """Files that could not be used, each with the reason."""
+        """Unusable files, each with the reason."""
 
     @classmethod
     def of_run(cls, run: SiteRun, settings_file: Path | None = None) -> tuple["SiteModel", Recipe]:
@@ -99,7 +99,7 @@ class SiteModel:
     def read(self, kind: str) -> HeldModel | None:
         """The newest model of a kind, without the rows of private classifiers; None before the first one.
 
-        A damaged file is passed over, and named in `damaged`, if an older model of the kind is there."""
+        A damaged file is skipped, and named in `damaged`, if an older model of the kind is there."""
         for held in reversed(self.store.rounds(kind)):
             if not held:  # the network before training
                 continue
@@ -123,7 +123,7 @@ class SiteModel:
         return without_heads(found | self._private(kind, server_round), self.task)
 
     def _private(self, kind: str, server_round: int) -> Arrays:
-        """What of the network stays at home beside classifiers, as it was when the model was learnt or measured."""
+        """Private arrays besides classifiers, as they were when the model was learnt or measured."""
         if not self._own:
             return {}
         held = self.store.rounds("private")
@@ -169,13 +169,13 @@ class SiteModel:
 
 
 def keep_recipe(client: "TaskClient") -> bool:
-    """Keep beside a client's arrays what rebuilds its network; whether it is new there."""
+    """Write the recipe of a client's network beside its arrays; returns whether it is new there."""
     return Recipe.of(client.settings, client=client.name, num_labels=client.num_labels).write(client.store.folder)
 
 
 def keep_models(client: "TaskClient", state: Path) -> None:
-    """Let a site's checkpoints follow its node store. What hinders it stands in the site's log: the run goes on, and
-    the command makes them later.
+    """Update a site's checkpoints from its node store. An error is logged at the site: the run continues, and the
+    command can write them later.
 
     Args:
         state: the node's folder, in which the store lies.
@@ -191,24 +191,25 @@ def keep_models(client: "TaskClient", state: Path) -> None:
     )
     try:
         model.write(folder, {"run": client.run_key, "client": client.name})
-    except Exception as error:  # a by-product: the update that was trained must not be lost over it
-        told = isinstance(error, (OSError, NodeStoreError, SiteModelError))
-        _log.warning("%s: no checkpoint in %s: %s", client.name, folder, error, exc_info=not told)
+    except Exception as error:  # a by-product: the trained update must not be lost over it
+        known = isinstance(error, (OSError, NodeStoreError, SiteModelError))
+        _log.warning("%s: no checkpoint in %s: %s", client.name, folder, error, exc_info=not known)
 
 
 def model_of(run: SiteRun, folder: Path | None = None, settings_file: Path | None = None) -> dict[str, Any]:
-    """Write the checkpoints of a run, by default where the site keeps them, and say what they are.
+    """Write the checkpoints of a run, by default into the site's own folder; returns their description.
 
-    An administrator does it as the owner of the store, who will write there again.
+    For an administrator it runs as the owner of the store, who will write there again.
 
-    Raises SiteModelError naming what is missing and the remedy."""
-    model, recipe = SiteModel.of_run(run, settings_file)  # as oneself: the owner may not reach Python's modules
+    Raises SiteModelError naming the missing part and the remedy."""
+    # As the calling user: the owner may not be able to read Python's modules.
+    model, recipe = SiteModel.of_run(run, settings_file)
     where = folder or run.models
     with nullcontext() if folder else _as_owner_of(run.folder):
         rounds = model.write(where, {"run": run.key, "client": recipe.client})
     files = {kind: str(where / f"{kind}.safetensors") for kind in rounds}
-    told = {"run": run.key, "client": recipe.client, "task": model.task.name, "name": model.settings.name}
-    return {**told, "folder": str(where), "models": files, "rounds": rounds, "damaged": model.damaged}
+    summary = {"run": run.key, "client": recipe.client, "task": model.task.name, "name": model.settings.name}
+    return {**summary, "folder": str(where), "models": files, "rounds": rounds, "damaged": model.damaged}
 
 
 def _layout_of(store: NodeStore, kind: str) -> str | None:
@@ -231,7 +232,8 @@ def _nothing(store: NodeStore, damaged: list[str]) -> str:
 
 @contextmanager
 def _at_rest(store: NodeStore) -> Iterator[None]:
-    """While no client writes to a store. A lock that was never taken is not made: it may be another user's store."""
+    """Hold the lock of a store, so that no client writes. A missing lock is not created: the store may be another
+    user's."""
     lock = store.folder / ".lock"
     with FileLock(lock, _LOCK_SECONDS, fallback_to_soft=False) if lock.exists() else nullcontext():
         yield
@@ -239,7 +241,7 @@ def _at_rest(store: NodeStore) -> Iterator[None]:
 
 @contextmanager
 def _private_files() -> Iterator[None]:
-    """Whatever is made meanwhile is readable by its owner only, as the node store is."""
+    """Files created in the block are readable by their owner only, like the node store."""
     before = os.umask(0o077)
     try:
         yield
@@ -249,7 +251,7 @@ def _private_files() -> Iterator[None]:
 
 @contextmanager
 def _as_owner_of(folder: Path) -> Iterator[None]:
-    """As the user whose folder it is, if this process may be any."""
+    """Act as the owner of the folder, if this process may change its user."""
     owner = folder.stat()
     if os.geteuid() != 0 or owner.st_uid == 0:
         yield

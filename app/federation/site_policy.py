@@ -1,7 +1,7 @@
 """Checks of a site's policy: a run's settings, the shared arrays, and each round before it trains.
 
 The final settings are checked, not the text of the overrides: order, deletions and groups change nothing. Files that a
-run names are checked before the settings are made, because an error of those would tell which files exist.
+run names are checked before the settings are built, because an error of those would reveal which files exist.
 """
 
 import logging
@@ -35,7 +35,7 @@ _NOT_READ_HERE = ("name", "run_dir", "evaluation.", "simulation.", "privacy.clou
 
 @dataclass(frozen=True)
 class SitePolicy:
-    """The policy of one site. Each check raises PolicyError, and tells the site's log why.
+    """The policy of one site. Each check raises PolicyError, and logs the reason at the site.
 
     Args:
         site: its name.
@@ -48,7 +48,7 @@ class SitePolicy:
 
     @classmethod
     def read(cls, site: str, path: Path) -> "SitePolicy":
-        """Raises PolicyError for a file that cannot be used; the site's log says what is wrong with it."""
+        """Raises PolicyError for an unusable file; the site's log has the reason."""
         try:
             return cls(site, path, read_policy(path))
         except PolicyFileError as error:
@@ -69,8 +69,9 @@ class SitePolicy:
         return self.capped(settings)
 
     def check_words(self, overrides: str) -> None:
-        """A run's words without the node's own. Raises SettingsError for what is wrong with them: the server, which has
-        them, may read it. Files come first here, too: words that clash with the node's own must not pass them by."""
+        """Check a run's overrides without the node's own. Raises SettingsError for an error in them, which the server,
+        their author, may read. Files are checked first here, too: overrides that conflict with the node's own must not
+        bypass that check."""
         raw = composed(overrides)
         self._check_named(raw, _SITES_OWN)
         startable(settings_from(raw))
@@ -81,8 +82,8 @@ class SitePolicy:
         raise PolicyError(f"{self.site}: refused by the site's policy ({key}); the site's own log says why")
 
     def check_files(self, raw: Mapping[str, Any], own: Mapping[str, object]) -> None:
-        """Composed settings, before they are typed: paths that are the site's stay its own (`own`, by dotted key), and
-        the run names no other file than the policy allows."""
+        """Check composed settings before they are typed: the site's paths stay its own (`own`, by dotted key), and the
+        run names no file outside of the policy."""
         leaves = dict(_leaves(raw))
         for key, value in own.items():
             if leaves.get(key) != value:
@@ -112,7 +113,7 @@ class SitePolicy:
             self.refuse("files.weights", f"{key}={value!r} may name a file")
 
     def check_run(self, settings: Settings) -> None:
-        """The final settings: task, cipher, holder of the key, masks, and differential privacy."""
+        """Check the final settings: task, cipher, holder of the key, masks, and differential privacy."""
         allowed, privacy = self.policy.privacy, settings.privacy
         if self.policy.tasks and settings.task not in self.policy.tasks:
             self.refuse("tasks", f"task={settings.task}, allowed {self.policy.tasks}")
@@ -141,21 +142,22 @@ class SitePolicy:
                 self.refuse("privacy.dp.epsilon", f"{spent:.2f} over all rounds, at most {least.epsilon}")
 
     def _check_sizes(self, settings: Settings) -> None:
-        """What would fill the memory or the disk of the site, and cannot be cut without being another run."""
+        """Check the settings that could fill the memory or the disk of the site and cannot be cut without changing the
+        run."""
         most, train, equalise = self.policy.resources, settings.train, settings.data.equalise
         by_vehicle = train.pids_per_batch * train.images_per_pid
         target = equalise.target if isinstance(equalise.target, int) else 0  # a rule follows the site's own counts
-        for name, limit, wanted in (
+        for name, limit, asked in (
             ("batch_size", most.batch_size, max(train.batch_size, by_vehicle, settings.evaluation.batch_size)),
             ("equalise_target", most.equalise_target, target),
             ("equalise_candidates", most.equalise_candidates, equalise.candidates),
         ):
-            if wanted > limit:
-                self.refuse(f"resources.{name}", f"the run wants {wanted}, at most {limit}")
+            if asked > limit:
+                self.refuse(f"resources.{name}", f"the run asks for {asked}, at most {limit}")
 
     def capped(self, settings: Settings) -> Settings:
-        """The settings with no more of the machine than the policy gives, and no more of epsilon: the node's ledger
-        counts that over all its runs."""
+        """The settings with resources and epsilon cut to the policy's limits: the node's ledger counts epsilon over all
+        its runs."""
         most, data, train, privacy = self.policy.resources, settings.data, settings.train, settings.privacy
         if self.policy.privacy.dp is not None and (limit := self.policy.privacy.dp.epsilon) is not None:
             dp = replace(privacy.dp, epsilon=min(privacy.dp.epsilon or limit, limit))
@@ -176,13 +178,13 @@ class SitePolicy:
         )
 
     def check_update(self, names: Iterable[str], network: Collection[str], key_id: str) -> None:
-        """What a client would send: none of the arrays that must stay, and nothing in the clear.
+        """Check a client's update: none of the arrays that must stay, and nothing in the clear.
 
         Args:
             names: of the shared arrays.
-            network: names of all arrays. A pattern that the site wrote and that matches none of them would hold back
-                nothing: the run has another network than the one that it was written for.
-            key_id: of the cipher that was built; "" for one that encrypts nothing.
+            network: names of all arrays. A pattern of the site that matches none of them would have no effect: it was
+                written for another network.
+            key_id: of the cipher; "" for one without encryption.
         """
         if not key_id and "plain" not in self.policy.privacy.ciphers:
             self.refuse("privacy.ciphers", "the update would leave in the clear")
@@ -194,11 +196,11 @@ class SitePolicy:
             self.refuse("privacy.private", f"the run shares {', '.join(leaving[:10])}")
 
     def check_round(self, cohort: Sequence[object], coefficient: object, missing: Iterable[object] = ()) -> None:
-        """One attempt, before training: the site among enough different clients, with no more than its largest share.
+        """Check one attempt, before training: the site among enough different clients, with at most its largest share.
 
         Args:
-            coefficient: of this site; None where nothing is sent.
-            missing: clients that dropped out, of which a sum does without.
+            coefficient: of this site; None without an update.
+            missing: clients that dropped out of the sum.
         """
         rules = self.policy.cohort
         names = [name for name in cohort if isinstance(name, str) and name]

@@ -15,8 +15,8 @@ class SettingsError(FedVehicleReidError, ValueError):
 class NamedFileError(SettingsError):
     """A file or folder that a setting names cannot be used: it is missing, damaged or of another kind.
 
-    The message is for the machine that opened it. A server whose run named the file is told the key alone, whatever the
-    reason: otherwise a run could ask which files a site has (see `app.federation.outgoing_errors`).
+    The message is for the machine that opened it. A server whose run named the file reads only the key, whatever the
+    reason: otherwise a run could probe the files of a site (see `app.federation.outgoing_errors`).
 
     Args:
         key: of the setting.
@@ -29,7 +29,7 @@ class NamedFileError(SettingsError):
 
 @contextmanager
 def named_file(key: str) -> Iterator[None]:
-    """Raise NamedFileError for whatever is wrong with a file that the setting `key` names."""
+    """Raise NamedFileError for any error about the file named by the setting `key`."""
     try:
         yield
     except NamedFileError:
@@ -56,7 +56,7 @@ def one_of(key: str, value: str, options: Sequence[str]) -> None:
 
 def require_finite(key: str, value: object) -> None:
     """Raise SettingsError naming the first number inside `value`, dictionaries and lists included, that is infinite or
-    none at all: no setting means anything with it."""
+    NaN: no setting has a meaning for it."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             require_finite(f"{key}.{name}" if key else str(name), inner)

@@ -24,7 +24,7 @@ class ModelSettings:
     Args:
         backbone: a convolutional timm model that can be cut behind its stem; see `cut_backbone`.
         height, width: of its images, pixels.
-        pretrained: true lets timm fetch weights, false starts from random values, else a weights file; both stems
+        pretrained: true lets timm download weights, false starts from random values, else a weights file; both stems
             start from the same values.
         options: further arguments of the timm model.
         embedding_dim: length of an embedding, 0 for the backbone's width.
@@ -42,7 +42,7 @@ class ModelSettings:
 
     @property
     def weights(self) -> bool | Path:
-        """What `build_backbone` takes."""
+        """Arguments of `build_backbone`."""
         return weights_of(self.pretrained)
 
 
@@ -51,9 +51,9 @@ class LossSettings:
     """Weights of the four losses; 0 leaves one out.
 
     Args:
-        perceptual_weights: of the network that compares outlines: "random" features, "imagenet", which torchvision
-            fetches, or a file of torchvision's VGG16.
-        perceptual_longest: pixels of the maps that it compares, their longer side; 0 for as large as the stem gives.
+        perceptual_weights: of the network that compares outlines: "random" features, "imagenet", downloaded by
+            torchvision, or a file of torchvision's VGG16.
+        perceptual_longest: longer side of the compared maps, pixels; 0 for the size of the stem's output.
     """
 
     identity_weight: NotNegative = 1.0
@@ -70,6 +70,6 @@ class LossSettings:
 
     @property
     def perceptual(self) -> bool | Path:
-        """What `vgg16_stages` takes."""
+        """Argument of `vgg16_stages`."""
         known: dict[str, bool] = {"random": False, "imagenet": True}
         return known.get(self.perceptual_weights, Path(os.path.expanduser(self.perceptual_weights)))  # noqa: PTH111 - raises for no user

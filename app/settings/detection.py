@@ -14,9 +14,9 @@ class DetectorSettings:
     Args:
         kind: "fcos", our own of vehicles and plates; "coco", torchvision's of vehicles.
         backbone: timm network of "fcos".
-        size: pixels of the longer side of the images it looks at.
+        size: longer side of its input images, pixels.
         channels, convs: width of its pyramid, and depth of its head.
-        vehicle_threshold, plate_threshold: score from which a box counts as found.
+        vehicle_threshold, plate_threshold: lowest score of a detection.
     """
 
     kind: Literal["fcos", "coco"] = "fcos"

@@ -21,7 +21,7 @@ class BranchSettings:
     Args:
         backbone: a convolutional timm model.
         image_size: side of its square images, pixels.
-        pretrained: true lets timm fetch weights, false starts from random values, else a weights file.
+        pretrained: true lets timm download weights, false starts from random values, else a weights file.
         options: further arguments of the timm model.
     """
 
@@ -32,7 +32,7 @@ class BranchSettings:
 
     @property
     def weights(self) -> bool | Path:
-        """What `build_backbone` takes."""
+        """Arguments of `build_backbone`."""
         return weights_of(self.pretrained)
 
 
@@ -51,7 +51,7 @@ class ModelSettings:
 
 @section("loss")
 class LossSettings:
-    """Losses of both networks and what joins them; a weight of 0 leaves a part out.
+    """Losses of both networks, and of their distillation; a weight of 0 leaves a part out.
 
     Args:
         classification: "cross_entropy", "focal", "arcface" or "cosface".

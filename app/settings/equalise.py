@@ -17,29 +17,29 @@ _Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
 class EqualiseSettings:
     """A step before training, on each client's own images; off while `target` is empty and suspects stay.
 
-    Counts are of a vehicle, and where a set has infrared images of a vehicle and modality.
+    Images are counted per vehicle, in a set with infrared images per vehicle and modality.
 
     Args:
-        target: images that a vehicle is to have in a pass: "median" or "quantile" of the counts, or a number; "" for
-            as many as it has.
+        target: images of a vehicle in an epoch: "median" or "quantile" of the counts, or a number; "" for as many as it
+            has.
         quantile: of "quantile".
         fill: whether vehicles below the target are filled with enhanced images.
-        sample_down: whether vehicles above the target show no more than it in a pass; all images take their turn.
+        sample_down: whether vehicles above the target are downsampled to it in each epoch; all images take turns.
         model: the pre-model: "own" is trained on the client's images first, "global" is the network that the client
             has when it first trains, from round `from_round` on; or a checkpoint of this network, a .safetensors file.
         from_round: the round from which a federation's clients have enhanced images and leave suspects out.
-        own_epochs: passes of "own"; 0 for those of the run.
-        library: by which of the network's embeddings images are compared; "" for the last.
+        own_epochs: epochs of "own"; 0 for those of the run.
+        library: of the network's embeddings by which images are compared; "" for the last.
         base: an image is a base image if its cosine to its vehicle's centre is above this.
         base_quantile: the same as a quantile of all cosines, in place of `base`; null for none.
         kinds: of enhancement.
         interval: lowest and highest cosine to the centre of an enhanced image, both excluded.
-        candidates: images drawn for each that is wanted.
-        suspects: what becomes of images whose label is probably wrong: "report", or "leave_out" of training; a
-            vehicle never loses its last image.
+        candidates: images rendered for each missing one.
+        suspects: treatment of images with a probably wrong label: "report", or "leave_out" of training; a vehicle never
+            loses its last image.
         suspect_margin: how much nearer than its own vehicle's other images another vehicle's centre has to be.
-        suspect_below: how far below `base` an image's cosine to the others has to be, whoever else is near.
-        folder: where enhanced images and reports are kept; a node has its own.
+        suspect_below: how far below `base` an image's cosine to the others has to be, whatever else is near.
+        folder: of enhanced images and reports; a node has its own.
     """
 
     target: Literal["", "median", "quantile"] | AtLeastOne = ""
@@ -63,12 +63,12 @@ class EqualiseSettings:
     def __post_init__(self) -> None:
         if self.fill and not self.kinds:
             raise SettingsError(
-                "data.equalise.kinds is empty: nothing can be enhanced; data.equalise.fill=false says so"
+                "data.equalise.kinds is empty: nothing can be enhanced; data.equalise.fill=false turns it off"
             )
         if len(self.interval) != 2 or not -1 <= self.interval[0] < self.interval[1] <= 1:
             raise SettingsError(f"data.equalise.interval must be two ascending cosines; got {self.interval}")
 
     @property
     def on(self) -> bool:
-        """Whether images have to be embedded; sampling down alone does without."""
+        """Whether images have to be embedded; downsampling alone needs no embeddings."""
         return (bool(self.target) and self.fill) or self.suspects == "leave_out"

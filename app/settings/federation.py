@@ -1,4 +1,4 @@
-"""The section `federation`: who takes part, for how long, what is shared, and the server optimiser."""
+"""Settings section `federation`: participants, rounds, shared arrays, and the server optimiser."""
 
 from dataclasses import field
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ _Part = Annotated[float, Field(ge=1e-6, le=1.0)]
 _Seconds = Annotated[float, Field(ge=0.1)]
 
 DEFAULT_PRIVATE = ("*classifier*",)
-"""`federation.private` unless something else is asked for."""
+"""Default of `federation.private`."""
 
 
 @section("federation.server_optimiser")
@@ -37,26 +37,27 @@ class ServerOptimiserSettings:
 
 @section("federation")
 class FederationSettings:
-    """Who takes part, for how long, and what is shared.
+    """Participants, rounds, and shared arrays.
 
     Args:
         num_clients: simulated clients; in deployment the number of nodes to wait for.
-        fraction: share of the known nodes asked in a round.
+        fraction: share of the known nodes that train in a round.
         weighting: coefficients by "examples", "uniform", or "cosine_distance" (FedPav's weights, Zhuang et al., 2020).
         max_share: largest share of one client in a sum of three clients or more, whatever number of images it claims;
-            what is cut off goes to the others. With a half no client outweighs all others together; 1 for no limit.
+            the excess goes to the others. With a half no client outweighs all others together; 1 for no limit.
         quorum: replies needed, as a share of the cohort.
         retries: how often a round below the quorum is repeated.
         deadline: seconds for one round, at most.
-        straggler_factor: a client that has answered before is waited for so many times its slowest answer, and five
-            minutes at least; one that did not answer its last question, for half a minute until it does; 0 for
-            `deadline` alone.
+        straggler_factor: the server waits for a client this many times its slowest earlier answer, and five minutes at
+            least; for a client without an answer to its last message half a minute, until it answers; 0 for `deadline`
+            only.
         start_timeout: seconds to wait for `num_clients` nodes.
         patience: rounds without a gain of more than `min_delta` in the headline before the run ends; 0 for never.
         measure_every: the global model is measured on `data.val_split` every so many rounds; 0 for never.
-        private: name patterns of arrays that never leave a node; each must match one. A task's heads stay there anyway.
+        private: name patterns of arrays that never leave a node; each must match one. A task's heads never leave it
+            anyway.
         batch_norm: "shared", or "local" to keep BatchNorm layers on the node (FedBN, Li et al., 2021).
-        resume: go on after the last complete round in the run folder.
+        resume: continue after the last complete round in the run folder.
         authority: public key of the authority that certified the names of sites, 64 hexadecimal digits; "" takes each
             node at its word. `run.sh` gives it.
     """

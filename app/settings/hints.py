@@ -1,4 +1,4 @@
-"""Hints for mistyped settings: the key, group or choice that was probably meant."""
+"""Hints for mistyped settings: the most similar key, group or choice."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ def key_hint(key: str, known: Iterable[str]) -> str:
 
 
 def refused(error: Exception, known: Iterable[str]) -> str | None:
-    """What Hydra says of a key that does not exist, with a hint; None for another error."""
+    """Hydra's error for a key that does not exist, with a hint; None for another error."""
     match = _REFUSED.search(str(error))
     if match is None or "To append to your config" not in str(error):
         return None
@@ -48,7 +48,7 @@ def choice_hint(error: Exception) -> str:
 
 
 def root_hint(data: str) -> str:
-    """A hint for a data set without its folder: the experiments that know it."""
+    """A hint for a data set without its folder: the experiments that set it."""
     chosen = f"override /data: shared/{data}\n"
     texts = {
         Path(file.name).stem: file.read_text(encoding="utf-8") for file in (files("conf") / "experiment").iterdir()

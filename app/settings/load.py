@@ -1,4 +1,4 @@
-"""The only reader of `conf/`: Hydra composes, this module checks, and frozen typed settings come out.
+"""Loader of `conf/`, the only one: Hydra composes, this module checks and returns frozen typed settings.
 
 An unknown key, a wrong type or a value out of range stops here, with the key's name (`SettingsError`).
 """
@@ -37,7 +37,7 @@ from strategies.ciphers.limits import MAX_CLIENTS, MIN_MASKED
 
 
 class TaskModules(NamedTuple):
-    """Where a task is.
+    """Modules of a task.
 
     Args:
         settings: module of `ModelSettings`, `LossSettings`, `MEASURES` and `EMBEDS`, which a server reads without
@@ -50,14 +50,14 @@ class TaskModules(NamedTuple):
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Measures of an evaluation, shares of one, as they stand in tables. The first, of which more is better, is
-        the headline: it tells when a run has converged."""
+        """Measures of an evaluation, in [0, 1], in the order of the tables. The first, of which more is better, is the
+        headline: it decides on convergence."""
         found: tuple[str, ...] = import_module(self.settings).MEASURES
         return found
 
     @property
     def embeds(self) -> bool:
-        """Whether images can be compared by what the network makes of them."""
+        """Whether the network's outputs are embeddings, by which images can be compared."""
         return bool(import_module(self.settings).EMBEDS)
 
 
@@ -71,12 +71,12 @@ TASKS = {
 
 _MAX_INT, _MAX_SEED = 2**31 - 1, 2**63 - 1
 MISSING = "???"
-"""What Hydra leaves where the user must give a value; the server of a real federation can do without some of them."""
+"""Hydra's mark for a value that the user must give; the server of a real federation does not need all of them."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a run needs. `model` and `loss` have the types that the task declares."""
+    """All settings of a run. `model` and `loss` have the types declared by the task."""
 
     name: str
     seed: int
@@ -106,7 +106,7 @@ class Settings:
             )
         equalise = self.data.equalise
         if (equalise.on or equalise.target) and not TASKS[self.task].embeds:
-            raise SettingsError(f"data.equalise: the task {self.task} has no embeddings that pictures are compared by")
+            raise SettingsError(f"data.equalise: the task {self.task} has no embeddings to compare images by")
         if equalise.on and equalise.from_round > federation.rounds:
             raise SettingsError(
                 f"data.equalise.from_round={equalise.from_round} is after the last round (federation.rounds)"
@@ -145,7 +145,7 @@ def load_settings(overrides: str | Sequence[str] = "") -> Settings:
 
 
 def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
-    """The values of `load_settings` before they are checked. Raises SettingsError for what Hydra cannot compose."""
+    """The values of `load_settings` before they are checked. Raises SettingsError if Hydra cannot compose them."""
     try:
         given = shlex.split(overrides) if isinstance(overrides, str) else overrides
     except ValueError as error:
@@ -166,8 +166,8 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
 
 
 def startable(settings: Settings) -> Settings:
-    """The settings, if a new run may have them. Raises SettingsError for what a checkpoint of an earlier version may
-    hold and no run is started with."""
+    """The settings, if valid for a new run. Raises SettingsError for combinations that only checkpoints of earlier
+    versions may hold."""
     require_file_name("name", settings.name)
     dp = settings.privacy.dp
     if dp.clip and dp.noise_multiplier and settings.federation.batch_norm == "shared":
@@ -179,7 +179,7 @@ def startable(settings: Settings) -> Settings:
 
 
 def settings_from(raw: Mapping[str, Any]) -> Settings:
-    """Typed settings from nested dictionaries, such as those a checkpoint carries. Raises SettingsError."""
+    """Typed settings from nested dictionaries, such as those of a checkpoint. Raises SettingsError."""
     for name in raw:
         if name not in {field.name for field in fields(Settings)}:
             raise SettingsError(f"unknown key {name!r}{key_hint(first_leaf(name, raw[name]), _known_keys())}")
@@ -221,12 +221,12 @@ def spelt_out(override: str) -> str:
 
 @cache
 def plain_keys() -> frozenset[str]:
-    """The words without a dot that overrides may begin with: sections, groups of `conf/` and settings of no section."""
+    """Keys without a dot that overrides may set: sections, groups of `conf/` and settings outside of sections."""
     return frozenset({"experiment", *_SCALARS, *_SECTIONS, *_TASK_SECTIONS})
 
 
 def unknown_key(key: str) -> SettingsError:
-    """The error of a key that no setting has, with the one that was probably meant."""
+    """The error for an unknown key, with the most similar one."""
     return SettingsError(f"unknown key {key}{key_hint(key, _known_keys())}")
 
 
@@ -250,8 +250,8 @@ def _texts(section: str, cls: type) -> Iterator[str]:
 
 
 def _forced(override: str) -> str:
-    """`section.key=value` may set a key that no YAML file mentions: defaults stand in the dataclasses, which refuse
-    keys that do not exist. Group choices such as `data=two_cam` stay as they are."""
+    """An override that Hydra accepts for a key absent from all YAML files: defaults stand in the dataclasses, which
+    refuse unknown keys. Group choices such as `data=two_cam` are not changed."""
     return f"++{override}" if "." in override.split("=", 1)[0] and override[0] not in "+~" else override
 
 
@@ -264,7 +264,7 @@ def _typed(section: str, cls: type, raw: Any) -> Any:
     """`raw` as an instance of the dataclass `cls`; strict: no unknown key, no text where a number belongs."""
     _refuse_huge(section, raw)
     try:
-        return TypeAdapter(cls).validate_json(json.dumps(raw))  # strict mode takes dictionaries from JSON alone
+        return TypeAdapter(cls).validate_json(json.dumps(raw))  # strict mode accepts dictionaries only from JSON
     except ValidationError as error:
         raise settings_error(section, cls, error) from error
 
@@ -285,6 +285,6 @@ def _refuse_huge(key: str, value: Any) -> None:
 
 
 def _first_lines(error: Exception, count: int = 15) -> str:
-    text = str(error).split("Config search path:")[0]  # what follows is about Hydra, not about the mistake
+    text = str(error).split("Config search path:")[0]  # the rest is about Hydra, not about the mistake
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:count])

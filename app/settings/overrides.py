@@ -1,7 +1,7 @@
-"""Overrides in Hydra's grammar: texts that it cannot read are quoted, so that any path can be given or handed on.
+"""Overrides in Hydra's grammar: texts outside of it are quoted, so that any path can be given or passed on.
 
-A value that the grammar reads keeps its meaning (lists, numbers, quotes, `${...}`). A value outside it (`it's`, `a=b`,
-`/data/车辆`) is taken as it stands, and so is a number or a list where a text belongs: `run_dir=2024`, `data.root=a,b`.
+A value within the grammar keeps its meaning (lists, numbers, quotes, `${...}`). A value outside it (`it's`, `a=b`,
+`/data/车辆`) is taken literally, and so is a number or a list in place of a text: `run_dir=2024`, `data.root=a,b`.
 """
 
 import json
@@ -26,7 +26,7 @@ _MAX_JOBS = 1000
 
 
 def quoted(text: str) -> str:
-    """`text` as a quoted value of Hydra's grammar that stands for this text and nothing else.
+    """`text` as a quoted value of Hydra's grammar with exactly this meaning.
 
     Raises SettingsError for a text that is no Unicode, such as a file name of other bytes."""
     try:
@@ -38,7 +38,7 @@ def quoted(text: str) -> str:
 
 
 def override(key: str, value: object) -> str:
-    """`key=value` for a value that is a text, such as a path."""
+    """`key=value` for a text, such as a path."""
     try:
         return f"{key}={quoted(str(value))}"
     except SettingsError as error:
@@ -46,10 +46,10 @@ def override(key: str, value: object) -> str:
 
 
 def readable(word: str, text_keys: Collection[str] = ()) -> str:
-    """The override `word` in Hydra's grammar: itself if it can be read, else with its value quoted.
+    """The override `word` in Hydra's grammar: itself if it is valid, else with its value quoted.
 
-    `text_keys` are settings whose values are texts, whatever they look like. Raises SettingsError for what is no
-    override, and for a list or dictionary in which something has to be quoted."""
+    Values of `text_keys` are texts in any case. Raises SettingsError for a word that is no override, and for a list or
+    dictionary with an element that has to be quoted."""
     sign, key, value = _split(word)
     if value is None:
         return word
@@ -80,7 +80,7 @@ def value_of(word: str, text_keys: Collection[str] = ()) -> tuple[str, Any]:
 
 
 def sweep(words: Sequence[str], text_keys: Collection[str] = ()) -> list[list[str]]:
-    """The jobs of a multirun: `a=1,2 b=range(3)` gives six lists of overrides. A job that comes twice is run once.
+    """The jobs of a multirun: `a=1,2 b=range(3)` gives six lists of overrides. A duplicate job is run once.
 
     Raises SettingsError for a sweep without a value, with an empty one, or over a key that is given again."""
     options = [_options(word, text_keys) for word in words]
@@ -132,7 +132,7 @@ def _options(word: str, text_keys: Collection[str]) -> list[str]:
 
 
 def _values(found: Override) -> Iterator[str]:
-    """The values of a sweep as they are written."""
+    """The values of a sweep, as written."""
     value = found.value()
     if isinstance(value, Glob):  # over the files of a group of settings
         GlobalHydra.instance().clear()
@@ -147,7 +147,7 @@ def _values(found: Override) -> Iterator[str]:
 
 
 def _between_commas(value: str) -> list[str]:
-    """`value` cut at the commas that stand outside brackets and quotes.
+    """`value` split at the commas outside of brackets and quotes.
 
     A quote opens only where a value begins: that of `it's` is a letter like any other."""
     parts, depth, quote = [""], 0, ""

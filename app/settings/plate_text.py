@@ -16,15 +16,16 @@ _Pixels = Annotated[int, Field(ge=16, le=1024)]
 
 @section("model")
 class ModelSettings:
-    """The reader of plates.
+    """The plate reader.
 
     Args:
         backbone: a convolutional timm model; see `keep_columns`.
         height, width: of its images, pixels.
-        pretrained: of the backbone: true lets timm fetch weights, false starts from random values, else a weights file.
-        start: a checkpoint of this task, such as one that learnt made plates, from which the whole network starts; ""
-            for none. As with weights of ImageNet, every site needs the same file. One of a network that was not hashed
-            also starts a hashed one.
+        pretrained: of the backbone: true lets timm download weights, false starts from random values, else a weights
+            file.
+        start: a checkpoint of this task from which the whole network starts, for example one trained on synthetic
+            plates; "" for none. As with ImageNet weights, every site needs the same file. A checkpoint of a network
+            without hashing also starts a hashed one.
         options: further arguments of the timm model.
         stride: pixels of a column of the sequence, a power of two.
         dim: width of the sequence, a multiple of 4.
@@ -49,7 +50,7 @@ class ModelSettings:
 
     @property
     def weights(self) -> bool | Path:
-        """What `build_backbone` takes."""
+        """Arguments of `build_backbone`."""
         return weights_of(self.pretrained)
 
 
@@ -59,7 +60,7 @@ class LossSettings:
 
     Args:
         label_smoothing: of "attention"; CTC has none.
-        alignment_weight: of `AlignmentLoss`, for CTC and made plates.
+        alignment_weight: of `AlignmentLoss`, for CTC and synthetic plates.
     """
 
     label_smoothing: LabelSmoothing = 0.0

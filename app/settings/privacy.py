@@ -1,4 +1,4 @@
-"""The section `privacy` of the settings."""
+"""Settings section `privacy`: encryption, masks and differential privacy."""
 
 from dataclasses import field
 from typing import Annotated, Literal
@@ -15,12 +15,12 @@ class DpSettings:
     """Differential privacy of a client's update; see `app.federation.dp`.
 
     Args:
-        clip: largest Euclidean norm of an update, 0 for no differential privacy. Running statistics of BatchNorm make
+        clip: largest Euclidean norm of an update, 0 for no differential privacy. Running statistics of BatchNorm cause
             large norms: `federation.batch_norm=local` keeps them out.
         noise_multiplier: standard deviation of the noise in each value, as a multiple of `clip`.
-        delta: at which epsilon is given.
-        epsilon: what a node may give away at most, all its runs taken together; an update that would go beyond is not
-            sent. 0 for no limit: epsilon is then told and not enforced.
+        delta: for which epsilon is computed.
+        epsilon: limit of a node, over all its runs; an update beyond it is not sent. 0 for no limit: epsilon is then
+            reported and not enforced.
     """
 
     clip: NotNegative = 0.0
@@ -35,19 +35,19 @@ class DpSettings:
 
 @section("privacy")
 class PrivacySettings:
-    """How updates travel.
+    """Encryption of updates.
 
     Args:
         cipher: "packed_bfv" (exact encrypted sums), "ckks" (the patent's, approximate) or "plain".
         max_clients: clients of a round that the encryption is laid out for, at most; 0 for `federation.num_clients`.
             With "packed_bfv" up to 8 cost 2.3 bytes a value up and 2.3 down, 9 to 64 cost 3.4 up and 6.8 down.
-        bits: wanted precision of a weighted update's values in "packed_bfv"; more are used where they cost nothing.
+        bits: precision of a weighted update's values in "packed_bfv"; more are used if they cost nothing.
         masking: "none", or "pairwise" for masks that cancel in the sum of three clients or more ("packed_bfv" alone).
-        key_id: the federation key that clients must hold; "" takes what most of the first ones hold.
+        key_id: the federation key that clients must hold; "" takes the key of most of the first ones.
         ckks_preset: "compact" (4096, [32, 32]), or "flare" and "tutorial" (8192) for comparison.
         dp: differential privacy on top.
         key_holder: of "ckks": "client", or "cloud" for a server that decrypts the sum.
-        cloud_key: the server's key file with `key_holder=cloud`; in a simulation one is made.
+        cloud_key: the server's key file with `key_holder=cloud`; a simulation creates one.
     """
 
     cipher: Literal["packed_bfv", "ckks", "plain"] = "packed_bfv"

@@ -1,3 +1,3 @@
-"""Measures of a task whose networks are measured by ranked lists, shares of one. The first is the headline."""
+"""Measures, in [0, 1], of a task with ranked lists. The first is the headline."""
 
 RANKING_MEASURES = ("mAP", "rank1", "rank5", "mINP")

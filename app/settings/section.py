@@ -1,4 +1,4 @@
-"""Declaration of a settings section: a frozen dataclass that pydantic checks whenever one is made.
+"""Declaration of a settings section: a frozen dataclass that pydantic checks at construction.
 
     @section("train")
     class TrainSettings:
@@ -26,7 +26,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def _path(value: str) -> str:
-    """Looks at no file: a run's settings are checked at sites, too, which tell no run what files they have."""
+    """Accesses no file: a run's settings are also checked at sites, which reveal to no run the files that they have."""
     if not value or "\0" in value:
         raise ValueError(f"must name a file or folder; got {value!r}")
     return value
@@ -37,12 +37,12 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 PathText = Annotated[str, AfterValidator(_path)]
-"""A path that is not empty, which would be the working folder."""
+"""A path that is not empty, as "" would mean the working folder."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def section(key: str) -> Callable[[type[T]], type[T]]:
-    """A decorator for the section of the settings that is called `key`, such as `data.partition`."""
+    """A decorator for the settings section `key`, such as `data.partition`."""
 
     def declare(cls: type[T]) -> type[T]:
         made = dataclass(cls, frozen=True, config=_STRICT)
@@ -62,7 +62,7 @@ def section(key: str) -> Callable[[type[T]], type[T]]:
 
 
 def settings_error(key: str, cls: type, error: ValidationError) -> SettingsError:
-    """The first key of the section that pydantic refuses, with what it should be and what was given."""
+    """The first key of the section that pydantic refuses, with its limits and the given value."""
     errors = error.errors()
     places = [_place(key, cls, each) for each in errors]
     first, hint = places[0]
@@ -84,7 +84,7 @@ def _place(key: str, hint: Any, error: ErrorDetails) -> tuple[str, Any]:
 
 
 def _unlike(error: ErrorDetails) -> bool:
-    """Whether an error is of a part of a union that the value was not meant for: a number is no mistyped word."""
+    """Whether an error is of the wrong part of a union: a number is no mistyped word."""
     return error["type"].endswith("_type") or (error["type"] == "literal_error" and not isinstance(error["input"], str))
 
 

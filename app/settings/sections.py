@@ -1,4 +1,4 @@
-"""The sections of the settings: frozen dataclasses with their defaults, units and limits."""
+"""Sections of the settings: frozen dataclasses with their defaults, units and limits."""
 
 from dataclasses import field
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ from app.settings.synthetic import SyntheticSettings
 
 @section("data.partition")
 class PartitionSettings:
-    """How images are dealt to simulated clients; "none" gives a node all it has (deployment)."""
+    """Partition of the images over simulated clients; "none" gives a node all images (deployment)."""
 
     by: Literal["site", "identity", "camera", "dirichlet", "none"] = "identity"
     alpha: Annotated[float, Field(ge=1e-3)] = 0.5
@@ -22,11 +22,11 @@ class PartitionSettings:
 
 @section("data.made_plates")
 class MadePlatesSettings:
-    """Plates that are drawn while a reader of plates trains.
+    """Synthetic plates, rendered while a plate reader trains.
 
     Args:
-        share: of a batch; 1 for made plates alone, of which an epoch has as many as there are real ones.
-        kinds: countries whose plates are made; empty for all.
+        share: of a batch; 1 for synthetic plates only, in an epoch as many as there are real ones.
+        kinds: countries of the plates; empty for all.
     """
 
     share: Share = 0.0
@@ -35,17 +35,17 @@ class MadePlatesSettings:
 
 @section("data")
 class DataSettings:
-    """Which images there are.
+    """Data set, splits and caches.
 
     Args:
-        reader: a data set by name; "synthetic" makes one.
-        root: its folder; for "synthetic" the folder that holds the made sets.
-        holdout: share of the training vehicles kept out of training; they make the split "holdout".
+        reader: a data set by name; "synthetic" renders one.
+        root: its folder; for "synthetic" the parent folder of the rendered sets.
+        holdout: share of the training vehicles kept out of training; they form the split "holdout".
         val_split: the split on which rounds are measured, "" for none.
         eval_split: the split of the final figures.
         cache_mb: decoded images kept in memory, MiB.
-        cache_dir: folder that keeps decoded images from process to process, "" for none; a node has its own.
-        cache_dir_mb: MiB that it may hold.
+        cache_dir: folder of decoded images shared by processes, "" for none; a node has its own.
+        cache_dir_mb: its largest size, MiB.
         workers: loader processes beside the training process.
     """
 
@@ -66,12 +66,12 @@ class DataSettings:
 
 @section("train")
 class TrainSettings:
-    """How one network is trained; the schedule spans the whole federation.
+    """Training of one network; the schedule spans the whole federation.
 
     Args:
-        batch_size: images in a batch of a task that does not draw them by vehicle; 0 for pids_per_batch times
+        batch_size: images in a batch of a task that does not sample by vehicle; 0 for pids_per_batch times
             images_per_pid.
-        epochs: passes over a client's images in the whole run, over all rounds together.
+        epochs: over a client's images in the whole run, all rounds together.
         optimiser: "adamw", "adam" (weight decay in the gradient) or "sgd".
         schedule: "cosine", or "steps": `lr` times `step_factor` for each of `steps` that is past.
         warm_up: share of the run in which the learning rate rises from `warm_up_from`, a share of `lr`.
@@ -123,15 +123,15 @@ class TrainSettings:
 
 @section("evaluation")
 class EvaluationSettings:
-    """How networks are measured.
+    """Evaluation of networks.
 
     Args:
-        embedding: the library that gives the headline: "fused", "vehicle" or "plate".
+        embedding: the library of the headline: "fused", "vehicle" or "plate".
         rerank: k-reciprocal re-ranking as a second set of figures.
         batch_size: images embedded at once.
         ranked_lists: queries shown in the ranked-list image, 0 for none.
         compare: models trained for comparison: "stand_alone", "central".
-        central_overrides, stand_alone_overrides: settings changed for these models, as Hydra overrides: each is to be
+        central_overrides, stand_alone_overrides: settings changed for these models, as Hydra overrides, so that each is
             compared at its own best.
     """
 
@@ -146,7 +146,7 @@ class EvaluationSettings:
 
 @section("simulation")
 class SimulationSettings:
-    """What a simulated client gets of this machine. `cpus` 0 means all cores."""
+    """Resources of a simulated client on this machine. `cpus` 0 means all cores."""
 
     cpus: Count = 0
     cpus_per_client: AtLeastOne = 1

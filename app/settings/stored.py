@@ -24,7 +24,7 @@ def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
         key, value = value_of(spelt_out(word), text_keys())
         if key == "data":
             if open_name(value) == kept["data"]["reader"]:
-                continue  # the run's own set, as the run had it
+                continue  # the run's own set, with its settings in the run
             raw["data"] = load_settings([f"data={value}"]).as_dict()["data"]
         elif "." in key or key == "device":
             _set(raw, key, value)

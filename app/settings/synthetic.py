@@ -1,4 +1,4 @@
-"""Settings of the synthetic data set, and the name of the folder that they lead to."""
+"""Settings of the synthetic data set, and the folder name derived from them."""
 
 import hashlib
 import json
@@ -24,9 +24,10 @@ class SyntheticSettings:
         train_vehicles_per_site, val_vehicles_per_site, test_vehicles_per_site: vehicles; no vehicle is in two splits.
         train_pictures_max: images of a site's most frequent training vehicle.
         train_pictures_min: images of its rarest one.
-        eval_pictures_per_vehicle: images of a val or test vehicle, dealt out to the site's cameras in turn.
+        eval_pictures_per_vehicle: images of a val or test vehicle, distributed over the site's cameras in turn.
         image_size: side of the square images, pixels.
-        plate_hidden: share of the images whose plate dirt, glare or blur hides, besides those that geometry hides.
+        plate_hidden: share of the images with the plate hidden by dirt, glare or blur, besides those hidden by
+            geometry.
         seed: two sets with one seed agree in every image that both hold.
     """
 
@@ -62,6 +63,6 @@ def settings_json(settings: SyntheticSettings) -> str:
 
 
 def folder_name(settings: SyntheticSettings) -> str:
-    """A folder name that differs whenever the settings or the renderer do."""
+    """A folder name unique to the settings and the renderer."""
     digest = hashlib.sha256(settings_json(settings).encode()).hexdigest()
     return f"synthetic-v{RENDERER_VERSION}-{digest[:16]}"

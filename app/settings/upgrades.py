@@ -1,15 +1,15 @@
-"""Upgrade steps of stored settings: those of a run and those of a detector.
+"""Upgrade steps of stored settings, of runs and of detectors.
 
-Every file that holds settings says of which version they are, under `settings_version`: a key of the settings in
+Every file with settings stores their version under `settings_version`: a key of the settings in
 checkpoints, detectors and `settings.json` of a run folder, of `recipe.json` in a node store, and of the metadata of
 ONNX files. A file without it is of version 0.
-A reader passes what it has read through `upgraded` before the settings are typed.
+A reader calls `upgraded` on the stored values before the settings are typed.
 
 To rename, remove or replace a key, append a step to the list; `moved`, `removed` and `added` do most of it:
 
     Step(1, lambda raw: moved(raw, "train.epochs", "train.local_epochs"))
 
-A new key with a default needs no step. Steps are never changed once a version of the project was given away.
+A new key with a default needs no step. Steps are never changed after a release.
 """
 
 import copy
@@ -23,7 +23,7 @@ Raw = dict[str, Any]
 
 
 class SettingsVersionError(SettingsError):
-    """Settings of a version that this program does not know."""
+    """Settings of a version unknown to this program."""
 
 
 class Step(NamedTuple):
@@ -31,8 +31,8 @@ class Step(NamedTuple):
 
     Args:
         version: of the settings afterwards.
-        upgrade: changes nested dictionaries of the version before in place. Values may be of any kind: a file may be
-            damaged, and what does not fit is named when the settings are typed.
+        upgrade: changes nested dictionaries of the version before in place. Values may be of any type: a file may be
+            damaged, and an invalid value is reported when the settings are typed.
     """
 
     version: int
@@ -47,7 +47,7 @@ class Steps(NamedTuple):
 
     @property
     def version(self) -> int:
-        """Of settings written now."""
+        """Version of settings written now."""
         return self.steps[-1].version if self.steps else 0
 
     def upgraded(self, where: object, version: object, raw: object) -> Raw:
@@ -55,7 +55,7 @@ class Steps(NamedTuple):
 
         Args:
             where: the file, for errors.
-            version: as it stands in the file, a whole number or its digits; None if it says none.
+            version: as stored in the file, a whole number or its digits; None without one.
 
         Raises SettingsVersionError for a newer version than this program's, SettingsError for damaged settings."""
         held = _number(where, version)
@@ -78,20 +78,20 @@ DETECTOR = Steps("detector")
 
 
 def moved(raw: Raw, before: str, after: str) -> None:
-    """Give the value of a dotted key another key; one that is not there is left to its default."""
+    """Move the value of a dotted key to another key; a missing one is left to its default."""
     found = removed(raw, before)
     if found is not None:
         added(raw, after, found.value)
 
 
 class Found(NamedTuple):
-    """A value that was there; None is one."""
+    """An existing value; None is one."""
 
     value: Any
 
 
 def removed(raw: Raw, key: str) -> Found | None:
-    """Take a dotted key out; None if it is not there."""
+    """Remove a dotted key and return its value; None if it is missing."""
     *sections, last = key.split(".")
     found: Any = raw
     for name in sections:
@@ -100,7 +100,7 @@ def removed(raw: Raw, key: str) -> Found | None:
 
 
 def added(raw: Raw, key: str, value: Any) -> None:
-    """Set a dotted key; sections that are missing are made."""
+    """Set a dotted key; missing sections are created."""
     *sections, last = key.split(".")
     found: Any = raw
     for name in sections:

@@ -1,4 +1,4 @@
-"""Weights that a network starts from, as settings name them."""
+"""Settings of a network's initial weights."""
 
 import re
 from collections.abc import Iterator, Mapping

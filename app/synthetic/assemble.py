@@ -1,4 +1,4 @@
-"""A vehicle as a mesh: skin, windows and details in painting order, and the images that are stuck on it."""
+"""Mesh of a vehicle: skin, windows and details in painting order, and its decals."""
 
 from itertools import pairwise
 

@@ -121,7 +121,7 @@ def _draw_backdrop(
 
 
 def _draw_parked(scene: Image, camera: Camera, rng: np.random.Generator, wall_at: float) -> None:
-    """A few vehicles that belong to nobody, behind the place where vehicles pass."""
+    """A few parked vehicles of no identity, behind the lane of the rendered one."""
     for number in range(int(rng.integers(0, 5))):
         vehicle = draw_vehicle((*camera.key, 99, number))
         lateral = float(rng.uniform(-9, 9))

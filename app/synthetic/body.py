@@ -1,4 +1,4 @@
-"""Body types with real proportions, and the catalogue of models that vehicles are drawn from."""
+"""Body types with real proportions, and the catalogue of vehicle models."""
 
 from dataclasses import dataclass, replace
 from functools import cache

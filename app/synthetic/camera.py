@@ -1,4 +1,4 @@
-"""Fixed cameras of a car park: where they hang, what they see, how well they see it."""
+"""Fixed cameras of a car park: position, view and image quality."""
 
 from dataclasses import dataclass
 
@@ -53,11 +53,11 @@ class Camera:
 
 
 def draw_camera(key: tuple[int, ...], *, post: int, modality: Modality) -> Camera:
-    """The camera with this key (seed, site, number); `post` numbers what it looks at and is taken modulo 6."""
+    """The camera with this key (seed, site, number); `post` numbers its view and is taken modulo 6."""
     rng = np.random.default_rng([2, *key])
     name, azimuths, spread, turned = _POSTS[post % len(_POSTS)]
     infrared = modality == "infrared"
-    site = np.random.default_rng([10, *key[:-1]])  # what the cameras of one car park have in common
+    site = np.random.default_rng([10, *key[:-1]])  # shared by the cameras of one car park
     indoor = bool(site.random() < 0.35)
     distance = float(rng.uniform(5.5, 11.0))
     span = float(rng.uniform(330, 560))  # pixels that four metres take

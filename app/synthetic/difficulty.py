@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.settings.synthetic import SyntheticSettings
-from app.synthetic.dataset import pictures
+from app.synthetic.dataset import rendered_images
 
 Floats = NDArray[np.float32]
 
@@ -59,11 +59,13 @@ def embed(model: torch.nn.Module, images: Sequence[NDArray[np.uint8]], size: int
 def main(argv: Sequence[str]) -> None:
     """Render the default test split, embed it and print the mAP."""
     start = time.perf_counter()
-    shots = [(s, r.image) for s, r in pictures(SyntheticSettings(train_vehicles_per_site=0, val_vehicles_per_site=0))]
-    rate = len(shots) / (time.perf_counter() - start)
-    images = [image for _, image in shots]
-    pids, camids = np.array([s.pid for s, _ in shots]), np.array([s.camid for s, _ in shots])
-    asks = np.array([s.split == "test_query" for s, _ in shots])
+    pairs = [
+        (s, r.image) for s, r in rendered_images(SyntheticSettings(train_vehicles_per_site=0, val_vehicles_per_site=0))
+    ]
+    rate = len(pairs) / (time.perf_counter() - start)
+    images = [image for _, image in pairs]
+    pids, camids = np.array([s.pid for s, _ in pairs]), np.array([s.camid for s, _ in pairs])
+    asks = np.array([s.split == "test_query" for s, _ in pairs])
     half = np.full(3, 0.5, np.float32)
     scores = []
     for seed in range(1 if argv else 3):

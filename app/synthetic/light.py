@@ -1,4 +1,4 @@
-"""The light of one image."""
+"""Light of one image."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Light:
     direction: Floats  # (3,), unit, towards the light
     ambient: float
     strength: float
-    sky: tuple[float, float, float]  # what glossy surfaces mirror, blue-green-red
+    sky: tuple[float, float, float]  # colour mirrored by glossy surfaces, blue-green-red
     lamps: float = 0.0  # head lamps and tail lamps, 0 off
 
 

@@ -1,4 +1,4 @@
-"""A vehicle as an ordered list of flat polygons, and the surfaces that details are laid on.
+"""Mesh of a vehicle: an ordered list of flat polygons, and the surfaces for details.
 
 Vehicle axes: x forward, y to the vehicle's left, z up, metres; the origin is on the ground under the middle.
 """
@@ -29,7 +29,7 @@ class Group(IntEnum):
 
 @dataclass(frozen=True)
 class Material:
-    """How a polygon answers to light. `infrared` is the reflectance in near infrared; `glow` is for lamps."""
+    """Reaction of a polygon to light. `infrared` is the reflectance in near infrared; `glow` is for lamps."""
 
     colour: Colour
     infrared: float

@@ -1,4 +1,4 @@
-"""Paint a mesh into an image: culling, shading, polygons in painting order, images on the body."""
+"""Painting of a mesh into an image: culling, shading, polygons in painting order, images on the body."""
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ def shade(mesh: Mesh, light: Light, eye: Floats, *, infrared: bool) -> Floats:
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
     lit = light.ambient * (0.72 + 0.28 * normals[:, 2]) + light.strength * np.maximum(normals @ light.direction, 0)
     facing = (normals * towards).sum(axis=1, keepdims=True)
-    mirrored = 2 * facing * normals - towards  # where the eye looks by way of the surface
+    mirrored = 2 * facing * normals - towards  # direction of view after reflection at the surface
     sky = np.clip(mirrored[:, 2] * 1.4 + 0.15, 0, 1) * (0.15 + 0.5 * (1 - np.clip(facing[:, 0], 0, 1)) ** 3)
     shine = np.maximum(mirrored @ light.direction, 0) ** 12 * light.strength * 0.45
     colours = base[mesh.material] * lit[:, None]
@@ -50,7 +50,7 @@ def _order(mesh: Mesh, eye: Floats) -> list[tuple[Group, NDArray[np.int64]]]:
 
 
 def paint_mesh(
-    canvas: Image, mesh: Mesh, projection: Projection, colours: Floats, pictures: dict[str, list[Image]]
+    canvas: Image, mesh: Mesh, projection: Projection, colours: Floats, images: dict[str, list[Image]]
 ) -> None:
     """Paint over `canvas` in place.
 
@@ -70,25 +70,25 @@ def paint_mesh(
                 outline = cv2.convexHull(outline)  # type: ignore[assignment]
             cv2.fillConvexPoly(canvas, outline, palette[i], cv2.LINE_8, _SHIFT)
         for decal in mesh.decals:
-            if decal.group == group and decal.name in pictures and (eye - decal.corners[0]) @ decal.normal > 0:
-                _paste(canvas, pictures[decal.name], projection.pixels(decal.corners))
+            if decal.group == group and decal.name in images and (eye - decal.corners[0]) @ decal.normal > 0:
+                _paste(canvas, images[decal.name], projection.pixels(decal.corners))
 
 
 def _paste(canvas: Image, sizes: list[Image], corners: Floats) -> None:
     """Warp the image whose size fits best onto four places (4, 2) of the canvas."""
     wide = float(np.linalg.norm(corners[1] - corners[0]))
-    picture = next((p for p in reversed(sizes) if p.shape[1] >= 0.9 * wide), sizes[0])
+    image = next((p for p in reversed(sizes) if p.shape[1] >= 0.9 * wide), sizes[0])
     height, width = canvas.shape[:2]
     left, top = (max(0, int(v)) for v in np.floor(corners.min(axis=0)))
     right, bottom = (min(n, int(v) + 1) for n, v in zip((width, height), np.ceil(corners.max(axis=0)), strict=True))
     if right - left < 2 or bottom - top < 2:
         return
-    h, w = picture.shape[:2]
+    h, w = image.shape[:2]
     source = np.array([(0, 0), (w, 0), (w, h), (0, h)], np.float32) - 0.5
     target = (corners - 0.5 - (left, top)).astype(np.float32)
     transform = cv2.getPerspectiveTransform(source, target)
     region = np.ascontiguousarray(canvas[top:bottom, left:right])
     cv2.warpPerspective(
-        picture, transform, (right - left, bottom - top), region, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT
+        image, transform, (right - left, bottom - top), region, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT
     )
     canvas[top:bottom, left:right] = region

@@ -1,4 +1,4 @@
-"""Number plates: their text, their layouts, and the image of one."""
+"""Number plates: texts, layouts and images."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _PIXELS_PER_METRE = 520
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of plate looks. In a pattern, L is a letter, D a digit, A either; blanks and dots are spacing."""
+    """Layout of one kind of plate. In a pattern, L is a letter, D a digit, A either; blanks and dots are spacing."""
 
     name: str
     width: float  # metres
@@ -63,7 +63,7 @@ def draw_plate(rng: np.random.Generator, layout: Layout) -> Plate:
     return Plate(layout, spaced)
 
 
-def plate_picture(plate: Plate) -> NDArray[np.uint8]:
+def plate_image(plate: Plate) -> NDArray[np.uint8]:
     """The plate seen straight on, (H, W, 3) blue-green-red, 520 pixels a metre."""
     layout = plate.layout
     width, height = round(layout.width * _PIXELS_PER_METRE), round(layout.height * _PIXELS_PER_METRE)
@@ -94,9 +94,9 @@ def plate_picture(plate: Plate) -> NDArray[np.uint8]:
     return image
 
 
-def infrared_plate_picture(plate: Plate) -> NDArray[np.uint8]:
+def infrared_plate_image(plate: Plate) -> NDArray[np.uint8]:
     """The plate under a near-infrared flash: the ground throws the light back, ink does not."""
-    grey = cv2.cvtColor(plate_picture(plate), cv2.COLOR_BGR2GRAY).astype(np.float32)
+    grey = cv2.cvtColor(plate_image(plate), cv2.COLOR_BGR2GRAY).astype(np.float32)
     dark_ground = sum(plate.layout.ground) < sum(plate.layout.ink)
     low, high = (0.35, 1.0) if dark_ground else (0.12, plate.layout.retro)
     stretched = (grey - grey.min()) / max(1.0, float(grey.max() - grey.min()))

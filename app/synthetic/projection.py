@@ -1,4 +1,4 @@
-"""From the vehicle's metres to an image's pixels: a pinhole camera that looks down on a ground plane."""
+"""Projection from the vehicle's metres to an image's pixels: a pinhole camera above a ground plane."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _AIM = 0.75  # metres above the ground at which a camera points
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a vehicle stands: metres ahead of the camera and to its left; degrees as in `Camera.azimuth`."""
+    """Place of a vehicle: metres ahead of the camera and to its left; degrees as in `Camera.azimuth`."""
 
     distance: float
     lateral: float
@@ -22,7 +22,7 @@ class Pose:
 
 
 def draw_pose(camera: Camera, rng: np.random.Generator) -> Pose:
-    """A place and a direction such as vehicles have before this camera."""
+    """A random place and direction of a vehicle before this camera."""
     azimuth = camera.azimuth + rng.normal(0, camera.spread)
     if rng.random() < camera.turned:
         azimuth = 180.0 - azimuth if rng.random() < 0.5 else azimuth + 180.0
@@ -61,7 +61,7 @@ class Projection:
 
     @property
     def eye(self) -> Floats:
-        """Where the camera is (3,), in p's axes."""
+        """Position of the camera (3,), in p's axes."""
         position: Floats = -self.rotation.T @ self.shift
         return position
 

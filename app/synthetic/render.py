@@ -1,4 +1,4 @@
-"""One image: a vehicle, a camera and a pose give the image and everything that is known about it."""
+"""Rendering of one image, with its labels, from a vehicle, a camera and a pose."""
 
 import math
 from collections import OrderedDict
@@ -13,11 +13,11 @@ from app.synthetic import sensor
 from app.synthetic.assemble import build_mesh
 from app.synthetic.background import draw_scene
 from app.synthetic.camera import Camera
-from app.synthetic.decals import dim, grey, in_falling_sizes, logo_picture, soil
+from app.synthetic.decals import dim, grey, in_falling_sizes, logo_image, soil
 from app.synthetic.light import Light, draw_light
 from app.synthetic.mesh import Mesh
 from app.synthetic.paint import paint_mesh, shade
-from app.synthetic.plate import infrared_plate_picture, plate_picture
+from app.synthetic.plate import infrared_plate_image, plate_image
 from app.synthetic.projection import Floats, Pose, Projection, vehicle_projection, view_of
 from app.synthetic.vehicle import Vehicle
 
@@ -25,16 +25,16 @@ Image = NDArray[np.uint8]
 _OVER = 2  # vehicles are painted at twice the size and shrunk, which smooths their edges
 _LEGIBLE = (0.105, 0.026, 0.5)  # least width and height as shares of the image, least cosine towards the camera
 _NATIVE = 1.15  # the camera's sharpness in frame pixels: its chip has a few more than its frame
-_SMEAR = 0.48  # most blur that leaves a plate readable, as a share of the room a character has
+_SMEAR = 0.48  # largest blur of a readable plate, as a share of a character's cell
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """An image (S, S, 3), blue-green-red, and what is known about it; places in pixels of the image.
+    """An image (S, S, 3), blue-green-red, and its labels; places in pixels of the image.
 
-    `plate_box`, `plate_corners` and `plate_text` are None unless the plate can be read; `plate_faces` tells whether a
-    plate is turned to the camera at all, `plate_hidden` why it cannot be read: "" (it can), "turned", "small", "dirt",
-    "glare" or "blur". `silhouette` (S, S) is 255 where the vehicle is, if it was asked for.
+    `plate_box`, `plate_corners` and `plate_text` are None unless the plate can be read; `plate_faces` is true if a
+    plate is turned to the camera at all, `plate_hidden` is the reason why it cannot be read: "" (it can), "turned",
+    "small", "dirt", "glare" or "blur". `silhouette` (S, S), if requested, is 255 on the vehicle.
     """
 
     image: Image
@@ -52,11 +52,12 @@ class Rendered:
 
 
 class Renderer:
-    """Renders images of one size; keeps meshes, plates and backgrounds between calls. Results do not depend on them.
+    """Renders images of one size; caches meshes, plates and backgrounds between calls. Results do not depend on the
+    cache.
 
     Args:
         size: side of the images, pixels.
-        keep: vehicles and cameras that are kept, each.
+        keep: cached vehicles, and cached cameras.
     """
 
     def __init__(self, size: int = 256, keep: int = 32) -> None:
@@ -74,23 +75,23 @@ class Renderer:
         plate_hidden: float = 0.0,
         silhouette: bool = False,
     ) -> Rendered:
-        """One image; `rng` decides the crop, the light and the sensor, `plate_hidden` how often a plate is spoilt."""
+        """One image; `rng` decides crop, light and sensor, `plate_hidden` is the probability of a spoilt plate."""
         mesh, day, night = self._vehicle(vehicle)
         scene, tile = self._camera(camera)
         projection = self._crop(mesh, vehicle_projection(camera, pose), rng)
         spoilt = str(rng.choice(["dirt", "glare", "blur"])) if rng.random() < plate_hidden else ""
         light, exposure = draw_light(camera, projection, rng)
-        pictures = dict(night) if camera.infrared else dict(day)
+        images = dict(night) if camera.infrared else dict(day)
         if spoilt == "dirt":
-            pictures["plate"] = in_falling_sizes(soil(pictures["plate"][0], rng))
+            images["plate"] = in_falling_sizes(soil(images["plate"][0], rng))
         if not camera.infrared:
             daylight = 0.45 + 0.55 * min(1.0, light.ambient + light.strength / 2)
-            pictures = {name: dim(sizes, daylight) for name, sizes in pictures.items()}
+            images = {name: dim(sizes, daylight) for name, sizes in images.items()}
 
         fine = replace(projection, scale=projection.scale * _OVER)
         canvas = self._backdrop(scene, vehicle, projection, light, camera)
         colours = shade(mesh, light, projection.eye, infrared=camera.infrared)
-        paint_mesh(canvas, mesh, fine, colours, pictures)
+        paint_mesh(canvas, mesh, fine, colours, images)
         image: Image = cv2.resize(canvas, (self.size, self.size), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
 
         share = self.size / 256
@@ -133,10 +134,10 @@ class Renderer:
 
     def _vehicle(self, vehicle: Vehicle) -> tuple[Mesh, dict[str, list[Image]], dict[str, list[Image]]]:
         if vehicle not in self._meshes:
-            logo = {"logo": in_falling_sizes(logo_picture(vehicle))} if vehicle.logo else {}
+            logo = {"logo": in_falling_sizes(logo_image(vehicle))} if vehicle.logo else {}
             without_colour = {name: [grey(p) for p in sizes] for name, sizes in logo.items()}
-            day = {"plate": in_falling_sizes(plate_picture(vehicle.plate)), **logo}
-            night = {"plate": in_falling_sizes(infrared_plate_picture(vehicle.plate)), **without_colour}
+            day = {"plate": in_falling_sizes(plate_image(vehicle.plate)), **logo}
+            night = {"plate": in_falling_sizes(infrared_plate_image(vehicle.plate)), **without_colour}
             self._meshes[vehicle] = (build_mesh(vehicle), day, night)
             if len(self._meshes) > self._keep:
                 self._meshes.popitem(last=False)
@@ -159,7 +160,7 @@ class Renderer:
         return replace(projection, left=float(left), top=float(top), scale=self.size / side)
 
     def _backdrop(self, scene: Image, vehicle: Vehicle, projection: Projection, light: Light, camera: Camera) -> Image:
-        """The crop's background with the vehicle's shadow, at the size at which vehicles are painted."""
+        """The crop's background with the vehicle's shadow, at the size of painting."""
         s = projection.scale
         move = np.array([[s, 0, (0.5 - projection.left) * s - 0.5], [0, s, (0.5 - projection.top) * s - 0.5]])
         size = (self.size, self.size)
@@ -179,7 +180,8 @@ class Renderer:
         return cv2.resize(shadowed, doubled, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
     def _judge_plate(self, mesh: Mesh, projection: Projection, spoilt: str) -> tuple[bool, str, Floats | None]:
-        """Whether a plate faces the camera, why it cannot be read, and its corners (4, 2) if it faces the camera."""
+        """Whether a plate faces the camera, the reason why it cannot be read, and its corners (4, 2) if it faces the
+        camera."""
         for decal in mesh.plates:
             towards = projection.eye - decal.corners.mean(axis=0)
             cosine = float(towards @ decal.normal / np.linalg.norm(towards))

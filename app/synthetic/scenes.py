@@ -1,4 +1,4 @@
-"""Whole photographs of a car park with several vehicles, as a detector meets them."""
+"""Synthetic scenes: whole photographs of a car park with several vehicles, as input of a detector."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _NIGHT = 0.2  # share of scenes that an infrared camera takes
 
 @dataclass(frozen=True)
 class Scene:
-    """A square image (S, S, 3), blue-green-red, and what is in it.
+    """A square image (S, S, 3), blue-green-red, and its labels.
 
     Args:
         plates_known: whether all plates that can be read are in `plates`; not if photographs were pasted in.
@@ -39,12 +39,12 @@ class Scene:
 
 
 class SceneRenderer:
-    """Draws scene after scene; the same number gives the same scene.
+    """Renders scenes; the same number gives the same scene.
 
     Args:
         size: side S in pixels.
         seed: of vehicles and car parks.
-        photographs: images of one real vehicle each, blue-green-red, to paste in beside the drawn ones.
+        photographs: images of one real vehicle each, blue-green-red, to paste in beside the rendered ones.
     """
 
     def __init__(self, size: int, seed: int, photographs: Sequence[Image] = ()) -> None:
@@ -65,10 +65,10 @@ class SceneRenderer:
         found: list[tuple[Box, NDArray[np.bool_], Box | None]] = []
         for side in sorted(rng.uniform(*_SIDES, count) ** 1.5):  # far ones first
             use_photograph = pasted and rng.random() < 0.7
-            picture, mask, vehicle, plate = (
+            crop, mask, vehicle, plate = (
                 self._photograph(side, rng, camera.infrared) if use_photograph else self._drawn(side, camera, rng)
             )
-            found.append(_paste(image, owner, picture, mask, vehicle, plate, len(found) + 1, rng))
+            found.append(_paste(image, owner, crop, mask, vehicle, plate, len(found) + 1, rng))
         vehicles, plates = [], []
         for index, (vehicle, solid, plate) in enumerate(found, start=1):
             visible = (owner == index).sum() / max(1, solid.sum())
@@ -95,44 +95,44 @@ class SceneRenderer:
         found: Rendered = self._renderer.render(vehicle, camera, pose, rng, silhouette=True)
         assert found.silhouette is not None
         scale = share * self.size / _RENDERED
-        picture, mask = (_resized(each, scale) for each in (found.image, found.silhouette))
-        return picture, mask, _scaled(found.vehicle_box, scale), found.plate_box and _scaled(found.plate_box, scale)
+        crop, mask = (_resized(each, scale) for each in (found.image, found.silhouette))
+        return crop, mask, _scaled(found.vehicle_box, scale), found.plate_box and _scaled(found.plate_box, scale)
 
     def _photograph(
         self, share: float, rng: np.random.Generator, infrared: bool
     ) -> tuple[Image, Image, Box, Box | None]:
-        picture = self.photographs[int(rng.integers(len(self.photographs)))]
+        crop = self.photographs[int(rng.integers(len(self.photographs)))]
         if rng.random() < 0.5:
-            picture = np.ascontiguousarray(picture[:, ::-1])
-        picture = _resized(picture, share * self.size / max(picture.shape[:2]))
+            crop = np.ascontiguousarray(crop[:, ::-1])
+        crop = _resized(crop, share * self.size / max(crop.shape[:2]))
         if infrared:
-            picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)  # type: ignore[assignment]
-        height, width = picture.shape[:2]
+            crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)  # type: ignore[assignment]
+        height, width = crop.shape[:2]
         mask = np.full((height, width), 255, np.uint8)
-        edge = max(1, round(0.04 * min(height, width)))  # a hard edge would be what the detector learns
+        edge = max(1, round(0.04 * min(height, width)))  # the detector would learn a hard edge
         mask[:edge], mask[-edge:], mask[:, :edge], mask[:, -edge:] = 0, 0, 0, 0
         mask = cv2.GaussianBlur(mask, (0, 0), max(0.5, edge * 0.6))  # type: ignore[assignment]
-        return picture, mask, Box(0.0, 0.0, float(width), float(height)), None
+        return crop, mask, Box(0.0, 0.0, float(width), float(height)), None
 
 
 def _paste(
     image: Image,
     owner: NDArray[np.int16],
-    picture: Image,
+    crop: Image,
     mask: Image,
     vehicle: Box,
     plate: Box | None,
     index: int,
     rng: np.random.Generator,
 ) -> tuple[Box, NDArray[np.bool_], Box | None]:
-    """Put a vehicle's image into the scene; its boxes there, and which of its pixels are the vehicle."""
-    side, (height, width) = image.shape[0], picture.shape[:2]
+    """Put a vehicle's image into the scene; returns its boxes there, and the mask of its pixels."""
+    side, (height, width) = image.shape[0], crop.shape[:2]
     left = int(rng.integers(-width // 5, max(1, side - width + width // 5)))
     top = int(rng.integers(-height // 8, max(1, side - height + height // 8)))
     rows, cols = slice(max(0, top), min(side, top + height)), slice(max(0, left), min(side, left + width))
     own = slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left)
     weight = mask[own][..., None].astype(np.float32) / 255
-    image[rows, cols] = (image[rows, cols] * (1 - weight) + picture[own] * weight).astype(np.uint8)
+    image[rows, cols] = (image[rows, cols] * (1 - weight) + crop[own] * weight).astype(np.uint8)
     solid = mask > 127
     owner[rows, cols][solid[own]] = index
     return _moved(vehicle, left, top), solid, plate and _moved(plate, left, top)
@@ -154,9 +154,9 @@ def _crop(frame: Image, side: int, rng: np.random.Generator) -> Image:
     return cv2.resize(frame[top : top + cut, left : left + cut], (side, side), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def _resized(picture: Image, scale: float) -> Image:
-    size = (max(2, round(picture.shape[1] * scale)), max(2, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+def _resized(crop: Image, scale: float) -> Image:
+    size = (max(2, round(crop.shape[1] * scale)), max(2, round(crop.shape[0] * scale)))
+    return cv2.resize(crop, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
 def _scaled(box: Box, scale: float) -> Box:

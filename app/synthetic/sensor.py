@@ -52,7 +52,7 @@ def blur(image: Image, *, defocus: float, motion: float) -> Image:
 
 
 def noise_tile(camera: Camera, size: int) -> NDArray[np.int16]:
-    """A field of sensor noise (2 * size, 2 * size, 3), of which every image takes another window."""
+    """A field of sensor noise (2 * size, 2 * size, 3); every image takes another window of it."""
     rng = np.random.default_rng([4, *camera.key])
     channels = 1 if camera.infrared else 3
     field = (rng.standard_normal((2 * size, 2 * size, channels), np.float32) * camera.noise).astype(np.int16)

@@ -1,4 +1,4 @@
-"""The outer skin of a body: surfaces between the stations of its outline."""
+"""Outer skin of a body: surfaces between the stations of its outline."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ _ACROSS = (-1.0, -0.62, 0.62, 1.0)  # columns of a surface that runs from right 
 
 @dataclass(frozen=True)
 class Shell:
-    """The surfaces of one body, by the name that stickers use.
+    """The surfaces of one body, by the names used for stickers.
 
     Across the vehicle columns run from -1 (right) to 1 (left); along it they are shares of the length, 0 = front.
     Rows of `front`, `rear`, `left` and `right`: 0 sill, 1 bumper's upper edge, 2 top."""

@@ -1,4 +1,4 @@
-"""Car parks and the plan of a data set: which vehicle is seen when, by which camera, in which split."""
+"""Car parks and the plan of a data set: vehicle, time, camera and split of each image."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _FLEET_PAINTS = 4  # the first paints of the list: white, black, grey, silver
 
 @dataclass(frozen=True)
 class Site:
-    """One car park: its cameras and the taste of its residents."""
+    """One car park: its cameras and the distribution of its residents' vehicles."""
 
     key: tuple[int, int]  # seed, number
     cameras: tuple[Camera, ...]
@@ -38,8 +38,8 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One image to be taken. `camera` and `number` count within the site and the vehicle."""
+class PlannedImage:
+    """One image to render. `camera` and `number` count within the site and the vehicle."""
 
     pid: int
     camid: int
@@ -52,7 +52,7 @@ class Shot:
 
     @property
     def key(self) -> tuple[int, ...]:
-        """What the image's random numbers hang on: nothing that depends on how many others there are."""
+        """Seed of the image's random numbers, independent of the number of other images."""
         return (self.site, PARTS.index(self.part), self.vehicle, self.camera, self.number)
 
 
@@ -77,7 +77,7 @@ def draw_site(settings: SyntheticSettings, number: int) -> Site:
     )
 
 
-def train_pictures(settings: SyntheticSettings, rank: int) -> int:
+def train_images(settings: SyntheticSettings, rank: int) -> int:
     """Images of the training vehicle at `rank` (from 0): a power law from the setting's most to its least."""
     most, least = settings.train_pictures_max, settings.train_pictures_min
     if settings.train_vehicles_per_site < 2:
@@ -86,7 +86,7 @@ def train_pictures(settings: SyntheticSettings, rank: int) -> int:
     return max(least, round(most * (rank + 1) ** -power))
 
 
-def plan(settings: SyntheticSettings) -> Iterator[Shot]:
+def plan(settings: SyntheticSettings) -> Iterator[PlannedImage]:
     """Every image of the set, site by site and vehicle by vehicle."""
     counts = (
         settings.train_vehicles_per_site,
@@ -99,7 +99,7 @@ def plan(settings: SyntheticSettings) -> Iterator[Shot]:
             for vehicle in range(count):
                 for number, (camera, split) in enumerate(_appearances(settings, site, part, vehicle)):
                     camid = site * settings.cameras_per_site + camera
-                    yield Shot(pid, camid, split, part, site, vehicle, camera, number)
+                    yield PlannedImage(pid, camid, split, part, site, vehicle, camera, number)
                 pid += 1
 
 
@@ -108,14 +108,14 @@ def _appearances(settings: SyntheticSettings, site: int, part: Part, vehicle: in
     cameras = settings.cameras_per_site
     if part == "train":
         rng = np.random.default_rng([8, settings.seed, site, vehicle])
-        order = rng.permutation(cameras).tolist()  # every camera once, then as it comes
-        count = train_pictures(settings, vehicle)
+        order = rng.permutation(cameras).tolist()  # every camera once, then random ones
+        count = train_images(settings, vehicle)
         return [(order[k] if k < cameras else int(rng.integers(cameras)), "train") for k in range(count)]
     dealt = [(vehicle + k) % cameras for k in range(settings.eval_pictures_per_vehicle)]
     used = list(dict.fromkeys(dealt))
     first_infrared = cameras - settings.infrared_cameras_per_site
     asking = [used[0]]
-    if len(used) > 2:  # one camera at least asks nothing, so that every query has a match elsewhere
+    if len(used) > 2:  # one camera at least has no query, so that every query has a match elsewhere
         other = [c for c in used[1:] if (c < first_infrared) != (used[0] < first_infrared)]
         asking.append((other or used[1:])[0])
     result = []
@@ -125,9 +125,9 @@ def _appearances(settings: SyntheticSettings, site: int, part: Part, vehicle: in
     return result
 
 
-def time_of(settings: SyntheticSettings, shot: Shot, *, infrared: bool) -> str:
-    """When the image was taken, ISO 8601: by day, or at night where the camera is infrared."""
-    rng = np.random.default_rng([9, settings.seed, *shot.key])
+def time_of(settings: SyntheticSettings, planned: PlannedImage, *, infrared: bool) -> str:
+    """Time of the image, ISO 8601: by day, or at night for an infrared camera."""
+    rng = np.random.default_rng([9, settings.seed, *planned.key])
     hours = rng.uniform(20, 29) if infrared else rng.uniform(7, 19)
     moment = datetime(2024, 3, 1) + timedelta(days=int(rng.integers(90)), seconds=int(hours * 3600))
     return moment.isoformat()

@@ -1,4 +1,4 @@
-"""One vehicle: its model, colour, trim and the small cues that tell it from its twins."""
+"""Vehicle of one identity: model, colour, trim and small cues that distinguish it from similar ones."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ class Sticker:
 
 @dataclass(frozen=True)
 class Vehicle:
-    """Everything that decides how one vehicle looks. Colours are blue-green-red, 0 to 255."""
+    """Appearance of one vehicle. Colours are blue-green-red, 0 to 255."""
 
     key: tuple[int, ...]
     body: Body
@@ -103,7 +103,7 @@ def draw_vehicle(
 
     Args:
         key: whole numbers from 0: seed, site, split, number.
-        fleet: numbers of the model and the paint of a company's fleet; None draws both freely.
+        fleet: numbers of the model and the paint of a company's fleet; None samples both freely.
         layouts: share of each plate layout, summing to 1; None for equal shares.
     """
     rng = np.random.default_rng([1, *key])
@@ -125,7 +125,7 @@ def draw_vehicle(
     count = int(rng.choice([1, 2, 3, 4, 5], p=[0.15, 0.25, 0.3, 0.2, 0.1]))
     chosen = rng.choice(len(surfaces), size=count, replace=False)
     stickers = [_draw_sticker(rng, surfaces[i]) for i in chosen]
-    if rng.random() < 0.75:  # one club sticker in several places: what the front and the rear have in common
+    if rng.random() < 0.75:  # one club sticker in several places, common to the front and the rear
         colour_of_club, shape = _accent(rng), str(rng.choice(["square", "round", "cross", "triangle"]))
         for surface, row, column in (
             ("bonnet", 0.5, 0.2),

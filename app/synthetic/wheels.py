@@ -1,4 +1,4 @@
-"""Wheels and what is seen of them from the front and the rear."""
+"""Wheels, and their visible parts from the front and the rear."""
 
 import math
 
@@ -21,7 +21,7 @@ def _disc(x: float, y: float, z: float, radius: float, count: int, floor: float 
 
 
 def add_running_gear(mesh: MeshBuilder, body: Body) -> None:
-    """What is seen below the sills: tyres from the front and the rear, the floor's shade."""
+    """Parts below the sills: tyres from the front and the rear, the floor's shade."""
     half = body.width / 2
     for share in (body.front_axle, body.rear_axle):
         x = body.length * (0.5 - share)

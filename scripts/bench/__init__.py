@@ -1,1 +1,1 @@
-"""Benchmarks, each a command, and what only they use."""
+"""Benchmarks, each a command, and their common code."""

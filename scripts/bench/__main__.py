@@ -37,10 +37,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def round_overhead(experiment: str) -> dict[str, Any]:
-    """Share of a round that is not training: from when the server starts it until the last update is added.
+    """Share of a round that is not training, from its start at the server until the last update is added.
 
-    Clients train beside each other, so a round's training time is that of the slowest processor: the sum of all
-    clients' training divided by the number that run at once."""
+    Clients train in parallel, so a round's training time is the sum of all clients' training divided by the number that
+    run at once."""
     with tempfile.TemporaryDirectory() as folder:
         words = [f"experiment={experiment}", f"run_dir={folder}", "evaluation.compare=[]", "federation.measure_every=0"]
         words += ["evaluation.ranked_lists=0", "train.epochs=4", "federation.rounds=4", "data.val_split=''"]
@@ -68,7 +68,7 @@ def _at_once(clients: int) -> int:
 
 
 def _run(module: str, *words: str) -> dict[str, Any]:
-    """The JSON object that a script prints last."""
+    """The JSON object in the last line of a script's output."""
     done = subprocess.run([sys.executable, "-m", module, *words], stdout=subprocess.PIPE, text=True, check=True)
     last = done.stdout.strip().splitlines()[-1]
     if module != "scripts.simulate":

@@ -25,7 +25,7 @@ _BINDING = Binding("bench", "bench", 1)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print one JSON object; "copies": float32 models of memory that the sum took at its peak."""
+    """Print one JSON object; "copies": peak memory of the sum, in float32 models."""
     given = key_values(argv, params="23508032", clients="64")
     size, clients = (whole_number(key, given[key], 1, 2**31 - 1) for key in ("params", "clients"))
     with tempfile.TemporaryDirectory() as folder:

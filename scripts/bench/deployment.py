@@ -1,7 +1,7 @@
-"""A federation of real processes on loopback, with TLS and updates of 60 MB: what a round costs besides training.
+"""Cost of a round besides training, in a federation of real processes on loopback with TLS and updates of 60 MB.
 
 Run: python -m scripts.bench.deployment [rounds=5]
-Two sites train ResNet50 on a few small pictures; every message starts a process, as on real machines. One JSON object:
+Two sites train ResNet50 on a few small images; every message starts a process, as on real machines. One JSON object:
 seconds of each round that are not training, peak resident memory of the server's and of a client's process, and the
 size of the server's database after each round.
 """
@@ -71,13 +71,13 @@ def _measure(parks: Loopback, run_dir: Path, rounds: int) -> dict[str, Any]:
 
 
 def _besides_training(line: dict[str, Any]) -> float:
-    """Sites train beside each other: the slowest one's training counts."""
+    """Sites train in parallel: the slowest one's training counts."""
     slowest = max(sum(row[key] for key in TRAINING) for row in line["clients"].values())
     return float(line["seconds"] - slowest)
 
 
 def _server_processes(parks: Loopback) -> list[psutil.Process]:
-    """Flower's process of the server's app, and what that starts."""
+    """Flower's process of the server's app, and its descendants."""
     children = psutil.Process(parks.processes["server"].pid).children(recursive=True)
     return [child for child in children if "flwr-serverapp" in " ".join(_words(child))]
 
@@ -104,7 +104,7 @@ def _database_bytes(parks: Loopback) -> int:
 
 
 def _pictures(root: Path, seed: int) -> Path:
-    """A manifest set of 8 vehicles with 4 pictures each, of noise."""
+    """A manifest set of 8 vehicles with 4 images each, of noise."""
     rng = np.random.default_rng(seed)
     root.mkdir()
     rows = []

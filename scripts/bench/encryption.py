@@ -1,8 +1,8 @@
-"""Encryption of a ResNet50 against NVIDIA FLARE's parameters, and against the training that it follows.
+"""Cost of encrypting a ResNet50, relative to NVIDIA FLARE's parameters and to its training.
 
 Run: python -m scripts.bench.encryption [clients=4]
 One JSON object: processor seconds and bytes of `packed_bfv` and of FLARE's CKKS in one run and their ratios, and the
-share of encryption and decryption in a round in which a client trains ResNet50 at 256 px on 1,000 pictures, all on one
+share of encryption and decryption in a round in which a client trains ResNet50 at 256 px on 1,000 images, all on one
 thread. Training is measured by the wall clock: the machine has to be idle.
 """
 

@@ -3,13 +3,12 @@
 Run: python -m scripts.bench.equalise set=synthetic
      python -m scripts.bench.equalise set=two_cam seeds=0,1,2 variants=off,fill key=value ...
 
-`set=synthetic` makes sites whose vehicles have 1 to 60 pictures; four more of each vehicle, one a camera, are kept out.
-`set=two_cam` takes one of its two pictures from half of the vehicles of train.txt and keeps it out. One network is
-trained on all pictures. Measured are the test split ("test": vehicles that were not trained on) and the pictures kept
-out: each against all others kept out (synthetic) or against those trained on (two_cam), for vehicles of at most three
-pictures (two_cam: one) as "tail" and for the others as "head". Variants are `VARIANTS` below. With `flip=0.1` a tenth
-of the labels is drawn anew from the other vehicles of the site, and precision and recall of the suspects stand in the
-row.
+`set=synthetic` renders sites whose vehicles have 1 to 60 images; four more of each vehicle, one a camera, are held out.
+`set=two_cam` holds out one of the two images of half of the vehicles of train.txt. One network is trained on all
+images. Measured are the test split ("test": vehicles outside of training) and the held-out images: each against all
+other held-out ones (synthetic) or against the training images (two_cam), for vehicles of at most three images (two_cam:
+one) as "tail" and for the others as "head". Variants are `VARIANTS` below. With `flip=0.1` a tenth of the labels is
+replaced by other vehicles of the site, and the row has precision and recall of the suspects.
 
 A line a model, and as the last line one JSON object with means over seeds.
 """
@@ -40,7 +39,7 @@ from app.training.checkpoint import without_heads
 from scripts.command import command, decimal_number, split_words, whole_number
 
 _OWN = {"set": "synthetic", "seeds": "0,1,2", "variants": "off,down,fill,both,online", "flip": "0", "jobs": "2"}
-_KEPT_OUT = 4  # pictures of each synthetic vehicle
+_KEPT_OUT = 4  # images of each synthetic vehicle
 SETS = {
     "synthetic": [
         "experiment=quickstart",
@@ -54,11 +53,11 @@ SETS = {
     ],
     "two_cam": ["experiment=two_cam", "train.lr=1.2e-3", "train.pids_per_batch=16"],
 }
-_TAIL = {"synthetic": 3, "two_cam": 1}  # pictures of a vehicle, at most
+_TAIL = {"synthetic": 3, "two_cam": 1}  # images of a vehicle, at most
 VARIANTS: dict[str, list[str]] = {
     "off": [],
-    "down": ["data.equalise.fill=false"],  # vehicles above the target show no more than it in a pass
-    "fill": ["data.equalise.sample_down=false"],  # those below it are filled with enhanced pictures
+    "down": ["data.equalise.fill=false"],  # vehicles above the target are downsampled to it in each epoch
+    "fill": ["data.equalise.sample_down=false"],  # those below it are filled with enhanced images
     "both": [],
     "online": ["train.augment.rain=0.1", "train.augment.night=0.1"],
     "leave_out": ["data.equalise.suspects=leave_out"],  # and nothing else
@@ -76,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
         raise SettingsError(f"unknown variant {unknown[0]!r}; known: {', '.join(VARIANTS)}")
     seeds = [whole_number("seeds", seed, 0, 2**31 - 1) for seed in own["seeds"].split(",")]
     flip, jobs = decimal_number("flip", own["flip"], 0, 1), whole_number("jobs", own["jobs"], 1, 1024)
-    for seed in seeds:  # makes synthetic pictures before two processes would
+    for seed in seeds:  # renders synthetic images before two processes would
         open_source(settings_of(own["set"], "off", seed, words).data, seed).train()
     rows = []
     with (
@@ -108,17 +107,17 @@ def settings_of(name: str, variant: str, seed: int, words: Sequence[str]) -> Set
 
 
 def pre_model(name: str, seed: int, flip: float, words: Sequence[str], path: str) -> str:
-    """Train a network on a third of the passes, with the labels that the variants have, and write it."""
+    """Train a network for a third of the epochs, with the labels of the variants, and write it."""
     settings = settings_of(name, "off", seed, words)
-    train, _, _ = pictures_of(name, settings, seed, flip)
+    train, _, _ = images_of(name, settings, seed, flip)
     short = replace(settings, train=replace(settings.train, epochs=settings.train.epochs / 3))
     task, network, _ = train_alone(short, train, "central")
     save_file(without_heads(float_arrays(network), task), path)
     return path
 
 
-def pictures_of(name: str, settings: Settings, seed: int, flip: float) -> tuple[list[Sample], Direction, set[int]]:
-    """Training pictures, those kept out, and the places of wrong labels."""
+def images_of(name: str, settings: Settings, seed: int, flip: float) -> tuple[list[Sample], Direction, set[int]]:
+    """Training images, held-out images, and the places of wrong labels."""
     train, kept_out = SPLITS[name](open_source(settings.data, seed), seed)
     flipped: set[int] = set()
     if flip:
@@ -131,7 +130,7 @@ def run(name: str, variant: str, seed: int, flip: float, words: Sequence[str], m
     started = time.monotonic()
     settings = settings_of(name, variant, seed, [f"data.equalise.model={model}", *words])
     source = open_source(settings.data, seed)
-    train, kept_out, flipped = pictures_of(name, settings, seed, flip)
+    train, kept_out, flipped = images_of(name, settings, seed, flip)
     equalised = equalise_alone(settings, train, "central")
     task, network, _ = train_alone(settings, equalised.samples if equalised else train, "central")
     row: dict[str, Any] = {"variant": variant, "seed": seed, "pictures": len(train)}
@@ -150,17 +149,17 @@ def run(name: str, variant: str, seed: int, flip: float, words: Sequence[str], m
 
 
 def halves(task: Task, network: torch.nn.Module, kept_out: Direction, tail: set[int]) -> dict[str, float]:
-    """mAP of the pictures kept out of tail and head vehicles; the gallery is that of both."""
+    """mAP of the held-out images of tail and head vehicles; both share one gallery."""
     rows = {}
-    for part, wanted in (("tail", True), ("head", False)):
-        query = tuple(sample for sample in kept_out.query if (sample.pid in tail) == wanted)
+    for part, is_tail in (("tail", True), ("head", False)):
+        query = tuple(sample for sample in kept_out.query if (sample.pid in tail) == is_tail)
         if query:
             rows[part] = float(measure(task, network, [Direction(part, query, kept_out.gallery)])["mAP"])
     return rows
 
 
 def _synthetic(source: Source, seed: int) -> tuple[list[Sample], Direction]:
-    """The first pictures of each vehicle, which are of different cameras, are kept out."""
+    """Hold out the first images of each vehicle, which are of different cameras."""
     del seed
     seen: Counter[int] = Counter()
     train: list[Sample] = []
@@ -172,7 +171,7 @@ def _synthetic(source: Source, seed: int) -> tuple[list[Sample], Direction]:
 
 
 def _two_cam(source: Source, seed: int) -> tuple[list[Sample], Direction]:
-    """Of half of the vehicles one picture is kept out, and asked for among those trained on."""
+    """Hold out one image of half of the vehicles, as queries against the training images."""
     rng = np.random.default_rng((seed, 4))
     samples = source.train()
     tail = set(rng.permutation(sorted({sample.pid for sample in samples}))[::2].tolist())
@@ -186,8 +185,8 @@ SPLITS = {"synthetic": _synthetic, "two_cam": _two_cam}
 
 
 def with_wrong_labels(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], set[int]]:
-    """Samples of which a share has the label of another vehicle of its site, and their places. A vehicle never loses
-    its last picture."""
+    """Samples with a share of labels replaced by another vehicle of the site, and the places of these. A vehicle never
+    loses its last image."""
     rng = np.random.default_rng((seed, 5))
     changed, places = list(samples), set[int]()
     left = Counter(sample.pid for sample in samples)

@@ -2,9 +2,9 @@
 
 Run: python -m scripts.bench.identify run=outputs/two_cam/<time> data=two_cam data.eval_split=test calibrate=val
 `model=global` (default) or another checkpoint of the run. Thresholds are calibrated on the split `calibrate` of the
-same set (`rate=0.001`, `unsure_rate=0.01`); without it they are 0.9. Closed set: every vehicle that is looked up is
-enrolled. Open set: its own vehicle is left out, so that every match is a false one. The last line is one JSON object:
-shares of look-ups by outcome, all libraries together and each alone.
+same set (`rate=0.001`, `unsure_rate=0.01`); without it they are 0.9. Closed set: every query's vehicle is enrolled.
+Open set: its own vehicle is left out, so that every match is a false one. The last line is one JSON object: shares of
+queries by outcome, all libraries together and each alone.
 """
 
 import json
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str, Any]:
-    """Shares by outcome for each library alone and for "all", over the look-ups of all directions."""
+    """Shares by outcome for each library alone and for "all", over the queries of all directions."""
     counts: dict[str, dict[str, Counter[str]]] = {}
     thresholds: dict[str, Threshold] = {}
     looks = 0
@@ -63,7 +63,7 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
         model = identification.active_model.current()[0]
         thresholds = identification.models.identification_thresholds(model)
         gallery: dict[int, list[Sample]] = {}
-        for sample in direction.gallery:  # all pictures of a vehicle are one enrolment, as they are at a gate
+        for sample in direction.gallery:  # all images of a vehicle are one enrolment, as they are at a gate
             gallery.setdefault(sample.pid, []).append(sample)
         pids = {
             identification.enrol([_vehicle_photo(s) for s in samples], account="bench"): pid

@@ -1,4 +1,4 @@
-"""A real federation on loopback: SuperLink, SuperNodes and runs as processes, from the folders that `init` makes."""
+"""Real federation on loopback: SuperLink, SuperNodes and runs as processes, from the folders of `init`."""
 
 import contextlib
 import io
@@ -37,11 +37,11 @@ def free_port() -> int:
 
 
 class Loopback:
-    """The processes of one federation. Use it in a `with`: whatever it started ends with it.
+    """The processes of one federation. Use it in a `with`: all its processes end with it.
 
     Args:
-        folder: of the federation and all logs; made by `init`.
-        sites: pictures by site; a manifest set each.
+        folder: of the federation and all logs; written by `init`.
+        sites: images by site; a manifest set each.
 
     Attributes:
         approved: SHA-256 of the checkout's app bundle, the one that sites run.
@@ -74,11 +74,11 @@ class Loopback:
         return self.root / "sites" / name
 
     def configure(self, name: str, pictures: Path) -> None:
-        """Say where the site's pictures are."""
+        """Set the folder of the site's images."""
         _set(self.site(name) / "site.env", VENV=sys.prefix, DATA_ROOT=pictures, RUNTIME_PORT=free_port())
 
     def log(self, name: str) -> str:
-        """All that a process has printed."""
+        """Output of a process so far."""
         path = self.folder / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -92,7 +92,7 @@ class Loopback:
         return self.processes[name]
 
     def start_server(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start it, and wait until its port is open."""
         process = self.start("server")
 
         def answers() -> bool:
@@ -112,7 +112,7 @@ class Loopback:
             self.start(name)
 
     def register(self, *names: str) -> None:
-        """Let these sites in, or all."""
+        """Register these sites, or all."""
         subprocess.run(
             ["/bin/sh", str(self.root / "operator" / "register.sh"), *names], check=True, stdout=subprocess.DEVNULL
         )
@@ -131,7 +131,7 @@ class Loopback:
         return RunFolder(run_dir), self.processes[name]
 
     def start_app(self, project: Path, name: str) -> "subprocess.Popen[bytes]":
-        """Start a run of any app with Flower's own command, as whoever has `ca.crt` can; its log is `NAME.log`."""
+        """Start a run of any app with Flower's own command, as anybody with `ca.crt` can; its log is `NAME.log`."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [str(Path(sys.prefix) / "bin" / "flwr"), "run", str(project), NAME, "--stream"],
@@ -143,7 +143,7 @@ class Loopback:
         return self.processes[name]
 
     def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
-        """End a process and whatever it started; with SIGKILL at once, as a power cut would."""
+        """End a process and its descendants; with SIGKILL at once, like a power cut."""
         process = self.processes.pop(name)
         with contextlib.suppress(psutil.NoSuchProcess):
             family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -168,7 +168,7 @@ class Loopback:
         return [node["node-id"] for node in json.loads(done.stdout)["nodes"] if node.get("name") == name]
 
     def client_processes(self, name: str) -> list[psutil.Process]:
-        """Processes in which the app of a site runs now: forks of its warm process, or Flower's own."""
+        """Running processes of a site's app: forks of its fork server, or Flower's own."""
         found = []
         for child in psutil.Process(self.processes[name].pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -3,12 +3,12 @@
 Run: python -m scripts.bench.plates run=outputs/plates_countries/<time>
      python -m scripts.bench.plates model.hashed=0.1
 
-Without `run=` the network of the experiment `plates_countries` is drawn at random: it is as fast as a trained one. The
-pictures are drawn too, 200 JPEG files of 188 x 56 pixels (`plates=200`). A single plate is timed on one thread, its
+Without `run=` the network of the experiment `plates_countries` has random weights: it is as fast as a trained one. The
+images are synthetic, 200 JPEG files of 188 x 56 pixels (`plates=200`). A single plate is timed on one thread, its
 preprocessing (decode, scale) apart from its network. Plates a second are those of all cores, files included: of one
-process with a thread a core, and of a process a core with one thread each, in batches of 1, 16 and 64, for
-`seconds=2` each. The update is encrypted with `packed_bfv` for the run's clients and precision; bytes are given by
-virtual parameter too, those that the network would have if none of its layers were hashed.
+process with a thread a core, and of a process a core with one thread each, in batches of 1, 16 and 64, for `seconds=2`
+each. The update is encrypted with `packed_bfv` for the run's clients and precision; bytes are also given per virtual
+parameter, those of the network without hashed layers.
 
 The last line is one JSON object.
 """
@@ -105,7 +105,7 @@ def one_by_one(run: PlateRun, files: Sequence[Path]) -> dict[str, Any]:
 
 
 def median_and_slowest(values: Sequence[float]) -> dict[str, float]:
-    """As they are printed."""
+    """Rounded for the output."""
     return {"median": round(statistics.median(values), 2), "slowest": round(max(values), 2)}
 
 
@@ -122,15 +122,15 @@ def throughput(settings: Settings, files: Sequence[Path], seconds: float) -> dic
 def _rates(settings: Settings, files: Sequence[Path], processes: int, threads: int, seconds: float) -> list[float]:
     """Plates a second of all processes together, by batch. Raises RuntimeError if one of them ends early."""
     context = get_context("spawn")
-    start, told = context.Barrier(processes), context.Queue()
-    words = (settings.as_dict(), [str(file) for file in files], threads, seconds, start, told)
+    start, rates_of = context.Barrier(processes), context.Queue()
+    words = (settings.as_dict(), [str(file) for file in files], threads, seconds, start, rates_of)
     workers = [context.Process(target=_read_for, args=words, daemon=True) for _ in range(processes)]
     for worker in workers:
         worker.start()
     found: list[list[float]] = []
     while len(found) < processes:
         try:
-            found.append(told.get(timeout=1))
+            found.append(rates_of.get(timeout=1))
         except Empty:
             if any(worker.exitcode for worker in workers):
                 raise BenchError("a process of the bench ended before its time") from None
@@ -139,8 +139,11 @@ def _rates(settings: Settings, files: Sequence[Path], processes: int, threads: i
     return [sum(rates) for rates in zip(*found, strict=True)]
 
 
-def _read_for(kept: dict[str, Any], files: Sequence[str], threads: int, seconds: float, start: Any, told: Any) -> None:
-    """One process: read in each batch until the time is over, beside the others, and tell plates a second."""
+def _read_for(
+    kept: dict[str, Any], files: Sequence[str], threads: int, seconds: float, start: Any, rates_of: Any
+) -> None:
+    """One process: read in each batch until the time is over, in parallel with the others, and report plates a
+    second."""
     run = PlateRun.untrained(settings_from(kept))  # as fast as a trained one
     torch.set_num_threads(threads)
     rates = []
@@ -153,7 +156,7 @@ def _read_for(kept: dict[str, Any], files: Sequence[str], threads: int, seconds:
             run.read_pictures(torch.stack([read_picture(Path(file), None, run.size) for file in chosen]))
             count += batch
         rates.append(count / passed)
-    told.put(rates)
+    rates_of.put(rates)
 
 
 def upload(settings: Settings, virtual: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Run: python -m scripts.bench.privacy [params=23508032] [clients=4] [schemes=plain,packed_bfv,ckks,ckks_flare,...]
 
 One JSON line a scheme. Seconds are processor seconds of one client's encryption, of adding one client's reply, and of
-one decryption; "peak_mb" is what the server's process took on top of what it had before the first reply. Updates are
+one decryption; "peak_mb" is the peak memory of the server's process above that before the first reply. Updates are
 random, with a scale of its own in each block, as in the second round of a run: the scales are known from the first.
 """
 

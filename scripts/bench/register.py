@@ -1,8 +1,8 @@
-"""Look-ups in a large register: how long the first one waits, how long each takes, in how much memory.
+"""Queries to a large register: wait of the first one, time of each, and memory.
 
 Run: python -m scripts.bench.register [vehicles=100000] [views=3] [dim=512] [folder=FOLDER]
-Embeddings are random. The register is a SQLite file, 2.1 KB a view, in `folder`, where a later call finds it again, or
-in a temporary one. The last line on standard output is one JSON object.
+Embeddings are random. The register is a SQLite file, 2.1 KB a view, in `folder`, where a later call reuses it, or in a
+temporary one. The last line on standard output is one JSON object.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _DEFAULTS = {"vehicles": "100000", "views": "3", "dim": "512", "folder": ""}
 
 
 def fill(database: Database, vehicles: int, views: int, dim: int) -> None:
-    """Enrol vehicles with random embeddings, without pictures."""
+    """Enrol vehicles with random embeddings, without images."""
     rng = np.random.default_rng(0)
     model = Models(database).add("0" * 16, ["vehicle"], "bench", "bench")
     for start in range(1, vehicles + 1, _CHUNK):

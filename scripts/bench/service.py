@@ -2,13 +2,14 @@
 
 Run: python -m scripts.bench.service run=outputs/two_cam/<time> [model=global] [onnx=network.onnx]
      python -m scripts.bench.service [experiment=two_cam] [any setting]        an untrained network of these settings
-`vehicles=300` are enrolled, `guards=20` look up for `seconds=60` each photograph of `width=4000` pixels (3/4 of that
-high; for a network with plates, with a picture of the plate). A guard who has an answer waits for `pause=5,0` seconds,
-give or take a half, before the next look-up; each pause is a run of its own. With 0 every guard asks again at once, so
-that all wait for one another. The service is a process of its own; it and the guards share the processors.
+`vehicles=300` are enrolled, `guards=20` send queries for `seconds=60` with photographs of `width=4000` pixels (3/4 of
+that high; for a network with plates, with an image of the plate). A guard waits after an answer for `pause=5,0`
+seconds, give or take a half, before the next query; each pause is a run of its own. With 0 every guard sends the next
+query at once, so that all wait for one another. The service is a process of its own; it and the guards share the
+processors.
 
-`ratio` is the 95th percentile over the median of a guard alone. `parts_ms` are of one look-up, measured beside the
-service: taking the upload in, encoding and writing it, embedding, and all the rest. The last line is one JSON object.
+`ratio` is the 95th percentile over the median of a guard alone. `parts_ms` are of one query, measured outside of the
+service: reading the upload, encoding and writing it, embedding, and all the rest. The last line is one JSON object.
 """
 
 import contextlib
@@ -59,7 +60,7 @@ _LOOKS, _WARM_UP, _PARTS = 20, 3, 5
 _START_SECONDS = 120.0
 _PASSWORD = "the guards of a bench"
 _BOUNDARY = "a-boundary-that-no-picture-holds"
-AIM = "one look-up under 1.5 s on two cores; 20 guards for a minute without an error, ratio under 4"
+AIM = "one query under 1.5 s on two cores; 20 guards for a minute without an error, ratio under 4"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -83,23 +84,23 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
     )
     bodies = [body(upload, plate=upload if about["plates"] else None) for upload in uploads]
     with served(register, own["onnx"]) as port:
-        first = [look_up(port, token, bodies[number % guards]) for number in range(_WARM_UP + _LOOKS)]
+        first = [send_query(port, token, bodies[number % guards]) for number in range(_WARM_UP + _LOOKS)]
         if not all(good for good, _ in first):
-            raise BenchError("the service refuses look-ups: its log says why")
+            raise BenchError("the service refuses queries: its log has the reason")
         alone = [seconds_ for _, seconds_ in first[_WARM_UP:]]
         single = float(np.median(alone))
         print(f"alone: {single:.3f} s")
         loads = []
         for pause in (decimal_number("pause", word, 0, 86_400) for word in own["pause"].split(",")):
-            answers = crowd(lambda n: look_up(port, token, bodies[n]), guards, seconds, pause)
-            loads.append({"pause_s": pause, **told(answers, single, seconds)})
+            answers = crowd(lambda n: send_query(port, token, bodies[n]), guards, seconds, pause)
+            loads.append({"pause_s": pause, **load_figures(answers, single, seconds)})
             print(", ".join(f"{name} {value}" for name, value in loads[-1].items()), flush=True)
     return {
         "bench": "service",
         **about,
         "photo_bytes": len(uploads[0]),
         "cores": len(os.sched_getaffinity(0)),
-        "load_before": round(load, 1),  # what else the machine does
+        "load_before": round(load, 1),  # other load of the machine
         "single_s": round(single, 3),
         "single_slowest_s": round(max(alone), 3),
         "guards": guards,
@@ -133,7 +134,7 @@ def picture(seed: int, width: int) -> bytes:
 def fill(
     folder: Path, run: Path, model: str, onnx: str, uploads: Sequence[bytes], vehicles: int
 ) -> tuple[str, dict[str, Any]]:
-    """Enrol the photographs that are looked up, and vehicles with random embeddings; a token, and what was measured."""
+    """Enrol the photographs of the queries, and vehicles with random embeddings; returns a token, and measures."""
     with closing(Identification(folder, device="cpu", onnx=absolute(onnx) if onnx else None)) as identification:
         identification.active_model.change_to_run(run, model, "bench")
         served_model, recogniser = identification.active_model.current()
@@ -165,7 +166,7 @@ def fill(
 
 
 def _parts(identification: Identification, upload: bytes, vehicle_photo: VehiclePhoto) -> dict[str, float]:
-    """Milliseconds of the steps of one look-up, in this process and alone; medians."""
+    """Milliseconds of the steps of one query, in this process and alone; medians."""
     times: dict[str, list[float]] = {"take_in": [], "keep": [], "embed": [], "all": []}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
@@ -229,7 +230,7 @@ def _answers(port: int) -> bool:
 
 
 def body(upload: bytes, plate: bytes | None) -> bytes:
-    """A form with a photograph, and with a picture of its plate."""
+    """A form with a photograph, and with an image of its plate."""
     parts = []
     for field, data in (("pictures", upload), ("plate_pictures", plate)):
         if data is not None:
@@ -238,8 +239,8 @@ def body(upload: bytes, plate: bytes | None) -> bytes:
     return b"".join([*parts, f"--{_BOUNDARY}--\r\n".encode()])
 
 
-def look_up(port: int, token: str, form: bytes) -> tuple[bool, float]:
-    """Whether a look-up was answered, and the seconds from its first byte to the last of the answer."""
+def send_query(port: int, token: str, form: bytes) -> tuple[bool, float]:
+    """Whether a query was answered, and the seconds from its first byte to the last of the answer."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
     started = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
@@ -257,10 +258,10 @@ def look_up(port: int, token: str, form: bytes) -> tuple[bool, float]:
 def crowd(
     look: Callable[[int], tuple[bool, float]], guards: int, seconds: float, pause: float
 ) -> list[tuple[bool, float]]:
-    """Answers of guards who look up at once, each waiting for the answer and then for a pause of its own length.
+    """Answers to parallel queries of guards, each waiting for the answer and then for a pause of its own length.
 
-    `look(n)` is a look-up of guard n. Guards come in during the first pause, and ask none after `seconds`; those that
-    were asked are waited for and counted."""
+    `look(n)` is a query of guard n. Guards start during the first pause, and send no query after `seconds`; answers to
+    earlier ones are waited for and counted."""
     answers: list[tuple[bool, float]] = []
     ends = time.monotonic() + seconds
 
@@ -279,8 +280,8 @@ def crowd(
     return answers
 
 
-def told(answers: Sequence[tuple[bool, float]], single: float, seconds: float) -> dict[str, Any]:
-    """Figures of a load. Times are of all look-ups, those that failed included."""
+def load_figures(answers: Sequence[tuple[bool, float]], single: float, seconds: float) -> dict[str, Any]:
+    """Figures of a load. Times are of all queries, failed ones included."""
     times = [took for _, took in answers]
     late = float(np.quantile(times, 0.95))
     return {

@@ -1,10 +1,10 @@
-"""The error of encrypted sums on the real updates of a run, against FedAvg in float64.
+"""Error of encrypted sums on the real updates of a run, against FedAvg in float64.
 
 Run: python -m scripts.bench.sums experiment=two_cam seed=0
-The federation runs in Flower's simulation and in the clear. After each round the updates that the clients kept are
-set aside (four bytes a value, deleted in the end); after the run they go through cipher `packed_bfv` with its
-carry-over, as if they had been sent. Prints a JSON object: relative errors (Euclidean norm) of the mean of single
-rounds, and of the sum over rounds 1 to r.
+The federation runs in Flower's simulation and in the clear. After each round the clients' stored updates are copied
+(four bytes a value, deleted at the end); after the run they go through cipher `packed_bfv` with its carry-over, as if
+they had been sent. Prints a JSON object: relative errors (Euclidean norm) of the mean of single rounds, and of the sum
+over rounds 1 to r.
 """
 
 import json
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 class Sums:
-    """Follows a run in the clear with the cipher."""
+    """Repeats a run in the clear with the cipher."""
 
     def __init__(self, settings: Settings, folder: RunFolder) -> None:
         self.settings = settings
@@ -78,7 +78,7 @@ class Sums:
         np.savez(self.aside / f"{server_round:06d}.npz", before=before, **updates)
 
     def follow(self) -> None:
-        """Send the updates of all rounds that were set aside, in order."""
+        """Send the copied updates of all rounds, in order."""
         for path in sorted(self.aside.iterdir()):
             with np.load(path) as arrays:
                 updates = {name: arrays[name] for name in arrays.files}

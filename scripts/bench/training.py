@@ -1,7 +1,7 @@
-"""The trainer against a bare PyTorch loop over the same network, losses and batches.
+"""Speed of the trainer against a bare PyTorch loop over the same network, losses and batches.
 
 Run: python -m scripts.bench.training [experiment=... key=value ...]
-Both train the same pictures in turn, several times; the figure is the ratio of their best pictures a second.
+Both train the same images in turn, several times; the figure is the ratio of their best images a second.
 """
 
 import json
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
     print(json.dumps(measure(load_settings([*SMALL, *argv]))))
 
 
-SMALL = [  # one site, whose pictures are soon drawn
+SMALL = [  # one site, whose images are quickly rendered
     "experiment=quickstart",
     "data.synthetic.sites=1",
     "data.synthetic.train_vehicles_per_site=12",
@@ -35,12 +35,12 @@ SMALL = [  # one site, whose pictures are soon drawn
 
 
 def measure(settings: Settings, *, steps: int = 12, repeats: int = 4) -> dict[str, float | str]:
-    """Pictures a second of trainer and bare loop, alternating so that both meet the same disturbances."""
+    """Images a second of trainer and bare loop, alternating so that both have the same disturbances."""
     samples = open_source(settings.data, settings.seed).train()
     task = make_task(settings)
     network = task.build(task.num_labels(samples), settings.seed)
     batches = task.batches(samples, settings.seed)
-    for index in range(batches.batches_per_epoch):  # decodes every picture before the clock starts
+    for index in range(batches.batches_per_epoch):  # decodes every image before the clock starts
         batches[index]
     best = {"trainer": 0.0, "bare": 0.0}
     for _ in range(repeats):

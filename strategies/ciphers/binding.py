@@ -1,7 +1,7 @@
 """Purpose of a payload, and the envelope that states it.
 
 A payload of another run, round, attempt, cohort, client, key or network is refused before it is added. The checksum
-finds what was damaged; it is no signature, since the server holds no key to check one with.
+detects damage; it is no signature, since the server holds no key to verify one.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _CHECKSUM_BYTES = 32
 
 
 class EnvelopeError(FedVehicleReidError, ValueError):
-    """Not an envelope, damaged, or of something else; the message names the field."""
+    """No envelope, a damaged one, or one for another purpose; the message names the field."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Binding:
 
     Args:
         layout: digest of the shared layout.
-        cohort: names of the clients that are asked, in any order.
-        nonce: drawn by the server for each attempt: attempts count from 1 again after a resume.
+        cohort: names of the clients of the round, in any order.
+        nonce: chosen at random by the server for each attempt: attempts count from 1 again after a resume.
     """
 
     run_key: str

@@ -1,6 +1,6 @@
-"""The contract of a cipher: what a client does with its update, and what the server can do with the result.
+"""Contract of a cipher: the client's half encrypts updates and opens sums, the server's half adds.
 
-The two halves are separate classes. The server's half adds and has no way to decrypt.
+The halves are separate classes, and the server's has no way to decrypt.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from strategies.ciphers.binding import Binding
 Vector = NDArray[np.float32]
 Buffer = bytes | memoryview
 State = dict[str, NDArray[Any]]
-"""Arrays by name that a cipher wants to find again in the next round."""
+"""Arrays by name that a cipher needs again in the next round."""
 NO_MASKS: Mapping[str, bytes] = MappingProxyType({})
 
 
@@ -26,7 +26,7 @@ class CipherError(FedVehicleReidError, ValueError):
 
 
 class Encrypted(NamedTuple):
-    """A payload, and what the client keeps to itself until its next one."""
+    """A payload, and the carry-over that the client keeps for its next one."""
 
     payload: bytes
     carried: State
@@ -44,10 +44,10 @@ class ClientCipher(Protocol):
     """Held by clients."""
 
     key_id: str
-    """Names the key without giving it away; "" where there is none."""
+    """Identifies the key without revealing it; "" without a key."""
 
     def initial_state(self, vector: Vector) -> State:
-        """What all clients share before the first round, from the global model that all of them hold."""
+        """State that all clients share before the first round, from the global model that all of them hold."""
 
     def encrypt(
         self,
@@ -62,9 +62,9 @@ class ClientCipher(Protocol):
         """The payload of coefficient * vector. Raises CipherError if a value is not finite or too large.
 
         Args:
-            binding: what the payload is for; it is refused elsewhere.
+            binding: purpose of the payload; it is refused for any other.
             state: shared by all clients that hold the same global model.
-            carried: what this client kept at its last payload, empty at first. It may be emptied: it is as large as
+            carried: the client's carry-over from its last payload, empty at first. It may be emptied: it is as large as
                 the vector.
             masks: seeds shared with the other clients of the cohort, by name; see `strategies.ciphers.masks`."""
 
@@ -74,14 +74,14 @@ class ClientCipher(Protocol):
         """The sum in `payload`, divided by the coefficients that arrived. Raises CipherError.
 
         Args:
-            binding: what the payload must be for; its cohort is not compared, as any client may decrypt.
+            binding: required purpose of the payload; its cohort is not compared, as any client may decrypt.
             state: shared by all clients when they encrypted."""
 
     def seal(self, data: bytes, purpose: str) -> bytes:
-        """`data` for another client; the server that passes it on cannot read more than the cipher grants it."""
+        """`data` for another client; the server that forwards it cannot read more than the cipher grants it."""
 
     def open(self, sealed: Buffer, purpose: str) -> bytes:
-        """What `seal` was given for this purpose. Raises CipherError if it was altered, or meant for another one."""
+        """The data that `seal` was given for this purpose. Raises CipherError for altered data or another purpose."""
 
 
 class ServerSum(Protocol):
@@ -91,7 +91,7 @@ class ServerSum(Protocol):
         """Add the payload of one client. Raises CipherError and leaves the sum as it was."""
 
     def disclose(self, client: str, sealed: bytes) -> None:
-        """Pass the seeds on that a client of the sum shares with clients that are not in it."""
+        """Take in the seeds that a client of the sum shares with clients that are not in it."""
 
     def payload(self) -> bytes:
         """The sum, in the form that `ClientCipher.decrypt` takes. Raises CipherError if nothing was added."""

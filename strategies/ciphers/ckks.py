@@ -20,7 +20,7 @@ from strategies.ciphers.binding import Binding, close_envelope
 from strategies.ciphers.cipher import NO_MASKS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
-from strategies.ciphers.payload import open_payload, open_sum, require_new, weigh
+from strategies.ciphers.payload import open_payload, open_sum, require_new, weighted_update
 from strategies.ciphers.transparent import OtherKey
 from strategies.quantise import LEVELS, Blocks
 
@@ -46,7 +46,7 @@ PRESETS: dict[str, CkksPreset] = {
 
 @dataclass(frozen=True)
 class Parameters:
-    """What both sides must agree on. Raises CipherError for a bound on the clients outside 2..1,024."""
+    """Parameters that both sides share. Raises CipherError for a bound on the clients outside 2..1,024."""
 
     size: int
     blocks: int
@@ -93,7 +93,7 @@ def public_context(preset: str = "compact") -> bytes:
 
 
 def without_secret(context: bytes) -> bytes:
-    """The part of a context that the other side may have: parameters, and the public key if there is one."""
+    """The public part of a context: parameters, and the public key if there is one."""
     return _serialised(ts.context_from(context), secret=False)
 
 
@@ -149,7 +149,7 @@ class CkksCipher:
         """About 16.6 bytes a value with the preset "compact"."""
         if masks:
             raise CipherError("approximate sums cannot be masked: the masks would not cancel")
-        weighted = weigh(vector, coefficient, carried)
+        weighted = weighted_update(vector, coefficient, carried)
         parameters, bound = self.parameters, self.parameters.max_clients
         values, flags, residual = self.blocks.clip(weighted, state["exponents"])
         joined = np.concatenate([values, flags.ravel(), [1.0]]) / bound

@@ -1,7 +1,7 @@
 """The federation key: one file that every client holds and the server does not.
 
 It carries a secret of each scheme, and a secret to seal models that one client sends another through the server
-(AES-256-GCM, NIST SP 800-38D). Its id is a digest that tells nothing about it.
+(AES-256-GCM, NIST SP 800-38D). Its id is a digest that reveals nothing about it.
 """
 
 import base64
@@ -39,7 +39,7 @@ class FederationKey:
     created: str
 
     def __repr__(self) -> str:
-        return f"FederationKey({self.key_id})"  # never the secrets, whoever logs it
+        return f"FederationKey({self.key_id})"  # never the secrets, which a log would show
 
     @property
     def key_id(self) -> str:
@@ -61,8 +61,8 @@ class FederationKey:
         return _SEALED + nonce + AESGCM(self.secret("seal")).encrypt(nonce, data, _SEALED + purpose.encode())
 
     def open(self, sealed: bytes | memoryview, purpose: str = "") -> bytes:
-        """What `seal` was given. Raises CipherError if it was altered, or sealed under another key or for another
-        purpose."""
+        """The data that `seal` was given. Raises CipherError if it was altered, or sealed under another key or for
+        another purpose."""
         view, start = memoryview(sealed), len(_SEALED)
         nonce, body = view[start : start + _NONCE_BYTES], view[start + _NONCE_BYTES :]
         if view[:start] != _SEALED or len(nonce) < _NONCE_BYTES:
@@ -71,7 +71,7 @@ class FederationKey:
             return AESGCM(self.secret("seal")).decrypt(nonce, body, _SEALED + purpose.encode())
         except InvalidTag as error:
             raise CipherError(
-                "what was sealed was altered, or sealed under another key or for something else"
+                "the sealed data was altered, or sealed under another key or for another purpose"
             ) from error
 
 
@@ -106,7 +106,7 @@ def read_key(path: Path) -> FederationKey:
     """The key of a file. Raises KeyFileError, which names the file, if it is missing, damaged or readable by others."""
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # a pipe would be read for ever
+        if not stat.S_ISREG(mode):  # reading a pipe would never end
             raise KeyFileError(f"key file {path} is not a file")
         if os.name == "posix" and mode & 0o077:
             raise KeyFileError(f"key file {path} can be read by others: chmod 600 it")
@@ -131,7 +131,7 @@ def read_key(path: Path) -> FederationKey:
 
 
 def shared_key(path: Path, makers: Mapping[str, Callable[[], bytes]]) -> FederationKey:
-    """The key of a file, made if it is not there: the clients of a simulation start at once, and one of them wins."""
+    """The key of a file, created if missing: the clients of a simulation start at once, and one of them wins."""
     if not path.exists():
         with suppress(FileExistsError):
             write_key(new_key(makers), path)

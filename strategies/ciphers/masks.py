@@ -1,14 +1,14 @@
 """Pairwise masks that cancel in the sum (Bonawitz et al., 2017, doi:10.1145/3133956.3133982, Sec. 4, "masking with
 one-time pads").
 
-Clients i < j share a seed; i adds the numbers expanded from it to its slots, j subtracts them, modulo t. One client's
-slots are uniform noise to whoever lacks its seeds, the holder of the federation key included, and the sum over the
-cohort has no mask left. Where a client drops out, the others disclose the seeds they share with it for this attempt
-alone, sealed for the clients, who take the leftover masks off after decryption.
+Clients i < j share a seed; i adds the numbers expanded from it to its slots, j subtracts them, modulo t. Without its
+seeds one client's slots are uniform noise, even to a holder of the federation key, and the sum over the cohort has no
+mask left. If a client drops out, the others disclose the seeds they share with it for this attempt only, sealed for the
+clients, who remove the leftover masks after decryption.
 
 Seeds come from X25519 (RFC 7748) and HKDF-SHA256 (RFC 5869) with run, round, attempt and cohort as information, so that
-a disclosed seed says nothing about any other round. The paper's second, self-chosen mask is left out: see
-docs/threat-model.md for what that means for a client that was given up and answers late.
+a disclosed seed reveals nothing about any other round. The paper's second, self-chosen mask is left out; for the
+consequence for a client that was given up and answers late, see docs/threat-model.md.
 """
 
 import hmac
@@ -36,12 +36,12 @@ def new_mask_key() -> bytes:
 
 
 def public_mask_key(private: bytes) -> bytes:
-    """What the other nodes get, 32 bytes."""
+    """The public key for the other nodes, 32 bytes."""
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def vouch(secret: bytes, client: str, public: bytes) -> bytes:
-    """A tag that shows the holders of `secret` that `public` is `client`'s, so that the server cannot put its own."""
+def key_tag(secret: bytes, client: str, public: bytes) -> bytes:
+    """Authentication tag of `client`'s public mask key under `secret`, so that the server cannot substitute its own."""
     return hmac.digest(secret, b"mask key\0" + client.encode() + b"\0" + public, "sha256")
 
 
@@ -56,7 +56,7 @@ def pair_seed(private: bytes, own: str, peer: str, peer_public: bytes, binding: 
 
 
 def disclosure_purpose(fields: Mapping[str, Any], client: str) -> str:
-    """What `client` seals disclosed seeds for: one attempt, by the fields of its payloads and of their sum alone."""
+    """Purpose for which `client` seals disclosed seeds: one attempt, by the fields of its payloads and of their sum."""
     return "masks of " + json.dumps([client, *(fields.get(name) for name in Binding("", "", 0).fields())])
 
 
@@ -85,7 +85,7 @@ def add_masks(slots: Ints, own: str, seeds: Mapping[str, bytes], modulus: int) -
 
 
 def take_off(slots: Ints, disclosed: Iterable[tuple[str, str, bytes]], modulus: int) -> None:
-    """Take the leftover masks off a sum in place; (client in the sum, client that is not, their seed) each."""
+    """Remove the leftover masks from a sum in place; (client in the sum, client that is not, their seed) each."""
     for present, missing, seed in disclosed:
         mask = expand(seed, slots.size, modulus)
         slots -= mask if present < missing else -mask

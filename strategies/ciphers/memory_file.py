@@ -20,7 +20,7 @@ class MemoryFile:
 
     @property
     def path(self) -> str:
-        """Where the file of this process and thread lies."""
+        """Path of this process's and thread's file."""
         return self._file().path
 
     def get(self) -> bytes:
@@ -29,7 +29,7 @@ class MemoryFile:
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
     def put(self, data: bytes | memoryview, offset: int) -> None:
-        """Write over what is there from `offset` on."""
+        """Overwrite the content from `offset` on."""
         os.pwrite(self._file().descriptor, data, offset)
 
     def _file(self) -> "_File":
@@ -40,7 +40,7 @@ class MemoryFile:
 
 
 class _File:
-    """One open file, closed and removed with the object or at the end of the process that made it."""
+    """One open file, closed and removed with the object or at the end of the process that opened it."""
 
     def __init__(self, data: bytes) -> None:
         self.process = os.getpid()

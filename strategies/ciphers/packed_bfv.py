@@ -6,8 +6,8 @@ many clients the server adds the c1 too, so that the clients' work does not grow
 the quantised updates, whatever the order.
 
 In the slots: the digits of the update in block order, second digits of its BatchNorm statistics
-(`strategies.quantise`), then for each block how far its largest value reached, then a one for each client, so that a
-sum cannot claim another number of addends than it has.
+(`strategies.quantise`), then for each block the level of its largest value, then a one for each client, so that a sum
+cannot claim a wrong number of addends.
 """
 
 import base64
@@ -26,7 +26,7 @@ from strategies.ciphers.limits import MIN_CLIENTS
 from strategies.ciphers.masks import MASK_SEED_BYTES, add_masks, disclosure_purpose, take_off
 from strategies.ciphers.packed_parameters import SCHEME, PackedParameters
 from strategies.ciphers.packing import plain_bits
-from strategies.ciphers.payload import open_payload, open_sum, require_new, weigh
+from strategies.ciphers.payload import open_payload, open_sum, require_new, weighted_update
 from strategies.ciphers.seal_bfv import (
     COEFFICIENT_BITS,
     DEGREE,
@@ -46,7 +46,7 @@ _DOES_NOT_OPEN = "the sum does not open: it is of another key, altered, or not o
 
 
 def new_secret() -> bytes:
-    """A secret for `FederationKey`; it serves every client bound."""
+    """A secret for `FederationKey`; it fits every client bound."""
     return new_bfv_secret(plain_bits(MIN_CLIENTS, 2 ** COEFFICIENT_BITS[0] - 2**31))
 
 
@@ -83,7 +83,7 @@ class PackedBfvCipher:
         masks: Mapping[str, bytes] = NO_MASKS,
     ) -> Encrypted:
         """About 2.25 bytes a value."""
-        weighted = weigh(vector, coefficient, carried)
+        weighted = weighted_update(vector, coefficient, carried)
         carried.clear()  # its memory is needed
         slots, residual = self.slots(weighted, binding, state)
         add_masks(slots, self.client, masks, self.parameters.bfv.plain_modulus)
@@ -98,7 +98,7 @@ class PackedBfvCipher:
         return Encrypted(close_envelope(fields, pack_words(c0.ravel()), seeds.tobytes()), {"residual": residual})
 
     def slots(self, weighted: Vector, binding: Binding, state: Mapping[str, Any]) -> tuple[NDArray[np.int64], Vector]:
-        """The plaintext slots (ciphertexts * DEGREE,) and what they leave out (size,)."""
+        """The plaintext slots (ciphertexts * DEGREE,) and the rounding residue (size,)."""
         parameters = self.parameters
         seed = hashlib.sha256(f"{binding.layout}/{binding.server_round}/{self.client}".encode()).digest()
         rng = np.random.default_rng(np.frombuffer(seed, np.uint32))  # a repeated round rounds alike

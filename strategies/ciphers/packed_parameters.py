@@ -1,4 +1,4 @@
-"""The parameters of the cipher `packed_bfv`, derived and proven from the client bound and the wanted precision."""
+"""Parameters of the cipher `packed_bfv`, derived and proven from the client bound and the required precision."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,13 +16,13 @@ _EXPAND_AT_SERVER = 8  # clients beyond which the server adds c1: expanding one 
 
 @dataclass(frozen=True)
 class PackedParameters:
-    """Everything that follows from the number of values, the client bound and the wanted precision.
+    """Everything that follows from the number of values, the client bound and the required precision.
 
     Args:
         digits: of a quantised vector: one a value, and a second one a BatchNorm statistic.
         blocks: blocks of the vector.
         max_clients: bound on the clients of a round, 2 to 1,024.
-        bits: wanted precision; 2^bits - 1 levels at least.
+        bits: required precision; 2^bits - 1 levels at least.
 
     Raises CipherError for a bound or a precision that no parameters exist for.
     """
@@ -53,13 +53,13 @@ class PackedParameters:
 
     @property
     def values(self) -> Packing:
-        """How the digits of the update are packed."""
+        """Packing of the digits of the update."""
         found = Packing.for_values(self.max_clients, self.bits, self.bfv.plain_modulus)
         return replace(found, top=min(found.top, 2 ** (_MOST_BITS + 1) - 2))
 
     @property
     def flags(self) -> Packing:
-        """How the flags of the blocks and the count are packed."""
+        """Packing of the flags of the blocks and of the count."""
         return Packing.for_flags(self.max_clients, self.bfv.plain_modulus)
 
     @property
@@ -76,6 +76,6 @@ class PackedParameters:
         return self.max_clients > _EXPAND_AT_SERVER
 
     def fields(self) -> dict[str, Any]:
-        """As they stand in an envelope."""
+        """As fields of an envelope."""
         names = ("digits", "blocks", "max_clients", "bits")
         return {"scheme": SCHEME, **{name: getattr(self, name) for name in names}}

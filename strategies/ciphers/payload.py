@@ -1,4 +1,4 @@
-"""Steps common to encrypting ciphers: weight an update, and open a payload only where it belongs."""
+"""Steps common to encrypting ciphers: scaling of an update, and opening of a payload with its binding checked."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -11,8 +11,8 @@ from strategies.ciphers.cipher import Buffer, CipherError, State, Vector
 _OF_AN_ATTEMPT = ("cohort", "attempt", "nonce")
 
 
-def weigh(vector: Vector, coefficient: float, carried: State) -> Vector:
-    """coefficient * vector plus what was carried over, (size,). Raises CipherError for a value that is not finite."""
+def weighted_update(vector: Vector, coefficient: float, carried: State) -> Vector:
+    """coefficient * vector plus the carry-over, (size,). Raises CipherError for a value that is not finite."""
     with np.errstate(over="ignore"):  # an infinite value is named below
         weighted: Vector = vector * np.float32(coefficient)
     if "residual" in carried:
@@ -33,10 +33,10 @@ def open_payload(payload: Buffer, expected: Mapping[str, Any]) -> tuple[dict[str
 def open_sum(
     payload: Buffer, coefficient_sum: float, binding: Binding, expected: Mapping[str, Any], max_clients: int
 ) -> tuple[dict[str, Any], tuple[str, ...], memoryview]:
-    """All fields of a sum, the clients in it, and its body. Any client may open it, whatever cohort it was of.
+    """All fields of a sum, the clients in it, and its body. Any client may open it, of whatever cohort.
 
-    Raises CipherError for another sum than `binding` and `expected` name, or a number of clients or a sum of
-    coefficients that cannot be."""
+    Raises CipherError for another sum than `binding` and `expected` name, or for an impossible number of clients or sum
+    of coefficients."""
     if not 0 < coefficient_sum < np.inf:
         raise CipherError(f"sum of coefficients must be positive, got {coefficient_sum}")
     bound = {name: value for name, value in binding.fields().items() if name not in _OF_AN_ATTEMPT}

@@ -22,7 +22,7 @@ _BLOCK = 1 << 18
 
 
 class PlainCipher:
-    """Weights and packs; the server can read everything."""
+    """Scales and packs; the server can read everything."""
 
     key_id = ""
 
@@ -99,7 +99,7 @@ class PlainSum:
         raise CipherError(f"seeds from {client} for a sum without masks")
 
     def payload(self) -> bytes:
-        """The sum as float32. Ends the sum: nothing can be added afterwards."""
+        """The sum as float32. It closes the sum: nothing can be added afterwards."""
         if self._payload is None:
             if self._sum is None:
                 raise CipherError("nothing was added")

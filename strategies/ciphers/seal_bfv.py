@@ -43,7 +43,7 @@ _PLAIN_AT = _HEADER.size + _PLAIN_FIELDS.size + _HEADER.size + 8
 
 
 class Bfv:
-    """Parameters that everybody may know: ring degree, q, and the plaintext modulus t = 2^plain_bits."""
+    """Public parameters: ring degree, q, and the plaintext modulus t = 2^plain_bits."""
 
     def __init__(self, plain_bits: int) -> None:
         parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
@@ -112,7 +112,7 @@ class Bfv:
 
 @cache
 def bfv(plain_bits: int) -> Bfv:
-    """The parameters, made once a process."""
+    """The parameters, built once per process."""
     return Bfv(plain_bits)
 
 
@@ -120,7 +120,7 @@ class BfvKey:
     """Encrypts and decrypts; held by clients only.
 
     Args:
-        secret: the key as `new_bfv_secret` made it. Raises CipherError if it is another thing.
+        secret: the key from `new_bfv_secret`. Raises CipherError for anything else.
     """
 
     def __init__(self, parameters: Bfv, secret: bytes) -> None:
@@ -149,7 +149,7 @@ class BfvKey:
     def decrypt(self, c0: Words, seeds: list[Bytes]) -> NDArray[np.int64]:
         """Slots (C * DEGREE,) in 0..t - 1 of a sum: c0 (C, DEGREE) and the seeds (C, SEED_BYTES) of each addend.
 
-        Raises CipherError if the noise left no room: the values would be wrong."""
+        Raises CipherError if no noise budget is left: the values would be wrong."""
         sums = (self._sum(row, [addend[i] for addend in seeds]) for i, row in enumerate(c0))
         return self._decrypt(sums, len(c0))
 
@@ -173,7 +173,7 @@ class BfvKey:
             plain.save(self.bfv.file.path)
             found = _plain_coefficients(self.bfv.file.get())
             slots[index, : found.size] = found
-        if not room:  # told after the same work as a sum that opens: time is an answer as well
+        if not room:  # raised after the same work as for a good sum: the time must not give the answer away
             raise CipherError("no noise budget left: another key, an altered sum, or too many addends")
         return slots.ravel()
 
@@ -237,7 +237,7 @@ def _parts(saved: bytes) -> tuple[Words, Bytes]:
 
 
 def _coefficients(saved: bytes) -> tuple[Words, bytes]:
-    """All coefficients of a saved ciphertext, and what stands behind them."""
+    """All coefficients of a saved ciphertext, and the bytes behind them."""
     data = zstandard.ZstdDecompressor().decompressobj().decompress(saved[_HEADER.size :])
     start = _FIELDS.size + _HEADER.size + 8
     (count,) = struct.unpack_from("<Q", data, start - 8)
@@ -267,7 +267,7 @@ def _for_context(secret: bytes, context: Any) -> bytes:
 
 
 def _polynomial(values: NDArray[np.integer]) -> memoryview:
-    """Coefficients as SEAL has them in a file; too few would leave those of the polynomial before."""
+    """Coefficients in SEAL's file form; too few would leave those of the former polynomial in place."""
     if values.shape != (DEGREE,):
         raise CipherError(f"a polynomial of shape {values.shape}")
     return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data.cast("B")

@@ -1,9 +1,9 @@
-"""Refusal of ciphertexts that open to the same under any key: whoever made them needed none, and chose what they say.
+"""Refusal of transparent ciphertexts, which open to the same under any key: their author chose the content without one.
 
 A ciphertext (c0, c1) opens to c0 + c1 s for a secret s. In an honest one c1 is uniform; with c1 = 0, or with c1 so
 close to multiples of the plaintext's scale that c1 s is noise, c0 alone decides. Zero, constants and every other
-polynomial of that kind fail the checks below; what is added to an honest c1 is not found, which takes a tag
-(docs/threat-model.md).
+polynomial of that kind fail the checks below. A term added to an honest c1 is not detected; that would take an
+authentication tag (docs/threat-model.md).
 """
 
 import math
@@ -30,7 +30,7 @@ def require_secret_part(c1: NDArray[np.uint64], modulus: int, plain_modulus: int
 
 
 class OtherKey:
-    """A key that nothing was encrypted under, for CKKS ciphertexts: an honest one opens to noise under it.
+    """An unrelated key for CKKS ciphertexts: an honest one opens to noise under it.
 
     Args:
         degree: of the ring.

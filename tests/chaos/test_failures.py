@@ -167,7 +167,7 @@ def test_a_client_that_hangs_is_not_waited_for_and_its_late_reply_does_not_count
     assert "west" in folder.read_metrics()[2]["clients"]
 
 
-def test_a_site_that_lost_its_pictures_leaves_the_round_to_the_others(parks, tmp_path):
+def test_a_site_that_lost_its_images_leaves_the_round_to_the_others(parks, tmp_path):
     folder, process = parks.run(tmp_path / "run", OVERRIDES)
     in_round(parks, folder, 2)
     away = parks.sites["south"].with_name("away")

@@ -11,7 +11,7 @@ from strategies.ciphers.keys import FederationKey, new_key
 
 @cache
 def federation_key(number: int = 0) -> FederationKey:  # noqa: ARG001 - the cache tells them apart
-    """A key with the secrets of both ciphers, made once; another `number`, another key."""
+    """A key with the secrets of both ciphers, generated once; another `number`, another key."""
     return new_key({packed_bfv.SCHEME: packed_bfv.new_secret, ckks.SCHEME: ckks.new_secret})
 
 

@@ -1,4 +1,4 @@
-"""A small set of pictures to equalise, settings for it and a network, for tests."""
+"""A small set of images to equalise, settings for it and a network, for tests."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ ALL = f"{SURE} {INSIDE}"
 
 @pytest.fixture(scope="session")
 def equalise_folder(tmp_path_factory):
-    """Vehicles 0 to 3 have 4, 4, 2 and 1 pictures to train on."""
+    """Vehicles 0 to 3 have 4, 4, 2 and 1 images to train on."""
     folder = write_set(tmp_path_factory.mktemp("equalise") / "set", vehicles={"a": 4})
     lines = (folder / "manifest.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     out = ("train-2-2", "train-2-3", "train-3-1", "train-3-2", "train-3-3")
@@ -37,7 +37,7 @@ def equalise_settings(equalise_folder, tmp_path):
     return settings_of
 
 
-def pictures_of(settings):
+def images_of(settings):
     return open_source(settings.data, 0).train()
 
 
@@ -47,7 +47,7 @@ def network_of(settings):
 
 
 def run(settings, samples=None, seed=0):
-    samples = pictures_of(settings) if samples is None else samples
+    samples = images_of(settings) if samples is None else samples
     return equalise(settings, samples, lambda: network_of(settings), model_key="fixed", seed=seed)
 
 

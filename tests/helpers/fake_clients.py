@@ -1,4 +1,4 @@
-"""Clients whose replies are made by hand, and a federation of them, for the round loop."""
+"""Clients with handwritten replies, and a federation of them, for the round loop."""
 
 from dataclasses import replace
 

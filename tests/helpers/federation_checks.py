@@ -57,7 +57,7 @@ def assert_same_run(first, second):
 
 
 def divide(root, folder):
-    """A manifest set a site, with that site's rows and pictures alone; the folders by site."""
+    """A manifest set a site, with that site's rows and images alone; the folders by site."""
     with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     parts = {}

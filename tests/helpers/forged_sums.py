@@ -58,7 +58,7 @@ class Node:
         return count
 
     def answer(self, payload, version=1, run_key=RUN, coefficient_sum=1.0):
-        """ "used", or what the server is told."""
+        """ "used", or the error sent to the server."""
         try:
             self.models(run_key).reach(version, payload, coefficient_sum)
         except UnusableAggregateError as error:

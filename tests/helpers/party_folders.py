@@ -1,4 +1,4 @@
-"""Folders of a made federation."""
+"""Folders of a federation from `init`."""
 
 import shutil
 from pathlib import Path
@@ -29,7 +29,7 @@ def first_key():
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, plan):
-    """The folders as they were made; not to be changed."""
+    """The folders as written by `init`; not to be changed."""
     root = tmp_path_factory.mktemp("made") / "parks"
     make_federation(plan(), root, FIRST_KEY)
     return root

@@ -60,7 +60,7 @@ def register(url, tmp_path):
 
 @pytest.fixture
 def model(register):
-    """A model that serves, of which nothing but its libraries is known."""
+    """An active model of which only the libraries are known."""
     return Models(register.database).add("0" * 16, list(LIBRARIES), "a test", "tester")
 
 
@@ -94,7 +94,7 @@ def identification(url, tmp_path, run_folder):
 
 
 def photo(seed, size=(48, 40)):
-    """A picture of nothing, different for each seed."""
+    """An image of nothing, different for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     return Photo(Image.fromarray(pixels), 1.0)
 
@@ -106,5 +106,5 @@ def vectors(rng, libraries=LIBRARIES):
 
 
 def view(rng, libraries=LIBRARIES, name=None):
-    """A picture that is not there, with random vectors."""
+    """An image that is not there, with random vectors."""
     return NewView(name or f"{int(rng.integers(2**62)):032x}.jpg", vectors(rng, libraries))

@@ -63,7 +63,7 @@ def as_role(client):
 
 
 def jpeg(seed):
-    """A picture as an upload."""
+    """An image as an upload."""
     file = io.BytesIO()
     photo(seed).image.save(file, "PNG")
     return (f"{seed}.png", file.getvalue(), "image/png")

@@ -25,7 +25,7 @@ TINY = [
 ]
 
 
-def test_synthetic_pictures_kept_out_are_one_a_camera(tmp_path):
+def test_synthetic_images_kept_out_are_one_a_camera(tmp_path):
     settings = settings_of("synthetic", "off", 0, [*TINY, f"data.root={tmp_path}"])
     source = open_source(settings.data, 0)
     train, out = SPLITS["synthetic"](source, 0)
@@ -38,7 +38,7 @@ def test_synthetic_pictures_kept_out_are_one_a_camera(tmp_path):
     assert set(cameras) == {sample.pid for sample in train}
 
 
-def test_half_of_the_vehicles_of_two_cameras_lose_a_picture():
+def test_half_of_the_vehicles_of_two_cameras_lose_an_image():
     class Set:
         def train(self):
             return [Sample(Path(f"{pid}-{cam}"), pid, cam) for pid in range(10) for cam in range(2)]

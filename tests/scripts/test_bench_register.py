@@ -1,4 +1,4 @@
-"""The bench of look-ups."""
+"""Bench of queries to a large register."""
 
 import json
 

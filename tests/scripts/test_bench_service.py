@@ -1,4 +1,4 @@
-"""The bench of the service: how guards ask, how their times are told, and a small run of it."""
+"""Bench of the service: queries of guards, figures of their times, and a small run of it."""
 
 import json
 import threading
@@ -32,9 +32,9 @@ def test_guards_pause():
     assert 3 <= len(answers) <= 3 * 4  # each pause is at least half of 0.2 s
 
 
-def test_times_are_told_by_definition():
+def test_times_follow_their_definition():
     """A hundred times of 1, 2, ..., 100 s; the quantile lies between the 95th and the 96th."""
-    told = service.told([(second != 7, float(second)) for second in range(1, 101)], 10.0, 50.0)
+    told = service.load_figures([(second != 7, float(second)) for second in range(1, 101)], 10.0, 50.0)
     assert told == {
         "requests": 100,
         "errors": 1,

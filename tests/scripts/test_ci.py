@@ -62,7 +62,7 @@ def test_another_user_installs_it_with_sudo_if_it_asks_for_no_password(machine):
     assert any(" chromium" in line for line in asked)
 
 
-def test_a_user_who_may_not_install_it_is_told(machine):
+def test_a_user_without_the_right_to_install_it_gets_an_error(machine):
     program(machine / "bin", "id", "echo 1000")
     program(machine / "bin", "sudo", "exit 1")
     done, asked = install(machine)

@@ -219,7 +219,7 @@ def test_resuming_a_run_that_ended_shows_its_figures_and_leaves_it_as_it_is(tmp_
     assert {path.name for path in tmp_path.iterdir()} == {"overrides.txt", "summary.json"}
 
 
-def test_a_look_for_a_run_to_resume_makes_no_folder(tmp_path, capsys):
+def test_a_search_for_a_run_to_resume_creates_no_folder(tmp_path, capsys):
     fails(capsys, simulate.main, [f"resume={tmp_path}/nowhere"])
     assert not (tmp_path / "nowhere").exists()
 
@@ -231,7 +231,7 @@ def test_a_user_without_an_entry_has_a_name_and_a_home(tmp_path, monkeypatch):
         raise KeyError("getpwuid(): uid not found: 12345")
 
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "HOME"):
-        monkeypatch.setenv(name, "")  # so that what the command sets is taken back afterwards
+        monkeypatch.setenv(name, "")  # so that the values set by the command are reset afterwards
         monkeypatch.delenv(name)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

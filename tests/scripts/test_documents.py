@@ -1,16 +1,29 @@
-"""Pages name tests that there are."""
+"""Pages name existing tests, and pages and code use the words of the field."""
 
+import io
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+_ROOMS = [
+    *("app/client_app.py", "app/server_app.py", "app/core", "app/deployment", "app/equalise", "app/evaluation"),
+    *("app/experiment", "app/federation", "app/settings", "app/synthetic", "scripts", "strategies"),
+    *("conf", "docs", "README.md", "CONTRIBUTING.md"),
+]
+_WORDS = re.compile(
+    r"\b(pictures?|look-?ups?|looked up|heard?|hears|felt|told|vouch\w*|surest|(?<!make )sure|wanted|drawn|a pass|"
+    r"passes|made (plate|vehicle|set|image)s?|sampled down|that serves|what there is|(taken?|took) back)\b",
+    re.IGNORECASE,
+)
+_COMMANDS = re.compile(r"scripts/registry\w*\.py")  # their options carry old words, which scripts use
 _NAMED = re.compile(r"(?P<file>tests/[\w/]+\.py)?::(?P<test>\w+)")
 
 
 def missing(page: str, root: Path) -> list[str]:
-    """Tests that a page names and that are not in that file; one without a file is in the file named last."""
+    """Tests named on a page and missing in their file; one without a file belongs to the file named last."""
     gone, file = [], ""
     for found in _NAMED.finditer(page):
         file = found["file"] or file
@@ -40,3 +53,48 @@ def test_module_docstrings_begin_with_their_noun():
         path for place in ("app", "models", "scripts", "strategies", "tests") for path in (ROOT / place).rglob("*.py")
     ]
     assert [path for path in modules if begun.match(path.read_text(encoding="utf-8"))] == []
+
+
+def prose(path: Path) -> list[tuple[int, str]]:
+    """Lines of a file's sentences: a page outside of code; comments, docstrings and texts of a program."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        code = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL)
+        return list(enumerate(code.sub(lambda found: re.sub(r"[^\n]", "", found[0]), text).split("\n"), 1))
+    if path.suffix == ".yaml":
+        return [(number, line.partition("#")[2]) for number, line in enumerate(text.split("\n"), 1)]
+    lines = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        kinds = (tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.COMMENT))
+        if token.type in kinds and " " in token.string.strip():
+            said = re.sub(r"`[^`]*`|\{[^{}]*\}|\w+=\S*", "", token.string)
+            lines += [(token.start[0] + offset, line) for offset, line in enumerate(said.split("\n"))]
+    return lines
+
+
+def old_words(path: Path) -> list[str]:
+    """Places of words that `../shared/HOUSE.md` replaces, in a file or a folder."""
+    files = [path] if path.is_file() else [file for end in ("py", "yaml", "md") for file in path.rglob(f"*.{end}")]
+    return [
+        f"{file}:{number}: {found[0]}"
+        for file in sorted(files)
+        if not _COMMANDS.fullmatch(file.relative_to(ROOT).as_posix())
+        for number, line in prose(file)
+        for found in _WORDS.finditer(line)
+    ]
+
+
+@pytest.mark.parametrize("room", _ROOMS)
+def test_sentences_use_the_words_of_the_field(room):
+    assert old_words(ROOT / room) == []
+
+
+def test_old_words_are_found(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    (tmp_path / "a.py").write_text(
+        '"""A picture `told`."""\nwanted = ["a=picture b", "{told} x"]  # make sure of drawn plates\n'
+    )
+    (tmp_path / "b.yaml").write_text("pictures: 3 # look-ups\n")
+    (tmp_path / "c.md").write_text("```\npictures\n```\nTaken back, `sure`, [a](pictures.md)\n")
+    found = ["a.py:1: picture", "a.py:2: drawn", "b.yaml:1: look-ups", "c.md:4: Taken back"]
+    assert old_words(tmp_path) == [f"{tmp_path}/{place}" for place in found]

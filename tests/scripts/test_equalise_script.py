@@ -21,7 +21,7 @@ ALL = [
     "data.equalise.interval=[-1,1]",
     "data.equalise.suspect_margin=2",
 ]  # every draft is kept
-SIX = ["data.equalise.target=6", *ALL]  # of four pictures each
+SIX = ["data.equalise.target=6", *ALL]  # of four images each
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def run_folder(tmp_path_factory, pictures_root):
     return folder
 
 
-def test_all_pictures_are_equalised_and_shown(run, tmp_path):
+def test_all_images_are_equalised_and_shown(run, tmp_path):
     found, said = run(*SIX)
     vehicles = sum(VEHICLES.values())
     assert found["kept"] == 2 * vehicles
@@ -78,10 +78,10 @@ def test_all_pictures_are_equalised_and_shown(run, tmp_path):
 def test_warnings_are_said_each_time(run):
     first, said = run("data.equalise.target=6", "data.equalise.base=1")
     assert first["warnings"] == sum(VEHICLES.values())
-    assert said.count("warning: vehicle 3 has no base picture") == 1
+    assert said.count("warning: vehicle 3 has no base image") == 1
     again, said = run("data.equalise.target=6", "data.equalise.base=1")
     assert again == {**first, "reused": True}  # seconds as well: the record was there
-    assert said.count("warning: vehicle 3 has no base picture") == 1
+    assert said.count("warning: vehicle 3 has no base image") == 1
 
 
 def test_one_client_s_record_is_the_one_that_its_training_uses(run, words):
@@ -142,12 +142,12 @@ def test_mistakes_end_with_one_line(words, run_folder, tmp_path, capsys):
     assert "the task plate_text has no embeddings" in fail(plates)
 
 
-def test_a_client_without_pictures_is_named(words, capsys):
+def test_a_client_without_images_is_named(words, capsys):
     spread = [*words, "data.partition.by=dirichlet", "data.partition.alpha=0.001", "federation.num_clients=20"]
     settings = load_settings(spread)
     parts = open_source(settings.data, settings.seed).parts(20)
     line = fails(capsys, equalise.main, [*spread, *SIX, f"client={parts.index([])}"])
-    assert f"no training pictures for client-{parts.index([])}" in line
+    assert f"no training images for client-{parts.index([])}" in line
 
 
 def test_a_folder_that_fills_up_is_named(words, monkeypatch, capsys):
@@ -155,4 +155,4 @@ def test_a_folder_that_fills_up_is_named(words, monkeypatch, capsys):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("app.equalise.store.EnhancedFiles.write_record", full)
-    assert "cannot be written, there is no place for the report" in fails(capsys, equalise.main, [*words, *SIX])
+    assert "cannot be written, there is no folder for the report" in fails(capsys, equalise.main, [*words, *SIX])

@@ -58,7 +58,7 @@ def test_crops_keep_their_pixels():
 
 @pytest.fixture
 def engine(monkeypatch):
-    """In place of RapidOCR: two lines in any picture, which it is given with blue first."""
+    """In place of RapidOCR: two lines in any image, which it is given with blue first."""
 
     class RapidOCR:
         def __init__(self, params):
@@ -118,7 +118,7 @@ def test_without_the_package_it_is_said_how_to_get_it(monkeypatch):
         PublishedReader()
 
 
-def test_times_are_told_by_definition():
+def test_times_follow_their_definition():
     assert plates.median_and_slowest([3.0, 1.0, 2.5, 9.004]) == {"median": 2.75, "slowest": 9.0}
 
 

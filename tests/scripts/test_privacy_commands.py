@@ -19,7 +19,7 @@ def run(capsys, *argv):
     return lines, json.loads(last)
 
 
-def test_a_key_is_made_once_and_rotated_on_demand(tmp_path, capsys):
+def test_a_key_is_created_once_and_rotated_on_demand(tmp_path, capsys):
     path = tmp_path / "keys" / "federation.key"
     lines, made = run(capsys, "keys", "--out", path.parent)
     assert path.stat().st_mode & 0o777 == 0o600

@@ -48,7 +48,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture
 def crops(tmp_path):
-    """Three pictures of noise in two folders, and a file that is none."""
+    """Three images of noise in two folders, and a file that is none."""
     rng = np.random.default_rng(0)
     (tmp_path / "in" / "b").mkdir(parents=True)
     paths = [tmp_path / "in" / name for name in ("a.png", "b/1.jpg", "c.PNG")]
@@ -92,7 +92,7 @@ def test_files_that_cannot_be_read_are_named_and_the_others_read(run_dir, crops,
     assert counted == "1 plates in 3 files, 2 could not be read"
 
 
-def test_what_is_less_sure_than_asked_for_has_no_text(run_dir, crops, capsys):
+def test_a_plate_below_the_threshold_has_no_text(run_dir, crops, capsys):
     read_plates.main([f"run={run_dir}", "refuse=1", str(crops[0])])
     ((line,), said) = lines(capsys)
     assert line["text"] is None
@@ -124,13 +124,13 @@ def test_names_that_the_terminal_cannot_print_end_nothing(run_dir, crops, tmp_pa
     assert counted == "5 plates in 6 files, 1 could not be read"
 
 
-def test_a_folder_without_pictures_is_no_success(run_dir, tmp_path):
+def test_a_folder_without_images_is_no_success(run_dir, tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(SettingsError, match=f"there are no pictures in {tmp_path}"):
+    with pytest.raises(SettingsError, match=f"there are no images in {tmp_path}"):
         read_plates.main([f"run={run_dir}", str(tmp_path)])
 
 
-def test_deep_grey_and_turned_pictures_are_what_they_show(tmp_path):
+def test_deep_grey_and_turned_images_are_what_they_show(tmp_path):
     """A grey gradient of 16 bits, and the same lying on its side with a note of how the camera was held."""
     values = np.linspace(0, 255, 40 * 20).reshape(20, 40).astype(np.uint8)
     upright = Image.fromarray(values)
@@ -148,7 +148,7 @@ def test_deep_grey_and_turned_pictures_are_what_they_show(tmp_path):
 
 
 class Found(Detector):
-    """Finds what it is told to: rows of left, top, right, bottom, label and score."""
+    """Finds given boxes: rows of left, top, right, bottom, label and score."""
 
     def __init__(self, rows):
         super().__init__(torch.nn.Identity(), {0: 0, 1: 1})
@@ -179,7 +179,7 @@ def test_plates_are_found_best_first_and_in_pixels_of_the_file(finder):
             [0, 0, 90, 90, 0, 0.8],  # a vehicle
             [70, 20, 90, 30, 1, 0.5],
             [70, 50, 72, 90, 1, 0.45],  # two pixels wide
-            [1, 2, 40, 30, 1, 0.2],  # less sure than the detector's threshold of 0.3
+            [1, 2, 40, 30, 1, 0.2],  # below the detector's threshold of 0.3
         ]
     )
     assert found.find(Image.new("RGB", (100, 100))) == [Box(10, 20, 50, 20), Box(70, 20, 20, 10)]

@@ -60,7 +60,7 @@ def test_a_mistake_is_one_line(run, argv, error, reason):
         run(*argv)
 
 
-def test_a_folder_without_a_register_is_named_and_not_made_one(run, tmp_path):
+def test_a_folder_without_a_register_is_named_and_gets_none(run, tmp_path):
     """As in a new terminal, where REGISTER is not set: the service of an empty register knows no account."""
     with pytest.raises(FileNotFoundError, match=r"no register in .*register: .*REGISTER"):
         run("run")

@@ -122,7 +122,7 @@ def test_a_resumed_run_goes_on_in_its_folder(earlier, started):
     assert started == [earlier]
 
 
-def test_a_machine_without_room_for_one_client_is_told_before_anything_starts(words, started, capsys):
+def test_a_machine_without_room_for_one_client_is_reported_before_anything_starts(words, started, capsys):
     changes = ["simulation.cpus_per_client=9", "simulation.cpus=1"]
     assert "simulation.cpus_per_client=9 is more than the 1 CPUs" in fails(capsys, simulate.main, [*words, *changes])
     assert "simulation.cpus_per_client" in fails(capsys, simulate.main, [*words, "simulation.cpus_per_client=0"])
@@ -149,7 +149,7 @@ def test_what_is_left_of_a_start_that_failed_is_no_run(tmp_path, started, words,
             '{"server_round": 1, "attempts": 1}',
             "holds an earlier run that was cut off in its first round",
         ),
-        ("keys/federation.key", "{}", "and left keys: give another run_dir, or go on with it (resume="),
+        ("keys/federation.key", "{}", "and left keys: give another run_dir, or resume it (resume="),
         ("nodes/client-0/abcd/recipe.json", "{}", "and left nodes: give another run_dir"),
     ],
 )

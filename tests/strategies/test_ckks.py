@@ -40,7 +40,7 @@ def deviation(preset, public):
 
 
 def deviations(public):
-    """How many of them one of 10^11 values passes.
+    """How many of them one of 10^11 values exceeds.
 
     Without the public key errors are normal: seven. With it they are a product, in each slot, of a normal rounding
     error and the normal value of the key there: a Laplace distribution, whose tail is exp(-sqrt(2) k), so eighteen."""

@@ -162,7 +162,7 @@ def test_a_scheme_without_a_secret_is_named(key):
 
 
 @given(st.binary(max_size=200))
-def test_what_was_sealed_comes_open(data):
+def test_unsealing_inverts_sealing(data):
     key = FederationKey({"seal": bytes(32)}, "")
     sealed = key.seal(data)
     assert key.open(sealed) == data
@@ -207,7 +207,7 @@ def test_processes_that_start_at_once_get_the_same_key(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["federation.key"]
 
 
-def test_a_shared_key_that_another_made_meanwhile_is_taken(tmp_path, monkeypatch):
+def test_a_shared_key_that_another_process_created_meanwhile_is_used(tmp_path, monkeypatch):
     """The race without a race: the file appears between the look for it and the writing."""
     path, first = tmp_path / "federation.key", new_key(MAKERS)
     looked = []

@@ -1,4 +1,4 @@
-"""Models that are passed on to late joiners, and to nodes that hold another one than the others."""
+"""Models sent to late joiners, and to nodes that hold another one than the others."""
 
 from dataclasses import replace
 
@@ -23,8 +23,8 @@ def lost_its_models(federation, name, server_round):
     client.faults = {server_round: lose}
 
 
-def test_a_late_joiner_that_was_passed_another_model_asks_somebody_else():
-    """The first passes on a model that most do not hold; "c" refuses it and gets the right one a round later."""
+def test_a_late_joiner_refuses_a_wrong_model_and_gets_one_from_another_node():
+    """The first node sends a model that most do not hold; "c" refuses it and gets the right one a round later."""
     federation = three(rounds=5)
     lost_its_models(federation, "c", 2)
     federation.clients["a"].passes_on = lambda vector: vector + 1
@@ -35,7 +35,7 @@ def test_a_late_joiner_that_was_passed_another_model_asks_somebody_else():
     assert len({client.models[5].tobytes() for client in federation.clients.values()}) == 1
 
 
-def test_somebody_else_is_asked_at_once_if_a_node_cannot_pass_its_model_on():
+def test_another_node_is_queried_at_once_if_one_cannot_send_its_model():
     federation = three(rounds=4)
     lost_its_models(federation, "c", 2)
     federation.clients["a"].passes_on = error
@@ -46,7 +46,7 @@ def test_somebody_else_is_asked_at_once_if_a_node_cannot_pass_its_model_on():
 
 @pytest.mark.parametrize("claimed", ["0" * 24, "f" * 24])
 def test_one_of_two_cannot_put_its_model_in_the_place_of_the_others(claimed):
-    """Whichever digest sorts first: the run stops before anything is passed on, and says who holds what."""
+    """Whichever digest sorts first: the run stops before any model is sent, and names the digests of each node."""
     federation = three(rounds=4)
     del federation.clients["c"]
     federation.grid = InProcessGrid(federation.app, "", [{"client": name} for name in "ab"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
-from strategies.ciphers.masks import add_masks, expand, new_mask_key, pair_seed, public_mask_key, take_off, vouch
+from strategies.ciphers.masks import add_masks, expand, key_tag, new_mask_key, pair_seed, public_mask_key, take_off
 from strategies.ciphers.packed_bfv import PackedBfvCipher
 
 NAMES = ("anna", "bert", "cleo", "dora", "emil", "fay", "gus", "hal")
@@ -175,9 +175,9 @@ def test_a_public_key_that_gives_no_secret_is_refused_by_name(public):
         pair_seed(new_mask_key(), "anna", "bert", public, binding_of(NAMES[:3]))
 
 
-def test_a_tag_vouches_for_one_key_of_one_client():
+def test_a_tag_authenticates_one_key_of_one_client():
     tags = [
-        vouch(secret, name, public)
+        key_tag(secret, name, public)
         for secret, name, public in [
             (b"s", "anna", b"public"),
             (b"t", "anna", b"public"),
@@ -187,7 +187,7 @@ def test_a_tag_vouches_for_one_key_of_one_client():
         ]
     ]
     assert len(set(tags)) == len(tags)
-    assert vouch(b"s", "anna", b"public") == tags[0]
+    assert key_tag(b"s", "anna", b"public") == tags[0]
 
 
 def real_slots(names, size=24_000):

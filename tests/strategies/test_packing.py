@@ -64,7 +64,7 @@ def test_sums_of_up_to_all_clients_never_carry(packing, data):
     assert packing.unpack(total, size).tolist() == expected
 
 
-def test_every_client_at_the_top_fills_the_slot_and_does_not_pass_it():
+def test_every_client_at_the_top_fills_the_slot_and_does_not_exceed_it():
     for clients in CLIENTS:
         for packing in (PackedParameters(5000, 5, clients, 11).values, PackedParameters(5000, 5, clients, 11).flags):
             assert packing.radix == clients * packing.top + 1
@@ -139,7 +139,7 @@ def test_the_plaintext_modulus_is_the_largest_power_of_two_that_the_noise_leaves
 
 
 @pytest.mark.parametrize("clients", [2, 3, 4, 5, 8, 16, 64, 256])
-def test_noise_passes_its_bound_with_a_probability_below_2_to_the_minus_128(clients):
+def test_noise_exceeds_its_bound_with_a_probability_below_2_to_the_minus_128(clients):
     """The exact tail of 42 n fair coins, in Python's integers, instead of Hoeffding's inequality.
 
     SEAL's error is the number of heads among 21 coins less that among 21 others, so a sum of n errors has the

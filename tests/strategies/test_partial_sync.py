@@ -1,4 +1,4 @@
-"""The round loop, driven by clients whose replies are made by hand."""
+"""Round loop, driven by clients with handwritten replies."""
 
 import time
 from dataclasses import replace
@@ -124,7 +124,7 @@ def test_where_nodes_know_their_number_no_more_are_waited_for():
     assert list(federation.reports[0].clients) == ["a", "b", "c"]
 
 
-def test_a_fraction_of_the_nodes_is_drawn_by_the_seed():
+def test_a_fraction_of_the_nodes_is_sampled_by_the_seed():
     def cohorts(seed):
         clients = [Client(f"client-{i}", 10, [i, 0, 0]) for i in range(8)]
         federation = Federation(clients, rounds=6, fraction=0.5, seed=seed)
@@ -284,7 +284,7 @@ def test_bytes_are_counted_both_ways():
     assert [report.bytes_down for report in federation.reports] == [0, 3 * payload]
 
 
-def test_a_listener_is_told_who_is_asked_and_who_has_answered():
+def test_a_listener_gets_the_cohort_and_the_replies():
     federation = three(rounds=2)
     federation.fail_once("ab", 2)
     federation.run()

@@ -120,7 +120,7 @@ def shift(value):
     ],
 )
 def test_a_client_may_lower_its_coefficient_and_never_raise_it(value, reason):
-    """By its feature shift, where the federation weighs by that."""
+    """By its feature shift, if that is the federation's weighting."""
     federation = three(rounds=2, weighting="cosine_distance")
     shifts = {"a": 0.5, "b": 0.25, "c": 1.0}
     for name, client in federation.clients.items():
@@ -185,7 +185,7 @@ def test_a_message_that_cannot_be_sent_is_reported_without_waiting():
     np.testing.assert_allclose(federation.mean(1), average(federation, "c"), **CLOSE)
 
 
-def test_a_sum_that_nobody_can_use_is_taken_back_and_its_round_run_again():
+def test_an_unusable_sum_is_rolled_back_and_its_round_run_again():
     federation = three()
     for client in federation.clients.values():
         client.cannot_use = {2}
@@ -199,7 +199,7 @@ def test_a_sum_that_nobody_can_use_is_taken_back_and_its_round_run_again():
         np.testing.assert_allclose(client.models[3], 3 * average(federation), **CLOSE)
 
 
-def test_the_last_sum_is_taken_back_as_well():
+def test_the_last_sum_is_rolled_back_as_well():
     federation = three(rounds=2)
     for client in federation.clients.values():
         client.cannot_use = {2}
@@ -223,8 +223,8 @@ def test_a_run_whose_sums_stay_unusable_stops_before_them_and_can_be_resumed():
         np.testing.assert_allclose(client.models[3], 3 * average(federation), **CLOSE)
 
 
-def test_one_that_claims_to_have_used_a_sum_does_not_keep_it_from_being_taken_back():
-    """Two of three cannot use it. What the third says of version 2 is made up."""
+def test_a_client_that_claims_to_have_used_a_sum_does_not_prevent_its_rollback():
+    """Two of three cannot use it. The third one's digest of version 2 is invented."""
     federation = three()
     for name in "abc":
         federation.clients[name].cannot_use = {2}
@@ -243,7 +243,7 @@ def test_one_that_claims_to_have_used_a_sum_does_not_keep_it_from_being_taken_ba
         assert [number for number, _ in federation.clients[name].trained] == [1, 2, 2, 3]
 
 
-def test_a_sum_that_some_can_use_is_not_taken_back():
+def test_a_sum_that_some_can_use_is_not_rolled_back():
     """The others are left out, and get the model from who has it in the next round."""
     federation = three()
     federation.clients["a"].cannot_use = {1}

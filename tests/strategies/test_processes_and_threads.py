@@ -76,7 +76,7 @@ def test_descriptors_of_threads_that_ended_are_closed():
 
 @pytest.mark.parametrize("run", [in_forks, in_threads])
 def test_each_ciphertext_of_many_forks_and_threads_opens_to_what_went_in(run):
-    """Key and parameters are those of the parent, as where a client is made once and used by every process."""
+    """Key and parameters are those of the parent, as if a client is built once and used by every process."""
     key = BfvKey(bfv(BITS), federation_key().secret(SCHEME))
     key.encrypt(np.zeros(DEGREE, np.int64))  # its files are there before the fork
 

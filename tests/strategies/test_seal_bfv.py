@@ -77,7 +77,7 @@ def test_addition_modulo_q_equals_that_of_whole_numbers(pairs):
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32))
-def test_what_was_encrypted_comes_back(seed):
+def test_decryption_inverts_encryption(seed):
     key = BfvKey(bfv(BITS), federation_key().secret(SCHEME))
     slots = random_slots(seed, rows=2)
     c0, seeds = key.encrypt(slots)

@@ -1,4 +1,4 @@
-"""Sites that accept a message and never answer, and those that wake up again, by a clock that passes no real time."""
+"""Sites that accept a message and never answer, and those that wake up again, by a simulated clock."""
 
 import pytest
 from fake_clients import Client, Federation, three

@@ -1,4 +1,4 @@
-"""Sums that open to the same under any key: a server without one made them, and chose what they say."""
+"""Sums that open to the same under any key: a server without one forged them, and chose their content."""
 
 import struct
 
@@ -30,7 +30,7 @@ def bfv_cipher(client):
 
 
 def chosen_by_the_server(c1):
-    """A sum of two clients that holds WANTED for both, made from public parameters: c0 = round(q / t m), and `c1`
+    """A sum of two clients that holds WANTED for both, from public parameters: c0 = round(q / t m), and `c1`
     (DEGREE,), whole numbers modulo q."""
     cipher = bfv_cipher("anna")
     q, t = cipher.parameters.bfv.modulus, cipher.parameters.bfv.plain_modulus
@@ -180,7 +180,7 @@ def varint(number):
 
 
 def forged_sum(preset, polynomial, wanted):
-    """A sum of two clients with these values in every slot, made without a key."""
+    """A sum of two clients with these values in every slot, built without a key."""
     forger = Forger(preset)
     cipher = cipher_of("anna", preset=preset)
     total = sum_for(cipher)

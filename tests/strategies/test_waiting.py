@@ -91,7 +91,7 @@ def test_an_error_of_flower_ends_the_wait_for_the_site_it_was_meant_for(code, wo
     assert f"error {code}" in reason
 
 
-def test_the_listener_is_told_who_is_here_and_how_long_the_others_are_waited_for():
+def test_the_listener_gets_connected_nodes_and_the_seconds_left():
     federation = Federation([Client("north", 3, [1, 0, 0]), Client("south", 5, [0, 1, 0])], rounds=1)
     federation.rules = replace(federation.rules, num_clients=3, start_timeout=0.8, quorum=0.9)
     with pytest.raises(FederationError, match=r"2 of 3 nodes after the start timeout \(here: north, south"):

@@ -11,7 +11,7 @@ for site in ${1:-@sites}; do
     fi
     if said=$("$VENV/bin/flwr" supernode register "sites/$site.pub" @federation --name "$site" 2>&1); then
         echo "$said"
-        # Flower's list of nodes has no names: who is who stands here alone.
+        # Flower's list of nodes has no names: only this file maps them to sites.
         number=$(echo "$said" | grep -o '[0-9]\{15,\}' | tail -1)
         touch nodes.txt
         # A site that left and came back under its name is still registered with its old number: keep that to end it.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts the site @site of the federation @federation: it connects to the server and trains when it is asked to.
+# Starts the site @site of the federation @federation: it connects to the server and trains on request.
 set -eu
 CDPATH= cd -- "$(dirname -- "$0")"
 here=$(pwd)

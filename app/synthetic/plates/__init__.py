@@ -1,4 +1,4 @@
-"""Made plates: crops with their texts, unlimited by seed, to train a reader of plates on before it sees real ones."""
+"""Synthetic plates: crops with their texts, unlimited by seed, to train a plate reader before it sees real ones."""
 
 from app.synthetic.plates.made import KINDS, MadePlate, placed_plate
 

@@ -13,10 +13,10 @@ SEAL = "@"  # room for a crest or a sticker between characters
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the characters that are read.
+    """A row of the plate's characters.
 
-    In `text` a blank is a gap; - and · and . are drawn; `SEAL` is room for a crest. An `even` line gives every
-    character a cell of the same width, another one sets them beside each other with `gap`, a share of their height."""
+    In `text` a blank is a gap; - and · and . are rendered; `SEAL` is room for a crest. In an `even` line all characters
+    have cells of the same width, otherwise they follow each other with `gap`, a share of their height."""
 
     text: str
     place: Place
@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Legend:
-    """Small print that is not read: a state, a slogan, a month."""
+    """Small print outside of the text: a state, a slogan, a month."""
 
     text: str
     place: Place
@@ -68,7 +68,7 @@ class Design:
 
     @property
     def text(self) -> str:
-        """What a reader should say, in plain form."""
+        """The text for a reader, in plain form."""
         return plain("".join(line.text for line in self.lines))
 
 

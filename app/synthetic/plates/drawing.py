@@ -1,4 +1,4 @@
-"""A plate seen straight on, on a piece of the vehicle that carries it."""
+"""Frontal rendering of a plate on a piece of its vehicle."""
 
 from dataclasses import dataclass
 
@@ -18,15 +18,15 @@ _BODIES: tuple[Colour, ...] = (
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """An image (H, W, 3), red-green-blue, and where in it, in pixels, plate and characters lie.
+class RenderedPlate:
+    """An image (H, W, 3), red-green-blue, and the places of plate and characters in it, in pixels.
 
     Args:
-        centres: (L, 2), of each character that is read, in the order of the text.
+        centres: (L, 2), of each character of the text, in its order.
         lines: (L,), its line, from 0.
     """
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     plate: Place
     characters: Place
     character_height: float
@@ -34,12 +34,12 @@ class Drawn:
     lines: NDArray[np.int64]
 
 
-def drawn(rng: np.random.Generator, design: Design, height: int) -> Drawn:
-    """The plate of `design`, `height` pixels high, with surroundings on all sides; a holder may frame it."""
+def render_plate(rng: np.random.Generator, design: Design, height: int) -> RenderedPlate:
+    """The plate of `design`, `height` pixels high, with a margin on all sides; a holder may frame it."""
     width = round(height * design.size[0] / design.size[1])
     beside, above = round(0.07 * width + 0.1 * height), round(0.3 * height + 0.04 * width)
-    picture = _surroundings(rng, width, height, beside, above)
-    face = picture[above : above + height, beside : beside + width]  # a view: the plate is drawn into the image
+    image = _surroundings(rng, width, height, beside, above)
+    face = image[above : above + height, beside : beside + width]  # a view: the plate is rendered into the image
     corners = _corners_of(face, round(design.corner * height))
     _lay_ground(face, design.ground)
     for patch in design.under:
@@ -68,33 +68,31 @@ def drawn(rng: np.random.Generator, design: Design, height: int) -> Drawn:
     within = np.array([centre for _, row in written for centre in row], np.float64).reshape(-1, 2)
     centres = within + np.array([beside, above])
     lines = np.array([number for number, (_, row) in enumerate(written) for _ in row], np.int64)
-    return Drawn(picture, (beside, above, beside + width, above + height), characters, least, centres, lines)
+    return RenderedPlate(image, (beside, above, beside + width, above + height), characters, least, centres, lines)
 
 
 def _surroundings(rng: np.random.Generator, width: int, height: int, beside: int, above: int) -> NDArray[np.uint8]:
     body = shade(rng, one_of(rng, _BODIES), 12)
-    picture = np.empty((height + 2 * above, width + 2 * beside, 3), np.uint8)
-    _paint(picture, 0, 0, *picture.shape[1::-1], body)
+    image = np.empty((height + 2 * above, width + 2 * beside, 3), np.uint8)
+    _paint(image, 0, 0, *image.shape[1::-1], body)
     for _ in range(int(rng.integers(0, 3))):  # a bumper's edge, a grille, a shadow
-        y = int(rng.integers(0, len(picture)))
-        _paint(
-            picture, 0, y, picture.shape[1], y + int(rng.integers(2, above + 3)), shade(rng, one_of(rng, _BODIES), 12)
-        )
+        y = int(rng.integers(0, len(image)))
+        _paint(image, 0, y, image.shape[1], y + int(rng.integers(2, above + 3)), shade(rng, one_of(rng, _BODIES), 12))
     if rng.random() < 0.55:
         side, low = round(rng.uniform(0.01, 0.06) * height), round(rng.uniform(0.02, 0.2) * height)
         left, right, bottom = beside - side, beside + width + side, above + height + low
         holder = shade(rng, one_of(rng, ((25, 25, 27), (25, 25, 27), (60, 60, 64), (190, 190, 192))), 8)
-        _paint(picture, left, above - side, right, bottom, holder)
+        _paint(image, left, above - side, right, bottom, holder)
         if low > 0.09 * height and rng.random() < 0.6:
             text = words("din_bold", invented(int(rng.integers(256))))
-            strip = picture[above + height : bottom, beside : beside + width]
+            strip = image[above + height : bottom, beside : beside + width]
             _print(strip, text, (0.2, 0.2, 0.8, 0.85), (235, 235, 235) if sum(holder) < 300 else (30, 30, 30))
-    return picture
+    return image
 
 
-def _paint(picture: NDArray[np.uint8], left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
+def _paint(image: NDArray[np.uint8], left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
     """Fill a rectangle, right and bottom excluded; several times as fast as an assignment to a slice."""
-    cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, -1)
+    cv2.rectangle(image, (left, top), (right - 1, bottom - 1), colour, -1)
 
 
 def _lay_ground(face: NDArray[np.uint8], stops: tuple[Colour, ...]) -> None:
@@ -107,7 +105,7 @@ def _lay_ground(face: NDArray[np.uint8], stops: tuple[Colour, ...]) -> None:
 
 
 def _corners_of(face: NDArray[np.uint8], radius: int) -> list[tuple[tuple[slice, slice], NDArray[np.uint8]]]:
-    """What lies at the four corners before the plate is drawn: rows of a circle's outside, to be put back."""
+    """Pixels at the four corners before the plate is rendered: rows outside of a circle, to be restored."""
     height, width = face.shape[:2]
     saved = []
     for row in range(radius):

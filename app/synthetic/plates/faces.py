@@ -1,4 +1,4 @@
-"""Letter faces of plates as masks of single characters, from font files of packages and from strokes."""
+"""Typefaces of plates as masks of single characters, from font files of packages and from strokes."""
 
 import importlib.util
 from functools import lru_cache
@@ -42,7 +42,7 @@ _POINTS = 112
 def usable(face: str) -> str:
     """`face`, or the bold one of the plotting library where its package is not installed.
 
-    Raises KeyError for an unknown face, RuntimeError naming the extra where Chinese characters are wanted."""
+    Raises KeyError for an unknown face, RuntimeError naming the extra if Chinese characters lack their font."""
     if face == STROKES or face in _OF_MATPLOTLIB:
         return face
     if face == CHINESE:
@@ -56,7 +56,7 @@ def usable(face: str) -> str:
 
 
 def package_file(package: str, name: str) -> Path | None:
-    """A file of an installed package, without importing it; None where either is missing."""
+    """A file of an installed package, without importing it; None if either is missing."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
@@ -102,9 +102,9 @@ def _font(face: str, points: int = _POINTS) -> ImageFont.FreeTypeFont:
 
 
 def _stroked(character: str) -> NDArray[np.uint8]:
-    picture = np.zeros((GLYPH_HEIGHT, 52, 3), np.uint8)
-    draw_text(picture, character, left=0, top=0, width=52, height=GLYPH_HEIGHT, colour=(255, 255, 255), weight=0.14)
-    return picture[:, :, 0]
+    image = np.zeros((GLYPH_HEIGHT, 52, 3), np.uint8)
+    draw_text(image, character, left=0, top=0, width=52, height=GLYPH_HEIGHT, colour=(255, 255, 255), weight=0.14)
+    return image[:, :, 0]
 
 
 def _rendered(font: ImageFont.FreeTypeFont, text: str) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Random texts: patterns, and words as people have them on their plates."""
+"""Random texts: patterns, and words as on personalised plates."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -28,13 +28,13 @@ def one_of(rng: np.random.Generator, options: Sequence[T], weights: Sequence[flo
 
 
 def spelled(rng: np.random.Generator, pattern: str, letters: str = ALL_LETTERS) -> str:
-    """The pattern with ? made a letter, # a digit and * either; all else stays."""
+    """The pattern with ? replaced by a letter, # by a digit and * by either; all else stays."""
     kinds = {"?": letters, "#": DIGITS, "*": letters + DIGITS}
     return "".join(one_of(rng, kinds[c]) if c in kinds else c for c in pattern)
 
 
 def syllables(rng: np.random.Generator, count: int) -> str:
-    """A word that can be spoken, of two or three letters a syllable."""
+    """A pronounceable word, of two or three letters a syllable."""
     parts = []
     for _ in range(count):
         parts.append(one_of(rng, _CONSONANTS) + one_of(rng, _VOWELS))
@@ -45,7 +45,7 @@ def syllables(rng: np.random.Generator, count: int) -> str:
 
 @lru_cache
 def invented(number: int) -> str:
-    """Two words without a meaning, the same for the same number: towns and dealers."""
+    """Two invented words, the same for the same number: towns and dealers."""
     rng = np.random.default_rng(number)
     return " ".join(syllables(rng, int(rng.integers(2, 4))) for _ in range(2))
 

@@ -1,4 +1,4 @@
-"""Plates of six regions as a reader gets to see them, with their texts."""
+"""Synthetic plates of six regions as input of a reader, with their texts."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.synthetic.plates.china import china
 from app.synthetic.plates.design import Design
-from app.synthetic.plates.drawing import drawn
+from app.synthetic.plates.drawing import render_plate
 from app.synthetic.plates.europe import europe
 from app.synthetic.plates.grammar import one_of
 from app.synthetic.plates.photograph import Camera, photographed
@@ -31,7 +31,7 @@ _FEWEST = 14  # pixels a row of characters
 
 
 class MadePlate(NamedTuple):
-    """A made plate, and where its characters are."""
+    """A synthetic plate, and the places of its characters."""
 
     picture: NDArray[np.uint8]  # (H, W, 3), red-green-blue
     text: str  # in plain form
@@ -40,11 +40,11 @@ class MadePlate(NamedTuple):
 
 
 def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> MadePlate:
-    """A crop with a plate of one of `kinds`, its text, and where each character of it is.
+    """A crop with a plate of one of `kinds`, its text, and the place of each character.
 
     Plates of two lines are about as high as wide, or half as high; their text is the upper line, then the lower one.
     The same generator gives the same plate on one machine. Raises ValueError for an unknown kind or none, RuntimeError
-    naming the extra `plates` where a Chinese plate has no font."""
+    naming the extra `plates` if a Chinese plate lacks its font."""
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise ValueError(f"unknown kind of plate: {', '.join(unknown)}; there are {', '.join(KINDS)}")
     if not kinds:
@@ -58,6 +58,6 @@ def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> Made
         rng.uniform(0.5, 0.85) if height > 2 * _FEWEST * rows and rng.random() < 0.3 else 1.0
     )  # taken with fewer pixels, then enlarged
     seen = max(_FEWEST * rows, round(few * height))
-    plate = drawn(rng, design, seen)
+    plate = render_plate(rng, design, seen)
     picture, centres = photographed(rng, plate, camera, seen, 1 / few)
     return MadePlate(picture, design.text, centres, plate.lines)

@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.synthetic.plates.drawing import Drawn
+from app.synthetic.plates.drawing import RenderedPlate
 
-Picture = NDArray[np.float32]  # (H, W, 3), 0 to 255
+FloatImage = NDArray[np.float32]  # (H, W, 3), 0 to 255
 
 
 @dataclass(frozen=True)
 class Camera:
-    """How images of a kind of plate are taken; shares are of images.
+    """Photographic conditions of a kind of plate; shares are of images.
 
     Args:
         heights: smallest and largest height of a crop, in pixels, all sizes between alike on a logarithmic scale.
@@ -22,7 +22,7 @@ class Camera:
         margin: smallest and largest margin, shares of the plate's height, below 0 where the crop cuts into the plate.
         grey: share without colour.
         night: share in low light or in infrared light.
-        harsh: how often blur, noise and compression are strong.
+        harsh: share with strong blur, noise and compression.
         tint: spread of the light's colour, as a share of each channel."""
 
     heights: tuple[int, int]
@@ -35,29 +35,29 @@ class Camera:
 
 
 def photographed(
-    rng: np.random.Generator, plate: Drawn, camera: Camera, height: int, enlarged: float
+    rng: np.random.Generator, plate: RenderedPlate, camera: Camera, height: int, enlarged: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """A crop (H, W, 3) of `height` pixels with the plate in it, then made `enlarged` times as large; and the centres of
-    its characters (L, 2), across and down, as shares of the crop's sides."""
-    picture, unit, centres = _seen(rng, plate, camera, height)
-    lit = _lit(rng, picture, camera)
+    """A crop (H, W, 3) of `height` pixels with the plate in it, then enlarged `enlarged` times; and the centres of its
+    characters (L, 2), across and down, as shares of the crop's sides."""
+    image, unit, centres = _seen(rng, plate, camera, height)
+    lit = _lit(rng, image, camera)
     lit = _blurred(rng, lit, camera, unit)
     lit = _sensed(rng, lit, camera)
     finished = _compressed(rng, np.clip(lit, 0, 255).astype(np.uint8), camera)
     if enlarged > 1:
-        size = (round(enlarged * picture.shape[1]), round(enlarged * height))
+        size = (round(enlarged * image.shape[1]), round(enlarged * height))
         way = cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR
         finished = np.asarray(cv2.resize(finished, size, interpolation=way), np.uint8)
     return finished, centres
 
 
 def _seen(
-    rng: np.random.Generator, plate: Drawn, camera: Camera, height: int
+    rng: np.random.Generator, plate: RenderedPlate, camera: Camera, height: int
 ) -> tuple[NDArray[np.uint8], float, NDArray[np.float64]]:
-    """The plate turned, sheared and in perspective, cropped as a detector or a hand draws the box.
+    """The plate turned, sheared and in perspective, cropped to a box like a detector's or an annotator's.
 
-    Beside it a sixteenth of the height of its characters, in pixels: about half the thickness of a stroke. Then where
-    its characters are, as `photographed` gives it."""
+    Beside it a sixteenth of the height of its characters, in pixels: about half the thickness of a stroke. Then the
+    places of its characters, as in `photographed`."""
     left, top, right, bottom = plate.plate
     high, wide = bottom - top, right - left
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
@@ -81,7 +81,7 @@ def _seen(
     shape = (max(12, round(scale * (far[0] - low[0]))), height)
     to_crop = np.array([[scale, 0, -scale * low[0]], [0, scale, -scale * low[1]], [0, 0, 1.0]])
     crop = cv2.warpPerspective(
-        plate.picture, to_crop @ to_view, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        plate.image, to_crop @ to_view, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     centres = _mapped(to_crop @ to_view, plate.centres) / shape
     return np.asarray(crop, np.uint8), scale * plate.character_height / 16, centres
@@ -98,20 +98,20 @@ def _mapped(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray
     return np.asarray(mapped[:, :2] / mapped[:, 2:], np.float64)
 
 
-def _field(rng: np.random.Generator, shape: tuple[int, ...], rows: int, columns: int) -> Picture:
+def _field(rng: np.random.Generator, shape: tuple[int, ...], rows: int, columns: int) -> FloatImage:
     """Smooth noise (H, W), 0 to 1."""
     coarse = rng.random((rows, columns), dtype=np.float32)
     return np.asarray(cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _lit(rng: np.random.Generator, picture: NDArray[np.uint8], camera: Camera) -> Picture:
-    """Dirt, shadows, the colour of the light, and how much of it there is."""
+def _lit(rng: np.random.Generator, image: NDArray[np.uint8], camera: Camera) -> FloatImage:
+    """Dirt, shadows, colour and intensity of the light."""
     night = rng.random() < camera.night
     grey = rng.random() < camera.grey or (night and rng.random() < 0.25)
     if grey:
-        mixed = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        picture = np.asarray(cv2.merge([mixed, mixed, mixed]), np.uint8)
-    scene = picture.astype(np.float32)
+        mixed = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        image = np.asarray(cv2.merge([mixed, mixed, mixed]), np.uint8)
+    scene = image.astype(np.float32)
     shape = scene.shape
     light = np.full(shape[:2], 1.0, np.float32)
     if rng.random() < 0.6:
@@ -137,7 +137,7 @@ def _lit(rng: np.random.Generator, picture: NDArray[np.uint8], camera: Camera) -
     return scene
 
 
-def _shadow(rng: np.random.Generator, shape: tuple[int, ...]) -> Picture:
+def _shadow(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatImage:
     """The edge of a shadow across the image."""
     turn = rng.uniform(0, np.pi)
     y, x = np.ogrid[: shape[0], : shape[1]]
@@ -147,8 +147,8 @@ def _shadow(rng: np.random.Generator, shape: tuple[int, ...]) -> Picture:
     return np.asarray(1 - rng.uniform(0.3, 0.65) * soft, np.float32)
 
 
-def _glare(rng: np.random.Generator, shape: tuple[int, ...]) -> Picture:
-    """Light that a lamp throws onto the image, brightest at one place."""
+def _glare(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatImage:
+    """Light of a lamp on the image, brightest at one place."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     middle = rng.uniform(0, 1, 2) * shape[:2]
     reach = rng.uniform(0.3, 1.2) * shape[0]
@@ -156,7 +156,7 @@ def _glare(rng: np.random.Generator, shape: tuple[int, ...]) -> Picture:
     return np.asarray(rng.uniform(40, 140) / (1 + away), np.float32)
 
 
-def _blurred(rng: np.random.Generator, scene: Picture, camera: Camera, unit: float) -> Picture:
+def _blurred(rng: np.random.Generator, scene: FloatImage, camera: Camera, unit: float) -> FloatImage:
     """Out of focus, moved, sharpened; `unit` pixels are about half the thickness of a stroke."""
     harsh = rng.random() < camera.harsh
     sigma = rng.uniform(0.4, 1.1) * max(0.65, unit) if harsh else rng.uniform(0, 0.6) * max(0.9, 0.6 * unit)
@@ -173,11 +173,9 @@ def _blurred(rng: np.random.Generator, scene: Picture, camera: Camera, unit: flo
     return scene
 
 
-def _sensed(rng: np.random.Generator, scene: Picture, camera: Camera) -> Picture:
+def _sensed(rng: np.random.Generator, scene: FloatImage, camera: Camera) -> FloatImage:
     spread = rng.exponential(2.5) + (rng.uniform(2, 12) if rng.random() < 0.5 * camera.harsh else 0)
-    spread = min(
-        spread, 0.25 * float(scene[::2, ::2].std())
-    )  # a camera that sees less does not leave its images to the noise
+    spread = min(spread, 0.25 * float(scene[::2, ::2].std()))  # in low light a camera suppresses the noise
     if spread < 1:
         return scene
     plane = _noise()
@@ -192,14 +190,14 @@ def _sensed(rng: np.random.Generator, scene: Picture, camera: Camera) -> Picture
 
 
 @lru_cache(maxsize=1)
-def _noise() -> Picture:
-    """Grain that all images take a part of: drawing it anew costs as much as drawing the plate."""
+def _noise() -> FloatImage:
+    """Grain shared by all images: sampling it anew costs as much as rendering the plate."""
     return np.random.default_rng(0).standard_normal((320, 1024, 3), dtype=np.float32)
 
 
-def _compressed(rng: np.random.Generator, picture: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
+def _compressed(rng: np.random.Generator, image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
     if rng.random() < 0.25:
-        return picture
+        return image
     quality = int(rng.uniform(30, 65) if rng.random() < camera.harsh else rng.uniform(60, 96))
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)

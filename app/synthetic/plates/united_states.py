@@ -1,4 +1,4 @@
-"""Plates of the United States: one size, and as many looks as states have had ideas."""
+"""Plates of the United States: one size, with designs that vary as between states."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ _SMALL_FACES = ("din_bold", "dejavu", "highway", "grotesque", "serif", "serif", 
 
 
 def united_states(rng: np.random.Generator) -> Design:
-    """A plate of a state: ground, graphics, name, slogan and stickers drawn independently of each other."""
+    """A plate of a state: ground, graphics, name, slogan and stickers sampled independently of each other."""
     dark = rng.random() < 0.14
     paper = shade(rng, one_of(rng, _DARK if dark else _PALE), 10)
     ink = shade(rng, one_of(rng, _LIGHT_INKS if dark else _INKS), 12)
@@ -105,7 +105,7 @@ def _ground(rng: np.random.Generator, paper: Colour, dark: bool) -> tuple[Colour
 
 
 def _graphics(rng: np.random.Generator, paper: Colour) -> list[Patch]:
-    """Hills, a sun, a blot behind the characters: pale, and sometimes not so pale."""
+    """Hills, a sun or a blot behind the characters, mostly pale."""
     strength = rng.uniform(0.12, 0.5)
 
     def tinted() -> Colour:
@@ -124,7 +124,7 @@ def _graphics(rng: np.random.Generator, paper: Colour) -> list[Patch]:
 
 
 def blot(rng: np.random.Generator, centre: Point, radius: float, colour: Colour) -> Patch:
-    """A shape without a name, twice as high as `radius` says since plates are twice as wide as high."""
+    """An irregular shape, twice as high as `radius` since plates are twice as wide as high."""
     corners = int(rng.integers(5, 12))
     reach = radius * rng.uniform(0.5, 1.3, corners)
     turn = 2 * np.pi * np.arange(corners) / corners
@@ -156,7 +156,7 @@ def _sticker(rng: np.random.Generator, left: float, high: bool, over: list[Patch
 
 
 def _stack(rng: np.random.Generator, line: Line, legends: list[Legend]) -> None:
-    """Two small letters, one above the other, before the number; whoever writes a plate down leaves them out."""
+    """Two small letters, one above the other, before the number; they are not part of the text."""
     middle = (line.place[1] + line.place[3]) / 2
     for text, top in zip(spelled(rng, "??"), (line.place[1], middle + 0.01), strict=True):
         legends.append(Legend(text, (0.06, top, 0.12, top + 0.2), "din_bold", line.ink))

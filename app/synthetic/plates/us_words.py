@@ -1,4 +1,4 @@
-"""Words on plates of the United States: states, slogans, and what people have written instead of a number."""
+"""Words on plates of the United States: states, slogans, and personalised texts."""
 
 STATES = (
     "Alabama", "Alaska", "Arizona", "Arkansas", "California", "Colorado", "Connecticut", "Delaware", "Florida",

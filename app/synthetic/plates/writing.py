@@ -1,4 +1,4 @@
-"""Lines of characters, put onto a plate: where each goes, how wide it is, what stands between them."""
+"""Lines of characters on a plate: place, width and separators."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ _CARONS, _DOTS = {"Š": "S", "Č": "C", "Ž": "Z"}, {"Ä": "A", "Ö": "O", "Ü":
 
 
 def blend(face: NDArray[np.uint8], mask: MatLike, ink: Colour) -> None:
-    """Put ink where the mask has it, into a view of the plate."""
+    """Apply ink at the mask to a view of the plate."""
     mask = mask[: face.shape[0], : face.shape[1]]
     rest = cv2.bitwise_not(mask)
     under = cv2.multiply(face, cv2.merge([rest, rest, rest]), scale=1 / 255)
@@ -24,7 +24,8 @@ def blend(face: NDArray[np.uint8], mask: MatLike, ink: Colour) -> None:
 
 
 def write(face: NDArray[np.uint8], line: Line, design: Design) -> tuple[Place, list[tuple[float, float]]]:
-    """Draw a line's characters. Where the line went, and the centres of the characters that are read, in pixels."""
+    """Render a line's characters; returns the place of the line, and the centres of its text's characters, in
+    pixels."""
     tall, wide = face.shape[:2]
     left, top, right, bottom = line.place[0] * wide, line.place[1] * tall, line.place[2] * wide, line.place[3] * tall
     height = max(4, round(bottom - top))

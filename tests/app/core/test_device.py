@@ -12,7 +12,7 @@ from app.settings.checks import SettingsError
 )
 def test_a_device_that_nothing_is_trained_on_is_refused(name):
     with pytest.raises(
-        SettingsError, match=r"^device must be auto, cpu, .*; device=auto takes what there is$"
+        SettingsError, match=r"^device must be auto, cpu, .*; device=auto takes the best available$"
     ) as error:
         make_compute(name, "auto", True, 0)
     assert repr(name) in str(error.value)
@@ -23,7 +23,7 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, there, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(SettingsError, match=rf"^device={name}: .*device=auto takes what there is$"):
+    with pytest.raises(SettingsError, match=rf"^device={name}: .*device=auto takes the best available$"):
         make_compute(name, "float32", True, 0)
 
 

@@ -130,7 +130,7 @@ def test_the_digest_depends_on_names_shapes_and_values_and_not_on_order_or_strid
     assert len({digest_of(arrays) for arrays in [base, *others]}) == 6
 
 
-def test_what_a_straggler_learnt_is_not_kept(store):
+def test_the_result_of_a_straggler_is_not_kept(store):
     """A process of an earlier attempt that wakes up late, whichever round the later attempt is of."""
     store.begin("3.1 first", (1, 5))
     with store.keeping("3.1 first"):
@@ -142,7 +142,7 @@ def test_what_a_straggler_learnt_is_not_kept(store):
             store.keeping("3.1 first"),
         ):
             store.write("private", 3, {"a": np.ones(1)}, {})
-    with pytest.raises(OutdatedAttemptError, match=r"attempt 4\.1 third was asked for after 3\.1 first"):
+    with pytest.raises(OutdatedAttemptError, match=r"attempt 4\.1 third is later than 3\.1 first"):
         store.begin("3.1 first", (1, 5))  # it hung before it began
     with store.keeping("4.1 third"):
         assert store.read("private", 3)[0]["a"].tolist() == [0]

@@ -187,7 +187,7 @@ def test_a_list_that_is_missing_forged_or_old_lets_nothing_run(root, tmp_path):
         approval.check_bundle(path.read_bytes(), site)
 
 
-def test_the_site_is_told_which_file_says_what(root, tmp_path, capsys):
+def test_the_log_of_the_site_names_the_file(root, tmp_path, capsys):
     path = built(tmp_path / "a", tmp_path / "marker")
     shutil.rmtree(root / "sites/north/state", ignore_errors=True)
     (root / "sites/north/allowed-apps").unlink()

@@ -70,7 +70,7 @@ def test_what_is_said_of_a_clock(ahead, words, refused):
 
 
 @pytest.mark.parametrize(("ahead", "status"), [(0, 0), (8, 2), (-60, 0), (-400, 2), (3e5, 2)])
-def test_a_clock_that_the_server_refuses_is_told_so(server, capsys, ahead, status):
+def test_a_clock_that_the_server_refuses_is_reported(server, capsys, ahead, status):
     assert clock.main(*server, now=lambda: time.time() + ahead) == status
     said = capsys.readouterr().err
     assert ("this machine's clock is" in said) == (ahead != 0)
@@ -111,7 +111,7 @@ def test_a_server_that_is_not_up_yet_is_asked_until_it_has_answered_once(monkeyp
     assert capsys.readouterr().err.count("8 s ahead of the server's") == (status == 2)
 
 
-def test_asking_ends_with_the_site_after_a_last_look(monkeypatch):
+def test_retries_end_with_the_site_after_a_last_try(monkeypatch):
     asked, lives = [], [True, True, False]
 
     def away(*_):
@@ -138,7 +138,7 @@ def started_site(root, tmp_path, address, certificate, supernode):
     return ["/bin/sh", str(script)]
 
 
-def test_a_site_that_is_started_before_its_server_is_told_of_its_clock_later(server, root, tmp_path, monkeypatch):
+def test_a_site_started_before_its_server_reports_its_clock_later(server, root, tmp_path, monkeypatch):
     """The first look, which `start.sh` waits for, finds nobody; the one beside the SuperNode does."""
     address, certificate = server
     monkeypatch.setattr(Answers, "shift", -30.0)

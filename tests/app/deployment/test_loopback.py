@@ -32,7 +32,8 @@ def forked(real, name):
 
 
 def refused_everywhere(real, project, name):
-    """An app that nobody approved, started by whoever has `ca.crt`: each site refuses it, and its run is told so."""
+    """An app that nobody approved, started by anybody with `ca.crt`: each site refuses it, and the run gets the
+    refusals."""
     real.start_app(project, name)
     real.wait_for(lambda: "foreign app has ended" in real.log(name), "the foreign app to end", 400)
     told = [line for line in real.log(name).splitlines() if "foreign app was told" in line]
@@ -43,7 +44,7 @@ def refused_everywhere(real, project, name):
 
 
 def test_three_sites_reach_the_model_of_the_simulation(tmp_path):
-    """The same pictures, dealt by site in one process, with the same seed: equal to the last bit. Rounding is drawn
+    """The same images, dealt by site in one process, with the same seed: equal to the last bit. Rounding is random
     from client and round, and sums are exact, so that keys and ciphertexts make no difference. Before and after, a
     foreign app asks the sites for their keys: from Flower's own process for a message, and from a fork."""
     pictures = write_set(tmp_path / "set", vehicles={"a": 5, "b": 3, "c": 4})

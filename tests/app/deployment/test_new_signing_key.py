@@ -55,7 +55,7 @@ def test_sites_can_prove_their_names_with_a_new_signing_key(root, tmp_path, caps
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["certificates"] == []
 
 
-def test_an_operator_is_told_of_a_run_that_every_site_refuses(root):
+def test_verify_names_a_run_script_that_every_site_refuses(root):
     (root / "operator/authority.pub").write_bytes(public_pem(new_signing_key()))
     (root / "operator/allowed-apps").unlink()
     told = problems(root / "operator")

@@ -67,7 +67,7 @@ def test_numbers_that_others_have_are_left_out(root, plan, first_key, tmp_path):
     env.write_text(env.read_text().replace("RUNTIME_PORT=9095", "RUNTIME_PORT='9096' # ours"))
     add_site(root, "west")
     assert port(root, "west") == 9097
-    (root / "authority/ports.json").unlink()  # made before there was such a file
+    (root / "authority/ports.json").unlink()  # of a federation older than this file
     add_site(root, "east")
     assert port(root, "east") == 9095  # free, as south was given another one
     (root / "authority/ports.json").unlink()

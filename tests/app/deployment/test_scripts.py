@@ -24,7 +24,7 @@ def test_start_commands_are_valid_shell(made):
         assert shown.strip() in ("/opt/x/.venv", "/v v")
 
 
-def test_a_site_without_its_pictures_says_so(root):
+def test_a_site_without_its_images_says_so(root):
     done = subprocess.run(["/bin/sh", str(root / "sites/north/start.sh")], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == f"DATA_ROOT=/srv/vehicles in {root}/sites/north/site.env is no folder\n"
@@ -49,7 +49,7 @@ def test_overrides_reach_flower_as_they_were_given(root, tmp_path):
     assert config == {"address": "fed.example.org:8443", "root-certificates": f"{root}/operator/ca.crt"}
 
 
-def test_a_run_that_did_not_end_well_is_told(root, tmp_path):
+def test_a_failed_run_is_reported(root, tmp_path):
     """Flower's command ends with 0 whatever became of the run."""
     programs = stand_ins(tmp_path, root)
     (programs / "flwr").write_text("#!/bin/sh\necho round 2/6\n")

@@ -57,7 +57,7 @@ def test_each_party_has_its_secrets_and_no_other(made):
     [
         ({"name": "Parks"}, "federation 'Parks': lower-case"),
         ({"sites": ["north", "../x"]}, "site '../x': lower-case"),
-        ({"sites": ["north", "server"]}, "site 'server' is called like another party"),
+        ({"sites": ["north", "server"]}, "site 'server' has the name of another party"),
         ({"sites": ["north", "south", "north"]}, "sites named twice: north"),
         ({"sites": ["north"]}, "two sites or more"),
         ({"host": "fed example"}, "host 'fed example' is no DNS name"),
@@ -214,7 +214,7 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
 
     run(capsys, "add-site", root, "east")
     assert problems(root / "sites/east") == []
-    assert "VENV=/opt/x/.venv" in (root / "sites/east/site.env").read_text()  # where `init` was told that sites are
+    assert "VENV=/opt/x/.venv" in (root / "sites/east/site.env").read_text()  # the install folder given to `init`
     assert read_key(root / "sites/east/federation.key") == first
     assert (root / "operator/sites/east.pub").read_bytes() == (root / "sites/east/site.pub").read_bytes()
     assert "{1:-east north south}" in (root / "operator/register.sh").read_text()

@@ -190,7 +190,7 @@ def test_a_site_takes_part_under_its_own_authority_alone(made):
 
 
 @pytest.mark.parametrize(("authority", "key_id"), [("xy", "k"), ("ab", "k"), ("ab" * 33, "k"), ("ab" * 32, "")])
-def test_a_server_is_told_a_public_key_and_the_federation_key(authority, key_id):
+def test_a_server_needs_a_public_key_and_the_federation_key(authority, key_id):
     with pytest.raises(SettingsError, match=r"federation\.authority"):
         SiteNames.of(authority, key_id)
 
@@ -249,7 +249,7 @@ def test_seeds_of_certified_sites_are_alike(root, tmp_path, stores):
     assert stores["north"].seeds(binding, cards)["east"] == stores["east"].seeds(binding, cards)["north"]
 
 
-def test_a_site_with_the_federation_key_cannot_vouch_for_one_that_does_not_exist(root, tmp_path, stores):
+def test_a_site_with_the_federation_key_cannot_authenticate_one_that_does_not_exist(root, tmp_path, stores):
     """South makes a mask key for "ghost", with a good tag under the federation key, and signs it with its own."""
     key = read_key(root / "authority/federation.key")
     unsigned = MaskStore(tmp_path / "ghost", "ghost", key).card

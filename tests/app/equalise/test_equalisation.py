@@ -1,4 +1,4 @@
-"""Equalisation of a client's pictures from end to end: a real network, real files."""
+"""Equalisation of a client's images from end to end: a real network, real files."""
 
 import errno
 import hashlib
@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from equalise_set import ALL, INSIDE, SURE, embeddings, network_of, pictures_of, run
+from equalise_set import ALL, INSIDE, SURE, embeddings, images_of, network_of, run
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -23,7 +23,7 @@ from app.settings.equalise import KINDS
 from app.settings.load import SettingsError
 
 
-def test_every_kept_picture_lies_within_the_interval(equalise_settings):
+def test_every_kept_image_lies_within_the_interval(equalise_settings):
     """Embedded again from its file and compared with a mean taken here."""
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=-1", ALL)
     wide = run(settings)
@@ -36,7 +36,7 @@ def test_every_kept_picture_lies_within_the_interval(equalise_settings):
     found = run(settings)
     own = [sample for sample in found.samples if not sample.enhanced]
     made = [sample for sample in found.samples if sample.enhanced]
-    assert own == pictures_of(settings)
+    assert own == images_of(settings)
     assert made
     rows = embeddings(settings, found.samples)
     for sample, row in zip(made, found.record["kept"], strict=True):
@@ -73,9 +73,9 @@ def test_seed_and_settings_decide_and_a_second_start_embeds_nothing(equalise_set
         raise AssertionError("the record was there")
 
     settings = equalise_settings(*words)
-    again = equalise(settings, pictures_of(settings), forbidden, model_key="fixed", seed=0)
+    again = equalise(settings, images_of(settings), forbidden, model_key="fixed", seed=0)
     assert again.samples == first.samples
-    other = equalise(settings, pictures_of(settings), lambda: network_of(settings), model_key="another", seed=0)
+    other = equalise(settings, images_of(settings), lambda: network_of(settings), model_key="another", seed=0)
     assert other.folder != first.folder
     (tmp_path / "kept" / names[0][0]).unlink()  # somebody tidied up
     assert run(settings).samples == first.samples
@@ -96,8 +96,8 @@ def test_nothing_above_the_threshold_is_said_by_name(equalise_settings):
     assert found.record["kept"] == []
     assert [sample for sample in found.samples if sample.enhanced] == []
     warnings = found.record["warnings"]
-    assert any(w.startswith("vehicle 2 has no base picture") for w in warnings)
-    assert any(w.startswith("vehicle 3 has no base picture") for w in warnings)
+    assert any(w.startswith("vehicle 2 has no base image") for w in warnings)
+    assert any(w.startswith("vehicle 3 has no base image") for w in warnings)
     assert len(found.samples) == 11
 
 
@@ -106,25 +106,25 @@ def test_an_interval_that_nothing_meets_is_said_by_name(equalise_settings):
         equalise_settings("data.equalise.target=4 data.equalise.base=-1 data.equalise.interval=[-1,-0.999]", SURE)
     )
     assert found.record["kept"] == []
-    assert any("vehicle 3: 0 of 3 wanted" in warning for warning in found.record["warnings"])
+    assert any("vehicle 3: 0 of 3 missing" in warning for warning in found.record["warnings"])
     assert found.record["refused"]
 
 
-def test_identical_pictures_and_broken_ones(equalise_settings, tmp_path):
+def test_identical_images_and_broken_ones(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=0.65", ALL)
-    samples = pictures_of(settings)
+    samples = images_of(settings)
     copy, broken = tmp_path / "copy.png", tmp_path / "broken.png"
     shutil.copy(samples[0].path, copy)
     broken.write_bytes(b"nothing")
     twins = [samples[0], replace(samples[0], path=copy, camid=1), *samples[4:8], replace(samples[8], path=broken)]
     found = run(settings, twins)
     assert sum(sample.pid == samples[0].pid for sample in found.samples) == 4
-    assert any("1 of 7 pictures cannot be embedded" in warning for warning in found.record["warnings"])
+    assert any("1 of 7 images cannot be embedded" in warning for warning in found.record["warnings"])
     assert found.samples[6].path == broken  # it stays: reading it is somebody else's error
     assert found.record["own"][6] is None
 
 
-def test_a_full_disk_costs_the_pictures_and_not_the_run(equalise_settings, monkeypatch):
+def test_a_full_disk_costs_the_images_and_not_the_run(equalise_settings, monkeypatch):
     written = 0
 
     def full(picture, path):
@@ -155,11 +155,11 @@ def test_a_folder_that_cannot_be_made(equalise_settings, tmp_path):
 def test_a_model_that_does_not_fit_is_named(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4", f"data.equalise.model={tmp_path / 'none.safetensors'}")
     with pytest.raises(SettingsError, match=r"data.equalise.model: checkpoint not found: .*none.safetensors"):
-        equalise_alone(settings, pictures_of(settings), "x")
+        equalise_alone(settings, images_of(settings), "x")
     save_file({"other": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
     settings = equalise_settings("data.equalise.target=4", f"data.equalise.model={tmp_path / 'other.safetensors'}")
     with pytest.raises(SettingsError, match=r"other.safetensors does not fit: array '.*' is missing"):
-        equalise_alone(settings, pictures_of(settings), "x")
+        equalise_alone(settings, images_of(settings), "x")
     with pytest.raises(SettingsError, match=r"data.equalise.library must be one of vehicle"):
         run(equalise_settings("data.equalise.target=4 data.equalise.library=plate"))
 
@@ -169,12 +169,12 @@ def test_a_checkpoint_as_the_pre_model(equalise_settings, tmp_path):
     save_file(float_arrays(network_of(plain)), tmp_path / "model.safetensors")
     words = "data.equalise.target=4 data.equalise.base=-1", ALL
     settings = equalise_settings(*words, f"data.equalise.model={tmp_path / 'model.safetensors'}")
-    found = equalise_alone(settings, pictures_of(settings), "x")
+    found = equalise_alone(settings, images_of(settings), "x")
     own = run(equalise_settings(*words, folder=tmp_path / "elsewhere"))
     assert found.record["own"] == own.record["own"]
 
 
-def test_enhanced_pictures_are_made_of_undoubted_base_pictures_alone(equalise_settings):
+def test_only_undoubted_base_images_are_enhanced(equalise_settings):
     settings = equalise_settings("data.equalise.target=6 data.equalise.base_quantile=0.4", ALL)
     found = run(settings)
     base = {place for place, cosine in enumerate(found.record["own"]) if cosine > found.record["threshold"]}
@@ -189,7 +189,7 @@ def test_enhanced_pictures_are_made_of_undoubted_base_pictures_alone(equalise_se
     assert not {row["place"] for row in doubted.record["kept"]} & suspects
 
 
-def test_no_more_is_drawn_than_is_wanted_and_allowed(equalise_settings):
+def test_no_more_candidates_than_missing_and_allowed(equalise_settings):
     easy = run(equalise_settings("data.equalise.target=6 data.equalise.base=-1", ALL)).record
     assert len(easy["drawn"]) == len(easy["kept"]) == 6 * 4 - 11
     hard = run(
@@ -199,8 +199,8 @@ def test_no_more_is_drawn_than_is_wanted_and_allowed(equalise_settings):
     assert len(hard["refused"]) == 12
 
 
-def test_boxes_plates_and_infrared_pictures(equalise_settings, tmp_path, monkeypatch):
-    """An enhanced picture is the vehicle alone; its plate is neither mirrored nor hidden; infrared stays grey."""
+def test_boxes_plates_and_infrared_images(equalise_settings, tmp_path, monkeypatch):
+    """An enhanced image is the vehicle alone; its plate is neither mirrored nor hidden; infrared stays grey."""
     rng, samples = np.random.default_rng(0), []
     for i in range(6):
         path, modality = tmp_path / f"{i}.png", "infrared" if i % 2 else "visible"
@@ -232,9 +232,9 @@ def test_boxes_plates_and_infrared_pictures(equalise_settings, tmp_path, monkeyp
     assert {own for shape, own in kinds if shape == (40, 50)} == {KINDS}
 
 
-def test_what_depends_on_the_pictures_is_made_anew(equalise_settings, tmp_path):
+def test_a_change_of_the_images_gives_a_new_record(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=-1", ALL)
-    samples = pictures_of(settings)
+    samples = images_of(settings)
     copy = tmp_path / "copy.png"
     shutil.copy(samples[0].path, copy)
     samples = [replace(samples[0], path=copy), *samples[1:]]
@@ -251,7 +251,7 @@ def test_what_depends_on_the_pictures_is_made_anew(equalise_settings, tmp_path):
     assert run(same, samples).folder in keys
 
 
-def test_a_truncated_picture_is_made_again(equalise_settings, tmp_path):
+def test_a_truncated_image_is_made_again(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=-1", ALL)
     first = run(settings)
     file = tmp_path / "kept" / first.record["kept"][0]["file"]
@@ -278,8 +278,8 @@ def test_embeddings_that_are_not_finite_are_said(equalise_settings):
             next(network.parameters()).fill_(float("nan"))
         return network
 
-    found = equalise(settings, pictures_of(settings), broken, model_key="broken", seed=0)
-    assert found.samples == pictures_of(settings)
+    found = equalise(settings, images_of(settings), broken, model_key="broken", seed=0)
+    assert found.samples == images_of(settings)
     assert any("not finite" in warning for warning in found.record["warnings"])
     json.dumps(found.record, allow_nan=False)
 
@@ -288,9 +288,9 @@ def test_suspects_are_left_out_but_no_vehicle_is(equalise_settings):
     settings = equalise_settings(
         "data.equalise.suspects=leave_out data.equalise.base=1 data.equalise.suspect_margin=-2"
     )
-    samples = pictures_of(settings)
+    samples = images_of(settings)
     found = run(settings, samples)
-    assert len(found.record["suspects"]) == 10  # everything but the picture that is alone
+    assert len(found.record["suspects"]) == 10  # everything but the image that is alone
     assert {sample.pid for sample in found.samples} == {0, 1, 2, 3}
     assert len(found.samples) < len(samples)
     assert len(found.samples) + len(found.record["left_out"]) == len(samples)

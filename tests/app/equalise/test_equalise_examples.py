@@ -1,4 +1,4 @@
-"""Counts and pairs of pictures for the report of an equalisation."""
+"""Counts and pairs of images for the report of an equalisation."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The report of an equalisation against a record made by hand."""
+"""Report of an equalisation, against a handwritten record."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from equalise_records import write_picture
+from equalise_records import write_image
 from PIL import Image
 
 from app.core.sample import Sample
@@ -90,28 +90,28 @@ def test_the_page_says_what_the_record_says(show):
     assert page.title == "Equalisation: a <set>"
     assert STAYS in " ".join(page.text.split())
     numbers = page.numbers
-    assert numbers["Pictures before"] == "8"
+    assert numbers["Images before"] == "8"
     assert numbers["Vehicles"] == "3"
-    assert numbers["Pictures that could be embedded"] == "7"
+    assert numbers["Images that could be embedded"] == "7"
     assert numbers["Embeddings compared"] == "fused"
-    assert numbers["A base picture's cosine to its vehicle's centre is above"] == "0.650"
-    assert numbers["Base pictures"] == "5"
-    assert numbers["Pictures whose label is in doubt"] == "3"
-    assert numbers["Pictures left out of training"] == "2"
-    assert numbers["Pictures that a vehicle is to have (target)"] == "3"
-    assert numbers["An enhanced picture's cosine lies between"] == "0.5 and 0.97"
-    assert numbers["Enhanced pictures kept"] == "3"
-    assert numbers["Pictures after"] == "9"  # 8 less 2 left out and 3 more
+    assert numbers["A base image's cosine to its vehicle's centre is above"] == "0.650"
+    assert numbers["Base images"] == "5"
+    assert numbers["Images whose label is in doubt"] == "3"
+    assert numbers["Images left out of training"] == "2"
+    assert numbers["Images that a vehicle is to have (target)"] == "3"
+    assert numbers["An enhanced image's cosine lies between"] == "0.5 and 0.97"
+    assert numbers["Enhanced images kept"] == "3"
+    assert numbers["Images after"] == "9"  # 8 less 2 left out and 3 more
     assert numbers["Vehicles below the target before"] == "2"
     assert numbers["Vehicles below the target after"] == "0"  # 7: 5 - 2, 3: 2 + 1, 9: 1 + 2
     assert numbers["Training or loading the pre-model"] == "1.2 s"
     assert numbers["Enhancement"] == "2.0 s"
     assert "vehicle 7 is <odd>" in page.items
-    assert "1 of 8 pictures cannot be embedded and stay as they are" in page.items
+    assert "1 of 8 images cannot be embedded and stay as they are" in page.items
     assert page.tags["odd"] == page.tags["set"] == 0
 
 
-def test_suspects_stand_in_the_order_of_how_sure_they_are(show, equalise_samples):
+def test_suspects_are_sorted_by_confidence(show, equalise_samples):
     rows = show().suspects
     assert [row[1] for row in rows] == [str(equalise_samples[place].path) for place in (3, 0, 5)]
     assert [row[2] for row in rows] == ["7", "7", "7"]
@@ -122,7 +122,7 @@ def test_suspects_stand_in_the_order_of_how_sure_they_are(show, equalise_samples
     assert [row[8] for row in rows] == ["yes", "no", "yes"]
 
 
-def test_the_page_holds_its_pictures_and_asks_for_nothing_else(show):
+def test_the_page_holds_its_images_and_asks_for_nothing_else(show):
     page = show()
     assert all(address.startswith("data:image/") for address in page.addresses)
     assert all(image["alt"].strip() for image in page.images)
@@ -158,9 +158,9 @@ def test_all_warnings_are_there_however_many(show):
 
 
 def test_names_of_files_are_text(equalise_record, equalise_samples, equalise_files, tmp_path):
-    equalise_samples[3] = Sample(write_picture(tmp_path / "p.png", 3).rename(tmp_path / HOSTILE), 7, 1)
+    equalise_samples[3] = Sample(write_image(tmp_path / "p.png", 3).rename(tmp_path / HOSTILE), 7, 1)
     unknown = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))  # a name that is no UTF-8
-    equalise_samples[5] = Sample(write_picture(tmp_path / "q.png", 5).rename(unknown), 7, 1)
+    equalise_samples[5] = Sample(write_image(tmp_path / "q.png", 5).rename(unknown), 7, 1)
     page = Page(
         write_report(equalise_record, equalise_samples, equalise_files, tmp_path / "report", title="").read_text(
             "utf-8"
@@ -181,7 +181,7 @@ def test_what_cannot_be_read_is_an_empty_cell(show, equalise_samples, equalise_f
     assert len(page.suspects) == 3
 
 
-def test_hundreds_of_suspects_do_not_make_a_page_of_hundreds_of_pictures(show):
+def test_hundreds_of_suspects_do_not_make_a_page_of_hundreds_of_images(show):
     many = [
         {"place": i % 8, "cosine": round(-0.5 + i / 1000, 5), "gap": round(1 - i / 1000, 5), "nearer": None}
         for i in range(300)
@@ -192,22 +192,22 @@ def test_hundreds_of_suspects_do_not_make_a_page_of_hundreds_of_pictures(show):
     assert page.suspects[59][0] == ""
     assert page.suspects[60][0] == "not shown"
     assert [row[5] for row in page.suspects] == ["none"] * 300
-    assert "The first 60 are shown with pictures." in page.text
+    assert "The first 60 are shown with images." in page.text
 
 
 def test_a_record_of_nothing(show):
-    """No picture could be embedded, and no target is set."""
+    """No image could be embedded, and no target is set."""
     nothing = {"own": [None] * 8, "threshold": 0.0, "target": None}
     nothing |= {name: [] for name in ("base", "suspects", "left_out", "kept", "refused", "drawn", "warnings")}
     page = show(**nothing)
-    assert page.numbers["Pictures that a vehicle is to have (target)"] == "as many as it has"
-    assert page.numbers["Pictures after"] == page.numbers["Pictures before"] == "8"
+    assert page.numbers["Images that a vehicle is to have (target)"] == "as many as it has"
+    assert page.numbers["Images after"] == page.numbers["Images before"] == "8"
     assert "Vehicles below the target before" not in page.numbers
     assert page.text.count("None.") == 4
     assert len(page.images) == 1
 
 
-def test_the_picture_tells_parts_apart_without_colour(folder):
+def test_the_charts_distinguish_parts_without_colour(folder):
     """Dark lines run through the areas of what is left out and of what is enhanced, none through what stays."""
     with Image.open(folder / "report.png") as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
@@ -224,8 +224,8 @@ def test_the_picture_tells_parts_apart_without_colour(folder):
     assert lines_within(own) < 5
 
 
-def test_a_record_of_other_pictures_is_refused(equalise_record, equalise_samples, equalise_files, tmp_path):
-    with pytest.raises(ValueError, match="about 8 pictures, there are 7"):
+def test_a_record_of_other_images_is_refused(equalise_record, equalise_samples, equalise_files, tmp_path):
+    with pytest.raises(ValueError, match="about 8 images, there are 7"):
         write_report(equalise_record, equalise_samples[:-1], equalise_files, tmp_path / "report", title="")
     assert not (tmp_path / "report").exists()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.core.sample import Sample
 from app.data.sampler import BalancedBatches, EqualisedBatches, groups_of, make_order, split_groups, target_count
-from app.equalise.rules import base_pictures, base_threshold, find_centres, left_out, suspects
+from app.equalise.rules import base_images, base_threshold, find_centres, left_out, suspects
 from app.settings.checks import SettingsError
 from app.settings.equalise import EqualiseSettings
 
@@ -31,14 +31,14 @@ def dot(first, second):
     return sum(x * y for x, y in zip(first, second, strict=True))
 
 
-def drawn(seed=0, pids=(4, 4, 4, 7, 7, 9), dim=5):
+def random_embeddings(seed=0, pids=(4, 4, 4, 7, 7, 9), dim=5):
     rng = np.random.default_rng(seed)
     vectors = np.array([unit(row) for row in rng.normal(size=(len(pids), dim))])
     return vectors, np.unique(pids, return_inverse=True)[1], np.array(pids)
 
 
 def test_centres_are_those_of_plain_loops():
-    vectors, groups, pids = drawn()
+    vectors, groups, pids = random_embeddings()
     found = find_centres(vectors, groups, pids)
     rows = vectors.tolist()
     for group in range(3):
@@ -62,7 +62,7 @@ def test_centres_are_those_of_plain_loops():
 
 
 def test_the_other_modality_of_a_vehicle_is_no_other_vehicle():
-    vectors, _, _ = drawn(pids=(1, 1, 1, 1))
+    vectors, _, _ = random_embeddings(pids=(1, 1, 1, 1))
     found = find_centres(vectors, np.array([0, 0, 1, 1]), np.array([1, 1, 1, 1]))
     assert np.isnan(found.other).all()
     assert found.nearest.tolist() == [-1] * 4
@@ -77,12 +77,12 @@ def test_groups_are_vehicles_and_their_modalities(tmp_path):
     assert groups_of([]).tolist() == []
 
 
-def test_base_pictures_by_number_and_by_quantile():
+def test_base_images_by_number_and_by_quantile():
     own = np.array([0.2, 0.65, 0.66, 0.9])
-    assert base_pictures(own, base_threshold(own, EqualiseSettings())).tolist() == [False, False, True, True]
+    assert base_images(own, base_threshold(own, EqualiseSettings())).tolist() == [False, False, True, True]
     half = base_threshold(own, EqualiseSettings(base_quantile=0.5))
     assert half == pytest.approx(statistics.median(own.tolist()))
-    assert base_pictures(own, half).tolist() == [False, False, True, True]
+    assert base_images(own, half).tolist() == [False, False, True, True]
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.floats(0, 1))
@@ -99,7 +99,7 @@ def test_targets(counts, quantile):
 
 
 def test_suspects_are_nearer_to_another_vehicle():
-    """Two tight vehicles on axes of their own, and a picture of the second with the label of the first."""
+    """Two tight vehicles on axes of their own, and an image of the second with the label of the first."""
     first, second = [1.0, 0.05, 0.0], [0.0, 0.05, 1.0]
     vectors = np.array([unit(v) for v in [first, first, first, second, second, second, second]])
     pids = np.array([1, 1, 1, 1, 2, 2, 2])
@@ -113,7 +113,7 @@ def test_suspects_are_nearer_to_another_vehicle():
 
 
 def test_suspects_are_far_from_the_others_of_their_vehicle():
-    """Nothing else is near; a third picture of the vehicle has an angle of 80 degrees to the two others."""
+    """Nothing else is near; a third image of the vehicle has an angle of 80 degrees to the two others."""
     odd = [math.cos(math.radians(80)), math.sin(math.radians(80)), 0.0]
     vectors = np.array([[1.0, 0, 0], [1.0, 0, 0], odd, [0, 0, 1.0]])
     found = find_centres(vectors, np.array([0, 0, 0, 1]), np.array([1, 1, 1, 2]))
@@ -124,7 +124,7 @@ def test_suspects_are_far_from_the_others_of_their_vehicle():
         assert not nearer.any()
 
 
-def test_the_only_picture_of_a_vehicle_is_not_suspected():
+def test_the_only_image_of_a_vehicle_is_not_suspected():
     near, far = unit([1.0, 0.05, 0.0]), unit([0.0, 0.05, 1.0])
     vectors, pids = np.array([near, near, near, far]), np.array([1, 1, 2, 3])
     all_doubted = EqualiseSettings(suspect_margin=-2.0, suspect_below=0.0)
@@ -135,7 +135,7 @@ def test_the_only_picture_of_a_vehicle_is_not_suspected():
     assert not suspects(alone, 0.65, all_doubted)[0].any()
 
 
-def test_a_group_keeps_the_picture_that_is_nearest_to_its_others():
+def test_a_group_keeps_the_image_that_is_nearest_to_its_others():
     suspected, groups = np.array([True, True, True, False, True, True, True]), np.array([1, 1, 1, 2, 2, 3, 3])
     without = np.array([0.1, 0.3, 0.2, 0.9, 0.4, 0.25, 0.25 + 1e-12])
     assert left_out(suspected, without, groups).tolist() == [True, False, True, False, True, False, True]
@@ -152,7 +152,7 @@ def order_of(counts, at_most, enhanced=0, seed=3):
     return labels, own, EqualisedBatches(labels, labels, own, at_most=at_most, **sizes), sizes
 
 
-def test_no_vehicle_shows_more_than_the_target_in_a_pass_and_none_is_forgotten():
+def test_every_vehicle_is_downsampled_to_the_target_in_an_epoch_and_all_images_are_used():
     counts = [17, 9, 5, 4, 3, 2, 1, 1]
     labels, _, order, _ = order_of(counts, at_most=4)
     length = order._length
@@ -162,13 +162,13 @@ def test_no_vehicle_shows_more_than_the_target_in_a_pass_and_none_is_forgotten()
         for vehicle, count in enumerate(counts):
             assert len(set(shown[labels[shown] == vehicle])) == min(count, 4)
         seen |= set(shown.tolist())
-    assert seen == set(range(sum(counts)))  # 17 pictures, four a pass: five passes
+    assert seen == set(range(sum(counts)))  # 17 images, four an epoch: five epochs
     again = order_of(counts, at_most=4)[2]
     assert again[3 * length + 1].tolist() == order[3 * length + 1].tolist()
     assert order_of(counts, at_most=4, seed=4)[2][0].tolist() != order[0].tolist()
 
 
-def test_an_epoch_is_as_long_as_the_pictures_of_the_client_make_it():
+def test_an_epoch_is_as_long_as_the_number_of_images():
     counts = [17, 9, 5, 4, 3, 2, 1, 1]
     labels, own, order, sizes = order_of(counts, at_most=4, enhanced=40)
     assert order.batches_per_epoch == BalancedBatches(labels[own], **sizes).batches_per_epoch

@@ -97,7 +97,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         held += interval.low <= truth <= interval.high
         error = 1.96 * np.sqrt(interval.share * (1 - interval.share) / len(pids))
         naive += abs(interval.share - truth) <= error
-    # 95 % wanted; the percentile bootstrap of 40 vehicles is known to fall short by some points
+    # nominal 95 %; the percentile bootstrap of 40 vehicles is known to fall short by some points
     assert 0.88 <= held / 200 <= 0.99
     assert naive / 200 < 0.6
 
@@ -123,7 +123,7 @@ def test_intervals_of_false_matches_know_that_a_pair_has_two_vehicles():
     assert 88 <= held <= 100  # redrawing the queries' vehicles alone holds it in six of ten
 
 
-def test_a_look_up_makes_many_comparisons():
+def test_a_query_makes_many_comparisons():
     assert of_a_look_up(0.001, 1500) == pytest.approx(1 - 0.999**1500)
     assert of_a_look_up(0.0, 10**6) == 0
     assert of_a_look_up(1.0, 3) == 1

@@ -1,4 +1,4 @@
-"""Embeddings of samples and their measures: missing plates, unreadable pictures, plates alone."""
+"""Embeddings of samples and their measures: missing plates, unreadable images, plates alone."""
 
 from copy import copy
 from dataclasses import replace
@@ -24,7 +24,7 @@ def unit(rows):
 
 
 def made(count=12, with_plate=None, fusion="concat", seed=0):
-    """Random embeddings of six vehicles, two pictures each in two cameras."""
+    """Random embeddings of six vehicles, two images each in two cameras."""
     rng = np.random.default_rng(seed)
     samples = [Sample(Path(f"{i}.jpg"), pid=i // 2, camid=i % 2) for i in range(count)]
     has = np.array([i % 3 != 0 for i in range(count)]) if with_plate is None else np.full(count, with_plate)
@@ -71,7 +71,7 @@ def test_without_any_plate_the_fused_figures_are_the_vehicles(fusion):
     assert measure(found, all_against_all(found), "plate", rerank=False) is None
 
 
-def test_the_plates_figures_rank_pictures_with_a_plate_only():
+def test_the_plates_figures_rank_images_with_a_plate_only():
     found = made()
     row = measure(found, all_against_all(found), "fused", rerank=False)
     chosen = np.flatnonzero(found.has_plate)
@@ -194,7 +194,7 @@ def test_the_batch_size_and_the_company_do_not_matter(dual, samples):
     np.testing.assert_allclose(whole.vehicle[whole.rows([samples[3]])], alone.vehicle, rtol=0, atol=1e-5)
 
 
-def test_unreadable_pictures_are_left_out_and_the_mode_is_put_back(dual, samples, tmp_path):
+def test_unreadable_images_are_left_out_and_the_mode_is_restored(dual, samples, tmp_path):
     lost = Sample(tmp_path / "lost.png", 9, 0)
     pictures = Pictures((32, 32), (32, 32), 10)
     dual[1].train()
@@ -203,5 +203,5 @@ def test_unreadable_pictures_are_left_out_and_the_mode_is_put_back(dual, samples
     assert found.samples == samples[:2]
     assert lost not in found
     assert list(pictures.bad) == [str(lost.path)]
-    with pytest.raises(ValueError, match=r"no picture can be read; the first of 1: .*lost\.png"):
+    with pytest.raises(ValueError, match=r"no image can be read; the first of 1: .*lost\.png"):
         run(dual, [lost], 1)

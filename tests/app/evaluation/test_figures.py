@@ -41,7 +41,7 @@ def test_other_vehicles_of_the_querys_sequence_are_left_out():
 
 @pytest.fixture
 def blue_with_white_car(tmp_path):
-    """A picture that is blue except for the vehicle's box, which also reaches over the right edge."""
+    """An image that is blue except for the vehicle's box, which also reaches over the right edge."""
     path = tmp_path / "car.png"
     pixels = np.full((40, 60, 3), (0, 0, 255), np.uint8)
     pixels[10:30, 30:] = 255
@@ -67,7 +67,7 @@ def test_ranked_list_is_framed_by_match_and_cropped_to_the_vehicle(tmp_path, blu
     assert has_colour(draw(whole, True), (0, 0, 255))
 
 
-def test_lists_of_different_lengths_are_drawn_and_a_mismatch_is_refused(tmp_path, blue_with_white_car):
+def test_lists_of_different_lengths_are_rendered_and_a_mismatch_is_refused(tmp_path, blue_with_white_car):
     sample = Sample(blue_with_white_car, pid=1, camid=0)
     path = tmp_path / "ranked.png"
     ranked_list_picture([sample, sample], [[sample] * 2, []], [[True, False], []], path, caption="Short lists")
@@ -78,7 +78,7 @@ def test_lists_of_different_lengths_are_drawn_and_a_mismatch_is_refused(tmp_path
         ranked_list_picture([], [], [], path, caption="")
 
 
-def test_curves_of_many_kinds_are_drawn(tmp_path):
+def test_curves_of_many_kinds_are_rendered(tmp_path):
     path = tmp_path / "new" / "curves.png"
     history = {f"client {i}": [(r, r / 10 * i) for r in range(i * 9)] for i in range(8)}
     history["global"] = [(0, 0.1), (1, float("nan")), (2, 0.3)]

@@ -38,7 +38,7 @@ def test_measures_by_their_definition(rows):
     assert measured["queries"] == len(rows)
 
 
-def test_a_plate_is_as_sure_as_its_least_character():
+def test_the_confidence_of_a_plate_is_that_of_its_least_character():
     assert PlateReading("AB", (0.9, 0.3)).confidence == 0.3
     assert PlateReading("", ()).confidence == 0
 

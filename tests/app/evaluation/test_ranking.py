@@ -134,7 +134,7 @@ def test_one_match_at_rank_three():
     assert result.summary() == {
         "mAP": result.mAP,
         "rank1": 0.0,
-        "rank5": 1.0,  # the gallery has four pictures: the last of them
+        "rank5": 1.0,  # the gallery has four images: the last of them
         "mINP": result.mINP,
         "queries": 1,
         "skipped": 0,
@@ -148,7 +148,7 @@ def test_matches_at_ranks_one_and_four():
     assert result.mINP == pytest.approx(0.5)
 
 
-def test_single_gallery_picture():
+def test_single_gallery_image():
     result = one_query([0.7], [True])
     assert (result.mAP, result.mINP, result.cmc.tolist()) == (1, 1, [1])
 

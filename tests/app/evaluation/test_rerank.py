@@ -9,7 +9,7 @@ from app.evaluation.rerank import rerank
 
 
 def slow_rerank(dist, num_queries, k1, k2, weight):
-    """The method by sets and dictionaries over one list of all pictures; `dist` is (N, N) with a zero diagonal."""
+    """The method by sets and dictionaries over one list of all images; `dist` is (N, N) with a zero diagonal."""
     n = len(dist)
     dist = [[d / max(row) for d in row] for row in dist]
 
@@ -93,7 +93,7 @@ def test_raises_map_of_clustered_embeddings():
     assert before < after <= 1
 
 
-def test_equal_pictures_give_numbers():
+def test_equal_images_give_numbers():
     result = rerank(**parts(np.zeros((30, 30)), 5), k1=4, k2=2)
     assert np.isfinite(result).all()
 

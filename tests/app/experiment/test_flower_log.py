@@ -43,7 +43,7 @@ RuntimeError: An error was encountered. Ending simulation.
         "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.",
         "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.",
         "Exception: The current node timed out during startup. This could happen",
-        "app.federation.client.ClientError: client-1: its pictures cannot be read",
+        "app.federation.client.ClientError: client-1: its images cannot be read",
         "strategies.rounds.FederationError: round 1 stayed below the quorum: client-0: error 2: no memory",
     ],
 )
@@ -160,10 +160,13 @@ def flower(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (json.dumps(KILLED), "the process of the run ended without a word; Flower says: finished:failed No heartbeat"),
+        (
+            json.dumps(KILLED),
+            "the process of the run ended without an error message; Flower says: finished:failed No heartbeat",
+        ),
         (
             json.dumps(KILLED).replace("No heartbeat", "N/A"),
-            "the process of the run ended without a word; Flower says: finished:failed",
+            "the process of the run ended without an error message; Flower says: finished:failed",
         ),
         (json.dumps(REFUSED), "INFO: Starting run"),
         (json.dumps({"success": True, "runs": []}), "INFO: Starting run"),

@@ -253,7 +253,7 @@ def test_images_of_a_manifest_without_cameras_are_compared(tmp_path, pictures_ro
     require_measurable(settings, open_source(settings.data, settings.seed), make_task(settings), 2)
 
 
-def test_the_images_of_the_made_set_can_be_opened(pictures_root):
+def test_the_images_of_the_written_set_can_be_opened(pictures_root):
     """The tests above replace some of them: this is what they began with."""
     with Image.open(next(pictures_root.glob("test-*.png"))) as image:
         assert image.size == (32, 32)

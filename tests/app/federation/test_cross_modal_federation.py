@@ -1,4 +1,4 @@
-"""A federation of the cross-modal task: a site with both modalities and one with visible pictures alone."""
+"""A federation of the cross-modal task: a site with both modalities and one with visible images alone."""
 
 import csv
 
@@ -60,7 +60,7 @@ def test_a_site_without_infrared_takes_part(tmp_path, night_root, privacy):
 
 
 def test_an_absent_modality_leaves_its_stem(tmp_path, night_root):
-    """The infrared stem of the first global model is the start plus a's update times a's share of the pictures."""
+    """The infrared stem of the first global model is the start plus a's update times a's share of the images."""
     words = f"{WORDS} data.root={night_root} privacy=plain federation.rounds=1"
     federation = LocalFederation(tmp_path / "run", words).run()
     held = read_nodes(federation.settings, federation.folder)

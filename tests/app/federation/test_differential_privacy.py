@@ -31,14 +31,14 @@ def exact_epsilon(counts, delta=1e-5):
     return brentq(excess, 1e-3, 100)
 
 
-def drawn(count):
+def noise(count):
     return np.concatenate([noise for _, noise in normal_chunks(count)])
 
 
 def test_noise_is_normal_and_never_the_same():
     """Kolmogorov and Smirnov against the normal distribution; pairs of one radius are not correlated; the tails reach
     as far as they should: of 2 * 10^6 values 2 * 10^6 * 2 * 2.87e-7 = 1.1 lie beyond 5 standard deviations."""
-    first, second = drawn(2_000_001), drawn(2_000_001)
+    first, second = noise(2_000_001), noise(2_000_001)
     assert first.size == 2_000_001
     assert stats.kstest(first, "norm").pvalue > 1e-6
     half = CHUNK // 2
@@ -58,7 +58,7 @@ def test_noise_does_not_come_from_numpys_generator(monkeypatch):
     assert keys == [32]
 
 
-def test_a_noisy_update_lies_on_a_grid_and_has_the_wanted_spread():
+def test_a_noisy_update_lies_on_a_grid_and_has_the_required_spread():
     """Every value is a multiple of 2^-12 of the power of two below the noise, so its last bits tell nothing."""
     update = np.linspace(-1, 1, 400_000, dtype=np.float32)
     noisy = privatise(update, DpSettings(clip=3.0, noise_multiplier=0.5))

@@ -110,7 +110,7 @@ def test_no_update_no_private_array_and_no_key_is_ever_in_a_message(make_federat
 
 
 def test_a_stopped_encrypted_run_equals_an_uninterrupted_one_bit_for_bit(make_federation):
-    """Rounding is drawn from round and client, sums are exact: only the ciphertexts differ."""
+    """Rounding is seeded by round and client, sums are exact: only the ciphertexts differ."""
     changes = f"federation.rounds=4 {BFV}"
     whole = make_federation("whole", changes=changes).run()
 

@@ -1,4 +1,4 @@
-"""Clients that train on equalised pictures: alone, in one process, at a node, in a federation."""
+"""Clients that train on equalised images: alone, in one process, at a node, in a federation."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import NETWORK, TRAINING
-from equalise_set import ALL, pictures_of
+from equalise_set import ALL, images_of
 from safetensors.numpy import save_file
 
 from app import client_app
@@ -42,12 +42,12 @@ def test_what_cannot_be_equalised_is_said_at_the_start(equalise_settings, tmp_pa
         settings = equalise_settings("data.equalise.target=3", f"data.equalise.model={tmp_path / model}")
         task = make_task(settings)
         with pytest.raises(SettingsError, match=r"data\.equalise\.model"):
-            ClientBatches(settings, task, "a", pictures_of(settings), NodeStore(tmp_path / "s"), task.build(4, 0))
+            ClientBatches(settings, task, "a", images_of(settings), NodeStore(tmp_path / "s"), task.build(4, 0))
 
 
 def test_a_client_takes_the_model_of_now_where_nothing_is_left_of_the_noted_one(equalise_settings, tmp_path):
     settings = equalise_settings("data.equalise.target=4 data.equalise.base=-1 data.equalise.model=global", ALL)
-    samples, store, task = pictures_of(settings), NodeStore(tmp_path / "store"), make_task(settings)
+    samples, store, task = images_of(settings), NodeStore(tmp_path / "store"), make_task(settings)
     networks = [task.build(4, seed) for seed in (0, 1)]
 
     def folder_in(server_round, network):
@@ -56,8 +56,8 @@ def test_a_client_takes_the_model_of_now_where_nothing_is_left_of_the_noted_one(
         return batches.equalised.folder
 
     first = folder_in(3, networks[0])
-    assert folder_in(4, networks[1]) == first  # what was made is found
-    assert folder_in(3, networks[1]) != first  # the round was taken back
+    assert folder_in(4, networks[1]) == first  # finds the record
+    assert folder_in(3, networks[1]) != first  # after a rollback
     second = folder_in(4, networks[0])
     assert second == folder_in(3, networks[1])
     shutil.rmtree(tmp_path / "kept")
@@ -70,7 +70,7 @@ def test_a_stream_is_that_of_its_round(equalise_settings, tmp_path):
     )
     task = make_task(settings)
     network = task.build(4, 0)
-    batches = ClientBatches(settings, task, "a", pictures_of(settings), NodeStore(tmp_path / "store"), network)
+    batches = ClientBatches(settings, task, "a", images_of(settings), NodeStore(tmp_path / "store"), network)
     plain, equal = (batches.of_round(number, network) for number in (1, 2))
     assert len(plain.samples) == 11
     assert len(equal.samples) == 16
@@ -92,7 +92,7 @@ def test_a_real_node_keeps_what_it_makes_below_its_own_folder(equalise_folder, t
 
 
 def test_clients_of_a_federation_equalise_once(make_federation, tmp_path):
-    """From round 2 on, with the global model of that round; another process of the node finds what was made."""
+    """From round 2 on, with the global model of that round; another process of the node finds the record."""
     words = (
         f"{ALL} data.equalise.target=6 data.equalise.base=-1 data.equalise.model=global "
         f"data.equalise.from_round=2 data.equalise.folder={tmp_path / 'kept'} data.equalise.candidates=1"
@@ -106,10 +106,10 @@ def test_clients_of_a_federation_equalise_once(make_federation, tmp_path):
     federation.run(forget)
     records = list((tmp_path / "kept").glob("*/record.json"))
     assert len(records) == 2  # one a client, in two equalised rounds
-    # Six wanted of each vehicle, four there: five vehicles and three.
+    # Target six of each vehicle, four given: five vehicles and three.
     assert sorted(len(json.loads(record.read_text())["kept"]) for record in records) == [6, 10]
     assert all((record.parent / "report.html").is_file() for record in records)
-    assert "enhanced" not in json.dumps(federation.lines())  # how many a site makes tells how many pictures it has
+    assert "enhanced" not in json.dumps(federation.lines())  # how many a site makes tells how many images it has
     notes = {note.read_text().split()[0] for note in federation.folder.path.glob("nodes/**/pre_model.txt")}
     assert notes == {"2"}
     assert all(json.loads(record.read_text())["target"] == 6 for record in records)

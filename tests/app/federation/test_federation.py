@@ -24,7 +24,7 @@ PLAIN_SGD = (
 
 
 def pixels(samples, network):
-    """Pictures (N, 3, 32, 32) in float64 as the backbone expects them, without the project's own reader."""
+    """Images (N, 3, 32, 32) in float64 as the backbone expects them, without the project's own reader."""
     config = network.vehicle.backbone.pretrained_cfg
     mean, std = (np.array(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
     rows = [np.asarray(Image.open(sample.path)).transpose(2, 0, 1) / 255 for sample in samples]
@@ -34,7 +34,7 @@ def pixels(samples, network):
 @pytest.mark.parametrize("batch_norm", ["shared", "local"])
 def test_one_full_batch_step_per_client_equals_one_central_step(make_federation, batch_norm):
     """The central step descends sum_k (n_k / n) L_k in one backward pass through one shared network, where L_k is the
-    cross-entropy of client k's pictures under its own classifier and with its own batch statistics."""
+    cross-entropy of client k's images under its own classifier and with its own batch statistics."""
     federation = make_federation(changes=f"{PLAIN_SGD} federation.batch_norm={batch_norm}").run()
     settings, task = federation.settings, make_task(federation.settings)
     parts = open_source(settings.data, settings.seed).parts(2)

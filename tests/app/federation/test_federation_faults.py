@@ -38,7 +38,7 @@ def test_a_node_that_lost_its_folder_is_given_the_model_by_another(make_federati
     assert federation.folder.read_summary()["rounds"] == 5
 
 
-def test_a_client_whose_pictures_are_gone_leaves_the_round_to_the_others(make_federation, pictures_root, tmp_path):
+def test_a_client_whose_images_are_gone_leaves_the_round_to_the_others(make_federation, pictures_root, tmp_path):
     own = shutil.copytree(pictures_root, tmp_path / "own")
     nodes = [
         {"partition-id": 0, "num-partitions": 2},
@@ -198,7 +198,7 @@ def test_a_client_takes_no_share_beyond_the_cap(make_federation):
         patch.setattr(PartialSync, "coefficients", lambda *_: shares)
         federation = make_federation(changes=three, node_configs=nodes).run()
     (row,) = federation.folder.read_summary()["left_out"]
-    assert "the server gives it a share of 0.98, and 0.5 is the most" in row["reason"]
+    assert "the server gives it a share of 0.98, and the largest is 0.5" in row["reason"]
     assert list(federation.lines()[0]["clients"]) == ["client-1", "client-2"]
 
 
@@ -229,5 +229,5 @@ def test_sites_with_processors_of_two_kinds_train_one_model(make_federation, mon
 
 def test_a_node_takes_no_other_start_than_its_settings_give(make_federation, monkeypatch):
     start_apart(monkeypatch, 1e-3)
-    with pytest.raises(FederationError, match="the starting model that was passed on is not this node's own"):
+    with pytest.raises(FederationError, match="the received starting model is not this node's own"):
         make_federation(changes="federation.rounds=1 federation.quorum=1").run()

@@ -104,13 +104,13 @@ def test_a_query_opens_nothing(lied_to, opened, action):
     assert seen[:2] == seen[2:4] == seen[4:]
     if action == m.ACTION_SEND_GLOBAL:
         assert seen[0] == "model"
-        assert "client-0 cannot pass global model 2 on" in seen[1]
+        assert "client-0 cannot send global model 2" in seen[1]
     assert opened == []
     assert lied_to.stores()["client-0"].rounds("global") == [1]
 
 
 def test_a_sum_that_does_not_open_costs_one_repeated_round(make_federation):
-    """An honest server passes on what one client spoiled: the round is run again, and each node has counted one."""
+    """An honest server forwards a sum spoiled by one client: the round is run again, and each node has counted one."""
     spoiled = []
 
     def spoil(message, reply):
@@ -161,7 +161,7 @@ def test_what_an_earlier_start_of_the_server_asked_for_is_refused(make_federatio
     federation = make_federation(changes="federation.rounds=1").run()
     late = next(message for message in federation.grid.sent if kind_of(message) == ("train", 1))
     assert late.content[m.CONFIG][m.ORDER][1] == 1
-    with pytest.raises(Exception, match="was asked for after"):
+    with pytest.raises(Exception, match="is later than"):
         client_app.app(late, federation.grid.contexts[1])
 
 
@@ -173,7 +173,7 @@ def test_a_message_without_an_order_is_refused(order):
 
 @pytest.mark.parametrize("privacy", ["privacy=plain", BFV])
 def test_a_late_joiner_takes_no_other_model_than_most_hold(make_federation, monkeypatch, privacy):
-    """The first node passes on a model of its own making, sealed with the key that it has. Who lost its models refuses
+    """The first node sends a model of its own, sealed with the key that it has. Who lost its models refuses
     it, and gets the right one from the next node in the round after."""
     seal, asked_for = GlobalModels.sealed, []
 
@@ -216,7 +216,7 @@ def test_a_client_refuses_a_model_that_the_server_does_not_name_rightly(lied_to)
     named = {m.GLOBAL_VERSION: 1, m.GLOBAL_DIGEST: digest}
     for order, wrong in enumerate(({m.GLOBAL_DIGEST: ""}, {m.GLOBAL_DIGEST: "0" * 16}, {m.GLOBAL_VERSION: 2})):
         config = {m.SERVER_ROUND: 2, m.ORDER: [2**40, order], **named, **wrong}
-        with pytest.raises(Exception, match=r"most nodes hold|sealed under another key or for something else"):
+        with pytest.raises(Exception, match=r"most nodes hold|sealed under another key or for another purpose"):
             asked(lied_to, "evaluate", {m.GLOBAL: sealed}, **config)
     reply = asked(lied_to, "evaluate", {m.GLOBAL: sealed}, **{m.SERVER_ROUND: 2, m.ORDER: [2**40, 9], **named})
     assert m.UNUSABLE_SUM not in reply.content[m.INFO]

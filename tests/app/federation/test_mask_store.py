@@ -1,4 +1,4 @@
-"""A node's mask key and the cards of the others: pinned, vouched for, and disclosed once for an attempt."""
+"""A node's mask key and the cards of the others: pinned, authenticated, and disclosed once per attempt."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from encrypted_payloads import federation_key, flipped
 from app.federation.mask_store import MaskStore
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
-from strategies.ciphers.masks import disclosure_purpose, new_mask_key, public_mask_key, vouch
+from strategies.ciphers.masks import disclosure_purpose, key_tag, new_mask_key, public_mask_key
 from strategies.ciphers.packed_bfv import PackedBfvCipher, PackedBfvSum
 
 NAMES = ("anna", "bert", "cleo", "dora")
@@ -33,9 +33,9 @@ def cards(stores):
 
 
 def forged(name, key=None):
-    """A card of a new key for `name`, vouched for by `key`."""
+    """A card of a new key for `name`, authenticated by `key`."""
     public = public_mask_key(new_mask_key())
-    return (public + vouch((key or federation_key()).secret("seal"), name, public)).hex()
+    return (public + key_tag((key or federation_key()).secret("seal"), name, public)).hex()
 
 
 def test_each_pair_shares_a_seed_of_its_own(stores, cards):
@@ -81,7 +81,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("make", FORGERIES.values(), ids=FORGERIES)
 def test_a_forged_card_is_refused_by_name(stores, cards, make):
-    with pytest.raises(CipherError, match="the mask key of bert is missing or not vouched for"):
+    with pytest.raises(CipherError, match="the mask key of bert is missing or not authenticated"):
         stores["anna"].seeds(binding_of(), {**cards, "bert": make()})
     # A card that was refused is not pinned.
     assert set(stores["anna"].seeds(binding_of(), cards)) == {"bert", "cleo", "dora"}
@@ -135,9 +135,9 @@ def test_seeds_shared_with_drop_outs_are_disclosed_and_no_others(stores, cards):
     sealed = masked(stores["anna"], cards, second).disclose(second, cards, ["cleo", "dora"])
     assert opened(sealed, second).keys() == {"cleo", "dora"}
     for other in (binding_of(), replace(second, nonce="1"), binding_of(NAMES[:3], attempt=2)):
-        with pytest.raises(CipherError, match="sealed under another key or for something else"):
+        with pytest.raises(CipherError, match="sealed under another key or for another purpose"):
             opened(sealed, other)
-    with pytest.raises(CipherError, match="for something else"):
+    with pytest.raises(CipherError, match="for another purpose"):
         opened(sealed, second, "bert")
 
 
@@ -148,7 +148,7 @@ def test_seeds_shared_with_drop_outs_are_disclosed_and_no_others(stores, cards):
         (["anna"], r"cannot disclose masks with \['anna'\]"),
         (["anna", "bert"], "cannot disclose masks"),
         (["emil"], r"cannot disclose masks with \['emil'\]"),
-        (["bert", "cleo", "dora"], "masks are not taken off a sum of one client"),
+        (["bert", "cleo", "dora"], "masks are not removed from a sum of one client"),
     ],
 )
 def test_disclosures_that_would_unmask_somebody_are_refused(stores, cards, missing, reason):

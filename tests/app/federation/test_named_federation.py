@@ -44,7 +44,7 @@ def make(parks, tmp_path, base_overrides, pictures_root):
         words += ["federation.num_clients=3", f"privacy.key_id='\"{authority.key_id}\"'"]
         words += [f"federation.authority='\"{authority_text(authority.authority)}\"'", changes]
         nodes = [dict(_node(parks, site, tmp_path / str(n), pictures_root)) for n, site in enumerate(sites)]
-        # The server has no pictures and needs the settings of their set all the same.
+        # The server has no images and needs the settings of their set all the same.
         return LocalFederation(tmp_path / "run", f"{' '.join(words)} data=manifest data.root=none", nodes)
 
     return make

@@ -20,7 +20,7 @@ def node(tmp_path):
 @pytest.mark.parametrize("kind", CIPHERS)
 def test_a_forging_server_gets_three_answers_of_a_run(tmp_path, kind):
     """Forty forged sums, from new processes each time; then an honest one, which is refused as well. Before, each of
-    them was opened, and each answer told a bit."""
+    them was opened, and each answer revealed a bit."""
     node = Node(tmp_path, kind)
     if kind == "ckks":
         questions = [with_body(honest(kind), lambda body, n=n: body[: -4 * n]) for n in range(1, 41)]
@@ -90,7 +90,7 @@ REASONS = {
 
 
 def told(reason, folder):
-    """What the server hears of this sum."""
+    """Answer to the server about this sum."""
     node = Node(folder / reason)
     if reason == "too large":  # a model and a scale that the clients reached together
         large = GlobalModel(np.full(SIZE, 6e5, np.float32), {}, {"exponents": np.full(1, 20, np.int16)})

@@ -1,4 +1,4 @@
-"""No error takes the name of a picture, or a folder of a site, out of it; the site's own log has all of them."""
+"""No error takes the name of an image, or a folder of a site, out of it; the site's own log has all of them."""
 
 import contextlib
 import csv
@@ -11,7 +11,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from app import client_app
 from app.federation.open_client import NodeConfigError
-from app.federation.outgoing_errors import TOLD, SiteError, guarded, is_simulated, outgoing
+from app.federation.outgoing_errors import LISTED, SiteError, guarded, is_simulated, outgoing
 from app.settings.checks import SettingsError
 from strategies import messages as m
 from strategies.rounds import FederationError
@@ -28,7 +28,7 @@ def log(caplog, monkeypatch):
 
 @pytest.fixture
 def make_site(make_federation, pictures_root, tmp_path):
-    """A federation of one real site whose pictures are called after a plate, and its folder."""
+    """A federation of one real site whose images are called after a plate, and its folder."""
 
     def make(changes=""):
         root = divide(pictures_root, tmp_path)["a"]
@@ -98,13 +98,13 @@ def no_folder(root, rows):  # noqa: ARG001
         (no_folder, ""),
     ],
 )
-def test_names_of_pictures_stay_at_the_site(make_site, log, damage, changes):
+def test_names_of_images_stay_at_the_site(make_site, log, damage, changes):
     federation, root, rows = make_site(changes)
     damage(root, rows)
-    with contextlib.suppress(FederationError):  # some cost the site one picture and no more
+    with contextlib.suppress(FederationError):  # some cost the site one image and no more
         federation.run()
     if (replies := sent(federation)) and "own log" in replies:
-        assert "the server is told less than this" in log.text
+        assert "the server reads less of this error" in log.text
         assert "Traceback" in log.text
     assert federation.grid.received
     assert PLATE not in sent(federation)
@@ -140,7 +140,7 @@ def test_every_handler_is_guarded(monkeypatch, log, kind):
 
 
 def test_causes_and_groups_stay_inside():
-    """`raise ... from`, notes and groups: only the type of what was raised last is told."""
+    """`raise ... from`, notes and groups: only the type of the last raised error is reported."""
 
     def handler(*_):
         try:
@@ -169,12 +169,12 @@ class Derived(SettingsError):
         (UnicodeDecodeError("utf-8", PLATE.encode(), 0, 1, "bad"), "UnicodeDecodeError"),
     ],
 )
-def test_others_are_told_by_their_class(error, said):
+def test_others_are_reported_by_their_class(error, said):
     text = outgoing(error, {"client": "garage", "data-root": "/srv", "state-dir": "/var/site"})
     assert text == f"garage: {said}; the site's own log says more"
 
 
-@pytest.mark.parametrize("kind", sorted(TOLD, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(LISTED, key=lambda kind: kind.__name__))
 def test_errors_on_the_list_lose_the_sites_folders(kind, tmp_path):
     config = {"client": "garage", "data-root": f"{tmp_path}/x/../data", "state-dir": str(tmp_path / "state")}
     text = outgoing(kind(f"cannot use {tmp_path}/data/a and {tmp_path}/state/node"), config)
@@ -186,10 +186,10 @@ def test_the_runs_own_words_are_named_and_the_sites_are_not():
     node = (("client", "garage"), ("data", f"{PLATE}-set"))
     with pytest.raises(NodeConfigError):
         client_app._make_client("", node, "0" * 16, 1)
-    assert NodeConfigError not in TOLD
+    assert NodeConfigError not in LISTED
     with pytest.raises(SettingsError, match=r"unknown key train\.epoch") as raised:
         client_app._make_client("train.epoch=3", node, "0" * 16, 1)
-    assert type(raised.value) in TOLD
+    assert type(raised.value) in LISTED
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ NAMING = {
 
 
 @pytest.mark.parametrize("key", NAMING)
-def test_a_run_is_not_told_which_files_a_site_without_a_policy_has(key, base_overrides, pictures_root, tmp_path, log):
+def test_a_run_does_not_learn_the_files_of_a_site_without_a_policy(key, base_overrides, pictures_root, tmp_path, log):
     """One answer for a file of another kind, for a name that no file can have, and for a user that is not there."""
     there = tmp_path / "AB123.jpg"
     there.write_bytes(b"no weights")

@@ -178,7 +178,7 @@ def test_words_that_clash_with_the_nodes_own_find_out_no_file(policed_site, tmp_
         }
 
 
-def test_a_run_is_told_what_is_wrong_with_its_own_words(policed_site):
+def test_a_run_learns_the_errors_in_its_own_overrides(policed_site):
     with pytest.raises(SettingsError, match=r"train\.lr") as error:
         policed_site(f"{CLASH} train.lr=-1")
     assert type(error.value) is SettingsError

@@ -99,7 +99,7 @@ def test_what_a_message_lacks_is_named_where_it_is_needed():
 
 @pytest.mark.parametrize("share", [math.nan, 0.0, -0.1, 0.51, 1])
 def test_a_share_beyond_the_limit_is_refused(share):
-    with pytest.raises(ClientError, match=r"0\.5 is the most"):
+    with pytest.raises(ClientError, match=r"the largest is 0\.5"):
         RoundRequest.of([], CONFIG | ATTEMPT | {m.COEFFICIENT: share}).share("a", 0.5)
 
 

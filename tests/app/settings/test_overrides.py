@@ -120,7 +120,7 @@ def test_what_the_grammar_reads_keeps_its_meaning(word):
     assert readable(word, text_keys()) == word
 
 
-def test_a_value_of_the_grammar_and_its_text_are_told_apart_by_the_key():
+def test_the_key_decides_between_a_value_of_the_grammar_and_its_text():
     assert value_of("evaluation.batch_size=7", text_keys()) == ("evaluation.batch_size", 7)
     assert value_of("data.root=7", text_keys()) == ("data.root", "7")
     assert value_of("model.plate=null", text_keys()) == ("model.plate", None)
@@ -219,7 +219,7 @@ def test_a_glob_is_over_the_files_of_a_group():
 
 
 @pytest.mark.parametrize("name", ['a"b\\c', "it's", "${x}", "a\\"])
-def test_a_site_may_keep_its_pictures_in_any_folder(name, tmp_path):
+def test_a_site_may_keep_its_images_in_any_folder(name, tmp_path):
     """The folder that is looked for is the one of the node config, letter by letter."""
     node = (("client", "garage"), ("data", "manifest"), ("data-root", str(tmp_path / name)), ("partition-id", "0"))
     with pytest.raises((OSError, ValueError)) as caught:

@@ -1,4 +1,4 @@
-"""Sections of the settings: pydantic checks them wherever they are made, and the error names key, limit and value."""
+"""Sections of the settings: pydantic checks them at construction, and the error names key, limit and value."""
 
 import pickle
 from dataclasses import asdict, field, replace

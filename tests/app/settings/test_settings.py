@@ -258,7 +258,7 @@ def test_a_shared_data_set_has_its_folder_from_its_experiment_alone(data, experi
         "experiment=plates_made model.start=@ model.pretrained=@",
     ],
 )
-def test_no_setting_looks_for_a_file(words, monkeypatch):
+def test_no_setting_accesses_a_file(words, monkeypatch):
     """The same settings are composed at a site, where an error would tell a run what is there."""
     asked = []
 

@@ -1,4 +1,4 @@
-"""One picture at a time: is everything that is said about it true of its pixels?"""
+"""One image at a time: is everything that is said about it true of its pixels?"""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,7 @@ from app.synthetic import Rendered, Renderer
 from app.synthetic.assemble import build_mesh
 from app.synthetic.body import BODIES, catalogue
 from app.synthetic.camera import FRAME, Camera, draw_camera
-from app.synthetic.plate import LAYOUTS, draw_plate, plate_picture
+from app.synthetic.plate import LAYOUTS, draw_plate, plate_image
 from app.synthetic.projection import Pose, draw_pose, view_of
 from app.synthetic.vehicle import Vehicle, draw_vehicle
 
@@ -51,14 +51,14 @@ def project_by_opencv(camera: Camera, pose: Pose, points: np.ndarray) -> np.ndar
 
 
 def legible(renderer: Renderer) -> list[tuple[Vehicle, Camera, Rendered]]:
-    shots = []
+    planned_images = []
     for seed in range(16):
         vehicle, camera = draw_vehicle((0, 0, 0, seed)), camera_of(seed % 2, weather="clear", motion=0.0, noise=1.0)
         rendered = shoot(renderer, vehicle, camera, seed)
         if rendered.plate_corners is not None:
-            shots.append((vehicle, camera, rendered))
-    assert len(shots) >= 8
-    return shots
+            planned_images.append((vehicle, camera, rendered))
+    assert len(planned_images) >= 8
+    return planned_images
 
 
 def test_plate_corners_are_the_projected_corners_of_the_plate_on_the_body(renderer: Renderer) -> None:
@@ -77,13 +77,13 @@ def test_plate_corners_are_the_projected_corners_of_the_plate_on_the_body(render
 def test_the_pixels_between_the_corners_are_the_plate_and_read_the_right_way_round(renderer: Renderer) -> None:
     right, mirrored = [], []
     for vehicle, _, rendered in legible(renderer):
-        picture = cv2.cvtColor(plate_picture(vehicle.plate), cv2.COLOR_BGR2GRAY)
-        h, w = picture.shape
+        image = cv2.cvtColor(plate_image(vehicle.plate), cv2.COLOR_BGR2GRAY)
+        h, w = image.shape
         source = np.array(rendered.plate_corners, np.float32)
         target = np.array([(0, 0), (w, 0), (w, h), (0, h)], np.float32)
         cut = cv2.warpPerspective(rendered.image, cv2.getPerspectiveTransform(source - 0.5, target - 0.5), (w, h))
         grey = cv2.cvtColor(cut, cv2.COLOR_BGR2GRAY)
-        soft = cv2.GaussianBlur(picture, (0, 0), 3)
+        soft = cv2.GaussianBlur(image, (0, 0), 3)
         right.append(np.corrcoef(grey.ravel(), soft.ravel())[0, 1])
         mirrored.append(np.corrcoef(grey.ravel(), soft[:, ::-1].ravel())[0, 1])
     assert np.mean(right) > 0.6
@@ -116,7 +116,7 @@ def test_the_same_random_numbers_give_the_same_pixels_whatever_the_renderer_did_
     assert first.vehicle_box == second.vehicle_box
 
 
-def test_infrared_pictures_are_grey_and_their_plate_shines(renderer: Renderer) -> None:
+def test_infrared_images_are_grey_and_their_plate_shines(renderer: Renderer) -> None:
     camera = camera_of(0, "infrared", motion=0.0, weather="clear")
     checked = 0
     for seed in range(8):
@@ -151,7 +151,7 @@ def test_views_follow_the_azimuth() -> None:
     assert views == ["front", "front", "side", "side", "side", "rear", "rear"]
 
 
-def test_every_body_and_layout_can_be_drawn(renderer: Renderer) -> None:
+def test_every_body_and_layout_can_be_rendered(renderer: Renderer) -> None:
     models, shares = catalogue()
     assert sum(shares) == pytest.approx(1)
     assert len({m.kind for m in models}) == len(BODIES) >= 6

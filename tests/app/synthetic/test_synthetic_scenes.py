@@ -12,7 +12,7 @@ def test_a_scene_depends_on_its_number_alone():
         assert (a.vehicles, a.plates, a.plates_known) == (b.vehicles, b.plates, b.plates_known)
 
 
-def test_boxes_lie_in_the_picture_and_plates_in_vehicles():
+def test_boxes_lie_in_the_image_and_plates_in_vehicles():
     renderer, plates, counts = SceneRenderer(160, 0), 0, set()
     for number in range(24):
         scene = renderer.scene(number)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.synthetic import SyntheticSettings, dataset, folder_name, generate, pictures
+from app.synthetic import SyntheticSettings, dataset, folder_name, generate, rendered_images
 from app.synthetic.dataset import MANIFEST_COLUMNS
-from app.synthetic.site import draw_site, plan, train_pictures
+from app.synthetic.site import draw_site, plan, train_images
 
 SMALL = SyntheticSettings(
     sites=2,
@@ -36,8 +36,8 @@ def read_manifest(folder: Path) -> list[dict[str, str]]:
 
 
 def test_two_walks_agree_to_the_pixel() -> None:
-    for (shot, one), (again, two) in zip(pictures(SMALL), pictures(SMALL), strict=True):
-        assert shot == again
+    for (planned, one), (again, two) in zip(rendered_images(SMALL), rendered_images(SMALL), strict=True):
+        assert planned == again
         assert np.array_equal(one.image, two.image)
         assert (one.vehicle_box, one.plate_corners, one.plate_text) == (
             two.vehicle_box,
@@ -46,16 +46,16 @@ def test_two_walks_agree_to_the_pixel() -> None:
         )
 
 
-def test_a_picture_does_not_depend_on_how_many_others_are_made() -> None:
+def test_an_image_does_not_depend_on_how_many_others_are_made() -> None:
     larger = replace(SMALL, sites=3, train_vehicles_per_site=3, test_vehicles_per_site=4, eval_pictures_per_vehicle=7)
-    alone = {shot.key: rendered.image for shot, rendered in pictures(SMALL) if shot.part != "train"}
-    among = {shot.key: rendered.image for shot, rendered in pictures(larger)}
+    alone = {planned.key: rendered.image for planned, rendered in rendered_images(SMALL) if planned.part != "train"}
+    among = {planned.key: rendered.image for planned, rendered in rendered_images(larger)}
     assert alone
     assert all(np.array_equal(image, among[key]) for key, image in alone.items())
 
 
-def test_another_seed_gives_other_pictures() -> None:
-    (_, one), (_, two) = (next(pictures(s)) for s in (SMALL, replace(SMALL, seed=1)))
+def test_another_seed_gives_other_images() -> None:
+    (_, one), (_, two) = (next(rendered_images(s)) for s in (SMALL, replace(SMALL, seed=1)))
     assert not np.array_equal(one.image, two.image)
 
 
@@ -78,32 +78,32 @@ def test_every_query_has_a_match_in_another_camera(
         test_vehicles_per_site=vehicles,
         eval_pictures_per_vehicle=per_vehicle,
     )
-    shots = list(plan(chosen))
+    planned_images = list(plan(chosen))
     for split in ("val", "test"):
-        gallery = [s for s in shots if s.split == f"{split}_gallery"]
-        queries = [s for s in shots if s.split == f"{split}_query"]
+        gallery = [s for s in planned_images if s.split == f"{split}_gallery"]
+        queries = [s for s in planned_images if s.split == f"{split}_query"]
         assert {q.pid for q in queries} == {g.pid for g in gallery}
         for query in queries:
             assert any(g.pid == query.pid and g.camid != query.camid for g in gallery)
     parts = defaultdict(set)
-    for shot in shots:
-        parts[shot.pid].add((shot.part, shot.site))
-        assert shot.camid // cameras == shot.site
+    for planned in planned_images:
+        parts[planned.pid].add((planned.part, planned.site))
+        assert planned.camid // cameras == planned.site
     assert all(len(places) == 1 for places in parts.values())
     assert sorted(parts) == list(range(2 * (2 + vehicles)))
 
 
-def test_training_pictures_have_a_long_tail() -> None:
+def test_training_images_have_a_long_tail() -> None:
     default = SyntheticSettings()
-    counts = [train_pictures(default, rank) for rank in range(default.train_vehicles_per_site)]
+    counts = [train_images(default, rank) for rank in range(default.train_vehicles_per_site)]
     assert counts == sorted(counts, reverse=True)
     assert (counts[0], counts[-1]) == (24, 3)
     assert np.median(counts) < np.mean(counts) < 0.35 * counts[0]
     planned = Counter(s.pid for s in plan(default) if s.split == "train" and s.site == 0)
     assert [planned[pid] for pid in range(30)] == counts
     cameras = defaultdict(set)
-    for shot in plan(default):
-        cameras[shot.pid].add(shot.camid)
+    for planned in plan(default):
+        cameras[planned.pid].add(planned.camid)
     assert all(len(seen) > 1 for seen in cameras.values())
 
 
@@ -111,10 +111,10 @@ def test_most_plates_that_face_the_camera_can_be_read_and_the_others_have_no_tex
     default = SyntheticSettings(
         sites=3, train_vehicles_per_site=0, val_vehicles_per_site=0, test_vehicles_per_site=12, image_size=96
     )
-    walk = [rendered for _, rendered in pictures(default)]
+    walk = [rendered for _, rendered in rendered_images(default)]
     facing = [rendered for rendered in walk if rendered.plate_faces]
     share = np.mean([rendered.plate_text is not None for rendered in facing])
-    assert 0.62 < share < 0.85  # 70 to 80 % are meant; 216 pictures leave a standard error of 3 %
+    assert 0.62 < share < 0.85  # 70 to 80 % are meant; 216 images leave a standard error of 3 %
     for rendered in walk:
         assert (rendered.plate_text is None) == (rendered.plate_corners is None) == bool(rendered.plate_hidden)
     widths = [r.plate_box.width for r in walk if r.plate_box is not None]
@@ -131,15 +131,15 @@ def test_residents_of_one_fleet_share_model_and_paint() -> None:
     assert len({v.plate.text for v in residents}) == len(residents)
 
 
-def test_the_manifest_says_what_the_pictures_hold(tmp_path: Path) -> None:
+def test_the_manifest_says_what_the_images_hold(tmp_path: Path) -> None:
     folder = generate(SMALL, tmp_path)
     assert folder == tmp_path / folder_name(SMALL)
     rows = read_manifest(folder)
     assert tuple(rows[0]) == MANIFEST_COLUMNS
-    walk = list(pictures(SMALL))
+    walk = list(rendered_images(SMALL))
     assert len(rows) == len(walk) == len({row["path"] for row in rows})
-    for row, (shot, rendered) in zip(rows, walk, strict=True):
-        assert (int(row["pid"]), int(row["camid"]), row["split"]) == (shot.pid, shot.camid, shot.split)
+    for row, (planned, rendered) in zip(rows, walk, strict=True):
+        assert (int(row["pid"]), int(row["camid"]), row["split"]) == (planned.pid, planned.camid, planned.split)
         stored = cv2.imread(str(folder / row["path"]))
         assert stored.shape == (64, 64, 3)
         assert np.abs(stored.astype(int) - rendered.image).mean() < 5  # JPEG at quality 93
@@ -209,6 +209,6 @@ def test_a_setting_out_of_range_is_refused_by_name(field: str, value: float) -> 
         replace(SyntheticSettings(), **{field: value})
 
 
-def test_the_first_pictures_come_without_rendering_the_rest() -> None:
+def test_the_first_images_come_without_rendering_the_rest() -> None:
     huge = replace(SMALL, sites=1000, train_vehicles_per_site=1000)
-    assert len(list(islice(pictures(huge), 3))) == 3
+    assert len(list(islice(rendered_images(huge), 3))) == 3

@@ -1,4 +1,4 @@
-"""Made plates: their texts, their glyphs, and that a picture holds what its text says."""
+"""Synthetic plates: texts, glyphs, and agreement of image and text."""
 
 import re
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 
 from app.synthetic.plates import KINDS, design, europe, faces, placed_plate
 from app.synthetic.plates.china import china
-from app.synthetic.plates.drawing import Drawn, drawn
+from app.synthetic.plates.drawing import RenderedPlate, render_plate
 from app.synthetic.plates.faces import CHINESE, FACES, glyph
 from app.synthetic.plates.photograph import Camera, photographed
 from app.synthetic.plates.south_america import argentina, brazil
@@ -60,21 +60,21 @@ def without_packages(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_texts_follow_the_grammar_and_pictures_show_something(kind):
+def test_texts_follow_the_grammar_and_images_show_something(kind):
     rng = np.random.default_rng(5)
     alphabet = Alphabet()
     texts = set()
     for _ in range(120):
-        picture, text = placed_plate(rng, [kind])[:2]
+        image, text = placed_plate(rng, [kind])[:2]
         assert re.fullmatch(_GRAMMAR[kind], text), text
         assert alphabet.decode(alphabet.encode(text)) == text
-        assert picture.dtype == np.uint8
-        assert picture.flags.c_contiguous  # as tensors want it
-        assert picture.ndim == 3
-        assert picture.shape[2] == 3
-        assert 14 <= picture.shape[0] <= 200
-        assert 12 <= picture.shape[1] <= 800
-        assert picture.std() > 1.5
+        assert image.dtype == np.uint8
+        assert image.flags.c_contiguous  # as tensors want it
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        assert 14 <= image.shape[0] <= 200
+        assert 12 <= image.shape[1] <= 800
+        assert image.std() > 1.5
         texts.add(text)
     assert len(texts) > 110
 
@@ -148,9 +148,9 @@ def test_plates_of_two_lines_have_two_rows_of_ink(design_of):
     seen = set()
     for _ in range(80):
         plan = design_of(rng)
-        plate = drawn(rng, plan, 120)
+        plate = render_plate(rng, plan, 120)
         left, top, right, bottom = (round(value) for value in plate.characters)
-        grey = cv2.cvtColor(plate.picture[top:bottom, left:right], cv2.COLOR_RGB2GRAY).astype(int)
+        grey = cv2.cvtColor(plate.image[top:bottom, left:right], cv2.COLOR_RGB2GRAY).astype(int)
         ink = cv2.cvtColor(np.array([[plan.lines[0].ink]], np.uint8), cv2.COLOR_RGB2GRAY)[0, 0]
         near = np.abs(grey - int(ink)) < 35
         profile = near.sum(axis=1) > 3
@@ -171,9 +171,9 @@ def test_text_is_the_upper_line_then_the_lower_one_without_separators():
 
 def test_a_tight_crop_keeps_all_characters():
     """A white block stands for the characters; the outermost rows and columns of the crop stay dark."""
-    picture = np.zeros((120, 320, 3), np.uint8)
-    picture[40:80, 60:260] = 255
-    plate = Drawn(picture, (40, 30, 280, 90), (60, 40, 260, 80), 40, np.zeros((0, 2)), np.zeros(0, int))
+    image = np.zeros((120, 320, 3), np.uint8)
+    image[40:80, 60:260] = 255
+    plate = RenderedPlate(image, (40, 30, 280, 90), (60, 40, 260, 80), 40, np.zeros((0, 2)), np.zeros(0, int))
     camera = Camera((64, 64), tilt=4, margin=(-0.5, -0.4), grey=0, night=0, harsh=0)
     rng = np.random.default_rng(2)
     for _ in range(60):
@@ -185,7 +185,7 @@ def test_a_tight_crop_keeps_all_characters():
 
 
 @pytest.mark.usefixtures("without_packages")
-def test_without_the_extra_latin_plates_are_drawn_and_chinese_ones_name_it():
+def test_without_the_extra_latin_plates_are_rendered_and_chinese_ones_name_it():
     rng = np.random.default_rng(4)
     for kind in KINDS:
         if kind != "cn":
@@ -204,11 +204,11 @@ def test_characters_are_where_the_plate_says():
     rng = np.random.default_rng(0)
     camera = Camera((60, 90), tilt=6.0, margin=(0.0, 0.2), grey=1.0, night=0.0, harsh=0.0)
     for _ in range(12):
-        plate = drawn(rng, argentina(rng), 80)
+        plate = render_plate(rng, argentina(rng), 80)
         which = int(rng.integers(len(plate.centres)))
-        picture = np.zeros_like(plate.picture)
-        cv2.circle(picture, tuple(int(v) for v in plate.centres[which]), 7, (255, 255, 255), -1)
-        crop, centres = photographed(rng, replace(plate, picture=picture), camera, 80, 1.0)
+        image = np.zeros_like(plate.image)
+        cv2.circle(image, tuple(int(v) for v in plate.centres[which]), 7, (255, 255, 255), -1)
+        crop, centres = photographed(rng, replace(plate, image=image), camera, 80, 1.0)
         bright = np.argwhere(crop[..., 1] > 0.7 * crop.max())[:, ::-1].mean(axis=0) + 0.5
         # Rounding to a pixel twice, and a perspective that shifts the middle of a disc: two pixels of some 200 x 80.
         assert np.abs(bright - centres[which] * crop.shape[1::-1]).max() < 2
