@@ -9,8 +9,10 @@ import timm
 import torch
 from timm.models import load_state_dict
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from models.errors import MissingFileError, NetworkError, WeightsFileError
+from models.input_statistics import InputStatistics
 
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
 
@@ -19,7 +21,6 @@ def build_backbone(
     name: str,
     *,
     pretrained: bool | Path = False,
-    drop_path: float = 0.0,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Build a timm feature extractor: images (N, 3, H, W) to a feature map (N, C, h, w), C = `num_features`.
@@ -28,12 +29,11 @@ def build_backbone(
         name: a timm model name, with or without a weights tag: "resnet50", "resnet50.a1_in1k".
         pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, whose
             classifier is dropped; False leaves random values.
-        drop_path: rate of stochastic depth in [0, 1).
         options: further arguments of the model, such as `{"channels": [48, 96, 144, 192]}` for a narrower ResNet.
 
     Raises:
-        ValueError: an unknown model, one whose output is no (N, C, h, w) map (most transformers), an option or a
-            `drop_path` that the model does not offer.
+        ValueError: an unknown model, one whose output is no (N, C, h, w) map (most transformers), an option
+            that the model does not offer.
         WeightsFileError: the weights file cannot be read, or does not fit; with its keys.
         FileNotFoundError: the weights file is missing.
     """
@@ -43,7 +43,7 @@ def build_backbone(
     path = None if isinstance(pretrained, bool) else Path(pretrained)
     if path is not None and not path.is_file():
         raise MissingFileError(f"weights file of backbone {name!r} not found: {path}")
-    given = {**(options or {}), **({"drop_path_rate": drop_path} if drop_path else {})}  # some models lack the latter
+    given = dict(options or {})
     try:
         backbone: Any = timm.create_model(name, pretrained=pretrained is True, num_classes=0, global_pool="", **given)
     except (TypeError, AttributeError, IndexError, RuntimeError, OSError, ValueError) as error:
@@ -60,20 +60,35 @@ def build_backbone(
     return backbone
 
 
-def input_statistics(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (mean, std), three values each in R, G, B order, that images in [0, 1] are normalised with.
+def takes(backbone: nn.Module, height: int, width: int) -> bool:
+    """Whether images of this size, in pixels, give a feature map.
 
-    They are the ones the model's published weights were trained with; tf_efficientnet_lite0 has 0.5 throughout."""
-    settings: Any = backbone.pretrained_cfg
-    return tuple(settings["mean"]), tuple(settings["std"])
+    By a forward pass that computes shapes alone; a network that cannot do without values gets a blank image."""
+    return any(_gives_map(backbone, height, width, device) for device in ("meta", None))
 
 
-def input_statistics_of(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The same by the model's name, without building it. Raises ValueError for an unknown model."""
+@torch.no_grad()
+def _gives_map(backbone: nn.Module, height: int, width: int, device: str | None) -> bool:
+    arrays: dict[str, Tensor] = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
+    moved = {name: array if device is None else array.to(device) for name, array in arrays.items()}
+    place = next(iter(moved.values())).device
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        feature = functional_call(backbone, moved, (torch.zeros(1, 3, height, width, device=place),))
+    except (AssertionError, RuntimeError, ValueError):
+        return False
+    finally:
+        backbone.train(was_training)
+    return min(feature.shape) > 0
+
+
+def input_statistics_of(name: str) -> InputStatistics:
+    """`input_statistics` of a model by its name, without building it. Raises ValueError for an unknown model."""
     settings: Any = timm.get_pretrained_cfg(name)
     if settings is None:
         raise NetworkError(f"unknown backbone {name!r}")
-    return tuple(settings.mean), tuple(settings.std)
+    return InputStatistics(tuple(settings.mean), tuple(settings.std))
 
 
 def _output_channels(backbone: nn.Module, name: str) -> int:

@@ -15,8 +15,9 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from models.backbone import build_backbone, input_statistics
+from models.backbone import build_backbone
 from models.errors import NetworkError
+from models.input_statistics import input_statistics
 from models.torchvision_weights import load_weights
 
 CLASSES = ("vehicle", "plate")  # labels 0 and 1; FCOS has a sigmoid for each class and no background class

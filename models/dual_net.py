@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.classifier import Classifier
 from models.errors import NetworkError
-from models.neck import BNNeck
+from models.head import BNNeck, Classifier
+from models.input_statistics import InputStatistics
 
 Fusion = Literal["concat", "add"]
 
@@ -46,10 +46,19 @@ class Branch(nn.Module):
         pooling: feature map to a feature (N, C).
         neck: feature to the features (N, D) before and after its BatchNorm.
         classifier: embedding to scores (N, num_labels); None for a network that only embeds.
+        statistics: that images are normalised with before they are given to `forward`.
     """
 
-    def __init__(self, backbone: nn.Module, pooling: nn.Module, neck: BNNeck, classifier: Classifier | None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        pooling: nn.Module,
+        neck: BNNeck,
+        classifier: Classifier | None,
+        statistics: InputStatistics,
+    ) -> None:
         super().__init__()
+        self.statistics = statistics
         self.backbone = backbone
         self.pooling = pooling
         self.neck = neck
@@ -87,6 +96,11 @@ class DualNet(nn.Module):
         self.vehicle = vehicle
         self.plate = plate
         self.fusion: Fusion = fusion
+
+    @property
+    def statistics(self) -> tuple[InputStatistics, ...]:
+        """Of the input of the vehicle branch, and of the plate branch if there is one."""
+        return tuple(branch.statistics for branch in (self.vehicle, self.plate) if branch is not None)
 
     def forward(
         self, vehicle_images: Tensor, plate_images: Tensor | None = None, has_plate: Tensor | None = None

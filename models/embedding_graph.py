@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.dual_net import DualEmbedding, DualNet, Fusion, fuse_embeddings
+from models.input_statistics import InputStatistics
 
 Run = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 """Computes a graph: its inputs by name to its outputs by name, the first axis of each N."""
@@ -53,10 +54,14 @@ class OutsideDualNet(nn.Module):
         run: computes the graph.
         plate_side: pixels of the plate images; None for a network without a plate branch.
         fusion: of the network.
+        statistics: of the network's input, as `DualNet.statistics`.
     """
 
-    def __init__(self, run: Run, plate_side: int | None, fusion: Fusion) -> None:
+    def __init__(
+        self, run: Run, plate_side: int | None, fusion: Fusion, statistics: tuple[InputStatistics, ...]
+    ) -> None:
         super().__init__()
+        self.statistics = statistics
         self.run = run
         self.plate_side = plate_side
         self.fusion = fusion

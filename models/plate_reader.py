@@ -12,6 +12,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from models.ctc import Reading, read_frames, read_positions
+from models.input_statistics import InputStatistics
 
 Decoder = Literal["ctc", "attention"]
 _ROWS = 2
@@ -32,6 +33,7 @@ class PlateReader(nn.Module):
         backbone: images (N, 3, H, W) to a feature map (N, C, h, w).
         num_features: C.
         num_characters: A, the characters and one more.
+        statistics: that images are normalised with before they are given to `forward`.
         columns: of the sequence in each row; the feature map is resized to them.
         dim: width of the sequence, a multiple of 4.
         layers: of self-attention over both rows.
@@ -45,6 +47,7 @@ class PlateReader(nn.Module):
         backbone: nn.Module,
         num_features: int,
         num_characters: int,
+        statistics: InputStatistics,
         *,
         columns: int = 24,
         dim: int = 128,
@@ -56,6 +59,7 @@ class PlateReader(nn.Module):
         if decoder not in get_args(Decoder):
             raise ValueError(f"unknown decoder {decoder!r}; known: {', '.join(get_args(Decoder))}")
         self.backbone = backbone
+        self.statistics = statistics
         self.columns = columns
         self.decoder: Decoder = decoder
         self.reduction = nn.Linear(num_features, dim)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.embedding_graph import Run, as_array
+from models.input_statistics import InputStatistics
 from models.two_stream_net import TwoStreamNet
 
 INPUTS = ("pictures", "infrared")
@@ -39,10 +40,12 @@ class OutsideTwoStreamNet(nn.Module):
 
     Args:
         run: computes the graph.
+        statistics: of the network's input.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, statistics: InputStatistics) -> None:
         super().__init__()
+        self.statistics = statistics
         self.run = run
         self.eval()
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.classifier import Classifier
 from models.errors import NetworkError
-from models.neck import BNNeck
+from models.head import BNNeck, Classifier
+from models.input_statistics import InputStatistics
 
 _PROBE_SIZE = (64, 96)  # pixels
 _CUTS = (  # names of the parts of stem and trunk, in timm's families
@@ -37,6 +37,7 @@ class TwoStreamNet(nn.Module):
         trunk: feature map to feature map (N, C, h, w).
         pooling: feature map to a feature (N, C).
         neck: feature to the features (N, D) before and after its BatchNorm.
+        statistics: that images are normalised with before they are given to `forward`.
         classifier: embedding to scores; None for a network that only embeds.
     """
 
@@ -47,9 +48,11 @@ class TwoStreamNet(nn.Module):
         trunk: nn.Module,
         pooling: nn.Module,
         neck: BNNeck,
+        statistics: InputStatistics,
         classifier: Classifier | None = None,
     ) -> None:
         super().__init__()
+        self.statistics = statistics
         self.visible_stem = visible_stem
         self.infrared_stem = infrared_stem
         self.trunk = trunk

@@ -26,12 +26,10 @@ import typer
 
 from app.core.printing import shown
 from app.register.importing import Result, import_entries
-from app.register.photos import read_photo
-from app.register.records import NewOwner
-from app.register.rows import MOST_NUMBER
+from app.register.photos import VehiclePhoto, make_vehicle_photos, parse_box, parse_modality, read_photo
+from app.register.records import MOST_NUMBER, NewOwner
 from app.register.schema import Vehicle, now
 from app.register.tables import read_listing, write_listing
-from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_box, parse_modality
 from app.settings.checks import SettingsError
 from models.errors import MissingFileError
 from scripts import registry_networks  # noqa: F401 - its commands
@@ -40,7 +38,7 @@ from scripts.progress import Progress
 from scripts.registry_options import HERE, Device, Folder, Url, app, open_identification, open_register, operator, say
 
 if TYPE_CHECKING:
-    from app.register.framing import Framed
+    from app.register.detect import Framed
 
 _MOST_DAYS = 36_500  # a hundred years; dates end a while later
 Onnx = Annotated[Path | None, typer.Option(envvar="REGISTER_ONNX", help="ONNX file of the model that serves.")]

@@ -28,9 +28,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.core.printing import shown
-from app.register.accounts import Accounts, Role
+from app.register.accounts import Accounts, Role, Token, Tokens
 from app.register.folder import RegisterFolder
-from app.register.tokens import Token, Tokens
 from app.settings.checks import SettingsError
 from models.errors import MissingFileError
 from scripts.command import command, run_app

@@ -102,7 +102,7 @@ def train(
         if pictures:
             measures[name] = measure_detector(detector, pictures, compute.device)
             for kind, row in measures[name].items():
-                print(f"{name}  {kind:<8} AP50 {100 * row['AP50']:.1f} %  AP {100 * row['AP']:.1f} %", flush=True)
+                print(f"{name}  {kind:<8} VOC AP50 {100 * row['AP50']:.1f} %  AP {100 * row['AP']:.1f} %", flush=True)
     done = {"detector": str(folder / "detector.safetensors"), "steps": steps, "settings": asdict(settings)}
     done |= {"measures": measures, "seconds": round(time.monotonic() - started, 1)}
     (folder / "summary.json").write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")

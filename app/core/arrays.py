@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from app.core.errors import StoredFileError
 from app.settings.checks import SettingsError
 from app.settings.federation import DEFAULT_PRIVATE, FederationSettings
-from models.classifier import Classifier
+from models.head import Classifier
 from strategies.shared_arrays import SharedLayout, is_private
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -112,9 +112,3 @@ def variances_mask(network: nn.Module, layout: SharedLayout) -> NDArray[np.bool_
     """(size,) bool: the running variances among the shared values; a value below 0 makes the outputs NaN."""
     norms = [name for name, module in network.named_modules() if isinstance(module, _NormBase)]
     return layout.marked(f"{name}.running_var" for name in norms)
-
-
-def private_arrays(network: nn.Module, settings: FederationSettings) -> Arrays:
-    """Copies of the arrays that stay at home."""
-    patterns = private_patterns(network, settings)
-    return {name: array for name, array in float_arrays(network).items() if is_private(name, patterns)}

@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from app.settings.checks import SettingsError
+from models.input_statistics import InputStatistics
 
 _KNOWN = re.compile(r"(?P<kind>cpu|mps|cuda)(?:(?<=cuda):(?P<number>[0-9]{1,4}))?")
 _REMEDY = "; device=auto takes the best available"
@@ -40,6 +41,18 @@ class Compute:
         if self.channels_last:
             return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.to(self.device)
+
+    def as_input(self, images: Tensor, statistics: InputStatistics) -> Tensor:
+        """Images (N, 3, H, W) uint8 as the input of a network, on their device, in the memory layout."""
+        batch = normalise(images, statistics)
+        return batch.contiguous(memory_format=torch.channels_last) if self.channels_last else batch
+
+
+def normalise(images: Tensor, statistics: InputStatistics) -> Tensor:
+    """Images (N, 3, H, W) uint8 as float32 with the statistics that the network expects of values in [0, 1]."""
+    scale = torch.tensor(statistics.std, device=images.device).view(1, 3, 1, 1) * 255
+    shift = torch.tensor(statistics.mean, device=images.device).view(1, 3, 1, 1) * 255
+    return (images.float() - shift) / scale
 
 
 def make_compute(device: str, precision: str, channels_last: bool, threads: int) -> Compute:

@@ -4,7 +4,6 @@ torchvision's transforms change one image at a time, which took longer than a sm
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,75 +11,37 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from app.data.enhance import enhanced
+from app.settings.augment import AugmentSettings, effects_of
 
 _GREY = 127.0
 _KERNEL = 5  # side of the blur, pixels
-_SIGMAS = (0.3, 1.5)
 _ERASED_SHARE, _ERASED_RATIO = (0.02, 0.2), (0.3, 3.3)  # Zhong et al., 2020, arXiv:1708.04896, with smaller areas
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-@dataclass(frozen=True)
 class Augmentation:
-    """A random change of each image of a batch; see `AugmentSettings` for the parts. A part at 0 is left out."""
+    """A random change of each image of a batch; what there is to change stands in `app.settings.augment`.
 
-    flip: float
-    shift: float
-    rotate: float
-    zoom: float
-    colour: float
-    grey: float
-    blur: float
-    erase: float
-    rain: float = 0.0
-    night: float = 0.0
+    Args:
+        settings: a part at 0 is left out.
+        plates: whether the images are plates, which some parts leave as they are.
+    """
+
+    def __init__(self, settings: AugmentSettings, *, plates: bool = False) -> None:
+        self.settings = settings
+        self.effects = effects_of(settings, plates=plates)
 
     def __call__(self, pictures: Tensor, generator: Generator) -> Tensor:
         """Pictures (N, 3, H, W) uint8 to as many of the same size; draws from `generator` alone."""
-        draw = _Draws(len(pictures), generator)
+        draw = Draws(len(pictures), generator)
         batch = pictures.float()
-        for kind, probability in (("rain", self.rain), ("night", self.night)):
-            if probability:
-                batch = _weathered(batch, kind, draw.chosen(probability).flatten(), generator)
-        if self.flip:
-            batch = torch.where(draw.chosen(self.flip), batch.flip(3), batch)
-        if self.shift or self.rotate or self.zoom:
-            batch = self._move(batch, draw)
-        if self.colour:
-            batch = self._recolour(batch, draw)
-        if self.grey:
-            batch = torch.where(draw.chosen(self.grey), _luma(batch).expand_as(batch), batch)
-        if self.blur:
-            batch = torch.where(draw.chosen(self.blur), _blurred(batch, draw.uniform(*_SIGMAS)), batch)
-        if self.erase:
-            batch = torch.where(draw.chosen(self.erase) & _rectangles(batch, draw), _GREY, batch)
+        for effect in self.effects:
+            batch = effect(batch, self.settings, draw)
         return batch.round().clamp(0, 255).to(torch.uint8)
 
-    def _move(self, batch: Tensor, draw: "_Draws") -> Tensor:
-        """Rotate, zoom and shift; grey comes in from outside."""
-        angle = draw.uniform(-math.radians(self.rotate), math.radians(self.rotate))
-        scale = draw.uniform(1 - self.zoom, 1 + self.zoom)
-        cos, sin = angle.cos() / scale, angle.sin() / scale
-        across, down = (2 * draw.uniform(-self.shift, self.shift) for _ in range(2))  # the sides are 2 long in the grid
-        tall = batch.shape[2] / batch.shape[3]  # a turn of an image that is not square stays a turn
-        rows = [torch.stack([cos, sin * tall, across], 1), torch.stack([-sin / tall, cos, down], 1)]
-        grid = F.affine_grid(torch.stack(rows, 1), list(batch.shape), align_corners=False)
-        return F.grid_sample(batch - _GREY, grid, align_corners=False) + _GREY
 
-    def _recolour(self, batch: Tensor, draw: "_Draws") -> Tensor:
-        """Brightness, then contrast around the image's mean luma, then saturation."""
-        brightness, contrast, saturation = (
-            draw.uniform(1 - self.colour, 1 + self.colour).view(-1, 1, 1, 1) for _ in range(3)
-        )
-        batch = (batch * brightness).clamp(0, 255)
-        mean = _luma(batch).mean(dim=(2, 3), keepdim=True)
-        batch = (mean + contrast * (batch - mean)).clamp(0, 255)
-        luma = _luma(batch)
-        return (luma + saturation * (batch - luma)).clamp(0, 255)
-
-
-class _Draws:
-    """Random numbers of a batch, one an image."""
+class Draws:
+    """Random numbers of a batch, one an image, and operations on it."""
 
     def __init__(self, count: int, generator: Generator) -> None:
         self.count = count
@@ -94,47 +55,72 @@ class _Draws:
         """(N, 1, 1, 1) bool."""
         return (torch.rand(self.count, generator=self.generator) < probability).view(-1, 1, 1, 1)
 
+    def moved(self, batch: Tensor, shift: float, rotate: float, zoom: float) -> Tensor:
+        """Rotate by up to `rotate` degrees, zoom and shift by up to these shares; grey comes in from outside."""
+        angle = self.uniform(-math.radians(rotate), math.radians(rotate))
+        scale = self.uniform(1 - zoom, 1 + zoom)
+        cos, sin = angle.cos() / scale, angle.sin() / scale
+        across, down = (2 * self.uniform(-shift, shift) for _ in range(2))  # the sides are 2 long in the grid
+        tall = batch.shape[2] / batch.shape[3]  # a turn of an image that is not square stays a turn
+        rows = [torch.stack([cos, sin * tall, across], 1), torch.stack([-sin / tall, cos, down], 1)]
+        grid = F.affine_grid(torch.stack(rows, 1), list(batch.shape), align_corners=False)
+        return F.grid_sample(batch - _GREY, grid, align_corners=False) + _GREY
 
-def _weathered(batch: Tensor, kind: str, chosen: Tensor, generator: Generator) -> Tensor:
-    """The chosen images in rain or at night, as `app.data.enhance` draws it."""
-    rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-    changed = batch.clone()
-    for place in torch.nonzero(chosen).flatten().tolist():
-        picture = batch[place].to(torch.uint8)
-        colourless = bool((picture[0] == picture[1]).all() and (picture[1] == picture[2]).all())
-        changed[place] = enhanced(picture, [kind], rng, infrared=colourless).float()
-    return changed
+    def recoloured(self, batch: Tensor, strength: float) -> Tensor:
+        """Brightness, then contrast around the image's mean luma, then saturation."""
+        brightness, contrast, saturation = (
+            self.uniform(1 - strength, 1 + strength).view(-1, 1, 1, 1) for _ in range(3)
+        )
+        batch = (batch * brightness).clamp(0, 255)
+        mean = _luma(batch).mean(dim=(2, 3), keepdim=True)
+        batch = (mean + contrast * (batch - mean)).clamp(0, 255)
+        luma = _luma(batch)
+        return (luma + saturation * (batch - luma)).clamp(0, 255)
+
+    def colourless(self, batch: Tensor) -> Tensor:
+        """The luma of each image in all of its channels."""
+        return _luma(batch).expand_as(batch)
+
+    def blurred(self, batch: Tensor, sigmas: Tensor) -> Tensor:
+        """A Gaussian blur with a standard deviation of its own, (N,) pixels, for each image."""
+        count, channels, height, width = batch.shape
+        distance = torch.arange(_KERNEL) - _KERNEL // 2
+        kernel = torch.exp(-0.5 * (distance / sigmas[:, None]) ** 2)  # (N, _KERNEL)
+        kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
+        half = _KERNEL // 2
+        padded = F.pad(batch, (half, half, half, half), mode="reflect")
+        padded = padded.reshape(1, count * channels, height + 2 * half, -1)
+        across = F.conv2d(padded, kernel[:, None, None, :], groups=count * channels)
+        both = F.conv2d(across, kernel[:, None, :, None], groups=count * channels)
+        return both.reshape(count, channels, height, width)
+
+    def rectangles(self, batch: Tensor) -> Tensor:
+        """(N, 1, H, W) bool: one rectangle in each image."""
+        height, width = batch.shape[2:]
+        area = height * width * self.uniform(*_ERASED_SHARE)
+        ratio = self.uniform(*(math.log(side) for side in _ERASED_RATIO)).exp()
+        tall = (area * ratio).sqrt().clamp(1, height)
+        wide = (area / ratio).sqrt().clamp(1, width)
+        top = (height - tall) * self.uniform(0, 1)
+        left = (width - wide) * self.uniform(0, 1)
+        rows = torch.arange(height)[None, :] + 0.5  # centres of the pixels
+        columns = torch.arange(width)[None, :] + 0.5
+        inside_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+        inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+        return inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
+
+    def weathered(self, batch: Tensor, kind: str, probability: float) -> Tensor:
+        """Some images in rain or at night, as `app.data.enhance` draws it."""
+        chosen = self.chosen(probability).flatten()
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=self.generator)))
+        changed = batch.clone()
+        for place in torch.nonzero(chosen).flatten().tolist():
+            picture = batch[place].to(torch.uint8)
+            colourless = bool((picture[0] == picture[1]).all() and (picture[1] == picture[2]).all())
+            changed[place] = enhanced(picture, [kind], rng, infrared=colourless).float()
+        return changed
 
 
 def _luma(batch: Tensor) -> Tensor:
     weights = torch.tensor(_LUMA).view(1, 3, 1, 1)
     return (batch * weights).sum(dim=1, keepdim=True)
-
-
-def _blurred(batch: Tensor, sigmas: Tensor) -> Tensor:
-    """A Gaussian blur with a standard deviation of its own, (N,) pixels, for each image."""
-    count, channels, height, width = batch.shape
-    distance = torch.arange(_KERNEL) - _KERNEL // 2
-    kernel = torch.exp(-0.5 * (distance / sigmas[:, None]) ** 2)  # (N, _KERNEL)
-    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
-    half = _KERNEL // 2
-    padded = F.pad(batch, (half, half, half, half), mode="reflect").reshape(1, count * channels, height + 2 * half, -1)
-    across = F.conv2d(padded, kernel[:, None, None, :], groups=count * channels)
-    both = F.conv2d(across, kernel[:, None, :, None], groups=count * channels)
-    return both.reshape(count, channels, height, width)
-
-
-def _rectangles(batch: Tensor, draw: _Draws) -> Tensor:
-    """(N, 1, H, W) bool: one rectangle in each image."""
-    height, width = batch.shape[2:]
-    area = height * width * draw.uniform(*_ERASED_SHARE)
-    ratio = draw.uniform(*(math.log(side) for side in _ERASED_RATIO)).exp()
-    tall = (area * ratio).sqrt().clamp(1, height)
-    wide = (area / ratio).sqrt().clamp(1, width)
-    top = (height - tall) * draw.uniform(0, 1)
-    left = (width - wide) * draw.uniform(0, 1)
-    rows = torch.arange(height)[None, :] + 0.5  # centres of the pixels
-    columns = torch.arange(width)[None, :] + 0.5
-    inside_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
-    inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-    return inside_rows[:, None, :, None] & inside_columns[:, None, None, :]

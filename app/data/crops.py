@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,8 @@ from app.core.sample import Box, Corners, Modality, Sample
 from app.data.readers.errors import DataSetError
 from app.data.rectify import checked, rectify
 from app.images.decode import open_picture, picture_file, upright_rgb
+from app.settings.load import absolute
+from app.settings.sections import DataSettings
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -140,8 +141,7 @@ class Pictures:
 
     def plate(self, sample: Sample) -> Tensor | None:
         """The plate, or None if there is none, plates are not used, or the file cannot be read."""
-        place = plate_place(sample, rectify=self.rectify)
-        if self.plate_size is None or place is None:
+        if self.plate_size is None or (place := plate_place(sample, rectify=self.rectify)) is None:
             return None
         return self._get(*place, self.plate_size)
 
@@ -182,6 +182,12 @@ class Pictures:
             self._free -= picture.nbytes
             self._cache[key] = picture
         return picture
+
+
+def make_pictures(settings: DataSettings, vehicle: Size, plate: Size | None, *, rectify: bool = False) -> Pictures:
+    """The images of vehicles and plates in these sizes, kept in memory and files as the settings say."""
+    files = PictureFiles(absolute(settings.cache_dir), settings.cache_dir_mb) if settings.cache_dir else None
+    return Pictures(vehicle, plate, settings.cache_mb, files, rectify=rectify)
 
 
 def plate_place(sample: Sample, *, rectify: bool) -> tuple[Path, Cut] | None:
@@ -248,11 +254,3 @@ def _inside(image: Image.Image, box: Box) -> tuple[float, float, float, float]:
     if right - left < 1 or bottom - top < 1:
         raise DataSetError(f"box {tuple(box)} lies outside the picture of {image.width} x {image.height} px")
     return left, top, right, bottom
-
-
-def normalise(pictures: Sequence[Tensor] | Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Pictures (N, 3, H, W) uint8 as float32 with the statistics that the backbone expects of values in [0, 1]."""
-    batch = pictures if isinstance(pictures, Tensor) else torch.stack(list(pictures))
-    scale = torch.tensor(std, device=batch.device).view(1, 3, 1, 1) * 255
-    shift = torch.tensor(mean, device=batch.device).view(1, 3, 1, 1) * 255
-    return (batch.float() - shift) / scale

@@ -13,8 +13,8 @@ from app.data.crops import Pictures
 from app.data.dual_batches import labels_of
 from app.data.readers.errors import DataSetError
 from app.data.sampler import make_order
+from app.settings.augment import AugmentSettings
 from app.settings.equalise import EqualiseSettings
-from app.settings.sections import AugmentSettings
 
 
 @dataclass
@@ -67,8 +67,7 @@ class CrossModalBatches:
             kinds=self.infrared.astype(np.int64),
         )
         self.batches_per_epoch = self.order.batches_per_epoch
-        parts = ("flip", "shift", "rotate", "zoom", "colour", "grey", "blur", "erase", "rain", "night")
-        self.change = Augmentation(**{name: getattr(augment, name) for name in parts})
+        self.change = Augmentation(augment)
 
     def __getitem__(self, index: int, /) -> CrossModalBatch:
         seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])

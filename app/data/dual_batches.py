@@ -12,8 +12,8 @@ from app.data.augment import Augmentation
 from app.data.crops import Pictures
 from app.data.readers.errors import DataSetError
 from app.data.sampler import make_order
+from app.settings.augment import AugmentSettings
 from app.settings.equalise import EqualiseSettings
-from app.settings.sections import AugmentSettings
 
 
 @dataclass
@@ -65,12 +65,7 @@ class DualBatches:
         )
         self.batches_per_epoch = self.order.batches_per_epoch
         self.plate_drop = augment.plate_drop
-        parts = {
-            name: getattr(augment, name) for name in ("shift", "rotate", "zoom", "colour", "grey", "blur", "erase")
-        }
-        self.change_vehicle = Augmentation(flip=augment.flip, **parts, rain=augment.rain, night=augment.night)
-        # Mirrored characters are other characters, and an erased one is a missing one.
-        self.change_plate = Augmentation(**{**parts, "erase": 0.0}, flip=0.0)
+        self.change_vehicle, self.change_plate = Augmentation(augment), Augmentation(augment, plates=True)
 
     def __getitem__(self, index: int, /) -> DualBatch:
         chosen, vehicles, plates, has_plate, bad = [], [], [], [], []

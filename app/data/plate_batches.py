@@ -13,7 +13,7 @@ from app.core.sample import Sample
 from app.data.augment import Augmentation
 from app.data.crops import Pictures
 from app.data.readers.errors import DataSetError
-from app.settings.sections import AugmentSettings
+from app.settings.augment import AugmentSettings
 from app.synthetic.plates import MadePlate
 
 MakePlate = Callable[[np.random.Generator], MadePlate]
@@ -80,8 +80,7 @@ class PlateBatches:
             raise ValueError(f"{self.made} plates of a batch are to be made, and nothing makes them")
         self.make = make
         self.batches_per_epoch = -(-len(self.samples) // (self.real or batch_size))
-        parts = {name: getattr(augment, name) for name in ("shift", "rotate", "zoom", "colour", "grey", "blur")}
-        self.change = Augmentation(**parts, flip=0.0, erase=0.0)  # another character, or a missing one
+        self.change = Augmentation(augment, plates=True)
 
     def __getitem__(self, index: int, /) -> PlateBatch:
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, index)))

@@ -13,9 +13,7 @@ from app.data.readers.errors import DataSetError
 _OVERSHOOT = 0.1  # of the plate's longest side, that a corner may lie beyond the image: hand-drawn ones do
 
 
-def rectify(
-    picture: NDArray[np.uint8], corners: Sequence[Point], size: tuple[int, int], *, margin: float = 0.0
-) -> NDArray[np.uint8]:
+def rectify(picture: NDArray[np.uint8], corners: Sequence[Point], size: tuple[int, int]) -> NDArray[np.uint8]:
     """The quadrilateral of an image (h, w, 3) warped to (*size, 3), both uint8.
 
     Coordinates are those of `Box`: the pixel in the first column and row covers 0 to 1. The warp is done at about the
@@ -25,26 +23,15 @@ def rectify(
     Args:
         corners: from the plate's own top left clockwise.
         size: height and width, pixels.
-        margin: shown around the plate, as a share of its side, on each side.
 
-    Raises ValueError for a negative margin and for corners that are not four finite numbers each, lie outside the
-    image, enclose no pixel or are not convex and clockwise, or where the margin reaches the plate's horizon."""
-    if margin < 0:
-        raise ValueError(f"margin must not be negative, got {margin}")
+    Raises ValueError for corners that are not four finite numbers each, lie outside the image, enclose no pixel or are
+    not convex and clockwise."""
     source = checked(corners, picture.shape[1], picture.shape[0])
     widths, heights = _sides(source)[0::2], _sides(source)[1::2]
-    height, width = (
-        max(wanted, math.ceil((1 + 2 * margin) * max(seen)))
-        for wanted, seen in zip(size, (heights, widths), strict=True)
-    )
-    inset = np.array([width, height]) * margin / (1 + 2 * margin)
-    unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-    target = inset + unit * (np.array([width, height]) - 2 * inset)
+    height, width = (max(wanted, math.ceil(max(seen))) for wanted, seen in zip(size, (heights, widths), strict=True))
+    target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
     # OpenCV counts from the middle of the first pixel.
     to_source = cv2.getPerspectiveTransform((target - 0.5).astype(np.float32), (source - 0.5).astype(np.float32))
-    outer = np.column_stack([unit * (width, height) - 0.5, np.ones(4)])
-    if (outer @ to_source[2] <= 0).any():
-        raise DataSetError(f"a margin of {margin} reaches the horizon of the plate with corners {_listed(corners)}")
     flat = cv2.warpPerspective(
         picture,
         to_source,

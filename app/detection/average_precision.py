@@ -1,9 +1,16 @@
-"""Average precision of found boxes against marked ones (Everingham et al., 2010, Sec. 4.2; area under all points)."""
+"""Average precision of PASCAL VOC, of found boxes against marked ones, interpolated at all points.
+
+A found box is compared with the marked box that it covers best, and is wrong if that one is taken (Everingham et al.,
+2010, Sec. 4.2); the area is under all points, as VOC has computed it since 2010 (Everingham et al., 2015). COCO's
+measure differs: there the box takes the next best marked one, and precision is sampled at 101 values of recall.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torchvision.ops import box_iou
 
 from app.evaluation.errors import EvaluationError
 
@@ -12,12 +19,9 @@ Floats = NDArray[np.floating]
 
 def iou_matrix(first: Floats, second: Floats) -> NDArray[np.float64]:
     """Intersection over union (N, M) of boxes (N, 4) and (M, 4) as left, top, right, bottom."""
-    a, b = np.asarray(first, np.float64).reshape(-1, 1, 4), np.asarray(second, np.float64).reshape(1, -1, 4)
-    sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None)
-    common = sides.prod(axis=-1)
-    union = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1) - common
-    result: NDArray[np.float64] = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
-    return result
+    boxes = (torch.from_numpy(np.asarray(each, np.float64).reshape(-1, 4)) for each in (first, second))
+    found: NDArray[np.float64] = box_iou(*boxes).nan_to_num_().numpy()  # boxes without an area: 0 by 0
+    return found
 
 
 def match_boxes(boxes: Floats, scores: Floats, truth: Floats, iou: float) -> NDArray[np.bool_]:
@@ -36,10 +40,10 @@ def match_boxes(boxes: Floats, scores: Floats, truth: Floats, iou: float) -> NDA
     return right
 
 
-def average_precision(
+def voc_average_precision(
     found: Sequence[tuple[Floats, Floats]], truth: Sequence[Floats], iou: float = 0.5
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """Average precision over images, with precision and recall after each box in falling order of score.
+    """VOC's average precision over images, with precision and recall after each box in falling order of score.
 
     Args:
         found: boxes (N, 4) and scores (N,) of each image.

@@ -1,4 +1,4 @@
-"""A detector on marked photographs: average precision of each class, and the threshold with the best F1."""
+"""A detector on marked photographs: VOC's average precision of each class, and the threshold with the best F1."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from app.core.sample import Box
-from app.detection.average_precision import average_precision
+from app.detection.average_precision import voc_average_precision
 from app.detection.labels import Labelled
 from app.detection.stream import read_photograph
 from app.synthetic import SceneRenderer
 from models.detector import CLASSES, PLATE, VEHICLE, Detector
 
-_IOUS = np.arange(0.5, 0.96, 0.05)  # of COCO's mean
+_IOUS = np.arange(0.5, 0.96, 0.05)  # those that COCO takes its mean over
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ def marked_scene(scenes: SceneRenderer, number: int) -> Marked:
 def measure_detector(
     detector: Detector, pictures: Sequence[Callable[[], Marked]], device: torch.device
 ) -> dict[str, dict[str, Any]]:
-    """By class that was marked: AP50, AP (mean over IoU 0.5 to 0.95), recall and precision at the best F1, its score.
+    """By class that was marked: VOC's average precision, and recall, precision and score at the best F1.
+
+    AP50 is at an IoU of 0.5, AP the mean over 0.5 to 0.95.
 
     Args:
         images: made one at a time, as they are asked for.
@@ -69,13 +71,13 @@ def measure_detector(
 def _measures(
     found: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]], truth: Sequence[NDArray[np.float64]]
 ) -> dict[str, Any]:
-    ap50, precision, recall = average_precision(found, truth)
+    ap50, precision, recall = voc_average_precision(found, truth)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     best = int(f1.argmax()) if len(f1) else 0
     scores = np.sort(np.concatenate([scores for _, scores in found]))[::-1]
     return {
         "AP50": ap50,
-        "AP": float(np.mean([average_precision(found, truth, iou)[0] for iou in _IOUS])),
+        "AP": float(np.mean([voc_average_precision(found, truth, iou)[0] for iou in _IOUS])),
         "precision": float(precision[best]) if len(f1) else 0.0,
         "recall": float(recall[best]) if len(f1) else 0.0,
         "threshold": float(scores[best]) if len(f1) else 1.0,

@@ -30,21 +30,6 @@ def cosine_distance(q_embeddings: Floats, g_embeddings: Floats) -> Floats:
     return np.subtract(1, dist, out=dist)
 
 
-def euclidean_distance(q_embeddings: Floats, g_embeddings: Floats) -> Floats:
-    """L2 distance of (Q, D) to (G, D), as (Q, G).
-
-    From |q|^2 + |g|^2 - 2 q.g, negative rounding set to 0: good to about 3e-4 of the norm in float32. The result is
-    float32 unless an argument is float64. Raises ValueError if the shapes do not fit.
-    """
-    q_embeddings, g_embeddings = _as_pair(q_embeddings, g_embeddings)
-    dist = q_embeddings @ g_embeddings.T
-    dist *= -2
-    dist += np.einsum("qd,qd->q", q_embeddings, q_embeddings)[:, None]
-    dist += np.einsum("gd,gd->g", g_embeddings, g_embeddings)
-    np.maximum(dist, 0, out=dist)
-    return np.sqrt(dist, out=dist)
-
-
 def fused_distance(
     q_vehicle: Floats,
     g_vehicle: Floats,

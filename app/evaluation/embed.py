@@ -1,6 +1,6 @@
 """Embeddings of samples by a network, and the measures of directions from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -108,23 +108,31 @@ def embed(
     Raises NoPictureError if no image can be read."""
     kept: list[Sample] = []
     found: list[DualRows] = []
-    for start in range(0, len(samples), batch_size):
-        read = [(sample, pictures.crops(sample)) for sample in samples[start : start + batch_size]]
-        batch = [(sample, crops) for sample, crops in read if crops is not None]
-        if batch:
-            kept += [sample for sample, _ in batch]
-            found.append(embed_crops(network, [crops for _, crops in batch], run, batch_size))
-    if not kept:
-        raise no_picture(len(samples), pictures)
+    for read, crops in read_crops(samples, pictures, batch_size):
+        kept += read
+        found.append(embed_crops(network, crops, run, batch_size))
     plates = [rows.plate for rows in found if rows.plate is not None]
     plate = np.concatenate(plates) if plates else None
     has_plate = np.zeros(len(kept), np.bool_) if plate is None else _has_plate(plate)
     return DualEmbeddings(kept, np.concatenate([rows.vehicle for rows in found]), plate, has_plate, fusion)
 
 
-def no_picture(count: int, pictures: Pictures) -> NoPictureError:
-    """The error for images of which none can be read."""
-    return NoPictureError(f"no image can be read; the first of {count}: {next(iter(pictures.bad.items()), '')}")
+def read_crops(
+    samples: Sequence[Sample], pictures: Pictures, batch_size: int
+) -> Iterator[tuple[list[Sample], list[Crops]]]:
+    """The samples whose vehicle image can be read, with their crops, `batch_size` at once.
+
+    Raises NoPictureError at the end if no image could be read."""
+    found = False
+    for start in range(0, len(samples), batch_size):
+        read = [(sample, pictures.crops(sample)) for sample in samples[start : start + batch_size]]
+        batch = [(sample, crops) for sample, crops in read if crops is not None]
+        if batch:
+            found = True
+            yield [sample for sample, _ in batch], [crops for _, crops in batch]
+    if not found:
+        first = next(iter(pictures.bad.items()), "")
+        raise NoPictureError(f"no image can be read; the first of {len(samples)}: {first}")
 
 
 def _has_plate(plate: NDArray[np.float32]) -> NDArray[np.bool_]:

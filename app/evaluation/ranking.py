@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from app.evaluation.distance import Floats, cosine_distance
+from app.evaluation.distance import Floats
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import NO_SEQUENCE
 
@@ -80,43 +80,6 @@ def evaluate_ranking(
         g_camids=g_camids,
         q_sequences=q_sequences,
         g_sequences=g_sequences,
-        max_rank=max_rank,
-    )
-
-
-def evaluate_streaming(
-    *,
-    q_embeddings: Floats,
-    g_embeddings: Floats,
-    q_pids: ArrayLike,
-    q_camids: ArrayLike,
-    g_pids: ArrayLike,
-    g_camids: ArrayLike,
-    q_sequences: ArrayLike | None = None,
-    g_sequences: ArrayLike | None = None,
-    distance: Callable[[Floats, Floats], Floats] = cosine_distance,
-    block: int = 256,
-    max_rank: int = 50,
-) -> RankingResult:
-    """`evaluate_ranking` of `distance(q_embeddings, g_embeddings)` without holding the (Q, G) matrix.
-
-    Holds `block` x G distances at a time: 142 MB for 256 queries against VERI-Wild's 138,517 images. Equal to the
-    full evaluation for equal distances. Raises ValueError as `evaluate_ranking` does; `distance` decides on shapes.
-    """
-    for name, embeddings, pids in (("q_embeddings", q_embeddings, q_pids), ("g_embeddings", g_embeddings, g_pids)):
-        if np.ndim(embeddings) != 2 or len(embeddings) != np.size(pids):
-            raise ValueError(f"{name} must have shape ({np.size(pids)}, D), got {np.shape(embeddings)}")
-        if not np.isfinite(embeddings).all():
-            raise EvaluationError(f"{name} holds NaN or infinity")
-    return evaluate_rows(
-        dist_rows=lambda rows: distance(q_embeddings[rows], g_embeddings),
-        q_pids=q_pids,
-        q_camids=q_camids,
-        g_pids=g_pids,
-        g_camids=g_camids,
-        q_sequences=q_sequences,
-        g_sequences=g_sequences,
-        block=block,
         max_rank=max_rank,
     )
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from app.images.decoding_limits import require_fast_decoder
-from app.images.lmdb import database_of, read_value
-from app.images.metadata import orientation, split
+from app.images.files import database_of
+from app.images.lmdb import read_value
+from app.images.metadata import TooCostlyError, orientation, split
 from models.errors import FedVehicleReidError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
@@ -30,6 +30,8 @@ MAX_BYTES = 2**29
 
 # Pillow's own, higher limit is an error as well; its warning before that would go to the service's log.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+_SLOW_BYTES = {"bmp_rle": 2**20, "ppm": 2**20}  # in a file that only a decoder written in Python can read
+_SLOW_TEXT = 2**16  # Pillow searches the comments of a PPM in text anew from its start
 _DEEP = ("I", "F")  # how the modes of Pillow begin that hold more than eight bits a value
 _DARK, _BRIGHT = 0.5, 99.5  # percentiles that become black and white
 _SAMPLED = 500_000  # values that the percentiles are taken of
@@ -73,7 +75,7 @@ def open_picture(
         file.close()
         raise UnreadableImageError(f"{file.width} x {file.height} pixels, more than {most_pixels}")
     with _decoding():
-        require_fast_decoder(file, len(data))
+        _require_fast_decoder(file, len(data))
     file.info[_TURNED] = turned
     return file
 
@@ -131,6 +133,13 @@ def _open_at_once(path: str, flags: int) -> int:
 def _content(path: Path) -> bytes:
     database = database_of(path)
     return file_content(path) if database is None else read_value(*database)
+
+
+def _require_fast_decoder(file: Image.Image, size: int) -> None:
+    """Raise TooCostlyError for a large file that only a decoder written in Python can read."""
+    for name in {str(tile[0]) for tile in getattr(file, "tile", ())} & set(Image.DECODERS):
+        if size > (most := _SLOW_BYTES.get(name, _SLOW_TEXT)):
+            raise TooCostlyError(f"{file.format} of this kind ({name}) with more than {most} bytes; save it as PNG")
 
 
 @contextmanager

@@ -1,6 +1,11 @@
-"""Image files by their names, and where they lie: the one place that decides what counts as an image file."""
+"""Image files by their names, and where they lie: the one place that decides what counts as an image file.
+
+A path "folder/data.mdb#000000001" is image 1 of the LMDB database in "folder". Whatever takes the path of an image
+takes this one: `app.images.decode.open_picture` knows it.
+"""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -8,6 +13,9 @@ from models.errors import FedVehicleReidError, MissingFileError
 
 SUFFIXES = (".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Endings of image files, in lower case; a file's may be in either."""
+DATABASE = "data.mdb"
+"""The file of an LMDB database."""
+_IN_DATABASE = re.compile(rf"{re.escape(DATABASE)}#(?P<key>\d{{9,}})")
 
 
 class NoImagesError(FedVehicleReidError, FileNotFoundError):
@@ -25,6 +33,17 @@ def is_image(name: str) -> bool:
 def image_stem(name: str) -> str:
     """The name of an image file without its ending; other names as they are, which no reader's pattern then matches."""
     return name.rpartition(".")[0] if is_image(name) else name
+
+
+def database_path(folder: Path, number: int) -> Path:
+    """The path that stands for an image of a database, counted from 1."""
+    return folder / f"{DATABASE}#{number:09d}"
+
+
+def database_of(path: Path) -> tuple[Path, str] | None:
+    """Folder and key of an image in a database; None for an image in a file."""
+    match = _IN_DATABASE.fullmatch(path.name)
+    return None if match is None else (path.parent, f"image-{match['key']}")
 
 
 def images_in(folder: Path, *, required: bool = True) -> list[Path]:

@@ -3,16 +3,25 @@
 Decoders interpret far more of a file than its pixels: resolutions, colour profiles, thumbnails, multi-picture indices,
 comments. An odd value in any of these makes them refuse a good image. So the orientation is read here, alone, and the
 decoder gets only what the pixels need.
+
+An image has few parts for its size. Files of less than a megabyte kept a decoder busy for minutes: by millions of empty
+segments, by thousands of scans over one image, by a directory of millions of strips.
 """
 
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
-from app.images.decoding_limits import require_few_parts, require_few_scans, require_small_directory
 from app.images.xmp import xmp_orientation
+from models.errors import FedVehicleReidError
 
+MOST_SCANS = 32
+"""Of a progressive JPEG; libjpeg writes 10 for three components, and 18 for four."""
+# PNG encoders cut the pixels into pieces of 8 KiB, JPEG segments have up to 64.
+_FEW_PARTS, _BYTES_OF_A_PART = 1000, 1024
+_MOST_VALUES = 2**17  # in the directory of a TIFF: places and lengths of its strips, of every row and channel
+_MARKER = re.compile(rb"\xff+[^\x00\xff]")
 _ORIENTATION = 0x0112
 _EXIF_HEADER = b"Exif\0\0"
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
@@ -31,6 +40,10 @@ _TIFF_PIXELS = {
 }
 
 
+class TooCostlyError(FedVehicleReidError, ValueError):
+    """A file whose decoding would take far longer than that of an image of its size."""
+
+
 def split(data: bytes) -> tuple[int, bytes]:
     """The orientation of a JPEG, PNG, WebP or TIFF file, 1 to 8 as in Exif, and the file without its metadata.
 
@@ -44,11 +57,11 @@ def split(data: bytes) -> tuple[int, bytes]:
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         exif, xmp, pixels = _webp(data)
     elif data[:4] in (b"II+\0", b"MM\0+"):
-        require_small_directory(data, _TIFF_PIXELS)
+        _require_small_directory(data, _TIFF_PIXELS)
         return 1, data
     elif data[:4] in (b"II*\0", b"MM\0*"):
         exif, xmp, pixels = _tiff(data)
-        require_small_directory(pixels, _TIFF_PIXELS)
+        _require_small_directory(pixels, _TIFF_PIXELS)
     else:
         return 1, data
     return orientation(exif, xmp), pixels
@@ -114,7 +127,7 @@ def _jpeg(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
             continue
         if marker == 0xDA or marker == 0x01 or 0xD0 <= marker <= 0xD9:  # the pixels, or nothing that has a length
             break
-        require_few_parts(parts := parts + 1, len(data))
+        _require_few_parts(parts := parts + 1, len(data))
         end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
         payload = data[at + 4 : end]
         if end < at + 4:
@@ -130,7 +143,7 @@ def _jpeg(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
         ):
             kept.append(data[at:end])
         at = end
-    require_few_scans(data, at)
+    _require_few_scans(data, at)
     return [b"".join(exif), *exif[1:]], xmp, b"".join([*kept, data[at:]])
 
 
@@ -140,7 +153,7 @@ def _png(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
     inflater = _Inflater()
     at, parts = len(_PNG_START), 0
     while at + 12 <= len(data):
-        require_few_parts(parts := parts + 1, len(data))
+        _require_few_parts(parts := parts + 1, len(data))
         length, name = struct.unpack_from(">L4s", data, at)
         end = at + 12 + length
         if end > len(data):
@@ -194,7 +207,7 @@ def _webp(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
     found: dict[bytes, list[bytes]] = {b"EXIF": [], b"XMP ": []}
     at, parts = 12, 0
     while at + 8 <= len(data):
-        require_few_parts(parts := parts + 1, len(data))
+        _require_few_parts(parts := parts + 1, len(data))
         name, length = struct.unpack_from("<4sL", data, at)
         if name in found:
             found[name].append(data[at + 8 : at + 8 + length])
@@ -220,3 +233,49 @@ def _tiff(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
     padded = data + b"\0" * (len(data) % 2)  # a directory begins at an even place
     directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + struct.pack(f"{order}L", 0)
     return [data], xmp, data[:4] + struct.pack(f"{order}L", len(padded)) + padded[8:] + directory
+
+
+def _require_few_parts(number: int, size: int) -> None:
+    """Raise TooCostlyError for more segments or chunks than a file of `size` bytes is cut into."""
+    if number > _FEW_PARTS + size // _BYTES_OF_A_PART:
+        raise TooCostlyError(f"over {number - 1} parts in {size} bytes")
+
+
+def _require_few_scans(data: bytes, at: int) -> None:
+    """Raise TooCostlyError for a JPEG of too many scans, the first of which begins at `at`: each goes over the whole
+    image, however few bytes it has."""
+    scans, parts = 0, 0
+    while (found := _MARKER.search(data, at)) is not None and data[found.end() - 1] != 0xD9:  # the image's end
+        marker, at = data[found.end() - 1], found.end()
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # nothing that has a length
+            continue
+        parts += 1
+        scans += marker == 0xDA
+        if scans > MOST_SCANS:
+            raise TooCostlyError(f"over {MOST_SCANS} scans of one image")
+        _require_few_parts(parts, len(data))
+        at += struct.unpack_from(">H", data, at)[0] if at + 2 <= len(data) else 2
+
+
+def _require_small_directory(data: bytes, pixel_tags: Container[int]) -> None:
+    """Raise TooCostlyError for a TIFF, of 32 or 64 bits, whose first directory has more values than an image needs.
+
+    Args:
+        pixel_tags: that a decoder reads value by value; of all others it copies the bytes, which are in the file once.
+    """
+    order, big = "<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+")
+    start_form, number_form, entry_form = (
+        f"{order}{form}" for form in (("Q", "Q", "HHQ8x") if big else ["L", "H", "HHL4x"])
+    )
+    size = struct.calcsize(entry_form)
+    try:
+        start = struct.unpack_from(start_form, data, 8 if big else 4)[0]
+        end = start + struct.calcsize(number_form) + size * struct.unpack_from(number_form, data, start)[0]
+    except struct.error:  # cut off, for the decoder to refuse
+        return
+    values, others = 0, 0
+    for at in range(start + struct.calcsize(number_form), min(end, len(data) - size + 1), size):
+        tag, _, count = struct.unpack_from(entry_form, data, at)
+        values, others = (values + count, others) if tag in pixel_tags else (values, others + count)
+        if values > _MOST_VALUES or others > len(data):
+            raise TooCostlyError(f"a directory of {values + others} values and more")

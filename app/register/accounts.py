@@ -1,32 +1,35 @@
 """Accounts of a register: roles, passwords, sessions of browsers, tokens of programs."""
 
+import contextlib
 import hashlib
 import hmac
 import secrets
+import threading
+import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, func, select
 
-from app.register.account_names import checked_name
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
-from app.register.rows import get, trail
-from app.register.schema import Account, Ticket, now
-from app.register.texts import line
-from app.register.tokens import Uses
+from app.register.records import MOST_NUMBER, get, trail
+from app.register.schema import Account, Ticket, TicketUse, now
+from app.register.texts import checked_name, line
 from app.register.tries import Tries
 
 SHORTEST_PASSWORD = 10
 _SESSION = timedelta(hours=12)
 _LONGEST_PASSWORD = 1024
+_TOKEN = "token"
+USE_SECONDS = 600.0  # a write a request would delay every request
 
 
 class Role(IntEnum):
-    """What an account may do; each role may do what the ones before it may."""
+    """Rights of an account; each role has those of the ones before it."""
 
     guard = 1
     """Identify, see plate and flat, report incidents."""
@@ -37,15 +40,15 @@ class Role(IntEnum):
 
 
 class LogInError(RegisterError):
-    """A name and a password that do not belong together, or a log-in that is no longer one."""
+    """Wrong name or password, or a log-in that has ended."""
 
 
 @dataclass(frozen=True)
 class User:
-    """Who is logged in.
+    """A user who is logged in.
 
     Args:
-        csrf: what a form of this session must bring; "" for a token, which no browser sends by itself.
+        csrf: token that a form of this session must bring; "" for a program's token, which no browser sends by itself.
     """
 
     name: str
@@ -116,15 +119,15 @@ class Accounts:
                 with self.database.reading() as session:
                     account = session.scalar(select(Account).where(Account.name == name))
             except RegisterError:  # a database that is away must not lock people out
-                self._tries.take_back(name, address)
+                self._tries.uncount(name, address)
                 raise
-        # A name that there is not takes as long as a wrong password.
+        # An unknown name takes as long as a wrong password.
         right = self._verify(account.password if account else self._nobody, password)
         if account is None or account.disabled or not right:
             with self.database.writing() as session:
                 trail(session, "", "refuse log-in", f"account {account.id}" if account else "", {})
             raise LogInError("name and password do not belong together")
-        self._tries.take_back(name, address)
+        self._tries.uncount(name, address)
         return self._ticket(account.id, account.name, "session", "", _SESSION)
 
     def log_out(self, secret: str) -> None:
@@ -134,7 +137,7 @@ class Accounts:
 
     def new_token(self, name: str, label: str, days: int, by: str) -> str:
         """The secret of a token for a program, with the rights of the account; it is shown once. Raises
-        NotEnrolledError, and RegisterError for a term that is none."""
+        NotEnrolledError, and RegisterError for an impossible term."""
         if not 1 <= days <= 3650:
             raise RegisterError("a token lasts 1 to 3650 days")
         label = line("label", label)
@@ -145,7 +148,7 @@ class Accounts:
         return self._ticket(account.id, by, "token", label, timedelta(days=days))
 
     def who(self, secret: str, kind: str) -> User:
-        """Whose session or token this is. Raises LogInError if it is none, or has expired."""
+        """The user of a session or a token. Raises LogInError for an unknown or expired secret."""
         with self.database.reading() as session:
             ticket = session.scalar(select(Ticket).where(Ticket.digest == _digest(secret), Ticket.kind == kind))
             if ticket is None or ticket.expires < now() or ticket.account.disabled:
@@ -178,9 +181,79 @@ class Accounts:
 
 
 def csrf_of(secret: str) -> str:
-    """What forms of a session must bring: it follows from the session's secret, which scripts cannot read."""
+    """Token that forms of a session must bring: derived from the session's secret, which scripts cannot read."""
     return hmac.new(secret.encode(), b"csrf", hashlib.sha256).hexdigest()
 
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token without its secret, which nobody keeps.
+
+    Args:
+        id: by which it is revoked.
+        used: when it was last used, to ten minutes; None if never.
+    """
+
+    id: int
+    account: str
+    label: str
+    created: datetime
+    expires: datetime
+    used: datetime | None
+
+
+class Tokens:
+    """The tokens of a register's accounts."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def all(self, account: str | None = None) -> list[Token]:
+        """Valid tokens by number: of one account, or of all."""
+        query = (
+            select(Ticket, Account.name, TicketUse.used)
+            .join(Account, Ticket.account_id == Account.id)
+            .outerjoin(TicketUse, TicketUse.ticket_id == Ticket.id)
+            .where(Ticket.kind == _TOKEN, Ticket.expires >= now())
+            .order_by(Ticket.id)
+        )
+        with self.database.reading() as session:
+            rows = session.execute(query if account is None else query.where(Account.name == account))
+            return [Token(row.id, name, row.label, row.created, row.expires, used) for row, name, used in rows]
+
+    def revoke(self, number: int, by: str, account: str | None = None) -> None:
+        """End one token at once; others stay. Raises NotEnrolledError if there is none of this number.
+
+        Args:
+            account: whose it must be; None for anybody's.
+        """
+        with self.database.writing() as session:
+            ticket = session.get(Ticket, number) if 0 < number <= MOST_NUMBER else None
+            if ticket is None or ticket.kind != _TOKEN or account not in (None, ticket.account.name):
+                raise NotEnrolledError(f"there is no token {number}")
+            session.delete(ticket)
+            trail(session, by, "revoke token", f"account {ticket.account_id}", {"token": number})
+
+
+class Uses:
+    """Last uses of tokens. A use that cannot be written is lost, and no request fails for it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._lock = threading.Lock()
+        self._noted: dict[int, float] = {}
+
+    def note(self, ticket_id: int) -> None:
+        """Record a use of a token now."""
+        moment = time.monotonic()
+        with self._lock:
+            if moment - self._noted.get(ticket_id, -USE_SECONDS) < USE_SECONDS:
+                return
+            self._noted[ticket_id] = moment
+        with contextlib.suppress(RegisterError), self.database.writing() as session:
+            if session.get(Ticket, ticket_id) is not None:  # revoked meanwhile
+                session.merge(TicketUse(ticket_id=ticket_id, used=now()))

@@ -1,4 +1,4 @@
-"""Sets the thresholds of a register's model from a set of images whose vehicles are known."""
+"""Calibration: sets the thresholds of a register's model from a set of images whose vehicles are known."""
 
 import json
 from collections.abc import Sequence
@@ -27,8 +27,7 @@ from app.evaluation.calibration import (
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import pair_ids
 from app.register.identification import Identification
-from app.register.matcher import Threshold
-from app.register.modalities import compared_names
+from app.register.matcher import Threshold, compared_names
 from app.settings.checks import SettingsError
 from app.tasks.image_files import Embeddings, embed_samples
 
@@ -65,10 +64,10 @@ def calibrate(
     account: str,
     about: str,
 ) -> dict[str, Any]:
-    """Measure same and different vehicles in each library, and keep the thresholds for the wanted false-match rates.
+    """Measure same and different vehicles in each library, and keep the thresholds for the given false-match rates.
 
     Every kind of comparison that the directions have, such as infrared queries with a visible gallery, gets a threshold
-    of its own; see `app.register.modalities`.
+    of its own; see `app.register.matcher`.
 
     Args:
         rate, unsure_rate: false-match rates of a match, and from where on a person should look.
@@ -89,9 +88,9 @@ def calibrate(
     before, report = identification.models.identification_thresholds(model), dict[str, dict[str, Any]]()
     views = identification.register.counts()["views"]
     chosen: dict[str, Threshold] = {}
-    for name, library, asked, held in compared_names(model.libraries):
-        restricted = _restricted(directions, asked, held)
-        if not restricted and (asked, held) != ("visible", "visible"):
+    for name, library, query, held in compared_names(model.libraries):
+        restricted = _restricted(directions, query, held)
+        if not restricted and (query, held) != ("visible", "visible"):
             continue
         try:
             measured = similarities(found, library, restricted)
@@ -111,8 +110,8 @@ def calibrate(
             "pairs_different": len(measured.different),
             "vehicles": len(np.unique(measured.same_pids)),
         }
-        picture, title = folder / f"{name}.png", f"{name} library, {about}"
-        calibration_picture(measured, match, unsure, picture, title=title)
+        path, title = folder / f"{name}.png", f"{name} library, {about}"
+        calibration_picture(measured, match, unsure, path, title=title)
     if not chosen:
         reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
         raise EvaluationError(f"no library can be calibrated: {reasons}")
@@ -120,7 +119,7 @@ def calibrate(
     after = identification.models.identification_thresholds(identification.active_model.current()[0])
     for name in report.keys() - chosen.keys():
         report[name]["threshold"] = after[name].match
-    told = {
+    content = {
         "model": model.digest,
         "rate": rate,
         "unsure_rate": unsure_rate,
@@ -128,8 +127,8 @@ def calibrate(
         "views": views,
         "libraries": report,
     }
-    _write(folder / REPORT, told)
-    return {**told, "folder": str(folder)}
+    _write(folder / REPORT, content)
+    return {**content, "folder": str(folder)}
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
@@ -145,12 +144,12 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     return checked
 
 
-def _restricted(directions: Sequence[Direction], asked: Modality, held: Modality) -> list[Direction]:
+def _restricted(directions: Sequence[Direction], query: Modality, held: Modality) -> list[Direction]:
     """The directions with queries in one modality and a gallery in one; those that have neither or one are left out."""
     cut = [
         Direction(
             each.name,
-            tuple(sample for sample in each.query if sample.modality == asked),
+            tuple(sample for sample in each.query if sample.modality == query),
             tuple(sample for sample in each.gallery if sample.modality == held),
         )
         for each in directions
@@ -159,7 +158,7 @@ def _restricted(directions: Sequence[Direction], asked: Modality, held: Modality
 
 
 def check_rates(rate: float, unsure_rate: float) -> None:
-    """Raise ValueError for rates that cannot be wanted, before anything is measured."""
+    """Raise ValueError for impossible rates, before anything is measured."""
     for name, value in (("match", rate), ("unsure", unsure_rate)):
         if not 0.0 < value < 1.0:
             raise SettingsError(f"the false-match rate of {name} lies between 0 and 1, got {value}")
@@ -174,7 +173,7 @@ def similarities(found: Embeddings, library: str, directions: Sequence[Direction
     vectors = found.libraries[library]
     rows = {sample: row for row, sample in enumerate(found.samples) if vectors[row].any()}
     if not rows:
-        raise EvaluationError("none of these pictures has anything for this library, such as a plate")
+        raise EvaluationError("none of these images has anything for this library, such as a plate")
     parts = []
     for direction in directions:
         queries, gallery = ([s for s in part if s in rows] for part in (direction.query, direction.gallery))
@@ -185,7 +184,7 @@ def similarities(found: Embeddings, library: str, directions: Sequence[Direction
         similarity = vectors[[rows[s] for s in queries]] @ vectors[[rows[s] for s in gallery]].T
         parts.append(pairs(similarity, **pair_ids(queries, gallery)))
     if not parts:
-        raise EvaluationError("there are no pictures to compare")
+        raise EvaluationError("there are no images to compare")
     return joined(parts).require_both()
 
 

@@ -1,17 +1,17 @@
-"""Refusals of a register, each with one clear line."""
+"""Errors of a register, each with a message of one line."""
 
 from models.errors import FedVehicleReidError
 
 
 class RegisterError(FedVehicleReidError, RuntimeError):
-    """The register cannot do what it was asked; the message says why, and nothing was changed."""
+    """The register refuses an operation; the message says why, and nothing was changed."""
 
     retry_after: int | None = None
     """Seconds after which the same may succeed; None if it will not by itself."""
 
 
 class NotEnrolledError(RegisterError):
-    """There is no such vehicle, owner or sighting."""
+    """Unknown vehicle, owner or sighting."""
 
 
 class DuplicatePlateError(RegisterError):
@@ -19,7 +19,7 @@ class DuplicatePlateError(RegisterError):
 
 
 class AnotherModelError(RegisterError):
-    """Embeddings of one model were brought to a register that another one serves."""
+    """Embeddings of one model were given to a register whose active model is another one."""
 
 
 class NoModelError(RegisterError):
@@ -42,13 +42,13 @@ class BusyError(RegisterError):
     retry_after = 5
 
 
-class PictureRefusedError(FedVehicleReidError, ValueError):
+class ImageRefusedError(FedVehicleReidError, ValueError):
     """A file is no image that can be used; the message names it."""
 
 
-class PictureTooLargeError(PictureRefusedError):
+class ImageTooLargeError(ImageRefusedError):
     """A file has more bytes than an image may have."""
 
 
-class BoxError(RegisterError, PictureRefusedError):
-    """A box is none, or shows nothing of its image."""
+class BoxError(RegisterError, ImageRefusedError):
+    """A box is invalid, or outside its image."""

@@ -1,20 +1,22 @@
-"""A register's folder with its database, without any network: lists, deletion, accounts and the audit need no more.
+"""A register's folder with its database, without any network: enough for lists, deletion, accounts and the audit.
 
 The folder holds `register.sqlite` (unless the database is elsewhere), `pictures/`, and in `models/` the checkpoint or
 the ONNX file of each model version, and detectors and a reader of plates if there are any.
 """
 
+import uuid
 from pathlib import Path
 
 from sqlalchemy import URL
 
+from app.core.files import replacing
 from app.register.database import Database
+from app.register.errors import RegisterError
 from app.register.model_versions import Models
-from app.register.ownership import require_own
 from app.register.photos import Photos
-from app.register.sightings import Journal
+from app.register.schema import Setting
+from app.register.sightings import Journal, Visible
 from app.register.vehicles import Register
-from app.register.visible import Visible
 
 
 class RegisterFolder:
@@ -43,3 +45,21 @@ class RegisterFolder:
     def close(self) -> None:
         """Let the database go."""
         self.database.close()
+
+
+def require_own(database: Database, folder: Path, photos: Photos) -> None:
+    """Raise RegisterError if the images in the folder belong to another database: they would be taken for orphans."""
+    held = folder / "register.id"
+    with database.writing() as session:
+        kept = session.get(Setting, "id")
+        if not held.is_file():
+            if kept is not None or any(photos.folder.iterdir()):
+                raise RegisterError(f"{held} is missing: the images of this folder belong to another database")
+            session.add(Setting(name="id", value=uuid.uuid4().hex))
+            session.flush()
+            kept = session.get(Setting, "id")
+            assert kept is not None
+            with replacing(held) as temporary:
+                temporary.write_text(kept.value, encoding="ascii")
+        elif kept is None or held.read_text(encoding="ascii").strip() != kept.value:
+            raise RegisterError(f"{folder} belongs to another database: is the URL right?")

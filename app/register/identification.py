@@ -1,35 +1,61 @@
 """Enrolment and identification with the networks of a register."""
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from app.core.sample import Modality
-from app.register.active_model import ActiveModel
-from app.register.answer import Answer
+from app.data.crops import VehicleImage
+from app.register.detect import Framed, Framing
+from app.register.embedder import ActiveModel
 from app.register.errors import AnotherModelError, RegisterError
 from app.register.folder import RegisterFolder
-from app.register.framing import Framing
 from app.register.index import Index, make_index
-from app.register.kept_views import with_vectors, written_beside
-from app.register.matcher import Candidate, Outcome, decide
-from app.register.modalities import MODALITIES, compared_name, held_name
-from app.register.plate_evidence import add_plate_evidence
+from app.register.matcher import (
+    MODALITIES,
+    Candidate,
+    Decision,
+    Outcome,
+    compared_name,
+    decide,
+    held_name,
+    held_vectors,
+)
+from app.register.photos import Photos, VehiclePhoto
+from app.register.plate_evidence import PlateFinding, add_plate_evidence
 from app.register.plate_reader import QueryPlateReader
 from app.register.plate_search import PlateSearch
-from app.register.records import NewOwner, NewView
-from app.register.rows import Also, Vectors, nothing_else
+from app.register.records import Also, NewOwner, NewView, Vectors, nothing_else
 from app.register.schema import Model
-from app.register.vehicle_photos import VehiclePhoto
 
 _CANDIDATES = 5
 _WRITERS = 4  # photos that are written to the disk at once
 _ATTEMPTS = 3  # an active model that changes during an identification or enrolment: do it again with the new one
 _CHANGES = "the model of the register changes again and again"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decision, and the sighting it was kept as.
+
+    Args:
+        enrolled: number of the vehicle, if it was enrolled as unknown.
+        images: names of the photographs, as they were kept.
+        framed: the photographs, with the vehicles found in them.
+        plate: the plate texts; None if nothing was read.
+    """
+
+    decision: Decision
+    sighting: int
+    enrolled: int | None
+    images: list[str]
+    framed: list[Framed]
+    plate: PlateFinding | None
 
 
 class Identification(RegisterFolder):
@@ -135,14 +161,14 @@ class Identification(RegisterFolder):
                         decision, reads, framed, self.plates, self.plate_reader.min_confidence
                     )
                     if self.active_model.current()[0].id != model.id:
-                        continue  # its embeddings were deleted while we looked
-                wanted = enrol_unknown and decision.outcome is Outcome.unknown
+                        continue  # its embeddings were deleted meanwhile
+                enrols = enrol_unknown and decision.outcome is Outcome.unknown
                 on_disk = views()
-                pictures = [name for view in on_disk for name in (view.picture, view.plate_picture) if name]
+                names = [name for view in on_disk for name in (view.image, view.plate_image) if name]
                 try:
                     with self.database.writing() as session:
                         enrolled = None
-                        if wanted:
+                        if enrols:
                             new = [with_vectors(view, each) for view, each in zip(on_disk, found, strict=True)]
                             note = "enrolled as unknown"
                             enrolled = self.register.enrol_in(
@@ -153,7 +179,7 @@ class Identification(RegisterFolder):
                         sighting = self.journal.record_sighting(
                             session,
                             decision,
-                            pictures,
+                            names,
                             account,
                             enrolled=enrolled,
                             shown=sorted(shown),
@@ -161,24 +187,66 @@ class Identification(RegisterFolder):
                         )
                 except AnotherModelError:
                     continue
-                return Answer(decision, sighting, enrolled, [view.picture for view in on_disk], framed, plate)
+                return Answer(decision, sighting, enrolled, [view.image for view in on_disk], framed, plate)
             raise RegisterError(_CHANGES)
 
     def candidates(
-        self, model: Model, found: Sequence[Vectors], asked: Modality = "visible", limit: int = _CANDIDATES
+        self, model: Model, found: Sequence[Vectors], query: Modality = "visible", limit: int = _CANDIDATES
     ) -> dict[str, list[Candidate]]:
         """The nearest vehicles of each library that at least one of the photographs has something for, by
         `compared_name`: among views of the photographs' own modality, then among those of the other if there are any.
 
         Args:
-            asked: the modality of the photographs.
+            query: the modality of the photographs.
         """
         index = self.index(model)
         answer: dict[str, list[Candidate]] = {}
         for library in model.libraries:
             rows = [vectors[library] for vectors in found if library in vectors]
-            for held in sorted(MODALITIES, key=lambda modality: modality != asked):
+            for held in sorted(MODALITIES, key=lambda modality: modality != query):
                 nearest = index.search(held_name(library, held), np.stack(rows), limit) if rows else []
                 if nearest or held == "visible":
-                    answer[compared_name(library, asked, held)] = nearest
+                    answer[compared_name(library, query, held)] = nearest
         return answer
+
+
+@contextmanager
+def written_beside(
+    photos: Photos, writers: Executor, framed: Sequence[Framed], images: Sequence[VehicleImage]
+) -> Iterator[Callable[[], list[NewView]]]:
+    """Photos that are written to the register's folder while the block computes; they go again if the block raises.
+
+    Yields a function that waits until they are on the disk and gives them as views without vectors. A block that
+    commits a row must have called it before. It raises OSError where a photo cannot be written.
+
+    Args:
+        images: of `framed`.
+    """
+    writes: list[list[Future[str]]] = [
+        [
+            writers.submit(photos.keep, photo)
+            for photo in (each.vehicle_photo.photo, each.vehicle_photo.plate)
+            if photo is not None
+        ]
+        for each in framed
+    ]
+
+    def views() -> list[NewView]:
+        names = [[write.result() for write in own] for own in writes]
+        return [
+            NewView(own[0], {}, image.vehicle_box, own[1] if len(own) > 1 else None, image.plate_box, image.modality)
+            for own, image in zip(names, images, strict=True)
+        ]
+
+    try:
+        yield views
+    except BaseException:
+        all_writes = [write for own in writes for write in own]
+        wait(all_writes)
+        photos.drop(write.result() for write in all_writes if write.exception() is None)
+        raise
+
+
+def with_vectors(view: NewView, vectors: Vectors) -> NewView:
+    """The view with its embeddings, by the names under which its modality holds them."""
+    return replace(view, vectors=held_vectors(vectors, view.modality))

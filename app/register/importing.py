@@ -1,6 +1,6 @@
-"""Import of a table into a register: row by row, each in a transaction of its own, and each once.
+"""Import of a table into a register: row by row, each in its own transaction, and each once.
 
-An import that was cut off goes on where it was when the same table is imported again: a row whose content is there is
+An import that was cut off continues when the same table is imported again: a row whose content is there is
 skipped, and a further row of its vehicle goes to that vehicle. So it is with two imports at once.
 """
 
@@ -17,27 +17,27 @@ from app.data.readers.row import Row
 from app.register.errors import (
     BusyError,
     FullError,
+    ImageRefusedError,
     NoModelError,
-    PictureRefusedError,
     RegisterError,
     UnavailableError,
 )
 from app.register.photos import require_small
 from app.register.records import NewOwner
 from app.register.schema import Imported, Vehicle
-from app.register.tables import COLUMNS, PICTURES, Entry, cell
+from app.register.tables import COLUMNS, IMAGES, Entry, cell
 from models.errors import FedVehicleReidError
 
 if TYPE_CHECKING:
     from app.register.identification import Identification
 
-_NOT_OF_A_ROW = (BusyError, FullError, NoModelError, UnavailableError)  # the next row would fail of them as well
+_NOT_OF_A_ROW = (BusyError, FullError, NoModelError, UnavailableError)  # the next row would fail as well
 _ATTEMPTS = 10  # of a row whose vehicle other imports change meanwhile
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a row.
+    """Result of a row.
 
     Args:
         row: its number in the table.
@@ -58,7 +58,7 @@ def import_entries(identification: "Identification", entries: Sequence[Entry], a
     """Import vehicle by vehicle and row by row; a row that cannot be used fails alone.
 
     Raises RegisterError for what is no fault of a row (no network, a full disk, a database that is away or busy), and
-    OSError where an image cannot be written: the rows before are imported, and the same call goes on after them."""
+    OSError where an image cannot be written: the rows before are imported, and the same call continues after them."""
     for entry in entries:
         yield from _import(identification, entry, account)
 
@@ -70,7 +70,7 @@ def _import(identification: "Identification", entry: Entry, account: str) -> Ite
     for row in entry.rows:
         try:
             digests[row.number] = _digest(row)
-        except PictureRefusedError as error:
+        except ImageRefusedError as error:
             failed[row.number] = str(error)
         except OSError as error:
             failed[row.number] = f"{row.place('path')}: cannot be read: {error.strerror or error}"
@@ -85,7 +85,7 @@ def _import(identification: "Identification", entry: Entry, account: str) -> Ite
 
 
 def _row(identification: "Identification", entry: Entry, row: Row, digests: Mapping[int, str], account: str) -> Result:
-    """What becomes of a row whose images can be read. What another import does meanwhile counts as done before."""
+    """Result of a row whose images can be read. Rows that another import adds meanwhile count as imported before."""
     digest = digests[row.number]
     known = _known(identification, entry, digests.values())
     for _ in range(_ATTEMPTS):
@@ -106,7 +106,7 @@ def _row(identification: "Identification", entry: Entry, row: Row, digests: Mapp
 
 @dataclass(frozen=True)
 class _Known:
-    """What the register holds of a vehicle of the table.
+    """Rows of the register about a vehicle of the table.
 
     Args:
         held: vehicles by the digests of its rows that were imported before.
@@ -164,20 +164,20 @@ def _known_in(session: Session, owner: str, digests: Collection[str]) -> _Known:
     # owner: digest of the owner; "" for none
     rows = session.scalars(select(Imported).where(Imported.digest.in_(digests)).order_by(Imported.vehicle_id))
     held = {row.digest: row.vehicle_id for row in rows}
-    wanted = (
+    query = (
         select(Vehicle.owner_id)
         .join(Imported, Imported.vehicle_id == Vehicle.id)
         .where(Imported.owner == owner, Vehicle.owner_id.is_not(None))
     )
-    return _Known(held, session.scalar(wanted.order_by(Vehicle.id).limit(1)) if owner else None)
+    return _Known(held, session.scalar(query.order_by(Vehicle.id).limit(1)) if owner else None)
 
 
 def _digest(row: Row) -> str:
     """SHA-256 of a row's cells and of the bytes of its images; not of their names. Raises OSError, and
-    PictureTooLargeError."""
+    ImageTooLargeError."""
     cells: dict[str, str] = {}
     for column in COLUMNS:
-        if column not in PICTURES:
+        if column not in IMAGES:
             cells[column] = cell(row, column)
         elif row.text(column):
             path = row.place(column)

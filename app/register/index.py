@@ -1,4 +1,4 @@
-"""Finds the vehicles of a register that are nearest to what was photographed.
+"""Search for the vehicles of a register that are nearest to the photographs of a query.
 
 SQLite here knows no vectors, so that they are held in memory and searched exactly; in PostgreSQL, pgvector does it.
 Both answer alike: the similarity of a vehicle to one photograph is that of its best view, and to several photographs
@@ -28,7 +28,7 @@ class Index(Protocol):
     """The embeddings of one model."""
 
     def prepare(self) -> None:
-        """Read what is there, so that the first search need not wait for it."""
+        """Read the embeddings, so that the first search need not wait for it."""
 
     def search(self, library: str, photographs: Floats, limit: int) -> list[Candidate]:
         """The `limit` most similar vehicles, best first.
@@ -88,12 +88,12 @@ def _chunks(
 
     Vectors come as the bytes that they are in the file: an object for each would take longer than reading them."""
     vector = type_coerce(Embedding.vector, LargeBinary)
-    wanted = select(Embedding.library, View.vehicle_id, View.id, vector).join(View)
-    wanted = wanted.where(Embedding.model_id == model_id).order_by(Embedding.library, Embedding.view_id)
-    wanted = wanted.execution_options(yield_per=_CHUNK_ROWS)
+    query = select(Embedding.library, View.vehicle_id, View.id, vector).join(View)
+    query = query.where(Embedding.model_id == model_id).order_by(Embedding.library, Embedding.view_id)
+    query = query.execution_options(yield_per=_CHUNK_ROWS)
     parts = [None] if vehicles is None else [vehicles[i : i + 500] for i in range(0, len(vehicles), 500)]
     for part in parts:
-        rows = session.execute(wanted if part is None else wanted.where(View.vehicle_id.in_(part)))
+        rows = session.execute(query if part is None else query.where(View.vehicle_id.in_(part)))
         for chunk in rows.partitions():
             for library, group in groupby(chunk, key=itemgetter(0)):
                 _, vehicle_ids, view_ids, data = zip(*group, strict=True)

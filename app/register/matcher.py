@@ -1,13 +1,21 @@
-"""Decides whose vehicle a photograph shows: fused library, then plate library, then vehicle library.
+"""Decision about the vehicle that a photograph shows: fused library, then plate library, then vehicle library.
 
 The order is that of the dual-network patent (CN113326768B); thresholds are 0.9 until they are calibrated. The patent
-knows a match and none; here an identification that is close to both, or fits two vehicles, is unsure and says so.
+knows a match and none; here an identification that is close to both, or fits two vehicles, is unsure.
+
+Images of different modalities are less alike than images of one, so that each of the four kinds of comparison is a
+library of its own, with its own threshold. Comparisons of visible images have the library's plain name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from app.core.sample import Modality
+from app.register.records import Vectors
+
+MODALITIES: tuple[Modality, ...] = ("visible", "infrared")
 
 
 class Outcome(StrEnum):
@@ -20,7 +28,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Threshold:
-    """What a library asks of a match.
+    """Least similarity and lead of a match in one library.
 
     Args:
         match: least cosine similarity.
@@ -41,7 +49,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A vehicle of the register and its cosine similarity to what was photographed."""
+    """A vehicle of the register and its cosine similarity to the photographs."""
 
     vehicle: int
     similarity: float
@@ -115,7 +123,7 @@ def decide(candidates: Mapping[str, Sequence[Candidate]], thresholds: Mapping[st
     Args:
         candidates: by library in the order of precedence, best first; empty where the photograph has nothing to
             compare, or the library has no vehicle.
-        thresholds: by library; 0.9 where there is none.
+        thresholds: by library; 0.9 for a library without one.
     """
     unsure: Decision | None = None
     nearest: tuple[float, Decision] | None = None
@@ -123,18 +131,42 @@ def decide(candidates: Mapping[str, Sequence[Candidate]], thresholds: Mapping[st
         if not found:
             continue
         best, second = found[0], found[1] if len(found) > 1 else None
-        wanted = thresholds.get(library, Threshold())
-        said = (library, best.similarity, wanted.match, second, candidates)
-        clear = second is None or best.similarity - second.similarity >= wanted.margin
-        if best.similarity >= wanted.match and clear:
-            return Decision(Outcome.match, best.vehicle, *said)
-        if unsure is None and best.similarity >= wanted.unsure:
-            unsure = Decision(Outcome.unsure, best.vehicle, *said)
-        lead = best.similarity - wanted.match
+        threshold = thresholds.get(library, Threshold())
+        details = (library, best.similarity, threshold.match, second, candidates)
+        clear = second is None or best.similarity - second.similarity >= threshold.margin
+        if best.similarity >= threshold.match and clear:
+            return Decision(Outcome.match, best.vehicle, *details)
+        if unsure is None and best.similarity >= threshold.unsure:
+            unsure = Decision(Outcome.unsure, best.vehicle, *details)
+        lead = best.similarity - threshold.match
         if nearest is None or lead > nearest[0]:
-            nearest = lead, Decision(Outcome.unknown, None, *said)
+            nearest = lead, Decision(Outcome.unknown, None, *details)
     if unsure is not None:
         return unsure
     if nearest is not None:
         return nearest[1]
     return Decision(Outcome.unknown, None, None, None, None, None, candidates)
+
+
+def held_name(library: str, held: Modality) -> str:
+    """Name under which the embeddings of views of a modality are kept."""
+    return library if held == "visible" else f"{library}-{held}"
+
+
+def held_vectors(vectors: Vectors, held: str) -> Vectors:
+    """Embeddings of a view of a modality under the names by which they are kept."""
+    modality: Modality = "infrared" if held == "infrared" else "visible"
+    return {held_name(library, modality): vector for library, vector in vectors.items()}
+
+
+def compared_name(library: str, query: Modality, held: Modality) -> str:
+    """Name of the comparison of a photograph in modality `query` with views in modality `held`."""
+    return library if query == held == "visible" else f"{library}-{query}-to-{held}"
+
+
+def compared_names(libraries: Iterable[str]) -> Iterator[tuple[str, str, Modality, Modality]]:
+    """Name, library, query and held of every kind of comparison."""
+    for library in libraries:
+        for query in MODALITIES:
+            for held in MODALITIES:
+                yield compared_name(library, query, held), library, query, held

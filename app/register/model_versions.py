@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.register.database import Database
 from app.register.errors import NotEnrolledError
-from app.register.matcher import Threshold
-from app.register.modalities import compared_names
-from app.register.rows import ACTIVE_MODEL, Vectors, active_model, embeddings, get, trail
+from app.register.matcher import Threshold, compared_names
+from app.register.records import ACTIVE_MODEL, Vectors, active_model, embeddings, get, trail
 from app.register.schema import Embedding, Model, Setting, View
 
 
@@ -46,7 +45,7 @@ class Models:
             return list(session.scalars(_lacking(model_id).where(View.id > after).order_by(View.id).limit(limit)))
 
     def add_embeddings(self, model_id: int, vectors: Mapping[int, Vectors]) -> None:
-        """Keep what a model says of images, by view; those that were forgotten meanwhile are left out."""
+        """Keep a model's embeddings of images, by view; those that were forgotten meanwhile are left out."""
         with self.database.writing() as session:
             there = set(session.scalars(select(View.id).where(View.id.in_(list(vectors)))))
             for view_id, libraries in vectors.items():

@@ -17,10 +17,10 @@ _CANDIDATES = 5
 
 @dataclass(frozen=True)
 class Parity:
-    """What a comparison found.
+    """Result of a comparison.
 
     Args:
-        images: how many were embedded both ways.
+        pictures: images that were embedded both ways.
         largest_difference: of any value of any library.
         decisions: identifications that were made both ways.
         different: those whose outcome, vehicle or deciding library differ.
@@ -57,7 +57,7 @@ def some_vehicles(directions: Sequence[Direction], most: int) -> list[Direction]
 
 
 def compare(first: Recogniser, second: Recogniser, directions: Sequence[Direction]) -> Parity:
-    """Embed the images both ways, and look every query up in its gallery both ways.
+    """Embed the images both ways, and identify every query in its gallery both ways.
 
     A library's threshold is the mean similarity of the queries to their nearest vehicle, a standard deviation below it
     begins unsure: a threshold far from all similarities would make any two networks decide alike.
@@ -66,7 +66,7 @@ def compare(first: Recogniser, second: Recogniser, directions: Sequence[Directio
     samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
     found, other = (embed_samples(each.task, each.network, samples) for each in (first, second))
     if found.samples != other.samples or list(found.libraries) != list(other.libraries):
-        raise EvaluationError("the two networks have other libraries, or read other pictures")
+        raise EvaluationError("the two networks have other libraries, or read other images")
     largest = max(
         float(np.abs(rows - other.libraries[library]).max(initial=0.0)) for library, rows in found.libraries.items()
     )
@@ -112,10 +112,10 @@ def _nearest(vectors: np.ndarray, query: int, gallery: list[int], samples: list[
     return [Candidate(pid, similarity) for pid, similarity in ranked[:_CANDIDATES]]
 
 
-def _amid(looked_up: Sequence[Mapping[str, Sequence[Candidate]]]) -> dict[str, Threshold]:
-    """Thresholds in the middle of what was found."""
+def _amid(identified: Sequence[Mapping[str, Sequence[Candidate]]]) -> dict[str, Threshold]:
+    """Thresholds in the middle of the similarities found."""
     best: dict[str, list[float]] = {}
-    for candidates in looked_up:
+    for candidates in identified:
         for library, found in candidates.items():
             if found:
                 best.setdefault(library, []).append(found[0].similarity)

@@ -1,20 +1,23 @@
-"""Images that a register takes in and keeps: decoded, bounded, made anew, without what a camera wrote beside them."""
+"""Images that a register takes in and keeps: decoded, bounded, encoded anew without the camera's metadata.
+
+A photograph of a vehicle comes with what belongs to it: boxes, a plate, a modality.
+"""
 
 import contextlib
 import io
 import math
 import re
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
 from app.core.files import replacing
-from app.core.sample import Box
+from app.core.sample import Box, Modality
 from app.images.decode import UnreadableImageError, file_content, open_picture, upright_rgb
-from app.register.errors import BoxError, PictureRefusedError, PictureTooLargeError
+from app.register.errors import BoxError, ImageRefusedError, ImageTooLargeError, RegisterError
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000  # 8,660 x 5,773: more than phones give
@@ -28,7 +31,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.jpg\.\d+\.tmp")  # of app.core.files.r
 
 @dataclass(frozen=True)
 class Photo:
-    """An image that was taken in: upright, R, G, B, at most `KEPT_SIDE` pixels a side.
+    """A decoded image: upright, R, G, B, at most `KEPT_SIDE` pixels a side.
 
     Args:
         scale: its pixels for one of the file's; boxes in the file are scaled by it.
@@ -52,7 +55,7 @@ class Photo:
         left, top = max(0.0, box.left), max(0.0, box.top)
         right, bottom = min(width, box.left + box.width), min(height, box.top + box.height)
         if min(right - left, bottom - top) * self.scale < 1:
-            raise BoxError(f"box {tuple(box)} lies outside the picture of {width:.0f} x {height:.0f} pixels")
+            raise BoxError(f"box {tuple(box)} lies outside the image of {width:.0f} x {height:.0f} pixels")
         return Box(left, top, right - left, bottom - top)
 
     def box(self, box: Box | None) -> Box | None:
@@ -74,8 +77,8 @@ class StoredPhoto(Photo):
 
 
 def as_stored(photo: Photo) -> StoredPhoto:
-    """The photo after its encoding, decoded once from memory. A network that is given these pixels says what it will
-    say of the file when the active model is put back."""
+    """The photo after its encoding, decoded once from memory. A network embeds these pixels as it will
+    embed the file when the active model changes."""
     content = _jpeg(photo)
     with open_picture(content, formats=("JPEG",)) as file:
         return StoredPhoto(upright_rgb(file), photo.scale, content)
@@ -84,17 +87,17 @@ def as_stored(photo: Photo) -> StoredPhoto:
 def take_in(data: bytes, name: str) -> Photo:
     """Decode a file.
 
-    Raises PictureRefusedError naming it: no image, too large or too small, cut off."""
+    Raises ImageRefusedError naming it: no image, too large or too small, cut off."""
     if len(data) > MAX_BYTES:
-        raise PictureTooLargeError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
+        raise ImageTooLargeError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
     try:
         with open_picture(data, formats=_FORMATS, most_pixels=MAX_PIXELS) as file:
             if min(file.size) < MIN_SIDE:
-                raise PictureRefusedError(f"{name}: {file.width} x {file.height} pixels show no vehicle")
+                raise ImageRefusedError(f"{name}: {file.width} x {file.height} pixels show no vehicle")
             longest = max(file.size)
             upright = upright_rgb(file, at_least=_enough(file.size))
     except UnreadableImageError as error:
-        raise PictureRefusedError(f"{name}: {error}") from error
+        raise ImageRefusedError(f"{name}: {error}") from error
     if longest <= KEPT_SIDE:
         return Photo(upright, 1.0)
     scale = KEPT_SIDE / max(upright.size)
@@ -112,22 +115,22 @@ def _enough(size: tuple[int, int]) -> tuple[int, int] | None:
 
 
 def require_small(path: Path) -> None:
-    """Raise PictureTooLargeError for a file of more bytes than an image may have."""
+    """Raise ImageTooLargeError for a file of more bytes than an image may have."""
     if path.stat().st_size > MAX_BYTES:
-        raise PictureTooLargeError(f"{path}: more than {MAX_BYTES // 2**20} MiB")
+        raise ImageTooLargeError(f"{path}: more than {MAX_BYTES // 2**20} MiB")
 
 
 def read_photo(path: Path) -> Photo:
-    """`take_in` of a file. Raises FileNotFoundError, and PictureRefusedError as `take_in` does."""
+    """`take_in` of a file. Raises FileNotFoundError, and ImageRefusedError as `take_in` does."""
     require_small(path)
     try:
         return take_in(file_content(path), str(path))
     except UnreadableImageError as error:
-        raise PictureRefusedError(str(error)) from error
+        raise ImageRefusedError(str(error)) from error
 
 
 class Photos:
-    """The folder of the images, readable by its owner only. Names are the register's own and tell nothing."""
+    """The folder of the images, readable by its owner only. Names are the register's own, without meaning."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -142,19 +145,19 @@ class Photos:
         return name
 
     def path(self, name: str) -> Path:
-        """Where an image is. Raises ValueError for what is no name of this folder."""
+        """The path of an image. Raises ValueError for a name of another form."""
         if not _NAME.fullmatch(name):
-            raise ValueError(f"not a picture of the register: {name!r}")
+            raise ValueError(f"not an image of the register: {name!r}")
         return self.folder / name
 
     def drop(self, names: Iterable[str]) -> None:
-        """Delete images; those that are gone are gone."""
+        """Delete images; missing ones are skipped."""
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 self.path(name).unlink()
 
     def drop_all_but(self, names: set[str], before: float) -> int:
-        """Delete what no row of the register names, if it was written before a time in seconds; how many."""
+        """Delete images without a row in the register, written before a time in seconds; their number."""
         dropped = 0
         for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -167,6 +170,79 @@ class Photos:
 
 def _jpeg(photo: Photo) -> bytes:
     file = io.BytesIO()
-    # From the pixels alone: Pillow would hand on what the file said of the place and the camera.
+    # From the pixels alone: Pillow would keep the file's metadata about place and camera.
     Image.frombytes("RGB", photo.image.size, photo.image.tobytes()).save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()
+
+
+@dataclass(frozen=True)
+class VehiclePhoto:
+    """One photograph of one vehicle, as a user gives it.
+
+    Args:
+        vehicle_box: in pixels of `photo`; None if it shows the vehicle alone.
+        plate: a photograph of the plate alone; None if there is none.
+        plate_box: where the plate is in `photo`; None if it is not known.
+        modality: None lets it be seen from the image.
+        whole: the photograph shows the vehicle alone, however it looks; nothing is searched for.
+    """
+
+    photo: Photo
+    vehicle_box: Box | None = None
+    plate: Photo | None = None
+    plate_box: Box | None = None
+    modality: Modality | None = "visible"
+    whole: bool = False
+
+    def as_stored(self) -> "VehiclePhoto":
+        """The same with the pixels that are kept."""
+        return replace(self, photo=as_stored(self.photo), plate=self.plate and as_stored(self.plate))
+
+
+def parse_box(text: str) -> Box | None:
+    """A box from "left,top,width,height"; None from "". Raises BoxError for another text."""
+    if not text:
+        return None
+    try:
+        left, top, width, height = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise BoxError(f"not left,top,width,height: {text[:80]!r}") from error
+    return Box(left, top, width, height)
+
+
+def parse_modality(text: str) -> Modality | None:
+    """ "visible", "infrared", or None from "auto". Raises RegisterError for another text."""
+    known: dict[str, Modality | None] = {"auto": None, "visible": "visible", "infrared": "infrared"}
+    if text not in known:
+        raise RegisterError(f"modality must be one of {', '.join(known)}; got {text[:80]!r}")
+    return known[text]
+
+
+def make_vehicle_photos(
+    photos: Sequence[Photo],
+    plates: Sequence[Photo],
+    boxes: Sequence[Box | None],
+    plate_boxes: Sequence[Box | None],
+    modality: Modality | None = None,
+    whole: bool = False,
+) -> list[VehiclePhoto]:
+    """Photographs with what belongs to each, in their order; what is not given at all is empty. Boxes are cut to their
+    photographs before anything is made of them.
+
+    Raises RegisterError where numbers differ, or without a photograph, BoxError as `Photo.inside` does."""
+    if not photos:
+        raise RegisterError("there is no photo")
+    for name, given in (("plate photos", plates), ("boxes", boxes), ("plate boxes", plate_boxes)):
+        if given and len(given) != len(photos):
+            raise RegisterError(f"{len(given)} {name} for {len(photos)} photos")
+    return [
+        VehiclePhoto(
+            photo,
+            vehicle_box=photo.inside(boxes[number]) if boxes else None,
+            plate=plates[number] if plates else None,
+            plate_box=photo.inside(plate_boxes[number]) if plate_boxes else None,
+            modality=modality,
+            whole=whole,
+        )
+        for number, photo in enumerate(photos)
+    ]

@@ -1,4 +1,4 @@
-"""The network that reads plates for a register, if it has one. It may be changed while a service uses it."""
+"""Plate reader of a register: a network that recognises plate texts. It may be changed while a service uses it."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ from app.data.crops import VehicleImage
 from app.evaluation.plate_texts import PlateReading
 from app.register.embedder import register_settings
 from app.register.errors import RegisterError
-from app.register.rows import trail
+from app.register.records import trail
 from app.register.schema import Setting
 from app.register.sightings import Journal
 from app.tasks.plate_text import PlateText
@@ -22,7 +22,7 @@ from models.errors import NetworkError
 READER = "plate_reader"
 MIN_CONFIDENCE = 0.9
 """Confidence from which on a text takes part in decisions, unless the register has another one."""
-_SETTING = "plate text sure"  # the setting's name
+_SETTING = "plate text sure"  # the name of its row
 _KIND = "plate_text"
 
 
@@ -91,7 +91,7 @@ class QueryPlateReader:
     def set_min_confidence(self, confidence: float, account: str) -> None:
         """Change it. Raises RegisterError for what is no confidence above 0."""
         if not 0 < confidence <= 1:
-            raise RegisterError(f"a sure text has a confidence above 0, up to 1; got {confidence}")
+            raise RegisterError(f"the confidence from which a text counts lies above 0, up to 1; got {confidence}")
         with self.journal.database.writing() as session:
             session.merge(Setting(name=_SETTING, value=repr(confidence)))
             trail(session, account, "set plate threshold", "", {"sure": confidence})

@@ -1,5 +1,9 @@
-"""Finds the plates of a register that a text may be, without asking whether the vehicle looks like theirs."""
+"""Plates as people write them, and those of a register that are near to a recognised text, whatever the vehicle.
 
+Look-alike characters cost little, one real error is allowed.
+"""
+
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,11 +13,61 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.register.database import Database
-from app.register.plate_distance import cost, form
+from app.register.errors import RegisterError
 from app.register.schema import Change, Plate
 from models.alphabet import plain
 
+_LONGEST_PLATE = 16
+LOOK_ALIKES = ("0ODQ", "1IL", "2Z", "4A", "5S", "6G", "7T", "8B", "UV", "MNHW")
+"""Characters that are taken for one another. Chosen by their shapes, not measured: closed rounds, single strokes, and
+pairs that differ by a serif, a gap or the angle of a stroke. Each character stands in one group, so that every text has
+one form in which look-alikes are equal."""
+LOOK_ALIKE_COST, ERROR_COST = 0.25, 1.0
+MOST_COST = 1.5
+"""An error and two look-alikes, or six look-alikes. Less than two errors: there is at most one."""
+_LEAST_WITH_ERROR = 4  # characters read: of fewer, one error leaves too little
+_FORM = str.maketrans({other: group[0] for group in LOOK_ALIKES for other in group[1:]})
 _CHUNK = 500  # numbers in one query
+
+
+def normal_plate(text: str) -> str:
+    """Capital letters and digits alone: "ab 12-c" and "AB12C" are one plate.
+
+    Raises RegisterError if nothing or too much is left."""
+    normal = "".join(letter for letter in unicodedata.normalize("NFKC", text).upper() if letter.isalnum())
+    if not 1 <= len(normal) <= _LONGEST_PLATE:
+        raise RegisterError(f"not a plate: {text!r}")
+    return normal
+
+
+def form(text: str) -> str:
+    """A text in which look-alikes are one character; as long as before."""
+    return text.translate(_FORM)
+
+
+def cost(read: str, plate: str) -> float | None:
+    """Cost of the cheapest edit from one text to the other: `LOOK_ALIKE_COST` for each look-alike, and `ERROR_COST` for
+    at most one character that is missing, too many or another one. None if there is no such edit, or none up to
+    `MOST_COST`.
+
+    Both texts in `models.alphabet.plain` form."""
+    if len(read) == len(plate):
+        errors = sum(a != b for a, b in zip(form(read), form(plate), strict=True))
+        alike = _differing(read, plate) - errors
+    else:
+        shorter, longer = sorted((read, plate), key=len)
+        rests = [longer[:place] + longer[place + 1 :] for place in range(len(longer))]
+        errors, alike = 1, min((_differing(rest, shorter) for rest in rests if form(rest) == form(shorter)), default=-1)
+        if alike < 0:
+            return None
+    if errors and len(read) < _LEAST_WITH_ERROR:
+        return None
+    total = errors * ERROR_COST + alike * LOOK_ALIKE_COST
+    return total if total <= MOST_COST else None
+
+
+def _differing(first: str, second: str) -> int:
+    return sum(a != b for a, b in zip(first, second, strict=True))
 
 
 @dataclass(frozen=True)
@@ -22,7 +76,7 @@ class PlateCandidate:
 
     Args:
         plate: as it was enrolled.
-        cost: see `app.register.plate_distance`; 0 for the same text.
+        cost: see `cost`; 0 for the same text.
     """
 
     vehicle: int
@@ -53,7 +107,7 @@ class PlateTable:
             self._rows[length] = numbers, characters
 
     def drop(self, vehicles: Iterable[int]) -> None:
-        """Take plates out; of a vehicle that has none nothing happens."""
+        """Take plates out; vehicles without one are skipped."""
         gone: dict[int, list[int]] = {}
         for vehicle in vehicles:
             if vehicle in self._held:
@@ -71,12 +125,12 @@ class PlateTable:
         """Plates with a `cost` from a text in `plain` form, cheapest first, then by vehicle."""
         if not text:
             return []
-        wanted = _characters([form(text)])[:, 0]
+        characters_read = _characters([form(text)])[:, 0]
         near: list[int] = []
         for length in (len(text) - 1, len(text), len(text) + 1):
             if length in self._rows:
                 numbers, characters = self._rows[length]
-                near += numbers[_one_apart(characters, wanted)].tolist()
+                near += numbers[_one_apart(characters, characters_read)].tolist()
         found = []
         for vehicle in near:
             plate, read = self._held[vehicle]
@@ -119,8 +173,8 @@ class PlateSearch:
             self._seen = last
 
     def _read(self, session: Session, vehicles: list[int] | None) -> None:
-        wanted = select(Plate.vehicle_id, Plate.text).order_by(Plate.vehicle_id)
-        rows = session.execute(wanted if vehicles is None else wanted.where(Plate.vehicle_id.in_(vehicles)))
+        query = select(Plate.vehicle_id, Plate.text).order_by(Plate.vehicle_id)
+        rows = session.execute(query if vehicles is None else query.where(Plate.vehicle_id.in_(vehicles)))
         self.table.put((vehicle, text) for vehicle, text in rows)
 
 
@@ -130,14 +184,14 @@ def _characters(texts: list[str]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(rows.T)
 
 
-def _one_apart(plates: NDArray[np.uint32], wanted: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Which plates (P, N) are at most one insertion, deletion or replacement from a text (L,); (N,), |P - L| <= 1."""
-    length = min(len(plates), len(wanted))
-    left = np.stack([plates[place] == wanted[place] for place in range(length)])  # (length, N)
-    if len(plates) == len(wanted):
+def _one_apart(plates: NDArray[np.uint32], text: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Mask (N,) of plates (P, N) at most one insertion, deletion or replacement from a text (L,); |P - L| <= 1."""
+    length = min(len(plates), len(text))
+    left = np.stack([plates[place] == text[place] for place in range(length)])  # (length, N)
+    if len(plates) == len(text):
         return np.count_nonzero(left, axis=0) >= length - 1
     # One of the two has one character more: what agrees from the left and from the right makes up the shorter one.
-    right = np.stack([plates[-place] == wanted[-place] for place in range(1, length + 1)])
+    right = np.stack([plates[-place] == text[-place] for place in range(1, length + 1)])
     return _run(left) + _run(right) >= length
 
 

@@ -1,9 +1,54 @@
-"""Records that a register takes and returns, beside the rows of its tables."""
+"""Records that a register takes and returns, and what several parts of it ask of the tables."""
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.core.sample import Box, Modality
-from app.register.rows import Vectors
+from app.register.errors import NotEnrolledError
+from app.register.schema import Audit, Base, Embedding, Model, Setting
+
+Vectors = Mapping[str, NDArray[np.float32]]
+"""(D,) by library, those that an image has something for."""
+Also = Callable[[Session, int], None]
+"""Further rows in the transaction of an enrolment, given the number of the vehicle."""
+ACTIVE_MODEL = "model"
+MOST_NUMBER = 2**31 - 1  # of a row: PostgreSQL's integers end here, and no register comes near
+Row = TypeVar("Row", bound=Base)
+
+
+def nothing_else(session: Session, vehicle: int) -> None:
+    """An `Also` that writes nothing."""
+
+
+def active_model(session: Session) -> Model | None:
+    """The active model: the one whose embeddings are searched."""
+    digest = session.scalar(select(Setting.value).where(Setting.name == ACTIVE_MODEL))
+    return session.scalar(select(Model).where(Model.digest == digest)) if digest else None
+
+
+def get(session: Session, table: type[Row], number: int) -> Row:
+    """A row by number. Raises NotEnrolledError if it is not there."""
+    row = session.get(table, number) if 0 < number <= MOST_NUMBER else None
+    if row is None:
+        raise NotEnrolledError(f"there is no {table.__tablename__} {number}")
+    return row
+
+
+def embeddings(model_id: int, vectors: Vectors, view_id: int) -> Iterable[Embedding]:
+    """The rows of one image."""
+    for library, vector in vectors.items():
+        yield Embedding(model_id=model_id, library=library, view_id=view_id, vector=vector)
+
+
+def trail(session: Session, account: str, action: str, subject: str, details: Mapping[str, Any]) -> None:
+    """Add a line to the audit trail."""
+    session.add(Audit(account=account, action=action, subject=subject, details=dict(details)))
 
 
 @dataclass(frozen=True)
@@ -14,14 +59,14 @@ class NewView:
         image: its name in the register's folder of images.
         vectors: (D,) by library, those that the image has something for.
         vehicle_box: where the vehicle is; None if the image is the vehicle.
-        plate_picture: name of an image of the plate alone.
-        plate_box: where the plate is in `picture`.
+        plate_image: name of an image of the plate alone.
+        plate_box: where the plate is in `image`.
     """
 
-    picture: str
+    image: str
     vectors: Vectors
     vehicle_box: Box | None = None
-    plate_picture: str | None = None
+    plate_image: str | None = None
     plate_box: Box | None = None
     modality: Modality = "visible"
 
@@ -37,7 +82,7 @@ class NewOwner:
 
 @dataclass(frozen=True)
 class Glance:
-    """What a guard sees of a vehicle: no name.
+    """Details of a vehicle for a guard: no name.
 
     Args:
         images: names by number of the view.
@@ -45,12 +90,12 @@ class Glance:
 
     plate: str | None
     flat: str | None
-    pictures: dict[int, str]
+    images: dict[int, str]
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What `forget` deleted.
+    """Rows that `forget` deleted.
 
     Args:
         overwritten: whether the rows are gone from the database's files as well; see `Database.forget_traces`.

@@ -1,9 +1,9 @@
 """Tables of the register, in SQLite by default and in PostgreSQL with pgvector.
 
 An image has an embedding in each library of each model that has seen it. What changes the embeddings of a vehicle
-leaves a row in `change`, by which processes that hold vectors in memory keep up.
+leaves a row in `change`, which processes with vectors in memory follow.
 
-The tables are made, and changed, by the steps of `app.register.upgrades`: what changes here needs one there.
+The tables are made, and changed, by the steps of `app.register.upgrades`: a change here needs a step there.
 """
 
 from datetime import UTC, datetime
@@ -67,7 +67,7 @@ class Base(DeclarativeBase):
 
 
 class Numbered(Base):
-    """A row with a number that never comes again: SQLite would give that of a deleted row to the next one."""
+    """A row with a number that is never reused: SQLite would give that of a deleted row to the next one."""
 
     __abstract__ = True
     __table_args__: Any = {"sqlite_autoincrement": True}  # noqa: RUF012
@@ -75,7 +75,7 @@ class Numbered(Base):
 
 
 class Setting(Base):
-    """One value by name: the version of the tables, which model serves."""
+    """One value by name: the version of the tables, the active model."""
 
     __tablename__ = "setting"
     name: Mapped[str] = mapped_column(primary_key=True)
@@ -83,7 +83,7 @@ class Setting(Base):
 
 
 class Owner(Numbered):
-    """Somebody who has vehicles."""
+    """An owner of vehicles."""
 
     __tablename__ = "owner"
     name: Mapped[str]
@@ -133,7 +133,7 @@ class View(Numbered):
 
 
 class Model(Numbered):
-    """A checkpoint that embeddings were made with; thresholds are its own."""
+    """A checkpoint with which images were embedded; thresholds are its own."""
 
     __tablename__ = "model"
     digest: Mapped[str] = mapped_column(unique=True)
@@ -144,7 +144,7 @@ class Model(Numbered):
 
 
 class Embedding(Numbered):
-    """What one model says of one image in one library."""
+    """Embedding of one image by one model in one library."""
 
     __tablename__ = "embedding"
     __table_args__ = (UniqueConstraint("model_id", "library", "view_id"), {"sqlite_autoincrement": True})
@@ -155,14 +155,14 @@ class Embedding(Numbered):
 
 
 class Change(Numbered):
-    """A vehicle whose embeddings changed; the newest row tells how far the register has gone."""
+    """A vehicle whose embeddings changed; the newest row's number is the state of the register."""
 
     __tablename__ = "change"
     vehicle_id: Mapped[int]
 
 
 class Sighting(Numbered):
-    """A photograph that was looked up, and what the register said."""
+    """The photographs of an identification, and its answer."""
 
     __tablename__ = "sighting"
     vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
@@ -174,7 +174,7 @@ class Sighting(Numbered):
 
 
 class Shown(Numbered):
-    """What an answer showed to an account: a vehicle, or a photograph of the query. It goes with the sighting."""
+    """A vehicle, or a photograph of the query, that an answer showed to an account. It goes with the sighting."""
 
     __tablename__ = "shown"
     __table_args__ = (
@@ -203,7 +203,7 @@ class Imported(Base):
 
 
 class Incident(Numbered):
-    """What a guard reported about a vehicle."""
+    """A guard's report about a vehicle."""
 
     __tablename__ = "incident"
     sighting_id: Mapped[int | None] = mapped_column(ForeignKey("sighting.id"))
@@ -216,7 +216,7 @@ class Incident(Numbered):
 
 
 class Audit(Numbered):
-    """Who did what to which record. Rows are added and never changed, and hold numbers, no names and no plates."""
+    """A line of the audit trail: account, action, record. Rows are never changed, and hold no names and no plates."""
 
     __tablename__ = "audit"
     created: Mapped[datetime] = mapped_column(Moment, default=now)
@@ -227,7 +227,7 @@ class Audit(Numbered):
 
 
 class Account(Numbered):
-    """Somebody, or a program, that may use the register."""
+    """A person, or a program, that may use the register."""
 
     __tablename__ = "account"
     name: Mapped[str] = mapped_column(unique=True)
@@ -238,7 +238,7 @@ class Account(Numbered):
 
 
 class Ticket(Numbered):
-    """What stands for a log-in: a browser's session, or a token of a program. Its secret is kept as a digest."""
+    """A log-in: a browser's session, or a token of a program. Its secret is kept as a digest."""
 
     __tablename__ = "ticket"
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
@@ -251,7 +251,7 @@ class Ticket(Numbered):
 
 
 class TicketUse(Base):
-    """When a token was last used, to some minutes."""
+    """Last use of a token, to some minutes."""
 
     __tablename__ = "ticket_use"
     ticket_id: Mapped[int] = mapped_column(ForeignKey("ticket.id", ondelete="CASCADE"), primary_key=True)

@@ -1,4 +1,4 @@
-"""Journal of identifications, incidents, and the audit trail."""
+"""Journal of identifications, incidents, and the audit trail; vehicles that an answer showed to an account."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,15 +8,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.register.database import Database
-from app.register.errors import RegisterError
+from app.register.errors import NotEnrolledError, RegisterError
 from app.register.matcher import Decision, Outcome
-from app.register.rows import get, trail
+from app.register.records import MOST_NUMBER, get, trail
 from app.register.schema import Audit, Incident, Shown, Sighting, Vehicle, View, now
 from app.register.texts import line, paragraph
 
 
 class Journal:
-    """The tables of what happened."""
+    """The tables of sightings and incidents, and the audit trail."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -25,7 +25,7 @@ class Journal:
         self,
         session: Session,
         decision: Decision,
-        pictures: Sequence[str],
+        images: Sequence[str],
         account: str,
         *,
         enrolled: int | None = None,
@@ -37,7 +37,7 @@ class Journal:
         Args:
             enrolled: the vehicle that was enrolled because of it.
             shown: vehicles of which the account gets to see something; it may look at these from now on.
-            plate_text: what was read on the plate, if anything. It stays with the sighting, the trail does not hold it.
+            plate_text: the recognised plate text, if any. It stays with the sighting, the trail does not hold it.
         """
         matched = decision.vehicle if decision.outcome is Outcome.match else enrolled  # the nearest may be another's
         if matched is not None and session.get(Vehicle, matched) is None:
@@ -46,14 +46,14 @@ class Journal:
             vehicle_id=matched,
             decision=decision.outcome.value,
             answer={**decision.as_dict(), "plate_text": plate_text},
-            pictures=list(pictures),
+            pictures=list(images),
             account=account,
         )
         session.add(sighting)
         session.flush()
         there = [number for number in shown if session.get(Vehicle, number) is not None]
         session.add_all(Shown(account=account, sighting_id=sighting.id, vehicle_id=number) for number in there)
-        session.add_all(Shown(account=account, sighting_id=sighting.id, picture=name) for name in pictures)
+        session.add_all(Shown(account=account, sighting_id=sighting.id, picture=name) for name in images)
         details = {"decision": decision.outcome.value, "shown": list(shown)}
         trail(session, account, "identify", f"sighting {sighting.id}", details)
         return sighting.id
@@ -64,16 +64,16 @@ class Journal:
             named = select(Incident.sighting_id).where(Incident.sighting_id.is_not(None))
             old = session.scalars(select(Sighting).where(Sighting.created < before, Sighting.id.not_in(named))).all()
             held = set(session.scalars(select(View.picture))) | set(session.scalars(select(View.plate_picture)))
-            pictures = [name for sighting in old for name in sighting.pictures if name not in held]
+            images = [name for sighting in old for name in sighting.pictures if name not in held]
             for sighting in old:
                 session.delete(sighting)
             trail(session, account, "forget sightings", "", {"sightings": len(old)})
-            return pictures
+            return images
 
     def report_incident(
         self, sighting_id: int, kind: str, note: str, account: str, vehicle_id: int | None = None
     ) -> int:
-        """Keep what a guard reports about a sighting; its number. Raises NotEnrolledError, and TextError.
+        """Keep a guard's report about a sighting; its number. Raises NotEnrolledError, and TextError.
 
         Args:
             vehicle_id: the vehicle, if the guard knows better than an unsure identification.
@@ -98,8 +98,8 @@ class Journal:
     def incidents(self, *, open_only: bool = False, limit: int = 200) -> list[Incident]:
         """Incidents, newest first."""
         with self.database.reading() as session:
-            wanted = select(Incident).order_by(Incident.id.desc()).limit(limit)
-            return list(session.scalars(wanted.where(Incident.closed.is_(None)) if open_only else wanted))
+            query = select(Incident).order_by(Incident.id.desc()).limit(limit)
+            return list(session.scalars(query.where(Incident.closed.is_(None)) if open_only else query))
 
     def close_incident(self, incident_id: int, account: str) -> None:
         """Mark an incident as dealt with; one that is already stays as it is. Raises NotEnrolledError."""
@@ -119,3 +119,40 @@ class Journal:
         """Write a line of the trail."""
         with self.database.writing() as session:
             trail(session, account, action, subject, details or {})
+
+
+class Visible:
+    """Vehicles and images that the answers of a register showed, by account.
+
+    They stay visible as long as the sighting is kept whose answer showed them."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def require_vehicle(self, number: int, account: str) -> None:
+        """Raise NotEnrolledError for a vehicle that no answer showed to the account; the same for one that is not
+        there, so that numbers disclose nothing."""
+        if number not in self.vehicles(account, {number}):
+            raise NotEnrolledError(f"there is no vehicle {number} that an answer showed to you")
+
+    def vehicles(self, account: str, numbers: set[int]) -> set[int]:
+        """The numbers of `numbers` whose vehicles an answer showed to the account."""
+        possible = [number for number in numbers if 0 < number <= MOST_NUMBER]
+        query = select(Shown.vehicle_id).where(Shown.account == account, Shown.vehicle_id.in_(possible)).distinct()
+        with self.database.reading() as session:
+            return {number for number in session.scalars(query) if number is not None}
+
+    def has_image(self, name: str, account: str) -> bool:
+        """Whether an image is one of the account's own queries, or of a vehicle that an answer showed to it."""
+        own = select(Shown.id).where(Shown.account == account, Shown.picture == name)
+        shown = select(Shown.vehicle_id).where(Shown.account == account, Shown.vehicle_id.is_not(None))
+        held = select(View.id).where(View.vehicle_id.in_(shown), (View.picture == name) | (View.plate_picture == name))
+        with self.database.reading() as session:
+            return session.scalar(own.limit(1)) is not None or session.scalar(held.limit(1)) is not None
+
+    def require_sighting(self, number: int, account: str) -> None:
+        """Raise NotEnrolledError for a sighting that is not of one of the account's own queries."""
+        with self.database.reading() as session:
+            sighting = session.get(Sighting, number) if 0 < number <= MOST_NUMBER else None
+            if sighting is None or sighting.account != account:
+                raise NotEnrolledError(f"there is no sighting {number} of yours")

@@ -1,28 +1,29 @@
-"""A register as a table of images, to be filled from and to be taken away in: CSV (or Parquet) beside the images.
+"""A register as a table of images, for import and export: CSV (or Parquet) beside the images.
 
 One row an image. Rows with the same `vehicle` are one vehicle, and so are rows without it that have the same
 `plate_text`; any other row is a vehicle of its own. Rows of one vehicle that name an owner name the same one; vehicles
 of the same `owner`, `flat` and `contact` have one owner.
+
+Cells that a spreadsheet would compute are written as text, and read as what they were.
 """
 
 import csv
 import shutil
 import tempfile
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.errors import AlreadyThereError
 from app.data.readers.row import MODALITIES, PLATE_BOX, TRUTH, VEHICLE_BOX, Row
 from app.data.readers.table import read_rows
-from app.register.errors import PictureRefusedError, RegisterError
+from app.register.errors import ImageRefusedError, RegisterError
 from app.register.folder import RegisterFolder
-from app.register.formulas import quoted, unquoted
-from app.register.photos import Photo, read_photo
-from app.register.plates import normal_plate
+from app.register.photos import Photo, VehiclePhoto, read_photo
+from app.register.plate_search import normal_plate
 from app.register.records import NewOwner
 from app.register.schema import Vehicle, View
-from app.register.texts import line_fault, text_fault
-from app.register.vehicle_photos import VehiclePhoto
+from app.register.texts import is_invisible, line_fault, text_fault
 
 _OWNER = ("owner", "flat", "contact")
 COLUMNS = (
@@ -37,9 +38,11 @@ COLUMNS = (
     *VEHICLE_BOX,
     *PLATE_BOX,
 )
-PICTURES = ("path", "plate_path")
+IMAGES = ("path", "plate_path")
 _KEPT = {**dict.fromkeys((*_OWNER, "plate_text"), line_fault), "note": text_fault}
 _WORDS = ("vehicle", *_OWNER, "note", "plate_text")  # anything may stand in them
+_SIGNS = "=+-@\u2212"
+_BREAKS = "\t\r\n"  # some programs begin a new cell after one
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Entry:
         return found
 
     def vehicle_photo(self, row: Row) -> VehiclePhoto:
-        """The photograph of one of its rows. Raises PictureRefusedError naming a file that cannot be used."""
+        """The photograph of one of its rows. Raises ImageRefusedError naming a file that cannot be used."""
         photo = _photo(row, "path")
         return VehiclePhoto(
             photo,
@@ -76,8 +79,8 @@ class Entry:
 def read_listing(path: Path) -> list[Entry]:
     """The vehicles of a table, in the order of their first rows; no image is decoded yet.
 
-    Raises ValueError or FileNotFoundError naming row and column: a wrong column, an image that is not there, a box
-    that is none, a plate of two vehicles, two owners of one vehicle."""
+    Raises ValueError or FileNotFoundError naming row and column: a wrong column, an image that is not there, an
+    invalid box, a plate of two vehicles, two owners of one vehicle."""
     rows = [Row(path, number, cells) for number, cells in read_rows(path, known=COLUMNS, required=("path",))]
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -97,14 +100,14 @@ def read_listing(path: Path) -> list[Entry]:
 
 
 def write_listing(register: RegisterFolder, folder: Path, account: str) -> int:
-    """Everything that `import_entries` needs to enrol the same vehicles again, in a new folder; number of vehicles.
+    """Export all that `import_entries` needs to enrol the same vehicles again, to a new folder; number of vehicles.
 
-    Raises FileExistsError if the folder is there. What goes wrong leaves no folder behind."""
+    Raises FileExistsError if the folder is there. After an error there is no folder."""
     if folder.exists():
         raise AlreadyThereError(f"{folder} is there already")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
-        unfinished = Path(made) / "register"
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        unfinished = Path(temporary) / "register"
         unfinished.mkdir(mode=0o700)
         vehicles = register.register.everything(account)
         with (unfinished / "register.csv").open("w", encoding="utf-8", newline="") as file:
@@ -121,7 +124,7 @@ def write_listing(register: RegisterFolder, folder: Path, account: str) -> int:
 
 
 def cell(row: Row, column: str) -> str:
-    """A cell as it was meant: without the apostrophe that kept a spreadsheet from computing it."""
+    """A cell without the apostrophe that kept a spreadsheet from computing it."""
     return unquoted(row.text(column)) if column in _WORDS else row.text(column)
 
 
@@ -130,7 +133,7 @@ def _photo(row: Row, column: str) -> Photo:
     try:
         return read_photo(path)
     except OSError as error:
-        raise PictureRefusedError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ImageRefusedError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _entry(rows: list[Row]) -> Entry:
@@ -164,8 +167,31 @@ def _cells(vehicle: Vehicle, view: View) -> dict[str, object]:
         cells |= {"owner": owner.name, "flat": owner.flat, "contact": owner.contact}
     if vehicle.plate:
         cells["plate_text"] = vehicle.plate.text
-    # What is in an image was settled when it was enrolled: nothing is to be searched for in it again.
+    # The boxes were settled at the enrolment: the detector must not run again.
     cells |= {"plate_path": view.plate_picture or "", "modality": view.modality, "whole": "true"}
     for columns, box in ((VEHICLE_BOX, view.vehicle_box), (PLATE_BOX, view.plate_box)):
         cells |= dict(zip(columns, box, strict=True)) if box else {}
     return {column: quoted(text) if isinstance(text, str) else text for column, text in cells.items()}
+
+
+def quoted(text: str) -> str:
+    """The text with an apostrophe before it if a spreadsheet would take it for a formula. `unquoted` undoes it."""
+    return f"'{text}" if _is_formula(text) else text
+
+
+def unquoted(text: str) -> str:
+    """The text that `quoted` was given."""
+    return text[1:] if text.startswith("'") and _is_formula(text) else text
+
+
+def _is_formula(text: str) -> bool:
+    """Whether the first character that can be seen, apart from apostrophes, is a sign of a formula.
+
+    Programs drop white space and invisible characters before it; the wide forms count in some languages."""
+    for character in text.rstrip():  # what stands at the end of a cell is dropped when it is read
+        if character in _BREAKS or unicodedata.normalize("NFKC", character)[0] in _SIGNS:
+            return True
+        stands_alone = unicodedata.category(character) not in ("Cf", "Mn", "Me")  # joiners and marks are not
+        if stands_alone and character != "'" and not character.isspace() and not is_invisible(character):
+            return False
+    return False

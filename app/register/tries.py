@@ -28,7 +28,7 @@ class Tries:
         self._tables: tuple[dict[Hashable, deque[float]], ...] = tuple({} for _ in MOST)
 
     def count(self, name: str, address: str) -> None:
-        """Count a try before it is made, so that tries at the same time count as well. Raises TooManyTriesError."""
+        """Count a try before the password is checked, so that simultaneous tries count. Raises TooManyTriesError."""
         moment = time.monotonic()
         keys = _keys(name, address)
         with self._lock:
@@ -45,8 +45,8 @@ class Tries:
             for table, key in zip(self._tables, keys, strict=True):
                 table.setdefault(key, deque()).append(moment)
 
-    def take_back(self, name: str, address: str) -> None:
-        """The last try was none: it succeeded."""
+    def uncount(self, name: str, address: str) -> None:
+        """Take the last try out again: the log-in succeeded."""
         with self._lock:
             for table, key in zip(self._tables, _keys(name, address), strict=True):
                 if tries := table.get(key):
@@ -62,7 +62,7 @@ class Tries:
 
 
 def site_of(address: str) -> str:
-    """What counts as one address: an IPv4 address, or an IPv6 network of 64 bits."""
+    """Address by which tries are counted: an IPv4 address, or an IPv6 network of 64 bits."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

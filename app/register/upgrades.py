@@ -129,7 +129,7 @@ STEPS: tuple[Step, ...] = (Step(1, tables_of_version_1),)
 
 
 def bring_up_to_date(connection: Connection) -> None:
-    """Take the steps that a register lacks, within the caller's transaction, which no other writer's runs beside.
+    """Take the steps that a register lacks, within the caller's transaction; no other writer runs meanwhile.
 
     Raises RegisterError, before anything is changed, for tables of a newer version and for those of another program."""
     tables = set(inspect(connection).get_table_names())

@@ -1,6 +1,6 @@
 """The register: owners, vehicles, plates, and images with their embeddings.
 
-Every method is one transaction: it takes place as a whole, or raises a `RegisterError` and changes nothing.
+Every method is one transaction: it succeeds as a whole, or raises a `RegisterError` and changes nothing.
 """
 
 import time
@@ -12,11 +12,22 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.register.database import Database
 from app.register.errors import AnotherModelError, DuplicatePlateError, RegisterError
-from app.register.modalities import held_name
+from app.register.matcher import held_name
 from app.register.photos import Photos
-from app.register.plates import normal_plate
-from app.register.records import Forgotten, Glance, NewOwner, NewView
-from app.register.rows import MOST_NUMBER, Also, active_model, embeddings, get, nothing_else, trail
+from app.register.plate_search import normal_plate
+from app.register.records import (
+    MOST_NUMBER,
+    Also,
+    Forgotten,
+    Glance,
+    NewOwner,
+    NewView,
+    active_model,
+    embeddings,
+    get,
+    nothing_else,
+    trail,
+)
 from app.register.schema import (
     Change,
     Incident,
@@ -58,12 +69,12 @@ class Register:
         """Enrol a vehicle with its images; its number.
 
         Args:
-            also: what else is written in the same transaction, given the vehicle's number.
+            also: writes further rows in the same transaction, given the vehicle's number.
             owner: a new one, or the number of one who is there; None for an unknown vehicle.
             plate: its text, "" if not known.
 
         Raises DuplicatePlateError, NotEnrolledError for an owner who is not there, AnotherModelError if another model
-        serves by now, TextError for a text that is not kept, RegisterError without images, or for an owner without a
+        is active by now, TextError for a text that is not kept, RegisterError without images, or for an owner without a
         name."""
         with self.database.writing() as session:
             number = self.enrol_in(
@@ -85,7 +96,7 @@ class Register:
     ) -> int:
         """`enrol`, in a transaction that is under way."""
         if not views:
-            raise RegisterError("a vehicle needs at least one picture")
+            raise RegisterError("a vehicle needs at least one photo")
         plate, note = line("plate", plate), paragraph("note", note)
         normal = normal_plate(plate) if plate else ""
         if normal:
@@ -123,17 +134,17 @@ class Register:
     def _add(self, session: Session, vehicle: Vehicle, views: Sequence[NewView], model_id: int) -> None:
         model = active_model(session)
         if model is None or model.id != model_id:
-            raise AnotherModelError(f"model {model and model.digest} serves by now")
+            raise AnotherModelError(f"the active model is {model and model.digest} by now")
         for new in views:
             if not new.vectors:
-                raise RegisterError("a picture without embeddings cannot be found again")
+                raise RegisterError("an image without embeddings cannot be found again")
             if set(new.vectors) - {held_name(library, new.modality) for library in model.libraries}:
                 raise AnotherModelError(f"libraries {sorted(new.vectors)} are not those of model {model.digest}")
             view = View(
                 vehicle_id=vehicle.id,
-                picture=new.picture,
+                picture=new.image,
                 vehicle_box=new.vehicle_box and list(new.vehicle_box),
-                plate_picture=new.plate_picture,
+                plate_picture=new.plate_image,
                 plate_box=new.plate_box and list(new.plate_box),
                 modality=new.modality,
             )
@@ -146,7 +157,7 @@ class Register:
         """Delete a vehicle, or an owner with all vehicles, everywhere: images, embeddings, sightings, incidents. An
         owner goes with the last vehicle.
 
-        The trail keeps that it was done, by numbers alone. Raises NotEnrolledError."""
+        The trail keeps the deletion, by numbers alone. Raises NotEnrolledError."""
         if (vehicle_id is None) == (owner_id is None):
             raise RegisterError("forget one vehicle or one owner (on the command line also --sightings DAYS)")
         with self.database.writing() as session:
@@ -163,8 +174,8 @@ class Register:
                 )
             )
             views = [view for vehicle in vehicles for view in vehicle.views]
-            pictures = [name for view in views for name in (view.picture, view.plate_picture) if name]
-            pictures += [name for sighting in sightings for name in sighting.pictures]
+            images = [name for view in views for name in (view.picture, view.plate_picture) if name]
+            images += [name for sighting in sightings for name in sighting.pictures]
             for row in incidents:
                 session.delete(row)
             session.flush()
@@ -194,7 +205,7 @@ class Register:
         try:
             overwritten = self.database.forget_traces()
         finally:
-            self.photos.drop(pictures)
+            self.photos.drop(images)
         return replace(done, overwritten=overwritten)
 
     def vehicle(self, vehicle_id: int) -> Vehicle:
@@ -224,11 +235,11 @@ class Register:
             if vehicle is None:
                 return Glance(None, None, {})
             plate, owner = vehicle.plate, vehicle.owner
-            pictures = {view.id: view.picture for view in vehicle.views}
-            return Glance(plate.text if plate else None, owner.flat if owner else None, pictures)
+            images = {view.id: view.picture for view in vehicle.views}
+            return Glance(plate.text if plate else None, owner.flat if owner else None, images)
 
     def owner_of(self, vehicle_id: int, account: str) -> Owner | None:
-        """Whose a vehicle is; the look is written to the trail. Raises NotEnrolledError."""
+        """The owner of a vehicle; the trail says who saw it. Raises NotEnrolledError."""
         with self.database.writing() as session:
             vehicle = get(session, Vehicle, vehicle_id)
             trail(session, account, "look at owner", f"vehicle {vehicle_id}", {"owner": vehicle.owner_id})
@@ -237,17 +248,17 @@ class Register:
     def vehicles(self, after: int = 0, limit: int | None = None) -> list[Vehicle]:
         """Vehicles with plates and images by number, from the one after `after`."""
         with self.database.reading() as session:
-            wanted = select(Vehicle).options(joinedload(Vehicle.plate), selectinload(Vehicle.views))
+            query = select(Vehicle).options(joinedload(Vehicle.plate), selectinload(Vehicle.views))
             after = min(after, MOST_NUMBER)
-            return list(session.scalars(wanted.where(Vehicle.id > after).order_by(Vehicle.id).limit(limit)))
+            return list(session.scalars(query.where(Vehicle.id > after).order_by(Vehicle.id).limit(limit)))
 
     def everything(self, account: str) -> list[Vehicle]:
         """All vehicles with plates, images and owners, as they are at one moment; it is written to the trail."""
         with self.database.writing() as session:
-            wanted = select(Vehicle).options(
+            query = select(Vehicle).options(
                 joinedload(Vehicle.plate), joinedload(Vehicle.owner), selectinload(Vehicle.views)
             )
-            found = list(session.scalars(wanted.order_by(Vehicle.id)))
+            found = list(session.scalars(query.order_by(Vehicle.id)))
             trail(session, account, "export", "", {"vehicles": len(found)})
             return found
 
@@ -258,8 +269,8 @@ class Register:
             return {name: session.scalar(select(func.count()).select_from(table)) or 0 for name, table in kinds.items()}
 
     def tidy(self) -> int:
-        """Delete images that no row names: of enrolments that did not take place, of vehicles that were forgotten
-        by a process that was killed then."""
+        """Delete images that no row names: of failed enrolments, and of vehicles that a process forgot before it was
+        killed."""
         before = time.time() - _ORPHAN_SECONDS
         with self.database.reading() as session:
             named = {name for row in session.execute(select(View.picture, View.plate_picture)) for name in row if name}

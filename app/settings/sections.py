@@ -5,12 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.settings.augment import AugmentSettings
 from app.settings.checks import SettingsError
 from app.settings.equalise import EqualiseSettings
 from app.settings.section import AtLeastOne, Count, NotNegative, PathText, Share, section
 from app.settings.synthetic import SyntheticSettings
-
-_Strength = Annotated[float, Field(ge=0.0, le=0.9)]
 
 
 @section("data.partition")
@@ -63,37 +62,6 @@ class DataSettings:
     synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
     made_plates: MadePlatesSettings = field(default_factory=MadePlatesSettings)
     equalise: EqualiseSettings = field(default_factory=EqualiseSettings)
-
-
-@section("train.augment")
-class AugmentSettings:
-    """Online augmentation of training images; 0 switches a part off.
-
-    Args:
-        flip: probability of a mirrored vehicle. Plates are never mirrored and never erased.
-        shift: largest translation, as a share of the side.
-        rotate: largest rotation, degrees.
-        zoom: largest relative change of size.
-        colour: strength of brightness, contrast and saturation changes.
-        grey: probability that an image loses its colour, which an infrared one has not.
-        blur: probability of a Gaussian blur.
-        erase: probability of an erased rectangle.
-        rain: probability of a vehicle in rain.
-        night: probability of a vehicle in little light.
-        plate_drop: probability that a training sample loses its plate.
-    """
-
-    flip: Share = 0.5
-    shift: _Strength = 0.06
-    rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 5.0
-    zoom: _Strength = 0.1
-    colour: _Strength = 0.25
-    grey: Share = 0.0
-    blur: Share = 0.1
-    erase: Share = 0.3
-    rain: Share = 0.0
-    night: Share = 0.0
-    plate_drop: Share = 0.0
 
 
 @section("train")

@@ -4,31 +4,30 @@ Also re-identification by the vehicle alone, with `model.plate: null`.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.core.device import Compute, make_compute
 from app.core.sample import Sample
 from app.data.crops import Crops, Size
-from app.data.dual_batches import DualBatch, DualBatches, labels_of
+from app.data.dual_batches import DualBatch, DualBatches
 from app.data.readers.reader import Direction
-from app.evaluation.embed import DualEmbeddings, all_samples, embed, embed_crops, fused, measure_all
-from app.evaluation.matches import Counts, count_matches
+from app.evaluation.embed import DualEmbeddings
+from app.evaluation.matches import Counts
 from app.settings.checks import SettingsError
 from app.settings.dual import BranchSettings, LossSettings, ModelSettings
 from app.settings.load import Settings
-from app.tasks.inputs import Statistics, as_input, make_backbone, make_pictures
-from app.tasks.task import Batches, Evaluation, Graph, mean_of_directions, num_vehicles
-from models.backbone import input_statistics, input_statistics_of
-from models.classifier import Classifier, ClassifierKind
+from app.tasks.networks import make_backbone, require_size
+from app.tasks.reid import Head, Reid
+from app.tasks.task import Graph
+from models.backbone import input_statistics_of
 from models.dual_net import Branch, DualEmbedding, DualNet
 from models.embedding_graph import INPUTS, OUTPUTS, EmbeddingGraph, OutsideDualNet, Run
 from models.hashed import hash_layers
+from models.head import BNNeck, Classifier, ClassifierKind, build_pooling
+from models.input_statistics import input_statistics
 from models.losses import (
     AttentionDistillationLoss,
     BidirectionalDistillationLoss,
@@ -37,26 +36,21 @@ from models.losses import (
     build_classification_loss,
     build_metric_loss,
 )
-from models.neck import BNNeck
-from models.pooling import build_pooling
 
 
-class DualReid:
+class DualReid(Reid):
     """The task. Implements `EmbeddingTask`."""
 
     name = "dual_reid"
-    heads = ("*classifier*",)
+    stream = DualBatches
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
         self.model: ModelSettings = settings.model
         if self.model.plate is None and settings.evaluation.embedding == "plate":
             raise SettingsError("evaluation.embedding=plate needs a plate network: model.plate is null")
+        super().__init__(settings, *(_size(branch) for branch in self._branches()))
+        self.fusion = self.model.fusion
         self.loss: LossSettings = settings.loss
-        train = settings.train
-        self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
-        plate = self.model.plate
-        self.pictures = make_pictures(settings.data, _size(self.model.vehicle), _size(plate) if plate else None)
         self.classification = build_classification_loss(self.loss.classification, **_classification_options(self.loss))
         self.kind: ClassifierKind = self.classification.classifier_kind  # type: ignore[assignment]
         self.metric = build_metric_loss(self.loss.metric, **_metric_options(self.loss))
@@ -64,25 +58,10 @@ class DualReid:
         self.feature_distillation = FeatureDistillationLoss()
         self.distance_distillation = DistanceDistillationLoss()
         self.attention_distillation = AttentionDistillationLoss()
-        self._statistics: list[Statistics] = []
 
     @property
     def libraries(self) -> tuple[str, ...]:
         return ("fused", "plate", "vehicle") if self.model.plate else ("vehicle",)
-
-    @property
-    def remarks(self) -> dict[str, str]:
-        return {}
-
-    @property
-    def bad_pictures(self) -> dict[str, str]:
-        return dict(self.pictures.bad)
-
-    def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
-        return list(samples)
-
-    def num_labels(self, samples: Sequence[Sample]) -> int:
-        return num_vehicles(samples)
 
     def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> DualNet:
         """The network in training mode. Classifiers are made last, so that shared arrays depend on the seed alone."""
@@ -95,29 +74,15 @@ class DualReid:
             for branch in branches:
                 hash_layers(branch, self.model.hashed)
                 branch.classifier = Classifier(branch.dim, num_labels, self.kind)
-        self._statistics = [input_statistics(branch.backbone) for branch in branches]
         network = DualNet(branches[0], branches[1] if len(branches) > 1 else None, self.model.fusion)
         self.compute.place(network)
         return network.train()
-
-    def batches(self, samples: Sequence[Sample], seed: int) -> Batches:
-        """The training stream."""
-        train = self.settings.train
-        return DualBatches(
-            samples,
-            self.pictures,
-            pids_per_batch=train.pids_per_batch,
-            images_per_pid=train.images_per_pid,
-            seed=seed,
-            augment=train.augment,
-            equalise=self.settings.data.equalise,
-        )
 
     def losses(self, network: nn.Module, batch: DualBatch) -> dict[str, Tensor]:
         """Weighted parts and their "total"; parts of the plate are missing where no two plates are in the batch."""
         loss = self.loss
         with self.compute.autocast():
-            output = network(self._input(batch.vehicles, 0), self._input(batch.plates, 1), batch.has_plate)
+            output = network(*self._inputs(network, batch.vehicles, batch.plates), batch.has_plate)
         parts: dict[str, Tensor] = {}
         branches = [("vehicle", output.vehicle, batch.labels)]
         if output.plate is not None:
@@ -142,33 +107,6 @@ class DualReid:
         parts["total"] = torch.stack(list(parts.values())).sum()
         return parts
 
-    def set_heads(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> None:
-        """Rows of each classifier become the class centres of the present embeddings."""
-        assert isinstance(network, DualNet)
-        found = self._embed(network, samples, device)
-        label_of = dict(zip(samples, labels_of(samples).tolist(), strict=True))
-        labels = torch.tensor([label_of[sample] for sample in found.samples])
-        for branch, rows, use in (
-            (network.vehicle, found.vehicle, np.ones(len(labels), bool)),
-            (network.plate, found.plate, found.has_plate),
-        ):
-            if branch is not None and rows is not None and branch.classifier is not None and use.any():
-                branch.classifier.set_from_centres(torch.from_numpy(rows[use]).to(device), labels[use])
-
-    def probe(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> Tensor:
-        """Vehicle embeddings (N, D), L2-normalised."""
-        return torch.from_numpy(self._embed(network, samples, device).vehicle)
-
-    def embeddings(self, network: nn.Module, images: Sequence[Crops]) -> dict[str, NDArray[np.float32]]:
-        """The patent's three libraries, fused, plate and vehicle; an image without a plate is in the last alone."""
-        assert isinstance(network, DualNet | OutsideDualNet)
-        run = partial(self._run, network, self.compute.device)
-        found = embed_crops(network, images, run, self.settings.evaluation.batch_size)
-        if found.plate is None:
-            return {"vehicle": found.vehicle}
-        joined = fused(found.vehicle, found.plate, network.fusion)
-        return {"fused": joined, "plate": found.plate, "vehicle": found.vehicle}
-
     def graph(self, network: nn.Module) -> Graph:
         """Vehicles (N, 3, H, W), plates (N, 3, h, w) and has_plate (N,) to the embeddings of vehicle and plate; see
         `EmbeddingGraph`. Images are float32, normalised."""
@@ -179,9 +117,9 @@ class DualReid:
         return Graph(EmbeddingGraph(network), named, OUTPUTS[: len(pictures)])
 
     def outside(self, run: Run) -> OutsideDualNet:
-        self._statistics = [input_statistics_of(branch.backbone) for branch in self._branches()]
         plate_side = self.model.plate.image_size if self.model.plate else None
-        return OutsideDualNet(run, plate_side, self.model.fusion)
+        statistics = tuple(input_statistics_of(branch.backbone) for branch in self._branches())
+        return OutsideDualNet(run, plate_side, self.model.fusion, statistics)
 
     @property
     def unmatched(self) -> str:
@@ -191,46 +129,30 @@ class DualReid:
         """Of images with a plate alone, if the headline is of plates and there are any."""
         if self.settings.evaluation.embedding == "plate" and any(s.has_plate for s in _images(directions)):
             directions = [Direction(each.name, _seen(each.query), _seen(each.gallery)) for each in directions]
-        return count_matches(directions)
-
-    def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
-        """The headline is of `evaluation.embedding`; `vehicle_mAP`, `plate_mAP` and `fused_mAP` stand beside it."""
-        found = self._embed(network, all_samples(directions), device)
-        evaluation = self.settings.evaluation
-        rows = measure_all(found, directions, evaluation.embedding, rerank=evaluation.rerank)
-        return Evaluation(mean_of_directions(rows), rows, self.bad_pictures)
-
-    def ranked_lists(
-        self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
-    ) -> None:
-        """The ten best of `count` queries, by fused distance."""
-        # matplotlib takes seconds to import; a client that only trains, in a process of its own, draws nothing
-        from app.evaluation.ranked_lists import draw_ranked_lists
-
-        draw_ranked_lists(self._embed(network, all_samples([direction]), device), direction, path, count, seed)
+        return super().countable(directions)
 
     def _branches(self) -> list[BranchSettings]:
         return [branch for branch in (self.model.vehicle, self.model.plate) if branch]
 
-    def _embed(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> DualEmbeddings:
+    def _run(self, network: nn.Module, device: torch.device, batch: Sequence[Crops]) -> DualEmbedding:
         assert isinstance(network, DualNet | OutsideDualNet)
-        run = partial(self._run, network, device)
-        return embed(network, samples, self.pictures, run, self.settings.evaluation.batch_size, network.fusion)
-
-    def _run(self, network: DualNet | OutsideDualNet, device: torch.device, batch: Sequence[Crops]) -> DualEmbedding:
+        vehicles = torch.stack([crops.vehicle for crops in batch]).to(device)
         seen = [crops.plate for crops in batch if crops.plate is not None]
-        images = self._input(torch.stack([crops.vehicle for crops in batch]), 0, device)
-        assert images is not None
-        plate_images = self._input(torch.stack(seen), 1, device) if seen else None
-        mask = torch.tensor([crops.plate is not None for crops in batch], device=images.device) if seen else None
+        plates = torch.stack(seen).to(device) if seen else None
+        mask = torch.tensor([crops.plate is not None for crops in batch], device=vehicles.device) if seen else None
         with self.compute.autocast():
-            return network.embed(images, plate_images, mask)
+            return network.embed(*self._inputs(network, vehicles, plates), mask)
 
-    def _input(self, pictures: Tensor | None, branch: int, device: torch.device | None = None) -> Tensor | None:
-        """Pictures (N, 3, H, W) uint8 as the input of branch 0 (vehicle) or 1 (plate)."""
-        if pictures is None or branch >= len(self._statistics):
-            return None
-        return as_input(pictures if device is None else pictures.to(device), self._statistics[branch], self.compute)
+    def _inputs(self, network: Any, vehicles: Tensor, plates: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Images (N, 3, H, W) uint8 as the input of both branches; None for the plates that a network does not take."""
+        of_vehicle, *of_plate = network.statistics
+        taken = self.compute.as_input(plates, *of_plate) if of_plate and plates is not None else None
+        return self.compute.as_input(vehicles, of_vehicle), taken
+
+    def _heads(self, network: nn.Module, found: DualEmbeddings) -> list[Head]:
+        assert isinstance(network, DualNet)
+        heads: list[Head] = [(network.vehicle.classifier, found.vehicle, np.ones(len(found.samples), bool))]
+        return [*heads, (network.plate.classifier, found.plate, found.has_plate)] if network.plate else heads
 
 
 def make_task(settings: Settings) -> DualReid:
@@ -252,8 +174,9 @@ def _size(branch: BranchSettings) -> Size:
 
 def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:
     backbone = make_backbone(key, branch.backbone, branch.weights if pretrained else False, branch.options)
+    require_size(key, branch.backbone, backbone, image_size=branch.image_size)
     neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
-    return Branch(backbone, build_pooling(model.pooling), neck, None)
+    return Branch(backbone, build_pooling(model.pooling), neck, None, input_statistics(backbone))
 
 
 def _classification_options(loss: LossSettings) -> dict[str, float]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.core.sample import Sample
-from app.evaluation.embed import no_picture
+from app.evaluation.embed import read_crops
 from app.tasks.task import EmbeddingTask
 
 
@@ -31,13 +31,7 @@ def embed_samples(task: EmbeddingTask, network: nn.Module, samples: Sequence[Sam
     Raises NoPictureError if none can be read."""
     kept: list[Sample] = []
     found: list[dict[str, NDArray[np.float32]]] = []
-    batch_size = task.settings.evaluation.batch_size  # as many crops are in memory at once
-    for start in range(0, len(samples), batch_size):
-        read = [(sample, task.pictures.crops(sample)) for sample in samples[start : start + batch_size]]
-        batch = [(sample, crops) for sample, crops in read if crops is not None]
-        if batch:
-            kept += [sample for sample, _ in batch]
-            found.append(task.embeddings(network, [crops for _, crops in batch]))
-    if not kept:
-        raise no_picture(len(samples), task.pictures)
+    for read, crops in read_crops(samples, task.pictures, task.settings.evaluation.batch_size):
+        kept += read
+        found.append(task.embeddings(network, crops))
     return Embeddings(kept, {name: np.concatenate([rows[name] for rows in found]) for name in found[0]})

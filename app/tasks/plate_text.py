@@ -14,6 +14,7 @@ from app.core.device import Compute, make_compute
 from app.core.errors import MissingPackageError, StoredFileError
 from app.core.outputs import is_file
 from app.core.sample import Sample
+from app.data.crops import make_pictures
 from app.data.plate_batches import MakePlate, PlateBatch, PlateBatches
 from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction, by_alphabet
@@ -22,13 +23,13 @@ from app.evaluation.plate_texts import PlateReading, measure_directions
 from app.settings.checks import NamedFileError, SettingsError, one_of
 from app.settings.load import Settings, absolute
 from app.settings.plate_text import LossSettings, ModelSettings
-from app.tasks.inputs import as_input, make_backbone, make_plates
+from app.tasks.networks import make_backbone, require_size
 from app.tasks.task import Batches, Evaluation, UnfitDataError
 from models.alphabet import Alphabet, plain
-from models.backbone import input_statistics_of
 from models.columns import keep_columns
 from models.errors import NetworkError
 from models.hashed import hash_layers, is_bucket
+from models.input_statistics import input_statistics
 from models.losses import AlignmentLoss, CtcLoss, PositionLoss
 from models.plate_reader import PlateReader
 
@@ -45,11 +46,8 @@ class PlateText:
         self.loss: LossSettings = settings.loss
         train = settings.train
         self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
-        self.pictures = make_plates(settings.data, (self.model.height, self.model.width))
-        try:
-            self._statistics = input_statistics_of(self.model.backbone)
-        except NetworkError as error:
-            raise SettingsError(f"model.backbone: {error}") from error
+        size = self.model.height, self.model.width
+        self.pictures = make_pictures(settings.data, size, size, rectify=True)
         self.alphabet = Alphabet()
         self._criterion = CtcLoss() if self.model.decoder == "ctc" else PositionLoss(self.loss.label_smoothing)
         self._alignment = AlignmentLoss()
@@ -91,10 +89,12 @@ class PlateText:
                 keep_columns(backbone, model.stride)
             except NetworkError as error:
                 raise SettingsError(f"model.backbone: {error}") from error
+            require_size("model", model.backbone, backbone, height=model.height, width=model.width)
             network = PlateReader(
                 backbone,
                 backbone.num_features,  # type: ignore[arg-type]
                 len(self.alphabet),
+                input_statistics(backbone),
                 columns=self._columns,
                 dim=model.dim,
                 layers=model.layers,
@@ -132,7 +132,7 @@ class PlateText:
     def losses(self, network: nn.Module, batch: PlateBatch) -> dict[str, Tensor]:
         """The loss of the decoder, and of CTC the one of alignment where a batch has made plates."""
         with self.compute.autocast():
-            logits = network(self._input(batch.plates)).logits
+            logits = network(self._input(network, batch.plates)).logits
         parts = {"text": self._criterion(logits, batch.texts)}
         weight = self.loss.alignment_weight if self.model.decoder == "ctc" else 0.0
         if weight and any(batch.frames):
@@ -150,7 +150,7 @@ class PlateText:
         network.eval()
         for _, pictures in self._read_in_parts(samples):
             with torch.no_grad(), self.compute.autocast():
-                sequence = network(self._input(pictures.to(device))).sequence
+                sequence = network(self._input(network, pictures.to(device))).sequence
             found.append(nn.functional.normalize(sequence.float().mean(dim=1)).cpu())
         network.train(was_training)
         return torch.cat(found)
@@ -200,7 +200,7 @@ class PlateText:
         was_training = network.training
         network.eval()
         with self.compute.autocast():
-            readings = network.read(self._input(pictures.to(device)))
+            readings = network.read(self._input(network, pictures.to(device)))
         network.train(was_training)
         return [PlateReading(self.alphabet.decode(r.numbers), tuple(r.confidences)) for r in readings]
 
@@ -234,8 +234,9 @@ class PlateText:
         except (SafetensorError, OSError, ValueError) as error:
             raise NamedFileError("model.start", f"{path} does not fit: {error}") from error
 
-    def _input(self, pictures: Tensor) -> Tensor:
-        return as_input(pictures, self._statistics, self.compute)
+    def _input(self, network: nn.Module, pictures: Tensor) -> Tensor:
+        assert isinstance(network, PlateReader)
+        return self.compute.as_input(pictures, network.statistics)
 
 
 def make_task(settings: Settings) -> PlateText:

@@ -6,11 +6,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from app.register.accounts import Role
+from app.register.accounts import Role, Token
 from app.register.matcher import Decision
 from app.register.schema import Account, Audit, Incident, Owner, Vehicle
 from app.register.texts import LONGEST_LINE, LONGEST_TEXT, line_fault, text_fault, trimmed
-from app.register.tokens import Token
 
 
 def _kept(text: str, fault: str) -> str:
@@ -28,7 +27,7 @@ Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class Error(BaseModel):
-    """Why a request was refused."""
+    """Reason for the refusal of a request."""
 
     detail: str
 
@@ -38,7 +37,7 @@ class CandidateAnswer(BaseModel):
 
     vehicle: int
     similarity: float
-    picture: str | None = Field(description="The enrolled picture that resembles the photograph most.")
+    picture: str | None = Field(description="The enrolled image that resembles the photograph most.")
     plate: str | None
     flat: str | None
 
@@ -55,19 +54,19 @@ class FoundAnswer(BaseModel):
 
 
 class PhotographAnswer(BaseModel):
-    """A photograph of a look-up, and where its vehicle was taken to be."""
+    """A photograph of a query, and the place of its vehicle."""
 
     picture: str = Field(description="Its name, as it was kept.")
-    modality: str = Field(description="What it was taken for: visible or infrared.")
+    modality: str = Field(description="Visible or infrared, as given or as the image suggests.")
     width: float = Field(description="Of the upload, upright, in pixels.")
     height: float
-    box: BoxAnswer | None = Field(description="The vehicle that was looked up; null for the whole photograph.")
+    box: BoxAnswer | None = Field(description="The vehicle of the query; null for the whole photograph.")
     plate_box: BoxAnswer | None
     vehicles: list[FoundAnswer] | None = Field(description="All that were found; null if nobody searched.")
 
 
 class PlateCandidateAnswer(BaseModel):
-    """A plate of the register near to what was read."""
+    """A plate of the register near to the recognised text."""
 
     vehicle: int
     plate: str
@@ -75,19 +74,19 @@ class PlateCandidateAnswer(BaseModel):
 
 
 class OtherTextAnswer(BaseModel):
-    """What another photograph of a look-up says."""
+    """Plate text of another photograph of the query."""
 
     text: str
     confidence: float
 
 
 class PlateTextAnswer(BaseModel):
-    """What was read on the plate of a look-up, most surely."""
+    """The recognised plate text with the highest confidence."""
 
     text: str
-    confidence: float = Field(description="Of its least sure character.")
+    confidence: float = Field(description="Least of its characters'.")
     photograph: int = Field(description="In which it was read, from 0.")
-    box: BoxAnswer | None = Field(description="Where; null in a picture of the plate alone.")
+    box: BoxAnswer | None = Field(description="Where; null in a photograph of the plate alone.")
     says: str = Field(description="nothing, agrees (with the match), decides (it is the match) or contradicts.")
     others: list[OtherTextAnswer] = Field(description="Other texts, if the photographs differ.")
     candidates: list[PlateCandidateAnswer] = Field(
@@ -96,7 +95,7 @@ class PlateTextAnswer(BaseModel):
 
 
 class IdentifyAnswer(BaseModel):
-    """Whose vehicle a photograph shows."""
+    """Decision about the vehicle of a photograph."""
 
     decision: str = Field(description="match, unsure or unknown")
     vehicle: int | None
@@ -105,7 +104,7 @@ class IdentifyAnswer(BaseModel):
     threshold: float | None
     margin: float | None
     candidates: list[CandidateAnswer] = Field(description="Of the library that decided; none if unknown.")
-    plate_text: PlateTextAnswer | None = Field(description="What was read; null without a reader, or a known plate.")
+    plate_text: PlateTextAnswer | None = Field(description="The recognised text; null without a reader or a plate.")
     sighting: int
     enrolled: int | None
     pictures: list[str] = Field(description="The photographs, as they were kept.")
@@ -126,7 +125,7 @@ class OwnerAnswer(BaseModel):
 
 
 class ViewAnswer(BaseModel):
-    """An enrolled picture."""
+    """An enrolled image."""
 
     picture: str
     plate_picture: str | None
@@ -242,18 +241,18 @@ class AuditAnswer(BaseModel):
 
 
 class ForgottenAnswer(BaseModel):
-    """What was deleted."""
+    """Counts of deleted rows."""
 
     owners: int
     vehicles: list[int]
     views: int
     sightings: int
     incidents: int
-    overwritten: bool = Field(description="Whether the rows are gone from the database's files as well.")
+    overwritten: bool = Field(description="True if the rows are gone from the database's files as well.")
 
 
 class StatusAnswer(BaseModel):
-    """What the register holds, and the model that serves."""
+    """Counts of the register, and its active model."""
 
     model: str | None
     libraries: dict[str, float] = Field(description="Threshold of a match, by library.")
@@ -272,11 +271,11 @@ class NewIncident(Given):
     sighting: Number
     kind: Annotated[Line, StringConstraints(min_length=1)]
     note: Text = ""
-    vehicle: Number | None = Field(None, description="If the guard knows better than an unsure look-up.")
+    vehicle: Number | None = Field(None, description="If the guard knows better than an unsure identification.")
 
 
 class NewAccount(Given):
-    """An account to be made."""
+    """A new account."""
 
     name: Annotated[Line, StringConstraints(min_length=1)]
     role: str = Field(pattern=f"^({'|'.join(role.name for role in Role)})$")
@@ -284,13 +283,13 @@ class NewAccount(Given):
 
 
 class NewToken(Given):
-    """A token to be made for one's own account."""
+    """A new token for one's own account."""
 
     label: Line = ""
     days: Annotated[int, Field(ge=1, le=3650)] = 365
 
 
-def told(decision: Decision) -> dict[str, Any]:
-    """The parts of a decision that are its own."""
+def decision_fields(decision: Decision) -> dict[str, Any]:
+    """The fields of a decision itself."""
     row = decision.as_dict()
     return {name: row[name] for name in ("decision", "vehicle", "decided_by", "similarity", "threshold", "margin")}

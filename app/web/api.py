@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 
 from app.register.accounts import Role
 from app.register.errors import NotEnrolledError
-from app.web import lookups, seen
+from app.web import security
 from app.web.answers import (
     AccountAnswer,
     AuditAnswer,
@@ -25,6 +25,7 @@ from app.web.answers import (
     TokenAnswer,
     VehicleAnswer,
 )
+from app.web.identify import enrol_photos, identify_photos, vehicle_photos_of
 from app.web.known import known_only
 from app.web.security import Admin, AdminInSession, Guard, InSession, Manager
 from app.web.state import State, state_of
@@ -37,7 +38,7 @@ Service = Annotated[State, Depends(state_of)]
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Uploads = Annotated[list[UploadFile], File(description="Photographs of one vehicle.")]
-Plates = Annotated[list[UploadFile], File(description="A picture of the plate for each photograph, or none.")]
+Plates = Annotated[list[UploadFile], File(description="A photograph of the plate for each photograph, or none.")]
 Boxes = Annotated[list[Line], Form(description="left,top,width,height in pixels for each photograph, or none.")]
 PlateBoxes = Annotated[list[Line], Form(description="The same of the plate in each photograph.")]
 Flag = Annotated[bool, Form()]
@@ -60,16 +61,12 @@ async def identify(
     whole: Whole = False,
     enrol_unknown: Flag = False,
 ) -> IdentifyAnswer:
-    """Find the vehicle that photographs show. The look-up is kept as a sighting. A manager may have it enrolled if it
-    is unknown."""
+    """Find the vehicle that photographs show. The identification is kept as a sighting. A manager may have an unknown
+    vehicle enrolled."""
     if enrol_unknown and user.role < Role.manager:
         raise HTTPException(403, "enrolling needs the role manager")
-    vehicle_photos = await lookups.vehicle_photos_of(
-        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
-    )
-    return await service.with_network(
-        lookups.identify, service.identification, vehicle_photos, user.name, enrol_unknown
-    )
+    vehicle_photos = await vehicle_photos_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
+    return await service.with_network(identify_photos, service.identification, vehicle_photos, user.name, enrol_unknown)
 
 
 @router.get("/vehicles")
@@ -103,18 +100,16 @@ async def enrol(
     whole: Whole = False,
 ) -> VehicleAnswer:
     """Enrol a vehicle."""
-    vehicle_photos = await lookups.vehicle_photos_of(
-        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
-    )
+    vehicle_photos = await vehicle_photos_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
     about = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
-    number = await service.with_network(lookups.enrol, service.identification, vehicle_photos, user.name, **about)
+    number = await service.with_network(enrol_photos, service.identification, vehicle_photos, user.name, **about)
     return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, number))
 
 
 @router.get("/vehicles/{vehicle}")
 async def vehicle(user: Guard, service: Service, vehicle: Id) -> VehicleAnswer:
-    """One vehicle with its pictures; the look is written to the trail. A guard sees those that an answer showed."""
-    return VehicleAnswer.of(await service.aside(seen.look_at, service.identification, vehicle, user), user.role)
+    """One vehicle with its images; the trail says who saw it. A guard sees those that an answer showed."""
+    return VehicleAnswer.of(await service.aside(security.look_at, service.identification, vehicle, user), user.role)
 
 
 @router.post("/vehicles/{vehicle}/views", status_code=201)
@@ -130,16 +125,14 @@ async def add_views(
     whole: Whole = False,
 ) -> VehicleAnswer:
     """Add photographs to a vehicle."""
-    vehicle_photos = await lookups.vehicle_photos_of(
-        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
-    )
+    vehicle_photos = await vehicle_photos_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
     await service.with_network(service.identification.add_views, vehicle, vehicle_photos, account=user.name)
     return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, vehicle))
 
 
 @router.get("/vehicles/{vehicle}/owner")
 async def owner(user: Manager, service: Service, vehicle: Id) -> OwnerAnswer:
-    """Whose a vehicle is; the look is written to the trail."""
+    """The owner of a vehicle; the trail says who saw it."""
     found = await service.aside(service.identification.register.owner_of, vehicle, user.name)
     if found is None:
         raise NotEnrolledError(f"vehicle {vehicle} has no owner")
@@ -164,16 +157,16 @@ async def forget_owner(user: Manager, service: Service, owner: Id) -> ForgottenA
 async def picture(
     user: Guard, service: Service, name: Annotated[str, Path(pattern=r"^[0-9a-f]{32}\.jpg$")]
 ) -> FileResponse:
-    """A picture of the register. A guard sees those of the own look-ups, and of vehicles that an answer showed."""
-    path = await service.aside(seen.picture, service.identification, name, user)
+    """An image of the register. A guard sees those of own identifications, and of vehicles that an answer showed."""
+    path = await service.aside(security.image_path, service.identification, name, user)
     return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
 
 @router.post("/incidents", status_code=201)
 async def report_incident(user: Guard, service: Service, incident: NewIncident) -> IncidentAnswer:
-    """Report what a sighting shows; a guard reports what the own look-ups showed."""
+    """Report what a sighting shows; a guard reports what own identifications showed."""
     given = incident.sighting, incident.kind, incident.note, incident.vehicle
-    number = await service.aside(seen.report_incident, service.identification, user, *given)
+    number = await service.aside(security.report_incident, service.identification, user, *given)
     return IncidentAnswer.of(await service.aside(service.identification.journal.incident, number))
 
 
@@ -196,7 +189,7 @@ async def close_incident(user: Manager, service: Service, incident: Id) -> Incid
 
 @router.get("/audit")
 async def audit(user: Admin, service: Service, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[AuditAnswer]:
-    """Who did what, newest first."""
+    """The audit trail, newest first."""
     del user
     return [AuditAnswer.of(row) for row in await service.aside(service.identification.journal.audit, limit)]
 
@@ -212,8 +205,8 @@ async def accounts(user: Admin, service: Service) -> list[AccountAnswer]:
 async def add_account(user: AdminInSession, service: Service, account: NewAccount) -> AccountAnswer:
     """Make an account; this needs a log-in with a password, not a token."""
     given = account.name, Role[account.role], account.password, user.name
-    made = await service.passwords.run(f"account {user.name}", service.accounts.add, *given)
-    return AccountAnswer.of(made)
+    row = await service.passwords.run(f"account {user.name}", service.accounts.add, *given)
+    return AccountAnswer.of(row)
 
 
 @router.post("/accounts/{account}/disable")
@@ -252,7 +245,7 @@ async def revoke_token(user: InSession, service: Service, token: Id) -> dict[str
 
 @router.get("/status")
 async def status(user: Guard, service: Service) -> StatusAnswer:
-    """What the register holds, and the model that serves."""
+    """Counts of the register, and its active model."""
     del user
     identification = service.identification
     model = await service.aside(identification.models.active)

@@ -1,4 +1,4 @@
-"""Fields and parameters that an operation knows: any other is refused by name, not ignored."""
+"""Known fields and parameters of an operation: any other is refused by name, not ignored."""
 
 import json
 from collections import Counter
@@ -42,12 +42,12 @@ async def known_only(request: Request) -> None:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """One line about a name that nobody knows, with the one that was probably meant."""
+    """One line about an unknown name, with the one that was probably meant."""
     names = sorted(known)
-    said = f"unknown {what} '{shown(name[:_LONGEST])}'"
+    line = f"unknown {what} '{shown(name[:_LONGEST])}'"
     if near := nearest(name, names):
-        return f"{said}: did you mean '{near}'?"
-    return f"{said}; known: {', '.join(names)}" if names else f"{said}; none is known here"
+        return f"{line}: did you mean '{near}'?"
+    return f"{line}; known: {', '.join(names)}" if names else f"{line}; none is known here"
 
 
 def unknown_in_body(request: Request, errors: Sequence[Any]) -> str | None:
@@ -67,7 +67,7 @@ def _refuse_repeated(body: bytes) -> None:
         if repeated is not None:
             raise HTTPException(422, f"field '{shown(repeated[:_LONGEST])}' is given twice")
 
-    with suppress(ValueError, RecursionError):  # of what is no JSON, the model speaks
+    with suppress(ValueError, RecursionError):  # the model refuses what is no JSON
         json.loads(body, object_pairs_hook=fields)
 
 

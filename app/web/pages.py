@@ -16,8 +16,7 @@ from app.register.texts import LONGEST_LINE
 from app.register.tries import TooManyTriesError, site_of
 from app.web.api import After, Id, Service
 from app.web.known import known_only
-from app.web.security import COOKIE, Admin, Guard, Manager
-from app.web.seen import look_at
+from app.web.security import COOKIE, Admin, Guard, Manager, look_at
 from app.web.state import State
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(known_only)])
@@ -28,23 +27,23 @@ _LOG_IN_STATUS: dict[type[RegisterError], int] = {TooManyTriesError: 429, BusyEr
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a browser asks for a page, rather than a program or a script for data."""
+    """Whether a browser requests a page; programs and scripts request data."""
     return not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
 
 
 def error_page(request: Request, status: int, detail: str) -> Response:
-    """What went wrong, in one line."""
+    """The error, in one line."""
     return _page(request, "error.html", None, status=status, detail=detail)
 
 
 def retry_after(error: Exception) -> dict[str, str]:
-    """The header that says when to come again, of errors that know."""
+    """The header Retry-After, for errors with a time."""
     seconds = error.retry_after if isinstance(error, RegisterError) else None
     return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def to_log_in(request: Request) -> Response:
-    """To the log-in page, and from there to where somebody wanted to go."""
+    """Redirect to the log-in page, and from there to the requested page."""
     return RedirectResponse(f"/login?to={request.url.path}", 303)
 
 
@@ -122,16 +121,16 @@ async def calibration_page(request: Request, user: Manager, service: Service) ->
 
 
 @router.get("/calibration/{library}.png")
-async def calibration_picture(user: Manager, service: Service, library: str) -> FileResponse:
+async def calibration_image(user: Manager, service: Service, library: str) -> FileResponse:
     del user
     found = await service.aside(_calibration, service)
     if found["damaged"]:
         raise UnavailableError(found["damaged"])
     if "false_match_rate" not in (found["report"] or {}).get("libraries", {}).get(library, {}):
         raise NotEnrolledError("this library was not calibrated")
-    if not (picture := found["folder"] / f"{library}.png").is_file():
-        raise UnavailableError(f"{picture.name} is missing: calibrate again")
-    return FileResponse(picture)
+    if not (path := found["folder"] / f"{library}.png").is_file():
+        raise UnavailableError(f"{path.name} is missing: calibrate again")
+    return FileResponse(path)
 
 
 @router.get("/federation")
@@ -140,10 +139,10 @@ async def federation_page(request: Request, user: Manager, service: Service) -> 
 
 
 @router.get("/federation/{name}")
-async def federation_picture(user: Manager, service: Service, name: str) -> FileResponse:
+async def federation_image(user: Manager, service: Service, name: str) -> FileResponse:
     del user
     if service.run is None or name not in _CURVES or not (service.run / name).is_file():
-        raise NotEnrolledError("there is no such picture")
+        raise NotEnrolledError("there is no such image")
     return FileResponse(service.run / name)
 
 
@@ -199,7 +198,7 @@ def _federation(service: State) -> dict[str, Any]:
 
 
 def _below(folder: Path, error: Exception) -> str:
-    """What is wrong with a file, by its path in the folder: where the folder is stays on this machine."""
+    """The error about a file, by its path in the folder: where the folder is stays on this machine."""
     return str(error).replace(f"{folder}/", "")
 
 

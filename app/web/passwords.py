@@ -1,4 +1,4 @@
-"""Passwords are hashed in a small pool, in turn: strangers who log in wait for one another, and nobody else does."""
+"""Pool for the hashing of passwords: strangers who log in wait for one another, and nobody else waits."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ class PasswordPool:
         """Do it in its turn. Raises BusyError if too many wait already, of all or of one.
 
         Args:
-            whose: the address that asks.
+            whose: the address of the request.
         """
         if self._waiting.total() >= _MOST_WAITING or self._waiting[whose] >= _MOST_WAITING_OF_ONE:
             raise BusyError("too many log-ins are waiting; try again in a moment")

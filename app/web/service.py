@@ -1,4 +1,4 @@
-"""Puts the service together: API, pages, limits, and a proper status for whatever is refused."""
+"""The service as one app: API, pages, limits, and the status of each refusal."""
 
 import errno
 import logging
@@ -21,18 +21,17 @@ from app.register.errors import (
     BusyError,
     DuplicatePlateError,
     FullError,
+    ImageRefusedError,
+    ImageTooLargeError,
     NoModelError,
     NotEnrolledError,
-    PictureRefusedError,
-    PictureTooLargeError,
     RegisterError,
     UnavailableError,
 )
 from app.register.tries import TooManyTriesError
 from app.web import api, pages
 from app.web.known import unknown_in_body
-from app.web.limit import LimitBody, ReadOut
-from app.web.security import HEADERS, HSTS
+from app.web.security import HEADERS, HSTS, LimitBody, ReadOut
 from app.web.state import State
 
 _log = logging.getLogger(__name__)
@@ -49,13 +48,13 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoModelError, 503),
     (RegisterError, 400),
     (BoxError, 422),
-    (PictureTooLargeError, 413),
-    (PictureRefusedError, 415),
+    (ImageTooLargeError, 413),
+    (ImageRefusedError, 415),
 )
 
 
 class Service(FastAPI):
-    """The app, whose every answer arrives: also one to a request that nobody read to its end."""
+    """The app. Its answers arrive even if a request was not read to its end."""
 
     def build_middleware_stack(self) -> ASGIApp:
         return ReadOut(super().build_middleware_stack(), MOST_BYTES)
@@ -120,8 +119,8 @@ async def _files(request: Request, error: Exception) -> Response:
     folder = request.app.state.register.identification.folder
     path = Path(error.filename) if isinstance(error.filename, str) else folder
     place = path.relative_to(folder) if path.is_relative_to(folder) and path != folder else Path(path.name)
-    said = f"a file of the service cannot be used: {place}: {error.strerror}; ask the operator"
-    return _answer(request, 503, said, {"Retry-After": "60"})
+    detail = f"a file of the service cannot be used: {place}: {error.strerror}; ask the operator"
+    return _answer(request, 503, detail, {"Retry-After": "60"})
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -135,8 +134,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    said = unknown_in_body(request, error.errors()) or (f"{where}: {first['msg']}" if where else str(first["msg"]))
-    return _answer(request, 422, said)
+    detail = unknown_in_body(request, error.errors()) or (f"{where}: {first['msg']}" if where else str(first["msg"]))
+    return _answer(request, 422, detail)
 
 
 def _answer(request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:

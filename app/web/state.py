@@ -11,10 +11,9 @@ from fastapi import HTTPException, Request
 from filelock import FileLock, Timeout
 from starlette.concurrency import run_in_threadpool
 
-from app.register.accounts import Accounts
+from app.register.accounts import Accounts, Tokens
 from app.register.errors import BusyError, RegisterError
 from app.register.identification import Identification
-from app.register.tokens import Tokens
 from app.web.passwords import PasswordPool
 
 _MOST_WAITING = 64
@@ -27,7 +26,7 @@ class State:
     """A register and its accounts, for many requests at once.
 
     The network serves one request at a time, as it uses all processors for each. A few requests that need it are under
-    way at once: while one is embedded, others have pictures decoded and written. Passwords have a pool of their own.
+    way at once: while one is embedded, photos of others are decoded and written. Passwords have a pool of their own.
     Everything else runs beside them.
 
     Args:
@@ -60,13 +59,13 @@ class State:
         self._lock.release()
 
     async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what waits for the database beside other requests."""
+        """Do work that waits for the database beside other requests."""
         return await run_in_threadpool(work, *args, **kwargs)
 
     async def with_network(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what takes pictures or the network, in turn. Raises BusyError if too many wait already."""
+        """Do work with photos or the network, in turn. Raises BusyError if too many requests wait already."""
         if self._waiting >= _MOST_WAITING:
-            raise BusyError("too many look-ups are waiting; try again in a moment")
+            raise BusyError("too many identifications are waiting; try again in a moment")
         self._waiting += 1
         try:
             call = partial(work, *args, **kwargs)

@@ -21,8 +21,7 @@ from app.data.readers.reader import Direction
 from app.register import calibrate as calibration
 from app.register.identification import Identification
 from app.register.matcher import Candidate, Outcome, Threshold, decide
-from app.register.photos import read_photo
-from app.register.vehicle_photos import VehiclePhoto
+from app.register.photos import VehiclePhoto, read_photo
 from app.settings.checks import SettingsError
 from app.settings.load import absolute
 from app.settings.stored import with_overrides

@@ -142,10 +142,6 @@ class Loopback:
             )
         return self.processes[name]
 
-    def finish(self, process: "subprocess.Popen[bytes]", seconds: float = 600) -> None:
-        """Wait until a run's process has ended."""
-        process.wait(timeout=seconds)
-
     def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         """End a process and its descendants; with SIGKILL at once, like a power cut."""
         process = self.processes.pop(name)

@@ -10,10 +10,15 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from app.evaluation.ranking import evaluate_streaming
+from app.core.sample import Sample
+from app.evaluation.distance import normalise
+from app.evaluation.embed import DualEmbeddings, fused_rows
+from app.evaluation.ids import pair_ids
+from app.evaluation.ranking import evaluate_rows
 from app.settings.checks import SettingsError
 from scripts.command import command, key_values, whole_number
 
@@ -23,31 +28,31 @@ _DEFAULTS = {"veri_wild": "false", "dim": "512", "block": "256", "seed": "0"}
 
 
 def measure(name: str, *, dim: int, block: int, seed: int) -> dict[str, float | int]:
-    """Seconds of one streamed evaluation; MiB of arrays it added to the embeddings, and of the process at its peak."""
+    """Seconds of one evaluation, in blocks of queries as a run measures.
+
+    And MiB of arrays that it added to the embeddings, and of the process at its peak."""
     num_queries, num_gallery, num_pids = _SIZES[name]
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((num_pids, dim), np.float32)
 
-    def pictures(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def samples(count: int, kind: str) -> tuple[list[Sample], np.ndarray]:
+        """Images of vehicles seen in turn, by random cameras, and their embeddings (count, dim)."""
         pids = np.arange(count) % num_pids
         embeddings = rng.standard_normal((count, dim), np.float32)
         embeddings *= 3
         embeddings += centres[pids]
-        return embeddings, pids, rng.integers(0, _NUM_CAMERAS, count)
+        cameras = rng.integers(0, _NUM_CAMERAS, count).tolist()
+        seen = enumerate(zip(pids.tolist(), cameras, strict=True))
+        return [Sample(Path(f"{kind}-{number}"), pid, camid) for number, (pid, camid) in seen], embeddings
 
-    q_embeddings, q_pids, q_camids = pictures(num_queries)
-    g_embeddings, g_pids, g_camids = pictures(num_gallery)
+    queries, q_embeddings = samples(num_queries, "query")
+    gallery, g_embeddings = samples(num_gallery, "gallery")
+    vehicle = normalise(np.concatenate([q_embeddings, g_embeddings]))
+    found = DualEmbeddings([*queries, *gallery], vehicle, None, np.zeros(len(vehicle), bool))
+    del q_embeddings, g_embeddings
     tracemalloc.start()  # sees every numpy array; its cost is within the noise of the timing
     start = time.perf_counter()
-    result = evaluate_streaming(
-        q_embeddings=q_embeddings,
-        g_embeddings=g_embeddings,
-        q_pids=q_pids,
-        q_camids=q_camids,
-        g_pids=g_pids,
-        g_camids=g_camids,
-        block=block,
-    )
+    result = evaluate_rows(dist_rows=fused_rows(found, queries, gallery), **pair_ids(queries, gallery), block=block)
     seconds = time.perf_counter() - start
     _, added_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -34,13 +34,11 @@ from PIL import Image
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.register.accounts import Accounts, Role
-from app.register.framing import Framed
+from app.register.detect import Framed
+from app.register.embedder import sample_of
 from app.register.identification import Identification
-from app.register.kept_views import sample_of
-from app.register.photos import as_stored, take_in
-from app.register.records import NewView
-from app.register.rows import Vectors
-from app.register.vehicle_photos import VehiclePhoto
+from app.register.photos import VehiclePhoto, as_stored, take_in
+from app.register.records import NewView, Vectors
 from app.settings.load import absolute, load_settings
 from app.tasks import make_task
 from app.training.checkpoint import save_checkpoint

@@ -133,7 +133,7 @@ def test_a_site_that_is_killed_in_mid_round_comes_back(parks, tmp_path):
     in_round(parks, folder, 2, "north")
     parks.stop("north", signal.SIGKILL)
     start_as_a_service(parks, "north")
-    parks.finish(process)
+    process.wait(timeout=600)
     complete(parks, folder, 8)
     assert {client for _, client, _ in left_out(folder)} <= of(parks, "north")
     assert "north" in folder.read_metrics()[-1]["clients"]
@@ -143,7 +143,7 @@ def test_a_client_process_that_is_killed_costs_its_own_reply(parks, tmp_path):
     folder, process = parks.run(tmp_path / "run", LONG_ROUNDS)
     for client in in_round(parks, folder, 2, "south"):
         client.kill()
-    parks.finish(process)
+    process.wait(timeout=600)
     complete(parks, folder)
     lost = left_out(folder)
     assert {client for _, client, _ in lost} <= of(parks, "south")
@@ -159,7 +159,7 @@ def test_a_client_that_hangs_is_not_waited_for_and_its_late_reply_does_not_count
     in_round(parks, folder, 3)
     for client in hanging:
         client.resume()
-    parks.finish(process)
+    process.wait(timeout=600)
     complete(parks, folder)
     assert (2, "west", "no reply before the deadline") in left_out(folder)
     # By the time it wakes up Flower has ended its task; or the next one has begun, and its own node refuses its arrays.
@@ -176,7 +176,7 @@ def test_a_site_that_lost_its_images_leaves_the_round_to_the_others(parks, tmp_p
         parks.wait_for(lambda: left_out(folder) or process.poll() is not None, "the site to be left out", 300)
     finally:
         away.rename(parks.sites["south"])
-    parks.finish(process)
+    process.wait(timeout=600)
     complete(parks, folder)
     assert any("south" in client or client in of(parks, "south") for _, client, _ in left_out(folder))
     assert any("the site's own log says more" in reason for _, _, reason in left_out(folder))
@@ -191,7 +191,7 @@ def test_garbage_is_refused_before_it_is_added(parks, tmp_path, monkeypatch):
         parks.start("west")
     try:
         folder, process = parks.run(tmp_path / "run", OVERRIDES)
-        parks.finish(process)
+        process.wait(timeout=600)
     finally:
         parks.stop("west")
     complete(parks, folder)
@@ -205,7 +205,7 @@ def test_a_site_with_another_key_is_refused_by_name(parks, tmp_path):
     commands.main(["keys", "--out", str(parks.site("south"))])
     try:
         folder, process = parks.run(tmp_path / "run", OVERRIDES)
-        parks.finish(process)
+        process.wait(timeout=600)
     finally:
         key.unlink()
         shutil.move(kept, key)
@@ -223,7 +223,7 @@ def test_a_site_that_joins_in_round_3_gets_the_model_from_another(parks, tmp_pat
     )
     in_round(parks, folder, 3)
     parks.start("west")
-    parks.finish(process)
+    process.wait(timeout=600)
     complete(parks, folder, 6)
     took_part = [line["server_round"] for line in folder.read_metrics() if "west" in line["clients"]]
     assert took_part
@@ -246,8 +246,8 @@ def test_a_site_that_was_not_registered_gets_nothing(parks, tmp_path):
 def test_two_runs_at_once_do_not_disturb_each_other(parks, tmp_path):
     first, one = parks.run(tmp_path / "first", OVERRIDES)
     second, two = parks.run(tmp_path / "second", f"{OVERRIDES} seed=1")
-    parks.finish(one, 900)
-    parks.finish(two, 900)
+    one.wait(timeout=900)
+    two.wait(timeout=900)
     for folder in (first, second):
         assert complete(parks, folder)["left_out"] == []
 
@@ -257,10 +257,10 @@ def test_a_server_that_is_stopped_and_started_goes_on(parks, tmp_path):
     in_round(parks, folder, 2)
     parks.stop("server")
     parks.start_server()
-    parks.finish(process)
+    process.wait(timeout=600)
     if not (folder.path / "summary.json").exists():
         _, process = parks.run(tmp_path / "run", f"{OVERRIDES} federation.resume=true")
-        parks.finish(process)
+        process.wait(timeout=600)
     complete(parks, folder)
 
 
@@ -271,10 +271,10 @@ def test_a_run_whose_server_was_killed_is_resumed(parks, tmp_path):
     kept = folder.path / "server.safetensors"
     assert kept.exists()
     parks.start_server()
-    parks.finish(process)
+    process.wait(timeout=600)
     assert not (folder.path / "summary.json").exists()
     _, process = parks.run(tmp_path / "run", f"{OVERRIDES} federation.resume=true")
-    parks.finish(process)
+    process.wait(timeout=600)
     assert complete(parks, folder)["resumed_after"] >= 2
 
 
@@ -286,14 +286,14 @@ def test_a_full_disk_stops_the_run_and_a_resumed_one_ends_it(parks, tmp_path):
         pytest.skip("no file system can be mounted here")
     try:
         folder, process = parks.run(run_dir, OVERRIDES)
-        parks.finish(process)
+        process.wait(timeout=600)
         assert not (run_dir / "summary.json").exists()
         assert "No space left on device" in parks.log("run-run")
         done = json.loads(folder.load_arrays("server")[1]["state"])["server_round"]
         assert 1 <= done < 3
         subprocess.run(["mount", "-o", "remount,size=64m", str(run_dir)], check=True)
         _, process = parks.run(run_dir, f"{OVERRIDES} federation.resume=true")
-        parks.finish(process)
+        process.wait(timeout=600)
         assert complete(parks, folder)["resumed_after"] == done
     finally:
         subprocess.run(["umount", str(run_dir)], check=False)

@@ -31,8 +31,8 @@ from app.detection.detector_file import build, write_detector  # noqa: E402
 from app.register.accounts import Accounts, Role  # noqa: E402
 from app.register.identification import Identification  # noqa: E402
 from app.register.matcher import Threshold  # noqa: E402
+from app.register.photos import VehiclePhoto  # noqa: E402
 from app.register.records import NewOwner  # noqa: E402
-from app.register.vehicle_photos import VehiclePhoto  # noqa: E402
 from app.settings.detection import DetectorSettings  # noqa: E402
 from app.settings.load import load_settings  # noqa: E402
 from app.tasks import make_task  # noqa: E402

@@ -9,8 +9,8 @@ from registers import photo
 
 from app.register.accounts import Accounts, Role
 from app.register.matcher import Threshold
+from app.register.photos import VehiclePhoto
 from app.register.records import NewOwner
-from app.register.vehicle_photos import VehiclePhoto
 from app.web.service import create_app
 from app.web.state import State
 

@@ -7,7 +7,8 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.backbone import build_backbone, input_statistics
+from models.backbone import build_backbone
+from models.input_statistics import input_statistics
 
 REAL_WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights" / "tf_efficientnet_lite0.safetensors"
 
@@ -96,15 +97,6 @@ def test_options_reach_the_model_and_a_wrong_one_is_named() -> None:
     assert narrow(torch.zeros(1, 3, 64, 64)).shape[1] == narrow.num_features == 128
     with pytest.raises(ValueError, match=r"'resnet10t' cannot be built with .*'chanels'"):
         build_backbone("resnet10t", options={"chanels": [1]})
-
-
-def test_drop_path_is_set_or_refused() -> None:
-    rates = [
-        getattr(module, "drop_prob", 0.0) for module in build_backbone("test_efficientnet", drop_path=0.2).modules()
-    ]
-    assert 0 < max(rates) < 0.2 + 1e-9
-    with pytest.raises(ValueError, match=r"'vgg11' cannot be built with .*drop_path"):
-        build_backbone("vgg11", drop_path=0.2)
 
 
 def test_input_statistics_are_the_models_own() -> None:

@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from models.backbone import build_backbone
-from models.classifier import Classifier
 from models.dual_net import Branch, DualNet, fuse_embeddings
-from models.neck import BNNeck
-from models.pooling import build_pooling
+from models.head import BNNeck, Classifier, build_pooling
+from models.input_statistics import InputStatistics
 
 HAS_PLATE = torch.tensor([True, False, True, False, False])
 
@@ -20,7 +19,7 @@ def branch(num_labels: int | None = 4, dim: int | None = 16) -> Branch:
     backbone = build_backbone("test_efficientnet")
     neck = BNNeck(backbone.num_features, dim)
     classifier = None if num_labels is None else Classifier(neck.dim, num_labels)
-    return Branch(backbone, build_pooling("gem"), neck, classifier)
+    return Branch(backbone, build_pooling("gem"), neck, classifier, InputStatistics((0.5,) * 3, (0.5,) * 3))
 
 
 def dual_net(fusion: Literal["concat", "add"] = "concat", num_labels: int | None = 4) -> DualNet:

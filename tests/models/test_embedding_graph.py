@@ -7,16 +7,17 @@ from torch import nn
 
 from models.dual_net import Branch, DualNet
 from models.embedding_graph import INPUTS, OUTPUTS, EmbeddingGraph, OutsideDualNet
-from models.neck import BNNeck
-from models.pooling import build_pooling
+from models.head import BNNeck, build_pooling
+from models.input_statistics import InputStatistics
 
 SIDE, PLATE_SIDE = 12, 8
+STATISTICS = InputStatistics((0.5,) * 3, (0.5,) * 3)
 
 
 def branch(seed):
     torch.manual_seed(seed)
     backbone = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU())
-    made = Branch(backbone, build_pooling("gem"), BNNeck(6, 5), None)
+    made = Branch(backbone, build_pooling("gem"), BNNeck(6, 5), None, STATISTICS)
     made(torch.rand(8, 3, SIDE, SIDE))  # running statistics that are not those of the start
     return made
 
@@ -44,7 +45,7 @@ def test_an_outside_network_embeds_as_the_network(fusion, has):
     vehicles, plates = torch.rand(len(has), 3, SIDE, SIDE), torch.rand(sum(has), 3, PLATE_SIDE, PLATE_SIDE)
     given = (vehicles, plates, mask) if any(has) else (vehicles,)
     expected = dual.embed(*given)
-    found = OutsideDualNet(computed(dual), PLATE_SIDE, fusion).embed(*given)
+    found = OutsideDualNet(computed(dual), PLATE_SIDE, fusion, dual.statistics).embed(*given)
     for ours, theirs in zip(found, expected, strict=True):
         # The same operations on batches of another length: a few units in the last place of values below 1.
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -54,7 +55,9 @@ def test_an_outside_network_embeds_as_the_network(fusion, has):
 def test_a_network_without_plates_ignores_those_it_is_given():
     dual = network(plate=False)
     vehicles, plates = torch.rand(2, 3, SIDE, SIDE), torch.rand(2, 3, PLATE_SIDE, PLATE_SIDE)
-    found = OutsideDualNet(computed(dual), None, "concat").embed(vehicles, plates, torch.tensor([True, True]))
+    found = OutsideDualNet(computed(dual), None, "concat", dual.statistics).embed(
+        vehicles, plates, torch.tensor([True, True])
+    )
     assert found.plate is None
     np.testing.assert_allclose(found.vehicle, dual.embed(vehicles).vehicle, atol=1e-6)
 

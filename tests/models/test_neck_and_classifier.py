@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.classifier import Classifier
-from models.neck import BNNeck
+from models.head import BNNeck, Classifier
 
 
 def rows(n: int, d: int, seed: int = 0) -> torch.Tensor:

@@ -13,6 +13,7 @@ from torch import nn
 from models.alphabet import CHARACTERS, Alphabet, character_error_rate, edit_distance, plain
 from models.backbone import build_backbone
 from models.ctc import read_frames, read_positions
+from models.input_statistics import InputStatistics
 from models.plate_reader import PlateReader
 
 
@@ -85,6 +86,9 @@ def test_positions_are_read_up_to_the_end():
     assert len(first.confidences) == 2
 
 
+STATISTICS = InputStatistics((0.5,) * 3, (0.5,) * 3)
+
+
 class Cells(nn.Module):
     """A backbone whose feature map is the picture, made smaller."""
 
@@ -94,7 +98,7 @@ class Cells(nn.Module):
 
 def made(decoder):
     torch.manual_seed(0)
-    return PlateReader(Cells(), 3, 4, columns=8, dim=16, decoder=decoder, max_length=3)
+    return PlateReader(Cells(), 3, 4, STATISTICS, columns=8, dim=16, decoder=decoder, max_length=3)
 
 
 @pytest.mark.parametrize("decoder", ["ctc", "attention"])
@@ -134,8 +138,8 @@ def test_a_reader_learns_what_it_is_shown(decoder):
 
 def test_the_usual_size_is_under_three_million_values():
     backbone = build_backbone("mobilenetv3_small_100")
-    reader = PlateReader(backbone, backbone.num_features, len(Alphabet()))
+    reader = PlateReader(backbone, backbone.num_features, len(Alphabet()), STATISTICS)
     assert sum(parameter.numel() for parameter in reader.parameters()) < 3_000_000
     assert reader(torch.zeros(2, 3, 64, 192)).logits.shape == (2, 48, len(Alphabet()))
     with pytest.raises(ValueError, match="unknown decoder 'beam'"):
-        PlateReader(backbone, 3, 3, decoder="beam")
+        PlateReader(backbone, 3, 3, STATISTICS, decoder="beam")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.pooling import AveragePooling, GeMPooling, build_pooling
+from models.head import AveragePooling, GeMPooling, build_pooling
 
 
 def feature_map(seed: int = 0, scale: float = 1.0) -> torch.Tensor:

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from models.backbone import build_backbone
-from models.classifier import Classifier
-from models.neck import BNNeck
-from models.pooling import GeMPooling
+from models.head import BNNeck, Classifier, GeMPooling
+from models.input_statistics import InputStatistics
 from models.two_stream_graph import INPUTS, OutsideTwoStreamNet, TwoStreamGraph
 from models.two_stream_net import TwoStreamNet, cut_backbone
+
+STATISTICS = InputStatistics((0.5,) * 3, (0.5,) * 3)
 
 
 def made(name="test_resnet", labels=3):
@@ -16,7 +17,9 @@ def made(name="test_resnet", labels=3):
     backbone = build_backbone(name)
     stem, trunk = cut_backbone(backbone, name)
     neck = BNNeck(backbone.num_features, 16)
-    return TwoStreamNet(stem, copy.deepcopy(stem), trunk, GeMPooling(), neck, Classifier(16, labels, "linear"))
+    return TwoStreamNet(
+        stem, copy.deepcopy(stem), trunk, GeMPooling(), neck, STATISTICS, Classifier(16, labels, "linear")
+    )
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "resnet10t", "test_efficientnet", "mobilenetv3_small_050"])
@@ -90,7 +93,8 @@ def test_the_graph_gives_what_the_network_gives():
     graph = TwoStreamGraph(network)
     pictures, infrared = torch.rand(5, 3, 32, 32), torch.tensor([True, False, False, True, False])
     outside = OutsideTwoStreamNet(
-        lambda inputs: {"vehicle": graph(*(torch.from_numpy(inputs[name]) for name in INPUTS))[0].detach().numpy()}
+        lambda inputs: {"vehicle": graph(*(torch.from_numpy(inputs[name]) for name in INPUTS))[0].detach().numpy()},
+        network.statistics,
     )
     for mask in (infrared, ~infrared, torch.zeros(5, dtype=torch.bool), torch.ones(5, dtype=torch.bool)):
         # float32 sums of batches of another length

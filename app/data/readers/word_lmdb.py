@@ -8,8 +8,8 @@ from app.data.readers.errors import DataSetError
 from app.data.readers.name_lists import no_such_split
 from app.data.readers.plate_crops import crops
 from app.data.readers.reader import Direction, each_against_its_own
-from app.images.files import NoImagesError, files_below
-from app.images.lmdb import FILE, picture_path, reading
+from app.images.files import DATABASE, NoImagesError, database_path, files_below
+from app.images.lmdb import reading
 
 _SPLITS = ("train", "val", "test")
 
@@ -27,7 +27,7 @@ class WordLmdb:
         image-000000001         an image as it is in a file
         label-000000001         its text, UTF-8
 
-    Images stay where they are: their paths are of `app.images.lmdb`. Texts are in capitals. pid is the text,
+    Images stay where they are: see `app.images.files` for their paths. Texts are in capitals. pid is the text,
     site the database; every image has a camid of its own.
     """
 
@@ -54,11 +54,11 @@ class WordLmdb:
 
     def _read(self, splits: Sequence[str]) -> list[Sample]:
         present = [self.root / split for split in splits if (self.root / split).is_dir()]
-        folders = [file.parent for place in present for file in files_below(place, lambda name: name == FILE)]
+        folders = [file.parent for place in present for file in files_below(place, lambda name: name == DATABASE)]
         if not folders:
-            raise NoImagesError(f"no {FILE} below {' or '.join(str(self.root / split) for split in splits)}")
+            raise NoImagesError(f"no {DATABASE} below {' or '.join(str(self.root / split) for split in splits)}")
         return crops(
-            (picture_path(folder, number), text, folder.relative_to(self.root).as_posix())
+            (database_path(folder, number), text, folder.relative_to(self.root).as_posix())
             for folder in folders
             for number, text in enumerate(_texts(folder), start=1)
         )
@@ -70,20 +70,20 @@ def _texts(folder: Path) -> list[str]:
 
         def value(key: str) -> bytes:
             if (content := found.get(key.encode())) is None:
-                raise DataSetError(f"{folder / FILE} has no key {key!r}")
+                raise DataSetError(f"{folder / DATABASE} has no key {key!r}")
             return bytes(content)
 
         def text(key: str) -> str:
             try:
                 return value(key).decode()
             except UnicodeDecodeError as error:
-                raise DataSetError(f"{folder / FILE}, {key}: not UTF-8 text: {error}") from error
+                raise DataSetError(f"{folder / DATABASE}, {key}: not UTF-8 text: {error}") from error
 
         count = text("num-samples")
         if not count.isdecimal():
-            raise DataSetError(f"{folder / FILE}, num-samples: not a number: {count!r}")
+            raise DataSetError(f"{folder / DATABASE}, num-samples: not a number: {count!r}")
         pictures = found.cursor()
         for number in range(1, int(count) + 1):
             if not pictures.set_key(f"image-{number:09d}".encode()):
-                raise DataSetError(f"{folder / FILE} has no key 'image-{number:09d}'")
+                raise DataSetError(f"{folder / DATABASE} has no key 'image-{number:09d}'")
         return [text(f"label-{number:09d}") for number in range(1, int(count) + 1)]

@@ -1,5 +1,5 @@
 """Synthetic plates: crops with their texts, unlimited by seed, to train a plate reader before it sees real ones."""
 
-from app.synthetic.plates.made import KINDS, MadePlate, made_plate, placed_plate
+from app.synthetic.plates.made import KINDS, MadePlate, placed_plate
 
-__all__ = ["KINDS", "MadePlate", "made_plate", "placed_plate"]
+__all__ = ["KINDS", "MadePlate", "placed_plate"]

@@ -39,12 +39,6 @@ class MadePlate(NamedTuple):
     lines: NDArray[np.int64]  # (L,), the line of each character, from 0
 
 
-def made_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> tuple[NDArray[np.uint8], str]:
-    """Image and text of a `placed_plate`, with its errors."""
-    plate = placed_plate(rng, kinds)
-    return plate.picture, plate.text
-
-
 def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> MadePlate:
     """A crop with a plate of one of `kinds`, its text, and the place of each character.
 

@@ -1,12 +1,12 @@
-// What the pages do besides showing: send pictures, show answers. Text is set as text, never as markup.
+// Scripts of the pages: send photos, show answers. Text is set as text, never as markup.
 "use strict";
 
 const byId = (id) => document.getElementById(id);
 const csrf = () => document.querySelector("meta[name=csrf]")?.content ?? "";
 
-const PATIENCE = 180_000; // milliseconds; a long queue of look-ups takes a minute
+const PATIENCE = 180_000; // milliseconds; a long queue takes a minute
 
-// What the service answers. Throws an Error with one line for whatever goes wrong.
+// The service's answer. Throws an Error with one line for whatever goes wrong.
 async function ask(method, path, body) {
   const headers = { "x-csrf-token": csrf(), accept: "application/json" };
   if (body && !(body instanceof FormData)) {
@@ -58,47 +58,47 @@ function fields(form) {
 }
 
 function element(tag, text, attributes = {}) {
-  const made = document.createElement(tag);
-  if (text) made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
+  const created = document.createElement(tag);
+  if (text) created.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) created.setAttribute(name, value);
+  return created;
 }
 
 const percent = (value) => (100 * value).toFixed(1) + " %";
 
-// The photographs with what was found in them. Every vehicle is a button that looks that one up instead.
+// The photographs with what was found in them. Every vehicle is a button that identifies that one instead.
 function showPhotographs(photographs) {
   byId("photographs").replaceChildren(...photographs.map((photograph, index) => {
     const frame = element("div", "", { class: "photograph" });
     frame.append(element("img", "", { src: "/api/pictures/" + photograph.picture, alt: "Your photograph" }));
-    const place = (made, [left, top, width, height]) => {
-      made.style.left = (100 * left) / photograph.width + "%";
-      made.style.top = (100 * top) / photograph.height + "%";
-      made.style.width = (100 * width) / photograph.width + "%";
-      made.style.height = (100 * height) / photograph.height + "%";
-      frame.append(made);
+    const place = (created, [left, top, width, height]) => {
+      created.style.left = (100 * left) / photograph.width + "%";
+      created.style.top = (100 * top) / photograph.height + "%";
+      created.style.width = (100 * width) / photograph.width + "%";
+      created.style.height = (100 * height) / photograph.height + "%";
+      frame.append(created);
     };
     const same = (box) => photograph.box && box.every((value, k) => Math.abs(value - photograph.box[k]) < 1);
     (photograph.vehicles ?? []).forEach(({ box }, number) => {
       const chosen = same(box);
       const button = element("button", String(number + 1), {
         type: "button", class: chosen ? "box chosen" : "box", "aria-pressed": String(chosen),
-        "aria-label": `Vehicle ${number + 1} of photograph ${index + 1}: look it up` });
-      button.addEventListener("click", () => doing(byId("identify"), () => lookUp(photographs, index, box)));
+        "aria-label": `Vehicle ${number + 1} of photograph ${index + 1}: identify it` });
+      button.addEventListener("click", () => doing(byId("identify"), () => identifyAnother(photographs, index, box)));
       place(button, box);
     });
     if (photograph.box && !(photograph.vehicles ?? []).some(({ box }) => same(box)))
       place(element("div", "", { class: "box chosen" }), photograph.box);
     if (photograph.plate_box) place(element("div", "", { class: "box plate" }), photograph.plate_box);
     const figure = element("figure");
-    figure.append(frame, element("figcaption", `Taken for a picture in ${photograph.modality === "infrared" ? "infrared" : "visible light"}`));
+    figure.append(frame, element("figcaption", `Treated as taken in ${photograph.modality === "infrared" ? "infrared" : "visible light"}`));
     return figure;
   }));
   show("found", photographs.map(({ vehicles, box }) => {
     if (vehicles === null) return "";
-    if (!vehicles.length) return "No vehicle was found; the whole photograph was looked up.";
+    if (!vehicles.length) return "No vehicle was found; the whole photograph was compared.";
     if (vehicles.length === 1) return "";
-    return `${vehicles.length} vehicles were found; ${box ? "the marked one" : "the largest, which fills the photograph,"} was looked up. Tap another one to look that up.`;
+    return `${vehicles.length} vehicles were found; ${box ? "the marked one" : "the largest, which fills the photograph,"} was identified. Tap another one to identify that.`;
   }).filter(Boolean).join(" "));
 }
 
@@ -112,7 +112,7 @@ function forgetAnswer() {
   form.reset();
   form.elements.sighting.value = "";
   form.elements.vehicle.replaceChildren();
-  lookedUp = [];
+  lastQuery = [];
 }
 
 let query = 0; // number of the latest one; the answer to an earlier one comes too late
@@ -125,7 +125,7 @@ async function identify(data) {
     answer = await ask("POST", "/api/identify", data);
     if (mine !== query) return;
     showAnswer(answer);
-    lookedUp = [...data];
+    lastQuery = [...data];
   } catch (error) {
     if (mine !== query) return;
     forgetAnswer(); // also half of one that cannot be shown
@@ -135,22 +135,22 @@ async function identify(data) {
 }
 
 // The same photographs again, with another vehicle of one of them.
-function lookUp(photographs, index, box) {
-  const data = new FormData(); // what was looked up, not what the form holds by now; nothing is enrolled by a tap
-  for (const [name, value] of lookedUp)
+function identifyAnother(photographs, index, box) {
+  const data = new FormData(); // the query's fields, not those of the form by now; nothing is enrolled by a tap
+  for (const [name, value] of lastQuery)
     if (!["boxes", "enrol_unknown"].includes(name)) data.append(name, value);
   photographs.forEach((photograph, k) => data.append("boxes", ((k === index ? box : photograph.box) ?? []).join(",")));
   return identify(data);
 }
 
-// What was read on the plate, and whose plate it may be. A vehicle of a similar plate is one to look at, and no more.
+// The recognised plate text, and whose plate it may be. A vehicle of a similar plate is one to look at, and no more.
 function showPlate(plate) {
   const meanings = {
     nothing: "", agrees: ", as enrolled", decides: ", which is enrolled: please compare the vehicle",
     contradicts: ", which is not the plate of the vehicle that the photograph resembles",
   };
-  show("plate-text", plate && `Plate read: ${plate.text}, ${percent(plate.confidence)} sure${meanings[plate.says]}.` +
-    plate.others.map(({ text, confidence }) => ` Another photograph: ${text}, ${percent(confidence)} sure.`).join(""));
+  show("plate-text", plate && `Plate read: ${plate.text}, confidence ${percent(plate.confidence)}${meanings[plate.says]}.` +
+    plate.others.map(({ text, confidence }) => ` Another photograph: ${text}, confidence ${percent(confidence)}.`).join(""));
   byId("plates").replaceChildren(...(plate?.candidates ?? []).map((row) => {
     const item = element("li", row.cost ? "Similar plate: " : "The same plate: ");
     item.append(element("a", `${row.plate}, vehicle ${row.vehicle}`, { href: "/vehicles/" + row.vehicle }));
@@ -160,13 +160,13 @@ function showPlate(plate) {
 
 function showAnswer(answer) {
   const best = answer.candidates[0];
-  const said = {
+  const text = {
     match: `Vehicle ${answer.vehicle}: ${best?.plate ?? "no plate"}${best?.flat ? ", flat " + best.flat : ""}`,
     unsure: "Not sure: please compare",
     unknown: answer.enrolled ? `Unknown, enrolled as vehicle ${answer.enrolled}` : "Unknown vehicle",
   };
   const decision = byId("decision");
-  decision.textContent = said[answer.decision];
+  decision.textContent = text[answer.decision];
   decision.className = answer.decision;
   const byText = answer.decided_by === "plate_text";
   byId("reason").textContent = byText
@@ -206,7 +206,7 @@ function on(id, event, work) {
   });
 }
 
-let lookedUp = []; // the fields of the look-up that is shown
+let lastQuery = []; // the fields of the query whose answer is shown
 
 on("identify", "submit", (form) => doing(form, () => identify(fields(form))));
 
@@ -229,15 +229,15 @@ on("incident", "submit", (form) => doing(form, async () => {
   const report = { sighting: Number(sighting.value), kind: kind.value, note: note.value };
   if (vehicle.value) report.vehicle = Number(vehicle.value);
   const mine = query;
-  const made = await ask("POST", "/api/incidents", report);
+  const created = await ask("POST", "/api/incidents", report);
   if (mine !== query) return; // the page shows another answer by now
-  show("reported", `Incident ${made.id} was reported.`);
+  show("reported", `Incident ${created.id} was reported.`);
   reported = true;
 }));
 
 on("enrol", "submit", (form) => doing(form, async () => {
-  const made = await ask("POST", "/api/vehicles", fields(form));
-  location.assign("/vehicles/" + made.id);
+  const created = await ask("POST", "/api/vehicles", fields(form));
+  location.assign("/vehicles/" + created.id);
 }));
 
 on("account", "submit", (form) => doing(form, async () => {

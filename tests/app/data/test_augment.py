@@ -1,19 +1,33 @@
 """Online augmentation: seeded, of the same size, off where it is switched off, and equal to torchvision's."""
 
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
+from app.core.sample import Sample
 from app.data import augment
 from app.data.augment import Augmentation
+from app.data.crops import Pictures
+from app.data.cross_modal_batches import CrossModalBatches
+from app.data.dual_batches import DualBatches
+from app.settings.augment import AugmentSettings, Part
+from app.settings.checks import SettingsError
+from app.settings.equalise import EqualiseSettings
+from app.settings.section import Share, section
 
 OFF = {"flip": 0.0, "shift": 0.0, "rotate": 0.0, "zoom": 0.0, "colour": 0.0, "grey": 0.0, "blur": 0.0, "erase": 0.0}
 PICTURES = torch.randint(0, 256, (6, 3, 24, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
 def changed(seed=0, pictures=PICTURES, **parts):
-    return Augmentation(**{**OFF, **parts})(pictures.clone(), torch.Generator().manual_seed(seed))
+    return Augmentation(AugmentSettings(**{**OFF, **parts}))(pictures.clone(), torch.Generator().manual_seed(seed))
 
 
 def test_switched_off_it_changes_nothing():
@@ -69,7 +83,7 @@ def test_an_erased_rectangle_is_grey():
         assert torch.equal(new[:, ~grey], old[:, ~grey])
 
 
-class Fixed(augment._Draws):
+class Fixed(augment.Draws):
     """Draws that are known: the high end of each range, and everything chosen."""
 
     def uniform(self, low, high):  # noqa: ARG002
@@ -78,7 +92,7 @@ class Fixed(augment._Draws):
 
 @pytest.fixture
 def at_the_high_end(monkeypatch):
-    monkeypatch.setattr(augment, "_Draws", Fixed)
+    monkeypatch.setattr(augment, "Draws", Fixed)
 
 
 SMOOTH = reference.gaussian_blur(PICTURES, [9, 9], [3.0, 3.0])  # interpolations of two libraries differ on noise
@@ -119,3 +133,49 @@ def test_colours_equal_torchvision():
 def test_the_blur_equals_torchvision():
     expected = reference.gaussian_blur(PICTURES.float(), [5, 5], [1.5, 1.5])
     assert ((changed(blur=1.0).float() - expected).abs() <= 0.51).all()  # rounding
+
+
+def _inverted(batch, settings, draw):
+    return (255 - batch).where(draw.chosen(settings.invert), batch)
+
+
+@section("train.augment")
+class WithInversion(AugmentSettings):
+    """As if one more line stood in `AugmentSettings`, and nothing else were written."""
+
+    invert: Annotated[Share, Part(_inverted)] = 0.0
+
+
+@pytest.mark.parametrize("stream", [DualBatches, CrossModalBatches])
+def test_one_declaration_gives_setting_default_check_and_effect(stream, tmp_path):
+    samples = []
+    for number in range(8):
+        values = np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(values).save(tmp_path / f"{number}.png")
+        samples.append(Sample(tmp_path / f"{number}.png", number // 2, number % 2))
+
+    def images(augment):
+        pictures = Pictures((16, 16), None, 1)
+        batches = stream(
+            samples,
+            pictures,
+            pids_per_batch=2,
+            images_per_pid=2,
+            seed=0,
+            augment=augment,
+            equalise=EqualiseSettings(),
+        )
+        return getattr(batches[0], "vehicles" if stream is DualBatches else "pictures")
+
+    assert torch.equal(images(WithInversion(**OFF, invert=1.0)), 255 - images(WithInversion(**OFF)))
+    with pytest.raises(SettingsError, match=r"train\.augment\.invert must be at most 1; got 2"):
+        WithInversion(invert=2.0)
+
+
+def test_no_other_file_names_a_part():
+    """A part that a batch or a task had to name would be a second place to edit."""
+    root = Path(__file__).parents[3]
+    names = {each.name for each in fields(AugmentSettings)} - {"plate_drop"}  # of a sample, not of its image
+    for path in [*root.glob("app/data/*_batches.py"), *root.glob("app/tasks/*.py"), root / "app/settings/sections.py"]:
+        text = path.read_text(encoding="utf-8")
+        assert not [n for n in names if f'"{n}"' in text or f"augment.{n}" in text], path

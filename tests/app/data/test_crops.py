@@ -5,8 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from app.core.device import normalise
 from app.core.sample import Box, Sample
-from app.data.crops import PictureFiles, Pictures, normalise, read_picture
+from app.data.crops import PictureFiles, Pictures, read_picture
+from models.input_statistics import InputStatistics
 
 
 @pytest.fixture
@@ -173,5 +175,6 @@ def test_normalised_values_follow_the_formula():
         [[(value / 255 - mean[c]) / std[c] for value in picture[c].flatten().tolist()] for c in range(3)]
         for picture in pictures
     ]
-    np.testing.assert_allclose(normalise(pictures, mean, std).reshape(2, 3, 16), expected, rtol=0, atol=2e-6)
-    np.testing.assert_array_equal(normalise(list(pictures), mean, std), normalise(pictures, mean, std))
+    np.testing.assert_allclose(
+        normalise(pictures, InputStatistics(mean, std)).reshape(2, 3, 16), expected, rtol=0, atol=2e-6
+    )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.data.augment import Augmentation
 from app.data.enhance import enhanced
+from app.settings.augment import AugmentSettings
 from app.settings.equalise import KINDS
 
 STILL = dict.fromkeys(("flip", "shift", "rotate", "zoom", "colour", "grey", "blur", "erase"), 0.0)
@@ -63,8 +64,8 @@ def test_night_is_darker_and_rain_has_less_contrast():
 
 def test_online_rain_and_night_change_as_many_pictures_as_asked_for():
     batch = picture().expand(400, -1, -1, -1).contiguous()
-    changed = Augmentation(**STILL, rain=0.25)(batch, torch.Generator().manual_seed(0))
+    changed = Augmentation(AugmentSettings(**STILL, rain=0.25))(batch, torch.Generator().manual_seed(0))
     touched = sum(not torch.equal(before, after) for before, after in zip(batch, changed, strict=True))
     assert 60 <= touched <= 140  # 100 expected, four standard deviations of 8.7 and a little
-    again = Augmentation(**STILL, rain=0.25)(batch, torch.Generator().manual_seed(0))
+    again = Augmentation(AugmentSettings(**STILL, rain=0.25))(batch, torch.Generator().manual_seed(0))
     assert torch.equal(changed, again)

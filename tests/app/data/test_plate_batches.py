@@ -10,7 +10,7 @@ from PIL import Image
 from app.core.sample import Sample
 from app.data.crops import Pictures
 from app.data.plate_batches import PlateBatches, frames_of
-from app.settings.sections import AugmentSettings
+from app.settings.augment import AugmentSettings
 from app.synthetic.plates import MadePlate
 
 STILL = AugmentSettings(flip=1, shift=0, rotate=0, zoom=0, colour=0, blur=0, erase=1)

@@ -61,7 +61,7 @@ def test_three_sites_reach_the_model_of_the_simulation(tmp_path):
         refused_everywhere(real, foreign, "foreign-first")
         folder, process = real.run(tmp_path / "real" / "run", OVERRIDES)
         real.wait_for(lambda: forked(real, "client-0"), "a client process that imports nothing", 300)
-        real.finish(process)
+        process.wait(timeout=600)
         assert f"SHA-256 {real.approved}" in real.log("run-run")
         refused_everywhere(real, foreign, "foreign-last")
         assert not marker.exists()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from app.evaluation.distance import cosine_distance, euclidean_distance, fused_distance, normalise
+from app.evaluation.distance import cosine_distance, fused_distance, normalise
 
 TOLERANCE = 1e-6  # float32 keeps 7 digits; the values here are near 1
 
@@ -22,23 +22,10 @@ def test_cosine_equals_the_formula_for_rows_of_any_length(rng):
     np.testing.assert_allclose(cosine_distance(q.astype(np.float32), g.astype(np.float32)), expected, atol=TOLERANCE)
 
 
-def test_euclidean_equals_the_formula(rng):
-    q, g = rng.normal(size=(3, 5)), rng.normal(size=(4, 5))
-    expected = [[np.sqrt(((a - b) ** 2).sum()) for b in g] for a in q]
-    np.testing.assert_allclose(euclidean_distance(q, g), expected, atol=1e-12)
-
-
-def test_euclidean_of_equal_rows_is_a_number(rng):
-    x = rng.normal(size=(50, 64)).astype(np.float32)
-    # rounding can make |q|^2 + |g|^2 - 2 q.g negative; the error of the root is about sqrt(float32 eps) * |q|
-    assert np.abs(np.diag(euclidean_distance(x, x))).max() < 8 * 3.5e-4 * 2
-
-
 def test_half_precision_is_widened_and_arguments_are_left_alone(rng):
     q = rng.normal(size=(3, 5)).astype(np.float16)
     before = q.copy()
     assert cosine_distance(q, q).dtype == np.float32
-    assert euclidean_distance(q, q).dtype == np.float32
     np.testing.assert_array_equal(q, before)
 
 
@@ -49,9 +36,8 @@ def test_a_zero_row_is_at_distance_one_from_everything():
 
 
 def test_shapes_that_do_not_fit_are_refused(rng):
-    for function in (cosine_distance, euclidean_distance):
-        with pytest.raises(ValueError, match=r"\(2, 3\) and \(2, 4\)"):
-            function(np.ones((2, 3)), np.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"\(2, 3\) and \(2, 4\)"):
+        cosine_distance(np.ones((2, 3)), np.ones((2, 4)))
     q = rng.normal(size=(2, 3))
     with pytest.raises(ValueError, match="plate masks"):
         fused_distance(q, q, q, q, np.array([True]), np.array([True, True]))

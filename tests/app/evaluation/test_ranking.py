@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from app.evaluation.ranking import NoValidQueryError, evaluate_ranking, evaluate_rows, evaluate_streaming
+from app.evaluation.ranking import NoValidQueryError, evaluate_ranking, evaluate_rows
 
 
 def slow_measures(dist, q_pids, q_camids, g_pids, g_camids, q_sequences=None, g_sequences=None, max_rank=50):
@@ -121,22 +121,9 @@ def test_streaming_equals_the_full_evaluation():
     full = evaluate_ranking(dist=distance(q, g), **ids)
     assert_same(full, slow_measures(distance(q, g), **ids))
     for block in (1, 7, 23, 100):
-        result = evaluate_streaming(q_embeddings=q, g_embeddings=g, distance=distance, block=block, **ids)
+        result = evaluate_rows(dist_rows=lambda rows: distance(q[rows], g), block=block, **ids)
         assert (result.mAP, result.mINP) == (full.mAP, full.mINP)
         np.testing.assert_array_equal(result.cmc, full.cmc)
-
-
-def test_streaming_by_default_ranks_by_cosine():
-    """A near image by angle, but far by length, comes first."""
-    result = evaluate_streaming(
-        q_embeddings=np.array([[1.0, 0.0]]),
-        g_embeddings=np.array([[100.0, 1.0], [1.0, 1.0]]),
-        q_pids=[1],
-        q_camids=[0],
-        g_pids=[1, 2],
-        g_camids=[1, 1],
-    )
-    assert result.mAP == 1
 
 
 def test_one_match_at_rank_three():
@@ -220,12 +207,3 @@ def test_wrong_arguments_are_named(wrong, named):
     right = {"dist": [[0.1, 0.2]], "q_pids": [1], "q_camids": [0], "g_pids": [1, 2], "g_camids": [1, 1]}
     with pytest.raises(ValueError, match=named):
         evaluate_ranking(**{**right, **wrong})
-
-
-def test_streaming_names_wrong_embeddings():
-    right = {"q_embeddings": np.ones((1, 2)), "g_embeddings": np.ones((2, 2))}
-    ids = {"q_pids": [1], "q_camids": [0], "g_pids": [1, 2], "g_camids": [1, 1]}
-    with pytest.raises(ValueError, match=r"g_embeddings must have shape \(2, D\)"):
-        evaluate_streaming(**right | {"g_embeddings": np.ones((3, 2))}, **ids)
-    with pytest.raises(ValueError, match="q_embeddings holds NaN"):
-        evaluate_streaming(**right | {"q_embeddings": np.array([[1, np.inf]])}, **ids)

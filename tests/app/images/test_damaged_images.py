@@ -15,7 +15,7 @@ from PIL import Image
 from app.core.sample import Sample
 from app.data.crops import Pictures
 from app.images.decode import UnreadableImageError, open_picture
-from app.register.errors import PictureRefusedError
+from app.register.errors import ImageRefusedError
 from app.register.photos import read_photo, take_in
 
 
@@ -43,7 +43,7 @@ def test_nothing_is_allocated_for_an_image_that_only_says_it_is_huge(kind):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UnreadableImageError, match=r"pixels|cannot be read|not a picture"):
         decoded(bombs()[kind])
-    with pytest.raises(PictureRefusedError, match=r"^gate: "):
+    with pytest.raises(ImageRefusedError, match=r"^gate: "):
         take_in(bombs()[kind], "gate")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB; any of them decoded takes GB
 
@@ -87,7 +87,7 @@ def test_changed_bytes_give_an_image_or_the_one_error(kind):
             said = str(error)
         outcomes[said is None] += 1
         assert (image.dtype, image.shape[2:]) == (np.uint8, (3,)) if said is None else said.isprintable() and said
-        with contextlib.suppress(PictureRefusedError):
+        with contextlib.suppress(ImageRefusedError):
             take_in(data, "gate")
     assert min(outcomes.values()) > 20, outcomes  # both happened often
 
@@ -109,7 +109,7 @@ def test_whatever_a_decoder_raises_is_skipped_and_named(raised, tmp_path, monkey
             assert pictures.vehicle(Sample(tmp_path / "a.jpg", 0, 0)) is None
             assert list(pictures.bad) == [str(tmp_path / "a.jpg")]
             assert all(pictures.bad.values())
-            with pytest.raises(PictureRefusedError, match=r"^gate: "):
+            with pytest.raises(ImageRefusedError, match=r"^gate: "):
                 take_in(encoded("JPEG"), "gate")
 
 
@@ -138,7 +138,7 @@ def test_what_is_no_regular_file_is_not_waited_for(read, name, tmp_path):
     found = []
 
     def run():
-        with pytest.raises((OSError, PictureRefusedError), match="not a regular file") as error:
+        with pytest.raises((OSError, ImageRefusedError), match="not a regular file") as error:
             read(tmp_path / name)
         found.append(error)
 

@@ -9,7 +9,7 @@ from encoded_images import chunk, decoded, encoded, scene
 from PIL import Image
 
 from app.images.decode import UnreadableImageError
-from app.register.errors import PictureRefusedError
+from app.register.errors import ImageRefusedError
 from app.register.photos import take_in
 
 
@@ -92,7 +92,7 @@ def costly(name):
 def test_a_file_that_costs_far_more_than_its_pixels_is_refused(name):
     with pytest.raises(UnreadableImageError, match=r"parts in|scans of one|directory of|kind .* with more than"):
         decoded(costly(name))
-    with pytest.raises(PictureRefusedError, match=r"^gate: "):
+    with pytest.raises(ImageRefusedError, match=r"^gate: "):
         take_in(costly(name), "gate")
 
 

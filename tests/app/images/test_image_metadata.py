@@ -15,8 +15,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from app.core.sample import Sample
 from app.data.crops import Pictures
 from app.images.decode import upright_rgb, upright_size
-from app.images.decoding_limits import TooCostlyError
-from app.images.metadata import split
+from app.images.metadata import TooCostlyError, split
 from app.register.photos import take_in
 
 # By name: what stands beside the orientation. Types: 2 text, 3 short, 4 long, 5 and 10 rationals, 7 undefined.

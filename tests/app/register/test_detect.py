@@ -10,8 +10,7 @@ from registers import photo
 from app.core.sample import Box
 from app.detection.detector_file import build, write_detector
 from app.register.detect import DETECTOR, VEHICLES, Finder, state_of
-from app.register.photos import Photo
-from app.register.vehicle_photos import VehiclePhoto
+from app.register.photos import Photo, VehiclePhoto
 from app.settings.detection import DetectorSettings
 from models.detector import PLATE, VEHICLE
 

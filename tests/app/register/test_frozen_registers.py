@@ -13,11 +13,11 @@ from sqlalchemy import select
 
 from app.register.accounts import Accounts, LogInError
 from app.register.database import Database
+from app.register.embedder import sample_of
 from app.register.identification import Identification
-from app.register.kept_views import sample_of
-from app.register.rows import embeddings
+from app.register.photos import VehiclePhoto
+from app.register.records import embeddings
 from app.register.schema import Base, Embedding, View
-from app.register.vehicle_photos import VehiclePhoto
 
 
 @pytest.fixture(params=FROZEN, ids=lambda folder: folder.name)

@@ -8,15 +8,13 @@ import pytest
 from registers import photo
 
 from app.core.sample import Box
-from app.register import active_model
-from app.register.embedder import Recogniser
+from app.register import embedder
+from app.register.embedder import Recogniser, sample_of
 from app.register.errors import DuplicatePlateError, RegisterError
 from app.register.identification import Identification
-from app.register.kept_views import sample_of
 from app.register.matcher import Outcome, Threshold
-from app.register.photos import Photo, Photos
+from app.register.photos import Photo, Photos, VehiclePhoto
 from app.register.records import NewOwner
-from app.register.vehicle_photos import VehiclePhoto
 
 SURE = Threshold(match=0.999999, unsure=0.99, margin=0.0)
 """For a network that has learnt nothing: the same picture has similarity 1, all others are close to it."""
@@ -93,9 +91,9 @@ def test_an_unknown_vehicle_is_enrolled_if_that_is_wanted(sure):
     assert answer.decision.outcome is Outcome.unknown
     vehicle = sure.register.vehicle(answer.enrolled)
     assert vehicle.owner_id is None
-    assert [view.picture for view in vehicle.views] == answer.pictures  # kept once
+    assert [view.picture for view in vehicle.views] == answer.images  # kept once
     sure.register.forget(account="manager", vehicle_id=vehicle.id)
-    assert not sure.photos.path(answer.pictures[0]).exists()
+    assert not sure.photos.path(answer.images[0]).exists()
     assert sure.register.counts()["sightings"] == 1  # the first one
 
 
@@ -168,7 +166,7 @@ def test_a_refused_enrolment_leaves_no_picture(sure):
 
 
 def test_another_model_takes_over_once_it_has_seen_everything(sure, run_folder, monkeypatch):
-    monkeypatch.setattr(active_model, "_BATCH", 2)
+    monkeypatch.setattr(embedder, "_BATCH", 2)
     first, _ = sure.active_model.current()
     told = []
     late = []
@@ -227,7 +225,7 @@ def test_a_picture_that_is_lost_is_named_and_the_rest_goes_on(sure, run_folder):
     lost = sure.register.vehicle(3).views[0].picture
     kept = sure.photos.path(lost).read_bytes()
     sure.photos.path(lost).unlink()
-    with pytest.raises(RegisterError, match=f"1 pictures cannot be read, .*vehicle 3: {lost}"):
+    with pytest.raises(RegisterError, match=f"1 images cannot be read, .*vehicle 3: {lost}"):
         sure.active_model.change_to_run(run_folder, "other", "tester")
     assert sure.active_model.current()[0].id == first.id
     sure.photos.path(lost).write_bytes(kept)
@@ -239,7 +237,7 @@ def test_a_picture_that_is_lost_is_named_and_the_rest_goes_on(sure, run_folder):
 
 
 def test_a_vehicle_that_is_forgotten_meanwhile_does_not_stop_a_change_of_model(sure, run_folder, monkeypatch):
-    monkeypatch.setattr(active_model, "_BATCH", 2)
+    monkeypatch.setattr(embedder, "_BATCH", 2)
     embed = Recogniser.embed_files
 
     def forget_first(self, samples):

@@ -13,8 +13,8 @@ from test_listing import write
 from app.register.errors import FullError, UnavailableError
 from app.register.identification import Identification
 from app.register.importing import Result, import_entries
+from app.register.photos import VehiclePhoto
 from app.register.tables import read_listing
-from app.register.vehicle_photos import VehiclePhoto
 from scripts import registry
 
 
@@ -67,7 +67,7 @@ def test_a_row_that_cannot_be_used_fails_alone(identification, tmp_path):
     assert "vehicle 1 has this plate already" in reasons[5]
     assert "e.png: cannot be read" in reasons[6]
     assert "p.png: cannot be read" in reasons[7]
-    assert "outside the picture" in reasons[8]
+    assert "outside the image" in reasons[8]
     assert identification.register.counts()["vehicles"] == 3
 
 

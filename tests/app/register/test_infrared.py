@@ -18,8 +18,7 @@ from app.register.calibrate import calibrate
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.identification import Identification
 from app.register.matcher import Outcome, Threshold
-from app.register.photos import Photo
-from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_modality
+from app.register.photos import Photo, VehiclePhoto, make_vehicle_photos, parse_modality
 from app.settings.load import load_settings
 from app.tasks import make_task
 from app.tasks.image_files import embed_samples
@@ -209,7 +208,7 @@ def test_a_set_that_asks_across_calibrates_what_it_has(night, tmp_path):
     across = ("vehicle-visible-to-infrared", "vehicle-infrared-to-visible")
     assert set(report["libraries"]) == {"vehicle", *across}
     check_thresholds(night, report, direction, across)
-    assert report["libraries"]["vehicle"] == {"error": "there are no pictures to compare", "threshold": 0.9}
+    assert report["libraries"]["vehicle"] == {"error": "there are no images to compare", "threshold": 0.9}
 
 
 def test_a_dual_network_takes_infrared_pictures_as_any_others(identification):

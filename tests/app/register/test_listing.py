@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from registers import photo
 from sqlalchemy import select
 
-from app.register.formulas import quoted, unquoted
 from app.register.identification import Identification
 from app.register.importing import import_entries
+from app.register.photos import VehiclePhoto
 from app.register.records import NewOwner
 from app.register.schema import Vehicle
-from app.register.tables import COLUMNS, read_listing, write_listing
+from app.register.tables import COLUMNS, quoted, read_listing, unquoted, write_listing
 from app.register.texts import line_fault
-from app.register.vehicle_photos import VehiclePhoto
 
 
 def write(folder, *rows, columns=None):

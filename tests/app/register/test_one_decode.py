@@ -14,11 +14,9 @@ from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.core.sample import Box
 from app.detection.detector_file import build, write_detector
-from app.register.embedder import Recogniser
-from app.register.kept_views import sample_of
-from app.register.photos import Photo, Photos, take_in
+from app.register.embedder import Recogniser, sample_of
+from app.register.photos import Photo, Photos, VehiclePhoto, take_in
 from app.register.sightings import Journal
-from app.register.vehicle_photos import VehiclePhoto
 from app.register.vehicles import Register
 from app.settings.detection import DetectorSettings
 from app.settings.load import load_settings
@@ -150,7 +148,7 @@ def test_a_vehicle_is_committed_after_its_photos_are_on_the_disk(identification,
         return found
 
     def look(self, session, vehicle, views, model_id):
-        names = [name for view in views for name in (view.picture, view.plate_picture)]
+        names = [name for view in views for name in (view.image, view.plate_image)]
         there.append([self.photos.path(name).stat().st_size > 500 for name in names])
         return add(self, session, vehicle, views, model_id)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from registers import photo
 
 from app.core.sample import Box
-from app.register.errors import BoxError, PictureRefusedError
+from app.register.errors import BoxError, ImageRefusedError
 from app.register.photos import KEPT_SIDE, Photo, Photos, take_in
 
 
@@ -61,7 +61,7 @@ def bomb(width, height):
     ],
 )
 def test_what_is_refused_names_the_file(data, reason):
-    with pytest.raises(PictureRefusedError, match=f"^gate.jpg: .*{reason}"):
+    with pytest.raises(ImageRefusedError, match=f"^gate.jpg: .*{reason}"):
         take_in(data, "gate.jpg")
 
 
@@ -81,7 +81,7 @@ def test_a_large_picture_is_made_smaller_and_its_boxes_with_it():
     taken = take_in(encoded(Image.new("RGB", (3200, 1000))), "x")
     assert taken.image.size == (KEPT_SIDE, 500)
     assert taken.box(Box(100, 20, 300, 60)) == Box(50, 10, 150, 30)
-    with pytest.raises(PictureRefusedError, match="outside"):
+    with pytest.raises(ImageRefusedError, match="outside"):
         taken.box(Box(3300, 0, 10, 10))
 
 
@@ -101,9 +101,9 @@ def test_a_box_is_cut_to_the_picture():
         ((math.nan, 0, 9, 9), "finite"),
         ((0, 0, math.inf, 9), "finite"),
         ((0, 0, 9, -math.inf), "finite"),
-        ((1e300, 0, 1e300, 9), "outside the picture of 48 x 40"),
-        ((-1e308, -1e308, 9, 9), "outside the picture"),
-        ((47.5, 0, 9, 9), "outside the picture"),
+        ((1e300, 0, 1e300, 9), "outside the image of 48 x 40"),
+        ((-1e308, -1e308, 9, 9), "outside the image"),
+        ((47.5, 0, 9, 9), "outside the image"),
     ],
 )
 def test_a_box_that_shows_nothing_is_refused(box, reason):
@@ -134,7 +134,7 @@ def test_a_picture_is_kept_upright_without_what_the_camera_wrote(tmp_path):
 def test_names_lead_nowhere_else(tmp_path):
     photos = Photos(tmp_path / "pictures")
     for name in ("../register.sqlite", "/etc/passwd", "a.jpg", f"{'0' * 32}.png", f"{'0' * 32}.jpg/..", ""):
-        with pytest.raises(ValueError, match="not a picture of the register"):
+        with pytest.raises(ValueError, match="not an image of the register"):
             photos.path(name)
 
 

@@ -14,9 +14,9 @@ from app.data.crops import VehicleImage, read_picture, with_margin
 from app.evaluation.plate_texts import PlateReading
 from app.register.errors import RegisterError
 from app.register.matcher import Outcome, Threshold
+from app.register.photos import VehiclePhoto
 from app.register.plate_reader import by_confidence
 from app.register.schema import Sighting
-from app.register.vehicle_photos import VehiclePhoto
 from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
@@ -131,7 +131,7 @@ def test_a_text_finds_a_vehicle_that_looks_like_none(reading, texts):
         "candidates": [{"vehicle": 1, "cost": 0, "plate": "AB 1234"}],
     }
     (crop,) = texts["crops"]
-    kept = reading.photos.path(answer.pictures[0])
+    kept = reading.photos.path(answer.images[0])
     assert torch.equal(crop, read_picture(kept, with_margin(Box(4, 8, 20, 10)), (32, 64)))
 
 
@@ -145,7 +145,7 @@ def test_texts_that_are_not_sure_or_not_exact_decide_nothing(reading, texts):
     texts["texts"] = [("AB1234", 0.6)]
     assert reading.identify([vehicle_photo(70)], account="guard").decision.threshold == 0.5
     for wrong in (0, 1.5, float("nan")):
-        with pytest.raises(RegisterError, match="a sure text has a confidence above 0"):
+        with pytest.raises(RegisterError, match="the confidence from which a text counts lies above 0"):
             reading.plate_reader.set_min_confidence(wrong, "tester")
     assert reading.plate_reader.min_confidence == 0.5
 

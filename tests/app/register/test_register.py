@@ -8,6 +8,7 @@ import pytest
 from registers import photo, vectors, view
 from sqlalchemy import func, select, text
 
+from app.register.accounts import Tokens
 from app.register.database import Database
 from app.register.errors import (
     AnotherModelError,
@@ -18,12 +19,10 @@ from app.register.errors import (
 )
 from app.register.matcher import Decision, Outcome, Threshold
 from app.register.model_versions import Models
-from app.register.plates import normal_plate
+from app.register.plate_search import normal_plate
 from app.register.records import NewOwner, NewView
 from app.register.schema import Base, View, now
-from app.register.sightings import Journal
-from app.register.tokens import Tokens
-from app.register.visible import Visible
+from app.register.sightings import Journal, Visible
 
 RNG = np.random.default_rng(0)
 
@@ -90,7 +89,7 @@ def test_an_owner_is_forgotten_everywhere(register, model, enrolled):
     first, second, third = enrolled
     journal = Journal(register.database)
     names = [register.photos.keep(photo(number)) for number in range(4)]
-    register.add_views(first, [NewView(names[0], vectors(RNG), plate_picture=names[1])], model_id=model.id, account="t")
+    register.add_views(first, [NewView(names[0], vectors(RNG), plate_image=names[1])], model_id=model.id, account="t")
     seen = {}
     for vehicle, name in ((first, names[2]), (third, names[3])):
         decision = Decision(Outcome.match, vehicle, "fused", 0.95, 0.9, None)

@@ -14,10 +14,10 @@ from app.data.crops import Pictures
 from app.data.cross_modal_batches import CrossModalBatches
 from app.data.readers.reader import Direction
 from app.evaluation.ranking import NoValidQueryError, evaluate_ranking
+from app.settings.augment import AugmentSettings
 from app.settings.checks import SettingsError
 from app.settings.equalise import EqualiseSettings
 from app.settings.load import load_settings
-from app.settings.sections import AugmentSettings
 from app.tasks import make_task
 from app.tasks.image_files import embed_samples
 from app.training.onnx_file import OnnxFile, write_onnx
@@ -107,12 +107,12 @@ def test_the_parts_are_the_losses_of_the_networks_output(settings, samples):
     network, batch = task.build(3, 0), task.batches(samples, 0)[0]
     with torch.no_grad():
         parts = task.losses(network, batch)
-        output = task.build(3, 0)(task._input(batch.pictures), batch.infrared)
+        pictures = task.compute.as_input(batch.pictures, network.statistics)
+        output = task.build(3, 0)(pictures, batch.infrared)
     assert float(parts["identity"]) == pytest.approx(float(F.cross_entropy(output.logits, batch.labels)), abs=1e-5)
     triplet = WeightedRegularisedTripletLoss()(output.metric_feature, batch.labels)
     assert float(parts["weighted_triplet"]) == pytest.approx(1.5 * float(triplet), rel=1e-5)
     edge = PerceptualEdgeLoss(vgg16_stages(False), longest=8)
-    pictures = task._input(batch.pictures)
     expected = edge(output.visible_stem, pictures[~batch.infrared]) + edge(
         output.infrared_stem, pictures[batch.infrared]
     )

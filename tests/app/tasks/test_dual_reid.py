@@ -1,5 +1,6 @@
 """The dual task: what depends on the seed alone, masked plates, and samples that cannot be learnt from."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from PIL import Image
 
 from app.core.arrays import float_arrays, shared_layout
 from app.core.sample import Sample
+from app.data.dual_batches import labels_of
 from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
-from app.tasks.dual import labels_of
 from app.tasks.image_files import embed_samples
 
 WORDS = (
@@ -100,6 +101,18 @@ def test_a_batch_depends_on_its_number_and_the_seed_alone(settings, samples):
     assert (task.batches(samples, 2)[3].vehicles != first[3].vehicles).any()
 
 
+def test_no_method_needs_another_one_called_before(settings, samples):
+    """A task that has built nothing trains and embeds with the network of another one."""
+    task, network, batch = batch_of(settings, samples)
+    fresh = make_task(settings)
+    expected = values(task.losses(copy.deepcopy(network), batch))
+    assert values(fresh.losses(copy.deepcopy(network), batch)) == expected
+    assert torch.equal(
+        fresh.probe(network, samples, torch.device("cpu")), task.probe(network, samples, torch.device("cpu"))
+    )
+    assert not any("statistics" in name for name in network.state_dict())
+
+
 def test_a_missing_plate_is_masked_in_every_part_of_the_loss(settings, samples):
     """Each part from its definition, on the rows that have a plate."""
     task, network, batch = batch_of(settings, samples)
@@ -107,7 +120,7 @@ def test_a_missing_plate_is_masked_in_every_part_of_the_loss(settings, samples):
     twin = make_task(settings)
     other = twin.build(3, 0)
     parts = values(task.losses(network, batch))
-    output = other(twin._input(batch.vehicles, 0), twin._input(batch.plates, 1), batch.has_plate)
+    output = other(*twin._inputs(other, batch.vehicles, batch.plates), batch.has_plate)
     smoothing, temperature = settings.loss.label_smoothing, settings.loss.temperature
     labels = batch.labels[batch.has_plate]
     expected = F.cross_entropy(output.plate.logits, labels, label_smoothing=smoothing)

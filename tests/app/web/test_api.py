@@ -8,7 +8,7 @@ from app.register.accounts import Role
 from app.register.matcher import Threshold
 from app.register.photos import Photos
 from app.register.vehicles import Register
-from app.web.limit import LimitBody
+from app.web.security import LimitBody
 
 
 @pytest.fixture
@@ -172,12 +172,12 @@ def test_an_incident_is_of_the_vehicle_that_the_guard_names_and_ends_once(as_rol
             [("pictures", jpeg(1)), ("plate_pictures", jpeg(1)), ("plate_pictures", jpeg(2))],
             {},
             400,
-            "2 plate pictures",
+            "2 plate photos",
         ),
-        ([("pictures", jpeg(1))] * 9, {}, 400, "9 pictures at once"),
+        ([("pictures", jpeg(1))] * 9, {}, 400, "9 photos at once"),
         ([("pictures", jpeg(1))], {"boxes": "1,2"}, 422, "not left,top,width,height"),
-        ([("pictures", jpeg(1))], {"boxes": "900,0,9,9"}, 422, "outside the picture"),
-        ([("pictures", jpeg(1))], {"plate_boxes": "900,0,9,9"}, 422, "outside the picture"),
+        ([("pictures", jpeg(1))], {"boxes": "900,0,9,9"}, 422, "outside the image"),
+        ([("pictures", jpeg(1))], {"plate_boxes": "900,0,9,9"}, 422, "outside the image"),
         ([("pictures", ("x.jpg", b"x" * (32 * 2**20 + 1), "image/jpeg"))], {}, 413, "x.jpg: more than 32 MiB"),
         ([("pictures", jpeg(1))], {"boxes": "nan,0,9,9"}, 422, "finite numbers"),
         ([("pictures", jpeg(1))], {"plate": "ab-12"}, 409, "vehicle 1 has this plate already"),

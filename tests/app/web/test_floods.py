@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from web_service import WORDS, jpeg
 
 from app.register.accounts import Accounts
-from app.web import limit, passwords
+from app.web import passwords, security
 from app.web.logs import log_config
 from app.web.service import create_app
 from app.web.state import State
@@ -160,7 +160,7 @@ def test_a_request_that_nobody_reads_gets_its_answer(service, close):
 
 
 def test_what_is_read_after_an_answer_is_bounded(monkeypatch):
-    monkeypatch.setattr(limit, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(security, "_IDLE_SECONDS", 0.05)
     sent, pieces = [], 0
 
     async def app(scope, receive, send):
@@ -180,10 +180,10 @@ def test_what_is_read_after_an_answer_is_bounded(monkeypatch):
         sent.append(message)
 
     scope = {"type": "http", "headers": [(b"content-length", b"1000000")]}
-    asyncio.run(limit.ReadOut(app, 10_000)(scope, endless, keep))
+    asyncio.run(security.ReadOut(app, 10_000)(scope, endless, keep))
     assert pieces == 11
     started = time.monotonic()
-    asyncio.run(limit.ReadOut(app, 10_000)(scope, silent, keep))
+    asyncio.run(security.ReadOut(app, 10_000)(scope, silent, keep))
     assert time.monotonic() - started < 20
     assert [message.get("more_body", False) for message in sent] == [False, True, False] * 2
 

@@ -9,8 +9,8 @@ from web_service import FAST
 
 from app.register.accounts import Accounts, Role
 from app.register.identification import Identification
+from app.register.photos import VehiclePhoto
 from app.register.records import NewOwner
-from app.register.vehicle_photos import VehiclePhoto
 from app.web.service import create_app
 from app.web.state import State
 

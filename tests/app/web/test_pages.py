@@ -20,9 +20,8 @@ from registers import photo
 
 from app.register.accounts import Accounts, Role
 from app.register.identification import Identification
-from app.register.photos import read_photo
+from app.register.photos import VehiclePhoto, read_photo
 from app.register.records import NewOwner
-from app.register.vehicle_photos import VehiclePhoto
 from scripts import registry
 
 CHROMIUM = chromium()
@@ -135,7 +134,7 @@ def test_a_guard_identifies_and_reports(page, vehicles):
     decision = page.locator("#decision")
     decision.wait_for(state="visible")
     assert decision.inner_text() == "Vehicle 1: AB 12, flat 12"
-    assert page.locator("#photographs figcaption").inner_text() == "Taken for a picture in visible light"
+    assert page.locator("#photographs figcaption").inner_text() == "Treated as taken in visible light"
     assert page.locator("#candidates li").count() == 2
     assert "AB 12" in page.locator("#candidates li").first.inner_text()
     for image in page.locator("main img").all():
@@ -161,7 +160,7 @@ def test_the_page_says_which_modality_a_picture_was_taken_for(page, vehicles, tm
         page.get_by_label("Photographs of the vehicle").set_input_files(tmp_path / "night.jpg")
         page.get_by_label("Taken").select_option(chosen)
         page.get_by_role("button", name="Identify").click()
-        caption.get_by_text(f"Taken for a picture in {expected}").wait_for()
+        caption.get_by_text(f"Treated as taken in {expected}").wait_for()
         if chosen == "auto":
             keep(page, "identify-infrared")
 
@@ -191,7 +190,7 @@ def test_another_vehicle_of_the_photograph_is_a_tap_away(page, vehicles):
     page.get_by_role("button", name="Identify").click()
     boxes = page.locator("button.box")
     boxes.first.wait_for()
-    assert "2 vehicles were found; the marked one was looked up" in page.locator("#found").inner_text()
+    assert "2 vehicles were found; the marked one was identified" in page.locator("#found").inner_text()
     assert [box.get_attribute("aria-pressed") for box in boxes.all()] == ["true", "false"]
     frame, drawn = page.locator(".photograph").bounding_box(), boxes.nth(1).bounding_box()
     first = page.evaluate("window.asked[0]")

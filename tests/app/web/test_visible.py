@@ -7,7 +7,7 @@ from web_service import WORDS, jpeg
 from app.register.accounts import Role
 from app.register.errors import NotEnrolledError
 from app.register.matcher import Threshold
-from app.register.vehicle_photos import VehiclePhoto
+from app.register.photos import VehiclePhoto
 
 
 @pytest.fixture

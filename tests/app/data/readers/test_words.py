@@ -13,7 +13,8 @@ from app.data.crops import PictureFiles, Pictures
 from app.data.readers.word_lmdb import WordLmdb
 from app.data.readers.words import Words
 from app.images.decode import open_picture, picture_file
-from app.images.lmdb import database_of, picture_path, read_value
+from app.images.files import database_of, database_path
+from app.images.lmdb import read_value
 
 lmdb = pytest.importorskip("lmdb")
 SHARED = Path(__file__).parents[5] / "shared" / "data"
@@ -159,7 +160,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(tmp_path):
     first, second = WordLmdb(tmp_path).train()
     assert pictures.plate(first) is None
     assert pictures.plate(second) is not None
-    gone = picture_path(tmp_path / "train", 9)
+    gone = database_path(tmp_path / "train", 9)
     assert pictures.plate(Sample(gone, 0, 0, plate_path=gone)) is None
     assert list(pictures.bad) == [str(first.path), str(gone)]
     assert "has no key 'image-000000009'" in pictures.bad[str(gone)]
@@ -178,8 +179,8 @@ def test_threads_read_one_database_beside_one_another(tmp_path):
 
 def test_only_places_in_databases_are_taken_for_such(tmp_path):
     assert database_of(tmp_path / "data.mdb#000000012") == (tmp_path, "image-000000012")
-    assert picture_path(tmp_path, 12).name == "data.mdb#000000012"
-    assert picture_file(picture_path(tmp_path, 12)) == tmp_path / "data.mdb"
+    assert database_path(tmp_path, 12).name == "data.mdb#000000012"
+    assert picture_file(database_path(tmp_path, 12)) == tmp_path / "data.mdb"
     odd = tmp_path / "gate.mdb#000000012"  # a file may be called so
     Image.new("RGB", (3, 2)).save(odd, "PNG")
     assert database_of(odd) is None

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.synthetic.plates import KINDS, design, europe, faces, made_plate, placed_plate
+from app.synthetic.plates import KINDS, design, europe, faces, placed_plate
 from app.synthetic.plates.china import china
 from app.synthetic.plates.drawing import RenderedPlate, render_plate
 from app.synthetic.plates.faces import CHINESE, FACES, glyph
@@ -65,7 +65,7 @@ def test_texts_follow_the_grammar_and_images_show_something(kind):
     alphabet = Alphabet()
     texts = set()
     for _ in range(120):
-        image, text = made_plate(rng, [kind])
+        image, text = placed_plate(rng, [kind])[:2]
         assert re.fullmatch(_GRAMMAR[kind], text), text
         assert alphabet.decode(alphabet.encode(text)) == text
         assert image.dtype == np.uint8
@@ -90,14 +90,14 @@ def test_each_country_of_europe_has_its_own_grammar(write):
 def test_the_same_generator_gives_the_same_plates():
     one, other = np.random.default_rng(9), np.random.default_rng(9)
     for _ in range(12):
-        (first, text), (second, again) = made_plate(one), made_plate(other)
+        (first, text, *_), (second, again, *_) = placed_plate(one), placed_plate(other)
         assert text == again
         np.testing.assert_array_equal(first, second)
 
 
 def test_kinds_are_chosen_among_the_named():
     rng = np.random.default_rng(1)
-    texts = [made_plate(rng, ["cn", "br"])[1] for _ in range(40)]
+    texts = [placed_plate(rng, ["cn", "br"]).text for _ in range(40)]
     chinese = sum(re.fullmatch(_GRAMMAR["cn"], text) is not None for text in texts)
     assert 8 < chinese < 32
     assert all(re.fullmatch(f"{_GRAMMAR['cn']}|{_GRAMMAR['br']}", text) for text in texts)
@@ -105,9 +105,9 @@ def test_kinds_are_chosen_among_the_named():
 
 def test_an_unknown_kind_is_refused_by_name():
     with pytest.raises(ValueError, match="atlantis"):
-        made_plate(np.random.default_rng(0), ["cn", "atlantis"])
+        placed_plate(np.random.default_rng(0), ["cn", "atlantis"])
     with pytest.raises(ValueError, match="no kind"):
-        made_plate(np.random.default_rng(0), [])
+        placed_plate(np.random.default_rng(0), [])
 
 
 def test_every_chinese_character_has_a_glyph_of_its_own():
@@ -189,10 +189,10 @@ def test_without_the_extra_latin_plates_are_rendered_and_chinese_ones_name_it():
     rng = np.random.default_rng(4)
     for kind in KINDS:
         if kind != "cn":
-            assert made_plate(rng, [kind])[0].std() > 1.5
+            assert placed_plate(rng, [kind]).picture.std() > 1.5
     assert np.array_equal(glyph("din", "A"), glyph(faces.DEJAVU, "A"))
     with pytest.raises(RuntimeError, match=re.escape("fed-vehicle-reid[plates]")):
-        made_plate(rng, ["cn"])
+        placed_plate(rng, ["cn"])
 
 
 def _squared(mask):

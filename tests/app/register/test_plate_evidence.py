@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from app.evaluation.plate_texts import PlateReading
 from app.register.matcher import Candidate, Decision, Outcome
-from app.register.plate_decision import PLATE_TEXT, TextEffect, combine
+from app.register.plate_evidence import PLATE_TEXT, TextEffect, combine
 from app.register.plate_reader import PlateRead, by_confidence
 
 HOLDERS = {"AA1111": [1], "BB2222": [2], "MU3333": [3, 4]}  # two plates that differ by an accent

@@ -1,20 +1,26 @@
-"""Look-ups and enrolments as the service does them: uploads in, answers for people out."""
+"""Identification and enrolment in the service: uploads in, answers for people out."""
 
 from collections.abc import Sequence
 
 from fastapi import UploadFile
 
 from app.core.sample import Box
+from app.register.detect import Framed
 from app.register.errors import RegisterError
-from app.register.framing import Framed
 from app.register.identification import Identification
-from app.register.photos import MAX_BYTES, Photo, take_in
+from app.register.photos import MAX_BYTES, Photo, VehiclePhoto, make_vehicle_photos, parse_box, parse_modality, take_in
 from app.register.records import NewOwner
-from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_box, parse_modality
-from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, PlateTextAnswer, told
+from app.web.answers import (
+    CandidateAnswer,
+    FoundAnswer,
+    IdentifyAnswer,
+    PhotographAnswer,
+    PlateTextAnswer,
+    decision_fields,
+)
 from app.web.state import State
 
-MOST_PICTURES = 8
+MOST_PHOTOS = 8
 
 
 async def vehicle_photos_of(
@@ -28,7 +34,7 @@ async def vehicle_photos_of(
 ) -> list[VehiclePhoto]:
     """Uploads as photographs, with what belongs to each.
 
-    Raises RegisterError where numbers differ or are too large, PictureRefusedError for what is no picture."""
+    Raises RegisterError where numbers differ or are too large, ImageRefusedError for a file that is no image."""
     photos, plates = await _photos(service, pictures), await _photos(service, plate_pictures)
     given, given_plates = ([parse_box(text) for text in texts] for texts in (boxes, plate_boxes))
     return make_vehicle_photos(photos, plates, given, given_plates, parse_modality(modality), whole)
@@ -37,41 +43,41 @@ async def vehicle_photos_of(
 async def _photos(service: State, uploads: Sequence[UploadFile]) -> list[Photo]:
     """Empty uploads, which a form sends for a field left empty, are left out."""
     given = [upload for upload in uploads if upload.filename or upload.size]
-    if len(given) > MOST_PICTURES:
-        raise RegisterError(f"{len(given)} pictures at once; the most is {MOST_PICTURES}")
+    if len(given) > MOST_PHOTOS:
+        raise RegisterError(f"{len(given)} photos at once; the most is {MOST_PHOTOS}")
     found = []
     for upload in given:
         data = await upload.read(MAX_BYTES + 1)
         # Not aside: twenty photographs decoded at once would delay one another, and take a gigabyte.
-        found.append(await service.with_network(take_in, data, upload.filename or "picture"))
+        found.append(await service.with_network(take_in, data, upload.filename or "photo"))
     return found
 
 
-def identify(
+def identify_photos(
     identification: Identification, vehicle_photos: Sequence[VehiclePhoto], account: str, enrol_unknown: bool
 ) -> IdentifyAnswer:
-    """A look-up with what a guard may see: plate and flat of the candidates that decided, plates near to what was read,
+    """An identification as a guard may see it: plate and flat of the candidates that decided, plates near to the text,
     no names, and nothing at all of vehicles that a photograph does not resemble."""
     answer = identification.identify(vehicle_photos, account=account, enrol_unknown=enrol_unknown)
     candidates = []
     for found in answer.decision.shown():
-        seen = identification.register.seen_by_guards(found.vehicle)
-        # A text that decided resembles no view; the first one is there to be compared by eye.
-        picture = seen.pictures.get(found.view) if found.view else next(iter(seen.pictures.values()), None)
+        glance = identification.register.seen_by_guards(found.vehicle)
+        # A text that decided resembles no view: the first one is for comparison by eye.
+        image = glance.images.get(found.view) if found.view else next(iter(glance.images.values()), None)
         similarity = round(found.similarity, 4)
         candidates.append(
             CandidateAnswer(
-                vehicle=found.vehicle, similarity=similarity, picture=picture, plate=seen.plate, flat=seen.flat
+                vehicle=found.vehicle, similarity=similarity, picture=image, plate=glance.plate, flat=glance.flat
             )
         )
     return IdentifyAnswer(
-        **told(answer.decision),
+        **decision_fields(answer.decision),
         candidates=candidates,
         plate_text=PlateTextAnswer.model_validate(answer.plate.as_dict(plates=True)) if answer.plate else None,
         sighting=answer.sighting,
         enrolled=answer.enrolled,
-        pictures=answer.pictures,
-        photographs=[_photograph(name, framed) for name, framed in zip(answer.pictures, answer.framed, strict=True)],
+        pictures=answer.images,
+        photographs=[_photograph(name, framed) for name, framed in zip(answer.images, answer.framed, strict=True)],
     )
 
 
@@ -101,7 +107,7 @@ def _numbers(box: Box) -> list[float]:
     return [round(value, 1) for value in box]
 
 
-def enrol(
+def enrol_photos(
     identification: Identification,
     vehicle_photos: Sequence[VehiclePhoto],
     account: str,

@@ -2,8 +2,7 @@
 
 import pytest
 
-from app.register.database import Database
-from app.register.database_url import checked_url
+from app.register.database import Database, checked_url
 from app.register.errors import RegisterError
 from app.register.identification import Identification
 from scripts import registry

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from registers import view
 
-from app.register import plate_distance
-from app.register.plate_distance import LOOK_ALIKES, cost
-from app.register.plate_search import PlateCandidate, PlateSearch, PlateTable
+from app.register import plate_search
+from app.register.plate_search import LOOK_ALIKES, PlateCandidate, PlateSearch, PlateTable, cost
 from models.alphabet import plain
 
 
@@ -89,7 +88,7 @@ def test_costs_of_some_plates(read, plate, expected):
 def test_no_character_stands_in_two_groups():
     joined = "".join(LOOK_ALIKES)
     assert len(set(joined)) == len(joined)
-    assert plate_distance.form("QDB皖X") == "008皖X"
+    assert plate_search.form("QDB皖X") == "008皖X"
 
 
 @given(with_neighbours(20), st.data())

@@ -1,0 +1,46 @@
+"""Networks from the settings: what cannot be built is named by its key."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from app.settings.checks import NamedFileError, SettingsError
+from models.backbone import build_backbone, takes
+from models.errors import NetworkError, WeightsFileError
+
+_TRIED = 256  # pixels beyond the size that is given
+
+
+def make_backbone(section: str, name: str, weights: bool | Path, options: Mapping[str, Any]) -> nn.Module:
+    """The backbone of a section of the settings, such as "model.vehicle".
+
+    Raises SettingsError for a network that cannot be built, NamedFileError for a weights file."""
+    try:
+        return build_backbone(name, pretrained=weights, options=options)
+    except (WeightsFileError, OSError) as error:
+        if isinstance(weights, bool):  # fetched, so that no setting names the file
+            raise
+        raise NamedFileError(f"{section}.pretrained", error) from error
+    except NetworkError as error:
+        raise SettingsError(f"{section}.backbone: {error}") from error
+
+
+def require_size(section: str, name: str, backbone: nn.Module, **sides: int) -> None:
+    """Raise SettingsError for images that are too small for a backbone, or of a size that it cannot halve as it must.
+
+    Args:
+        section, name: of the backbone in the settings.
+        sides: pixels by key: one of square images, or height and width.
+    """
+    height, width = next(iter(sides.values())), [*sides.values()][-1]
+    if takes(backbone, height, width):
+        return
+    given = ", ".join(f"{section}.{key}={side}" for key, side in sides.items())
+    larger = ((height + more, width + more) for more in range(1, _TRIED + 1))
+    found = next((size for size in larger if takes(backbone, *size)), None)
+    if found is None:
+        raise SettingsError(f"{given}: images of this size do not fit the backbone {name!r}, nor do larger ones")
+    remedy = ", ".join(f"{section}.{key}={side}" for key, side in zip(sides, found, strict=False))
+    raise SettingsError(f"{given}: too small for the backbone {name!r}, which takes {remedy}")
