@@ -101,7 +101,7 @@ class AugmentSettings:
         erase: probability of an erased rectangle.
         rain: probability of a vehicle in rain.
         night: probability of a vehicle in little light.
-        plate_drop: probability that a training sample is shown without its plate.
+        plate_drop: probability that a training sample loses its plate.
     """
 
     flip: Annotated[Share, Part(_flip, plates=False)] = 0.5
