@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from app.register.texts import is_invisible
+from models.names import is_invisible
 
 _SIGNS = "=+-@\u2212"
 _BREAKS = "\t\r\n"  # some programs begin a new cell after one

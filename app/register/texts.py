@@ -7,25 +7,13 @@ tabs. White space around it is dropped.
 import unicodedata
 
 from app.register.errors import RegisterError
+from models.names import is_invisible
 
 LONGEST_LINE, LONGEST_TEXT = 200, 2000
-# Joiners shape letters of Persian and of Indian scripts, and emoji; the signs are Arabic ones that can be seen.
-_JOINERS = "\u200c\u200d"
-_SEEN = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2" + _JOINERS
-# Letters and marks by their category that no font draws.
-_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 
 
 class TextError(RegisterError):
     """A text that a register does not keep."""
-
-
-def is_invisible(character: str) -> bool:
-    """Whether nothing is drawn for a character, or it moves others: control and formatting characters, line
-    separators, fillers, halves of surrogate pairs. A space is none of them."""
-    if character in _SEEN:
-        return False
-    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs") or character in _BLANK
 
 
 def trimmed(text: str) -> str:
