@@ -98,6 +98,7 @@ class Identification(RegisterFolder):
     def _with_views(
         self, vehicle_photos: Sequence[VehiclePhoto], keep: Callable[[Sequence[NewView], Model], int]
     ) -> int:
+        self.register.settle()
         framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
         images = [each.image for each in framed]
         with written_beside(self.photos, self._writers, framed, images) as views:
@@ -118,6 +119,7 @@ class Identification(RegisterFolder):
         Args:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
+        self.register.settle()
         framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
         images = [each.image for each in framed]
         modality: Modality = "infrared" if all(image.modality == "infrared" for image in images) else "visible"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from app.core.sample import Box, Sample
 from app.data.crops import VehicleImage
+from app.register.errors import UncertainError
 from app.register.framing import Framed
 from app.register.modalities import held_vectors
 from app.register.photos import Photos
@@ -20,6 +21,8 @@ def written_beside(
     photos: Photos, writers: Executor, framed: Sequence[Framed], images: Sequence[VehicleImage]
 ) -> Iterator[Callable[[], list[NewView]]]:
     """Photos that are written to the register's folder while the block computes; they go again if the block raises.
+
+    After an UncertainError they stay, noted as doubtful: the row that names them may have been kept.
 
     Yields a function that waits until they are on the disk and gives them as views without vectors. A block that
     commits a row must have called it before. It raises OSError where a photo cannot be written.
@@ -45,10 +48,14 @@ def written_beside(
 
     try:
         yield views
-    except BaseException:
+    except BaseException as error:
         all_writes = [write for own in writes for write in own]
         wait(all_writes)
-        photos.drop(write.result() for write in all_writes if write.exception() is None)
+        names = [write.result() for write in all_writes if write.exception() is None]
+        if isinstance(error, UncertainError):
+            photos.doubtful.update(names)
+        else:
+            photos.drop(names)
         raise
 
 

@@ -191,10 +191,12 @@ class Register:
                 f"vehicle {vehicle_id}" if owner_id is None else f"owner {owner_id}",
                 details,
             )
+            self.photos.doubtful.update(pictures)  # until it is known that no row names them
         try:
             overwritten = self.database.forget_traces()
         finally:
             self.photos.drop(pictures)
+            self.photos.doubtful.difference_update(pictures)
         return replace(done, overwritten=overwritten)
 
     def vehicle(self, vehicle_id: int) -> Vehicle:
@@ -262,9 +264,24 @@ class Register:
         by a process that was killed then."""
         before = time.time() - _ORPHAN_SECONDS
         with self.database.reading() as session:
-            named = {name for row in session.execute(select(View.picture, View.plate_picture)) for name in row if name}
-            named |= {name for names in session.scalars(select(Sighting.pictures)) for name in names}
+            named = _named(session)
         return self.photos.drop_all_but(named, before)
+
+    def settle(self) -> None:
+        """Delete doubtful images that no row names: the database answers again, and says what it kept."""
+        if not self.photos.doubtful:
+            return
+        with self.database.writing() as session:  # a commit that is still under way has the turn before
+            doubtful = set(self.photos.doubtful)
+            orphans = doubtful - _named(session)
+        self.photos.drop(orphans)
+        self.photos.doubtful -= doubtful
+
+
+def _named(session: Session) -> set[str]:
+    """Images that rows name."""
+    named = {name for row in session.execute(select(View.picture, View.plate_picture)) for name in row if name}
+    return named | {name for names in session.scalars(select(Sighting.pictures)) for name in names}
 
 
 def _refuse_duplicate(session: Session, normal: str) -> None:

@@ -104,7 +104,8 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
 
 def _handler(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(request: Request, error: Exception) -> Response:
-        return _answer(request, status, str(error), pages.retry_after(error))
+        said = request.app.state.register.told(error)
+        return _answer(request, status, said, pages.retry_after(error))
 
     return handle
 
