@@ -1,8 +1,8 @@
 """The REST API, described at /api/openapi.json and shown at /api."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, HTTPException, Path, Query, UploadFile
+from fastapi import APIRouter, Depends, Form, HTTPException, Path, Query
 from fastapi.responses import FileResponse
 
 from app.register.accounts import Role
@@ -28,6 +28,7 @@ from app.web.answers import (
 from app.web.known import known_only
 from app.web.security import Admin, AdminInSession, Guard, InSession, Manager
 from app.web.state import State, state_of
+from app.web.uploads import UploadedPhotos
 
 _REFUSED: dict[int | str, dict[str, Any]] = {
     code: {"model": Error} for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 507)
@@ -36,37 +37,21 @@ router = APIRouter(prefix="/api", responses=_REFUSED, dependencies=[Depends(know
 Service = Annotated[State, Depends(state_of)]
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
-Uploads = Annotated[list[UploadFile], File(description="Photographs of one vehicle.")]
-Plates = Annotated[list[UploadFile], File(description="A picture of the plate for each photograph, or none.")]
-Boxes = Annotated[list[Line], Form(description="left,top,width,height in pixels for each photograph, or none.")]
-PlateBoxes = Annotated[list[Line], Form(description="The same of the plate in each photograph.")]
 Flag = Annotated[bool, Form()]
-Modality = Annotated[
-    Literal["auto", "visible", "infrared"],
-    Form(description="How they were taken; auto takes a photograph without colour for an infrared one."),
-]
-Whole = Annotated[bool, Form(description="The photographs show the vehicle alone: nothing is searched for.")]
 
 
 @router.post("/identify")
 async def identify(
     user: Guard,
     service: Service,
-    pictures: Uploads,
-    plate_pictures: Plates = [],  # noqa: B006 - FastAPI copies it
-    boxes: Boxes = [],  # noqa: B006
-    plate_boxes: PlateBoxes = [],  # noqa: B006
-    modality: Modality = "auto",
-    whole: Whole = False,
+    uploaded: UploadedPhotos,
     enrol_unknown: Flag = False,
 ) -> IdentifyAnswer:
     """Find the vehicle that photographs show. The look-up is kept as a sighting. A manager may have it enrolled if it
     is unknown."""
     if enrol_unknown and user.role < Role.manager:
         raise HTTPException(403, "enrolling needs the role manager")
-    vehicle_photos = await lookups.vehicle_photos_of(
-        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
-    )
+    vehicle_photos = await uploaded.vehicle_photos(service)
     return await service.with_network(
         lookups.identify, service.identification, vehicle_photos, user.name, enrol_unknown
     )
@@ -90,22 +75,15 @@ async def vehicles(
 async def enrol(
     user: Manager,
     service: Service,
-    pictures: Uploads,
-    plate_pictures: Plates = [],  # noqa: B006
-    boxes: Boxes = [],  # noqa: B006
-    plate_boxes: PlateBoxes = [],  # noqa: B006
+    uploaded: UploadedPhotos,
     owner: Annotated[Line, Form()] = "",
     flat: Annotated[Line, Form()] = "",
     contact: Annotated[Line, Form()] = "",
     plate: Annotated[Line, Form()] = "",
     note: Annotated[Text, Form()] = "",
-    modality: Modality = "auto",
-    whole: Whole = False,
 ) -> VehicleAnswer:
     """Enrol a vehicle."""
-    vehicle_photos = await lookups.vehicle_photos_of(
-        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
-    )
+    vehicle_photos = await uploaded.vehicle_photos(service)
     about = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
     number = await service.with_network(lookups.enrol, service.identification, vehicle_photos, user.name, **about)
     return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, number))
@@ -122,17 +100,10 @@ async def add_views(
     user: Manager,
     service: Service,
     vehicle: Id,
-    pictures: Uploads,
-    plate_pictures: Plates = [],  # noqa: B006
-    boxes: Boxes = [],  # noqa: B006
-    plate_boxes: PlateBoxes = [],  # noqa: B006
-    modality: Modality = "auto",
-    whole: Whole = False,
+    uploaded: UploadedPhotos,
 ) -> VehicleAnswer:
     """Add photographs to a vehicle."""
-    vehicle_photos = await lookups.vehicle_photos_of(
-        service, pictures, plate_pictures, boxes, plate_boxes, modality, whole
-    )
+    vehicle_photos = await uploaded.vehicle_photos(service)
     await service.with_network(service.identification.add_views, vehicle, vehicle_photos, account=user.name)
     return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, vehicle))
 

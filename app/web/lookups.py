@@ -1,50 +1,13 @@
-"""Look-ups and enrolments as the service does them: uploads in, answers for people out."""
+"""Look-ups and enrolments as the service does them: photographs in, answers for people out."""
 
 from collections.abc import Sequence
 
-from fastapi import UploadFile
-
 from app.core.sample import Box
-from app.register.errors import RegisterError
 from app.register.framing import Framed
 from app.register.identification import Identification
-from app.register.photos import MAX_BYTES, Photo, take_in
 from app.register.records import NewOwner
-from app.register.vehicle_photos import VehiclePhoto, make_vehicle_photos, parse_box, parse_modality
+from app.register.vehicle_photos import VehiclePhoto
 from app.web.answers import CandidateAnswer, FoundAnswer, IdentifyAnswer, PhotographAnswer, PlateTextAnswer, told
-from app.web.state import State
-
-MOST_PICTURES = 8
-
-
-async def vehicle_photos_of(
-    service: State,
-    pictures: Sequence[UploadFile],
-    plate_pictures: Sequence[UploadFile],
-    boxes: Sequence[str],
-    plate_boxes: Sequence[str],
-    modality: str = "auto",
-    whole: bool = False,
-) -> list[VehiclePhoto]:
-    """Uploads as photographs, with what belongs to each.
-
-    Raises RegisterError where numbers differ or are too large, PictureRefusedError for what is no picture."""
-    photos, plates = await _photos(service, pictures), await _photos(service, plate_pictures)
-    given, given_plates = ([parse_box(text) for text in texts] for texts in (boxes, plate_boxes))
-    return make_vehicle_photos(photos, plates, given, given_plates, parse_modality(modality), whole)
-
-
-async def _photos(service: State, uploads: Sequence[UploadFile]) -> list[Photo]:
-    """Empty uploads, which a form sends for a field left empty, are left out."""
-    given = [upload for upload in uploads if upload.filename or upload.size]
-    if len(given) > MOST_PICTURES:
-        raise RegisterError(f"{len(given)} pictures at once; the most is {MOST_PICTURES}")
-    found = []
-    for upload in given:
-        data = await upload.read(MAX_BYTES + 1)
-        # Not aside: twenty photographs decoded at once would delay one another, and take a gigabyte.
-        found.append(await service.with_network(take_in, data, upload.filename or "picture"))
-    return found
 
 
 def identify(

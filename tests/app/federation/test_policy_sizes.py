@@ -23,7 +23,7 @@ from app.tasks import cross_modal, dual, make_task, plate_text
         ("model.vehicle.backbone=resnet50 +model.vehicle.options.channels=[]", "network_mb"),  # timm stumbles
         ("model.vehicle.backbone=resnet50 model.vehicle.image_size=4096", "activations_mb"),
         (
-            "model.vehicle.backbone=resnet50 model.vehicle.image_size=448 train.pids_per_batch=64 train.images_per_pid=16",
+            "model.vehicle.backbone=resnet50 model.vehicle.image_size=448 train.batch_size=1024",
             "activations_mb",
         ),
         ("model.vehicle.image_size=4096 evaluation.batch_size=1024", "activations_mb"),
