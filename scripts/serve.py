@@ -34,7 +34,7 @@ from app.register.tokens import Token, Tokens
 from app.settings.checks import SettingsError
 from models.errors import MissingFileError
 from scripts.command import command, run_app
-from scripts.registry_options import operator, say
+from scripts.register_options import operator, say
 
 if TYPE_CHECKING:
     from app.register.identification import Identification
@@ -214,7 +214,7 @@ def _require_register(folder: Path) -> None:
     if not (folder / "register.id").is_file():
         raise MissingFileError(
             f"no register in {folder}: name its folder by --register or the variable REGISTER; `account`, or "
-            "`registry reembed`, makes a new one"
+            "`register reembed`, makes a new one"
         )
 
 

@@ -24,7 +24,7 @@ from app.register.errors import DatabaseAwayError, UncertainError
 from app.register.identification import Identification
 from app.register.records import NewOwner
 from app.register.vehicle_photos import VehiclePhoto
-from scripts import registry as register_command
+from scripts import register as register_command
 from scripts import serve
 
 
