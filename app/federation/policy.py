@@ -111,6 +111,9 @@ class ResourcePolicy(_Section):
             another training.
         equalise_target, equalise_candidates: images that `data.equalise` may want for a vehicle, and draw for each of
             them; a run that wants more is refused.
+        embedding_dim: values of an embedding, and width of a reader of plates; a run that wants more is refused.
+        network_mb, activations_mb: MiB of the network's parameters, and of what its layers give for a batch, see
+            `network_size`; a run that wants more is refused before a network is built.
     """
 
     workers: Annotated[int, Field(ge=0)] = 8
@@ -120,6 +123,9 @@ class ResourcePolicy(_Section):
     batch_size: Annotated[int, Field(ge=1)] = 1024
     equalise_target: Annotated[int, Field(ge=1)] = 1000
     equalise_candidates: Annotated[int, Field(ge=1)] = 20
+    embedding_dim: Annotated[int, Field(ge=1)] = 4096
+    network_mb: Annotated[int, Field(ge=1)] = 2048
+    activations_mb: Annotated[int, Field(ge=1)] = 65536
 
 
 class Policy(_Section):

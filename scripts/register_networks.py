@@ -1,4 +1,4 @@
-"""Commands of `scripts.registry` about its networks: which recognise, find and read, and how sure they must be."""
+"""Commands of `scripts.register` about its networks: which recognise, find and read, and how sure they must be."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ import typer
 from app.settings.checks import SettingsError
 from app.settings.detection import DetectorSettings
 from scripts.progress import Progress
-from scripts.registry_options import HERE, Device, Folder, Url, app, open_identification, operator, say
+from scripts.register_options import HERE, Device, Folder, Url, app, open_identification, operator, say
 
 _COCO_THRESHOLD = 0.5
 
