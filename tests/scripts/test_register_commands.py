@@ -126,7 +126,7 @@ def test_a_mistake_is_one_line(run, run_folder, argv, error, reason):
     ("words", "reason"),
     [
         (["--box", "1,2,3"], "not left,top,width,height: '1,2,3'"),
-        (["--box", "1,2,3,4", "--box", "1,2,3,4"], "2 boxes for 1 pictures"),
+        (["--box", "1,2,3,4", "--box", "1,2,3,4"], "2 boxes for 1 photos"),
         (["--flat", "12"], "needs an owner"),
         (["--owner", "A", "--owner-id", "1"], "--owner or --owner-id"),
         (["--vehicle", "1", "--plate", "AB"], "takes photographs alone"),
