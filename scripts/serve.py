@@ -33,7 +33,7 @@ from app.register.folder import RegisterFolder
 from app.settings.checks import SettingsError
 from models.errors import MissingFileError
 from scripts.command import command, run_app
-from scripts.registry_options import operator, say
+from scripts.register_options import operator, say
 
 if TYPE_CHECKING:
     from app.register.identification import Identification
@@ -213,7 +213,7 @@ def _require_register(folder: Path) -> None:
     if not (folder / "register.id").is_file():
         raise MissingFileError(
             f"no register in {folder}: name its folder by --register or the variable REGISTER; `account`, or "
-            "`registry reembed`, makes a new one"
+            "`register reembed`, makes a new one"
         )
 
 

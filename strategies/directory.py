@@ -1,7 +1,6 @@
 """Directory of a federation's nodes: connected nodes, refused nodes, and requests to them."""
 
 import math
-import re
 import secrets
 import time
 from collections import Counter
@@ -12,14 +11,15 @@ from typing import Any
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from models.names import look
 from strategies import messages as m
+from strategies.client_names import name_fault
 from strategies.exchange import NO_REPLY, exchange
 from strategies.nodes import Node, RefusedError, agreed_digests, read_node
 from strategies.patience import Patience
 from strategies.proofs import Names, reply_statement
 from strategies.rounds import FederationError, Missing, RoundReport, RoundRules, UnusableSumError
 
-_NAME = re.compile(r"[\w.-]{1,64}")
 _LOOK_SECONDS = 0.5  # seconds between two queries for nodes
 
 
@@ -103,8 +103,7 @@ class NodeDirectory:
         for node, reply in replies:
             try:
                 known = self.read(node, m.config_of(reply.content, m.INFO))
-                if any(other.client == known.client for other in self.nodes.values()):
-                    raise RefusedError(f"another node already calls itself {known.client!r}")
+                self._require_own_name(known.client)
                 self.nodes[node.node_id] = known
                 self._names[node.node_id] = known.client
             except (RefusedError, m.MessageError) as error:
@@ -116,10 +115,19 @@ class NodeDirectory:
             if node.node_id not in self.nodes:
                 self._refused.setdefault(node.node_id, f"{node.client}: {reasons.get(node.client, 'no answer')}")
 
+    def _require_own_name(self, name: str) -> None:
+        """Raise RefusedError for the name of another node, and, where no certificate proves names, for one that looks
+        like it."""
+        for other in self.nodes.values():
+            if other.client == name:
+                raise RefusedError(f"another node already calls itself {name!r}")
+            if self.names is None and look(other.client) == look(name):
+                raise RefusedError(f"its name {name!r} looks like that of {other.client!r}; choose another")
+
     def _named(self, node: Node, content: RecordDict) -> str:
         """A refused node by its name, or by its number and what it calls itself if it was never let in."""
         said = str(content.config_records.get(m.INFO, ConfigRecord()).get(m.CLIENT, ""))
-        known = node.node_id in self._names or not _NAME.fullmatch(said)
+        known = node.node_id in self._names or bool(name_fault(said))
         return node.client if known else f"{said} ({node.client})"
 
     def _wake_the_late(self, grid: Grid, present: set[int]) -> None:

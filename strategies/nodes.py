@@ -9,8 +9,9 @@ from typing import Any, TypeGuard
 from models.errors import FedVehicleReidError
 from strategies import messages as m
 from strategies.claims import MAX_EXAMPLES
+from strategies.client_names import name_fault
 
-_LONGEST = 100  # characters of a client's name
+_LONGEST = 100  # characters of a value that is shown
 _MOST_HELD = 16  # global models that a node names
 _LONGEST_CARD = 2**14  # characters; every other client of a round is sent it, and a certified site's has about 2,000
 _DIGEST = re.compile(r"\w{1,64}", re.ASCII)
@@ -42,8 +43,10 @@ def read_node(node_id: int, info: Mapping[str, Any], *, task: str, layout: str, 
             raise RefusedError(f"{key} {info.get(key)!r} instead of {expected!r}")
     client, examples = info.get(m.CLIENT), info.get(m.NUM_EXAMPLES)
     rounds, digests = info.get(m.HELD_ROUNDS), info.get(m.HELD_DIGESTS)
-    if not isinstance(client, str) or not 0 < len(client) <= _LONGEST or not client.isprintable():
+    if not isinstance(client, str):
         raise RefusedError(f"{m.CLIENT} is {_shown(client)}")
+    if fault := name_fault(client):
+        raise RefusedError(f"{m.CLIENT} is {_shown(client)}: it {fault}")
     if not _is_count(examples):
         raise RefusedError(f"{m.NUM_EXAMPLES} is {_shown(examples)}")
     if examples > MAX_EXAMPLES:

@@ -62,6 +62,7 @@ LONGEST = (
     "app/federation/test_equalised_clients.py",
     "scripts/test_privacy_commands.py",
     "app/web/test_stale_answers.py",
+    "app/web/test_database_away.py",
     "app/detection/test_detector_training.py",
     "app/tasks/test_plate_text.py",
 )

@@ -73,7 +73,7 @@ def test_rooms_and_edges_are_few():
     [
         ("app.settings.load", "torch torchvision timm cv2 matplotlib tenseal flwr"),
         ("app.server_app", "torch torchvision timm cv2 matplotlib"),
-        ("scripts.registry, scripts.serve", "torch torchvision timm cv2 matplotlib pyarrow"),
+        ("scripts.register, scripts.serve", "torch torchvision timm cv2 matplotlib pyarrow"),
     ],
 )
 def test_light_modules_load_nothing_heavy(modules, heavy):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from app.core.files import replacing
 from app.deployment.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
 from models.errors import FedVehicleReidError
+from models.names import look
 
 PARTY_FILE = "party.json"
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"
@@ -136,6 +138,13 @@ def check_name(what: str, name: str) -> None:
     """Raise DeploymentError unless the name can stand in paths, certificates and service names."""
     if not _NAME.fullmatch(name):
         raise DeploymentError(f"{what} {name!r}: lower-case letters, digits and hyphens, at most 31, first a letter")
+
+
+def check_other_look(site: str, others: Iterable[str]) -> None:
+    """Raise DeploymentError if the name of a new site looks like that of another one, as `site-1` and `site-l` do."""
+    for other in others:
+        if other != site and look(other) == look(site):
+            raise DeploymentError(f"site {site!r} looks like {other!r}; choose another name")
 
 
 def check_host(host: str, port: int) -> None:

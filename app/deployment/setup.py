@@ -66,6 +66,8 @@ def make_federation(plan: Plan, root: Path, key: FederationKey, apps: Sequence[A
     Raises DeploymentError if `root` exists; a failure leaves nothing."""
     if root.exists():
         raise DeploymentError(f"{root} is there already")
+    for site in plan.sites:
+        p.check_other_look(site, plan.sites)
     making = root.with_name(f".{root.name}.new")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True, mode=0o700)
@@ -95,6 +97,7 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
     p.check_name("site", site)
     if site in present or folder.exists():
         raise DeploymentError(f"site {site!r} is there already")
+    p.check_other_look(site, present)
     if install is None and not owner.install:
         raise DeploymentError(f"{root} does not say where sites keep the project: give --install, as `init` had it")
     where = install or Path(owner.install)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.core.node_store import NodeStore
+from app.core.printing import shown
 from app.core.run_dir import run_dir
 from app.core.sample import Sample
 from app.data.dataset import Source, open_source
@@ -25,6 +26,7 @@ from app.federation.site_policy import SitePolicy
 from app.settings.load import Settings, SettingsError, absolute, load_settings
 from app.settings.overrides import override
 from app.tasks import make_task
+from strategies.client_names import LONGEST_NAME, name_fault
 
 _log = logging.getLogger("flwr")
 
@@ -56,7 +58,7 @@ def open_client(
         identity: of a site that has a certificate of its name.
     """
     partition_id = int(config.get("partition-id", 0))
-    name = config.get("client", f"client-{partition_id}")
+    name = _name_of(config, partition_id)
     simulated = "partition-id" in config and "key-file" not in config
     policy = SitePolicy.read(name, absolute(config["policy"])) if "policy" in config else None
     settings = _settings_of(overrides, config, policy)
@@ -89,6 +91,14 @@ def open_client(
         for problem in evaluation_problems(settings, source, task):
             _log.warning("%s: %s", name, problem)
     return client
+
+
+def _name_of(config: Mapping[str, str], partition_id: int) -> str:
+    """The client's name. Raises NodeConfigError for one that the server would not take."""
+    name = config.get("client", f"client-{partition_id}")
+    if fault := name_fault(name):
+        raise NodeConfigError(f"client={shown(name[:LONGEST_NAME])!r} in the node config {fault}")
+    return name
 
 
 def _settings_of(overrides: str, config: Mapping[str, str], policy: SitePolicy | None) -> Settings:

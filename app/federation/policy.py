@@ -111,6 +111,9 @@ class ResourcePolicy(_Section):
             would change the training.
         equalise_target, equalise_candidates: largest target and candidates of `data.equalise`; a run that asks for more
             is refused.
+        embedding_dim: values of an embedding, and width of a reader of plates; a run that asks for more is refused.
+        network_mb, activations_mb: MiB of the network's parameters, and of the outputs of its layers for a batch, see
+            `network_size`; a run that asks for more is refused before a network is built.
     """
 
     workers: Annotated[int, Field(ge=0)] = 8
@@ -120,6 +123,9 @@ class ResourcePolicy(_Section):
     batch_size: Annotated[int, Field(ge=1)] = 1024
     equalise_target: Annotated[int, Field(ge=1)] = 1000
     equalise_candidates: Annotated[int, Field(ge=1)] = 20
+    embedding_dim: Annotated[int, Field(ge=1)] = 4096
+    network_mb: Annotated[int, Field(ge=1)] = 2048
+    activations_mb: Annotated[int, Field(ge=1)] = 65536
 
 
 class Policy(_Section):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app.federation.dp import epsilon
+from app.federation.network_size import LARGEST_OPTION, largest_option, network_size
 from app.federation.policy import LARGEST_OF_TWO, Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
 from app.settings.federation import DEFAULT_PRIVATE
@@ -151,9 +152,28 @@ class SitePolicy:
             ("batch_size", most.batch_size, max(train.batch_size, by_vehicle, settings.evaluation.batch_size)),
             ("equalise_target", most.equalise_target, target),
             ("equalise_candidates", most.equalise_candidates, equalise.candidates),
+            ("embedding_dim", most.embedding_dim, getattr(settings.model, "embedding_dim", 0)),
+            ("embedding_dim", most.embedding_dim, getattr(settings.model, "dim", 0)),
         ):
             if asked > limit:
                 self.refuse(f"resources.{name}", f"the run asks for {asked}, at most {limit}")
+        self._check_network(settings)
+
+    def _check_network(self, settings: Settings) -> None:
+        """The memory of the network, before any of it is allocated."""
+        most = self.policy.resources
+        if (option := largest_option(settings)) > LARGEST_OPTION:
+            self.refuse("resources.network_mb", f"an option of the backbone is {option:g}, at most {LARGEST_OPTION}")
+        try:
+            size = network_size(settings)
+        except Exception as error:  # timm's code raises anything for odd options
+            self.refuse("resources.network_mb", f"the network cannot be measured: {error}")
+        for name, limit, asked in (
+            ("network_mb", most.network_mb, size.parameters),
+            ("activations_mb", most.activations_mb, size.activations),
+        ):
+            if asked > limit:
+                self.refuse(f"resources.{name}", f"the run asks for {asked:,.0f} MiB, at most {limit:,}")
 
     def capped(self, settings: Settings) -> Settings:
         """The settings with resources and epsilon cut to the policy's limits: the node's ledger counts epsilon over all

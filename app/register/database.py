@@ -11,12 +11,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from sqlalchemy.orm import Session
 
 from app.core.printing import shown
 from app.register import upgrades
-from app.register.errors import BusyError, FullError, RegisterError, UnavailableError
+from app.register.errors import (
+    BusyError,
+    DatabaseAwayError,
+    FullError,
+    RegisterError,
+    UnavailableError,
+    UncertainError,
+)
 from app.settings.nearest import did_you_mean
 
 SETTING = "--url (or REGISTER_URL)"
@@ -30,6 +38,14 @@ _NUMBERS = ("timeout",)
 _MOST = 2**31 - 1
 _PATIENCE_SECONDS = 10.0
 _TRIES, _PAUSE_SECONDS = 20, 0.25
+# Of libpq: a machine that vanished is noticed within a quarter of a minute, not after two hours.
+_CONNECTION = {
+    "connect_timeout": int(_PATIENCE_SECONDS),
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": int(_PATIENCE_SECONDS) * 1000,
+}
 
 
 def checked_url(text: str) -> URL:
@@ -134,12 +150,15 @@ class Database:
     def __init__(self, url: str | URL) -> None:
         checked = checked_url(url) if isinstance(url, str) else url
         self.is_sqlite = checked.get_backend_name() == "sqlite"
+        self._place = "" if self.is_sqlite else f"'s database at {_address(checked)}"
         try:
             self.engine = _sqlite(checked) if self.is_sqlite else _postgresql(checked)
-        except (SQLAlchemyError, ImportError) as error:
-            place = "" if self.is_sqlite else f" at {SETTING}"
-            raise RegisterError(f"the register{place} cannot be used: {_reason(error)}") from error
+        except ImportError as error:
+            raise RegisterError(f"the register{self._place} cannot be used: {_reason(error)}") from error
         try:
+            if not self.is_sqlite:
+                with self._clear_errors(), self.engine.begin() as connection:
+                    connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
             self._make_tables()
         except BaseException:
             self.close()
@@ -152,7 +171,7 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state of the register throughout, and writes nothing."""
-        with _clear_errors(), Session(self.engine, expire_on_commit=False) as session:
+        with self._clear_errors(), Session(self.engine, expire_on_commit=False) as session:
             if not self.is_sqlite:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
@@ -161,15 +180,22 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """A session whose work is kept as a whole when the block ends, or not at all if it raises.
 
-        Writers take turns. Raises BusyError if the turn does not come in time."""
-        with _clear_errors(), Session(self.engine, expire_on_commit=False) as session:
+        Writers take turns. Raises BusyError if the turn does not come in time, and UncertainError if the database went
+        away during the commit."""
+        with self._clear_errors(), Session(self.engine, expire_on_commit=False) as session:
             options: dict[str, Any] = {"writing": True}
             session.connection(execution_options=options)
             if not self.is_sqlite:
                 session.execute(text(f"SET LOCAL lock_timeout = '{int(_PATIENCE_SECONDS)}s'"))
                 session.execute(text("SELECT pg_advisory_xact_lock(hashtext('fed-vehicle-reid register'))"))
             yield session
-            session.commit()
+            session.flush()
+            try:
+                session.commit()
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                raise UncertainError(f"{self._away(error)}; the last change may have been kept") from error
 
     def forget_traces(self) -> bool:
         """Take deleted rows out of the write-ahead log as well; SQLite overwrites those in the file at once.
@@ -178,7 +204,7 @@ class Database:
         if not self.is_sqlite:
             return False
         for _ in range(_TRIES):
-            with _clear_errors(), self.engine.connect() as connection:
+            with self._clear_errors(), self.engine.connect() as connection:
                 connection.exec_driver_sql("COMMIT")
                 busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
             if not busy:
@@ -189,6 +215,28 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+    @contextlib.contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except NoConnectionError as error:
+            raise BusyError("too many requests wait for the database; nothing was changed, try again") from error
+        except SQLAlchemyError as error:
+            reason = _reason(error)
+            if "locked" in reason or "lock timeout" in reason:
+                raise BusyError("another process is writing to the register; nothing was changed, try again") from error
+            if "disk is full" in reason or "No space left" in reason:
+                raise FullError("the disk is full; nothing was changed") from error
+            if not self.is_sqlite and isinstance(error, OperationalError | InterfaceError):
+                raise DatabaseAwayError(self._away(error)) from error
+            if isinstance(error, ProgrammingError):
+                raise UnavailableError(f"the register has other tables: {reason}") from error
+            raise UnavailableError(f"the register cannot be used: {reason}") from error
+
+    def _away(self, error: Exception) -> str:
+        remedy = f"see that PostgreSQL runs there and that {SETTING} is right"
+        return f"the register{self._place} cannot be used: {_reason(error)}; {remedy}"
 
 
 def _sqlite(url: URL) -> Engine:
@@ -212,29 +260,19 @@ def _sqlite(url: URL) -> Engine:
 
 def _postgresql(url: URL) -> Engine:
     # A server that does not answer holds up a thread otherwise.
-    connect = {} if "connect_timeout" in url.query else {"connect_timeout": int(_PATIENCE_SECONDS)}
-    engine = create_engine(url, connect_args=connect, pool_pre_ping=True, hide_parameters=True)
-    with engine.begin() as connection:
-        connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
-    return engine
+    given = {name: value for name, value in _CONNECTION.items() if name not in url.query}
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": _PATIENCE_SECONDS}
+    return create_engine(url, connect_args=given, hide_parameters=True, **options)
 
 
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        reason = _reason(error)
-        if "locked" in reason or "lock timeout" in reason:
-            raise BusyError("another process is writing to the register; nothing was changed, try again") from error
-        if "disk is full" in reason or "No space left" in reason:
-            raise FullError("the disk is full; nothing was changed") from error
-        if isinstance(error, ProgrammingError):
-            raise UnavailableError(f"the register has other tables: {reason}") from error
-        raise UnavailableError(f"the register cannot be used: {reason}") from error
+def _address(url: URL) -> str:
+    """Host, port and name of a database, without user and password."""
+    host, port = url.query.get("host", url.host or "localhost"), url.query.get("port", str(url.port or 5432))
+    hosts, ports = (part if isinstance(part, str) else ",".join(part) for part in (host, port))
+    return shown(f"{hosts}:{ports}/{url.database or ''}")
 
 
 def _reason(error: Exception) -> str:
     cause = getattr(error, "orig", None) or error
-    lines = str(cause).strip().splitlines()
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
     return " ".join(line.strip(" -") for line in lines) if lines[0].endswith(":") else lines[0]

@@ -9,6 +9,11 @@ class RegisterError(FedVehicleReidError, RuntimeError):
     retry_after: int | None = None
     """Seconds after which the same may succeed; None if it will not by itself."""
 
+    @property
+    def told(self) -> str:
+        """What clients of a service read."""
+        return str(self)
+
 
 class NotEnrolledError(RegisterError):
     """Unknown vehicle, owner or sighting."""
@@ -34,6 +39,24 @@ class UnavailableError(RegisterError):
     """The database does not answer."""
 
     retry_after = 10
+
+
+class DatabaseAwayError(UnavailableError):
+    """PostgreSQL cannot be reached. The message names its address, which clients of a service are not told."""
+
+    @property
+    def told(self) -> str:
+        return "the register's database does not answer; try again in a moment"
+
+
+class UncertainError(DatabaseAwayError):
+    """PostgreSQL went away during a commit: whether the change was kept is not known."""
+
+    @property
+    def told(self) -> str:
+        return (
+            "the register's database went away while it wrote; the change may have been kept: look before you repeat it"
+        )
 
 
 class BusyError(RegisterError):

@@ -13,7 +13,7 @@ from app.core.sample import Modality
 from app.data.crops import VehicleImage
 from app.register.detect import Framed, Framing
 from app.register.embedder import ActiveModel
-from app.register.errors import AnotherModelError, RegisterError
+from app.register.errors import AnotherModelError, RegisterError, UncertainError
 from app.register.folder import RegisterFolder
 from app.register.index import Index, make_index
 from app.register.matcher import (
@@ -124,6 +124,7 @@ class Identification(RegisterFolder):
     def _with_views(
         self, vehicle_photos: Sequence[VehiclePhoto], keep: Callable[[Sequence[NewView], Model], int]
     ) -> int:
+        self.register.settle()
         framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
         images = [each.image for each in framed]
         with written_beside(self.photos, self._writers, framed, images) as views:
@@ -144,6 +145,7 @@ class Identification(RegisterFolder):
         Args:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
+        self.register.settle()
         framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
         images = [each.image for each in framed]
         modality: Modality = "infrared" if all(image.modality == "infrared" for image in images) else "visible"
@@ -216,6 +218,8 @@ def written_beside(
 ) -> Iterator[Callable[[], list[NewView]]]:
     """Photos that are written to the register's folder while the block computes; they go again if the block raises.
 
+    After an UncertainError they stay, noted as doubtful: the row that names them may have been kept.
+
     Yields a function that waits until they are on the disk and gives them as views without vectors. A block that
     commits a row must have called it before. It raises OSError where a photo cannot be written.
 
@@ -240,10 +244,14 @@ def written_beside(
 
     try:
         yield views
-    except BaseException:
+    except BaseException as error:
         all_writes = [write for own in writes for write in own]
         wait(all_writes)
-        photos.drop(write.result() for write in all_writes if write.exception() is None)
+        names = [write.result() for write in all_writes if write.exception() is None]
+        if isinstance(error, UncertainError):
+            photos.doubtful.update(names)
+        else:
+            photos.drop(names)
         raise
 
 

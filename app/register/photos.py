@@ -130,10 +130,13 @@ def read_photo(path: Path) -> Photo:
 
 
 class Photos:
-    """The folder of the images, readable by its owner only. Names are the register's own, without meaning."""
+    """The folder of the images, readable by its owner only. Names are the register's own, without meaning.
+
+    `doubtful` are images of changes of which it is not known whether the database kept them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.doubtful: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def keep(self, photo: Photo) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.core.sample import Box, Modality
 from app.register.errors import NotEnrolledError
-from app.register.schema import Audit, Base, Embedding, Model, Setting
+from app.register.schema import Audit, Base, Embedding, Model, Setting, Sighting, View
 
 Vectors = Mapping[str, NDArray[np.float32]]
 """(D,) by library, those that an image has something for."""
@@ -49,6 +49,12 @@ def embeddings(model_id: int, vectors: Vectors, view_id: int) -> Iterable[Embedd
 def trail(session: Session, account: str, action: str, subject: str, details: Mapping[str, Any]) -> None:
     """Add a line to the audit trail."""
     session.add(Audit(account=account, action=action, subject=subject, details=dict(details)))
+
+
+def named_images(session: Session) -> set[str]:
+    """Images that rows name."""
+    named = {name for row in session.execute(select(View.picture, View.plate_picture)) for name in row if name}
+    return named | {name for names in session.scalars(select(Sighting.pictures)) for name in names}
 
 
 @dataclass(frozen=True)

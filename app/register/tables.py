@@ -23,7 +23,8 @@ from app.register.photos import Photo, VehiclePhoto, read_photo
 from app.register.plate_search import normal_plate
 from app.register.records import NewOwner
 from app.register.schema import Vehicle, View
-from app.register.texts import is_invisible, line_fault, text_fault
+from app.register.texts import line_fault, text_fault
+from models.names import is_invisible
 
 _OWNER = ("owner", "flat", "contact")
 COLUMNS = (

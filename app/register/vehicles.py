@@ -25,6 +25,7 @@ from app.register.records import (
     active_model,
     embeddings,
     get,
+    named_images,
     nothing_else,
     trail,
 )
@@ -202,10 +203,12 @@ class Register:
                 f"vehicle {vehicle_id}" if owner_id is None else f"owner {owner_id}",
                 details,
             )
+            self.photos.doubtful.update(images)  # until it is known that no row names them
         try:
             overwritten = self.database.forget_traces()
         finally:
             self.photos.drop(images)
+            self.photos.doubtful.difference_update(images)
         return replace(done, overwritten=overwritten)
 
     def vehicle(self, vehicle_id: int) -> Vehicle:
@@ -273,9 +276,18 @@ class Register:
         killed."""
         before = time.time() - _ORPHAN_SECONDS
         with self.database.reading() as session:
-            named = {name for row in session.execute(select(View.picture, View.plate_picture)) for name in row if name}
-            named |= {name for names in session.scalars(select(Sighting.pictures)) for name in names}
+            named = named_images(session)
         return self.photos.drop_all_but(named, before)
+
+    def settle(self) -> None:
+        """Delete doubtful images that no row names: the database answers again, and says what it kept."""
+        if not self.photos.doubtful:
+            return
+        with self.database.writing() as session:  # a commit that is still under way has the turn before
+            doubtful = set(self.photos.doubtful)
+            orphans = doubtful - named_images(session)
+        self.photos.drop(orphans)
+        self.photos.doubtful -= doubtful
 
 
 def _refuse_duplicate(session: Session, normal: str) -> None:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from app.settings.nearest import did_you_mean
 from models.errors import FedVehicleReidError
 
+_MOST_BYTES = 240  # file systems end at 255, and commands add endings such as "-central"
+
 
 class SettingsError(FedVehicleReidError, ValueError):
     """A setting that cannot be used; the message names its key."""
@@ -40,11 +42,14 @@ def named_file(key: str) -> Iterator[None]:
 
 def require_file_name(key: str, value: str) -> None:
     """Raise SettingsError unless `value` can name a folder below another one, whatever the file system."""
-    if not value.isprintable() or set(value) & set("/\\") or value.strip(" .") != value or not 0 < len(value) <= 100:
-        shown = repr(value) if len(value) <= 100 else f"{value[:20]!r}... of {len(value)} characters"
+    number = len(value.encode(errors="surrogatepass"))
+    wrong = not value.isprintable() or set(value) & set("/\\") or value.strip(" .") != value
+    if wrong or not 0 < len(value) <= 100 or number > _MOST_BYTES:
+        long = len(value) > 100 or number > _MOST_BYTES
+        shown = f"{value[:20]!r}... of {len(value)} characters, {number} bytes" if long else repr(value)
         raise SettingsError(
-            f"{key} becomes the name of a folder: 1 to 100 visible characters, without / and \\, and without a "
-            f"dot or a space at an end; got {shown}"
+            f"{key} becomes the name of a folder: 1 to 100 visible characters, at most {_MOST_BYTES} bytes in UTF-8, "
+            f"without / and \\, and without a dot or a space at an end; got {shown}"
         )
 
 

@@ -1,14 +1,14 @@
 """Replies of the API, and the texts that it takes."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from app.register.accounts import Role, Token
+from app.register.accounts import Role
 from app.register.matcher import Decision
-from app.register.schema import Account, Audit, Incident, Owner, Vehicle
+from app.register.schema import Vehicle
 from app.register.texts import LONGEST_LINE, LONGEST_TEXT, line_fault, text_fault, trimmed
 
 
@@ -24,6 +24,17 @@ _line, _text = (
 Line = Annotated[str, _line, Field(json_schema_extra={"maxLength": LONGEST_LINE})]
 Text = Annotated[str, _text, Field(json_schema_extra={"maxLength": LONGEST_TEXT})]
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class OfRow(BaseModel):
+    """An answer whose fields are those of a row, by their names."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def of(cls, row: object) -> Self:
+        """The answer that shows a row."""
+        return cls.model_validate(row)
 
 
 class Error(BaseModel):
@@ -111,7 +122,7 @@ class IdentifyAnswer(BaseModel):
     photographs: list[PhotographAnswer]
 
 
-class OwnerAnswer(BaseModel):
+class OwnerAnswer(OfRow):
     """An owner."""
 
     id: int
@@ -119,12 +130,8 @@ class OwnerAnswer(BaseModel):
     flat: str
     contact: str
 
-    @classmethod
-    def of(cls, owner: Owner) -> "OwnerAnswer":
-        return cls(id=owner.id, name=owner.name, flat=owner.flat, contact=owner.contact)
 
-
-class ViewAnswer(BaseModel):
+class ViewAnswer(OfRow):
     """An enrolled image."""
 
     picture: str
@@ -145,12 +152,6 @@ class VehicleAnswer(BaseModel):
 
     @classmethod
     def of(cls, vehicle: Vehicle, role: Role = Role.manager) -> "VehicleAnswer":
-        views = [
-            ViewAnswer(
-                picture=view.picture, plate_picture=view.plate_picture, modality=view.modality, created=view.created
-            )
-            for view in vehicle.views
-        ]
         plate = vehicle.plate.text if vehicle.plate else None
         more = role >= Role.manager
         return cls(
@@ -159,37 +160,24 @@ class VehicleAnswer(BaseModel):
             note=vehicle.note if more else None,
             has_owner=vehicle.owner_id is not None if more else None,
             created=vehicle.created,
-            views=views,
+            views=[ViewAnswer.of(view) for view in vehicle.views],
         )
 
 
-class IncidentAnswer(BaseModel):
+class IncidentAnswer(OfRow):
     """A report of a guard."""
 
     id: int
-    sighting: int | None
-    vehicle: int | None
+    sighting: int | None = Field(validation_alias="sighting_id")
+    vehicle: int | None = Field(validation_alias="vehicle_id")
     kind: str
     note: str
     account: str
     created: datetime
     closed: datetime | None
 
-    @classmethod
-    def of(cls, row: Incident) -> "IncidentAnswer":
-        return cls(
-            id=row.id,
-            sighting=row.sighting_id,
-            vehicle=row.vehicle_id,
-            kind=row.kind,
-            note=row.note,
-            account=row.account,
-            created=row.created,
-            closed=row.closed,
-        )
 
-
-class AccountAnswer(BaseModel):
+class AccountAnswer(OfRow):
     """An account."""
 
     id: int
@@ -197,15 +185,10 @@ class AccountAnswer(BaseModel):
     role: str
     disabled: bool
 
-    @classmethod
-    def of(cls, row: Account) -> "AccountAnswer":
-        return cls(id=row.id, name=row.name, role=row.role, disabled=row.disabled)
 
-
-class TokenAnswer(BaseModel):
+class TokenAnswer(OfRow):
     """A token of a program, without its secret."""
 
-    model_config = ConfigDict(from_attributes=True)
     id: int = Field(description="By which it is revoked.")
     account: str
     label: str
@@ -213,12 +196,8 @@ class TokenAnswer(BaseModel):
     expires: datetime
     used: datetime | None = Field(description="When it was last used, to ten minutes; null if never.")
 
-    @classmethod
-    def of(cls, row: Token) -> "TokenAnswer":
-        return cls.model_validate(row)
 
-
-class AuditAnswer(BaseModel):
+class AuditAnswer(OfRow):
     """A line of the trail."""
 
     id: int
@@ -227,17 +206,6 @@ class AuditAnswer(BaseModel):
     action: str
     subject: str
     details: dict[str, Any]
-
-    @classmethod
-    def of(cls, row: Audit) -> "AuditAnswer":
-        return cls(
-            id=row.id,
-            created=row.created,
-            account=row.account,
-            action=row.action,
-            subject=row.subject,
-            details=row.details,
-        )
 
 
 class ForgottenAnswer(BaseModel):

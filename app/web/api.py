@@ -1,8 +1,8 @@
 """The REST API, described at /api/openapi.json and shown at /api."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, HTTPException, Path, Query, UploadFile
+from fastapi import APIRouter, Depends, Form, HTTPException, Path, Query
 from fastapi.responses import FileResponse
 
 from app.register.accounts import Role
@@ -25,7 +25,7 @@ from app.web.answers import (
     TokenAnswer,
     VehicleAnswer,
 )
-from app.web.identify import enrol_photos, identify_photos, vehicle_photos_of
+from app.web.identify import UploadedPhotos, enrol_photos, identify_photos
 from app.web.known import known_only
 from app.web.security import Admin, AdminInSession, Guard, InSession, Manager
 from app.web.state import State, state_of
@@ -37,35 +37,21 @@ router = APIRouter(prefix="/api", responses=_REFUSED, dependencies=[Depends(know
 Service = Annotated[State, Depends(state_of)]
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
-Uploads = Annotated[list[UploadFile], File(description="Photographs of one vehicle.")]
-Plates = Annotated[list[UploadFile], File(description="A photograph of the plate for each photograph, or none.")]
-Boxes = Annotated[list[Line], Form(description="left,top,width,height in pixels for each photograph, or none.")]
-PlateBoxes = Annotated[list[Line], Form(description="The same of the plate in each photograph.")]
 Flag = Annotated[bool, Form()]
-Modality = Annotated[
-    Literal["auto", "visible", "infrared"],
-    Form(description="How they were taken; auto takes a photograph without colour for an infrared one."),
-]
-Whole = Annotated[bool, Form(description="The photographs show the vehicle alone: nothing is searched for.")]
 
 
 @router.post("/identify")
 async def identify(
     user: Guard,
     service: Service,
-    pictures: Uploads,
-    plate_pictures: Plates = [],  # noqa: B006 - FastAPI copies it
-    boxes: Boxes = [],  # noqa: B006
-    plate_boxes: PlateBoxes = [],  # noqa: B006
-    modality: Modality = "auto",
-    whole: Whole = False,
+    uploaded: UploadedPhotos,
     enrol_unknown: Flag = False,
 ) -> IdentifyAnswer:
     """Find the vehicle that photographs show. The identification is kept as a sighting. A manager may have an unknown
     vehicle enrolled."""
     if enrol_unknown and user.role < Role.manager:
         raise HTTPException(403, "enrolling needs the role manager")
-    vehicle_photos = await vehicle_photos_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
+    vehicle_photos = await uploaded.vehicle_photos(service)
     return await service.with_network(identify_photos, service.identification, vehicle_photos, user.name, enrol_unknown)
 
 
@@ -87,20 +73,15 @@ async def vehicles(
 async def enrol(
     user: Manager,
     service: Service,
-    pictures: Uploads,
-    plate_pictures: Plates = [],  # noqa: B006
-    boxes: Boxes = [],  # noqa: B006
-    plate_boxes: PlateBoxes = [],  # noqa: B006
+    uploaded: UploadedPhotos,
     owner: Annotated[Line, Form()] = "",
     flat: Annotated[Line, Form()] = "",
     contact: Annotated[Line, Form()] = "",
     plate: Annotated[Line, Form()] = "",
     note: Annotated[Text, Form()] = "",
-    modality: Modality = "auto",
-    whole: Whole = False,
 ) -> VehicleAnswer:
     """Enrol a vehicle."""
-    vehicle_photos = await vehicle_photos_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
+    vehicle_photos = await uploaded.vehicle_photos(service)
     about = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
     number = await service.with_network(enrol_photos, service.identification, vehicle_photos, user.name, **about)
     return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, number))
@@ -117,15 +98,10 @@ async def add_views(
     user: Manager,
     service: Service,
     vehicle: Id,
-    pictures: Uploads,
-    plate_pictures: Plates = [],  # noqa: B006
-    boxes: Boxes = [],  # noqa: B006
-    plate_boxes: PlateBoxes = [],  # noqa: B006
-    modality: Modality = "auto",
-    whole: Whole = False,
+    uploaded: UploadedPhotos,
 ) -> VehicleAnswer:
     """Add photographs to a vehicle."""
-    vehicle_photos = await vehicle_photos_of(service, pictures, plate_pictures, boxes, plate_boxes, modality, whole)
+    vehicle_photos = await uploaded.vehicle_photos(service)
     await service.with_network(service.identification.add_views, vehicle, vehicle_photos, account=user.name)
     return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, vehicle))
 

@@ -1,8 +1,9 @@
 """Identification and enrolment in the service: uploads in, answers for people out."""
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from fastapi import UploadFile
+from fastapi import Depends, File, Form, UploadFile
 
 from app.core.sample import Box
 from app.register.detect import Framed
@@ -14,6 +15,7 @@ from app.web.answers import (
     CandidateAnswer,
     FoundAnswer,
     IdentifyAnswer,
+    Line,
     PhotographAnswer,
     PlateTextAnswer,
     decision_fields,
@@ -21,23 +23,43 @@ from app.web.answers import (
 from app.web.state import State
 
 MOST_PHOTOS = 8
+Uploads = Annotated[list[UploadFile], File(description="Photographs of one vehicle.")]
+Plates = Annotated[list[UploadFile], File(description="A photograph of the plate for each photograph, or none.")]
+Boxes = Annotated[list[Line], Form(description="left,top,width,height in pixels for each photograph, or none.")]
+PlateBoxes = Annotated[list[Line], Form(description="The same of the plate in each photograph.")]
+Modality = Annotated[
+    Literal["auto", "visible", "infrared"],
+    Form(description="How they were taken; auto takes a photograph without colour for an infrared one."),
+]
+Whole = Annotated[bool, Form(description="The photographs show the vehicle alone: nothing is searched for.")]
 
 
-async def vehicle_photos_of(
-    service: State,
-    pictures: Sequence[UploadFile],
-    plate_pictures: Sequence[UploadFile],
-    boxes: Sequence[str],
-    plate_boxes: Sequence[str],
-    modality: str = "auto",
-    whole: bool = False,
-) -> list[VehiclePhoto]:
-    """Uploads as photographs, with what belongs to each.
+class Uploaded:
+    """The upload of a request, before anything in it is decoded."""
 
-    Raises RegisterError where numbers differ or are too large, ImageRefusedError for a file that is no image."""
-    photos, plates = await _photos(service, pictures), await _photos(service, plate_pictures)
-    given, given_plates = ([parse_box(text) for text in texts] for texts in (boxes, plate_boxes))
-    return make_vehicle_photos(photos, plates, given, given_plates, parse_modality(modality), whole)
+    def __init__(
+        self,
+        pictures: Uploads,
+        plate_pictures: Plates = [],  # noqa: B006 - FastAPI copies it
+        boxes: Boxes = [],  # noqa: B006
+        plate_boxes: PlateBoxes = [],  # noqa: B006
+        modality: Modality = "auto",
+        whole: Whole = False,
+    ) -> None:
+        self._pictures, self._plate_pictures = pictures, plate_pictures
+        self._boxes, self._plate_boxes = boxes, plate_boxes
+        self._modality, self._whole = modality, whole
+
+    async def vehicle_photos(self, service: State) -> list[VehiclePhoto]:
+        """The photographs, with what belongs to each.
+
+        Raises RegisterError where numbers differ or are too large, ImageRefusedError for a file that is no image."""
+        photos, plates = await _photos(service, self._pictures), await _photos(service, self._plate_pictures)
+        boxes, plate_boxes = ([parse_box(text) for text in texts] for texts in (self._boxes, self._plate_boxes))
+        return make_vehicle_photos(photos, plates, boxes, plate_boxes, parse_modality(self._modality), self._whole)
+
+
+UploadedPhotos = Annotated[Uploaded, Depends()]
 
 
 async def _photos(service: State, uploads: Sequence[UploadFile]) -> list[Photo]:

@@ -149,7 +149,7 @@ class LimitBody:
                 allowed = self.most if await _is_known(Request(scope)) else allowed
             except RegisterError as error:  # the database is away or busy, and nobody can be known
                 after = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-                await _refuse(send, 503, str(error), after)
+                await _refuse(send, 503, scope["app"].state.register.told(error), after)
                 return
         detail = f"the request is over {allowed} bytes"
         if announced is not None and announced > allowed:

@@ -103,7 +103,8 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
 
 def _handler(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(request: Request, error: Exception) -> Response:
-        return _answer(request, status, str(error), pages.retry_after(error))
+        detail = request.app.state.register.told(error)
+        return _answer(request, status, detail, pages.retry_after(error))
 
     return handle
 

@@ -1,6 +1,8 @@
 """State that the requests of one service share."""
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,12 +14,14 @@ from filelock import FileLock, Timeout
 from starlette.concurrency import run_in_threadpool
 
 from app.register.accounts import Accounts, Tokens
-from app.register.errors import BusyError, RegisterError
+from app.register.errors import BusyError, DatabaseAwayError, RegisterError
 from app.register.identification import Identification
 from app.web.passwords import PasswordPool
 
+_log = logging.getLogger(__name__)
 _MOST_WAITING = 64
 _AT_ONCE = 4  # more would only delay one another
+_LOG_SECONDS = 60.0  # between two lines about one outage
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -41,6 +45,7 @@ class State:
         self.run = run
         self.secure = secure
         self._waiting = 0
+        self._logged = -_LOG_SECONDS
         self.accounts = Accounts(identification.database)
         self.tokens = Tokens(identification.database)
         self.passwords = PasswordPool()
@@ -72,6 +77,13 @@ class State:
             return await asyncio.get_running_loop().run_in_executor(self._network, call)
         finally:
             self._waiting -= 1
+
+    def told(self, error: Exception) -> str:
+        """What a client reads of an error; an outage of the database is logged, with its address, once a minute."""
+        if isinstance(error, DatabaseAwayError) and time.monotonic() - self._logged >= _LOG_SECONDS:
+            self._logged = time.monotonic()
+            _log.error("%s", error)
+        return error.told if isinstance(error, RegisterError) else str(error)
 
 
 def state_of(request: Request) -> State:

@@ -1,8 +1,12 @@
 """A service over a register of a few vehicles, for tests."""
 
 import io
+import threading
+import time
+from contextlib import contextmanager
 
 import pytest
+import uvicorn
 from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 from registers import photo
@@ -67,3 +71,21 @@ def jpeg(seed):
     file = io.BytesIO()
     photo(seed).image.save(file, "PNG")
     return (f"{seed}.png", file.getvalue(), "image/png")
+
+
+@contextmanager
+def served(app):
+    """A real server on loopback; its port."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(30)

@@ -10,11 +10,11 @@ from scripts import (
     export,
     federation,
     read_plates,
-    registry,
     serve,
     simulate,
     train_detector,
 )
+from scripts import register as register_command
 from scripts.bench import aggregation
 from scripts.command import decimal_number, key_values, split_words, whole_number
 
@@ -93,7 +93,7 @@ def test_settings_and_files_are_no_mistyped_keys(tmp_path, monkeypatch):
         (federation.main, ["init", "--name", "a", "--host", "h", "--sites", "x", "--out", ""], "'--out': the path"),
         (federation.main, ["verify", ""], "FOLDERS.*: the path is empty"),
         (federation.main, ["status", ""], "RUN.*: the path is empty"),
-        (registry.main, ["list", "--register", ""], "'--register'.*: the path is empty"),
+        (register_command.main, ["list", "--register", ""], "'--register'.*: the path is empty"),
         (serve.main, ["run", "--register", ""], "'--register'.*: the path is empty"),
         (train_detector.main, [""], "FOLDER.*: the path is empty"),
     ],

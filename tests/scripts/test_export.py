@@ -13,7 +13,8 @@ from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
 from app.training.checkpoint import Checkpoint, save_checkpoint
-from scripts import export, registry, serve
+from scripts import export, serve
+from scripts import register as register_command
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def run(tmp_path, capsys, monkeypatch):
 
     def run(*argv):
         capsys.readouterr()
-        registry.main([str(word) for word in argv])
+        register_command.main([str(word) for word in argv])
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     return run

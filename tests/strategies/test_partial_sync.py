@@ -82,6 +82,8 @@ def test_nobody_left_is_an_error_and_not_a_round():
         ({m.TASK: "plate_text"}, "task 'plate_text' instead of 'dual_reid'"),
         ({m.KEY_ID: "k2"}, "key-id 'k2' instead of ''"),
         ({m.CLIENT: "a"}, "another node already calls itself 'a'"),
+        ({m.CLIENT: "A"}, "its name 'A' looks like that of 'a'; choose another"),
+        ({m.CLIENT: "\u0430"}, "its name '\u0430' looks like that of 'a'; choose another"),  # Cyrillic
         ({m.NUM_EXAMPLES: 0}, "num-examples is 0"),
     ],
 )

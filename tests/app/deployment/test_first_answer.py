@@ -143,10 +143,10 @@ def test_the_page_ends_with_the_right_resident(shell, tmp_path):
     assert model["rounds"] == {"global": 3, "local": 3}
     assert kept.read_bytes() == by_itself
     assert last_object(answers["evaluate run"])["queries"] == 12
-    calibrated = last_object(answers["registry calibrate"])
+    calibrated = last_object(answers["register calibrate"])
     assert calibrated["model"] == Checkpoint.read(kept.parent, "global").digest
     assert set(calibrated["libraries"]) == {"fused", "plate", "vehicle"}
-    imported = last_object(answers["registry import"])
+    imported = last_object(answers["register import"])
     assert (imported["enrolled"], imported["refused"]) == (12, [])
     first = last_object(shell.said().rpartition("done")[0])  # what curl printed
     vehicles = dict(zip(range(1, 13), imported["vehicles"], strict=True))

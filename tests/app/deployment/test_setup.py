@@ -9,7 +9,7 @@ import pytest
 
 from app.deployment.certificates import new_authority, new_server
 from app.deployment.parties import DeploymentError, parties_of, read_party, write_file
-from app.deployment.setup import make_federation, rotate_key
+from app.deployment.setup import add_site, make_federation, rotate_key
 from app.deployment.signing import new_signing_key, public_pem, read_signing_key
 from app.deployment.verify import problems
 from app.settings.load import load_settings
@@ -70,6 +70,13 @@ def test_each_party_has_its_secrets_and_no_other(made):
 def test_a_plan_that_cannot_be_is_named(plan, changes, reason):
     with pytest.raises(DeploymentError, match=reason):
         plan(**changes)
+
+
+def test_names_of_sites_that_look_alike_are_refused_at_once_and_later(plan, first_key, root, tmp_path):
+    with pytest.raises(DeploymentError, match="site 'site-1' looks like 'site-l'; choose another name"):
+        make_federation(plan(sites=["site-1", "site-l"]), tmp_path / "other", first_key)
+    with pytest.raises(DeploymentError, match="site 's0uth' looks like 'south'"):
+        add_site(root, "s0uth")
 
 
 def test_a_folder_that_is_there_is_not_touched(plan, first_key, root):

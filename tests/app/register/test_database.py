@@ -5,7 +5,7 @@ import pytest
 from app.register.database import Database, checked_url
 from app.register.errors import RegisterError
 from app.register.identification import Identification
-from scripts import registry
+from scripts import register as register_command
 
 PG = "postgresql+psycopg://u:geheim@"
 WRONG = {
@@ -56,7 +56,7 @@ def test_the_command_line_says_so(tmp_path, monkeypatch):
     Identification(tmp_path, device="cpu").close()
     monkeypatch.setenv("REGISTER_URL", f"{PG}h:abc/n")
     with pytest.raises(RegisterError, match=r"^--url \(or REGISTER_URL\): the port 'abc'"):
-        registry.main(["list", "--register", str(tmp_path)])
+        register_command.main(["list", "--register", str(tmp_path)])
 
 
 def test_urls_that_are_right(monkeypatch):

@@ -15,7 +15,7 @@ from app.register.identification import Identification
 from app.register.importing import Result, import_entries
 from app.register.photos import VehiclePhoto
 from app.register.tables import read_listing
-from scripts import registry
+from scripts import register as register_command
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_the_command_tells_what_was_enrolled_whatever_ends_it(identification, tm
     def run():
         capsys.readouterr()
         with pytest.raises((SystemExit, KeyboardInterrupt, UnavailableError, FullError)) as ended:
-            registry.main(words)
+            register_command.main(words)
         said = capsys.readouterr()
         return ended.value, json.loads(said.out.splitlines()[-1]), said.err
 
@@ -276,7 +276,7 @@ def test_two_imports_of_one_table_by_two_processes(tmp_path, run_folder):
     path, folder = write(tmp_path, *table), tmp_path / "register"
     identification = Identification(folder, device="cpu")
     identification.active_model.change_to_run(run_folder, "global", "tester")
-    words = [sys.executable, "-m", "scripts.registry", "import", str(path), "--register", str(folder), "--device=cpu"]
+    words = [sys.executable, "-m", "scripts.register", "import", str(path), "--register", str(folder), "--device=cpu"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     both = [subprocess.Popen(words, cwd=Path(__file__).resolve().parents[3], **pipes) for _ in range(2)]
     said = [process.communicate(timeout=400) for process in both]

@@ -22,7 +22,7 @@ from app.settings.load import load_settings
 from app.tasks import make_task
 from app.tasks.plate_text import PlateText
 from app.training.checkpoint import Checkpoint, save_checkpoint
-from scripts import registry
+from scripts import register as register_command
 
 WORDS = (
     "experiment=plates_countries data=manifest data.root=. data.made_plates.share=0 model.backbone=test_resnet "
@@ -223,7 +223,7 @@ def test_the_command_keeps_a_reader_and_takes_it_away(identification, url, reade
 
     def run(*words):
         capsys.readouterr()
-        registry.main([*map(str, words), "--register", str(identification.folder), "--url", url])
+        register_command.main([*map(str, words), "--register", str(identification.folder), "--url", url])
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     assert run("plate-reader", reader_run, "--model", "other", "--sure", "0.8") == {"reads": True, "sure": 0.8}

@@ -14,7 +14,7 @@ from app.register.records import NewOwner
 from app.register.sightings import Journal
 from app.register.tables import read_listing
 from app.register.texts import TextError, line_fault, text_fault
-from scripts import registry
+from scripts import register as register_command
 
 
 @pytest.fixture
@@ -105,7 +105,9 @@ def test_the_service_and_the_command_line_say_the_same(as_role, identification, 
                 "cpu",
             ]
             with pytest.raises(TextError) as error:
-                registry.main(["enrol", str(path), f"--{field}={text}", *(["--owner=A"] if more else []), *words])
+                register_command.main(
+                    ["enrol", str(path), f"--{field}={text}", *(["--owner=A"] if more else []), *words]
+                )
             assert (where, f"{field} {api}") == (field, str(error.value))
     assert identification.register.counts() == before
 

@@ -88,6 +88,17 @@ def test_a_name_that_is_no_folder_of_its_own_is_refused(name):
     assert startable(replace(kept, name="park 7, night")).name == "park 7, night"
 
 
+@pytest.mark.parametrize("letter", ["\u00e9", "\u5317", "\U0001f697"])
+def test_a_name_is_bounded_by_its_bytes(letter, tmp_path):
+    """File systems count bytes of UTF-8: a name that is taken makes a folder, also of a baseline."""
+    kept = settings_from({**load_settings().as_dict()})
+    longest = letter * min(100, 240 // len(letter.encode()))
+    startable(replace(kept, name=longest))
+    (tmp_path / f"{longest}-central").mkdir()
+    with pytest.raises(SettingsError, match=r"at most 240 bytes in UTF-8.* characters, \d+ bytes$"):
+        startable(replace(kept, name=letter * (len(longest) + 1)))
+
+
 def test_the_name_is_checked_at_the_start():
     with pytest.raises(SettingsError, match="name becomes the name of a folder"):
         load_settings(["name=../../x"])

@@ -7,15 +7,13 @@ import logging
 import logging.config
 import threading
 import time
-from contextlib import contextmanager
 
 import httpx
 import pytest
-import uvicorn
 from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
-from web_service import WORDS, jpeg
+from web_service import WORDS, jpeg, served
 
 from app.register.accounts import Accounts
 from app.web import passwords, security
@@ -97,24 +95,6 @@ def test_a_hundred_log_ins_of_strangers_do_not_stop_the_guards(service, as_role)
             await each.aclose()
 
     asyncio.run(flood())
-
-
-@contextmanager
-def served(app):
-    """A real server on loopback; its port."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 60
-    while not server.started:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(30)
 
 
 def send(port, body, headers, method="POST", path="/api/identify"):

@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 from web_service import jpeg
 
 from app.register.errors import NotEnrolledError
-from scripts import registry, serve
-from scripts.registry_options import app as registry_app
+from scripts import register as register_command
+from scripts import serve
+from scripts.register_options import app as register_app
 
 HUGE = [str(2**31), str(2**63), str(2**63 - 1), str(10**30), "9" * 4000, "-1", "0", "1e400", "nan", "1.5", "inf"]
 
@@ -102,7 +103,7 @@ def test_numbers_of_the_command_line(identification):
     for number, option in product(BEYOND, ("--vehicle", "--owner-id")):
         words = ["forget", option]
         with pytest.raises(NotEnrolledError, match=f"there is no (vehicle|owner) {number}"):
-            registry.main([*words, str(number), *_there(identification)])
+            register_command.main([*words, str(number), *_there(identification)])
 
 
 def test_numbers_out_of_range_name_the_option(identification):
@@ -115,13 +116,13 @@ def test_numbers_out_of_range_name_the_option(identification):
         ["audit", "--limit", "-1"],
     ):
         with pytest.raises(ValueError, match=f"{words[1]}.*not in the range"):
-            registry.main([*words, *_there(identification)])
+            register_command.main([*words, *_there(identification)])
 
 
 def test_the_longest_time_is_one(identification, capsys):
-    registry.main(["forget", "--sightings", "36500", *_there(identification)])
+    register_command.main(["forget", "--sightings", "36500", *_there(identification)])
     assert '"pictures": 0' in capsys.readouterr().out
-    assert CliRunner().invoke(registry_app, ["forget", "--sightings", "36501"]).exit_code == 2
+    assert CliRunner().invoke(register_app, ["forget", "--sightings", "36501"]).exit_code == 2
 
 
 def test_numbers_of_the_commands_of_the_service(identification):

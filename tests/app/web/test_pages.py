@@ -22,7 +22,7 @@ from app.register.accounts import Accounts, Role
 from app.register.identification import Identification
 from app.register.photos import VehiclePhoto, read_photo
 from app.register.records import NewOwner
-from scripts import registry
+from scripts import register as register_command
 
 CHROMIUM = chromium()
 PASSWORD = "a long enough password"
@@ -57,7 +57,7 @@ def address(tmp_path_factory, run_folder, vehicles):
             accounts.add(role.name, role, PASSWORD, "tester")
     if "RUN_FOLDER" in os.environ:
         words = ["data.eval_split=val", "--rate", "0.01", "--unsure-rate", "0.1", "--register", str(register)]
-        registry.main(["calibrate", *words, "--device", "cpu"])
+        register_command.main(["calibrate", *words, "--device", "cpu"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

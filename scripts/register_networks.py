@@ -1,4 +1,4 @@
-"""Commands of `scripts.registry` about its networks: which recognise, find and read, and how sure they must be."""
+"""Commands of `scripts.register` for its networks: recogniser, detector, plate reader, and their thresholds."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ import typer
 from app.settings.checks import SettingsError
 from app.settings.detection import DetectorSettings
 from scripts.progress import Progress
-from scripts.registry_options import HERE, Device, Folder, Url, app, open_identification, operator, say
+from scripts.register_options import HERE, Device, Folder, Url, app, open_identification, operator, say
 
 _COCO_THRESHOLD = 0.5
 
@@ -22,7 +22,7 @@ def reembed(
     url: Url = "",
     device: Device = "auto",
 ) -> None:
-    """Let a network serve; until all pictures are embedded with it, the one before goes on."""
+    """Make a network the active model; until all images are embedded with it, the one before stays active."""
     if (run is None) == (onnx is None):
         raise SettingsError("give --run or --onnx")
     with open_identification(register, url, device, new=True) as identification, Progress(1) as progress:
@@ -77,9 +77,9 @@ def plate_reader(
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
-    """Let a network read the plates of photographs that are looked up."""
+    """Let a network read the plates of the photographs of identifications."""
     if run is None and sure is None and not remove:
-        raise SettingsError("give a run folder, --sure or --remove")
+        raise SettingsError("give a run folder, `--sure` or `--remove`")
     with open_identification(register, url) as identification:
         reader = identification.plate_reader
         if remove:
@@ -94,13 +94,13 @@ def plate_reader(
 @app.command()
 def calibrate(
     words: Annotated[list[str], typer.Argument(help="data=NAME data.root=FOLDER data.eval_split=val")],
-    rate: Annotated[float, typer.Option(help="Wanted false-match rate of a comparison.")] = 0.001,
+    rate: Annotated[float, typer.Option(help="False-match rate of a comparison.")] = 0.001,
     unsure_rate: Annotated[float, typer.Option(help="The rate from which on a person should look.")] = 0.01,
     register: Folder = HERE,
     url: Url = "",
     device: Device = "auto",
 ) -> None:
-    """Set the thresholds from pictures whose vehicles are known."""
+    """Set the thresholds from images whose vehicles are known."""
     from app.data.dataset import open_source
     from app.register import calibrate as calibration
     from app.settings.stored import with_overrides

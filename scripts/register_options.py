@@ -1,4 +1,4 @@
-"""Shared parts of the commands of `scripts.registry`: options, the open register, and printing."""
+"""Shared parts of the commands of `scripts.register`: options, the open register, and printing."""
 
 import getpass
 import json

@@ -1,6 +1,8 @@
 """The register on the command line."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from registers import photo
 
 from app.register.errors import NotEnrolledError, RegisterError
 from app.settings.checks import SettingsError
-from scripts import registry
+from scripts import register as register_command
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def run(tmp_path, capsys, monkeypatch):
 
     def run(*argv):
         capsys.readouterr()
-        registry.main([str(word) for word in argv])
+        register_command.main([str(word) for word in argv])
         lines = capsys.readouterr().out.splitlines()
         return json.loads(lines[-1]), lines[:-1]
 
@@ -124,7 +126,7 @@ def test_a_mistake_is_one_line(run, run_folder, argv, error, reason):
     ("words", "reason"),
     [
         (["--box", "1,2,3"], "not left,top,width,height: '1,2,3'"),
-        (["--box", "1,2,3,4", "--box", "1,2,3,4"], "2 boxes for 1 pictures"),
+        (["--box", "1,2,3,4", "--box", "1,2,3,4"], "2 boxes for 1 photos"),
         (["--flat", "12"], "needs an owner"),
         (["--owner", "A", "--owner-id", "1"], "--owner or --owner-id"),
         (["--vehicle", "1", "--plate", "AB"], "takes photographs alone"),
@@ -141,3 +143,20 @@ def test_what_is_no_image_is_named(run, run_folder, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3))
     with pytest.raises(ValueError, match=r"x\.npy: not a picture"):
         run("identify", tmp_path / "x.npy")
+
+
+def test_the_former_name_of_the_command_works_and_says_so(tmp_path):
+    words = [sys.executable, "-m", "scripts.registry", "list", "--register", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    said = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said[0] == "scripts.registry is now scripts.register; this name works for one more version"
+    assert [line[:30] for line in said[1:]] == [f"error: no register in {tmp_path}"[:30]]
+
+
+def test_commands_that_take_photographs_have_the_same_options(capsys):
+    options = ("PICTURES...", "--plate-picture", "--box", "--plate-box", "--modality", "--whole")
+    for name in ("enrol", "identify"):
+        register_command.main([name, "--help"])
+        said = capsys.readouterr().out
+        assert [each for each in options if each not in said] == []
