@@ -231,5 +231,5 @@ def test_the_command_keeps_a_reader_and_takes_it_away(identification, url, reade
     assert (told["text"], told["candidates"]) == ("AB1235", [{"vehicle": 1, "cost": 1, "plate": "AB 1234"}])
     assert run("plate-reader", "--remove") == {"reads": False, "sure": 0.8}
     assert run("identify", picture, "--plate-box", "4,8,20,10")["plate_text"] is None
-    with pytest.raises(SettingsError, match="give a run folder, --sure or --remove"):
+    with pytest.raises(SettingsError, match="give a run folder, `--sure` or `--remove`"):
         run("plate-reader")

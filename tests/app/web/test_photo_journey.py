@@ -12,7 +12,6 @@ PACKAGES = ("app/", "models/", "scripts/", "strategies/")
 # On the way, but of other journeys: the network's own code, and the checks that stand before every request and image.
 NETWORK = ("models/", "app/tasks/", "app/evaluation/", "app/core/device.py")
 GUARDS = (
-    "app/images/decoding_limits.py",
     "app/register/accounts.py",
     "app/web/known.py",
     "app/web/security.py",
