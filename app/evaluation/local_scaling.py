@@ -1,0 +1,83 @@
+"""Cross-domain similarity local scaling (CSLS): cosine similarity without hubs.
+
+A cosine says little where everything is near: some enrolled vehicles are close to any photograph, and some photographs
+to any vehicle. CSLS subtracts what is usual around both sides (Conneau et al., "Word translation without parallel
+data", ICLR 2018, section 2.3, here with halves, so that a score stays on the scale of a cosine):
+
+    score(q, g) = cos(q, g) - r(q) / 2 - r(g) / 2
+
+r(q) is the mean of the K best similarities of photograph q to vehicles other than g; r(g) that of enrolled image g to
+vehicles other than its own. The similarity to a vehicle is that of its best image.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+NEIGHBOURS = 3
+"""K. Fewer are noisy, more let a crowded neighbourhood look like an empty one."""
+
+
+class Neighbours(NamedTuple):
+    """The nearest other vehicles of N images, nearest first: one more than K, so that any one of them can be left out.
+
+    Args:
+        similarity: (N, K + 1), -inf where there are fewer other vehicles.
+        vehicle: (N, K + 1), the columns that they come from.
+    """
+
+    similarity: Floats
+    vehicle: Ints
+
+    def density(self, without: Ints | int | None = None) -> Floats:
+        """r of each image, (N,): the mean of its K best similarities; of fewer where there are fewer, 0 where none.
+
+        Args:
+            without: a vehicle for all images, or one for each (N,), that is left out.
+        """
+        count = self.similarity.shape[1] - 1
+        if without is None:
+            left_out = np.zeros(self.vehicle.shape, bool)
+        else:
+            left_out = self.vehicle == np.reshape(without, (-1, 1))
+        # The last one counts only where an earlier one is left out.
+        left_out[:, count] |= ~left_out[:, :count].any(axis=1)
+        used = ~left_out & np.isfinite(self.similarity)
+        total = np.where(used, self.similarity, 0).sum(axis=1, dtype=np.float32)
+        return total / np.maximum(used.sum(axis=1, dtype=np.float32), 1)
+
+
+def neighbours(similarity: Floats, own: Ints | None = None, count: int = NEIGHBOURS) -> Neighbours:
+    """The `count` + 1 best columns of each row.
+
+    Args:
+        similarity: (N, V) of images to vehicles.
+        own: (N,), each image's own vehicle, which is not a neighbour; None for photographs of nobody's.
+    """
+    found = np.array(similarity, np.float32)
+    if own is not None:
+        found[np.arange(len(found)), own] = -np.inf
+    if found.shape[1] < count + 1:
+        found = np.pad(found, ((0, 0), (0, count + 1 - found.shape[1])), constant_values=-np.inf)
+    best = np.argpartition(-found, count, axis=1)[:, : count + 1] if found.shape[1] > count + 1 else None
+    if best is None:
+        best = np.broadcast_to(np.arange(count + 1), (len(found), count + 1))
+    values = np.take_along_axis(found, best, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return Neighbours(np.take_along_axis(values, order, axis=1), np.take_along_axis(best, order, axis=1))
+
+
+def query_density(similarity: Floats, count: int = NEIGHBOURS) -> Floats:
+    """r of one photograph for each vehicle (V,): the mean of its K best similarities to vehicles other than that one.
+
+    Args:
+        similarity: (V,), -inf for vehicles that are not there.
+    """
+    found = neighbours(similarity[None], count=count)
+    density = np.full(len(similarity), found.density()[0], np.float32)
+    for vehicle in found.vehicle[0][np.isfinite(found.similarity[0])]:
+        density[vehicle] = found.density(int(vehicle))[0]
+    return density
