@@ -2,25 +2,27 @@
 
 SQLite here knows no vectors, so that they are held in memory and searched exactly; in PostgreSQL, pgvector does it.
 Both answer alike: the similarity of a vehicle to one photograph is that of its best view, and to several photographs
-the mean over them.
+the mean over them. Vehicles nearest by cosine are then ranked by their scores with local scaling, see
+`app.evaluation.local_scaling`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import LargeBinary, bindparam, func, select, text, type_coerce
+from sqlalchemy import Integer, LargeBinary, func, select, text, type_coerce
 from sqlalchemy.orm import Session
 
+from app.evaluation.local_scaling import NEIGHBOURS, Neighbours
 from app.register.database import Database
+from app.register.library import SHORTLIST, Library, densities_of_photograph, scores
 from app.register.matcher import Candidate
-from app.register.schema import Change, Embedding, View
+from app.register.schema import Change, Embedding, Vector, View
 
 Floats = NDArray[np.float32]
-_BLOCK_ROWS = 16384
 _CHUNK_ROWS = 4096
 
 
@@ -30,11 +32,12 @@ class Index(Protocol):
     def prepare(self) -> None:
         """Read the embeddings, so that the first search need not wait for it."""
 
-    def search(self, library: str, photographs: Floats, limit: int) -> list[Candidate]:
-        """The `limit` most similar vehicles, best first.
+    def search(self, library: str, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
+        """The `limit` vehicles of the highest score, best first, among the `SHORTLIST` nearest by cosine.
 
         Args:
             photographs: (Q, D) of one vehicle, L2-normalised.
+            also: vehicles that are compared in any case, such as those of a plate that was read.
         """
 
 
@@ -51,13 +54,13 @@ class MemoryIndex:
     def __init__(self, database: Database, model_id: int) -> None:
         self.database = database
         self.model_id = model_id
-        self.libraries: dict[str, _Library] = {}
+        self.libraries: dict[str, Library] = {}
         self._seen = -1
 
-    def search(self, library: str, photographs: Floats, limit: int) -> list[Candidate]:
+    def search(self, library: str, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
         self.prepare()
         held = self.libraries.get(library)
-        return held.search(np.atleast_2d(photographs), limit) if held else []
+        return held.search(np.atleast_2d(photographs), limit, also) if held else []
 
     def prepare(self) -> None:
         """Read what changed since the last time."""
@@ -77,7 +80,7 @@ class MemoryIndex:
     def _read(self, session: Session, vehicles: list[int] | None) -> None:
         for library, vehicle_ids, view_ids, vectors in _chunks(session, self.model_id, vehicles):
             if library not in self.libraries:
-                self.libraries[library] = _Library(vectors.shape[1])
+                self.libraries[library] = Library(vectors.shape[1])
             self.libraries[library].extend(vehicle_ids, view_ids, vectors)
 
 
@@ -101,87 +104,6 @@ def _chunks(
                 yield library, list(vehicle_ids), list(view_ids), matrix
 
 
-class _Library:
-    """Rows of vectors in blocks, so that growing copies nothing; a row that goes is filled with the last one."""
-
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
-        self.size = 0
-        self.blocks: list[Floats] = []
-        self.vehicle_ids: list[int] = []  # by slot
-        self.slots: dict[int, int] = {}
-        self.rows: list[list[int]] = []  # of a vehicle, by slot
-        self.row_slot = np.empty(0, np.int32)
-        self.row_view = np.empty(0, np.int64)
-
-    def extend(self, vehicles: list[int], views: list[int], vectors: Floats) -> None:
-        """Add rows (N, D). Raises ValueError for vectors of another length."""
-        if vectors.shape[1] != self.dim:
-            raise ValueError(f"view {views[0]} has {vectors.shape[1]} values, the library {self.dim}")
-        while self.size + len(vectors) > len(self.row_slot):
-            self.blocks.append(np.empty((_BLOCK_ROWS, self.dim), np.float32))
-            self.row_slot = np.concatenate([self.row_slot, np.zeros(_BLOCK_ROWS, np.int32)])
-            self.row_view = np.concatenate([self.row_view, np.zeros(_BLOCK_ROWS, np.int64)])
-        first, stop = self.size, self.size + len(vectors)
-        for row, vehicle in enumerate(vehicles, start=first):
-            slot = self.slots.setdefault(vehicle, len(self.vehicle_ids))
-            if slot == len(self.vehicle_ids):
-                self.vehicle_ids.append(vehicle)
-                self.rows.append([])
-            self.rows[slot].append(row)
-            self.row_slot[row] = slot
-        self.row_view[first:stop] = views
-        row = first
-        while row < stop:
-            block, place = divmod(row, _BLOCK_ROWS)
-            count = min(stop - row, _BLOCK_ROWS - place)
-            self.blocks[block][place : place + count] = vectors[row - first : row - first + count]
-            row += count
-        self.size = stop
-
-    def drop(self, vehicles: set[int]) -> None:
-        """Forget these vehicles; the slot of one stays, empty."""
-        for vehicle in vehicles & self.slots.keys():
-            slot = self.slots.pop(vehicle)
-            for row in sorted(self.rows[slot], reverse=True):
-                self._drop_row(row)
-            self.rows[slot] = []
-
-    def _drop_row(self, row: int) -> None:
-        last = self.size - 1
-        if row != last:
-            self.blocks[row // _BLOCK_ROWS][row % _BLOCK_ROWS] = self.blocks[last // _BLOCK_ROWS][last % _BLOCK_ROWS]
-            self.row_slot[row], self.row_view[row] = self.row_slot[last], self.row_view[last]
-            moved = self.rows[int(self.row_slot[last])]
-            moved[moved.index(last)] = row
-        self.size = last
-
-    def search(self, photographs: Floats, limit: int) -> list[Candidate]:
-        if photographs.shape[1] != self.dim:
-            raise ValueError(f"photographs of {photographs.shape[1]} values, the library has {self.dim}")
-        similarities = np.empty((len(photographs), self.size), np.float32)
-        for number, block in enumerate(self.blocks):
-            start = number * _BLOCK_ROWS
-            stop = min(start + _BLOCK_ROWS, self.size)
-            if start < stop:
-                np.matmul(photographs, block[: stop - start].T, out=similarities[:, start:stop])
-        best = np.full((len(photographs), len(self.vehicle_ids)), -np.inf, np.float32)
-        for row, found in zip(best, similarities, strict=True):
-            np.maximum.at(row, self.row_slot[: self.size], found)
-        score = best.mean(axis=0)
-        count = min(limit, len(self.slots))
-        nearest = np.argpartition(-score, count - 1)[:count] if count else np.empty(0, np.int64)
-        # Ties by number, as in the database.
-        order = sorted(nearest.tolist(), key=lambda slot: (-score[slot], self.vehicle_ids[slot]))
-        return [
-            Candidate(self.vehicle_ids[slot], float(score[slot]), self._best_view(slot, similarities)) for slot in order
-        ]
-
-    def _best_view(self, slot: int, similarities: Floats) -> int:
-        rows = self.rows[slot]
-        return int(self.row_view[rows[int(np.argmax(similarities[:, rows].max(axis=0)))]])
-
-
 _SEARCH = text("""
     WITH photograph AS MATERIALIZED (
         SELECT number, CAST(vector AS vector) AS vector
@@ -195,35 +117,146 @@ _SEARCH = text("""
     )
     SELECT vehicle_id, avg(similarity) AS similarity FROM best
     GROUP BY vehicle_id ORDER BY similarity DESC, vehicle_id LIMIT :limit
-""").bindparams(bindparam("numbers"), bindparam("vectors"))
-
-_BEST_VIEW = text("""
-    WITH p AS MATERIALIZED (SELECT CAST(vector AS vector) AS vector FROM unnest(CAST(:vectors AS text[])) AS u (vector))
-    SELECT DISTINCT ON (view.vehicle_id) view.vehicle_id, view.id
-    FROM embedding JOIN view ON view.id = embedding.view_id
-    CROSS JOIN p
-    WHERE embedding.model_id = :model_id AND embedding.library = :library AND view.vehicle_id = ANY(:vehicles)
-    ORDER BY view.vehicle_id, embedding.vector <#> p.vector, view.id
 """)
+
+_VIEWS = text("""
+    SELECT view.vehicle_id, view.id, embedding.vector
+    FROM embedding JOIN view ON view.id = embedding.view_id
+    WHERE embedding.model_id = :model_id AND embedding.library = :library AND view.vehicle_id = ANY(:vehicles)
+    ORDER BY view.vehicle_id, view.id
+""").columns(vehicle_id=Integer, id=Integer, vector=Vector)
+
+_AROUND = text("""
+    SELECT photograph.number, other.vehicle_id, other.similarity
+    FROM unnest(CAST(:own AS int[]), CAST(:vectors AS text[])) WITH ORDINALITY AS photograph (own, vector, number)
+    CROSS JOIN LATERAL (
+        SELECT view.vehicle_id, max(-(embedding.vector <#> CAST(photograph.vector AS vector))) AS similarity
+        FROM embedding JOIN view ON view.id = embedding.view_id
+        WHERE embedding.model_id = :model_id AND embedding.library = :library AND view.vehicle_id <> photograph.own
+        GROUP BY view.vehicle_id ORDER BY similarity DESC, view.vehicle_id LIMIT :limit
+    ) AS other
+    ORDER BY photograph.number, other.similarity DESC, other.vehicle_id
+""")
+
+_NEARER = text("""
+    SELECT DISTINCT near.id
+    FROM unnest(CAST(:views AS int[]), CAST(:least AS float8[])) AS near (id, least)
+    JOIN embedding AS held ON held.view_id = near.id AND held.model_id = :model_id AND held.library = :library
+    JOIN view AS changed ON changed.vehicle_id = ANY(:vehicles)
+    JOIN embedding ON embedding.view_id = changed.id
+        AND embedding.model_id = :model_id AND embedding.library = :library
+    WHERE -(embedding.vector <#> held.vector) >= near.least - 1e-6
+""")
+_MOST_FOLLOWED = 200
+"""Changed vehicles up to which each is compared with what is known; after an import, all of it is forgotten."""
+
+
+class _Around(NamedTuple):
+    """The nearest other vehicles of a view, nearest first."""
+
+    vehicle: int
+    similarities: list[float]
+    vehicles: list[int]
 
 
 class PgVectorIndex:
-    """Searches in PostgreSQL, exactly: no vector leaves the database."""
+    """Searches in PostgreSQL, exactly: only the vectors of a shortlist leave the database.
+
+    The nearest other vehicles of a view are found when a search first needs them, and kept in memory."""
 
     def __init__(self, database: Database, model_id: int) -> None:
         self.database = database
         self.model_id = model_id
+        self._around: dict[str, dict[int, _Around]] = {}  # by library and view
+        self._seen = -1
 
     def prepare(self) -> None:
-        pass
-
-    def search(self, library: str, photographs: Floats, limit: int) -> list[Candidate]:
-        vectors = ["[" + ",".join(map(repr, row)) + "]" for row in np.atleast_2d(photographs).tolist()]
-        given = {"model_id": self.model_id, "library": library, "vectors": vectors}
         with self.database.reading() as session:
-            numbers = list(range(len(vectors)))
-            found = session.execute(_SEARCH, {**given, "numbers": numbers, "limit": limit}).all()
-            vehicles = [row.vehicle_id for row in found]
-            best = session.execute(_BEST_VIEW, {**given, "vehicles": vehicles})
-            views: dict[int, int] = {row.vehicle_id: row.id for row in best}
-        return [Candidate(row.vehicle_id, float(row.similarity), views[row.vehicle_id]) for row in found]
+            self._follow(session)
+
+    def search(self, library: str, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
+        asked = np.atleast_2d(photographs)
+        with self.database.reading() as session:
+            self._follow(session)
+            shortlist = self._nearest(session, library, asked, max(limit, SHORTLIST))
+            chosen = [*shortlist, *(vehicle for vehicle in also if vehicle not in shortlist)]
+            views = session.execute(_VIEWS, {**self._where(library), "vehicles": chosen}).all()
+            if not views:
+                return []
+            known = self._density(session, library, [(row.id, row.vehicle_id, row.vector) for row in views])
+            each = [asked] if len(asked) == 1 else [row[None] for row in asked]
+            near = (
+                [shortlist]
+                if len(asked) == 1
+                else [self._nearest(session, library, row, NEIGHBOURS + 1) for row in each]
+            )
+        vehicles = sorted({row.vehicle_id for row in views})
+        similarities = asked @ np.stack([row.vector for row in views]).T
+        rows = [[place for place, row in enumerate(views) if row.vehicle_id == vehicle] for vehicle in vehicles]
+        around = [densities_of_photograph(_as_neighbours(found), np.array(vehicles)) for found in near]
+        score = scores(similarities, known, rows, around)
+        cosine = np.stack([similarities[:, columns].max(axis=1) for columns in rows]).mean(axis=1)
+        order = sorted(range(len(vehicles)), key=lambda place: (-score[place], vehicles[place]))
+        found = []
+        for number, place in enumerate(order):
+            if number < limit or vehicles[place] in also:
+                best = int(np.argmax(similarities[:, rows[place]].max(axis=0)))
+                view = views[rows[place][best]].id
+                found.append(Candidate(vehicles[place], float(cosine[place]), view, float(score[place])))
+        return found
+
+    def _where(self, library: str) -> dict[str, Any]:
+        return {"model_id": self.model_id, "library": library}
+
+    def _nearest(self, session: Session, library: str, asked: Floats, limit: int) -> dict[int, float]:
+        """The most similar vehicles, nearest first, and their similarities."""
+        given = {"numbers": list(range(len(asked))), "vectors": _texts(asked), "limit": limit}
+        rows = session.execute(_SEARCH, {**self._where(library), **given})
+        return {row.vehicle_id: float(row.similarity) for row in rows}
+
+    def _density(self, session: Session, library: str, views: Sequence[tuple[int, int, Floats]]) -> Floats:
+        """The density around views (N,), each with its vehicle and vector."""
+        held = self._around.setdefault(library, {})
+        if unknown := [each for each in views if each[0] not in held]:
+            own = [vehicle for _, vehicle, _ in unknown]
+            given = {"own": own, "vectors": _texts([vector for *_, vector in unknown]), "limit": NEIGHBOURS + 1}
+            for view, vehicle, _ in unknown:
+                held[view] = _Around(vehicle, [], [])
+            for row in session.execute(_AROUND, {**self._where(library), **given}):
+                around = held[unknown[row.number - 1][0]]
+                around.similarities.append(float(row.similarity))
+                around.vehicles.append(row.vehicle_id)
+        means = [held[view].similarities[:NEIGHBOURS] or [0.0] for view, *_ in views]
+        return np.array([sum(values) / len(values) for values in means], np.float32)
+
+    def _follow(self, session: Session) -> None:
+        """Forget the neighbours of views that the register's changes since the last time may have changed."""
+        last = session.scalar(select(func.max(Change.id))) or 0
+        if last != self._seen and self._around:
+            changed = set(session.scalars(select(Change.vehicle_id).where(Change.id > self._seen)))
+            for library, held in self._around.items():
+                if len(changed) > _MOST_FOLLOWED:
+                    held.clear()
+                    continue
+                gone = [
+                    v for v, each in held.items() if each.vehicle in changed or not changed.isdisjoint(each.vehicles)
+                ]
+                for view in gone:
+                    del held[view]
+                least = [
+                    each.similarities[-1] if len(each.similarities) > NEIGHBOURS else -2.0 for each in held.values()
+                ]
+                given = {"views": list(held), "least": least, "vehicles": sorted(changed)}
+                for view in session.scalars(_NEARER, {**self._where(library), **given}).all():
+                    del held[view]
+        self._seen = last
+
+
+def _texts(vectors: Iterable[Floats]) -> list[str]:
+    return ["[" + ",".join(map(repr, row.tolist())) + "]" for row in vectors]
+
+
+def _as_neighbours(found: Mapping[int, float]) -> Neighbours:
+    nearest = list(found.items())[: NEIGHBOURS + 1]
+    nearest += [(-1, -np.inf)] * (NEIGHBOURS + 1 - len(nearest))
+    return Neighbours(np.array([[s for _, s in nearest]], np.float32), np.array([[v for v, _ in nearest]], np.int64))

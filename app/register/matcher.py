@@ -49,11 +49,19 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A vehicle of the register and its cosine similarity to the photographs."""
+    """A vehicle of the register, compared with the photographs of a query.
+
+    Args:
+        similarity: cosine; several photographs count by their mean.
+        view: the most similar one.
+        score: the cosine less the densities around both sides, see `app.evaluation.local_scaling`; candidates are in
+            its order. None where there is no such thing, as for a text.
+    """
 
     vehicle: int
     similarity: float
     view: int | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,204 @@
+"""Vectors of one library in memory: exact search, and the density around each vector as vehicles come and go."""
+
+from collections.abc import Collection, Sequence
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.evaluation.local_scaling import NEIGHBOURS, Neighbours, neighbours
+from app.register.matcher import Candidate
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+SHORTLIST = 32
+"""Vehicles nearest by cosine whose scores are computed: local scaling moves a vehicle by a few places among many."""
+BLOCK_ROWS = 16384
+_DENSITY_ROWS = 64  # rows compared with the whole library at once
+_MOST_FOLLOWED = 64  # new rows up to which each is compared with what is known; after an import, all of it is forgotten
+
+
+def scores(similarities: Floats, usual: Floats, rows: Sequence[Sequence[int]], around: Sequence[Floats]) -> Floats:
+    """Local-scaling scores (V,) of vehicles: the mean over photographs of cos - r(view) / 2 - r(photograph) / 2, where
+    the best view counts.
+
+    Args:
+        similarities: (Q, N) of photographs to views.
+        usual: (N,), the density of each view.
+        rows: columns of each vehicle's views.
+        around: of each photograph, its density for each vehicle (V,).
+    """
+    scaled = similarities - usual / 2
+    best = np.stack([scaled[:, columns].max(axis=1) for columns in rows], axis=1)
+    return np.asarray((best - np.stack(around) / 2).mean(axis=0), np.float32)
+
+
+def densities_of_photograph(nearest: Neighbours, vehicles: Ints) -> Floats:
+    """The density around one photograph for each vehicle (V,), which is left out of it.
+
+    Args:
+        nearest: of the photograph, one row.
+    """
+    count = len(vehicles)
+    similarity, vehicle = (np.repeat(part, count, axis=0) for part in (nearest.similarity, nearest.vehicle))
+    return Neighbours(similarity.astype(np.float32), vehicle.astype(np.int64)).density(vehicles)
+
+
+class Library:
+    """Rows of vectors in blocks, so that growing copies nothing; a row that goes is filled with the last one.
+
+    The nearest other vehicles of a row are found when a search first needs them. They are forgotten when a vehicle
+    among them goes, or a nearer one comes."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.size = 0
+        self.blocks: list[Floats] = []
+        self.vehicle_ids: list[int] = []  # by slot
+        self.slots: dict[int, int] = {}
+        self.rows: list[list[int]] = []  # of a vehicle, by slot
+        self.row_slot = np.empty(0, np.int32)
+        self.row_view = np.empty(0, np.int64)
+        self.near = Neighbours(np.empty((0, NEIGHBOURS + 1), np.float32), np.empty((0, NEIGHBOURS + 1), np.int64))
+        self.known = np.empty(0, bool)  # rows whose neighbours are known
+        self._by_slot: tuple[Ints, Ints, Ints] | None = None
+
+    def extend(self, vehicles: list[int], views: list[int], vectors: Floats) -> None:
+        """Add rows (N, D). Raises ValueError for vectors of another length."""
+        if vectors.shape[1] != self.dim:
+            raise ValueError(f"view {views[0]} has {vectors.shape[1]} values, the library {self.dim}")
+        while self.size + len(vectors) > len(self.row_slot):
+            self.blocks.append(np.empty((BLOCK_ROWS, self.dim), np.float32))
+            self.row_slot = np.concatenate([self.row_slot, np.zeros(BLOCK_ROWS, np.int32)])
+            self.row_view = np.concatenate([self.row_view, np.zeros(BLOCK_ROWS, np.int64)])
+            self.known = np.concatenate([self.known, np.zeros(BLOCK_ROWS, bool)])
+            self.near = Neighbours(
+                *(np.concatenate([part, np.zeros((BLOCK_ROWS, NEIGHBOURS + 1), part.dtype)]) for part in self.near)
+            )
+        self._forget_around(vectors)
+        first, stop = self.size, self.size + len(vectors)
+        for row, vehicle in enumerate(vehicles, start=first):
+            slot = self.slots.setdefault(vehicle, len(self.vehicle_ids))
+            if slot == len(self.vehicle_ids):
+                self.vehicle_ids.append(vehicle)
+                self.rows.append([])
+            self.rows[slot].append(row)
+            self.row_slot[row] = slot
+        self.row_view[first:stop] = views
+        self.known[first:stop] = False
+        row = first
+        while row < stop:
+            block, place = divmod(row, BLOCK_ROWS)
+            count = min(stop - row, BLOCK_ROWS - place)
+            self.blocks[block][place : place + count] = vectors[row - first : row - first + count]
+            row += count
+        self.size = stop
+        self._by_slot = None
+
+    def drop(self, vehicles: set[int]) -> None:
+        """Forget these vehicles; the slot of one stays, empty."""
+        for vehicle in vehicles & self.slots.keys():
+            slot = self.slots.pop(vehicle)
+            for row in sorted(self.rows[slot], reverse=True):
+                self._drop_row(row)
+            self.rows[slot] = []
+            self.known[: self.size] &= ~(self.near.vehicle[: self.size] == slot).any(axis=1)
+
+    def _drop_row(self, row: int) -> None:
+        last = self.size - 1
+        if row != last:
+            self.blocks[row // BLOCK_ROWS][row % BLOCK_ROWS] = self.blocks[last // BLOCK_ROWS][last % BLOCK_ROWS]
+            self.row_slot[row], self.row_view[row] = self.row_slot[last], self.row_view[last]
+            self.known[row] = self.known[last]
+            for part in self.near:
+                part[row] = part[last]
+            moved = self.rows[int(self.row_slot[last])]
+            moved[moved.index(last)] = row
+        self.size = last
+        self._by_slot = None
+
+    def search(self, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
+        """See `app.register.index.Index`."""
+        if photographs.shape[1] != self.dim:
+            raise ValueError(f"photographs of {photographs.shape[1]} values, the library has {self.dim}")
+        if not self.slots:
+            return []
+        similarities = self._similarities(photographs)
+        best = np.full((len(photographs), len(self.vehicle_ids)), -np.inf, np.float32)
+        for row, found in zip(best, similarities, strict=True):
+            np.maximum.at(row, self.row_slot[: self.size], found)
+        cosine = best.mean(axis=0)
+        count = min(max(limit, SHORTLIST), len(self.slots))
+        chosen = np.argpartition(-cosine, count - 1)[:count]
+        extra = [slot for vehicle in also if (slot := self.slots.get(vehicle)) is not None]
+        if len(photographs) == 1:  # the nearest are among those chosen
+            found = neighbours(best[:, chosen])
+            nearest = [Neighbours(found.similarity, chosen[np.minimum(found.vehicle, len(chosen) - 1)])]
+        else:
+            nearest = [neighbours(row[None]) for row in best]
+        slots = np.union1d(chosen, np.array(extra, np.int64))
+        rows = [self.rows[slot] for slot in slots.tolist()]
+        columns = np.array(list(chain.from_iterable(rows)), np.int64)
+        ends = np.cumsum([0, *map(len, rows)])
+        places = [list(range(first, stop)) for first, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
+        around = [densities_of_photograph(each, slots) for each in nearest]
+        score = scores(similarities[:, columns], self.density(columns), places, around)
+        # Ties by number, as in the database.
+        order = sorted(range(len(slots)), key=lambda place: (-score[place], self.vehicle_ids[slots[place]]))
+        wanted = [place for number, place in enumerate(order) if number < limit or slots[place] in extra]
+        return [
+            Candidate(
+                self.vehicle_ids[slots[place]],
+                float(cosine[slots[place]]),
+                self._best_view(int(slots[place]), similarities),
+                float(score[place]),
+            )
+            for place in wanted
+        ]
+
+    def density(self, rows: Ints) -> Floats:
+        """The density around rows (R,), (R,)."""
+        unknown = rows[~self.known[rows]]
+        for start in range(0, len(unknown), _DENSITY_ROWS):
+            self._look_around(unknown[start : start + _DENSITY_ROWS])
+        return Neighbours(self.near.similarity[rows], self.near.vehicle[rows]).density()
+
+    def _look_around(self, rows: Ints) -> None:
+        """Find the nearest other vehicles of rows (R,)."""
+        if self._by_slot is None:
+            order = np.argsort(self.row_slot[: self.size], kind="stable")
+            slots, starts = np.unique(self.row_slot[order], return_index=True)
+            self._by_slot = order, starts, slots.astype(np.int64)
+        order, starts, held = self._by_slot
+        vectors = np.stack([self.blocks[row // BLOCK_ROWS][row % BLOCK_ROWS] for row in rows.tolist()])
+        best = np.maximum.reduceat(self._similarities(vectors)[:, order], starts, axis=1)
+        found = neighbours(best, np.searchsorted(held, self.row_slot[rows]))
+        self.near.similarity[rows] = found.similarity
+        # A place beyond the last vehicle, where there are too few, stands for none.
+        self.near.vehicle[rows] = np.append(held, -1)[np.minimum(found.vehicle, len(held))]
+        self.known[rows] = True
+
+    def _forget_around(self, vectors: Floats) -> None:
+        """Forget the neighbours of rows to which a new vector (N, D) is nearer than the furthest of them."""
+        known = np.flatnonzero(self.known[: self.size])
+        if not len(known):
+            return
+        if len(vectors) > _MOST_FOLLOWED:
+            self.known[known] = False
+            return
+        nearest = self._similarities(vectors).max(axis=0)[known]
+        self.known[known[nearest >= self.near.similarity[known, -1]]] = False
+
+    def _similarities(self, vectors: Floats) -> Floats:
+        """Cosines of vectors (Q, D) to all rows, (Q, N)."""
+        found = np.empty((len(vectors), self.size), np.float32)
+        for number, block in enumerate(self.blocks):
+            start = number * BLOCK_ROWS
+            stop = min(start + BLOCK_ROWS, self.size)
+            if start < stop:
+                np.matmul(vectors, block[: stop - start].T, out=found[:, start:stop])
+        return found
+
+    def _best_view(self, slot: int, similarities: Floats) -> int:
+        rows = self.rows[slot]
+        return int(self.row_view[rows[int(np.argmax(similarities[:, rows].max(axis=0)))]])
