@@ -1,0 +1,159 @@
+"""Errors of a plate reader, measured on plates whose texts are known, and what a reading says of a registered plate.
+
+A character that was read stands for a true character t with the probability P(t | read, confidence). By Bayes' rule the
+likelihood ratio of t against any character is P(t | read, confidence) / P(t). Characters are taken as independent;
+readings with a character too many or too few are summed over all alignments (the forward algorithm, as in
+Durbin et al., "Biological Sequence Analysis", 1998, section 4.2).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from app.evaluation.errors import EvaluationError
+from app.evaluation.likelihood import Line, fit_line
+from app.evaluation.plate_texts import PlateReading
+from models.alphabet import CHARACTERS
+
+_NARROW = 1e-6  # confidences of 0 and 1 have no finite log odds
+_SMOOTHING = 5.0
+"""Readings of a character that count as if they had been any character's: few errors measured must not rule out
+others."""
+
+
+@dataclass(frozen=True)
+class ReadingErrors:
+    """Measured errors of a reader.
+
+    Args:
+        right: log odds that a character was read rightly, of the log odds of its confidence.
+        confused: of each character that was read wrongly, how often it stood for which.
+        characters: true characters and how often they came, of all plates.
+        missing, additional: shares of true characters that nothing was read for, and of read characters that stand for
+            none.
+        plates: plates that were measured.
+    """
+
+    right: Line
+    confused: Mapping[str, Mapping[str, int]]
+    characters: Mapping[str, int]
+    missing: float
+    additional: float
+    plates: int
+    _chance: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        total = sum(self.characters.values()) + len(CHARACTERS)
+        # Each character of the alphabet once more than it came: none is impossible.
+        self._chance.update({c: (self.characters.get(c, 0) + 1) / total for c in CHARACTERS})
+
+    def chance(self, true: str) -> float:
+        """P(t) among the plates that were measured."""
+        return self._chance.get(true, min(self._chance.values()))
+
+    def meant(self, true: str, read: str, confidence: float) -> float:
+        """P(t | read, confidence)."""
+        right = 1 / (1 + math.exp(-float(self.right.llr(_log_odds(confidence)))))
+        if true == read:
+            return right
+        counts = self.confused.get(read, {})
+        other = self.chance(true) / (1 - self.chance(read))
+        return (1 - right) * (counts.get(true, 0) + _SMOOTHING * other) / (sum(counts.values()) + _SMOOTHING)
+
+    def llr(self, reading: PlateReading, plate: str) -> float:
+        """ln p(reading | this plate) / p(reading | any plate), in nats.
+
+        Args:
+            plate: in `models.alphabet.plain` form, not empty.
+        """
+        length = len(plate)
+        kept = math.log1p(-self.missing) + math.log1p(-self.additional)
+        missing, additional = math.log(self.missing), math.log(self.additional)
+        row = missing * np.arange(length + 1)
+        for read, confidence in zip(reading.text, reading.confidences, strict=True):
+            above, row = row, np.empty(length + 1)
+            row[0] = above[0] + additional
+            for place, true in enumerate(plate, start=1):
+                ratio = math.log(self.meant(true, read, confidence) / self.chance(true))
+                ways = (above[place - 1] + kept + ratio, above[place] + additional, row[place - 1] + missing)
+                row[place] = np.logaddexp.reduce(ways)
+        return float(row[-1])
+
+
+def measure_errors(pairs: Sequence[tuple[PlateReading, str]]) -> ReadingErrors:
+    """The errors of a reader over (reading, true text) pairs, texts in `models.alphabet.plain` form.
+
+    Raises EvaluationError without a character."""
+    right, wrong = list[float](), list[float]()
+    confused: dict[str, Counter[str]] = {}
+    characters: Counter[str] = Counter()
+    missing = additional = read_characters = 0
+    for reading, true in pairs:
+        characters.update(true)
+        read_characters += len(reading.text)
+        for read, meant in align(reading.text, true):
+            if read is None:
+                missing += 1
+            elif meant is None:
+                additional += 1
+            else:
+                odds = _log_odds(reading.confidences[read])
+                (right if reading.text[read] == true[meant] else wrong).append(odds)
+                if reading.text[read] != true[meant]:
+                    confused.setdefault(reading.text[read], Counter())[true[meant]] += 1
+    if not characters:
+        raise EvaluationError("there is no plate with a text to measure a reader's errors on")
+    return ReadingErrors(
+        _odds_of_right(right, wrong),
+        {read: dict(counts) for read, counts in confused.items()},
+        dict(characters),
+        (missing + 1) / (characters.total() + 2),
+        (additional + 1) / (read_characters + 2),
+        len(pairs),
+    )
+
+
+class Pair(NamedTuple):
+    """Places of a read and a true character that belong together; None where one has no counterpart."""
+
+    read: int | None
+    true: int | None
+
+
+def align(read: str, true: str) -> list[Pair]:
+    """A cheapest alignment of two texts, by their edit distance; replacements before gaps."""
+    table = np.zeros((len(read) + 1, len(true) + 1), int)
+    table[:, 0], table[0, :] = range(len(read) + 1), range(len(true) + 1)
+    for i, one in enumerate(read, start=1):
+        for j, other in enumerate(true, start=1):
+            table[i, j] = min(table[i - 1, j - 1] + (one != other), table[i - 1, j] + 1, table[i, j - 1] + 1)
+    found, i, j = list[Pair](), len(read), len(true)
+    while i or j:
+        if i and j and table[i, j] == table[i - 1, j - 1] + (read[i - 1] != true[j - 1]):
+            i, j = i - 1, j - 1
+            found.append(Pair(i, j))
+        elif i and table[i, j] == table[i - 1, j] + 1:
+            i -= 1
+            found.append(Pair(i, None))
+        else:
+            j -= 1
+            found.append(Pair(None, j))
+    return found[::-1]
+
+
+def _odds_of_right(right: Sequence[float], wrong: Sequence[float]) -> Line:
+    """Log odds that a character is right: a line of its confidence; a constant where too few errors were seen."""
+    share = math.log((len(right) + 1) / (len(wrong) + 1))
+    if min(len(right), len(wrong)) < 2:
+        return Line(0.0, share)
+    line = fit_line(np.array(right), np.array(wrong))
+    return Line(line.slope, line.offset + share)
+
+
+def _log_odds(confidence: float) -> float:
+    kept = min(max(confidence, _NARROW), 1 - _NARROW)
+    return math.log(kept / (1 - kept))
