@@ -6,8 +6,9 @@ identification of ISO/IEC 19795-1 and Grother and Ngan (NIST FRVT 1:N): the shar
 false-positive identification rate, a resident not named right the false-negative one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,12 +82,26 @@ class Trials:
         return {**found, "refusal_AP": self.refusal_ap()}
 
 
-def run_trials(
+class Asked(NamedTuple):
+    """The scores of one query against the vehicles of a gallery, V of them.
+
+    Args:
+        own: the query's own vehicle, as a place.
+        resident: (V,), -inf for a vehicle of which no image may be compared.
+        stranger: (V,), with its own vehicle taken out, whose score is -inf.
+    """
+
+    own: int
+    resident: Floats
+    stranger: Floats
+
+
+def ask(
     query_rows: Callable[[slice], Floats],
     gallery_rows: Callable[[slice], Floats] | None,
     ids: PairIds,
     count: int = NEIGHBOURS,
-) -> Trials:
+) -> Iterator[Asked]:
     """Ask every query with a true match as a resident and as a stranger.
 
     As in a ranking, images of the query's own vehicle in its own camera are left out, and other vehicles in its own
@@ -96,7 +111,6 @@ def run_trials(
         query_rows: similarity of a block of queries to the gallery (B, G).
         gallery_rows: similarity of a block of gallery images to the gallery (B, G), for local scaling; None for plain
             similarities.
-    Raises EvaluationError if no query has a true match.
     """
     order = np.argsort(ids["g_pids"], kind="stable")
     pids, starts = np.unique(ids["g_pids"][order], return_index=True)
@@ -104,7 +118,6 @@ def run_trials(
     camids, sequences = ids["g_camids"], ids["g_sequences"]
     near = _near(gallery_rows, order, starts, vehicle_of, count) if gallery_rows is not None and len(order) else None
     usual = near.density() if near is not None else None
-    residents, rights, strangers = [], [], []
     for first in range(0, len(ids["q_pids"]), _BLOCK):
         rows = slice(first, min(first + _BLOCK, len(ids["q_pids"])))
         for number, row in enumerate(np.array(query_rows(rows), np.float32), start=first):
@@ -116,14 +129,25 @@ def run_trials(
             if sequence != NO_SEQUENCE:
                 row[~own & (sequences == sequence)] = -np.inf
             place = int(np.searchsorted(pids, pid))
-            score = _scores(row, usual, order, starts, count, scaled=near is not None)
+            resident = _scores(row, usual, order, starts, count)
             row[own] = -np.inf
             without = near.density(place) if near is not None else None
-            stranger = _scores(row, without, order, starts, count, scaled=near is not None)
-            others = np.delete(score, place)
-            residents.append(score.max())
-            rights.append(not len(others) or score[place] > others.max())
-            strangers.append(stranger.max())
+            yield Asked(place, resident, _scores(row, without, order, starts, count))
+
+
+def run_trials(
+    query_rows: Callable[[slice], Floats],
+    gallery_rows: Callable[[slice], Floats] | None,
+    ids: PairIds,
+    count: int = NEIGHBOURS,
+) -> Trials:
+    """The best scores of all queries, see `ask`. Raises EvaluationError if no query has a true match."""
+    residents, rights, strangers = [], [], []
+    for asked in ask(query_rows, gallery_rows, ids, count):
+        others = np.delete(asked.resident, asked.own)
+        residents.append(asked.resident.max())
+        rights.append(not len(others) or asked.resident[asked.own] > others.max())
+        strangers.append(asked.stranger.max())
     if not residents:
         raise EvaluationError("no query has a true match in another camera")
     return Trials(np.array(residents, np.float64), np.array(rights), np.array(strangers, np.float64))
@@ -138,10 +162,10 @@ def _near(rows: Callable[[slice], Floats], order: Ints, starts: Ints, vehicle_of
     return Neighbours(np.concatenate([p.similarity for p in parts]), np.concatenate([p.vehicle for p in parts]))
 
 
-def _scores(row: Floats, usual: Floats | None, order: Ints, starts: Ints, count: int, *, scaled: bool) -> Floats:
+def _scores(row: Floats, usual: Floats | None, order: Ints, starts: Ints, count: int) -> Floats:
     """Scores of all vehicles (V,) for one query."""
     best: Floats = np.maximum.reduceat(row[order], starts)
-    if not scaled or usual is None:
+    if usual is None:
         return best
     by_image = np.maximum.reduceat((row - usual / 2)[order], starts)
     return by_image - query_density(best.astype(np.float32), count) / 2
