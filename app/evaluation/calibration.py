@@ -105,12 +105,12 @@ def threshold_for(different: Floats, rate: float) -> float:
 
 def false_match_rate(pairs_: Similarities, threshold: float, seed: int = 0) -> Interval:
     """Share of pairs of different vehicles at or over the threshold."""
-    return _share(pairs_.different >= threshold, pairs_.different_pids, seed)
+    return share_of_vehicles(pairs_.different >= threshold, pairs_.different_pids, seed)
 
 
 def miss_rate(pairs_: Similarities, threshold: float, seed: int = 0) -> Interval:
     """Share of pairs of the same vehicle under the threshold."""
-    return _share(pairs_.same < threshold, pairs_.same_pids[:, None], seed)
+    return share_of_vehicles(pairs_.same < threshold, pairs_.same_pids[:, None], seed)
 
 
 def of_a_look_up(rate: float, comparisons: int) -> float:
@@ -133,7 +133,7 @@ def trade_off(pairs_: Similarities, points: int = 200) -> tuple[Floats, Floats]:
     return matched, missed
 
 
-def _share(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: int) -> Interval:
+def share_of_vehicles(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: int = 0) -> Interval:
     """The share of hits. Its interval comes from drawing vehicles with replacement (percentile bootstrap): pairs of one
     vehicle resemble each other, so that drawing pairs would promise too much.
 

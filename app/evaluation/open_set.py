@@ -86,11 +86,13 @@ class Asked(NamedTuple):
     """The scores of one query against the vehicles of a gallery, V of them.
 
     Args:
-        own: the query's own vehicle, as a place.
+        query: its row.
+        own: the query's own vehicle, as a place among the gallery's, in the order of their pids.
         resident: (V,), -inf for a vehicle of which no image may be compared.
         stranger: (V,), with its own vehicle taken out, whose score is -inf.
     """
 
+    query: int
     own: int
     resident: Floats
     stranger: Floats
@@ -132,7 +134,7 @@ def ask(
             resident = _scores(row, usual, order, starts, count)
             row[own] = -np.inf
             without = near.density(place) if near is not None else None
-            yield Asked(place, resident, _scores(row, without, order, starts, count))
+            yield Asked(number, place, resident, _scores(row, without, order, starts, count))
 
 
 def run_trials(

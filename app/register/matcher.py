@@ -7,6 +7,7 @@ Images of different modalities are less alike than images of one, so that each o
 library of its own, with its own threshold. Comparisons of visible images have the library's plain name.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +16,8 @@ from typing import Any
 from app.core.sample import Modality
 from app.register.records import Vectors
 
+PLATE_TEXT = "plate_text"
+"""Stands for the name of a library where a plate text decided, and for the source of its evidence."""
 MODALITIES: tuple[Modality, ...] = ("visible", "infrared")
 
 
@@ -24,6 +27,7 @@ class Outcome(StrEnum):
     match = "match"
     unsure = "unsure"
     unknown = "unknown"
+    not_registered = "not_registered"  # a plate was read, and it is near no registered one
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,61 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Weighed:
+    """A candidate and the sum of its sources.
+
+    Args:
+        llr: by source, in nats: a comparison, `PLATE_TEXT`.
+    """
+
+    vehicle: int
+    llr: Mapping[str, float]
+    probability: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Candidates by probability, and the probabilities of all others; they sum to 1.
+
+    Args:
+        others: any registered vehicle that is no candidate.
+        stranger: a vehicle that is not registered.
+    """
+
+    candidates: Sequence[Weighed]
+    others: float
+    stranger: float
+
+    @property
+    def named(self) -> float:
+        """Log odds of the best candidate against everything else; -inf without one."""
+        if not self.candidates:
+            return -math.inf
+        best, *rest = (each.probability for each in self.candidates)
+        return _log_odds(best, sum(rest) + self.others + self.stranger)
+
+    @property
+    def registered(self) -> float:
+        """Log odds of any registered vehicle."""
+        return _log_odds(sum(each.probability for each in self.candidates) + self.others, self.stranger)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; probabilities and LLRs with four digits."""
+        return {
+            "not_registered": round(self.stranger, 4),
+            "others": round(self.others, 4),
+            "candidates": [
+                {
+                    "vehicle": each.vehicle,
+                    "probability": round(each.probability, 4),
+                    "llr": {source: round(value, 4) for source, value in each.llr.items()},
+                }
+                for each in self.candidates
+            ],
+        }
+
+
+@dataclass(frozen=True)
 class Decision:
     """The answer to an identification.
 
@@ -74,6 +133,7 @@ class Decision:
         similarity, threshold: of that library.
         runner_up: the next vehicle there.
         candidates: the best vehicles, by library.
+        evidence: probabilities, where the sum of all evidence decided.
     """
 
     outcome: Outcome
@@ -83,10 +143,11 @@ class Decision:
     threshold: float | None
     runner_up: Candidate | None
     candidates: Mapping[str, Sequence[Candidate]] = field(default_factory=dict)
+    evidence: Evidence | None = None
 
     def shown(self) -> Sequence[Candidate]:
         """The vehicles that a person gets to see with the answer: none of them if it is unknown."""
-        if self.outcome is Outcome.unknown or self.decided_by is None:
+        if self.outcome in (Outcome.unknown, Outcome.not_registered) or self.decided_by is None:
             return ()
         return self.candidates.get(self.decided_by, ())
 
@@ -113,11 +174,17 @@ class Decision:
             "margin": None if self.margin is None else round(self.margin, 4),
             "candidates": {
                 library: [
-                    {"vehicle": found.vehicle, "similarity": round(found.similarity, 4), "view": found.view}
+                    {
+                        "vehicle": found.vehicle,
+                        "similarity": round(found.similarity, 4),
+                        "score": None if found.score is None else round(found.score, 4),
+                        "view": found.view,
+                    }
                     for found in candidates
                 ]
                 for library, candidates in self.candidates.items()
             },
+            "evidence": self.evidence and self.evidence.as_dict(),
         }
 
 
@@ -178,3 +245,9 @@ def compared_names(libraries: Iterable[str]) -> Iterator[tuple[str, str, Modalit
         for query in MODALITIES:
             for held in MODALITIES:
                 yield compared_name(library, query, held), library, query, held
+
+
+def _log_odds(share: float, rest: float) -> float:
+    if share <= 0 or rest <= 0:
+        return math.inf if share > 0 else -math.inf
+    return math.log(share) - math.log(rest)

@@ -13,12 +13,10 @@ from typing import Any
 
 from app.core.sample import Box
 from app.register.detect import Framed
-from app.register.matcher import Candidate, Decision, Outcome
+from app.register.matcher import PLATE_TEXT, Candidate, Decision, Outcome
 from app.register.plate_reader import PlateRead
 from app.register.plate_search import PlateCandidate, PlateSearch, cost
 
-PLATE_TEXT = "plate_text"
-"""Stands for the name of a library where a text decided; the similarity is then the text's confidence."""
 _CANDIDATES = 5
 
 

@@ -1,0 +1,244 @@
+"""Calibration of summed evidence, from vehicles that are known: a labelled set, or the register's own images.
+
+Every query is asked as a resident, and as a stranger with its own vehicle taken out. Lines are fitted to the scores of
+the same and of other vehicles in each kind of comparison; two thresholds are set to the rates of strangers that are
+named, and of residents that are called unknown. What the report says of them was measured on vehicles that they were
+not set on: one half of the vehicles sets them for the other.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.data.readers.reader import Direction
+from app.evaluation.calibration import share_of_vehicles
+from app.evaluation.errors import EvaluationError
+from app.evaluation.ids import PairIds, pair_ids
+from app.evaluation.likelihood import Line, cllr, fit_line, reliability
+from app.evaluation.open_set import ask
+from app.register.evidence import Calibration, is_plate, weigh
+from app.register.matcher import compared_names
+from app.tasks.image_files import Embeddings
+
+Floats = NDArray[np.float32]
+STRANGERS, STRANGER_RATE, UNKNOWN_RATE = 0.5, 0.01, 0.01
+_LEAST_VEHICLES = 10
+"""Of fewer vehicles, half are too few to fit a line to."""
+_EULER = 0.5772156649015329
+
+
+class Comparison(NamedTuple):
+    """Images of one kind that are compared with images of one kind.
+
+    Args:
+        name: see `app.register.matcher.compared_name`.
+        queries, gallery: (Q, D) and (G, D), L2-normalised.
+        keys: (Q,), what the queries are of; a query of one photograph has one key in all comparisons.
+    """
+
+    name: str
+    queries: Floats
+    gallery: Floats
+    ids: PairIds
+    keys: Sequence[Hashable]
+
+
+@dataclass
+class Trial:
+    """A query, and its scores by comparison and vehicle."""
+
+    pid: int
+    resident: dict[str, dict[int, float]] = field(default_factory=dict)
+    stranger: dict[str, dict[int, float]] = field(default_factory=dict)
+
+
+class Thresholds(NamedTuple):
+    """Log odds, see `Calibration`."""
+
+    named: float
+    registered: float
+
+
+class Weighed(NamedTuple):
+    """Log odds of Q queries.
+
+    Args:
+        pids: (Q,), their vehicles.
+        right: (Q,), whether the best candidate is the query's own vehicle.
+        resident, stranger: (Q, 2), the log odds of the best vehicle and of any registered one.
+    """
+
+    pids: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    resident: NDArray[np.float64]
+    stranger: NDArray[np.float64]
+
+    def of(self, rows: NDArray[np.bool_]) -> "Weighed":
+        """Some of the queries."""
+        return Weighed(self.pids[rows], self.right[rows], self.resident[rows], self.stranger[rows])
+
+
+class Fitted(NamedTuple):
+    """A calibration, and what was measured with it."""
+
+    calibration: Calibration
+    report: dict[str, Any]
+    trials: Weighed
+
+
+def of_directions(found: Embeddings, directions: Sequence[Direction], libraries: Sequence[str]) -> list[Comparison]:
+    """The comparisons of a labelled set, of those images that have something for the library."""
+    made = []
+    for name, library, query, held in compared_names(libraries):
+        vectors = found.libraries[library]
+        rows = {sample: row for row, sample in enumerate(found.samples) if vectors[row].any()}
+        for direction in directions:
+            queries = [s for s in direction.query if s in rows and s.modality == query]
+            gallery = [s for s in direction.gallery if s in rows and s.modality == held]
+            if queries and gallery:
+                chosen = [vectors[[rows[s] for s in samples]] for samples in (queries, gallery)]
+                keys = [(direction.name, sample) for sample in queries]
+                made.append(Comparison(name, chosen[0], chosen[1], pair_ids(queries, gallery), keys))
+    return made
+
+
+def fit(
+    comparisons: Iterable[Comparison],
+    *,
+    strangers: float = STRANGERS,
+    stranger_rate: float = STRANGER_RATE,
+    unknown_rate: float = UNKNOWN_RATE,
+) -> Fitted:
+    """Fit a calibration and measure it. Raises EvaluationError where too few vehicles have two images to compare."""
+    trials = _trials(comparisons)
+    pids = np.array([trial.pid for trial in trials], np.int64)
+    vehicles = np.unique(pids)
+    if len(vehicles) < _LEAST_VEHICLES:
+        raise EvaluationError(
+            f"{len(vehicles)} vehicles have a second image to compare with; at least {_LEAST_VEHICLES} are needed"
+        )
+    rates = {"strangers": strangers, "stranger_rate": stranger_rate, "unknown_rate": unknown_rate}
+    calibration, weighed = _fit(trials, np.ones(len(trials), bool), rates)
+    first = np.isin(pids, np.random.default_rng(0).permutation(vehicles)[: len(vehicles) // 2])
+    halves = [(_fit(trials, ~half, rates)[0], half) for half in (first, ~first)]
+    outcomes = [_outcomes(_weigh(trials, half_of).of(half), half_of) for half_of, half in halves]
+    joined = {name: np.concatenate([each[name] for each in outcomes]) for name in outcomes[0]}
+    counted = np.concatenate([pids[half] for _, half in halves])
+    report = {
+        **rates,
+        "vehicles": len(vehicles),
+        "queries": len(trials),
+        **{name: share_of_vehicles(hits, counted[:, None])._asdict() for name, hits in joined.items()},
+        "sources": {name: _source(trials, name, line) for name, line in calibration.lines.items()},
+    }
+    return Fitted(calibration, report, weighed)
+
+
+def _trials(comparisons: Iterable[Comparison]) -> list[Trial]:
+    found: dict[Hashable, Trial] = {}
+    for name, queries, gallery, ids, keys in comparisons:
+        pids = np.unique(ids["g_pids"])
+
+        def rows(block: slice, of: Floats, among: Floats = gallery) -> Floats:
+            return of[block] @ among.T
+
+        for asked in ask(lambda b, q=queries: rows(b, q), lambda b, g=gallery: rows(b, g), ids):  # type: ignore[misc]
+            trial = found.setdefault(keys[asked.query], Trial(int(ids["q_pids"][asked.query])))
+            for scores, held in ((asked.resident, trial.resident), (asked.stranger, trial.stranger)):
+                there = np.flatnonzero(np.isfinite(scores))
+                held[name] = dict(zip(pids[there].tolist(), scores[there].tolist(), strict=True))
+    return list(found.values())
+
+
+def _fit(trials: Sequence[Trial], use: NDArray[np.bool_], rates: dict[str, float]) -> tuple[Calibration, Weighed]:
+    """Lines and thresholds from some of the queries."""
+    chosen = [trial for trial, used in zip(trials, use, strict=True) if used]
+    lines, reasons = dict[str, Line](), dict[str, str]()
+    for name in dict.fromkeys(name for trial in chosen for name in trial.resident):
+        try:
+            lines[name] = fit_line(*_scores(chosen, name))
+        except EvaluationError as error:
+            reasons[name] = str(error)
+    if not any(not is_plate(name) for name in lines):
+        raise EvaluationError(
+            "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "nothing to compare"
+        )
+    draft = Calibration(lines=lines, named=0.0, registered=0.0, **rates)
+    weighed = _weigh(chosen, draft)
+    named = _upper(weighed.stranger[:, 0], rates["stranger_rate"])
+    registered = min(named, _lower(weighed.resident[:, 1], rates["unknown_rate"]))
+    return draft.model_copy(update={"named": named, "registered": registered}), weighed
+
+
+def _scores(trials: Sequence[Trial], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores of the same and of other vehicles in one comparison."""
+    same = [trial.resident[name][trial.pid] for trial in trials if trial.pid in trial.resident.get(name, ())]
+    other = [score for trial in trials for pid, score in trial.resident.get(name, {}).items() if pid != trial.pid]
+    return np.array(same, np.float64), np.array(other, np.float64)
+
+
+def _weigh(trials: Sequence[Trial], calibration: Calibration) -> Weighed:
+    right, odds = list[bool](), list[tuple[float, float]]()
+    for trial in trials:
+        for compared in (trial.resident, trial.stranger):
+            vehicles = set[int]().union(*compared.values())
+            usable = {name: of for name, of in compared.items() if name in calibration.lines and not is_plate(name)}
+            evidence = weigh(usable, calibration, len(vehicles))
+            odds.append((evidence.named, evidence.registered))
+            if compared is trial.resident:
+                right.append(bool(evidence.candidates) and evidence.candidates[0].vehicle == trial.pid)
+    found = np.array(odds, np.float64).reshape(-1, 2, 2)
+    pids = np.array([trial.pid for trial in trials], np.int64)
+    return Weighed(pids, np.array(right, bool), found[:, 0], found[:, 1])
+
+
+def _outcomes(weighed: Weighed, at: Calibration) -> dict[str, NDArray[np.bool_]]:
+    """Of each query: what it would have been answered, as a resident and as a stranger."""
+    found = dict[str, NDArray[np.bool_]]()
+    for who, odds in (("residents", weighed.resident), ("strangers", weighed.stranger)):
+        named = odds[:, 0] >= at.named
+        unknown = ~named & (odds[:, 1] < at.registered)
+        if who == "residents":
+            found |= {"residents_right": named & weighed.right, "residents_wrong": named & ~weighed.right}
+        else:
+            found["strangers_named"] = named
+        found |= {f"{who}_unsure": ~named & ~unknown, f"{who}_unknown": unknown}
+    return found
+
+
+def _source(trials: Sequence[Trial], name: str, line: Line) -> dict[str, Any]:
+    same, different = (line.llr(scores) for scores in _scores(trials, name))
+    return {
+        "pairs_same": len(same),
+        "pairs_different": len(different),
+        "cllr": cllr(same, different),
+        "reliability": [point._asdict() for point in reliability(same, different)],
+    }
+
+
+def _upper(odds: NDArray[np.float64], rate: float) -> float:
+    """The log odds that at most the share `rate` of strangers reach.
+
+    The larger of two estimates: of the strangers themselves, and of the Gumbel distribution with their mean and
+    variance, which the best of many candidates tends to (Coles, "An Introduction to Statistical Modeling of Extreme
+    Values", 2001, section 3.1). A hundred strangers alone say little of the last in a hundred."""
+    finite = odds[np.isfinite(odds)]
+    if not len(finite):
+        return 0.0
+    ordered = np.sort(odds)[::-1]
+    allowed = int(rate * len(ordered) + 1e-9)
+    counted = float(np.nextafter(ordered[min(allowed, len(ordered) - 1)], math.inf))
+    spread = float(finite.std()) * math.sqrt(6) / math.pi
+    tail = float(finite.mean()) - _EULER * spread - spread * math.log(-math.log1p(-rate))
+    return max(counted, tail)
+
+
+def _lower(odds: NDArray[np.float64], rate: float) -> float:
+    """The log odds below which at most the share `rate` of residents lie."""
+    ordered = np.sort(odds)
+    found = float(ordered[int(rate * len(ordered) + 1e-9)])
+    return found if math.isfinite(found) else 0.0
