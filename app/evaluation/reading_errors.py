@@ -8,11 +8,11 @@ Durbin et al., "Biological Sequence Analysis", 1998, section 4.2).
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PrivateAttr
 
 from app.evaluation.errors import EvaluationError
 from app.evaluation.likelihood import Line, fit_line
@@ -25,8 +25,7 @@ _SMOOTHING = 5.0
 others."""
 
 
-@dataclass(frozen=True)
-class ReadingErrors:
+class ReadingErrors(BaseModel):
     """Measured errors of a reader.
 
     Args:
@@ -38,15 +37,18 @@ class ReadingErrors:
         plates: plates that were measured.
     """
 
-    right: Line
-    confused: Mapping[str, Mapping[str, int]]
-    characters: Mapping[str, int]
-    missing: float
-    additional: float
-    plates: int
-    _chance: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __post_init__(self) -> None:
+    right: Line
+    confused: dict[str, dict[str, NonNegativeInt]]
+    characters: dict[str, NonNegativeInt]
+    missing: float = Field(gt=0, lt=1)
+    additional: float = Field(gt=0, lt=1)
+    plates: NonNegativeInt
+    _chance: dict[str, float] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, context: Any) -> None:
+        del context
         total = sum(self.characters.values()) + len(CHARACTERS)
         # Each character of the alphabet once more than it came: none is impossible.
         self._chance.update({c: (self.characters.get(c, 0) + 1) / total for c in CHARACTERS})
@@ -108,13 +110,18 @@ def measure_errors(pairs: Sequence[tuple[PlateReading, str]]) -> ReadingErrors:
     if not characters:
         raise EvaluationError("there is no plate with a text to measure a reader's errors on")
     return ReadingErrors(
-        _odds_of_right(right, wrong),
-        {read: dict(counts) for read, counts in confused.items()},
-        dict(characters),
-        (missing + 1) / (characters.total() + 2),
-        (additional + 1) / (read_characters + 2),
-        len(pairs),
+        right=_odds_of_right(right, wrong),
+        confused={read: dict(counts) for read, counts in confused.items()},
+        characters=dict(characters),
+        missing=(missing + 1) / (characters.total() + 2),
+        additional=(additional + 1) / (read_characters + 2),
+        plates=len(pairs),
     )
+
+
+UNMEASURED = ReadingErrors(right=Line(1.0, 0.0), confused={}, characters={}, missing=0.01, additional=0.01, plates=0)
+"""For a reader whose errors were not measured: its confidences are taken as probabilities, a wrong character may stand
+for any other, and one in a hundred is missing or one too many."""
 
 
 class Pair(NamedTuple):

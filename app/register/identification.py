@@ -1,19 +1,21 @@
 """Enrolment and identification with the networks of a register."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.core.sample import Modality
 from app.data.crops import VehicleImage
 from app.register.detect import Framed, Framing
 from app.register.embedder import ActiveModel
 from app.register.errors import AnotherModelError, RegisterError, UncertainError
+from app.register.evidence import CANDIDATES, decide_by_evidence
 from app.register.folder import RegisterFolder
 from app.register.index import Index, make_index
 from app.register.matcher import (
@@ -27,8 +29,8 @@ from app.register.matcher import (
     held_vectors,
 )
 from app.register.photos import Photos, VehiclePhoto
-from app.register.plate_evidence import PlateFinding, add_plate_evidence
-from app.register.plate_reader import QueryPlateReader
+from app.register.plate_evidence import PlateFinding, add_plate_evidence, effect_of, find_plates, text_evidence
+from app.register.plate_reader import PlateRead, QueryPlateReader
 from app.register.plate_search import PlateSearch
 from app.register.records import Also, NewOwner, NewView, Vectors, nothing_else
 from app.register.schema import Model
@@ -157,11 +159,7 @@ class Identification(RegisterFolder):
                 with self._turn:
                     model, recogniser = self.active_model.current()
                     found = recogniser.embed(images)
-                    candidates = self.candidates(model, found, modality)
-                    decision = decide(candidates, self.models.identification_thresholds(model))
-                    decision, plate = add_plate_evidence(
-                        decision, reads, framed, self.plates, self.plate_reader.min_confidence
-                    )
+                    decision, plate = self._decide(model, found, modality, framed, reads)
                     if self.active_model.current()[0].id != model.id:
                         continue  # its embeddings were deleted meanwhile
                 enrols = enrol_unknown and decision.outcome is Outcome.unknown
@@ -192,23 +190,65 @@ class Identification(RegisterFolder):
                 return Answer(decision, sighting, enrolled, [view.image for view in on_disk], framed, plate)
             raise RegisterError(_CHANGES)
 
+    def _decide(
+        self,
+        model: Model,
+        found: Sequence[Vectors],
+        modality: Modality,
+        framed: Sequence[Framed],
+        reads: Sequence[PlateRead],
+    ) -> tuple[Decision, PlateFinding | None]:
+        """The decision by the sum of all evidence where it is calibrated, by one library after the other otherwise."""
+        min_confidence = self.plate_reader.min_confidence
+        calibration = self.models.evidence(model) if self.models.decides() == "evidence" else None
+        if calibration is None:
+            candidates = self.candidates(model, found, modality)
+            decision = decide(candidates, self.models.identification_thresholds(model))
+            return add_plate_evidence(decision, reads, framed, self.plates, min_confidence)
+        plate = find_plates(reads, framed, self.plates)
+        near = plate.vehicles() if plate else set()
+        candidates = self.candidates(model, found, modality, CANDIDATES, near)
+        vehicles = near.union(each.vehicle for nearest in candidates.values() for each in nearest)
+        texts = text_evidence(reads, vehicles, self.plates, self.plate_reader.errors)
+        foreign = bool(reads) and reads[0].confidence >= min_confidence and not near
+        registered = self.register.counts()["vehicles"]
+        decision = decide_by_evidence(candidates, calibration, registered, texts, foreign)
+        return decision, plate and replace(plate, says=effect_of(decision))
+
     def candidates(
-        self, model: Model, found: Sequence[Vectors], query: Modality = "visible", limit: int = _CANDIDATES
+        self,
+        model: Model,
+        found: Sequence[Vectors],
+        query: Modality = "visible",
+        limit: int = _CANDIDATES,
+        also: Collection[int] | None = None,
     ) -> dict[str, list[Candidate]]:
         """The nearest vehicles of each library that at least one of the photographs has something for, by
         `compared_name`: among views of the photographs' own modality, then among those of the other if there are any.
 
         Args:
             query: the modality of the photographs.
+            also: vehicles that are compared in any case. The others that are near in one library are then compared in
+                all of them, too.
         """
         index = self.index(model)
         answer: dict[str, list[Candidate]] = {}
+        searches: dict[str, tuple[str, NDArray[np.float32]]] = {}
         for library in model.libraries:
             rows = [vectors[library] for vectors in found if library in vectors]
             for held in sorted(MODALITIES, key=lambda modality: modality != query):
-                nearest = index.search(held_name(library, held), np.stack(rows), limit) if rows else []
+                name = compared_name(library, query, held)
+                nearest = []
+                if rows:
+                    searches[name] = held_name(library, held), np.stack(rows)
+                    nearest = index.search(*searches[name], limit, also or ())
                 if nearest or held == "visible":
-                    answer[compared_name(library, query, held)] = nearest
+                    answer[name] = nearest
+        if also is not None:
+            near = {each.vehicle for nearest in answer.values() for each in nearest}
+            for name in searches.keys() & answer.keys():
+                if missing := near - {each.vehicle for each in answer[name]}:
+                    answer[name] = index.search(*searches[name], limit, {*also, *missing})
         return answer
 
 

@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import ValidationError
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from app.register.database import Database
-from app.register.errors import NotEnrolledError
+from app.register.errors import NotEnrolledError, RegisterError
+from app.register.evidence import Calibration
 from app.register.matcher import Threshold, compared_names
 from app.register.records import ACTIVE_MODEL, Vectors, active_model, embeddings, get, trail
 from app.register.schema import Embedding, Model, Setting, View
+
+DecidedBy = Literal["evidence", "libraries"]
+_DECISION = "decision"
 
 
 class Models:
@@ -84,6 +89,36 @@ class Models:
             values = {library: asdict(threshold) for library, threshold in thresholds.items()}
             model.thresholds = {**model.thresholds, **values}
             trail(session, account, "set thresholds", f"model {model.digest}", values)
+
+    def evidence(self, model: Model) -> Calibration | None:
+        """Calibrated evidence of a model; None before it was calibrated. Raises RegisterError for damaged values."""
+        if model.evidence is None:
+            return None
+        try:
+            return Calibration.model_validate(model.evidence)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            place = ".".join(map(str, fault["loc"]))
+            raise RegisterError(f"model {model.digest}: evidence.{place}: {fault['msg']}; calibrate again") from error
+
+    def set_evidence(self, model_id: int, calibration: Calibration, account: str) -> None:
+        """Keep calibrated evidence of a model."""
+        with self.database.writing() as session:
+            model = get(session, Model, model_id)
+            model.evidence = calibration.model_dump(mode="json")
+            trail(session, account, "set evidence", f"model {model.digest}", model.evidence)
+
+    def decides(self) -> DecidedBy:
+        """What decides where evidence is calibrated: the sum of all evidence, or one library after the other."""
+        with self.database.reading() as session:
+            kept = session.scalar(select(Setting.value).where(Setting.name == _DECISION))
+            return "libraries" if kept == "libraries" else "evidence"
+
+    def set_decides(self, decision: DecidedBy, account: str) -> None:
+        """Choose what decides."""
+        with self.database.writing() as session:
+            session.merge(Setting(name=_DECISION, value=decision))
+            trail(session, account, "set decision", "", {"decision": decision})
 
 
 def _activate(session: Session, model: Model) -> None:

@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 from app.core.sample import Box
+from app.evaluation.plate_texts import PlateReading
+from app.evaluation.reading_errors import ReadingErrors
 from app.register.detect import Framed
 from app.register.matcher import PLATE_TEXT, Candidate, Decision, Outcome
 from app.register.plate_reader import PlateRead
@@ -119,15 +121,48 @@ def add_plate_evidence(
         reads: of these photographs, each text once, by confidence.
         min_confidence: texts below it take no part in the decision.
     """
-    if not reads:
+    finding = find_plates(reads, framed, plates)
+    if finding is None:
         return decision, None
-    near = {read.text: plates.find(read.text) for read in reads}
-    holders = {text: [each.vehicle for each in found if each.cost == 0] for text, found in near.items()}
+    holders = {read.text: [each.vehicle for each in plates.find(read.text) if each.cost == 0] for read in reads}
     own = None if decision.vehicle is None else plates.plain_plate(decision.vehicle)
-    decision, says = combine(decision, reads, holders, own, min_confidence)
+    decision, effect = combine(decision, reads, holders, own, min_confidence)
+    return decision, replace(finding, says=effect)
+
+
+def find_plates(reads: Sequence[PlateRead], framed: Sequence[Framed], plates: PlateSearch) -> PlateFinding | None:
+    """The plates near to the texts that were read; None if nothing was."""
+    if not reads:
+        return None
+    near = {read.text: plates.find(read.text) for read in reads}
     nearest: dict[int, PlateCandidate] = {}
     for each in sorted(itertools.chain(*near.values()), key=lambda each: (each.cost, each.vehicle)):
         nearest.setdefault(each.vehicle, each)
     vehicle_photo = framed[reads[0].photograph].vehicle_photo
     box = None if vehicle_photo.plate else vehicle_photo.plate_box
-    return decision, PlateFinding(reads, says, box, list(nearest.values())[:_CANDIDATES])
+    return PlateFinding(reads, TextEffect.nothing, box, list(nearest.values())[:_CANDIDATES])
+
+
+def text_evidence(
+    reads: Sequence[PlateRead], vehicles: Collection[int], plates: PlateSearch, errors: ReadingErrors
+) -> dict[int, float]:
+    """LLR of the plate text by vehicle, of those whose plate is known.
+
+    Of several texts the one of most confidence counts: photographs of one plate share their faults."""
+    if not reads:
+        return {}
+    reading = PlateReading(reads[0].text, reads[0].confidences)
+    known = {vehicle: plates.plain_plate(vehicle) for vehicle in vehicles}
+    return {vehicle: errors.llr(reading, plate) for vehicle, plate in known.items() if plate}
+
+
+def effect_of(decision: Decision) -> TextEffect:
+    """The part that the text had in a decision by evidence: `decides` where the rest of the evidence alone speaks
+    against the vehicle that it names."""
+    best = next(iter(decision.evidence.candidates), None) if decision.evidence else None
+    if decision.vehicle is None or best is None or PLATE_TEXT not in best.llr:
+        return TextEffect.nothing
+    text = best.llr[PLATE_TEXT]
+    if text < 0:
+        return TextEffect.contradicts
+    return TextEffect.decides if sum(best.llr.values()) - text < 0 else TextEffect.agrees

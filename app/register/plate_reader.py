@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from app.core.errors import StoredFileError
+from app.core.files import replacing
 from app.data.crops import VehicleImage
+from app.data.dataset import open_source
 from app.evaluation.plate_texts import PlateReading
+from app.evaluation.reading_errors import UNMEASURED, ReadingErrors, measure_errors
 from app.register.embedder import register_settings
 from app.register.errors import RegisterError
 from app.register.records import trail
@@ -17,9 +22,11 @@ from app.register.schema import Setting
 from app.register.sightings import Journal
 from app.tasks.plate_text import PlateText
 from app.training.checkpoint import Checkpoint
+from models.alphabet import plain
 from models.errors import NetworkError
 
 READER = "plate_reader"
+ERRORS = "plate_reader.errors.json"
 MIN_CONFIDENCE = 0.9
 """Confidence from which on a text takes part in decisions, unless the register has another one."""
 _SETTING = "plate text sure"  # the name of its row
@@ -34,11 +41,13 @@ class PlateRead:
         text: in `models.alphabet.plain` form, never empty.
         confidence: the least of its characters', in [0, 1].
         photograph: in which it was read, from 0.
+        confidences: of its characters.
     """
 
     text: str
     confidence: float
     photograph: int
+    confidences: tuple[float, ...] = ()
 
 
 class QueryPlateReader:
@@ -59,8 +68,11 @@ class QueryPlateReader:
         self._turn = turn
         self._loaded: tuple[int, PlateText, nn.Module] | None = None
 
-    def use(self, run: Path, model: str, account: str) -> str:
+    def use(self, run: Path, model: str, account: str, errors: ReadingErrors | None = None) -> str:
         """Let a checkpoint of the task plate_text read plates; its digest.
+
+        Args:
+            errors: of this reader, see `measured_errors`; None where they are not known.
 
         Raises FileNotFoundError, and ValueError for a file of another kind or a checkpoint of another task."""
         checkpoint = Checkpoint.read(run, model)
@@ -68,12 +80,34 @@ class QueryPlateReader:
             raise NetworkError(f"{run / model}.safetensors is of the task {task}; plates are read by one of {_KIND}")
         _build(checkpoint, self.device)
         checkpoint.write(self.folder, READER)
+        (self.folder / ERRORS).unlink(missing_ok=True)
+        if errors is not None:
+            with replacing(self.folder / ERRORS) as temporary:
+                temporary.write_text(errors.model_dump_json(indent=2) + "\n", encoding="utf-8")
         self.journal.write(account, "plate reader", checkpoint.digest)
         return checkpoint.digest
+
+    @property
+    def errors(self) -> ReadingErrors:
+        """Errors of the reader, as they were measured on its own data; `UNMEASURED` where they were not.
+
+        Raises StoredFileError for a damaged file."""
+        path = self.folder / ERRORS
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return UNMEASURED
+        try:
+            return ReadingErrors.model_validate_json(content)
+        except ValidationError as error:
+            raise StoredFileError(
+                f"{path}: no measured errors of a reader; give the register its reader again"
+            ) from error
 
     def forget(self, account: str) -> None:
         """Read no plates from now on."""
         self._path.unlink(missing_ok=True)
+        (self.folder / ERRORS).unlink(missing_ok=True)
         self.journal.write(account, "plate reader", "none")
 
     @property
@@ -117,6 +151,21 @@ class QueryPlateReader:
         return self.folder / f"{READER}.safetensors"
 
 
+def measured_errors(run: Path, model: str, device: str = "auto") -> ReadingErrors:
+    """Errors of a checkpoint's reader on the plates of its own `data.val_split`.
+
+    Raises ValueError or OSError where its data is not there, or has no plate with a text."""
+    checkpoint = Checkpoint.read(run, model)
+    task, network = _build(checkpoint, device)
+    settings = task.settings
+    directions = open_source(settings.data, settings.seed).evaluation(settings.data.val_split)
+    samples = list(dict.fromkeys(s for each in directions for s in (*each.query, *each.gallery)))
+    known = [s for s in samples if s.has_plate and plain(s.plate_text or "")]
+    readings = task.read(network, known, task.compute.device)
+    pairs = zip(readings, known, strict=True)
+    return measure_errors([(reading, plain(s.plate_text or "")) for reading, s in pairs if reading is not None])
+
+
 def by_confidence(readings: Sequence[tuple[int, PlateReading | None]]) -> list[PlateRead]:
     """Each text once, with its highest confidence, which orders them; texts of one confidence in their order.
 
@@ -126,7 +175,7 @@ def by_confidence(readings: Sequence[tuple[int, PlateReading | None]]) -> list[P
     best: dict[str, PlateRead] = {}
     for photograph, reading in readings:
         if reading is not None and reading.text:
-            read = PlateRead(reading.text, reading.confidence, photograph)
+            read = PlateRead(reading.text, reading.confidence, photograph, reading.confidences)
             held = best.setdefault(read.text, read)
             if read.confidence > held.confidence:
                 best[read.text] = read

@@ -133,7 +133,11 @@ class View(Numbered):
 
 
 class Model(Numbered):
-    """A checkpoint with which images were embedded; thresholds are its own."""
+    """A checkpoint with which images were embedded; thresholds and evidence are its own.
+
+    Args:
+        evidence: an `app.register.evidence.Calibration`; None before it was calibrated.
+    """
 
     __tablename__ = "model"
     digest: Mapped[str] = mapped_column(unique=True)
@@ -141,6 +145,7 @@ class Model(Numbered):
     origin: Mapped[str] = mapped_column(default="")
     created: Mapped[datetime] = mapped_column(Moment, default=now)
     thresholds: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    evidence: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Embedding(Numbered):

@@ -124,7 +124,12 @@ def tables_of_version_1(connection: Connection) -> None:
     run_sql(connection, _TABLES_OF_VERSION_1)
 
 
-STEPS: tuple[Step, ...] = (Step(1, tables_of_version_1),)
+def evidence_of_models(connection: Connection) -> None:
+    """Add the calibrated evidence of a model."""
+    run_sql(connection, "ALTER TABLE model ADD COLUMN evidence JSON;")
+
+
+STEPS: tuple[Step, ...] = (Step(1, tables_of_version_1), Step(2, evidence_of_models))
 """Oldest first. The last one's version is that of the schema."""
 
 

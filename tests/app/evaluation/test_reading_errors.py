@@ -12,7 +12,14 @@ from app.evaluation.plate_texts import PlateReading
 from app.evaluation.reading_errors import ReadingErrors, align, measure_errors
 from models.alphabet import CHARACTERS, edit_distance
 
-ERRORS = ReadingErrors(Line(1.0, 0.0), {"B": {"8": 6, "3": 2}}, {"A": 50, "B": 30, "8": 20}, 0.02, 0.01, 10)
+ERRORS = ReadingErrors(
+    right=Line(1.0, 0.0),
+    confused={"B": {"8": 6, "3": 2}},
+    characters={"A": 50, "B": 30, "8": 20},
+    missing=0.02,
+    additional=0.01,
+    plates=10,
+)
 
 
 def read(text, confidence=0.9):
