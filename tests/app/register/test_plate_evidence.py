@@ -85,5 +85,9 @@ def test_the_surest_reading_of_each_text_counts():
         (4, PlateReading("CD", (0.7, 0.7))),
         (5, PlateReading("EF", (0.95, 0.9))),
     ]
-    assert by_confidence(readings) == [PlateRead("EF", 0.9, 5), PlateRead("AB", 0.7, 2), PlateRead("CD", 0.7, 4)]
+    assert by_confidence(readings) == [
+        PlateRead("EF", 0.9, 5, (0.95, 0.9)),
+        PlateRead("AB", 0.7, 2, (0.8, 0.7)),
+        PlateRead("CD", 0.7, 4, (0.7, 0.7)),
+    ]
     assert by_confidence([]) == []

@@ -189,6 +189,10 @@ def test_a_register_of_a_newer_version_is_refused_with_the_remedy(filled, url):
     assert described(filled) == before
 
 
+VERSION_1 = "ALTER TABLE model DROP COLUMN evidence;"
+"""Takes the tables back to those of version 1."""
+
+
 @pytest.mark.parametrize("value", ["", "one", "-1", "1.5", "9" * 5000])
 def test_a_version_that_is_none_is_named(filled, url, value):
     change(filled, f"UPDATE setting SET value = '{value}' WHERE name = 'version';")
@@ -201,7 +205,7 @@ def test_a_version_that_is_none_is_named(filled, url, value):
 )
 def test_a_register_from_before_versions_were_kept_is_recognised(filled, url, script, monkeypatch):
     tables = described(filled)
-    change(filled, f"{script} DROP TABLE shown; DROP TABLE ticket_use;")
+    change(filled, f"{script} {VERSION_1} DROP TABLE shown; DROP TABLE ticket_use;")
     plus(monkeypatch, colour)
     database = Database(url)
     assert version(database) == NEXT
@@ -212,6 +216,7 @@ def test_a_register_from_before_versions_were_kept_is_recognised(filled, url, sc
 
 def test_tables_that_came_late_in_version_1_are_made(filled, url):
     tables = described(filled)
+    change(filled, f"UPDATE setting SET value = '1' WHERE name = 'version'; {VERSION_1}")
     change(filled, "DROP TABLE shown; DROP TABLE imported; DROP TABLE ticket_use;")
     database = Database(url)
     assert described(database) == tables
