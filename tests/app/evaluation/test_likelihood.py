@@ -15,7 +15,7 @@ def test_the_line_equals_scikit_learn():
     same, different = rng.normal(0.6, 0.1, 40), rng.normal(0.2, 0.15, 300)
     scores = np.concatenate([same, different])
     # A smoothed target is a pair of each kind with the two shares as weights.
-    targets = np.r_[np.full(40, 41 / 42), np.full(300, 1 / 302)]
+    targets = np.r_[np.full(40, 341 / 342), np.full(300, 1 / 342)]
     weights = np.r_[np.full(40, 0.5 / 40), np.full(300, 0.5 / 300)]
     x = np.concatenate([scores, scores])[:, None]
     y = np.r_[np.ones(340), np.zeros(340)]
@@ -42,7 +42,7 @@ def test_the_line_finds_the_true_ratio_of_two_normal_densities():
 def test_separable_scores_are_certain_only_to_their_number(same, different):
     line = fit_line(np.array(same), np.array(different))
     assert line.slope > 0
-    assert line.llr(np.mean(same)) <= math.log(len(same) + 1) + 0.01  # (N + 1) / (N + 2) as odds
+    assert line.llr(np.mean(same)) <= math.log(len(same) + len(different) + 1) + 0.01  # (N + 1) / (N + 2) as odds
 
 
 def test_a_score_that_tells_nothing_or_the_contrary_has_no_weight():
