@@ -13,7 +13,7 @@ from app.core.arrays import float_arrays
 from app.core.run_folder import format_table
 from app.data.dataset import open_source
 from app.evaluation.errors import EvaluationError
-from app.experiment.baselines import measure_arrays
+from app.experiment.baselines import calibration_directions, measure_arrays
 from app.settings.load import SettingsError, absolute
 from app.settings.stored import with_overrides
 from app.tasks import make_task
@@ -23,7 +23,8 @@ from scripts.command import command, split_words
 
 
 def main(argv: Sequence[str]) -> None:
-    """Print a table, and as the last line a JSON object with mAP, rank1, rank5, mINP, queries and skipped."""
+    """Print a table, and as the last line a JSON object with mAP, rank1, rank5, mINP, queries and skipped, and of a
+    task with embeddings the open-set measures of `app.evaluation.open_set`, calibrated on `data.val_split`."""
     own, words = split_words(argv, {"run": "", "model": "global"})
     if not own["run"]:
         raise SettingsError("run=RUN_FOLDER is missing")
@@ -35,9 +36,10 @@ def main(argv: Sequence[str]) -> None:
     else:
         checkpoint = Checkpoint.read(folder, model)
         settings, arrays = with_overrides(checkpoint.settings, words), checkpoint.arrays
-    directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
+    source = open_source(settings.data, settings.seed)
+    directions = source.evaluation(settings.data.eval_split)
     try:
-        measures = measure_arrays(settings, arrays, directions)
+        measures = measure_arrays(settings, arrays, directions, calibration_directions(source, settings))
     except FedVehicleReidError as error:
         raise EvaluationError(f"{folder}, model {model}: {error}") from error
     print(format_table({model: measures}))

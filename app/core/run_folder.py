@@ -29,13 +29,14 @@ from app.core.outputs import require_folder_place
 from app.core.typed_json import require_shape
 from app.settings import upgrades
 from app.settings.load import TASKS
+from app.settings.ranking import OPEN_SET_MEASURES
 from models.errors import MissingFileError
 
 _log = logging.getLogger(__name__)
 ROUND = "server_round"
 SERVER_CHECKPOINT = "server"
 """Name of the arrays that the server resumes from: ciphertexts, not a network."""
-MEASURES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.measures))
+MEASURES = (*dict.fromkeys(name for task in TASKS.values() for name in task.measures), *OPEN_SET_MEASURES)
 """Columns of tables of models, in per cent."""
 
 

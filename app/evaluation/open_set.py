@@ -6,16 +6,16 @@ identification of ISO/IEC 19795-1 and Grother and Ngan (NIST FRVT 1:N): the shar
 false-positive identification rate, a resident not named right the false-negative one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import NO_SEQUENCE, PairIds
 from app.evaluation.local_scaling import NEIGHBOURS, Neighbours, neighbours, query_density
+from app.evaluation.ranking import NoValidQueryError
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -82,6 +82,14 @@ class Trials:
         return {**found, "refusal_AP": self.refusal_ap()}
 
 
+def joined(trials: Sequence[Trials]) -> Trials:
+    """The trials of several directions as one."""
+    resident, right, stranger = (
+        np.concatenate([getattr(each, name) for each in trials]) for name in ("resident", "right", "stranger")
+    )
+    return Trials(resident, right, stranger)
+
+
 class Asked(NamedTuple):
     """The scores of one query against the vehicles of a gallery, V of them.
 
@@ -143,7 +151,7 @@ def run_trials(
     ids: PairIds,
     count: int = NEIGHBOURS,
 ) -> Trials:
-    """The best scores of all queries, see `ask`. Raises EvaluationError if no query has a true match."""
+    """The best scores of all queries, see `ask`. Raises NoValidQueryError if no query has a true match."""
     residents, rights, strangers = [], [], []
     for asked in ask(query_rows, gallery_rows, ids, count):
         others = np.delete(asked.resident, asked.own)
@@ -151,7 +159,7 @@ def run_trials(
         rights.append(not len(others) or asked.resident[asked.own] > others.max())
         strangers.append(asked.stranger.max())
     if not residents:
-        raise EvaluationError("no query has a true match in another camera")
+        raise NoValidQueryError("no query has a true match in another camera")
     return Trials(np.array(residents, np.float64), np.array(rights), np.array(strangers, np.float64))
 
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from app.data.readers.reader import Direction
-from app.evaluation.embed import DualEmbeddings, fused_rows
+from app.evaluation.embed import DualEmbeddings
 from app.evaluation.figures import nearest_in_gallery, pick_queries, ranked_list_picture
 from app.evaluation.ids import pair_ids
+from app.evaluation.measure import fused_rows
 
 
 def draw_ranked_lists(found: DualEmbeddings, direction: Direction, path: Path, count: int, seed: int) -> None:

@@ -19,13 +19,14 @@ from torch import nn
 from app.core.arrays import Arrays, float_arrays, home_patterns
 from app.core.run_folder import RunFolder
 from app.core.sample import Sample
-from app.data.dataset import open_source
+from app.data.dataset import Source, open_source
+from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction
 from app.equalise.pre_model import checkpoint_model
 from app.equalise.run import Equalised, equalise
 from app.settings.load import Settings, load_settings
 from app.tasks import make_task
-from app.tasks.task import Task
+from app.tasks.task import EmbeddingTask, Task
 from app.training.checkpoint import network_of, save_checkpoint
 from app.training.trainer import TrainReport, total_steps, train
 from models.errors import FedVehicleReidError
@@ -135,7 +136,9 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
         raise ComparisonError(f"{job.name}: {error}") from error
     path = save_checkpoint(RunFolder(job.folder), job.name, float_arrays(network), settings, task)
     try:
-        measures = measure(task, network, source.evaluation(settings.data.eval_split))
+        measures = measure(
+            task, network, source.evaluation(settings.data.eval_split), calibration_directions(source, settings)
+        )
     except FedVehicleReidError as error:
         raise ComparisonError(f"{job.name}: {error}; the model is in {path}") from error
     training: Measures = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
@@ -206,9 +209,31 @@ def by_kind(rows: Mapping[str, Measures]) -> dict[str, Measures]:
     return models
 
 
-def measure(task: Task, network: nn.Module, directions: Sequence[Direction]) -> Measures:
-    """Measures of one network; "directions" holds those of each direction where there are several."""
-    evaluation = task.evaluate(network, directions, task.compute.device)
+def calibration_directions(source: Source, settings: Settings) -> list[Direction]:
+    """Queries and galleries whose strangers calibrate open-set measures: of `data.val_split`, or "val" where a run has
+    none; none where the set has no such split, or it is measured itself."""
+    split = settings.data.val_split or "val"
+    if split == settings.data.eval_split:
+        return []
+    try:
+        return source.evaluation(split)
+    except DataSetError:
+        return []
+
+
+def measure(
+    task: Task, network: nn.Module, directions: Sequence[Direction], calibration: Sequence[Direction] = ()
+) -> Measures:
+    """Measures of one network; "directions" holds those of each direction where there are several.
+
+    Args:
+        calibration: other vehicles, for the open-set measures of a task with embeddings.
+    """
+    device = task.compute.device
+    if isinstance(task, EmbeddingTask):
+        evaluation = task.evaluate_open_set(network, directions, device, calibration)
+    else:
+        evaluation = task.evaluate(network, directions, device)
     measures: Measures = dict(evaluation.measures)
     if len(evaluation.directions) > 1:
         measures["directions"] = evaluation.directions
@@ -217,10 +242,12 @@ def measure(task: Task, network: nn.Module, directions: Sequence[Direction]) -> 
     return measures
 
 
-def measure_arrays(settings: Settings, arrays: Arrays, directions: Sequence[Direction]) -> Measures:
-    """Measures of the network with these arrays; private classifiers may be missing."""
+def measure_arrays(
+    settings: Settings, arrays: Arrays, directions: Sequence[Direction], calibration: Sequence[Direction] = ()
+) -> Measures:
+    """Measures of the network with these arrays; private classifiers may be missing. See `measure`."""
     task, network = network_of(arrays, settings)
-    return measure(task, network, directions)
+    return measure(task, network, directions, calibration)
 
 
 def mean_of_clients(rows: Mapping[str, Measures]) -> Measures:

@@ -16,6 +16,7 @@ from app.experiment.baselines import (
     Measures,
     Progress,
     by_kind,
+    calibration_directions,
     comparison_jobs,
     comparison_settings,
     mean_of_clients,
@@ -45,13 +46,14 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
         save_checkpoint(folder, f"local-{client}", arrays, settings, task)
     source = open_source(settings.data, settings.seed)
     directions = source.evaluation(settings.data.eval_split)
+    calibration = calibration_directions(source, settings)
     models: dict[str, Measures] = {}
     for name in ("global", "local"):
         rows: dict[str, Measures] = {}
         for client, arrays in held[name].items():
             if name == "global" and rows and not _differ(settings, held[name]):
                 break
-            rows[client] = measure_arrays(settings, without_heads(arrays, task), directions)
+            rows[client] = measure_arrays(settings, without_heads(arrays, task), directions, calibration)
         models[name] = next(iter(rows.values())) if len(rows) == 1 else mean_of_clients(rows)
     parts = len(source.parts(settings.federation.num_clients))
     kinds: dict[str, Settings] = {

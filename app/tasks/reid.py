@@ -16,8 +16,9 @@ from app.data.crops import Crops, Size, make_pictures
 from app.data.cross_modal_batches import CrossModalBatches
 from app.data.dual_batches import DualBatches, labels_of
 from app.data.readers.reader import Direction
-from app.evaluation.embed import DualEmbeddings, all_samples, embed, embed_crops, fused, measure_all
+from app.evaluation.embed import DualEmbeddings, all_samples, embed, embed_crops, fused
 from app.evaluation.matches import Counts, count_matches
+from app.evaluation.measure import measure_all
 from app.settings.load import Settings
 from app.tasks.task import Batches, Evaluation, mean_of_directions, num_vehicles
 from models.dual_net import DualEmbedding, Fusion
@@ -101,9 +102,28 @@ class Reid(ABC):
 
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """The headline is of `evaluation.embedding`; `vehicle_mAP`, `plate_mAP` and `fused_mAP` stand beside it."""
+        return self._measure(network, directions, device, None)
+
+    def evaluate_open_set(
+        self,
+        network: nn.Module,
+        directions: Sequence[Direction],
+        device: torch.device,
+        calibration: Sequence[Direction],
+    ) -> Evaluation:
+        """`evaluate` with the measures of `app.evaluation.open_set` beside it."""
+        return self._measure(network, directions, device, self.compared(calibration))
+
+    def _measure(
+        self,
+        network: nn.Module,
+        directions: Sequence[Direction],
+        device: torch.device,
+        calibration: Sequence[Direction] | None,
+    ) -> Evaluation:
         compared, evaluation = self.compared(directions), self.settings.evaluation
-        found = self._embed(network, all_samples(compared), device)
-        rows = measure_all(found, compared, evaluation.embedding, rerank=evaluation.rerank)
+        found = self._embed(network, all_samples([*compared, *(calibration or ())]), device)
+        rows = measure_all(found, compared, evaluation.embedding, rerank=evaluation.rerank, calibration=calibration)
         return Evaluation(mean_of_directions(rows), rows, self.bad_pictures)
 
     def ranked_lists(

@@ -155,6 +155,15 @@ class EmbeddingTask(Task, Protocol):
         """Embeddings (N, D) of one or more images, by library in the order in which a register looks for a match. Rows
         are L2-normalised, and zero where an image has nothing for that library. Runs on `compute.device`."""
 
+    def evaluate_open_set(
+        self,
+        network: nn.Module,
+        directions: Sequence[Direction],
+        device: torch.device,
+        calibration: Sequence[Direction],
+    ) -> Evaluation:
+        """`evaluate`, and open-set measures at a threshold that the strangers of `calibration`, other vehicles, set."""
+
     def graph(self, network: nn.Module) -> Graph:
         """The part of a network that `embeddings` needs. The network is in evaluation mode and on the CPU."""
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from app.core.sample import Sample
 from app.evaluation.distance import normalise
-from app.evaluation.embed import DualEmbeddings, fused_rows
+from app.evaluation.embed import DualEmbeddings
 from app.evaluation.ids import pair_ids
+from app.evaluation.measure import fused_rows
 from app.evaluation.ranking import evaluate_rows
 from app.settings.checks import SettingsError
 from scripts.command import command, key_values, whole_number

@@ -11,7 +11,8 @@ import torch
 from app.core.sample import Sample
 from app.data.crops import Pictures
 from app.data.readers.reader import Direction
-from app.evaluation.embed import DualEmbeddings, UnreadableQueriesError, fused_rows, measure, measure_all
+from app.evaluation.embed import DualEmbeddings
+from app.evaluation.measure import UnreadableQueriesError, fused_rows, measure, measure_all
 from app.evaluation.ranking import NoValidQueryError, evaluate_ranking
 from app.settings.load import load_settings
 from app.tasks import make_task
