@@ -1,5 +1,6 @@
 """Commands of `scripts.register` for its networks: recogniser, detector, plate reader, and their thresholds."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,9 +9,16 @@ import typer
 from app.settings.checks import SettingsError
 from app.settings.detection import DetectorSettings
 from scripts.progress import Progress
-from scripts.register_options import HERE, Device, Folder, Url, app, open_identification, operator, say
+from scripts.register_options import HERE, Device, Folder, Url, app, open_identification, open_register, operator, say
 
 _COCO_THRESHOLD = 0.5
+
+
+class Decision(StrEnum):
+    """What decides an identification."""
+
+    evidence = "evidence"
+    libraries = "libraries"
 
 
 @app.command()
@@ -93,30 +101,86 @@ def plate_reader(
 
 @app.command()
 def calibrate(
-    words: Annotated[list[str], typer.Argument(help="data=NAME data.root=FOLDER data.eval_split=val")],
+    words: Annotated[list[str] | None, typer.Argument(help="data=NAME data.root=FOLDER data.eval_split=val")] = None,
+    own: Annotated[bool, typer.Option("--own", help="By the register's own images, in place of a data set.")] = False,
+    stranger_rate: Annotated[float, typer.Option(help="Share of unregistered vehicles that may be named.")] = 0.01,
+    unknown_rate: Annotated[float, typer.Option(help="Share of residents that may be called unknown.")] = 0.01,
+    strangers: Annotated[float, typer.Option(help="Share of queries whose vehicle is not registered.")] = 0.5,
     rate: Annotated[float, typer.Option(help="False-match rate of a comparison.")] = 0.001,
     unsure_rate: Annotated[float, typer.Option(help="The rate from which on a person should look.")] = 0.01,
     register: Folder = HERE,
     url: Url = "",
     device: Device = "auto",
 ) -> None:
-    """Set the thresholds from images whose vehicles are known."""
+    """Set the thresholds from images whose vehicles are known, or by the register's own images.
+
+    `--stranger-rate`, `--unknown-rate` and `--strangers` are for the sum of all evidence, `--rate` and `--unsure-rate`
+    for one library after the other, see `decision`."""
     from app.data.dataset import open_source
     from app.register import calibrate as calibration
+    from app.register.calibrate_evidence import Rates
     from app.settings.stored import with_overrides
 
+    if bool(words) == own:
+        raise SettingsError("give a data set, such as data=two_cam data.root=FOLDER, or --own")
+    rates = Rates(strangers, stranger_rate, unknown_rate)
+    if own:
+        with open_identification(register, url, device) as identification:
+            report = calibration.calibrate_by_register(identification, account=operator(), rates=rates)
+            print(_evidence_line(report["evidence"]))
+            say(report)
+        return
     calibration.check_rates(rate, unsure_rate)
     with open_identification(register, url, device) as identification:
         _, recogniser = identification.active_model.current()
-        settings = with_overrides(recogniser.settings.as_dict(), words)
+        settings = with_overrides(recogniser.settings.as_dict(), words or [])
         directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
         about = f"{settings.data.reader}, {settings.data.eval_split}"
         report = calibration.calibrate(
-            identification, directions, rate=rate, unsure_rate=unsure_rate, account=operator(), about=about
+            identification,
+            directions,
+            rate=rate,
+            unsure_rate=unsure_rate,
+            account=operator(),
+            about=about,
+            rates=rates,
         )
         for library, row in report["libraries"].items():
             print(f"{library:<8}  {row.get('error') or _said(row)}")
+        print(_evidence_line(report["evidence"]))
         say(report)
+
+
+@app.command()
+def decision(
+    by: Annotated[Decision | None, typer.Argument(help="Left out, what decides is printed.")] = None,
+    register: Folder = HERE,
+    url: Url = "",
+) -> None:
+    """Choose what decides an identification: the sum of all evidence, or one library after the other.
+
+    The sum decides from its calibration on; before that, libraries do."""
+    with open_register(register, url) as folder:
+        if by is not None:
+            folder.models.set_decides(by.value, operator())
+        model = folder.models.active()
+        calibrated = model is not None and folder.models.evidence(model) is not None
+        say({"decision": folder.models.decides(), "evidence_calibrated": calibrated})
+
+
+def _evidence_line(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return f"evidence  not calibrated: {row['error']}"
+    parts = [
+        f"{words} {100 * row[name]['share']:.1f} % ({100 * row[name]['low']:.1f} to {100 * row[name]['high']:.1f})"
+        for name, words in (
+            ("residents_right", "residents named right"),
+            ("residents_wrong", "named wrong"),
+            ("residents_unsure", "unsure"),
+            ("strangers_named", "strangers named"),
+        )
+    ]
+    return f"evidence  of {row['queries']} queries, {row['vehicles']} vehicles: {', '.join(parts)}"
 
 
 def _said(row: dict[str, Any]) -> str:

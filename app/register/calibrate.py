@@ -26,6 +26,7 @@ from app.evaluation.calibration import (
 )
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import pair_ids
+from app.register.calibrate_evidence import RATES, Comparison, Fitted, Rates, fit, of_directions, of_register
 from app.register.identification import Identification
 from app.register.matcher import Threshold, compared_names
 from app.settings.checks import SettingsError
@@ -51,8 +52,24 @@ class _Unmeasured(BaseModel):
     false_match_rate: None = None
 
 
+class _Evidence(BaseModel):
+    vehicles: int
+    queries: int
+    registered: int
+    stranger_rate: float
+    residents_right: _Rate
+    residents_wrong: _Rate
+    residents_unsure: _Rate
+    strangers_named: _Rate
+
+
+class _NoEvidence(BaseModel):
+    error: str
+
+
 class _Report(BaseModel):
     libraries: dict[str, _Measured | _Unmeasured]
+    evidence: _Evidence | _NoEvidence | None = None
 
 
 def calibrate(
@@ -63,6 +80,7 @@ def calibrate(
     unsure_rate: float,
     account: str,
     about: str,
+    rates: Rates = RATES,
 ) -> dict[str, Any]:
     """Measure same and different vehicles in each library, and keep the thresholds for the given false-match rates.
 
@@ -72,6 +90,7 @@ def calibrate(
     Args:
         rate, unsure_rate: false-match rates of a match, and from where on a person should look.
         about: which images these are, for the report.
+        rates: of the sum of all evidence; it keeps its calibration where too few vehicles have two images.
 
     Returns the report, which also lies in `calibration/<digest>/` beside an image for each library. A library for
     which the images hold no pair keeps its threshold. Raises ValueError if no library can be calibrated.
@@ -79,6 +98,7 @@ def calibrate(
     from app.evaluation.calibration_figures import calibration_picture  # matplotlib takes seconds to import
 
     check_rates(rate, unsure_rate)
+    rates.check()
     model, recogniser = identification.active_model.current()
     samples = list(dict.fromkeys(s for direction in directions for s in (*direction.query, *direction.gallery)))
     folder = identification.folder / "calibration" / model.digest
@@ -115,7 +135,10 @@ def calibrate(
     if not chosen:
         reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
         raise EvaluationError(f"no library can be calibrated: {reasons}")
+    evidence = _evidence(of_directions(found, directions, model.libraries), rates)
     identification.models.set_thresholds(model.id, chosen, account)
+    if isinstance(evidence, Fitted):
+        identification.models.set_evidence(model.id, evidence.calibration, account)
     after = identification.models.identification_thresholds(identification.active_model.current()[0])
     for name in report.keys() - chosen.keys():
         report[name]["threshold"] = after[name].match
@@ -126,9 +149,43 @@ def calibrate(
         "data": about,
         "views": views,
         "libraries": report,
+        "evidence": {**evidence.report, **_registered(identification)}
+        if isinstance(evidence, Fitted)
+        else {"error": evidence},
     }
     _write(folder / REPORT, content)
     return {**content, "folder": str(folder)}
+
+
+def calibrate_by_register(identification: Identification, *, account: str, rates: Rates = RATES) -> dict[str, Any]:
+    """Calibrate the sum of all evidence on the register's own images, of vehicles with two or more; the thresholds of
+    libraries stay.
+
+    Returns the report, kept as `calibrate` keeps it. Raises EvaluationError where too few vehicles have two images."""
+    rates.check()
+    model, _ = identification.active_model.current()
+    folder = identification.folder / "calibration" / model.digest
+    require_folder_place("calibration", folder)
+    fitted = fit(of_register(identification.database, model), rates)
+    identification.models.set_evidence(model.id, fitted.calibration, account)
+    folder.mkdir(parents=True, exist_ok=True)
+    before = read_report(folder) or {"model": model.digest, "libraries": {}}
+    report = {**before, "evidence": {**fitted.report, **_registered(identification)}}
+    _write(folder / REPORT, report)
+    return {**report, "folder": str(folder)}
+
+
+def _registered(identification: Identification) -> dict[str, int]:
+    """The size of the register at its calibration."""
+    return {"registered": identification.register.counts()["vehicles"]}
+
+
+def _evidence(comparisons: list[Comparison], rates: Rates) -> Fitted | str:
+    """A calibration, or the reason why there is none."""
+    try:
+        return fit(comparisons, rates)
+    except EvaluationError as error:
+        return str(error)
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:

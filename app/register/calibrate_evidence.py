@@ -13,22 +13,51 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import select
 
 from app.data.readers.reader import Direction
 from app.evaluation.calibration import share_of_vehicles
 from app.evaluation.errors import EvaluationError
-from app.evaluation.ids import PairIds, pair_ids
+from app.evaluation.ids import NO_SEQUENCE, PairIds, pair_ids
 from app.evaluation.likelihood import Line, cllr, fit_line, reliability
 from app.evaluation.open_set import ask
+from app.register.database import Database
 from app.register.evidence import Calibration, is_plate, weigh
-from app.register.matcher import compared_names
+from app.register.matcher import compared_names, held_name
+from app.register.schema import Embedding, Model, Vehicle, View
+from app.settings.checks import SettingsError
 from app.tasks.image_files import Embeddings
 
 Floats = NDArray[np.float32]
-STRANGERS, STRANGER_RATE, UNKNOWN_RATE = 0.5, 0.01, 0.01
+MOST_VEHICLES = 3000
+"""Vehicles of a register that calibrate it: every image of theirs is compared with every other."""
+_CHUNK = 500  # numbers in one query
 _LEAST_VEHICLES = 10
 """Of fewer vehicles, half are too few to fit a line to."""
 _EULER = 0.5772156649015329
+
+
+class Rates(NamedTuple):
+    """Rates that a calibration is set to.
+
+    Args:
+        strangers: share of queries whose vehicle is not registered.
+        stranger_rate: share of strangers that may be named.
+        unknown_rate: share of residents that may be called unknown.
+    """
+
+    strangers: float = 0.5
+    stranger_rate: float = 0.01
+    unknown_rate: float = 0.01
+
+    def check(self) -> None:
+        """Raise SettingsError for a rate that is no share."""
+        for name, value in self._asdict().items():
+            if not 0.0 < value < 1.0:
+                raise SettingsError(f"{name.replace('_', '-')} lies between 0 and 1, got {value}")
+
+
+RATES = Rates()
 
 
 class Comparison(NamedTuple):
@@ -106,13 +135,42 @@ def of_directions(found: Embeddings, directions: Sequence[Direction], libraries:
     return made
 
 
-def fit(
-    comparisons: Iterable[Comparison],
-    *,
-    strangers: float = STRANGERS,
-    stranger_rate: float = STRANGER_RATE,
-    unknown_rate: float = UNKNOWN_RATE,
-) -> Fitted:
+def of_register(database: Database, model: Model, seed: int = 0) -> list[Comparison]:
+    """The comparisons of the register's own images: each image of a vehicle is a query among all others.
+
+    Of more than `MOST_VEHICLES` vehicles, so many take part, chosen by the seed."""
+    rows: dict[str, tuple[list[int], list[int], list[Floats]]] = {}
+    with database.reading() as session:
+        vehicles = np.array(session.scalars(select(Vehicle.id).order_by(Vehicle.id)).all(), np.int64)
+        if len(vehicles) > MOST_VEHICLES:
+            vehicles = np.sort(np.random.default_rng(seed).permutation(vehicles)[:MOST_VEHICLES])
+        query = select(Embedding.library, View.vehicle_id, View.id, Embedding.vector).join(View)
+        for start in range(0, len(vehicles), _CHUNK):
+            those = vehicles[start : start + _CHUNK].tolist()
+            found = session.execute(query.where(Embedding.model_id == model.id, View.vehicle_id.in_(those)))
+            for held, vehicle, view, vector in found:
+                pids, views, vectors = rows.setdefault(held, ([], [], []))
+                pids.append(vehicle)
+                views.append(view)
+                vectors.append(vector)
+    made = []
+    for name, library, query_modality, held_modality in compared_names(model.libraries):
+        names = [held_name(library, modality) for modality in (query_modality, held_modality)]
+        if all(each in rows for each in names):
+            (q_pids, q_views, queries), (g_pids, g_views, gallery) = (rows[each] for each in names)
+            ids: PairIds = {
+                "q_pids": np.array(q_pids, np.int64),
+                "q_camids": np.array(q_views, np.int64),  # an image is not compared with itself
+                "q_sequences": np.full(len(q_pids), NO_SEQUENCE, np.int64),
+                "g_pids": np.array(g_pids, np.int64),
+                "g_camids": np.array(g_views, np.int64),
+                "g_sequences": np.full(len(g_pids), NO_SEQUENCE, np.int64),
+            }
+            made.append(Comparison(name, np.stack(queries), np.stack(gallery), ids, q_views))
+    return made
+
+
+def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
     """Fit a calibration and measure it. Raises EvaluationError where too few vehicles have two images to compare."""
     trials = _trials(comparisons)
     pids = np.array([trial.pid for trial in trials], np.int64)
@@ -121,21 +179,27 @@ def fit(
         raise EvaluationError(
             f"{len(vehicles)} vehicles have a second image to compare with; at least {_LEAST_VEHICLES} are needed"
         )
-    rates = {"strangers": strangers, "stranger_rate": stranger_rate, "unknown_rate": unknown_rate}
     calibration, weighed = _fit(trials, np.ones(len(trials), bool), rates)
     first = np.isin(pids, np.random.default_rng(0).permutation(vehicles)[: len(vehicles) // 2])
     halves = [(_fit(trials, ~half, rates)[0], half) for half in (first, ~first)]
-    outcomes = [_outcomes(_weigh(trials, half_of).of(half), half_of) for half_of, half in halves]
-    joined = {name: np.concatenate([each[name] for each in outcomes]) for name in outcomes[0]}
+    answers = [_outcomes(_weigh(trials, half_of).of(half), half_of) for half_of, half in halves]
+    joined = {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
     counted = np.concatenate([pids[half] for _, half in halves])
     report = {
-        **rates,
+        **rates._asdict(),
         "vehicles": len(vehicles),
         "queries": len(trials),
         **{name: share_of_vehicles(hits, counted[:, None])._asdict() for name, hits in joined.items()},
         "sources": {name: _source(trials, name, line) for name, line in calibration.lines.items()},
     }
     return Fitted(calibration, report, weighed)
+
+
+def outcomes(comparisons: Iterable[Comparison], calibration: Calibration) -> dict[str, float]:
+    """Shares of the queries of other vehicles by what they are answered: `residents_right`, `residents_wrong`,
+    `residents_unsure`, `residents_unknown`, `strangers_named`, `strangers_unsure`, `strangers_unknown`."""
+    found = _outcomes(_weigh(_trials(comparisons), calibration), calibration)
+    return {name: float(hits.mean()) for name, hits in found.items()}
 
 
 def _trials(comparisons: Iterable[Comparison]) -> list[Trial]:
@@ -154,7 +218,7 @@ def _trials(comparisons: Iterable[Comparison]) -> list[Trial]:
     return list(found.values())
 
 
-def _fit(trials: Sequence[Trial], use: NDArray[np.bool_], rates: dict[str, float]) -> tuple[Calibration, Weighed]:
+def _fit(trials: Sequence[Trial], use: NDArray[np.bool_], rates: Rates) -> tuple[Calibration, Weighed]:
     """Lines and thresholds from some of the queries."""
     chosen = [trial for trial, used in zip(trials, use, strict=True) if used]
     lines, reasons = dict[str, Line](), dict[str, str]()
@@ -167,10 +231,10 @@ def _fit(trials: Sequence[Trial], use: NDArray[np.bool_], rates: dict[str, float
         raise EvaluationError(
             "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "nothing to compare"
         )
-    draft = Calibration(lines=lines, named=0.0, registered=0.0, **rates)
+    draft = Calibration(lines=lines, named=0.0, registered=0.0, **rates._asdict())
     weighed = _weigh(chosen, draft)
-    named = _upper(weighed.stranger[:, 0], rates["stranger_rate"])
-    registered = min(named, _lower(weighed.resident[:, 1], rates["unknown_rate"]))
+    named = _upper(weighed.stranger[:, 0], rates.stranger_rate)
+    registered = min(named, _lower(weighed.resident[:, 1], rates.unknown_rate))
     return draft.model_copy(update={"named": named, "registered": registered}), weighed
 
 

@@ -105,16 +105,32 @@ class PlateTextAnswer(BaseModel):
     )
 
 
+class WeighedAnswer(BaseModel):
+    """A candidate by the sum of all evidence."""
+
+    vehicle: int
+    probability: float
+    llr: dict[str, float] = Field(description="Log-likelihood ratio of each source, in nats.")
+
+
+class EvidenceAnswer(BaseModel):
+    """Probabilities of the candidates that are shown, and of a vehicle that is not registered."""
+
+    not_registered: float
+    candidates: list[WeighedAnswer]
+
+
 class IdentifyAnswer(BaseModel):
     """Decision about the vehicle of a photograph."""
 
-    decision: str = Field(description="match, unsure or unknown")
+    decision: str = Field(description="match, unsure, unknown, or not_registered: the plate is near no registered one.")
     vehicle: int | None
-    decided_by: str | None = Field(description="A library, or plate_text.")
+    decided_by: str | None = Field(description="A library, plate_text, or evidence: the sum of all sources.")
     similarity: float | None = Field(description="In that library; of plate_text the confidence of the text.")
     threshold: float | None
     margin: float | None
     candidates: list[CandidateAnswer] = Field(description="Of the library that decided; none if unknown.")
+    evidence: EvidenceAnswer | None = Field(description="Null where one library after the other decides.")
     plate_text: PlateTextAnswer | None = Field(description="The recognised text; null without a reader or a plate.")
     sighting: int
     enrolled: int | None

@@ -9,15 +9,18 @@ from app.core.sample import Box
 from app.register.detect import Framed
 from app.register.errors import RegisterError
 from app.register.identification import Identification
+from app.register.matcher import Decision
 from app.register.photos import MAX_BYTES, Photo, VehiclePhoto, make_vehicle_photos, parse_box, parse_modality, take_in
 from app.register.records import NewOwner
 from app.web.answers import (
     CandidateAnswer,
+    EvidenceAnswer,
     FoundAnswer,
     IdentifyAnswer,
     Line,
     PhotographAnswer,
     PlateTextAnswer,
+    WeighedAnswer,
     decision_fields,
 )
 from app.web.state import State
@@ -95,12 +98,23 @@ def identify_photos(
     return IdentifyAnswer(
         **decision_fields(answer.decision),
         candidates=candidates,
+        evidence=_evidence(answer.decision),
         plate_text=PlateTextAnswer.model_validate(answer.plate.as_dict(plates=True)) if answer.plate else None,
         sighting=answer.sighting,
         enrolled=answer.enrolled,
         pictures=answer.images,
         photographs=[_photograph(name, framed) for name, framed in zip(answer.images, answer.framed, strict=True)],
     )
+
+
+def _evidence(decision: Decision) -> EvidenceAnswer | None:
+    """The probabilities of those vehicles that the answer shows."""
+    if decision.evidence is None:
+        return None
+    shown = {candidate.vehicle for candidate in decision.shown()}
+    row = decision.evidence.as_dict()
+    weighed = [WeighedAnswer(**each) for each in row["candidates"] if each["vehicle"] in shown]
+    return EvidenceAnswer(not_registered=row["not_registered"], candidates=weighed)
 
 
 def _photograph(name: str, framed: Framed) -> PhotographAnswer:

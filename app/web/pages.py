@@ -180,8 +180,22 @@ def _calibration(service: State) -> dict[str, Any]:
         report = read_report(folder)
     except (ValueError, OSError) as error:
         damaged = f"The report cannot be read: {_below(identification.folder, error)}"
-    thresholds = identification.models.thresholds(model)
-    return {"model": model, "thresholds": thresholds, "report": report, "folder": folder, "damaged": damaged}
+    return {
+        "model": model,
+        "thresholds": identification.models.thresholds(model),
+        "report": report,
+        "folder": folder,
+        "damaged": damaged,
+        "decides": identification.models.decides(),
+        "calibrated": model.evidence is not None,
+        "growth": _growth(report, identification.register.counts()["vehicles"]),
+    }
+
+
+def _growth(report: dict[str, Any] | None, vehicles: int) -> float:
+    """Vehicles of the register over those it was calibrated for; 1 where that is not known."""
+    before = ((report or {}).get("evidence") or {}).get("registered", 0)
+    return vehicles / before if before else 1.0
 
 
 def _federation(service: State) -> dict[str, Any]:

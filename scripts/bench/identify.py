@@ -2,9 +2,10 @@
 
 Run: python -m scripts.bench.identify run=outputs/two_cam/<time> data=two_cam data.eval_split=test calibrate=val
 `model=global` (default) or another checkpoint of the run. Thresholds are calibrated on the split `calibrate` of the
-same set (`rate=0.001`, `unsure_rate=0.01`); without it they are 0.9. Closed set: every query's vehicle is enrolled.
+same set (`rate=0.001`, `unsure_rate=0.01`, and `stranger_rate=0.01` of the sum of all evidence); without it they are
+0.9, and there is no sum. Closed set: every query's vehicle is enrolled.
 Open set: its own vehicle is left out, so that every match is a false one. The last line is one JSON object: shares of
-queries by outcome, all libraries together and each alone.
+queries by outcome: all libraries in turn, each alone, and the sum of all evidence.
 """
 
 import json
@@ -19,17 +20,20 @@ from app.core.sample import Sample, comparable
 from app.data.dataset import open_source
 from app.data.readers.reader import Direction
 from app.register import calibrate as calibration
+from app.register.calibrate_evidence import Rates, of_directions, outcomes
 from app.register.identification import Identification
 from app.register.matcher import Candidate, Outcome, Threshold, decide
 from app.register.photos import VehiclePhoto, read_photo
 from app.settings.checks import SettingsError
 from app.settings.load import absolute
 from app.settings.stored import with_overrides
+from app.tasks.image_files import embed_samples
 from scripts.bench.errors import BenchError
 from scripts.command import command, decimal_number, split_words
 
-_OWN = {"run": "", "model": "global", "calibrate": "", "rate": "0.001", "unsure_rate": "0.01"}
+_OWN = {"run": "", "model": "global", "calibrate": "", "rate": "0.001", "unsure_rate": "0.01", "stranger_rate": "0.01"}
 _ALL = 10**6
+_OF_STRANGERS = {"named": "wrong", "unsure": "unsure", "unknown": "unknown"}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -58,10 +62,20 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
         identification.active_model.change_to_run(absolute(own["run"]), own["model"], "bench")
         if own["calibrate"]:
             pictures = _directions(folder / "settings", own, [*words, f"data.eval_split={own['calibrate']}"])
-            rates = {key: decimal_number(key, own[key], 0, 1) for key in ("rate", "unsure_rate")}
-            calibration.calibrate(identification, pictures, **rates, account="bench", about=own["calibrate"])
+            rate, unsure_rate = (decimal_number(key, own[key], 0, 1) for key in ("rate", "unsure_rate"))
+            calibration.calibrate(
+                identification,
+                pictures,
+                rate=rate,
+                unsure_rate=unsure_rate,
+                account="bench",
+                about=own["calibrate"],
+                rates=Rates(stranger_rate=decimal_number("stranger_rate", own["stranger_rate"], 0, 1)),
+            )
         model = identification.active_model.current()[0]
         thresholds = identification.models.identification_thresholds(model)
+        for kind, row in _by_evidence(identification, direction).items():
+            counts.setdefault("evidence", {}).setdefault(kind, Counter()).update(row)
         gallery: dict[int, list[Sample]] = {}
         for sample in direction.gallery:  # all images of a vehicle are one enrolment, as they are at a gate
             gallery.setdefault(sample.pid, []).append(sample)
@@ -89,6 +103,23 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
     }
     matches = {name: thresholds[name].match for name in counts if name in thresholds}
     return {"bench": "identify", "look_ups": looks, "thresholds": matches, "libraries": shares}
+
+
+def _by_evidence(identification: Identification, direction: Direction) -> dict[str, dict[str, int]]:
+    """Counts of a direction's queries by outcome, decided by the sum of all evidence; none without a calibration."""
+    model, recogniser = identification.active_model.current()
+    evidence = identification.models.evidence(model)
+    if evidence is None:
+        return {}
+    samples = list(dict.fromkeys((*direction.query, *direction.gallery)))
+    found = embed_samples(recogniser.task, recogniser.network, samples)
+    compared = of_directions(found, [direction], model.libraries)
+    queries = len({key for each in compared for key in each.keys})
+    shares = {name: round(share * queries) for name, share in outcomes(compared, evidence).items()}
+    return {
+        "closed": {outcome: shares[f"residents_{outcome}"] for outcome in ("right", "wrong", "unsure", "unknown")},
+        "open": {name: shares[f"strangers_{key}"] for key, name in _OF_STRANGERS.items()},
+    }
 
 
 def _directions(folder: Path, own: dict[str, str], words: Sequence[str]) -> list[Direction]:

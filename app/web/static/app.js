@@ -161,15 +161,20 @@ function showPlate(plate) {
 function showAnswer(answer) {
   const best = answer.candidates[0];
   const text = {
-    match: `Vehicle ${answer.vehicle}: ${best?.plate ?? "no plate"}${best?.flat ? ", flat " + best.flat : ""}`,
-    unsure: "Not sure: please compare",
+    match: `Resident: ${best?.plate ?? `vehicle ${answer.vehicle}, no plate`}${best?.flat ? ", flat " + best.flat : ""}`,
+    unsure: "Looks like one of these: please compare",
     unknown: answer.enrolled ? `Unknown, enrolled as vehicle ${answer.enrolled}` : "Unknown vehicle",
+    not_registered: answer.enrolled ? `Not registered, enrolled as vehicle ${answer.enrolled}` : `Not registered: plate ${answer.plate_text?.text}`,
   };
   const decision = byId("decision");
   decision.textContent = text[answer.decision];
   decision.className = answer.decision;
   const byText = answer.decided_by === "plate_text";
-  byId("reason").textContent = byText
+  const weighed = new Map((answer.evidence?.candidates ?? []).map((row) => [row.vehicle, row]));
+  byId("reason").textContent = answer.evidence
+    ? `All evidence together: not registered ${percent(answer.evidence.not_registered)}` +
+      [...weighed.values()].map((row) => `; vehicle ${row.vehicle} ${percent(row.probability)}`).join("")
+    : byText
     ? `The plate decided: read with ${percent(answer.similarity)}, a match from ${percent(answer.threshold)}`
     : answer.decided_by
     ? `${answer.decided_by} library: similarity ${percent(answer.similarity)}, a match from ${percent(answer.threshold)}` +
@@ -182,8 +187,12 @@ function showAnswer(answer) {
     const item = element("li");
     if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: `Enrolled picture of vehicle ${row.vehicle}` }));
     item.append(element("strong", row.plate ?? "no plate"), element("div", row.flat ? "flat " + row.flat : ""));
-    item.append(element("meter", "", { min: 0, max: 1, optimum: 1, low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": byText ? "plate" : "similarity" }));
-    const link = element("a", `vehicle ${row.vehicle}, ${percent(row.similarity)}`, { href: "/vehicles/" + row.vehicle });
+    const probability = weighed.get(row.vehicle)?.probability;
+    const meter = probability === undefined
+      ? { low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": byText ? "plate" : "similarity" }
+      : { low: 0.5, high: 0.9, value: probability, "aria-label": "probability" };
+    item.append(element("meter", "", { min: 0, max: 1, optimum: 1, ...meter }));
+    const link = element("a", `vehicle ${row.vehicle}, ${percent(probability ?? row.similarity)}`, { href: "/vehicles/" + row.vehicle });
     item.append(link);
     return item;
   }));

@@ -7,7 +7,7 @@ import pytest
 
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import NO_SEQUENCE
-from app.register.calibrate_evidence import Comparison, fit
+from app.register.calibrate_evidence import RATES, Comparison, Rates, fit
 from app.register.evidence import weigh
 
 DIM = 24
@@ -57,7 +57,7 @@ def answers(fitted, other):
 
 def test_rates_hold_on_other_vehicles():
     rng = np.random.default_rng(0)
-    fitted = fit([comparison(rng, 150)], stranger_rate=0.02)
+    fitted = fit([comparison(rng, 150)], Rates(stranger_rate=0.02))
     report = fitted.report
     right, wrong, strangers = answers(fitted, comparison(rng, 100))
     assert strangers <= 0.06  # of 100 at 2 %: more than 6 have a chance of 0.5 %
@@ -78,7 +78,7 @@ def test_rates_hold_on_other_vehicles():
 def test_more_strangers_may_be_named_for_more_residents():
     rng = np.random.default_rng(1)
     one = comparison(rng, 120)
-    strict, loose = fit([one], stranger_rate=0.01), fit([one], stranger_rate=0.2)
+    strict, loose = fit([one], RATES), fit([one], Rates(stranger_rate=0.2))
     assert loose.calibration.named < strict.calibration.named
     assert loose.report["residents_right"]["share"] > strict.report["residents_right"]["share"]
 
@@ -90,7 +90,7 @@ def test_two_comparisons_of_one_query_are_weighed_together():
     some = np.arange(100)
     ids = {name: values[some] for name, values in fused.ids.items()}
     fused = Comparison("fused", fused.queries[some], fused.gallery[some], ids, list(range(100)))
-    both, alone = fit([fused, vehicle]), fit([vehicle])
+    both, alone = fit([fused, vehicle], RATES), fit([vehicle], RATES)
     assert both.calibration.lines.keys() == {"fused", "vehicle"}
     assert both.report["queries"] == 200
     assert both.report["residents_right"]["share"] > alone.report["residents_right"]["share"] + 0.1
@@ -101,9 +101,9 @@ def test_two_comparisons_of_one_query_are_weighed_together():
 @pytest.mark.parametrize("vehicles", [1, 2, 9])
 def test_too_few_vehicles_are_counted(vehicles):
     with pytest.raises(EvaluationError, match=f"{vehicles} vehicles have a second image .* at least 10"):
-        fit([comparison(np.random.default_rng(3), vehicles)])
+        fit([comparison(np.random.default_rng(3), vehicles)], RATES)
 
 
 def test_nothing_to_compare_is_named():
     with pytest.raises(EvaluationError, match="0 vehicles have a second image"):
-        fit([])
+        fit([], RATES)

@@ -133,7 +133,7 @@ def test_a_guard_identifies_and_reports(page, vehicles):
     page.get_by_role("button", name="Identify").click()
     decision = page.locator("#decision")
     decision.wait_for(state="visible")
-    assert decision.inner_text() == "Vehicle 1: AB 12, flat 12"
+    assert decision.inner_text() == "Resident: AB 12, flat 12"
     assert page.locator("#photographs figcaption").inner_text() == "Treated as taken in visible light"
     assert page.locator("#candidates li").count() == 2
     assert "AB 12" in page.locator("#candidates li").first.inner_text()
