@@ -10,6 +10,7 @@ r(q) is the mean of the K best similarities of photograph q to vehicles other th
 vehicles other than its own. The similarity to a vehicle is that of its best image.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 NEIGHBOURS = 3
 """K. Fewer are noisy, more let a crowded neighbourhood look like an empty one."""
+SHORTLIST = 32
+"""Vehicles nearest by cosine whose scores are computed: local scaling moves a vehicle by a few places among many."""
 
 
 class Neighbours(NamedTuple):
@@ -81,3 +84,31 @@ def query_density(similarity: Floats, count: int = NEIGHBOURS) -> Floats:
     for vehicle in found.vehicle[0][np.isfinite(found.similarity[0])]:
         density[vehicle] = found.density(int(vehicle))[0]
     return density
+
+
+def scaled_scores(
+    similarities: Floats, usual: Floats, rows: Sequence[Sequence[int]], around: Sequence[Floats]
+) -> Floats:
+    """Local-scaling scores (V,) of vehicles: the mean over photographs of cos - r(view) / 2 - r(photograph) / 2, where
+    the best view counts.
+
+    Args:
+        similarities: (Q, N) of photographs to views.
+        usual: (N,), the density of each view.
+        rows: columns of each vehicle's views.
+        around: of each photograph, its density for each vehicle (V,).
+    """
+    scaled = similarities - usual / 2
+    best = np.stack([scaled[:, columns].max(axis=1) for columns in rows], axis=1)
+    return np.asarray((best - np.stack(around) / 2).mean(axis=0), np.float32)
+
+
+def densities_of_photograph(nearest: Neighbours, vehicles: Ints) -> Floats:
+    """The density around one photograph for each vehicle (V,), which is left out of it.
+
+    Args:
+        nearest: of the photograph, one row.
+    """
+    count = len(vehicles)
+    similarity, vehicle = (np.repeat(part, count, axis=0) for part in (nearest.similarity, nearest.vehicle))
+    return Neighbours(similarity.astype(np.float32), vehicle.astype(np.int64)).density(vehicles)

@@ -20,9 +20,9 @@ from app.register.folder import RegisterFolder
 from app.register.index import Index, make_index
 from app.register.matcher import (
     MODALITIES,
+    NOBODY,
     Candidate,
     Decision,
-    Outcome,
     compared_name,
     decide,
     held_name,
@@ -162,7 +162,7 @@ class Identification(RegisterFolder):
                     decision, plate = self._decide(model, found, modality, framed, reads)
                     if self.active_model.current()[0].id != model.id:
                         continue  # its embeddings were deleted meanwhile
-                enrols = enrol_unknown and decision.outcome is Outcome.unknown
+                enrols = enrol_unknown and decision.outcome in NOBODY
                 on_disk = views()
                 names = [name for view in on_disk for name in (view.image, view.plate_image) if name]
                 try:

@@ -6,24 +6,21 @@ the mean over them. Vehicles nearest by cosine are then ranked by their scores w
 `app.evaluation.local_scaling`.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Integer, LargeBinary, func, select, text, type_coerce
+from sqlalchemy import Integer, func, select, text
 from sqlalchemy.orm import Session
 
-from app.evaluation.local_scaling import NEIGHBOURS, Neighbours
+from app.evaluation.local_scaling import NEIGHBOURS, SHORTLIST, Neighbours, densities_of_photograph, scaled_scores
 from app.register.database import Database
-from app.register.library import SHORTLIST, Library, densities_of_photograph, scores
 from app.register.matcher import Candidate
-from app.register.schema import Change, Embedding, Vector, View
+from app.register.memory_index import MemoryIndex
+from app.register.schema import Change, Vector
 
 Floats = NDArray[np.float32]
-_CHUNK_ROWS = 4096
 
 
 class Index(Protocol):
@@ -44,64 +41,6 @@ class Index(Protocol):
 def make_index(database: Database, model_id: int) -> Index:
     """The index that suits a database."""
     return MemoryIndex(database, model_id) if database.is_sqlite else PgVectorIndex(database, model_id)
-
-
-class MemoryIndex:
-    """Holds all vectors of a model in float32, 4 bytes a value, and follows the register's changes before each search.
-
-    Reading 300,000 vectors takes seconds; it is done at the first search, or by `prepare`."""
-
-    def __init__(self, database: Database, model_id: int) -> None:
-        self.database = database
-        self.model_id = model_id
-        self.libraries: dict[str, Library] = {}
-        self._seen = -1
-
-    def search(self, library: str, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
-        self.prepare()
-        held = self.libraries.get(library)
-        return held.search(np.atleast_2d(photographs), limit, also) if held else []
-
-    def prepare(self) -> None:
-        """Read what changed since the last time."""
-        with self.database.reading() as session:
-            last = session.scalar(select(func.max(Change.id))) or 0
-            if last == self._seen:
-                return
-            if self._seen < 0:
-                self._read(session, None)
-            else:
-                changed = set(session.scalars(select(Change.vehicle_id).where(Change.id > self._seen)))
-                for library in self.libraries.values():
-                    library.drop(changed)
-                self._read(session, sorted(changed))
-            self._seen = last
-
-    def _read(self, session: Session, vehicles: list[int] | None) -> None:
-        for library, vehicle_ids, view_ids, vectors in _chunks(session, self.model_id, vehicles):
-            if library not in self.libraries:
-                self.libraries[library] = Library(vectors.shape[1])
-            self.libraries[library].extend(vehicle_ids, view_ids, vectors)
-
-
-def _chunks(
-    session: Session, model_id: int, vehicles: list[int] | None
-) -> Iterator[tuple[str, list[int], list[int], Floats]]:
-    """Rows of one library at a time: its name, vehicles, views, vectors (N, D).
-
-    Vectors come as the bytes that they are in the file: an object for each would take longer than reading them."""
-    vector = type_coerce(Embedding.vector, LargeBinary)
-    query = select(Embedding.library, View.vehicle_id, View.id, vector).join(View)
-    query = query.where(Embedding.model_id == model_id).order_by(Embedding.library, Embedding.view_id)
-    query = query.execution_options(yield_per=_CHUNK_ROWS)
-    parts = [None] if vehicles is None else [vehicles[i : i + 500] for i in range(0, len(vehicles), 500)]
-    for part in parts:
-        rows = session.execute(query if part is None else query.where(View.vehicle_id.in_(part)))
-        for chunk in rows.partitions():
-            for library, group in groupby(chunk, key=itemgetter(0)):
-                _, vehicle_ids, view_ids, data = zip(*group, strict=True)
-                matrix = np.frombuffer(b"".join(data), "<f4").reshape(len(data), -1)
-                yield library, list(vehicle_ids), list(view_ids), matrix
 
 
 _SEARCH = text("""
@@ -194,7 +133,7 @@ class PgVectorIndex:
         similarities = asked @ np.stack([row.vector for row in views]).T
         rows = [[place for place, row in enumerate(views) if row.vehicle_id == vehicle] for vehicle in vehicles]
         around = [densities_of_photograph(_as_neighbours(found), np.array(vehicles)) for found in near]
-        score = scores(similarities, known, rows, around)
+        score = scaled_scores(similarities, known, rows, around)
         cosine = np.stack([similarities[:, columns].max(axis=1) for columns in rows]).mean(axis=1)
         order = sorted(range(len(vehicles)), key=lambda place: (-score[place], vehicles[place]))
         found = []

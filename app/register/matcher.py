@@ -30,6 +30,10 @@ class Outcome(StrEnum):
     not_registered = "not_registered"  # a plate was read, and it is near no registered one
 
 
+NOBODY = (Outcome.unknown, Outcome.not_registered)
+"""Outcomes that name and show no vehicle."""
+
+
 @dataclass(frozen=True)
 class Threshold:
     """Least similarity and lead of a match in one library.
@@ -147,7 +151,7 @@ class Decision:
 
     def shown(self) -> Sequence[Candidate]:
         """The vehicles that a person gets to see with the answer: none of them if it is unknown."""
-        if self.outcome in (Outcome.unknown, Outcome.not_registered) or self.decided_by is None:
+        if self.outcome in NOBODY or self.decided_by is None:
             return ()
         return self.candidates.get(self.decided_by, ())
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from registers import photo
 
+from app.evaluation.errors import EvaluationError
 from app.register.errors import NotEnrolledError, RegisterError
 from app.settings.checks import SettingsError
 from scripts import register as register_command
@@ -93,6 +94,11 @@ def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, 
         assert row["look_up"]["share"] == 0  # nothing is enrolled
         assert (tmp_path / "register" / "calibration" / report["model"] / f"{library}.png").stat().st_size > 10_000
     assert lines[0].startswith("fused     match from ")
+    assert lines[3].startswith("evidence  not calibrated: 4 vehicles have a second image")  # the set's test vehicles
+    assert run("decision")[0] == {"decision": "evidence", "evidence_calibrated": False}
+    assert run("decision", "libraries")[0]["decision"] == "libraries"
+    with pytest.raises(EvaluationError, match="0 vehicles have a second image to compare with; at least 10 are needed"):
+        run("calibrate", "--own")
     with pytest.raises(ValueError, match=r"fused: \d+ pairs of different vehicles cannot show.*; plate: .*; vehicle: "):
         run("calibrate", *words, "--rate", 1e-6, "--unsure-rate", 1e-5)
 
@@ -103,6 +109,14 @@ def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, 
         (["identify", "missing.jpg"], FileNotFoundError, "no such file: missing.jpg"),
         (["import", "missing.csv"], FileNotFoundError, "no such file: missing.csv"),
         (["reembed", "--run", "nowhere"], FileNotFoundError, "run folder not found"),
+        (["calibrate"], SettingsError, "give a data set, such as .*, or --own"),
+        (["calibrate", "--own", "data=two_cam"], SettingsError, "give a data set, such as .*, or --own"),
+        (
+            ["calibrate", "--own", "--stranger-rate", "0"],
+            SettingsError,
+            r"stranger-rate lies between 0 and 1, got 0\.0",
+        ),
+        (["decision", "chance"], SettingsError, "chance"),
         (["forget"], RegisterError, "one vehicle or one owner"),
         (["forget", "--vehicle", "7", "--sightings", "3"], SettingsError, "nothing beside it"),
         (["forget", "--vehicle", "7"], NotEnrolledError, "there is no vehicle 7"),

@@ -136,7 +136,7 @@ def test_equal_vehicles_come_by_number(register, model):
 
 
 def test_more_rows_than_a_block(register, model, monkeypatch):
-    monkeypatch.setattr("app.register.library.BLOCK_ROWS", 3)
+    monkeypatch.setattr("app.register.memory_index.BLOCK_ROWS", 3)
     rng = np.random.default_rng(4)
     held = {name: {} for name in LIBRARIES}
     index = make_index(register.database, model.id)

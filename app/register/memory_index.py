@@ -1,47 +1,93 @@
-"""Vectors of one library in memory: exact search, and the density around each vector as vehicles come and go."""
+"""The index of a register without vectors in its database: all of them in memory, searched exactly.
 
-from collections.abc import Collection, Sequence
-from itertools import chain
+The density around each vector is found when a search first needs it, and kept up as vehicles come and go.
+"""
+
+from collections.abc import Collection, Iterator
+from itertools import chain, groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import LargeBinary, func, select, type_coerce
+from sqlalchemy.orm import Session
 
-from app.evaluation.local_scaling import NEIGHBOURS, Neighbours, neighbours
+from app.evaluation.local_scaling import (
+    NEIGHBOURS,
+    SHORTLIST,
+    Neighbours,
+    densities_of_photograph,
+    neighbours,
+    scaled_scores,
+)
+from app.register.database import Database
 from app.register.matcher import Candidate
+from app.register.schema import Change, Embedding, View
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-SHORTLIST = 32
-"""Vehicles nearest by cosine whose scores are computed: local scaling moves a vehicle by a few places among many."""
 BLOCK_ROWS = 16384
+_CHUNK_ROWS = 4096
 _DENSITY_ROWS = 64  # rows compared with the whole library at once
 _MOST_FOLLOWED = 64  # new rows up to which each is compared with what is known; after an import, all of it is forgotten
 
 
-def scores(similarities: Floats, usual: Floats, rows: Sequence[Sequence[int]], around: Sequence[Floats]) -> Floats:
-    """Local-scaling scores (V,) of vehicles: the mean over photographs of cos - r(view) / 2 - r(photograph) / 2, where
-    the best view counts.
+class MemoryIndex:
+    """Holds all vectors of a model in float32, 4 bytes a value, and follows the register's changes before each search.
 
-    Args:
-        similarities: (Q, N) of photographs to views.
-        usual: (N,), the density of each view.
-        rows: columns of each vehicle's views.
-        around: of each photograph, its density for each vehicle (V,).
-    """
-    scaled = similarities - usual / 2
-    best = np.stack([scaled[:, columns].max(axis=1) for columns in rows], axis=1)
-    return np.asarray((best - np.stack(around) / 2).mean(axis=0), np.float32)
+    Reading 300,000 vectors takes seconds; it is done at the first search, or by `prepare`."""
+
+    def __init__(self, database: Database, model_id: int) -> None:
+        self.database = database
+        self.model_id = model_id
+        self.libraries: dict[str, Library] = {}
+        self._seen = -1
+
+    def search(self, library: str, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
+        self.prepare()
+        held = self.libraries.get(library)
+        return held.search(np.atleast_2d(photographs), limit, also) if held else []
+
+    def prepare(self) -> None:
+        """Read what changed since the last time."""
+        with self.database.reading() as session:
+            last = session.scalar(select(func.max(Change.id))) or 0
+            if last == self._seen:
+                return
+            if self._seen < 0:
+                self._read(session, None)
+            else:
+                changed = set(session.scalars(select(Change.vehicle_id).where(Change.id > self._seen)))
+                for library in self.libraries.values():
+                    library.drop(changed)
+                self._read(session, sorted(changed))
+            self._seen = last
+
+    def _read(self, session: Session, vehicles: list[int] | None) -> None:
+        for library, vehicle_ids, view_ids, vectors in _chunks(session, self.model_id, vehicles):
+            if library not in self.libraries:
+                self.libraries[library] = Library(vectors.shape[1])
+            self.libraries[library].extend(vehicle_ids, view_ids, vectors)
 
 
-def densities_of_photograph(nearest: Neighbours, vehicles: Ints) -> Floats:
-    """The density around one photograph for each vehicle (V,), which is left out of it.
+def _chunks(
+    session: Session, model_id: int, vehicles: list[int] | None
+) -> Iterator[tuple[str, list[int], list[int], Floats]]:
+    """Rows of one library at a time: its name, vehicles, views, vectors (N, D).
 
-    Args:
-        nearest: of the photograph, one row.
-    """
-    count = len(vehicles)
-    similarity, vehicle = (np.repeat(part, count, axis=0) for part in (nearest.similarity, nearest.vehicle))
-    return Neighbours(similarity.astype(np.float32), vehicle.astype(np.int64)).density(vehicles)
+    Vectors come as the bytes that they are in the file: an object for each would take longer than reading them."""
+    vector = type_coerce(Embedding.vector, LargeBinary)
+    query = select(Embedding.library, View.vehicle_id, View.id, vector).join(View)
+    query = query.where(Embedding.model_id == model_id).order_by(Embedding.library, Embedding.view_id)
+    query = query.execution_options(yield_per=_CHUNK_ROWS)
+    parts = [None] if vehicles is None else [vehicles[i : i + 500] for i in range(0, len(vehicles), 500)]
+    for part in parts:
+        rows = session.execute(query if part is None else query.where(View.vehicle_id.in_(part)))
+        for chunk in rows.partitions():
+            for library, group in groupby(chunk, key=itemgetter(0)):
+                _, vehicle_ids, view_ids, data = zip(*group, strict=True)
+                matrix = np.frombuffer(b"".join(data), "<f4").reshape(len(data), -1)
+                yield library, list(vehicle_ids), list(view_ids), matrix
 
 
 class Library:
@@ -142,7 +188,7 @@ class Library:
         ends = np.cumsum([0, *map(len, rows)])
         places = [list(range(first, stop)) for first, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
         around = [densities_of_photograph(each, slots) for each in nearest]
-        score = scores(similarities[:, columns], self.density(columns), places, around)
+        score = scaled_scores(similarities[:, columns], self.density(columns), places, around)
         # Ties by number, as in the database.
         order = sorted(range(len(slots)), key=lambda place: (-score[place], self.vehicle_ids[slots[place]]))
         wanted = [place for number, place in enumerate(order) if number < limit or slots[place] in extra]
