@@ -1,15 +1,20 @@
 """Commands of `scripts.register` for its networks: recogniser, detector, plate reader, and their thresholds."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.settings.checks import SettingsError
 from app.settings.detection import DetectorSettings
+from models.errors import FedVehicleReidError
 from scripts.progress import Progress
 from scripts.register_options import HERE, Device, Folder, Url, app, open_identification, open_register, operator, say
+
+if TYPE_CHECKING:
+    from app.evaluation.reading_errors import ReadingErrors
 
 _COCO_THRESHOLD = 0.5
 
@@ -93,7 +98,7 @@ def plate_reader(
         if remove:
             reader.forget(operator())
         if run is not None:
-            reader.use(run, model, operator())
+            reader.use(run, model, operator(), _errors_of(run, model))
         if sure is not None:
             reader.set_min_confidence(sure, operator())
         say({"reads": reader.is_there, "sure": reader.min_confidence})
@@ -166,6 +171,16 @@ def decision(
         model = folder.models.active()
         calibrated = model is not None and folder.models.evidence(model) is not None
         say({"decision": folder.models.decides(), "evidence_calibrated": calibrated})
+
+
+def _errors_of(run: Path, model: str) -> "ReadingErrors | None":
+    from app.register.plate_reader import measured_errors
+
+    try:
+        return measured_errors(run, model)
+    except (FedVehicleReidError, OSError) as error:
+        print(f"the reader's errors are not measured, its confidences count as they are: {error}", file=sys.stderr)
+        return None
 
 
 def _evidence_line(row: dict[str, Any]) -> str:

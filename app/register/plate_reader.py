@@ -152,13 +152,13 @@ class QueryPlateReader:
 
 
 def measured_errors(run: Path, model: str, device: str = "auto") -> ReadingErrors:
-    """Errors of a checkpoint's reader on the plates of its own `data.val_split`.
+    """Errors of a checkpoint's reader on the plates of its own `data.val_split`, or of "val" where it has none.
 
     Raises ValueError or OSError where its data is not there, or has no plate with a text."""
     checkpoint = Checkpoint.read(run, model)
     task, network = _build(checkpoint, device)
     settings = task.settings
-    directions = open_source(settings.data, settings.seed).evaluation(settings.data.val_split)
+    directions = open_source(settings.data, settings.seed).evaluation(settings.data.val_split or "val")
     samples = list(dict.fromkeys(s for each in directions for s in (*each.query, *each.gallery)))
     known = [s for s in samples if s.has_plate and plain(s.plate_text or "")]
     readings = task.read(network, known, task.compute.device)

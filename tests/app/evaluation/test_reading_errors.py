@@ -1,4 +1,4 @@
-"""What a reading says of a plate: by hand, by every alignment, and against readings drawn from a known reader."""
+"""The evidence of a reading for a plate: by hand, by every alignment, and with a reader whose errors are known."""
 
 import math
 from itertools import combinations

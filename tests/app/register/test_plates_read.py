@@ -8,14 +8,16 @@ from registers import photo
 from web_service import jpeg
 
 from app.core.arrays import float_arrays
+from app.core.errors import StoredFileError
 from app.core.run_folder import RunFolder
 from app.core.sample import Box, Sample
 from app.data.crops import VehicleImage, read_picture, with_margin
 from app.evaluation.plate_texts import PlateReading
+from app.evaluation.reading_errors import UNMEASURED
 from app.register.errors import RegisterError
 from app.register.matcher import Outcome, Threshold
 from app.register.photos import VehiclePhoto
-from app.register.plate_reader import by_confidence
+from app.register.plate_reader import ERRORS, by_confidence, measured_errors
 from app.register.schema import Sighting
 from app.settings.checks import SettingsError
 from app.settings.load import load_settings
@@ -101,6 +103,34 @@ def test_a_real_reader_reads_what_its_task_reads_and_is_renewed(identification, 
     identification.plate_reader.forget("tester")
     assert identification.plate_reader.read(images) == []
     assert [line.action for line in identification.journal.audit(3)] == ["plate reader"] * 3
+
+
+def test_a_readers_errors_are_measured_on_its_own_plates_and_kept(identification, tmp_path, texts):
+    plates = tmp_path / "plates"
+    plates.mkdir()
+    rows = ["path,pid,camid,split,plate_text,plate_left,plate_top,plate_width,plate_height"]
+    for pid, text in enumerate(("AB12", "AB12", "CD34")):
+        photo(pid, (40, 90)).image.save(plates / f"{pid}.png")
+        rows.append(f"{pid}.png,{pid},0,{'val_query' if pid else 'val_gallery'},{text},20,10,50,20")
+    (plates / "manifest.csv").write_text("\n".join(rows) + "\n")
+    settings = load_settings(f"{WORDS} data.root={plates}")
+    task = make_task(settings)
+    folder = RunFolder(tmp_path / "run")
+    save_checkpoint(folder, "global", float_arrays(task.build(1, 0)), settings, task)
+    texts["texts"] = [("A812", 0.7), ("CD3", 0.9), ("AB12", 0.9)]  # of the queries, then of the gallery
+    errors = measured_errors(folder.path, "global", "cpu")
+    assert errors.confused == {"8": {"B": 1}}
+    assert (errors.plates, errors.characters["A"]) == (3, 2)
+    assert errors.missing == pytest.approx(2 / 14)  # one of twelve characters, smoothed by one of two
+    reader = identification.plate_reader
+    assert reader.errors == UNMEASURED
+    reader.use(folder.path, "global", "tester", errors)
+    assert reader.errors == errors
+    (identification.folder / "models" / ERRORS).write_text('{"missing": 2}')
+    with pytest.raises(StoredFileError, match="no errors of a reader; give the register its reader again"):
+        _ = reader.errors
+    reader.use(folder.path, "global", "tester")
+    assert reader.errors == UNMEASURED
 
 
 def test_checkpoints_of_other_tasks_are_refused_by_name(identification, run_folder, reader_run):
@@ -227,6 +257,7 @@ def test_the_command_keeps_a_reader_and_takes_it_away(identification, url, reade
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     assert run("plate-reader", reader_run, "--model", "other", "--sure", "0.8") == {"reads": True, "sure": 0.8}
+    assert not (identification.folder / "models" / ERRORS).exists()  # the run's data is not there
     told = run("identify", picture, "--plate-box", "4,8,20,10")["plate_text"]
     assert (told["text"], told["candidates"]) == ("AB1235", [{"vehicle": 1, "cost": 1, "plate": "AB 1234"}])
     assert run("plate-reader", "--remove") == {"reads": False, "sure": 0.8}
