@@ -127,7 +127,7 @@ def test_a_readers_errors_are_measured_on_its_own_plates_and_kept(identification
     reader.use(folder.path, "global", "tester", errors)
     assert reader.errors == errors
     (identification.folder / "models" / ERRORS).write_text('{"missing": 2}')
-    with pytest.raises(StoredFileError, match="no errors of a reader; give the register its reader again"):
+    with pytest.raises(StoredFileError, match="no measured errors of a reader; give the register its reader again"):
         _ = reader.errors
     reader.use(folder.path, "global", "tester")
     assert reader.errors == UNMEASURED
