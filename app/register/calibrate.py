@@ -26,7 +26,8 @@ from app.evaluation.calibration import (
 )
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import pair_ids
-from app.register.calibrate_evidence import RATES, Comparison, Fitted, Rates, fit, of_directions, of_register
+from app.register.calibrate_evidence import RATES, Fitted, Rates, fit
+from app.register.comparisons import Comparison, of_directions, of_register
 from app.register.identification import Identification
 from app.register.matcher import Threshold, compared_names
 from app.settings.checks import SettingsError
@@ -56,6 +57,7 @@ class _Evidence(BaseModel):
     vehicles: int
     queries: int
     registered: int
+    error: str = ""
     stranger_rate: float
     residents_right: _Rate
     residents_wrong: _Rate
@@ -65,6 +67,7 @@ class _Evidence(BaseModel):
 
 class _NoEvidence(BaseModel):
     error: str
+    vehicles: None = None
 
 
 class _Report(BaseModel):
@@ -136,9 +139,8 @@ def calibrate(
         reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
         raise EvaluationError(f"no library can be calibrated: {reasons}")
     evidence = _evidence(of_directions(found, directions, model.libraries), rates)
-    identification.models.set_thresholds(model.id, chosen, account)
-    if isinstance(evidence, Fitted):
-        identification.models.set_evidence(model.id, evidence.calibration, account)
+    fitted = evidence if isinstance(evidence, Fitted) else None
+    identification.models.set_thresholds(model.id, chosen, account, fitted and fitted.calibration)
     after = identification.models.identification_thresholds(identification.active_model.current()[0])
     for name in report.keys() - chosen.keys():
         report[name]["threshold"] = after[name].match
@@ -149,9 +151,7 @@ def calibrate(
         "data": about,
         "views": views,
         "libraries": report,
-        "evidence": {**evidence.report, **_registered(identification)}
-        if isinstance(evidence, Fitted)
-        else {"error": evidence},
+        "evidence": fitted.report if fitted else _unchanged(folder, str(evidence)),
     }
     _write(folder / REPORT, content)
     return {**content, "folder": str(folder)}
@@ -170,14 +170,19 @@ def calibrate_by_register(identification: Identification, *, account: str, rates
     identification.models.set_evidence(model.id, fitted.calibration, account)
     folder.mkdir(parents=True, exist_ok=True)
     before = read_report(folder) or {"model": model.digest, "libraries": {}}
-    report = {**before, "evidence": {**fitted.report, **_registered(identification)}}
+    report = {**before, "evidence": fitted.report}
     _write(folder / REPORT, report)
     return {**report, "folder": str(folder)}
 
 
-def _registered(identification: Identification) -> dict[str, int]:
-    """The size of the register at its calibration."""
-    return {"registered": identification.register.counts()["vehicles"]}
+def _unchanged(folder: Path, reason: str) -> dict[str, Any]:
+    """The report of an earlier calibration of evidence, which goes on deciding, and why it was not renewed; or the
+    reason alone."""
+    try:
+        before = (read_report(folder) or {}).get("evidence") or {}
+    except StoredFileError:
+        before = {}
+    return {**before, "error": reason}
 
 
 def _evidence(comparisons: list[Comparison], rates: Rates) -> Fitted | str:

@@ -13,25 +13,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
 
-from app.data.readers.reader import Direction
 from app.evaluation.calibration import share_of_vehicles
 from app.evaluation.errors import EvaluationError
-from app.evaluation.ids import NO_SEQUENCE, PairIds, pair_ids
+from app.evaluation.ids import PairIds
 from app.evaluation.likelihood import Line, cllr, fit_line, reliability
+from app.evaluation.local_scaling import SHORTLIST
 from app.evaluation.open_set import ask
-from app.register.database import Database
+from app.register.comparisons import Comparison
 from app.register.evidence import Calibration, is_plate, weigh
-from app.register.matcher import compared_names, held_name
-from app.register.schema import Embedding, Model, Vehicle, View
 from app.settings.checks import SettingsError
-from app.tasks.image_files import Embeddings
 
 Floats = NDArray[np.float32]
-MOST_VEHICLES = 3000
-"""Vehicles of a register that calibrate it: every image of theirs is compared with every other."""
-_CHUNK = 500  # numbers in one query
+MOST_QUERIES = 4000
+"""Queries of each comparison that are asked, spread evenly."""
+_OTHERS = 64  # scores of other vehicles, of each query
 _LEAST_VEHICLES = 10
 """Of fewer vehicles, half are too few to fit a line to."""
 _EULER = 0.5772156649015329
@@ -60,29 +56,20 @@ class Rates(NamedTuple):
 RATES = Rates()
 
 
-class Comparison(NamedTuple):
-    """Images of one kind that are compared with images of one kind.
-
-    Args:
-        name: see `app.register.matcher.compared_name`.
-        queries, gallery: (Q, D) and (G, D), L2-normalised.
-        keys: (Q,), what the queries are of; a query of one photograph has one key in all comparisons.
-    """
-
-    name: str
-    queries: Floats
-    gallery: Floats
-    ids: PairIds
-    keys: Sequence[Hashable]
-
-
 @dataclass
 class Trial:
-    """A query, and its scores by comparison and vehicle."""
+    """A query, and its scores by comparison and vehicle: of the `SHORTLIST` best vehicles and its own.
+
+    Args:
+        vehicles: in the largest of its galleries.
+        other: scores of other vehicles by comparison, some of them chosen by chance.
+    """
 
     pid: int
+    vehicles: int = 0
     resident: dict[str, dict[int, float]] = field(default_factory=dict)
     stranger: dict[str, dict[int, float]] = field(default_factory=dict)
+    other: dict[str, Floats] = field(default_factory=dict)
 
 
 class Thresholds(NamedTuple):
@@ -106,10 +93,6 @@ class Weighed(NamedTuple):
     resident: NDArray[np.float64]
     stranger: NDArray[np.float64]
 
-    def of(self, rows: NDArray[np.bool_]) -> "Weighed":
-        """Some of the queries."""
-        return Weighed(self.pids[rows], self.right[rows], self.resident[rows], self.stranger[rows])
-
 
 class Fitted(NamedTuple):
     """A calibration, and what was measured with it."""
@@ -117,57 +100,6 @@ class Fitted(NamedTuple):
     calibration: Calibration
     report: dict[str, Any]
     trials: Weighed
-
-
-def of_directions(found: Embeddings, directions: Sequence[Direction], libraries: Sequence[str]) -> list[Comparison]:
-    """The comparisons of a labelled set, of those images that have something for the library."""
-    made = []
-    for name, library, query, held in compared_names(libraries):
-        vectors = found.libraries[library]
-        rows = {sample: row for row, sample in enumerate(found.samples) if vectors[row].any()}
-        for direction in directions:
-            queries = [s for s in direction.query if s in rows and s.modality == query]
-            gallery = [s for s in direction.gallery if s in rows and s.modality == held]
-            if queries and gallery:
-                chosen = [vectors[[rows[s] for s in samples]] for samples in (queries, gallery)]
-                keys = [(direction.name, sample) for sample in queries]
-                made.append(Comparison(name, chosen[0], chosen[1], pair_ids(queries, gallery), keys))
-    return made
-
-
-def of_register(database: Database, model: Model, seed: int = 0) -> list[Comparison]:
-    """The comparisons of the register's own images: each image of a vehicle is a query among all others.
-
-    Of more than `MOST_VEHICLES` vehicles, so many take part, chosen by the seed."""
-    rows: dict[str, tuple[list[int], list[int], list[Floats]]] = {}
-    with database.reading() as session:
-        vehicles = np.array(session.scalars(select(Vehicle.id).order_by(Vehicle.id)).all(), np.int64)
-        if len(vehicles) > MOST_VEHICLES:
-            vehicles = np.sort(np.random.default_rng(seed).permutation(vehicles)[:MOST_VEHICLES])
-        query = select(Embedding.library, View.vehicle_id, View.id, Embedding.vector).join(View)
-        for start in range(0, len(vehicles), _CHUNK):
-            those = vehicles[start : start + _CHUNK].tolist()
-            found = session.execute(query.where(Embedding.model_id == model.id, View.vehicle_id.in_(those)))
-            for held, vehicle, view, vector in found:
-                pids, views, vectors = rows.setdefault(held, ([], [], []))
-                pids.append(vehicle)
-                views.append(view)
-                vectors.append(vector)
-    made = []
-    for name, library, query_modality, held_modality in compared_names(model.libraries):
-        names = [held_name(library, modality) for modality in (query_modality, held_modality)]
-        if all(each in rows for each in names):
-            (q_pids, q_views, queries), (g_pids, g_views, gallery) = (rows[each] for each in names)
-            ids: PairIds = {
-                "q_pids": np.array(q_pids, np.int64),
-                "q_camids": np.array(q_views, np.int64),  # an image is not compared with itself
-                "q_sequences": np.full(len(q_pids), NO_SEQUENCE, np.int64),
-                "g_pids": np.array(g_pids, np.int64),
-                "g_camids": np.array(g_views, np.int64),
-                "g_sequences": np.full(len(g_pids), NO_SEQUENCE, np.int64),
-            }
-            made.append(Comparison(name, np.stack(queries), np.stack(gallery), ids, q_views))
-    return made
 
 
 def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
@@ -182,13 +114,14 @@ def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
     calibration, weighed = _fit(trials, np.ones(len(trials), bool), rates)
     first = np.isin(pids, np.random.default_rng(0).permutation(vehicles)[: len(vehicles) // 2])
     halves = [(_fit(trials, ~half, rates)[0], half) for half in (first, ~first)]
-    answers = [_outcomes(_weigh(trials, half_of).of(half), half_of) for half_of, half in halves]
+    answers = [_outcomes(_weigh([trials[row] for row in np.flatnonzero(half)], by), by) for by, half in halves]
     joined = {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
     counted = np.concatenate([pids[half] for _, half in halves])
     report = {
         **rates._asdict(),
         "vehicles": len(vehicles),
         "queries": len(trials),
+        "registered": max(trial.vehicles for trial in trials),
         **{name: share_of_vehicles(hits, counted[:, None])._asdict() for name, hits in joined.items()},
         "sources": {name: _source(trials, name, line) for name, line in calibration.lines.items()},
     }
@@ -204,7 +137,9 @@ def outcomes(comparisons: Iterable[Comparison], calibration: Calibration) -> dic
 
 def _trials(comparisons: Iterable[Comparison]) -> list[Trial]:
     found: dict[Hashable, Trial] = {}
-    for name, queries, gallery, ids, keys in comparisons:
+    rng = np.random.default_rng(0)
+    for comparison in comparisons:
+        name, queries, gallery, ids, keys = _spread(comparison)
         pids = np.unique(ids["g_pids"])
 
         def rows(block: slice, of: Floats, among: Floats = gallery) -> Floats:
@@ -212,10 +147,36 @@ def _trials(comparisons: Iterable[Comparison]) -> list[Trial]:
 
         for asked in ask(lambda b, q=queries: rows(b, q), lambda b, g=gallery: rows(b, g), ids):  # type: ignore[misc]
             trial = found.setdefault(keys[asked.query], Trial(int(ids["q_pids"][asked.query])))
+            trial.vehicles = max(trial.vehicles, len(pids))
             for scores, held in ((asked.resident, trial.resident), (asked.stranger, trial.stranger)):
-                there = np.flatnonzero(np.isfinite(scores))
+                best = np.argsort(-scores, kind="stable")[:SHORTLIST]
+                there = np.union1d(best, asked.own)
+                there = there[np.isfinite(scores[there])]
                 held[name] = dict(zip(pids[there].tolist(), scores[there].tolist(), strict=True))
+            other = np.delete(asked.resident, asked.own)
+            other = other[np.isfinite(other)]
+            few = len(other) <= _OTHERS
+            trial.other[name] = np.asarray(other if few else rng.choice(other, _OTHERS, replace=False), np.float32)
     return list(found.values())
+
+
+def _spread(comparison: Comparison) -> Comparison:
+    """The comparison with at most `MOST_QUERIES` queries."""
+    count = len(comparison.queries)
+    if count <= MOST_QUERIES:
+        return comparison
+    chosen = np.linspace(0, count - 1, MOST_QUERIES).astype(int)
+    ids = comparison.ids
+    kept: PairIds = {
+        "q_pids": ids["q_pids"][chosen],
+        "q_camids": ids["q_camids"][chosen],
+        "q_sequences": ids["q_sequences"][chosen],
+        "g_pids": ids["g_pids"],
+        "g_camids": ids["g_camids"],
+        "g_sequences": ids["g_sequences"],
+    }
+    keys = [comparison.keys[place] for place in chosen]
+    return comparison._replace(queries=comparison.queries[chosen], ids=kept, keys=keys)
 
 
 def _fit(trials: Sequence[Trial], use: NDArray[np.bool_], rates: Rates) -> tuple[Calibration, Weighed]:
@@ -241,17 +202,17 @@ def _fit(trials: Sequence[Trial], use: NDArray[np.bool_], rates: Rates) -> tuple
 def _scores(trials: Sequence[Trial], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scores of the same and of other vehicles in one comparison."""
     same = [trial.resident[name][trial.pid] for trial in trials if trial.pid in trial.resident.get(name, ())]
-    other = [score for trial in trials for pid, score in trial.resident.get(name, {}).items() if pid != trial.pid]
-    return np.array(same, np.float64), np.array(other, np.float64)
+    other = [trial.other[name] for trial in trials if name in trial.other]
+    return np.array(same, np.float64), np.concatenate([np.empty(0), *other]).astype(np.float64)
 
 
 def _weigh(trials: Sequence[Trial], calibration: Calibration) -> Weighed:
     right, odds = list[bool](), list[tuple[float, float]]()
     for trial in trials:
         for compared in (trial.resident, trial.stranger):
-            vehicles = set[int]().union(*compared.values())
+            vehicles = trial.vehicles - (compared is trial.stranger)
             usable = {name: of for name, of in compared.items() if name in calibration.lines and not is_plate(name)}
-            evidence = weigh(usable, calibration, len(vehicles))
+            evidence = weigh(usable, calibration, vehicles)
             odds.append((evidence.named, evidence.registered))
             if compared is trial.resident:
                 right.append(bool(evidence.candidates) and evidence.candidates[0].vehicle == trial.pid)

@@ -80,8 +80,9 @@ def decide_by_evidence(
     """The decision by probabilities.
 
     match: the best vehicle's log odds reach `named`. not_registered: a text was read that is near no registered plate,
-    and a stranger is more likely than all registered vehicles. unknown: registered vehicles are less likely than
-    `registered`. unsure: everything between.
+    and a stranger is more likely than all registered vehicles; where the plate of the best one is not known, which the
+    text then cannot rule out, registered vehicles must be as unlikely as for unknown. unknown: registered vehicles are
+    less likely than `registered`. unsure: everything between.
 
     Args:
         candidates: by comparison, in the order in which they are preferred.
@@ -95,7 +96,7 @@ def decide_by_evidence(
     evidence = weigh(scored, calibration, registered, texts)
     if evidence.named >= calibration.named:
         outcome = Outcome.match
-    elif foreign_text and evidence.registered < 0:
+    elif foreign_text and evidence.registered < (0 if _plate_counts(evidence) else calibration.registered):
         outcome = Outcome.not_registered
     elif evidence.registered < calibration.registered:
         outcome = Outcome.unknown
@@ -109,9 +110,21 @@ def decide_by_evidence(
     return Decision(outcome, vehicle, EVIDENCE, similarity, None, None, named, evidence)
 
 
+def covers(calibration: Calibration, candidates: Mapping[str, Sequence[Candidate]]) -> bool:
+    """Whether every comparison that found a vehicle is calibrated; those of plates alone are not needed.
+
+    A query of another kind than those of the calibration, as one at night, is decided by libraries."""
+    return all(name in calibration.lines or is_plate(name) for name, found in candidates.items() if found)
+
+
 def is_plate(comparison: str) -> bool:
     """Whether a comparison is one of plates alone."""
     return comparison.split("-", 1)[0] == "plate"
+
+
+def _plate_counts(evidence: Evidence) -> bool:
+    """Whether the text was compared with the plate of the best candidate."""
+    return bool(evidence.candidates) and PLATE_TEXT in evidence.candidates[0].llr
 
 
 def _source(

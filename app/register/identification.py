@@ -15,7 +15,7 @@ from app.data.crops import VehicleImage
 from app.register.detect import Framed, Framing
 from app.register.embedder import ActiveModel
 from app.register.errors import AnotherModelError, RegisterError, UncertainError
-from app.register.evidence import CANDIDATES, decide_by_evidence
+from app.register.evidence import CANDIDATES, covers, decide_by_evidence
 from app.register.folder import RegisterFolder
 from app.register.index import Index, make_index
 from app.register.matcher import (
@@ -63,14 +63,13 @@ class Answer:
 class Identification(RegisterFolder):
     """A register with its networks: vehicles are enrolled, and identified in photos.
 
-    Identifications and enrolments may come from several threads. The network and the index take one after the other;
-    photos and the database are written beside them. Everything else is for one thread at a time.
+    Identifications and enrolments may come from several threads: network and index take one after the other, photos and
+    database are written beside them. Everything else is for one thread at a time.
 
     Args:
         folder: the register's; made if it is not there.
         url: of the database; by default a SQLite file in the folder.
         device, onnx: of the network, see `ActiveModel`.
-
     Raises RegisterError if the register cannot be opened."""
 
     def __init__(self, folder: Path, url: str = "", device: str = "auto", onnx: Path | None = None) -> None:
@@ -201,19 +200,20 @@ class Identification(RegisterFolder):
         """The decision by the sum of all evidence where it is calibrated, by one library after the other otherwise."""
         min_confidence = self.plate_reader.min_confidence
         calibration = self.models.evidence(model) if self.models.decides() == "evidence" else None
-        if calibration is None:
-            candidates = self.candidates(model, found, modality)
-            decision = decide(candidates, self.models.identification_thresholds(model))
-            return add_plate_evidence(decision, reads, framed, self.plates, min_confidence)
-        plate = find_plates(reads, framed, self.plates)
-        near = plate.vehicles() if plate else set()
-        candidates = self.candidates(model, found, modality, CANDIDATES, near)
-        vehicles = near.union(each.vehicle for nearest in candidates.values() for each in nearest)
-        texts = text_evidence(reads, vehicles, self.plates, self.plate_reader.errors)
-        foreign = bool(reads) and reads[0].confidence >= min_confidence and not near
-        registered = self.register.counts()["vehicles"]
-        decision = decide_by_evidence(candidates, calibration, registered, texts, foreign)
-        return decision, plate and replace(plate, says=effect_of(decision))
+        if calibration is not None:
+            plate = find_plates(reads, framed, self.plates)
+            near = plate.vehicles() if plate else set()
+            candidates = self.candidates(model, found, modality, CANDIDATES, near)
+            if covers(calibration, candidates):
+                confident = [read for read in reads if read.confidence >= min_confidence]
+                vehicles = near.union(each.vehicle for nearest in candidates.values() for each in nearest)
+                texts = text_evidence(confident, vehicles, self.plates, self.plate_reader)
+                about = (self.plates.vehicles(), texts, bool(confident) and not near)
+                decision = decide_by_evidence(candidates, calibration, *about)
+                return decision, plate and replace(plate, says=effect_of(decision, plate))
+        candidates = self.candidates(model, found, modality)
+        decision = decide(candidates, self.models.identification_thresholds(model))
+        return add_plate_evidence(decision, reads, framed, self.plates, min_confidence)
 
     def candidates(
         self,

@@ -86,6 +86,7 @@ _NEARER = text("""
         AND embedding.model_id = :model_id AND embedding.library = :library
     WHERE -(embedding.vector <#> held.vector) >= near.least - 1e-6
 """)
+_MOST_KNOWN = 20_000  # views whose neighbours are kept
 _MOST_FOLLOWED = 200
 """Changed vehicles up to which each is compared with what is known; after an import, all of it is forgotten."""
 
@@ -159,12 +160,15 @@ class PgVectorIndex:
         if unknown := [each for each in views if each[0] not in held]:
             own = [vehicle for _, vehicle, _ in unknown]
             given = {"own": own, "vectors": _texts([vector for *_, vector in unknown]), "limit": NEIGHBOURS + 1}
-            for view, vehicle, _ in unknown:
-                held[view] = _Around(vehicle, [], [])
+            found = [_Around(vehicle, [], []) for vehicle in own]
             for row in session.execute(_AROUND, {**self._where(library), **given}):
-                around = held[unknown[row.number - 1][0]]
-                around.similarities.append(float(row.similarity))
-                around.vehicles.append(row.vehicle_id)
+                found[row.number - 1].similarities.append(float(row.similarity))
+                found[row.number - 1].vehicles.append(row.vehicle_id)
+            if len(held) > _MOST_KNOWN:
+                for view in held.keys() - {each[0] for each in views}:
+                    del held[view]
+            # Only now: a failed query must not leave views without neighbours.
+            held.update(zip((view for view, *_ in unknown), found, strict=True))
         means = [held[view].similarities[:NEIGHBOURS] or [0.0] for view, *_ in views]
         return np.array([sum(values) / len(values) for values in means], np.float32)
 

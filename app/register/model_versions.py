@@ -80,8 +80,14 @@ class Models:
         own = self.thresholds(model)
         return {name: own.get(name, own[library]) for name, library, _, _ in compared_names(model.libraries)}
 
-    def set_thresholds(self, model_id: int, thresholds: Mapping[str, Threshold], account: str) -> None:
-        """Keep calibrated thresholds of a model, by `compared_name`."""
+    def set_thresholds(
+        self,
+        model_id: int,
+        thresholds: Mapping[str, Threshold],
+        account: str,
+        evidence: Calibration | None = None,
+    ) -> None:
+        """Keep calibrated thresholds of a model, by `compared_name`, and its calibrated evidence if there is any."""
         with self.database.writing() as session:
             model = get(session, Model, model_id)
             if set(thresholds) - {name for name, *_ in compared_names(model.libraries)}:
@@ -89,6 +95,9 @@ class Models:
             values = {library: asdict(threshold) for library, threshold in thresholds.items()}
             model.thresholds = {**model.thresholds, **values}
             trail(session, account, "set thresholds", f"model {model.digest}", values)
+            if evidence is not None:
+                model.evidence = evidence.model_dump(mode="json")
+                trail(session, account, "set evidence", f"model {model.digest}", model.evidence)
 
     def evidence(self, model: Model) -> Calibration | None:
         """Calibrated evidence of a model; None before it was calibrated. Raises RegisterError for damaged values."""

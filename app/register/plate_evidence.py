@@ -1,8 +1,9 @@
 """Plate-text evidence for an identification query. A wrong owner is the worst of all answers.
 
-A text of enough confidence that equals the plate of one vehicle is a match where the libraries came to none. It never
-turns one vehicle into another: where it contradicts a match, a person has to look. Texts that are merely near to a
-plate decide nothing.
+Where one library after the other decides, a text of enough confidence that equals the plate of one vehicle is a match
+if the libraries came to none. It never turns one vehicle into another: where it contradicts a match, a person has to
+look. Texts that are merely near to a plate decide nothing. In the sum of all evidence a text of enough confidence is
+one source of several, see `app.register.evidence`.
 """
 
 import itertools
@@ -13,10 +14,9 @@ from typing import Any
 
 from app.core.sample import Box
 from app.evaluation.plate_texts import PlateReading
-from app.evaluation.reading_errors import ReadingErrors
 from app.register.detect import Framed
 from app.register.matcher import PLATE_TEXT, Candidate, Decision, Outcome
-from app.register.plate_reader import PlateRead
+from app.register.plate_reader import PlateRead, QueryPlateReader
 from app.register.plate_search import PlateCandidate, PlateSearch, cost
 
 _CANDIDATES = 5
@@ -144,25 +144,31 @@ def find_plates(reads: Sequence[PlateRead], framed: Sequence[Framed], plates: Pl
 
 
 def text_evidence(
-    reads: Sequence[PlateRead], vehicles: Collection[int], plates: PlateSearch, errors: ReadingErrors
+    reads: Sequence[PlateRead], vehicles: Collection[int], plates: PlateSearch, reader: QueryPlateReader
 ) -> dict[int, float]:
     """LLR of the plate text by vehicle, of those whose plate is known.
 
     Of several texts the one of most confidence counts: photographs of one plate share their faults."""
     if not reads:
         return {}
-    reading = PlateReading(reads[0].text, reads[0].confidences)
-    known = {vehicle: plates.plain_plate(vehicle) for vehicle in vehicles}
+    errors, reading = reader.errors, PlateReading(reads[0].text, reads[0].confidences)
+    plates.prepare()
+    known = {vehicle: plates.table.plain_plate(vehicle) for vehicle in vehicles}
     return {vehicle: errors.llr(reading, plate) for vehicle, plate in known.items() if plate}
 
 
-def effect_of(decision: Decision) -> TextEffect:
-    """The part that the text had in a decision by evidence: `decides` where the rest of the evidence alone speaks
-    against the vehicle that it names."""
+def effect_of(decision: Decision, plate: PlateFinding) -> TextEffect:
+    """The part that the text had in a decision by evidence.
+
+    agrees: it is the plate of the vehicle that matches. decides: so it is, and the rest of the evidence alone speaks
+    against that vehicle. contradicts: it speaks against the vehicle that matches, or looks like it."""
     best = next(iter(decision.evidence.candidates), None) if decision.evidence else None
     if decision.vehicle is None or best is None or PLATE_TEXT not in best.llr:
         return TextEffect.nothing
     text = best.llr[PLATE_TEXT]
     if text < 0:
         return TextEffect.contradicts
+    exact = any(each.vehicle == best.vehicle and not each.cost for each in plate.candidates)
+    if not exact or decision.outcome is not Outcome.match:
+        return TextEffect.nothing
     return TextEffect.decides if sum(best.llr.values()) - text < 0 else TextEffect.agrees

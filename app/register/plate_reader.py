@@ -9,7 +9,6 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from app.core.errors import StoredFileError
 from app.core.files import replacing
 from app.data.crops import VehicleImage
 from app.data.dataset import open_source
@@ -79,8 +78,8 @@ class QueryPlateReader:
         if (task := checkpoint.settings["task"]) != _KIND:
             raise NetworkError(f"{run / model}.safetensors is of the task {task}; plates are read by one of {_KIND}")
         _build(checkpoint, self.device)
+        (self.folder / ERRORS).unlink(missing_ok=True)  # first: never another reader's
         checkpoint.write(self.folder, READER)
-        (self.folder / ERRORS).unlink(missing_ok=True)
         if errors is not None:
             with replacing(self.folder / ERRORS) as temporary:
                 temporary.write_text(errors.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -91,7 +90,7 @@ class QueryPlateReader:
     def errors(self) -> ReadingErrors:
         """Errors of the reader, as they were measured on its own data; `UNMEASURED` where they were not.
 
-        Raises StoredFileError for a damaged file."""
+        Raises RegisterError for a damaged file."""
         path = self.folder / ERRORS
         try:
             content = path.read_bytes()
@@ -100,8 +99,8 @@ class QueryPlateReader:
         try:
             return ReadingErrors.model_validate_json(content)
         except ValidationError as error:
-            raise StoredFileError(
-                f"{path}: no measured errors of a reader; give the register its reader again"
+            raise RegisterError(
+                f"models/{ERRORS} holds no measured errors of a reader: give the register its reader again"
             ) from error
 
     def forget(self, account: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.register.database import Database
 from app.register.errors import RegisterError
-from app.register.schema import Change, Plate
+from app.register.schema import Change, Plate, Vehicle
 from models.alphabet import plain
 
 _LONGEST_PLATE = 16
@@ -151,6 +151,11 @@ class PlateSearch:
         """`PlateTable.find` in the register as it is now."""
         self.prepare()
         return self.table.find(text)
+
+    def vehicles(self) -> int:
+        """Vehicles of the register, with or without a plate."""
+        with self.database.reading() as session:
+            return session.scalar(select(func.count()).select_from(Vehicle)) or 0
 
     def plain_plate(self, vehicle: int) -> str | None:
         """`PlateTable.plain_plate` in the register as it is now."""

@@ -101,7 +101,7 @@ class PlateTextAnswer(BaseModel):
     says: str = Field(description="nothing, agrees (with the match), decides (it is the match) or contradicts.")
     others: list[OtherTextAnswer] = Field(description="Other texts, if the photographs differ.")
     candidates: list[PlateCandidateAnswer] = Field(
-        description="Nearest first; those that are not exact decide nothing."
+        description="Nearest first; those that are not exact decide nothing by themselves."
     )
 
 

@@ -20,7 +20,8 @@ from app.core.sample import Sample, comparable
 from app.data.dataset import open_source
 from app.data.readers.reader import Direction
 from app.register import calibrate as calibration
-from app.register.calibrate_evidence import Rates, of_directions, outcomes
+from app.register.calibrate_evidence import Rates, outcomes
+from app.register.comparisons import of_directions
 from app.register.identification import Identification
 from app.register.matcher import Candidate, Outcome, Threshold, decide
 from app.register.photos import VehiclePhoto, read_photo

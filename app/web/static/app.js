@@ -161,7 +161,9 @@ function showPlate(plate) {
 function showAnswer(answer) {
   const best = answer.candidates[0];
   const text = {
-    match: `Resident: ${best?.plate ?? `vehicle ${answer.vehicle}, no plate`}${best?.flat ? ", flat " + best.flat : ""}`,
+    match: best?.plate || best?.flat
+      ? `Resident: ${best.plate ?? "no plate"}${best.flat ? ", flat " + best.flat : ""}`
+      : `Vehicle ${answer.vehicle}, enrolled without plate and flat`,
     unsure: "Looks like one of these: please compare",
     unknown: answer.enrolled ? `Unknown, enrolled as vehicle ${answer.enrolled}` : "Unknown vehicle",
     not_registered: answer.enrolled ? `Not registered, enrolled as vehicle ${answer.enrolled}` : `Not registered: plate ${answer.plate_text?.text}`,

@@ -9,7 +9,7 @@ import pytest
 from app.evaluation.errors import EvaluationError
 from app.evaluation.likelihood import Line, cllr
 from app.evaluation.plate_texts import PlateReading
-from app.evaluation.reading_errors import ReadingErrors, align, measure_errors
+from app.evaluation.reading_errors import TWIN, ReadingErrors, align, measure_errors
 from models.alphabet import CHARACTERS, edit_distance
 
 ERRORS = ReadingErrors(
@@ -35,7 +35,7 @@ def test_one_character_by_hand():
     kept = math.log(0.98) + math.log(0.99)
     aligned = kept + math.log(0.9 / chance["B"])
     both_gaps = math.log(0.02) + math.log(0.01)
-    assert ERRORS.llr(read("B"), "B") == pytest.approx(np.logaddexp.reduce([aligned, both_gaps, both_gaps]))
+    assert ERRORS.any_plate_llr(read("B"), "B") == pytest.approx(np.logaddexp.reduce([aligned, both_gaps, both_gaps]))
 
 
 @pytest.mark.parametrize("letter", ["A", "B", "8", "Z", "皖"])
@@ -60,7 +60,7 @@ def test_the_sum_over_alignments_equals_every_way_listed(text, plate):
                 for first, last, left, right in bounds:
                     way += math.log(math.comb((last - first - 1) + (right - left - 1), last - first - 1))
                 total = np.logaddexp(total, way)
-    assert ERRORS.llr(PlateReading(text, confidences), plate) == pytest.approx(total)
+    assert ERRORS.any_plate_llr(PlateReading(text, confidences), plate) == pytest.approx(total)
 
 
 def test_a_near_plate_says_more_than_a_far_one_and_a_confusion_more_than_an_error():
@@ -71,6 +71,27 @@ def test_a_near_plate_says_more_than_a_far_one_and_a_confusion_more_than_an_erro
     assert ERRORS.llr(read("AB8AB8", 0.5), "AB8AB8") < exact
     assert exact > ERRORS.llr(read("AB8AB"), "AB8AB8") > 0  # one missing
     assert exact > ERRORS.llr(read("AB8AB81"), "AB8AB8") > 0  # one additional
+
+
+def test_a_stranger_may_have_the_very_plate_that_was_read():
+    """ln p(R | g) - ln((1 for any plate) + TWIN p(R | the text as a plate)), both against any plate."""
+    for text, plate in (("AB8AB8", "AB8AB8"), ("AB8AB8", "AZ8AB8"), ("AB8AB8", "ZZZZZZ"), ("", "AB")):
+        own = TWIN * math.exp(ERRORS.any_plate_llr(read(text), text)) if text else TWIN
+        expected = ERRORS.any_plate_llr(read(text), plate) - math.log(1 + own)
+        assert ERRORS.llr(read(text), plate) == pytest.approx(expected)
+    long = "ZYXW1234"
+    assert ERRORS.llr(read(long, 0.99), long) == pytest.approx(12, abs=0.01)
+    near = [ERRORS.llr(read(long, confidence), "ZYXW1235") for confidence in (0.9, 0.99, 0.999)]
+    assert 7 > near[0] > near[1] > near[2] > -1  # a register of 1,000 alone takes 7 nats
+
+
+def test_confidences_and_lines_at_their_ends_are_finite():
+    certain = ERRORS.model_copy(update={"right": Line(5.0, 60.0)})
+    hopeless = ERRORS.model_copy(update={"right": Line(5.0, -900.0)})
+    for errors in (certain, hopeless):
+        for confidence in (0.0, 0.5, 1.0):
+            for plate in ("AB8", "AB1", "ZZZZ"):
+                assert math.isfinite(errors.llr(read("AB8", confidence), plate))
 
 
 def sloppy(rng, plate):
@@ -103,7 +124,7 @@ def test_measured_errors_are_those_of_the_reader_and_tell_plates_apart():
     same = np.array([errors.llr(reading, plate) for reading, plate in zip(readings, fresh, strict=True)])
     different = np.array([errors.llr(r, p) for i, r in enumerate(readings[:40]) for j, p in enumerate(fresh) if i != j])
     assert cllr(same, different) < 0.05
-    # The mean likelihood ratio of another plate is 1 by definition; texts share characters, which makes it less here.
+    # The mean likelihood ratio of another plate is at most 1 by definition, and the sample holds a few thousand.
     assert np.exp(different).mean() < 3
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import NO_SEQUENCE
-from app.register.calibrate_evidence import RATES, Comparison, Rates, fit
+from app.register.calibrate_evidence import RATES, Rates, fit
+from app.register.comparisons import Comparison
 from app.register.evidence import weigh
 
 DIM = 24

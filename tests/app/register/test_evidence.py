@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.evaluation.likelihood import Line
-from app.register.evidence import CANDIDATES, EVIDENCE, Calibration, decide_by_evidence, weigh
+from app.register.evidence import CANDIDATES, EVIDENCE, Calibration, covers, decide_by_evidence, weigh
 from app.register.matcher import PLATE_TEXT, Candidate, Outcome
 
 LINES = {"fused": Line(20.0, 1.0), "plate": Line(9.0, 9.0), "vehicle": Line(10.0, -2.0)}
@@ -58,7 +58,7 @@ def test_no_more_candidates_than_are_weighed():
         (1.2, True, Outcome.match, 1),  # the text of a plate that is wrongly enrolled, or of another country
         (0.45, False, Outcome.unsure, 1),
         (0.45, True, Outcome.unsure, 1),
-        (0.25, True, Outcome.not_registered, None),
+        (0.25, True, Outcome.unsure, 1),  # its plate is not known: the text cannot rule it out
         (0.25, False, Outcome.unsure, 1),
         (-0.3, False, Outcome.unknown, None),
         (-0.3, True, Outcome.not_registered, None),
@@ -87,6 +87,22 @@ def test_outcomes_follow_the_log_odds(score, foreign, outcome, vehicle):
     hidden = outcome in (Outcome.unknown, Outcome.not_registered)
     assert [each.vehicle for each in decision.shown()] == ([] if hidden else [1, 2])
     assert decision.as_dict()["evidence"]["candidates"][0]["probability"] == pytest.approx(shares[1], abs=5e-5)
+
+
+def test_a_foreign_text_rules_out_a_vehicle_whose_plate_it_is_not():
+    texts = {1: -3.2}
+    found = decide_by_evidence(candidates(vehicle={1: 0.45}), CALIBRATION, 3, texts, foreign_text=True)
+    assert CALIBRATION.registered < found.evidence.registered < 0
+    assert (found.outcome, found.shown()) == (Outcome.not_registered, ())
+    assert decide_by_evidence(candidates(vehicle={1: 0.45}), CALIBRATION, 3, texts).outcome is Outcome.unsure
+
+
+def test_queries_of_another_kind_than_the_calibration_are_not_covered():
+    night = {"vehicle-infrared-to-visible": [Candidate(2, 0.9, 5, 0.9)]}
+    assert covers(CALIBRATION, candidates(vehicle={1: 0.5}, plate={1: 0.5}))
+    assert covers(CALIBRATION, {"vehicle": [], "vehicle-infrared-to-visible": []})
+    assert covers(CALIBRATION.model_copy(update={"lines": {"vehicle": LINES["vehicle"]}}), candidates(plate={1: 1.0}))
+    assert not covers(CALIBRATION, candidates(vehicle={1: 0.5}) | night)
 
 
 def test_a_text_turns_the_vehicle_that_only_looks_alike_into_another():

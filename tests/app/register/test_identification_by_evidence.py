@@ -1,5 +1,7 @@
 """Identifications decided by the sum of all evidence, in a register that calibrates itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -105,6 +107,22 @@ def test_a_plate_that_nobody_has_is_not_registered(enrolled, seen, monkeypatch):
     assert enrolled.journal.audit(1)[0].details == {"decision": "not_registered", "shown": []}
     new = enrolled.identify([seen(200, 1)], account="guard", enrol_unknown=True)
     assert enrolled.register.vehicle(new.enrolled).note == "enrolled as unknown"
+
+
+def test_a_stranger_is_not_named_for_a_plate_that_is_nearly_a_residents(enrolled, seen, monkeypatch):
+    calibrate_by_register(enrolled, account="tester")
+    reads(monkeypatch, enrolled, "BBB1112", confidence=0.99)  # enrolled is BBB 1111
+    strangers = [enrolled.identify([seen(400 + n, 1)], account="guard") for n in range(5)]
+    assert all(each.decision.outcome is not Outcome.match for each in strangers)
+    assert [row.vehicle for row in strangers[0].plate.candidates] == [2]
+
+
+def test_a_photograph_at_night_is_decided_by_libraries_until_it_is_calibrated(enrolled, seen):
+    calibrate_by_register(enrolled, account="tester")
+    night = [replace(seen(3, 3), modality="infrared")]
+    decision = enrolled.identify(night, account="guard").decision
+    assert decision.evidence is None
+    assert decision.decided_by == "vehicle-infrared-to-visible"
 
 
 def test_a_confident_text_is_needed_for_that(enrolled, seen, monkeypatch):

@@ -8,7 +8,6 @@ from registers import photo
 from web_service import jpeg
 
 from app.core.arrays import float_arrays
-from app.core.errors import StoredFileError
 from app.core.run_folder import RunFolder
 from app.core.sample import Box, Sample
 from app.data.crops import VehicleImage, read_picture, with_margin
@@ -127,7 +126,7 @@ def test_a_readers_errors_are_measured_on_its_own_plates_and_kept(identification
     reader.use(folder.path, "global", "tester", errors)
     assert reader.errors == errors
     (identification.folder / "models" / ERRORS).write_text('{"missing": 2}')
-    with pytest.raises(StoredFileError, match="no measured errors of a reader; give the register its reader again"):
+    with pytest.raises(RegisterError, match="no measured errors of a reader: give the register its reader again"):
         _ = reader.errors
     reader.use(folder.path, "global", "tester")
     assert reader.errors == UNMEASURED

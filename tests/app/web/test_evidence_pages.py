@@ -58,7 +58,7 @@ def test_a_guard_sees_no_probability_of_vehicles_that_are_not_shown(as_role, dec
 
 
 def test_a_foreign_plate_is_not_registered(as_role, decided, identification, monkeypatch):
-    decided(-3.0, 10.0, -10.0)
+    decided(-9.0, 10.0, -2.0)
     monkeypatch.setattr(identification.plate_reader, "read", lambda _: [PlateRead("XY987", 0.99, 0, (0.99,) * 5)])
     answer = identify(as_role("guard"), 1)
     assert (answer["decision"], answer["vehicle"], answer["candidates"]) == ("not_registered", None, [])
@@ -87,11 +87,11 @@ def test_the_page_of_the_calibration_has_the_rates_and_warns(as_role, decided, i
     assert "This sum decides" in shown
     assert "50.0 (40.0 to 60.0)" in shown
     assert "More strangers are named than the 1.0 %" in shown
-    assert "has grown" not in shown
+    assert "calibrated among" not in shown
     for number in range(3):
         identification.enrol([VehiclePhoto(photo(50 + number))], account="tester")
-    assert "The register has grown 2 times since its calibration" in page()
+    assert "The register has 2 times the vehicles that it was calibrated among" in page()
     identification.models.set_decides("libraries", "tester")
     assert "the sum was switched off" in page()
     (folder / "report.json").write_text(json.dumps({"libraries": {}, "evidence": {"error": "9 vehicles"}}))
-    assert "Not calibrated: 9 vehicles." in page()
+    assert "The last calibration changed nothing here: 9 vehicles." in page()
