@@ -248,9 +248,9 @@ class RunFolder:
         return self.path / f"{name}.safetensors"
 
 
-def format_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
-    """A plain table, one line a model, of the measures of their tasks in percent; "-" for a missing figure. Columns
-    without any figure are left out."""
+def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """A plain table, one line a model, of measures in percent; "-" for a missing figure, no column without figures."""
+    rows = {name: {**row, **row.get("open_set", {})} for name, row in rows.items()}
     columns = [c for c in MEASURES if any(c in row for row in rows.values())]
     width = max(map(len, ["model", *rows]))
     lines = ["".join([f"{'model':<{width}}", *(f"{column:>{_wide(column)}}" for column in columns)])]

@@ -34,8 +34,8 @@ def measure_all(
     """Measures of each direction that has any.
 
     Args:
-        calibration: directions of other vehicles, whose strangers set the threshold of the open-set measures F1 and
-            TNR; see `app.evaluation.open_set`. None for no open-set measures.
+        calibration: directions of other vehicles, whose strangers set the threshold of the open-set measures f1 and
+            tnr; see `app.evaluation.open_set`. None for no open-set measures.
 
     Raises NoValidQueryError if none has, UnreadableQueriesError, which is one, if unreadable images are the reason."""
     rows = {each.name: measure(found, each, headline, rerank=rerank) for each in directions}

@@ -70,16 +70,16 @@ class Trials:
         return float((steps * hits / (ends + 1)).sum())
 
     def figures(self, threshold: float | None = None) -> dict[str, float]:
-        """Shares by name: `right_1`, `right_5` (residents named right where 1 % and 5 % of strangers are named), `F1`
-        and `TNR` (share of strangers not named) at `threshold`, and `refusal_AP`.
+        """Shares by name: `right_at_1`, `right_at_5` (residents named right where 1 % and 5 % of strangers are named),
+        `f1` and `tnr` (share of strangers not named) at `threshold`, and `pr_auc`.
 
         Args:
             threshold: calibrated on other vehicles; None leaves F1 and TNR out.
         """
-        found = {f"right_{rate * 100:.0f}": self.named_right(self.threshold(rate)) for rate in STRANGER_RATES}
+        found = {f"right_at_{rate * 100:.0f}": self.named_right(self.threshold(rate)) for rate in STRANGER_RATES}
         if threshold is not None:
-            found |= {"F1": self.f1(threshold), "TNR": 1 - self.strangers_named(threshold)}
-        return {**found, "refusal_AP": self.refusal_ap()}
+            found |= {"f1": self.f1(threshold), "tnr": 1 - self.strangers_named(threshold)}
+        return {**found, "pr_auc": self.refusal_ap()}
 
 
 def joined(trials: Sequence[Trials]) -> Trials:

@@ -84,7 +84,7 @@ class ReadingErrors(BaseModel):
         return self.any_plate_llr(reading, plate) - float(np.logaddexp(0.0, math.log(TWIN) + own))
 
     def any_plate_llr(self, reading: PlateReading, plate: str) -> float:
-        """ln p(reading | this plate) / p(reading | any plate): characters drawn as they came in the plates measured."""
+        """ln p(reading | this plate) / p(reading | any plate): characters as frequent as in the plates measured."""
         length = len(plate)
         kept = math.log1p(-self.missing) + math.log1p(-self.additional)
         missing, additional = math.log(self.missing), math.log(self.additional)

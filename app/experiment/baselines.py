@@ -25,6 +25,7 @@ from app.data.readers.reader import Direction
 from app.equalise.pre_model import checkpoint_model
 from app.equalise.run import Equalised, equalise
 from app.settings.load import Settings, load_settings
+from app.settings.ranking import OPEN_SET_MEASURES
 from app.tasks import make_task
 from app.tasks.task import EmbeddingTask, Task
 from app.training.checkpoint import network_of, save_checkpoint
@@ -234,12 +235,18 @@ def measure(
         evaluation = task.evaluate_open_set(network, directions, device, calibration)
     else:
         evaluation = task.evaluate(network, directions, device)
-    measures: Measures = dict(evaluation.measures)
+    measures = _with_open_set(evaluation.measures)
     if len(evaluation.directions) > 1:
-        measures["directions"] = evaluation.directions
+        measures["directions"] = {name: _with_open_set(row) for name, row in evaluation.directions.items()}
     if evaluation.bad:
         measures["bad_pictures"] = evaluation.bad
     return measures
+
+
+def _with_open_set(row: Mapping[str, float]) -> Measures:
+    """The measures, those of the open set under "open_set"."""
+    apart = {name: row[name] for name in OPEN_SET_MEASURES if name in row}
+    return {name: value for name, value in row.items() if name not in apart} | ({"open_set": apart} if apart else {})
 
 
 def measure_arrays(
@@ -255,6 +262,9 @@ def mean_of_clients(rows: Mapping[str, Measures]) -> Measures:
     good = [row for row in rows.values() if "error" not in row]
     names = [name for name, value in (good[0] if good else {}).items() if isinstance(value, int | float)]
     means: Measures = {name: float(np.mean([row[name] for row in good])) for name in names}
+    if good and all("open_set" in row for row in good):
+        apart = good[0]["open_set"]
+        means["open_set"] = {name: float(np.mean([row["open_set"][name] for row in good])) for name in apart}
     return {**means, "clients": dict(rows)}
 
 

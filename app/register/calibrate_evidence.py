@@ -128,11 +128,11 @@ def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
     return Fitted(calibration, report, weighed)
 
 
-def outcomes(comparisons: Iterable[Comparison], calibration: Calibration) -> dict[str, float]:
-    """Shares of the queries of other vehicles by what they are answered: `residents_right`, `residents_wrong`,
-    `residents_unsure`, `residents_unknown`, `strangers_named`, `strangers_unsure`, `strangers_unknown`."""
+def outcomes(comparisons: Iterable[Comparison], calibration: Calibration) -> dict[str, int]:
+    """Counts of the queries of other vehicles by outcome: `residents_right`, `residents_wrong`, `residents_unsure`,
+    `residents_unknown`, `strangers_named`, `strangers_unsure`, `strangers_unknown`."""
     found = _outcomes(_weigh(_trials(comparisons), calibration), calibration)
-    return {name: float(hits.mean()) for name, hits in found.items()}
+    return {name: int(hits.sum()) for name, hits in found.items()}
 
 
 def _trials(comparisons: Iterable[Comparison]) -> list[Trial]:

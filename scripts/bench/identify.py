@@ -3,9 +3,9 @@
 Run: python -m scripts.bench.identify run=outputs/two_cam/<time> data=two_cam data.eval_split=test calibrate=val
 `model=global` (default) or another checkpoint of the run. Thresholds are calibrated on the split `calibrate` of the
 same set (`rate=0.001`, `unsure_rate=0.01`, and `stranger_rate=0.01` of the sum of all evidence); without it they are
-0.9, and there is no sum. Closed set: every query's vehicle is enrolled.
+0.9, and there is no sum; `calibrate_root=FOLDER` for a set elsewhere. Closed set: every query's vehicle is enrolled.
 Open set: its own vehicle is left out, so that every match is a false one. The last line is one JSON object: shares of
-queries by outcome: all libraries in turn, each alone, and the sum of all evidence.
+queries by outcome, as the register decides; then all libraries in turn, each alone, and the sum of all evidence.
 """
 
 import json
@@ -32,7 +32,10 @@ from app.tasks.image_files import embed_samples
 from scripts.bench.errors import BenchError
 from scripts.command import command, decimal_number, split_words
 
-_OWN = {"run": "", "model": "global", "calibrate": "", "rate": "0.001", "unsure_rate": "0.01", "stranger_rate": "0.01"}
+_OWN = {
+    **{"run": "", "model": "global", "calibrate": "", "calibrate_root": ""},
+    **{"rate": "0.001", "unsure_rate": "0.01", "stranger_rate": "0.01"},
+}
 _ALL = 10**6
 _OF_STRANGERS = {"named": "wrong", "unsure": "unsure", "unknown": "unknown"}
 
@@ -62,7 +65,9 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
         identification = Identification(folder / str(number))
         identification.active_model.change_to_run(absolute(own["run"]), own["model"], "bench")
         if own["calibrate"]:
-            pictures = _directions(folder / "settings", own, [*words, f"data.eval_split={own['calibrate']}"])
+            other = [f"data.root={own['calibrate_root']}"] if own["calibrate_root"] else []
+            split = f"data.eval_split={own['calibrate']}"
+            pictures = _directions(folder / "settings", own, [*words, *other, split])
             rate, unsure_rate = (decimal_number(key, own[key], 0, 1) for key in ("rate", "unsure_rate"))
             calibration.calibrate(
                 identification,
@@ -103,7 +108,19 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
         for name, kinds in counts.items()
     }
     matches = {name: thresholds[name].match for name in counts if name in thresholds}
-    return {"bench": "identify", "look_ups": looks, "thresholds": matches, "libraries": shares}
+    by = "evidence" if "evidence" in shares else "all"
+    open_set = shares[by]["open"]
+    strangers = {"named": open_set["wrong"], "unsure": open_set["unsure"], "unknown": open_set["unknown"]}
+    return {
+        "bench": "identify",
+        "decided_by": by,
+        **shares[by]["closed"],
+        "strangers": {**strangers, "not_registered": 0.0},  # no plate is read here
+        "queries": counts[by]["closed"].total(),
+        "look_ups": looks,
+        "thresholds": matches,
+        "libraries": shares,
+    }
 
 
 def _by_evidence(identification: Identification, direction: Direction) -> dict[str, dict[str, int]]:
@@ -115,11 +132,12 @@ def _by_evidence(identification: Identification, direction: Direction) -> dict[s
     samples = list(dict.fromkeys((*direction.query, *direction.gallery)))
     found = embed_samples(recogniser.task, recogniser.network, samples)
     compared = of_directions(found, [direction], model.libraries)
-    queries = len({key for each in compared for key in each.keys})
-    shares = {name: round(share * queries) for name, share in outcomes(compared, evidence).items()}
+    found_counts = outcomes(compared, evidence)
     return {
-        "closed": {outcome: shares[f"residents_{outcome}"] for outcome in ("right", "wrong", "unsure", "unknown")},
-        "open": {name: shares[f"strangers_{key}"] for key, name in _OF_STRANGERS.items()},
+        "closed": {
+            outcome: found_counts[f"residents_{outcome}"] for outcome in ("right", "wrong", "unsure", "unknown")
+        },
+        "open": {name: found_counts[f"strangers_{key}"] for key, name in _OF_STRANGERS.items()},
     }
 
 

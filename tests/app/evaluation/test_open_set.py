@@ -130,8 +130,8 @@ def test_figures_by_hand():
     # At 0.65: residents 0.9, 0.8 right, 0.7 wrong; stranger 0.75 named; two residents missed, one named wrongly.
     precision, recall = 2 / 4, 2 / 5
     assert trials.f1(0.65) == pytest.approx(2 * precision * recall / (precision + recall))
-    assert trials.figures(0.65)["TNR"] == 4 / 5
-    assert set(trials.figures()) == {"right_1", "right_5", "refusal_AP"}
+    assert trials.figures(0.65)["tnr"] == 4 / 5
+    assert set(trials.figures()) == {"right_at_1", "right_at_5", "pr_auc"}
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -54,7 +54,7 @@ def test_no_failure_leaves_the_answer_before(page, vehicles):  # noqa: F811
         nothing_remains(page)
         page.unroute("**/api/identify")
     ask(page, vehicles[1][0])
-    assert page.locator("#decision").inner_text().startswith("Vehicle 2")
+    assert page.locator("#decision").inner_text().startswith("Resident: CD 34")
     assert page.locator("#error").is_hidden()
     assert page.get_by_label("Note").input_value() == ""
 
@@ -84,7 +84,7 @@ def test_the_answer_before_is_gone_while_another_is_waited_for(page, vehicles): 
         page.wait_for_timeout(20)
     held[0].continue_()
     page.locator("#decision").wait_for(state="visible")
-    assert page.locator("#decision").inner_text().startswith("Vehicle 2")
+    assert page.locator("#decision").inner_text().startswith("Resident: CD 34")
 
 
 def test_a_time_out_is_said(page, vehicles):  # noqa: F811
