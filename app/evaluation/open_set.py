@@ -64,7 +64,8 @@ class Trials:
         scores = np.concatenate([self.resident, self.stranger])
         strange = np.concatenate([np.zeros(len(self.resident), bool), np.ones(len(self.stranger), bool)])
         order = np.argsort(scores, kind="stable")
-        ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+        ordered = scores[order]  # -inf among them has no differences
+        ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
         hits = np.cumsum(strange[order])[ends]
         steps = np.diff(np.concatenate([[0], hits])) / len(self.stranger)
         return float((steps * hits / (ends + 1)).sum())

@@ -134,6 +134,11 @@ def test_figures_by_hand():
     assert set(trials.figures()) == {"right_at_1", "right_at_5", "pr_auc"}
 
 
+def test_strangers_of_an_empty_gallery_are_told_apart_without_a_score():
+    trials = Trials(np.array([0.5, 0.4]), np.array([True, True]), np.array([-np.inf, -np.inf]))
+    assert trials.figures(0.3) == {"right_at_1": 1, "right_at_5": 1, "f1": 1, "tnr": 1, "pr_auc": 1}
+
+
 @pytest.mark.parametrize("ties", [False, True])
 def test_refusal_ap_equals_scikit_learn(ties):
     rng = np.random.default_rng(0)

@@ -65,6 +65,7 @@ def test_an_empty_register_knows_nobody():
         "runner_up": None,
         "margin": None,
         "candidates": {"fused": [], "vehicle": []},
+        "evidence": None,
     }
 
 

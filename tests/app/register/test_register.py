@@ -284,6 +284,8 @@ def test_a_register_of_before_gets_the_tables_that_came_later(url):
     with database.writing() as session:
         for table in ("shown", "imported", "ticket_use"):
             session.connection().exec_driver_sql(f"DROP TABLE {table}")
+        session.connection().exec_driver_sql("ALTER TABLE model DROP COLUMN evidence")
+        session.connection().exec_driver_sql("UPDATE setting SET value = '1' WHERE name = 'version'")
     database.close()
     again = Database(url)
     assert Visible(again).vehicles("guard", {1}) == set()
