@@ -7,7 +7,7 @@ not set on: one half of the vehicles sets them for the other.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from app.evaluation.calibration import share_of_vehicles
 from app.evaluation.errors import EvaluationError
-from app.evaluation.ids import PairIds
 from app.evaluation.likelihood import Line, cllr, fit_line, reliability
 from app.evaluation.local_scaling import SHORTLIST
 from app.evaluation.open_set import ask
@@ -26,7 +25,7 @@ from app.settings.checks import SettingsError
 
 Floats = NDArray[np.float32]
 MOST_QUERIES = 4000
-"""Queries of each comparison that are asked, spread evenly."""
+"""Queries that are asked, spread evenly."""
 _OTHERS = 64  # scores of other vehicles, of each query
 _LEAST_VEHICLES = 10
 """Of fewer vehicles, half are too few to fit a line to."""
@@ -72,13 +71,6 @@ class Trial:
     other: dict[str, Floats] = field(default_factory=dict)
 
 
-class Thresholds(NamedTuple):
-    """Log odds, see `Calibration`."""
-
-    named: float
-    registered: float
-
-
 class Weighed(NamedTuple):
     """Log odds of Q queries.
 
@@ -99,7 +91,6 @@ class Fitted(NamedTuple):
 
     calibration: Calibration
     report: dict[str, Any]
-    trials: Weighed
 
 
 def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
@@ -111,12 +102,13 @@ def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
         raise EvaluationError(
             f"{len(vehicles)} vehicles have a second image to compare with; at least {_LEAST_VEHICLES} are needed"
         )
-    calibration, weighed = _fit(trials, np.ones(len(trials), bool), rates)
+    calibration = _fit(trials, rates)
     first = np.isin(pids, np.random.default_rng(0).permutation(vehicles)[: len(vehicles) // 2])
-    halves = [(_fit(trials, ~half, rates)[0], half) for half in (first, ~first)]
-    answers = [_outcomes(_weigh([trials[row] for row in np.flatnonzero(half)], by), by) for by, half in halves]
+    halves = [[trials[row] for row in np.flatnonzero(half)] for half in (first, ~first)]
+    set_by = [_fit(half, rates) for half in reversed(halves)]
+    answers = [_outcomes(_weigh(half, by), by) for half, by in zip(halves, set_by, strict=True)]
     joined = {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
-    counted = np.concatenate([pids[half] for _, half in halves])
+    counted = np.array([trial.pid for half in halves for trial in half], np.int64)
     report = {
         **rates._asdict(),
         "vehicles": len(vehicles),
@@ -125,7 +117,7 @@ def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
         **{name: share_of_vehicles(hits, counted[:, None])._asdict() for name, hits in joined.items()},
         "sources": {name: _source(trials, name, line) for name, line in calibration.lines.items()},
     }
-    return Fitted(calibration, report, weighed)
+    return Fitted(calibration, report)
 
 
 def outcomes(comparisons: Iterable[Comparison], calibration: Calibration) -> dict[str, int]:
@@ -138,8 +130,11 @@ def outcomes(comparisons: Iterable[Comparison], calibration: Calibration) -> dic
 def _trials(comparisons: Iterable[Comparison]) -> list[Trial]:
     found: dict[Hashable, Trial] = {}
     rng = np.random.default_rng(0)
-    for comparison in comparisons:
-        name, queries, gallery, ids, keys = _spread(comparison)
+    listed = list(comparisons)
+    every = list(dict.fromkeys(key for comparison in listed for key in comparison.keys))
+    chosen = set(every[:: -(-len(every) // MOST_QUERIES) or 1])
+    for comparison in listed:
+        name, queries, gallery, ids, keys = _only(comparison, chosen)
         pids = np.unique(ids["g_pids"])
 
         def rows(block: slice, of: Floats, among: Floats = gallery) -> Floats:
@@ -160,32 +155,23 @@ def _trials(comparisons: Iterable[Comparison]) -> list[Trial]:
     return list(found.values())
 
 
-def _spread(comparison: Comparison) -> Comparison:
-    """The comparison with at most `MOST_QUERIES` queries."""
-    count = len(comparison.queries)
-    if count <= MOST_QUERIES:
-        return comparison
-    chosen = np.linspace(0, count - 1, MOST_QUERIES).astype(int)
-    ids = comparison.ids
-    kept: PairIds = {
-        "q_pids": ids["q_pids"][chosen],
-        "q_camids": ids["q_camids"][chosen],
-        "q_sequences": ids["q_sequences"][chosen],
-        "g_pids": ids["g_pids"],
-        "g_camids": ids["g_camids"],
-        "g_sequences": ids["g_sequences"],
-    }
-    keys = [comparison.keys[place] for place in chosen]
-    return comparison._replace(queries=comparison.queries[chosen], ids=kept, keys=keys)
+def _only(comparison: Comparison, keys: Container[Hashable]) -> Comparison:
+    """The comparison with these queries alone, in all comparisons the same."""
+    rows = [row for row, key in enumerate(comparison.keys) if key in keys]
+    ids = comparison.ids.copy()
+    ids["q_pids"], ids["q_camids"], ids["q_sequences"] = (
+        values[rows] for values in (ids["q_pids"], ids["q_camids"], ids["q_sequences"])
+    )
+    kept = [comparison.keys[row] for row in rows]
+    return comparison._replace(queries=comparison.queries[rows], ids=ids, keys=kept)
 
 
-def _fit(trials: Sequence[Trial], use: NDArray[np.bool_], rates: Rates) -> tuple[Calibration, Weighed]:
-    """Lines and thresholds from some of the queries."""
-    chosen = [trial for trial, used in zip(trials, use, strict=True) if used]
+def _fit(trials: Sequence[Trial], rates: Rates) -> Calibration:
+    """Lines and thresholds from these queries."""
     lines, reasons = dict[str, Line](), dict[str, str]()
-    for name in dict.fromkeys(name for trial in chosen for name in trial.resident):
+    for name in dict.fromkeys(name for trial in trials for name in trial.resident):
         try:
-            lines[name] = fit_line(*_scores(chosen, name))
+            lines[name] = fit_line(*_scores(trials, name))
         except EvaluationError as error:
             reasons[name] = str(error)
     if not any(not is_plate(name) for name in lines):
@@ -193,10 +179,10 @@ def _fit(trials: Sequence[Trial], use: NDArray[np.bool_], rates: Rates) -> tuple
             "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "nothing to compare"
         )
     draft = Calibration(lines=lines, named=0.0, registered=0.0, **rates._asdict())
-    weighed = _weigh(chosen, draft)
+    weighed = _weigh(trials, draft)
     named = _upper(weighed.stranger[:, 0], rates.stranger_rate)
     registered = min(named, _lower(weighed.resident[:, 1], rates.unknown_rate))
-    return draft.model_copy(update={"named": named, "registered": registered}), weighed
+    return draft.model_copy(update={"named": named, "registered": registered})
 
 
 def _scores(trials: Sequence[Trial], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,14 +7,14 @@ the ONNX file of each model version, and detectors and a reader of plates if the
 import uuid
 from pathlib import Path
 
-from sqlalchemy import URL
+from sqlalchemy import URL, func, select
 
 from app.core.files import replacing
 from app.register.database import Database
 from app.register.errors import RegisterError
 from app.register.model_versions import Models
 from app.register.photos import Photos
-from app.register.schema import Setting
+from app.register.schema import Setting, Vehicle
 from app.register.sightings import Journal, Visible
 from app.register.vehicles import Register
 
@@ -41,6 +41,11 @@ class RegisterFolder:
             raise
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
         self.visible = Visible(database)
+
+    def size(self) -> int:
+        """Vehicles in the register."""
+        with self.database.reading() as session:
+            return session.scalar(select(func.count()).select_from(Vehicle)) or 0
 
     def close(self) -> None:
         """Let the database go."""

@@ -208,7 +208,7 @@ class Identification(RegisterFolder):
                 confident = [read for read in reads if read.confidence >= min_confidence]
                 vehicles = near.union(each.vehicle for nearest in candidates.values() for each in nearest)
                 texts = text_evidence(confident, vehicles, self.plates, self.plate_reader)
-                about = (self.plates.vehicles(), texts, bool(confident) and not near)
+                about = (self.size(), texts, bool(confident) and not near)
                 decision = decide_by_evidence(candidates, calibration, *about)
                 return decision, plate and replace(plate, says=effect_of(decision, plate))
         candidates = self.candidates(model, found, modality)

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Integer, func, select, text
+from sqlalchemy import Integer, text
 from sqlalchemy.orm import Session
 
 from app.evaluation.local_scaling import NEIGHBOURS, SHORTLIST, Neighbours, densities_of_photograph, scaled_scores
 from app.register.database import Database
 from app.register.matcher import Candidate
 from app.register.memory_index import MemoryIndex
-from app.register.schema import Change, Vector
+from app.register.records import changes_since
+from app.register.schema import Vector
 
 Floats = NDArray[np.float32]
 
@@ -174,9 +175,8 @@ class PgVectorIndex:
 
     def _follow(self, session: Session) -> None:
         """Forget the neighbours of views that the register's changes since the last time may have changed."""
-        last = session.scalar(select(func.max(Change.id))) or 0
-        if last != self._seen and self._around:
-            changed = set(session.scalars(select(Change.vehicle_id).where(Change.id > self._seen)))
+        last, changed = changes_since(session, self._seen)
+        if changed:
             for library, held in self._around.items():
                 if len(changed) > _MOST_FOLLOWED:
                     held.clear()

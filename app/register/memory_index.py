@@ -9,7 +9,7 @@ from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import LargeBinary, func, select, type_coerce
+from sqlalchemy import LargeBinary, select, type_coerce
 from sqlalchemy.orm import Session
 
 from app.evaluation.local_scaling import (
@@ -22,7 +22,8 @@ from app.evaluation.local_scaling import (
 )
 from app.register.database import Database
 from app.register.matcher import Candidate
-from app.register.schema import Change, Embedding, View
+from app.register.records import changes_since
+from app.register.schema import Embedding, View
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -51,16 +52,10 @@ class MemoryIndex:
     def prepare(self) -> None:
         """Read what changed since the last time."""
         with self.database.reading() as session:
-            last = session.scalar(select(func.max(Change.id))) or 0
-            if last == self._seen:
-                return
-            if self._seen < 0:
-                self._read(session, None)
-            else:
-                changed = set(session.scalars(select(Change.vehicle_id).where(Change.id > self._seen)))
-                for library in self.libraries.values():
-                    library.drop(changed)
-                self._read(session, sorted(changed))
+            last, changed = changes_since(session, self._seen)
+            for library in self.libraries.values():
+                library.drop(changed)
+            self._read(session, None if self._seen < 0 else sorted(changed))
             self._seen = last
 
     def _read(self, session: Session, vehicles: list[int] | None) -> None:

@@ -96,8 +96,7 @@ class Models:
             model.thresholds = {**model.thresholds, **values}
             trail(session, account, "set thresholds", f"model {model.digest}", values)
             if evidence is not None:
-                model.evidence = evidence.model_dump(mode="json")
-                trail(session, account, "set evidence", f"model {model.digest}", model.evidence)
+                _keep_evidence(session, model, evidence, account)
 
     def evidence(self, model: Model) -> Calibration | None:
         """Calibrated evidence of a model; None before it was calibrated. Raises RegisterError for damaged values."""
@@ -113,9 +112,7 @@ class Models:
     def set_evidence(self, model_id: int, calibration: Calibration, account: str) -> None:
         """Keep calibrated evidence of a model."""
         with self.database.writing() as session:
-            model = get(session, Model, model_id)
-            model.evidence = calibration.model_dump(mode="json")
-            trail(session, account, "set evidence", f"model {model.digest}", model.evidence)
+            _keep_evidence(session, get(session, Model, model_id), calibration, account)
 
     def decides(self) -> DecidedBy:
         """What decides where evidence is calibrated: the sum of all evidence, or one library after the other."""
@@ -128,6 +125,11 @@ class Models:
         with self.database.writing() as session:
             session.merge(Setting(name=_DECISION, value=decision))
             trail(session, account, "set decision", "", {"decision": decision})
+
+
+def _keep_evidence(session: Session, model: Model, calibration: Calibration, account: str) -> None:
+    model.evidence = calibration.model_dump(mode="json")
+    trail(session, account, "set evidence", f"model {model.digest}", model.evidence)
 
 
 def _activate(session: Session, model: Model) -> None:

@@ -121,20 +121,25 @@ def add_plate_evidence(
         reads: of these photographs, each text once, by confidence.
         min_confidence: texts below it take no part in the decision.
     """
-    finding = find_plates(reads, framed, plates)
-    if finding is None:
+    if not reads:
         return decision, None
-    holders = {read.text: [each.vehicle for each in plates.find(read.text) if each.cost == 0] for read in reads}
+    near = {read.text: plates.find(read.text) for read in reads}
+    holders = {text: [each.vehicle for each in found if each.cost == 0] for text, found in near.items()}
     own = None if decision.vehicle is None else plates.plain_plate(decision.vehicle)
     decision, effect = combine(decision, reads, holders, own, min_confidence)
-    return decision, replace(finding, says=effect)
+    return decision, replace(_finding(reads, framed, near), says=effect)
 
 
 def find_plates(reads: Sequence[PlateRead], framed: Sequence[Framed], plates: PlateSearch) -> PlateFinding | None:
     """The plates near to the texts that were read; None if nothing was."""
     if not reads:
         return None
-    near = {read.text: plates.find(read.text) for read in reads}
+    return _finding(reads, framed, {read.text: plates.find(read.text) for read in reads})
+
+
+def _finding(
+    reads: Sequence[PlateRead], framed: Sequence[Framed], near: Mapping[str, Sequence[PlateCandidate]]
+) -> PlateFinding:
     nearest: dict[int, PlateCandidate] = {}
     for each in sorted(itertools.chain(*near.values()), key=lambda each: (each.cost, each.vehicle)):
         nearest.setdefault(each.vehicle, each)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.register.database import Database
 from app.register.errors import RegisterError
-from app.register.schema import Change, Plate, Vehicle
+from app.register.records import changes_since
+from app.register.schema import Plate
 from models.alphabet import plain
 
 _LONGEST_PLATE = 16
@@ -152,11 +153,6 @@ class PlateSearch:
         self.prepare()
         return self.table.find(text)
 
-    def vehicles(self) -> int:
-        """Vehicles of the register, with or without a plate."""
-        with self.database.reading() as session:
-            return session.scalar(select(func.count()).select_from(Vehicle)) or 0
-
     def plain_plate(self, vehicle: int) -> str | None:
         """`PlateTable.plain_plate` in the register as it is now."""
         self.prepare()
@@ -165,16 +161,13 @@ class PlateSearch:
     def prepare(self) -> None:
         """Read what changed since the last time."""
         with self.database.reading() as session:
-            last = session.scalar(select(func.max(Change.id))) or 0
-            if last == self._seen:
-                return
+            last, changed = changes_since(session, self._seen)
             if self._seen < 0:
                 self._read(session, None)
-            else:
-                changed = sorted(set(session.scalars(select(Change.vehicle_id).where(Change.id > self._seen))))
-                self.table.drop(changed)
-                for start in range(0, len(changed), _CHUNK):
-                    self._read(session, changed[start : start + _CHUNK])
+            self.table.drop(changed)
+            vehicles = sorted(changed)
+            for start in range(0, len(vehicles), _CHUNK):
+                self._read(session, vehicles[start : start + _CHUNK])
             self._seen = last
 
     def _read(self, session: Session, vehicles: list[int] | None) -> None:

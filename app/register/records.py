@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.core.sample import Box, Modality
 from app.register.errors import NotEnrolledError
-from app.register.schema import Audit, Base, Embedding, Model, Setting, Sighting, View
+from app.register.schema import Audit, Base, Change, Embedding, Model, Setting, Sighting, View
 
 Vectors = Mapping[str, NDArray[np.float32]]
 """(D,) by library, those that an image has something for."""
@@ -49,6 +49,15 @@ def embeddings(model_id: int, vectors: Vectors, view_id: int) -> Iterable[Embedd
 def trail(session: Session, account: str, action: str, subject: str, details: Mapping[str, Any]) -> None:
     """Add a line to the audit trail."""
     session.add(Audit(account=account, action=action, subject=subject, details=dict(details)))
+
+
+def changes_since(session: Session, seen: int) -> tuple[int, set[int]]:
+    """Number of the newest change, and the vehicles that changed after change `seen`; none for a reader that has seen
+    nothing, with -1, and reads everything."""
+    last = session.scalar(select(func.max(Change.id))) or 0
+    if seen in (last, -1):
+        return last, set()
+    return last, set(session.scalars(select(Change.vehicle_id).where(Change.id > seen)))
 
 
 def named_images(session: Session) -> set[str]:

@@ -212,7 +212,8 @@ def test_a_site_with_another_key_is_refused_by_name(parks, tmp_path):
     complete(parks, folder)
     reasons = left_out(folder)
     assert {number for number, _, _ in reasons} >= {1, 2, 3}
-    assert all("refused: key-id" in reason for _, _, reason in reasons)
+    assert all("south: it cannot prove its name" in reason for _, _, reason in reasons)  # its certificate has the key
+    assert "the certificate of 'south' is for the federation key" in parks.log("south")
     assert all(sorted(line["clients"]) == ["north", "west"] for line in folder.read_metrics())
 
 

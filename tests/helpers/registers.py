@@ -1,6 +1,7 @@
 """Registers for tests, on SQLite and on a real PostgreSQL with pgvector."""
 
 import itertools
+import json
 import warnings
 
 import numpy as np
@@ -19,6 +20,7 @@ from app.settings.load import load_settings
 from app.tasks import make_task
 from app.training.checkpoint import Checkpoint, save_checkpoint
 from app.training.onnx_file import write_onnx
+from scripts import register as register_command
 
 DUAL = (
     "model.vehicle.backbone=test_efficientnet model.vehicle.image_size=32 model.plate.backbone=test_efficientnet "
@@ -91,6 +93,20 @@ def identification(url, tmp_path, run_folder):
     identification.active_model.change_to_run(run_folder, "global", "tester")
     yield identification
     identification.close()
+
+
+@pytest.fixture
+def run_register(tmp_path, capsys, monkeypatch):
+    """Runs one command on a register; its last line as an object, and the lines above it."""
+    monkeypatch.setenv("REGISTER", str(tmp_path / "register"))
+
+    def run(*argv):
+        capsys.readouterr()
+        register_command.main([str(word) for word in argv])
+        lines = capsys.readouterr().out.splitlines()
+        return json.loads(lines[-1]), lines[:-1]
+
+    return run
 
 
 def photo(seed, size=(48, 40)):

@@ -14,7 +14,6 @@ from app.settings.load import load_settings
 from app.tasks import make_task
 from app.training.checkpoint import Checkpoint, save_checkpoint
 from scripts import export, serve
-from scripts import register as register_command
 
 
 @pytest.fixture
@@ -66,16 +65,9 @@ def test_a_mistake_is_one_line(argv, reason):
 
 
 @pytest.fixture
-def run(tmp_path, capsys, monkeypatch):
+def run(run_register):
     """Runs one command on a register; its last line as an object."""
-    monkeypatch.setenv("REGISTER", str(tmp_path / "register"))
-
-    def run(*argv):
-        capsys.readouterr()
-        register_command.main([str(word) for word in argv])
-        return json.loads(capsys.readouterr().out.splitlines()[-1])
-
-    return run
+    return lambda *argv: run_register(*argv)[0]
 
 
 def test_a_register_that_never_saw_a_checkpoint(run, run_folder, onnx_path, tmp_path):

@@ -1,6 +1,5 @@
 """The register on the command line."""
 
-import json
 import subprocess
 import sys
 
@@ -15,17 +14,8 @@ from scripts import register as register_command
 
 
 @pytest.fixture
-def run(tmp_path, capsys, monkeypatch):
-    """Runs one command on a register; its last line as an object, and what stood above it."""
-    monkeypatch.setenv("REGISTER", str(tmp_path / "register"))
-
-    def run(*argv):
-        capsys.readouterr()
-        register_command.main([str(word) for word in argv])
-        lines = capsys.readouterr().out.splitlines()
-        return json.loads(lines[-1]), lines[:-1]
-
-    return run
+def run(run_register):
+    return run_register
 
 
 @pytest.fixture

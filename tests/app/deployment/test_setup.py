@@ -12,7 +12,6 @@ from app.deployment.parties import DeploymentError, parties_of, read_party, writ
 from app.deployment.setup import add_site, make_federation, rotate_key
 from app.deployment.signing import new_signing_key, public_pem, read_signing_key
 from app.deployment.verify import problems
-from app.settings.load import load_settings
 from scripts import federation
 from strategies.ciphers.keys import FederationKey, read_key
 
@@ -276,11 +275,6 @@ def test_a_rotation_that_was_cut_short_can_be_repeated(root, monkeypatch):
     rotate_key(root, second)
     assert [read_key(path) for path in root.rglob("federation.key")] == [second] * 3
     assert all(problems(folder) == [] for folder in parties_of(root))
-
-
-@pytest.mark.parametrize("key_id", ["1234567890123456", "1234567890e12345", "00000000000000ab"])
-def test_a_key_id_of_digits_stays_text(key_id):
-    assert load_settings(["experiment=quickstart", f'privacy.key_id="{key_id}"']).privacy.key_id == key_id
 
 
 def test_a_running_server_is_in_order(root):

@@ -99,6 +99,15 @@ def test_two_comparisons_of_one_query_are_weighed_together():
     assert [list(each.llr) for each in found.candidates] == [["fused"], ["vehicle"]]
 
 
+def test_of_many_queries_some_are_asked_the_same_in_all_comparisons(monkeypatch):
+    monkeypatch.setattr("app.register.calibrate_evidence.MOST_QUERIES", 25)
+    rng = np.random.default_rng(4)
+    report = fit([comparison(rng, 60, name="fused"), comparison(rng, 60)], RATES).report
+    assert report["queries"] == report["vehicles"] == 20  # every third of sixty
+    assert report["registered"] == 60
+    assert [report["sources"][name]["pairs_same"] for name in ("fused", "vehicle")] == [20, 20]
+
+
 @pytest.mark.parametrize("vehicles", [1, 2, 9])
 def test_too_few_vehicles_are_counted(vehicles):
     with pytest.raises(EvaluationError, match=f"{vehicles} vehicles have a second image .* at least 10"):

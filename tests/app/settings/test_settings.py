@@ -293,3 +293,8 @@ def test_options_of_a_model_open_no_file():
     for options in ("{checkpoint_path:/etc/passwd}", "{pretrained_cfg_overlay:{file:x}}", "{cache_dir:here}"):
         with pytest.raises(SettingsError, match=r"may name a file or an address; .*pretrained takes a weights file"):
             load_settings(f"model.vehicle.options={options}")
+
+
+@pytest.mark.parametrize("key_id", ["1234567890123456", "1234567890e12345", "00000000000000ab"])
+def test_a_key_id_of_digits_stays_text(key_id):
+    assert load_settings(["experiment=quickstart", f'privacy.key_id="{key_id}"']).privacy.key_id == key_id
