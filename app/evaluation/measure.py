@@ -73,9 +73,12 @@ def open_trials(found: DualEmbeddings, direction: Direction, headline: str) -> T
 
 
 def _threshold(found: DualEmbeddings, calibration: Sequence[Direction], headline: str) -> float | None:
-    """The score that at most 1 % of the strangers of these directions reach; None without a query that has a match."""
+    """The score that at most 1 % of the strangers of these directions reach; None where they are too few to show it."""
     trials = [trials for each in calibration if (trials := open_trials(found, each, headline)) is not None]
-    return joined(trials).threshold(STRANGER_RATES[0]) if trials else None
+    rate = STRANGER_RATES[0]
+    if sum(len(each.stranger) for each in trials) * rate < 1:
+        return None
+    return joined(trials).threshold(rate)
 
 
 def _nothing_to_measure(found: DualEmbeddings, directions: Sequence[Direction]) -> NoValidQueryError:

@@ -12,7 +12,9 @@ from app.core.sample import Sample
 from app.data.crops import Pictures
 from app.data.readers.reader import Direction
 from app.evaluation.embed import DualEmbeddings
+from app.evaluation.ids import pair_ids
 from app.evaluation.measure import UnreadableQueriesError, fused_rows, measure, measure_all
+from app.evaluation.open_set import run_trials
 from app.evaluation.ranking import NoValidQueryError, evaluate_ranking
 from app.settings.load import load_settings
 from app.tasks import make_task
@@ -100,6 +102,36 @@ def test_unreadable_queries_count_as_skipped():
     without = measure(found, all_against_all(found), "fused", rerank=False)
     assert with_lost["skipped"] == without["skipped"] + 1
     assert {**with_lost, "skipped": 0} == {**without, "skipped": 0}
+
+
+@pytest.mark.parametrize("headline", ["vehicle", "plate", "fused"])
+def test_open_set_measures_are_those_of_the_headline(headline):
+    """Against trials on a whole matrix of cosines, and the threshold of its own strangers."""
+    count = 480  # of which 160 are of vehicles with a plate in both cameras: 1 % of them is one
+    found = made(count)
+    rows = np.flatnonzero(found.has_plate) if headline == "plate" else np.arange(count)
+    if headline == "fused":
+        cosines = 1 - fused_rows(found, found.samples, found.samples)(slice(0, count))
+    else:
+        vectors = getattr(found, headline)[rows]
+        cosines = vectors @ vectors.T
+    chosen = [found.samples[row] for row in rows]
+    trials = run_trials(cosines.__getitem__, cosines.__getitem__, pair_ids(chosen, chosen))
+    direction = all_against_all(found)
+    row = measure_all(found, [direction], headline, rerank=False, calibration=[direction])["all"]
+    expected = trials.figures(trials.threshold(0.01))
+    # 1 - (1 - cosine) in float32 may swap two scores that are equal to 1e-7: a query or two of at least 160.
+    assert {name: row[name] for name in expected} == pytest.approx(expected, abs=2 / 160)
+    assert set(expected) == {"right_at_1", "right_at_5", "f1", "tnr", "pr_auc"}
+    assert not set(expected) & set(measure_all(found, [direction], headline, rerank=False)["all"])
+
+
+def test_fewer_than_a_hundred_strangers_calibrate_nothing():
+    found = made(90)
+    direction = all_against_all(found)
+    row = measure_all(found, [direction], "vehicle", rerank=False, calibration=[direction])["all"]
+    assert {"right_at_1", "pr_auc"} <= set(row)
+    assert not {"f1", "tnr"} & set(row)
 
 
 def lost(number, pid, camid):
