@@ -101,7 +101,7 @@ def _output_channels(backbone: nn.Module, name: str) -> int:
         with torch.no_grad():
             feature = backbone(torch.zeros(1, 3, *_PROBE_SIZE))
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise NetworkError(f"backbone {name!r} does not accept pictures of any size: {error}") from error
+        raise NetworkError(f"backbone {name!r} does not accept images of any size: {error}") from error
     finally:
         backbone.train(was_training)
     is_map = isinstance(feature, Tensor) and feature.ndim == 4 and getattr(backbone, "output_fmt", "NCHW") == "NCHW"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Reading(NamedTuple):
-    """What was read, and how sure each character is."""
+    """What was read, and the confidence of each character."""
 
     numbers: list[int]
     confidences: list[float]  # in [0, 1], one a character

@@ -55,7 +55,7 @@ class _Hashed(nn.Module):
     @torch.no_grad()
     def take_over(self, weight: Tensor) -> None:
         """Set the buckets to come as near as they can to a weight of `shape`, in the direction of least squares, and as
-        large as it: of signs drawn by chance a mean of k values has a k-th of their variance."""
+        large as it: of random signs a mean of k values has a k-th of their variance."""
         bucket, sign = self.places()
         values = weight.reshape(-1) * sign
         sums = torch.zeros_like(self.buckets).index_add_(0, bucket, values)
@@ -131,7 +131,7 @@ def hash_layers(network: nn.Module, ratio: float, *, seed: int = 0, least: int =
     layer itself the hashed one. Layers of classes derived from these stay as they are, as do the matrices of PyTorch's
     own attention.
 
-    Each starts as near to the layer it replaces as its buckets allow. The seed of a layer is drawn from its name, so
+    Each starts as near to the layer it replaces as its buckets allow. The seed of a layer follows from its name, so
     that layers of one size do not share their pattern.
 
     Args:

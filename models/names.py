@@ -34,7 +34,7 @@ def is_invisible(character: str) -> bool:
 
 
 def mixed_scripts(name: str) -> str:
-    """Why a name's letters cannot be told apart, such as "mixes letters of Latin and Greek"; "" if they can."""
+    """Why a name's letters can be mistaken for others, such as "mixes letters of Latin and Greek"; "" if they can."""
     letters = [unicodedata.name(letter, "") for letter in unicodedata.normalize("NFKC", name) if letter.isalpha()]
     found = [script.title() for script in _ALIKE if any(script in name.split()[:2] for name in letters)]
     return f"mixes letters of {' and '.join(found)}, which look alike" if len(found) > 1 else ""

@@ -20,9 +20,9 @@ class _Normalise(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return (pictures - mean) / std
+        return (images - mean) / std
 
 
 def vgg16_stages(weights: bool | Path = False, *, seed: int = 0) -> list[nn.Module]:

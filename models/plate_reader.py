@@ -71,9 +71,9 @@ class PlateReader(nn.Module):
         self.questions = _Questions(dim, max_length) if decoder == "attention" else None
         self.head = nn.Linear(dim, num_characters)
 
-    def forward(self, pictures: Tensor) -> PlateOutput:
+    def forward(self, images: Tensor) -> PlateOutput:
         """Map images (N, 3, H, W) to the scores of characters."""
-        maps = self.backbone(pictures)
+        maps = self.backbone(images)
         cells = F.adaptive_avg_pool2d(maps, (_ROWS, self.columns))  # (N, C, 2, columns)
         sequence = self.sequence(self.reduction(cells.flatten(2).transpose(1, 2)) + self.places)
         if self.questions is not None:
@@ -81,11 +81,11 @@ class PlateReader(nn.Module):
         return PlateOutput(sequence, self.head(sequence))
 
     @torch.no_grad()
-    def read(self, pictures: Tensor) -> list[Reading]:
+    def read(self, images: Tensor) -> list[Reading]:
         """The text of each image. Raises RuntimeError in training mode."""
         if self.training:
             raise RuntimeError("read needs a network in evaluation mode: call eval() first")
-        logits = self(pictures).logits
+        logits = self(images).logits
         return read_frames(logits) if self.decoder == "ctc" else read_positions(logits)
 
 

@@ -28,9 +28,9 @@ class TwoStreamGraph(nn.Module):
         self.network = network
         self.eval()
 
-    def forward(self, pictures: Tensor, infrared: Tensor) -> Any:
+    def forward(self, images: Tensor, infrared: Tensor) -> Any:
         """Map images (N, 3, H, W) and infrared (N,) bool to L2-normalised embeddings (N, D), in a tuple."""
-        seen, felt = self.network.visible_stem(pictures), self.network.infrared_stem(pictures)
+        seen, felt = self.network.visible_stem(images), self.network.infrared_stem(images)
         maps = torch.where(infrared[:, None, None, None], felt, seen)
         return (F.normalize(self.network.neck(self.network.pooling(self.network.trunk(maps)))[1]),)
 
@@ -49,6 +49,6 @@ class OutsideTwoStreamNet(nn.Module):
         self.run = run
         self.eval()
 
-    def embed(self, pictures: Tensor, infrared: Tensor) -> Tensor:
+    def embed(self, images: Tensor, infrared: Tensor) -> Tensor:
         """As `TwoStreamNet.embed`, computed outside; embeddings are on the CPU."""
-        return torch.from_numpy(self.run({"pictures": as_array(pictures), "infrared": as_array(infrared)})["vehicle"])
+        return torch.from_numpy(self.run({"pictures": as_array(images), "infrared": as_array(infrared)})["vehicle"])

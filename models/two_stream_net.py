@@ -65,15 +65,15 @@ class TwoStreamNet(nn.Module):
         """Length of an embedding."""
         return self.neck.dim
 
-    def forward(self, pictures: Tensor, infrared: Tensor) -> TwoStreamOutput:
+    def forward(self, images: Tensor, infrared: Tensor) -> TwoStreamOutput:
         """Map images (N, 3, H, W), infrared ones with their channel repeated, and infrared (N,) bool.
 
         A batch of one modality leaves the other stem alone. Raises ValueError for a mask of another shape or type."""
-        if infrared.dtype != torch.bool or infrared.shape != (len(pictures),):
+        if infrared.dtype != torch.bool or infrared.shape != (len(images),):
             got = f"{infrared.dtype} {tuple(infrared.shape)}"
-            raise ValueError(f"infrared must be a boolean mask ({len(pictures)},), got {got}")
-        seen = self.visible_stem(pictures[~infrared]) if not infrared.all() else None
-        felt = self.infrared_stem(pictures[infrared]) if infrared.any() else None
+            raise ValueError(f"infrared must be a boolean mask ({len(images)},), got {got}")
+        seen = self.visible_stem(images[~infrared]) if not infrared.all() else None
+        felt = self.infrared_stem(images[infrared]) if infrared.any() else None
         maps = torch.cat([stem for stem in (seen, felt) if stem is not None])
         places = torch.cat([torch.nonzero(~infrared)[:, 0], torch.nonzero(infrared)[:, 0]])
         maps = maps[torch.argsort(places)]  # back in the order given
@@ -82,11 +82,11 @@ class TwoStreamNet(nn.Module):
         return TwoStreamOutput(seen, felt, metric_feature, embedding, logits)
 
     @torch.no_grad()
-    def embed(self, pictures: Tensor, infrared: Tensor) -> Tensor:
+    def embed(self, images: Tensor, infrared: Tensor) -> Tensor:
         """L2-normalised embeddings (N, D). Raises RuntimeError in training mode, as `DualNet.embed` does."""
         if self.training:
             raise RuntimeError("embed needs a network in evaluation mode: call eval() first")
-        return F.normalize(self(pictures, infrared).embedding)
+        return F.normalize(self(images, infrared).embedding)
 
 
 def cut_backbone(backbone: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
@@ -111,10 +111,10 @@ def cut_backbone(backbone: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:
     raise NetworkError(f"backbone {name!r} cannot be cut into a stem and a trunk: its parts are {', '.join(parts)}")
 
 
-def _result(stem: nn.Module, trunk: nn.Module, pictures: Tensor) -> Tensor:
+def _result(stem: nn.Module, trunk: nn.Module, images: Tensor) -> Tensor:
     """What both give together; nothing (0,) if they do not fit."""
     try:
-        result: Tensor = trunk(stem(pictures))
+        result: Tensor = trunk(stem(images))
     except (RuntimeError, TypeError, ValueError):
         return torch.zeros(0)
     return result

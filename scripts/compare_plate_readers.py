@@ -30,7 +30,7 @@ from app.data.readers.reader import Direction
 from app.evaluation.plate_texts import PlateReading, measure_directions
 from app.experiment.plate_run import PlateRun
 from app.experiment.published_reader import Line, PublishedReader, one_text, tall_lines
-from app.images.decode import open_picture, upright_rgb
+from app.images.decode import open_image, upright_rgb
 from app.settings.load import load_settings
 from scripts.command import command, split_words, whole_number
 
@@ -90,9 +90,9 @@ def crop(sample: Sample) -> Image.Image | None:
         return None
     path, cut = place
     try:
-        with open_picture(path) as file:
+        with open_image(path) as file:
             return cut_as_it_is(upright_rgb(file), cut)
-    except (OSError, ValueError):  # as `app.data.crops.Pictures`
+    except (OSError, ValueError):  # as `app.data.crops.ImageReader`
         return None
 
 

@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     run = PlateRun.open(own["run"], own["model"], [f"device={own['device']}"])
     finder = PlateFinder(absolute(own["detector"])) if own["detector"] else None
     reader = PlateFiles(
-        run.read_pictures,
+        run.read_images,
         run.size,
         run.settings.evaluation.batch_size,
         finder.find if finder else None,

@@ -30,7 +30,7 @@ from app.detection.labels import Labelled, labelled
 from app.detection.measure import Marked, marked_photograph, marked_scene, measure_detector
 from app.detection.stream import DetectionBatches
 from app.detection.training import train_detector
-from app.images.decode import UnreadableImageError, open_picture, upright_rgb
+from app.images.decode import UnreadableImageError, open_image, upright_rgb
 from app.settings.detection import DetectorSettings
 from app.settings.load import SettingsError
 from app.synthetic import SceneRenderer
@@ -133,7 +133,7 @@ def _test(word: str, reader: Reader) -> list[Labelled]:
 def _picture(sample: Sample) -> np.ndarray:
     """An image of a vehicle, (H, W, 3), B, G, R. Raises OSError naming it if it cannot be read."""
     try:
-        with open_picture(sample.path) as file:
+        with open_image(sample.path) as file:
             return np.asarray(upright_rgb(file))[..., ::-1].copy()
     except UnreadableImageError as error:
         raise UnreadableImageError(f"{sample.path}: {error}") from error

@@ -20,7 +20,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class Augmentation:
-    """A random change of each image of a batch; what there is to change stands in `app.settings.augment`.
+    """A random change of each image of a batch; the changes are declared in `app.settings.augment`.
 
     Args:
         settings: a part at 0 is left out.
@@ -31,10 +31,10 @@ class Augmentation:
         self.settings = settings
         self.effects = effects_of(settings, plates=plates)
 
-    def __call__(self, pictures: Tensor, generator: Generator) -> Tensor:
-        """Pictures (N, 3, H, W) uint8 to as many of the same size; draws from `generator` alone."""
-        draw = Draws(len(pictures), generator)
-        batch = pictures.float()
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        """Images (N, 3, H, W) uint8 to as many of the same size; draws from `generator` alone."""
+        draw = Draws(len(images), generator)
+        batch = images.float()
         for effect in self.effects:
             batch = effect(batch, self.settings, draw)
         return batch.round().clamp(0, 255).to(torch.uint8)
@@ -115,9 +115,9 @@ class Draws:
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=self.generator)))
         changed = batch.clone()
         for place in torch.nonzero(chosen).flatten().tolist():
-            picture = batch[place].to(torch.uint8)
-            colourless = bool((picture[0] == picture[1]).all() and (picture[1] == picture[2]).all())
-            changed[place] = enhanced(picture, [kind], rng, infrared=colourless).float()
+            image = batch[place].to(torch.uint8)
+            colourless = bool((image[0] == image[1]).all() and (image[1] == image[2]).all())
+            changed[place] = enhanced(image, [kind], rng, infrared=colourless).float()
         return changed
 
 

@@ -17,7 +17,7 @@ from app.core.files import replacing
 from app.core.sample import Box, Corners, Modality, Sample
 from app.data.readers.errors import DataSetError
 from app.data.rectify import checked, rectify
-from app.images.decode import open_picture, picture_file, upright_rgb
+from app.images.decode import image_file, open_image, upright_rgb
 from app.settings.load import absolute
 from app.settings.sections import DataSettings
 
@@ -63,10 +63,10 @@ class Crops(NamedTuple):
 
 
 _ABANDONED_SECONDS = 3600.0  # of a temporary file whose process was killed
-_PLATE_MARGIN = 0.1  # of the box, on each side: detectors and hand-drawn boxes cut characters off
+_PLATE_MARGIN = 0.1  # of the box, on each side: detectors and boxes marked by hand cut characters off
 
 
-class PictureFiles:
+class ImageCache:
     """Decoded images in a folder, one file each: a process that starts for one message need not decode them again.
 
     An image that was changed since (other size or time) is decoded anew. The folder is its owner's only.
@@ -88,25 +88,25 @@ class PictureFiles:
                     self._free -= state.st_size
 
     def get(self, path: Path, cut: Cut, size: Size) -> Tensor:
-        """As `read_picture`, with the same errors."""
-        state = picture_file(path).stat()
+        """As `read_image`, with the same errors."""
+        state = image_file(path).stat()
         place = None if cut is None else tuple(cut)
         named = repr((str(path.resolve()), state.st_size, state.st_mtime_ns, place, size))
         file = self.folder / hashlib.sha256(named.encode()).hexdigest()[:32]
         with contextlib.suppress(OSError, ValueError):  # not there, or cut off: decoded below
             return torch.from_numpy(np.fromfile(file, np.uint8).reshape(3, *size))
-        picture = read_picture(path, cut, size)
-        if picture.nbytes <= self._free:
-            self._free -= picture.nbytes
+        image = read_image(path, cut, size)
+        if image.nbytes <= self._free:
+            self._free -= image.nbytes
             with (
                 contextlib.suppress(OSError),
                 replacing(file, sync=False) as temporary,
             ):  # a full disk costs time and no more
-                temporary.write_bytes(picture.numpy().tobytes())
-        return picture
+                temporary.write_bytes(image.numpy().tobytes())
+        return image
 
 
-class Pictures:
+class ImageReader:
     """Gives the images of samples, (3, H, W) uint8, R, G, B, and remembers which could not be read.
 
     Args:
@@ -122,7 +122,7 @@ class Pictures:
         vehicle_size: Size,
         plate_size: Size | None,
         cache_mb: int,
-        files: PictureFiles | None = None,
+        files: ImageCache | None = None,
         *,
         rectify: bool = False,
     ) -> None:
@@ -152,7 +152,7 @@ class Pictures:
 
     def cut(self, image: VehicleImage) -> Crops:
         """`crops` of a decoded image, equal to those of its file. Raises ValueError for a vehicle box outside it."""
-        vehicle = cut_picture(image.image, image.vehicle_box, self.vehicle_size)
+        vehicle = cut_image(image.image, image.vehicle_box, self.vehicle_size)
         return Crops(vehicle, self.cut_plate(image), image.modality)
 
     def cut_plate(self, image: VehicleImage) -> Tensor | None:
@@ -160,10 +160,10 @@ class Pictures:
         if self.plate_size is None or not image.has_plate:
             return None
         if image.plate is not None:
-            return cut_picture(image.plate, None, self.plate_size)
+            return cut_image(image.plate, None, self.plate_size)
         assert image.plate_box is not None
         with contextlib.suppress(ValueError):  # a wrong plate box says nothing of the vehicle
-            return cut_picture(image.image, with_margin(image.plate_box), self.plate_size)
+            return cut_image(image.image, with_margin(image.plate_box), self.plate_size)
         return None
 
     def _get(self, path: Path, cut: Cut, size: Size) -> Tensor | None:
@@ -173,21 +173,23 @@ class Pictures:
         if key in self._cache:
             return self._cache[key]
         try:
-            picture = self.files.get(path, cut, size) if self.files else read_picture(path, cut, size)
+            image = self.files.get(path, cut, size) if self.files else read_image(path, cut, size)
         except (OSError, ValueError) as error:  # ValueError: a box outside the image
             self.bad[str(path)] = str(error)
             self._failed.add(key)  # not the path: a wrong plate box says nothing of the vehicle
             return None
-        if picture.nbytes <= self._free:
-            self._free -= picture.nbytes
-            self._cache[key] = picture
-        return picture
+        if image.nbytes <= self._free:
+            self._free -= image.nbytes
+            self._cache[key] = image
+        return image
 
 
-def make_pictures(settings: DataSettings, vehicle: Size, plate: Size | None, *, rectify: bool = False) -> Pictures:
+def make_image_reader(
+    settings: DataSettings, vehicle: Size, plate: Size | None, *, rectify: bool = False
+) -> ImageReader:
     """The images of vehicles and plates in these sizes, kept in memory and files as the settings say."""
-    files = PictureFiles(absolute(settings.cache_dir), settings.cache_dir_mb) if settings.cache_dir else None
-    return Pictures(vehicle, plate, settings.cache_mb, files, rectify=rectify)
+    files = ImageCache(absolute(settings.cache_dir), settings.cache_dir_mb) if settings.cache_dir else None
+    return ImageReader(vehicle, plate, settings.cache_mb, files, rectify=rectify)
 
 
 def plate_place(sample: Sample, *, rectify: bool) -> tuple[Path, Cut] | None:
@@ -207,16 +209,16 @@ def with_margin(box: Box) -> Box:
     return Box(box.left - dx, box.top - dy, box.width + 2 * dx, box.height + 2 * dy)
 
 
-def read_picture(path: Path, cut: Cut, size: Size) -> Tensor:
+def read_image(path: Path, cut: Cut, size: Size) -> Tensor:
     """Decode, cut to a box or flatten what lies between corners, and resize to (3, *size) uint8.
 
-    Raises OSError for a missing, unreadable or truncated file and the errors of `cut_picture`."""
-    with open_picture(path) as file:
+    Raises OSError for a missing, unreadable or truncated file and the errors of `cut_image`."""
+    with open_image(path) as file:
         image = upright_rgb(file)
-    return cut_picture(image, cut, size)
+    return cut_image(image, cut, size)
 
 
-def cut_picture(image: Image.Image, cut: Cut, size: Size) -> Tensor:
+def cut_image(image: Image.Image, cut: Cut, size: Size) -> Tensor:
     """A part of an image in mode "RGB", resized to (3, *size) uint8.
 
     Raises ValueError for a box outside the image or corners that `rectify` refuses."""
@@ -233,7 +235,7 @@ def cut_picture(image: Image.Image, cut: Cut, size: Size) -> Tensor:
 def cut_as_it_is(image: Image.Image, cut: Cut) -> Image.Image:
     """A part of an image in mode "RGB" with the pixels that it has there, for a reader that scales them itself.
 
-    Raises the errors of `cut_picture`."""
+    Raises the errors of `cut_image`."""
     if cut is None:
         return image
     if isinstance(cut, Box):
@@ -252,5 +254,5 @@ def _inside(image: Image.Image, box: Box) -> tuple[float, float, float, float]:
     left, top = max(0.0, box.left), max(0.0, box.top)
     right, bottom = min(image.width, box.left + box.width), min(image.height, box.top + box.height)
     if right - left < 1 or bottom - top < 1:
-        raise DataSetError(f"box {tuple(box)} lies outside the picture of {image.width} x {image.height} px")
+        raise DataSetError(f"box {tuple(box)} lies outside the image of {image.width} x {image.height} px")
     return left, top, right, bottom

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from app.core.sample import Sample
 from app.data.augment import Augmentation
-from app.data.crops import Pictures
+from app.data.crops import ImageReader
 from app.data.dual_batches import labels_of
 from app.data.readers.errors import DataSetError
 from app.data.sampler import make_order
@@ -21,19 +21,19 @@ from app.settings.equalise import EqualiseSettings
 class CrossModalBatch:
     """Training images of N vehicles, visible and infrared ones in any order."""
 
-    pictures: Tensor  # (N, 3, H, W) uint8
+    images: Tensor  # (N, 3, H, W) uint8
     infrared: Tensor  # (N,) bool
     labels: Tensor  # (N,)
     bad: tuple[str, ...]
 
     @property
-    def num_pictures(self) -> int:
-        return len(self.pictures)
+    def num_images(self) -> int:
+        return len(self.images)
 
     def to(self, device: torch.device, /) -> "CrossModalBatch":
-        moved = (each.to(device, non_blocking=True) for each in (self.pictures, self.infrared, self.labels))
-        pictures, infrared, labels = moved
-        return CrossModalBatch(pictures, infrared, labels, self.bad)
+        moved = (each.to(device, non_blocking=True) for each in (self.images, self.infrared, self.labels))
+        images, infrared, labels = moved
+        return CrossModalBatch(images, infrared, labels, self.bad)
 
 
 class CrossModalBatches:
@@ -44,7 +44,7 @@ class CrossModalBatches:
     def __init__(
         self,
         samples: Sequence[Sample],
-        pictures: Pictures,
+        image_reader: ImageReader,
         *,
         pids_per_batch: int,
         images_per_pid: int,
@@ -53,7 +53,7 @@ class CrossModalBatches:
         equalise: EqualiseSettings,
     ) -> None:
         self.samples = list(samples)
-        self.pictures = pictures
+        self.image_reader = image_reader
         self.seed = seed
         self.labels = labels_of(samples)
         self.infrared = np.array([sample.modality == "infrared" for sample in samples])
@@ -72,13 +72,13 @@ class CrossModalBatches:
     def __getitem__(self, index: int, /) -> CrossModalBatch:
         seed = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
         places = self.order[index]
-        found = [(int(place), self.pictures.vehicle(self.samples[place])) for place in places]
-        read = [(place, picture) for place, picture in found if picture is not None]
-        bad = tuple(str(self.samples[place].path) for place, picture in found if picture is None)
+        found = [(int(place), self.image_reader.vehicle(self.samples[place])) for place in places]
+        read = [(place, image) for place, image in found if image is not None]
+        bad = tuple(str(self.samples[place].path) for place, image in found if image is None)
         if not read:
-            raise DataSetError(f"no picture of batch {index} can be read, the first is {bad[0]}")
+            raise DataSetError(f"no image of batch {index} can be read, the first is {bad[0]}")
         chosen = [place for place, _ in read]
-        stacked = torch.stack([picture for _, picture in read])
+        stacked = torch.stack([image for _, image in read])
         return CrossModalBatch(
             self.change(stacked, torch.Generator().manual_seed(seed)),
             torch.from_numpy(self.infrared[chosen]),

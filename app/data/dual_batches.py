@@ -9,7 +9,7 @@ from torch import Tensor
 
 from app.core.sample import Sample
 from app.data.augment import Augmentation
-from app.data.crops import Pictures
+from app.data.crops import ImageReader
 from app.data.readers.errors import DataSetError
 from app.data.sampler import make_order
 from app.settings.augment import AugmentSettings
@@ -27,7 +27,7 @@ class DualBatch:
     bad: tuple[str, ...]
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         return len(self.vehicles)
 
     def to(self, device: torch.device, /) -> "DualBatch":
@@ -43,7 +43,7 @@ class DualBatches:
     def __init__(
         self,
         samples: Sequence[Sample],
-        pictures: Pictures,
+        image_reader: ImageReader,
         *,
         pids_per_batch: int,
         images_per_pid: int,
@@ -52,7 +52,7 @@ class DualBatches:
         equalise: EqualiseSettings,
     ) -> None:
         self.samples = list(samples)
-        self.pictures = pictures
+        self.image_reader = image_reader
         self.seed = seed
         self.labels = labels_of(samples)
         self.order = make_order(
@@ -73,11 +73,11 @@ class DualBatches:
         generator = torch.Generator().manual_seed(seed)
         for position in self.order[index]:
             sample = self.samples[position]
-            vehicle = self.pictures.vehicle(sample)
+            vehicle = self.image_reader.vehicle(sample)
             if vehicle is None:
                 bad.append(str(sample.path))
                 continue
-            plate = self.pictures.plate(sample)
+            plate = self.image_reader.plate(sample)
             if plate is not None and self.plate_drop and torch.rand((), generator=generator) < self.plate_drop:
                 plate = None
             chosen.append(int(position))
@@ -86,7 +86,7 @@ class DualBatches:
             if plate is not None:
                 plates.append(plate)
         if not vehicles:
-            raise DataSetError(f"no picture of batch {index} can be read, the first is {bad[0]}")
+            raise DataSetError(f"no image of batch {index} can be read, the first is {bad[0]}")
         return DualBatch(
             self.change_vehicle(torch.stack(vehicles), generator),
             self.change_plate(torch.stack(plates), generator) if plates else None,

@@ -1,6 +1,6 @@
 """Enhancement of an image: how the same vehicle looks from a little further round, in rain, at night, half hidden.
 
-Geometry, colour and blur are torchvision's; which, and how strong, is drawn from a generator that the caller seeds.
+Geometry, colour and blur are torchvision's; which, and how strong, is sampled from a generator that the caller seeds.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,28 +18,28 @@ _AT_ONCE = 2  # kinds of enhancement of one image, at most
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def enhanced(picture: Tensor, kinds: Sequence[str], rng: Draws, *, infrared: bool = False) -> Tensor:
+def enhanced(image: Tensor, kinds: Sequence[str], rng: Draws, *, infrared: bool = False) -> Tensor:
     """An image (3, H, W) uint8 changed in one or two of these kinds, of the same size.
 
     An infrared image stays without colour. Raises KeyError for an unknown kind."""
-    if min(picture.shape[1:]) < _LEAST:
-        return picture
+    if min(image.shape[1:]) < _LEAST:
+        return image
     count = min(len(kinds), int(rng.integers(1, _AT_ONCE + 1)))
     for place in rng.permutation(len(kinds))[:count]:
-        picture = _WAYS[kinds[place]](picture, rng)
+        image = _WAYS[kinds[place]](image, rng)
     if infrared:
-        picture = F.rgb_to_grayscale(picture, num_output_channels=3)
-    return picture
+        image = F.rgb_to_grayscale(image, num_output_channels=3)
+    return image
 
 
-def _geometry(picture: Tensor, rng: Draws) -> Tensor:
+def _geometry(image: Tensor, rng: Draws) -> Tensor:
     """Another angle: perspective, a small turn, another size and place, sometimes mirrored."""
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], float)
     moved = corners + rng.uniform(-0.1, 0.1, (4, 2)) * (width, height)
     # Grey would come in from outside; the border's own pixels look more like a camera's.
     pad = [width // 4, height // 4]
-    padded = F.pad(picture, [pad[0], pad[1], pad[0], pad[1]], padding_mode="edge")
+    padded = F.pad(image, [pad[0], pad[1], pad[0], pad[1]], padding_mode="edge")
     inside = (corners + pad).round().astype(int).tolist()
     changed = F.perspective(padded, inside, (moved + pad).round().astype(int).tolist())
     changed = F.affine(
@@ -55,31 +55,31 @@ def _geometry(picture: Tensor, rng: Draws) -> Tensor:
     return F.horizontal_flip(changed) if rng.random() < 0.5 else changed
 
 
-def _colour(picture: Tensor, rng: Draws) -> Tensor:
+def _colour(image: Tensor, rng: Draws) -> Tensor:
     """Other light: brightness, contrast, saturation and the colour of the light."""
-    picture = F.adjust_brightness(picture, float(rng.uniform(0.6, 1.4)))
-    picture = F.adjust_contrast(picture, float(rng.uniform(0.7, 1.3)))
-    picture = F.adjust_saturation(picture, float(rng.uniform(0.6, 1.4)))
+    image = F.adjust_brightness(image, float(rng.uniform(0.6, 1.4)))
+    image = F.adjust_contrast(image, float(rng.uniform(0.7, 1.3)))
+    image = F.adjust_saturation(image, float(rng.uniform(0.6, 1.4)))
     light = torch.tensor(rng.uniform(0.92, 1.08, (3, 1, 1)), dtype=torch.float32)
-    return _pixels(picture.float() * light)
+    return _pixels(image.float() * light)
 
 
-def _blur(picture: Tensor, rng: Draws) -> Tensor:
+def _blur(image: Tensor, rng: Draws) -> Tensor:
     """Out of focus, or few pixels made large again."""
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     if rng.random() < 0.5:
         sigma = float(rng.uniform(0.006, 0.016)) * max(height, width)
         # The border is mirrored, and a narrow image has little to mirror.
         reach = min(int(np.ceil(2 * sigma)), min(height, width) - 1)
-        return F.gaussian_blur(picture, [2 * reach + 1] * 2, [sigma] * 2)
+        return F.gaussian_blur(image, [2 * reach + 1] * 2, [sigma] * 2)
     share = float(rng.uniform(0.25, 0.6))
-    small = F.resize(picture, [max(2, round(height * share)), max(2, round(width * share))], antialias=True)
+    small = F.resize(image, [max(2, round(height * share)), max(2, round(width * share))], antialias=True)
     return F.resize(small, [height, width])
 
 
-def _rain(picture: Tensor, rng: Draws) -> Tensor:
-    """Less contrast, and streaks: noise drawn out along the wind's direction."""
-    height, width = picture.shape[1:]
+def _rain(image: Tensor, rng: Draws) -> Tensor:
+    """Less contrast, and streaks: noise stretched along the wind's direction."""
+    height, width = image.shape[1:]
     length = max(5, 2 * int(0.05 * height) + 1)
     drops = torch.from_numpy((rng.random((height, width)) < rng.uniform(0.002, 0.008)).astype(np.float32))
     kernel = torch.zeros(length, length)
@@ -88,14 +88,14 @@ def _rain(picture: Tensor, rng: Draws) -> Tensor:
         kernel[row, min(max(length // 2 + round((row - length // 2) * slope), 0), length - 1)] = 1.0
     streaks = nnf.conv2d(drops[None, None], kernel[None, None], padding=length // 2)[0].clamp(0, 1)
     haze = float(rng.uniform(0.1, 0.3))
-    veiled = picture.float() * (1 - haze) + 150.0 * haze
+    veiled = image.float() * (1 - haze) + 150.0 * haze
     strength = float(rng.uniform(0.3, 0.6))
     return _pixels(veiled * (1 - strength * streaks) + 220.0 * strength * streaks)
 
 
-def _night(picture: Tensor, rng: Draws) -> Tensor:
+def _night(image: Tensor, rng: Draws) -> Tensor:
     """Little light, of a lamp's colour, with the sensor's noise."""
-    values = (picture.float() / 255) ** float(rng.uniform(1.1, 1.6)) * float(rng.uniform(0.35, 0.7))
+    values = (image.float() / 255) ** float(rng.uniform(1.1, 1.6)) * float(rng.uniform(0.35, 0.7))
     lamp = torch.tensor([1.0, rng.uniform(0.85, 1.0), rng.uniform(0.65, 0.95)], dtype=torch.float32)
     grey = (values * torch.tensor(_LUMA).view(3, 1, 1)).sum(dim=0, keepdim=True)
     colourless = float(rng.uniform(0.1, 0.5))  # little light, little colour
@@ -104,16 +104,16 @@ def _night(picture: Tensor, rng: Draws) -> Tensor:
     return _pixels((values + noise) * 255)
 
 
-def _occlusion(picture: Tensor, rng: Draws) -> Tensor:
+def _occlusion(image: Tensor, rng: Draws) -> Tensor:
     """Something stands in front: a box, or a post from top to bottom."""
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     tall, wide = (max(2, int(side * rng.uniform(0.2, 0.45))) for side in (height, width))
     if rng.random() < 0.3:
         tall, wide = height, max(2, int(width * rng.uniform(0.05, 0.12)))
     top, left = int(rng.integers(0, height - tall + 1)), int(rng.integers(0, width - wide + 1))
     shade = torch.tensor(rng.uniform(30, 200, (3, 1, 1)), dtype=torch.float32)
     grain = torch.from_numpy(rng.normal(0, 12, (1, tall, wide)).astype(np.float32))
-    changed = picture.clone()
+    changed = image.clone()
     changed[:, top : top + tall, left : left + wide] = _pixels(shade.mean() * 0.7 + shade * 0.3 + grain)
     return changed
 

@@ -25,7 +25,7 @@ def partition(samples: Sequence[Sample], *, by: str, num_clients: int, alpha: fl
     if by == "site":
         parts = by_site(samples)
         if len(parts) != num_clients:
-            raise DataSetError(f"the pictures are from {len(parts)} sites, so there cannot be {num_clients} clients")
+            raise DataSetError(f"the images are from {len(parts)} sites, so there cannot be {num_clients} clients")
         return parts
     if by == "identity":
         return by_identity(samples, num_clients, seed)
@@ -83,7 +83,7 @@ def dirichlet(samples: Sequence[Sample], num_clients: int, alpha: float, seed: i
     clients = np.zeros(len(samples), dtype=int)
     for pid in sorted(places):
         shares = rng.dirichlet(np.full(num_clients, alpha))
-        # Each image is drawn for itself: cutting a vehicle of one or two images at rounded shares would give
+        # Each image is sampled by itself: cutting a vehicle of one or two images at rounded shares would give
         # nearly all such vehicles to the last client.
         clients[places[pid]] = rng.choice(num_clients, size=len(places[pid]), p=shares)
     return _split(samples, clients.tolist(), num_clients)
@@ -116,7 +116,7 @@ def partition_directions(
     clients: dict[str, int] = {}
     if by == "site":
         if len(sites) != num_clients:
-            raise DataSetError(f"the training pictures are from {len(sites)} sites, not {num_clients}")
+            raise DataSetError(f"the training images are from {len(sites)} sites, not {num_clients}")
         clients = {site: client for client, site in enumerate(sites)}
     distinct = {sample for direction in directions for sample in (*direction.query, *direction.gallery)}
     dealt = _deal(Counter(sample.pid for sample in distinct), num_clients, seed)
@@ -143,7 +143,7 @@ def table(parts: Iterable[Sequence[Sample]]) -> str:
     where there are infrared images, how many, and the vehicles seen in both modalities."""
     listed = [list(part) for part in parts]
     night = any(sample.modality == "infrared" for part in listed for sample in part)
-    heads = ("client", "pictures", "vehicles", "cameras", "pictures per vehicle", "infrared", "in both")
+    heads = ("client", "images", "vehicles", "cameras", "images per vehicle", "infrared", "in both")
     rows: list[tuple[str, ...]] = [heads]
     for client, part in enumerate(listed):
         counts = sorted(Counter(sample.pid for sample in part).values())
@@ -167,12 +167,12 @@ def _deal(counts: Mapping[int, int], num_clients: int, seed: int) -> dict[int, i
     vehicle has."""
     _check_clients(num_clients)
     shuffled = [int(pid) for pid in np.random.default_rng(seed).permutation(sorted(counts))]
-    pictures, vehicles = [0] * num_clients, [0] * num_clients
+    images, vehicles = [0] * num_clients, [0] * num_clients
     client_of = {}
     for pid in sorted(shuffled, key=lambda pid: -counts[pid]):  # stable: equal counts stay shuffled
-        client = min(range(num_clients), key=lambda client: (pictures[client], vehicles[client]))
+        client = min(range(num_clients), key=lambda client: (images[client], vehicles[client]))
         client_of[pid] = client
-        pictures[client] += counts[pid]
+        images[client] += counts[pid]
         vehicles[client] += 1
     return client_of
 

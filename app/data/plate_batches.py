@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.core.sample import Sample
 from app.data.augment import Augmentation
-from app.data.crops import Pictures
+from app.data.crops import ImageReader
 from app.data.readers.errors import DataSetError
 from app.settings.augment import AugmentSettings
 from app.synthetic.plates import MadePlate
@@ -26,11 +26,13 @@ class PlateBatch:
 
     plates: Tensor  # (N, 3, H, W) uint8
     texts: list[list[int]]  # numbers of the alphabet
-    frames: list[list[int]]  # of each character of a made plate, row after row of cells; empty where it is not known
+    frames: list[
+        list[int]
+    ]  # of each character of a rendered plate, row after row of cells; empty where it is not known
     bad: tuple[str, ...]
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         return len(self.plates)
 
     def to(self, device: torch.device, /) -> "PlateBatch":
@@ -39,23 +41,23 @@ class PlateBatch:
 
 class PlateBatches:
     """An endless stream of batches: of real plates each once in an epoch, in an order of its own, the last of one epoch
-    beside the first of the next; of made plates never the same twice.
+    beside the first of the next; of rendered plates never the same twice.
 
     Args:
         samples: plates with a text, at least one.
         encode: a text as numbers of the alphabet.
-        columns: of the cells in which made plates have their characters.
+        columns: of the cells in which rendered plates have their characters.
         batch_size: plates in a batch.
         made_share: share of a batch that is made, in [0, 1]; with 1 the real ones only say how long an epoch is.
         make: draws a plate; None where `made_share` is 0.
         seed: not negative.
 
-    Raises ValueError where there is no sample, or a share of made plates that nobody makes."""
+    Raises ValueError where there is no sample, or a share of rendered plates that nobody makes."""
 
     def __init__(
         self,
         samples: Sequence[Sample],
-        pictures: Pictures,
+        image_reader: ImageReader,
         *,
         encode: Callable[[str], list[int]],
         columns: int,
@@ -68,7 +70,7 @@ class PlateBatches:
         if not samples:
             raise DataSetError("there is no plate with a text to learn from")
         self.samples = list(samples)
-        self.pictures = pictures
+        self.image_reader = image_reader
         self.encode = encode
         self.columns = columns
         self.seed = seed
@@ -88,22 +90,22 @@ class PlateBatches:
         frames: list[list[int]] = []
         for place in self._places(index):
             sample = self.samples[place]
-            picture = self.pictures.plate(sample)
-            if picture is None:
+            image = self.image_reader.plate(sample)
+            if image is None:
                 bad.append(str(sample.plate_path or sample.path))
                 continue
-            plates.append(picture)
+            plates.append(image)
             texts.append(self.encode(sample.plate_text or ""))
             frames.append([])
         for _ in range(self.made):
             assert self.make is not None
             made = self.make(rng)
-            plates.append(self._sized(made.picture))
+            plates.append(self._sized(made.image))
             texts.append(self.encode(made.text))
             frames.append(frames_of(made, self.columns))
         if not plates:
             # Without their names, which tell plates: an error travels to the server.
-            raise DataSetError(f"none of the {len(bad)} pictures of batch {index} can be read")
+            raise DataSetError(f"none of the {len(bad)} images of batch {index} can be read")
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         return PlateBatch(self.change(torch.stack(plates), generator), texts, frames, tuple(bad))
 
@@ -118,7 +120,7 @@ class PlateBatches:
         return np.random.default_rng(np.random.SeedSequence((self.seed, epoch, 1))).permutation(len(self.samples))
 
     def _sized(self, drawn: NDArray[np.uint8]) -> Tensor:
-        size = self.pictures.plate_size
+        size = self.image_reader.plate_size
         assert size is not None
         image = Image.fromarray(drawn)
         if (image.height, image.width) != size:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from app.core.sample import Point
 from app.data.readers.errors import DataSetError
 
-_OVERSHOOT = 0.1  # of the plate's longest side, that a corner may lie beyond the image: hand-drawn ones do
+_OVERSHOOT = 0.1  # of the plate's longest side, that a corner may lie beyond the image: corners marked by hand do
 
 
-def rectify(picture: NDArray[np.uint8], corners: Sequence[Point], size: tuple[int, int]) -> NDArray[np.uint8]:
+def rectify(image: NDArray[np.uint8], corners: Sequence[Point], size: tuple[int, int]) -> NDArray[np.uint8]:
     """The quadrilateral of an image (h, w, 3) warped to (*size, 3), both uint8.
 
     Coordinates are those of `Box`: the pixel in the first column and row covers 0 to 1. The warp is done at about the
@@ -26,14 +26,14 @@ def rectify(picture: NDArray[np.uint8], corners: Sequence[Point], size: tuple[in
 
     Raises ValueError for corners that are not four finite numbers each, lie outside the image, enclose no pixel or are
     not convex and clockwise."""
-    source = checked(corners, picture.shape[1], picture.shape[0])
+    source = checked(corners, image.shape[1], image.shape[0])
     widths, heights = _sides(source)[0::2], _sides(source)[1::2]
     height, width = (max(wanted, math.ceil(max(seen))) for wanted, seen in zip(size, (heights, widths), strict=True))
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
     # OpenCV counts from the middle of the first pixel.
     to_source = cv2.getPerspectiveTransform((target - 0.5).astype(np.float32), (source - 0.5).astype(np.float32))
     flat = cv2.warpPerspective(
-        picture,
+        image,
         to_source,
         (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -52,7 +52,7 @@ def checked(corners: Sequence[Point], width: int, height: int) -> NDArray[np.flo
     beyond = np.maximum(-source, source - (width, height)).max()
     longest = max(_sides(source))
     if not math.isfinite(longest) or beyond > _OVERSHOOT * longest:  # sides of huge numbers are infinite
-        raise DataSetError(f"corners {_listed(corners)} lie outside the picture of {width} x {height} px")
+        raise DataSetError(f"corners {_listed(corners)} lie outside the image of {width} x {height} px")
     if min(_sides(source)) < 1:
         raise DataSetError(f"corners {_listed(corners)} enclose no pixel")
     edges = np.roll(source, -1, axis=0) - source

@@ -55,11 +55,11 @@ class BalancedBatches:
                 f"got {pids_per_batch}, {images_per_pid}, {seed}"
             )
         if kinds is not None and len(kinds) != len(labels):
-            raise ValueError(f"{len(kinds)} kinds of {len(labels)} pictures")
+            raise ValueError(f"{len(kinds)} kinds of {len(labels)} images")
         _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        pictures = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])  # one array a vehicle
-        self._pictures = [_by_kind(own, kinds) for own in pictures]
-        counts = np.array([max(map(len, own)) for own in self._pictures])  # of each vehicle's most frequent kind
+        images = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])  # one array a vehicle
+        self._images = [_by_kind(own, kinds) for own in images]
+        counts = np.array([max(map(len, own)) for own in self._images])  # of each vehicle's most frequent kind
         self._width = min(pids_per_batch, len(counts))
         self._group = max(images_per_pid, 2) if len(counts) == 1 else images_per_pid
         self._seed = seed
@@ -82,17 +82,17 @@ class BalancedBatches:
 
     def _make_epoch(self, epoch: int) -> list[NDArray[np.intp]]:
         rng = np.random.default_rng((self._seed, epoch))
-        order = rng.permutation(len(self._pictures))
+        order = rng.permutation(len(self._images))
         groups = self._fill(order)
         batches: list[list[NDArray[np.intp]]] = [[] for _ in range(self.batches_per_epoch)]
         deck: list[int] = []
         for vehicle in order:
             number = int(groups[vehicle])
             drawn, deck = self._draw(deck, number, rng)
-            shuffled = [rng.permutation(own) for own in self._pictures[vehicle]]
+            shuffled = [rng.permutation(own) for own in self._images[vehicle]]
             # Each kind repeats from the start once all were used.
-            pictures = np.hstack([np.resize(own, (number, self._group)) for own in shuffled])
-            for place, group in zip(drawn, pictures, strict=True):
+            images = np.hstack([np.resize(own, (number, self._group)) for own in shuffled])
+            for place, group in zip(drawn, images, strict=True):
                 batches[place].append(group)
         return [np.concatenate(batch) for batch in batches]
 
@@ -102,7 +102,7 @@ class BalancedBatches:
         missing = self.batches_per_epoch * self._width - int(groups.sum())
         if missing == 0:
             return groups
-        sizes = [max(map(len, pictures)) for pictures in self._pictures]
+        sizes = [max(map(len, images)) for images in self._images]
         # (how often an image of it is seen, rank, vehicle)
         heap = [(groups[v] * self._group / sizes[v], rank, v) for rank, v in enumerate(order.tolist())]
         heapq.heapify(heap)
@@ -137,10 +137,10 @@ def _by_kind(places: NDArray[np.intp], kinds: NDArray[np.integer] | None) -> lis
 
 
 class EqualisedBatches:
-    """As `BalancedBatches`, which orders each pass, over a part of the images that changes from pass to pass.
+    """As `BalancedBatches`, which orders each cycle, over a part of the images that changes from cycle to cycle.
 
-    Of a group with more than `at_most` images, pass i shows those in places i * at_most to (i + 1) * at_most - 1 of
-    an order drawn once and repeated without end: after ceil(n / at_most) passes each of n was shown. An *epoch*, of
+    Of a group with more than `at_most` images, cycle i shows those in places i * at_most to (i + 1) * at_most - 1 of
+    an order sampled once and repeated without end: after ceil(n / at_most) cycles each of n was shown. An *epoch*, of
     `batches_per_epoch` batches, is as long as the client's own images make it without equalisation, so that a run on
     equalised data learns from as many images as one without.
 
@@ -148,7 +148,7 @@ class EqualisedBatches:
         labels: (N,) vehicle of each image.
         groups: (N,) group of each image, 0 to G - 1.
         own: (N,) which are the client's own and not enhanced ones.
-        at_most: images that a group shows in a pass, at least 1.
+        at_most: images that a group shows in a cycle, at least 1.
         seed: not negative.
         kinds: as `BalancedBatches` takes them.
 
@@ -191,7 +191,7 @@ class EqualisedBatches:
         return np.asarray(self._places[self._order[place]], np.intp)
 
     def _shown(self, number: int) -> NDArray[np.intp]:
-        """Places of the images of a pass."""
+        """Places of the images of a cycle."""
         shown = []
         for order in self._orders:
             count = min(self._at_most, len(order))

@@ -21,7 +21,7 @@ _SETTINGS = "detector"
 def build(
     settings: DetectorSettings, *, pretrained: bool | Path = False, bfloat16: bool = False, seed: int = 0
 ) -> Detector:
-    """The detector of these settings; what no weights are given for is drawn by the seed.
+    """The detector of these settings; layers without given weights are initialised by the seed.
 
     Raises ValueError for what cannot be built, FileNotFoundError for weights."""
     with torch.random.fork_rng(devices=[]):

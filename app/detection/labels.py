@@ -27,7 +27,7 @@ def labelled(samples: Sequence[Sample]) -> list[Labelled]:
     has_vehicles = any(sample.vehicle_box is not None for sample in samples)
     has_plates = any(sample.plate_boxes for sample in samples)
     if not has_vehicles and not has_plates:
-        raise DataSetError("neither vehicles nor plates are marked in these pictures")
+        raise DataSetError("neither vehicles nor plates are marked in these images")
     of: dict[Path, list[Sample]] = {}
     for sample in samples:
         of.setdefault(sample.path, []).append(sample)

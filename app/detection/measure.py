@@ -33,14 +33,14 @@ def marked_photograph(photograph: Labelled, longest: int) -> Marked:
 
 
 def marked_scene(scenes: SceneRenderer, number: int) -> Marked:
-    """A drawn scene."""
+    """A rendered scene."""
     scene = scenes.scene(number)
     image = np.ascontiguousarray(scene.image[..., ::-1])
     return Marked(image, _known(scene.vehicles, scene.plates if scene.plates_known else None, 1.0))
 
 
 def measure_detector(
-    detector: Detector, pictures: Sequence[Callable[[], Marked]], device: torch.device
+    detector: Detector, images: Sequence[Callable[[], Marked]], device: torch.device
 ) -> dict[str, dict[str, Any]]:
     """By class that was marked: VOC's average precision, and recall, precision and score at the best F1.
 
@@ -51,16 +51,16 @@ def measure_detector(
     """
     found: dict[int, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {VEHICLE: [], PLATE: []}
     truth: dict[int, list[NDArray[np.float64]]] = {VEHICLE: [], PLATE: []}
-    for make in pictures:
-        picture = make()
-        image = torch.from_numpy(picture.image.transpose(2, 0, 1).copy()).float().to(device) / 255
+    for make in images:
+        marked = make()
+        image = torch.from_numpy(marked.image.transpose(2, 0, 1).copy()).float().to(device) / 255
         boxes = detector.find([image])[0]
-        for label, marked in picture.boxes.items():
+        for label, boxes_marked in marked.boxes.items():
             chosen = boxes["labels"] == label
             found[label].append(
                 (boxes["boxes"][chosen].double().cpu().numpy(), boxes["scores"][chosen].double().cpu().numpy())
             )
-            truth[label].append(marked)
+            truth[label].append(boxes_marked)
     return {
         CLASSES[label]: _measures(found[label], truth[label])
         for label in (VEHICLE, PLATE)

@@ -1,4 +1,4 @@
-"""The training stream of a detector: photographs and drawn scenes, changed anew each time, as squares of one size."""
+"""Training stream of a detector: photographs and rendered scenes, changed anew each time, as squares of one size."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from app.core.sample import Box
 from app.data.readers.errors import DataSetError
 from app.detection.labels import Labelled
-from app.images.decode import UnreadableImageError, open_picture, upright_rgb
+from app.images.decode import UnreadableImageError, open_image, upright_rgb
 from app.synthetic import SceneRenderer
 from models.detector import CLASSES, PLATE, VEHICLE
 
@@ -34,12 +34,12 @@ class DetectionBatches:
     """Batch i is the same whenever it is asked for.
 
     Args:
-        photographs: what there is of real ones; may be empty if `scenes_share` is 1.
+        photographs: real ones; may be empty if `scenes_share` is 1.
         scenes: draws scenes of side `size`.
         scenes_share: of the images of a batch that are scenes, in [0, 1].
         keep_mb: MiB of decoded photographs kept in memory.
 
-    Raises ValueError without photographs where some are wanted."""
+    Raises ValueError without photographs where `scenes_share` is below 1."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ def read_photograph(photograph: Labelled, longest: int) -> tuple[NDArray[np.uint
 
     Raises OSError naming a file that cannot be read."""
     try:
-        with open_picture(photograph.path) as file:
+        with open_image(photograph.path) as file:
             whole = max(file.size)
             image = upright_rgb(file, at_least=(longest, longest))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Training a detector: AdamW with warm-up and a cosine, on photographs and drawn scenes."""
+"""Training a detector: AdamW with warm-up and a cosine, on photographs and rendered scenes."""
 
 import math
 from collections.abc import Callable

@@ -12,7 +12,7 @@ from app.core.sample import Sample
 from app.data.crops import cut_as_it_is, plate_place
 from app.data.enhance import enhanced
 from app.equalise.store import write_draft
-from app.images.decode import open_picture, upright_rgb
+from app.images.decode import open_image, upright_rgb
 
 _SIDE = 256  # pixels of an enhanced image's longer side, at most
 _PLATE_KINDS = ("colour", "blur", "night")  # enhancements that leave the text of a plate unchanged
@@ -32,7 +32,7 @@ def draw_drafts(
         if sample not in read:
             try:
                 read[sample] = _cut(sample)
-            except (OSError, ValueError):  # as `app.data.crops.Pictures`
+            except (OSError, ValueError):  # as `app.data.crops.ImageReader`
                 read[sample] = None
         if (pictures := read[sample]) is None:
             made.append(None)
@@ -57,12 +57,12 @@ def as_enhanced(source: Sample, path: Path, plate_path: Path | None) -> Sample:
 
 def _cut(sample: Sample) -> tuple[Tensor, Tensor | None]:
     """The vehicle's and the plate's image, (3, H, W) uint8, no larger than an enhanced one."""
-    with open_picture(sample.path) as file:
+    with open_image(sample.path) as file:
         vehicle = cut_as_it_is(upright_rgb(file), sample.vehicle_box)
     plate = None
     if (place := plate_place(sample, rectify=False)) is not None:
         try:
-            with open_picture(place[0]) as file:
+            with open_image(place[0]) as file:
                 plate = cut_as_it_is(upright_rgb(file), place[1])
         except (OSError, ValueError):  # the vehicle is still there
             plate = None

@@ -13,7 +13,7 @@ from app.data.crops import cut_as_it_is
 from app.data.sampler import groups_of
 from app.equalise.drafts import as_enhanced
 from app.equalise.store import EnhancedFiles
-from app.images.decode import open_picture, upright_rgb
+from app.images.decode import open_image, upright_rgb
 
 Record = Mapping[str, Any]
 """Record of `app.equalise.run`; its places index the client's own samples."""
@@ -111,7 +111,7 @@ def suspect_pairs(record: Record, samples: Sequence[Sample]) -> list[Pair]:
 def thumbnail(sample: Sample, side: int) -> Image.Image | None:
     """The vehicle of a sample, no side longer than `side` pixels; None if it cannot be read."""
     try:
-        with open_picture(sample.path) as file:
+        with open_image(sample.path) as file:
             picture = cut_as_it_is(upright_rgb(file), sample.vehicle_box)
     except (OSError, ValueError):
         return None

@@ -22,7 +22,7 @@ from app.equalise.drafts import as_enhanced
 from app.equalise.pre_model import PreModel
 from app.equalise.step import EqualisationStep
 from app.equalise.store import EnhancedFiles
-from app.images.decode import picture_file
+from app.images.decode import image_file
 from app.settings.checks import SettingsError, one_of
 from app.settings.load import Settings, absolute
 from app.tasks import make_task
@@ -180,7 +180,7 @@ def record_key(settings: Settings, samples: Sequence[Sample], model: str, seed: 
     rows: list[list[Any]] = []
     for sample in samples:
         try:
-            state = picture_file(sample.path).stat()
+            state = image_file(sample.path).stat()
         except OSError:  # reported later, by its reader
             rows.append([repr(sample)])
         else:

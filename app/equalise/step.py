@@ -14,7 +14,7 @@ from app.data.sampler import groups_of, split_groups, target_count
 from app.equalise.drafts import draw_drafts
 from app.equalise.findings import find, rounded, suspect_rows
 from app.equalise.store import EnhancedFiles
-from app.evaluation.embed import NoPictureError
+from app.evaluation.embed import NoImageError
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.tasks.image_files import embed_samples
@@ -121,7 +121,7 @@ class EqualisationStep:
         started = time.monotonic()
         try:
             found = embed_samples(self.task, self.network, samples)
-        except NoPictureError:
+        except NoImageError:
             return {}
         finally:
             self.seconds["embed"] += time.monotonic() - started

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.core.sample import Sample
-from app.data.crops import Crops, Pictures
+from app.data.crops import Crops, ImageReader
 from app.data.readers.reader import Direction
 from app.evaluation.distance import Floats, normalise
 from app.evaluation.errors import EvaluationError
@@ -22,7 +22,7 @@ EmbedCrops = Callable[[Sequence[Crops]], DualEmbedding]
 """The embeddings of a batch of crops by a network."""
 
 
-class NoPictureError(EvaluationError):
+class NoImageError(EvaluationError):
     """None of the images can be read."""
 
 
@@ -88,7 +88,7 @@ def embed_crops(network: nn.Module, crops: Sequence[Crops], run: EmbedCrops, bat
 def embed(
     network: nn.Module,
     samples: Sequence[Sample],
-    pictures: Pictures,
+    image_reader: ImageReader,
     run: EmbedCrops,
     batch_size: int,
     fusion: str = "concat",
@@ -99,10 +99,10 @@ def embed(
         run: embeds crops by `network`.
         fusion: how `run` joins vehicle and plate.
 
-    Raises NoPictureError if no image can be read."""
+    Raises NoImageError if no image can be read."""
     kept: list[Sample] = []
     found: list[DualRows] = []
-    for read, crops in read_crops(samples, pictures, batch_size):
+    for read, crops in read_crops(samples, image_reader, batch_size):
         kept += read
         found.append(embed_crops(network, crops, run, batch_size))
     plates = [rows.plate for rows in found if rows.plate is not None]
@@ -112,21 +112,21 @@ def embed(
 
 
 def read_crops(
-    samples: Sequence[Sample], pictures: Pictures, batch_size: int
+    samples: Sequence[Sample], image_reader: ImageReader, batch_size: int
 ) -> Iterator[tuple[list[Sample], list[Crops]]]:
     """The samples whose vehicle image can be read, with their crops, `batch_size` at once.
 
-    Raises NoPictureError at the end if no image could be read."""
+    Raises NoImageError at the end if no image could be read."""
     found = False
     for start in range(0, len(samples), batch_size):
-        read = [(sample, pictures.crops(sample)) for sample in samples[start : start + batch_size]]
+        read = [(sample, image_reader.crops(sample)) for sample in samples[start : start + batch_size]]
         batch = [(sample, crops) for sample, crops in read if crops is not None]
         if batch:
             found = True
             yield [sample for sample, _ in batch], [crops for _, crops in batch]
     if not found:
-        first = next(iter(pictures.bad.items()), "")
-        raise NoPictureError(f"no image can be read; the first of {len(samples)}: {first}")
+        first = next(iter(image_reader.bad.items()), "")
+        raise NoImageError(f"no image can be read; the first of {len(samples)}: {first}")
 
 
 def _has_plate(plate: NDArray[np.float32]) -> NDArray[np.bool_]:

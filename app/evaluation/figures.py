@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from app.core.sample import Sample
 from app.evaluation.ids import NO_SEQUENCE
-from app.images.decode import open_picture, upright_rgb
+from app.images.decode import open_image, upright_rgb
 
 _MATCH, _MISS, _QUERY = "#1a9641", "#d7191c", "#404040"
 _CELL = 128  # pixels, the longer side of a shown image
@@ -135,7 +135,7 @@ def _show(axes: Axes, sample: Sample, label: str, colour: str, style: object) ->
 
 def _picture(sample: Sample) -> Image.Image:
     """The vehicle of `sample`, inside a grey square of `_CELL` pixels, not stretched."""
-    with open_picture(sample.path) as image:
+    with open_image(sample.path) as image:
         picture = upright_rgb(image)
     if (box := sample.vehicle_box) is not None:
         left, top = max(0, round(box.left)), max(0, round(box.top))

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from app.core.sample import Sample
-from app.data.crops import Pictures
+from app.data.crops import ImageReader
 from app.evaluation.plate_texts import PlateReading, refusal_curve
 from models.alphabet import plain
 
@@ -15,7 +15,12 @@ _RIGHT, _WRONG = "#1a9641", "#d7191c"
 
 
 def readings_picture(
-    read: Sequence[tuple[Sample, PlateReading]], shown: Sequence[int], pictures: Pictures, path: Path, *, title: str
+    read: Sequence[tuple[Sample, PlateReading]],
+    shown: Sequence[int],
+    image_reader: ImageReader,
+    path: Path,
+    *,
+    title: str,
 ) -> None:
     """Write a PNG: accuracy against the share of plates kept, and below it the plates in places `shown` of `read` with
     their texts, solid green if right and dashed red if wrong."""
@@ -30,10 +35,10 @@ def readings_picture(
     axes.grid(alpha=0.3)
     for index, place in enumerate(shown):
         sample, reading = read[place]
-        picture = pictures.plate(sample)
+        image = image_reader.plate(sample)
         cell = figure.add_subplot(grid[1 + index // _COLUMNS, index % _COLUMNS])
-        if picture is not None:
-            cell.imshow(picture.permute(1, 2, 0).numpy())
+        if image is not None:
+            cell.imshow(image.permute(1, 2, 0).numpy())
         cell.set(xticks=[], yticks=[])
         cell.set_xlabel(f"{_shown(reading.text)}  {100 * reading.confidence:.0f} %", fontsize=9)
         for spine in cell.spines.values():

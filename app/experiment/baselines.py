@@ -142,7 +142,7 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
         )
     except FedVehicleReidError as error:
         raise ComparisonError(f"{job.name}: {error}; the model is in {path}") from error
-    training: Measures = {"pictures": report.num_pictures, "losses": report.losses, "seconds": report.seconds}
+    training: Measures = {"pictures": report.num_images, "losses": report.losses, "seconds": report.seconds}
     if equalised:
         training["equalised"] = equalised.summary
     return {**measures, "training": training, "bad_pictures": task.bad_pictures}

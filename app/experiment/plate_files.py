@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from app.core.sample import Box
-from app.data.crops import Size, cut_picture, with_margin
+from app.data.crops import Size, cut_image, with_margin
 from app.evaluation.plate_texts import PlateReading
-from app.images.decode import open_picture, upright_rgb
+from app.images.decode import open_image, upright_rgb
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class PlateFiles:
     def _cut_out(self, file: Path) -> list[tuple[Path, Box | None, Tensor]]:
         self.files += 1
         try:
-            with open_picture(file) as opened:
+            with open_image(file) as opened:
                 picture = upright_rgb(opened)
         except FileNotFoundError:
             return self._refuse(file, "not found")
@@ -69,7 +69,7 @@ class PlateFiles:
             return self._refuse(file, str(error) or type(error).__name__)
         boxes = [None] if self.find is None else self.find(picture)
         self.without += not boxes
-        return [(file, box, cut_picture(picture, box and with_margin(box), self.size)) for box in boxes]
+        return [(file, box, cut_image(picture, box and with_margin(box), self.size)) for box in boxes]
 
     def _refuse(self, file: Path, reason: str) -> list[tuple[Path, Box | None, Tensor]]:
         self.bad += 1

@@ -71,6 +71,6 @@ class PlateRun:
         """As `PlateText.read`."""
         return self.task.read(self.network, samples, self.device)
 
-    def read_pictures(self, pictures: Tensor) -> list[PlateReading]:
-        """As `PlateText.read_pictures`."""
-        return self.task.read_pictures(self.network, pictures, self.device)
+    def read_images(self, pictures: Tensor) -> list[PlateReading]:
+        """As `PlateText.read_images`."""
+        return self.task.read_images(self.network, pictures, self.device)

@@ -196,7 +196,7 @@ class TaskClient(NumPyClient):
         measures |= {f"loss_{name}": value for name, value in report.losses.items()}
         measures |= {f"seconds_{name}": value for name, value in report.seconds.items()}
         measures |= {
-            "pictures": report.num_pictures,
+            "pictures": report.num_images,
             "steps": report.steps,
             "lr": report.lr,
             "bad_pictures": len(self.task.bad_pictures),

@@ -54,7 +54,7 @@ class UnreadableImageError(FedVehicleReidError, OSError, ValueError):
     """An image that is there and cannot be decoded: no image, damaged, cut off, too large."""
 
 
-def open_picture(
+def open_image(
     source: Path | bytes, *, formats: tuple[str, ...] = FORMATS, most_pixels: int = MAX_PIXELS
 ) -> Image.Image:
     """The image of a file, of its content, or of a place in a database (see `app.images.lmdb`), not yet decoded.
@@ -68,7 +68,7 @@ def open_picture(
         try:
             file = Image.open(io.BytesIO(pixels), formats=formats)
         except UnidentifiedImageError as error:
-            raise UnreadableImageError(f"not a picture ({', '.join(formats)})") from error
+            raise UnreadableImageError(f"not a image ({', '.join(formats)})") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise UnreadableImageError(f"more than {most_pixels} pixels") from error
     if file.width * file.height > most_pixels:
@@ -80,14 +80,14 @@ def open_picture(
     return file
 
 
-def picture_file(path: Path) -> Path:
+def image_file(path: Path) -> Path:
     """The file that holds the image: its own, or that of the database."""
     return path if database_of(path) is None else path.with_name(path.name.partition("#")[0])
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright image, by the file's header alone. Raises the errors of `open_picture`."""
-    with open_picture(path) as file:
+    """Width and height of the upright image, by the file's header alone. Raises the errors of `open_image`."""
+    with open_image(path) as file:
         return file.size[::-1] if file.info[_TURNED] >= 5 else file.size
 
 

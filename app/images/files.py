@@ -1,7 +1,7 @@
 """Image files by their names, and where they lie: the one place that decides what counts as an image file.
 
 A path "folder/data.mdb#000000001" is image 1 of the LMDB database in "folder". Whatever takes the path of an image
-takes this one: `app.images.decode.open_picture` knows it.
+takes this one: `app.images.decode.open_image` knows it.
 """
 
 import os
@@ -80,7 +80,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path, wanted: Callable[[str], bool], seen: set[tuple[int, int]] | None = None) -> list[Path]:
-    """The files of a folder and of all below it whose names are wanted, sorted.
+    """The files of a folder and of all below it whose names fit, sorted.
 
     Links to folders are followed, each real folder once, so that a loop of links ends; hidden folders are left out.
 

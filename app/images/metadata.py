@@ -1,6 +1,6 @@
 """Orientation of an encoded image, and the image without what a camera or a program wrote beside its pixels.
 
-Decoders interpret far more of a file than its pixels: resolutions, colour profiles, thumbnails, multi-picture indices,
+Decoders interpret far more of a file than its pixels: resolutions, colour profiles, thumbnails, multi-image indices,
 comments. An odd value in any of these makes them refuse a good image. So the orientation is read here, alone, and the
 decoder gets only what the pixels need.
 

@@ -13,7 +13,7 @@ from torch import nn
 from app.core.files import replacing
 from app.core.sample import Box, Sample
 from app.data.crops import VehicleImage
-from app.evaluation.embed import NoPictureError
+from app.evaluation.embed import NoImageError
 from app.register.errors import NoModelError, RegisterError
 from app.register.folder import RegisterFolder
 from app.register.matcher import held_vectors
@@ -62,7 +62,7 @@ class Recogniser:
     def embed(self, images: Sequence[VehicleImage]) -> list[Vectors]:
         """Embeddings of each decoded image, in the libraries that it has something for. Raises ValueError for a vehicle
         box outside its image."""
-        return _by_image(self.task.embeddings(self.network, [self.task.pictures.cut(image) for image in images]))
+        return _by_image(self.task.embeddings(self.network, [self.task.image_reader.cut(image) for image in images]))
 
     def embed_files(self, samples: Sequence[Sample]) -> list[Vectors | None]:
         """The same for image files, with None for one that cannot be read."""
@@ -71,7 +71,7 @@ class Recogniser:
             return [None] * len(samples)
         try:
             found = embed_samples(self.task, self.network, readable)
-        except NoPictureError:
+        except NoImageError:
             return [None] * len(samples)
         vectors = dict(zip(found.samples, _by_image(found.libraries), strict=True))
         return [vectors.get(sample) for sample in samples]

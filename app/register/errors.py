@@ -42,7 +42,7 @@ class UnavailableError(RegisterError):
 
 
 class DatabaseAwayError(UnavailableError):
-    """PostgreSQL cannot be reached. The message names its address, which clients of a service are not told."""
+    """PostgreSQL cannot be reached. The message names its address, which a service keeps from its clients."""
 
     @property
     def told(self) -> str:

@@ -20,14 +20,14 @@ class Parity:
     """Result of a comparison.
 
     Args:
-        pictures: images that were embedded both ways.
+        images: number of images that were embedded both ways.
         largest_difference: of any value of any library.
         decisions: identifications that were made both ways.
         different: those whose outcome, vehicle or deciding library differ.
         outcomes: how often each outcome came, by the first way.
     """
 
-    pictures: int
+    images: int
     largest_difference: float
     decisions: int
     different: int

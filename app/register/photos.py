@@ -16,7 +16,7 @@ from PIL import Image
 
 from app.core.files import replacing
 from app.core.sample import Box, Modality
-from app.images.decode import UnreadableImageError, file_content, open_picture, upright_rgb
+from app.images.decode import UnreadableImageError, file_content, open_image, upright_rgb
 from app.register.errors import BoxError, ImageRefusedError, ImageTooLargeError, RegisterError
 
 MAX_BYTES = 32 * 2**20
@@ -80,7 +80,7 @@ def as_stored(photo: Photo) -> StoredPhoto:
     """The photo after its encoding, decoded once from memory. A network embeds these pixels as it will
     embed the file when the active model changes."""
     content = _jpeg(photo)
-    with open_picture(content, formats=("JPEG",)) as file:
+    with open_image(content, formats=("JPEG",)) as file:
         return StoredPhoto(upright_rgb(file), photo.scale, content)
 
 
@@ -91,7 +91,7 @@ def take_in(data: bytes, name: str) -> Photo:
     if len(data) > MAX_BYTES:
         raise ImageTooLargeError(f"{name}: more than {MAX_BYTES // 2**20} MiB")
     try:
-        with open_picture(data, formats=_FORMATS, most_pixels=MAX_PIXELS) as file:
+        with open_image(data, formats=_FORMATS, most_pixels=MAX_PIXELS) as file:
             if min(file.size) < MIN_SIDE:
                 raise ImageRefusedError(f"{name}: {file.width} x {file.height} pixels show no vehicle")
             longest = max(file.size)

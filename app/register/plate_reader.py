@@ -138,11 +138,11 @@ class QueryPlateReader:
             if self._loaded is None or self._loaded[0] != state:
                 self._loaded = state, *_build(Checkpoint.read(self.folder, READER), self.device)
             _, task, network = self._loaded
-            plates = {place: task.pictures.cut_plate(image) for place, image in enumerate(images)}
+            plates = {place: task.image_reader.cut_plate(image) for place, image in enumerate(images)}
             known = {place: plate for place, plate in plates.items() if plate is not None}
             if not known:
                 return []
-            found = task.read_pictures(network, torch.stack(list(known.values())), task.compute.device)
+            found = task.read_images(network, torch.stack(list(known.values())), task.compute.device)
         return by_confidence(list(zip(known, found, strict=True)))
 
     @property

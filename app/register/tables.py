@@ -85,9 +85,9 @@ def read_listing(path: Path) -> list[Entry]:
     rows = [Row(path, number, cells) for number, cells in read_rows(path, known=COLUMNS, required=("path",))]
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        row.picture("path")
+        row.image("path")
         if row.text("plate_path"):
-            row.picture("plate_path")
+            row.image("plate_path")
         row.box(VEHICLE_BOX), row.box(PLATE_BOX), row.choice("modality", MODALITIES), row.choice("whole", TRUTH)
         plate = _plate(row)
         key = next(((kind, text) for kind, text in (("v", cell(row, "vehicle")), ("p", plate)) if text), None)

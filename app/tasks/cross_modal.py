@@ -98,9 +98,9 @@ class CrossModalReid(Reid):
     def losses(self, network: nn.Module, batch: CrossModalBatch) -> dict[str, Tensor]:
         """Weighted parts and their "total"; "centre_contrast" is missing from a batch of one modality."""
         assert isinstance(network, TwoStreamNet)
-        loss, pictures = self.loss, self.compute.as_input(batch.pictures, network.statistics)
+        loss, images = self.loss, self.compute.as_input(batch.images, network.statistics)
         with self.compute.autocast():
-            output: TwoStreamOutput = network(pictures, batch.infrared)
+            output: TwoStreamOutput = network(images, batch.infrared)
         assert output.logits is not None
         parts: dict[str, Tensor] = {}
         if loss.identity_weight:
@@ -109,7 +109,7 @@ class CrossModalReid(Reid):
             triplet = self.weighted_triplet(output.metric_feature, batch.labels)
             parts["weighted_triplet"] = loss.weighted_triplet_weight * triplet
         if loss.perceptual_edge_weight:
-            parts["perceptual_edge"] = loss.perceptual_edge_weight * self._edges(output, pictures, batch.infrared)
+            parts["perceptual_edge"] = loss.perceptual_edge_weight * self._edges(output, images, batch.infrared)
         if loss.centre_contrast_weight and batch.infrared.any() and not batch.infrared.all():
             contrast = self.centre_contrast(output.embedding, batch.labels, batch.infrared)
             parts["centre_contrast"] = loss.centre_contrast_weight * contrast
@@ -117,7 +117,7 @@ class CrossModalReid(Reid):
         return parts
 
     def graph(self, network: nn.Module) -> Graph:
-        """Pictures (N, 3, H, W), float32 and normalised, and infrared (N,) bool to embeddings; see `TwoStreamGraph`."""
+        """Images (N, 3, H, W), float32 and normalised, and infrared (N,) bool to embeddings; see `TwoStreamGraph`."""
         assert isinstance(network, TwoStreamNet)
         inputs = [torch.zeros(2, 3, self.model.height, self.model.width), torch.tensor([False, True])]
         return Graph(TwoStreamGraph(network), dict(zip(INPUTS, inputs, strict=True)), OUTPUTS)
@@ -134,11 +134,11 @@ class CrossModalReid(Reid):
         """From one modality to the other; see `across_modalities`."""
         return across_modalities(directions)
 
-    def _edges(self, output: TwoStreamOutput, pictures: Tensor, infrared: Tensor) -> Tensor:
+    def _edges(self, output: TwoStreamOutput, images: Tensor, infrared: Tensor) -> Tensor:
         """The perceptual edge losses of both modalities, added."""
         if self._perceptual_edge is None:  # a task that only embeds needs no second network
             self._perceptual_edge = self._compare_edges()
-        pairs = [(output.visible_stem, pictures[~infrared]), (output.infrared_stem, pictures[infrared])]
+        pairs = [(output.visible_stem, images[~infrared]), (output.infrared_stem, images[infrared])]
         with self.compute.autocast():
             parts = [self._perceptual_edge(stem, own) for stem, own in pairs if stem is not None]
         return torch.stack(parts).sum()

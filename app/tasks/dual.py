@@ -111,10 +111,10 @@ class DualReid(Reid):
         """Vehicles (N, 3, H, W), plates (N, 3, h, w) and has_plate (N,) to the embeddings of vehicle and plate; see
         `EmbeddingGraph`. Images are float32, normalised."""
         assert isinstance(network, DualNet)
-        pictures = [torch.zeros(2, 3, branch.image_size, branch.image_size) for branch in self._branches()]
-        inputs = [*pictures, torch.tensor([True, False])] if len(pictures) > 1 else pictures
+        images = [torch.zeros(2, 3, branch.image_size, branch.image_size) for branch in self._branches()]
+        inputs = [*images, torch.tensor([True, False])] if len(images) > 1 else images
         named = dict(zip(INPUTS, inputs, strict=False))
-        return Graph(EmbeddingGraph(network), named, OUTPUTS[: len(pictures)])
+        return Graph(EmbeddingGraph(network), named, OUTPUTS[: len(images)])
 
     def outside(self, run: Run) -> OutsideDualNet:
         plate_side = self.model.plate.image_size if self.model.plate else None

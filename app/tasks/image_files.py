@@ -28,10 +28,10 @@ class Embeddings:
 def embed_samples(task: EmbeddingTask, network: nn.Module, samples: Sequence[Sample]) -> Embeddings:
     """Embed the images that can be read; the others are left out and stand in `task.bad_pictures`.
 
-    Raises NoPictureError if none can be read."""
+    Raises NoImageError if none can be read."""
     kept: list[Sample] = []
     found: list[dict[str, NDArray[np.float32]]] = []
-    for read, crops in read_crops(samples, task.pictures, task.settings.evaluation.batch_size):
+    for read, crops in read_crops(samples, task.image_reader, task.settings.evaluation.batch_size):
         kept += read
         found.append(task.embeddings(network, crops))
     return Embeddings(kept, {name: np.concatenate([rows[name] for rows in found]) for name in found[0]})

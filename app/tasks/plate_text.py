@@ -14,7 +14,7 @@ from app.core.device import Compute, make_compute
 from app.core.errors import MissingPackageError, StoredFileError
 from app.core.outputs import is_file
 from app.core.sample import Sample
-from app.data.crops import make_pictures
+from app.data.crops import make_image_reader
 from app.data.plate_batches import MakePlate, PlateBatch, PlateBatches
 from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction, by_alphabet
@@ -47,7 +47,7 @@ class PlateText:
         train = settings.train
         self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
         size = self.model.height, self.model.width
-        self.pictures = make_pictures(settings.data, size, size, rectify=True)
+        self.image_reader = make_image_reader(settings.data, size, size, rectify=True)
         self.alphabet = Alphabet()
         self._criterion = CtcLoss() if self.model.decoder == "ctc" else PositionLoss(self.loss.label_smoothing)
         self._alignment = AlignmentLoss()
@@ -59,11 +59,11 @@ class PlateText:
     @property
     def remarks(self) -> dict[str, str]:
         share = self.settings.data.made_plates.share
-        return {"made plates": f"{100 * share:g} % of a batch"} if share else {}
+        return {"rendered plates": f"{100 * share:g} % of a batch"} if share else {}
 
     @property
     def bad_pictures(self) -> dict[str, str]:
-        return dict(self.pictures.bad)
+        return dict(self.image_reader.bad)
 
     def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
         """Those with a plate and a text that the alphabet can write and the decoder has room for."""
@@ -75,7 +75,7 @@ class PlateText:
     def num_labels(self, samples: Sequence[Sample]) -> int:
         """1, as there is no classifier of vehicles. Raises ValueError if no plate has a text that can be learnt."""
         if not self.learnable(samples):
-            raise UnfitDataError(f"none of {len(samples)} pictures has a plate with a text that can be learnt")
+            raise UnfitDataError(f"none of {len(samples)} images has a plate with a text that can be learnt")
         return 1
 
     def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> PlateReader:
@@ -119,7 +119,7 @@ class PlateText:
         train, made = self.settings.train, self.settings.data.made_plates
         return PlateBatches(
             self.learnable(samples),
-            self.pictures,
+            self.image_reader,
             encode=lambda text: self.alphabet.encode(plain(text)),
             columns=self._columns,
             batch_size=train.batch_size or train.pids_per_batch * train.images_per_pid,
@@ -130,7 +130,7 @@ class PlateText:
         )
 
     def losses(self, network: nn.Module, batch: PlateBatch) -> dict[str, Tensor]:
-        """The loss of the decoder, and of CTC the one of alignment where a batch has made plates."""
+        """The loss of the decoder, and of CTC the one of alignment where a batch has rendered plates."""
         with self.compute.autocast():
             logits = network(self._input(network, batch.plates)).logits
         parts = {"text": self._criterion(logits, batch.texts)}
@@ -148,9 +148,9 @@ class PlateText:
         found = [torch.zeros(0, self.model.dim)]
         was_training = network.training
         network.eval()
-        for _, pictures in self._read_in_parts(samples):
+        for _, images in self._read_in_parts(samples):
             with torch.no_grad(), self.compute.autocast():
-                sequence = network(self._input(network, pictures.to(device))).sequence
+                sequence = network(self._input(network, images.to(device))).sequence
             found.append(nn.functional.normalize(sequence.float().mean(dim=1)).cpu())
         network.train(was_training)
         return torch.cat(found)
@@ -176,7 +176,7 @@ class PlateText:
     def ranked_lists(
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
     ) -> None:
-        """What was read from `count` plates, drawn by the seed, and accuracy of all against the share kept."""
+        """What was read from `count` plates, sampled by the seed, and accuracy of all against the share kept."""
         from app.evaluation.plate_figures import readings_picture  # matplotlib takes seconds to import
 
         samples = [s for s in dict.fromkeys(direction.query) if plain(s.plate_text or "") and s.has_plate]
@@ -184,38 +184,38 @@ class PlateText:
         read = [(sample, reading) for sample, reading in found if reading is not None]
         if read:
             shown = np.random.default_rng(seed).permutation(len(read))[:count]
-            readings_picture(read, sorted(shown.tolist()), self.pictures, path, title=direction.name)
+            readings_picture(read, sorted(shown.tolist()), self.image_reader, path, title=direction.name)
 
     def read(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> list[PlateReading | None]:
         """The text of each sample's plate; None without a plate or where its image cannot be read, as `bad_pictures`
         then says. A network in training mode is put back into it."""
         found: dict[int, PlateReading] = {}
-        for places, pictures in self._read_in_parts(samples):
-            found |= zip(places, self.read_pictures(network, pictures, device), strict=True)
+        for places, images in self._read_in_parts(samples):
+            found |= zip(places, self.read_images(network, images, device), strict=True)
         return [found.get(place) for place in range(len(samples))]
 
-    def read_pictures(self, network: nn.Module, pictures: Tensor, device: torch.device) -> list[PlateReading]:
+    def read_images(self, network: nn.Module, images: Tensor, device: torch.device) -> list[PlateReading]:
         """The text of each image (N, 3, H, W) uint8 of the task's size, at once; the network as in `read`."""
         assert isinstance(network, PlateReader)
         was_training = network.training
         network.eval()
         with self.compute.autocast():
-            readings = network.read(self._input(network, pictures.to(device)))
+            readings = network.read(self._input(network, images.to(device)))
         network.train(was_training)
         return [PlateReading(self.alphabet.decode(r.numbers), tuple(r.confidences)) for r in readings]
 
     def _read_in_parts(self, samples: Sequence[Sample]) -> Iterator[tuple[list[int], Tensor]]:
         """Places in `samples` and images, no more at once than an evaluation takes."""
         places: list[int] = []
-        pictures: list[Tensor] = []
+        images: list[Tensor] = []
         for place, sample in enumerate(samples):
-            picture = self.pictures.plate(sample)
-            if picture is not None:
+            image = self.image_reader.plate(sample)
+            if image is not None:
                 places.append(place)
-                pictures.append(picture)
+                images.append(image)
             if len(places) == self.settings.evaluation.batch_size or (places and place == len(samples) - 1):
-                yield places, torch.stack(pictures)
-                places, pictures = [], []
+                yield places, torch.stack(images)
+                places, images = [], []
 
     def _start_from(self, network: nn.Module, path: Path) -> None:
         """Fill the network, and hash it, before or after as the checkpoint was."""
@@ -234,9 +234,9 @@ class PlateText:
         except (SafetensorError, OSError, ValueError) as error:
             raise NamedFileError("model.start", f"{path} does not fit: {error}") from error
 
-    def _input(self, network: nn.Module, pictures: Tensor) -> Tensor:
+    def _input(self, network: nn.Module, images: Tensor) -> Tensor:
         assert isinstance(network, PlateReader)
-        return self.compute.as_input(pictures, network.statistics)
+        return self.compute.as_input(images, network.statistics)
 
 
 def make_task(settings: Settings) -> PlateText:

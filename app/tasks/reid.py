@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from app.core.device import Compute, make_compute
 from app.core.sample import Sample
-from app.data.crops import Crops, Size, make_pictures
+from app.data.crops import Crops, Size, make_image_reader
 from app.data.cross_modal_batches import CrossModalBatches
 from app.data.dual_batches import DualBatches, labels_of
 from app.data.readers.reader import Direction
@@ -45,7 +45,7 @@ class Reid(ABC):
         self.settings = settings
         train = settings.train
         self.compute: Compute = make_compute(settings.device, train.precision, train.channels_last, train.threads)
-        self.pictures = make_pictures(settings.data, vehicle, plate)
+        self.image_reader = make_image_reader(settings.data, vehicle, plate)
 
     @property
     def remarks(self) -> dict[str, str]:
@@ -53,7 +53,7 @@ class Reid(ABC):
 
     @property
     def bad_pictures(self) -> dict[str, str]:
-        return dict(self.pictures.bad)
+        return dict(self.image_reader.bad)
 
     def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
         return list(samples)
@@ -66,7 +66,7 @@ class Reid(ABC):
         train = self.settings.train
         return self.stream(
             samples,
-            self.pictures,
+            self.image_reader,
             pids_per_batch=train.pids_per_batch,
             images_per_pid=train.images_per_pid,
             seed=seed,
@@ -144,7 +144,7 @@ class Reid(ABC):
 
     def _embed(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> DualEmbeddings:
         run = partial(self._run, network, device)
-        return embed(network, samples, self.pictures, run, self.settings.evaluation.batch_size, self.fusion)
+        return embed(network, samples, self.image_reader, run, self.settings.evaluation.batch_size, self.fusion)
 
     @abstractmethod
     def _run(self, network: nn.Module, device: torch.device, batch: Sequence[Crops]) -> DualEmbedding:

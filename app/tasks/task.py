@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from app.core.device import Compute
 from app.core.sample import Sample
-from app.data.crops import Crops, Pictures
+from app.data.crops import Crops, ImageReader
 from app.data.readers.reader import Direction
 from app.evaluation.matches import Counts
 from app.settings.load import Settings
@@ -33,7 +33,7 @@ class Batch(Protocol):
     """What `Batches` gives and `Task.losses` takes."""
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         """Images in the batch."""
 
     @property
@@ -144,7 +144,7 @@ class EmbeddingTask(Task, Protocol):
     """A task whose networks embed vehicles, so that they can be compared. `embed_samples` embeds image files."""
 
     settings: Settings
-    pictures: Pictures
+    image_reader: ImageReader
     """Crops of images in the sizes of the network, from files or decoded images."""
 
     @property
@@ -190,5 +190,5 @@ def num_vehicles(samples: Sequence[Sample]) -> int:
     """Vehicles among the samples. Raises UnfitDataError if there are fewer than two: nothing tells them apart."""
     count = len({sample.pid for sample in samples})
     if count < 2:
-        raise UnfitDataError(f"{len(samples)} training pictures of {count} vehicles: at least two vehicles are needed")
+        raise UnfitDataError(f"{len(samples)} training images of {count} vehicles: at least two vehicles are needed")
     return count

@@ -37,7 +37,7 @@ class TrainingError(FedVehicleReidError, RuntimeError):
 class TrainReport:
     """What a stretch of training did. `losses` are means over its steps; `seconds` by kind of work."""
 
-    num_pictures: int = 0
+    num_images: int = 0
     steps: int = 0
     losses: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class TrainReport:
 
 
 def total_steps(batches: Batches, epochs: float) -> int:
-    """Steps of a whole run of `epochs` passes, at least 1."""
+    """Steps of a whole run of `epochs` epochs, at least 1."""
     return max(1, round(epochs * batches.batches_per_epoch))
 
 
@@ -117,12 +117,12 @@ def train(
         for name, value in parts.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
             counts[name] = counts.get(name, 0) + 1
-        report.num_pictures += batch.num_pictures
+        report.num_images += batch.num_images
         report.steps += 1
         report.bad.update(batch.bad)
         clock.lap("step", timed)
         if progress is not None:
-            progress(batch.num_pictures)
+            progress(batch.num_images)
     if report.steps and clock.timed_steps:
         report.seconds = {k: v * report.steps / clock.timed_steps for k, v in report.seconds.items()}
     report.losses = {name: float(value) / counts[name] for name, value in sums.items()}

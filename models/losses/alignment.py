@@ -1,4 +1,4 @@
-"""Tells a reader where the characters of a made plate are, so that it need not find out how to align them."""
+"""Alignment of a reader's columns with the characters of a rendered plate, whose places are known."""
 
 from collections.abc import Sequence
 

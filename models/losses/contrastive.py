@@ -16,7 +16,7 @@ class ContrastiveLoss(nn.Module):
     a pair comes close. (That package takes seconds to import, which each message to a deployed client would pay.)
 
     Args:
-        margin: wanted distance of two vehicles, in (0, 2]. Raises ValueError outside.
+        margin: least distance of two vehicles, in (0, 2]. Raises ValueError outside.
     """
 
     def __init__(self, margin: float = 1.0) -> None:

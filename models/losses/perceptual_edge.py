@@ -44,19 +44,19 @@ class PerceptualEdgeLoss(nn.Module):
         del mode
         return super().train(False)
 
-    def forward(self, feature_map: Tensor, pictures: Tensor) -> Tensor:
+    def forward(self, feature_map: Tensor, images: Tensor) -> Tensor:
         """Map a stem's output (N, C, h, w) and its images (N, 3, H, W), in any linear scale, to a scalar.
 
         Raises ValueError for batches of different length."""
-        if len(feature_map) != len(pictures):
-            raise ValueError(f"{len(feature_map)} feature maps of {len(pictures)} pictures")
+        if len(feature_map) != len(images):
+            raise ValueError(f"{len(feature_map)} feature maps of {len(images)} images")
         feature_map = at_least_float32(feature_map)
         size = self._size(feature_map.shape[2], feature_map.shape[3])
         # In bfloat16 the smallest and the largest edge would be a hundred steps apart, and maps cannot be resized.
         with torch.autocast(feature_map.device.type, enabled=False):
             first = _three(_resized(feature_map.mean(dim=1, keepdim=True), size))
             with torch.no_grad():
-                second = _three(_resized(sobel(at_least_float32(pictures)), size))
+                second = _three(_resized(sobel(at_least_float32(images)), size))
         total = feature_map.new_zeros(())
         for stage in self.stages:
             first = stage(first)
@@ -71,11 +71,11 @@ class PerceptualEdgeLoss(nn.Module):
         return max(_LEAST, round(scale * height)), max(_LEAST, round(scale * width))
 
 
-def sobel(pictures: Tensor) -> Tensor:
+def sobel(images: Tensor) -> Tensor:
     """Gradient magnitude (N, 1, H, W) of images (N, 3, H, W), of their grey values; edges of the image repeat."""
-    weights = torch.tensor(_LUMA, dtype=pictures.dtype, device=pictures.device).view(1, 3, 1, 1)
-    grey = F.pad((pictures * weights).sum(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=pictures.dtype, device=pictures.device)
+    weights = torch.tensor(_LUMA, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+    grey = F.pad((images * weights).sum(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=images.dtype, device=images.device)
     kernels = torch.stack([across, across.T])[:, None]  # (2, 1, 3, 3)
     # The root has no derivative at 0; edges are not differentiated, but a caller might.
     return (F.conv2d(grey, kernels).square().sum(dim=1, keepdim=True) + 1e-12).sqrt()

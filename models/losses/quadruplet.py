@@ -16,8 +16,8 @@ class QuadrupletLoss(nn.Module):
     to the batch; here the hardest ones, plain distances and fixed margins keep the triplet loss's units.
 
     Args:
-        margin: wanted gap to a negative of the anchor, in units of d.
-        other_margin: wanted gap to a pair that shares no vehicle with the anchor; the smaller, as it is the weaker
+        margin: least gap to a negative of the anchor, in units of d.
+        other_margin: least gap to a pair that shares no vehicle with the anchor; the smaller, as it is the weaker
             constraint. Raises ValueError if negative or above `margin`.
     """
 

@@ -16,7 +16,7 @@ from models.precision import at_least_float32
 
 
 class NoMetricLoss(nn.Module):
-    """Stands where no metric loss is wanted."""
+    """Stand-in for a metric loss that has weight 0."""
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002 - the signature of a metric loss
         """Return zero, differentiable."""

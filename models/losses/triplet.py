@@ -14,7 +14,7 @@ class BatchHardTripletLoss(nn.Module):
     batch; a mean over A suits partial ones.
 
     Args:
-        margin: wanted gap, in units of d; None for the soft margin. Raises ValueError if negative.
+        margin: least gap, in units of d; None for the soft margin. Raises ValueError if negative.
     """
 
     def __init__(self, margin: float | None = 0.3) -> None:

@@ -31,7 +31,7 @@ import torch
 from safetensors.numpy import save
 
 from app.core.arrays import float_arrays
-from app.data.crops import read_picture
+from app.data.crops import read_image
 from app.experiment.plate_run import PlateRun
 from app.federation.build import max_clients
 from app.federation.layout import shared_part
@@ -92,9 +92,9 @@ def one_by_one(run: PlateRun, files: Sequence[Path]) -> dict[str, Any]:
     prepared, read = [], []
     for number in range(-_WARM_UP, len(files)):
         started = time.perf_counter()
-        picture = read_picture(files[max(0, number)], None, run.size)
+        picture = read_image(files[max(0, number)], None, run.size)
         between = time.perf_counter()
-        run.read_pictures(picture[None])
+        run.read_images(picture[None])
         if number >= 0:
             prepared.append(1e3 * (between - started))
             read.append(1e3 * (time.perf_counter() - between))
@@ -148,12 +148,12 @@ def _read_for(
     torch.set_num_threads(threads)
     rates = []
     for batch in BATCHES:
-        run.read_pictures(torch.zeros(batch, 3, *run.size, dtype=torch.uint8))
+        run.read_images(torch.zeros(batch, 3, *run.size, dtype=torch.uint8))
         start.wait()
         started, count = time.perf_counter(), 0
         while (passed := time.perf_counter() - started) < seconds:
             chosen = [files[(count + place) % len(files)] for place in range(batch)]
-            run.read_pictures(torch.stack([read_picture(Path(file), None, run.size) for file in chosen]))
+            run.read_images(torch.stack([read_image(Path(file), None, run.size) for file in chosen]))
             count += batch
         rates.append(count / passed)
     rates_of.put(rates)

@@ -56,7 +56,7 @@ def measure(settings: Settings, *, steps: int = 12, repeats: int = 4) -> dict[st
             compute=task.compute,
             private=home_patterns(network, settings.federation, task.heads),
         )
-        best["trainer"] = max(best["trainer"], report.num_pictures / (time.perf_counter() - started))
+        best["trainer"] = max(best["trainer"], report.num_images / (time.perf_counter() - started))
         fused = True if task.compute.device.type == "cpu" else None  # as the trainer's
         optimiser = torch.optim.AdamW(network.parameters(), lr=settings.train.lr, fused=fused)
         started, pictures = time.perf_counter(), 0
@@ -66,7 +66,7 @@ def measure(settings: Settings, *, steps: int = 12, repeats: int = 4) -> dict[st
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            pictures += batch.num_pictures
+            pictures += batch.num_images
         best["bare"] = max(best["bare"], pictures / (time.perf_counter() - started))
     ratio = best["trainer"] / best["bare"]
     return {

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from app.images.decode import open_picture, upright_rgb
+from app.images.decode import open_image, upright_rgb
 
 KINDS = {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"lossless": True}, "TIFF": {}}
 
@@ -25,7 +25,7 @@ def encoded(kind, image=None, **options):
 
 
 def decoded(data):
-    with open_picture(data) as file:
+    with open_image(data) as file:
         return np.asarray(upright_rgb(file))
 
 

@@ -38,7 +38,7 @@ def answers_of_plates(run, folder):
     height, width = reader.size
     images = [opened(folder / f"plate-{number}.png").resize((width, height)) for number in range(2)]
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
-    return [[reading.text, list(reading.confidences)] for reading in reader.read_pictures(pixels)]
+    return [[reading.text, list(reading.confidences)] for reading in reader.read_images(pixels)]
 
 
 def models_of(store, folder):

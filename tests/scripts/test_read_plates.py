@@ -14,7 +14,7 @@ from PIL import Image
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.core.sample import Box, Sample
-from app.data.crops import read_picture, with_margin
+from app.data.crops import read_image, with_margin
 from app.detection.detector_file import build, write_detector
 from app.detection.plates import PlateFinder
 from app.evaluation.plate_texts import PlateReading
@@ -220,7 +220,7 @@ def test_a_plate_is_cut_out_with_its_margin(crops):
         lambda _: [Box(20, 10, 30, 10)],
     )
     list(reader.plates(crops[:1]))
-    assert torch.equal(seen[0], read_picture(crops[0], Box(17, 9, 36, 12), (8, 16)))
+    assert torch.equal(seen[0], read_image(crops[0], Box(17, 9, 36, 12), (8, 16)))
     assert with_margin(Box(20, 10, 30, 10)) == Box(17, 9, 36, 12)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from app.core.sample import Box, Corners, Point, Sample
 from app.data.readers.errors import DataSetError
-from app.data.readers.name_lists import no_such_split, read_list, require_pictures
+from app.data.readers.name_lists import no_such_split, read_list, require_images
 from app.data.readers.plate_splits import numbered
 from app.data.readers.reader import SPLITS, Direction, each_against_its_own
 from app.images.files import image_stem, images_in
@@ -103,7 +103,7 @@ class Ccpd:
                 raise MissingFileError(f"neither CCPD2019 nor CCPD2020: no folder {lists} or {green}")
             return []
         names = [words[0] for words in read_list(lists / f"{split}.txt")]
-        require_pictures(self.root, names)
+        require_images(self.root, names)
         return [self.root / name for name in names]
 
     def _green(self, split: str) -> list[Path]:

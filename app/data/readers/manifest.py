@@ -119,7 +119,7 @@ class Manifest:
                 row.fail("path", f"stands twice in the same split: {row.text('path')!r}")
             if known_pid != pid or known_camid != camid:
                 column = "pid" if known_pid != pid else "camid"
-                row.fail(column, f"is another one than in an earlier row of the same picture: {row.text(column)!r}")
+                row.fail(column, f"is another one than in an earlier row of the same image: {row.text(column)!r}")
             known_roles.add(role)
             roles[role].append(sample)
         return roles
@@ -150,13 +150,13 @@ def _sample(row: Row, pid: int, camid: int) -> Sample:
     corners = _corners(row)
     plate_box = _plate_box(row, corners)
     return Sample(
-        row.picture("path"),
+        row.image("path"),
         pid,
         camid,
         vehicle_box=row.box(VEHICLE_BOX),
         plate_boxes=() if plate_box is None else (plate_box,),
         plate_corners=corners,
-        plate_path=row.picture("plate_path") if row.text("plate_path") else None,
+        plate_path=row.image("plate_path") if row.text("plate_path") else None,
         plate_text=row.text("plate_text") or None,
         modality=row.choice("modality", MODALITIES),
         site=row.text("site") or None,

@@ -63,12 +63,12 @@ def read_labels(
         rows[cells[0]] = cells[1:]
     if not rows:
         raise NoImagesError(f"{table} lists no images: looked for lines of '{' '.join(columns)}'")
-    require_pictures(folder, rows)
+    require_images(folder, rows)
     return [(folder / name, cells) for name, cells in rows.items()]
 
 
-def require_pictures(folder: Path, names: Iterable[str]) -> None:
-    """Check that every name, "picture.jpg" or "subfolder/picture.jpg", is in `folder`.
+def require_images(folder: Path, names: Iterable[str]) -> None:
+    """Check that every name, "image.jpg" or "subfolder/image.jpg", is in `folder`.
 
     Each folder is listed once, which for some ten thousands of images is far quicker than asking for each one.
     Raises FileNotFoundError naming the folder, or the first image, that is missing."""
@@ -81,7 +81,7 @@ def require_pictures(folder: Path, names: Iterable[str]) -> None:
             sub = folder / parent
             present[parent] = {entry.name for entry in os.scandir(sub)} if sub.is_dir() else set()
         if base not in present[parent]:
-            raise MissingFileError(f"picture not found: {folder / name}")
+            raise MissingFileError(f"image not found: {folder / name}")
 
 
 def no_such_split(data_set: str, split: str, splits: Sequence[str]) -> DataSetError:

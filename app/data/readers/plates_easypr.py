@@ -36,7 +36,7 @@ class PlatesEasyPr(PlatePhotographs):
                 raise DataSetError(f"{table}: not 'file x y w h colour text': {line!r}") from error
             path = table.parent / name
             if not path.is_file():
-                raise MissingFileError(f"{table}: picture not found: {path}")
+                raise MissingFileError(f"{table}: image not found: {path}")
             rows.append((path, box, text))
         if not rows:
             raise NoImagesError(f"{table} lists no images: looked for lines of 'file x y w h colour text'")

@@ -51,5 +51,5 @@ def _parse(label: Path, line: str) -> tuple[Path, Box, str]:
         raise DataSetError(f"{label}: not 'file left top width height text': {line!r}") from error
     path = label.parent / name
     if not path.is_file():
-        raise MissingFileError(f"{label}: picture not found: {path}")
+        raise MissingFileError(f"{label}: image not found: {path}")
     return path, box, text

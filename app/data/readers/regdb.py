@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.core.sample import Modality, Sample
 from app.data.readers.errors import DataSetError
-from app.data.readers.name_lists import no_such_split, read_list, require_pictures
+from app.data.readers.name_lists import no_such_split, read_list, require_images
 from app.data.readers.reader import Direction, both_ways
 
 TRIALS = 10
@@ -15,7 +15,7 @@ _SPLITS = ("train", "test", "all")
 class RegDB:
     """Reader of RegDB.
 
-    412 persons with ten visible and ten thermal images each: 206 to train and 206 to test, drawn anew in each of ten
+    412 persons with ten visible and ten thermal images each: 206 to train and 206 to test, sampled anew in each of ten
     trials. Published figures are means over the trials, in both directions.
 
     Layout:
@@ -59,9 +59,9 @@ class RegDB:
             lines = read_list(path)
             for words in lines:
                 if len(words) != 2 or not words[1].isdecimal():
-                    raise DataSetError(f"{path}: not '<picture> <person>': {' '.join(words)!r}")
+                    raise DataSetError(f"{path}: not '<image> <person>': {' '.join(words)!r}")
                 samples.append(Sample(self.root / words[0], first_pid + int(words[1]), camid, modality=modality))
             if not lines:
                 raise DataSetError(f"{path} is empty")
-            require_pictures(self.root, (words[0] for words in lines))
+            require_images(self.root, (words[0] for words in lines))
         return samples

@@ -99,7 +99,7 @@ class RoadScene:
         sizes = []
         for path in paths:
             if not path.is_file():
-                raise MissingFileError(f"{self.root / 'vehicles.tsv'}: picture not found: {path}")
+                raise MissingFileError(f"{self.root / 'vehicles.tsv'}: image not found: {path}")
             try:
                 sizes.append(upright_size(path))
             except OSError:
@@ -109,7 +109,7 @@ class RoadScene:
 
 
 def _tested(samples: list[Sample]) -> set[str | None]:
-    """Sequences of the test: drawn in turn, and taken while they do not bring more than a quarter of the vehicles."""
+    """Sequences of the test: sampled in turn, and taken while they do not bring more than a quarter of the vehicles."""
     vehicles: dict[str | None, set[int]] = {}
     for sample in samples:
         vehicles.setdefault(sample.sequence, set()).add(sample.pid)

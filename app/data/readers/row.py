@@ -47,10 +47,10 @@ class Row:
         text = self.text(column) or self.fail(column, "is empty")
         return Path(os.path.normpath(self.file.parent / text))
 
-    def picture(self, column: str) -> Path:
+    def image(self, column: str) -> Path:
         path = self.place(column)
         if not path.is_file():
-            raise MissingFileError(f"{self.file}, row {self.number}, column {column}: picture not found: {path}")
+            raise MissingFileError(f"{self.file}, row {self.number}, column {column}: image not found: {path}")
         return path
 
     def number_in(self, column: str, text: str) -> float:

@@ -44,7 +44,7 @@ class SysuMM01:
 
         Raises FileNotFoundError naming a missing list or a camera without images, ValueError for a list of another
         form."""
-        return self._pictures(self._persons("train") | self._persons("val"), tuple(_PLACES))
+        return self._images(self._persons("train") | self._persons("val"), tuple(_PLACES))
 
     def evaluation(self, split: str) -> list[Direction]:
         """Ten draws for "test", "indoor" and their reverses; for "train" and "all" every image of the one modality
@@ -55,10 +55,10 @@ class SysuMM01:
             raise no_such_split("SYSU-MM01", split, _SPLITS)
         if split in ("train", "all"):
             persons = self._persons("train") | self._persons("val")
-            samples = self._pictures(persons | self._persons("test") if split == "all" else persons, tuple(_PLACES))
+            samples = self._images(persons | self._persons("test") if split == "all" else persons, tuple(_PLACES))
             return both_ways(samples, samples)
         persons, cameras = self._persons("test"), _INDOOR if split.startswith("indoor") else _ALL
-        infrared, visible = self._pictures(persons, _INFRARED), self._pictures(persons, cameras)
+        infrared, visible = self._images(persons, _INFRARED), self._images(persons, cameras)
         if split.endswith("_reverse"):
             return self._draws("visible_to_infrared", visible, infrared)
         return self._draws("infrared_to_visible", infrared, visible)
@@ -84,7 +84,7 @@ class SysuMM01:
             raise DataSetError(f"{path}: not numbers of persons with commas between")
         return {int(word) for word in words}
 
-    def _pictures(self, persons: set[int], cameras: tuple[int, ...]) -> list[Sample]:
+    def _images(self, persons: set[int], cameras: tuple[int, ...]) -> list[Sample]:
         samples: list[Sample] = []
         for camera in cameras:
             folder = self.root / f"cam{camera}"

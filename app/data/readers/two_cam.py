@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.core.sample import Sample
 from app.data.readers.errors import DataSetError
-from app.data.readers.name_lists import no_such_split, read_list, require_pictures
+from app.data.readers.name_lists import no_such_split, read_list, require_images
 from app.data.readers.reader import Direction
 from app.images.files import image_stem
 
@@ -67,6 +67,6 @@ class TwoCam:
                 if split_of.setdefault(key, split) != split:
                     raise DataSetError(f"{split_of[key]}.txt and {split}.txt of {self.root} share a vehicle: {name}")
                 keys[split].append((folder / name, key, int(match["cam"]) - 1))
-            require_pictures(folder, names)
+            require_images(folder, names)
         pids = {key: pid for pid, key in enumerate(sorted(split_of, key=lambda key: (key[0] == "test", *key)))}
         return {split: [Sample(path, pids[key], camid) for path, key, camid in rows] for split, rows in keys.items()}

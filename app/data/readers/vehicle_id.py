@@ -7,7 +7,7 @@ import numpy as np
 
 from app.core.sample import Sample
 from app.data.readers.errors import DataSetError
-from app.data.readers.name_lists import no_such_split, read_list, require_pictures
+from app.data.readers.name_lists import no_such_split, read_list, require_images
 from app.data.readers.reader import Direction
 from app.images.files import images_in
 
@@ -81,9 +81,9 @@ class VehicleID:
         samples = []
         for words in read_list(path):
             if len(words) != 2 or not words[1].isdecimal():
-                raise DataSetError(f"{path}: not '<picture> <vehicle>': {' '.join(words)!r}")
+                raise DataSetError(f"{path}: not '<image> <vehicle>': {' '.join(words)!r}")
             samples.append(Sample(folder / named.get(words[0], f"{words[0]}.jpg"), pid=int(words[1]), camid=0))
-        require_pictures(folder, (sample.path.name for sample in samples))
+        require_images(folder, (sample.path.name for sample in samples))
         return samples
 
     def _draw(self, samples: list[Sample], draw: int) -> Direction:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from app.core.sample import Sample
 from app.data.readers.errors import DataSetError
-from app.data.readers.name_lists import no_such_split, read_list, require_pictures
+from app.data.readers.name_lists import no_such_split, read_list, require_images
 from app.data.readers.reader import Direction, each_against_all
 from app.images.files import image_stem, images_in
 from models.errors import MissingFileError
@@ -67,7 +67,7 @@ class Veri776:
             raise MissingFileError(f"VeRi-776 folder not found: {folder}")
         if (self.root / list_name).is_file():
             names = [words[0] for words in read_list(self.root / list_name)]
-            require_pictures(folder, names)
+            require_images(folder, names)
         else:
             names = [path.name for path in images_in(folder)]
         samples = []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.core.sample import Sample
 from app.data.readers.errors import DataSetError
-from app.data.readers.name_lists import no_such_split, read_list, require_pictures
+from app.data.readers.name_lists import no_such_split, read_list, require_images
 from app.data.readers.reader import Direction, each_against_all
 from app.images.files import image_stem
 from models.errors import MissingFileError
@@ -29,9 +29,9 @@ class VeriWild:
         train_test_split/train_list.txt  test_3000.txt  test_3000_query.txt  test_5000.txt  ...
         train_test_split/vehicle_info.txt        (or beside images/)
 
-    The lists hold `<vehicle>/<picture>.jpg`; further words on a line are passed over. The names under which the authors
+    The lists hold `<vehicle>/<image>.jpg`; further words on a line are passed over. The names under which the authors
     gave the lists out, train_list_start0.txt and test_3000_id[_query].txt, are read too. vehicle_info.txt has a header
-    and lines `vehicle/picture;camera;time;model;type;colour`: cameras, from 1, and times are taken from there.
+    and lines `vehicle/image;camera;time;model;type;colour`: cameras, from 1, and times are taken from there.
     """
 
     def __init__(self, root: Path, *, seed: int = 0) -> None:
@@ -66,7 +66,7 @@ class VeriWild:
         return [each_against_all("each_against_all", list(every))]
 
     def _info(self) -> dict[str, tuple[int, str]]:
-        """Camera, from 0, and time of each "vehicle/picture"."""
+        """Camera, from 0, and time of each "vehicle/image"."""
         found = [path for path in (self.root / "train_test_split", self.root) if (path / "vehicle_info.txt").is_file()]
         if not found:
             raise MissingFileError(f"list not found: {self.root / 'train_test_split' / 'vehicle_info.txt'}")
@@ -77,7 +77,7 @@ class VeriWild:
                 continue  # the header
             cells = [cell.strip() for cell in line.split(";")]
             if len(cells) < 3 or not cells[1].isdecimal() or int(cells[1]) < 1:
-                raise DataSetError(f"{path}, line {number}: not 'vehicle/picture;camera;time;...': {line!r}")
+                raise DataSetError(f"{path}, line {number}: not 'vehicle/image;camera;time;...': {line!r}")
             info[image_stem(cells[0])] = (int(cells[1]) - 1, cells[2])
         return info
 
@@ -86,14 +86,14 @@ class VeriWild:
         path = next((path for path in paths if path.is_file()), paths[0])
         names = [words[0] for words in read_list(path)]
         samples = list(_samples(path, names, self.root / "images", info))
-        require_pictures(self.root / "images", names)
+        require_images(self.root / "images", names)
         return samples
 
 
 def _samples(path: Path, names: Iterable[str], folder: Path, info: dict[str, tuple[int, str]]) -> Iterable[Sample]:
     for name in names:
         if (match := _NAME.fullmatch(image_stem(name))) is None:
-            raise DataSetError(f"{path}: not '<vehicle>/<picture>.jpg': {name!r}")
+            raise DataSetError(f"{path}: not '<vehicle>/<image>.jpg': {name!r}")
         if (known := info.get(image_stem(name))) is None:
             raise DataSetError(f"{path}: {name} is not in vehicle_info.txt, so its camera is unknown")
         yield Sample(folder / name, pid=int(match["pid"]), camid=known[0], time=known[1] or None)

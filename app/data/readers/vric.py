@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.core.sample import Sample
 from app.data.readers.errors import DataSetError
-from app.data.readers.name_lists import no_such_split, read_list, require_pictures
+from app.data.readers.name_lists import no_such_split, read_list, require_images
 from app.data.readers.reader import Direction, each_against_all
 
 _SPLITS = ("train", "test", "all")
@@ -53,7 +53,7 @@ class Vric:
         samples = []
         for words in read_list(path):
             if len(words) != 3 or not (words[1].isdecimal() and words[2].isdecimal()):
-                raise DataSetError(f"{path}: not '<picture> <vehicle> <camera>': {' '.join(words)!r}")
+                raise DataSetError(f"{path}: not '<image> <vehicle> <camera>': {' '.join(words)!r}")
             samples.append(Sample(folder / words[0], pid=int(words[1]), camid=int(words[2])))
-        require_pictures(folder, (sample.path.name for sample in samples))
+        require_images(folder, (sample.path.name for sample in samples))
         return samples

@@ -82,8 +82,8 @@ def _texts(folder: Path) -> list[str]:
         count = text("num-samples")
         if not count.isdecimal():
             raise DataSetError(f"{folder / DATABASE}, num-samples: not a number: {count!r}")
-        pictures = found.cursor()
+        cursor = found.cursor()
         for number in range(1, int(count) + 1):
-            if not pictures.set_key(f"image-{number:09d}".encode()):
+            if not cursor.set_key(f"image-{number:09d}".encode()):
                 raise DataSetError(f"{folder / DATABASE} has no key 'image-{number:09d}'")
         return [text(f"label-{number:09d}") for number in range(1, int(count) + 1)]

@@ -33,7 +33,7 @@ _FEWEST = 14  # pixels a row of characters
 class MadePlate(NamedTuple):
     """A synthetic plate, and the places of its characters."""
 
-    picture: NDArray[np.uint8]  # (H, W, 3), red-green-blue
+    image: NDArray[np.uint8]  # (H, W, 3), red-green-blue
     text: str  # in plain form
     centres: NDArray[np.float64]  # (L, 2), of each character, across and down, shares of the image's sides
     lines: NDArray[np.int64]  # (L,), the line of each character, from 0
@@ -59,5 +59,5 @@ def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> Made
     )  # taken with fewer pixels, then enlarged
     seen = max(_FEWEST * rows, round(few * height))
     plate = render_plate(rng, design, seen)
-    picture, centres = photographed(rng, plate, camera, seen, 1 / few)
-    return MadePlate(picture, design.text, centres, plate.lines)
+    image, centres = photographed(rng, plate, camera, seen, 1 / few)
+    return MadePlate(image, design.text, centres, plate.lines)

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as reference
 from app.core.sample import Sample
 from app.data import augment
 from app.data.augment import Augmentation
-from app.data.crops import Pictures
+from app.data.crops import ImageReader
 from app.data.cross_modal_batches import CrossModalBatches
 from app.data.dual_batches import DualBatches
 from app.settings.augment import AugmentSettings, Part
@@ -155,7 +155,7 @@ def test_one_declaration_gives_setting_default_check_and_effect(stream, tmp_path
         samples.append(Sample(tmp_path / f"{number}.png", number // 2, number % 2))
 
     def images(augment):
-        pictures = Pictures((16, 16), None, 1)
+        pictures = ImageReader((16, 16), None, 1)
         batches = stream(
             samples,
             pictures,

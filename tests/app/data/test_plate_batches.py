@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from app.core.sample import Sample
-from app.data.crops import Pictures
+from app.data.crops import ImageReader
 from app.data.plate_batches import PlateBatches, frames_of
 from app.settings.augment import AugmentSettings
 from app.synthetic.plates import MadePlate
@@ -37,7 +37,7 @@ def made(rng):
 
 
 def batches(samples, batch_size=4, share=0.0, seed=0, make=made):
-    pictures = Pictures(SIZE, SIZE, 10)
+    pictures = ImageReader(SIZE, SIZE, 10)
     return PlateBatches(
         samples,
         pictures,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.core.sample import Box, Point, Sample
-from app.data.crops import PictureFiles, Pictures, cut_as_it_is, cut_picture, read_picture
+from app.data.crops import ImageCache, ImageReader, cut_as_it_is, cut_image, read_image
 from app.data.rectify import rectify
 
 BOX = Box(60, 40, 80, 30)
@@ -55,7 +55,7 @@ def test_a_picture_seen_at_an_angle_comes_back(tmp_path):
     plate.transform((200, 140), Image.Transform.PERSPECTIVE, to_plate, Image.Resampling.BILINEAR).save(
         tmp_path / "photograph.png"
     )
-    found = read_picture(tmp_path / "photograph.png", tuple(corners), (50, 120)).numpy().transpose(1, 2, 0)
+    found = read_image(tmp_path / "photograph.png", tuple(corners), (50, 120)).numpy().transpose(1, 2, 0)
     difference = np.abs(found.astype(int) - np.asarray(plate).astype(int))[3:-3, 3:-3]  # beside it, it is black
     assert difference.max() <= 12
     assert difference.mean() < 2
@@ -123,12 +123,14 @@ def test_pictures_are_rectified_where_asked_for(photograph, tmp_path, kept):
     """With files as well, in one folder: neither finds the other's picture."""
 
     def pictures(rectify):
-        return Pictures((8, 8), (30, 80), 10, PictureFiles(tmp_path / "decoded", 10) if kept else None, rectify=rectify)
+        return ImageReader(
+            (8, 8), (30, 80), 10, ImageCache(tmp_path / "decoded", 10) if kept else None, rectify=rectify
+        )
 
     slanted = (Point(60, 40), Point(140, 50), Point(138, 80), Point(58, 70))
     whole = np.asarray(Image.open(photograph))
     sample = Sample(photograph, 1, 0, plate_boxes=(BOX,), plate_corners=slanted)
-    cut = Pictures((8, 8), (30, 80), 10).plate(Sample(photograph, 1, 0, plate_boxes=(BOX,)))
+    cut = ImageReader((8, 8), (30, 80), 10).plate(Sample(photograph, 1, 0, plate_boxes=(BOX,)))
     for _ in range(2):
         np.testing.assert_array_equal(pictures(False).plate(sample), cut)
         np.testing.assert_array_equal(
@@ -138,7 +140,7 @@ def test_pictures_are_rectified_where_asked_for(photograph, tmp_path, kept):
 
 
 def test_one_set_of_pictures_keeps_both_cuts_of_a_file(photograph):
-    pictures = Pictures((30, 80), (30, 80), 10, rectify=True)
+    pictures = ImageReader((30, 80), (30, 80), 10, rectify=True)
     other = (Point(60, 40), Point(140, 50), Point(138, 80), Point(58, 70))
     first, second = (Sample(photograph, 1, 0, plate_boxes=(BOX,), plate_corners=c) for c in (CORNERS, other))
     for _ in range(2):
@@ -147,7 +149,7 @@ def test_one_set_of_pictures_keeps_both_cuts_of_a_file(photograph):
 
 
 def test_bad_corners_are_named_and_leave_the_vehicle(photograph):
-    pictures = Pictures((8, 8), (30, 80), 10, rectify=True)
+    pictures = ImageReader((8, 8), (30, 80), 10, rectify=True)
     sample = Sample(photograph, 1, 0, plate_boxes=(BOX,), plate_corners=CORNERS[::-1])
     assert pictures.plate(sample) is None
     assert "not convex and clockwise" in pictures.bad[str(photograph)]
@@ -155,7 +157,7 @@ def test_bad_corners_are_named_and_leave_the_vehicle(photograph):
 
 
 @pytest.mark.parametrize("far", [1e308, 1e200, 1e15, 1e9])
-@pytest.mark.parametrize("cut", [cut_as_it_is, lambda image, corners: cut_picture(image, corners, (30, 80))])
+@pytest.mark.parametrize("cut", [cut_as_it_is, lambda image, corners: cut_image(image, corners, (30, 80))])
 def test_corners_far_away_are_refused_before_anything_is_of_their_size(cut, far):
     corners = (Point(-far, -far), Point(far, -far), Point(far, far), Point(-far, far))
     with pytest.raises(ValueError, match="lie outside the picture of 80 x 60 px"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from app.core.sample import Sample
-from app.data.crops import Pictures
+from app.data.crops import ImageReader
 from app.data.readers.reader import Direction
 from app.evaluation.embed import DualEmbeddings
 from app.evaluation.ids import pair_ids
@@ -210,7 +210,7 @@ def run(dual, samples, batch_size, pictures=None):
     task, network = dual
     settings = replace(task.settings, evaluation=replace(task.settings.evaluation, batch_size=batch_size))
     own = copy(task)
-    own.settings, own.pictures = settings, pictures or Pictures((32, 32), (32, 32), 10)
+    own.settings, own.image_reader = settings, pictures or ImageReader((32, 32), (32, 32), 10)
     return own._embed(network, samples, torch.device("cpu"))
 
 
@@ -229,7 +229,7 @@ def test_the_batch_size_and_the_company_do_not_matter(dual, samples):
 
 def test_unreadable_images_are_left_out_and_the_mode_is_restored(dual, samples, tmp_path):
     lost = Sample(tmp_path / "lost.png", 9, 0)
-    pictures = Pictures((32, 32), (32, 32), 10)
+    pictures = ImageReader((32, 32), (32, 32), 10)
     dual[1].train()
     found = run(dual, [lost, *samples[:2]], 1, pictures)
     assert dual[1].training

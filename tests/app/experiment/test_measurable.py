@@ -95,7 +95,11 @@ def val_at_another_site(row):
 def test_what_cannot_be_measured_stops_before_training(
     tmp_path, pictures_root, capsys, monkeypatch, script, change, more, named
 ):
-    for started in ("app.experiment.baselines.train", "scripts.simulate.simulate", "app.data.crops.Pictures.vehicle"):
+    for started in (
+        "app.experiment.baselines.train",
+        "scripts.simulate.simulate",
+        "app.data.crops.ImageReader.vehicle",
+    ):
         monkeypatch.setattr(started, None)
     root = changed(pictures_root, tmp_path / "set", change)
     words = [*f"{TINY} data.root={root} run_dir={tmp_path}/run {more}".split()]

@@ -13,8 +13,8 @@ from encoded_images import KINDS, chunk, decoded, encoded, exif, scene, tiff
 from PIL import Image
 
 from app.core.sample import Sample
-from app.data.crops import Pictures
-from app.images.decode import UnreadableImageError, open_picture
+from app.data.crops import ImageReader
+from app.images.decode import UnreadableImageError, open_image
 from app.register.errors import ImageRefusedError
 from app.register.photos import read_photo, take_in
 
@@ -105,7 +105,7 @@ def test_whatever_a_decoder_raises_is_skipped_and_named(raised, tmp_path, monkey
     for place in ("PIL.JpegImagePlugin.JpegImageFile._open", "PIL.ImageFile.ImageFile.load"):
         with monkeypatch.context() as patch:
             patch.setattr(place, fail)
-            pictures = Pictures((24, 16), None, 0)
+            pictures = ImageReader((24, 16), None, 0)
             assert pictures.vehicle(Sample(tmp_path / "a.jpg", 0, 0)) is None
             assert list(pictures.bad) == [str(tmp_path / "a.jpg")]
             assert all(pictures.bad.values())
@@ -119,17 +119,17 @@ def test_a_file_is_no_program(tmp_path):
     with Image.open(tmp_path / "a.jpg") as file:
         assert file.format == "EPS"
     with pytest.raises(UnreadableImageError, match="not a picture"):
-        open_picture(tmp_path / "a.jpg")
+        open_image(tmp_path / "a.jpg")
 
 
 def test_a_file_too_large_to_be_an_image_is_not_read(tmp_path):
     with (tmp_path / "a.jpg").open("wb") as file:
         file.truncate(2**40)  # takes no room
     with pytest.raises(UnreadableImageError, match="more than 512 MiB"):
-        open_picture(tmp_path / "a.jpg")
+        open_image(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("read", [open_picture, read_photo])
+@pytest.mark.parametrize("read", [open_image, read_photo])
 @pytest.mark.parametrize("name", ["pipe.jpg", "link.jpg", "/dev/null"])
 def test_what_is_no_regular_file_is_not_waited_for(read, name, tmp_path):
     """A pipe that nobody writes to would be waited for without an end."""

@@ -1,4 +1,4 @@
-"""Pictures of one and four channels, and of more than eight bits."""
+"""Images of one and four channels, and of more than eight bits."""
 
 import cv2
 import numpy as np

@@ -13,7 +13,7 @@ from encoded_images import KINDS, chunk, decoded, encoded, exif, scene, tiff
 from PIL import Image, ImageOps, PngImagePlugin
 
 from app.core.sample import Sample
-from app.data.crops import Pictures
+from app.data.crops import ImageReader
 from app.images.decode import upright_rgb, upright_size
 from app.images.metadata import TooCostlyError, split
 from app.register.photos import take_in
@@ -71,7 +71,7 @@ def test_what_stands_beside_the_orientation_costs_nothing(kind, odd, tmp_path):
         np.testing.assert_array_equal(decoded(data), expected)
         np.testing.assert_array_equal(np.asarray(take_in(data, "gate").image), expected)
     (tmp_path / "odd").write_bytes(data)
-    pictures = Pictures((24, 16), None, 0)
+    pictures = ImageReader((24, 16), None, 0)
     found = pictures.vehicle(Sample(tmp_path / "odd", 0, 0))
     assert found is not None, pictures.bad
     np.testing.assert_array_equal(found.numpy().transpose(1, 2, 0), expected)

@@ -1,4 +1,4 @@
-"""Pictures in, decisions out, with a real (untrained) dual network."""
+"""Images in, decisions out, with a real (untrained) dual network."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -56,13 +56,13 @@ def equipped(identification, monkeypatch, tmp_path):
     task = make_task(settings)
     save_checkpoint(folder, "global", float_arrays(task.build(1, 0)), settings, task)
     identification.plate_reader.use(folder.path, "global", "tester")
-    read, identification.crops_read = PlateText.read_pictures, []
+    read, identification.crops_read = PlateText.read_images, []
 
     def note(task, network, crops, device):
         identification.crops_read.append(len(crops))
         return read(task, network, crops, device)
 
-    monkeypatch.setattr(PlateText, "read_pictures", note)
+    monkeypatch.setattr(PlateText, "read_images", note)
     return identification
 
 

@@ -66,7 +66,7 @@ def test_what_differs_is_counted_by_definition(rows):
     assert parity.outcomes == {name: outcomes.count(name) for name in set(outcomes)}
     assert len(parity.outcomes) == 3
     assert parity.different == sum(a != b for a, b in zip(ours, theirs, strict=True)) > 0
-    assert (parity.pictures, parity.decisions) == (24, 24)
+    assert (parity.images, parity.decisions) == (24, 24)
 
 
 def test_the_same_is_the_same(rows):

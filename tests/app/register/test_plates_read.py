@@ -10,7 +10,7 @@ from web_service import jpeg
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.core.sample import Box, Sample
-from app.data.crops import VehicleImage, read_picture, with_margin
+from app.data.crops import VehicleImage, read_image, with_margin
 from app.evaluation.plate_texts import PlateReading
 from app.evaluation.reading_errors import UNMEASURED
 from app.register.errors import RegisterError
@@ -59,7 +59,7 @@ def texts(monkeypatch):
         given["crops"] = list(pictures)
         return [PlateReading(text, (sure,) * len(text)) for text, sure in given["texts"][: len(pictures)]]
 
-    monkeypatch.setattr(PlateText, "read_pictures", read)
+    monkeypatch.setattr(PlateText, "read_images", read)
     return given
 
 
@@ -161,7 +161,7 @@ def test_a_text_finds_a_vehicle_that_looks_like_none(reading, texts):
     }
     (crop,) = texts["crops"]
     kept = reading.photos.path(answer.images[0])
-    assert torch.equal(crop, read_picture(kept, with_margin(Box(4, 8, 20, 10)), (32, 64)))
+    assert torch.equal(crop, read_image(kept, with_margin(Box(4, 8, 20, 10)), (32, 64)))
 
 
 def test_texts_that_are_not_sure_or_not_exact_decide_nothing(reading, texts):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from app.core.arrays import float_arrays, shared_layout
 from app.core.sample import Sample
-from app.data.crops import Pictures
+from app.data.crops import ImageReader
 from app.data.cross_modal_batches import CrossModalBatches
 from app.data.readers.reader import Direction
 from app.evaluation.ranking import NoValidQueryError, evaluate_ranking
@@ -57,7 +57,7 @@ def only(samples, modality):
 def test_a_batch_has_as_many_pictures_of_each_modality_as_a_vehicle_has_modalities(samples):
     batches = CrossModalBatches(
         samples,
-        Pictures((32, 48), None, 10),
+        ImageReader((32, 48), None, 10),
         pids_per_batch=3,
         images_per_pid=2,
         seed=0,
@@ -70,8 +70,8 @@ def test_a_batch_has_as_many_pictures_of_each_modality_as_a_vehicle_has_modaliti
     for pid, infrared in zip(batch.labels.tolist(), batch.infrared.tolist(), strict=True):
         counts[pid, infrared] += 1
     assert counts == {(0, False): 2, (0, True): 2, (1, False): 2, (1, True): 2, (2, True): 2}
-    assert batch.pictures.shape == (10, 3, 32, 48)
-    grey = (batch.pictures == batch.pictures[:, :1]).flatten(1).all(dim=1)
+    assert batch.images.shape == (10, 3, 32, 48)
+    grey = (batch.images == batch.images[:, :1]).flatten(1).all(dim=1)
     assert torch.equal(grey, batch.infrared), "a picture of one channel is not the same in all three"
 
 
@@ -80,7 +80,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_left_out(samples, tmp_path):
     broken = replace(samples[0], path=tmp_path / "broken.png")
     batches = CrossModalBatches(
         [broken, *samples[1:]],
-        Pictures((32, 32), None, 10),
+        ImageReader((32, 32), None, 10),
         pids_per_batch=3,
         images_per_pid=2,
         seed=0,
@@ -88,7 +88,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_left_out(samples, tmp_path):
         equalise=EqualiseSettings(),
     )
     assert set(batches[0].bad) == {str(broken.path)}
-    assert len(batches[0].pictures) == len(batches[0].labels) == 10 - len(batches[0].bad)
+    assert len(batches[0].images) == len(batches[0].labels) == 10 - len(batches[0].bad)
 
 
 def test_the_parts_are_the_losses_of_the_networks_output(settings, samples):
@@ -107,7 +107,7 @@ def test_the_parts_are_the_losses_of_the_networks_output(settings, samples):
     network, batch = task.build(3, 0), task.batches(samples, 0)[0]
     with torch.no_grad():
         parts = task.losses(network, batch)
-        pictures = task.compute.as_input(batch.pictures, network.statistics)
+        pictures = task.compute.as_input(batch.images, network.statistics)
         output = task.build(3, 0)(pictures, batch.infrared)
     assert float(parts["identity"]) == pytest.approx(float(F.cross_entropy(output.logits, batch.labels)), abs=1e-5)
     triplet = WeightedRegularisedTripletLoss()(output.metric_feature, batch.labels)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from app.core.sample import Box, Sample
 from app.data.crops import VehicleImage
-from app.evaluation.embed import NoPictureError
+from app.evaluation.embed import NoImageError
 from app.settings.load import load_settings
 from app.tasks import make_task
 from app.tasks.image_files import embed_samples
@@ -50,7 +50,7 @@ def test_decoded_images_have_the_embeddings_of_their_files_bit_for_bit(samples, 
     task = make_task(load_settings(words))
     network = task.build(2, 0).eval()
     of_files = embed_samples(task, network, samples)
-    libraries = task.embeddings(network, [task.pictures.cut(decoded(sample)) for sample in samples])
+    libraries = task.embeddings(network, [task.image_reader.cut(decoded(sample)) for sample in samples])
     assert list(libraries) == list(of_files.libraries) == list(task.libraries)
     for name, rows in libraries.items():
         np.testing.assert_array_equal(rows, of_files.libraries[name])
@@ -72,11 +72,11 @@ def test_files_are_read_in_batches_and_those_that_cannot_be_read_are_left_out(sa
         for name, rows in found.libraries.items():
             # float32 sums of a convolution in another order.
             np.testing.assert_allclose(rows[row], alone.libraries[name][0], rtol=0, atol=1e-5)
-    with pytest.raises(NoPictureError, match=r"the first of 1: .*lost\.jpg"):
+    with pytest.raises(NoImageError, match=r"the first of 1: .*lost\.jpg"):
         embed_samples(task, network, [lost])
 
 
 def test_a_vehicle_box_outside_the_image_is_an_error(samples):
     task = make_task(load_settings(DUAL))
     with pytest.raises(ValueError, match="lies outside"):
-        task.pictures.cut(replace(decoded(samples[0]), vehicle_box=Box(90, 0, 9, 9)))
+        task.image_reader.cut(replace(decoded(samples[0]), vehicle_box=Box(90, 0, 9, 9)))

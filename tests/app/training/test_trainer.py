@@ -67,7 +67,7 @@ def test_a_run_in_two_pieces_equals_a_whole_one(settings, optimiser, channels_la
     assert everything.optimiser.keys() == two.optimiser.keys()
     for name, moment in everything.optimiser.items():
         np.testing.assert_array_equal(moment, two.optimiser[name], err_msg=name)
-    assert everything.num_pictures == one.num_pictures + two.num_pictures == TOTAL * 8
+    assert everything.num_images == one.num_images + two.num_images == TOTAL * 8
     assert everything.losses["total"] == pytest.approx(
         (2 * one.losses["total"] + 4 * two.losses["total"]) / 6, rel=1e-6
     )
@@ -144,7 +144,7 @@ def test_a_round_without_a_step_is_none(settings):
     setting = Setting(settings)
     before = float_arrays(setting.network)
     report = setting.train(2, 2)
-    assert (report.steps, report.num_pictures, report.losses) == (0, 0, {})
+    assert (report.steps, report.num_images, report.losses) == (0, 0, {})
     for name, array in float_arrays(setting.network).items():
         np.testing.assert_array_equal(array, before[name])
 
@@ -227,7 +227,7 @@ def test_unreadable_pictures_are_left_out_and_named(settings, tmp_path):
     report = setting.train(0, setting.batches.batches_per_epoch)
     assert report.bad == {str(broken)}
     assert setting.task.bad_pictures.keys() == {str(broken)}
-    assert report.num_pictures < report.steps * 8
+    assert report.num_images < report.steps * 8
 
 
 def test_a_clients_seed_depends_on_its_name_and_the_runs_seed(settings):

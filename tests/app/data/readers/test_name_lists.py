@@ -1,6 +1,6 @@
 import pytest
 
-from app.data.readers.name_lists import read_list, require_pictures
+from app.data.readers.name_lists import read_list, require_images
 
 
 def test_a_list_is_cut_at_blanks_without_mark_or_empty_lines(tmp_path):
@@ -24,10 +24,10 @@ def test_the_first_missing_picture_is_named(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.jpg").touch()
     (tmp_path / "sub" / "b.jpg").touch()
-    require_pictures(tmp_path, ["a.jpg", "sub/b.jpg"])
+    require_images(tmp_path, ["a.jpg", "sub/b.jpg"])
     with pytest.raises(FileNotFoundError, match=r"sub/c\.jpg"):
-        require_pictures(tmp_path, ["a.jpg", "sub/c.jpg", "d.jpg"])
+        require_images(tmp_path, ["a.jpg", "sub/c.jpg", "d.jpg"])
     with pytest.raises(FileNotFoundError, match=r"other/c\.jpg"):
-        require_pictures(tmp_path, ["other/c.jpg"])
+        require_images(tmp_path, ["other/c.jpg"])
     with pytest.raises(FileNotFoundError, match="folder not found"):
-        require_pictures(tmp_path / "none", [])
+        require_images(tmp_path / "none", [])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from app.core.sample import Sample
-from app.data.crops import Pictures
+from app.data.crops import ImageReader
 from app.data.readers.plates_ar import PlatesAr
 from app.data.readers.plates_countries import COUNTRIES, PlatesCountries
 from app.data.readers.plates_easypr import PlatesEasyPr
@@ -84,7 +84,7 @@ def test_crops_are_the_plate_and_the_file(tmp_path):
     Image.new("RGB", (94, 24), (9, 8, 7)).save(direction.query[0].path)
     sample = direction.query[0]
     assert sample.plate_path == sample.path
-    assert Pictures((8, 8), (24, 94), 1).plate(sample)[:, 5, 5].tolist() == pytest.approx([9, 8, 7], abs=2)  # JPEG
+    assert ImageReader((8, 8), (24, 94), 1).plate(sample)[:, 5, 5].tolist() == pytest.approx([9, 8, 7], abs=2)  # JPEG
 
 
 def test_argentina(tmp_path):

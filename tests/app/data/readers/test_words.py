@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from app.core.sample import Sample
-from app.data.crops import PictureFiles, Pictures
+from app.data.crops import ImageCache, ImageReader
 from app.data.readers.word_lmdb import WordLmdb
 from app.data.readers.words import Words
-from app.images.decode import open_picture, picture_file
+from app.images.decode import image_file, open_image
 from app.images.files import database_of, database_path
 from app.images.lmdb import read_value
 
@@ -111,9 +111,9 @@ def test_databases_are_read_by_folder(databases):
 @pytest.mark.parametrize("kept", [False, True])
 def test_pictures_come_out_of_the_database(databases, tmp_path, kept):
     samples = WordLmdb(databases).train()
-    files = PictureFiles(tmp_path / "decoded", 1) if kept else None
+    files = ImageCache(tmp_path / "decoded", 1) if kept else None
     for _ in range(2):
-        pictures = Pictures((4, 4), (8, 32), 1, files)
+        pictures = ImageReader((4, 4), (8, 32), 1, files)
         for sample, colour in zip(samples, [(1, 2, 3), (2, 2, 3), (1, 2, 3)], strict=True):
             expected = np.broadcast_to(np.array(colour)[:, None, None], (3, 8, 32))
             np.testing.assert_array_equal(pictures.plate(sample), expected)
@@ -121,10 +121,10 @@ def test_pictures_come_out_of_the_database(databases, tmp_path, kept):
 
 
 def test_a_changed_database_is_decoded_anew(databases, tmp_path):
-    sample, files = WordLmdb(databases).train()[0], PictureFiles(tmp_path / "decoded", 1)
-    assert Pictures((4, 4), (4, 4), 0, files).plate(sample)[0, 0, 0] == 1
+    sample, files = WordLmdb(databases).train()[0], ImageCache(tmp_path / "decoded", 1)
+    assert ImageReader((4, 4), (4, 4), 0, files).plate(sample)[0, 0, 0] == 1
     write_database(databases / "train" / "MJ", ["Hello"], {"image-000000001": png((200, 2, 3))})
-    assert Pictures((4, 4), (4, 4), 0, files).plate(sample)[0, 0, 0] == 200
+    assert ImageReader((4, 4), (4, 4), 0, files).plate(sample)[0, 0, 0] == 200
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_missing_and_broken_databases_are_named(tmp_path):
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_named(tmp_path):
     write_database(tmp_path / "train", ["a", "b"], {"image-000000001": b"no picture"})
-    pictures = Pictures((4, 4), (4, 4), 1)
+    pictures = ImageReader((4, 4), (4, 4), 1)
     first, second = WordLmdb(tmp_path).train()
     assert pictures.plate(first) is None
     assert pictures.plate(second) is not None
@@ -180,10 +180,10 @@ def test_threads_read_one_database_beside_one_another(tmp_path):
 def test_only_places_in_databases_are_taken_for_such(tmp_path):
     assert database_of(tmp_path / "data.mdb#000000012") == (tmp_path, "image-000000012")
     assert database_path(tmp_path, 12).name == "data.mdb#000000012"
-    assert picture_file(database_path(tmp_path, 12)) == tmp_path / "data.mdb"
+    assert image_file(database_path(tmp_path, 12)) == tmp_path / "data.mdb"
     odd = tmp_path / "gate.mdb#000000012"  # a file may be called so
     Image.new("RGB", (3, 2)).save(odd, "PNG")
     assert database_of(odd) is None
-    assert picture_file(odd) == odd
-    with open_picture(odd) as picture:
+    assert image_file(odd) == odd
+    with open_image(odd) as picture:
         assert picture.size == (3, 2)

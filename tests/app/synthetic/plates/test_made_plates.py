@@ -189,7 +189,7 @@ def test_without_the_extra_latin_plates_are_rendered_and_chinese_ones_name_it():
     rng = np.random.default_rng(4)
     for kind in KINDS:
         if kind != "cn":
-            assert placed_plate(rng, [kind]).picture.std() > 1.5
+            assert placed_plate(rng, [kind]).image.std() > 1.5
     assert np.array_equal(glyph("din", "A"), glyph(faces.DEJAVU, "A"))
     with pytest.raises(RuntimeError, match=re.escape("fed-vehicle-reid[plates]")):
         placed_plate(rng, ["cn"])
