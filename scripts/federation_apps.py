@@ -9,7 +9,7 @@ import typer
 from app.deployment import approval, bundle, parties, setup
 from app.deployment.certify import all_certified
 from app.deployment.parties import DeploymentError, Kind
-from app.deployment.signing import AUTHORITY_PUBLIC_KEY
+from strategies.signing import AUTHORITY_PUBLIC_KEY
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 Authority = Annotated[Path, typer.Argument(help="The authority's folder, or that of the federation.")]

@@ -8,9 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.core.files import replacing
-from app.deployment.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
 from models.errors import FedVehicleReidError
 from models.names import look
+from strategies.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
 
 PARTY_FILE = "party.json"
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"

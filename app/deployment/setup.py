@@ -15,9 +15,9 @@ from app.deployment.certify import write_certificates
 from app.deployment.filling import fill as _fill
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from app.deployment.ports import assign_port
-from app.deployment.signing import AUTHORITY_PUBLIC_KEY, read_public_key
 from app.deployment.site_names import authority_text
 from strategies.ciphers.keys import FederationKey, read_key, write_key
+from strategies.signing import AUTHORITY_PUBLIC_KEY, read_public_key
 
 _INSTALL = re.compile(r"(/[\w.-]+)+")  # used in systemd units, where a blank or % has a meaning
 

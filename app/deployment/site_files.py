@@ -21,8 +21,8 @@ from app.deployment.parties import (
     STATE,
     DeploymentError,
 )
-from app.deployment.signing import AUTHORITY_PUBLIC_KEY
 from app.deployment.toml_text import toml_text
+from strategies.signing import AUTHORITY_PUBLIC_KEY
 
 COMMAND = "flwr-clientapp"
 COMMANDS = (

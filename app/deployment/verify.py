@@ -9,7 +9,10 @@ from app.deployment import approval, certificates
 from app.deployment import parties as p
 from app.deployment.certificates import CertificateError
 from app.deployment.parties import Kind, Party
-from app.deployment.signing import (
+from app.deployment.site_names import SiteNames, authority_text
+from app.federation.policy import PolicyFileError, read_policy
+from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
+from strategies.signing import (
     AUTHORITY_PUBLIC_KEY,
     SIGNING_KEY,
     SigningError,
@@ -17,9 +20,6 @@ from app.deployment.signing import (
     read_public_key,
     read_signing_key,
 )
-from app.deployment.site_names import SiteNames, authority_text
-from app.federation.policy import PolicyFileError, read_policy
-from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
 
 WARN_DAYS = 30
 _PRIVATE = re.compile(rb'-----BEGIN [A-Z ]*PRIVATE KEY-----|"format": *"' + re.escape(KEY_FORMAT.encode()))

@@ -10,10 +10,10 @@ import pytest
 from app.deployment.certificates import new_authority, new_server
 from app.deployment.parties import DeploymentError, parties_of, read_party, write_file
 from app.deployment.setup import add_site, make_federation, rotate_key
-from app.deployment.signing import new_signing_key, public_pem, read_signing_key
 from app.deployment.verify import problems
 from scripts import federation
 from strategies.ciphers.keys import FederationKey, read_key
+from strategies.signing import new_signing_key, public_pem, read_signing_key
 
 SECRET_FILES = {
     "authority": {"ca.key", "signing.key", "federation.key"},

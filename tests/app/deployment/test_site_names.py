@@ -13,7 +13,6 @@ from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 
 from app.deployment.certificates import new_site_key
 from app.deployment.setup import add_site, remove_site, rotate_key
-from app.deployment.signing import new_signing_key, read_public_key, read_signing_key, signed_text
 from app.deployment.site_names import SiteIdentity, SiteNames, authority_text, site_certificate
 from app.deployment.verify import problems
 from app.federation.mask_store import MaskStore
@@ -25,6 +24,7 @@ from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import FederationKey, read_key
 from strategies.nodes import RefusedError
 from strategies.proofs import reply_statement
+from strategies.signing import new_signing_key, read_public_key, read_signing_key, signed_text
 
 
 def identity(root, site):
