@@ -46,13 +46,15 @@ def changing(root: Path) -> Iterator[Path]:
 
 
 def complete(folder: Path) -> bool:
-    """Complete a change that was cut short, in a federation's folder or in that of a party of it; whether there was
-    one."""
-    places = [root for root in (folder, folder.parent, folder.parent.parent) if (root / DECIDED).is_dir()]
-    for root in places:
-        with _locked(root):
-            _complete(root)
-    return bool(places)
+    """Complete a change that was cut short, in a federation's folder or in that of a party of it, and delete what an
+    undecided one left; whether there was one to complete."""
+    found = False
+    for root in (folder, folder.parent, folder.parent.parent):
+        if (root / DECIDED).is_dir() or (root / MAKING).is_dir():
+            with _locked(root):
+                found |= _complete(root)
+                shutil.rmtree(root / MAKING, ignore_errors=True)
+    return found
 
 
 def in_place(paths: Iterable[Path], copy: Path, root: Path) -> list[Path]:
@@ -98,11 +100,11 @@ def _same(one: Path, other: Path) -> bool:
     return other.is_file() and one.stat().st_mode == other.stat().st_mode and one.read_bytes() == other.read_bytes()
 
 
-def _complete(root: Path) -> None:
-    """Put the files of a decided change in place. It may be repeated: it writes the same again."""
+def _complete(root: Path) -> bool:
+    """Put the files of a decided change in place, if there is one. It may be repeated: it writes the same again."""
     decided = root / DECIDED
     if not decided.is_dir():
-        return
+        return False
     sync_to_disk(root)
     files = decided / _FILES
     for source in sorted(path for path in files.rglob("*") if path.is_file()):
@@ -117,8 +119,10 @@ def _complete(root: Path) -> None:
     shutil.rmtree(root / MAKING, ignore_errors=True)
     decided.replace(root / MAKING)  # a kill in the middle of deleting must not leave half a change to be made
     shutil.rmtree(root / MAKING)
+    return True
 
 
 def _make_folder(folder: Path) -> None:
     for path in (*reversed(folder.parents), folder):
-        path.mkdir(mode=0o700, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir(mode=0o700)
