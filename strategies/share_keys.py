@@ -16,12 +16,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strategies.ciphers.cipher import CipherError
 from strategies.client_names import name_fault
 from strategies.signing import SigningError, signed_text, verified_body
+from strategies.x25519 import point_fault
 
 LONGEST_STATEMENT = 4096
 """Characters of a signed statement; one of `init` has about 450."""
@@ -29,15 +32,10 @@ VALID_DAYS = 825  # as the server's certificate: one `renew` prolongs both
 _CLOCK_SKEW = 3600  # seconds by which a site's clock may be behind the authority's
 _PURPOSE = "share-key/1"
 _DIGEST_DOMAIN = b"fed-vehicle-reid share keys 1\0"
+_SEED_DOMAIN = b"fed-vehicle-reid seed of two share keys 1\0"
 _KEY = re.compile(r"[0-9a-f]{64}")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _LAST_SECOND = 2**40  # of a date: far from what a float or a date cannot hold
-_PRIME = 2**255 - 19
-_ORDER_8 = (
-    325606250916557431795983626356110631294008115727848805560023387167927233504,
-    39382357235489614581723060781553021112529911719440698176882885853963445705823,
-)
-_LOW_ORDER = frozenset({0, 1, _PRIME - 1, *_ORDER_8})  # u of all points of order 1, 2, 4 and 8, also of the twist
 
 
 class ShareKeyError(CipherError):
@@ -74,7 +72,7 @@ class Statement:
             raise ShareKeyError(f"the statement of {self.site} holds no share key, or no id of a federation key")
         if any(type(value) is not int for value in numbers) or not 0 <= numbers[0] < numbers[1] < _LAST_SECOND:
             raise ShareKeyError(f"the statement of {self.site} has no valid dates")
-        if fault := _point_fault(self.public):
+        if fault := point_fault(self.public):
             raise ShareKeyError(f"the share key of {self.site} {fault}")
 
     @property
@@ -234,6 +232,21 @@ class ShareKeys:
         except ValueError as error:
             raise ShareKeyError(f"a share key is not usable: {error}") from error
 
+    def seeds(self, members: Members, context: bytes) -> dict[str, bytes]:
+        """The seed shared with each member, this client among them, 32 bytes each (HKDF-SHA256, RFC 5869).
+
+        Args:
+            context: of one attempt. The seeds depend on the keys of the whole cohort as well: two clients that were
+                shown other keys share none.
+
+        Raises ShareKeyError for a key that is none."""
+        about = _SEED_DOMAIN + json.dumps([members.digest, context.hex()]).encode()
+        found = {}
+        for name, public in members.keys.items():
+            pair = json.dumps(sorted([self.site, name])).encode()
+            found[name] = HKDF(hashes.SHA256(), 32, salt=None, info=about + pair).derive(self.exchange(public))
+        return found
+
     @property
     def _public(self) -> bytes:
         return self.key.public_key().public_bytes_raw()
@@ -268,15 +281,6 @@ def _claimed(text: str) -> str:
         if isinstance(name, str) and not name_fault(name):
             return f" of {name}"
     return ""
-
-
-def _point_fault(public: bytes) -> str:
-    """Why a public key is none; "" for a good one. X25519 itself ignores the highest bit and reduces modulo p, so that
-    one point would have several keys."""
-    value = int.from_bytes(public, "little")
-    if value >= _PRIME:
-        return "is not a canonical X25519 key"
-    return "is a point of low order, with which every secret is known" if value in _LOW_ORDER else ""
 
 
 def _date(seconds: int) -> str:

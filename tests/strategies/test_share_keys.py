@@ -1,6 +1,7 @@
 """Share keys of a cohort: taken from the authority's statements, and from nothing that a server says."""
 
 import base64
+import hmac
 import json
 from dataclasses import asdict, replace
 
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies import share_keys
+from strategies import share_keys, x25519
 from strategies.share_keys import (
     Members,
     ShareKeyError,
@@ -34,7 +35,6 @@ OWN = {
     for k, name in enumerate([*COHORT, "east"], 1)
 }
 RULES = OWN["north"].rules
-PRIME = 2**255 - 19
 SECONDS = {"day": 86400, "lifetime": share_keys.VALID_DAYS * 86400}
 
 
@@ -67,6 +67,21 @@ def test_two_members_share_a_secret_and_no_third_has_it():
     first, second = OWN["north"].exchange(public("south")), OWN["south"].exchange(public("north"))
     assert first == second != OWN["west"].exchange(public("south"))
     assert first == OWN["north"].key.exchange(X25519PublicKey.from_public_bytes(public("south")))
+
+
+def test_seeds_are_of_a_pair_an_attempt_and_a_cohort():
+    """HKDF-SHA256 written out by RFC 5869: extract with a salt of zeros, one block of expansion."""
+    members = OWN["north"].members(COHORT, texts(*COHORT), NOW)
+    north, south = (OWN[name].seeds(members, b"attempt 1") for name in COHORT[:2])
+    assert list(north) == COHORT
+    assert north["south"] == south["north"]
+    assert len({*north.values(), *south.values()}) == 5
+    extracted = hmac.digest(bytes(32), OWN["north"].exchange(public("south")), "sha256")
+    about = b"fed-vehicle-reid seed of two share keys 1\0" + json.dumps([members.digest, b"attempt 1".hex()]).encode()
+    assert north["south"] == hmac.digest(extracted, about + b'["north", "south"]\x01', "sha256")
+    assert OWN["north"].seeds(members, b"attempt 2")["south"] != north["south"]
+    others = OWN["north"].members(["north", "south", "east"], texts("north", "south", "east"), NOW)
+    assert OWN["north"].seeds(others, b"attempt 1")["south"] != north["south"]
 
 
 def test_the_signed_bytes_are_these():
@@ -151,10 +166,10 @@ def key(number):
         (b"x", "no text of at most 4096 characters"),
         (about(share_key=key(0)), "share key of south is a point of low order"),
         (about(share_key=key(1)), "south is a point of low order"),
-        (about(share_key=key(PRIME - 1)), "south is a point of low order"),
-        (about(share_key=key(PRIME)), "south is not a canonical X25519 key"),
-        (about(share_key=key(PRIME + 1)), "south is not a canonical X25519 key"),
-        (about(share_key=key(PRIME + 9)), "south is not a canonical X25519 key"),
+        (about(share_key=key(x25519.PRIME - 1)), "south is a point of low order"),
+        (about(share_key=key(x25519.PRIME)), "south is not a canonical X25519 key"),
+        (about(share_key=key(x25519.PRIME + 1)), "south is not a canonical X25519 key"),
+        (about(share_key=key(x25519.PRIME + 9)), "south is not a canonical X25519 key"),
         (about(share_key=key(2**255 + 9)), "south is not a canonical X25519 key"),
         (about(share_key=key(2**256 - 1)), "south is not a canonical X25519 key"),
     ],
@@ -177,7 +192,7 @@ def test_every_point_of_low_order_is_refused():
             return True
         return False
 
-    points = share_keys._LOW_ORDER
+    points = x25519.LOW_ORDER
     assert len(points) == 5
     assert all(is_zero(point) for point in points)
     assert [n for n in range(2000) if is_zero(n)] == [0, 1]
