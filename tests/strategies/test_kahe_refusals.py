@@ -72,6 +72,18 @@ def test_payloads_of_another_form_add_nothing():
         total.add(payload, attempt.names[0])
 
 
+def test_of_many_ciphertexts_none_is_added_if_the_last_one_is_wrong():
+    attempt = Round(2, size=18 * 3 * 4096)
+    row, rows = attempt[0].parameters.ring.row_bytes, attempt[0].parameters.rows
+    assert rows > 16, "more than are added at a time"
+    total, end = attempt.added(0), rows * row
+    before = total._total.copy()
+    wrong = with_body(attempt.payload(1), lambda body: body[: end - row] + b"\xff" * row + body[end:])
+    with pytest.raises(CipherError, match="not below q"):
+        total.add(wrong, attempt.names[1])
+    np.testing.assert_array_equal(total._total, before)
+
+
 def test_a_client_outside_the_cohort_is_refused():
     attempt, larger = Round(3), Round(4)
     stranger = larger[3]

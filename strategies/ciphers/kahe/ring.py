@@ -151,17 +151,19 @@ class Ring:
             words: Words = np.frombuffer(data, "<u8").astype(np.uint64).reshape(count, DEGREE)
         else:
             low, middle, two, one = _planes(np.frombuffer(data, np.uint8).reshape(count, self.row_bytes))
-            words = middle.astype(np.uint64)
-            words <<= np.uint64(32)
-            words |= low
             joined = one.astype(np.uint32)
             joined <<= np.uint32(16)
             joined |= two
-            quarters = words.reshape(count, 4, DEGREE // 4)
+            high = np.empty((count, DEGREE), np.uint32)
+            quarters = high.reshape(count, 4, DEGREE // 4)
             for index in range(4):
-                quarters[:, index] |= (joined >> np.uint32(6 * index) & np.uint32(63)).astype(np.uint64) << np.uint64(
-                    48
-                )
+                np.right_shift(joined, np.uint32(6 * index), out=quarters[:, index])
+            high &= np.uint32(63)
+            high <<= np.uint32(16)
+            high |= middle
+            words = high.astype(np.uint64)
+            words <<= np.uint64(32)
+            words |= low
         if count and int(words.max()) >= self.modulus:
             raise CipherError("a coefficient is not below q")
         return words
