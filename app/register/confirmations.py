@@ -1,10 +1,15 @@
 """Confirmations: what a guard says that the photographs of a sighting show, kept with the sighting."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
+import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.evaluation.calibration import Interval, share_of_vehicles
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.matcher import NOBODY, Outcome
@@ -68,6 +73,40 @@ class Confirmations:
         with self.database.reading() as session:
             query = select(Sighting, Confirmation).join(Confirmation, Confirmation.sighting_id == Sighting.id)
             return [(sighting, row) for sighting, row in session.execute(query.order_by(Sighting.id))]
+
+
+class Answered(NamedTuple):
+    """Confirmed answers by what they were, as they were given.
+
+    Args:
+        residents, strangers: how many were of registered vehicles, and of others.
+        right, wrong: residents named right, and with another's name.
+        named: strangers with a resident's name.
+        named_share: their share of the strangers; None without strangers.
+        unclear: wrong answers of which nobody knows what was right.
+    """
+
+    residents: int
+    right: int
+    wrong: int
+    strangers: int
+    named: int
+    named_share: Interval | None
+    unclear: int
+
+
+def answered(rows: Sequence[tuple[Sighting, Confirmation]], since: datetime) -> Answered:
+    """The confirmed answers since a moment."""
+    late = [(sighting, row) for sighting, row in rows if sighting.created >= since]
+    residents, strangers, unclear = (
+        [(sighting, row) for sighting, row in late if row.truth == truth]
+        for truth in (Says.vehicle, Says.none, Says.wrong)
+    )
+    named = np.array([sighting.decision == Outcome.match for sighting, _ in strangers], bool)
+    share = share_of_vehicles(named, np.arange(len(named))[:, None]) if len(named) else None
+    right = sum(is_right(sighting, row) is True for sighting, row in residents)
+    matched = sum(sighting.decision == Outcome.match for sighting, _ in residents)
+    return Answered(len(residents), right, matched - right, len(strangers), int(named.sum()), share, len(unclear))
 
 
 def is_right(sighting: Sighting, confirmation: Confirmation) -> bool | None:

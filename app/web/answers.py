@@ -191,8 +191,14 @@ class ConfirmationAnswer(BaseModel):
 
     @classmethod
     def of(cls, row: Confirmation, right: bool | None) -> "ConfirmationAnswer":
-        about = {"account": row.account, "created": row.created}
-        return cls(sighting=row.sighting_id, truth=row.truth, vehicle=row.vehicle_id, right=right, **about)
+        return cls(
+            sighting=row.sighting_id,
+            truth=row.truth,
+            vehicle=row.vehicle_id,
+            right=right,
+            account=row.account,
+            created=row.created,
+        )
 
 
 class AccountAnswer(OfRow):
