@@ -1,6 +1,7 @@
 """Commands of `scripts.register` for its networks: recogniser, detector, plate reader, and their thresholds."""
 
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -108,6 +109,9 @@ def plate_reader(
 def calibrate(
     words: Annotated[list[str] | None, typer.Argument(help="data=NAME data.root=FOLDER data.eval_split=val")] = None,
     own: Annotated[bool, typer.Option("--own", help="By the register's own images, in place of a data set.")] = False,
+    confirmed: Annotated[
+        bool, typer.Option("--confirmed", help="By answers that guards confirmed, or with --own.")
+    ] = False,
     stranger_rate: Annotated[float, typer.Option(help="Share of unregistered vehicles that may be named.")] = 0.01,
     unknown_rate: Annotated[float, typer.Option(help="Share of residents that may be called unknown.")] = 0.01,
     strangers: Annotated[float, typer.Option(help="Share of queries whose vehicle is not registered.")] = 0.5,
@@ -117,21 +121,26 @@ def calibrate(
     url: Url = "",
     device: Device = "auto",
 ) -> None:
-    """Set the thresholds from images whose vehicles are known, or by the register's own images.
+    """Set the thresholds from images whose vehicles are known, by the register's own images, or by confirmed answers.
 
     `--stranger-rate`, `--unknown-rate` and `--strangers` are for the sum of all evidence, `--rate` and `--unsure-rate`
     for one library after the other, see `decision`."""
     from app.data.dataset import open_source
     from app.register import calibrate as calibration
     from app.register.calibrate_evidence import Rates
+    from app.register.calibrate_own import calibrate_by_register
     from app.settings.stored import with_overrides
 
-    if bool(words) == own:
-        raise SettingsError("give a data set, such as data=two_cam data.root=FOLDER, or --own")
+    if bool(words) == (own or confirmed):
+        raise SettingsError("give a data set, such as data=two_cam data.root=FOLDER, or --own, or --confirmed")
     rates = Rates(strangers, stranger_rate, unknown_rate)
-    if own:
+    if own or confirmed:
         with open_identification(register, url, device) as identification:
-            report = calibration.calibrate_by_register(identification, account=operator(), rates=rates)
+            report = calibrate_by_register(
+                identification, account=operator(), rates=rates, own=own, confirmed=confirmed
+            )
+            for line in _confirmed_lines(report["evidence"]):
+                print(line)
             print(_evidence_line(report["evidence"]))
             say(report)
         return
@@ -181,6 +190,18 @@ def _errors_of(run: Path, model: str) -> "ReadingErrors | None":
     except (FedVehicleReidError, OSError) as error:
         print(f"the reader's errors are not measured, its confidences count as they are: {error}", file=sys.stderr)
         return None
+
+
+def _confirmed_lines(row: dict[str, Any]) -> Iterator[str]:
+    """What the confirmed answers of a calibration are."""
+    if said := row.get("confirmed"):
+        yield (
+            f"confirmed  {said['residents']} answers of {said['vehicles']} residents, {said['strangers']} of "
+            f"strangers, {said['left_out']} left out; guards confirm what they look at: not a sample of all that comes"
+        )
+    if real := row.get("real_strangers_named"):
+        shares = (f"{100 * real[name]:.1f}" for name in ("share", "low", "high"))
+        yield "confirmed  strangers named {} % ({} to {})".format(*shares)
 
 
 def _evidence_line(row: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from app.tasks.image_files import embed_samples
 from app.tasks.task import Task, embedding_task
 from app.training.checkpoint import Checkpoint
 from app.training.onnx_file import OnnxFile
+from models.errors import FedVehicleReidError
 
 _BATCH = 64
 
@@ -173,6 +174,14 @@ class ActiveModel:
         if self._recogniser is None or self._recogniser.digest != model.digest:
             self._recogniser = self._read(model.digest)
         return model, self._recogniser
+
+    def is_of_rendered_vehicles(self) -> bool:
+        """Whether the active model was trained on rendered vehicles alone; False where that cannot be read."""
+        try:
+            _, recogniser = self.current()
+        except (FedVehicleReidError, OSError):
+            return False
+        return recogniser.settings.data.reader == "synthetic"
 
     def _read(self, digest: str) -> Recogniser:
         held = self._file_of(digest, ".onnx")

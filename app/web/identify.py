@@ -17,12 +17,12 @@ from app.web.answers import (
     EvidenceAnswer,
     FoundAnswer,
     IdentifyAnswer,
-    Line,
     PhotographAnswer,
     PlateTextAnswer,
     WeighedAnswer,
     decision_fields,
 )
+from app.web.bodies import Line
 from app.web.state import State
 
 MOST_PHOTOS = 8

@@ -13,9 +13,22 @@ def ask(view, picture, wait=True):
         view.locator("#decision").wait_for(state="visible")
 
 
+CONFIRM = ("confirm-title", "confirm-answers", "confirm-others", "confirmed")
+
+
 def nothing_remains(view):
     assert view.locator("#answer").is_hidden()
-    for part in ("decision", "reason", "plate-text", "plates", "found", "photographs", "candidates", "reported"):
+    for part in (
+        "decision",
+        "reason",
+        "plate-text",
+        "plates",
+        "found",
+        "photographs",
+        "candidates",
+        "reported",
+        *CONFIRM,
+    ):
         assert view.locator(f"#{part}").inner_html() == "", part
     assert view.locator("#incident [name=sighting]").input_value() == ""
     assert view.locator("#incident option").evaluate_all("rows => rows.filter(row => /^\\d+:/.test(row.text))") == []
