@@ -32,6 +32,9 @@ def reembed(
     run: Annotated[Path | None, typer.Option(help="Run folder of the network.")] = None,
     model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
     onnx: Annotated[Path | None, typer.Option(help="ONNX file, instead of a run folder.")] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Views of an image that an embedding is the mean of: 1, 2 or 4; else the run's.")
+    ] = None,
     register: Folder = HERE,
     url: Url = "",
     device: Device = "auto",
@@ -39,13 +42,15 @@ def reembed(
     """Make a network the active model; until all images are embedded with it, the one before stays active."""
     if (run is None) == (onnx is None):
         raise SettingsError("give --run or --onnx")
+    if views is not None and onnx is not None:
+        raise SettingsError("--views goes with --run: an ONNX file says its own, see views= of scripts.export")
     with open_identification(register, url, device, new=True) as identification, Progress(1) as progress:
 
         def told(done: int, total: int) -> None:
             progress.step_done("pictures", done, total)
 
         if run is not None:
-            served = identification.active_model.change_to_run(run, model, operator(), told)
+            served = identification.active_model.change_to_run(run, model, operator(), told, views)
         else:
             assert onnx is not None
             served = identification.active_model.change_to_onnx(onnx, operator(), told)
