@@ -59,29 +59,50 @@ def reembed(
 
 @app.command()
 def detector(
-    file: Annotated[Path | None, typer.Argument(help="detector.safetensors of scripts.train_detector.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="detector.safetensors of scripts.train_detector, or .onnx of scripts.export.")
+    ] = None,
     coco: Annotated[
-        str, typer.Option(help="Vehicles by torchvision's detector: `download`, or its weights file fcos_resnet50_fpn.")
+        str,
+        typer.Option(
+            help="Another network: `download` or a weights file of torchvision's fcos_resnet50_fpn; with "
+            "`--description` an .onnx file, or a frozen graph .pb of TensorFlow."
+        ),
     ] = "",
+    description: Annotated[
+        str, typer.Option(help="Its input and output: a YAML file, or a name such as ssd_mobilenet_v2_coco.")
+    ] = "",
+    graph: Annotated[Path | None, typer.Option(help="The .pbtxt that OpenCV wants beside a frozen graph.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take photographs as they are again.")] = False,
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
     """Let detectors find vehicles and plates in whole photographs."""
+    from app.detection.described import read_foreign
     from app.detection.detector_file import build as build_detector  # imports torch, as little else does here
 
     if not (file or coco or remove):
         raise SettingsError("give a detector's file, --coco or --remove")
+    if (description or graph) and not coco:
+        raise SettingsError("--description and --graph belong to a network that --coco names")
+    if coco and not description and Path(coco).suffix in (".onnx", ".pb"):
+        raise SettingsError(f"--coco {coco} needs --description: a YAML file, or a name of docs/register.md")
+    foreign = read_foreign(Path(coco), graph, description) if description else None
     finds = []
     with open_identification(register, url) as identification:
+        framing = identification.framing
         if remove:
-            identification.framing.forget(operator())
+            framing.forget(operator())
         if file:
-            finds.append(identification.framing.use(file, operator()))
-        if coco:
+            finds.append(framing.use(file, operator()))
+        if foreign is not None:
+            finds.append(framing.use_foreign(foreign, operator()))
+        elif coco:
             settings = DetectorSettings(kind="coco", vehicle_threshold=_COCO_THRESHOLD)
             made = build_detector(settings, pretrained=True if coco == "download" else Path(coco))
-            finds.append(identification.framing.use_made(made, settings, operator()))
+            finds.append(framing.use_made(made, settings, operator()))
+        if finds and not framing.finds_plates:
+            print("no detector finds plates: give one beside this, or plates are not read", file=sys.stderr)
         say({"finds": finds})
 
 

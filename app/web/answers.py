@@ -46,6 +46,7 @@ class FoundAnswer(BaseModel):
     box: BoxAnswer
     score: float
     plate_box: BoxAnswer | None
+    kind: str | None = Field(None, description="car, motorcycle, bus or truck; null if the detector does not tell.")
 
 
 class PhotographAnswer(BaseModel):
@@ -57,6 +58,7 @@ class PhotographAnswer(BaseModel):
     height: float
     box: BoxAnswer | None = Field(description="The vehicle of the query; null for the whole photograph.")
     plate_box: BoxAnswer | None
+    kind: str | None = Field(None, description="Of the vehicle of the query; null if the detector does not tell.")
     vehicles: list[FoundAnswer] | None = Field(description="All that were found; null if nobody searched.")
 
 
