@@ -46,6 +46,7 @@ class Scheme(StrEnum):
     """Ciphers that need a key."""
 
     packed_bfv = "packed_bfv"
+    kahe = "kahe"
     ckks = "ckks"
 
 

@@ -72,6 +72,17 @@ def test_payloads_of_another_form_add_nothing():
         total.add(payload, attempt.names[0])
 
 
+def test_another_coefficient_than_the_client_was_given_is_refused():
+    """Its tag would fit a sum that no client divides rightly."""
+    attempt = Round(3)
+    total = attempt.total()
+    total.expect("client-00", 0.25)
+    with pytest.raises(CipherError, match="it was given 0x1"):
+        total.add(attempt.payload(0), "client-00")
+    total.expect("client-00", attempt.share)
+    total.add(attempt.payload(0), "client-00")
+
+
 def test_of_many_ciphertexts_none_is_added_if_the_last_one_is_wrong():
     attempt = Round(2, size=18 * 3 * 4096)
     row, rows = attempt[0].parameters.ring.row_bytes, attempt[0].parameters.rows

@@ -25,9 +25,14 @@ class KaheSum:
         self._total: Words | None = None
         self._tags: dict[str, Tag] = {}
         self._coefficients: dict[str, str] = {}
+        self._expected: dict[str, str] = {}
         self._shares: dict[str, tuple[bytes, bytes]] = {}  # boxes of a client, and its proof
         self._answers: dict[str, bytes] = {}
         self._payload: bytes | None = None
+
+    def expect(self, client: str, coefficient: float) -> None:
+        """Refuse a payload of this client with another coefficient."""
+        self._expected[client] = float(coefficient).hex()
 
     def add(self, payload: bytes, client: str) -> None:
         """Add one payload; refused whole if anything about it is wrong."""
@@ -42,6 +47,8 @@ class KaheSum:
         if len(body) != session.payload_bytes:
             raise CipherError(f"{len(body)} bytes for {parameters.rows} ciphertexts and their shares")
         tag, coefficient = read(fields.get("tag"), ring), _coefficient(fields.get("coefficient"))
+        if self._expected.get(client, coefficient) != coefficient:
+            raise CipherError(f"a coefficient of {coefficient}; it was given {self._expected[client]}")
         words, rest = body[: parameters.body_bytes], body[parameters.body_bytes :]
         ring.require_canonical(words, parameters.rows)
         total = np.empty((parameters.rows, DEGREE), np.uint64) if self._total is None else self._total
