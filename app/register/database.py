@@ -25,6 +25,7 @@ from app.register.errors import (
     UnavailableError,
     UncertainError,
 )
+from app.register.patience import limit_waiting
 from app.settings.nearest import did_you_mean
 
 SETTING = "--url (or REGISTER_URL)"
@@ -33,7 +34,9 @@ _SQLITE = {"sqlite": "sqlite", "sqlite+pysqlite": "sqlite"}
 _POSTGRESQL = dict.fromkeys(("postgresql", "postgresql+psycopg"), "postgresql+psycopg")
 _SQLITE_OPTIONS = ("timeout", "cached_statements", "uri")
 _SQLITE_URI_OPTIONS = ("mode", "cache", "immutable", "nolock", "psow", "vfs")
-_WHOLE = ("connect_timeout", "tcp_user_timeout", "cached_statements", "port")
+_ANSWER = "answer_timeout"  # of this project, not of libpq
+_ANSWER_SECONDS = 30  # beyond the wait for another writer's turn, which the server itself ends
+_WHOLE = (_ANSWER, "connect_timeout", "tcp_user_timeout", "cached_statements", "port")
 _NUMBERS = ("timeout",)
 _MOST = 2**31 - 1
 _PATIENCE_SECONDS = 10.0
@@ -125,7 +128,7 @@ def _postgresql_options() -> tuple[str, ...]:
     """Options that the installed libpq knows."""
     from psycopg.pq import Conninfo
 
-    return tuple(option.keyword.decode() for option in Conninfo.get_defaults())
+    return (_ANSWER, *(option.keyword.decode() for option in Conninfo.get_defaults()))
 
 
 def _is_whole(text: str, least: int, most: int) -> bool:
@@ -262,7 +265,10 @@ def _postgresql(url: URL) -> Engine:
     # A server that does not answer holds up a thread otherwise.
     given = {name: value for name, value in _CONNECTION.items() if name not in url.query}
     options: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": _PATIENCE_SECONDS}
-    return create_engine(url, connect_args=given, hide_parameters=True, **options)
+    seconds = float(str(url.query.get(_ANSWER, _ANSWER_SECONDS)))
+    engine = create_engine(url.difference_update_query([_ANSWER]), connect_args=given, hide_parameters=True, **options)
+    limit_waiting(engine, seconds)
+    return engine
 
 
 def _address(url: URL) -> str:
