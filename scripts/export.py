@@ -5,7 +5,8 @@ Run: python -m scripts.export run=outputs/two_cam/<time> out=network.onnx
 
 `model=global` (default) is any checkpoint of the run. Images of the run's data set, 256 of them (`pictures=256`), are
 then embedded by PyTorch and by ONNX Runtime, in float32; if a value differs by more than 1e-4, no file is written.
-`data=NAME data.root=FOLDER data.eval_split=SPLIT` select other images. The last line is one JSON object.
+`data=NAME data.root=FOLDER data.eval_split=SPLIT` select other images, `views=4` another number of views than
+the run's. The last line is one JSON object.
 """
 
 import json
@@ -27,7 +28,7 @@ from app.training.onnx_file import OnnxFile, write_onnx
 from scripts.command import command, split_words, whole_number
 
 MOST_DIFFERENCE, MOST_PICTURES = 1e-4, 1_000_000
-_OWN = {"run": "", "model": "global", "out": "", "pictures": "256"}
+_OWN = {"run": "", "model": "global", "out": "", "pictures": "256", "views": ""}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -43,6 +44,8 @@ def main(argv: Sequence[str]) -> None:
     require_file_place("out", out)
 
     checkpoint = Checkpoint.read(absolute(own["run"]), own["model"])
+    if own["views"]:
+        checkpoint = checkpoint.with_views(whole_number("views", own["views"], 1, 4))
     settings = with_overrides(checkpoint.settings, words)
     directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
     directions = some_vehicles(directions, pictures)

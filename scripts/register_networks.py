@@ -1,6 +1,7 @@
 """Commands of `scripts.register` for its networks: recogniser, detector, plate reader, and their thresholds."""
 
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,9 @@ def reembed(
     run: Annotated[Path | None, typer.Option(help="Run folder of the network.")] = None,
     model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
     onnx: Annotated[Path | None, typer.Option(help="ONNX file, instead of a run folder.")] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Views of an image that an embedding is the mean of: 1, 2 or 4; else the run's.")
+    ] = None,
     register: Folder = HERE,
     url: Url = "",
     device: Device = "auto",
@@ -38,13 +42,15 @@ def reembed(
     """Make a network the active model; until all images are embedded with it, the one before stays active."""
     if (run is None) == (onnx is None):
         raise SettingsError("give --run or --onnx")
+    if views is not None and onnx is not None:
+        raise SettingsError("--views goes with --run: an ONNX file says its own, see views= of scripts.export")
     with open_identification(register, url, device, new=True) as identification, Progress(1) as progress:
 
         def told(done: int, total: int) -> None:
             progress.step_done("pictures", done, total)
 
         if run is not None:
-            served = identification.active_model.change_to_run(run, model, operator(), told)
+            served = identification.active_model.change_to_run(run, model, operator(), told, views)
         else:
             assert onnx is not None
             served = identification.active_model.change_to_onnx(onnx, operator(), told)
@@ -53,29 +59,50 @@ def reembed(
 
 @app.command()
 def detector(
-    file: Annotated[Path | None, typer.Argument(help="detector.safetensors of scripts.train_detector.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="detector.safetensors of scripts.train_detector, or .onnx of scripts.export.")
+    ] = None,
     coco: Annotated[
-        str, typer.Option(help="Vehicles by torchvision's detector: `download`, or its weights file fcos_resnet50_fpn.")
+        str,
+        typer.Option(
+            help="Another network: `download` or a weights file of torchvision's fcos_resnet50_fpn; with "
+            "`--description` an .onnx file, or a frozen graph .pb of TensorFlow."
+        ),
     ] = "",
+    description: Annotated[
+        str, typer.Option(help="Its input and output: a YAML file, or a name such as ssd_mobilenet_v2_coco.")
+    ] = "",
+    graph: Annotated[Path | None, typer.Option(help="The .pbtxt that OpenCV wants beside a frozen graph.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take photographs as they are again.")] = False,
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
     """Let detectors find vehicles and plates in whole photographs."""
+    from app.detection.described import read_foreign
     from app.detection.detector_file import build as build_detector  # imports torch, as little else does here
 
     if not (file or coco or remove):
         raise SettingsError("give a detector's file, --coco or --remove")
+    if (description or graph) and not coco:
+        raise SettingsError("--description and --graph belong to a network that --coco names")
+    if coco and not description and Path(coco).suffix in (".onnx", ".pb"):
+        raise SettingsError(f"--coco {coco} needs --description: a YAML file, or a name of docs/register.md")
+    foreign = read_foreign(Path(coco), graph, description) if description else None
     finds = []
     with open_identification(register, url) as identification:
+        framing = identification.framing
         if remove:
-            identification.framing.forget(operator())
+            framing.forget(operator())
         if file:
-            finds.append(identification.framing.use(file, operator()))
-        if coco:
+            finds.append(framing.use(file, operator()))
+        if foreign is not None:
+            finds.append(framing.use_foreign(foreign, operator()))
+        elif coco:
             settings = DetectorSettings(kind="coco", vehicle_threshold=_COCO_THRESHOLD)
             made = build_detector(settings, pretrained=True if coco == "download" else Path(coco))
-            finds.append(identification.framing.use_made(made, settings, operator()))
+            finds.append(framing.use_made(made, settings, operator()))
+        if finds and not framing.finds_plates:
+            print("no detector finds plates: give one beside this, or plates are not read", file=sys.stderr)
         say({"finds": finds})
 
 
@@ -115,6 +142,9 @@ def plate_reader(
 def calibrate(
     words: Annotated[list[str] | None, typer.Argument(help="data=NAME data.root=FOLDER data.eval_split=val")] = None,
     own: Annotated[bool, typer.Option("--own", help="By the register's own images, in place of a data set.")] = False,
+    confirmed: Annotated[
+        bool, typer.Option("--confirmed", help="By answers that guards confirmed, or with --own.")
+    ] = False,
     stranger_rate: Annotated[float, typer.Option(help="Share of unregistered vehicles that may be named.")] = 0.01,
     unknown_rate: Annotated[float, typer.Option(help="Share of residents that may be called unknown.")] = 0.01,
     strangers: Annotated[float, typer.Option(help="Share of queries whose vehicle is not registered.")] = 0.5,
@@ -124,21 +154,26 @@ def calibrate(
     url: Url = "",
     device: Device = "auto",
 ) -> None:
-    """Set the thresholds from images whose vehicles are known, or by the register's own images.
+    """Set the thresholds from images whose vehicles are known, by the register's own images, or by confirmed answers.
 
     `--stranger-rate`, `--unknown-rate` and `--strangers` are for the sum of all evidence, `--rate` and `--unsure-rate`
     for one library after the other, see `decision`."""
     from app.data.dataset import open_source
     from app.register import calibrate as calibration
     from app.register.calibrate_evidence import Rates
+    from app.register.calibrate_own import calibrate_by_register
     from app.settings.stored import with_overrides
 
-    if bool(words) == own:
-        raise SettingsError("give a data set, such as data=two_cam data.root=FOLDER, or --own")
+    if bool(words) == (own or confirmed):
+        raise SettingsError("give a data set, such as data=two_cam data.root=FOLDER, or --own, or --confirmed")
     rates = Rates(strangers, stranger_rate, unknown_rate)
-    if own:
+    if own or confirmed:
         with open_identification(register, url, device) as identification:
-            report = calibration.calibrate_by_register(identification, account=operator(), rates=rates)
+            report = calibrate_by_register(
+                identification, account=operator(), rates=rates, own=own, confirmed=confirmed
+            )
+            for line in _confirmed_lines(report["evidence"]):
+                print(line)
             print(_evidence_line(report["evidence"]))
             say(report)
         return
@@ -188,6 +223,18 @@ def _errors_of(run: Path, model: str) -> "ReadingErrors | None":
     except (FedVehicleReidError, OSError) as error:
         print(f"the reader's errors are not measured, its confidences count as they are: {error}", file=sys.stderr)
         return None
+
+
+def _confirmed_lines(row: dict[str, Any]) -> Iterator[str]:
+    """What the confirmed answers of a calibration are."""
+    if said := row.get("confirmed"):
+        yield (
+            f"confirmed  {said['residents']} answers of {said['vehicles']} residents, {said['strangers']} of "
+            f"strangers, {said['left_out']} left out; guards confirm what they look at: not a sample of all that comes"
+        )
+    if real := row.get("real_strangers_named"):
+        shares = (f"{100 * real[name]:.1f}" for name in ("share", "low", "high"))
+        yield "confirmed  strangers named {} % ({} to {})".format(*shares)
 
 
 def _evidence_line(row: dict[str, Any]) -> str:

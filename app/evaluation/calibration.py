@@ -156,3 +156,29 @@ def share_of_vehicles(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: in
             shares[draw] = weights @ found / total
     low, high = np.quantile(shares, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return Interval(share, float(low), float(high))
+
+
+def shares_of_vehicles(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: int = 0) -> list[Interval]:
+    """`share_of_vehicles` of several kinds of hits at once, all with the same draws.
+
+    Args:
+        hits: (K, N).
+        pids: (N,), the vehicle of each.
+    """
+    known, places = np.unique(pids, return_inverse=True)
+    counts = np.bincount(places, minlength=len(known))
+    found = np.stack([np.bincount(places, weights=row, minlength=len(known)) for row in hits])
+    rng = np.random.default_rng(seed)
+    times = np.stack(
+        [np.bincount(rng.integers(len(known), size=len(known)), minlength=len(known)) for _ in range(_DRAWS)]
+    )
+    shares = (found @ times.T) / (times @ counts)
+    bounds = np.quantile(shares, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=1)
+    bound, intervals = min(1.0, 3 / len(known)), list[Interval]()
+    for row, low, high in zip(hits, *bounds.tolist(), strict=True):
+        if not row.any():
+            low, high = 0.0, bound
+        elif row.all():
+            low, high = 1 - bound, 1.0
+        intervals.append(Interval(float(row.mean()), low, high))
+    return intervals

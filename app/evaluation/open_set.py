@@ -96,8 +96,8 @@ class Asked(NamedTuple):
 
     Args:
         query: its row.
-        own: the query's own vehicle, as a place among the gallery's, in the order of their pids.
-        resident: (V,), -inf for a vehicle of which no image may be compared.
+        own: the query's own vehicle, as a place among the gallery's, in the order of their pids; -1 for a stranger.
+        resident: (V,), -inf for a vehicle of which no image may be compared; of a stranger the same as `stranger`.
         stranger: (V,), with its own vehicle taken out, whose score is -inf.
     """
 
@@ -112,6 +112,8 @@ def ask(
     gallery_rows: Callable[[slice], Floats] | None,
     ids: PairIds,
     count: int = NEIGHBOURS,
+    *,
+    with_strangers: bool = False,
 ) -> Iterator[Asked]:
     """Ask every query with a true match as a resident and as a stranger.
 
@@ -122,6 +124,7 @@ def ask(
         query_rows: similarity of a block of queries to the gallery (B, G).
         gallery_rows: similarity of a block of gallery images to the gallery (B, G), for local scaling; None for plain
             similarities.
+        with_strangers: ask queries without a true match, too, as strangers.
     """
     order = np.argsort(ids["g_pids"], kind="stable")
     pids, starts = np.unique(ids["g_pids"][order], return_index=True)
@@ -134,13 +137,17 @@ def ask(
         for number, row in enumerate(np.array(query_rows(rows), np.float32), start=first):
             pid, camid, sequence = (ids[name][number] for name in ("q_pids", "q_camids", "q_sequences"))
             own = ids["g_pids"] == pid
-            if not (own & (camids != camid)).any():
+            is_known = (own & (camids != camid)).any()
+            if not is_known and not with_strangers:
                 continue
             row[own & (camids == camid)] = -np.inf
             if sequence != NO_SEQUENCE:
                 row[~own & (sequences == sequence)] = -np.inf
-            place = int(np.searchsorted(pids, pid))
             resident = _scores(row, usual, order, starts, count)
+            if not is_known:
+                yield Asked(number, -1, resident, resident)
+                continue
+            place = int(np.searchsorted(pids, pid))
             row[own] = -np.inf
             without = near.density(place) if near is not None else None
             yield Asked(number, place, resident, _scores(row, without, order, starts, count))

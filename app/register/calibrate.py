@@ -27,9 +27,12 @@ from app.evaluation.calibration import (
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import pair_ids
 from app.register.calibrate_evidence import RATES, Fitted, Rates, fit
-from app.register.comparisons import Comparison, of_directions, of_register
+from app.register.comparisons import Comparison, of_directions
+from app.register.errors import RegisterError
+from app.register.evidence import Calibration
 from app.register.identification import Identification
 from app.register.matcher import Threshold, compared_names
+from app.register.schema import Model, now
 from app.settings.checks import SettingsError
 from app.tasks.image_files import Embeddings, embed_samples
 
@@ -53,16 +56,41 @@ class _Unmeasured(BaseModel):
     false_match_rate: None = None
 
 
-class _Evidence(BaseModel):
-    vehicles: int
-    queries: int
-    registered: int
-    error: str = ""
-    stranger_rate: float
+class _Rates(BaseModel):
     residents_right: _Rate
     residents_wrong: _Rate
     residents_unsure: _Rate
     strangers_named: _Rate
+
+
+class _Point(BaseModel):
+    strangers: float
+    right: float
+    low: float
+    high: float
+
+
+class _Figures(_Rates):
+    vehicles: int
+    queries: int
+    registered: int
+    curve: list[_Point] = []
+
+
+class _Confirmed(BaseModel):
+    residents: int
+    vehicles: int
+    strangers: int
+    left_out: int
+
+
+class _Evidence(_Figures):
+    error: str = ""
+    stranger_rate: float
+    calibrated: str = ""
+    before: _Rates | None = None
+    now: _Figures | None = None
+    confirmed: _Confirmed | None = None
 
 
 class _NoEvidence(BaseModel):
@@ -138,7 +166,7 @@ def calibrate(
     if not chosen:
         reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
         raise EvaluationError(f"no library can be calibrated: {reasons}")
-    evidence = _evidence(of_directions(found, directions, model.libraries), rates)
+    evidence = _evidence(of_directions(found, directions, model.libraries), rates, earlier(identification, model))
     fitted = evidence if isinstance(evidence, Fitted) else None
     identification.models.set_thresholds(model.id, chosen, account, fitted and fitted.calibration)
     after = identification.models.identification_thresholds(identification.active_model.current()[0])
@@ -151,28 +179,10 @@ def calibrate(
         "data": about,
         "views": views,
         "libraries": report,
-        "evidence": fitted.report if fitted else _unchanged(folder, str(evidence)),
+        "evidence": dated(fitted) if fitted else _unchanged(folder, str(evidence)),
     }
-    _write(folder / REPORT, content)
+    write_report(folder, content)
     return {**content, "folder": str(folder)}
-
-
-def calibrate_by_register(identification: Identification, *, account: str, rates: Rates = RATES) -> dict[str, Any]:
-    """Calibrate the sum of all evidence on the register's own images, of vehicles with two or more; the thresholds of
-    libraries stay.
-
-    Returns the report, kept as `calibrate` keeps it. Raises EvaluationError where too few vehicles have two images."""
-    rates.check()
-    model, _ = identification.active_model.current()
-    folder = identification.folder / "calibration" / model.digest
-    require_folder_place("calibration", folder)
-    fitted = fit(of_register(identification.database, model), rates)
-    identification.models.set_evidence(model.id, fitted.calibration, account)
-    folder.mkdir(parents=True, exist_ok=True)
-    before = read_report(folder) or {"model": model.digest, "libraries": {}}
-    report = {**before, "evidence": fitted.report}
-    _write(folder / REPORT, report)
-    return {**report, "folder": str(folder)}
 
 
 def _unchanged(folder: Path, reason: str) -> dict[str, Any]:
@@ -185,12 +195,25 @@ def _unchanged(folder: Path, reason: str) -> dict[str, Any]:
     return {**before, "error": reason}
 
 
-def _evidence(comparisons: list[Comparison], rates: Rates) -> Fitted | str:
+def _evidence(comparisons: list[Comparison], rates: Rates, before: Calibration | None) -> Fitted | str:
     """A calibration, or the reason why there is none."""
     try:
-        return fit(comparisons, rates)
+        return fit(comparisons, rates, before)
     except EvaluationError as error:
         return str(error)
+
+
+def earlier(identification: Identification, model: Model) -> Calibration | None:
+    """The calibration that is replaced, if there is one that can be read."""
+    try:
+        return identification.models.evidence(model)
+    except RegisterError:
+        return None
+
+
+def dated(fitted: Fitted) -> dict[str, Any]:
+    """The report of evidence that was calibrated now."""
+    return {**fitted.report, "calibrated": now().isoformat(timespec="seconds")}
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
@@ -250,6 +273,7 @@ def similarities(found: Embeddings, library: str, directions: Sequence[Direction
     return joined(parts).require_both()
 
 
-def _write(path: Path, report: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """Keep the report of a calibration in its folder, which is there."""
+    with replacing(folder / REPORT) as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -7,28 +7,23 @@ not set on: one half of the vehicles sets them for the other.
 """
 
 import math
-from collections.abc import Container, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.evaluation.calibration import share_of_vehicles
+from app.evaluation.calibration import share_of_vehicles, shares_of_vehicles
 from app.evaluation.errors import EvaluationError
 from app.evaluation.likelihood import Line, cllr, fit_line, reliability
-from app.evaluation.local_scaling import SHORTLIST
-from app.evaluation.open_set import ask
 from app.register.comparisons import Comparison
 from app.register.evidence import Calibration, is_plate, weigh
+from app.register.trials import Trial, ask_all
 from app.settings.checks import SettingsError
 
-Floats = NDArray[np.float32]
-MOST_QUERIES = 4000
-"""Queries that are asked, spread evenly."""
-_OTHERS = 64  # scores of other vehicles, of each query
-_LEAST_VEHICLES = 10
+LEAST_VEHICLES = 10
 """Of fewer vehicles, half are too few to fit a line to."""
+_POINTS = 24  # of a curve
 _EULER = 0.5772156649015329
 
 
@@ -55,32 +50,17 @@ class Rates(NamedTuple):
 RATES = Rates()
 
 
-@dataclass
-class Trial:
-    """A query, and its scores by comparison and vehicle: of the `SHORTLIST` best vehicles and its own.
-
-    Args:
-        vehicles: in the largest of its galleries.
-        other: scores of other vehicles by comparison, some of them chosen by chance.
-    """
-
-    pid: int
-    vehicles: int = 0
-    resident: dict[str, dict[int, float]] = field(default_factory=dict)
-    stranger: dict[str, dict[int, float]] = field(default_factory=dict)
-    other: dict[str, Floats] = field(default_factory=dict)
-
-
 class Weighed(NamedTuple):
-    """Log odds of Q queries.
+    """Log odds of R queries of residents and S of strangers.
 
     Args:
-        pids: (Q,), their vehicles.
-        right: (Q,), whether the best candidate is the query's own vehicle.
-        resident, stranger: (Q, 2), the log odds of the best vehicle and of any registered one.
+        residents, strangers: (R,) and (S,), their vehicles.
+        right: (R,), whether the best candidate is the query's own vehicle.
+        resident, stranger: (R, 2) and (S, 2), the log odds of the best vehicle and of any registered one.
     """
 
-    pids: NDArray[np.int64]
+    residents: NDArray[np.int64]
+    strangers: NDArray[np.int64]
     right: NDArray[np.bool_]
     resident: NDArray[np.float64]
     stranger: NDArray[np.float64]
@@ -93,77 +73,57 @@ class Fitted(NamedTuple):
     report: dict[str, Any]
 
 
-def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
-    """Fit a calibration and measure it. Raises EvaluationError where too few vehicles have two images to compare."""
-    trials = _trials(comparisons)
+def fit(comparisons: Iterable[Comparison], rates: Rates, before: Calibration | None = None) -> Fitted:
+    """Fit a calibration and measure it.
+
+    Args:
+        before: an earlier calibration, measured on the same queries.
+
+    Raises EvaluationError where too few vehicles have two images to compare."""
+    trials = ask_all(comparisons)
     pids = np.array([trial.pid for trial in trials], np.int64)
-    vehicles = np.unique(pids)
-    if len(vehicles) < _LEAST_VEHICLES:
+    vehicles, residents = np.unique(pids), {trial.pid for trial in trials if not trial.is_stranger}
+    if len(residents) < LEAST_VEHICLES:
         raise EvaluationError(
-            f"{len(vehicles)} vehicles have a second image to compare with; at least {_LEAST_VEHICLES} are needed"
+            f"{len(residents)} vehicles have a second image to compare with; at least {LEAST_VEHICLES} are needed"
         )
     calibration = _fit(trials, rates)
     first = np.isin(pids, np.random.default_rng(0).permutation(vehicles)[: len(vehicles) // 2])
     halves = [[trials[row] for row in np.flatnonzero(half)] for half in (first, ~first)]
     set_by = [_fit(half, rates) for half in reversed(halves)]
-    answers = [_outcomes(_weigh(half, by), by) for half, by in zip(halves, set_by, strict=True)]
-    joined = {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
-    counted = np.array([trial.pid for half in halves for trial in half], np.int64)
+    measured = [_beyond(_weigh(half, by), by) for half, by in zip(halves, set_by, strict=True)]
+    weighed = Weighed(*(np.concatenate(column) for column in zip(*measured, strict=True)))
     report = {
         **rates._asdict(),
-        "vehicles": len(vehicles),
+        "vehicles": len(residents),
         "queries": len(trials),
         "registered": max(trial.vehicles for trial in trials),
-        **{name: share_of_vehicles(hits, counted[:, None])._asdict() for name, hits in joined.items()},
+        **_shares(weighed),
+        "curve": _curve(weighed),
         "sources": {name: _source(trials, name, line) for name, line in calibration.lines.items()},
     }
+    if before is not None:
+        report["before"] = _shares(_beyond(_weigh(trials, before), before))
     return Fitted(calibration, report)
+
+
+def measure(comparisons: Iterable[Comparison], calibration: Calibration) -> dict[str, Any]:
+    """The report of a calibration as it is, on vehicles of which some may have set it. Raises EvaluationError as `fit`
+    does."""
+    trials = ask_all(comparisons)
+    residents = {trial.pid for trial in trials if not trial.is_stranger}
+    if len(residents) < LEAST_VEHICLES:
+        raise EvaluationError(f"{len(residents)} vehicles have a second image; at least {LEAST_VEHICLES} are needed")
+    weighed = _beyond(_weigh(trials, calibration), calibration)
+    about = {"vehicles": len(residents), "queries": len(trials), "registered": max(t.vehicles for t in trials)}
+    return {**about, **_shares(weighed), "curve": _curve(weighed)}
 
 
 def outcomes(comparisons: Iterable[Comparison], calibration: Calibration) -> dict[str, int]:
     """Counts of the queries of other vehicles by outcome: `residents_right`, `residents_wrong`, `residents_unsure`,
     `residents_unknown`, `strangers_named`, `strangers_unsure`, `strangers_unknown`."""
-    found = _outcomes(_weigh(_trials(comparisons), calibration), calibration)
+    found = _outcomes(_beyond(_weigh(ask_all(comparisons), calibration), calibration))
     return {name: int(hits.sum()) for name, hits in found.items()}
-
-
-def _trials(comparisons: Iterable[Comparison]) -> list[Trial]:
-    found: dict[Hashable, Trial] = {}
-    rng = np.random.default_rng(0)
-    listed = list(comparisons)
-    every = list(dict.fromkeys(key for comparison in listed for key in comparison.keys))
-    chosen = set(every[:: -(-len(every) // MOST_QUERIES) or 1])
-    for comparison in listed:
-        name, queries, gallery, ids, keys = _only(comparison, chosen)
-        pids = np.unique(ids["g_pids"])
-
-        def rows(block: slice, of: Floats, among: Floats = gallery) -> Floats:
-            return of[block] @ among.T
-
-        for asked in ask(lambda b, q=queries: rows(b, q), lambda b, g=gallery: rows(b, g), ids):  # type: ignore[misc]
-            trial = found.setdefault(keys[asked.query], Trial(int(ids["q_pids"][asked.query])))
-            trial.vehicles = max(trial.vehicles, len(pids))
-            for scores, held in ((asked.resident, trial.resident), (asked.stranger, trial.stranger)):
-                best = np.argsort(-scores, kind="stable")[:SHORTLIST]
-                there = np.union1d(best, asked.own)
-                there = there[np.isfinite(scores[there])]
-                held[name] = dict(zip(pids[there].tolist(), scores[there].tolist(), strict=True))
-            other = np.delete(asked.resident, asked.own)
-            other = other[np.isfinite(other)]
-            few = len(other) <= _OTHERS
-            trial.other[name] = np.asarray(other if few else rng.choice(other, _OTHERS, replace=False), np.float32)
-    return list(found.values())
-
-
-def _only(comparison: Comparison, keys: Container[Hashable]) -> Comparison:
-    """The comparison with these queries alone, in all comparisons the same."""
-    rows = [row for row, key in enumerate(comparison.keys) if key in keys]
-    ids = comparison.ids.copy()
-    ids["q_pids"], ids["q_camids"], ids["q_sequences"] = (
-        values[rows] for values in (ids["q_pids"], ids["q_camids"], ids["q_sequences"])
-    )
-    kept = [comparison.keys[row] for row in rows]
-    return comparison._replace(queries=comparison.queries[rows], ids=ids, keys=kept)
 
 
 def _fit(trials: Sequence[Trial], rates: Rates) -> Calibration:
@@ -193,32 +153,70 @@ def _scores(trials: Sequence[Trial], name: str) -> tuple[NDArray[np.float64], ND
 
 
 def _weigh(trials: Sequence[Trial], calibration: Calibration) -> Weighed:
-    right, odds = list[bool](), list[tuple[float, float]]()
+    right, odds = list[bool](), (list[tuple[float, float]](), list[tuple[float, float]]())
     for trial in trials:
         for compared in (trial.resident, trial.stranger):
-            vehicles = trial.vehicles - (compared is trial.stranger)
+            is_resident = compared is trial.resident
+            if is_resident and trial.is_stranger:
+                continue
+            vehicles = trial.vehicles - (not is_resident and not trial.is_stranger)
             usable = {name: of for name, of in compared.items() if name in calibration.lines and not is_plate(name)}
             evidence = weigh(usable, calibration, vehicles)
-            odds.append((evidence.named, evidence.registered))
-            if compared is trial.resident:
+            odds[not is_resident].append((evidence.named, evidence.registered))
+            if is_resident:
                 right.append(bool(evidence.candidates) and evidence.candidates[0].vehicle == trial.pid)
-    found = np.array(odds, np.float64).reshape(-1, 2, 2)
+    resident, stranger = (np.array(each, np.float64).reshape(-1, 2) for each in odds)
+    residents = np.array([trial.pid for trial in trials if not trial.is_stranger], np.int64)
     pids = np.array([trial.pid for trial in trials], np.int64)
-    return Weighed(pids, np.array(right, bool), found[:, 0], found[:, 1])
+    return Weighed(residents, pids, np.array(right, bool), resident, stranger)
 
 
-def _outcomes(weighed: Weighed, at: Calibration) -> dict[str, NDArray[np.bool_]]:
+def _beyond(weighed: Weighed, at: Calibration) -> Weighed:
+    """The log odds less the thresholds of a calibration: 0 and more is named, and registered."""
+    thresholds = np.array([at.named, at.registered])
+    with np.errstate(invalid="ignore"):
+        return weighed._replace(resident=weighed.resident - thresholds, stranger=weighed.stranger - thresholds)
+
+
+def _outcomes(beyond: Weighed) -> dict[str, NDArray[np.bool_]]:
     """Of each query: what it would have been answered, as a resident and as a stranger."""
     found = dict[str, NDArray[np.bool_]]()
-    for who, odds in (("residents", weighed.resident), ("strangers", weighed.stranger)):
-        named = odds[:, 0] >= at.named
-        unknown = ~named & (odds[:, 1] < at.registered)
+    for who, odds in (("residents", beyond.resident), ("strangers", beyond.stranger)):
+        named = odds[:, 0] >= 0
+        unknown = ~named & (odds[:, 1] < 0)
         if who == "residents":
-            found |= {"residents_right": named & weighed.right, "residents_wrong": named & ~weighed.right}
+            found |= {"residents_right": named & beyond.right, "residents_wrong": named & ~beyond.right}
         else:
             found["strangers_named"] = named
         found |= {f"{who}_unsure": ~named & ~unknown, f"{who}_unknown": unknown}
     return found
+
+
+def _shares(beyond: Weighed) -> dict[str, dict[str, float]]:
+    """Shares of outcomes with their intervals; of real strangers beside those that were left out of the register."""
+    found = _outcomes(beyond)
+    pids = {"residents": beyond.residents, "strangers": beyond.strangers}
+    shares = {
+        name: share_of_vehicles(hits, pids[name.split("_")[0]][:, None])._asdict() for name, hits in found.items()
+    }
+    if (real := beyond.strangers < 0).any():
+        hits, numbers = found["strangers_named"][real], beyond.strangers[real]
+        shares["real_strangers_named"] = share_of_vehicles(hits, numbers[:, None])._asdict()
+    return shares
+
+
+def _curve(beyond: Weighed) -> list[dict[str, float]]:
+    """Residents named right over strangers named, with intervals, as the threshold falls."""
+    odds = np.sort(beyond.stranger[:, 0])[::-1]
+    ranks = np.unique(np.geomspace(1, len(odds), _POINTS).astype(int))
+    thresholds = [float(np.nextafter(odds[0], math.inf)), *odds[ranks - 1].tolist()]
+    named = [float((beyond.stranger[:, 0] >= threshold).mean()) for threshold in thresholds]
+    hits = np.stack([beyond.right & (beyond.resident[:, 0] >= threshold) for threshold in thresholds])
+    right = shares_of_vehicles(hits, beyond.residents)
+    return [
+        {"strangers": strangers, "right": each.share, "low": each.low, "high": each.high}
+        for strangers, each in zip(named, right, strict=True)
+    ]
 
 
 def _source(trials: Sequence[Trial], name: str, line: Line) -> dict[str, Any]:

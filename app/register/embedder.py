@@ -25,6 +25,7 @@ from app.tasks.image_files import embed_samples
 from app.tasks.task import Task, embedding_task
 from app.training.checkpoint import Checkpoint
 from app.training.onnx_file import OnnxFile
+from models.errors import FedVehicleReidError
 
 _BATCH = 64
 
@@ -117,12 +118,23 @@ class ActiveModel:
         self._recogniser: Recogniser | None = None
 
     def change_to_run(
-        self, run: Path, model: str, account: str, progress: Callable[[int, int], None] | None = None
+        self,
+        run: Path,
+        model: str,
+        account: str,
+        progress: Callable[[int, int], None] | None = None,
+        views: int | None = None,
     ) -> Model:
         """Activate a run's checkpoint: all images are embedded with it; until then the model before stays active.
 
-        Continues where an earlier call stopped. Raises FileNotFoundError, or ValueError for an invalid file."""
+        Continues where an earlier call stopped. Raises FileNotFoundError, or ValueError for an invalid file.
+
+        Args:
+            views: of an image, over which embeddings are averaged; None for those of the run.
+        """
         checkpoint = Checkpoint.read(run, model)
+        if views is not None:
+            checkpoint = checkpoint.with_views(views)
         recogniser = Recogniser(checkpoint, self.device)
         checkpoint.write(self._register.folder / "models", checkpoint.digest)
         self._file_of(checkpoint.digest, ".onnx").unlink(missing_ok=True)  # the one given last computes it
@@ -173,6 +185,14 @@ class ActiveModel:
         if self._recogniser is None or self._recogniser.digest != model.digest:
             self._recogniser = self._read(model.digest)
         return model, self._recogniser
+
+    def is_of_rendered_vehicles(self) -> bool:
+        """Whether the active model was trained on rendered vehicles alone; False where that cannot be read."""
+        try:
+            _, recogniser = self.current()
+        except (FedVehicleReidError, OSError):
+            return False
+        return recogniser.settings.data.reader == "synthetic"
 
     def _read(self, digest: str) -> Recogniser:
         held = self._file_of(digest, ".onnx")

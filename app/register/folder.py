@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import URL, func, select
 
 from app.core.files import replacing
+from app.register.confirmations import Confirmations
 from app.register.database import Database
 from app.register.errors import RegisterError
 from app.register.model_versions import Models
@@ -40,7 +41,7 @@ class RegisterFolder:
             database.close()
             raise
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
-        self.visible = Visible(database)
+        self.visible, self.confirmations = Visible(database), Confirmations(database)
 
     def size(self) -> int:
         """Vehicles in the register."""

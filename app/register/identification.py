@@ -163,7 +163,6 @@ class Identification(RegisterFolder):
                         continue  # its embeddings were deleted meanwhile
                 enrols = enrol_unknown and decision.outcome in NOBODY
                 on_disk = views()
-                names = [name for view in on_disk for name in (view.image, view.plate_image) if name]
                 try:
                     with self.database.writing() as session:
                         enrolled = None
@@ -178,7 +177,7 @@ class Identification(RegisterFolder):
                         sighting = self.journal.record_sighting(
                             session,
                             decision,
-                            names,
+                            on_disk,
                             account,
                             enrolled=enrolled,
                             shown=sorted(shown),

@@ -85,6 +85,16 @@ class NewView:
     plate_box: Box | None = None
     modality: Modality = "visible"
 
+    def as_dict(self) -> dict[str, Any]:
+        """The columns of a `View`, without vectors and vehicle, for JSON."""
+        return {
+            "picture": self.image,
+            "vehicle_box": self.vehicle_box and list(self.vehicle_box),
+            "plate_picture": self.plate_image,
+            "plate_box": self.plate_box and list(self.plate_box),
+            "modality": self.modality,
+        }
+
 
 @dataclass(frozen=True)
 class NewOwner:

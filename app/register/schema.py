@@ -178,6 +178,23 @@ class Sighting(Numbered):
     created: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
+class Confirmation(Base):
+    """What a person says that the photographs of a sighting show. It goes with the sighting, and with the vehicle.
+
+    Args:
+        truth: "vehicle", "none" (no registered vehicle) or "wrong" (not what was answered, and nobody knows which).
+        vehicle_id: the vehicle it was; None unless `truth` is "vehicle".
+        account, created: of the last change.
+    """
+
+    __tablename__ = "confirmation"
+    sighting_id: Mapped[int] = mapped_column(ForeignKey("sighting.id", ondelete="CASCADE"), primary_key=True)
+    truth: Mapped[str]
+    vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id", ondelete="CASCADE"), index=True)
+    account: Mapped[str]
+    created: Mapped[datetime] = mapped_column(Moment, default=now)
+
+
 class Shown(Numbered):
     """A vehicle, or a photograph of the query, that an answer showed to an account. It goes with the sighting."""
 

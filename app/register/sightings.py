@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.matcher import Decision, Outcome
-from app.register.records import MOST_NUMBER, get, trail
+from app.register.records import MOST_NUMBER, NewView, get, trail
 from app.register.schema import Audit, Incident, Shown, Sighting, Vehicle, View, now
 from app.register.texts import line, paragraph
 
@@ -25,7 +25,7 @@ class Journal:
         self,
         session: Session,
         decision: Decision,
-        images: Sequence[str],
+        views: Sequence[NewView],
         account: str,
         *,
         enrolled: int | None = None,
@@ -35,6 +35,7 @@ class Journal:
         """Keep an identification with its images, in a transaction that is under way; its number.
 
         Args:
+            views: the photographs, without vectors; their boxes are kept, so that they can be embedded again.
             enrolled: the vehicle that was enrolled because of it.
             shown: vehicles of which the account gets to see something; it may look at these from now on.
             plate_text: the recognised plate text, if any. It stays with the sighting, the trail does not hold it.
@@ -42,11 +43,12 @@ class Journal:
         matched = decision.vehicle if decision.outcome is Outcome.match else enrolled  # the nearest may be another's
         if matched is not None and session.get(Vehicle, matched) is None:
             matched = None  # forgotten meanwhile
+        images = [name for view in views for name in (view.image, view.plate_image) if name]
         sighting = Sighting(
             vehicle_id=matched,
             decision=decision.outcome.value,
-            answer={**decision.as_dict(), "plate_text": plate_text},
-            pictures=list(images),
+            answer={**decision.as_dict(), "plate_text": plate_text, "views": [each.as_dict() for each in views]},
+            pictures=images,
             account=account,
         )
         session.add(sighting)

@@ -92,6 +92,12 @@ CREATE INDEX IF NOT EXISTS ix_ticket_account_id ON ticket (account_id);
 CREATE TABLE IF NOT EXISTS ticket_use (
     ticket_id INTEGER NOT NULL PRIMARY KEY REFERENCES ticket (id) ON DELETE CASCADE, used {time} NOT NULL);
 """
+_CONFIRMATION = """
+CREATE TABLE confirmation (
+    sighting_id INTEGER NOT NULL PRIMARY KEY REFERENCES sighting (id) ON DELETE CASCADE, truth VARCHAR NOT NULL,
+    vehicle_id INTEGER REFERENCES vehicle (id) ON DELETE CASCADE, account VARCHAR NOT NULL, created {time} NOT NULL);
+CREATE INDEX ix_confirmation_vehicle_id ON confirmation (vehicle_id);
+"""
 _LATE_IN_VERSION_1 = ("shown", "imported", "ticket_use")  # added without a number of their own
 _OF_VERSION_0 = ("owner", "vehicle", "plate", "view", "model", "embedding")  # what makes tables a register's
 
@@ -129,7 +135,16 @@ def evidence_of_models(connection: Connection) -> None:
     run_sql(connection, "ALTER TABLE model ADD COLUMN evidence JSON;")
 
 
-STEPS: tuple[Step, ...] = (Step(1, tables_of_version_1), Step(2, evidence_of_models))
+def confirmations_of_sightings(connection: Connection) -> None:
+    """Add what persons say about answers."""
+    run_sql(connection, _CONFIRMATION)
+
+
+STEPS: tuple[Step, ...] = (
+    Step(1, tables_of_version_1),
+    Step(2, evidence_of_models),
+    Step(3, confirmations_of_sightings),
+)
 """Oldest first. The last one's version is that of the schema."""
 
 

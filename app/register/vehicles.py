@@ -31,6 +31,7 @@ from app.register.records import (
 )
 from app.register.schema import (
     Change,
+    Confirmation,
     Incident,
     Owner,
     Plate,
@@ -141,22 +142,15 @@ class Register:
                 raise RegisterError("an image without embeddings cannot be found again")
             if set(new.vectors) - {held_name(library, new.modality) for library in model.libraries}:
                 raise AnotherModelError(f"libraries {sorted(new.vectors)} are not those of model {model.digest}")
-            view = View(
-                vehicle_id=vehicle.id,
-                picture=new.image,
-                vehicle_box=new.vehicle_box and list(new.vehicle_box),
-                plate_picture=new.plate_image,
-                plate_box=new.plate_box and list(new.plate_box),
-                modality=new.modality,
-            )
+            view = View(vehicle_id=vehicle.id, **new.as_dict())
             session.add(view)
             session.flush()
             session.add_all(embeddings(model_id, new.vectors, view.id))
         session.add(Change(vehicle_id=vehicle.id))
 
     def forget(self, *, account: str, vehicle_id: int | None = None, owner_id: int | None = None) -> Forgotten:
-        """Delete a vehicle, or an owner with all vehicles, everywhere: images, embeddings, sightings, incidents. An
-        owner goes with the last vehicle.
+        """Delete a vehicle, or an owner with all vehicles, everywhere: images, embeddings, incidents, and
+        sightings that matched it or that somebody confirmed to show it. An owner goes with the last vehicle.
 
         The trail keeps the deletion, by numbers alone. Raises NotEnrolledError."""
         if (vehicle_id is None) == (owner_id is None):
@@ -167,7 +161,9 @@ class Register:
             if owner is None and (its := vehicles[0].owner) and its.vehicles == vehicles:
                 owner = its
             numbers = [vehicle.id for vehicle in vehicles]
-            sightings = list(session.scalars(select(Sighting).where(Sighting.vehicle_id.in_(numbers))))
+            named = select(Confirmation.sighting_id).where(Confirmation.vehicle_id.in_(numbers))
+            its_own = Sighting.vehicle_id.in_(numbers) | Sighting.id.in_(named)
+            sightings = list(session.scalars(select(Sighting).where(its_own)))
             seen = [sighting.id for sighting in sightings]
             incidents = list(
                 session.scalars(

@@ -1,29 +1,13 @@
-"""Replies of the API, and the texts that it takes."""
+"""Replies of the API."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.register.accounts import Role
 from app.register.matcher import Decision
-from app.register.schema import Vehicle
-from app.register.texts import LONGEST_LINE, LONGEST_TEXT, line_fault, text_fault, trimmed
-
-
-def _kept(text: str, fault: str) -> str:
-    if fault:
-        raise PydanticCustomError("text_refused", "{fault}", {"fault": fault})
-    return trimmed(text)
-
-
-_line, _text = (
-    AfterValidator(lambda text, fault=fault: _kept(text, fault(text))) for fault in (line_fault, text_fault)
-)
-Line = Annotated[str, _line, Field(json_schema_extra={"maxLength": LONGEST_LINE})]
-Text = Annotated[str, _text, Field(json_schema_extra={"maxLength": LONGEST_TEXT})]
-Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
+from app.register.schema import Confirmation, Vehicle
 
 
 class OfRow(BaseModel):
@@ -62,6 +46,7 @@ class FoundAnswer(BaseModel):
     box: BoxAnswer
     score: float
     plate_box: BoxAnswer | None
+    kind: str | None = Field(None, description="car, motorcycle, bus or truck; null if the detector does not tell.")
 
 
 class PhotographAnswer(BaseModel):
@@ -73,6 +58,7 @@ class PhotographAnswer(BaseModel):
     height: float
     box: BoxAnswer | None = Field(description="The vehicle of the query; null for the whole photograph.")
     plate_box: BoxAnswer | None
+    kind: str | None = Field(None, description="Of the vehicle of the query; null if the detector does not tell.")
     vehicles: list[FoundAnswer] | None = Field(description="All that were found; null if nobody searched.")
 
 
@@ -198,6 +184,30 @@ class IncidentAnswer(OfRow):
     closed: datetime | None
 
 
+class ConfirmationAnswer(BaseModel):
+    """A person's word about the answer of a sighting."""
+
+    sighting: int
+    truth: str = Field(
+        description="vehicle, none (no registered vehicle) or wrong (which vehicle it was is not known)."
+    )
+    vehicle: int | None = Field(description="The vehicle it was.")
+    right: bool | None = Field(description="Whether the answer was right; null for an unsure one.")
+    account: str
+    created: datetime
+
+    @classmethod
+    def of(cls, row: Confirmation, right: bool | None) -> "ConfirmationAnswer":
+        return cls(
+            sighting=row.sighting_id,
+            truth=row.truth,
+            vehicle=row.vehicle_id,
+            right=right,
+            account=row.account,
+            created=row.created,
+        )
+
+
 class AccountAnswer(OfRow):
     """An account."""
 
@@ -246,36 +256,6 @@ class StatusAnswer(BaseModel):
     model: str | None
     libraries: dict[str, float] = Field(description="Threshold of a match, by library.")
     counts: dict[str, int]
-
-
-class Given(BaseModel):
-    """A body of a request: a field that is not known is refused, not ignored, and true is no number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class NewIncident(Given):
-    """A guard's report."""
-
-    sighting: Number
-    kind: Annotated[Line, StringConstraints(min_length=1)]
-    note: Text = ""
-    vehicle: Number | None = Field(None, description="If the guard knows better than an unsure identification.")
-
-
-class NewAccount(Given):
-    """A new account."""
-
-    name: Annotated[Line, StringConstraints(min_length=1)]
-    role: str = Field(pattern=f"^({'|'.join(role.name for role in Role)})$")
-    password: Annotated[str, StringConstraints(max_length=1024)]
-
-
-class NewToken(Given):
-    """A new token for one's own account."""
-
-    label: Line = ""
-    days: Annotated[int, Field(ge=1, le=3650)] = 365
 
 
 def decision_fields(decision: Decision) -> dict[str, Any]:

@@ -6,25 +6,23 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Path, Query
 from fastapi.responses import FileResponse
 
 from app.register.accounts import Role
+from app.register.confirmations import Says
 from app.register.errors import NotEnrolledError
 from app.web import security
 from app.web.answers import (
     AccountAnswer,
     AuditAnswer,
+    ConfirmationAnswer,
     Error,
     ForgottenAnswer,
     IdentifyAnswer,
     IncidentAnswer,
-    Line,
-    NewAccount,
-    NewIncident,
-    NewToken,
     OwnerAnswer,
     StatusAnswer,
-    Text,
     TokenAnswer,
     VehicleAnswer,
 )
+from app.web.bodies import Line, NewAccount, NewConfirmation, NewIncident, NewToken, Text
 from app.web.identify import UploadedPhotos, enrol_photos, identify_photos
 from app.web.known import known_only
 from app.web.security import Admin, AdminInSession, Guard, InSession, Manager
@@ -136,6 +134,28 @@ async def picture(
     """An image of the register. A guard sees those of own identifications, and of vehicles that an answer showed."""
     path = await service.aside(security.image_path, service.identification, name, user)
     return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+
+
+@router.post("/sightings/{sighting}/confirmation")
+async def confirm(user: Guard, service: Service, sighting: Id, given: NewConfirmation) -> ConfirmationAnswer:
+    """Say whether an answer was right, or which vehicle it was; the last word counts. A guard says it of own
+    identifications, and of vehicles that an answer showed."""
+    said = sighting, Says(given.says), given.vehicle
+    return ConfirmationAnswer.of(*await service.aside(security.confirm, service.identification, user, *said))
+
+
+@router.get("/sightings/{sighting}/confirmation")
+async def confirmation(user: Guard, service: Service, sighting: Id) -> ConfirmationAnswer:
+    """What was said about an answer."""
+    found = await service.aside(security.confirmation_of, service.identification, user, sighting)
+    return ConfirmationAnswer.of(*found)
+
+
+@router.delete("/sightings/{sighting}/confirmation")
+async def withdraw(user: Guard, service: Service, sighting: Id) -> dict[str, int]:
+    """Withdraw what was said about an answer."""
+    await service.aside(security.withdraw, service.identification, user, sighting)
+    return {"withdrawn": sighting}
 
 
 @router.post("/incidents", status_code=201)

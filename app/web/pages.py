@@ -1,5 +1,6 @@
 """The web pages: for a guard with a phone, a manager, an admin. They need no outside address."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,11 @@ from pydantic import StringConstraints
 from app.core.run_folder import RunFolder
 from app.register.accounts import LogInError, Role, User, csrf_of
 from app.register.calibrate import read_report
+from app.register.confirmations import answered
 from app.register.errors import BusyError, NotEnrolledError, RegisterError, UnavailableError
 from app.register.texts import LONGEST_LINE
 from app.register.tries import TooManyTriesError, site_of
+from app.web import figures
 from app.web.api import After, Id, Service
 from app.web.known import known_only
 from app.web.security import COOKIE, Admin, Guard, Manager, look_at
@@ -180,6 +183,16 @@ def _calibration(service: State) -> dict[str, Any]:
         report = read_report(folder)
     except (ValueError, OSError) as error:
         damaged = f"The report cannot be read: {_below(identification.folder, error)}"
+    evidence = (report or {}).get("evidence") or {}
+    latest = evidence.get("now") or evidence
+    vehicles = identification.register.counts()["vehicles"]
+    rows = identification.confirmations.all()
+    since = datetime.fromisoformat(evidence["calibrated"]) if evidence.get("calibrated") else model.created
+    curve = None
+    if latest.get("curve"):
+        curve = figures.curve(latest["curve"], (latest["strangers_named"]["share"], latest["residents_right"]["share"]))
+    if latest.get("vehicles") and not 1 / figures.CHANGED < figures.growth(latest, vehicles) < figures.CHANGED:
+        service.figures.begin()
     return {
         "model": model,
         "thresholds": identification.models.thresholds(model),
@@ -188,14 +201,14 @@ def _calibration(service: State) -> dict[str, Any]:
         "damaged": damaged,
         "decides": identification.models.decides(),
         "calibrated": model.evidence is not None,
-        "growth": _growth(report, identification.register.counts()["vehicles"]),
+        "growth": figures.growth(evidence, vehicles),
+        "latest": latest,
+        "renewing": service.figures.is_running,
+        "curve": curve,
+        "answered": answered(rows, since),
+        "confirmations": len(rows),
+        "rendered": identification.active_model.is_of_rendered_vehicles(),
     }
-
-
-def _growth(report: dict[str, Any] | None, vehicles: int) -> float:
-    """Vehicles of the register over those it was calibrated for; 1 where that is not known."""
-    before = ((report or {}).get("evidence") or {}).get("registered", 0)
-    return vehicles / before if before else 1.0
 
 
 def _federation(service: State) -> dict[str, Any]:

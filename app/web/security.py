@@ -13,9 +13,10 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.register.accounts import LogInError, Role, User
+from app.register.confirmations import Says
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.identification import Identification
-from app.register.schema import Vehicle
+from app.register.schema import Confirmation, Vehicle
 from app.web.known import CSRF_FIELD
 from app.web.state import State, state_of
 
@@ -118,11 +119,36 @@ def report_incident(
 ) -> int:
     """Report what a sighting shows; number of the incident. Raises NotEnrolledError, for a guard also for a sighting of
     another account, and for a vehicle that no answer showed."""
+    require_own(identification, user, sighting, vehicle)
+    return identification.journal.report_incident(sighting, kind, note, user.name, vehicle)
+
+
+def require_own(identification: Identification, user: User, sighting: int, vehicle: int | None = None) -> None:
+    """Raise NotEnrolledError where a guard names a sighting of another account, or a vehicle that no answer showed."""
     if user.role < Role.manager:
         identification.visible.require_sighting(sighting, user.name)
         if vehicle is not None:
             identification.visible.require_vehicle(vehicle, user.name)
-    return identification.journal.report_incident(sighting, kind, note, user.name, vehicle)
+
+
+def confirm(
+    identification: Identification, user: User, sighting: int, says: Says, vehicle: int | None
+) -> tuple[Confirmation, bool | None]:
+    """Keep what a person says about an answer, and whether it was right. Raises as `report_incident` does."""
+    require_own(identification, user, sighting, vehicle)
+    return identification.confirmations.confirm(sighting, says, user.name, vehicle)
+
+
+def confirmation_of(identification: Identification, user: User, sighting: int) -> tuple[Confirmation, bool | None]:
+    """What was said about an answer, and whether it was right. Raises as `report_incident` does."""
+    require_own(identification, user, sighting)
+    return identification.confirmations.of(sighting)
+
+
+def withdraw(identification: Identification, user: User, sighting: int) -> None:
+    """Withdraw what was said about an answer. Raises as `report_incident` does."""
+    require_own(identification, user, sighting)
+    identification.confirmations.withdraw(sighting, user.name)
 
 
 class LimitBody:

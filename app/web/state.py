@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from app.register.accounts import Accounts, Tokens
 from app.register.errors import BusyError, DatabaseAwayError, RegisterError
 from app.register.identification import Identification
+from app.web.figures import FiguresRenewal
 from app.web.passwords import PasswordPool
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class State:
         self.tokens = Tokens(identification.database)
         self.passwords = PasswordPool()
         self._network = ThreadPoolExecutor(_AT_ONCE, "network")
+        self.figures = FiguresRenewal(identification)
         self._lock = FileLock(identification.folder / ".service.lock", thread_local=False, fallback_to_soft=False)
         try:
             self._lock.acquire(timeout=0)
@@ -59,6 +61,7 @@ class State:
     def close(self) -> None:
         """End what is under way and let the register go."""
         self._network.shutdown(wait=True, cancel_futures=True)
+        self.figures.close()
         self.passwords.close()
         self.identification.close()
         self._lock.release()

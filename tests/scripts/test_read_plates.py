@@ -120,7 +120,7 @@ def test_names_that_the_terminal_cannot_print_end_nothing(run_dir, crops, tmp_pa
     found = [json.loads(line)["file"] for line in written.getvalue().decode("ascii").splitlines()]
     assert sorted(found) == sorted(str(folder / name) for name in names)
     first, counted = capsys.readouterr().err.splitlines()
-    assert first.startswith(rf"{folder}/broken\udcfe\n.jpg: not a picture")
+    assert first.startswith(rf"{folder}/broken\udcfe\n.jpg: not an image")
     assert counted == "5 plates in 6 files, 1 could not be read"
 
 

@@ -34,7 +34,7 @@ function show(id, text) {
 }
 
 async function doing(form, work) {
-  const buttons = form.querySelectorAll("button");
+  const buttons = form.querySelectorAll("button"), focused = document.activeElement;
   show("error", "");
   if (byId("busy")) byId("busy").hidden = false;
   buttons.forEach((button) => (button.disabled = true));
@@ -46,6 +46,8 @@ async function doing(form, work) {
   } finally {
     if (byId("busy")) byId("busy").hidden = true;
     buttons.forEach((button) => (button.disabled = false));
+    // A disabled button loses the focus: who works with keys goes on where they were.
+    if (document.activeElement === document.body && form.contains(focused)) focused.focus({ preventScroll: true });
   }
 }
 
@@ -79,11 +81,11 @@ function showPhotographs(photographs) {
       frame.append(created);
     };
     const same = (box) => photograph.box && box.every((value, k) => Math.abs(value - photograph.box[k]) < 1);
-    (photograph.vehicles ?? []).forEach(({ box }, number) => {
+    (photograph.vehicles ?? []).forEach(({ box, kind }, number) => {
       const chosen = same(box);
-      const button = element("button", String(number + 1), {
+      const button = element("button", kind ? `${number + 1} ${kind}` : String(number + 1), {
         type: "button", class: chosen ? "box chosen" : "box", "aria-pressed": String(chosen),
-        "aria-label": `Vehicle ${number + 1} of photograph ${index + 1}: identify it` });
+        "aria-label": `Vehicle ${number + 1}${kind ? `, ${kind},` : ""} of photograph ${index + 1}: identify it` });
       button.addEventListener("click", () => doing(byId("identify"), () => identifyAnother(photographs, index, box)));
       place(button, box);
     });
@@ -91,7 +93,8 @@ function showPhotographs(photographs) {
       place(element("div", "", { class: "box chosen" }), photograph.box);
     if (photograph.plate_box) place(element("div", "", { class: "box plate" }), photograph.plate_box);
     const figure = element("figure");
-    figure.append(frame, element("figcaption", `Treated as taken in ${photograph.modality === "infrared" ? "infrared" : "visible light"}`));
+    const kind = photograph.kind ? `Vehicle: ${photograph.kind}. ` : "";
+    figure.append(frame, element("figcaption", `${kind}Treated as taken in ${photograph.modality === "infrared" ? "infrared" : "visible light"}`));
     return figure;
   }));
   show("found", photographs.map(({ vehicles, box }) => {
@@ -106,12 +109,13 @@ function showPhotographs(photographs) {
 // reports no sighting that the page does not show.
 function forgetAnswer() {
   byId("answer").hidden = true;
-  for (const id of ["decision", "reason", "plate-text", "found", "reported"]) byId(id).textContent = "";
-  for (const id of ["plates", "photographs", "candidates"]) byId(id).replaceChildren();
+  for (const id of ["decision", "plate-text", "found", "reported"]) byId(id).textContent = "";
+  for (const id of ["reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
   const form = byId("incident");
   form.reset();
   form.elements.sighting.value = "";
   form.elements.vehicle.replaceChildren();
+  forgetConfirmation();
   lastQuery = [];
 }
 
@@ -149,13 +153,31 @@ function showPlate(plate) {
     nothing: "", agrees: ", as enrolled", decides: ", which is enrolled: please compare the vehicle",
     contradicts: ", which is not the plate of the vehicle that the photograph resembles",
   };
-  show("plate-text", plate && `Plate read: ${plate.text}, confidence ${percent(plate.confidence)}${meanings[plate.says]}.` +
-    plate.others.map(({ text, confidence }) => ` Another photograph: ${text}, confidence ${percent(confidence)}.`).join(""));
+  show("plate-text", plate && `Plate read: ${plate.text}${meanings[plate.says]}.` +
+    plate.others.map(({ text }) => ` Another photograph: ${text}.`).join(""));
   byId("plates").replaceChildren(...(plate?.candidates ?? []).map((row) => {
     const item = element("li", row.cost ? "Similar plate: " : "The same plate: ");
     item.append(element("a", `${row.plate}, vehicle ${row.vehicle}`, { href: "/vehicles/" + row.vehicle }));
     return item;
   }));
+}
+
+// All figures of an answer, a line each; they stand behind a fold.
+function showFigures(answer, weighed) {
+  const plate = answer.plate_text;
+  const byText = answer.decided_by === "plate_text";
+  const limit = (name) => `${name} ${percent(answer.similarity)}, a match from ${percent(answer.threshold)}`;
+  const lines = [
+    answer.evidence ? `All evidence together: not registered ${percent(answer.evidence.not_registered)}`
+    : byText ? `The plate decided: ${limit("read with")}`
+    : answer.decided_by ? `${answer.decided_by} library: ${limit("similarity")}` +
+      (answer.margin === null ? "" : `, ${percent(answer.margin)} before the next vehicle`)
+    : "There is no vehicle to compare with.",
+    ...answer.candidates.map((row) => `vehicle ${row.vehicle}: ` +
+      (weighed.has(row.vehicle) ? `probability ${percent(weighed.get(row.vehicle))}, ` : "") + `similarity ${percent(row.similarity)}`),
+    ...(plate ? [plate, ...plate.others] : []).map((row) => `plate ${row.text}: confidence ${percent(row.confidence)}`),
+  ];
+  byId("reason").replaceChildren(...lines.map((line) => element("li", line)));
 }
 
 function showAnswer(answer) {
@@ -171,17 +193,8 @@ function showAnswer(answer) {
   const decision = byId("decision");
   decision.textContent = text[answer.decision];
   decision.className = answer.decision;
-  const byText = answer.decided_by === "plate_text";
-  const weighed = new Map((answer.evidence?.candidates ?? []).map((row) => [row.vehicle, row]));
-  byId("reason").textContent = answer.evidence
-    ? `All evidence together: not registered ${percent(answer.evidence.not_registered)}` +
-      [...weighed.values()].map((row) => `; vehicle ${row.vehicle} ${percent(row.probability)}`).join("")
-    : byText
-    ? `The plate decided: read with ${percent(answer.similarity)}, a match from ${percent(answer.threshold)}`
-    : answer.decided_by
-    ? `${answer.decided_by} library: similarity ${percent(answer.similarity)}, a match from ${percent(answer.threshold)}` +
-      (answer.margin === null ? "" : `, ${percent(answer.margin)} before the next vehicle`)
-    : "There is no vehicle to compare with.";
+  const weighed = new Map((answer.evidence?.candidates ?? []).map((row) => [row.vehicle, row.probability]));
+  showFigures(answer, weighed);
   showPlate(answer.plate_text);
   showPhotographs(answer.photographs);
   byId("nearest").hidden = !answer.candidates.length;
@@ -189,13 +202,12 @@ function showAnswer(answer) {
     const item = element("li");
     if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: `Enrolled picture of vehicle ${row.vehicle}` }));
     item.append(element("strong", row.plate ?? "no plate"), element("div", row.flat ? "flat " + row.flat : ""));
-    const probability = weighed.get(row.vehicle)?.probability;
+    const probability = weighed.get(row.vehicle);
     const meter = probability === undefined
-      ? { low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": byText ? "plate" : "similarity" }
+      ? { low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": answer.decided_by === "plate_text" ? "plate" : "similarity" }
       : { low: 0.5, high: 0.9, value: probability, "aria-label": "probability" };
     item.append(element("meter", "", { min: 0, max: 1, optimum: 1, ...meter }));
-    const link = element("a", `vehicle ${row.vehicle}, ${percent(probability ?? row.similarity)}`, { href: "/vehicles/" + row.vehicle });
-    item.append(link);
+    item.append(element("a", `vehicle ${row.vehicle}`, { href: "/vehicles/" + row.vehicle }));
     return item;
   }));
   const { sighting, vehicle } = byId("incident").elements;
@@ -204,6 +216,7 @@ function showAnswer(answer) {
   const shown = new Set(answer.candidates.map((row) => row.vehicle));
   const named = (answer.plate_text?.candidates ?? []).filter((row) => !shown.has(row.vehicle));
   vehicle.replaceChildren(...known, ...[...answer.candidates, ...named].map((row) => new Option(`${row.vehicle}: ${row.plate ?? "no plate"}`, row.vehicle)));
+  askToConfirm(answer, named);
   show("reported", "");
   reported = false;
   byId("answer").hidden = false;

@@ -13,6 +13,8 @@ from app.evaluation.calibration import (
     miss_rate,
     of_a_look_up,
     pairs,
+    share_of_vehicles,
+    shares_of_vehicles,
     threshold_for,
     trade_off,
 )
@@ -145,3 +147,11 @@ def test_what_cannot_be_calibrated_with_is_said(same, different, reason):
         Similarities(
             np.array(same), np.zeros(len(same), int), np.array(different), np.zeros((len(different), 2), int)
         ).require_both()
+
+
+def test_several_shares_at_once_are_those_one_by_one():
+    rng = np.random.default_rng(0)
+    pids = rng.integers(0, 12, 60)
+    hits = np.stack([rng.random(60) < share for share in (0.2, 0.7)] + [np.zeros(60, bool), np.ones(60, bool)])
+    for row, found in zip(hits, shares_of_vehicles(hits, pids), strict=True):
+        assert found == pytest.approx(share_of_vehicles(row, pids[:, None]))

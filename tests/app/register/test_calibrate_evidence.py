@@ -7,7 +7,7 @@ import pytest
 
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ids import NO_SEQUENCE
-from app.register.calibrate_evidence import RATES, Rates, fit
+from app.register.calibrate_evidence import RATES, Rates, fit, measure, outcomes
 from app.register.comparisons import Comparison
 from app.register.evidence import weigh
 
@@ -76,6 +76,29 @@ def test_rates_hold_on_other_vehicles():
     assert (report["vehicles"], report["queries"]) == (150, 150)
 
 
+def test_the_curve_goes_through_the_thresholds_that_are_set():
+    report = fit([comparison(np.random.default_rng(0), 60)], Rates(stranger_rate=0.1)).report
+    working = report["strangers_named"]["share"], report["residents_right"]["share"]
+    points = [(point["strangers"], point["right"]) for point in report["curve"]]
+    assert points == sorted(points)
+    assert points[0][0] == 0
+    assert points[-1][0] == 1
+    before = max(point for point in points if point[0] <= working[0])
+    after = min(point for point in points if point[0] > working[0])
+    assert before[1] <= working[1] <= after[1]
+    assert all(point["low"] <= point["right"] <= point["high"] for point in report["curve"])
+
+
+def test_the_calibration_before_is_measured_on_the_same_queries():
+    one = comparison(np.random.default_rng(1), 80)
+    strict, loose = fit([one], RATES).calibration, Rates(stranger_rate=0.3)
+    report = fit([one], loose, before=strict).report
+    counted = outcomes([one], strict)
+    assert {name: round(80 * row["share"]) for name, row in report["before"].items()} == counted
+    assert report["before"]["strangers_named"]["share"] < report["strangers_named"]["share"]
+    assert measure([one], strict)["residents_right"] == report["before"]["residents_right"]
+
+
 def test_more_strangers_may_be_named_for_more_residents():
     rng = np.random.default_rng(1)
     one = comparison(rng, 120)
@@ -100,7 +123,7 @@ def test_two_comparisons_of_one_query_are_weighed_together():
 
 
 def test_of_many_queries_some_are_asked_the_same_in_all_comparisons(monkeypatch):
-    monkeypatch.setattr("app.register.calibrate_evidence.MOST_QUERIES", 25)
+    monkeypatch.setattr("app.register.trials.MOST_QUERIES", 25)
     rng = np.random.default_rng(4)
     report = fit([comparison(rng, 60, name="fused"), comparison(rng, 60)], RATES).report
     assert report["queries"] == report["vehicles"] == 20  # every third of sixty

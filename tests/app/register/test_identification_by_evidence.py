@@ -9,8 +9,9 @@ from registers import photo
 from sqlalchemy import text
 
 from app.evaluation.errors import EvaluationError
-from app.register.calibrate import calibrate_by_register, read_report
+from app.register.calibrate import read_report
 from app.register.calibrate_evidence import Rates
+from app.register.calibrate_own import calibrate_by_register
 from app.register.errors import RegisterError
 from app.register.evidence import EVIDENCE
 from app.register.matcher import PLATE_TEXT, Outcome

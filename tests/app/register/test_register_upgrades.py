@@ -14,9 +14,10 @@ from register_steps import COLOUR, NEXT, NOW, colour, plus, version
 from registers import view
 from sqlalchemy import inspect, text
 
+from app.register.confirmations import Confirmations, Says
 from app.register.database import Database
-from app.register.errors import RegisterError, UnavailableError
-from app.register.schema import Base
+from app.register.errors import NotEnrolledError, RegisterError, UnavailableError
+from app.register.schema import Base, Sighting
 from app.register.upgrades import run_sql
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -189,8 +190,9 @@ def test_a_register_of_a_newer_version_is_refused_with_the_remedy(filled, url):
     assert described(filled) == before
 
 
-VERSION_1 = "ALTER TABLE model DROP COLUMN evidence;"
-"""Takes the tables back to those of version 1."""
+VERSION_2 = "DROP TABLE confirmation;"
+VERSION_1 = f"{VERSION_2} ALTER TABLE model DROP COLUMN evidence;"
+"""Take the tables back to those of an earlier version."""
 
 
 @pytest.mark.parametrize("value", ["", "one", "-1", "1.5", "9" * 5000])
@@ -221,6 +223,27 @@ def test_tables_that_came_late_in_version_1_are_made(filled, url):
     database = Database(url)
     assert described(database) == tables
     assert version(database) == str(NOW)
+    database.close()
+
+
+@pytest.mark.parametrize(("held", "script"), [("1", VERSION_1), ("2", VERSION_2)])
+def test_answers_of_earlier_versions_can_be_confirmed(register, model, url, held, script):
+    """What was there stays, and a sighting from before has no confirmation until somebody gives one."""
+    filled = register.database
+    number = register.enrol([view(np.random.default_rng(0))], model_id=model.id, account="tester")
+    with filled.writing() as session:
+        session.add(Sighting(vehicle_id=number, decision="match", answer={}, pictures=[], account="guard"))
+    tables, rows = described(filled), contents(filled)
+    change(filled, f"UPDATE setting SET value = '{held}' WHERE name = 'version'; {script}")
+    assert "confirmation" not in described(filled)
+    database = Database(url)
+    assert (described(database), contents(database)) == (tables, rows)
+    assert version(database) == str(NOW)
+    confirmations = Confirmations(database)
+    with pytest.raises(NotEnrolledError, match="nothing was confirmed about sighting 1"):
+        confirmations.of(1)
+    row, right = confirmations.confirm(1, Says.right, "guard")
+    assert (row.vehicle_id, right) == (number, True)
     database.close()
 
 

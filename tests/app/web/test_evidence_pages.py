@@ -1,12 +1,19 @@
 """Answers by the sum of all evidence, in the API and on the pages."""
 
 import json
+import math
+import re
+import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from registers import photo
 from web_service import jpeg
 
 from app.evaluation.likelihood import Line
+from app.register.calibrate_evidence import Rates
+from app.register.calibrate_own import calibrate_by_register
 from app.register.evidence import Calibration
 from app.register.photos import VehiclePhoto
 from app.register.plate_reader import PlateRead
@@ -95,3 +102,122 @@ def test_the_page_of_the_calibration_has_the_rates_and_warns(as_role, decided, i
     assert "the sum was switched off" in page()
     (folder / "report.json").write_text(json.dumps({"libraries": {}, "evidence": {"error": "9 vehicles"}}))
     assert "The last calibration changed nothing here: 9 vehicles." in page()
+
+
+FIGURES = ("residents_right", "residents_wrong", "residents_unsure", "residents_unknown")
+STRANGERS = ("strangers_named", "strangers_unsure", "strangers_unknown")
+
+
+def rows_of(client):
+    """The table of the sum of all evidence: cells by the words of its rows."""
+    page = client.get("/calibration", headers={"accept": "text/html"}).text
+    table = page.split("<tbody>")[1].split("</tbody>")[0]
+    found = {}
+    for row in table.split("<tr>")[1:]:
+        name = re.search('<th scope="row">(.*?)</th>', row)[1]
+        found[name] = [cell.split(" ")[0] for cell in re.findall("<td>(.*?)</td>", row)]
+    return found
+
+
+@pytest.fixture
+def calibrated(identification):
+    """Ten vehicles with two photographs, and the sum calibrated on them; the service's two have one."""
+
+    def calibrated(**words):
+        return calibrate_by_register(identification, account="tester", **words)["evidence"]
+
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        views = [VehiclePhoto(photo(int(rng.integers(2**30)))) for _ in range(2)]
+        identification.enrol(views, account="tester")
+    return calibrated
+
+
+def percents(figures, who):
+    if who == "strangers":  # none of them can be named right
+        return ["", *(f"{100 * figures[name]['share']:.1f}" for name in STRANGERS)]
+    return [f"{100 * figures[name]['share']:.1f}" for name in FIGURES]
+
+
+def test_the_page_has_the_figures_before_and_after_and_a_curve(as_role, calibrated):
+    manager = as_role("manager")
+    first = calibrated()
+    rows = rows_of(manager)
+    assert rows == {"residents": percents(first, "residents"), "strangers": percents(first, "strangers")}
+    second = calibrated(rates=Rates(stranger_rate=0.3))
+    rows = rows_of(manager)
+    assert rows["residents after it"] == percents(second, "residents")
+    assert rows["strangers after it"] == percents(second, "strangers")
+    assert rows["residents before this calibration"] == percents(second["before"], "residents")
+    page = manager.get("/calibration", headers={"accept": "text/html"}).text
+    points = re.search('<polyline class="line" points="(.*?)"', page)[1].split()
+    assert len(points) == len(second["curve"])
+    x, y = map(float, re.search('<circle class="working" cx="(.*?)" cy="(.*?)"', page).groups())
+    right, strangers = second["residents_right"]["share"], max(second["strangers_named"]["share"], 0.001)
+    # Of 640 x 320 pixels: three decades from 56 to 628, and all residents from 276 up to 12.
+    assert x == pytest.approx(628 + (628 - 56) * math.log10(strangers) / 3, abs=0.1)
+    assert y == pytest.approx(276 - 264 * right, abs=0.1)
+    assert f"Of 100 residents {100 * right:.1f} are named right" in page
+
+
+def test_figures_are_renewed_as_the_register_grows(as_role, calibrated, identification):
+    manager = as_role("manager")
+    first = calibrated()
+
+    def page():
+        return manager.get("/calibration", headers={"accept": "text/html"}).text
+
+    assert "measured again" not in page().lower()
+    for number in range(4):
+        identification.enrol([VehiclePhoto(photo(900 + number))], account="tester")
+    deadline = time.monotonic() + 30
+    while "Measured again on the register as it is: 20 queries of 10 vehicles, among 16" not in page():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "residents in the register as it is" in rows_of(manager)
+    assert rows_of(manager)["residents"] == percents(first, "residents")
+    service = manager.app.state.register
+    assert not service.figures.is_running
+    before = service.figures._begun
+    page()
+    assert service.figures._begun == before  # nothing has changed since
+
+
+def test_the_page_warns_of_what_guards_confirmed(as_role, calibrated, identification):
+    manager = as_role("manager")
+
+    def page():
+        return " ".join(manager.get("/calibration", headers={"accept": "text/html"}).text.split())
+
+    assert "No answer was confirmed yet" in page()
+    calibrated()
+    model, _ = identification.active_model.current()
+    all_named = identification.models.evidence(model).model_copy(update={"named": -1e9, "registered": -1e9})
+    identification.models.set_evidence(model.id, all_named, "tester")
+    for number in range(5):
+        answer = identify(manager, 50 + number)
+        assert answer["decision"] == "match"
+        manager.post(f"/api/sightings/{answer['sighting']}/confirmation", json={"says": "none"})
+        assert ("Guards confirmed that strangers were named" in page()) == (number >= 3)
+    assert "named: 5 of 5 (100.0 (40.0 to 100.0) of 100), more than the 1.0 % that were asked for" in page()
+    assert "of 5 about strangers 5 were named, of 100 100.0 (40.0 to 100.0)" in page()
+    assert "these answers are no sample of all that comes" in page()
+    calibrated(confirmed=True)
+    after = page()
+    assert "Guards confirmed that strangers were named" not in after  # those answers were given before
+    assert "strangers whom guards confirmed" in after
+    assert "5 answers that guards confirmed are among them, 5 of them strangers" in after
+
+
+def test_the_page_warns_of_a_network_of_rendered_vehicles(as_role, identification):
+    manager = as_role("manager")
+
+    def page():
+        return manager.get("/calibration", headers={"accept": "text/html"}).text
+
+    _, recogniser = identification.active_model.current()
+    assert recogniser.settings.data.reader == "synthetic"  # that of the defaults
+    assert "This network was trained on rendered vehicles" in page()
+    assert "The sum of all evidence has never been calibrated" in page()
+    recogniser.settings = replace(recogniser.settings, data=replace(recogniser.settings.data, reader="two_cam"))
+    assert "This network was trained on rendered vehicles" not in page()

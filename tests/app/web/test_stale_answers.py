@@ -13,9 +13,22 @@ def ask(view, picture, wait=True):
         view.locator("#decision").wait_for(state="visible")
 
 
+CONFIRM = ("confirm-title", "confirm-answers", "confirm-others", "confirmed")
+
+
 def nothing_remains(view):
     assert view.locator("#answer").is_hidden()
-    for part in ("decision", "reason", "plate-text", "plates", "found", "photographs", "candidates", "reported"):
+    for part in (
+        "decision",
+        "reason",
+        "plate-text",
+        "plates",
+        "found",
+        "photographs",
+        "candidates",
+        "reported",
+        *CONFIRM,
+    ):
         assert view.locator(f"#{part}").inner_html() == "", part
     assert view.locator("#incident [name=sighting]").input_value() == ""
     assert view.locator("#incident option").evaluate_all("rows => rows.filter(row => /^\\d+:/.test(row.text))") == []
@@ -64,7 +77,7 @@ def test_a_query_that_the_service_itself_refuses(page, vehicles, tmp_path):  # n
     log_in(page, "guard")
     ask(page, vehicles[0][0])
     ask(page, tmp_path / "no.jpg", wait=False)
-    page.locator("#error").get_by_text("no.jpg: not a picture").wait_for()
+    page.locator("#error").get_by_text("no.jpg: not an image").wait_for()
     nothing_remains(page)
 
 

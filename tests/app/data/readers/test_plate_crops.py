@@ -135,7 +135,7 @@ def test_faults_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"groundtruth\.csv is not UTF-8 text"):
         PlatesUs(root).train()
     table.write_text("zz.jpg,ak,A1")
-    with pytest.raises(FileNotFoundError, match=r"picture not found: .*zz\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"image not found: .*zz\.jpg"):
         PlatesUs(root).train()
 
 
