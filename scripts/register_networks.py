@@ -108,27 +108,34 @@ def detector(
 
 @app.command(name="plate-reader")
 def plate_reader(
-    run: Annotated[Path | None, typer.Argument(help="Run folder of the task plate_text.")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder of the task plate_text; by default the packaged reader.")
+    ] = None,
     model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
     sure: Annotated[
         float | None, typer.Option(help="Confidence from which on a text takes part in decisions; 0.9 at first.")
+    ] = None,
+    country: Annotated[
+        str | None, typer.Option(help="Country whose formats the plates have, such as cn, us or europe; '' for any.")
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Read no plates.")] = False,
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
-    """Let a network read the plates of the photographs of identifications."""
-    if run is None and sure is None and not remove:
-        raise SettingsError("give a run folder, `--sure` or `--remove`")
+    """Let a network read the plates of the photographs of identifications, the packaged one if nothing is given."""
     with open_identification(register, url) as identification:
         reader = identification.plate_reader
         if remove:
             reader.forget(operator())
         if run is not None:
             reader.use(run, model, operator(), _errors_of(run, model))
+        elif sure is None and country is None and not remove:
+            reader.use_packaged(operator())
         if sure is not None:
             reader.set_min_confidence(sure, operator())
-        say({"reads": reader.is_there, "sure": reader.min_confidence})
+        if country is not None:
+            reader.set_country(country, operator())
+        say({"reads": reader.is_there, "sure": reader.min_confidence, "country": reader.country or None})
 
 
 @app.command()

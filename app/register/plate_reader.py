@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,14 +21,16 @@ from app.register.schema import Setting
 from app.register.sightings import Journal
 from app.tasks.plate_text import PlateText
 from app.training.checkpoint import Checkpoint
+from app.training.packaged_reader import packaged_errors, packaged_reader
 from models.alphabet import plain
 from models.errors import NetworkError
+from models.plate_formats import COUNTRIES
 
 READER = "plate_reader"
 ERRORS = "plate_reader.errors.json"
 MIN_CONFIDENCE = 0.9
 """Confidence from which on a text takes part in decisions, unless the register has another one."""
-_SETTING = "plate text sure"  # the name of its row
+_SETTING, _COUNTRY = "plate text sure", "plate country"  # names of rows
 _KIND = "plate_text"
 
 
@@ -41,12 +43,14 @@ class PlateRead:
         confidence: the least of its characters', in [0, 1].
         photograph: in which it was read, from 0.
         confidences: of its characters.
+        readings: of all photographs in which this text was read.
     """
 
     text: str
     confidence: float
     photograph: int
     confidences: tuple[float, ...] = ()
+    readings: tuple[PlateReading, ...] = field(default=(), compare=False, repr=False)
 
 
 class QueryPlateReader:
@@ -77,6 +81,15 @@ class QueryPlateReader:
         checkpoint = Checkpoint.read(run, model)
         if (task := checkpoint.settings["task"]) != _KIND:
             raise NetworkError(f"{run / model}.safetensors is of the task {task}; plates are read by one of {_KIND}")
+        return self._put(checkpoint, errors, account)
+
+    def use_packaged(self, account: str) -> str:
+        """Let the reader that comes with the package read plates; its digest.
+
+        Raises MissingFileError or StoredFileError where its files are not those of the package."""
+        return self._put(packaged_reader(), packaged_errors(), account)
+
+    def _put(self, checkpoint: Checkpoint, errors: ReadingErrors | None, account: str) -> str:
         _build(checkpoint, self.device)
         (self.folder / ERRORS).unlink(missing_ok=True)  # first: never another reader's
         checkpoint.write(self.folder, READER)
@@ -129,6 +142,21 @@ class QueryPlateReader:
             session.merge(Setting(name=_SETTING, value=repr(confidence)))
             trail(session, account, "set plate threshold", "", {"sure": confidence})
 
+    @property
+    def country(self) -> str:
+        """Whose formats the plates have; "" where it is not known."""
+        with self.journal.database.reading() as session:
+            kept = session.get(Setting, _COUNTRY)
+            return "" if kept is None else kept.value
+
+    def set_country(self, country: str, account: str) -> None:
+        """Change it, "" for not known. Raises RegisterError for an unknown one."""
+        if country and country not in COUNTRIES:
+            raise RegisterError(f"formats of the plates of {country!r} are not known; known: {', '.join(COUNTRIES)}")
+        with self.journal.database.writing() as session:
+            session.merge(Setting(name=_COUNTRY, value=country))
+            trail(session, account, "set plate country", "", {"country": country})
+
     def read(self, images: Sequence[VehicleImage]) -> list[PlateRead]:
         """Plate texts of one vehicle, see `by_confidence`; none without a reader, or where no plate is known."""
         if not any(image.has_plate for image in images) or not self.is_there:
@@ -142,7 +170,8 @@ class QueryPlateReader:
             known = {place: plate for place, plate in plates.items() if plate is not None}
             if not known:
                 return []
-            found = task.read_images(network, torch.stack(list(known.values())), task.compute.device)
+            images_of_plates, device = torch.stack(list(known.values())), task.compute.device
+            found = task.read_images(network, images_of_plates, device, self.country)
         return by_confidence(list(zip(known, found, strict=True)))
 
     @property
@@ -172,13 +201,16 @@ def by_confidence(readings: Sequence[tuple[int, PlateReading | None]]) -> list[P
         readings: of photographs, by number.
     """
     best: dict[str, PlateRead] = {}
+    same: dict[str, list[PlateReading]] = {}
     for photograph, reading in readings:
         if reading is not None and reading.text:
+            same.setdefault(reading.text, []).append(reading)
             read = PlateRead(reading.text, reading.confidence, photograph, reading.confidences)
             held = best.setdefault(read.text, read)
             if read.confidence > held.confidence:
                 best[read.text] = read
-    return sorted(best.values(), key=lambda read: (-read.confidence, read.text))
+    found = [replace(read, readings=tuple(same[read.text])) for read in best.values()]
+    return sorted(found, key=lambda read: (-read.confidence, read.text))
 
 
 def _build(checkpoint: Checkpoint, device: str) -> tuple[PlateText, nn.Module]:

@@ -27,10 +27,12 @@ class MadePlatesSettings:
     Args:
         share: of a batch; 1 for synthetic plates only, in an epoch as many as there are real ones.
         kinds: countries of the plates; empty for all.
+        photographs: share of them that are cut out of the photograph of a whole vehicle, seen worse than crops are.
     """
 
     share: Share = 0.0
     kinds: list[str] = field(default_factory=list)
+    photographs: Share = 0.0
 
 
 @section("data")

@@ -71,7 +71,7 @@ class PlateCandidateAnswer(BaseModel):
 
 
 class OtherTextAnswer(BaseModel):
-    """Plate text of another photograph of the query."""
+    """Another plate text of the query."""
 
     text: str
     confidence: float
@@ -86,6 +86,11 @@ class PlateTextAnswer(BaseModel):
     box: BoxAnswer | None = Field(description="Where; null in a photograph of the plate alone.")
     says: str = Field(description="nothing, agrees (with the match), decides (it is the match) or contradicts.")
     others: list[OtherTextAnswer] = Field(description="Other texts, if the photographs differ.")
+    combined: OtherTextAnswer | None = Field(
+        None, description="Text of all photographs together, character by character; null if one alone shows a plate."
+    )
+    country: str | None = Field(None, description="Of the formats of number plates that the text has, if of one alone.")
+    region: str | None = Field(None, description="Of that country, as the text tells it: a province of China.")
     candidates: list[PlateCandidateAnswer] = Field(
         description="Nearest first; those that are not exact decide nothing by themselves."
     )

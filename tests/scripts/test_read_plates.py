@@ -75,7 +75,7 @@ def test_each_crop_is_a_line_in_name_order(run_dir, crops, tmp_path, capsys):
         assert (line["text"], line["box"]) == (alone.text, None)
         assert line["confidence"] == pytest.approx(alone.confidence, abs=1e-3)
         assert line["confidences"] == pytest.approx(alone.confidences, abs=1e-3)
-    assert list(found[0]) == ["file", "text", "confidence", "box", "confidences"]
+    assert list(found[0]) == ["file", "text", "confidence", "box", "confidences", "country", "region"]
 
 
 def test_files_that_cannot_be_read_are_named_and_the_others_read(run_dir, crops, tmp_path, capsys):
@@ -236,7 +236,8 @@ def test_a_real_detector_is_opened_from_its_file_or_folder(tmp_path):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["x.png"], "run=RUN_FOLDER is missing"),
+        (["model=global", "x.png"], "model= is a checkpoint of a run: give run=RUN_FOLDER"),
+        (["run=.", "country=xx", "x.png"], "country must be one of cn, us, ar, br, vn, europe"),
         (["run=."], "name files or folders"),
         (["run=.", "refuse=2", "x.png"], r"refuse must be a number from 0 to 1; got '2'"),
         (["run=.", "refuse=most", "x.png"], "got 'most'"),
