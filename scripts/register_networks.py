@@ -102,7 +102,9 @@ def detector(
 
 @app.command(name="plate-reader")
 def plate_reader(
-    run: Annotated[Path | None, typer.Argument(help="Run folder of the task plate_text.")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder of the task plate_text, or .onnx of scripts.export.")
+    ] = None,
     model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
     sure: Annotated[
         float | None, typer.Option(help="Confidence from which on a text takes part in decisions; 0.9 at first.")
