@@ -109,7 +109,10 @@ def detector(
 @app.command(name="plate-reader")
 def plate_reader(
     run: Annotated[
-        Path | None, typer.Argument(help="Run folder of the task plate_text; by default the packaged reader.")
+        Path | None,
+        typer.Argument(
+            help="Run folder of the task plate_text or .onnx of scripts.export; by default the packaged one."
+        ),
     ] = None,
     model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
     sure: Annotated[

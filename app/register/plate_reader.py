@@ -1,5 +1,6 @@
 """Plate reader of a register: a network that recognises plate texts. It may be changed while a service uses it."""
 
+import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -14,13 +15,14 @@ from app.data.crops import VehicleImage
 from app.data.dataset import open_source
 from app.evaluation.plate_texts import PlateReading
 from app.evaluation.reading_errors import UNMEASURED, ReadingErrors, measure_errors
-from app.register.embedder import register_settings
+from app.register.embedder import Source, register_settings
 from app.register.errors import RegisterError
 from app.register.records import trail
 from app.register.schema import Setting
 from app.register.sightings import Journal
 from app.tasks.plate_text import PlateText
 from app.training.checkpoint import Checkpoint
+from app.training.onnx_file import OnnxFile
 from app.training.packaged_reader import packaged_errors, packaged_reader
 from models.alphabet import plain
 from models.errors import NetworkError
@@ -32,6 +34,7 @@ MIN_CONFIDENCE = 0.9
 """Confidence from which on a text takes part in decisions, unless the register has another one."""
 _SETTING, _COUNTRY = "plate text sure", "plate country"  # names of rows
 _KIND = "plate_text"
+_ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -75,29 +78,39 @@ class QueryPlateReader:
         """Let a checkpoint of the task plate_text read plates; its digest.
 
         Args:
+            run: a run folder, or a file .onnx of `scripts.export`.
             errors: of this reader, see `measured_errors`; None where they are not known.
 
         Raises FileNotFoundError, and ValueError for a file of another kind or a checkpoint of another task."""
-        checkpoint = Checkpoint.read(run, model)
-        if (task := checkpoint.settings["task"]) != _KIND:
-            raise NetworkError(f"{run / model}.safetensors is of the task {task}; plates are read by one of {_KIND}")
-        return self._put(checkpoint, errors, account)
+        source = _source(run, model)
+        if (task := source.settings["task"]) != _KIND:
+            place = run if run.suffix == _ONNX else f"{run / model}.safetensors"
+            raise NetworkError(f"{place} is of the task {task}; plates are read by one of {_KIND}")
+        return self._put(source, run, errors, account)
 
     def use_packaged(self, account: str) -> str:
         """Let the reader that comes with the package read plates; its digest.
 
         Raises MissingFileError or StoredFileError where its files are not those of the package."""
-        return self._put(packaged_reader(), packaged_errors(), account)
+        return self._put(packaged_reader(), self.folder, packaged_errors(), account)
 
-    def _put(self, checkpoint: Checkpoint, errors: ReadingErrors | None, account: str) -> str:
-        _build(checkpoint, self.device)
+    def _put(self, source: Source, file: Path, errors: ReadingErrors | None, account: str) -> str:
+        """Args:
+        file: copied, if it is an ONNX file."""
+        _build(source, self.device)
         (self.folder / ERRORS).unlink(missing_ok=True)  # first: never another reader's
-        checkpoint.write(self.folder, READER)
+        if isinstance(source, Checkpoint):
+            source.write(self.folder, READER)
+            self._outside.unlink(missing_ok=True)  # last: one of the two readers is there at any moment
+        else:
+            with replacing(self._outside) as temporary:
+                shutil.copyfile(file, temporary)
+            self._inside.unlink(missing_ok=True)
         if errors is not None:
             with replacing(self.folder / ERRORS) as temporary:
                 temporary.write_text(errors.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        self.journal.write(account, "plate reader", checkpoint.digest)
-        return checkpoint.digest
+        self.journal.write(account, "plate reader", source.digest)
+        return source.digest
 
     @property
     def errors(self) -> ReadingErrors:
@@ -118,7 +131,8 @@ class QueryPlateReader:
 
     def forget(self, account: str) -> None:
         """Read no plates from now on."""
-        self._path.unlink(missing_ok=True)
+        self._outside.unlink(missing_ok=True)
+        self._inside.unlink(missing_ok=True)
         (self.folder / ERRORS).unlink(missing_ok=True)
         self.journal.write(account, "plate reader", "none")
 
@@ -164,7 +178,7 @@ class QueryPlateReader:
         with self._turn:
             state = self._path.stat().st_mtime_ns
             if self._loaded is None or self._loaded[0] != state:
-                self._loaded = state, *_build(Checkpoint.read(self.folder, READER), self.device)
+                self._loaded = state, *_build(_source(self._path, READER), self.device)
             _, task, network = self._loaded
             plates = {place: task.image_reader.cut_plate(image) for place, image in enumerate(images)}
             known = {place: plate for place, plate in plates.items() if plate is not None}
@@ -176,15 +190,23 @@ class QueryPlateReader:
 
     @property
     def _path(self) -> Path:
+        """The file that reads, if any does."""
+        return self._outside if self._outside.is_file() else self._inside
+
+    @property
+    def _inside(self) -> Path:
         return self.folder / f"{READER}.safetensors"
+
+    @property
+    def _outside(self) -> Path:
+        return self.folder / f"{READER}{_ONNX}"
 
 
 def measured_errors(run: Path, model: str, device: str = "auto") -> ReadingErrors:
-    """Errors of a checkpoint's reader on the plates of its own `data.val_split`, or of "val" where it has none.
+    """Errors of the reader of a run or an ONNX file on the plates of its own `data.val_split`, or of "val" without it.
 
     Raises ValueError or OSError where its data is not there, or has no plate with a text."""
-    checkpoint = Checkpoint.read(run, model)
-    task, network = _build(checkpoint, device)
+    task, network = _build(_source(run, model), device)
     settings = task.settings
     directions = open_source(settings.data, settings.seed).evaluation(settings.data.val_split or "val")
     samples = list(dict.fromkeys(s for each in directions for s in (*each.query, *each.gallery)))
@@ -213,7 +235,14 @@ def by_confidence(readings: Sequence[tuple[int, PlateReading | None]]) -> list[P
     return sorted(found, key=lambda read: (-read.confidence, read.text))
 
 
-def _build(checkpoint: Checkpoint, device: str) -> tuple[PlateText, nn.Module]:
+def _source(path: Path, model: str) -> Source:
+    """An ONNX file, or a checkpoint by a run folder or by its own file."""
+    if path.suffix == _ONNX:
+        return OnnxFile(path)
+    return Checkpoint.read(path if path.is_dir() or path.suffix != ".safetensors" else path.parent, model)
+
+
+def _build(checkpoint: Source, device: str) -> tuple[PlateText, nn.Module]:
     """The task and its network, in evaluation mode. Raises ValueError for arrays that are not those of the network."""
     task, network = checkpoint.network(register_settings(checkpoint.settings, device))
     assert isinstance(task, PlateText)

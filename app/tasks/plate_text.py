@@ -24,16 +24,19 @@ from app.settings.checks import NamedFileError, SettingsError, one_of
 from app.settings.load import Settings, absolute
 from app.settings.plate_text import LossSettings, ModelSettings
 from app.tasks.networks import make_backbone, require_size
-from app.tasks.task import Batches, Evaluation, UnfitDataError
+from app.tasks.task import Batches, Evaluation, Graph, UnfitDataError
 from models.alphabet import Alphabet, plain
+from models.backbone import input_statistics_of
 from models.columns import keep_columns
 from models.ctc import Reading
+from models.embedding_graph import Run
 from models.errors import NetworkError
 from models.format_decoding import FormatPrior
 from models.hashed import hash_layers, is_bucket
 from models.input_statistics import input_statistics
 from models.losses import AlignmentLoss, CtcLoss, PositionLoss
 from models.plate_formats import COUNTRIES
+from models.plate_graph import INPUT, OUTPUT, OutsidePlateReader, PlateGraph
 from models.plate_reader import PlateReader
 
 
@@ -229,6 +232,17 @@ class PlateText:
         decode = self.alphabet.decode
         likely = tuple({decode([number]): share for number, share in each.items()} for each in reading.likely)
         return PlateReading(decode(reading.numbers), tuple(reading.confidences), likely)
+
+    def graph(self, network: nn.Module) -> Graph:
+        """Normalised plates (N, 3, H, W), float32, to the scores (N, T, A) of characters; see `PlateGraph`. The network
+        is in evaluation mode and on the CPU."""
+        assert isinstance(network, PlateReader)
+        plates = torch.zeros(2, 3, self.model.height, self.model.width)
+        return Graph(PlateGraph(network), {INPUT: plates}, (OUTPUT,))
+
+    def outside(self, run: Run) -> OutsidePlateReader:
+        """A network for `read` and `read_images` alone, whose `graph` is computed by `run`. None has to be built."""
+        return OutsidePlateReader(run, input_statistics_of(self.model.backbone), self.model.decoder)
 
     def _read_in_parts(self, samples: Sequence[Sample]) -> Iterator[tuple[list[int], Tensor]]:
         """Places in `samples` and images, no more at once than an evaluation takes."""

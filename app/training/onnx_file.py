@@ -24,7 +24,8 @@ from app.core.packages import needed, onnx_session
 from app.settings import upgrades
 from app.settings.load import Settings
 from app.tasks import make_task
-from app.tasks.task import EmbeddingTask, Graph, embedding_task
+from app.tasks.plate_text import PlateText
+from app.tasks.task import Graph, Task, embedding_task
 from models.errors import MissingFileError
 
 VERSION = "1"
@@ -45,7 +46,6 @@ class SealedNetwork:
     or kind, MissingPackageError without ONNX Runtime."""
 
     kind = ""
-    _steps = upgrades.RUN
 
     def __init__(self, content: bytes, name: str) -> None:
         _require_seal(content, name)
@@ -57,7 +57,7 @@ class SealedNetwork:
             raise StoredFileError(f"{name} is of {_KINDS.get(kind, 'another kind')}, not of {_KINDS[self.kind]}")
         self.digest: str = metadata["digest"]
         kept = json.loads(metadata["settings"])
-        self.settings: dict[str, Any] = self._steps.upgraded(name, metadata.get(upgrades.KEY), kept)
+        self.settings: dict[str, Any] = _steps(self.kind).upgraded(name, metadata.get(upgrades.KEY), kept)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -69,7 +69,6 @@ class DetectorNetwork(SealedNetwork):
     """A detector; `settings` are a detector's."""
 
     kind = "detector"
-    _steps = upgrades.DETECTOR
 
 
 class OnnxFile(SealedNetwork):
@@ -86,10 +85,14 @@ class OnnxFile(SealedNetwork):
             raise MissingFileError(f"no such file: {path}")
         super().__init__(path.read_bytes(), str(path))
 
-    def network(self, settings: Settings) -> tuple[EmbeddingTask, nn.Module]:
-        """The task and a network that embeds with it."""
-        task = embedding_task(make_task(settings))
-        return task, task.outside(self.run)
+    def network(self, settings: Settings) -> tuple[Task, nn.Module]:
+        """The task and a network that embeds, or reads plates, with it. Raises ValueError for a task that does
+        neither."""
+        task = make_task(settings)
+        if isinstance(task, PlateText):
+            return task, task.outside(self.run)
+        embedding = embedding_task(task)
+        return embedding, embedding.outside(self.run)
 
 
 def write_onnx(path: Path, graph: Graph, digest: str, settings: Mapping[str, Any], kind: str = "") -> None:
@@ -104,10 +107,13 @@ def write_onnx(path: Path, graph: Graph, digest: str, settings: Mapping[str, Any
     del model.metadata_props[:]
     about = {"version": VERSION, "digest": digest, "settings": json.dumps(settings, sort_keys=True)}
     about |= {"kind": kind} if kind else {}
-    steps = upgrades.DETECTOR if kind else upgrades.RUN
-    onnx.helper.set_model_props(model, {**about, upgrades.KEY: str(steps.version)})
+    onnx.helper.set_model_props(model, {**about, upgrades.KEY: str(_steps(kind).version)})
     data = model.SerializeToString()
     path.write_bytes(data + _SEAL + hashlib.sha256(data).hexdigest().encode())
+
+
+def _steps(kind: str) -> upgrades.Steps:
+    return upgrades.DETECTOR if kind else upgrades.RUN
 
 
 def _exported(graph: Graph) -> Any:

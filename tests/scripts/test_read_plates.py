@@ -16,6 +16,7 @@ from app.core.run_folder import RunFolder
 from app.core.sample import Box, Sample
 from app.data.crops import read_image, with_margin
 from app.detection.detector_file import build, write_detector
+from app.detection.own import OwnDetector
 from app.detection.plates import PlateFinder
 from app.evaluation.plate_texts import PlateReading
 from app.experiment.plate_files import PlateFiles
@@ -157,7 +158,8 @@ class Found(Detector):
 
     def find(self, images):
         self.shown += [tuple(image.shape) for image in images]
-        return [{"boxes": self.rows[:, :4], "labels": self.rows[:, 4].long(), "scores": self.rows[:, 5]}]
+        labels = self.rows[:, 4].long()
+        return [{"boxes": self.rows[:, :4], "labels": labels, "scores": self.rows[:, 5], "given": labels}]
 
 
 @pytest.fixture
@@ -166,7 +168,8 @@ def finder(monkeypatch):
 
     def make(rows):
         detector = Found(rows)
-        monkeypatch.setattr("app.detection.plates.read_detector", lambda _: (detector, DetectorSettings()))
+        own = OwnDetector(detector, DetectorSettings())
+        monkeypatch.setattr("app.detection.plates.open_detector", lambda _: own)
         return PlateFinder(Path("detector.safetensors")), detector
 
     return make
