@@ -2,8 +2,8 @@
 
 Readings are aligned one after the other with the places found so far, the one of highest confidence first (as ROVER
 does: Fiscus, ASRU 1997, but with probabilities in place of votes). The probability of a character at a place is the
-geometric mean of what the readings give it, so that equal readings are as confident together as alone: photographs of one
-plate share their faults.
+geometric mean of what the readings give it, so that equal readings are as confident together as alone: photographs of
+one plate share their faults.
 """
 
 import math
