@@ -1,4 +1,4 @@
-"""What guards say about answers: kept with the sighting, changed, withdrawn, and forgotten with it."""
+"""Confirmations of answers: kept with the sighting, changed, withdrawn, and forgotten with it."""
 
 from datetime import timedelta
 
