@@ -153,7 +153,7 @@ async def confirmation(user: Guard, service: Service, sighting: Id) -> Confirmat
 
 @router.delete("/sightings/{sighting}/confirmation")
 async def withdraw(user: Guard, service: Service, sighting: Id) -> dict[str, int]:
-    """Take back what was said about an answer."""
+    """Withdraw what was said about an answer."""
     await service.aside(security.withdraw, service.identification, user, sighting)
     return {"withdrawn": sighting}
 

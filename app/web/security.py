@@ -146,7 +146,7 @@ def confirmation_of(identification: Identification, user: User, sighting: int) -
 
 
 def withdraw(identification: Identification, user: User, sighting: int) -> None:
-    """Take back what was said about an answer. Raises as `report_incident` does."""
+    """Withdraw what was said about an answer. Raises as `report_incident` does."""
     require_own(identification, user, sighting)
     identification.confirmations.withdraw(sighting, user.name)
 
