@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache, wraps
+from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -14,6 +15,7 @@ from app.federation.outgoing_errors import Handler, guarded
 from app.federation.site_model import keep_models
 from app.settings.load import absolute
 from strategies import messages as m
+from strategies.ciphers.kahe.sharing import BadSharesError
 from strategies.proofs import reply_statement
 from strategies.round_reply import RoundReply
 
@@ -60,7 +62,8 @@ def _proving_its_name(handler: Handler) -> Handler:
 @_proving_its_name
 @_telling_of_unusable_sums
 def query(message: Message, context: Context) -> Message:
-    """Describe the client, send its global model for a node that lost its own, or disclose leftover masks."""
+    """Describe the client, send its global model for a node that lost its own, disclose leftover
+    masks, or sum the shares of a round."""
     client = _client_of(message, context)
     _, config = m.received(message.content)  # whatever arrays came with it: a query opens nothing
     if config.get(m.ACTION) == m.ACTION_SEND_GLOBAL:
@@ -68,8 +71,20 @@ def query(message: Message, context: Context) -> Message:
         return Message(RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, sealed)}), reply_to=message)
     if config.get(m.ACTION) == m.ACTION_DISCLOSE:
         return Message(RecordDict({m.SEEDS: m.bytes_record(m.SEEDS, client.disclose(config))}), reply_to=message)
+    if config.get(m.ACTION) == m.ACTION_SUM_SHARES:
+        return _share_sum(client, message, config)
     info = {**client.get_properties({}), m.NUM_NODES: int(context.node_config.get("num-partitions", 0))}
     return Message(RecordDict({m.INFO: ConfigRecord(info)}), reply_to=message)
+
+
+def _share_sum(client: TaskClient, message: Message, config: dict[str, Any]) -> Message:
+    """The reply to a question for shares; it names a client that dealt bad ones, so that the server can go on without
+    it."""
+    try:
+        answer = client.sum_shares(config, m.bytes_of(message.content, m.SHARES))
+    except BadSharesError as error:
+        return Message(RecordDict({m.INFO: ConfigRecord({m.BAD_SHARES: error.dealer})}), reply_to=message)
+    return Message(RecordDict({m.SHARE_SUM: m.bytes_record(m.SHARE_SUM, answer)}), reply_to=message)
 
 
 @app.train()

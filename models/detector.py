@@ -22,9 +22,9 @@ from models.torchvision_weights import load_weights
 
 CLASSES = ("vehicle", "plate")  # labels 0 and 1; FCOS has a sigmoid for each class and no background class
 VEHICLE, PLATE = range(len(CLASSES))
-_STRIDES = (8, 16, 32, 64, 128)
+STRIDES = (8, 16, 32, 64, 128)
 _CANDIDATES = 0.05  # score below which a box is not kept; what counts as found is the caller's threshold
-_COCO_VEHICLES = (3, 4, 6, 8)  # car, motorcycle, bus, truck
+_COCO_VEHICLES = {3: "car", 4: "motorcycle", 6: "bus", 8: "truck"}
 _UNKNOWN = -30.0  # a logit whose focal loss is zero in float32
 
 
@@ -44,7 +44,7 @@ class Pyramid(nn.Module):
         self.out_channels = channels
         self.frozen = frozen
         if frozen:
-            _freeze_up_to(backbone, _STRIDES[0])
+            _freeze_up_to(backbone, STRIDES[0])
 
     def train(self, mode: bool = True) -> "Pyramid":
         """Training mode, except for the statistics of a frozen network."""
@@ -91,12 +91,14 @@ class Detector(nn.Module):
         network: any of torchvision's detectors: a list of images (3, H, W) in [0, 1], R, G, B, and in training targets,
             to losses by name, or in evaluation mode to boxes, labels and scores of each image.
         classes: label in `CLASSES` of each of the network's labels; those not named are dropped.
+        kinds: of vehicles, by the network's labels, where it tells them apart.
     """
 
-    def __init__(self, network: nn.Module, classes: Mapping[int, int]) -> None:
+    def __init__(self, network: nn.Module, classes: Mapping[int, int], kinds: Mapping[int, str] | None = None) -> None:
         super().__init__()
         self.network = network
         self.classes = dict(classes)
+        self.kinds = dict(kinds or {})
 
     def losses(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Losses by name. Targets: boxes (M, 4) as left, top, right, bottom in pixels, labels (M,), labelled (C,)."""
@@ -105,7 +107,8 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def find(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        """Boxes (M, 4), labels (M,) in `CLASSES` and scores (M,) of each image, best first. For evaluation mode."""
+        """Boxes (M, 4), labels (M,) in `CLASSES`, scores (M,) and the network's own labels, `given` (M,), of each
+        image, best first. For evaluation mode."""
         if self.training:
             raise RuntimeError("find needs a network in evaluation mode: call eval() first")
         answer = []
@@ -116,7 +119,12 @@ class Detector(nn.Module):
             kept = torch.tensor(rows, dtype=torch.int64, device=found["boxes"].device)
             labels = torch.tensor([self.classes[given[row]] for row in rows], dtype=torch.int64, device=kept.device)
             answer.append(
-                {"boxes": found["boxes"][kept].float(), "labels": labels, "scores": found["scores"][kept].float()}
+                {
+                    "boxes": found["boxes"][kept].float(),
+                    "labels": labels,
+                    "scores": found["scores"][kept].float(),
+                    "given": found["labels"][kept],
+                }
             )
         return answer
 
@@ -149,12 +157,12 @@ def build_detector(
         body: Any = timm.create_model(backbone, pretrained=False, features_only=True, out_indices=(2, 3, 4))
     except (RuntimeError, IndexError, AssertionError) as error:
         raise NetworkError(f"backbone {backbone!r} gives no feature maps of strides 8, 16 and 32: {error}") from error
-    if tuple(body.feature_info.reduction()) != _STRIDES[:3]:
-        raise NetworkError(f"backbone {backbone!r} has strides {body.feature_info.reduction()}, not {_STRIDES[:3]}")
+    if tuple(body.feature_info.reduction()) != STRIDES[:3]:
+        raise NetworkError(f"backbone {backbone!r} has strides {body.feature_info.reduction()}, not {STRIDES[:3]}")
     if pretrained is not False:
         _copy(whole, body, backbone)
     mean, std = input_statistics(whole)
-    anchors = AnchorGenerator(tuple((stride,) for stride in _STRIDES), ((1.0,),) * len(_STRIDES))
+    anchors = AnchorGenerator(tuple((stride,) for stride in STRIDES), ((1.0,),) * len(STRIDES))
     network = FCOS(
         _In(precision, Pyramid(body, channels, pretrained is not False)),
         len(CLASSES),
@@ -181,7 +189,7 @@ def build_coco_detector(weights: bool | Path = False) -> Detector:
     network = fcos_resnet50_fpn(weights="DEFAULT" if weights is True else None, weights_backbone=None, num_classes=91)
     if isinstance(weights, Path):
         load_weights(network, weights, "fcos_resnet50_fpn")
-    return Detector(network, dict.fromkeys(_COCO_VEHICLES, VEHICLE))
+    return Detector(network, dict.fromkeys(_COCO_VEHICLES, VEHICLE), _COCO_VEHICLES)
 
 
 class _In(nn.Module):

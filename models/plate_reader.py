@@ -12,6 +12,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from models.ctc import Reading, read_frames, read_positions
+from models.format_decoding import FormatPrior
 from models.input_statistics import InputStatistics
 
 Decoder = Literal["ctc", "attention"]
@@ -81,12 +82,23 @@ class PlateReader(nn.Module):
         return PlateOutput(sequence, self.head(sequence))
 
     @torch.no_grad()
-    def read(self, images: Tensor) -> list[Reading]:
-        """The text of each image. Raises RuntimeError in training mode."""
+    def read(self, images: Tensor, prior: FormatPrior | None = None) -> list[Reading]:
+        """The text of each image.
+
+        Args:
+            prior: the formats of the plates' country; None where it is not known. For "ctc" only.
+
+        Raises RuntimeError in training mode."""
         if self.training:
             raise RuntimeError("read needs a network in evaluation mode: call eval() first")
         logits = self(images).logits
-        return read_frames(logits) if self.decoder == "ctc" else read_positions(logits)
+        if self.decoder != "ctc":
+            return read_positions(logits)
+        readings = read_frames(logits)
+        if prior is None:
+            return readings
+        frames = logits.double().log_softmax(dim=2).cpu().numpy()
+        return [prior.read(each, reading) for each, reading in zip(frames, readings, strict=True)]
 
 
 class _Questions(nn.Module):

@@ -28,9 +28,9 @@ class TwoStreamGraph(nn.Module):
         self.network = network
         self.eval()
 
-    def forward(self, images: Tensor, infrared: Tensor) -> Any:
+    def forward(self, pictures: Tensor, infrared: Tensor) -> Any:  # named as the file's input
         """Map images (N, 3, H, W) and infrared (N,) bool to L2-normalised embeddings (N, D), in a tuple."""
-        seen, felt = self.network.visible_stem(images), self.network.infrared_stem(images)
+        seen, felt = self.network.visible_stem(pictures), self.network.infrared_stem(pictures)
         maps = torch.where(infrared[:, None, None, None], felt, seen)
         return (F.normalize(self.network.neck(self.network.pooling(self.network.trunk(maps)))[1]),)
 

@@ -5,7 +5,7 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation add-site parks east
      python -m scripts.federation remove-site parks east
      python -m scripts.federation rotate parks
-     python -m scripts.federation renew parks
+     python -m scripts.federation renew parks [--server | --sites]
      python -m scripts.federation approve parks [--project CHECKOUT | --bundle FILE.fab]
      python -m scripts.federation approved FOLDER
      python -m scripts.federation revoke parks SHA256
@@ -32,7 +32,7 @@ from app.deployment import bundle, parties, setup, verify
 from app.deployment.parties import DeploymentError
 from app.federation.build import cloud_pair, make_secrets
 from app.settings.privacy import PrivacySettings
-from scripts import federation_apps
+from scripts import federation_apps, federation_sites
 from scripts.command import command, run_app
 from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, write_key
 
@@ -46,6 +46,7 @@ class Scheme(StrEnum):
     """Ciphers that need a key."""
 
     packed_bfv = "packed_bfv"
+    kahe = "kahe"
     ckks = "ckks"
 
 
@@ -64,6 +65,7 @@ class KeyHolder(StrEnum):
     cloud = "cloud"
 
 
+federation_sites.add_commands(app)
 federation_apps.add_commands(app)
 
 
@@ -92,7 +94,7 @@ def init(
     apps = []
     if (project / "pyproject.toml").is_file():  # not if the project was installed without a checkout
         apps = [bundle.describe(bundle.build(project), str(project))]
-    key = _new_key()
+    key = federation_sites.new_federation_key()
     folders = setup.make_federation(plan, root, key, apps)
     for approved in apps:
         print(f"sites may run the code of this checkout: {approved}")
@@ -112,6 +114,8 @@ def verify_folder(
     folders: Annotated[list[Path], typer.Argument(help="A party's folder, or that of the federation; or several.")],
 ) -> None:
     """Check names, ages, permissions and misplaced secrets; status 2 if there is a problem."""
+    for folder in folders:
+        federation_sites.complete_first(folder)
     found = {folder: parties.parties_of(folder) for folder in folders}
     for folder, paths in found.items():
         if not paths:
@@ -124,53 +128,6 @@ def verify_folder(
     if count:
         named = ", ".join(map(str, folders))
         raise DeploymentError(f"{count} problem{'s' if count > 1 else ''} in {named}")
-
-
-@app.command("add-site")
-def add_site(
-    folder: Annotated[Path, typer.Argument(help="The federation's folder.")],
-    site: Annotated[str, typer.Argument(help="The new site's name.")],
-    install: Annotated[
-        Path | None, typer.Option(help="Its folder of the project; by default as given to `init`.")
-    ] = None,
-) -> None:
-    """Create the folder of one more site."""
-    made = setup.add_site(folder, site, install)
-    party = parties.read_party(made)
-    print(f"{made}: to the site {site}, as {Path(party.install) / party.unit}, over a safe channel")
-    print(f"then {folder / 'operator' / parties.REGISTER} {site}")
-    print(json.dumps({"folder": str(made)}))
-
-
-@app.command("remove-site")
-def remove_site(
-    folder: Annotated[Path, typer.Argument(help="The federation's folder.")],
-    site: Annotated[str, typer.Argument(help="The name of the site that has left.")],
-) -> None:
-    """Remove a site that has left; then unregister it at the server and rotate the federation key."""
-    setup.remove_site(folder, site)
-    print(f"now: flwr supernode unregister its node (docs/deployment.md), rotate {folder}, and distribute the new keys")
-    print(json.dumps({"removed": site, "sites": setup.sites_of(folder)}))
-
-
-@app.command()
-def rotate(folder: Annotated[Path, typer.Argument(help="The federation's folder.")]) -> None:
-    """Create a new federation key for all sites, for example after one has left. The authority keeps the old one."""
-    key = _new_key()
-    changed = setup.rotate_key(folder, key)
-    files = f"{parties.FEDERATION_KEY}, {parties.SITE_CERTIFICATE} and {parties.PARTY_FILE}"
-    print(f"to every site: {files} (one whose folder is not here gets the authority's")
-    print("federation.key, and operator/sites/NAME.cert as its site.cert); to the")
-    print("operator: run.sh; a run that has begun is resumed with its own key only")
-    print(json.dumps({"key_id": key.key_id, "files": [str(path) for path in changed]}))
-
-
-@app.command()
-def renew(folder: Annotated[Path, typer.Argument(help="The federation's folder.")]) -> None:
-    """Create a new key and certificate for the server, before the old one expires. Sites need no change."""
-    certificate = setup.renew_server(folder)
-    print(f"{certificate} and {parties.SERVER_KEY} beside it: to the server, which has to be started again")
-    print(json.dumps({"certificate": str(certificate)}))
 
 
 @app.command()
@@ -266,11 +223,6 @@ def keys(
     print("a run that has begun can be resumed with its own key only: rotate between runs")
     replaced = {name: str(path) for name, path in before.items() if path is not None}
     print(json.dumps({"key_id": client_key.key_id, "files": [str(out / name) for name in made], "put_aside": replaced}))
-
-
-def _new_key() -> FederationKey:
-    """With a secret for each cipher at its default parameters."""
-    return new_key(make_secrets(PrivacySettings()))
 
 
 def _put_aside(path: Path, *, rotate: bool) -> Path | None:

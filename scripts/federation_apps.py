@@ -9,7 +9,8 @@ import typer
 from app.deployment import approval, bundle, parties, setup
 from app.deployment.certify import all_certified
 from app.deployment.parties import DeploymentError, Kind
-from app.deployment.signing import AUTHORITY_PUBLIC_KEY
+from scripts.federation_sites import complete_first, tell_share_keys
+from strategies.signing import AUTHORITY_PUBLIC_KEY
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 Authority = Annotated[Path, typer.Argument(help="The authority's folder, or that of the federation.")]
@@ -73,6 +74,7 @@ def refresh(
 
 def _authority(folder: Path) -> Path:
     """The authority's folder. Raises DeploymentError for another party's."""
+    complete_first(folder)
     held = (folder if (folder / parties.PARTY_FILE).exists() else folder / "authority").resolve()
     if parties.read_party(held).kind is not Kind.authority:
         raise DeploymentError(f"{held} is no authority's folder: the authority alone approves app bundles")
@@ -91,6 +93,7 @@ def _certify(authority: Path) -> list[Path]:
     print(f"the sites' names are certified anew: {AUTHORITY_PUBLIC_KEY} to every party, in place of an old one")
     print(f"operator/sites/NAME.cert: to the site NAME, into its folder as {parties.SITE_CERTIFICATE}")
     print(f"operator/{parties.RUN}: to the operator, into the folder there")
+    tell_share_keys(root, files)
     return files
 
 

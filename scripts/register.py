@@ -224,6 +224,7 @@ def _framing(framed: "Framed") -> dict[str, Any]:
         "modality": framed.modality,
         "box": box and [round(value, 1) for value in box],
         "plate_box": plate and [round(value, 1) for value in plate],
+        "kind": framed.kind,
         "vehicles": None
         if detections is None
         else [[round(value, 1) for value in found.box] for found in detections.vehicles],

@@ -32,6 +32,9 @@ def reembed(
     run: Annotated[Path | None, typer.Option(help="Run folder of the network.")] = None,
     model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
     onnx: Annotated[Path | None, typer.Option(help="ONNX file, instead of a run folder.")] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Views of an image that an embedding is the mean of: 1, 2 or 4; else the run's.")
+    ] = None,
     register: Folder = HERE,
     url: Url = "",
     device: Device = "auto",
@@ -39,13 +42,15 @@ def reembed(
     """Make a network the active model; until all images are embedded with it, the one before stays active."""
     if (run is None) == (onnx is None):
         raise SettingsError("give --run or --onnx")
+    if views is not None and onnx is not None:
+        raise SettingsError("--views goes with --run: an ONNX file says its own, see views= of scripts.export")
     with open_identification(register, url, device, new=True) as identification, Progress(1) as progress:
 
         def told(done: int, total: int) -> None:
             progress.step_done("pictures", done, total)
 
         if run is not None:
-            served = identification.active_model.change_to_run(run, model, operator(), told)
+            served = identification.active_model.change_to_run(run, model, operator(), told, views)
         else:
             assert onnx is not None
             served = identification.active_model.change_to_onnx(onnx, operator(), told)
@@ -54,55 +59,86 @@ def reembed(
 
 @app.command()
 def detector(
-    file: Annotated[Path | None, typer.Argument(help="detector.safetensors of scripts.train_detector.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="detector.safetensors of scripts.train_detector, or .onnx of scripts.export.")
+    ] = None,
     coco: Annotated[
-        str, typer.Option(help="Vehicles by torchvision's detector: `download`, or its weights file fcos_resnet50_fpn.")
+        str,
+        typer.Option(
+            help="Another network: `download` or a weights file of torchvision's fcos_resnet50_fpn; with "
+            "`--description` an .onnx file, or a frozen graph .pb of TensorFlow."
+        ),
     ] = "",
+    description: Annotated[
+        str, typer.Option(help="Its input and output: a YAML file, or a name such as ssd_mobilenet_v2_coco.")
+    ] = "",
+    graph: Annotated[Path | None, typer.Option(help="The .pbtxt that OpenCV wants beside a frozen graph.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take photographs as they are again.")] = False,
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
     """Let detectors find vehicles and plates in whole photographs."""
+    from app.detection.described import read_foreign
     from app.detection.detector_file import build as build_detector  # imports torch, as little else does here
 
     if not (file or coco or remove):
         raise SettingsError("give a detector's file, --coco or --remove")
+    if (description or graph) and not coco:
+        raise SettingsError("--description and --graph belong to a network that --coco names")
+    if coco and not description and Path(coco).suffix in (".onnx", ".pb"):
+        raise SettingsError(f"--coco {coco} needs --description: a YAML file, or a name of docs/register.md")
+    foreign = read_foreign(Path(coco), graph, description) if description else None
     finds = []
     with open_identification(register, url) as identification:
+        framing = identification.framing
         if remove:
-            identification.framing.forget(operator())
+            framing.forget(operator())
         if file:
-            finds.append(identification.framing.use(file, operator()))
-        if coco:
+            finds.append(framing.use(file, operator()))
+        if foreign is not None:
+            finds.append(framing.use_foreign(foreign, operator()))
+        elif coco:
             settings = DetectorSettings(kind="coco", vehicle_threshold=_COCO_THRESHOLD)
             made = build_detector(settings, pretrained=True if coco == "download" else Path(coco))
-            finds.append(identification.framing.use_made(made, settings, operator()))
+            finds.append(framing.use_made(made, settings, operator()))
+        if finds and not framing.finds_plates:
+            print("no detector finds plates: give one beside this, or plates are not read", file=sys.stderr)
         say({"finds": finds})
 
 
 @app.command(name="plate-reader")
 def plate_reader(
-    run: Annotated[Path | None, typer.Argument(help="Run folder of the task plate_text.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Run folder of the task plate_text or .onnx of scripts.export; by default the packaged one."
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
     sure: Annotated[
         float | None, typer.Option(help="Confidence from which on a text takes part in decisions; 0.9 at first.")
+    ] = None,
+    country: Annotated[
+        str | None, typer.Option(help="Country whose formats the plates have, such as cn, us or europe; '' for any.")
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Read no plates.")] = False,
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
-    """Let a network read the plates of the photographs of identifications."""
-    if run is None and sure is None and not remove:
-        raise SettingsError("give a run folder, `--sure` or `--remove`")
+    """Let a network read the plates of the photographs of identifications, the packaged one if nothing is given."""
     with open_identification(register, url) as identification:
         reader = identification.plate_reader
         if remove:
             reader.forget(operator())
         if run is not None:
             reader.use(run, model, operator(), _errors_of(run, model))
+        elif sure is None and country is None and not remove:
+            reader.use_packaged(operator())
         if sure is not None:
             reader.set_min_confidence(sure, operator())
-        say({"reads": reader.is_there, "sure": reader.min_confidence})
+        if country is not None:
+            reader.set_country(country, operator())
+        say({"reads": reader.is_there, "sure": reader.min_confidence, "country": reader.country or None})
 
 
 @app.command()

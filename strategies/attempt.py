@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
-from strategies.ciphers.cipher import CipherError, ServerSum
+from strategies.ciphers.cipher import CipherError, ServerSum, SharedSum
 from strategies.directory import NodeDirectory
 from strategies.nodes import Node, RefusedError
 from strategies.round_reply import RoundReply
@@ -70,6 +70,8 @@ class Attempt:
         if known.client != node.client:
             raise RefusedError(f"answers as {known.client!r}")
         coefficient = self._coefficient(node, received.measures)
+        if isinstance(self.total, SharedSum):
+            self.total.expect(node.client, coefficient)
         self.total.add(received.update, node.client)
         self.directory.nodes[node.node_id] = replace(known, num_examples=node.num_examples)
         self._added.append(coefficient)
@@ -86,14 +88,46 @@ class Attempt:
         return share * measures[m.FEATURE_SHIFT]
 
     def close(self, report: RoundReport) -> bytes:
-        """The sum, without masks; b"" below the quorum or if masks cannot be removed."""
+        """The sum, without masks or with its share sums; b"" below the quorum, or if masks or shares are missing."""
         if len(self.measured) < self.directory.needed() or not self._unmask(report):
             return b""
+        accused: set[str] = set()
         try:
+            if isinstance(self.total, SharedSum):
+                accused = self._ask_for_shares(self.total, report)
             return self.total.payload()
         except CipherError as error:
             report.leave_out(THE_SUM, str(error))
+            self.directory.accused |= accused  # whoever deals bad shares costs one attempt
             return b""
+
+    def _ask_for_shares(self, total: SharedSum, report: RoundReport) -> set[str]:
+        """Announce the clients of the sum to each of them, and take in their share sums; nothing is added afterwards.
+        Returns the clients that dealt bad shares, as those say that got one.
+
+        Raises CipherError if the sum has too few clients to be opened."""
+        clients = sorted(self.measured)
+        if len(clients) < total.needed:
+            raise CipherError(
+                f"{len(clients)} updates arrived, and {total.needed} clients are needed to open their sum"
+            )
+        asked, accused = [], set()
+        for node in self.cohort:
+            if node.client in self.measured:
+                content = m.with_config(self.config() | {m.ACTION: m.ACTION_SUM_SHARES, m.CLIENTS: clients})
+                content[m.SHARES] = m.bytes_record(m.SHARES, total.question(node.client))
+                message = self.directory.message(node.node_id, MessageType.QUERY, report.server_round, content)
+                asked.append((node, message))
+        for node, reply in self.directory.ask(self.grid, asked, report):
+            if (dealer := m.bad_dealer(reply.content)) in self.measured:
+                report.leave_out(dealer, f"dealt bad shares, says {node.client}")
+                accused.add(dealer)
+                continue
+            try:
+                total.disclose(node.client, m.bytes_of(reply.content, m.SHARE_SUM))
+            except (CipherError, m.MessageError) as error:
+                self.directory.leave_out(report, node, str(error))
+        return accused
 
     def _unmask(self, report: RoundReport) -> bool:
         """If a client dropped out of a masked round, request from the others the seeds they share with it.

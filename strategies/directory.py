@@ -43,6 +43,8 @@ class NodeDirectory:
         """The federation key that nodes must hold; None until the first ones have answered."""
         self.unusable: dict[str, str] = {}
         """Clients that could not take the last aggregate over in this round, with their reasons."""
+        self.accused: set[str] = set()
+        """Clients that dealt bad shares in an attempt at this round that failed: they are not in the next one."""
         self._refused: dict[int, str] = {}
         self._names: dict[int, str] = {}  # of every node that has ever described itself
         self._patience = Patience(rules)
@@ -53,6 +55,7 @@ class NodeDirectory:
         """Let refused nodes describe themselves again."""
         self._refused.clear()
         self.unusable.clear()
+        self.accused.clear()
 
     def needed(self) -> float:
         """Replies that make a round: a share of those that a full federation would send."""
@@ -87,7 +90,8 @@ class NodeDirectory:
             self.waiting(Missing(at_least, names, list(self._refused.values()), deadline - time.monotonic()))
             time.sleep(_LOOK_SECONDS)
         self._expected = self._expected or required
-        return sorted(self.nodes.values(), key=lambda node: node.client)
+        present = [node for node in self.nodes.values() if node.client not in self.accused]
+        return sorted(present, key=lambda node: node.client)
 
     def _look_up(self, grid: Grid, report: RoundReport) -> None:
         """Query nodes that are new or have to describe themselves again; forget those that disconnected."""

@@ -17,6 +17,8 @@ UPDATE = "update"
 INFO = "info"
 MEASURES = "measures"
 SEEDS = "seeds"
+SHARES = "shares"
+SHARE_SUM = "share-sum"
 PROOF = "proof"
 
 # Keys of the config that a client gets.
@@ -38,6 +40,8 @@ ACTION = "action"
 ACTION_DESCRIBE = "describe"
 ACTION_SEND_GLOBAL = "send-global"
 ACTION_DISCLOSE = "disclose"
+ACTION_SUM_SHARES = "sum-shares"
+CLIENTS = "clients"
 
 # Keys of the info that a client gives.
 CLIENT = "client"
@@ -50,6 +54,7 @@ MASK_CARD = "mask-card"
 HELD_ROUNDS = "held-rounds"
 HELD_DIGESTS = "held-digests"
 UNUSABLE_SUM = "unusable-sum"
+BAD_SHARES = "bad-shares"
 
 # Keys of the proof that a client gives.
 CERTIFICATE = "certificate"
@@ -126,6 +131,11 @@ def config_of(content: RecordDict, name: str) -> ConfigRecord:
 def unusable_sum(content: RecordDict) -> str:
     """Why a client could not apply the last aggregate; "" if it could."""
     return str(content.config_records.get(INFO, ConfigRecord()).get(UNUSABLE_SUM, ""))
+
+
+def bad_dealer(content: RecordDict) -> str:
+    """The client that dealt bad shares to the one that replies; "" for none."""
+    return str(content.config_records.get(INFO, ConfigRecord()).get(BAD_SHARES, ""))
 
 
 def payload_bytes(message: Message) -> int:

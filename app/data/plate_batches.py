@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.core.sample import Sample
 from app.data.augment import Augmentation
-from app.data.crops import ImageReader
+from app.data.crops import ImageReader, Size
 from app.data.readers.errors import DataSetError
 from app.settings.augment import AugmentSettings
 from app.synthetic.plates import MadePlate
@@ -100,7 +100,7 @@ class PlateBatches:
         for _ in range(self.made):
             assert self.make is not None
             made = self.make(rng)
-            plates.append(self._sized(made.image))
+            plates.append(sized(made.image, self._size))
             texts.append(self.encode(made.text))
             frames.append(frames_of(made, self.columns))
         if not plates:
@@ -119,13 +119,19 @@ class PlateBatches:
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng(np.random.SeedSequence((self.seed, epoch, 1))).permutation(len(self.samples))
 
-    def _sized(self, drawn: NDArray[np.uint8]) -> Tensor:
+    @property
+    def _size(self) -> Size:
         size = self.image_reader.plate_size
         assert size is not None
-        image = Image.fromarray(drawn)
-        if (image.height, image.width) != size:
-            image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+        return size
+
+
+def sized(rendered: NDArray[np.uint8], size: Size) -> Tensor:
+    """A rendered plate (h, w, 3) as input of a reader, (3, *size) uint8."""
+    image = Image.fromarray(rendered)
+    if (image.height, image.width) != size:
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
 
 
 def frames_of(plate: MadePlate, columns: int) -> list[int]:

@@ -17,7 +17,8 @@ from filelock import FileLock
 
 from app.deployment import parties as p
 from app.deployment.parties import DeploymentError, write_file
-from app.deployment.signing import (
+from models.errors import FedVehicleReidError
+from strategies.signing import (
     AUTHORITY_PUBLIC_KEY,
     SIGNING_KEY,
     SigningError,
@@ -28,7 +29,6 @@ from app.deployment.signing import (
     signed_text,
     write_signing_key,
 )
-from models.errors import FedVehicleReidError
 
 PURPOSE = "allowed-apps/1"
 SEEN = "allowed-apps.seen"

@@ -22,7 +22,7 @@ from app.deployment import approval
 from app.deployment import parties as p
 from app.deployment.approval import App
 from app.deployment.parties import DeploymentError
-from app.deployment.signing import SigningError
+from strategies.signing import SigningError
 
 _PRUNED = {".venv", ".git"}
 """Top folders that Flower leaves out of every bundle; looking through them takes seconds."""

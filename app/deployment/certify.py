@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from app.deployment import parties as p
-from app.deployment.signing import SIGNING_KEY, read_signing_key
 from app.deployment.site_names import SiteNames, site_certificate
+from strategies.signing import SIGNING_KEY, read_signing_key
 
 
 def write_certificates(root: Path, key_id: str) -> list[Path]:

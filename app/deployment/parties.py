@@ -8,14 +8,18 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.core.files import replacing
-from app.deployment.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
 from models.errors import FedVehicleReidError
 from models.names import look
+from strategies.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
 
 PARTY_FILE = "party.json"
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"
 SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
 SITE_KEY, SITE_PUBLIC_KEY, SITE_CERTIFICATE = "site.key", "site.pub", "site.cert"
+SHARE_KEY, SHARE_CERTIFICATE = "share.key", "share.cert"
+"""X25519 key to which other sites seal shares, and the authority's statement about it (`strategies.share_keys`)."""
+SHARE_END = ".share"
+"""Of a copy of `share.cert` at the operator's, after the site's name."""
 FEDERATION_KEY = "federation.key"
 ALLOWED_APPS = "allowed-apps"
 """App bundles that sites may run, signed by the authority."""
@@ -93,6 +97,8 @@ class Party:
                 SITE_KEY: SECRET,
                 SITE_PUBLIC_KEY: PUBLIC,
                 SITE_CERTIFICATE: PUBLIC,
+                SHARE_KEY: SECRET,
+                SHARE_CERTIFICATE: PUBLIC,
                 FEDERATION_KEY: SECRET,
                 POLICY: PUBLIC,
                 ALLOWED_APPS: PUBLIC,

@@ -12,12 +12,14 @@ from app.deployment import parties as p
 from app.deployment.approval import App
 from app.deployment.certificates import Issued, new_authority, new_server, new_site_key
 from app.deployment.certify import write_certificates
+from app.deployment.changes import changing, complete
 from app.deployment.filling import fill as _fill
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from app.deployment.ports import assign_port
-from app.deployment.signing import AUTHORITY_PUBLIC_KEY, read_public_key
+from app.deployment.share_certificates import Scope, write_share_keys
 from app.deployment.site_names import authority_text
 from strategies.ciphers.keys import FederationKey, read_key, write_key
+from strategies.signing import AUTHORITY_PUBLIC_KEY, read_public_key
 
 _INSTALL = re.compile(r"(/[\w.-]+)+")  # used in systemd units, where a blank or % has a meaning
 
@@ -91,6 +93,7 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
     """A folder for one more site, from the authority's and the operator's folders.
 
     Raises DeploymentError if `install` is missing and the folders are too old to hold it."""
+    complete(root)
     owner = p.read_party(root / "authority")
     folder = root / "sites" / site
     present = sites_of(root)
@@ -105,71 +108,32 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
     certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
     key = read_key(root / "authority" / p.FEDERATION_KEY)
     approval.check_list(root / "authority")
-    try:
-        public = _site(plan, site, root, certificate, key)
-        approval.copy_to_site(root / "authority", folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    write_file(root / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
-    certify(root, key.key_id)
+    with changing(root) as copy:
+        public = _site(plan, site, copy, certificate, key)
+        approval.copy_to_site(copy / "authority", copy / "sites" / site)
+        write_file(copy / "operator" / "sites" / f"{site}.pub", public, p.PUBLIC)
+        certify(copy, key.key_id)
     return folder
 
 
 def remove_site(root: Path, site: str) -> None:
-    """Forget a site that has left: its folder, its public key, and its place in the operator's scripts."""
+    """Forget a site that has left: its folder, its public keys, and its place in the operator's scripts."""
+    complete(root)
     if site not in sites_of(root):
         raise DeploymentError(f"there is no site {site!r}; there are {', '.join(sites_of(root))}")
     if len(sites_of(root)) <= 2:
         raise DeploymentError("two sites are left; with one, its update would be the sum")
-    shutil.rmtree(root / "sites" / site, ignore_errors=True)
-    for end in ("pub", "cert"):
-        (root / "operator" / "sites" / f"{site}.{end}").unlink(missing_ok=True)
-    _write_operator_scripts(p.read_party(root / "operator"), root / "operator")
+    with changing(root) as copy:
+        shutil.rmtree(copy / "sites" / site, ignore_errors=True)
+        for end in (".pub", ".cert", p.SHARE_END):
+            (copy / "operator" / "sites" / f"{site}{end}").unlink(missing_ok=True)
+        _write_operator_scripts(p.read_party(copy / "operator"), copy / "operator")
 
 
 def sites_of(root: Path) -> list[str]:
     """Names of the sites, by their public keys."""
     p.read_party(root / "operator")
     return sorted(path.stem for path in (root / "operator" / "sites").glob("*.pub"))
-
-
-def rotate_key(root: Path, key: FederationKey) -> list[Path]:
-    """A new federation key: in the authority's folder, and in each site's if that is still here. The old one is kept
-    with the authority. Returns the key files; a call that was cut short can be repeated."""
-    authority = root / "authority"
-    held = {folder: p.read_party(folder) for folder in p.parties_of(root)}
-    if authority not in held:
-        raise DeploymentError(f"{authority} is needed: it holds the federation key")
-    old = authority / p.FEDERATION_KEY
-    aside = authority / f"federation-{read_key(old).key_id}.key"
-    if not aside.exists():
-        shutil.copy2(old, aside)
-    changed = []
-    for folder, party in held.items():
-        if p.FEDERATION_KEY in party.files():
-            fresh = folder / f".{p.FEDERATION_KEY}.{key.key_id}"
-            try:
-                write_key(key, fresh)
-                fresh.replace(folder / p.FEDERATION_KEY)
-            finally:
-                fresh.unlink(missing_ok=True)
-            changed.append(folder / p.FEDERATION_KEY)
-        replace(party, key_id=key.key_id).write(folder)
-    return [*changed, *certify(root, key.key_id)]
-
-
-def renew_server(root: Path) -> Path:
-    """A new key and certificate for the server, signed by the same authority: sites need not change anything."""
-    held, folder = root / "authority", root / "server"
-    party = p.read_party(held)
-    try:
-        authority = Issued((held / p.AUTHORITY_CERTIFICATE).read_bytes(), (held / p.AUTHORITY_KEY).read_bytes())
-    except OSError as error:
-        raise DeploymentError(f"{held} is needed to sign a certificate: {error}") from error
-    folder.mkdir(exist_ok=True, mode=0o700)  # the folder may have been handed over and deleted here
-    _write_server_certificate(folder, new_server(authority, party.host))
-    return folder / p.SERVER_CERTIFICATE
 
 
 def write_programs(folder: Path) -> list[Path]:
@@ -196,9 +160,10 @@ def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) 
     write_key(key, folder / p.FEDERATION_KEY)
 
 
-def certify(root: Path, key_id: str) -> list[Path]:
-    """New certificates of all sites for this federation key, and the operator's scripts; the certificates' paths."""
-    certificates = write_certificates(root, key_id)
+def certify(root: Path, key_id: str, scope: Scope = Scope.missing) -> list[Path]:
+    """New certificates of all sites for this federation key, share keys, and the operator's scripts; the paths of
+    certificates and share keys."""
+    certificates = [*write_certificates(root, key_id), *write_share_keys(root, key_id, scope)]
     if (root / "operator").is_dir():
         _write_operator_scripts(replace(p.read_party(root / "operator"), key_id=key_id), root / "operator")
     return certificates
@@ -209,7 +174,7 @@ def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
     party = plan.party(Kind.server, "server", key_id)
     party.write(folder)
     write_file(folder / p.AUTHORITY_CERTIFICATE, authority.certificate, p.PUBLIC)
-    _write_server_certificate(folder, new_server(authority, plan.host))
+    write_server_certificate(folder, new_server(authority, plan.host))
     local = plan.host in ("localhost", "127.0.0.1")
     _fill(
         "server.env",
@@ -275,7 +240,8 @@ def _write_operator_scripts(party: Party, folder: Path) -> None:
         _fill(name, folder / name, p.PROGRAM, **values)
 
 
-def _write_server_certificate(folder: Path, issued: Issued) -> None:
+def write_server_certificate(folder: Path, issued: Issued) -> None:
+    """Key and certificate of the server into its folder."""
     write_file(folder / p.SERVER_KEY, issued.private_key, p.SECRET)
     write_file(folder / p.SERVER_CERTIFICATE, issued.certificate, p.PUBLIC)
 

@@ -16,13 +16,15 @@ from app.deployment.parties import (
     ALLOWED_APPS,
     FEDERATION_KEY,
     POLICY,
+    SHARE_CERTIFICATE,
+    SHARE_KEY,
     SITE_CERTIFICATE,
     SITE_KEY,
     STATE,
     DeploymentError,
 )
-from app.deployment.signing import AUTHORITY_PUBLIC_KEY
 from app.deployment.toml_text import toml_text
+from strategies.signing import AUTHORITY_PUBLIC_KEY
 
 COMMAND = "flwr-clientapp"
 COMMANDS = (
@@ -79,6 +81,8 @@ def main(site: str, name: str, data: str, data_root: str) -> int:
         "policy": str(here / POLICY),
         "site-key": str(here / SITE_KEY),
         "site-cert": str(here / SITE_CERTIFICATE),
+        "share-key": str(here / SHARE_KEY),
+        "share-cert": str(here / SHARE_CERTIFICATE),
         "authority": str(here / AUTHORITY_PUBLIC_KEY),
     }
     if not (here / ALLOWED_APPS).exists():

@@ -20,13 +20,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from app.deployment.signing import SigningError, read_public_key, signed_text, verified_body
 from app.federation.refusals import IdentityError
 from app.settings.checks import SettingsError
 from app.settings.load import absolute
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import read_key
 from strategies.nodes import RefusedError
+from strategies.signing import SigningError, read_public_key, signed_text, verified_body
 
 _PURPOSE = "site-name/1"
 _CARD_DOMAIN = b"fed-vehicle-reid mask card 1\0"

@@ -2,14 +2,20 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from app.deployment import approval, certificates
 from app.deployment import parties as p
 from app.deployment.certificates import CertificateError
 from app.deployment.parties import Kind, Party
-from app.deployment.signing import (
+from app.deployment.site_names import SiteNames, authority_text
+from app.federation.policy import PolicyFileError, read_policy
+from app.federation.share_key_files import read_share_key, read_statement
+from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
+from strategies.share_keys import ShareKeyRules, Statement
+from strategies.signing import (
     AUTHORITY_PUBLIC_KEY,
     SIGNING_KEY,
     SigningError,
@@ -17,15 +23,14 @@ from app.deployment.signing import (
     read_public_key,
     read_signing_key,
 )
-from app.deployment.site_names import SiteNames, authority_text
-from app.federation.policy import PolicyFileError, read_policy
-from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
 
 WARN_DAYS = 30
 _PRIVATE = re.compile(rb'-----BEGIN [A-Z ]*PRIVATE KEY-----|"format": *"' + re.escape(KEY_FORMAT.encode()))
 _BY_APPROVAL = (AUTHORITY_PUBLIC_KEY, SIGNING_KEY, p.ALLOWED_APPS, p.SITE_CERTIFICATE)
+_RENEW = "python -m scripts.federation renew FOLDER --sites"
 _HINTS = {
     **dict.fromkeys(_BY_APPROVAL, f": {approval.APPROVE} makes it, at the authority"),
+    **dict.fromkeys((p.SHARE_KEY, p.SHARE_CERTIFICATE), f": {_RENEW} makes it, at the authority"),
     p.POLICY: ": python -m scripts.federation refresh FOLDER makes the strict one",
 }
 _LARGEST_SECRET = 64 * 2**20  # of files to search; a CKKS key has megabytes
@@ -36,7 +41,7 @@ def problems(folder: Path) -> list[str]:
 
     Raises DeploymentError if it is no party's folder at all."""
     party = p.read_party(folder)
-    checks = (_files, _secrets, _certificates, _keys, _signing, _name, _policy)
+    checks = (_files, _secrets, _certificates, _keys, _signing, _name, _share_keys, _policy)
     return [sentence for check in checks for sentence in check(party, folder)]
 
 
@@ -134,6 +139,54 @@ def _name(party: Party, folder: Path) -> Iterator[str]:
             return
         if (body["site"], body["public_key"]) != (party.name, public):
             yield f"{folder / p.SITE_CERTIFICATE} is of {body['site']!r} or for another key than {p.SITE_PUBLIC_KEY}"
+
+
+def _share_keys(party: Party, folder: Path) -> Iterator[str]:
+    """A site's own share key, and the statements about all sites at the operator's."""
+    with contextlib.suppress(SigningError, OSError):  # named with the other keys, or as missing
+        rules = ShareKeyRules(read_public_key(folder / AUTHORITY_PUBLIC_KEY), party.key_id, party.federation)
+        if party.kind is Kind.site and (folder / p.SHARE_CERTIFICATE).exists():
+            found = yield from _statement(folder / p.SHARE_CERTIFICATE, party.name, rules)
+            yield from _private_share_key(folder, found)
+        if party.kind is Kind.operator:
+            yield from _statements_at_operator(folder / "sites", rules)
+
+
+def _statement(path: Path, site: str, rules: ShareKeyRules) -> Generator[str, None, Statement | None]:
+    try:
+        found = rules.statement(read_statement(path), time.time())
+    except (ValueError, OSError) as error:
+        yield f"{path}: {error}; {_RENEW} makes one, at the authority"
+        return None
+    if found.site != site:
+        yield f"{path} is of the site {found.site!r} and not of {site!r}: copy that of {site!r} to it"
+    if (days := int((found.not_after - time.time()) // 86400)) < WARN_DAYS:
+        yield f"{path} expires in {days} days: {_RENEW}, at the authority"
+    return found
+
+
+def _private_share_key(folder: Path, found: Statement | None) -> Iterator[str]:
+    if not (folder / p.SHARE_KEY).exists():
+        return  # named as missing
+    try:
+        public = read_share_key(folder / p.SHARE_KEY).public_key().public_bytes_raw()
+    except KeyFileError as error:
+        yield f"{error}: take it from a backup, or a new one from the authority: python -m scripts.federation rotate"
+        return
+    if found is not None and found.public != public:
+        yield f"{folder / p.SHARE_KEY} is not the key of {p.SHARE_CERTIFICATE}: take both from one `rotate` or `renew`"
+
+
+def _statements_at_operator(folder: Path, rules: ShareKeyRules) -> Iterator[str]:
+    owners: dict[bytes, str] = {}
+    for site in sorted(path.stem for path in folder.glob("*.pub")):
+        path = folder / f"{site}{p.SHARE_END}"
+        if not path.exists():
+            yield f"{path} is missing{_HINTS[p.SHARE_CERTIFICATE]}"
+            continue
+        found = yield from _statement(path, site, rules)
+        if found is not None and (owner := owners.setdefault(found.public, site)) != site:
+            yield f"{path} holds the share key of {owner}: remove the site, and add it again"
 
 
 def _authority_of_runs(folder: Path) -> Iterator[str]:

@@ -1,21 +1,32 @@
-"""Detectors on disk: weights with the settings needed to rebuild them."""
+"""Detectors on disk: weights with the settings needed to rebuild them, or the bytes of a network of another program.
+
+One file is one detector, whatever computes it: whoever replaces the file replaces all of it.
+"""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from app.core.errors import StoredFileError
 from app.core.files import saving
+from app.detection.described import DescribedDetector, ForeignNetwork
+from app.detection.found import ImageDetector
+from app.detection.own import OwnDetector
 from app.settings import upgrades
 from app.settings.detection import DetectorSettings
+from app.settings.detector_description import description_from
+from app.training.onnx_file import DetectorNetwork
 from models.detector import Detector, build_coco_detector, build_detector
+from models.detector_graph import outside_detector
 from models.errors import MissingFileError
 
-_SETTINGS = "detector"
+_SETTINGS, _FOREIGN, _ONNX = "detector", "foreign", "onnx"
+_NETWORK, _GRAPH = "network", "graph"  # names of arrays of bytes
 
 
 def build(
@@ -46,16 +57,80 @@ def write_detector(path: Path, detector: Detector, settings: DetectorSettings) -
         save_file(arrays, temporary, {_SETTINGS: json.dumps(kept)})
 
 
-def read_detector(path: Path) -> tuple[Detector, DetectorSettings]:
-    """A detector in evaluation mode. Raises FileNotFoundError, and ValueError for a file of another kind."""
+def write_foreign(path: Path, foreign: ForeignNetwork) -> None:
+    """Write a foreign detector whole: network, graph and description in one file."""
+    kept = {upgrades.KEY: upgrades.DETECTOR.version, "form": foreign.form, "description": foreign.description.as_dict()}
+    _write_bytes(path, {_NETWORK: foreign.network, _GRAPH: foreign.graph}, {_FOREIGN: json.dumps(kept)})
+
+
+def write_onnx_detector(path: Path, content: bytes) -> None:
+    """Write a file of `scripts.export` as a detector."""
+    _write_bytes(path, {_NETWORK: content}, {_ONNX: ""})
+
+
+def open_detector(path: Path) -> ImageDetector:
+    """A detector ready for use, from a .safetensors file of any of these kinds, or an .onnx file of `scripts.export`.
+
+    Raises FileNotFoundError, ValueError for a file of another kind, and MissingPackageError without ONNX Runtime where
+    that computes the detector."""
+    if path.suffix == ".onnx":
+        if not path.is_file():
+            raise MissingFileError(f"no detector: {path}")
+        return onnx_detector(path.read_bytes(), str(path))
+    arrays, metadata = _contents(path)
+    content = {name: arrays[name].numpy().tobytes() for name in (_NETWORK, _GRAPH) if name in arrays}
+    if _ONNX in metadata:
+        return onnx_detector(content.get(_NETWORK, b""), str(path))
+    if _FOREIGN in metadata:
+        return DescribedDetector(_foreign(path, content, metadata[_FOREIGN]))
+    return OwnDetector(*read_detector(path))
+
+
+def onnx_detector(content: bytes, name: str) -> OwnDetector:
+    """A detector that ONNX Runtime computes, from the content of an .onnx file of `scripts.export`.
+
+    Raises StoredFileError for other content, MissingPackageError without ONNX Runtime."""
+    network = DetectorNetwork(content, name)
+    try:
+        settings = DetectorSettings(**network.settings)
+    except (TypeError, ValueError) as error:
+        raise StoredFileError(f"{name}: a detector of another version: {error}") from error
+    return OwnDetector(outside_detector(build(settings), network.run), settings)
+
+
+def _foreign(path: Path, content: dict[str, bytes], text: str) -> ForeignNetwork:
+    try:
+        kept = json.loads(text)
+        kept = upgrades.DETECTOR.upgraded(path, kept.pop(upgrades.KEY, None), kept)
+        description = description_from(kept["description"])
+        return ForeignNetwork(kept["form"], content[_NETWORK], content.get(_GRAPH, b""), description, str(path))
+    except upgrades.SettingsVersionError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoredFileError(f"damaged file {path}: {error}") from error
+
+
+def _write_bytes(path: Path, contents: dict[str, bytes], metadata: dict[str, str]) -> None:
+    arrays = {name: torch.from_numpy(np.frombuffer(each, np.uint8).copy()) for name, each in contents.items() if each}
+    with saving(path) as temporary:
+        save_file(arrays, temporary, metadata)
+
+
+def _contents(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Arrays and metadata. Raises FileNotFoundError, and StoredFileError for a damaged file."""
     if not path.is_file():
         raise MissingFileError(f"no detector: {path}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - no dict
     except (SafetensorError, OSError) as error:  # neither names the file
         raise StoredFileError(f"damaged file {path}: {error}") from error
+
+
+def read_detector(path: Path) -> tuple[Detector, DetectorSettings]:
+    """A detector of PyTorch in evaluation mode. Raises FileNotFoundError, and ValueError for a file of another kind."""
+    arrays, metadata = _contents(path)
     if _SETTINGS not in metadata:
         raise StoredFileError(f"{path} is no detector of this project: `python -m scripts.train_detector` makes one")
     try:

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from app.core.errors import StoredFileError
 from app.core.sample import Box
-from app.detection.detector_file import read_detector
-from models.detector import PLATE
+from app.detection.detector_file import open_detector
 
 DETECTOR = "detector.safetensors"
 _LONGEST = 1600  # pixels that the detector is shown; its network looks at far fewer
@@ -20,17 +18,17 @@ class PlateFinder:
     """A detector of plates.
 
     Args:
-        path: its file, or a folder that holds `DETECTOR`, such as one that `scripts.train_detector` wrote.
+        path: its file (.safetensors, or .onnx of `scripts.export`), or a folder that holds `DETECTOR`, such as one
+            that `scripts.train_detector` wrote.
 
     Raises FileNotFoundError without a detector there, ValueError for a file of another kind or a detector that knows
     no plates."""
 
     def __init__(self, path: Path) -> None:
         path = path / DETECTOR if path.is_dir() else path
-        self._detector, settings = read_detector(path)
-        if PLATE not in self._detector.classes.values():
+        self._detector = open_detector(path)
+        if not self._detector.finds_plates:
             raise StoredFileError(f"{path} finds vehicles and no plates")
-        self._threshold = settings.thresholds[PLATE]
 
     def find(self, photograph: Image.Image) -> list[Box]:
         """Plates in an upright image in mode "RGB", best first."""
@@ -39,12 +37,9 @@ class PlateFinder:
         if scale < 1:
             width, height = (max(1, round(scale * side)) for side in photograph.size)
             shown = photograph.resize((width, height), Image.Resampling.LANCZOS)
-        image = torch.from_numpy(np.asarray(shown).transpose(2, 0, 1).copy()).float() / 255
-        with torch.no_grad():
-            found = self._detector.find([image])[0]
         plates = []
-        for corners, label, score in zip(found["boxes"].tolist(), found["labels"], found["scores"], strict=True):
-            left, top, right, bottom = (value / scale for value in corners)
-            if label == PLATE and score >= self._threshold and min(right - left, bottom - top) >= _LEAST:
-                plates.append(Box(left, top, right - left, bottom - top))
+        for found in self._detector.find(np.asarray(shown)):
+            box = Box(*(value / scale for value in found.box))
+            if found.plate and min(box.width, box.height) >= _LEAST:
+                plates.append(box)
         return plates

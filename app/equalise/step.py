@@ -69,7 +69,9 @@ class EqualisationStep:
         seconds: dict[str, float],
     ) -> None:
         # A separate task: drafts are read once and must not displace images in the cache.
-        uncached = replace(settings, data=replace(settings.data, cache_mb=0, cache_dir=""))
+        # One view: every client embeds all of its images in a round.
+        data, evaluation = replace(settings.data, cache_mb=0, cache_dir=""), replace(settings.evaluation, views=1)
+        uncached = replace(settings, data=data, evaluation=evaluation)
         self.task = embedding_task(make_task(uncached))
         self.task.build(2, settings.seed, pretrained=False)  # a task knows its backbone's input once it has built one
         self.options = settings.data.equalise

@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
 from app.core.sample import Sample
 from app.data.crops import Crops, ImageReader
 from app.data.readers.reader import Direction
+from app.data.views import other_views
 from app.evaluation.distance import Floats, normalise
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ranking import NoValidQueryError
@@ -68,16 +70,27 @@ def fused(vehicle: NDArray[np.float32], plate: NDArray[np.float32], fusion: str)
     return normalise(joined * _has_plate(plate)[:, None]).astype(np.float32, copy=False)
 
 
-def embed_crops(network: nn.Module, crops: Sequence[Crops], run: EmbedCrops, batch_size: int) -> DualRows:
-    """Embed one or more vehicles; the network's mode is restored afterwards."""
+def embed_crops(
+    network: nn.Module, crops: Sequence[Crops], run: EmbedCrops, batch_size: int, views: int = 1
+) -> DualRows:
+    """Embed one or more vehicles; the network's mode is restored afterwards.
+
+    Args:
+        views: of each vehicle, see `app.data.views`; its embedding is the L2-normalised mean of theirs. The plate is
+            taken as it is: a mirrored plate is another plate.
+    """
     training = network.training
     network.eval()
     vehicles, plates = [], []
     try:
         for start in range(0, len(crops), batch_size):
+            batch = crops[start : start + batch_size]
             with torch.inference_mode():
-                result = run(crops[start : start + batch_size])
-            vehicles.append(result.vehicle.float().cpu())
+                result = run(batch)
+                found = result.vehicle.float().cpu()
+                for view in other_views(batch, views):
+                    found = found + run(view).vehicle.float().cpu()
+            vehicles.append(found if views == 1 else F.normalize(found))
             if result.plate is not None:
                 plates.append(result.plate.float().cpu())
     finally:
@@ -92,19 +105,21 @@ def embed(
     run: EmbedCrops,
     batch_size: int,
     fusion: str = "concat",
+    views: int = 1,
 ) -> DualEmbeddings:
     """Embed every sample whose vehicle image can be read; the network's mode is restored afterwards.
 
     Args:
         run: embeds crops by `network`.
         fusion: how `run` joins vehicle and plate.
+        views: see `embed_crops`.
 
     Raises NoImageError if no image can be read."""
     kept: list[Sample] = []
     found: list[DualRows] = []
     for read, crops in read_crops(samples, image_reader, batch_size):
         kept += read
-        found.append(embed_crops(network, crops, run, batch_size))
+        found.append(embed_crops(network, crops, run, batch_size, views))
     plates = [rows.plate for rows in found if rows.plate is not None]
     plate = np.concatenate(plates) if plates else None
     has_plate = np.zeros(len(kept), np.bool_) if plate is None else _has_plate(plate)

@@ -1,7 +1,7 @@
 """Measures of plate reading: whole plates, characters, and the effect of a confidence threshold."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,10 +24,12 @@ class PlateReading:
     Args:
         text: in `models.alphabet.plain` form; "" for nothing.
         confidences: of each character, in [0, 1].
+        likely: probabilities of the likeliest characters at each place, "" for none; empty where they are not known.
     """
 
     text: str
     confidences: tuple[float, ...]
+    likely: tuple[Mapping[str, float], ...] = field(default=(), compare=False, repr=False)
 
     @property
     def confidence(self) -> float:

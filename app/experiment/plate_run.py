@@ -16,6 +16,7 @@ from app.settings.stored import with_overrides
 from app.tasks import make_task
 from app.tasks.plate_text import PlateText
 from app.training.checkpoint import Checkpoint, network_of
+from app.training.packaged_reader import packaged_reader
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class PlateRun:
     """The task, its network in evaluation mode with hashed layers expanded, and the settings of both.
 
     Args:
-        file: the checkpoint; None for an untrained network.
+        file: the checkpoint; None for an untrained network and for the packaged one.
     """
 
     settings: Settings
@@ -43,6 +44,13 @@ class PlateRun:
         checkpoint = Checkpoint.read(folder, model)
         settings = with_overrides(checkpoint.settings, words)
         return cls._of(checkpoint.arrays, settings, folder / f"{model}.safetensors")
+
+    @classmethod
+    def packaged(cls, words: Sequence[str]) -> "PlateRun":
+        """The reader that comes with the package. Raises SettingsError for unknown overrides, and as
+        `packaged_reader`."""
+        checkpoint = packaged_reader()
+        return cls._of(checkpoint.arrays, with_overrides(checkpoint.settings, words), None)
 
     @classmethod
     def untrained(cls, settings: Settings) -> "PlateRun":
@@ -71,6 +79,6 @@ class PlateRun:
         """As `PlateText.read`."""
         return self.task.read(self.network, samples, self.device)
 
-    def read_images(self, pictures: Tensor) -> list[PlateReading]:
+    def read_images(self, pictures: Tensor, country: str = "") -> list[PlateReading]:
         """As `PlateText.read_images`."""
-        return self.task.read_images(self.network, pictures, self.device)
+        return self.task.read_images(self.network, pictures, self.device, country)

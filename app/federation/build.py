@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.federation.mask_store import Badge, MaskStore
+from app.federation.mask_store import MaskStore
+from app.federation.peer_keys import Badge
+from app.federation.share_store import ShareStore
 from app.settings.checks import SettingsError
 from app.settings.federation import ServerOptimiserSettings
 from app.settings.load import Settings, absolute
@@ -14,6 +16,11 @@ from app.settings.privacy import PrivacySettings
 from strategies.ciphers import ckks, packed_bfv
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import ClientCipher, ServerSum
+from strategies.ciphers.kahe.client_half import KaheCipher
+from strategies.ciphers.kahe.client_half import new_secret as new_kahe_secret
+from strategies.ciphers.kahe.parameters import SCHEME as KAHE
+from strategies.ciphers.kahe.parameters import KaheParameters
+from strategies.ciphers.kahe.server_half import KaheSum
 from strategies.ciphers.keys import FederationKey, new_key, read_key, shared_key, write_key
 from strategies.ciphers.plain import PlainCipher, PlainSum
 from strategies.quantise import Blocks
@@ -35,13 +42,20 @@ def max_clients(settings: Settings) -> int:
 
 def make_secrets(privacy: PrivacySettings) -> dict[str, Callable[[], bytes]]:
     """Generators of the secret of each scheme, for `new_key`."""
-    return {packed_bfv.SCHEME: packed_bfv.new_secret, ckks.SCHEME: lambda: ckks.new_secret(privacy.ckks_preset)}
+    return {
+        packed_bfv.SCHEME: packed_bfv.new_secret,
+        ckks.SCHEME: lambda: ckks.new_secret(privacy.ckks_preset),
+        KAHE: new_kahe_secret,
+    }
 
 
 def make_mask_store(
     settings: Settings, client: str, folder: Path, key: FederationKey | None, badge: Badge | None = None
-) -> MaskStore | None:
-    """The client's masks, if updates are masked; `folder` is the node's, `badge` binds mask keys to sites."""
+) -> MaskStore | ShareStore | None:
+    """The client's masks, if updates are masked, or its records of shares; `folder` is the node's. `badge` binds keys
+    to sites."""
+    if settings.privacy.cipher == KAHE and key is not None:
+        return ShareStore(folder, client, key, badge)
     if settings.privacy.masking == "none" or key is None:
         return None
     return MaskStore(folder, client, key, badge)
@@ -79,6 +93,10 @@ def make_client_cipher(settings: Settings, statistics: Mask, *, client: str, key
             preset=privacy.ckks_preset,
             key_holder=privacy.key_holder,
         )
+    if privacy.cipher == KAHE:
+        return KaheCipher(
+            key, statistics, client=client, max_clients=bound, bits=privacy.bits, colluding=privacy.colluding
+        )
     return packed_bfv.PackedBfvCipher(key, statistics, client=client, max_clients=bound, bits=privacy.bits)
 
 
@@ -111,6 +129,9 @@ def make_server_sum(settings: Settings, statistics: Mask, run_folder: Path) -> C
     if privacy.cipher == "plain":
         return lambda binding, key_id: PlainSum(size)  # noqa: ARG005
     bound, blocks = max_clients(settings), Blocks(statistics)
+    if privacy.cipher == KAHE:
+        parameters = KaheParameters(blocks.digits, blocks.count, bound, privacy.bits, privacy.colluding)
+        return lambda binding, key_id: KaheSum(parameters, binding, key_id)
     if privacy.cipher == "packed_bfv":
         packed = packed_bfv.PackedParameters(blocks.digits, blocks.count, bound, privacy.bits)
         masked = privacy.masking == "pairwise"

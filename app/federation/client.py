@@ -8,6 +8,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ from app.federation.mask_store import MaskStore
 from app.federation.measuring import evaluation_loss, global_measures
 from app.federation.opened_sums import OpenedSums
 from app.federation.round_request import Bytes, ClientError, RoundRequest
+from app.federation.share_store import ShareStore
 from app.federation.site_policy import SitePolicy
 from app.settings.load import Settings
 from app.tasks.task import Task, UnfitDataError
@@ -48,6 +51,7 @@ from app.training.trainer import TrainReport, round_steps, total_steps, train
 from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError, ClientCipher
+from strategies.ciphers.kahe.client_half import KaheCipher
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import is_private
 
@@ -63,7 +67,7 @@ class TaskClient(NumPyClient):
         directions: its validation queries and galleries; may be empty.
         store: its node store.
         cipher: builds the client's half of the cipher from a mask (size,) of the BatchNorm statistics.
-        masks: of this node; None for updates without masks.
+        masks: of this node, or its records of shares; None for updates with neither.
         ledger: of the node's epsilon under differential privacy.
         run_key: identifies the run.
         policy: of the site; None for a client without one, such as a simulated one.
@@ -81,7 +85,7 @@ class TaskClient(NumPyClient):
         directions: Sequence[Direction],
         store: NodeStore,
         cipher: Callable[[NDArray[np.bool_]], ClientCipher],
-        masks: MaskStore | None,
+        masks: MaskStore | ShareStore | None,
         ledger: PrivacyLedger,
         server_optimiser: ServerOptimiser,
         run_key: str,
@@ -223,10 +227,21 @@ class TaskClient(NumPyClient):
 
     def disclose(self, config: dict[str, Any]) -> bytes:
         """The seeds shared with clients that dropped out of an attempt, sealed for the other clients."""
-        if self.masks is None:
+        if not isinstance(self.masks, MaskStore):
             raise ClientError(f"{self.name} received a request for masks and has none")
         request = RoundRequest.of((), config)
         return self.masks.disclose(self._binding(request), request.mask_cards, request.missing)
+
+    def sum_shares(self, config: dict[str, Any], question: bytes) -> bytes:
+        """The sum of the shares that the clients of a sum dealt to this one, sealed for the other clients."""
+        cipher = self.cipher
+        if not isinstance(self.masks, ShareStore) or not isinstance(cipher, KaheCipher):
+            raise ClientError(f"{self.name} received a question for shares and has none")
+        request = RoundRequest.of((), config)
+        clients, missing = request.clients, tuple(sorted(set(request.cohort) - set(request.clients)))
+        binding = self._binding(replace(request, missing=missing))
+        make = partial(cipher.share_sum, clients, question, binding)
+        return self.masks.answer(binding, request.mask_cards, clients, question, make)
 
     def _binding(self, request: RoundRequest) -> Binding:
         """Binding of a payload, within the site's policy."""

@@ -15,6 +15,7 @@ from app.federation.opened_sums import OpenedSums, RefusedSumError, sum_digest
 from models.errors import FedVehicleReidError
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import Buffer, CipherError, ClientCipher
+from strategies.ciphers.kahe.tags import AlteredSumError
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import SharedLayout
 
@@ -23,6 +24,7 @@ _log = logging.getLogger("flwr")
 _KIND = "global"
 UNUSABLE = "the sum cannot be used; the site's own log says why"
 """The only message that leaves the node about an encrypted sum: the cause would reveal bits of the secret key."""
+SUM_ALTERED = "the sum was altered: its tag does not fit"
 _LARGEST = 2.0**20  # a larger aggregate is of another key, or of a diverged client
 _ROUNDING = 1e-5
 """Largest difference of a starting value between processors, which round differently: 8e-7 was measured."""
@@ -186,7 +188,8 @@ class GlobalModels:
         except Exception as error:  # of any kind: a second kind of error would be a second answer
             sums.unusable(version, digest)
             _log.error("%s: %s", self.client, error, exc_info=not isinstance(error, UnusableAggregateError))
-            raise UnusableAggregateError(UNUSABLE) from None
+            altered = isinstance(error.__cause__, AlteredSumError)  # found by its tag: the answer depends on no secret
+            raise UnusableAggregateError(SUM_ALTERED if altered else UNUSABLE) from None
         sums.used(version, digest)
         return self._keep(version, after, clients)  # an obstacle here reveals nothing about the sum
 

@@ -1,70 +1,25 @@
-"""A node's key for pairwise masks, and the pinned keys of the other clients."""
+"""A node's pairwise masks: the seeds that it shares with the other clients, and which of them it disclosed."""
 
 import hashlib
-import hmac
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from filelock import FileLock
-
-from app.core.files import replacing
+from app.federation.peer_keys import PeerKeys, attempt_name
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
-from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MIN_MASKED
-from strategies.ciphers.masks import disclosure_purpose, key_tag, new_mask_key, pair_seed, public_mask_key
-
-_TAG_BYTES = 32
+from strategies.ciphers.masks import disclosure_purpose
 
 
-class Badge(Protocol):
-    """Binds mask keys to certified sites."""
-
-    def card(self, public: bytes) -> str:
-        """Proof, without a colon, that a mask key is this site's own."""
-
-    def check_card(self, name: str, public: bytes, card: str) -> None:
-        """Raise CipherError unless the mask key is that of the site of this name."""
-
-
-class MaskStore:
+class MaskStore(PeerKeys):
     """Seeds of the masks that a client shares with the others.
 
-    A client's card is its public key with a tag under the federation key, so that the server cannot substitute its own.
-    The first card of a client is pinned: another one under its name is refused.
-
     At most one attempt of a run is open for disclosures: the latest masked one, until the next training or final
-    message, which brings its sum. All files are read and changed under one lock, across the processes and threads of
-    the node, and before any reply.
-
-    Args:
-        folder: of the node; holds `mask.key`, `mask_peers.json`, `mask_used.json`, `mask_open.json` and
-            `mask_disclosed.json`.
-        client: the node's own name.
-        key: of the federation.
-        badge: requires a certified site's signature on each card: without it, a holder of the federation key can
-            authenticate clients that do not exist. None if sites have no certificates.
+    message, which brings its sum. The records are `mask_used.json`, `mask_open.json` and `mask_disclosed.json`.
     """
 
-    def __init__(self, folder: Path, client: str, key: FederationKey, badge: Badge | None = None) -> None:
-        self.folder = folder
-        self.client = client
-        self.key = key
-        self.badge = badge
-        path = folder / "mask.key"
-        with self._locked():
-            if not path.exists():
-                _write_private(path, new_mask_key())
-        self._private = path.read_bytes()
-        try:
-            public = public_mask_key(self._private)
-        except ValueError as error:
-            raise CipherError(f"mask key {path} is damaged: {error}") from error
-        self.card = (public + key_tag(key.secret("seal"), client, public)).hex()
-        if badge is not None:
-            self.card += f":{badge.card(public)}"
+    kind = "mask"
 
     def seeds(self, binding: Binding, cards: Mapping[str, str]) -> dict[str, bytes]:
         """The seed shared with each other client of the cohort. Raises CipherError naming a client whose card is
@@ -76,7 +31,7 @@ class MaskStore:
         """`seeds` for one payload, once an attempt: two payloads under one mask would show their difference.
 
         From now on no earlier attempt of the run is disclosed."""
-        attempt = _attempt(binding)
+        attempt = attempt_name(binding)
         with self._locked():
             used = self._used()
             if attempt in used:
@@ -104,7 +59,7 @@ class MaskStore:
             raise CipherError(f"cannot disclose masks with {sorted(names)}")
         if len(binding.cohort) - len(names) < 2:
             raise CipherError("masks are not removed from a sum of one client")
-        attempt = _attempt(binding)
+        attempt = attempt_name(binding)
         with self._locked():
             if self._used().get(attempt) != _cohort(binding):
                 raise CipherError(f"{self.client} masked nothing for this attempt with this cohort")
@@ -123,70 +78,14 @@ class MaskStore:
             raise CipherError(
                 f"pairwise masks need {MIN_MASKED} clients in a round, this one has {len(binding.cohort)}"
             )
-        if len(set(binding.cohort)) != len(binding.cohort) or self.client not in binding.cohort:
-            raise CipherError(f"{self.client} does not stand once in a cohort of different names: {binding.cohort}")
-        peers = [name for name in binding.cohort if name != self.client]
-        known = self._pinned({name: cards.get(name, "") for name in peers})
-        return {name: pair_seed(self._private, self.client, name, known[name], binding) for name in peers}
+        return self._pair_seeds(binding, cards, [name for name in binding.cohort if name != self.client])
 
     def _used(self) -> dict[str, str]:
         """Masked attempts with their cohorts; an earlier version stored no cohorts."""
         found: Any = self._read("mask_used.json")
         return dict.fromkeys(found, "") if isinstance(found, list) else dict(found)
 
-    def _locked(self) -> FileLock:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return FileLock(self.folder / ".mask.lock", fallback_to_soft=False)
-
-    def _read(self, name: str) -> Any:
-        path = self.folder / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise CipherError(f"{path} is damaged, and no mask is used without it: {error}") from error
-
-    def _write(self, name: str, content: Any) -> None:
-        with replacing(self.folder / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-    def _pinned(self, cards: Mapping[str, str]) -> dict[str, bytes]:
-        pins: dict[str, str] = self._read("mask_peers.json")
-        found: dict[str, bytes] = {}
-        for name, card in cards.items():
-            tagged, _, shown = card.partition(":")
-            try:
-                raw = bytes.fromhex(tagged)
-            except ValueError:
-                raw = b""
-            public, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
-            if not hmac.compare_digest(tag, key_tag(self.key.secret("seal"), name, public)):
-                raise CipherError(f"the mask key of {name} is missing or not authenticated by this federation's key")
-            if self.badge is not None:
-                self.badge.check_card(name, public, shown)
-            if pins.setdefault(name, public.hex()) != public.hex():
-                raise CipherError(
-                    f"{name} shows another mask key than before; if its node was set up anew, remove {name} from "
-                    f"{self.folder / 'mask_peers.json'}"
-                )
-            found[name] = public
-        self._write("mask_peers.json", pins)
-        return found
-
-
-def _attempt(binding: Binding) -> str:
-    return f"{binding.run_key}/{binding.server_round}/{binding.attempt}/{binding.nonce}"
-
 
 def _cohort(binding: Binding) -> str:
     """Digest of the cohort of a masked payload, beside the attempt."""
     return hashlib.sha256(json.dumps(binding.fields(), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with replacing(path) as temporary:
-        temporary.touch(0o600)
-        temporary.write_bytes(data)
-        temporary.chmod(0o600)

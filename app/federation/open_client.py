@@ -17,8 +17,8 @@ from app.experiment.measurable import evaluation_problems
 from app.federation.build import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
 from app.federation.client import TaskClient
 from app.federation.ledger import PrivacyLedger
-from app.federation.mask_store import Badge
 from app.federation.outgoing_errors import is_simulated
+from app.federation.peer_keys import Badge
 from app.federation.refusals import PolicyError
 from app.federation.run_words import reader_of, run_words
 from app.federation.site_model import keep_recipe

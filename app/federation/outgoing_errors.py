@@ -25,6 +25,7 @@ from strategies.ciphers.binding import EnvelopeError
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import KeyFileError
 from strategies.messages import MessageError
+from strategies.share_keys import ShareKeyError
 from strategies.shared_arrays import LayoutError
 
 _log = logging.getLogger("flwr")
@@ -45,6 +46,7 @@ LISTED: frozenset[type[Exception]] = frozenset(
         PolicyError,
         PrivacyBudgetError,
         SettingsError,
+        ShareKeyError,
         TrainingError,
         UnusableAggregateError,
     }

@@ -35,6 +35,7 @@ class RoundRequest:
         coefficient: this client's averaging factor; None without an update.
         measure: whether to measure the global model.
         missing: clients of the cohort that dropped out.
+        clients: of the cohort, those whose updates are in the sum that shares are asked for.
         aggregate: the sum that leads to the required model from the one before; empty for none.
         coefficient_sum: of the clients in `aggregate`.
         global_version, global_digest: of a model from another node, or of one that this node has to send.
@@ -50,6 +51,7 @@ class RoundRequest:
     coefficient: float | None = None
     measure: bool = False
     missing: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
     aggregate: memoryview = _NOTHING
     coefficient_sum: float = 0.0
     global_version: int | None = None
@@ -84,6 +86,7 @@ class RoundRequest:
             coefficient=_number(config, m.COEFFICIENT, float),
             measure=bool(config.get(m.MEASURE)),
             missing=_strings(config, m.MISSING),
+            clients=_strings(config, m.CLIENTS),
             aggregate=views[0] if views else _NOTHING,
             coefficient_sum=coefficient_sum or 0.0,
             global_version=version,

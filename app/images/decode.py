@@ -68,7 +68,7 @@ def open_image(
         try:
             file = Image.open(io.BytesIO(pixels), formats=formats)
         except UnidentifiedImageError as error:
-            raise UnreadableImageError(f"not a image ({', '.join(formats)})") from error
+            raise UnreadableImageError(f"not an image ({', '.join(formats)})") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise UnreadableImageError(f"more than {most_pixels} pixels") from error
     if file.width * file.height > most_pixels:

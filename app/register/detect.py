@@ -1,22 +1,31 @@
 """Vehicles and plates in whole photographs, as a register uses a detector, and the vehicle that counts in each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from app.core.sample import Box, Modality
 from app.data.crops import VehicleImage
 from app.detection.average_precision import iou_matrix
-from app.detection.detector_file import read_detector, write_detector
+from app.detection.described import DescribedDetector, ForeignNetwork
+from app.detection.detector_file import (
+    onnx_detector,
+    open_detector,
+    read_detector,
+    write_detector,
+    write_foreign,
+    write_onnx_detector,
+)
+from app.detection.found import Detection, ImageDetector
+from app.detection.own import OwnDetector
 from app.images.decode import is_grey
 from app.register.photos import Photo, VehiclePhoto
 from app.register.sightings import Journal
 from app.settings.detection import DetectorSettings
-from models.detector import VEHICLE, Detector
+from models.detector import Detector
 from models.errors import MissingFileError
 
 DETECTOR, VEHICLES = "detector.safetensors", "vehicles.safetensors"
@@ -32,11 +41,13 @@ class Found:
 
     Args:
         plate: where its plate is; None if none was found.
+        kind: car, motorcycle, bus or truck; None if the detector does not tell.
     """
 
     box: Box
     score: float
     plate: Box | None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,14 @@ class Detections:
             return self.vehicles[overlaps.index(max(overlaps))].plate
         return next((plate for plate in self.plates if _holds(box, plate)), None)
 
+    def kind_of(self, box: Box | None) -> str | None:
+        """The kind of the vehicle in `box`; for None, of the one that fills the image. None if it is not known."""
+        if box is None:
+            return self.vehicles[0].kind if self.fills else None
+        overlaps = [_overlap(box, found.box) for found in self.vehicles]
+        best = max(overlaps, default=0.0)
+        return self.vehicles[overlaps.index(best)].kind if best >= _SAME else None
+
 
 class Finder:
     """A detector of vehicles and plates, and optionally another one for vehicles, whose boxes then count.
@@ -81,25 +100,17 @@ class Finder:
         paths = [folder / name for name in (DETECTOR, VEHICLES) if (folder / name).is_file()]
         if not paths:
             raise MissingFileError(f"no detector in {folder}")
-        self._detectors = [read_detector(path) for path in paths]
+        self._detectors = [open_detector(path) for path in paths]
 
     def find(self, photo: Photo) -> Detections:
         """Vehicles and plates of a photograph."""
-        image = torch.from_numpy(np.asarray(photo.image).transpose(2, 0, 1).copy()).float() / 255
-        vehicles: list[tuple[Box, float]] = []
+        image = np.asarray(photo.image)
+        vehicles: list[Detection] = []
         plates: list[Box] = []
-        for detector, settings in self._detectors:  # the one for vehicles comes last
-            vehicles = []
-            found = detector.find([image])[0]
-            for corners, label, score in zip(found["boxes"].tolist(), found["labels"], found["scores"], strict=True):
-                left, top, right, bottom = corners
-                box = Box(left, top, right - left, bottom - top)
-                if score < settings.thresholds[label] or min(box.width, box.height) < _LEAST:
-                    continue
-                if label == VEHICLE:
-                    vehicles.append((box, float(score)))
-                else:
-                    plates.append(box)
+        for detector in self._detectors:  # the one for vehicles comes last
+            found = [each for each in detector.find(image) if min(each.box.width, each.box.height) >= _LEAST]
+            vehicles = [each for each in found if not each.plate]
+            plates += [each.box for each in found if each.plate]
         return _grouped(vehicles, plates, photo)
 
 
@@ -109,23 +120,28 @@ def state_of(folder: Path) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns for path in paths if path.is_file())
 
 
-def _grouped(vehicles: Sequence[tuple[Box, float]], plates: Sequence[Box], photo: Photo) -> Detections:
+def _grouped(vehicles: Sequence[Detection], plates: Sequence[Box], photo: Photo) -> Detections:
     """Vehicles with their plates: each plate goes to the smallest vehicle that holds its centre."""
-    ordered = sorted(vehicles, key=lambda pair: -_area(pair[0]))
+    ordered = sorted(vehicles, key=lambda each: -_area(each.box))
     owners: dict[int, Box] = {}
     free = []
     for plate in plates:
-        holding = [index for index, (box, _) in enumerate(ordered) if _holds(box, plate)]
+        holding = [index for index, each in enumerate(ordered) if _holds(each.box, plate)]
         if not holding:
             free.append(plate)
         elif holding[-1] not in owners:
             owners[holding[-1]] = plate
     of_file = 1 / photo.scale
     found = [
-        Found(_scaled(box, of_file), score, _scaled(owners[index], of_file) if index in owners else None)
-        for index, (box, score) in enumerate(ordered)
+        Found(
+            _scaled(each.box, of_file),
+            each.score,
+            _scaled(owners[index], of_file) if index in owners else None,
+            each.kind,
+        )
+        for index, each in enumerate(ordered)
     ]
-    fills = bool(ordered) and _area(ordered[0][0]) >= _FILLS * photo.image.width * photo.image.height
+    fills = bool(ordered) and _area(ordered[0].box) >= _FILLS * photo.image.width * photo.image.height
     return Detections(tuple(found), tuple(_scaled(plate, of_file) for plate in free), fills)
 
 
@@ -167,6 +183,11 @@ class Framed:
         return "infrared" if is_grey(vehicle) else "visible"
 
     @property
+    def kind(self) -> str | None:
+        """Kind of the vehicle: car, motorcycle, bus or truck; None if no detector tells."""
+        return None if self.detections is None else self.detections.kind_of(self.vehicle_photo.vehicle_box)
+
+    @property
     def image(self) -> VehicleImage:
         """The photograph as networks take it. Raises BoxError for a box outside it."""
         vehicle_photo, photo = self.vehicle_photo, self.vehicle_photo.photo
@@ -196,15 +217,44 @@ class Framing:
     def use(self, path: Path, account: str) -> str:
         """Use a detector for vehicles and plates in photographs; returns what it finds.
 
-        Raises FileNotFoundError, and ValueError for a file of another kind."""
-        return self.use_made(*read_detector(path), account)
+        Args:
+            path: .safetensors of `scripts.train_detector`, or .onnx of `scripts.export`.
+
+        Raises FileNotFoundError, ValueError for a file of another kind, and MissingPackageError without ONNX Runtime
+        where that is needed."""
+        if path.suffix != ".onnx":
+            return self.use_made(*read_detector(path), account)
+        if not path.is_file():
+            raise MissingFileError(f"no detector: {path}")
+        content = path.read_bytes()
+        return self._put(onnx_detector(content, str(path)), account, lambda place: write_onnx_detector(place, content))
 
     def use_made(self, detector: Detector, settings: DetectorSettings, account: str) -> str:
         """The same for a detector in memory."""
-        name = VEHICLES if settings.kind == "coco" else DETECTOR
-        write_detector(self.folder / name, detector, settings)
+        return self._put(
+            OwnDetector(detector, settings), account, lambda place: write_detector(place, detector, settings)
+        )
+
+    def use_foreign(self, foreign: ForeignNetwork, account: str) -> str:
+        """The same for a network of another program, which is tried on a blank image before.
+
+        Raises StoredFileError if it cannot be computed or does not give what its description says."""
+        made = DescribedDetector(foreign)
+        made.try_once()
+        return self._put(made, account, lambda place: write_foreign(place, foreign))
+
+    def _put(self, made: ImageDetector, account: str, write: Callable[[Path], None]) -> str:
+        name = DETECTOR if made.finds_plates else VEHICLES
+        write(self.folder / name)
         self.journal.write(account, "detector", name)
-        return "vehicles" if name == VEHICLES else "vehicles and plates"
+        return " and ".join(
+            word for word, there in (("vehicles", made.finds_vehicles), ("plates", made.finds_plates)) if there
+        )
+
+    @property
+    def finds_plates(self) -> bool:
+        """Whether any detector finds plates."""
+        return (self.folder / DETECTOR).is_file()
 
     def forget(self, account: str) -> None:
         """Take photographs as they are from now on."""

@@ -118,12 +118,23 @@ class ActiveModel:
         self._recogniser: Recogniser | None = None
 
     def change_to_run(
-        self, run: Path, model: str, account: str, progress: Callable[[int, int], None] | None = None
+        self,
+        run: Path,
+        model: str,
+        account: str,
+        progress: Callable[[int, int], None] | None = None,
+        views: int | None = None,
     ) -> Model:
         """Activate a run's checkpoint: all images are embedded with it; until then the model before stays active.
 
-        Continues where an earlier call stopped. Raises FileNotFoundError, or ValueError for an invalid file."""
+        Continues where an earlier call stopped. Raises FileNotFoundError, or ValueError for an invalid file.
+
+        Args:
+            views: of an image, over which embeddings are averaged; None for those of the run.
+        """
         checkpoint = Checkpoint.read(run, model)
+        if views is not None:
+            checkpoint = checkpoint.with_views(views)
         recogniser = Recogniser(checkpoint, self.device)
         checkpoint.write(self._register.folder / "models", checkpoint.digest)
         self._file_of(checkpoint.digest, ".onnx").unlink(missing_ok=True)  # the one given last computes it

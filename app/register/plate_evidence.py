@@ -13,11 +13,13 @@ from enum import StrEnum
 from typing import Any
 
 from app.core.sample import Box
+from app.evaluation.plate_frames import combined
 from app.evaluation.plate_texts import PlateReading
 from app.register.detect import Framed
 from app.register.matcher import PLATE_TEXT, Candidate, Decision, Outcome
 from app.register.plate_reader import PlateRead, QueryPlateReader
 from app.register.plate_search import PlateCandidate, PlateSearch, cost
+from models.plate_formats import UNKNOWN_ORIGIN, Origin, origin_of
 
 _CANDIDATES = 5
 
@@ -80,12 +82,16 @@ class PlateFinding:
         reads: one or more, by confidence.
         box: of the first, in pixels of the file its photograph came from; None if it has an image of its own.
         candidates: plates near to any of the texts, nearest first, each vehicle once.
+        together: the text of all photographs together; None if a plate was read in one alone.
+        origin: country and region of the best text.
     """
 
     reads: Sequence[PlateRead]
     says: TextEffect
     box: Box | None
     candidates: Sequence[PlateCandidate]
+    together: PlateReading | None = None
+    origin: Origin = UNKNOWN_ORIGIN
 
     def vehicles(self) -> set[int]:
         """Vehicles whose plates a person gets to see."""
@@ -104,7 +110,10 @@ class PlateFinding:
             "photograph": best.photograph,
             "box": self.box and [round(value, 1) for value in self.box],
             "says": self.says.value,
-            "others": [{"text": read.text, "confidence": round(read.confidence, 4)} for read in others],
+            "others": [_short(read) for read in others],
+            "combined": self.together and _short(self.together),
+            "country": self.origin.country,
+            "region": self.origin.region,
             "candidates": [
                 {"vehicle": found.vehicle, "cost": found.cost} | ({"plate": found.plate} if plates else {})
                 for found in self.candidates
@@ -113,39 +122,59 @@ class PlateFinding:
 
 
 def add_plate_evidence(
-    decision: Decision, reads: Sequence[PlateRead], framed: Sequence[Framed], plates: PlateSearch, min_confidence: float
+    decision: Decision,
+    reads: Sequence[PlateRead],
+    framed: Sequence[Framed],
+    plates: PlateSearch,
+    min_confidence: float,
+    country: str = "",
 ) -> tuple[Decision, PlateFinding | None]:
     """Combine the decision with the plate texts, and list the plates near to them; None if nothing was read.
 
     Args:
         reads: of these photographs, each text once, by confidence.
         min_confidence: texts below it take no part in the decision.
+        country: of the plates, "" where it is not known.
     """
     if not reads:
         return decision, None
-    near = {read.text: plates.find(read.text) for read in reads}
+    finding, near = _finding(reads, framed, plates, country)
     holders = {text: [each.vehicle for each in found if each.cost == 0] for text, found in near.items()}
     own = None if decision.vehicle is None else plates.plain_plate(decision.vehicle)
     decision, effect = combine(decision, reads, holders, own, min_confidence)
-    return decision, replace(_finding(reads, framed, near), says=effect)
+    return decision, replace(finding, says=effect)
 
 
-def find_plates(reads: Sequence[PlateRead], framed: Sequence[Framed], plates: PlateSearch) -> PlateFinding | None:
+def find_plates(
+    reads: Sequence[PlateRead], framed: Sequence[Framed], plates: PlateSearch, country: str = ""
+) -> PlateFinding | None:
     """The plates near to the texts that were read; None if nothing was."""
-    if not reads:
-        return None
-    return _finding(reads, framed, {read.text: plates.find(read.text) for read in reads})
+    return _finding(reads, framed, plates, country)[0] if reads else None
+
+
+def together(reads: Sequence[PlateRead]) -> PlateReading | None:
+    """The text of all photographs together; None if a plate was read in one alone."""
+    return combined([reading for read in reads for reading in read.readings])
+
+
+def _short(reading: PlateRead | PlateReading) -> dict[str, Any]:
+    return {"text": reading.text, "confidence": round(reading.confidence, 4)}
 
 
 def _finding(
-    reads: Sequence[PlateRead], framed: Sequence[Framed], near: Mapping[str, Sequence[PlateCandidate]]
-) -> PlateFinding:
+    reads: Sequence[PlateRead], framed: Sequence[Framed], plates: PlateSearch, country: str
+) -> tuple[PlateFinding, dict[str, list[PlateCandidate]]]:
+    """What was found, and the plates near to each text."""
+    joint = together(reads)
+    texts = dict.fromkeys([*(read.text for read in reads), *([joint.text] if joint and joint.text else [])])
+    near = {text: plates.find(text) for text in texts}
     nearest: dict[int, PlateCandidate] = {}
     for each in sorted(itertools.chain(*near.values()), key=lambda each: (each.cost, each.vehicle)):
         nearest.setdefault(each.vehicle, each)
     vehicle_photo = framed[reads[0].photograph].vehicle_photo
     box = None if vehicle_photo.plate else vehicle_photo.plate_box
-    return PlateFinding(reads, TextEffect.nothing, box, list(nearest.values())[:_CANDIDATES])
+    origin = origin_of((joint or reads[0]).text, country)
+    return PlateFinding(reads, TextEffect.nothing, box, list(nearest.values())[:_CANDIDATES], joint, origin), near
 
 
 def text_evidence(
@@ -153,10 +182,10 @@ def text_evidence(
 ) -> dict[int, float]:
     """LLR of the plate text by vehicle, of those whose plate is known.
 
-    Of several texts the one of most confidence counts: photographs of one plate share their faults."""
+    Texts of several photographs count as one, see `app.evaluation.plate_frames`."""
     if not reads:
         return {}
-    errors, reading = reader.errors, PlateReading(reads[0].text, reads[0].confidences)
+    errors, reading = reader.errors, together(reads) or PlateReading(reads[0].text, reads[0].confidences)
     plates.prepare()
     known = {vehicle: plates.table.plain_plate(vehicle) for vehicle in vehicles}
     return {vehicle: errors.llr(reading, plate) for vehicle, plate in known.items() if plate}

@@ -111,6 +111,9 @@ class Settings:
             raise SettingsError(
                 f"data.equalise.from_round={equalise.from_round} is after the last round (federation.rounds)"
             )
+        cohort = round(federation.fraction * federation.num_clients)
+        if privacy.colluding is not None and privacy.colluding > cohort - 2:
+            raise SettingsError(f"privacy.colluding={privacy.colluding}: a sum of {cohort} clients has two honest ones")
         if privacy.masking != "none" and round(federation.fraction * federation.num_clients) < MIN_MASKED:
             raise SettingsError(f"privacy.masking needs {MIN_MASKED} clients in a round")
 

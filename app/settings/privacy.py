@@ -38,11 +38,15 @@ class PrivacySettings:
     """Encryption of updates.
 
     Args:
-        cipher: "packed_bfv" (exact encrypted sums), "ckks" (the patent's, approximate) or "plain".
+        cipher: "packed_bfv" (exact encrypted sums), "kahe" (the same, and nobody can open one client's update), "ckks"
+            (the patent's, approximate) or "plain".
         max_clients: clients of a round that the encryption is laid out for, at most; 0 for `federation.num_clients`.
-            With "packed_bfv" up to 8 cost 2.3 bytes a value up and 2.3 down, 9 to 64 cost 3.4 up and 6.8 down.
-        bits: precision of a weighted update's values in "packed_bfv"; more are used if they cost nothing.
+            With "packed_bfv" up to 8 cost 2.3 bytes a value up and 2.3 down, 9 to 64 cost 3.4 up and 6.8 down; with
+            "kahe" up to 8 cost 2.3, 9 to 64 cost 2.7.
+        bits: precision of a weighted update's values in "packed_bfv" and "kahe"; more are used if they cost nothing.
         masking: "none", or "pairwise" for masks that cancel in the sum of three clients or more ("packed_bfv" alone).
+        colluding: of "kahe": clients in league with the server that a round withstands; null for a third of the others.
+            More of them need more of a cohort in each sum.
         key_id: the federation key that clients must hold; "" takes the key of most of the first ones.
         ckks_preset: "compact" (4096, [32, 32]), or "flare" and "tutorial" (8192) for comparison.
         dp: differential privacy on top.
@@ -50,10 +54,11 @@ class PrivacySettings:
         cloud_key: the server's key file with `key_holder=cloud`; a simulation creates one.
     """
 
-    cipher: Literal["packed_bfv", "ckks", "plain"] = "packed_bfv"
+    cipher: Literal["packed_bfv", "kahe", "ckks", "plain"] = "packed_bfv"
     max_clients: Annotated[int, Field(ge=0, le=MAX_CLIENTS)] = 0
     bits: Annotated[int, Field(ge=4, le=16)] = 12
     masking: Literal["none", "pairwise"] = "none"
+    colluding: Annotated[int, Field(ge=0)] | None = None
     key_id: str = ""
     ckks_preset: Literal["compact", "flare", "tutorial"] = "compact"
     key_holder: Literal["client", "cloud"] = "client"
@@ -63,5 +68,7 @@ class PrivacySettings:
     def __post_init__(self) -> None:
         if self.key_holder == "cloud" and self.cipher != "ckks":
             raise SettingsError("privacy.key_holder=cloud is for privacy.cipher=ckks alone")
+        if self.colluding is not None and self.cipher != "kahe":
+            raise SettingsError("privacy.colluding is for privacy.cipher=kahe alone")
         if self.masking != "none" and self.cipher != "packed_bfv":
             raise SettingsError("privacy.masking needs the exact sums of privacy.cipher=packed_bfv")

@@ -27,10 +27,12 @@ class MadePlatesSettings:
     Args:
         share: of a batch; 1 for synthetic plates only, in an epoch as many as there are real ones.
         kinds: countries of the plates; empty for all.
+        photographs: share of them that are cut out of the photograph of a whole vehicle, seen worse than crops are.
     """
 
     share: Share = 0.0
     kinds: list[str] = field(default_factory=list)
+    photographs: Share = 0.0
 
 
 @section("data")
@@ -129,6 +131,8 @@ class EvaluationSettings:
         embedding: the library of the headline: "fused", "vehicle" or "plate".
         rerank: k-reciprocal re-ranking as a second set of figures.
         batch_size: images embedded at once.
+        views: of an image, over which its embedding is averaged: 1 (as it is), 2 (mirrored too) or 4 (6 % tighter, and
+            that mirrored too). It belongs to the model: a register embeds as the run was measured.
         ranked_lists: queries shown in the ranked-list image, 0 for none.
         compare: models trained for comparison: "stand_alone", "central".
         central_overrides, stand_alone_overrides: settings changed for these models, as Hydra overrides, so that each is
@@ -138,6 +142,7 @@ class EvaluationSettings:
     embedding: Literal["fused", "vehicle", "plate"] = "fused"
     rerank: bool = False
     batch_size: AtLeastOne = 64
+    views: Literal[1, 2, 4] = 1
     ranked_lists: Count = 6
     compare: list[Literal["stand_alone", "central"]] = field(default_factory=list)
     central_overrides: list[str] = field(default_factory=list)

@@ -24,13 +24,19 @@ from app.settings.checks import NamedFileError, SettingsError, one_of
 from app.settings.load import Settings, absolute
 from app.settings.plate_text import LossSettings, ModelSettings
 from app.tasks.networks import make_backbone, require_size
-from app.tasks.task import Batches, Evaluation, UnfitDataError
+from app.tasks.task import Batches, Evaluation, Graph, UnfitDataError
 from models.alphabet import Alphabet, plain
+from models.backbone import input_statistics_of
 from models.columns import keep_columns
+from models.ctc import Reading
+from models.embedding_graph import Run
 from models.errors import NetworkError
+from models.format_decoding import FormatPrior
 from models.hashed import hash_layers, is_bucket
 from models.input_statistics import input_statistics
 from models.losses import AlignmentLoss, CtcLoss, PositionLoss
+from models.plate_formats import COUNTRIES
+from models.plate_graph import INPUT, OUTPUT, OutsidePlateReader, PlateGraph
 from models.plate_reader import PlateReader
 
 
@@ -51,6 +57,7 @@ class PlateText:
         self.alphabet = Alphabet()
         self._criterion = CtcLoss() if self.model.decoder == "ctc" else PositionLoss(self.loss.label_smoothing)
         self._alignment = AlignmentLoss()
+        self._priors: dict[str, FormatPrior] = {}
 
     @property
     def _columns(self) -> int:
@@ -124,7 +131,7 @@ class PlateText:
             columns=self._columns,
             batch_size=train.batch_size or train.pids_per_batch * train.images_per_pid,
             made_share=made.share,
-            make=_maker(made.kinds) if made.share else None,
+            make=_maker(made.kinds, made.photographs) if made.share else None,
             seed=seed,
             augment=train.augment,
         )
@@ -194,15 +201,48 @@ class PlateText:
             found |= zip(places, self.read_images(network, images, device), strict=True)
         return [found.get(place) for place in range(len(samples))]
 
-    def read_images(self, network: nn.Module, images: Tensor, device: torch.device) -> list[PlateReading]:
-        """The text of each image (N, 3, H, W) uint8 of the task's size, at once; the network as in `read`."""
+    def read_images(
+        self, network: nn.Module, images: Tensor, device: torch.device, country: str = ""
+    ) -> list[PlateReading]:
+        """The text of each image (N, 3, H, W) uint8 of the task's size, at once; the network as in `read`.
+
+        Args:
+            country: whose formats the plates have, of `models.plate_formats.COUNTRIES`; "" where it is not known.
+                Raises SettingsError for another one, or if the network cannot use formats.
+        """
         assert isinstance(network, PlateReader)
         was_training = network.training
         network.eval()
         with self.compute.autocast():
-            readings = network.read(self._input(network, images.to(device)))
+            readings = network.read(self._input(network, images.to(device)), self._prior(country))
         network.train(was_training)
-        return [PlateReading(self.alphabet.decode(r.numbers), tuple(r.confidences)) for r in readings]
+        return [self._reading(reading) for reading in readings]
+
+    def _prior(self, country: str) -> FormatPrior | None:
+        if not country:
+            return None
+        one_of("country", country, tuple(COUNTRIES))
+        if self.model.decoder != "ctc":
+            raise SettingsError(f"country={country} needs a reader with model.decoder=ctc")
+        if country not in self._priors:
+            self._priors[country] = FormatPrior(country, self.alphabet)
+        return self._priors[country]
+
+    def _reading(self, reading: Reading) -> PlateReading:
+        decode = self.alphabet.decode
+        likely = tuple({decode([number]): share for number, share in each.items()} for each in reading.likely)
+        return PlateReading(decode(reading.numbers), tuple(reading.confidences), likely)
+
+    def graph(self, network: nn.Module) -> Graph:
+        """Normalised plates (N, 3, H, W), float32, to the scores (N, T, A) of characters; see `PlateGraph`. The network
+        is in evaluation mode and on the CPU."""
+        assert isinstance(network, PlateReader)
+        plates = torch.zeros(2, 3, self.model.height, self.model.width)
+        return Graph(PlateGraph(network), {INPUT: plates}, (OUTPUT,))
+
+    def outside(self, run: Run) -> OutsidePlateReader:
+        """A network for `read` and `read_images` alone, whose `graph` is computed by `run`. None has to be built."""
+        return OutsidePlateReader(run, input_statistics_of(self.model.backbone), self.model.decoder)
 
     def _read_in_parts(self, samples: Sequence[Sample]) -> Iterator[tuple[list[int], Tensor]]:
         """Places in `samples` and images, no more at once than an evaluation takes."""
@@ -244,7 +284,7 @@ def make_task(settings: Settings) -> PlateText:
     return PlateText(settings)
 
 
-def _maker(kinds: Sequence[str]) -> MakePlate:
+def _maker(kinds: Sequence[str], photographs: float) -> MakePlate:
     """Draws plates of these kinds, of all if there are none. Raises SettingsError for an unknown one, ValueError where
     one has no font."""
     from app.synthetic.plates import KINDS, placed_plate  # the drawing library and fonts, which few runs need
@@ -257,4 +297,4 @@ def _maker(kinds: Sequence[str]) -> MakePlate:
             placed_plate(np.random.default_rng(0), (kind,))
     except MissingPackageError as error:
         raise DataSetError(f"data.made_plates: {error}") from error
-    return lambda rng: placed_plate(rng, chosen)
+    return lambda rng: placed_plate(rng, chosen, photographs=photographs)

@@ -91,7 +91,8 @@ class Reid(ABC):
         """The libraries of the network: "vehicle", and with a plate branch the patent's three, "fused", "plate" and
         "vehicle", of which an image without a plate is in the last alone."""
         run = partial(self._run, network, self.compute.device)
-        found = embed_crops(network, images, run, self.settings.evaluation.batch_size)
+        evaluation = self.settings.evaluation
+        found = embed_crops(network, images, run, evaluation.batch_size, evaluation.views)
         if found.plate is None:
             return {"vehicle": found.vehicle}
         joined = fused(found.vehicle, found.plate, self.fusion)
@@ -122,7 +123,8 @@ class Reid(ABC):
         calibration: Sequence[Direction] | None,
     ) -> Evaluation:
         compared, evaluation = self.compared(directions), self.settings.evaluation
-        found = self._embed(network, all_samples([*compared, *(calibration or ())]), device)
+        samples = all_samples([*compared, *(calibration or ())])
+        found = self._embed(network, samples, device, evaluation.views)
         rows = measure_all(found, compared, evaluation.embedding, rerank=evaluation.rerank, calibration=calibration)
         return Evaluation(mean_of_directions(rows), rows, self.bad_pictures)
 
@@ -136,15 +138,20 @@ class Reid(ABC):
         compared = self.compared([direction])
         for each in compared:
             own = path if len(compared) == 1 else path.with_stem(f"{path.stem}-{each.name}")
-            draw_ranked_lists(self._embed(network, all_samples([each]), device), each, own, count, seed)
+            found = self._embed(network, all_samples([each]), device, self.settings.evaluation.views)
+            draw_ranked_lists(found, each, own, count, seed)
 
     def compared(self, directions: Sequence[Direction]) -> list[Direction]:
         """The queries and galleries that are measured."""
         return list(directions)
 
-    def _embed(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> DualEmbeddings:
+    def _embed(
+        self, network: nn.Module, samples: Sequence[Sample], device: torch.device, views: int = 1
+    ) -> DualEmbeddings:
+        """Embed image files, in training by one view."""
         run = partial(self._run, network, device)
-        return embed(network, samples, self.image_reader, run, self.settings.evaluation.batch_size, self.fusion)
+        batch_size = self.settings.evaluation.batch_size
+        return embed(network, samples, self.image_reader, run, batch_size, self.fusion, views)
 
     @abstractmethod
     def _run(self, network: nn.Module, device: torch.device, batch: Sequence[Crops]) -> DualEmbedding:

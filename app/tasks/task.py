@@ -78,11 +78,13 @@ class Graph:
         inputs: examples for two images, by name in the order of the module's arguments; the first axis may have any
             length.
         outputs: names of what it gives.
+        any_size: images (N, 3, H, W) may have other sides as well, in steps of 32 pixels.
     """
 
     module: nn.Module
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
+    any_size: bool = False
 
 
 class Task(Protocol):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,12 @@ class Checkpoint:
         depends = [digest_of(self.arrays), *(self.identity or _identity(self.settings))]
         return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
 
+    def with_views(self, views: int) -> "Checkpoint":
+        """The same network, embedding by so many views of an image (`evaluation.views`): another digest."""
+        settings = {**self.settings, "evaluation": {**self.settings.get("evaluation", {}), "views": views}}
+        identity = self.identity and [*self.identity[:2], *_identity(settings)[2:]]
+        return replace(self, settings=settings, identity=identity)
+
     def network(self, settings: Settings) -> tuple[Task, nn.Module]:
         """The task and its network; see `network_of`."""
         return network_of(self.arrays, settings)
@@ -82,8 +88,12 @@ def _metadata(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def _identity(settings: dict[str, Any]) -> list[Any]:
-    """What of the settings an embedding depends on."""
-    return [settings.get("task"), settings.get("model")]
+    """What of the settings an embedding depends on: the task, the network, and views where there is more than one.
+
+    A model of one view has the digest that it had before there were views."""
+    evaluation = settings.get("evaluation")
+    views = evaluation.get("views", 1) if isinstance(evaluation, dict) else 1
+    return [settings.get("task"), settings.get("model"), *([] if views == 1 else [{"views": views}])]
 
 
 def _settings_in(path: Path, metadata: dict[str, str]) -> tuple[dict[str, Any], list[Any] | None]:

@@ -1,16 +1,17 @@
-"""Embedding networks as ONNX files: written with PyTorch, computed by ONNX Runtime without the network in memory.
+"""Networks as ONNX files: written with PyTorch, computed by ONNX Runtime without the network in memory.
 
 The file is an ordinary ONNX model with its weights inside. Its metadata hold `version` of this layout, `digest` of the
-checkpoint, `settings` of the run (JSON) and their `settings_version`. The last entry, `sha256`, is of all bytes before
+checkpoint, `settings` of the run or the detector (JSON), their `settings_version`, and `kind`, "detector" or "" for a
+network of a run. The last entry, `sha256`, is of all bytes before
 it: the fields of a protobuf message may be written one after the other, so that it is appended to a file that is
 complete without it.
 """
 
 import hashlib
+import io
 import json
 import warnings
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,106 +19,138 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.core.errors import MissingPackageError, StoredFileError
+from app.core.errors import StoredFileError
+from app.core.packages import needed, onnx_session
 from app.settings import upgrades
 from app.settings.load import Settings
 from app.tasks import make_task
-from app.tasks.task import EmbeddingTask, Graph, embedding_task
+from app.tasks.plate_text import PlateText
+from app.tasks.task import Graph, Task, embedding_task
 from models.errors import MissingFileError
 
 VERSION = "1"
-_INSTALL = "is not installed: pip install 'fed-vehicle-reid[onnx]'"
+_KINDS = {"": "a run's network", "detector": "a detector"}
 # ModelProto.metadata_props (field 14) of 74 bytes: key (field 1) "sha256", value (field 2) of 64 hexadecimal digits.
 _SEAL = b"\x72\x4a\x0a\x06sha256\x12\x40"
 _SEAL_BYTES = len(_SEAL) + 64
 
 
-class OnnxFile:
+class SealedNetwork:
     """A network to be computed by ONNX Runtime, on the CPU.
 
-    Attributes:
-        digest: of the checkpoint it was made from.
-        settings: of the run, as nested dictionaries.
+    Args:
+        content: of the file.
+        name: for errors.
 
-    Raises FileNotFoundError, RuntimeError without ONNX Runtime, and ValueError for a file that was not written by
-    `write_onnx`, was changed since, or is of another version."""
+    Raises StoredFileError for content that was not written by `write_onnx`, was changed since, or is of another version
+    or kind, MissingPackageError without ONNX Runtime."""
 
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise MissingFileError(f"no such file: {path}")
-        _require_seal(path)
-        runtime = needed("onnxruntime", "ONNX Runtime")
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3  # errors
-        # Threads that wait in a loop for the next image would take the processors from decoding.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors have no common base
-            raise StoredFileError(f"ONNX Runtime {runtime.__version__} cannot load {path}: {error}") from error
+    kind = ""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        _require_seal(content, name)
+        self._session = onnx_session(content, name)
         metadata = self._session.get_modelmeta().custom_metadata_map
         if metadata.get("version") != VERSION:
-            raise StoredFileError(f"{path} has version {metadata.get('version')}, this program reads {VERSION}")
+            raise StoredFileError(f"{name} has version {metadata.get('version')}, this program reads {VERSION}")
+        if (kind := metadata.get("kind", "")) != self.kind:
+            raise StoredFileError(f"{name} is of {_KINDS.get(kind, 'another kind')}, not of {_KINDS[self.kind]}")
         self.digest: str = metadata["digest"]
         kept = json.loads(metadata["settings"])
-        self.settings: dict[str, Any] = upgrades.RUN.upgraded(path, metadata.get(upgrades.KEY), kept)
+        self.settings: dict[str, Any] = _steps(self.kind).upgraded(name, metadata.get(upgrades.KEY), kept)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name."""
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
 
-    def network(self, settings: Settings) -> tuple[EmbeddingTask, nn.Module]:
-        """The task and a network that embeds with it."""
-        task = embedding_task(make_task(settings))
-        return task, task.outside(self.run)
+
+class DetectorNetwork(SealedNetwork):
+    """A detector; `settings` are a detector's."""
+
+    kind = "detector"
 
 
-def write_onnx(path: Path, graph: Graph, digest: str, settings: Mapping[str, Any]) -> None:
-    """Write a graph. Raises RuntimeError without the packages that this takes."""
+class OnnxFile(SealedNetwork):
+    """A network of a run.
+
+    Attributes:
+        digest: of the checkpoint it was made from.
+        settings: of the run, as nested dictionaries.
+
+    Raises FileNotFoundError, and the errors of `SealedNetwork`."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise MissingFileError(f"no such file: {path}")
+        super().__init__(path.read_bytes(), str(path))
+
+    def network(self, settings: Settings) -> tuple[Task, nn.Module]:
+        """The task and a network that embeds, or reads plates, with it. Raises ValueError for a task that does
+        neither."""
+        task = make_task(settings)
+        if isinstance(task, PlateText):
+            return task, task.outside(self.run)
+        embedding = embedding_task(task)
+        return embedding, embedding.outside(self.run)
+
+
+def write_onnx(path: Path, graph: Graph, digest: str, settings: Mapping[str, Any], kind: str = "") -> None:
+    """Write a graph. Raises MissingPackageError without the packages that this takes."""
     onnx = needed("onnx", "ONNX")
     needed("onnxscript", "ONNX Script")
-    batch = torch.export.Dim("N", min=1)
     with warnings.catch_warnings(action="ignore"), torch.inference_mode():  # PyTorch's, about its own parts
-        program = torch.onnx.export(
-            graph.module,
-            tuple(graph.inputs.values()),
-            dynamo=True,
-            input_names=list(graph.inputs),
-            output_names=list(graph.outputs),
-            dynamic_shapes={name: {0: batch} for name in graph.inputs},
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
+        model = onnx.load_from_string(_traced(graph)) if graph.any_size else _exported(graph)
     for node in model.graph.node:  # where in the sources it comes from: paths of this machine
         del node.metadata_props[:]
         node.doc_string = ""
     del model.metadata_props[:]
     about = {"version": VERSION, "digest": digest, "settings": json.dumps(settings, sort_keys=True)}
-    onnx.helper.set_model_props(model, {**about, upgrades.KEY: str(upgrades.RUN.version)})
+    about |= {"kind": kind} if kind else {}
+    onnx.helper.set_model_props(model, {**about, upgrades.KEY: str(_steps(kind).version)})
     data = model.SerializeToString()
     path.write_bytes(data + _SEAL + hashlib.sha256(data).hexdigest().encode())
 
 
-def needed(module: str, name: str) -> Any:
-    """A module of the extra `onnx`. Raises RuntimeError saying how to get it."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingPackageError(f"{name} {_INSTALL}") from error
+def _steps(kind: str) -> upgrades.Steps:
+    return upgrades.DETECTOR if kind else upgrades.RUN
 
 
-def _require_seal(path: Path) -> None:
-    """Raise ValueError unless the file ends with the digest of what is before it."""
-    with path.open("rb") as file:
-        left = path.stat().st_size - _SEAL_BYTES
-        digest = hashlib.sha256()
-        while left > 0 and (chunk := file.read(min(left, 2**20))):
-            digest.update(chunk)
-            left -= len(chunk)
-        seal = file.read()
-    if not seal.startswith(_SEAL):
-        raise StoredFileError(f"{path} was not written by scripts.export, or was cut off")
-    if seal[len(_SEAL) :] != digest.hexdigest().encode():
-        raise StoredFileError(f"damaged file {path}: its contents are not what was written")
+def _exported(graph: Graph) -> Any:
+    batch = torch.export.Dim("N", min=1)
+    program = torch.onnx.export(
+        graph.module,
+        tuple(graph.inputs.values()),
+        dynamo=True,
+        input_names=list(graph.inputs),
+        output_names=list(graph.outputs),
+        dynamic_shapes={name: {0: batch} for name in graph.inputs},
+        verbose=False,
+    )
+    assert program is not None
+    return program.model_proto
+
+
+def _traced(graph: Graph) -> bytes:
+    """A graph whose images may have other sides. The exporter of `_exported` takes minutes for these, not seconds."""
+    content: Any = io.BytesIO()
+    torch.onnx.export(
+        graph.module,
+        tuple(graph.inputs.values()),
+        content,
+        dynamo=False,
+        input_names=list(graph.inputs),
+        output_names=list(graph.outputs),
+        dynamic_axes={name: {0: "N", 2: "H", 3: "W"} for name in graph.inputs},
+        verbose=False,
+    )
+    return content.getvalue()
+
+
+def _require_seal(content: bytes, name: str) -> None:
+    """Raise StoredFileError unless the content ends with the digest of what is before it."""
+    data, seal = content[:-_SEAL_BYTES], content[-_SEAL_BYTES:]
+    if len(content) < _SEAL_BYTES or not seal.startswith(_SEAL):
+        raise StoredFileError(f"{name} was not written by scripts.export, or was cut off")
+    if seal[len(_SEAL) :] != hashlib.sha256(data).hexdigest().encode():
+        raise StoredFileError(f"damaged file {name}: its contents are not what was written")

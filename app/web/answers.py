@@ -46,6 +46,7 @@ class FoundAnswer(BaseModel):
     box: BoxAnswer
     score: float
     plate_box: BoxAnswer | None
+    kind: str | None = Field(None, description="car, motorcycle, bus or truck; null if the detector does not tell.")
 
 
 class PhotographAnswer(BaseModel):
@@ -57,6 +58,7 @@ class PhotographAnswer(BaseModel):
     height: float
     box: BoxAnswer | None = Field(description="The vehicle of the query; null for the whole photograph.")
     plate_box: BoxAnswer | None
+    kind: str | None = Field(None, description="Of the vehicle of the query; null if the detector does not tell.")
     vehicles: list[FoundAnswer] | None = Field(description="All that were found; null if nobody searched.")
 
 
@@ -69,7 +71,7 @@ class PlateCandidateAnswer(BaseModel):
 
 
 class OtherTextAnswer(BaseModel):
-    """Plate text of another photograph of the query."""
+    """Another plate text of the query."""
 
     text: str
     confidence: float
@@ -84,6 +86,11 @@ class PlateTextAnswer(BaseModel):
     box: BoxAnswer | None = Field(description="Where; null in a photograph of the plate alone.")
     says: str = Field(description="nothing, agrees (with the match), decides (it is the match) or contradicts.")
     others: list[OtherTextAnswer] = Field(description="Other texts, if the photographs differ.")
+    combined: OtherTextAnswer | None = Field(
+        None, description="Text of all photographs together, character by character; null if one alone shows a plate."
+    )
+    country: str | None = Field(None, description="Of the formats of number plates that the text has, if of one alone.")
+    region: str | None = Field(None, description="Of that country, as the text tells it: a province of China.")
     candidates: list[PlateCandidateAnswer] = Field(
         description="Nearest first; those that are not exact decide nothing by themselves."
     )

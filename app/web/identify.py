@@ -123,7 +123,12 @@ def _photograph(name: str, framed: Framed) -> PhotographAnswer:
         None
         if detections is None
         else [
-            FoundAnswer(box=_numbers(row.box), score=round(row.score, 3), plate_box=row.plate and _numbers(row.plate))
+            FoundAnswer(
+                box=_numbers(row.box),
+                score=round(row.score, 3),
+                plate_box=row.plate and _numbers(row.plate),
+                kind=row.kind,
+            )
             for row in detections.vehicles
         ]
     )
@@ -135,6 +140,7 @@ def _photograph(name: str, framed: Framed) -> PhotographAnswer:
         height=round(photo.image.height / photo.scale, 1),
         box=box and _numbers(box),
         plate_box=plate and _numbers(plate),
+        kind=framed.kind,
         vehicles=found,
     )
 

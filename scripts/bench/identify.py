@@ -3,7 +3,8 @@
 Run: python -m scripts.bench.identify run=outputs/two_cam/<time> data=two_cam data.eval_split=test calibrate=val
 `model=global` (default) or another checkpoint of the run. Thresholds are calibrated on the split `calibrate` of the
 same set (`rate=0.001`, `unsure_rate=0.01`, and `stranger_rate=0.01` of the sum of all evidence); without it they are
-0.9, and there is no sum; `calibrate_root=FOLDER` for a set elsewhere. Closed set: every query's vehicle is enrolled.
+0.9, and there is no sum; `calibrate_root=FOLDER` for a set elsewhere. `views=4` is another number of views
+of an image than the run's. Closed set: every query's vehicle is enrolled.
 Open set: its own vehicle is left out, so that every match is a false one. The last line is one JSON object: shares of
 queries by outcome, as the register decides; then all libraries in turn, each alone, and the sum of all evidence.
 """
@@ -30,11 +31,11 @@ from app.settings.load import absolute
 from app.settings.stored import with_overrides
 from app.tasks.image_files import embed_samples
 from scripts.bench.errors import BenchError
-from scripts.command import command, decimal_number, split_words
+from scripts.command import command, decimal_number, split_words, whole_number
 
 _OWN = {
     **{"run": "", "model": "global", "calibrate": "", "calibrate_root": ""},
-    **{"rate": "0.001", "unsure_rate": "0.01", "stranger_rate": "0.01"},
+    **{"views": "", "rate": "0.001", "unsure_rate": "0.01", "stranger_rate": "0.01"},
 }
 _ALL = 10**6
 _OF_STRANGERS = {"named": "wrong", "unsure": "unsure", "unknown": "unknown"}
@@ -63,7 +64,7 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
     looks = 0
     for number, direction in enumerate(_directions(folder / "settings", own, words)):
         identification = Identification(folder / str(number))
-        identification.active_model.change_to_run(absolute(own["run"]), own["model"], "bench")
+        identification.active_model.change_to_run(absolute(own["run"]), own["model"], "bench", views=_views(own))
         if own["calibrate"]:
             other = [f"data.root={own['calibrate_root']}"] if own["calibrate_root"] else []
             split = f"data.eval_split={own['calibrate']}"
@@ -141,9 +142,13 @@ def _by_evidence(identification: Identification, direction: Direction) -> dict[s
     }
 
 
+def _views(own: dict[str, str]) -> int | None:
+    return whole_number("views", own["views"], 1, 4) if own["views"] else None
+
+
 def _directions(folder: Path, own: dict[str, str], words: Sequence[str]) -> list[Direction]:
     identification = Identification(folder)
-    identification.active_model.change_to_run(absolute(own["run"]), own["model"], "bench")
+    identification.active_model.change_to_run(absolute(own["run"]), own["model"], "bench", views=_views(own))
     settings = with_overrides(identification.active_model.current()[1].settings.as_dict(), words)
     identification.close()
     return open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)

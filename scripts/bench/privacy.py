@@ -1,12 +1,15 @@
 """Cost of encryption: bytes, seconds, memory and error of one round, for each scheme.
 
-Run: python -m scripts.bench.privacy [params=23508032] [clients=4] [schemes=plain,packed_bfv,ckks,ckks_flare,...]
+Run: python -m scripts.bench.privacy [params=23508032] [clients=4] [schemes=plain,kahe,packed_bfv,ckks,ckks_flare,...]
 
 One JSON line a scheme. Seconds are processor seconds of one client's encryption, of adding one client's reply, and of
 one decryption; "peak_mb" is the peak memory of the server's process above that before the first reply. Updates are
 random, with a scale of its own in each block, as in the second round of a run: the scales are known from the first.
+"sum_peak_mb" is that peak after the sum was written, "share_s" of `kahe` one client's answer to the question for its
+shares.
 """
 
+import hashlib
 import json
 import sys
 import tempfile
@@ -14,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,11 +31,17 @@ from scripts.command import command, key_values, whole_number
 from strategies.ciphers import ckks, packed_bfv
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import ClientCipher, ServerSum
+from strategies.ciphers.kahe.client_half import KaheCipher
+from strategies.ciphers.kahe.client_half import new_secret as new_tag_secret
+from strategies.ciphers.kahe.parameters import SCHEME as KAHE
+from strategies.ciphers.kahe.parameters import KaheParameters
+from strategies.ciphers.kahe.server_half import KaheSum
 from strategies.ciphers.keys import FederationKey, new_key
+from strategies.ciphers.masks import pair_seed, public_mask_key
 from strategies.ciphers.plain import PlainCipher, PlainSum
 from strategies.quantise import BLOCK
 
-SCHEMES = ("plain", "packed_bfv", "ckks", "ckks_flare", "ckks_tutorial")
+SCHEMES = ("plain", "kahe", "packed_bfv", "ckks", "ckks_flare", "ckks_tutorial")
 _PRESETS = {"ckks": "compact", "ckks_flare": "flare", "ckks_tutorial": "tutorial"}
 _BITS = 12
 
@@ -74,16 +84,30 @@ class Case:
         nothing = np.zeros(self.size, bool)
         if self.scheme == "plain":
             return PlainCipher(self.size)
-        name = self.names[client]
+        name, bound = self.names[client], max(2, self.clients)
+        if self.scheme == KAHE:
+            return KaheCipher(key, nothing, client=name, max_clients=bound, bits=_BITS)
         if self.scheme == "packed_bfv":
-            return packed_bfv.PackedBfvCipher(key, nothing, client=name, max_clients=max(2, self.clients), bits=_BITS)
+            return packed_bfv.PackedBfvCipher(key, nothing, client=name, max_clients=bound, bits=_BITS)
         preset = _PRESETS[self.scheme]
-        return ckks.CkksCipher(key, nothing, client=name, max_clients=max(2, self.clients), preset=preset)
+        return ckks.CkksCipher(key, nothing, client=name, max_clients=bound, preset=preset)
+
+    def seeds(self, client: int) -> dict[str, bytes]:
+        """The seeds that a client shares with each of the cohort; none for a cipher that needs none."""
+        if self.scheme != KAHE:
+            return {}
+        private = [hashlib.sha256(name.encode()).digest() for name in self.names]
+        return {
+            name: pair_seed(private[client], self.names[client], name, public_mask_key(other), self.binding)
+            for name, other in zip(self.names, private, strict=True)
+        }
 
     def new_sum(self, key_id: str) -> ServerSum:
         if self.scheme == "plain":
             return PlainSum(self.size)
         blocks, bound = -(-self.size // BLOCK), max(2, self.clients)
+        if self.scheme == KAHE:
+            return KaheSum(KaheParameters(self.size, blocks, bound, _BITS), self.binding, key_id)
         if self.scheme == "packed_bfv":
             parameters = packed_bfv.PackedParameters(self.size, blocks, bound, _BITS)
             return packed_bfv.PackedBfvSum(parameters, self.binding, key_id)
@@ -98,6 +122,8 @@ def measure(case: Case) -> dict[str, Any]:
         key, state, encrypt_s, sizes = clients.submit(_encrypt_all, case, Path(folder)).result()
         with ProcessPoolExecutor(1, get_context("spawn")) as server:
             add_s, peak = server.submit(_add_all, case, key.key_id, Path(folder)).result()
+            share_s = clients.submit(_answer_all, case, key, Path(folder)).result() if case.scheme == KAHE else 0.0
+            sum_peak = server.submit(_close, case, Path(folder)).result()
         decrypt_s, error, down = clients.submit(_decrypt, case, key, state, Path(folder)).result()
     return {
         "scheme": case.scheme,
@@ -108,7 +134,9 @@ def measure(case: Case) -> dict[str, Any]:
         "encrypt_s": round(encrypt_s, 3),
         "add_s": round(add_s, 3),
         "decrypt_s": round(decrypt_s, 3),
+        "share_s": round(share_s, 4),
         "peak_mb": round(peak / 1e6, 1),
+        "sum_peak_mb": round(sum_peak / 1e6, 1),
         "mean_relative_error": float(f"{error:.3g}"),
     }
 
@@ -116,6 +144,8 @@ def measure(case: Case) -> dict[str, Any]:
 def _encrypt_all(case: Case, folder: Path) -> tuple[FederationKey, dict[str, Any], float, list[int]]:
     preset = _PRESETS.get(case.scheme)
     makers: dict[str, Callable[[], bytes]] = {}
+    if case.scheme == KAHE:
+        makers[KAHE] = new_tag_secret
     if case.scheme == "packed_bfv":
         makers[packed_bfv.SCHEME] = packed_bfv.new_secret
     elif preset is not None:
@@ -126,7 +156,8 @@ def _encrypt_all(case: Case, folder: Path) -> tuple[FederationKey, dict[str, Any
     for client in range(case.clients):
         cipher, update = case.cipher(key, client), case.update(client)
         started = time.process_time()
-        payload = cipher.encrypt(update, 1 / case.clients, case.binding, state=state, carried={}).payload
+        coefficient, seeds = 1 / case.clients, case.seeds(client)
+        payload = cipher.encrypt(update, coefficient, case.binding, state=state, carried={}, masks=seeds).payload
         seconds += time.process_time() - started
         (folder / str(client)).write_bytes(payload)
         sizes.append(len(payload))
@@ -138,10 +169,16 @@ def _state_after_a_round(case: Case, cipher: ClientCipher) -> dict[str, Any]:
     state = cipher.initial_state(case.update(0))
     if isinstance(cipher, PlainCipher):
         return state
-    assert isinstance(cipher, packed_bfv.PackedBfvCipher | ckks.CkksCipher)
+    assert isinstance(cipher, KaheCipher | packed_bfv.PackedBfvCipher | ckks.CkksCipher)
     coefficient = np.float32(1 / case.clients)
     flags = [cipher.blocks.flags(coefficient * case.update(k), state["exponents"]) for k in range(case.clients)]
     return {"exponents": cipher.blocks.next_exponents(np.sum(flags, axis=0, dtype=np.int64), state["exponents"])}
+
+
+@cache
+def _held() -> list[Any]:
+    """Of the server's process: its sum, and the memory before the first reply."""
+    return []
 
 
 def _add_all(case: Case, key_id: str, folder: Path) -> tuple[float, int]:
@@ -153,9 +190,32 @@ def _add_all(case: Case, key_id: str, folder: Path) -> tuple[float, int]:
         total.add(payload, name)
         seconds += time.process_time() - started
         del payload
-    peak = peak_bytes() - before
+    _held().extend((total, before))
+    if isinstance(total, KaheSum):
+        for client, name in enumerate(case.names):
+            (folder / f"question-{client}").write_bytes(total.question(name))
+    return seconds / case.clients, peak_bytes() - before
+
+
+def _answer_all(case: Case, key: FederationKey, folder: Path) -> float:
+    seconds = 0.0
+    for client in range(case.clients):
+        cipher, data = case.cipher(key, client), (folder / f"question-{client}").read_bytes()
+        assert isinstance(cipher, KaheCipher)
+        started = time.process_time()
+        answer = cipher.share_sum(case.names, data, case.binding, case.seeds(client))
+        seconds += time.process_time() - started
+        (folder / f"answer-{client}").write_bytes(answer)
+    return seconds / case.clients
+
+
+def _close(case: Case, folder: Path) -> int:
+    total, before = _held()
+    if isinstance(total, KaheSum):
+        for client, name in enumerate(case.names):
+            total.disclose(name, (folder / f"answer-{client}").read_bytes())
     (folder / "sum").write_bytes(total.payload())
-    return seconds / case.clients, peak
+    return peak_bytes() - before
 
 
 def _decrypt(case: Case, key: FederationKey, state: dict[str, Any], folder: Path) -> tuple[float, float, int]:

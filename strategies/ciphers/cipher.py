@@ -5,7 +5,7 @@ The halves are separate classes, and the server's has no way to decrypt.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,3 +95,18 @@ class ServerSum(Protocol):
 
     def payload(self) -> bytes:
         """The sum, in the form that `ClientCipher.decrypt` takes. Raises CipherError if nothing was added."""
+
+
+@runtime_checkable
+class SharedSum(ServerSum, Protocol):
+    """A sum that opens only with what its clients disclose after it is complete."""
+
+    @property
+    def needed(self) -> int:
+        """Clients that must disclose."""
+
+    def expect(self, client: str, coefficient: float) -> None:
+        """Refuse a payload of this client with another coefficient: the tag of the sum covers it."""
+
+    def question(self, client: str) -> bytes:
+        """What a client of the sum needs for its disclosure."""

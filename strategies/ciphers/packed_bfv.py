@@ -3,15 +3,10 @@
 A client's payload holds c0 of each ciphertext in 54 bits a coefficient, and 64 bytes of seed in place of c1: about
 2.25 bytes a value. The server adds the c0 modulo q and collects the seeds; the clients expand them and add the c1. With
 many clients the server adds the c1 too, so that the clients' work does not grow. The sum is exact: it equals the sum of
-the quantised updates, whatever the order.
-
-In the slots: the digits of the update in block order, second digits of its BatchNorm statistics
-(`strategies.quantise`), then for each block the level of its largest value, then a one for each client, so that a sum
-cannot claim a wrong number of addends.
+the quantised updates, whatever the order. The slots are those of `strategies.ciphers.update_slots`.
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -40,9 +35,8 @@ from strategies.ciphers.seal_bfv import (
     unpack_words,
 )
 from strategies.ciphers.transparent import require_secret_part
-from strategies.quantise import LEVELS, Blocks
-
-_DOES_NOT_OPEN = "the sum does not open: it is of another key, altered, or not of the clients it names"
+from strategies.ciphers.update_slots import UpdateSlots
+from strategies.quantise import Blocks
 
 
 def new_secret() -> bytes:
@@ -66,6 +60,7 @@ class PackedBfvCipher:
         self.key = key
         self.key_id = key.key_id
         self.client = client
+        self._slots = UpdateSlots(self.blocks, self.parameters.plan)
         self._bfv = BfvKey(self.parameters.bfv, key.secret(SCHEME))
 
     def initial_state(self, vector: Vector) -> State:
@@ -99,17 +94,8 @@ class PackedBfvCipher:
 
     def slots(self, weighted: Vector, binding: Binding, state: Mapping[str, Any]) -> tuple[NDArray[np.int64], Vector]:
         """The plaintext slots (ciphertexts * DEGREE,) and the rounding residue (size,)."""
-        parameters = self.parameters
-        seed = hashlib.sha256(f"{binding.layout}/{binding.server_round}/{self.client}".encode()).digest()
-        rng = np.random.default_rng(np.frombuffer(seed, np.uint32))  # a repeated round rounds alike
-        found = self.blocks.quantise(weighted, state["exponents"], parameters.values.top, rng)
-        flags = np.append(found.flags.ravel(), True).astype(np.int64)
-        slots = np.zeros(parameters.ciphertexts * DEGREE, np.int64)
-        packed = parameters.values.pack(found.digits)
-        slots[: packed.size] = packed
-        last = parameters.flags.pack(flags)
-        slots[packed.size : packed.size + last.size] = last
-        return slots, found.residual
+        size = self.parameters.ciphertexts * DEGREE
+        return self._slots.write(weighted, binding, self.client, state, size)
 
     def decrypt(
         self, payload: Buffer, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
@@ -121,21 +107,9 @@ class PackedBfvCipher:
         disclosed = self._disclosed(fields, clients)
         slots = self._slots_of(body, len(clients))
         take_off(slots, disclosed, parameters.bfv.plain_modulus)
-        used = parameters.values.slots(parameters.digits)
-        end = used + parameters.flags.slots(parameters.num_flags)
-        try:
-            flags = parameters.flags.unpack(slots[used:end], parameters.num_flags)
-            total = parameters.values.unpack(slots[:used], parameters.digits)
-        except ValueError as error:
-            raise CipherError(_DOES_NOT_OPEN) from error
-        fits = flags.max() <= len(clients) and total.max() <= len(clients) * parameters.values.top
-        if flags[-1] != len(clients) or not fits or slots[end:].any():
-            raise CipherError(_DOES_NOT_OPEN)
-        reached = flags[:-1].reshape(-1, LEVELS)
-        exponents = state["exponents"]
-        mean = self.blocks.restore(total, len(clients), exponents, parameters.values.top)
+        mean, after = self._slots.read(slots, len(clients), state)
         mean /= np.float32(coefficient_sum)
-        return Decrypted(mean, {"exponents": self.blocks.next_exponents(reached, exponents)}, clients)
+        return Decrypted(mean, after, clients)
 
     def _disclosed(self, fields: Mapping[str, Any], clients: Collection[str]) -> list[tuple[str, str, bytes]]:
         """(client in the sum, client that is not, their seed) for each mask that is left in the sum."""

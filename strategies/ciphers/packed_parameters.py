@@ -1,16 +1,15 @@
 """Parameters of the cipher `packed_bfv`, derived and proven from the client bound and the required precision."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
 from strategies.ciphers.packing import Packing, noise_bound, plain_bits
 from strategies.ciphers.seal_bfv import COEFFICIENT_BITS, DEGREE, Bfv, bfv
-from strategies.quantise import LEVELS
+from strategies.ciphers.update_slots import SlotPlan
 
 SCHEME = "packed_bfv"
-_MOST_BITS = 18  # finer digits, and the random fraction added to them, would not be exact in float32
 _EXPAND_AT_SERVER = 8  # clients beyond which the server adds c1: expanding one client's costs a client 0.5 s (23.5 M)
 
 
@@ -38,37 +37,34 @@ class PackedParameters:
         t, q = self.bfv.plain_modulus, self.bfv.modulus
         if not noise_bound(self.max_clients) < q / (2 * t):
             raise CipherError(f"no noise budget for {self.max_clients} clients with t = {t} and q = {q}")
-        if self.bits > _MOST_BITS:
-            raise CipherError(f"{self.bits} bits; float32 updates are rounded to {_MOST_BITS} bits at most")
-        try:
-            packing = self.values
-        except ValueError as error:
-            raise CipherError(str(error)) from error
-        if packing.radix**packing.per_slot > t:
-            raise CipherError(f"{packing} overflows a slot below {t}")
+        _ = self.plan  # raises for a precision that does not fit
 
     @property
     def bfv(self) -> Bfv:
         return bfv(plain_bits(self.max_clients, 2 ** COEFFICIENT_BITS[0] - 2**31))
 
     @property
+    def plan(self) -> SlotPlan:
+        """Places of digits and flags in the slots."""
+        return SlotPlan(self.digits, self.blocks, self.max_clients, self.bits, self.bfv.plain_modulus)
+
+    @property
     def values(self) -> Packing:
         """Packing of the digits of the update."""
-        found = Packing.for_values(self.max_clients, self.bits, self.bfv.plain_modulus)
-        return replace(found, top=min(found.top, 2 ** (_MOST_BITS + 1) - 2))
+        return self.plan.values
 
     @property
     def flags(self) -> Packing:
         """Packing of the flags of the blocks and of the count."""
-        return Packing.for_flags(self.max_clients, self.bfv.plain_modulus)
+        return self.plan.flags
 
     @property
     def num_flags(self) -> int:
-        return self.blocks * LEVELS + 1
+        return self.plan.num_flags
 
     @property
     def ciphertexts(self) -> int:
-        return -(-(self.values.slots(self.digits) + self.flags.slots(self.num_flags)) // DEGREE)
+        return -(-self.plan.count // DEGREE)
 
     @property
     def server_expands(self) -> bool:

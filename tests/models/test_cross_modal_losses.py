@@ -160,7 +160,7 @@ class TestPerceptualEdge:
             PerceptualEdgeLoss([Watch()], -1)
 
     def test_batches_of_different_length_are_refused(self, stages):
-        with pytest.raises(ValueError, match="2 feature maps of 3 pictures"):
+        with pytest.raises(ValueError, match="2 feature maps of 3 images"):
             PerceptualEdgeLoss(stages)(torch.zeros(2, 1, 4, 4), torch.zeros(3, 3, 4, 4))
         with pytest.raises(ValueError, match="at least one stage"):
             PerceptualEdgeLoss([])

@@ -16,6 +16,7 @@ from app.core.run_folder import RunFolder
 from app.core.sample import Box, Sample
 from app.data.crops import read_image, with_margin
 from app.detection.detector_file import build, write_detector
+from app.detection.own import OwnDetector
 from app.detection.plates import PlateFinder
 from app.evaluation.plate_texts import PlateReading
 from app.experiment.plate_files import PlateFiles
@@ -75,7 +76,7 @@ def test_each_crop_is_a_line_in_name_order(run_dir, crops, tmp_path, capsys):
         assert (line["text"], line["box"]) == (alone.text, None)
         assert line["confidence"] == pytest.approx(alone.confidence, abs=1e-3)
         assert line["confidences"] == pytest.approx(alone.confidences, abs=1e-3)
-    assert list(found[0]) == ["file", "text", "confidence", "box", "confidences"]
+    assert list(found[0]) == ["file", "text", "confidence", "box", "confidences", "country", "region"]
 
 
 def test_files_that_cannot_be_read_are_named_and_the_others_read(run_dir, crops, tmp_path, capsys):
@@ -120,7 +121,7 @@ def test_names_that_the_terminal_cannot_print_end_nothing(run_dir, crops, tmp_pa
     found = [json.loads(line)["file"] for line in written.getvalue().decode("ascii").splitlines()]
     assert sorted(found) == sorted(str(folder / name) for name in names)
     first, counted = capsys.readouterr().err.splitlines()
-    assert first.startswith(rf"{folder}/broken\udcfe\n.jpg: not a picture")
+    assert first.startswith(rf"{folder}/broken\udcfe\n.jpg: not an image")
     assert counted == "5 plates in 6 files, 1 could not be read"
 
 
@@ -157,7 +158,8 @@ class Found(Detector):
 
     def find(self, images):
         self.shown += [tuple(image.shape) for image in images]
-        return [{"boxes": self.rows[:, :4], "labels": self.rows[:, 4].long(), "scores": self.rows[:, 5]}]
+        labels = self.rows[:, 4].long()
+        return [{"boxes": self.rows[:, :4], "labels": labels, "scores": self.rows[:, 5], "given": labels}]
 
 
 @pytest.fixture
@@ -166,7 +168,8 @@ def finder(monkeypatch):
 
     def make(rows):
         detector = Found(rows)
-        monkeypatch.setattr("app.detection.plates.read_detector", lambda _: (detector, DetectorSettings()))
+        own = OwnDetector(detector, DetectorSettings())
+        monkeypatch.setattr("app.detection.plates.open_detector", lambda _: own)
         return PlateFinder(Path("detector.safetensors")), detector
 
     return make
@@ -236,7 +239,8 @@ def test_a_real_detector_is_opened_from_its_file_or_folder(tmp_path):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["x.png"], "run=RUN_FOLDER is missing"),
+        (["model=global", "x.png"], "model= is a checkpoint of a run: give run=RUN_FOLDER"),
+        (["run=.", "country=xx", "x.png"], "country must be one of cn, us, ar, br, vn, europe"),
         (["run=."], "name files or folders"),
         (["run=.", "refuse=2", "x.png"], r"refuse must be a number from 0 to 1; got '2'"),
         (["run=.", "refuse=most", "x.png"], "got 'most'"),

@@ -145,7 +145,7 @@ def test_options_that_do_not_fit_are_named(run, run_folder, picture, words, reas
 def test_what_is_no_image_is_named(run, run_folder, tmp_path):
     run("reembed", "--run", run_folder)
     np.save(tmp_path / "x.npy", np.zeros(3))
-    with pytest.raises(ValueError, match=r"x\.npy: not a picture"):
+    with pytest.raises(ValueError, match=r"x\.npy: not an image"):
         run("identify", tmp_path / "x.npy")
 
 

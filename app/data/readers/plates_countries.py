@@ -54,6 +54,9 @@ class PlatesCountries:
     the other either: that moves one photograph of the United States.
     """
 
+    parts: tuple[_Part, ...] = _PARTS
+    about = "the sets of all countries"
+
     def __init__(self, root: Path, *, seed: int = 0) -> None:
         self.root = Path(root)
         self.seed = seed
@@ -70,18 +73,18 @@ class PlatesCountries:
         Named "cn_crops", "cn_photographs", "us_crops", "us_photographs", "ar", "vn", "europe_crops" and
         "europe_photographs". Raises ValueError for another split, and the errors of `train`."""
         if split not in SPLITS:
-            raise no_such_split("the sets of all countries", split, SPLITS)
+            raise no_such_split(self.about, split, SPLITS)
         sides = self._read()
         chosen = sides.values() if split == "all" else [sides[split]]
         return [
             each_against_all(part.direction, [sample for side in chosen for sample in side[part.direction]])
-            for part in _PARTS
+            for part in self.parts
         ]
 
     def _read(self) -> dict[str, dict[str, list[Sample]]]:
         """Samples of "train" and "test" by direction."""
         found: list[tuple[_Part, Sample, bool]] = []  # whether its own set keeps it for the test
-        for part in _PARTS:
+        for part in self.parts:
             reader = part.reader(self.root / part.folder, seed=self.seed)
             for samples, tested in ((reader.train(), False), (reader.evaluation("test")[0].query, True)):
                 found += [(part, s, tested) for s in samples if not part.sites or s.site in part.sites]
@@ -92,13 +95,22 @@ class PlatesCountries:
         pids = numbered([f"{part.country} {sample.plate_text}" for part, sample, _ in found])
         camids = {path: camid for camid, path in enumerate(dict.fromkeys(sample.path for _, sample, _ in found))}
         sides: dict[str, dict[str, list[Sample]]] = {
-            side: {part.direction: [] for part in _PARTS} for side in ("train", "test")
+            side: {part.direction: [] for part in self.parts} for side in ("train", "test")
         }
         for part, sample, _ in found:
             pid = pids[f"{part.country} {sample.plate_text}"]  # a text of one country is a plate
             side = "test" if (sample.plate_text or "") in held[part.country] else "train"
             sides[side][part.direction].append(replace(sample, pid=pid, camid=camids[sample.path], site=part.country))
         return sides
+
+
+class PlatesChina(PlatesCountries):
+    """`PlatesCountries` of China alone: 905 plates, 700 crops and 205 in photographs, all under the Apache License 2.0.
+
+    Layout: plates-lprnet-cn/ and plates-easypr-cn/. Directions "cn_crops" and "cn_photographs"."""
+
+    parts = tuple(part for part in _PARTS if part.country == "cn")
+    about = "the sets of China"
 
 
 def _held(samples: Sequence[tuple[Sample, bool]]) -> set[str]:

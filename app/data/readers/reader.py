@@ -36,6 +36,7 @@ _READERS = {
     "plates_vn_eu": ("app.data.readers.plates_vn_eu", "PlatesVnEu"),
     "plates_us": ("app.data.readers.plates_us", "PlatesUs"),
     "plates_countries": ("app.data.readers.plates_countries", "PlatesCountries"),
+    "plates_china": ("app.data.readers.plates_countries", "PlatesChina"),
     "ccpd": ("app.data.readers.ccpd", "Ccpd"),
     "words": ("app.data.readers.words", "Words"),
     "word_lmdb": ("app.data.readers.word_lmdb", "WordLmdb"),

@@ -1,6 +1,8 @@
 """Synthetic plates of six regions as input of a reader, with their texts."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +29,7 @@ _KINDS: dict[str, tuple[Callable[[np.random.Generator], Design], Camera]] = {
 KINDS = tuple(_KINDS)
 """Regions: China, the United States, Argentina, Vietnam, Europe, Brazil."""
 
+_DESIGNS_IN_PHOTOGRAPHS = {"us": partial(united_states, by_state=True)}
 _FEWEST = 14  # pixels a row of characters
 
 
@@ -39,17 +42,25 @@ class MadePlate(NamedTuple):
     lines: NDArray[np.int64]  # (L,), the line of each character, from 0
 
 
-def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> MadePlate:
+def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS, *, photographs: float = 0.0) -> MadePlate:
     """A crop with a plate of one of `kinds`, its text, and the place of each character.
 
     Plates of two lines are about as high as wide, or half as high; their text is the upper line, then the lower one.
     The same generator gives the same plate on one machine. Raises ValueError for an unknown kind or none, RuntimeError
-    naming the extra `plates` if a Chinese plate lacks its font."""
+    naming the extra `plates` if a Chinese plate lacks its font.
+
+    Args:
+        photographs: share of the plates that are cut out of the photograph of a whole vehicle: more of the vehicle
+            around them, steeper angles, fewer pixels, more blur and darkness.
+    """
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise ValueError(f"unknown kind of plate: {', '.join(unknown)}; there are {', '.join(KINDS)}")
     if not kinds:
         raise ValueError(f"no kind of plate was named; there are {', '.join(KINDS)}")
-    design_of, camera = _KINDS[one_of(rng, kinds)]
+    kind = one_of(rng, kinds)
+    design_of, camera = _KINDS[kind]
+    if photographs and rng.random() < photographs:
+        design_of, camera = _DESIGNS_IN_PHOTOGRAPHS.get(kind, design_of), _in_photograph(camera)
     design = design_of(rng)
     rows = len(design.lines)
     low, high = (np.log(h * (1 if rows == 1 else 1.6)) for h in camera.heights)
@@ -61,3 +72,19 @@ def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS) -> Made
     plate = render_plate(rng, design, seen)
     image, centres = photographed(rng, plate, camera, seen, 1 / few)
     return MadePlate(image, design.text, centres, plate.lines)
+
+
+def _in_photograph(camera: Camera) -> Camera:
+    """The conditions under which a plate is seen that was cut out of the photograph of a whole vehicle."""
+    return replace(
+        camera,
+        heights=(16, camera.heights[1]),
+        tilt=max(camera.tilt, 3.5),
+        margin=(-0.04, 0.18),
+        grey=min(camera.grey, 0.3),
+        night=max(camera.night, 0.2),
+        harsh=0.3,
+        tint=max(camera.tint, 0.08),
+        beside=0.16,
+        angle=1.4,
+    )

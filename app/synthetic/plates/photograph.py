@@ -23,7 +23,10 @@ class Camera:
         grey: share without colour.
         night: share in low light or in infrared light.
         harsh: share with strong blur, noise and compression.
-        tint: spread of the light's colour, as a share of each channel."""
+        tint: spread of the light's colour, as a share of each channel.
+        beside: largest share of the plate's width that is seen on the left and on the right of it; boxes of detectors
+            are widened by a share of their width.
+        angle: of shear and perspective; 1 is what crops of plates show."""
 
     heights: tuple[int, int]
     tilt: float = 3.0
@@ -32,6 +35,8 @@ class Camera:
     night: float = 0.15
     harsh: float = 0.3
     tint: float = 0.035
+    beside: float = 0.0
+    angle: float = 1.0
 
 
 def photographed(
@@ -62,18 +67,20 @@ def _seen(
     high, wide = bottom - top, right - left
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
     turn = np.deg2rad(rng.normal(0, camera.tilt) * (1.0 if rng.random() < 0.85 else 2.0))
-    squeeze, lean = rng.uniform(0.9, 1.28), rng.normal(0, 0.075)
+    squeeze, lean = rng.uniform(0.9, 1.28), rng.normal(0, 0.075 * camera.angle)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     linear = rotation @ np.array([[squeeze, lean], [rng.normal(0, 0.02), 1.0]])
     to_view = np.eye(3)
     to_view[:2, :2] = linear
-    to_view[2, :2] = rng.normal(0, (0.1 / wide, 0.06 / high))
+    to_view[2, :2] = rng.normal(0, (0.1 * camera.angle / wide, 0.06 * camera.angle / high))
     from_middle = np.array([[1, 0, -middle[0]], [0, 1, -middle[1]], [0, 0, 1.0]])
     to_view = to_view @ from_middle
     outline, ink = _moved(to_view, plate.plate), _moved(to_view, plate.characters)
     margin = rng.uniform(*camera.margin, 4) * high
     if rng.random() < 0.08:
         margin = margin + rng.uniform(0, 0.25) * high
+    if camera.beside:
+        margin[[0, 2]] += rng.uniform(0, camera.beside, 2) * wide
     spare = 0.03 * high
     low = np.minimum(outline.min(axis=0) - margin[:2], ink.min(axis=0) - spare)
     far = np.maximum(outline.max(axis=0) + margin[2:], ink.max(axis=0) + spare)

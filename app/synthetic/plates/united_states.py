@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from app.synthetic.plates.design import SEAL, Colour, Design, Legend, Line, Patch, Point, box
-from app.synthetic.plates.grammar import invented, one_of, shade, spelled, syllables
+from app.synthetic.plates.grammar import ALL_LETTERS, invented, one_of, shade, spelled, syllables
 from app.synthetic.plates.us_words import MONTHS, SLOGANS, STATES, VANITY
 
 _PATTERNS = (
@@ -14,6 +14,14 @@ _PATTERNS = (
     "??#####", "##?#?#?", "#####??", "??###??", "##~####", "???#?", "#### ?", "##*?*?", "###???",
 )  # fmt: skip
 _WEIGHTS = (9, 12, 13, 13, 4, 4, 4, 4, 2, 4, 2, 3, 3, 1, 2, 4, 5, 3, 4, 1, 1, 3, 2, 2, 2, 2, 1, 1, 1, 3)
+# Passenger plates, the states with most of them several times: California, Texas, Florida, New York, Missouri ...
+_STATE_FORMATS = (
+    "#???###", "#???###", "#???###", "??#~?###", "???~####", "???~####", "???~####", "???~####", "???~####", "???~####",
+    "???~?##", "?##~#??", "??#~?#?", "??#~?#?", "?? #####", "?##~####", "###~???", "###~???", "###~???", "###~???",
+    "???~###", "???~###", "???~###", "#??####", "?##~???", "#??~?##", "###~??#", "?##~##?", "##?###?", "?##~#??",
+    "##?~###", "#??~###", "######", "#######", "#### ??", "?? ####", "#~#####", "#???##", "####~??", "??##~??",
+)  # fmt: skip
+_STATE_LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"  # without I, O and Q
 _INKS: tuple[Colour, ...] = (
     (20, 30, 80), (20, 30, 80), (25, 25, 30), (25, 25, 30), (25, 60, 140), (150, 25, 35), (20, 80, 60), (60, 50, 50),
     (60, 35, 110), (90, 30, 30),
@@ -37,13 +45,17 @@ _FACE_WEIGHTS = (4, 4, 3, 2, 3, 3, 4, 2, 2, 2)
 _SMALL_FACES = ("din_bold", "dejavu", "highway", "grotesque", "serif", "serif", "italic", "italic")
 
 
-def united_states(rng: np.random.Generator) -> Design:
-    """A plate of a state: ground, graphics, name, slogan and stickers sampled independently of each other."""
+def united_states(rng: np.random.Generator, *, by_state: bool = False) -> Design:
+    """A plate of a state: ground, graphics, name, slogan and stickers sampled independently of each other.
+
+    Args:
+        by_state: whether its text has the format of a state, most often without the letters that look like digits.
+    """
     dark = rng.random() < 0.14
     paper = shade(rng, one_of(rng, _DARK if dark else _PALE), 10)
     ink = shade(rng, one_of(rng, _LIGHT_INKS if dark else _INKS), 12)
     ground = _ground(rng, paper, dark)
-    text = _text(rng)
+    text = _text(rng, by_state)
     face = one_of(rng, _FACES, _FACE_WEIGHTS)
     top, bottom = rng.uniform(0.24, 0.31), rng.uniform(0.72, 0.79)
     line = Line(
@@ -86,14 +98,18 @@ def united_states(rng: np.random.Generator) -> Design:
     )  # fmt: skip
 
 
-def _text(rng: np.random.Generator) -> str:
+def _text(rng: np.random.Generator, by_state: bool) -> str:
     if rng.random() < 0.2:
         words = [one_of(rng, VANITY) if rng.random() < 0.6 else syllables(rng, int(rng.integers(1, 4)))]
         if len(words[0]) < 5 and rng.random() < 0.6:
             words.append(one_of(rng, VANITY) if rng.random() < 0.6 else spelled(rng, one_of(rng, ("#", "##", "###"))))
         return one_of(rng, (" ", "", "-"), (3, 3, 1)).join(words)[:8].strip(" -")
-    pattern = one_of(rng, _PATTERNS, _WEIGHTS)
-    return spelled(rng, pattern.replace("~", one_of(rng, (" ", "·", "-", SEAL, ""), (3, 2, 2, 4, 2))))
+    if by_state:
+        pattern, letters = one_of(rng, _STATE_FORMATS), one_of(rng, (_STATE_LETTERS, ALL_LETTERS), (85, 15))
+    else:
+        pattern, letters = one_of(rng, _PATTERNS, _WEIGHTS), ALL_LETTERS
+    pattern = pattern.replace("~", one_of(rng, (" ", "·", "-", SEAL, ""), (3, 2, 2, 4, 2)))
+    return spelled(rng, pattern, letters)
 
 
 def _ground(rng: np.random.Generator, paper: Colour, dark: bool) -> tuple[Colour, ...]:

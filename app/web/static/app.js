@@ -81,11 +81,11 @@ function showPhotographs(photographs) {
       frame.append(created);
     };
     const same = (box) => photograph.box && box.every((value, k) => Math.abs(value - photograph.box[k]) < 1);
-    (photograph.vehicles ?? []).forEach(({ box }, number) => {
+    (photograph.vehicles ?? []).forEach(({ box, kind }, number) => {
       const chosen = same(box);
-      const button = element("button", String(number + 1), {
+      const button = element("button", kind ? `${number + 1} ${kind}` : String(number + 1), {
         type: "button", class: chosen ? "box chosen" : "box", "aria-pressed": String(chosen),
-        "aria-label": `Vehicle ${number + 1} of photograph ${index + 1}: identify it` });
+        "aria-label": `Vehicle ${number + 1}${kind ? `, ${kind},` : ""} of photograph ${index + 1}: identify it` });
       button.addEventListener("click", () => doing(byId("identify"), () => identifyAnother(photographs, index, box)));
       place(button, box);
     });
@@ -93,7 +93,8 @@ function showPhotographs(photographs) {
       place(element("div", "", { class: "box chosen" }), photograph.box);
     if (photograph.plate_box) place(element("div", "", { class: "box plate" }), photograph.plate_box);
     const figure = element("figure");
-    figure.append(frame, element("figcaption", `Treated as taken in ${photograph.modality === "infrared" ? "infrared" : "visible light"}`));
+    const kind = photograph.kind ? `Vehicle: ${photograph.kind}. ` : "";
+    figure.append(frame, element("figcaption", `${kind}Treated as taken in ${photograph.modality === "infrared" ? "infrared" : "visible light"}`));
     return figure;
   }));
   show("found", photographs.map(({ vehicles, box }) => {

@@ -165,7 +165,7 @@ def test_one_declaration_gives_setting_default_check_and_effect(stream, tmp_path
             augment=augment,
             equalise=EqualiseSettings(),
         )
-        return getattr(batches[0], "vehicles" if stream is DualBatches else "pictures")
+        return getattr(batches[0], "vehicles" if stream is DualBatches else "images")
 
     assert torch.equal(images(WithInversion(**OFF, invert=1.0)), 255 - images(WithInversion(**OFF)))
     with pytest.raises(SettingsError, match=r"train\.augment\.invert must be at most 1; got 2"):

@@ -41,7 +41,7 @@ def test_a_box_over_the_edge_is_cut_to_the_picture(picture):
 
 @pytest.mark.parametrize("box", [Box(30, 2, 5, 5), Box(-9, 0, 5, 5), Box(2, 40, 5, 5), Box(3, 3, 0.5, 5)])
 def test_a_box_outside_or_below_a_pixel_is_an_error(picture, box):
-    with pytest.raises(ValueError, match="lies outside the picture of 20 x 10 px"):
+    with pytest.raises(ValueError, match="lies outside the image of 20 x 10 px"):
         read_image(picture, box, (6, 6))
 
 

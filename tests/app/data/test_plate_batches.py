@@ -94,7 +94,7 @@ def test_a_plate_that_cannot_be_read_is_named(samples, tmp_path):
     batch = batches([broken, *samples[:3]])[0]
     assert batch.bad == (str(broken.plate_path),)
     assert len(batch.plates) == len(batch.texts) == 3
-    with pytest.raises(ValueError, match="none of the 4 pictures of batch 0 can be read"):
+    with pytest.raises(ValueError, match="none of the 4 images of batch 0 can be read"):
         batches([broken])[0]
 
 

@@ -92,8 +92,8 @@ def test_corners_a_little_beyond_the_picture_are_taken():
     [
         (CORNERS[:3], "four points"),
         ((*CORNERS[:3], Point(math.nan, 70)), "finite"),
-        ((Point(60, 40), Point(240, 40), Point(240, 70), Point(60, 70)), "outside the picture of 200 x 100 px"),
-        ((Point(60, -40), Point(140, -40), Point(140, -10), Point(60, -10)), "outside the picture"),
+        ((Point(60, 40), Point(240, 40), Point(240, 70), Point(60, 70)), "outside the image of 200 x 100 px"),
+        ((Point(60, -40), Point(140, -40), Point(140, -10), Point(60, -10)), "outside the image"),
         ((Point(60, 40),) * 4, "enclose no pixel"),
         ((Point(60, 40), Point(140, 40), Point(140, 40.5), Point(60, 40.5)), "enclose no pixel"),
         ((Point(60, 40), Point(100, 40), Point(140, 40), Point(60, 70)), "not convex and clockwise"),  # on a line
@@ -160,5 +160,5 @@ def test_bad_corners_are_named_and_leave_the_vehicle(photograph):
 @pytest.mark.parametrize("cut", [cut_as_it_is, lambda image, corners: cut_image(image, corners, (30, 80))])
 def test_corners_far_away_are_refused_before_anything_is_of_their_size(cut, far):
     corners = (Point(-far, -far), Point(far, -far), Point(far, far), Point(-far, far))
-    with pytest.raises(ValueError, match="lie outside the picture of 80 x 60 px"):
+    with pytest.raises(ValueError, match="lie outside the image of 80 x 60 px"):
         cut(Image.new("RGB", (80, 60)), corners)

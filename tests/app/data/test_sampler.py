@@ -58,7 +58,7 @@ def test_with_kinds_a_vehicle_brings_as_many_pictures_of_each(pictures, pids_per
 
 
 def test_kinds_of_another_length_are_refused():
-    with pytest.raises(ValueError, match="3 kinds of 4 pictures"):
+    with pytest.raises(ValueError, match="3 kinds of 4 images"):
         BalancedBatches(np.arange(4), pids_per_batch=2, images_per_pid=1, seed=0, kinds=np.arange(3))
 
 

@@ -17,9 +17,9 @@ from client_processes import run_clients
 
 from app.deployment import approval, bundle
 from app.deployment.parties import DeploymentError, read_party
-from app.deployment.signing import SigningError, new_signing_key, read_signing_key, signed_text
 from app.deployment.verify import problems
 from scripts import federation
+from strategies.signing import SigningError, new_signing_key, read_signing_key, signed_text
 
 CODE = """
 from pathlib import Path

@@ -7,10 +7,10 @@ import pytest
 from app_bundles import small_project
 
 from app.deployment.parties import parties_of, read_party
-from app.deployment.signing import new_signing_key, public_pem
 from app.deployment.site_names import SiteIdentity
 from app.deployment.verify import problems
 from scripts import federation
+from strategies.signing import new_signing_key, public_pem
 
 
 def lost_key(root):

@@ -9,7 +9,7 @@ from start_scripts import executable, stand_ins
 
 from app.deployment import bundle
 from app.deployment.parties import read_party
-from app.deployment.signing import read_public_key
+from strategies.signing import read_public_key
 
 
 def test_start_commands_are_valid_shell(made):

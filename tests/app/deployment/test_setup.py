@@ -9,18 +9,19 @@ import pytest
 
 from app.deployment.certificates import new_authority, new_server
 from app.deployment.parties import DeploymentError, parties_of, read_party, write_file
-from app.deployment.setup import add_site, make_federation, rotate_key
-from app.deployment.signing import new_signing_key, public_pem, read_signing_key
+from app.deployment.renewal import rotate_key
+from app.deployment.setup import add_site, make_federation
 from app.deployment.verify import problems
 from scripts import federation
 from strategies.ciphers.keys import FederationKey, read_key
+from strategies.signing import new_signing_key, public_pem, read_signing_key
 
 SECRET_FILES = {
     "authority": {"ca.key", "signing.key", "federation.key"},
     "server": {"server.key"},
     "operator": set(),
-    "north": {"site.key", "federation.key"},
-    "south": {"site.key", "federation.key"},
+    "north": {"site.key", "share.key", "federation.key"},
+    "south": {"site.key", "share.key", "federation.key"},
 }
 
 
@@ -42,7 +43,8 @@ def test_each_party_has_its_secrets_and_no_other(made):
         assert all(stat.S_IMODE((folder / name).stat().st_mode) == 0o600 for name in secret)
         found[party.name] = secret
     assert found == SECRET_FILES
-    assert (made / "sites/north/site.key").read_bytes() != (made / "sites/south/site.key").read_bytes()
+    for name in ("site.key", "share.key"):
+        assert (made / "sites/north" / name).read_bytes() != (made / "sites/south" / name).read_bytes()
     site_keys = {path.read_bytes() for path in made.rglob("*.pub") if path.name != "authority.pub"}
     assert site_keys == {(made / f"sites/{site}/site.pub").read_bytes() for site in ("north", "south")}
     public = public_pem(read_signing_key(made / "authority/signing.key"))
@@ -268,7 +270,7 @@ def test_a_rotation_that_was_cut_short_can_be_repeated(root, monkeypatch):
     first = read_key(root / "authority/federation.key")
     second = FederationKey({"seal": b"\x08" * 40}, "2026-01-02")
     with monkeypatch.context() as patch:
-        patch.setattr("app.deployment.setup.write_key", lambda *_: 1 / 0)
+        patch.setattr("app.deployment.renewal.write_key", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             rotate_key(root, second)
     assert read_key(root / "authority/federation.key") == first

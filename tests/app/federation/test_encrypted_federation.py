@@ -33,6 +33,8 @@ def vectors(federation, server_round=-1):
     [
         BFV,
         f"{BFV} privacy.max_clients=64",
+        "privacy.cipher=kahe",
+        "privacy.cipher=kahe privacy.max_clients=64",
         "privacy.cipher=ckks",
         "privacy.cipher=ckks privacy.key_holder=cloud",
         "privacy.cipher=ckks privacy.ckks_preset=tutorial",

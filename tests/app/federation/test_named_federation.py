@@ -10,7 +10,6 @@ from in_process_grid import InProcessGrid
 
 from app import client_app
 from app.deployment.setup import make_federation
-from app.deployment.signing import new_signing_key, signed_text
 from app.deployment.site_names import authority_text
 from app.federation.build import make_rules
 from app.federation.layout import shared_part
@@ -21,6 +20,7 @@ from strategies.ciphers.packed_bfv import new_secret
 from strategies.directory import NodeDirectory
 from strategies.proofs import reply_statement
 from strategies.rounds import RoundReport
+from strategies.signing import new_signing_key, signed_text
 
 SITES = ("north", "south", "west")
 

@@ -41,7 +41,7 @@ def test_nothing_is_allocated_for_an_image_that_only_says_it_is_huge(kind):
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(UnreadableImageError, match=r"pixels|cannot be read|not a picture"):
+    with pytest.raises(UnreadableImageError, match=r"pixels|cannot be read|not an image"):
         decoded(bombs()[kind])
     with pytest.raises(ImageRefusedError, match=r"^gate: "):
         take_in(bombs()[kind], "gate")
@@ -118,7 +118,7 @@ def test_a_file_is_no_program(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n")
     with Image.open(tmp_path / "a.jpg") as file:
         assert file.format == "EPS"
-    with pytest.raises(UnreadableImageError, match="not a picture"):
+    with pytest.raises(UnreadableImageError, match="not an image"):
         open_image(tmp_path / "a.jpg")
 
 

@@ -4,15 +4,20 @@ import io
 
 import pytest
 import torch
+from foreign_networks import constant_network
 from PIL import Image
 from registers import photo
 
+from app.core.errors import StoredFileError
 from app.core.sample import Box
+from app.detection.described import read_foreign
 from app.detection.detector_file import build, write_detector
 from app.register.detect import DETECTOR, VEHICLES, Finder, state_of
 from app.register.photos import Photo, VehiclePhoto
+from app.settings.checks import SettingsError
 from app.settings.detection import DetectorSettings
 from models.detector import PLATE, VEHICLE
+from scripts import register as register_command
 
 OURS = DetectorSettings(backbone="test_efficientnet", size=128, vehicle_threshold=0.5, plate_threshold=0.3)
 NEAR, FAR = (20, 20, 180, 120), (200, 10, 260, 50)  # left, top, right, bottom
@@ -34,6 +39,7 @@ def boxes_of(rows):
         "boxes": torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
         "labels": torch.tensor(labels, dtype=torch.int64),
         "scores": torch.tensor(scores, dtype=torch.float32),
+        "given": torch.tensor(labels, dtype=torch.int64),
     }
 
 
@@ -44,7 +50,9 @@ def detector(monkeypatch):
 
     def find(network, images):
         assert images[0].shape[0] == 3
-        return [boxes_of(found["coco" if len(network.classes) > 2 else "fcos"])]
+        kind = "coco" if len(network.classes) > 2 else "fcos"
+        rows = boxes_of(found[kind])
+        return [rows | ({"given": torch.tensor(found["given"])} if kind == "coco" and "given" in found else {})]
 
     monkeypatch.setattr("models.detector.Detector.find", find)
     return found
@@ -173,3 +181,88 @@ class TestFraming:
         assert (row["box"], row["vehicles"]) == (None, None)
         (row,) = client.post("/api/identify", files=upload, data={"boxes": ""}).json()["photographs"]
         assert row["box"] == [*CAR]
+
+
+class TestForeignDetectors:
+    """A network of another program in a register: one vehicle, a truck, in the middle of any photograph."""
+
+    @pytest.fixture
+    def url(self, tmp_path):
+        return f"sqlite:///{tmp_path / 'register.sqlite'}"
+
+    @pytest.fixture
+    def network(self, tmp_path):
+        """Files of a network in the layout of SSD, and of its description."""
+        rows = [[[[0, 8, 0.9, 0.25, 0.2, 0.75, 0.7], [0, 3, 0.8, 0.25, 0.2, 0.75, 0.72], [0, 1, 0.9, 0, 0, 1, 1]]]]
+        about = tmp_path / "about.yaml"
+        about.write_text("layout: ssd\nwidth: 64\nheight: 64\nclasses: {3: car, 8: truck}\n")
+        return constant_network(tmp_path / "n.onnx", rows), about
+
+    def test_the_kind_of_a_vehicle_is_in_the_answer(self, as_role, identification, network):
+        client = as_role("guard")
+        identification.framing.use_foreign(read_foreign(network[0], None, str(network[1])), "tester")
+        file = io.BytesIO()
+        photo(5, (200, 300)).image.save(file, "PNG")
+        upload = [("pictures", ("x.png", file.getvalue(), "image/png"))]
+        (row,) = client.post("/api/identify", files=upload).json()["photographs"]
+        assert row["vehicles"] == [{"box": [75, 40, 150, 100], "score": 0.9, "plate_box": None, "kind": "truck"}]
+        assert (row["kind"], row["box"]) == ("truck", [75, 40, 150, 100])
+        (row,) = client.post("/api/identify", files=upload, data={"boxes": "0,0,60,40"}).json()["photographs"]
+        assert row["kind"] is None  # of a vehicle that was not found
+        assert "photograph.kind" in client.get("/static/app.js").text
+
+    def test_the_command_keeps_a_network_whole_or_not_at_all(self, run_register, run_folder, network, tmp_path, capsys):
+        run_register("reembed", "--run", run_folder)
+        folder = tmp_path / "register" / "models"
+        kept = sorted(folder.iterdir())
+        words = ("detector", "--coco", network[0], "--description")
+        wrong = tmp_path / "wrong.yaml"
+        wrong.write_text("layout: yolov8\nnum_classes: 80\nwidth: 64\nheight: 64\nclasses: {2: car}\n")
+        with pytest.raises(StoredFileError, match="does not fit its description: its output has the shape"):
+            run_register(*words, wrong)
+        with pytest.raises(SettingsError, match=r"n.onnx needs --description"):
+            run_register("detector", "--coco", network[0])
+        with pytest.raises(SettingsError, match="belong to a network that --coco names"):
+            run_register("detector", network[0], "--description", network[1])
+        assert sorted(folder.iterdir()) == kept
+        told, _ = run_register(*words, network[1])
+        assert told == {"finds": ["vehicles"]}
+        assert sorted(folder.iterdir()) == sorted([*kept, folder / VEHICLES])
+        photo(1, (200, 300)).image.save(tmp_path / "x.png")
+        run_register("enrol", tmp_path / "x.png")
+        told, _ = run_register("identify", tmp_path / "x.png")
+        assert told["photographs"] == [
+            {"modality": "visible", "box": [75, 40, 150, 100], "plate_box": None, "kind": "truck"}
+            | {"vehicles": [[75, 40, 150, 100]]}
+        ]
+        held = (folder / VEHICLES).read_bytes()
+        with pytest.raises(StoredFileError, match="does not fit"):
+            run_register(*words, wrong)
+        assert (folder / VEHICLES).read_bytes() == held
+        capsys.readouterr()
+        register_command.main([str(word) for word in (*words, network[1])])
+        assert "no detector finds plates" in capsys.readouterr().err
+
+    def test_a_network_of_plates_stands_beside_one_of_vehicles(self, identification, network, tmp_path):
+        identification.framing.use_foreign(read_foreign(network[0], None, str(network[1])), "tester")
+        plates = tmp_path / "plates.yaml"
+        plates.write_text("layout: ssd\nwidth: 64\nheight: 64\nclasses: {1: plate}\n")
+        path = constant_network(tmp_path / "p.onnx", [[[[0, 1, 0.6, 0.4, 0.5, 0.6, 0.6]]]])
+        assert identification.framing.use_foreign(read_foreign(path, None, str(plates)), "tester") == "plates"
+        framed = identification.framing.frame(VehiclePhoto(photo(1, (200, 300))))
+        box, plate = framed.vehicle_photo.vehicle_box, framed.vehicle_photo.plate_box
+        assert box == pytest.approx(Box(75, 40, 150, 100), abs=1e-3)
+        assert plate == pytest.approx(Box(120, 100, 60, 20), abs=1e-3)
+        assert framed.kind == "truck"
+        identification.framing.forget("tester")
+        assert identification.framing.frame(VehiclePhoto(photo(1, (200, 300)))).kind is None
+
+
+def test_torchvisions_detector_tells_kinds_and_finds_a_vehicle_once(detector, folder):
+    coco = DetectorSettings(kind="coco")
+    write_detector(folder / VEHICLES, build(coco), coco)
+    rows = [((40, 20, 160, 120), VEHICLE, 0.9), ((40, 20, 160, 118), VEHICLE, 0.7), ((200, 20, 290, 120), VEHICLE, 0.8)]
+    detector["coco"] = rows
+    detector["given"] = [6, 8, 4]
+    vehicles = Finder(folder).find(Photo(Image.new("RGB", (300, 200)), 1.0)).vehicles
+    assert [(found.kind, round(found.score, 1)) for found in vehicles] == [("bus", 0.9), ("motorcycle", 0.8)]

@@ -63,7 +63,7 @@ def test_a_row_that_cannot_be_used_fails_alone(identification, tmp_path):
     ]
     reasons = {result.row: result.reason for result in results if result.reason}
     assert set(reasons) == {3, 5, 6, 7, 8}
-    assert "b.png: not a picture" in reasons[3]
+    assert "b.png: not an image" in reasons[3]
     assert "vehicle 1 has this plate already" in reasons[5]
     assert "e.png: cannot be read" in reasons[6]
     assert "p.png: cannot be read" in reasons[7]
@@ -143,7 +143,7 @@ def test_the_command_tells_what_was_enrolled_whatever_ends_it(identification, tm
     assert [told[key] for key in ("rows", "imported", "skipped", "failed", "left", "vehicles")] == [3, 1, 1, 1, 0, [2]]
     assert told["refused"][0]["rows"] == [3]
     assert f"failed: {path}, row 3: " in err
-    assert "b.png: not a picture" in err
+    assert "b.png: not an image" in err
 
 
 SCRIPT = """

@@ -59,8 +59,8 @@ def test_rows_are_grouped_to_vehicles_and_owners(identification, tmp_path):
     [
         ([{"path": "a.png", "colour": "red"}], r"row 1: unknown column 'colour'"),
         ([{"vehicle": "1"}], r"row 1: column 'path' is missing"),
-        ([{"path": "missing.png"}], r"row 2, column path: picture not found"),
-        ([{"path": "a.png", "plate_path": "missing.png"}], r"row 2, column plate_path: picture not found"),
+        ([{"path": "missing.png"}], r"row 2, column path: image not found"),
+        ([{"path": "a.png", "plate_path": "missing.png"}], r"row 2, column plate_path: image not found"),
         ([{"path": "a.png", "plate_text": "?"}], r"row 2, column plate_text: not a plate"),
         (
             [

@@ -58,9 +58,9 @@ def equipped(identification, monkeypatch, tmp_path):
     identification.plate_reader.use(folder.path, "global", "tester")
     read, identification.crops_read = PlateText.read_images, []
 
-    def note(task, network, crops, device):
+    def note(task, network, crops, device, country=""):
         identification.crops_read.append(len(crops))
-        return read(task, network, crops, device)
+        return read(task, network, crops, device, country)
 
     monkeypatch.setattr(PlateText, "read_images", note)
     return identification

@@ -24,7 +24,7 @@ def way(rows):
 
     task = SimpleNamespace(
         embeddings=embeddings,
-        pictures=SimpleNamespace(crops=lambda sample: sample),
+        image_reader=SimpleNamespace(crops=lambda sample: sample),
         settings=SimpleNamespace(evaluation=SimpleNamespace(batch_size=5)),
     )
     return SimpleNamespace(task=task, network=None)

@@ -34,15 +34,15 @@ def bomb(width, height):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "not a picture"),
-        (b"%PDF-1.7 nothing", "not a picture"),
+        (b"", "not an image"),
+        (b"%PDF-1.7 nothing", "not an image"),
         (encoded(photo(0).image)[:900], "cannot be read"),
         (encoded(photo(0).image, "PNG")[:900], "cannot be read"),
         (bomb(100_000, 100_000), "pixels"),
         (bomb(9000, 6000), "pixels, more than 50000000"),
         (bomb(12_000, 12_000), "50000000"),
         (bomb(20_000, 20_000), "more than 50000000 pixels"),
-        (encoded(photo(0).image, "GIF"), "not a picture"),
+        (encoded(photo(0).image, "GIF"), "not an image"),
         (encoded(Image.new("RGB", (4000, 4))), "show no vehicle"),
         (b"x" * (32 * 2**20 + 1), "more than 32 MiB"),
     ],

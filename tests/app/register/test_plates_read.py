@@ -16,13 +16,14 @@ from app.evaluation.reading_errors import UNMEASURED
 from app.register.errors import RegisterError
 from app.register.matcher import Outcome, Threshold
 from app.register.photos import VehiclePhoto
+from app.register.plate_evidence import text_evidence
 from app.register.plate_reader import ERRORS, by_confidence, measured_errors
 from app.register.schema import Sighting
-from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
 from app.tasks.plate_text import PlateText
 from app.training.checkpoint import Checkpoint, save_checkpoint
+from app.training.packaged_reader import packaged_errors
 from scripts import register as register_command
 
 WORDS = (
@@ -54,8 +55,8 @@ def texts(monkeypatch):
     """What a reader reads, plate by plate; it remembers the crops that it was given."""
     given = {"texts": [], "crops": []}
 
-    def read(task, network, pictures, device):
-        del task, network, device
+    def read(task, network, pictures, device, country=""):
+        del task, network, device, country
         given["crops"] = list(pictures)
         return [PlateReading(text, (sure,) * len(text)) for text, sure in given["texts"][: len(pictures)]]
 
@@ -157,6 +158,9 @@ def test_a_text_finds_a_vehicle_that_looks_like_none(reading, texts):
         "box": [4, 8, 20, 10],
         "says": "decides",
         "others": [],
+        "combined": None,
+        "country": None,
+        "region": None,
         "candidates": [{"vehicle": 1, "cost": 0, "plate": "AB 1234"}],
     }
     (crop,) = texts["crops"]
@@ -198,6 +202,36 @@ def test_several_photographs_give_each_text_once(reading, texts):
     assert (kept["text"], kept["confidence"], kept["photograph"]) == ("AB1234", 0.97, 3)
     assert kept["others"] == [{"text": "XX99", "confidence": 0.5}]
     assert len(texts["crops"]) == 3
+    assert kept["combined"]["text"] == "AB1234"  # the third is of another plate
+
+
+def test_photographs_of_one_plate_are_read_together_and_formats_are_those_of_the_country(reading, monkeypatch):
+    """The surest photograph has one character wrong; the two others read it, and so do all three together. The
+    reader is told the register's country, whose formats the text has."""
+    wrong = PlateReading("A81234", (0.97,) * 6, ({"A": 0.97}, {"8": 0.97, "B": 0.03}, *({c: 0.97} for c in "1234")))
+    right = PlateReading("AB1234", (0.91,) * 6, ({"A": 0.91}, {"B": 0.91, "8": 0.01}, *({c: 0.91} for c in "1234")))
+    countries = []
+
+    def read(task, network, pictures, device, country=""):
+        del task, network, device
+        countries.append(country)
+        return [wrong, right, right][: len(pictures)]
+
+    monkeypatch.setattr(PlateText, "read_images", read)
+    reading.plate_reader.set_country("sk", "tester")
+    answer = reading.identify([vehicle_photo(number) for number in (71, 72, 73)], account="guard")
+    kept = answer.plate.as_dict(plates=True)
+    assert (kept["text"], kept["combined"]["text"]) == ("A81234", "AB1234")
+    assert kept["others"] == [{"text": "AB1234", "confidence": 0.91}]
+    assert kept["candidates"][0] == {"vehicle": 1, "cost": 0, "plate": "AB 1234"}
+    assert (kept["country"], kept["region"]) == (None, None)  # no plate of Slovakia
+    reading.plate_reader.set_country("hu", "tester")
+    wrong = right = PlateReading("ABC123", (0.9,) * 6)
+    answer = reading.identify([vehicle_photo(71), vehicle_photo(72)], account="guard")
+    assert answer.plate.as_dict()["country"] == "hu"
+    assert countries == ["sk", "hu"]
+    evidence = text_evidence(answer.plate.reads, [1], reading.plates, reading.plate_reader)
+    assert evidence[1] == reading.plate_reader.errors.llr(answer.plate.together, "AB1234")
 
 
 def test_an_unknown_vehicle_whose_plate_is_known_is_not_enrolled_again(reading, texts):
@@ -255,11 +289,20 @@ def test_the_command_keeps_a_reader_and_takes_it_away(identification, url, reade
         register_command.main([*map(str, words), "--register", str(identification.folder), "--url", url])
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
-    assert run("plate-reader", reader_run, "--model", "other", "--sure", "0.8") == {"reads": True, "sure": 0.8}
+    assert run("plate-reader", reader_run, "--model", "other", "--sure", "0.8") == {
+        "reads": True,
+        "sure": 0.8,
+        "country": None,
+    }
     assert not (identification.folder / "models" / ERRORS).exists()  # the run's data is not there
     told = run("identify", picture, "--plate-box", "4,8,20,10")["plate_text"]
     assert (told["text"], told["candidates"]) == ("AB1235", [{"vehicle": 1, "cost": 1, "plate": "AB 1234"}])
-    assert run("plate-reader", "--remove") == {"reads": False, "sure": 0.8}
+    assert run("plate-reader", "--remove") == {"reads": False, "sure": 0.8, "country": None}
     assert run("identify", picture, "--plate-box", "4,8,20,10")["plate_text"] is None
-    with pytest.raises(SettingsError, match="give a run folder, `--sure` or `--remove`"):
-        run("plate-reader")
+    assert run("plate-reader", "--country", "br")["country"] == "br"
+    assert not identification.plate_reader.is_there
+    with pytest.raises(RegisterError, match="formats of the plates of 'xx' are not known; known: cn, us"):
+        run("plate-reader", "--country", "xx")
+    assert run("plate-reader") == {"reads": True, "sure": 0.8, "country": "br"}
+    assert identification.plate_reader.errors == packaged_errors()
+    assert run("plate-reader", "--country", "")["country"] is None

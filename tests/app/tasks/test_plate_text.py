@@ -111,7 +111,7 @@ def test_plates_that_nobody_wrote_down_are_counted_and_not_measured(settings, sa
 def test_a_client_without_a_legible_plate_cannot_learn(settings, samples):
     odd = Sample(samples[0].path, 0, 0, plate_path=samples[0].path, plate_text="Ж1")
     task = make_task(settings)
-    with pytest.raises(ValueError, match="none of 1 pictures has a plate with a text"):
+    with pytest.raises(ValueError, match="none of 1 images has a plate with a text"):
         task.num_labels([odd])
     assert len(task.batches([odd, *samples], 0).samples) == 8
     assert task.learnable([odd, *samples]) == samples
@@ -164,7 +164,7 @@ def test_what_it_cannot_do_is_refused_in_words(settings):
     task = make_task(settings)
     with pytest.raises(ValueError, match="a network of the task plate_text has no embeddings"):
         embedding_task(task)
-    assert not {"libraries", "embeddings", "graph", "outside"} & set(dir(task))
+    assert not {"libraries", "embeddings"} & set(dir(task))
     with pytest.raises(SettingsError, match=r"model\.dim must be a multiple of 4"):
         load_settings(f"{WORDS} model.dim=6")
     with pytest.raises(SettingsError, match=r"model\.decoder must be one of"):

@@ -164,8 +164,8 @@ def test_an_incident_is_of_the_vehicle_that_the_guard_names_and_ends_once(as_rol
 @pytest.mark.parametrize(
     ("files", "data", "status", "reason"),
     [
-        ([("pictures", ("x.jpg", b"nothing", "image/jpeg"))], {}, 415, "x.jpg: not a picture"),
-        ([("pictures", ("x.jpg", b"", "image/jpeg"))], {}, 415, "x.jpg: not a picture"),
+        ([("pictures", ("x.jpg", b"nothing", "image/jpeg"))], {}, 415, "x.jpg: not an image"),
+        ([("pictures", ("x.jpg", b"", "image/jpeg"))], {}, 415, "x.jpg: not an image"),
         ([("pictures", ("half.png", jpeg(1)[1][:900], "image/png"))], {}, 415, "half.png: cannot be read"),
         ([], {}, 422, "pictures: Field required"),
         (

@@ -1,4 +1,4 @@
-"""Confirmations of answers: kept with the sighting, changed, withdrawn, and forgotten with it."""
+"""Confirmations of guards: kept with the sighting, changed, withdrawn, and forgotten with it."""
 
 from datetime import timedelta
 

@@ -77,7 +77,7 @@ def test_a_query_that_the_service_itself_refuses(page, vehicles, tmp_path):  # n
     log_in(page, "guard")
     ask(page, vehicles[0][0])
     ask(page, tmp_path / "no.jpg", wait=False)
-    page.locator("#error").get_by_text("no.jpg: not a picture").wait_for()
+    page.locator("#error").get_by_text("no.jpg: not an image").wait_for()
     nothing_remains(page)
 
 

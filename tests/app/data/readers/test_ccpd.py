@@ -114,7 +114,7 @@ def test_faults_are_named(ccpd2019):
     with pytest.raises(FileNotFoundError, match="neither CCPD2019 nor CCPD2020"):
         Ccpd(ccpd2019 / "ccpd_base").train()
     (ccpd2019 / "ccpd_base" / BLUE).unlink()
-    with pytest.raises(FileNotFoundError, match=r"picture not found: .*025-95_113"):
+    with pytest.raises(FileNotFoundError, match=r"image not found: .*025-95_113"):
         Ccpd(ccpd2019).train()
     (ccpd2019 / "splits" / "val.txt").write_text("ccpd_base/other.jpg\n")
     (ccpd2019 / "ccpd_base" / "other.jpg").touch()

@@ -140,7 +140,7 @@ def test_regdb_tests_in_both_directions_on_other_persons(regdb):
     assert (first.query, first.gallery) == (second.gallery, second.query)
     assert {s.pid for s in RegDB(regdb).evaluation("all")[0].query} == {0, 1, 2, 3}
     (regdb / "idx" / "test_visible_1.txt").write_text("Visible/2/a.bmp\n")
-    with pytest.raises(ValueError, match=r"test_visible_1\.txt: not '<picture> <person>'"):
+    with pytest.raises(ValueError, match=r"test_visible_1\.txt: not '<image> <person>'"):
         RegDB(regdb).evaluation("test")
 
 

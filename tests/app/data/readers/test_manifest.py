@@ -197,7 +197,7 @@ def test_missing_files_are_named(write, tmp_path):
     with pytest.raises(FileNotFoundError, match="no manifest"):
         Manifest(tmp_path / "elsewhere").train()
     root = write("path,pid", "a.jpg,1", "z.jpg,1")
-    with pytest.raises(FileNotFoundError, match=r"row 3, column path: picture not found: .*z\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"row 3, column path: image not found: .*z\.jpg"):
         Manifest(root).train()
     root = write("path,pid,plate_path", "a.jpg,1,z.jpg")
     with pytest.raises(FileNotFoundError, match=r"row 2, column plate_path: .*z\.jpg"):

@@ -9,7 +9,7 @@ from PIL import Image
 from app.core.sample import Sample
 from app.data.crops import ImageReader
 from app.data.readers.plates_ar import PlatesAr
-from app.data.readers.plates_countries import COUNTRIES, PlatesCountries
+from app.data.readers.plates_countries import COUNTRIES, PlatesChina, PlatesCountries
 from app.data.readers.plates_easypr import PlatesEasyPr
 from app.data.readers.plates_lprnet import PlatesLprNet
 from app.data.readers.plates_openalpr import PlatesOpenAlpr
@@ -135,7 +135,7 @@ def test_faults_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"groundtruth\.csv is not UTF-8 text"):
         PlatesUs(root).train()
     table.write_text("zz.jpg,ak,A1")
-    with pytest.raises(FileNotFoundError, match=r"picture not found: .*zz\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"image not found: .*zz\.jpg"):
         PlatesUs(root).train()
 
 
@@ -202,6 +202,21 @@ def check_sides(root):
     joint = {(s.path, s.plate_text) for s in test}
     assert own <= joint
     return joint - own
+
+
+def test_china_alone_is_the_part_of_all_countries(countries):
+    """The same plates on the same sides; nothing of the other sets is opened, which are not there."""
+    every, alone = PlatesCountries(countries), countries.parent / "alone"
+    alone.mkdir()
+    for folder in ("plates-lprnet-cn", "plates-easypr-cn"):
+        (alone / folder).symlink_to(countries / folder)
+    china = PlatesChina(alone)
+    names = lambda samples: [(s.path.name, s.plate_text) for s in samples]  # noqa: E731
+    assert names(china.train()) == names(s for s in every.train() if s.site == "cn")
+    expected = {d.name: names(d.query) for d in every.evaluation("test") if d.name.startswith("cn")}
+    assert {d.name: names(d.query) for d in china.evaluation("test")} == expected
+    with pytest.raises(ValueError, match="the sets of China has no split 'val'"):
+        china.evaluation("val")
 
 
 def test_a_plate_of_two_sets_is_on_one_side(countries):

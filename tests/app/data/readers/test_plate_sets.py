@@ -75,14 +75,14 @@ def test_faults_are_named(openalpr, easypr):
     with pytest.raises(ValueError, match=r"0\.txt: not 'file left top width height text'"):
         PlatesOpenAlpr(openalpr).train()
     label.write_text("9.jpg\t10\t20\t30\t8\tAB1\n")
-    with pytest.raises(FileNotFoundError, match=r"0\.txt: picture not found"):
+    with pytest.raises(FileNotFoundError, match=r"0\.txt: image not found"):
         PlatesOpenAlpr(openalpr).train()
     with pytest.raises(FileNotFoundError, match="folder not found"):
         PlatesOpenAlpr(easypr / "general_test").train()
     with pytest.raises(ValueError, match="has no split 'val'"):
         PlatesEasyPr(easypr).evaluation("val")
     (easypr / "general_test" / "c.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"plates\.tsv: picture not found"):
+    with pytest.raises(FileNotFoundError, match=r"plates\.tsv: image not found"):
         PlatesEasyPr(easypr).train()
     with pytest.raises(FileNotFoundError, match="table not found"):
         PlatesEasyPr(easypr / "general_test").train()

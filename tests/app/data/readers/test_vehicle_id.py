@@ -69,5 +69,5 @@ def test_faults_are_named(root):
         VehicleID(root).train()
     for line in ("0000001 x", "0000001", "0000001 1 2"):
         (root / "train_test_split" / "train_list.txt").write_text(f"{line}\n")
-        with pytest.raises(ValueError, match=f"not '<picture> <vehicle>': '{line}'"):
+        with pytest.raises(ValueError, match=f"not '<image> <vehicle>': '{line}'"):
             VehicleID(root).train()

@@ -40,7 +40,7 @@ def test_faults_are_named(root):
         Vric(root).evaluation("test")
     for line in ("000001.jpg 3", "000001.jpg three 1", "000001.jpg 3 1 1"):
         (root / "vric_train.txt").write_text(line)
-        with pytest.raises(ValueError, match=r"vric_train\.txt: not '<picture> <vehicle> <camera>'"):
+        with pytest.raises(ValueError, match=r"vric_train\.txt: not '<image> <vehicle> <camera>'"):
             Vric(root).train()
     (root / "vric_train.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"vric_train\.txt"):

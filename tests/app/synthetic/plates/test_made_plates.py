@@ -110,6 +110,21 @@ def test_an_unknown_kind_is_refused_by_name():
         placed_plate(np.random.default_rng(0), [])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_plates_in_photographs_are_seen_worse_and_others_stay_as_they_were(kind):
+    """More of the vehicle beside them: their characters begin further from the left, on average of 60 plates."""
+    crops, photographs = (
+        [placed_plate(np.random.default_rng(seed), [kind], photographs=share) for seed in range(60)]
+        for share in (0.0, 1.0)
+    )
+    again = placed_plate(np.random.default_rng(0), [kind])
+    assert np.array_equal(crops[0].image, again.image)
+    left = [np.mean([plate.centres[:, 0].min() for plate in plates]) for plates in (crops, photographs)]
+    assert left[1] > left[0] + 0.01
+    for plate in photographs:
+        assert ((plate.centres > 0) & (plate.centres < 1)).all()
+
+
 def test_every_chinese_character_has_a_glyph_of_its_own():
     missing = _squared(glyph(CHINESE, "\U000e0fff"))
     shapes = {character: _squared(glyph(CHINESE, character)) for character in PROVINCES + SPECIAL}

@@ -16,6 +16,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from models.errors import FedVehicleReidError
 
@@ -35,9 +36,18 @@ def new_signing_key() -> Ed25519PrivateKey:
 
 def write_signing_key(key: Ed25519PrivateKey, path: Path) -> None:
     """Write a new file that its owner alone can read. Raises FileExistsError rather than replace a key."""
-    data = key.private_bytes(
+    write_new_secret(private_pem(key), path)
+
+
+def private_pem(key: Ed25519PrivateKey | X25519PrivateKey) -> bytes:
+    """A private key as PEM text, not encrypted."""
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def write_new_secret(data: bytes, path: Path) -> None:
+    """Write a new file that its owner alone can read. Raises FileExistsError rather than replace one."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

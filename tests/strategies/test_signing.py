@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.deployment import signing
-from app.deployment.signing import SigningError
+from strategies import signing
+from strategies.signing import SigningError
 
 PURPOSE = "allowed-apps/1"
 VALUES = st.recursive(

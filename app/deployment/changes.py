@@ -1,0 +1,128 @@
+"""Changes of a federation's folders that take place whole or not at all, whatever is killed in between.
+
+A change is made in a copy of the parties' files, `.change.new`; one rename to `.change` decides it; then its files are
+put in place. After a kill before the rename everything is as before; after it, the next command completes the change.
+"""
+
+import json
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from app.core.files import sync_to_disk
+from app.deployment import parties as p
+from app.deployment.parties import write_file
+from models.errors import FedVehicleReidError
+
+MAKING, DECIDED = ".change.new", ".change"
+_FILES, _REMOVED = "files", "removed.json"
+
+
+@contextmanager
+def changing(root: Path) -> Iterator[Path]:
+    """A copy of the parties' files, to be changed; at the end of the block the changes take place in `root`.
+
+    An error in the block leaves `root` as it was, and names its files rather than those of the copy."""
+    with _locked(root):
+        _complete(root)
+        making, copy = root / MAKING, root / MAKING / _FILES
+        shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
+        making.mkdir(mode=0o700)
+        try:
+            before = _copy(root, copy)
+            yield copy
+            _keep_differences(root, copy, before)
+            making.replace(root / DECIDED)
+        except FedVehicleReidError as error:
+            error.args = tuple(str(part).replace(str(copy), str(root)) for part in error.args)
+            raise
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+        _complete(root)
+
+
+def complete(folder: Path) -> bool:
+    """Complete a change that was cut short, in a federation's folder or in that of a party of it, and delete what an
+    undecided one left; whether there was one to complete."""
+    found = False
+    for root in (folder, folder.parent, folder.parent.parent):
+        if (root / DECIDED).is_dir() or (root / MAKING).is_dir():
+            with _locked(root):
+                found |= _complete(root)
+                shutil.rmtree(root / MAKING, ignore_errors=True)
+    return found
+
+
+def in_place(paths: Iterable[Path], copy: Path, root: Path) -> list[Path]:
+    """Paths in the copy as they are in the federation's folder."""
+    return [root / path.relative_to(copy) for path in paths]
+
+
+def _locked(root: Path) -> FileLock:
+    return FileLock(root / f"{DECIDED}.lock", mode=0o600)
+
+
+def _copy(root: Path, copy: Path) -> set[Path]:
+    """Copy what the parties' folders hold from `setup`, and nothing that a running party made; the relative paths."""
+    for folder in (copy, copy / "operator" / "sites"):
+        folder.mkdir(mode=0o700, parents=True)
+    found = [folder / name for folder in p.parties_of(root) for name in p.read_party(folder).files()]
+    found += (root / "authority").glob("federation-*.key")
+    found += (root / "operator" / "sites").glob("*")
+    found += [folder / name for folder in (root / "sites").glob("*/") for name in (p.SHARE_KEY, p.SHARE_CERTIFICATE)]
+    for path in found:
+        if path.is_file():
+            target = copy / path.relative_to(root)
+            _make_folder(target.parent)
+            shutil.copy2(path, target)
+    return {path.relative_to(copy) for path in copy.rglob("*")}
+
+
+def _keep_differences(root: Path, copy: Path, before: set[Path]) -> None:
+    """Leave in the copy what has to be written, and beside it the list of what has to go."""
+    gone = {path for path in before if not (copy / path).exists()}
+    topmost = sorted(str(path) for path in gone if path.parent not in gone)
+    write_file(copy.parent / _REMOVED, json.dumps(topmost).encode(), p.SECRET)
+    for path in [path for path in copy.rglob("*") if path.is_file()]:
+        if _same(path, root / path.relative_to(copy)):
+            path.unlink()
+        else:
+            sync_to_disk(path)
+    for folder in (copy.parent, copy, *(path for path in copy.rglob("*") if path.is_dir())):
+        sync_to_disk(folder)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.stat().st_mode == other.stat().st_mode and one.read_bytes() == other.read_bytes()
+
+
+def _complete(root: Path) -> bool:
+    """Put the files of a decided change in place, if there is one. It may be repeated: it writes the same again."""
+    decided = root / DECIDED
+    if not decided.is_dir():
+        return False
+    sync_to_disk(root)
+    files = decided / _FILES
+    for source in sorted(path for path in files.rglob("*") if path.is_file()):
+        target = root / source.relative_to(files)
+        _make_folder(target.parent)
+        write_file(target, source.read_bytes(), stat.S_IMODE(source.stat().st_mode))
+    for name in json.loads((decided / _REMOVED).read_text(encoding="utf-8")):
+        if (root / name).is_dir():
+            shutil.rmtree(root / name)
+        else:
+            (root / name).unlink(missing_ok=True)
+    shutil.rmtree(root / MAKING, ignore_errors=True)
+    decided.replace(root / MAKING)  # a kill in the middle of deleting must not leave half a change to be made
+    shutil.rmtree(root / MAKING)
+    return True
+
+
+def _make_folder(folder: Path) -> None:
+    for path in (*reversed(folder.parents), folder):
+        if not path.is_dir():
+            path.mkdir(mode=0o700)

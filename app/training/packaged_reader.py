@@ -1,0 +1,99 @@
+"""Plate reader that comes with the package: a small file of half-precision values, and the errors measured of it.
+
+`scripts.bench.package_reader` makes the files, docs/plate-reader-card.md tells data, licence and figures.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from app.core.errors import StoredFileError
+from app.core.files import replacing
+from app.evaluation.reading_errors import ReadingErrors
+from app.training.checkpoint import Checkpoint
+from models.errors import MissingFileError
+
+READER, ERRORS = "plate_reader.safetensors", "plate_reader.errors.json"
+FOLDER = Path(__file__).parent / "packaged"
+
+
+class FileMark(NamedTuple):
+    """Size in bytes and SHA-256 of a file."""
+
+    size: int
+    sha256: str
+
+
+MARKS = {
+    READER: FileMark(1372460, "a85bb22d6da9ecd2d5b7734e4da8eac59604c414befa8084e7d93dda67b2c45e"),
+    ERRORS: FileMark(2643, "a080ec7872ec862cd4a8a8d1386d90a44c08c5ba0890aa936d410c30d4fb2fbe"),
+}
+"""Of the files in `FOLDER`: another file, or a damaged one, reads no plates."""
+
+
+def packaged_reader(folder: Path = FOLDER, marks: dict[str, FileMark] = MARKS) -> Checkpoint:
+    """The checkpoint, in float32. Raises MissingFileError, and StoredFileError for a file with another mark."""
+    _checked(folder / READER, marks)
+    checkpoint = Checkpoint.read(folder, Path(READER).stem)
+    single = {name: array.astype(np.float32) for name, array in checkpoint.arrays.items()}
+    return Checkpoint(single, checkpoint.settings, checkpoint.identity)
+
+
+def packaged_errors(folder: Path = FOLDER, marks: dict[str, FileMark] = MARKS) -> ReadingErrors:
+    """The reader's errors. Raises as `packaged_reader` does."""
+    try:
+        return ReadingErrors.model_validate_json(_checked(folder / ERRORS, marks))
+    except ValidationError as error:
+        raise StoredFileError(f"{folder / ERRORS} holds no measured errors of a reader") from error
+
+
+def pack(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    """Write a checkpoint with its matrices in half precision; what a reader of the file gets.
+
+    Vectors (norms, biases) keep float32: they are few, and variances near 0 lose most of their digits in float16."""
+    half: dict[str, NDArray[Any]] = {
+        name: array.astype(np.float16) if array.ndim > 1 else array for name, array in checkpoint.arrays.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    replace(checkpoint, arrays=half).write(folder, Path(READER).stem)
+    return packaged_reader(folder, {READER: mark_of(folder / READER)})
+
+
+def pack_errors(errors: ReadingErrors, folder: Path) -> None:
+    """Write the errors of the reader beside it."""
+    with replacing(folder / ERRORS) as temporary:
+        temporary.write_text(errors.model_dump_json() + "\n", encoding="utf-8")
+
+
+def mark_of(path: Path) -> FileMark:
+    """The mark of a file."""
+    content = path.read_bytes()
+    return FileMark(len(content), hashlib.sha256(content).hexdigest())
+
+
+def without_places(checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint without the places of files on the machine that trained it."""
+    settings = checkpoint.settings
+    model = {**settings["model"], "start": ""}
+    data = {**settings["data"], "cache_dir": ""}
+    return replace(checkpoint, settings={**settings, "model": model, "data": data, "run_dir": ""})
+
+
+def _checked(path: Path, marks: dict[str, FileMark]) -> bytes:
+    """The content of a file. Its size is compared first: a file of another size is not read."""
+    mark = marks[path.name]
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise MissingFileError(f"the packaged plate reader is not there: {path}; install the package again") from error
+    if size != mark.size:
+        raise StoredFileError(f"{path} has {size} bytes, not {mark.size}: install the package again")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != mark.sha256:
+        raise StoredFileError(f"{path} is not the file of this version of the package: install the package again")
+    return content

@@ -1,0 +1,48 @@
+"""A plate reader as one graph, and a reader whose graph is computed outside PyTorch."""
+
+import torch
+from torch import Tensor, nn
+
+from models.embedding_graph import Run, as_array
+from models.input_statistics import InputStatistics
+from models.plate_reader import Decoder, PlateOutput, PlateReader
+
+INPUT, OUTPUT = "plates", "logits"
+
+
+class PlateGraph(nn.Module):
+    """The scores of a reader in evaluation mode.
+
+    Raises RuntimeError for a network in training mode: its BatchNorm would go by the batch."""
+
+    def __init__(self, network: PlateReader) -> None:
+        super().__init__()
+        if network.training:
+            raise RuntimeError("a graph needs a network in evaluation mode: call eval() first")
+        self.network = network
+        self.eval()
+
+    def forward(self, plates: Tensor) -> tuple[Tensor]:
+        """Map normalised images (N, 3, H, W) to the scores (N, T, A) of characters."""
+        return (self.network(plates).logits,)
+
+
+class OutsidePlateReader(PlateReader):
+    """Stands for a `PlateReader` whose `PlateGraph` is computed elsewhere. It reads and does nothing else.
+
+    Args:
+        run: computes the graph.
+        statistics, decoder: of the network.
+    """
+
+    def __init__(self, run: Run, statistics: InputStatistics, decoder: Decoder) -> None:
+        nn.Module.__init__(self)
+        self.run = run
+        self.statistics = statistics
+        self.decoder = decoder
+        self.eval()
+
+    def forward(self, images: Tensor) -> PlateOutput:
+        """The scores, computed outside; there is no sequence."""
+        logits = torch.from_numpy(self.run({INPUT: as_array(images)})[OUTPUT])
+        return PlateOutput(logits.new_zeros(len(images), 0, 0), logits)

@@ -1,0 +1,107 @@
+"""One attempt as clients and server see it: what identifies it, and the places of everything in payloads.
+
+A client's payload: packed ciphertexts, then a box for each client of the cohort in the order of their names, then the
+proof of its shares. A question to a client: for each client of the sum in the order of names, the box that it made for
+the one that is asked, and its proof. A sum: packed ciphertexts, then a sealed share sum for each client that answered.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from strategies.ciphers.binding import Binding
+from strategies.ciphers.cipher import CipherError
+from strategies.ciphers.kahe.boxes import BOX_OVERHEAD, SUM_OVERHEAD
+from strategies.ciphers.kahe.parameters import KaheParameters
+from strategies.ciphers.kahe.sharing import Threshold
+
+
+@dataclass(frozen=True)
+class Session:
+    """Args:
+        binding: of the attempt, with its cohort.
+        key_id: of the federation key.
+
+    Raises CipherError for a cohort with a name twice, or one that is too small or too large."""
+
+    parameters: KaheParameters
+    binding: Binding
+    key_id: str
+
+    def __post_init__(self) -> None:
+        if len(set(self.binding.cohort)) != len(self.binding.cohort):
+            raise CipherError(f"a name stands twice in the cohort {self.binding.cohort}")
+        _ = self.threshold  # raises for a cohort that is too small or too large
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The cohort in the order of names; a client's place is its point in the sharing."""
+        return tuple(sorted(self.binding.cohort))
+
+    @property
+    def threshold(self) -> Threshold:
+        return self.parameters.threshold(len(self.binding.cohort))
+
+    @property
+    def context(self) -> bytes:
+        """Digest of everything that identifies the attempt; all keys, seals, tags and polynomials depend on it."""
+        fields = {**self.parameters.fields(), **self.binding.fields(), "cohort": self.names, "key-id": self.key_id}
+        return hashlib.sha256(b"attempt of kahe 1\0" + json.dumps(fields, sort_keys=True).encode()).digest()
+
+    def of_dealer(self, dealer: str) -> bytes:
+        """Context of the shares of one client."""
+        return self.context + dealer.encode()
+
+    @property
+    def polynomial_seed(self) -> bytes:
+        """Seed of the public polynomials."""
+        return hashlib.sha256(b"public polynomials\0" + self.context).digest()
+
+    @property
+    def box_bytes(self) -> int:
+        return self.threshold.share_bytes + BOX_OVERHEAD
+
+    @property
+    def piece_bytes(self) -> int:
+        """Bytes that a question has for each client of the sum."""
+        return self.box_bytes + self.threshold.proof_bytes
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of a client's payload behind its header."""
+        boxes = len(self.binding.cohort) * self.box_bytes
+        return self.parameters.body_bytes + boxes + self.threshold.proof_bytes
+
+    @property
+    def answer_bytes(self) -> int:
+        """Bytes of a sealed share sum."""
+        return 2 * self.threshold.width + SUM_OVERHEAD
+
+    def require_set(self, clients: Collection[str], client: str) -> None:
+        """Raise CipherError for a set of clients whose sum `client` must not help to open."""
+        needed = self.threshold.needed
+        if len(set(clients)) != len(clients) or not set(clients) <= set(self.binding.cohort):
+            raise CipherError(f"{', '.join(clients)} are not different clients of the cohort")
+        if client not in clients:
+            raise CipherError(f"{client} is not among {', '.join(clients)}, whose sum it is asked to open")
+        if len(clients) < needed:
+            raise CipherError(f"a sum of {len(clients)} clients, and {needed} of {len(self.binding.cohort)} are needed")
+
+
+def session_of(parameters: KaheParameters, fields: Mapping[str, Any], key_id: str) -> Session:
+    """The session that the header of a sum names. Raises CipherError for one that cannot be."""
+    names, attempt, nonce = fields.get("names"), fields.get("attempt"), fields.get("nonce")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CipherError(f"a sum of the cohort {names!r}")
+    if type(attempt) is not int or not isinstance(nonce, str):
+        raise CipherError(f"a sum of attempt {attempt!r} {nonce!r}")
+    binding = Binding(fields["run-key"], fields["layout"], fields["round"], attempt, tuple(names), nonce)
+    return Session(parameters, binding, key_id)
+
+
+def sum_of(coefficients: Sequence[float]) -> float:
+    """The sum of coefficients, rounded once: the same in any order."""
+    return math.fsum(coefficients)

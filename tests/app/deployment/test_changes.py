@@ -1,0 +1,199 @@
+"""Kills at the worst moments of `init`, `rotate` and other changes: the old state or the new one, never a mix."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from app.deployment.changes import changing, complete
+from app.deployment.parties import DeploymentError, parties_of, read_party
+from app.deployment.renewal import renew_share_keys, rotate_key
+from app.deployment.setup import add_site, make_federation, remove_site
+from app.deployment.verify import problems
+from scripts import federation
+from strategies.ciphers.keys import FederationKey, read_key
+from strategies.share_keys import VALID_DAYS
+
+SECOND = FederationKey({"seal": b"\x08" * 40}, "2026-01-02")
+MOMENT = int(time.time()) + 999
+LAST = MOMENT + VALID_DAYS * 86400
+_CALLS = ("replace", "rename", "link", "unlink", "rmdir", "mkdir")
+EVERY_STEP = bool(os.environ.get("EVERY_STEP"))
+
+
+def content(root):
+    """All files with their modes, without the lock."""
+    files = [path for path in root.rglob("*") if path.is_file() and path.name != ".change.lock"]
+    return {str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mode) for path in files}
+
+
+def watched(monkeypatch, before):
+    """Call `before` with the words of each change of a name on the disk."""
+
+    def wrapped(function):
+        def call(*words, **options):
+            before(words)
+            return function(*words, **options)
+
+        return call
+
+    for name in _CALLS:
+        monkeypatch.setattr(os, name, wrapped(getattr(os, name)))
+
+
+def kill_at(step, change):
+    """Run `change` in a process of its own, killed before its `step`-th change of a name on the disk."""
+    child = os.fork()
+    if child == 0:
+        left = [step]
+
+        def count(_):
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        watched(pytest.MonkeyPatch(), count)
+        try:
+            change()
+        finally:
+            os._exit(1)  # it was not killed
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+
+def worst_moments(change, decided_by, some):
+    """Numbers of steps: about the one that gives `decided_by` its name, at the ends, and `some` others."""
+    words = []
+    with pytest.MonkeyPatch.context() as patch:
+        watched(patch, words.append)
+        change()
+    (decided,) = (step for step, said in enumerate(words) if str(said[-1]) == str(decided_by))
+    if EVERY_STEP:
+        return range(len(words))
+    between = range(1, len(words), len(words) // some)
+    about = (decided, decided + 1, decided + 2, (decided + len(words)) // 2)
+    return sorted({0, *between, *(step for step in about if step < len(words)), len(words) - 1})
+
+
+def federation_key(root):
+    return read_key(root / "authority/federation.key")
+
+
+def agree(root):
+    """Whether all folders are in order and of one federation key."""
+    told = [sentence for folder in parties_of(root) for sentence in problems(folder)]
+    held = {read_key(path).key_id for path in root.rglob("federation.key")}
+    return told == [] and {read_party(folder).key_id for folder in parties_of(root)} == held
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        (lambda root: rotate_key(root, SECOND), lambda root: federation_key(root) == SECOND),
+        (lambda root: add_site(root, "east"), lambda root: (root / "sites/east/share.cert").exists()),
+        (
+            lambda root: renew_share_keys(root, MOMENT),
+            lambda root: f'"not_after": {LAST}' in (root / "sites/north/share.cert").read_text(),
+        ),
+    ],
+    ids=["rotate", "add-site", "renew"],
+)
+def test_a_change_that_is_killed_anywhere_took_place_or_did_not(made, tmp_path, monkeypatch, change, changed):
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # for a power cut; a kill loses nothing that was written
+    root, old, seen = tmp_path / "parks", content(made), set()
+    shutil.copytree(made, root)
+    for step in worst_moments(lambda: change(root), root / ".change", some=5):
+        shutil.rmtree(root)
+        shutil.copytree(made, root)
+        kill_at(step, lambda: change(root))
+        completed = complete(root)
+        assert not list(root.glob(".change*/"))
+        if new := changed(root):
+            assert agree(root)
+        else:
+            assert content(root) == old
+        seen.add((new, completed))
+    assert seen >= {(False, False), (True, True)}
+
+
+def test_an_init_that_is_killed_anywhere_made_everything_or_nothing(plan, first_key, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    root = tmp_path / "parks"
+
+    def init():
+        make_federation(plan(), root, first_key)
+
+    for step in worst_moments(init, root, some=3):
+        shutil.rmtree(root)
+        kill_at(step, init)
+        if not root.exists():
+            left = list(tmp_path.glob(".parks.new"))
+            assert all(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in left)
+            init()
+        assert agree(root)
+        assert not (tmp_path / ".parks.new").exists()
+
+
+def test_a_killed_rotate_is_completed_by_the_next_command(root, capsys):
+    """The command itself, killed as soon as the change is decided; `verify` says what it did."""
+    command = "import sys, os, signal\nfrom app.deployment import changes\nfrom scripts import federation\n"
+    command += "changes._complete = lambda root: (root / '.change').exists() and os.kill(os.getpid(), signal.SIGKILL)\n"
+    command += "federation.main(sys.argv[1:])\n"
+    before = federation_key(root)
+    words = [sys.executable, "-c", command, "rotate", str(root)]
+    assert subprocess.run(words, capture_output=True, check=False).returncode == -signal.SIGKILL
+    assert federation_key(root) == before
+    federation.main(["verify", str(root / "sites/north")])  # of a party's folder, too
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{root / 'sites/north'}: a change of keys that was cut short is complete now"
+    assert json.loads(lines[-1])["problems"] == 0
+    assert federation_key(root) != before
+    assert agree(root)
+    federation.main(["verify", str(root)])
+    assert "cut short" not in capsys.readouterr().out
+
+
+def test_a_failed_change_leaves_nothing_and_names_the_files_of_the_federation(root):
+    old = content(root)
+
+    def fail(error):
+        with changing(root) as copy:
+            (copy / "server/server.key").unlink()
+            raise error(f"{copy / 'server'} is odd")
+
+    with pytest.raises(DeploymentError) as raised:
+        fail(DeploymentError)
+    assert str(raised.value) == f"{root / 'server'} is odd"
+    with pytest.raises(ZeroDivisionError):
+        fail(ZeroDivisionError)
+    assert content(root) == old
+    assert not list(root.glob(".change*/"))
+
+
+def test_only_changed_files_are_written_and_the_others_stay_as_their_owners_made_them(root):
+    (root / "sites/north/site.env").write_text("DATA_ROOT=/srv/x\n")
+    (root / "sites/north/state").mkdir()
+    (root / "sites/north/state/kept").write_text("x")
+    (root / "operator/nodes.txt").write_text("north 7\n")
+    times = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    with changing(root) as copy:
+        assert not (copy / "sites/north/state").exists()
+        (copy / "server/server.env").write_text("PORT=1\n")
+    changed = {path for path, before in times.items() if path.stat().st_mtime_ns != before}
+    assert changed == {root / "server/server.env"}
+    remove_site_of_three(root)
+    assert (root / "sites/north/state/kept").exists()
+
+
+def remove_site_of_three(root):
+    add_site(root, "east")
+    (root / "sites/east/state").mkdir()
+    (root / "sites/east/state/model").write_text("x")
+    remove_site(root, "east")
+    assert not (root / "sites/east").exists()
+    assert not list((root / "operator/sites").glob("east*"))

@@ -1,0 +1,341 @@
+"""Share keys in the folders of a federation: who gets what from each command, what `verify` finds, and attacks."""
+
+import json
+import shutil
+import stat
+import time
+from dataclasses import asdict
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from app.deployment import site_files
+from app.deployment.parties import DeploymentError, parties_of, read_party
+from app.deployment.renewal import renew_share_keys, rotate_key
+from app.deployment.setup import add_site, make_federation, remove_site
+from app.deployment.verify import problems
+from app.federation.share_key_files import read_share_key, read_share_keys, read_statement, share_key_pem
+from scripts import federation
+from strategies.ciphers.keys import FederationKey
+from strategies.share_keys import VALID_DAYS, ShareKeyError, new_statement, signed_statement
+from strategies.signing import new_signing_key, public_pem, read_signing_key, signed_text, write_signing_key
+
+SECOND = FederationKey({"seal": b"\x08" * 40}, "2026-01-02")
+DAY = 86400
+
+
+def node(folder):
+    return {
+        "share-key": folder / "share.key",
+        "share-cert": folder / "share.cert",
+        "authority": folder / "authority.pub",
+    }
+
+
+def keys_of(root, site):
+    folder = root / "sites" / site
+    config = {key: str(path) for key, path in node(folder).items()}
+    return read_share_keys(site, config, read_party(folder).key_id)
+
+
+def statement(root, site):
+    return read_statement(root / "sites" / site / "share.cert")
+
+
+def public(root, site):
+    return read_share_key(root / "sites" / site / "share.key").public_key().public_bytes_raw()
+
+
+def run(capsys, *argv):
+    federation.main([str(word) for word in argv])
+    *lines, last = capsys.readouterr().out.splitlines()
+    return lines, json.loads(last)
+
+
+def from_before(root):
+    """Folders as the version before wrote them."""
+    for path in [*root.rglob("share.*"), *root.rglob("*.share")]:
+        path.unlink()
+
+
+def test_init_gives_each_site_a_key_of_its_own_that_no_other_party_has(made):
+    found = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
+    for site in ("north", "south"):
+        path = made / f"sites/{site}/share.key"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert [other for other, data in found.items() if found[path] in data] == [path]
+        assert (made / f"operator/sites/{site}.share").read_bytes() == (made / f"sites/{site}/share.cert").read_bytes()
+        body = json.loads(statement(made, site))["body"]
+        assert body["share_key"] == public(made, site).hex()
+        assert (body["federation"], body["key_id"]) == ("parks", read_party(made / "server").key_id)
+    cohort = ["north", "south"]
+    texts = [statement(made, site) for site in cohort]
+    north, south = (keys_of(made, site) for site in cohort)
+    assert north.members(cohort, texts) == south.members(cohort, texts)
+    assert north.exchange(public(made, "south")) == south.exchange(public(made, "north"))
+
+
+def test_a_further_site_gets_a_key_and_changes_no_other(root):
+    before = {site: statement(root, site) for site in ("north", "south")}
+    add_site(root, "east")
+    assert {site: statement(root, site) for site in before} == before
+    cohort = ["north", "east", "south"]
+    texts = [statement(root, site) for site in cohort]
+    assert list(keys_of(root, "north").members(cohort, texts).keys) == cohort
+    assert list(keys_of(root, "east").members(cohort, texts).keys) == cohort
+
+
+def test_rotate_makes_new_keys_and_ends_the_old_statements(root):
+    old = {site: statement(root, site) for site in ("north", "south")}
+    rotate_key(root, SECOND)
+    cohort = ["north", "south"]
+    assert keys_of(root, "north").members(cohort, [statement(root, site) for site in cohort])
+    for shown in ([old["north"], old["south"]], [statement(root, "north"), old["south"]]):
+        with pytest.raises(ShareKeyError, match=f"for the federation key .* and not {SECOND.key_id}"):
+            keys_of(root, "north").members(cohort, shown)
+    assert all(json.loads(old[site])["body"]["share_key"] != public(root, site).hex() for site in cohort)
+
+
+def test_a_removed_sites_statement_ends_with_the_rotation_that_its_leaving_asks_for(root):
+    add_site(root, "east")
+    left = statement(root, "east")
+    remove_site(root, "east")
+    rotate_key(root, SECOND)
+    shown = [statement(root, "north"), statement(root, "south"), left]
+    with pytest.raises(ShareKeyError, match="share key of east is for the federation key"):
+        keys_of(root, "north").members(["north", "south", "east"], shown)
+
+
+def test_another_federations_statement_is_of_no_use(root, plan, first_key, tmp_path):
+    """Even of one with the same name, sites and federation key; and even under the same authority."""
+    other = tmp_path / "other"
+    make_federation(plan(), other, first_key)
+    shown = [statement(root, "north"), statement(other, "south")]
+    with pytest.raises(ShareKeyError, match="south is not signed by this federation's authority"):
+        keys_of(root, "north").members(["north", "south"], shown)
+    authority = read_signing_key(root / "authority/signing.key")
+    twin = new_statement("parks-2", "south", public(other, "south"), first_key.key_id, time.time())
+    with pytest.raises(ShareKeyError, match="south is of the federation 'parks-2', not 'parks'"):
+        keys_of(root, "north").members(["north", "south"], [shown[0], signed_statement(twin, authority)])
+
+
+def test_a_server_invents_no_site_and_exchanges_no_keys(root):
+    """With all that server and operator have: every public file, and the server's own keys."""
+    add_site(root, "east")
+    victim, cohort = keys_of(root, "north"), ["north", "south", "east"]
+    texts = {site: read_statement(root / f"operator/sites/{site}.share") for site in cohort}
+    own = X25519PrivateKey.generate().public_key().public_bytes_raw().hex()
+    forgeries = [
+        texts["south"].replace(public(root, "south").hex(), own),
+        texts["south"].replace(public(root, "south").hex(), public(root, "east").hex()),
+        texts["east"].replace('"east"', '"south"'),
+        signed_text(json.loads(texts["south"])["body"] | {"share_key": own}, "share-key/1", new_signing_key()),
+        (root / "operator/sites/south.cert").read_text(),
+        (root / "operator/allowed-apps").read_text(),
+    ]
+    for forged in forgeries:
+        with pytest.raises(ShareKeyError, match=r"is not signed by|was signed as"):
+            victim.members(cohort, [texts["north"], forged, texts["east"]])
+    with pytest.raises(ShareKeyError, match="no statement of the authority about the share key of ghost"):
+        victim.members(["north", "south", "ghost"], [texts["north"], texts["south"]])
+    with pytest.raises(ShareKeyError, match="east, which is not in the cohort"):
+        victim.members(["north", "south", "ghost"], list(texts.values()))
+
+
+def test_renew_prolongs_and_keeps_the_keys(root, capsys):
+    keys = {site: public(root, site) for site in ("north", "south")}
+    renew_share_keys(root, time.time() - (VALID_DAYS - 10) * DAY)
+    told = [sentence for folder in parties_of(root) for sentence in problems(folder)]
+    assert [sentence.split(" expires")[0] for sentence in told] == [
+        str(root / name)
+        for name in ("operator/sites/north.share", "operator/sites/south.share", "sites/north/share.cert")
+    ] + [str(root / "sites/south/share.cert")]
+    assert all(
+        sentence.endswith("in 9 days: python -m scripts.federation renew FOLDER --sites, at the authority")
+        for sentence in told
+    )
+    server = (root / "server/server.crt").read_bytes()
+    lines, printed = run(capsys, "renew", root, "--sites")
+    assert printed["share_keys"] == [
+        str(root / name) for site in keys for name in (f"operator/sites/{site}.share", f"sites/{site}/share.cert")
+    ]
+    assert lines == [
+        f"{root}/operator/sites/{site}.share: to the site {site}, into its folder as share.cert" for site in keys
+    ]
+    assert {site: public(root, site) for site in keys} == keys
+    assert [sentence for folder in parties_of(root) for sentence in problems(folder)] == []
+    assert (root / "server/server.crt").read_bytes() == server
+    assert list(run(capsys, "renew", root, "--server")[1]) == ["certificate"]
+    assert list(run(capsys, "renew", root)[1]) == ["certificate", "share_keys"]
+    with pytest.raises(DeploymentError, match="exclude each other"):
+        federation.main(["renew", str(root), "--server", "--sites"])
+
+
+def test_an_expired_statement_is_named_at_the_site_and_refused_by_the_others(root):
+    south = statement(root, "south")
+    renew_share_keys(root, time.time() - (VALID_DAYS + 1) * DAY)
+    (told,) = problems(root / "sites/south")
+    assert "the share key of south expired on" in told
+    assert "renew FOLDER --sites" in told
+    expired = statement(root, "south")
+    renew_share_keys(root)
+    with pytest.raises(ShareKeyError, match=r"share key of south expired on .* the authority renews it"):
+        keys_of(root, "north").members(["north", "south"], [statement(root, "north"), expired])
+    assert keys_of(root, "north").members(["north", "south"], [statement(root, "north"), south])  # the same key
+
+
+def test_folders_from_before_get_keys_by_the_command_that_verify_names(root, capsys):
+    """One site's folder is here, the other was handed over; each gets a private key that nobody else has."""
+    from_before(root)
+    handed_over = root.parent / "north"
+    shutil.move(root / "sites/north", handed_over)
+    told = problems(handed_over)
+    assert told == [
+        f"{handed_over}/{name} is missing: python -m scripts.federation renew FOLDER --sites makes it, at the authority"
+        for name in ("share.key", "share.cert")
+    ]
+    assert [line.partition(":")[0] for line in problems(root / "operator")] == [
+        f"{root}/operator/sites/{site}.share is missing" for site in ("north", "south")
+    ]
+    lines, printed = run(capsys, "renew", root, "--sites")
+    assert lines == [
+        f"{root}/sites/{site}/share.key and share.cert beside it: to the site {site}, over a safe channel"
+        for site in ("north", "south")
+    ]
+    secret = X25519PrivateKey.from_private_bytes(read_share_key(root / "sites/north/share.key").private_bytes_raw())
+    assert share_key_pem(secret).decode() not in json.dumps([lines, printed])
+    assert sorted(path.name for path in (root / "sites/north").iterdir()) == ["share.cert", "share.key"]
+    for name in ("share.key", "share.cert"):
+        shutil.copy2(root / "sites/north" / name, handed_over / name)
+    shutil.rmtree(root / "sites/north")
+    assert [sentence for folder in (*parties_of(root), handed_over) for sentence in problems(folder)] == []
+    run(capsys, "renew", root, "--sites")  # the authority still knows the key by its own signature
+    assert not (root / "sites/north").exists()
+    shutil.copy2(root / "operator/sites/north.share", handed_over / "share.cert")
+    assert problems(handed_over) == []
+
+
+def test_rotate_says_which_key_goes_to_which_site(root, capsys):
+    shutil.rmtree(root / "sites/north")  # handed over
+    lines, printed = run(capsys, "rotate", root)
+    for site in ("north", "south"):
+        assert (
+            f"{root}/sites/{site}/share.key and share.cert beside it: to the site {site}, over a safe channel" in lines
+        )
+        assert str(root / f"sites/{site}/share.key") in printed["files"]
+        assert stat.S_IMODE((root / "sites" / site).stat().st_mode) == 0o700
+    assert "PRIVATE" not in "\n".join(lines)
+
+
+def test_a_federation_older_than_signing_keys_is_told_to_approve_first(root):
+    (root / "authority/signing.key").unlink()
+    with pytest.raises(DeploymentError, match=r"signing\.key is missing: python -m scripts\.federation approve"):
+        renew_share_keys(root)
+    assert rotate_key(root, SECOND)
+
+
+def test_a_key_that_another_authority_signed_is_not_certified_again(root):
+    """After a signing key was lost, what lies at the operator's is not believed: a site that is not here gets a new
+    key."""
+    old = statement(root, "north")
+    shutil.rmtree(root / "sites/north")
+    key = root / "authority/signing.key"
+    key.unlink()
+    write_signing_key(new_signing_key(), key)
+    renew_share_keys(root)
+    assert json.loads(statement(root, "north"))["body"]["share_key"] != json.loads(old)["body"]["share_key"]
+
+
+def signed(root, folder="sites/north", site="north", **changes):
+    authority = read_signing_key(root / "authority/signing.key")
+    made = new_statement("parks", site, public(root, "north"), read_party(root / folder).key_id, time.time())
+    return signed_text({**asdict(made), **changes}, "share-key/1", authority)
+
+
+def write(name, text):
+    def change(root):
+        (root / name).write_text(text(root) if callable(text) else text)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("party", "change", "reasons"),
+    [
+        ("sites/north", lambda root: (root / "sites/north/share.key").chmod(0o640), ["secret and can be", "chmod 600"]),
+        ("sites/north", lambda root: (root / "sites/north/share.key").unlink(), ["share.key is missing: python -m"]),
+        ("sites/north", lambda root: (root / "sites/north/share.cert").unlink(), ["share.cert is missing: python -m"]),
+        ("sites/north", write("sites/north/share.key", "x"), ["share.key is damaged: take it from a backup"]),
+        (
+            "sites/north",
+            lambda root: shutil.copy(root / "authority/signing.key", root / "sites/north/share.key"),
+            ["share.key is of another kind than X25519"],
+        ),
+        (
+            "sites/north",
+            lambda root: shutil.copy(root / "sites/south/share.key", root / "sites/north/share.key"),
+            ["share.key is not the key of share.cert: take both from one"],
+        ),
+        (
+            "sites/north",
+            lambda root: [
+                shutil.copy(root / f"sites/south/share.{end}", root / f"sites/north/share.{end}")
+                for end in ("key", "cert")
+            ],
+            ["share.cert is of the site 'south' and not of 'north': copy that of 'north'"],
+        ),
+        ("sites/north", write("sites/north/share.cert", "x"), ["no signed document", "renew FOLDER --sites makes one"]),
+        (
+            "sites/north",
+            write("sites/north/share.cert", lambda root: signed(root, key_id="0" * 16)),
+            ["north is for the federation key 0000000000000000", "renew FOLDER --sites makes one"],
+        ),
+        (
+            "sites/north",
+            write("sites/north/share.cert", lambda root: signed(root, federation="other")),
+            ["of the federation 'other', not 'parks'"],
+        ),
+        (
+            "operator",
+            write("operator/sites/south.share", lambda root: signed(root, site="south")),
+            ["south.share holds the share key of north: remove the site"],
+        ),
+        (
+            "operator",
+            lambda root: (root / "operator/sites/south.share").unlink(),
+            ["south.share is missing: python -m"],
+        ),
+        ("operator", write("operator/sites/south.share", signed), ["south.share is of the site 'north'"]),
+        (
+            "server",
+            lambda root: shutil.copy(root / "sites/north/share.key", root / "server/x"),
+            ["x is a secret that the server must not have"],
+        ),
+        (
+            "authority",
+            lambda root: shutil.copy(root / "sites/north/share.key", root / "authority/share.key"),
+            ["share.key is a secret that the authority must not have"],
+        ),
+        (
+            "sites/south",
+            lambda root: (root / "sites/south/authority.pub").write_bytes(public_pem(new_signing_key())),
+            ["allowed-apps is not signed", "share.cert: the statement of the share key of south is not signed"],
+        ),
+    ],
+)
+def test_verify_names_every_fault_with_its_remedy(root, party, change, reasons):
+    change(root)
+    told = "\n".join(problems(root / party))
+    assert told
+    for reason in reasons:
+        assert reason in told
+
+
+def test_a_node_finds_its_share_key_in_its_config(made, tmp_path):
+    """As `site_files` writes the config at the start of a site."""
+    folder = tmp_path / "north"
+    shutil.copytree(made / "sites/north", folder)
+    assert site_files.main(str(folder), "north", "synthetic", "/srv/x") == 0
+    text = (folder / "state/node.toml").read_text()
+    for key, path in node(folder).items():
+        assert f'{key} = "{path}"' in text
