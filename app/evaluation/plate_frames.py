@@ -2,8 +2,9 @@
 
 Readings are aligned one after the other with the places found so far, the one of highest confidence first (as ROVER
 does: Fiscus, ASRU 1997, but with probabilities in place of votes). The probability of a character at a place is the
-geometric mean of what the readings give it, so that equal readings are as confident together as alone: photographs of
-one plate share their faults.
+mean of what the readings give it (the sum rule; Kittler et al., TPAMI 1998): one blurred photograph cannot rule out
+what the others show, as it could in a product. Equal readings are together as confident as alone: photographs of one
+plate share their faults.
 """
 
 import math
@@ -16,7 +17,7 @@ NONE = ""
 """No character at a place."""
 UNLISTED = 1e-3
 """Probability of a character that a reading does not list at a place."""
-ABSENT, APPEARING = 0.9, 0.02
+ABSENT, APPEARING = 0.5, 0.02
 """Probabilities of no character, and of each character, at a place where a reading has none: a character that another
 reading has with confidence is rather missing here than made up there."""
 _ANOTHER = 0.5  # share of the characters from which on a reading is of another plate
@@ -64,11 +65,11 @@ def share(shares: Shares, character: str) -> float:
 
 
 def pool(place: Sequence[Shares]) -> dict[str, float]:
-    """Probabilities at a place by all readings: their geometric means, which sum to 1."""
+    """Probabilities at a place by all readings: their means, scaled to sum to 1."""
     characters = dict.fromkeys([NONE, *(character for shares in place for character in shares)])
-    means = {c: math.exp(sum(math.log(share(shares, c)) for shares in place) / len(place)) for c in characters}
-    total = sum(means.values())
-    return {character: mean / total for character, mean in means.items()}
+    sums = {character: sum(share(shares, character) for shares in place) for character in characters}
+    total = sum(sums.values())
+    return {character: each / total for character, each in sums.items()}
 
 
 def similarity(pooled: Shares, shares: Shares) -> float:

@@ -61,7 +61,16 @@ def placed_plate(rng: np.random.Generator, kinds: Sequence[str] = KINDS, *, phot
     design_of, camera = _KINDS[kind]
     if photographs and rng.random() < photographs:
         design_of, camera = _DESIGNS_IN_PHOTOGRAPHS.get(kind, design_of), _in_photograph(camera)
-    design = design_of(rng)
+    return plate_seen(rng, design_of(rng), camera)
+
+
+def region_of(kind: str) -> tuple[Callable[[np.random.Generator], Design], Camera]:
+    """The designer of a region's plates, and how they are seen in crops."""
+    return _KINDS[kind]
+
+
+def plate_seen(rng: np.random.Generator, design: Design, camera: Camera) -> MadePlate:
+    """A plate as `camera` sees it, with a text, and the places of its characters."""
     rows = len(design.lines)
     low, high = (np.log(h * (1 if rows == 1 else 1.6)) for h in camera.heights)
     height = float(np.exp(rng.uniform(low, high)))

@@ -154,7 +154,8 @@ function showPlate(plate) {
     contradicts: ", which is not the plate of the vehicle that the photograph resembles",
   };
   show("plate-text", plate && `Plate read: ${plate.text}${meanings[plate.says]}.` +
-    plate.others.map(({ text }) => ` Another photograph: ${text}.`).join(""));
+    plate.others.map(({ text }) => ` Another photograph: ${text}.`).join("") +
+    (plate.combined && plate.combined.text !== plate.text ? ` All photographs together: ${plate.combined.text}.` : ""));
   byId("plates").replaceChildren(...(plate?.candidates ?? []).map((row) => {
     const item = element("li", row.cost ? "Similar plate: " : "The same plate: ");
     item.append(element("a", `${row.plate}, vehicle ${row.vehicle}`, { href: "/vehicles/" + row.vehicle }));
