@@ -213,7 +213,7 @@ def earlier(identification: Identification, model: Model) -> Calibration | None:
 
 def dated(fitted: Fitted) -> dict[str, Any]:
     """The report of evidence that was calibrated now."""
-    return {**fitted.report, "calibrated": now().isoformat(timespec="seconds")}
+    return {**fitted.report, "calibrated": now().isoformat()}
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
