@@ -71,33 +71,44 @@ class Blocks:
         factor[self._measured] = 4
         return _clip_exponents(np.ceil(np.log2(largest * factor)))
 
-    def quantise(self, vector: Vector, exponents: Exponents, top: int, rng: np.random.Generator) -> Quantised:
+    def quantise(
+        self,
+        vector: Vector,
+        exponents: Exponents,
+        top: int,
+        rng: np.random.Generator,
+        residual: Vector | None = None,
+    ) -> Quantised:
         """Round `vector` (size,) stochastically to 0..top, `top` / 2 being zero and a block's scale the ends. The
-        second digit of a statistic does the same to what is left of it, on a scale of its own."""
+        second digit of a statistic does the same to what is left of it, on a scale of its own.
+
+        Args:
+            residual: (size,), memory for what is not sent; it may be `vector` itself. None for new memory."""
         half = top // 2
         steps = np.exp2(exponents.astype(np.float64)) / half
         ordered = self._ordered(vector)
         flags = self._flags(ordered, exponents)
-        digits = np.empty(self.digits, np.int32)
+        digits: Ints = np.empty(self.digits, np.int16 if top < 2**15 else np.int32)
         for chunk in _chunks(0, self.size):
             _take_digits(ordered[chunk], self._spread(steps, chunk), half, rng, digits[chunk])
         left = slice(self._learnt, self.size)
         for chunk in _chunks(0, self.size - self._learnt):
             fine = self._fine(steps, half)[chunk]
             _take_digits(ordered[left][chunk], fine, half, rng, digits[self.size :][chunk])
-        return Quantised(digits, flags, self._in_place(ordered))
+        return Quantised(digits, flags, self._in_place(ordered, residual))
 
     def restore(self, total: Ints, count: int, exponents: Exponents, top: int) -> Vector:
         """The sum of `count` quantised vectors from the sum of their digits, in the order of the vector."""
         half = top // 2
         steps = np.exp2(exponents.astype(np.float64)) / half
         vector = np.empty(self.size, np.float32)
-        fine = (total[self.size :] - count * half) * self._fine(steps, half)
+        fine = np.subtract(total[self.size :], count * half, dtype=np.int64) * self._fine(steps, half)
         start = 0
         for run in self._runs:
             for piece in _chunks(run.start, run.stop):
                 chunk = slice(start, start + piece.stop - piece.start)
-                values = (total[chunk] - count * half) * self._spread(steps, chunk)  # exact in float64, rounded once
+                centred = np.subtract(total[chunk], count * half, dtype=np.int64)
+                values = centred * self._spread(steps, chunk)  # exact in float64, rounded once
                 if start >= self._learnt:
                     values += fine[chunk.start - self._learnt : chunk.stop - self._learnt]
                 vector[piece] = values
@@ -135,16 +146,17 @@ class Blocks:
         return flags
 
     def _largest(self, ordered: Vector) -> NDArray[np.float32]:
-        largest: NDArray[np.float32] = np.maximum.reduceat(np.abs(ordered), self.starts)
+        lowest = np.minimum.reduceat(ordered, self.starts)  # no copy of absolute values, as large as the vector
+        largest: NDArray[np.float32] = np.maximum(np.maximum.reduceat(ordered, self.starts), -lowest)
         return largest
 
     def _ordered(self, vector: Vector) -> Vector:
         """A copy in block order."""
         return np.concatenate([vector[run] for run in self._runs])
 
-    def _in_place(self, ordered: Vector) -> Vector:
+    def _in_place(self, ordered: Vector, memory: Vector | None = None) -> Vector:
         """The vector whose `_ordered` this is."""
-        vector, start = np.empty_like(ordered), 0
+        vector, start = np.empty_like(ordered) if memory is None else memory, 0
         for run in self._runs:
             stop = start + run.stop - run.start
             vector[run] = ordered[start:stop]
@@ -167,7 +179,7 @@ class Blocks:
         return np.repeat(values[first : last + 1].astype(np.float32), lengths)
 
 
-def _take_digits(values: Vector, step: Vector, half: int, rng: np.random.Generator, digits: NDArray[np.int32]) -> None:
+def _take_digits(values: Vector, step: Vector, half: int, rng: np.random.Generator, digits: Ints) -> None:
     """Round values to steps, as `digits` 0..2 half, and take what they stand for off `values`."""
     scaled = values / step
     scaled += rng.random(scaled.size, np.float32)

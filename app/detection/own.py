@@ -25,11 +25,12 @@ class OwnDetector:
         values = torch.from_numpy(image.transpose(2, 0, 1).copy()).float() / 255
         with torch.no_grad():
             found = self.detector.find([values])[0]
-        kinds = self.detector.kinds
-        rows = zip(found["boxes"].tolist(), found["labels"], found["scores"], found["given"].tolist(), strict=True)
+        kinds, labels = self.detector.kinds, found["labels"].tolist()
+        given = found["given"].tolist() if kinds else labels
+        rows = zip(found["boxes"].tolist(), labels, found["scores"], given, strict=True)
         detections = [
-            Detection(Box(left, top, right - left, bottom - top), float(score), int(label) == PLATE, kinds.get(given))
-            for (left, top, right, bottom), label, score, given in rows
+            Detection(Box(left, top, right - left, bottom - top), float(score), label == PLATE, kinds.get(number))
+            for (left, top, right, bottom), label, score, number in rows
             if score >= self.settings.thresholds[label]
         ]
         # A detector that tells kinds apart may find one vehicle as two.

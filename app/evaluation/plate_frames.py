@@ -3,8 +3,8 @@
 Readings are aligned one after the other with the places found so far, the one of highest confidence first (as ROVER
 does: Fiscus, ASRU 1997, but with probabilities in place of votes). The probability of a character at a place is the
 mean of what the readings give it (the sum rule; Kittler et al., TPAMI 1998): one blurred photograph cannot rule out
-what the others show, as it could in a product. Equal readings are as sure together as alone: photographs of one plate
-share their faults.
+what the others show, as it could in a product. Equal readings are together as confident as alone: photographs of one
+plate share their faults.
 """
 
 import math
@@ -19,7 +19,7 @@ UNLISTED = 1e-3
 """Probability of a character that a reading does not list at a place."""
 ABSENT, APPEARING = 0.5, 0.02
 """Probabilities of no character, and of each character, at a place where a reading has none: a character that another
-reading is sure of is rather missing here than made up there."""
+reading has with confidence is rather missing here than made up there."""
 _ANOTHER = 0.5  # share of the characters from which on a reading is of another plate
 _MOST_LIKELY = 5
 
@@ -31,7 +31,7 @@ def combined(readings: Sequence[PlateReading]) -> PlateReading | None:
     """The text of all readings together; None for fewer than two that can be combined.
 
     Readings without a text do not count, nor do those of another plate: with more than half of the characters other
-    than those of the surest reading."""
+    than those of the most confident reading."""
     ordered = sorted((r for r in readings if r.text), key=lambda r: (-r.confidence, r.text))
     kept = [r for r in ordered if edit_distance(r.text, ordered[0].text) <= _ANOTHER * len(ordered[0].text)]
     if len(kept) < 2:

@@ -57,7 +57,7 @@ class Confirmations:
             return row, is_right(sighting, row)
 
     def withdraw(self, sighting_id: int, account: str) -> None:
-        """Take a confirmation back. Raises NotEnrolledError where there is none."""
+        """Withdraw a confirmation. Raises NotEnrolledError where there is none."""
         with self.database.writing() as session:
             session.delete(_confirmation(session, sighting_id))
             trail(session, account, "withdraw confirmation", f"sighting {sighting_id}", {})

@@ -10,7 +10,7 @@ import numpy as np
 from app.core.sample import Box, Modality
 from app.data.crops import VehicleImage
 from app.detection.average_precision import iou_matrix
-from app.detection.described import DescribedDetector, ForeignNetwork
+from app.detection.described import ForeignNetwork
 from app.detection.detector_file import (
     onnx_detector,
     open_detector,
@@ -21,10 +21,12 @@ from app.detection.detector_file import (
 )
 from app.detection.found import Detection, ImageDetector
 from app.detection.own import OwnDetector
+from app.detection.trial import try_apart
 from app.images.decode import is_grey
 from app.register.photos import Photo, VehiclePhoto
 from app.register.sightings import Journal
 from app.settings.detection import DetectorSettings
+from app.settings.detector_description import DetectorDescription
 from models.detector import Detector
 from models.errors import MissingFileError
 
@@ -236,14 +238,13 @@ class Framing:
         )
 
     def use_foreign(self, foreign: ForeignNetwork, account: str) -> str:
-        """The same for a network of another program, which is tried on a blank image before.
+        """The same for a network of another program, which a child process tries on a blank image before.
 
         Raises StoredFileError if it cannot be computed or does not give what its description says."""
-        made = DescribedDetector(foreign)
-        made.try_once()
-        return self._put(made, account, lambda place: write_foreign(place, foreign))
+        try_apart(foreign)
+        return self._put(foreign.description, account, lambda place: write_foreign(place, foreign))
 
-    def _put(self, made: ImageDetector, account: str, write: Callable[[Path], None]) -> str:
+    def _put(self, made: ImageDetector | DetectorDescription, account: str, write: Callable[[Path], None]) -> str:
         name = DETECTOR if made.finds_plates else VEHICLES
         write(self.folder / name)
         self.journal.write(account, "detector", name)

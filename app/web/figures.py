@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 CHANGED = 1.1
 """Growth, or its inverse, from which on the figures are measured again."""
 _PAUSE_SECONDS = 600.0  # a register that many vehicles are imported into is not measured at each of them
-WIDTH, HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 320, 56, 12, 12, 44
+WIDTH, HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 420, 260, 48, 12, 12, 44
 _LEAST = 0.001  # the left edge of the logarithmic axis
 
 

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,12 @@ from models.alphabet import plain
 from scripts.command import command, split_words, whole_number
 
 _OWN = {"root": "", "rendered": "100", "run": "", "model": ""}
-_CONDITIONS = {"level": {}, "tilted": {"tilt": 8.0}, "night": {"night": 1.0}, "two lines": {}}
+_CONDITIONS: dict[str, dict[str, Any]] = {
+    "level": {},
+    "tilted": {"tilt": 8.0},
+    "night": {"night": 1.0},
+    "two lines": {},
+}
 _SEED, _PART, _TRIES = 2_000_003, 64, 40
 Plates = list[tuple[Tensor, str]]
 

@@ -72,10 +72,13 @@ class Packing:
         """Slots that `size` numbers need."""
         return -(-size // self.per_slot)
 
-    def pack(self, digits: Digits) -> Ints:
-        """Digits (size,) in 0..top to slots; digit i is number i // S of slot i % S, S the number of slots."""
+    def pack(self, digits: Digits, slots: Ints | None = None) -> Ints:
+        """Digits (size,) in 0..top to slots; digit i is number i // S of slot i % S, S the number of slots.
+
+        Args:
+            slots: (S,), memory for them, with zeros. None for new memory."""
         count = self.slots(digits.size)
-        packed = np.zeros(count, np.int64)
+        packed = np.zeros(count, np.int64) if slots is None else slots
         for start in reversed(range(0, self.per_slot * count, max(count, 1))):
             row = digits[start : start + count]
             packed *= self.radix
@@ -85,14 +88,16 @@ class Packing:
     def unpack(self, slots: Ints, size: int) -> Digits:
         """Sums (size,) of the digits whose packed slots were added; slots in 0..plain_modulus - 1.
 
-        They are int32 if the largest sum is. Raises ValueError for slots that hold more than the largest sums."""
-        kind = np.int32 if self.radix <= 2**31 else np.int64
+        They are of a small type that holds the largest sum. Raises ValueError for slots that hold more than that."""
+        kind = np.uint16 if self.radix <= 2**16 else np.int32 if self.radix <= 2**31 else np.int64
         rows = np.empty((self.per_slot, slots.size), kind)
         for start in range(0, slots.size, _CHUNK):
             chunk = slice(start, start + _CHUNK)
             rest = slots[chunk]
             for row in rows[:-1]:
-                rest, row[chunk] = np.divmod(rest, self.radix)
+                left = rest // self.radix  # twice as fast as np.divmod
+                row[chunk] = rest - left * self.radix
+                rest = left
             if rest.max() >= self.radix:
                 raise ValueError(f"digits beyond {self.radix - 1}")
             rows[-1, chunk] = rest

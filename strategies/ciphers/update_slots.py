@@ -94,16 +94,25 @@ class UpdateSlots:
         self.plan = plan
 
     def write(
-        self, weighted: Vector, binding: Binding, client: str, state: Mapping[str, Any], size: int
+        self,
+        weighted: Vector,
+        binding: Binding,
+        client: str,
+        state: Mapping[str, Any],
+        size: int,
+        residual: Vector | None = None,
     ) -> tuple[Slots, Vector]:
-        """Slots (size,) in 0..t - 1, and the rounding residue (size of the vector,). A repeated round rounds alike."""
+        """Slots (size,) in 0..t - 1, and the rounding residue (size of the vector,). A repeated round rounds alike.
+
+        Args:
+            residual: memory for the residue; it may be `weighted` itself. None for new memory."""
         seed = hashlib.sha256(f"{binding.layout}/{binding.server_round}/{client}".encode()).digest()
         rng = np.random.default_rng(np.frombuffer(seed, np.uint32))
-        found = self.blocks.quantise(weighted, state["exponents"], self.plan.values.top, rng)
+        found = self.blocks.quantise(weighted, state["exponents"], self.plan.values.top, rng, residual)
         flags = np.append(found.flags.ravel(), True).astype(np.int64)
         slots = np.zeros(size, np.int64)
-        slots[: self.plan.used] = self.plan.values.pack(found.digits)
-        slots[self.plan.used : self.plan.count] = self.plan.flags.pack(flags)
+        self.plan.values.pack(found.digits, slots[: self.plan.used])
+        self.plan.flags.pack(flags, slots[self.plan.used : self.plan.count])
         return slots, found.residual
 
     def read(self, slots: Slots, clients: int, state: Mapping[str, Any]) -> Restored:

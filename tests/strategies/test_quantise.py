@@ -224,3 +224,16 @@ def test_clipped_values_lie_within_one_and_scale_up_brings_them_back(update):
     expected = sum(np.clip(vector.astype(float), -scale, scale) for vector in vectors)
     # Two float32 of one size add up in one more bit, and the result is rounded to float32 once.
     np.testing.assert_allclose(blocks.scale_up(total, exponents), expected, rtol=2.0**-23, atol=0)
+
+
+def test_the_residual_may_take_the_memory_of_the_vector():
+    statistics = np.random.default_rng(3).random(5000) < 0.2
+    blocks, exponents = Blocks(statistics), np.zeros(Blocks(statistics).count, np.int16)
+    vector = np.random.default_rng(4).standard_normal(5000).astype(np.float32)
+    memory = vector.copy()
+    expected = blocks.quantise(vector, exponents, TOP, np.random.default_rng(5))
+    found = blocks.quantise(memory, exponents, TOP, np.random.default_rng(5), memory)
+    assert found.residual is memory
+    np.testing.assert_array_equal(memory, expected.residual)
+    np.testing.assert_array_equal(found.digits, expected.digits)
+    np.testing.assert_array_equal(found.flags, expected.flags)

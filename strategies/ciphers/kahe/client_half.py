@@ -88,8 +88,7 @@ class KaheCipher:
         weighted = weighted_update(vector, coefficient, carried)
         carried.clear()  # its memory is needed
         size = self.parameters.rows * DEGREE
-        slots, residual = self._slots.write(weighted, binding, self.client, state, size)
-        del weighted
+        slots, residual = self._slots.write(weighted, binding, self.client, state, size, residual=weighted)
         secret = Gaussian().draw(DEGREE).astype(np.int64)
         dealt = deal(secret, session.threshold, session.of_dealer(self.client))
         digest, tags = proof_digest(dealt.proof), self._tags(session)

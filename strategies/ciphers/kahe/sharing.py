@@ -195,11 +195,11 @@ def _generator(threshold: Threshold) -> Numbers:
     return _interpolation(known, [_point(index) for index in range(threshold.cohort)])
 
 
-def _interpolation(known: Sequence[int], other: Sequence[int]) -> Numbers:
-    """(other, known): values at the other points from those at the known ones (Lagrange); no point is both.
+def _interpolation(known: Sequence[int], asked: Sequence[int]) -> Numbers:
+    """(asked, known): values at the other points from those at the known ones (Lagrange); no point is both.
 
     With P(y) = prod_j (y - x_j), the factor of x at y is P(y) / (y - x) / prod_(j: x_j != x) (x - x_j)."""
-    xs, ys = np.array(known, np.int64), np.array(other, np.int64)
+    xs, ys = np.array(known, np.int64), np.array(asked, np.int64)
     inverse = _inverses()
     apart = (xs[:, None] - xs[None]) % PRIME
     np.fill_diagonal(apart, 1)

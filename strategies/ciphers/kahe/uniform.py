@@ -34,7 +34,7 @@ class KeyStream:
 
 
 class Uniform:
-    """Numbers uniform in 0..modulus - 1 of a seed; how many are sampled at a time does not change them.
+    """Numbers uniform in 0..modulus - 1 of a seed; how many are taken at a time does not change them.
 
     Args:
         modulus: 2 to 2^64.

@@ -68,6 +68,8 @@ def test_hard_names_reach_the_site_as_they_are_typed(nasty_site, tmp_path):
             "policy": str(folder / "policy.toml"),
             "site-key": str(folder / "site.key"),
             "site-cert": str(folder / "site.cert"),
+            "share-key": str(folder / "share.key"),
+            "share-cert": str(folder / "share.cert"),
             "authority": str(folder / "authority.pub"),
         }
         assert args.root_certificates == str(folder / "ca.crt")

@@ -237,13 +237,15 @@ def test_a_federation_older_than_signing_keys_is_told_to_approve_first(root):
 def test_a_key_that_another_authority_signed_is_not_certified_again(root):
     """After a signing key was lost, what lies at the operator's is not believed: a site that is not here gets a new
     key."""
-    old = statement(root, "north")
+    old, kept = statement(root, "north"), public(root, "south")
     shutil.rmtree(root / "sites/north")
     key = root / "authority/signing.key"
     key.unlink()
     write_signing_key(new_signing_key(), key)
     renew_share_keys(root)
     assert json.loads(statement(root, "north"))["body"]["share_key"] != json.loads(old)["body"]["share_key"]
+    assert public(root, "south") == kept  # its private key is here: the authority knows its own
+    assert json.loads(statement(root, "south"))["body"]["share_key"] == kept.hex()
 
 
 def signed(root, folder="sites/north", site="north", **changes):

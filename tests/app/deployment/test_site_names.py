@@ -211,7 +211,9 @@ def test_certificates_of_removed_sites_end_with_the_next_key(root):
         names(root).proven(left["certificate"], left["signature"], b"s")
     proof = identity(root, "north").proof(b"s")
     assert names(root).proven(proof["certificate"], proof["signature"], b"s") == "north"
-    shutil.move(root / "handed-over", root / "sites/east")  # the site puts its new files there
+    shutil.copytree(root / "sites/east", root / "handed-over", dirs_exist_ok=True)  # its new share key, and the others
+    shutil.rmtree(root / "sites/east")
+    shutil.move(root / "handed-over", root / "sites/east")
     shutil.copy(root / "authority/federation.key", root / "sites/east/federation.key")
     shutil.copy(root / "operator/sites/east.cert", root / "sites/east/site.cert")
     proof = identity(root, "east").proof(b"s")

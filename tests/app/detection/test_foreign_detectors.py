@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from torchvision.ops import box_convert, box_iou, nms
 
 from app.core.errors import StoredFileError
 from app.core.sample import Box
-from app.detection import described
+from app.detection import described, trial
 from app.detection.described import DESCRIPTIONS, DescribedDetector, read_foreign
 from app.detection.detector_file import open_detector, write_foreign
 from app.detection.layouts import without_overlaps
@@ -229,6 +230,25 @@ def test_a_description_that_repeats_itself_is_not_spelt_out():
     with pytest.raises(SettingsError, match="no aliases") as caught:
         read_description("\n".join([*lines, "layout: *a11", "classes: *a11", "width: 64", "height: 64"]).encode())
     assert len(str(caught.value)) < 300
+
+
+def test_a_network_that_ends_its_reader_is_refused(tmp_path, monkeypatch):
+    """The child says what does not fit; one that is killed, says nothing, or goes on for ever, is a refusal, too."""
+    path = constant_network(tmp_path / "n.onnx", rows_of("yolov8")[0])
+    (tmp_path / "d.yaml").write_text(description())
+    foreign = read_foreign(path, None, str(tmp_path / "d.yaml"))
+    trial.try_apart(foreign)
+    (tmp_path / "d.yaml").write_text(description(layout="ssd"))
+    with pytest.raises(StoredFileError, match=r"n\.onnx does not fit its description: its output has the shape"):
+        trial.try_apart(read_foreign(path, None, str(tmp_path / "d.yaml")))
+    for code in ("import os; os.abort()", "print('no answer')", "import sys; sys.stdin.buffer.read(); print([1])"):
+        monkeypatch.setattr(trial, "COMMAND", (sys.executable, "-c", code))
+        with pytest.raises(StoredFileError, match=r"n\.onnx cannot be computed: whoever reads it ends at once"):
+            trial.try_apart(foreign)
+    monkeypatch.setattr(trial, "SECONDS", 0.2)
+    monkeypatch.setattr(trial, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
+    with pytest.raises(StoredFileError, match=r"takes more than 0.2 s for one image"):
+        trial.try_apart(foreign)
 
 
 def test_files_of_another_kind_are_refused_by_name(tmp_path, monkeypatch):

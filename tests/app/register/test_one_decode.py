@@ -152,9 +152,10 @@ def test_a_vehicle_is_committed_after_its_photos_are_on_the_disk(identification,
         there.append([self.photos.path(name).stat().st_size > 500 for name in names])
         return add(self, session, vehicle, views, model_id)
 
-    def look_at_sighting(self, session, decision, pictures, *args, **kwargs):
-        there.append([identification.photos.path(name).stat().st_size > 500 for name in pictures])
-        return record(self, session, decision, pictures, *args, **kwargs)
+    def look_at_sighting(self, session, decision, views, *args, **kwargs):
+        names = [name for view in views for name in (view.image, view.plate_image) if name]
+        there.append([identification.photos.path(name).stat().st_size > 500 for name in names])
+        return record(self, session, decision, views, *args, **kwargs)
 
     monkeypatch.setattr(Photos, "keep", late)
     monkeypatch.setattr(Recogniser, "embed", tell)

@@ -94,7 +94,7 @@ def test_an_owner_is_forgotten_everywhere(register, model, enrolled):
     for vehicle, name in ((first, names[2]), (third, names[3])):
         decision = Decision(Outcome.match, vehicle, "fused", 0.95, 0.9, None)
         with register.database.writing() as session:
-            seen[vehicle] = journal.record_sighting(session, decision, [name], "guard")
+            seen[vehicle] = journal.record_sighting(session, decision, [NewView(name, {})], "guard")
         journal.report_incident(seen[vehicle], "blocks a gate", "white car", "guard")
     owner = register.vehicle(first).owner_id
     done = register.forget(account="manager", owner_id=owner)
@@ -146,9 +146,9 @@ def test_old_look_ups_are_forgotten_but_not_those_of_incidents_or_with_enrolled_
     decision = Decision(Outcome.unknown, None, None, None, None, None)
     with register.database.writing() as session:
         number = register.enrol_in(session, [NewView(shared, vectors(RNG))], model_id=model.id, account="t")
-        journal.record_sighting(session, decision, [shared], "t", enrolled=number)
-        journal.record_sighting(session, decision, [alone], "t")
-        last = journal.record_sighting(session, decision, [reported], "t")
+        journal.record_sighting(session, decision, [NewView(shared, {})], "t", enrolled=number)
+        journal.record_sighting(session, decision, [NewView(alone, {})], "t")
+        last = journal.record_sighting(session, decision, [NewView(reported, {})], "t")
     journal.report_incident(last, "blocks a gate", "", "t")
     assert journal.forget_sightings(now() - timedelta(days=1), "t") == []
     assert journal.forget_sightings(now() + timedelta(seconds=1), "t") == [alone]
@@ -282,7 +282,7 @@ def test_pictures_that_no_row_names_are_deleted_after_an_hour(register, model, m
 def test_a_register_of_before_gets_the_tables_that_came_later(url):
     database = Database(url)
     with database.writing() as session:
-        for table in ("shown", "imported", "ticket_use"):
+        for table in ("confirmation", "shown", "imported", "ticket_use"):
             session.connection().exec_driver_sql(f"DROP TABLE {table}")
         session.connection().exec_driver_sql("ALTER TABLE model DROP COLUMN evidence")
         session.connection().exec_driver_sql("UPDATE setting SET value = '1' WHERE name = 'version'")

@@ -164,7 +164,7 @@ def test_what_it_cannot_do_is_refused_in_words(settings):
     task = make_task(settings)
     with pytest.raises(ValueError, match="a network of the task plate_text has no embeddings"):
         embedding_task(task)
-    assert not {"libraries", "embeddings", "graph", "outside"} & set(dir(task))
+    assert not {"libraries", "embeddings"} & set(dir(task))
     with pytest.raises(SettingsError, match=r"model\.dim must be a multiple of 4"):
         load_settings(f"{WORDS} model.dim=6")
     with pytest.raises(SettingsError, match=r"model\.decoder must be one of"):

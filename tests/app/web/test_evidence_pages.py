@@ -154,9 +154,9 @@ def test_the_page_has_the_figures_before_and_after_and_a_curve(as_role, calibrat
     assert len(points) == len(second["curve"])
     x, y = map(float, re.search('<circle class="working" cx="(.*?)" cy="(.*?)"', page).groups())
     right, strangers = second["residents_right"]["share"], max(second["strangers_named"]["share"], 0.001)
-    # Of 640 x 320 pixels: three decades from 56 to 628, and all residents from 276 up to 12.
-    assert x == pytest.approx(628 + (628 - 56) * math.log10(strangers) / 3, abs=0.1)
-    assert y == pytest.approx(276 - 264 * right, abs=0.1)
+    # Of 420 x 260 pixels: three decades from 48 to 408, and all residents from 216 up to 12.
+    assert x == pytest.approx(408 + (408 - 48) * math.log10(strangers) / 3, abs=0.1)
+    assert y == pytest.approx(216 - 204 * right, abs=0.1)
     assert f"Of 100 residents {100 * right:.1f} are named right" in page
 
 
@@ -200,13 +200,13 @@ def test_the_page_warns_of_what_guards_confirmed(as_role, calibrated, identifica
         manager.post(f"/api/sightings/{answer['sighting']}/confirmation", json={"says": "none"})
         assert ("Guards confirmed that strangers were named" in page()) == (number >= 3)
     assert "named: 5 of 5 (100.0 (40.0 to 100.0) of 100), more than the 1.0 % that were asked for" in page()
-    assert "of 5 about strangers 5 were named, of 100 100.0 (40.0 to 100.0)" in page()
+    assert "strangers 5, of them named 5, of 100 100.0 (40.0 to 100.0)" in page()
     assert "these answers are no sample of all that comes" in page()
     calibrated(confirmed=True)
     after = page()
     assert "Guards confirmed that strangers were named" not in after  # those answers were given before
     assert "strangers whom guards confirmed" in after
-    assert "5 answers that guards confirmed are among them, 5 of them strangers" in after
+    assert "Confirmed answers among them: 5, of strangers 5." in after
 
 
 def test_the_page_warns_of_a_network_of_rendered_vehicles(as_role, identification):

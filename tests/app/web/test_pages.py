@@ -1,10 +1,5 @@
-"""The pages in a real browser, against a real server: what a guard and a manager do, and what a guard may not.
+"""The pages in a real browser, against a real server: what a guard and a manager do, and what a guard may not."""
 
-Set SCREENSHOTS to a folder to keep a picture of each page, and RUN_FOLDER and VEHICLES (a folder of pictures, a vehicle
-a folder) for pages that show something.
-"""
-
-import os
 import re
 import socket
 import subprocess
@@ -22,7 +17,6 @@ from app.register.accounts import Accounts, Role
 from app.register.identification import Identification
 from app.register.photos import VehiclePhoto, read_photo
 from app.register.records import NewOwner
-from scripts import register as register_command
 
 CHROMIUM = chromium()
 PASSWORD = "a long enough password"
@@ -32,8 +26,6 @@ pytestmark = pytest.mark.usefixtures("needs_chromium")
 @pytest.fixture(scope="module")
 def vehicles(tmp_path_factory):
     """Two pictures of each of three vehicles."""
-    if given := os.environ.get("VEHICLES"):
-        return [sorted(folder.iterdir())[:2] for folder in sorted(Path(given).iterdir())[:3]]
     folder, found = tmp_path_factory.mktemp("vehicles"), []
     for number in range(3):
         image = photo(number, (96, 128)).image
@@ -46,23 +38,19 @@ def vehicles(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, run_folder, vehicles):
     register = tmp_path_factory.mktemp("service") / "register"
-    run = Path(os.environ.get("RUN_FOLDER", run_folder))
     with closing(Identification(register, device="cpu")) as identification:
-        identification.active_model.change_to_run(run, "global", "tester")
+        identification.active_model.change_to_run(run_folder, "global", "tester")
         owner = NewOwner("A. Resident", "12")
         identification.enrol([VehiclePhoto(read_photo(vehicles[0][0]))], account="tester", owner=owner, plate="AB 12")
         identification.enrol([VehiclePhoto(read_photo(vehicles[1][0]))], account="tester", plate="CD 34")
         accounts = Accounts(identification.database)
         for role in Role:
             accounts.add(role.name, role, PASSWORD, "tester")
-    if "RUN_FOLDER" in os.environ:
-        words = ["data.eval_split=val", "--rate", "0.01", "--unsure-rate", "0.1", "--register", str(register)]
-        register_command.main(["calibrate", *words, "--device", "cpu"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = ["-m", "scripts.serve", "run", "--port", str(port), "--register", str(register), "--device", "cpu"]
-    words += ["--run", str(run)]
+    words += ["--run", str(run_folder)]
     server = subprocess.Popen([sys.executable, *words], cwd=Path(__file__).resolve().parents[3])
     try:
         deadline = time.monotonic() + 120
@@ -114,17 +102,15 @@ def log_in(page, name, password=PASSWORD):
     page.get_by_role("button", name="Log in").click()
 
 
-def keep(page, name):
-    """A screenshot for the documentation, if it is wanted; and nothing is wider than the phone."""
+def fits(page, name):
+    """Nothing is wider than the phone."""
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def test_a_wrong_password_is_said(page):
     log_in(page, "guard", "not the password")
     assert page.get_by_role("alert").inner_text() == "name and password do not belong together"
-    keep(page, "log-in")
+    fits(page, "log-in")
 
 
 def test_a_guard_identifies_and_reports(page, vehicles):
@@ -142,13 +128,13 @@ def test_a_guard_identifies_and_reports(page, vehicles):
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
         assert image.get_attribute("alt")
     assert "A. Resident" not in page.content()
-    keep(page, "identify")
+    fits(page, "identify")
     page.get_by_label("Note").fill("white van <script>")
     page.get_by_role("button", name="Report incident").click()
     page.get_by_text(re.compile(r"Incident \d+ was reported")).wait_for()
     page.get_by_role("link", name="Incidents").click()
     assert "white van <script>" in page.locator("tbody tr").first.inner_text()
-    keep(page, "incidents")
+    fits(page, "incidents")
 
 
 def test_the_page_says_which_modality_a_picture_was_taken_for(page, vehicles, tmp_path):
@@ -162,7 +148,7 @@ def test_the_page_says_which_modality_a_picture_was_taken_for(page, vehicles, tm
         page.get_by_role("button", name="Identify").click()
         caption.get_by_text(f"Treated as taken in {expected}").wait_for()
         if chosen == "auto":
-            keep(page, "identify-infrared")
+            fits(page, "identify-infrared")
 
 
 WITH_BOXES = """
@@ -210,7 +196,7 @@ def test_a_guard_may_not_see_the_register(page):
     assert page.get_by_role("link", name="Register").count() == 0
     page.goto("/register")
     assert page.get_by_role("alert").inner_text() == "this needs the role manager; yours is guard"
-    keep(page, "refused")
+    fits(page, "refused")
 
 
 def test_a_manager_enrols_looks_up_the_owner_and_forgets(page, vehicles):
@@ -220,16 +206,16 @@ def test_a_manager_enrols_looks_up_the_owner_and_forgets(page, vehicles):
     page.get_by_label("Plate", exact=True).fill("EF 56")
     page.get_by_label("Owner").fill("B. Resident")
     page.get_by_label("Flat").fill("7")
-    keep(page, "enrol")
+    fits(page, "enrol")
     page.get_by_role("button", name="Enrol").click()
     page.wait_for_url(re.compile(r"/vehicles/\d+$"))
     assert page.locator("figure").count() == 2
     page.get_by_role("button", name="Show owner").click()
     page.get_by_text("B. Resident").wait_for()
-    keep(page, "vehicle")
+    fits(page, "vehicle")
     page.goto("/register")
     assert "EF 56" in page.inner_text("main")
-    keep(page, "register")
+    fits(page, "register")
     page.get_by_role("link", name="EF 56").click()
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Forget this vehicle").click()
@@ -252,7 +238,7 @@ def test_what_a_manager_sees_of_the_model(page, path):
     log_in(page, "manager")
     page.goto(f"/{path}")
     assert page.get_by_role("heading", level=1).inner_text().lower() == path
-    keep(page, path)
+    fits(page, path)
 
 
 def test_an_admin_makes_and_disables_an_account(page):
@@ -264,7 +250,7 @@ def test_an_admin_makes_and_disables_an_account(page):
     page.get_by_role("button", name="Disable new guard").click()
     page.get_by_role("row", name=re.compile("new guard")).get_by_text("disabled").wait_for()
     assert "add account" in page.inner_text("main")
-    keep(page, "accounts")
+    fits(page, "accounts")
 
 
 def test_keys_alone_are_enough(page):
