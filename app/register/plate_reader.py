@@ -185,7 +185,8 @@ class QueryPlateReader:
             if not known:
                 return []
             images_of_plates, device = torch.stack(list(known.values())), task.compute.device
-            found = task.read_images(network, images_of_plates, device, self.country)
+            # An identification does not fail for a setting that this reader cannot use.
+            found = task.read_images(network, images_of_plates, device, self.country if task.uses_formats else "")
         return by_confidence(list(zip(known, found, strict=True)))
 
     @property

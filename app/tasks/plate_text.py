@@ -218,11 +218,16 @@ class PlateText:
         network.train(was_training)
         return [self._reading(reading) for reading in readings]
 
+    @property
+    def uses_formats(self) -> bool:
+        """Whether the network can read with the formats of a country."""
+        return self.model.decoder == "ctc"
+
     def _prior(self, country: str) -> FormatPrior | None:
         if not country:
             return None
         one_of("country", country, tuple(COUNTRIES))
-        if self.model.decoder != "ctc":
+        if not self.uses_formats:
             raise SettingsError(f"country={country} needs a reader with model.decoder=ctc")
         if country not in self._priors:
             self._priors[country] = FormatPrior(country, self.alphabet)

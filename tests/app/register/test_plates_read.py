@@ -19,6 +19,7 @@ from app.register.photos import VehiclePhoto
 from app.register.plate_evidence import text_evidence
 from app.register.plate_reader import ERRORS, by_confidence, measured_errors
 from app.register.schema import Sighting
+from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
 from app.tasks.plate_text import PlateText
@@ -258,6 +259,19 @@ def test_the_sighting_keeps_the_text_and_the_trail_does_not(reading, texts):
     reading.register.forget(account="tester", vehicle_id=1)
     with reading.database.reading() as session:
         assert session.get(Sighting, number) is None
+
+
+def test_a_reader_that_knows_no_formats_reads_without_them(identification, tmp_path):
+    settings = load_settings(f"{WORDS} model.decoder=attention")
+    task = make_task(settings)
+    save_checkpoint(RunFolder(tmp_path / "run"), "global", float_arrays(task.build(1, 0)), settings, task)
+    identification.plate_reader.use(tmp_path / "run", "global", "tester")
+    image = VehicleImage(photo(1, (40, 90)).image, plate_box=Box(20, 10, 50, 20))
+    before = identification.plate_reader.read([image])
+    identification.plate_reader.set_country("br", "tester")
+    assert identification.plate_reader.read([image]) == before
+    with pytest.raises(SettingsError, match=r"country=br needs a reader with model\.decoder=ctc"):
+        task.read_images(task.build(1, 0), torch.zeros(1, 3, 32, 64, dtype=torch.uint8), torch.device("cpu"), "br")
 
 
 def test_the_api_and_the_page_tell_what_was_read(as_role, identification, reader_run, texts):
