@@ -5,8 +5,8 @@ Run: python -m scripts.export run=outputs/two_cam/<time> out=network.onnx
 
 `model=global` (default) is any checkpoint of the run. Images of the run's data set, 256 of them (`pictures=256`), are
 then embedded by PyTorch and by ONNX Runtime, in float32; if a value differs by more than 1e-4, no file is written.
-`data=NAME data.root=FOLDER data.eval_split=SPLIT` select other images, `views=4` another number of views of an image than
-the run's. The last line is one JSON object.
+`data=NAME data.root=FOLDER data.eval_split=SPLIT` select other images, `views=4` another number of views of an image
+than the run's. The last line is one JSON object.
 """
 
 import json

@@ -2,13 +2,13 @@
 
 Every query is asked as a resident, and as a stranger with its own vehicle taken out. Lines are fitted to the scores of
 the same and of other vehicles in each kind of comparison; two thresholds are set to the rates of strangers that are
-named, and of residents that are called unknown. What the report says of them was measured on vehicles that they were
-not set on: one half of the vehicles sets them for the other.
+named, and of residents that are called unknown. Where plates were read, they hold for the sum with the texts and for
+that without them: a photograph at the gate may show either. What the report says of them was measured on vehicles that
+they were not set on: one half of the vehicles sets them for the other.
 """
 
 import math
-from collections.abc import Container, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from app.evaluation.calibration import share_of_vehicles
 from app.evaluation.errors import EvaluationError
 from app.evaluation.likelihood import Line, cllr, fit_line, reliability
-from app.evaluation.local_scaling import SHORTLIST
-from app.evaluation.open_set import ask
+from app.evaluation.open_set import Trials
 from app.register.comparisons import Comparison
-from app.register.evidence import Calibration, is_plate, weigh
+from app.register.evidence import Calibration, is_plate, plate_counts, sources_of, weigh
+from app.register.matcher import PLATE_TEXT
+from app.register.trials import LOOK, Texts, Trial, alone, trials_of
 from app.settings.checks import SettingsError
 
-Floats = NDArray[np.float32]
-MOST_QUERIES = 4000
-"""Queries that are asked, spread evenly."""
-_OTHERS = 64  # scores of other vehicles, of each query
+SUM = "sum"
+"""Stands for the name of a source where it is the sum of all."""
 _LEAST_VEHICLES = 10
 """Of fewer vehicles, half are too few to fit a line to."""
 _EULER = 0.5772156649015329
+Log = NDArray[np.float64]
 
 
 class Rates(NamedTuple):
@@ -55,35 +55,23 @@ class Rates(NamedTuple):
 RATES = Rates()
 
 
-@dataclass
-class Trial:
-    """A query, and its scores by comparison and vehicle: of the `SHORTLIST` best vehicles and its own.
-
-    Args:
-        vehicles: in the largest of its galleries.
-        other: scores of other vehicles by comparison, some of them chosen by chance.
-    """
-
-    pid: int
-    vehicles: int = 0
-    resident: dict[str, dict[int, float]] = field(default_factory=dict)
-    stranger: dict[str, dict[int, float]] = field(default_factory=dict)
-    other: dict[str, Floats] = field(default_factory=dict)
-
-
 class Weighed(NamedTuple):
-    """Log odds of Q queries.
+    """Log odds of Q queries, each as a resident and as a stranger.
 
     Args:
         pids: (Q,), their vehicles.
         right: (Q,), whether the best candidate is the query's own vehicle.
         resident, stranger: (Q, 2), the log odds of the best vehicle and of any registered one.
+        foreign: (Q, 2), as resident and as stranger: whether the plate text is near no registered plate.
+        counts: (Q, 2), whether the text was compared with the plate of the best candidate.
     """
 
     pids: NDArray[np.int64]
     right: NDArray[np.bool_]
-    resident: NDArray[np.float64]
-    stranger: NDArray[np.float64]
+    resident: Log
+    stranger: Log
+    foreign: NDArray[np.bool_]
+    counts: NDArray[np.bool_]
 
 
 class Fitted(NamedTuple):
@@ -93,9 +81,13 @@ class Fitted(NamedTuple):
     report: dict[str, Any]
 
 
-def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
+def fit(comparisons: Iterable[Comparison], rates: Rates, texts: Texts | None = None) -> Fitted:
     """Fit a calibration and measure it. Raises EvaluationError where too few vehicles have two images to compare."""
-    trials = _trials(comparisons)
+    return fit_trials(trials_of(comparisons, texts), rates)
+
+
+def fit_trials(trials: Sequence[Trial], rates: Rates) -> Fitted:
+    """`fit` of queries that were asked already."""
     pids = np.array([trial.pid for trial in trials], np.int64)
     vehicles = np.unique(pids)
     if len(vehicles) < _LEAST_VEHICLES:
@@ -104,7 +96,7 @@ def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
         )
     calibration = _fit(trials, rates)
     first = np.isin(pids, np.random.default_rng(0).permutation(vehicles)[: len(vehicles) // 2])
-    halves = [[trials[row] for row in np.flatnonzero(half)] for half in (first, ~first)]
+    halves = [[trials[row] for row in np.flatnonzero(half).tolist()] for half in (first, ~first)]
     set_by = [_fit(half, rates) for half in reversed(halves)]
     answers = [_outcomes(_weigh(half, by), by) for half, by in zip(halves, set_by, strict=True)]
     joined = {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
@@ -113,142 +105,167 @@ def fit(comparisons: Iterable[Comparison], rates: Rates) -> Fitted:
         **rates._asdict(),
         "vehicles": len(vehicles),
         "queries": len(trials),
+        "texts": sum(trial.text is not None for trial in trials),
         "registered": max(trial.vehicles for trial in trials),
         **{name: share_of_vehicles(hits, counted[:, None])._asdict() for name, hits in joined.items()},
-        "sources": {name: _source(trials, name, line) for name, line in calibration.lines.items()},
+        "sources": sources(trials, calibration),
     }
     return Fitted(calibration, report)
 
 
-def outcomes(comparisons: Iterable[Comparison], calibration: Calibration) -> dict[str, int]:
-    """Counts of the queries of other vehicles by outcome: `residents_right`, `residents_wrong`, `residents_unsure`,
-    `residents_unknown`, `strangers_named`, `strangers_unsure`, `strangers_unknown`."""
-    found = _outcomes(_weigh(_trials(comparisons), calibration), calibration)
+def fit_alone(trials: Sequence[Trial], source: str, rates: Rates) -> Calibration:
+    """A calibration of one source, for queries as `alone` has them."""
+    return _fit(alone(trials, source), rates, {LOOK: Line(0.0, 0.0)} if source == PLATE_TEXT else None)
+
+
+def outcomes(trials: Sequence[Trial], calibration: Calibration) -> dict[str, int]:
+    """Counts of queries by outcome: `residents_right`, `residents_wrong`, `residents_unsure`, `residents_unknown`,
+    `residents_not_registered`, and the same of strangers: `strangers_named` and so on."""
+    found = _outcomes(_weigh(trials, calibration), calibration)
     return {name: int(hits.sum()) for name, hits in found.items()}
 
 
-def _trials(comparisons: Iterable[Comparison]) -> list[Trial]:
-    found: dict[Hashable, Trial] = {}
-    rng = np.random.default_rng(0)
-    listed = list(comparisons)
-    every = list(dict.fromkeys(key for comparison in listed for key in comparison.keys))
-    chosen = set(every[:: -(-len(every) // MOST_QUERIES) or 1])
-    for comparison in listed:
-        name, queries, gallery, ids, keys = _only(comparison, chosen)
-        pids = np.unique(ids["g_pids"])
-
-        def rows(block: slice, of: Floats, among: Floats = gallery) -> Floats:
-            return of[block] @ among.T
-
-        for asked in ask(lambda b, q=queries: rows(b, q), lambda b, g=gallery: rows(b, g), ids):  # type: ignore[misc]
-            trial = found.setdefault(keys[asked.query], Trial(int(ids["q_pids"][asked.query])))
-            trial.vehicles = max(trial.vehicles, len(pids))
-            for scores, held in ((asked.resident, trial.resident), (asked.stranger, trial.stranger)):
-                best = np.argsort(-scores, kind="stable")[:SHORTLIST]
-                there = np.union1d(best, asked.own)
-                there = there[np.isfinite(scores[there])]
-                held[name] = dict(zip(pids[there].tolist(), scores[there].tolist(), strict=True))
-            other = np.delete(asked.resident, asked.own)
-            other = other[np.isfinite(other)]
-            few = len(other) <= _OTHERS
-            trial.other[name] = np.asarray(other if few else rng.choice(other, _OTHERS, replace=False), np.float32)
-    return list(found.values())
+def right_at(trials: Sequence[Trial], calibration: Calibration, rate: float) -> float:
+    """Share of residents named right at the log odds that at most the share `rate` of these strangers reach."""
+    weighed = _weigh(trials, calibration)
+    asked = Trials(weighed.resident[:, 0], weighed.right, weighed.stranger[:, 0])
+    return asked.named_right(asked.threshold(rate))
 
 
-def _only(comparison: Comparison, keys: Container[Hashable]) -> Comparison:
-    """The comparison with these queries alone, in all comparisons the same."""
-    rows = [row for row, key in enumerate(comparison.keys) if key in keys]
-    ids = comparison.ids.copy()
-    ids["q_pids"], ids["q_camids"], ids["q_sequences"] = (
-        values[rows] for values in (ids["q_pids"], ids["q_camids"], ids["q_sequences"])
-    )
-    kept = [comparison.keys[row] for row in rows]
-    return comparison._replace(queries=comparison.queries[rows], ids=ids, keys=kept)
+def sources(trials: Sequence[Trial], calibration: Calibration) -> dict[str, dict[str, Any]]:
+    """Cllr and reliability of each source's LLR, and of the `SUM`, over pairs of queries with their own vehicle and
+    with others."""
+    measured: dict[str, tuple[Log, Log]] = {}
+    for name, line in calibration.lines.items():
+        same, different = _scores(trials, name)
+        if len(same) and len(different):
+            measured[name] = line.llr(same), line.llr(different)
+    for name in (PLATE_TEXT, SUM):
+        pairs = [_sums(trial, calibration, PLATE_TEXT if name == PLATE_TEXT else None) for trial in trials]
+        same, different = (np.array([v for pair in pairs for v in pair[side]], np.float64) for side in (0, 1))
+        if len(same) and len(different):
+            measured[name] = same, different
+    return {
+        name: {
+            "pairs_same": len(same),
+            "pairs_different": len(different),
+            "cllr": cllr(same, different),
+            "reliability": [point._asdict() for point in reliability(same, different)],
+        }
+        for name, (same, different) in measured.items()
+    }
 
 
-def _fit(trials: Sequence[Trial], rates: Rates) -> Calibration:
-    """Lines and thresholds from these queries."""
-    lines, reasons = dict[str, Line](), dict[str, str]()
-    for name in dict.fromkeys(name for trial in trials for name in trial.resident):
-        try:
-            lines[name] = fit_line(*_scores(trials, name))
-        except EvaluationError as error:
-            reasons[name] = str(error)
+def _sums(trial: Trial, calibration: Calibration, source: str | None) -> tuple[list[float], list[float]]:
+    """LLRs of a query's own vehicle and of others, summed over sources, or of one source where it has one."""
+    usable = [name for name in trial.resident if name in calibration.lines and not is_plate(name)]
+    if not usable:
+        return [], []
+    others = set.intersection(*(set(trial.other[name]) for name in usable))
+    compared = {
+        name: {**{v: trial.other[name][v] for v in others}, **_own(trial.resident[name], trial.pid)} for name in usable
+    }
+    texts = trial.text.llr({*others, trial.pid}) if trial.text else {}
+    found: tuple[list[float], list[float]] = ([], [])
+    for vehicle in sorted(set().union(*compared.values())):
+        llr = sources_of(vehicle, compared, calibration, texts)
+        if source is None or source in llr:
+            found[vehicle != trial.pid].append(sum(llr.values()) if source is None else llr[source])
+    return found
+
+
+def _own(scores: dict[int, float], pid: int) -> dict[int, float]:
+    return {pid: scores[pid]} if pid in scores else {}
+
+
+def _fit(trials: Sequence[Trial], rates: Rates, lines: dict[str, Line] | None = None) -> Calibration:
+    """Lines, if none are given, and thresholds from these queries."""
+    reasons = dict[str, str]()
+    if lines is None:
+        lines = {}
+        for name in dict.fromkeys(name for trial in trials for name in trial.resident):
+            try:
+                lines[name] = fit_line(*_scores(trials, name))
+            except EvaluationError as error:
+                reasons[name] = str(error)
     if not any(not is_plate(name) for name in lines):
         raise EvaluationError(
             "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "nothing to compare"
         )
     draft = Calibration(lines=lines, named=0.0, registered=0.0, **rates._asdict())
-    weighed = _weigh(trials, draft)
-    named = _upper(weighed.stranger[:, 0], rates.stranger_rate)
-    registered = min(named, _lower(weighed.resident[:, 1], rates.unknown_rate))
+    # A text pushes strangers down: a threshold of such queries alone would name more of those whose plate is not read.
+    look = any(line.slope for line in lines.values())
+    ways = [True, False] if look and any(trial.text for trial in trials) else [True]
+    weighed = [_weigh(trials, draft, texts=texts) for texts in ways]
+    named = max(_upper(each.stranger[:, 0], rates.stranger_rate) for each in weighed)
+    registered = min(named, *(_lower(each.resident[:, 1], rates.unknown_rate) for each in weighed))
     return draft.model_copy(update={"named": named, "registered": registered})
 
 
-def _scores(trials: Sequence[Trial], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scores(trials: Sequence[Trial], name: str) -> tuple[Log, Log]:
     """Scores of the same and of other vehicles in one comparison."""
     same = [trial.resident[name][trial.pid] for trial in trials if trial.pid in trial.resident.get(name, ())]
-    other = [trial.other[name] for trial in trials if name in trial.other]
-    return np.array(same, np.float64), np.concatenate([np.empty(0), *other]).astype(np.float64)
+    other = [score for trial in trials for score in trial.other.get(name, {}).values()]
+    return np.array(same, np.float64), np.array(other, np.float64)
 
 
-def _weigh(trials: Sequence[Trial], calibration: Calibration) -> Weighed:
-    right, odds = list[bool](), list[tuple[float, float]]()
+def _weigh(trials: Sequence[Trial], calibration: Calibration, *, texts: bool = True) -> Weighed:
+    """Evidence as an identification has it; `texts` says whether the plate texts take part."""
+    right, odds, foreign, counts = list[bool](), list[tuple[float, float]](), list[bool](), list[bool]()
     for trial in trials:
+        text = trial.text if texts else None
         for compared in (trial.resident, trial.stranger):
             vehicles = trial.vehicles - (compared is trial.stranger)
             usable = {name: of for name, of in compared.items() if name in calibration.lines and not is_plate(name)}
-            evidence = weigh(usable, calibration, vehicles)
+            there = set[int]().union(*usable.values())
+            evidence = weigh(usable, calibration, vehicles, text.llr(there) if text else None)
             odds.append((evidence.named, evidence.registered))
+            foreign.append(text is not None and not text.near & there)
+            counts.append(plate_counts(evidence))
             if compared is trial.resident:
                 right.append(bool(evidence.candidates) and evidence.candidates[0].vehicle == trial.pid)
     found = np.array(odds, np.float64).reshape(-1, 2, 2)
     pids = np.array([trial.pid for trial in trials], np.int64)
-    return Weighed(pids, np.array(right, bool), found[:, 0], found[:, 1])
+    of_text = (np.array(values, bool).reshape(-1, 2) for values in (foreign, counts))
+    return Weighed(pids, np.array(right, bool), found[:, 0], found[:, 1], *of_text)
 
 
 def _outcomes(weighed: Weighed, at: Calibration) -> dict[str, NDArray[np.bool_]]:
     """Of each query: what it would have been answered, as a resident and as a stranger."""
     found = dict[str, NDArray[np.bool_]]()
-    for who, odds in (("residents", weighed.resident), ("strangers", weighed.stranger)):
+    for column, (who, odds) in enumerate((("residents", weighed.resident), ("strangers", weighed.stranger))):
         named = odds[:, 0] >= at.named
-        unknown = ~named & (odds[:, 1] < at.registered)
+        least = np.where(weighed.counts[:, column], 0.0, at.registered)
+        foreign = ~named & weighed.foreign[:, column] & (odds[:, 1] < least)
+        unknown = ~named & ~foreign & (odds[:, 1] < at.registered)
         if who == "residents":
             found |= {"residents_right": named & weighed.right, "residents_wrong": named & ~weighed.right}
         else:
             found["strangers_named"] = named
-        found |= {f"{who}_unsure": ~named & ~unknown, f"{who}_unknown": unknown}
+        found |= {f"{who}_unsure": ~named & ~foreign & ~unknown, f"{who}_unknown": unknown}
+        found[f"{who}_not_registered"] = foreign
     return found
 
 
-def _source(trials: Sequence[Trial], name: str, line: Line) -> dict[str, Any]:
-    same, different = (line.llr(scores) for scores in _scores(trials, name))
-    return {
-        "pairs_same": len(same),
-        "pairs_different": len(different),
-        "cllr": cllr(same, different),
-        "reliability": [point._asdict() for point in reliability(same, different)],
-    }
+def _upper(odds: Log, rate: float) -> float:
+    """The log odds that at most the share `rate` of other strangers is expected to reach.
 
-
-def _upper(odds: NDArray[np.float64], rate: float) -> float:
-    """The log odds that at most the share `rate` of strangers reach.
-
-    The larger of two estimates: of the strangers themselves, and of the Gumbel distribution with their mean and
-    variance, which the best of many candidates tends to (Coles, "An Introduction to Statistical Modeling of Extreme
-    Values", 2001, section 3.1). A hundred strangers alone say little of the last in a hundred."""
+    The larger of two estimates. By rank: of n strangers one more reaches the k-th largest with the probability
+    k / (n + 1), the largest where even that is over the rate. And the quantile of the Gumbel distribution with their
+    mean and variance, which the best of many candidates tends to (Coles, "An Introduction to Statistical Modeling of
+    Extreme Values", 2001, section 3.1). A hundred strangers alone say little of the last in a hundred."""
     finite = odds[np.isfinite(odds)]
     if not len(finite):
         return 0.0
     ordered = np.sort(odds)[::-1]
-    allowed = int(rate * len(ordered) + 1e-9)
-    counted = float(np.nextafter(ordered[min(allowed, len(ordered) - 1)], math.inf))
+    rank = max(1, int(rate * (len(ordered) + 1) + 1e-9))
+    counted = float(np.nextafter(ordered[min(rank, len(ordered)) - 1], math.inf))
     spread = float(finite.std()) * math.sqrt(6) / math.pi
     tail = float(finite.mean()) - _EULER * spread - spread * math.log(-math.log1p(-rate))
     return max(counted, tail)
 
 
-def _lower(odds: NDArray[np.float64], rate: float) -> float:
+def _lower(odds: Log, rate: float) -> float:
     """The log odds below which at most the share `rate` of residents lie."""
     ordered = np.sort(odds)
     found = float(ordered[int(rate * len(ordered) + 1e-9)])

@@ -100,7 +100,7 @@ def test_two_comparisons_of_one_query_are_weighed_together():
 
 
 def test_of_many_queries_some_are_asked_the_same_in_all_comparisons(monkeypatch):
-    monkeypatch.setattr("app.register.calibrate_evidence.MOST_QUERIES", 25)
+    monkeypatch.setattr("app.register.trials.MOST_QUERIES", 25)
     rng = np.random.default_rng(4)
     report = fit([comparison(rng, 60, name="fused"), comparison(rng, 60)], RATES).report
     assert report["queries"] == report["vehicles"] == 20  # every third of sixty
