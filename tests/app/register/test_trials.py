@@ -126,3 +126,10 @@ def test_the_threshold_by_rank_is_not_reached_more_often_than_asked_for(count):
     shares = [float((rng.standard_t(3, 2000) >= _upper(odds, 0.01)).mean()) for odds in heavy]
     # The largest of 50 is reached by one in 51; the mean of 400 sets has a standard error below 0.0015.
     assert np.mean(shares) <= max(0.01, 1 / (count + 1)) + 0.003
+
+
+@pytest.mark.parametrize(("count", "above"), [(142, 6.0), (198, 6.0), (199, 5.0), (300, 4.0)])
+def test_the_threshold_by_rank_lies_above_the_stranger_that_one_more_of_so_many_reaches(count, above):
+    """k / (n + 1) at 1 %: the highest of up to 198 strangers, the second of 199 to 298, the third of 299."""
+    odds = np.append(np.linspace(0, 0.5, count - 3), [6.0, 5.0, 4.0])
+    assert _upper(odds, 0.01) == math.nextafter(above, math.inf)
