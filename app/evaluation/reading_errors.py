@@ -39,6 +39,8 @@ class ReadingErrors(BaseModel):
         missing, additional: shares of true characters that nothing was read for, and of read characters that stand for
             none.
         plates: plates that were measured.
+        unrelated: share of plates whose reading has nothing to do with them: covered, blurred or cut off. Faults of one
+            plate come together, and a character model alone would take such a reading for proof of another plate.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,6 +51,7 @@ class ReadingErrors(BaseModel):
     missing: float = Field(gt=0, lt=1)
     additional: float = Field(gt=0, lt=1)
     plates: NonNegativeInt
+    unrelated: float = Field(default=0.0, ge=0, lt=1)
     _chance: dict[str, float] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:
@@ -59,7 +62,8 @@ class ReadingErrors(BaseModel):
 
     def chance(self, true: str) -> float:
         """P(t) among the plates that were measured."""
-        return self._chance.get(true, min(self._chance.values()))
+        found = self._chance.get(true)
+        return min(self._chance.values()) if found is None else found
 
     def meant(self, true: str, read: str, confidence: float) -> float:
         """P(t | read, confidence)."""
@@ -80,29 +84,62 @@ class ReadingErrors(BaseModel):
         Args:
             plate: in `models.alphabet.plain` form, not empty.
         """
-        own = self.any_plate_llr(reading, reading.text) if reading.text else 0.0
-        return self.any_plate_llr(reading, plate) - float(np.logaddexp(0.0, math.log(TWIN) + own))
+        return self.llrs(reading, [plate])[0]
 
-    def any_plate_llr(self, reading: PlateReading, plate: str) -> float:
-        """ln p(reading | this plate) / p(reading | any plate): characters as frequent as in the plates measured."""
+    def llrs(self, reading: PlateReading, plates: Sequence[str]) -> list[float]:
+        """`llr` of several plates."""
+        ratios: list[dict[str, float]] = [{} for _ in reading.text]
+        own = self.any_plate_llr(reading, reading.text, ratios) if reading.text else 0.0
+        stranger = float(np.logaddexp(0.0, math.log(TWIN) + own))
+        related = [math.log1p(-self.unrelated) + self.any_plate_llr(reading, plate, ratios) for plate in plates]
+        if self.unrelated:  # as likely as from a stranger: such a reading says no more against a plate than their share
+            least = math.log(self.unrelated) + stranger
+            related = [float(np.logaddexp(value, least)) for value in related]
+        return [value - stranger for value in related]
+
+    def any_plate_llr(
+        self, reading: PlateReading, plate: str, ratios: Sequence[dict[str, float]] | None = None
+    ) -> float:
+        """ln p(reading | this plate) / p(reading | any plate): characters as frequent as in the plates measured.
+
+        Args:
+            ratios: kept from plate to plate of one reading: ln P(t | read, confidence) / P(t) of each character read.
+        """
+        ratios = [{} for _ in reading.text] if ratios is None else ratios
         length = len(plate)
         kept = math.log1p(-self.missing) + math.log1p(-self.additional)
         missing, additional = math.log(self.missing), math.log(self.additional)
-        row = missing * np.arange(length + 1)
-        for read, confidence in zip(reading.text, reading.confidences, strict=True):
-            above, row = row, np.empty(length + 1)
-            row[0] = above[0] + additional
+        row = [missing * place for place in range(length + 1)]
+        for read, confidence, of_read in zip(reading.text, reading.confidences, ratios, strict=True):
+            for true in set(plate) - of_read.keys():
+                of_read[true] = math.log(self.meant(true, read, confidence) / self.chance(true))
+            above, row = row, [row[0] + additional]
+            # Plain numbers: arrays of three values take ten times as long.
             for place, true in enumerate(plate, start=1):
-                ratio = math.log(self.meant(true, read, confidence) / self.chance(true))
-                ways = (above[place - 1] + kept + ratio, above[place] + additional, row[place - 1] + missing)
-                row[place] = np.logaddexp.reduce(ways)
-        return float(row[-1])
+                ways = (above[place - 1] + kept + of_read[true], above[place] + additional, row[place - 1] + missing)
+                most = max(ways)
+                row.append(most + math.log(sum(math.exp(way - most) for way in ways)))
+        return row[-1]
 
 
 def measure_errors(pairs: Sequence[tuple[PlateReading, str]]) -> ReadingErrors:
     """The errors of a reader over (reading, true text) pairs, texts in `models.alphabet.plain` form.
 
+    Readings that any plate explains as well as their own count as `unrelated`, the others for the errors of characters.
+
     Raises EvaluationError without a character."""
+    first = _errors_of_characters(pairs)
+    related = [(reading, true) for reading, true in pairs if not true or first.any_plate_llr(reading, true) >= 0]
+    if len(related) in (0, len(pairs)):
+        found = first
+    else:
+        found = _errors_of_characters(related) if any(true for _, true in related) else first
+    # One more of each kind: no share is 0 or 1.
+    lost = (len(pairs) - len(related) + 1) / (len(pairs) + 2)
+    return found.model_copy(update={"unrelated": lost, "plates": len(pairs)})
+
+
+def _errors_of_characters(pairs: Sequence[tuple[PlateReading, str]]) -> ReadingErrors:
     right, wrong = list[float](), list[float]()
     confused: dict[str, Counter[str]] = {}
     characters: Counter[str] = Counter()

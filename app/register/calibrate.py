@@ -33,6 +33,7 @@ from app.register.evidence import Calibration
 from app.register.identification import Identification
 from app.register.matcher import Threshold, compared_names
 from app.register.schema import Model, now
+from app.register.trials import Texts, read_texts
 from app.settings.checks import SettingsError
 from app.tasks.image_files import Embeddings, embed_samples
 
@@ -166,7 +167,11 @@ def calibrate(
     if not chosen:
         reasons = "; ".join(f"{library}: {row['error']}" for library, row in report.items())
         raise EvaluationError(f"no library can be calibrated: {reasons}")
-    evidence = _evidence(of_directions(found, directions, model.libraries), rates, earlier(identification, model))
+    reader = identification.plate_reader
+    readings = reader.read_files(list(dict.fromkeys(s for each in directions for s in each.query)))
+    texts = read_texts(directions, readings, reader.errors) if readings else None
+    comparisons = of_directions(found, directions, model.libraries)
+    evidence = _evidence(comparisons, rates, texts, earlier(identification, model))
     fitted = evidence if isinstance(evidence, Fitted) else None
     identification.models.set_thresholds(model.id, chosen, account, fitted and fitted.calibration)
     after = identification.models.identification_thresholds(identification.active_model.current()[0])
@@ -195,10 +200,12 @@ def _unchanged(folder: Path, reason: str) -> dict[str, Any]:
     return {**before, "error": reason}
 
 
-def _evidence(comparisons: list[Comparison], rates: Rates, before: Calibration | None) -> Fitted | str:
+def _evidence(
+    comparisons: list[Comparison], rates: Rates, texts: Texts | None, before: Calibration | None
+) -> Fitted | str:
     """A calibration, or the reason why there is none."""
     try:
-        return fit(comparisons, rates, before)
+        return fit(comparisons, rates, texts, before)
     except EvaluationError as error:
         return str(error)
 

@@ -2,8 +2,9 @@
 
 Every query is asked as a resident, and as a stranger with its own vehicle taken out. Lines are fitted to the scores of
 the same and of other vehicles in each kind of comparison; two thresholds are set to the rates of strangers that are
-named, and of residents that are called unknown. What the report says of them was measured on vehicles that they were
-not set on: one half of the vehicles sets them for the other.
+named, and of residents that are called unknown. Where plates were read, they hold for the sum with the texts and for
+that without them: a photograph at the gate may show either. What the report says of them was measured on vehicles that
+they were not set on: one half of the vehicles sets them for the other.
 """
 
 import math
@@ -11,19 +12,29 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from app.evaluation.calibration import share_of_vehicles, shares_of_vehicles
 from app.evaluation.errors import EvaluationError
-from app.evaluation.likelihood import Line, cllr, fit_line, reliability
+from app.evaluation.likelihood import Line, fit_line
+from app.evaluation.open_set import Trials
 from app.register.comparisons import Comparison
-from app.register.evidence import Calibration, is_plate, weigh
-from app.register.trials import Trial, ask_all
+from app.register.evidence import Calibration, is_plate
+from app.register.matcher import PLATE_TEXT
+from app.register.trials import LOOK, Texts, Trial, alone, trials_of
+from app.register.weighed import (
+    Log,
+    Weighed,
+    curve,
+    less_thresholds,
+    outcomes_of,
+    scores_of,
+    shares,
+    sources,
+    weigh_all,
+)
 from app.settings.checks import SettingsError
 
 LEAST_VEHICLES = 10
 """Of fewer vehicles, half are too few to fit a line to."""
-_POINTS = 24  # of a curve
 _EULER = 0.5772156649015329
 
 
@@ -50,22 +61,6 @@ class Rates(NamedTuple):
 RATES = Rates()
 
 
-class Weighed(NamedTuple):
-    """Log odds of R queries of residents and S of strangers.
-
-    Args:
-        residents, strangers: (R,) and (S,), their vehicles.
-        right: (R,), whether the best candidate is the query's own vehicle.
-        resident, stranger: (R, 2) and (S, 2), the log odds of the best vehicle and of any registered one.
-    """
-
-    residents: NDArray[np.int64]
-    strangers: NDArray[np.int64]
-    right: NDArray[np.bool_]
-    resident: NDArray[np.float64]
-    stranger: NDArray[np.float64]
-
-
 class Fitted(NamedTuple):
     """A calibration, and what was measured with it."""
 
@@ -73,14 +68,21 @@ class Fitted(NamedTuple):
     report: dict[str, Any]
 
 
-def fit(comparisons: Iterable[Comparison], rates: Rates, before: Calibration | None = None) -> Fitted:
+def fit(
+    comparisons: Iterable[Comparison], rates: Rates, texts: Texts | None = None, before: Calibration | None = None
+) -> Fitted:
     """Fit a calibration and measure it.
 
     Args:
+        texts: read on the plates of the queries.
         before: an earlier calibration, measured on the same queries.
 
     Raises EvaluationError where too few vehicles have two images to compare."""
-    trials = ask_all(comparisons)
+    return fit_trials(trials_of(comparisons, texts), rates, before)
+
+
+def fit_trials(trials: Sequence[Trial], rates: Rates, before: Calibration | None = None) -> Fitted:
+    """`fit` of queries that were asked already."""
     pids = np.array([trial.pid for trial in trials], np.int64)
     vehicles, residents = np.unique(pids), {trial.pid for trial in trials if not trial.is_stranger}
     if len(residents) < LEAST_VEHICLES:
@@ -89,164 +91,99 @@ def fit(comparisons: Iterable[Comparison], rates: Rates, before: Calibration | N
         )
     calibration = _fit(trials, rates)
     first = np.isin(pids, np.random.default_rng(0).permutation(vehicles)[: len(vehicles) // 2])
-    halves = [[trials[row] for row in np.flatnonzero(half)] for half in (first, ~first)]
+    halves = [[trials[row] for row in np.flatnonzero(half).tolist()] for half in (first, ~first)]
     set_by = [_fit(half, rates) for half in reversed(halves)]
-    measured = [_beyond(_weigh(half, by), by) for half, by in zip(halves, set_by, strict=True)]
+    measured = [less_thresholds(weigh_all(half, by), by) for half, by in zip(halves, set_by, strict=True)]
     weighed = Weighed(*(np.concatenate(column) for column in zip(*measured, strict=True)))
     report = {
         **rates._asdict(),
         "vehicles": len(residents),
         "queries": len(trials),
+        "texts": sum(trial.text is not None for trial in trials),
         "registered": max(trial.vehicles for trial in trials),
-        **_shares(weighed),
-        "curve": _curve(weighed),
-        "sources": {name: _source(trials, name, line) for name, line in calibration.lines.items()},
+        **shares(weighed),
+        "curve": curve(weighed),
+        "sources": sources(trials, calibration),
     }
     if before is not None:
-        report["before"] = _shares(_beyond(_weigh(trials, before), before))
+        report["before"] = shares(less_thresholds(weigh_all(trials, before), before))
     return Fitted(calibration, report)
 
 
 def measure(comparisons: Iterable[Comparison], calibration: Calibration) -> dict[str, Any]:
     """The report of a calibration as it is, on vehicles of which some may have set it. Raises EvaluationError as `fit`
     does."""
-    trials = ask_all(comparisons)
+    trials = trials_of(comparisons)
     residents = {trial.pid for trial in trials if not trial.is_stranger}
     if len(residents) < LEAST_VEHICLES:
         raise EvaluationError(f"{len(residents)} vehicles have a second image; at least {LEAST_VEHICLES} are needed")
-    weighed = _beyond(_weigh(trials, calibration), calibration)
+    weighed = less_thresholds(weigh_all(trials, calibration), calibration)
     about = {"vehicles": len(residents), "queries": len(trials), "registered": max(t.vehicles for t in trials)}
-    return {**about, **_shares(weighed), "curve": _curve(weighed)}
+    return {**about, **shares(weighed), "curve": curve(weighed)}
 
 
-def outcomes(comparisons: Iterable[Comparison], calibration: Calibration) -> dict[str, int]:
-    """Counts of the queries of other vehicles by outcome: `residents_right`, `residents_wrong`, `residents_unsure`,
-    `residents_unknown`, `strangers_named`, `strangers_unsure`, `strangers_unknown`."""
-    found = _outcomes(_beyond(_weigh(ask_all(comparisons), calibration), calibration))
+def fit_alone(trials: Sequence[Trial], source: str, rates: Rates) -> Calibration:
+    """A calibration of one source, for queries as `alone` has them."""
+    return _fit(alone(trials, source), rates, {LOOK: Line(0.0, 0.0)} if source == PLATE_TEXT else None)
+
+
+def outcomes(trials: Sequence[Trial], calibration: Calibration) -> dict[str, int]:
+    """Counts of queries by outcome: `residents_right`, `residents_wrong`, `residents_unsure`, `residents_unknown`,
+    `residents_not_registered`, and the same of strangers: `strangers_named` and so on."""
+    found = outcomes_of(less_thresholds(weigh_all(trials, calibration), calibration))
     return {name: int(hits.sum()) for name, hits in found.items()}
 
 
-def _fit(trials: Sequence[Trial], rates: Rates) -> Calibration:
-    """Lines and thresholds from these queries."""
-    lines, reasons = dict[str, Line](), dict[str, str]()
-    for name in dict.fromkeys(name for trial in trials for name in trial.resident):
-        try:
-            lines[name] = fit_line(*_scores(trials, name))
-        except EvaluationError as error:
-            reasons[name] = str(error)
+def right_at(trials: Sequence[Trial], calibration: Calibration, rate: float) -> float:
+    """Share of residents named right at the log odds that at most the share `rate` of these strangers reach."""
+    weighed = weigh_all(trials, calibration)
+    asked = Trials(weighed.resident[:, 0], weighed.right, weighed.stranger[:, 0])
+    return asked.named_right(asked.threshold(rate))
+
+
+def _fit(trials: Sequence[Trial], rates: Rates, lines: dict[str, Line] | None = None) -> Calibration:
+    """Lines, if none are given, and thresholds from these queries."""
+    reasons = dict[str, str]()
+    if lines is None:
+        lines = {}
+        for name in dict.fromkeys(name for trial in trials for name in trial.resident):
+            try:
+                lines[name] = fit_line(*scores_of(trials, name))
+            except EvaluationError as error:
+                reasons[name] = str(error)
     if not any(not is_plate(name) for name in lines):
         raise EvaluationError(
             "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "nothing to compare"
         )
     draft = Calibration(lines=lines, named=0.0, registered=0.0, **rates._asdict())
-    weighed = _weigh(trials, draft)
-    named = _upper(weighed.stranger[:, 0], rates.stranger_rate)
-    registered = min(named, _lower(weighed.resident[:, 1], rates.unknown_rate))
+    # A text pushes strangers down: a threshold of such queries alone would name more of those whose plate is not read.
+    look = any(line.slope for line in lines.values())
+    ways = [True, False] if look and any(trial.text for trial in trials) else [True]
+    weighed = [weigh_all(trials, draft, texts=texts) for texts in ways]
+    named = max(_upper(each.stranger[:, 0], rates.stranger_rate) for each in weighed)
+    registered = min(named, *(_lower(each.resident[:, 1], rates.unknown_rate) for each in weighed))
     return draft.model_copy(update={"named": named, "registered": registered})
 
 
-def _scores(trials: Sequence[Trial], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores of the same and of other vehicles in one comparison."""
-    same = [trial.resident[name][trial.pid] for trial in trials if trial.pid in trial.resident.get(name, ())]
-    other = [trial.other[name] for trial in trials if name in trial.other]
-    return np.array(same, np.float64), np.concatenate([np.empty(0), *other]).astype(np.float64)
+def _upper(odds: Log, rate: float) -> float:
+    """The log odds that at most the share `rate` of other strangers is expected to reach.
 
-
-def _weigh(trials: Sequence[Trial], calibration: Calibration) -> Weighed:
-    right, odds = list[bool](), (list[tuple[float, float]](), list[tuple[float, float]]())
-    for trial in trials:
-        for compared in (trial.resident, trial.stranger):
-            is_resident = compared is trial.resident
-            if is_resident and trial.is_stranger:
-                continue
-            vehicles = trial.vehicles - (not is_resident and not trial.is_stranger)
-            usable = {name: of for name, of in compared.items() if name in calibration.lines and not is_plate(name)}
-            evidence = weigh(usable, calibration, vehicles)
-            odds[not is_resident].append((evidence.named, evidence.registered))
-            if is_resident:
-                right.append(bool(evidence.candidates) and evidence.candidates[0].vehicle == trial.pid)
-    resident, stranger = (np.array(each, np.float64).reshape(-1, 2) for each in odds)
-    residents = np.array([trial.pid for trial in trials if not trial.is_stranger], np.int64)
-    pids = np.array([trial.pid for trial in trials], np.int64)
-    return Weighed(residents, pids, np.array(right, bool), resident, stranger)
-
-
-def _beyond(weighed: Weighed, at: Calibration) -> Weighed:
-    """The log odds less the thresholds of a calibration: 0 and more is named, and registered."""
-    thresholds = np.array([at.named, at.registered])
-    with np.errstate(invalid="ignore"):
-        return weighed._replace(resident=weighed.resident - thresholds, stranger=weighed.stranger - thresholds)
-
-
-def _outcomes(beyond: Weighed) -> dict[str, NDArray[np.bool_]]:
-    """Of each query: what it would have been answered, as a resident and as a stranger."""
-    found = dict[str, NDArray[np.bool_]]()
-    for who, odds in (("residents", beyond.resident), ("strangers", beyond.stranger)):
-        named = odds[:, 0] >= 0
-        unknown = ~named & (odds[:, 1] < 0)
-        if who == "residents":
-            found |= {"residents_right": named & beyond.right, "residents_wrong": named & ~beyond.right}
-        else:
-            found["strangers_named"] = named
-        found |= {f"{who}_unsure": ~named & ~unknown, f"{who}_unknown": unknown}
-    return found
-
-
-def _shares(beyond: Weighed) -> dict[str, dict[str, float]]:
-    """Shares of outcomes with their intervals; of real strangers beside those that were left out of the register."""
-    found = _outcomes(beyond)
-    pids = {"residents": beyond.residents, "strangers": beyond.strangers}
-    shares = {
-        name: share_of_vehicles(hits, pids[name.split("_")[0]][:, None])._asdict() for name, hits in found.items()
-    }
-    if (real := beyond.strangers < 0).any():
-        hits, numbers = found["strangers_named"][real], beyond.strangers[real]
-        shares["real_strangers_named"] = share_of_vehicles(hits, numbers[:, None])._asdict()
-    return shares
-
-
-def _curve(beyond: Weighed) -> list[dict[str, float]]:
-    """Residents named right over strangers named, with intervals, as the threshold falls."""
-    odds = np.sort(beyond.stranger[:, 0])[::-1]
-    ranks = np.unique(np.geomspace(1, len(odds), _POINTS).astype(int))
-    thresholds = [float(np.nextafter(odds[0], math.inf)), *odds[ranks - 1].tolist()]
-    named = [float((beyond.stranger[:, 0] >= threshold).mean()) for threshold in thresholds]
-    hits = np.stack([beyond.right & (beyond.resident[:, 0] >= threshold) for threshold in thresholds])
-    right = shares_of_vehicles(hits, beyond.residents)
-    return [
-        {"strangers": strangers, "right": each.share, "low": each.low, "high": each.high}
-        for strangers, each in zip(named, right, strict=True)
-    ]
-
-
-def _source(trials: Sequence[Trial], name: str, line: Line) -> dict[str, Any]:
-    same, different = (line.llr(scores) for scores in _scores(trials, name))
-    return {
-        "pairs_same": len(same),
-        "pairs_different": len(different),
-        "cllr": cllr(same, different),
-        "reliability": [point._asdict() for point in reliability(same, different)],
-    }
-
-
-def _upper(odds: NDArray[np.float64], rate: float) -> float:
-    """The log odds that at most the share `rate` of strangers reach.
-
-    The larger of two estimates: of the strangers themselves, and of the Gumbel distribution with their mean and
-    variance, which the best of many candidates tends to (Coles, "An Introduction to Statistical Modeling of Extreme
-    Values", 2001, section 3.1). A hundred strangers alone say little of the last in a hundred."""
+    The larger of two estimates. By rank: of n strangers one more reaches the k-th largest with the probability
+    k / (n + 1), the largest where even that is over the rate. And the quantile of the Gumbel distribution with their
+    mean and variance, which the best of many candidates tends to (Coles, "An Introduction to Statistical Modeling of
+    Extreme Values", 2001, section 3.1). A hundred strangers alone say little of the last in a hundred."""
     finite = odds[np.isfinite(odds)]
     if not len(finite):
         return 0.0
     ordered = np.sort(odds)[::-1]
-    allowed = int(rate * len(ordered) + 1e-9)
-    counted = float(np.nextafter(ordered[min(allowed, len(ordered) - 1)], math.inf))
+    rank = max(1, int(rate * (len(ordered) + 1) + 1e-9))
+    counted = float(np.nextafter(ordered[min(rank, len(ordered)) - 1], math.inf))
     spread = float(finite.std()) * math.sqrt(6) / math.pi
     tail = float(finite.mean()) - _EULER * spread - spread * math.log(-math.log1p(-rate))
     return max(counted, tail)
 
 
-def _lower(odds: NDArray[np.float64], rate: float) -> float:
+def _lower(odds: Log, rate: float) -> float:
     """The log odds below which at most the share `rate` of residents lie."""
     ordered = np.sort(odds)
     found = float(ordered[int(rate * len(ordered) + 1e-9)])

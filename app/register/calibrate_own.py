@@ -29,7 +29,7 @@ def calibrate_by_register(
     if said is not None:
         _require_enough(said, own=own)
     comparisons = [*(of_register(identification.database, model) if own else ()), *(said.comparisons if said else ())]
-    fitted = fit(comparisons, rates, earlier(identification, model))
+    fitted = fit(comparisons, rates, before=earlier(identification, model))
     identification.models.set_evidence(model.id, fitted.calibration, account)
     folder.mkdir(parents=True, exist_ok=True)
     before = read_report(folder) or {"model": model.digest, "libraries": {}}

@@ -59,15 +59,21 @@ def weigh(
     texts = texts or {}
     llr: dict[int, dict[str, float]] = {}
     for vehicle in sorted(set().union(*compared.values(), texts)):
-        source = _source(vehicle, compared, calibration, with_plate=vehicle not in texts)
-        llr[vehicle] = {source: float(calibration.lines[source].llr(compared[source][vehicle]))} if source else {}
-        if vehicle in texts:
-            llr[vehicle][PLATE_TEXT] = texts[vehicle]
+        llr[vehicle] = sources_of(vehicle, compared, calibration, texts)
     order = sorted(llr, key=lambda vehicle: (-sum(llr[vehicle].values()), vehicle))[:CANDIDATES]
     sums = np.array([sum(llr[vehicle].values()) for vehicle in order])
     found = posterior(sums, max(registered, len(order)), calibration.strangers)
     weighed = [Weighed(v, llr[v], float(p)) for v, p in zip(order, found.vehicles, strict=True)]
     return Evidence(weighed, found.others, found.stranger)
+
+
+def sources_of(
+    vehicle: int, compared: Mapping[str, Mapping[int, float]], calibration: Calibration, texts: Mapping[int, float]
+) -> dict[str, float]:
+    """LLRs of one vehicle by source; arguments as in `weigh`."""
+    source = _source(vehicle, compared, calibration, with_plate=vehicle not in texts)
+    llr = {source: float(calibration.lines[source].llr(compared[source][vehicle]))} if source else {}
+    return {**llr, PLATE_TEXT: texts[vehicle]} if vehicle in texts else llr
 
 
 def decide_by_evidence(
@@ -96,7 +102,7 @@ def decide_by_evidence(
     evidence = weigh(scored, calibration, registered, texts)
     if evidence.named >= calibration.named:
         outcome = Outcome.match
-    elif foreign_text and evidence.registered < (0 if _plate_counts(evidence) else calibration.registered):
+    elif foreign_text and evidence.registered < (0 if plate_counts(evidence) else calibration.registered):
         outcome = Outcome.not_registered
     elif evidence.registered < calibration.registered:
         outcome = Outcome.unknown
@@ -122,7 +128,7 @@ def is_plate(comparison: str) -> bool:
     return comparison.split("-", 1)[0] == "plate"
 
 
-def _plate_counts(evidence: Evidence) -> bool:
+def plate_counts(evidence: Evidence) -> bool:
     """Whether the text was compared with the plate of the best candidate."""
     return bool(evidence.candidates) and PLATE_TEXT in evidence.candidates[0].llr
 

@@ -1,23 +1,23 @@
 """Enrolment and identification with the networks of a register."""
 
+import math
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.core.sample import Modality
-from app.data.crops import VehicleImage
 from app.register.detect import Framed, Framing
 from app.register.embedder import ActiveModel
-from app.register.errors import AnotherModelError, RegisterError, UncertainError
+from app.register.errors import AnotherModelError, RegisterError
 from app.register.evidence import CANDIDATES, covers, decide_by_evidence
 from app.register.folder import RegisterFolder
-from app.register.index import Index, make_index
+from app.register.index import Index, Look, make_index
 from app.register.matcher import (
     MODALITIES,
     NOBODY,
@@ -28,12 +28,13 @@ from app.register.matcher import (
     held_name,
     held_vectors,
 )
-from app.register.photos import Photos, VehiclePhoto
+from app.register.photos import VehiclePhoto
 from app.register.plate_evidence import PlateFinding, add_plate_evidence, effect_of, find_plates, text_evidence
 from app.register.plate_reader import PlateRead, QueryPlateReader
 from app.register.plate_search import PlateSearch
 from app.register.records import Also, NewOwner, NewView, Vectors, nothing_else
 from app.register.schema import Model
+from app.register.written_photos import written_beside
 
 _CANDIDATES = 5
 _WRITERS = 4  # photos that are written to the disk at once
@@ -77,6 +78,7 @@ class Identification(RegisterFolder):
         self.active_model = ActiveModel(self, device, onnx)
         self._index: tuple[int, Index] | None = None
         self._turn = threading.RLock()
+        self.last_query = -math.inf  # time.monotonic()
         self._writers = ThreadPoolExecutor(_WRITERS, "photos")
         self.framing = Framing(folder / "models", self.journal, self._turn)
         self.plate_reader = QueryPlateReader(folder / "models", self.journal, self._turn, device)
@@ -92,6 +94,12 @@ class Identification(RegisterFolder):
         if self._index is None or self._index[0] != model.id:
             self._index = model.id, make_index(self.database, model.id)
         return self._index[1]
+
+    def warm(self) -> bool:
+        """Find the densities around some embeddings beforehand; False if all are known, or there is no model."""
+        with self._turn:
+            model = self.models.active()
+            return model is not None and self.index(model).warm()
 
     def enrol(
         self,
@@ -146,6 +154,7 @@ class Identification(RegisterFolder):
         Args:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
         """
+        self.last_query = time.monotonic()
         self.register.settle()
         framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
         images = [each.image for each in framed]
@@ -231,67 +240,25 @@ class Identification(RegisterFolder):
                 all of them, too.
         """
         index = self.index(model)
+        index.prepare()
         answer: dict[str, list[Candidate]] = {}
-        searches: dict[str, tuple[str, NDArray[np.float32]]] = {}
+        looks: dict[str, Look] = {}
         for library in model.libraries:
             rows = [vectors[library] for vectors in found if library in vectors]
             for held in sorted(MODALITIES, key=lambda modality: modality != query):
                 name = compared_name(library, query, held)
                 nearest = []
                 if rows:
-                    searches[name] = held_name(library, held), np.stack(rows)
-                    nearest = index.search(*searches[name], limit, also or ())
+                    looks[name] = index.look(held_name(library, held), np.stack(rows), limit)
+                    nearest = looks[name].nearest(also or ())
                 if nearest or held == "visible":
                     answer[name] = nearest
         if also is not None:
             near = {each.vehicle for nearest in answer.values() for each in nearest}
-            for name in searches.keys() & answer.keys():
+            for name in looks.keys() & answer.keys():
                 if missing := near - {each.vehicle for each in answer[name]}:
-                    answer[name] = index.search(*searches[name], limit, {*also, *missing})
+                    answer[name] = looks[name].nearest({*also, *missing})
         return answer
-
-
-@contextmanager
-def written_beside(
-    photos: Photos, writers: Executor, framed: Sequence[Framed], images: Sequence[VehicleImage]
-) -> Iterator[Callable[[], list[NewView]]]:
-    """Photos that are written to the register's folder while the block computes; they go again if the block raises.
-
-    After an UncertainError they stay, noted as doubtful: the row that names them may have been kept.
-
-    Yields a function that waits until they are on the disk and gives them as views without vectors. A block that
-    commits a row must have called it before. It raises OSError where a photo cannot be written.
-
-    Args:
-        images: of `framed`.
-    """
-    writes: list[list[Future[str]]] = [
-        [
-            writers.submit(photos.keep, photo)
-            for photo in (each.vehicle_photo.photo, each.vehicle_photo.plate)
-            if photo is not None
-        ]
-        for each in framed
-    ]
-
-    def views() -> list[NewView]:
-        names = [[write.result() for write in own] for own in writes]
-        return [
-            NewView(own[0], {}, image.vehicle_box, own[1] if len(own) > 1 else None, image.plate_box, image.modality)
-            for own, image in zip(names, images, strict=True)
-        ]
-
-    try:
-        yield views
-    except BaseException as error:
-        all_writes = [write for own in writes for write in own]
-        wait(all_writes)
-        names = [write.result() for write in all_writes if write.exception() is None]
-        if isinstance(error, UncertainError):
-            photos.doubtful.update(names)
-        else:
-            photos.drop(names)
-        raise
 
 
 def with_vectors(view: NewView, vectors: Vectors) -> NewView:

@@ -7,6 +7,7 @@ the mean over them. Vehicles nearest by cosine are then ranked by their scores w
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -24,19 +25,36 @@ from app.register.schema import Vector
 Floats = NDArray[np.float32]
 
 
+class Look(Protocol):
+    """One search of a library, which may be asked again for further vehicles without searching anew."""
+
+    def nearest(self, also: Collection[int] = ()) -> list[Candidate]:
+        """The vehicles of the highest score, best first.
+
+        Args:
+            also: vehicles that are compared in any case, such as those of a plate that was read.
+        """
+
+
 class Index(Protocol):
     """The embeddings of one model."""
 
     def prepare(self) -> None:
-        """Read the embeddings, so that the first search need not wait for it."""
+        """Read the embeddings, or what changed of them. A look sees what was there then; the next call ends it."""
 
-    def search(self, library: str, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
-        """The `limit` vehicles of the highest score, best first, among the `SHORTLIST` nearest by cosine.
+    def warm(self) -> bool:
+        """Find the densities around some vectors, so that no search need wait for them; False if all are known. Takes a
+        tenth of a second."""
+
+    def look(self, library: str, photographs: Floats, limit: int) -> Look:
+        """Search a library for the `limit` vehicles of the highest score, among the `SHORTLIST` nearest by cosine.
 
         Args:
             photographs: (Q, D) of one vehicle, L2-normalised.
-            also: vehicles that are compared in any case, such as those of a plate that was read.
         """
+
+    def search(self, library: str, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
+        """`look` in the register as it is now, asked once."""
 
 
 def make_index(database: Database, model_id: int) -> Index:
@@ -115,41 +133,32 @@ class PgVectorIndex:
         with self.database.reading() as session:
             self._follow(session)
 
+    def warm(self) -> bool:
+        return False  # another process's memory would be warmed anew, at the cost of everybody's database
+
     def search(self, library: str, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
+        self.prepare()
+        return self.look(library, photographs, limit).nearest(also)
+
+    def look(self, library: str, photographs: Floats, limit: int) -> "_Look":
         asked = np.atleast_2d(photographs)
         with self.database.reading() as session:
-            self._follow(session)
-            shortlist = self._nearest(session, library, asked, max(limit, SHORTLIST))
-            chosen = [*shortlist, *(vehicle for vehicle in also if vehicle not in shortlist)]
-            views = session.execute(_VIEWS, {**self._where(library), "vehicles": chosen}).all()
-            if not views:
-                return []
-            known = self._density(session, library, [(row.id, row.vehicle_id, row.vector) for row in views])
-            each = [asked] if len(asked) == 1 else [row[None] for row in asked]
-            near = (
-                [shortlist]
-                if len(asked) == 1
-                else [self._nearest(session, library, row, NEIGHBOURS + 1) for row in each]
-            )
-        vehicles = sorted({row.vehicle_id for row in views})
-        similarities = asked @ np.stack([row.vector for row in views]).T
-        rows = [[place for place, row in enumerate(views) if row.vehicle_id == vehicle] for vehicle in vehicles]
-        around = [densities_of_photograph(_as_neighbours(found), np.array(vehicles)) for found in near]
-        score = scaled_scores(similarities, known, rows, around)
-        cosine = np.stack([similarities[:, columns].max(axis=1) for columns in rows]).mean(axis=1)
-        order = sorted(range(len(vehicles)), key=lambda place: (-score[place], vehicles[place]))
-        found = []
-        for number, place in enumerate(order):
-            if number < limit or vehicles[place] in also:
-                best = int(np.argmax(similarities[:, rows[place]].max(axis=0)))
-                view = views[rows[place][best]].id
-                found.append(Candidate(vehicles[place], float(cosine[place]), view, float(score[place])))
-        return found
+            shortlist = self.nearest_by_cosine(session, library, asked, max(limit, SHORTLIST))
+            one = len(asked) == 1 or not shortlist
+            each = [asked] if one else [row[None] for row in asked]
+            near = [shortlist if one else self.nearest_by_cosine(session, library, row, NEIGHBOURS + 1) for row in each]
+        return _Look(self, library, asked, limit, shortlist, near)
+
+    def views_of(self, library: str, vehicles: Collection[int]) -> tuple[Sequence[Any], Floats]:
+        """The views of vehicles, with the density around each."""
+        with self.database.reading() as session:
+            views = session.execute(_VIEWS, {**self._where(library), "vehicles": list(vehicles)}).all()
+            return views, self._density(session, library, [(row.id, row.vehicle_id, row.vector) for row in views])
 
     def _where(self, library: str) -> dict[str, Any]:
         return {"model_id": self.model_id, "library": library}
 
-    def _nearest(self, session: Session, library: str, asked: Floats, limit: int) -> dict[int, float]:
+    def nearest_by_cosine(self, session: Session, library: str, asked: Floats, limit: int) -> dict[int, float]:
         """The most similar vehicles, nearest first, and their similarities."""
         given = {"numbers": list(range(len(asked))), "vectors": _texts(asked), "limit": limit}
         rows = session.execute(_SEARCH, {**self._where(library), **given})
@@ -193,6 +202,38 @@ class PgVectorIndex:
                 for view in session.scalars(_NEARER, {**self._where(library), **given}).all():
                     del held[view]
         self._seen = last
+
+
+@dataclass(frozen=True)
+class _Look:
+    """See `Look`: only the views of vehicles that are compared are asked for again."""
+
+    index: PgVectorIndex
+    library: str
+    asked: Floats
+    limit: int
+    shortlist: Mapping[int, float]
+    near: Sequence[Mapping[int, float]]
+
+    def nearest(self, also: Collection[int] = ()) -> list[Candidate]:
+        chosen = [*self.shortlist, *(vehicle for vehicle in also if vehicle not in self.shortlist)]
+        views, known = self.index.views_of(self.library, chosen)
+        if not views:
+            return []
+        vehicles = sorted({row.vehicle_id for row in views})
+        similarities = self.asked @ np.stack([row.vector for row in views]).T
+        rows = [[place for place, row in enumerate(views) if row.vehicle_id == vehicle] for vehicle in vehicles]
+        around = [densities_of_photograph(_as_neighbours(found), np.array(vehicles)) for found in self.near]
+        score = scaled_scores(similarities, known, rows, around)
+        cosine = np.stack([similarities[:, columns].max(axis=1) for columns in rows]).mean(axis=1)
+        order = sorted(range(len(vehicles)), key=lambda place: (-score[place], vehicles[place]))
+        found = []
+        for number, place in enumerate(order):
+            if number < self.limit or vehicles[place] in also:
+                best = int(np.argmax(similarities[:, rows[place]].max(axis=0)))
+                view = views[rows[place][best]].id
+                found.append(Candidate(vehicles[place], float(cosine[place]), view, float(score[place])))
+        return found
 
 
 def _texts(vectors: Iterable[Floats]) -> list[str]:

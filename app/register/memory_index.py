@@ -1,6 +1,7 @@
 """The index of a register without vectors in its database: all of them in memory, searched exactly.
 
-The density around each vector is found when a search first needs it, and kept up as vehicles come and go.
+The density around each vector is found beforehand by `MemoryIndex.warm`, a few at a time, or when a search first needs
+it, and kept up as vehicles come and go. It is not stored: nothing computed from a vehicle outlives it on the disk.
 """
 
 from collections.abc import Collection, Iterator
@@ -30,6 +31,7 @@ Ints = NDArray[np.int64]
 BLOCK_ROWS = 16384
 _CHUNK_ROWS = 4096
 _DENSITY_ROWS = 64  # rows compared with the whole library at once
+_WARM_VALUES = 4_000_000  # similarities that are computed at once beforehand: a tenth of a second
 _MOST_FOLLOWED = 64  # new rows up to which each is compared with what is known; after an import, all of it is forgotten
 
 
@@ -46,8 +48,19 @@ class MemoryIndex:
 
     def search(self, library: str, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
         self.prepare()
-        held = self.libraries.get(library)
-        return held.search(np.atleast_2d(photographs), limit, also) if held else []
+        return self.look(library, photographs, limit).nearest(also)
+
+    def look(self, library: str, photographs: Floats, limit: int) -> "Look":
+        """See `app.register.index.Index`; the next `prepare` ends it."""
+        held = self.libraries.get(library) or Library(np.atleast_2d(photographs).shape[1])
+        return Look(held, np.atleast_2d(photographs), limit)
+
+    def warm(self) -> bool:
+        """See `app.register.index.Index`."""
+        for held in self.libraries.values():
+            if held.warm(max(1, min(_DENSITY_ROWS, _WARM_VALUES // max(1, held.size)))):
+                return True
+        return False
 
     def prepare(self) -> None:
         """Read what changed since the last time."""
@@ -88,8 +101,8 @@ def _chunks(
 class Library:
     """Rows of vectors in blocks, so that growing copies nothing; a row that goes is filled with the last one.
 
-    The nearest other vehicles of a row are found when a search first needs them. They are forgotten when a vehicle
-    among them goes, or a nearer one comes."""
+    The nearest other vehicles of a row are found when they are first needed. A nearer one that comes takes its place
+    among them; they are forgotten when a vehicle among them goes."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
@@ -116,7 +129,7 @@ class Library:
             self.near = Neighbours(
                 *(np.concatenate([part, np.zeros((BLOCK_ROWS, NEIGHBOURS + 1), part.dtype)]) for part in self.near)
             )
-        self._forget_around(vectors)
+        self._meet(vehicles, vectors)
         first, stop = self.size, self.size + len(vectors)
         for row, vehicle in enumerate(vehicles, start=first):
             slot = self.slots.setdefault(vehicle, len(self.vehicle_ids))
@@ -158,45 +171,6 @@ class Library:
         self.size = last
         self._by_slot = None
 
-    def search(self, photographs: Floats, limit: int, also: Collection[int] = ()) -> list[Candidate]:
-        """See `app.register.index.Index`."""
-        if photographs.shape[1] != self.dim:
-            raise ValueError(f"photographs of {photographs.shape[1]} values, the library has {self.dim}")
-        if not self.slots:
-            return []
-        similarities = self._similarities(photographs)
-        best = np.full((len(photographs), len(self.vehicle_ids)), -np.inf, np.float32)
-        for row, found in zip(best, similarities, strict=True):
-            np.maximum.at(row, self.row_slot[: self.size], found)
-        cosine = best.mean(axis=0)
-        count = min(max(limit, SHORTLIST), len(self.slots))
-        chosen = np.argpartition(-cosine, count - 1)[:count]
-        extra = [slot for vehicle in also if (slot := self.slots.get(vehicle)) is not None]
-        if len(photographs) == 1:  # the nearest are among those chosen
-            found = neighbours(best[:, chosen])
-            nearest = [Neighbours(found.similarity, chosen[np.minimum(found.vehicle, len(chosen) - 1)])]
-        else:
-            nearest = [neighbours(row[None]) for row in best]
-        slots = np.union1d(chosen, np.array(extra, np.int64))
-        rows = [self.rows[slot] for slot in slots.tolist()]
-        columns = np.array(list(chain.from_iterable(rows)), np.int64)
-        ends = np.cumsum([0, *map(len, rows)])
-        places = [list(range(first, stop)) for first, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
-        around = [densities_of_photograph(each, slots) for each in nearest]
-        score = scaled_scores(similarities[:, columns], self.density(columns), places, around)
-        # Ties by number, as in the database.
-        order = sorted(range(len(slots)), key=lambda place: (-score[place], self.vehicle_ids[slots[place]]))
-        wanted = [place for number, place in enumerate(order) if number < limit or slots[place] in extra]
-        return [
-            Candidate(
-                self.vehicle_ids[slots[place]],
-                float(cosine[slots[place]]),
-                self._best_view(int(slots[place]), similarities),
-                float(score[place]),
-            )
-            for place in wanted
-        ]
-
     def density(self, rows: Ints) -> Floats:
         """The density around rows (R,), (R,)."""
         unknown = rows[~self.known[rows]]
@@ -212,25 +186,50 @@ class Library:
             self._by_slot = order, starts, slots.astype(np.int64)
         order, starts, held = self._by_slot
         vectors = np.stack([self.blocks[row // BLOCK_ROWS][row % BLOCK_ROWS] for row in rows.tolist()])
-        best = np.maximum.reduceat(self._similarities(vectors)[:, order], starts, axis=1)
+        best = np.maximum.reduceat(self.similarities(vectors)[:, order], starts, axis=1)
         found = neighbours(best, np.searchsorted(held, self.row_slot[rows]))
         self.near.similarity[rows] = found.similarity
         # A place beyond the last vehicle, where there are too few, stands for none.
         self.near.vehicle[rows] = np.append(held, -1)[np.minimum(found.vehicle, len(held))]
         self.known[rows] = True
 
-    def _forget_around(self, vectors: Floats) -> None:
-        """Forget the neighbours of rows to which a new vector (N, D) is nearer than the furthest of them."""
+    def _meet(self, vehicles: list[int], vectors: Floats) -> None:
+        """Let new vectors (N, D) of vehicles take their places among the neighbours of the rows that are there."""
         known = np.flatnonzero(self.known[: self.size])
         if not len(known):
             return
         if len(vectors) > _MOST_FOLLOWED:
             self.known[known] = False
             return
-        nearest = self._similarities(vectors).max(axis=0)[known]
-        self.known[known[nearest >= self.near.similarity[known, -1]]] = False
+        new = len(self.vehicle_ids)  # the slot of the next vehicle that has none
+        slots = dict[int, int]()
+        for vehicle, similarity in zip(vehicles, self.similarities(vectors), strict=True):
+            slot = self.slots.get(vehicle, slots.setdefault(vehicle, new + len(slots.keys() - self.slots.keys())))
+            nearer = similarity[known] >= self.near.similarity[known, -1]
+            rows = known[nearer & (self.row_slot[known] != slot)]
+            if len(rows):
+                self._insert(rows, slot, similarity[rows])
 
-    def _similarities(self, vectors: Floats) -> Floats:
+    def _insert(self, rows: Ints, slot: int, similarity: Floats) -> None:
+        """Put one vehicle among the neighbours of rows (R,), at similarities (R,); once, with its best."""
+        values = np.column_stack([self.near.similarity[rows], similarity])
+        slots = np.column_stack([self.near.vehicle[rows], np.full(len(rows), slot, np.int64)])
+        held = slots[:, :-1] == slot
+        values[:, -1] = np.maximum(values[:, -1], np.where(held, values[:, :-1], -np.inf).max(axis=1))
+        values[:, :-1][held] = -np.inf
+        slots[:, :-1][held] = -1
+        order = np.argsort(-values, axis=1, kind="stable")[:, : NEIGHBOURS + 1]
+        self.near.similarity[rows] = np.take_along_axis(values, order, axis=1)
+        self.near.vehicle[rows] = np.take_along_axis(slots, order, axis=1)
+
+    def warm(self, rows: int) -> bool:
+        """Find the neighbours of some rows that no search has needed yet; whether any were left."""
+        unknown = np.flatnonzero(~self.known[: self.size])[:rows]
+        if len(unknown):
+            self._look_around(unknown)
+        return bool(len(unknown))
+
+    def similarities(self, vectors: Floats) -> Floats:
         """Cosines of vectors (Q, D) to all rows, (Q, N)."""
         found = np.empty((len(vectors), self.size), np.float32)
         for number, block in enumerate(self.blocks):
@@ -240,6 +239,56 @@ class Library:
                 np.matmul(vectors, block[: stop - start].T, out=found[:, start:stop])
         return found
 
-    def _best_view(self, slot: int, similarities: Floats) -> int:
-        rows = self.rows[slot]
-        return int(self.row_view[rows[int(np.argmax(similarities[:, rows].max(axis=0)))]])
+
+class Look:
+    """One search of a library: the cosines of a query's photographs to all rows, kept until its vehicles are ranked."""
+
+    def __init__(self, library: Library, photographs: Floats, limit: int) -> None:
+        self.library, self.photographs, self.limit = library, photographs, limit
+        if photographs.shape[1] != library.dim:
+            raise ValueError(f"photographs of {photographs.shape[1]} values, the library has {library.dim}")
+        if not library.slots:
+            return
+        self._similarities = library.similarities(photographs)
+        self._best = np.full((len(photographs), len(library.vehicle_ids)), -np.inf, np.float32)
+        for row, found in zip(self._best, self._similarities, strict=True):
+            np.maximum.at(row, library.row_slot[: library.size], found)
+        self._cosine = self._best.mean(axis=0)
+        count = min(max(limit, SHORTLIST), len(library.slots))
+        self._chosen = np.argpartition(-self._cosine, count - 1)[:count]
+        if len(photographs) == 1:  # the nearest are among those chosen
+            near = neighbours(self._best[:, self._chosen])
+            near = Neighbours(near.similarity, self._chosen[np.minimum(near.vehicle, len(self._chosen) - 1)])
+            self._nearest = [near]
+        else:
+            self._nearest = [neighbours(row[None]) for row in self._best]
+
+    def nearest(self, also: Collection[int] = ()) -> list[Candidate]:
+        """See `app.register.index.Look`."""
+        library = self.library
+        if not library.slots:
+            return []
+        extra = [slot for vehicle in also if (slot := library.slots.get(vehicle)) is not None]
+        slots = np.union1d(self._chosen, np.array(extra, np.int64))
+        rows = [library.rows[slot] for slot in slots.tolist()]
+        columns = np.array(list(chain.from_iterable(rows)), np.int64)
+        ends = np.cumsum([0, *map(len, rows)])
+        places = [list(range(first, stop)) for first, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
+        around = [densities_of_photograph(each, slots) for each in self._nearest]
+        score = scaled_scores(self._similarities[:, columns], library.density(columns), places, around)
+        # Ties by number, as in the database.
+        order = sorted(range(len(slots)), key=lambda place: (-score[place], library.vehicle_ids[slots[place]]))
+        wanted = [place for number, place in enumerate(order) if number < self.limit or slots[place] in extra]
+        return [
+            Candidate(
+                library.vehicle_ids[slots[place]],
+                float(self._cosine[slots[place]]),
+                self._best_view(int(slots[place])),
+                float(score[place]),
+            )
+            for place in wanted
+        ]
+
+    def _best_view(self, slot: int) -> int:
+        rows = self.library.rows[slot]
+        return int(self.library.row_view[rows[int(np.argmax(self._similarities[:, rows].max(axis=0)))]])

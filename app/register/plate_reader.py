@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from app.core.files import replacing
+from app.core.sample import Sample
 from app.data.crops import VehicleImage
 from app.data.dataset import open_source
 from app.evaluation.plate_texts import PlateReading
@@ -176,10 +177,7 @@ class QueryPlateReader:
         if not any(image.has_plate for image in images) or not self.is_there:
             return []
         with self._turn:
-            state = self._path.stat().st_mtime_ns
-            if self._loaded is None or self._loaded[0] != state:
-                self._loaded = state, *_build(_source(self._path, READER), self.device)
-            _, task, network = self._loaded
+            task, network = self._network()
             plates = {place: task.image_reader.cut_plate(image) for place, image in enumerate(images)}
             known = {place: plate for place, plate in plates.items() if plate is not None}
             if not known:
@@ -188,6 +186,28 @@ class QueryPlateReader:
             # An identification does not fail for a setting that this reader cannot use.
             found = task.read_images(network, images_of_plates, device, self.country if task.uses_formats else "")
         return by_confidence(list(zip(known, found, strict=True)))
+
+    def read_files(self, samples: Sequence[Sample], min_confidence: float | None = None) -> dict[Sample, PlateReading]:
+        """Texts of image files by sample, of those with a plate on which something is read.
+
+        Args:
+            min_confidence: of the texts; None for that of the register.
+        """
+        known = [sample for sample in samples if sample.has_plate]
+        if not known or not self.is_there:
+            return {}
+        with self._turn:
+            task, network = self._network()
+            found = task.read(network, known, task.compute.device)
+        least = self.min_confidence if min_confidence is None else min_confidence
+        pairs = zip(known, found, strict=True)
+        return {s: reading for s, reading in pairs if reading and reading.text and reading.confidence >= least}
+
+    def _network(self) -> tuple[PlateText, nn.Module]:
+        state = self._path.stat().st_mtime_ns
+        if self._loaded is None or self._loaded[0] != state:
+            self._loaded = state, *_build(_source(self._path, READER), self.device)
+        return self._loaded[1:]
 
     @property
     def _path(self) -> Path:

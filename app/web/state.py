@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from app.register.accounts import Accounts, Tokens
 from app.register.errors import BusyError, DatabaseAwayError, RegisterError
 from app.register.identification import Identification
+from app.register.warming import Warming
 from app.web.figures import FiguresRenewal
 from app.web.passwords import PasswordPool
 
@@ -46,6 +47,7 @@ class State:
         self.run = run
         self.secure = secure
         self._waiting = 0
+        self._warming: Warming | None = None
         self._logged = -_LOG_SECONDS
         self.accounts = Accounts(identification.database)
         self.tokens = Tokens(identification.database)
@@ -58,8 +60,14 @@ class State:
         except Timeout as error:
             raise RegisterError(f"another service uses the register in {identification.folder}") from error
 
+    def warm(self) -> None:
+        """Find densities around embeddings beside the service from now on."""
+        self._warming = self._warming or Warming(self.identification)
+
     def close(self) -> None:
         """End what is under way and let the register go."""
+        if self._warming is not None:
+            self._warming.stop()
         self._network.shutdown(wait=True, cancel_futures=True)
         self.figures.close()
         self.passwords.close()

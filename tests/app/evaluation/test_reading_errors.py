@@ -149,3 +149,40 @@ def test_an_alignment_costs_the_edit_distance(text, true):
     assert [p.true for p in pairs if p.true is not None] == list(range(len(true)))
     cost = sum(p.read is None or p.true is None or text[p.read] != true[p.true] for p in pairs)
     assert cost == edit_distance(text, true)
+
+
+def test_readings_that_have_nothing_to_do_with_their_plate_do_not_prove_another():
+    """Nine of ten plates are read rightly, one is covered and read as anything, whatever the confidence."""
+    rng = np.random.default_rng(11)
+    letters = list("ABCDEFGH12345678")
+
+    def some():
+        return "".join(rng.choice(letters, 7))
+
+    def pairs_of(count):
+        plates = [some() for _ in range(count)]
+        return [(read(plate if number % 10 else some(), 0.97), plate) for number, plate in enumerate(plates)]
+
+    errors = measure_errors(pairs_of(400))
+    assert errors.unrelated == pytest.approx(0.1, abs=0.03)
+    assert errors.missing < 0.005  # the characters of those that are related alone
+    pairs = pairs_of(300)
+    same = np.array([errors.llr(reading, plate) for reading, plate in pairs])
+    other = np.array([errors.llr(reading, pairs[(n + 7) % 300][1]) for n, (reading, _) in enumerate(pairs)])
+    assert same.min() == pytest.approx(math.log(errors.unrelated), abs=0.01)
+    assert same.max() > 11
+    without = errors.model_copy(update={"unrelated": 0.0})
+    before = np.array([without.llr(reading, plate) for reading, plate in pairs])
+    assert cllr(same, other) < cllr(before, other) / 1.5
+    assert cllr(same, other) < 0.5
+
+
+def test_errors_that_were_kept_before_rule_nothing_out_anew():
+    """A file without the share says of a plate what it said."""
+    kept = ERRORS.model_dump()
+    del kept["unrelated"]
+    reading = read("AB8")
+    found = ReadingErrors.model_validate(kept)
+    own = found.any_plate_llr(reading, "AB8")
+    expected = found.any_plate_llr(reading, "BBB") - np.logaddexp(0, math.log(TWIN) + own)
+    assert found.llr(reading, "BBB") == pytest.approx(expected, rel=1e-12)

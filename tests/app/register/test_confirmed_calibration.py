@@ -13,7 +13,7 @@ from app.register.confirmations import Says, answered
 from app.register.confirmed import of_confirmed
 from app.register.matcher import Threshold
 from app.register.schema import Confirmation, Sighting
-from app.register.trials import ask_all
+from app.register.trials import trials_of
 from scripts import register as register_command
 
 
@@ -44,7 +44,7 @@ def confirmed(enrolled, seen):  # noqa: F811
 def asked(identification):
     """What the confirmed answers are compared with, by vehicle; a stranger has the negative number of the sighting."""
     said = of_confirmed(identification, *identification.active_model.current())
-    return said, {trial.pid: trial for trial in ask_all(said.comparisons)}
+    return said, {trial.pid: trial for trial in trials_of(said.comparisons)}
 
 
 @pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)

@@ -260,3 +260,27 @@ def test_pictures_and_database_belong_together(sure, tmp_path):
             tmp_path / "register", str(sure.database.engine.url.render_as_string(hide_password=False)), "cpu"
         )
     assert len(list(sure.photos.folder.iterdir())) == 11
+
+
+def test_libraries_that_find_different_vehicles_are_each_searched_once(identification, monkeypatch):
+    """What one library finds is compared in all of them, from the search that was made there already."""
+    for number in range(8):
+        identification.enrol([VehiclePhoto(photo(number), plate=photo(50 + number))], account="tester")
+    model, recogniser = identification.active_model.current()
+    image = VehiclePhoto(photo(3), plate=photo(56)).as_stored()
+    framed = identification.framing.frame(image)
+    found, index, searched = recogniser.embed([framed.image]), identification.index(model), []
+    look = index.look
+
+    def counted(library, photographs, limit):
+        searched.append(library)
+        return look(library, photographs, limit)
+
+    monkeypatch.setattr(index, "look", counted)
+    answer = identification.candidates(model, found, "visible", 1, set())
+    assert len({each[0].vehicle for each in answer.values()}) > 1  # the look of one, the plate of another
+    assert len({frozenset(each.vehicle for each in row) for row in answer.values()}) == 1
+    assert sorted(searched) == sorted(set(searched))
+    expected = {each.vehicle for each in answer["vehicle"]}
+    again = index.search("vehicle", np.stack([found[0]["vehicle"]]), 1, expected)
+    assert answer["vehicle"] == again

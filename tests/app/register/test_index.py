@@ -146,3 +146,101 @@ def test_more_rows_than_a_block(register, model, monkeypatch):
     for name in LIBRARIES:
         del held[name][numbers[0]]
     compare(index, held, rng)
+
+
+def test_a_look_is_asked_again_without_another_search(register, model, monkeypatch):
+    rng = np.random.default_rng(6)
+    held = {name: {} for name in LIBRARIES}
+    index = make_index(register.database, model.id)
+    monkeypatch.setattr("app.register.index.SHORTLIST", 2)
+    monkeypatch.setattr("app.register.memory_index.SHORTLIST", 2)
+    for _ in range(8):
+        enrol(register, model, rng, held, 2)
+    for count in (1, 3):
+        photographs = np.stack([vectors(rng)["vehicle"] for _ in range(count)])
+        wanted = index.search("vehicle", photographs, 2, {1, 5})  # and now all densities are known
+        few = index.search("vehicle", photographs, 2)
+        with monkeypatch.context() as patch:
+            look = index.look("vehicle", photographs, 2)
+            assert look.nearest() == few
+            for name in (
+                "app.register.memory_index.Library.similarities",
+                "app.register.index.PgVectorIndex.nearest_by_cosine",
+            ):
+                patch.setattr(name, lambda *_: pytest.fail("searched again"))
+            assert look.nearest({1, 5}) == wanted
+        assert {each.vehicle for each in wanted} >= {1, 5}
+        assert len(few) == 2
+
+
+def test_a_look_at_an_empty_library_finds_nothing(register, model):
+    index = make_index(register.database, model.id)
+    index.prepare()
+    look = index.look("vehicle", np.ones((2, 3), np.float32), 5)
+    assert look.nearest() == look.nearest({1}) == []
+
+
+def test_densities_found_beforehand_follow_vehicles_that_come_and_go(register, model):
+    rng = np.random.default_rng(7)
+    held = {name: {} for name in LIBRARIES}
+    index = make_index(register.database, model.id)
+    for step in range(12):
+        enrol(register, model, rng, held, 1 + step % 3)
+        if step == 8:
+            more = view(rng)
+            register.add_views(3, [more], model_id=model.id, account="tester")
+            for name in LIBRARIES:
+                held[name][3].append(more.vectors[name].astype(np.float64))
+        if step % 4 == 3:
+            gone = int(rng.choice([vehicle for vehicle in held["vehicle"] if vehicle != 3]))
+            register.forget(account="tester", vehicle_id=gone)
+            for name in LIBRARIES:
+                del held[name][gone]
+        index.prepare()
+        while index.warm():
+            pass
+        compare(index, held, rng)
+
+
+@pytest.fixture
+def in_memory(register, model):
+    """An index of twelve vehicles whose densities are all known."""
+    if not register.database.is_sqlite:
+        pytest.skip("PostgreSQL's densities are found when they are needed")
+    rng = np.random.default_rng(8)
+    held = {name: {} for name in LIBRARIES}
+    for _ in range(12):
+        enrol(register, model, rng, held, 2)
+    index = make_index(register.database, model.id)
+    index.prepare()
+    while index.warm():
+        pass
+    return index, held, rng
+
+
+def test_no_search_waits_for_densities_that_were_found_beforehand(in_memory, monkeypatch):
+    index, held, rng = in_memory
+    assert all(library.known[: library.size].all() for library in index.libraries.values())
+    monkeypatch.setattr("app.register.memory_index.Library._look_around", lambda *_: pytest.fail("looked around"))
+    compare(index, held, rng)
+
+
+def test_an_enrolment_leaves_its_own_densities_alone_to_be_found(in_memory, register, model):
+    index, held, rng = in_memory
+    number = enrol(register, model, rng, held, 2)
+    index.prepare()
+    for library in index.libraries.values():
+        unknown = np.flatnonzero(~library.known[: library.size])
+        assert {library.vehicle_ids[library.row_slot[row]] for row in unknown} == {number}
+    compare(index, held, rng)
+
+
+def test_beforehand_a_few_at_a_time(in_memory, register, model, monkeypatch):
+    index, held, rng = in_memory
+    enrol(register, model, rng, held, 3)
+    index.prepare()
+    monkeypatch.setattr("app.register.memory_index._WARM_VALUES", 1)
+    left = []
+    while index.warm():
+        left.append(sum(int((~each.known[: each.size]).sum()) for each in index.libraries.values()))
+    assert left == list(range(8, -1, -1))
