@@ -1,4 +1,4 @@
-"""What a server with colluding clients holds of one honest update under `kahe`: uniform numbers, and the sum."""
+"""Attacks of a server with colluding clients on one honest update under `kahe`: uniform numbers, and the sum."""
 
 import numpy as np
 from encrypted_payloads import fields_of
