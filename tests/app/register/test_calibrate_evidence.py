@@ -93,7 +93,7 @@ def test_the_calibration_before_is_measured_on_the_same_queries():
     one = comparison(np.random.default_rng(1), 80)
     strict, loose = fit([one], RATES).calibration, Rates(stranger_rate=0.3)
     report = fit([one], loose, before=strict).report
-    counted = outcomes([one], strict)
+    counted = outcomes(trials_of([one]), strict)
     assert {name: round(80 * row["share"]) for name, row in report["before"].items()} == counted
     assert report["before"]["strangers_named"]["share"] < report["strangers_named"]["share"]
     assert measure([one], strict)["residents_right"] == report["before"]["residents_right"]
