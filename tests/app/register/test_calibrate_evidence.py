@@ -10,6 +10,7 @@ from app.evaluation.ids import NO_SEQUENCE
 from app.register.calibrate_evidence import RATES, Rates, fit, measure, outcomes
 from app.register.comparisons import Comparison
 from app.register.evidence import weigh
+from app.register.trials import trials_of
 
 DIM = 24
 
