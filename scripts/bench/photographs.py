@@ -8,12 +8,12 @@ The test quarter of each set is enrolled, each photograph with the text of its p
 cut, scale, light and JPEG quality, by `seed=0`) is the query. Then the vehicle is taken out, the same query is a
 stranger's, and it is enrolled again. `run=` (`model=global`) or `onnx=FILE` recognises, `foreign=FILE` with
 `description=ssd_mobilenet_v2_coco` or `vehicles=FILE` finds vehicles, `plates=` (a detector's file or folder) plates,
-`reader=` (`reader_model=global`, a run folder or .onnx) reads them from the confidence `sure=0.9` on. `calibrate=100`
-photographs of the training part, and renditions of them, set thresholds and evidence; 0 leaves them as they are.
-`limit=0` takes all photographs of the quarter.
+`reader=` (`reader_model=global`; by default the packaged one) reads them from the confidence `sure=0.9` on.
+`calibrate=100` photographs of the training part, and renditions of them, set thresholds and evidence; 0 leaves them as
+they are. `limit=0` takes all photographs of the quarter.
 
-`speed=5` more identifications of a photograph of 4000 x 3000 pixels are timed on one core: `wall_s`, and `cpu_s` of all
-threads, which other work on the machine does not change. The last line is one JSON object.
+`speed=5` more identifications of 4000 x 3000 pixels are timed on one core: `wall_s`, and `cpu_s` of all threads, which
+other work does not change. The last line is one JSON object.
 """
 
 import io
@@ -52,8 +52,8 @@ from scripts.command import command, decimal_number, split_words, whole_number
 SETS = ("plates_openalpr", "plates_easypr")
 _OWN = {
     **{"run": "", "model": "global", "onnx": "", "vehicles": "", "foreign": "", "graph": "", "plates": ""},
-    **{"description": "ssd_mobilenet_v2_coco", "reader": "", "reader_model": "global", "sure": "0.9", "seed": "0"},
-    **{"calibrate": "100", "limit": "0", "speed": "0"},
+    **{"description": "ssd_mobilenet_v2_coco", "reader": "packaged", "reader_model": "global", "sure": "0.9"},
+    **{"seed": "0", "calibrate": "100", "limit": "0", "speed": "0"},
     **dict.fromkeys(SETS, ""),
 }
 _FOUND = 0.5  # intersection over union from which a plate was found
@@ -109,9 +109,7 @@ def scenes_of(name: str, samples: Sequence[Sample]) -> list[Scene]:
     """The photographs of a set, each once."""
     of: dict[Path, Sample] = {}
     for sample in samples:
-        held = of.get(sample.path)
-        if held is None or _area(sample.plate_boxes[0]) > _area(held.plate_boxes[0]):
-            of[sample.path] = sample
+        of[sample.path] = max(of.get(sample.path, sample), sample, key=lambda each: _area(each.plate_boxes[0]))
     return [Scene(name, path, each.plate_boxes[0], plain(each.plate_text or "")) for path, each in of.items()]
 
 
@@ -168,9 +166,11 @@ def equip(gate: Identification, own: dict[str, str]) -> None:
     if own["plates"]:
         place = absolute(own["plates"])
         gate.framing.use(place / DETECTOR if place.is_dir() else place, "bench")
-    if own["reader"]:
+    if own["reader"] == "packaged":
+        gate.plate_reader.use_packaged("bench")
+    else:
         gate.plate_reader.use(absolute(own["reader"]), own["reader_model"], "bench")
-        gate.plate_reader.set_min_confidence(decimal_number("sure", own["sure"], 0, 1), "bench")
+    gate.plate_reader.set_min_confidence(decimal_number("sure", own["sure"], 0, 1), "bench")
 
 
 def calibrate(gate: Identification, scenes: Sequence[Scene], seed: int) -> None:
@@ -288,8 +288,8 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _holds(box: Box, plate: Box) -> bool:
-    x, y = plate.left + plate.width / 2, plate.top + plate.height / 2
-    return box.left <= x <= box.left + box.width and box.top <= y <= box.top + box.height
+    x, y = plate.left + plate.width / 2 - box.left, plate.top + plate.height / 2 - box.top
+    return 0 <= x <= box.width and 0 <= y <= box.height
 
 
 def _area(box: Box) -> float:
