@@ -1,4 +1,4 @@
-"""Everything that `kahe` must refuse: on the way to the server, among the shares, and in a sum."""
+"""Refusals of `kahe`: on the way to the server, among the shares, and in a sum."""
 
 import logging
 

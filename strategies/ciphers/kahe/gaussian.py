@@ -23,6 +23,9 @@ sum of the secrets and of the errors is known in the end: of two honest clients 
 _BITS = 63  # of a probability; the last bit of a word is the sign
 
 
+_AT_A_TIME = 2**16  # numbers: more at once are cheaper, up to what the processor's cache holds
+
+
 @cache
 def thresholds(sigma: Decimal = SIGMA) -> tuple[int, ...]:
     """2^63 P(|x| < k) for k = 1, 2, ..., rounded down, as long as it is below 2^63 - 1."""
@@ -47,10 +50,18 @@ class Gaussian:
 
     def __init__(self) -> None:
         self._stream = KeyStream(fresh_seed())
+        self._ready = np.empty(0, np.int8)
 
     def draw(self, *shape: int) -> NDArray[np.int8]:
         """The next numbers."""
-        words = self._stream.words(int(np.prod(shape)), 8)
+        count = int(np.prod(shape))
+        if self._ready.size < count:
+            self._ready = np.concatenate([self._ready, self._make(max(count - self._ready.size, _AT_A_TIME))])
+        found, self._ready = self._ready[:count], self._ready[count:]
+        return found.reshape(shape)
+
+    def _make(self, count: int) -> NDArray[np.int8]:
+        words = self._stream.words(count, 8)
         signs = (words & np.uint64(1)).astype(np.int8)
         words >>= np.uint64(1)
         found = np.zeros(words.size, np.int8)
@@ -60,4 +71,4 @@ class Gaussian:
             found += reached.view(np.int8)
         found ^= -signs  # of a sign of 1 the two's complement, together with the next line
         found += signs
-        return found.reshape(shape)
+        return found

@@ -66,7 +66,7 @@ def windows_of(vector):
     return {piece for piece in pieces if len(set(piece)) > 8}
 
 
-@pytest.mark.parametrize("privacy", [BFV, "privacy.cipher=ckks"])
+@pytest.mark.parametrize("privacy", [BFV, "privacy.cipher=kahe", "privacy.cipher=ckks"])
 def test_no_update_no_private_array_and_no_key_is_ever_in_a_message(make_federation, privacy):
     federation = make_federation(changes=f"federation.rounds=2 {privacy}")
     readable, before = set(), {}
