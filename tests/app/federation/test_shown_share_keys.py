@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from federation_checks import kind_of
 
+from app import client_app
 from app.federation.build import key_path
 from app.federation.share_key_files import SIMULATION, simulated_authority, simulated_share_keys
 from strategies import messages as m
@@ -184,6 +185,18 @@ def test_a_node_without_a_valid_statement_is_left_out_and_the_round_goes_on(thre
         assert any("client-2" in row["client"] and reason in row["reason"] for row in line["left_out"]), line
     first, second = (arrays["vector"] for name, arrays in three.held("global").items() if name != NAMES[2])
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_client_that_restarts_before_the_question_answers_it(three):
+    """Each client in a new process for each message."""
+
+    def restart(_, reply):
+        client_app._make_client.cache_clear()
+        return reply
+
+    three.run(restart)
+    assert [line["attempts"] for line in three.lines()[:2]] == [1, 1]
+    assert [line["left_out"] for line in three.lines()[:2]] == [[], []]
 
 
 def test_shares_are_not_dealt_by_what_a_node_kept_of_other_clients(three):
