@@ -87,7 +87,8 @@ def test_no_update_no_private_array_and_no_key_is_ever_in_a_message(make_federat
     federation.run(collect)
     key = read_key(key_path(federation.folder.path))
     secrets = [secret[i : i + 32] for secret in key.secrets.values() for i in range(64, len(secret) - 31, 97)]
-    secrets += [key.secrets["seal"], base64.b64encode(key.secrets["seal"]), key.secrets["seal"].hex().encode()]
+    for short in (key.secrets["seal"], key.secrets["kahe"]):
+        secrets += [short, base64.b64encode(short), short.hex().encode()]
     everything = federation.grid.sent + [reply for reply in federation.grid.received if reply.has_content()]
     travelled = set()
     for message in everything:
@@ -100,7 +101,7 @@ def test_no_update_no_private_array_and_no_key_is_ever_in_a_message(make_federat
         for record in (*message.content.config_records.values(), *message.content.metric_records.values()):
             text = json.dumps(dict(record), default=repr).encode()
             assert not any(secret in text for secret in secrets)
-    assert travelled == {m.UPDATE, m.AGGREGATE}
+    assert travelled == {m.UPDATE, m.AGGREGATE} | ({m.SHARES, m.SHARE_SUM} if "kahe" in privacy else set())
     assert len(readable) > 10_000
     checkpoint, _ = federation.folder.load_arrays("server")
     stored = checkpoint["aggregate"].tobytes()
