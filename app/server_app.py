@@ -16,7 +16,7 @@ from app.core.errors import StoredFileError
 from app.core.run_dir import run_dir
 from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
 from app.deployment.site_names import SiteNames
-from app.federation.build import make_rules, make_server_sum
+from app.federation.build import make_rules, make_server_sum, share_authority
 from app.federation.dp import epsilon
 from app.federation.layout import shared_part
 from app.federation.recorder import Recorder
@@ -65,12 +65,20 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder, strategy: typ
     layout, statistics = shared_part(settings)
     run_key, state = _start(settings, folder, layout)
     simulated = isinstance(grid, InMemoryGrid)
-    rules = make_rules(settings, task=settings.task, layout=layout.digest, run_key=run_key, simulated=simulated)
+    names = _names(settings)
+    rules = make_rules(
+        settings,
+        task=settings.task,
+        layout=layout.digest,
+        run_key=run_key,
+        simulated=simulated,
+        share_authority=share_authority(settings, folder.path),
+    )
     earlier = folder.read_rounds()
     recorder = Recorder(folder, run_key, layout, settings.federation.rounds, settings.measures[0])
     _log.info("run folder %s, %s shared values", folder.path, f"{layout.size:,}")
     new_sum = make_server_sum(settings, statistics, folder.path)
-    running = strategy(rules, new_sum, recorder, _names(settings), state=state)
+    running = strategy(rules, new_sum, recorder, names, state=state)
     running.start(grid)
     state, final = running.state, running.report
     recorder.delivered(final)

@@ -52,9 +52,10 @@ class Attempt:
         return math.fsum(self._added)
 
     def config(self) -> dict[str, Any]:
-        """What a client needs to bind its payload to this attempt and to share masks with the cohort."""
+        """What a client needs to bind its payload to this attempt and to share masks or keys with the cohort."""
         binding = self.binding
-        return {
+        shown = {m.SHARE_KEYS: [node.statement for node in self.cohort]} if binding.members else {}
+        return shown | {
             m.RUN_KEY: binding.run_key,
             m.SERVER_ROUND: binding.server_round,
             m.ATTEMPT: binding.attempt,

@@ -19,6 +19,7 @@ from strategies.nodes import Node, RefusedError, agreed_digests, read_node
 from strategies.patience import Patience
 from strategies.proofs import Names, reply_statement
 from strategies.rounds import FederationError, Missing, RoundReport, RoundRules, UnusableSumError
+from strategies.share_keys import ShareKeyRules
 
 _LOOK_SECONDS = 0.5  # seconds between two queries for nodes
 
@@ -107,7 +108,7 @@ class NodeDirectory:
         for node, reply in replies:
             try:
                 known = self.read(node, m.config_of(reply.content, m.INFO))
-                self._require_own_name(known.client)
+                self._require_own(known)
                 self.nodes[node.node_id] = known
                 self._names[node.node_id] = known.client
             except (RefusedError, m.MessageError) as error:
@@ -119,10 +120,13 @@ class NodeDirectory:
             if node.node_id not in self.nodes:
                 self._refused.setdefault(node.node_id, f"{node.client}: {reasons.get(node.client, 'no answer')}")
 
-    def _require_own_name(self, name: str) -> None:
-        """Raise RefusedError for the name of another node, and, where no certificate proves names, for one that looks
-        like it."""
+    def _require_own(self, node: Node) -> None:
+        """Raise RefusedError for the name or share key of another node, and, where no certificate proves names, for a
+        name that looks like it."""
+        name = node.client
         for other in self.nodes.values():
+            if node.share_key and other.share_key == node.share_key and other.client != name:
+                raise RefusedError(f"it has the share key of {other.client!r}")
             if other.client == name:
                 raise RefusedError(f"another node already calls itself {name!r}")
             if self.names is None and look(other.client) == look(name):
@@ -207,8 +211,9 @@ class NodeDirectory:
 
     def read(self, node: Node, info: Mapping[str, Any]) -> Node:
         """Query for a node's description."""
-        rules = self.rules
-        return read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=self.key_id or "")
+        rules, key_id = self.rules, self.key_id or ""
+        shares = None if rules.share_authority is None else ShareKeyRules(rules.share_authority, key_id)
+        return read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=key_id, share_keys=shares)
 
     def use(self, rules: RoundRules) -> None:
         """Use these rules from now on; knowledge about the nodes stays."""

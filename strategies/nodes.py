@@ -1,6 +1,7 @@
 """Nodes as the server knows them: their descriptions, and the global models that they hold."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from models.errors import FedVehicleReidError
 from strategies import messages as m
 from strategies.claims import MAX_EXAMPLES
 from strategies.client_names import name_fault
+from strategies.share_keys import Members, ShareKeyError, ShareKeyRules
 
 _LONGEST = 100  # characters of a value that is shown
 _MOST_HELD = 16  # global models that a node names
@@ -34,10 +36,28 @@ class Node:
     """Number of nodes as claimed by a node; believed in simulation only."""
     mask_card: str = ""
     """Public mask key for the other clients; "" without masks."""
+    statement: str = ""
+    """The authority's statement of its share key, for the other clients; "" for a cipher without shares."""
+    share_key: bytes = b""
+    """The public key that the statement names."""
 
 
-def read_node(node_id: int, info: Mapping[str, Any], *, task: str, layout: str, key_id: str) -> Node:
-    """A node from its answer. Raises RefusedError if its task, layout or key is another, or the answer is malformed."""
+def read_node(
+    node_id: int,
+    info: Mapping[str, Any],
+    *,
+    task: str,
+    layout: str,
+    key_id: str,
+    share_keys: ShareKeyRules | None = None,
+) -> Node:
+    """A node from its answer.
+
+    Args:
+        share_keys: rules for the statement of its share key; None for a cipher without shares.
+
+    Raises RefusedError if its task, layout or key is another, its share key is not valid, or the answer is malformed.
+    """
     for key, expected in ((m.TASK, task), (m.LAYOUT, layout), (m.KEY_ID, key_id)):
         if info.get(key) != expected:
             raise RefusedError(f"{key} {info.get(key)!r} instead of {expected!r}")
@@ -63,7 +83,27 @@ def read_node(node_id: int, info: Mapping[str, Any], *, task: str, layout: str, 
     num_nodes, card = info.get(m.NUM_NODES, 0), info.get(m.MASK_CARD, "")
     if not isinstance(card, str) or len(card) > _LONGEST_CARD:
         raise RefusedError(f"{m.MASK_CARD} is {_shown(card)}")
-    return Node(node_id, client, examples, held, num_nodes if _is_count(num_nodes) else 0, card)
+    statement, share_key = ("", b"") if share_keys is None else _share_key(client, info, share_keys)
+    return Node(node_id, client, examples, held, num_nodes if _is_count(num_nodes) else 0, card, statement, share_key)
+
+
+def _share_key(client: str, info: Mapping[str, Any], rules: ShareKeyRules) -> tuple[str, bytes]:
+    """A node's statement and the public key in it. Raises RefusedError unless it is a valid one of this client."""
+    if not (text := info.get(m.SHARE_KEY)):
+        raise RefusedError("it shows no statement of its share key, without which it cannot take part")
+    try:
+        found = rules.statement(text, time.time())
+    except ShareKeyError as error:
+        raise RefusedError(str(error)) from error
+    if found.site != client:
+        raise RefusedError(f"it shows the share key of {found.site!r}")
+    return text, found.public
+
+
+def share_key_digest(cohort: Iterable[Node]) -> str:
+    """`Members.digest` of these nodes; "" if the cipher has no shares."""
+    keys = {node.client: node.share_key for node in cohort if node.share_key}
+    return Members(keys).digest if keys else ""
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -26,7 +26,7 @@ from strategies.ciphers.cipher import CipherError, ServerSum
 from strategies.claims import capped, mean_measures
 from strategies.delivery import ModelDelivery
 from strategies.directory import NodeDirectory
-from strategies.nodes import Node, RefusedError
+from strategies.nodes import Node, RefusedError, share_key_digest
 from strategies.proofs import Names
 from strategies.round_reply import RoundReply
 from strategies.rounds import (
@@ -216,8 +216,8 @@ class PartialSync(Strategy):
         cohort = self.select_cohort(server_round, self.directory.gather(grid, report))
         clients = tuple(node.client for node in cohort)
         self.listener.started(server_round, report.attempts, clients)
-        nonce = secrets.token_hex(8)
-        binding = Binding(rules.run_key, rules.layout, server_round, report.attempts, clients, nonce)
+        attempt = (server_round, report.attempts, clients, secrets.token_hex(8), share_key_digest(cohort))
+        binding = Binding(rules.run_key, rules.layout, *attempt)
         shares = self.coefficients(cohort)
         total = self.new_sum(binding, self.directory.key_id or "")
         self.attempt = Attempt(grid, self.directory, binding, cohort, shares, total)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flwr.app import ArrayRecord
 
 from models.errors import FedVehicleReidError
@@ -66,6 +67,8 @@ class RoundRules:
     waits `silent_seconds`, until it answers. In round `long_round`, where clients do more than train, the whole
     deadline applies.
 
+    `share_authority` signs the share keys that nodes must have; None for a cipher without shares.
+
     `run_key` identifies the run on the nodes: a resumed run finds its state there, a new one finds none.
     """
 
@@ -94,6 +97,7 @@ class RoundRules:
     seed: int = 0
     simulated: bool = False
     measures: tuple[str, ...] = ()
+    share_authority: Ed25519PublicKey | None = None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
 
 from app.federation.mask_store import MaskStore
 from app.federation.peer_keys import Badge
+from app.federation.share_key_files import simulated_authority
 from app.federation.share_store import ShareStore
 from app.settings.checks import SettingsError
 from app.settings.federation import ServerOptimiserSettings
@@ -26,6 +28,7 @@ from strategies.ciphers.plain import PlainCipher, PlainSum
 from strategies.quantise import Blocks
 from strategies.rounds import RoundRules
 from strategies.server_optimiser import Adam, Average, Momentum, ServerOptimiser
+from strategies.share_keys import ShareKeys
 
 Mask = NDArray[np.bool_]
 
@@ -50,12 +53,23 @@ def make_secrets(privacy: PrivacySettings) -> dict[str, Callable[[], bytes]]:
 
 
 def make_mask_store(
-    settings: Settings, client: str, folder: Path, key: FederationKey | None, badge: Badge | None = None
+    settings: Settings,
+    client: str,
+    folder: Path,
+    key: FederationKey | None,
+    *,
+    badge: Badge | None,
+    share_keys: Callable[[str], ShareKeys],
 ) -> MaskStore | ShareStore | None:
-    """The client's masks, if updates are masked, or its records of shares; `folder` is the node's. `badge` binds keys
-    to sites."""
+    """The client's masks, if updates are masked, or its records of shares.
+
+    Args:
+        folder: of the node.
+        badge: binds mask keys to sites.
+        share_keys: those of the client for the federation key of this id.
+    """
     if settings.privacy.cipher == KAHE and key is not None:
-        return ShareStore(folder, client, key, badge)
+        return ShareStore(folder, share_keys(key.key_id))
     if settings.privacy.masking == "none" or key is None:
         return None
     return MaskStore(folder, client, key, badge)
@@ -154,7 +168,25 @@ def make_server_optimiser(settings: ServerOptimiserSettings) -> ServerOptimiser:
     return Average(lr)
 
 
-def make_rules(settings: Settings, *, task: str, layout: str, run_key: str, simulated: bool = False) -> RoundRules:
+def share_authority(settings: Settings, run_folder: Path) -> Ed25519PublicKey | None:
+    """Who signs share keys: the federation's authority, or that of a simulation, in its run folder; None for a cipher
+    without shares. `SiteNames.of` checks the setting."""
+    if settings.privacy.cipher != KAHE:
+        return None
+    if settings.federation.authority:
+        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(settings.federation.authority))
+    return simulated_authority(run_folder).public_key()
+
+
+def make_rules(
+    settings: Settings,
+    *,
+    task: str,
+    layout: str,
+    run_key: str,
+    simulated: bool = False,
+    share_authority: Ed25519PublicKey | None = None,
+) -> RoundRules:
     """The rules of a round."""
     federation = settings.federation
     return RoundRules(
@@ -181,4 +213,5 @@ def make_rules(settings: Settings, *, task: str, layout: str, run_key: str, simu
         max_share=federation.max_share,
         simulated=simulated,
         measures=settings.measures,
+        share_authority=share_authority,
     )

@@ -146,7 +146,7 @@ class TaskClient(NumPyClient):
             m.LAYOUT: self.layout.digest,
             m.KEY_ID: self.cipher.key_id,
             m.NUM_EXAMPLES: len(self.samples),
-            m.MASK_CARD: self.masks.card if self.masks else "",
+            **(self.masks.shown if self.masks else {}),
             m.HELD_ROUNDS: list(versions),
             m.HELD_DIGESTS: list(versions.values()),
         }
@@ -161,7 +161,7 @@ class TaskClient(NumPyClient):
         model = self._begin(attempt, request)
         self.ledger.require()
         with self.store.keeping(attempt):  # before training, which would be wasted
-            masks = self.masks.begin(binding, request.mask_cards) if self.masks else {}
+            binding, masks = self.masks.begin_payload(binding, request) if self.masks else (binding, {})
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
         if request.measure:
@@ -240,8 +240,8 @@ class TaskClient(NumPyClient):
         request = RoundRequest.of((), config)
         clients, missing = request.clients, tuple(sorted(set(request.cohort) - set(request.clients)))
         binding = self._binding(replace(request, missing=missing))
-        make = partial(cipher.share_sum, clients, question, binding)
-        return self.masks.answer(binding, request.mask_cards, clients, question, make)
+        make = partial(cipher.share_sum, clients, question)
+        return self.masks.answer(binding, request.share_keys, clients, question, make)
 
     def _binding(self, request: RoundRequest) -> Binding:
         """Binding of a payload, within the site's policy."""

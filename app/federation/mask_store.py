@@ -5,7 +5,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.federation.peer_keys import PeerKeys, attempt_name
+from app.federation.locked_records import attempt_name
+from app.federation.peer_keys import PeerKeys
+from app.federation.round_request import RoundRequest
+from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.limits import MIN_MASKED
@@ -21,11 +24,20 @@ class MaskStore(PeerKeys):
 
     kind = "mask"
 
+    @property
+    def shown(self) -> dict[str, str]:
+        """The node's own part of what the other clients get."""
+        return {m.MASK_CARD: self.card}
+
     def seeds(self, binding: Binding, cards: Mapping[str, str]) -> dict[str, bytes]:
         """The seed shared with each other client of the cohort. Raises CipherError naming a client whose card is
         missing, forged, or another than before, or if the cohort is too small to hide anybody."""
         with self._locked():
             return self._seeds(binding, cards)
+
+    def begin_payload(self, binding: Binding, request: RoundRequest) -> tuple[Binding, dict[str, bytes]]:
+        """The binding, and `begin`."""
+        return binding, self.begin(binding, request.mask_cards)
 
     def begin(self, binding: Binding, cards: Mapping[str, str]) -> dict[str, bytes]:
         """`seeds` for one payload, once an attempt: two payloads under one mask would show their difference.

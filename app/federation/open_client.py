@@ -4,6 +4,7 @@ policy."""
 import logging
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from app.federation.outgoing_errors import is_simulated
 from app.federation.peer_keys import Badge
 from app.federation.refusals import PolicyError
 from app.federation.run_words import reader_of, run_words
+from app.federation.share_key_files import read_share_keys, simulated_share_keys
 from app.federation.site_model import keep_recipe
 from app.federation.site_policy import SitePolicy
 from app.settings.load import Settings, SettingsError, absolute, load_settings
@@ -73,6 +75,9 @@ def open_client(
     if simulated:  # a simulation keeps its key in the run folder
         key_file = key_path(run_dir(settings, run_id))
     key = client_key(settings, name, key_file, simulated=simulated)
+    share_keys = partial(read_share_keys, name, config)
+    if simulated:
+        share_keys = partial(simulated_share_keys, run_dir(settings, run_id), name)
     client = TaskClient(
         name=name,
         task=task,
@@ -81,7 +86,7 @@ def open_client(
         directions=directions,
         store=NodeStore(folder / run_key),
         cipher=lambda statistics: make_client_cipher(settings, statistics, client=name, key=key),
-        masks=make_mask_store(settings, name, folder, key, identity),
+        masks=make_mask_store(settings, name, folder, key, badge=identity, share_keys=share_keys),
         ledger=PrivacyLedger(folder, name, settings.privacy.dp),
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
         run_key=run_key,

@@ -1,14 +1,12 @@
 """A node's X25519 key for what it shares with single clients, and the pinned keys of the other clients."""
 
 import hmac
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
-
-from filelock import FileLock
+from typing import Protocol
 
 from app.core.files import replacing
+from app.federation.locked_records import LockedRecords
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import FederationKey
@@ -27,7 +25,7 @@ class Badge(Protocol):
         """Raise CipherError unless the key is that of the site of this name."""
 
 
-class PeerKeys:
+class PeerKeys(LockedRecords):
     """Seeds that a client shares with the others, and records of what it did with them.
 
     A client's card is its public key with a tag under the federation key, so that the server cannot substitute its own.
@@ -43,11 +41,8 @@ class PeerKeys:
             authenticate clients that do not exist. None if sites have no certificates.
     """
 
-    kind: str
-    """Begin of the names of the files, and the name of the key in messages."""
-
     def __init__(self, folder: Path, client: str, key: FederationKey, badge: Badge | None = None) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.client = client
         self.key = key
         self.badge = badge
@@ -60,38 +55,17 @@ class PeerKeys:
             public = public_mask_key(self._private)
         except ValueError as error:
             raise CipherError(f"{self.kind} key {path} is damaged: {error}") from error
-        self._public = public
         self.card = (public + key_tag(key.secret("seal"), client, public)).hex()
         if badge is not None:
             self.card += f":{badge.card(public)}"
 
-    def _pair_seeds(
-        self, binding: Binding, cards: Mapping[str, str], names: Iterable[str], purpose: str = ""
-    ) -> dict[str, bytes]:
-        """The seed shared with each of `names` for an attempt; with itself, too. Raises CipherError naming a client
-        whose card is missing, forged, or another than before."""
+    def _pair_seeds(self, binding: Binding, cards: Mapping[str, str], names: Iterable[str]) -> dict[str, bytes]:
+        """The seed shared with each of `names`, which are other clients, for an attempt. Raises CipherError naming a
+        client whose card is missing, forged, or another than before."""
         if len(set(binding.cohort)) != len(binding.cohort) or self.client not in binding.cohort:
             raise CipherError(f"{self.client} does not stand once in a cohort of different names: {binding.cohort}")
-        others = {name: cards.get(name, "") for name in names if name != self.client}
-        known = self._pinned(others) | {self.client: self._public}
-        return {name: pair_seed(self._private, self.client, name, known[name], binding, purpose) for name in names}
-
-    def _locked(self) -> FileLock:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return FileLock(self.folder / f".{self.kind}.lock", fallback_to_soft=False)
-
-    def _read(self, name: str) -> Any:
-        path = self.folder / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise CipherError(f"{path} is damaged, and no {self.kind} is used without it: {error}") from error
-
-    def _write(self, name: str, content: Any) -> None:
-        with replacing(self.folder / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        known = self._pinned({name: cards.get(name, "") for name in names})
+        return {name: pair_seed(self._private, self.client, name, public, binding) for name, public in known.items()}
 
     def _pinned(self, cards: Mapping[str, str]) -> dict[str, bytes]:
         peers = f"{self.kind}_peers.json"
@@ -118,11 +92,6 @@ class PeerKeys:
             found[name] = public
         self._write(peers, pins)
         return found
-
-
-def attempt_name(binding: Binding) -> str:
-    """Of an attempt in the records."""
-    return f"{binding.run_key}/{binding.server_round}/{binding.attempt}/{binding.nonce}"
 
 
 def _write_private(path: Path, data: bytes) -> None:

@@ -32,6 +32,7 @@ class RoundRequest:
         order: of the message, by the server's own count; None for a query.
         cohort: names of the clients of the round, as the server sent them.
         mask_cards: of the cohort, by client.
+        share_keys: the authority's statements of the cohort's share keys, in any order.
         coefficient: this client's averaging factor; None without an update.
         measure: whether to measure the global model.
         missing: clients of the cohort that dropped out.
@@ -48,6 +49,7 @@ class RoundRequest:
     nonce: str = ""
     cohort: tuple[str, ...] = ()
     mask_cards: Mapping[str, str] = field(default_factory=dict)
+    share_keys: tuple[str, ...] = ()
     coefficient: float | None = None
     measure: bool = False
     missing: tuple[str, ...] = ()
@@ -83,6 +85,7 @@ class RoundRequest:
             nonce=str(config.get(m.NONCE, "")),
             cohort=cohort,
             mask_cards=dict(zip(cohort, _strings(config, m.MASK_CARDS), strict=False)),
+            share_keys=_strings(config, m.SHARE_KEYS),
             coefficient=_number(config, m.COEFFICIENT, float),
             measure=bool(config.get(m.MEASURE)),
             missing=_strings(config, m.MISSING),

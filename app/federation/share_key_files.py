@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from app.federation.refusals import IdentityError
@@ -81,15 +82,18 @@ def read_share_keys(site: str, config: Mapping[str, str], key_id: str) -> ShareK
 def simulated_share_keys(run_folder: Path, site: str, key_id: str) -> ShareKeys:
     """The share key of a simulated client, by the authority of the run. Both are created in the run folder if missing:
     the clients start at once, and one of them wins."""
-    folder = run_folder / "keys"
-    folder.mkdir(parents=True, exist_ok=True)
-    authority, own = folder / "authority.key", folder / f"share-{site}.key"
-    if not authority.exists():
-        with suppress(FileExistsError):
-            write_signing_key(new_signing_key(), authority)
+    authority, own = simulated_authority(run_folder), run_folder / "keys" / f"share-{site}.key"
     if not own.exists():
         with suppress(FileExistsError):
             write_new_secret(share_key_pem(X25519PrivateKey.generate()), own)
-    return new_share_keys(
-        SIMULATION, site, key_id, read_signing_key(authority), now=time.time(), key=read_share_key(own)
-    )
+    return new_share_keys(SIMULATION, site, key_id, authority, now=time.time(), key=read_share_key(own))
+
+
+def simulated_authority(run_folder: Path) -> Ed25519PrivateKey:
+    """The authority of a simulation, created in the run folder by whichever process needs it first."""
+    path = run_folder / "keys" / "authority.key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with suppress(FileExistsError):
+            write_signing_key(new_signing_key(), path)
+    return read_signing_key(path)

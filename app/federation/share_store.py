@@ -1,45 +1,70 @@
 """Records of the shares that a node dealt and answered for, under `privacy.cipher=kahe`.
 
-A node deals shares once for an attempt and answers one question about them, over restarts and in whichever of its
-processes. Both are on disk before anything leaves. It keeps no secret of an attempt: its own share, and those that
+A node seals shares to the keys in the authority's statements about the cohort, and to no key that the server or a
+client tells. It deals them once for an attempt and answers one question about them, over restarts and in whichever of
+its processes. Both are on disk before anything leaves. It keeps no secret of an attempt: its own share, and those that
 others dealt to it, come with the question.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from app.federation.peer_keys import PeerKeys, attempt_name
+from app.federation.locked_records import LockedRecords, attempt_name
+from app.federation.round_request import RoundRequest
+from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
+from strategies.share_keys import ShareKeys
 
 _ATTEMPTS = "share_attempts.json"
 _OPEN = "share_open.json"
 
 
-class ShareStore(PeerKeys):
+class ShareStore(LockedRecords):
     """Seeds for sealing shares to the clients of a cohort, and the records of attempts.
 
     At most one attempt of a run is open for a question: the latest one, until the next training or final message.
     `share_attempts.json` holds each attempt with its cohort and the digest of the answered question, "" before it.
+
+    Args:
+        folder: of the node.
+        keys: its own share key, with the rules for those of the others.
     """
 
     kind = "share"
 
-    def begin(self, binding: Binding, cards: Mapping[str, str]) -> dict[str, bytes]:
-        """The seeds shared with the clients of the cohort, itself among them, for one payload: once an attempt.
+    def __init__(self, folder: Path, keys: ShareKeys) -> None:
+        super().__init__(folder)
+        self.keys = keys
 
-        From now on no question about an earlier attempt of the run is answered."""
+    @property
+    def shown(self) -> dict[str, str]:
+        """The node's own part of what the other clients get."""
+        return {m.SHARE_KEY: self.keys.text}
+
+    def begin_payload(self, binding: Binding, request: RoundRequest) -> tuple[Binding, dict[str, bytes]]:
+        """`begin` with the statements of a request."""
+        return self.begin(binding, request.share_keys)
+
+    def begin(self, binding: Binding, statements: Iterable[str]) -> tuple[Binding, dict[str, bytes]]:
+        """The binding of one payload with the digest of the cohort's share keys, and the seeds shared with the cohort,
+        itself among them: once an attempt.
+
+        From now on no question about an earlier attempt of the run is answered. Raises ShareKeyError naming a client
+        whose statement is missing or not valid."""
+        binding, seeds = self._seeds(binding, statements)
         attempt = attempt_name(binding)
         with self._locked():
             attempts = self._read(_ATTEMPTS)
             if attempt in attempts:
                 raise CipherError("shares were dealt for this attempt already; two payloads of one attempt never leave")
-            seeds = self._pair_seeds(binding, cards, binding.cohort, self.kind)
             self._write(_ATTEMPTS, attempts | {attempt: [_cohort(binding), ""]})
             self._write(_OPEN, self._read(_OPEN) | {binding.run_key: attempt})
-        return seeds
+        return binding, seeds
 
     def close(self, run_key: str) -> None:
         """Answer no more questions about attempts of this run so far: the server has gone on."""
@@ -51,34 +76,42 @@ class ShareStore(PeerKeys):
     def answer(
         self,
         binding: Binding,
-        cards: Mapping[str, str],
+        statements: Iterable[str],
         clients: Sequence[str],
         question: bytes,
-        share_sum: Callable[[Mapping[str, bytes]], bytes],
+        share_sum: Callable[[Binding, Mapping[str, bytes]], bytes],
     ) -> bytes:
-        """`share_sum` of the seeds, for the one question of an attempt.
+        """`share_sum` of binding and seeds, for the one question of an attempt.
 
         Raises CipherError for an attempt that this node dealt nothing for, one that is over, or another question than
         the one before: sums over two sets would open the difference."""
+        binding, seeds = self._seeds(binding, statements)
         attempt, digest = attempt_name(binding), _question(clients, question)
         with self._locked():
             attempts: dict[str, Any] = self._read(_ATTEMPTS)
             cohort, answered = attempts.get(attempt, ("", ""))
             if cohort != _cohort(binding):
-                raise CipherError(f"{self.client} dealt no shares for this attempt with this cohort")
+                raise CipherError(f"{self.keys.site} dealt no shares for this attempt with this cohort")
             if self._read(_OPEN).get(binding.run_key) != attempt:
                 raise CipherError("shares of an attempt are not summed once the server has gone on")
             if answered not in ("", digest):
-                raise CipherError(f"{self.client} has answered another question about this attempt")
-            seeds = self._pair_seeds(binding, cards, binding.cohort, self.kind)
+                raise CipherError(f"{self.keys.site} has answered another question about this attempt")
             self._write(_ATTEMPTS, attempts | {attempt: [cohort, digest]})
-        return share_sum(seeds)
+        return share_sum(binding, seeds)
+
+    def _seeds(self, binding: Binding, statements: Iterable[str]) -> tuple[Binding, dict[str, bytes]]:
+        members = self.keys.members(binding.cohort, statements)
+        bound = replace(binding, members=members.digest)
+        return bound, self.keys.seeds(members, _about(bound))
+
+
+def _about(binding: Binding) -> bytes:
+    """The cohort, its share keys, and everything else that identifies the attempt."""
+    return json.dumps([binding.fields(), sorted(binding.cohort)], sort_keys=True).encode()
 
 
 def _cohort(binding: Binding) -> str:
-    """Digest of the cohort and everything else that identifies the attempt."""
-    about = json.dumps([binding.fields(), sorted(binding.cohort)], sort_keys=True)
-    return hashlib.sha256(about.encode()).hexdigest()
+    return hashlib.sha256(_about(binding)).hexdigest()
 
 
 def _question(clients: Sequence[str], question: bytes) -> str:

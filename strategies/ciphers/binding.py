@@ -30,6 +30,7 @@ class Binding:
         layout: digest of the shared layout.
         cohort: names of the clients of the round, in any order.
         nonce: chosen at random by the server for each attempt: attempts count from 1 again after a resume.
+        members: digest of the cohort's share keys (`strategies.share_keys`); "" for a cipher without shares.
     """
 
     run_key: str
@@ -38,11 +39,12 @@ class Binding:
     attempt: int = 1
     cohort: tuple[str, ...] = ()
     nonce: str = ""
+    members: str = ""
 
     def fields(self) -> dict[str, Any]:
         """As it stands in an envelope."""
         names = json.dumps(sorted(self.cohort)).encode()
-        return {
+        fields = {
             "run-key": self.run_key,
             "layout": self.layout,
             "round": self.server_round,
@@ -50,6 +52,7 @@ class Binding:
             "nonce": self.nonce,
             "cohort": hashlib.sha256(names).hexdigest()[:16],
         }
+        return fields | {"members": self.members} if self.members else fields
 
 
 def close_envelope(fields: Mapping[str, Any], *parts: bytes | memoryview) -> bytes:

@@ -45,14 +45,13 @@ def key_tag(secret: bytes, client: str, public: bytes) -> bytes:
     return hmac.digest(secret, b"mask key\0" + client.encode() + b"\0" + public, "sha256")
 
 
-def pair_seed(private: bytes, own: str, peer: str, peer_public: bytes, binding: Binding, purpose: str = "") -> bytes:
-    """The seed that `own` and `peer` share for one attempt at a round and one purpose; both compute the same."""
+def pair_seed(private: bytes, own: str, peer: str, peer_public: bytes, binding: Binding) -> bytes:
+    """The seed that `own` and `peer` share for one attempt at a round; both compute the same."""
     try:
         shared = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(peer_public))
     except ValueError as error:
         raise CipherError(f"the mask key of {peer} is not usable: {error}") from error
-    about = [binding.fields(), sorted([own, peer]), *([purpose] if purpose else [])]
-    information = json.dumps(about, sort_keys=True).encode()
+    information = json.dumps([binding.fields(), sorted([own, peer])], sort_keys=True).encode()
     return HKDF(hashes.SHA256(), MASK_SEED_BYTES, salt=None, info=information).derive(shared)
 
 

@@ -30,7 +30,8 @@ OVERRIDES = (
 )
 LONG_ROUNDS = f"{OVERRIDES} train.epochs=450"  # ten to twenty seconds each, for what has to happen amid one
 SITES = ("north", "south", "west")
-GARBAGE = """
+KAHE = "privacy.cipher=kahe"
+_PATCHED = """
 import importlib.abc, importlib.util, os, sys
 
 if "app.deployment.fork_server" in sys.orig_argv:  # let each message have a process of its own
@@ -38,20 +39,32 @@ if "app.deployment.fork_server" in sys.orig_argv:  # let each message have a pro
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name != "strategies.ciphers.packed_bfv":
+        if name != "@module@":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)  # the approved bundle's
         execute = spec.loader.exec_module
         def exec_module(module):
             execute(module)
-            encrypt = module.PackedBfvCipher.encrypt
-            module.PackedBfvCipher.encrypt = lambda *given, **more: encrypt(*given, **more)._replace(payload=b"garbage")
+            @change@
         spec.loader.exec_module = exec_module
         return spec
 
 sys.meta_path.insert(0, Finder())
 """
+
+
+def patched(module, *change):
+    """A `sitecustomize.py` that changes `module` of the approved app in each client process of a site."""
+    return _PATCHED.replace("@module@", module).replace("@change@", f"\n{12 * ' '}".join(change))
+
+
+GARBAGE = patched(
+    "strategies.ciphers.packed_bfv",
+    "encrypt = module.PackedBfvCipher.encrypt",
+    "change = lambda *given, **more: encrypt(*given, **more)._replace(payload=b'garbage')",
+    "module.PackedBfvCipher.encrypt = change",
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +74,10 @@ def started(tmp_path_factory):
     parts = dict(zip(SITES, divide(pictures, base / "parts").values(), strict=True))
     (base / "federation").mkdir()
     with Loopback(base / "federation", parts) as loopback:
+        for name in SITES:
+            policy = loopback.site(name) / "policy.toml"
+            text = policy.read_text(encoding="utf-8")
+            policy.write_text(text.replace('ciphers = ["', 'ciphers = ["kahe", "'), encoding="utf-8")
         loopback.start_all()
         yield loopback
 
@@ -197,6 +214,68 @@ def test_garbage_is_refused_before_it_is_added(parks, tmp_path, monkeypatch):
     complete(parks, folder)
     assert [(number, client) for number, client, _ in left_out(folder)] == [(number, "west") for number in (1, 2, 3)]
     assert all(sorted(line["clients"]) == ["north", "south"] for line in folder.read_metrics()[:3])
+
+
+def all_in_round(folder, number):
+    """The round was closed in its first attempt, with all three updates."""
+    line = folder.read_metrics()[number - 1]
+    assert line["attempts"] == 1
+    assert sorted(line["clients"]) == list(SITES)
+
+
+def test_a_site_that_is_killed_before_its_update_is_in_no_sum_of_keys(parks, tmp_path):
+    folder, process = parks.run(tmp_path / "run", f"{LONG_ROUNDS} {KAHE}")
+    in_round(parks, folder, 2, "north")
+    parks.stop("north", signal.SIGKILL)
+    start_as_a_service(parks, "north")
+    process.wait(timeout=600)
+    complete(parks, folder)
+    line = folder.read_metrics()[1]
+    assert line["attempts"] == 1
+    assert sorted(line["clients"]) == ["south", "west"]
+    assert {client for _, client, _ in left_out(folder)} <= of(parks, "north")
+
+
+def test_a_site_that_is_killed_after_its_update_stays_in_the_sum(parks, tmp_path):
+    """South is held up until north, whose update has arrived, is gone."""
+    folder, process = parks.run(tmp_path / "run", f"{LONG_ROUNDS} {KAHE}")
+    held_up = in_round(parks, folder, 2, "south")
+    for client in held_up:
+        client.suspend()
+
+    def arrived():
+        progress = folder.read_progress()
+        return progress["server_round"] == 2 and "north" not in progress["waiting"]
+
+    parks.wait_for(arrived, "north's update", 80)
+    parks.stop("north", signal.SIGKILL)
+    for client in held_up:
+        client.resume()
+    start_as_a_service(parks, "north")
+    process.wait(timeout=600)
+    complete(parks, folder)
+    all_in_round(folder, 2)
+    assert {client for _, client, _ in left_out(folder)} <= of(parks, "north")
+
+
+def test_a_site_that_is_killed_while_it_sums_shares_stays_in_the_sum(parks, tmp_path, monkeypatch):
+    """West records the question of round 1 and never answers it."""
+    marker = tmp_path / "asked"
+    hang = f"import pathlib, time; pathlib.Path({str(marker)!r}).touch(); time.sleep(3600)"
+    change = ("def share_sum(*_):", f"    {hang}", "module.KaheCipher.share_sum = share_sum")
+    (tmp_path / "sitecustomize.py").write_text(patched("strategies.ciphers.kahe.client_half", *change))
+    parks.stop("west")
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        parks.start("west")
+    folder, process = parks.run(tmp_path / "run", f"{OVERRIDES} {KAHE}")
+    parks.wait_for(marker.exists, "west to be asked for its share sum", 300)
+    parks.stop("west", signal.SIGKILL)
+    start_as_a_service(parks, "west")
+    process.wait(timeout=600)
+    complete(parks, folder)
+    all_in_round(folder, 1)
+    assert "west" in {client for _, client, _ in left_out(folder)} <= of(parks, "west")
 
 
 def test_a_site_with_another_key_is_refused_by_name(parks, tmp_path):

@@ -29,6 +29,7 @@ class Round:
     server_round: int = 3
     attempt: int = 1
     nonce: str = "nonce"
+    members: str = ""
     colluding: int | None = None
     statistics: np.ndarray | None = None
     ciphers: dict[str, KaheCipher] = field(init=False)
@@ -48,7 +49,7 @@ class Round:
 
     @property
     def binding(self):
-        return Binding(RUN, LAYOUT, self.server_round, self.attempt, tuple(self.names), self.nonce)
+        return Binding(RUN, LAYOUT, self.server_round, self.attempt, tuple(self.names), self.nonce, self.members)
 
     def seeds(self, name):
         """The seeds that a client shares with each of the cohort, itself among them."""

@@ -91,6 +91,10 @@ def test_a_header_of_brackets_within_brackets_is_refused():
         open_envelope(enveloped(b"[" * 100_000), {})
 
 
+def test_a_cipher_without_shares_has_the_fields_of_earlier_versions():
+    assert set(BINDING.fields()) == {"run-key", "layout", "round", "attempt", "nonce", "cohort"}
+
+
 def test_the_order_of_the_cohort_does_not_matter():
     assert BINDING.fields() == replace(BINDING, cohort=("bert", "anna")).fields()
 
@@ -106,6 +110,7 @@ def test_the_order_of_the_cohort_does_not_matter():
         ({"cohort": ("anna", "bert", "cleo")}, "cohort"),
         ({"cohort": ("anna, bert",)}, "cohort"),
         ({"cohort": ("annab", "ert")}, "cohort"),
+        ({"members": "0" * 64}, "members"),
     ],
 )
 def test_each_part_of_a_binding_is_a_field_of_its_own(change, name):

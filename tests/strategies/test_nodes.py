@@ -1,9 +1,13 @@
 """Content of a node's answer, and the digest that counts."""
 
+import time
+
 import pytest
 from flwr.app import ConfigRecord
 
-from strategies.nodes import Node, RefusedError, agreed_digests, disagreement, read_node
+from strategies.nodes import Node, RefusedError, agreed_digests, disagreement, read_node, share_key_digest
+from strategies.share_keys import ShareKeyRules, new_share_keys
+from strategies.signing import new_signing_key
 
 GOOD = {
     "client": "north",
@@ -53,6 +57,30 @@ def test_another_answer_is_refused_by_name(change, reason):
     info = {key: value for key, value in {**GOOD, **change}.items() if value is not None}
     with pytest.raises(RefusedError, match=reason):
         read_node(7, ConfigRecord(info), **EXPECTED)
+
+
+def test_a_share_key_is_read_where_the_cipher_has_shares():
+    authority, key_id = new_signing_key(), "0" * 16
+    rules = ShareKeyRules(authority.public_key(), key_id)
+    names = ("north", "south")
+    keys = {name: new_share_keys("parks", name, key_id, authority, now=time.time()) for name in names}
+    nodes = []
+    for number, name in enumerate(names):
+        info = ConfigRecord({**GOOD, "client": name, "share-key": keys[name].text})
+        nodes.append(read_node(number, info, **EXPECTED, share_keys=rules))
+        assert nodes[-1].statement == keys[name].text
+        assert read_node(number, info, **EXPECTED).statement == "", "what no cipher needs is not handed on"
+    members = keys["north"].members(names, [node.statement for node in nodes])
+    assert share_key_digest(nodes[::-1]) == members.digest
+    assert share_key_digest([Node(1, "north", 12, {})]) == ""
+    for text, reason in (
+        (None, "shows no statement"),
+        (b"x", "is no text"),
+        (keys["south"].text, "share key of 'south'"),
+    ):
+        info = GOOD if text is None else {**GOOD, "share-key": text}
+        with pytest.raises(RefusedError, match=reason):
+            read_node(7, ConfigRecord(info), **EXPECTED, share_keys=rules)
 
 
 def nodes_holding(*digests):

@@ -1,6 +1,6 @@
 """Sealed pieces on their way through the server: shares from one client to another, and share sums for all of them.
 
-A share is sealed under a key of the pair's seed (X25519 between the sites' keys, HKDF; `strategies.ciphers.masks`),
+A share is sealed under a key of the pair's seed (X25519 between the sites' keys, HKDF; `strategies.share_keys`),
 direction and attempt, by AES-256-GCM. A share sum is sealed under the federation key.
 """
 

@@ -22,7 +22,7 @@ from strategies.ciphers.kahe.sharing import Threshold
 @dataclass(frozen=True)
 class Session:
     """Args:
-        binding: of the attempt, with its cohort.
+        binding: of the attempt, with its cohort and the digest of the cohort's share keys.
         key_id: of the federation key.
 
     Raises CipherError for a cohort with a name twice, or one that is too small or too large."""
@@ -94,11 +94,12 @@ class Session:
 def session_of(parameters: KaheParameters, fields: Mapping[str, Any], key_id: str) -> Session:
     """The session that the header of a sum names. Raises CipherError for one that cannot be."""
     names, attempt, nonce = fields.get("names"), fields.get("attempt"), fields.get("nonce")
+    members = fields.get("members", "")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise CipherError(f"a sum of the cohort {names!r}")
-    if type(attempt) is not int or not isinstance(nonce, str):
-        raise CipherError(f"a sum of attempt {attempt!r} {nonce!r}")
-    binding = Binding(fields["run-key"], fields["layout"], fields["round"], attempt, tuple(names), nonce)
+    if type(attempt) is not int or not isinstance(nonce, str) or not isinstance(members, str):
+        raise CipherError(f"a sum of attempt {attempt!r} {nonce!r} with the share keys {members!r}")
+    binding = Binding(fields["run-key"], fields["layout"], fields["round"], attempt, tuple(names), nonce, members)
     return Session(parameters, binding, key_id)
 
 
