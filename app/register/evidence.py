@@ -6,12 +6,13 @@ counts once: by its text where one was read and the candidate's plate is known, 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.evaluation.likelihood import Line, posterior
-from app.register.matcher import PLATE_TEXT, Candidate, Decision, Evidence, Outcome, Weighed
+from app.register.matcher import PLATE_TEXT, Candidate, Decision, Evidence, Outcome, Threshold, Weighed, crosses, decide
 
 EVIDENCE = "evidence"
 """Stands for the name of a library where the sum of all evidence decided."""
@@ -82,6 +83,7 @@ def decide_by_evidence(
     registered: int,
     texts: Mapping[int, float] | None = None,
     foreign_text: bool = False,
+    thresholds: Mapping[str, Threshold] | None = None,
 ) -> Decision:
     """The decision by probabilities.
 
@@ -93,6 +95,8 @@ def decide_by_evidence(
     Args:
         candidates: by comparison, in the order in which they are preferred.
         foreign_text: whether a plate text of enough confidence is near no registered plate.
+        thresholds: of libraries. A vehicle of views in the other modality, which were not calibrated, that reaches its
+            own is worth a look in place of unknown or not_registered.
     """
     scored = {
         name: {each.vehicle: each.score for each in found if each.score is not None}
@@ -113,14 +117,23 @@ def decide_by_evidence(
     best = shown[0] if shown and outcome in (Outcome.match, Outcome.unsure) else None
     vehicle, similarity = (best.vehicle, best.similarity) if best else (None, None)
     named = {EVIDENCE: shown, **candidates}
-    return Decision(outcome, vehicle, EVIDENCE, similarity, None, None, named, evidence)
+    decision = Decision(outcome, vehicle, EVIDENCE, similarity, None, None, named, evidence)
+    rest = {name: found for name, found in candidates.items() if crosses(name) and name not in calibration.lines}
+    other = decide(rest, thresholds or {})
+    if best is not None or other.vehicle is None:
+        return decision
+    return replace(other, outcome=Outcome.unsure, candidates=named, evidence=evidence)
 
 
 def covers(calibration: Calibration, candidates: Mapping[str, Sequence[Candidate]]) -> bool:
-    """Whether every comparison that found a vehicle is calibrated; those of plates alone are not needed.
+    """Whether the comparisons that found a vehicle are calibrated, but for those of plates alone and of two
+    modalities: some images of the night in a register must not change how photographs of the day are decided.
 
-    A query of another kind than those of the calibration, as one at night, is decided by libraries."""
-    return all(name in calibration.lines or is_plate(name) for name, found in candidates.items() if found)
+    A query of another kind than those of the calibration, as one at night, is decided by libraries, and so is one that
+    found vehicles in comparisons alone that are not calibrated."""
+    names = [name for name, found in candidates.items() if found and not is_plate(name)]
+    own = [name for name in names if not crosses(name)]
+    return all(name in calibration.lines for name in own) and (not names or any(n in calibration.lines for n in names))
 
 
 def is_plate(comparison: str) -> bool:

@@ -216,7 +216,8 @@ class Identification(RegisterFolder):
                 confident = [read for read in reads if read.confidence >= min_confidence]
                 vehicles = near.union(each.vehicle for nearest in candidates.values() for each in nearest)
                 texts = text_evidence(reads if confident else [], vehicles, self.plates, self.plate_reader)
-                about = (self.size(), texts, bool(confident) and not near)
+                thresholds = self.models.identification_thresholds(model)
+                about = (self.size(), texts, bool(confident) and not near, thresholds)
                 decision = decide_by_evidence(candidates, calibration, *about)
                 return decision, plate and replace(plate, says=effect_of(decision, plate))
         candidates = self.candidates(model, found, modality)

@@ -243,6 +243,12 @@ def compared_name(library: str, query: Modality, held: Modality) -> str:
     return library if query == held == "visible" else f"{library}-{query}-to-{held}"
 
 
+def crosses(comparison: str) -> bool:
+    """Whether a comparison is of photographs in one modality with views in the other."""
+    query, _, held = comparison.partition("-")[2].partition("-to-")
+    return query != held
+
+
 def compared_names(libraries: Iterable[str]) -> Iterator[tuple[str, str, Modality, Modality]]:
     """Name, library, query and held of every kind of comparison."""
     for library in libraries:

@@ -102,7 +102,29 @@ def test_queries_of_another_kind_than_the_calibration_are_not_covered():
     assert covers(CALIBRATION, candidates(vehicle={1: 0.5}, plate={1: 0.5}))
     assert covers(CALIBRATION, {"vehicle": [], "vehicle-infrared-to-visible": []})
     assert covers(CALIBRATION.model_copy(update={"lines": {"vehicle": LINES["vehicle"]}}), candidates(plate={1: 1.0}))
-    assert not covers(CALIBRATION, candidates(vehicle={1: 0.5}) | night)
+    assert not covers(CALIBRATION, night)
+    assert not covers(CALIBRATION, night | {"vehicle-infrared-to-infrared": [Candidate(1, 0.9, 5, 0.9)]})
+    assert not covers(CALIBRATION, {"vehicle": [], "vehicle-visible-to-infrared": night["vehicle-infrared-to-visible"]})
+
+
+@pytest.mark.parametrize(
+    ("score", "similarity", "outcome", "vehicle"),
+    [
+        (1.0, 0.95, Outcome.match, 1),
+        (0.25, 0.95, Outcome.unsure, 1),
+        (-0.3, 0.95, Outcome.unsure, 7),
+        (-0.3, 0.6, Outcome.unknown, None),
+    ],
+)
+def test_views_of_the_night_leave_photographs_of_the_day_to_the_evidence(score, similarity, outcome, vehicle):
+    """A vehicle that was enrolled at night alone is worth a look where the evidence has nobody."""
+    asked = candidates(vehicle={1: score}) | {"vehicle-visible-to-infrared": [Candidate(7, similarity, 5, 0.2)]}
+    assert covers(CALIBRATION, asked)
+    decision = decide_by_evidence(asked, CALIBRATION, 3, thresholds={})
+    assert (decision.outcome, decision.vehicle) == (outcome, vehicle)
+    assert decision.evidence == decide_by_evidence(candidates(vehicle={1: score}), CALIBRATION, 3).evidence
+    assert decision.decided_by == ("vehicle-visible-to-infrared" if vehicle == 7 else EVIDENCE)
+    assert vehicle is None or decision.shown()[0].vehicle == vehicle
 
 
 def test_a_text_turns_the_vehicle_that_only_looks_alike_into_another():
