@@ -8,12 +8,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from app.core.sample import Sample
 from app.data.crops import Crops, ImageReader
 from app.data.readers.reader import Direction
-from app.data.views import other_views
 from app.evaluation.distance import Floats, normalise
 from app.evaluation.errors import EvaluationError
 from app.evaluation.ranking import NoValidQueryError
@@ -22,6 +21,7 @@ from models.dual_net import DualEmbedding
 Rows = Callable[[slice], Floats]
 EmbedCrops = Callable[[Sequence[Crops]], DualEmbedding]
 """The embeddings of a batch of crops by a network."""
+_MARGIN = 0.03  # of each side: crops 6 % tighter
 
 
 class NoImageError(EvaluationError):
@@ -124,6 +124,31 @@ def embed(
     plate = np.concatenate(plates) if plates else None
     has_plate = np.zeros(len(kept), np.bool_) if plate is None else _has_plate(plate)
     return DualEmbeddings(kept, np.concatenate([rows.vehicle for rows in found]), plate, has_plate, fusion)
+
+
+def other_views(crops: Sequence[Crops], views: int) -> Iterator[list[Crops]]:
+    """Mirrored and tighter views of vehicles beside the images as they are, without their plates: an embedding is the
+    mean over what changes no vehicle. Krizhevsky et al. ("ImageNet classification with deep convolutional neural networks",
+    2012, section 4.1) average over mirrored crops at test time; here a detector may have cut a little tighter.
+
+    Args:
+        views: 1 for none, 2 for the mirrored ones, 4 for the tighter ones and the mirrored tighter ones besides.
+    """
+    if views >= 2:
+        yield [Crops(each.vehicle.flip(-1), None, each.modality) for each in crops]
+    if views >= 4:
+        tighter = [_tighter(each.vehicle) for each in crops]
+        yield [Crops(vehicle, None, each.modality) for vehicle, each in zip(tighter, crops, strict=True)]
+        yield [Crops(vehicle.flip(-1), None, each.modality) for vehicle, each in zip(tighter, crops, strict=True)]
+
+
+def _tighter(image: Tensor) -> Tensor:
+    """The middle of an image (3, H, W) uint8, in the same size."""
+    height, width = image.shape[1:]
+    rows, columns = (max(1, round(_MARGIN * side)) for side in (height, width))
+    middle = image[:, rows : height - rows, columns : width - columns].float()
+    scaled = F.interpolate(middle[None], (height, width), mode="bilinear", align_corners=False)[0]
+    return scaled.round().clamp(0, 255).to(image.dtype)
 
 
 def read_crops(

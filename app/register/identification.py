@@ -28,13 +28,12 @@ from app.register.matcher import (
     held_name,
     held_vectors,
 )
-from app.register.photos import VehiclePhoto
+from app.register.photos import VehiclePhoto, written_beside
 from app.register.plate_evidence import PlateFinding, add_plate_evidence, effect_of, find_plates, text_evidence
 from app.register.plate_reader import PlateRead, QueryPlateReader
 from app.register.plate_search import PlateSearch
 from app.register.records import Also, NewOwner, NewView, Vectors, nothing_else
 from app.register.schema import Model
-from app.register.written_photos import written_beside
 
 _CANDIDATES = 5
 _WRITERS = 4  # photos that are written to the disk at once

@@ -40,7 +40,7 @@ def limit_waiting(engine: Engine, seconds: float) -> None:
         def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 return super().wait(_limited(gen, self, seconds), *args, **kwargs)
-            except SilentServerError as error:
+            except _SilentServerError as error:
                 note()
                 raise psycopg.OperationalError(str(error)) from error
 
@@ -55,7 +55,7 @@ def limit_waiting(engine: Engine, seconds: float) -> None:
             raise
 
 
-class SilentServerError(Exception):
+class _SilentServerError(Exception):
     """The server sent nothing in time; the connection was closed."""
 
 
@@ -71,7 +71,7 @@ def _limited(gen: Generator[Any, Any, T], connection: "Connection[Any]", seconds
             elif time.monotonic() - heard > seconds:
                 gen.close()
                 connection.pgconn.finish()
-                raise SilentServerError(f"the server sent nothing for {seconds:g} seconds")
+                raise _SilentServerError(f"the server sent nothing for {seconds:g} seconds")
             state = gen.send(ready)
     except StopIteration as ended:
         found: T = ended.value

@@ -8,21 +8,28 @@ import io
 import math
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from app.core.files import replacing
 from app.core.sample import Box, Modality
 from app.images.decode import UnreadableImageError, file_content, open_image, upright_rgb
-from app.register.errors import BoxError, ImageRefusedError, ImageTooLargeError, RegisterError
+from app.register.errors import BoxError, ImageRefusedError, ImageTooLargeError, RegisterError, UncertainError
+from app.register.records import NewView
+
+if TYPE_CHECKING:
+    from app.data.crops import VehicleImage
+    from app.register.detect import Framed
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 50_000_000  # 8,660 x 5,773: more than phones give
-MIN_SIDE = 8  # pixels: what is smaller shows nothing
-KEPT_SIDE = 1600  # pixels of the longer side that is kept
+MIN_SIDE, KEPT_SIDE = 8, 1600  # pixels: what is smaller shows nothing; of the longer side that is kept
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _QUALITY = 95
 _NAME = re.compile(r"[0-9a-f]{32}\.jpg")
@@ -249,3 +256,45 @@ def make_vehicle_photos(
         )
         for number, photo in enumerate(photos)
     ]
+
+
+@contextmanager
+def written_beside(
+    photos: Photos, writers: Executor, framed: "Sequence[Framed]", images: "Sequence[VehicleImage]"
+) -> Iterator[Callable[[], list[NewView]]]:
+    """Photos that are written to the register's folder while the block computes; they go again if the block raises.
+    After an UncertainError they stay, noted as doubtful: the row that names them may have been kept.
+
+    Yields a function that waits until they are on the disk and gives them as views without vectors. A block that
+    commits a row must have called it before. It raises OSError where a photo cannot be written.
+
+    Args:
+        images: of `framed`.
+    """
+    writes: list[list[Future[str]]] = [
+        [
+            writers.submit(photos.keep, photo)
+            for photo in (each.vehicle_photo.photo, each.vehicle_photo.plate)
+            if photo is not None
+        ]
+        for each in framed
+    ]
+
+    def views() -> list[NewView]:
+        names = [[write.result() for write in own] for own in writes]
+        return [
+            NewView(own[0], {}, image.vehicle_box, own[1] if len(own) > 1 else None, image.plate_box, image.modality)
+            for own, image in zip(names, images, strict=True)
+        ]
+
+    try:
+        yield views
+    except BaseException as error:
+        all_writes = [write for own in writes for write in own]
+        wait(all_writes)
+        names = [write.result() for write in all_writes if write.exception() is None]
+        if isinstance(error, UncertainError):
+            photos.doubtful.update(names)
+        else:
+            photos.drop(names)
+        raise

@@ -11,8 +11,7 @@ from registers import photo
 
 from app.core.sample import Sample
 from app.data.crops import Crops, VehicleImage
-from app.data.views import other_views
-from app.evaluation.embed import embed_crops
+from app.evaluation.embed import embed_crops, other_views
 from app.register.embedder import ActiveModel, Recogniser
 from app.register.folder import RegisterFolder
 from app.settings.load import SettingsError, load_settings, settings_from
