@@ -130,8 +130,8 @@ def other_views(crops: Sequence[Crops], views: int) -> Iterator[list[Crops]]:
     """Mirrored and tighter views of vehicles beside the images as they are, without their plates: an embedding is the
     mean over what changes no vehicle.
 
-    Krizhevsky et al. ("ImageNet classification with deep convolutional neural networks", 2012, section 4.1) average over
-    mirrored crops at test time; here a detector may have cut a little tighter.
+    Krizhevsky et al. ("ImageNet classification with deep convolutional neural networks", 2012, section 4.1) average
+    over mirrored crops at test time; here a detector may have cut a little tighter.
 
     Args:
         views: 1 for none, 2 for the mirrored ones, 4 for the tighter ones and the mirrored tighter ones besides.
