@@ -1,5 +1,6 @@
 """The plate reader that comes with the package: its files, their marks, and what half precision changes."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -15,7 +16,7 @@ from app.core.errors import StoredFileError
 from app.core.run_folder import RunFolder
 from app.data.plate_batches import sized
 from app.evaluation.plate_texts import PlateReading
-from app.evaluation.reading_errors import measure_errors
+from app.evaluation.reading_errors import ReadingErrors, measure_errors
 from app.experiment.plate_run import PlateRun
 from app.settings.load import load_settings
 from app.synthetic.plates import KINDS, placed_plate
@@ -50,6 +51,9 @@ def test_the_files_are_those_of_this_version_and_small():
     assert not [place for place in ("/tmp", "/work") if place in str(checkpoint.settings)]
     errors = packaged.packaged_errors()
     assert errors.plates > 1000
+    measured = json.loads((packaged.FOLDER / packaged.ERRORS).read_bytes())
+    assert measured.keys() == ReadingErrors.model_fields.keys()  # another measure needs the file anew
+    assert 0.01 < errors.unrelated < 0.05
     assert errors.llr(PlateReading("ABC1234", (0.99,) * 7), "ABC1234") > 8
 
 
