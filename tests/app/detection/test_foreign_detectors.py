@@ -255,7 +255,7 @@ def test_a_network_that_ends_its_reader_is_refused(tmp_path, monkeypatch):
         trial.try_apart(read_foreign(path, None, str(tmp_path / "d.yaml")))
     for code in ("import os; os.abort()", "print('no answer')", "import sys; sys.stdin.buffer.read(); print([1])"):
         monkeypatch.setattr(trial, "COMMAND", (sys.executable, "-c", code))
-        with pytest.raises(StoredFileError, match=r"n\.onnx cannot be computed: whoever reads it ends at once"):
+        with pytest.raises(StoredFileError, match=r"n\.onnx cannot be computed: the process that read it ended"):
             trial.try_apart(foreign)
     monkeypatch.setattr(trial, "SECONDS", 0.2)
     monkeypatch.setattr(trial, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))
