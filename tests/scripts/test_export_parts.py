@@ -104,7 +104,7 @@ def test_a_register_uses_a_detector_in_onnx(identification, detector_files, expo
     framing.use(detector_files / "detector.safetensors", "tester")
     before = framing.frame(picture)
     assert framing.use(exported, "tester") == "vehicles and plates"
-    monkeypatch.setattr("app.detection.detector_file.read_detector", None)
+    monkeypatch.setattr("app.detection.detector_file._own", None)
     after = framing.frame(picture)
     assert [path.name for path in framing.folder.iterdir() if path.name.startswith("det")] == [DETECTOR]
     assert after.vehicle_photo.vehicle_box == before.vehicle_photo.vehicle_box
