@@ -188,6 +188,13 @@ def test_a_reader_is_written_and_reads_alike_in_a_register(reader, written_reade
     assert not list(folder.glob("plate_reader*"))
 
 
+def test_views_are_of_embeddings_alone(reader, detector_files, tmp_path):
+    for words in ([f"run={reader}"], [f"detector={detector_files}"]):
+        with pytest.raises(SettingsError, match="views= is for networks that embed"):
+            export.main([*words, f"out={tmp_path / 'x.onnx'}", "views=4"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_readers_that_do_not_agree_leave_no_file(reader, written_reader, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "write_onnx", lambda temporary, *_: shutil.copyfile(written_reader[0], temporary))
     with pytest.raises(
