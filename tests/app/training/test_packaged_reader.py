@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plate_readers import TINY_READER
 
 from app.core.arrays import float_arrays
 from app.core.errors import StoredFileError
@@ -27,15 +28,11 @@ from models.errors import MissingFileError
 from scripts import read_plates
 
 ROOT = Path(__file__).parents[3]
-WORDS = (
-    "experiment=plates_countries data=manifest data.root=. data.made_plates.share=0 model.backbone=test_resnet "
-    "model.height=32 model.width=64 model.dim=16 model.layers=1 device=cpu train.precision=float32"
-)
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    settings = load_settings(WORDS)
+    settings = load_settings(TINY_READER)
     task = make_task(settings)
     save_checkpoint(RunFolder(tmp_path / "run"), "central", float_arrays(task.build(1, 0)), settings, task)
     return Checkpoint.read(tmp_path / "run", "central")
