@@ -57,7 +57,7 @@ class PlateText:
         return {"rendered plates": f"{100 * share:g} % of a batch"} if share else {}
 
     @property
-    def bad_pictures(self) -> dict[str, str]:
+    def bad_images(self) -> dict[str, str]:
         return dict(self.image_reader.bad)
 
     def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -145,7 +145,7 @@ class PlateText:
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """`measure_directions` of what the network reads."""
         measures, rows = measure_directions(lambda samples: self.read(network, samples, device), directions)
-        return Evaluation(measures, rows, self.bad_pictures)
+        return Evaluation(measures, rows, self.bad_images)
 
     def ranked_lists(
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
@@ -161,7 +161,7 @@ class PlateText:
             readings_picture(read, sorted(shown.tolist()), self.image_reader, path, title=direction.name)
 
     def read(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> list[PlateReading | None]:
-        """The text of each sample's plate; None without a plate or where its image cannot be read, as `bad_pictures`
+        """The text of each sample's plate; None without a plate or where its image cannot be read, as `bad_images`
         then says. A network in training mode is put back into it."""
         found: dict[int, PlateReading] = {}
         for places, images in self._read_in_parts(samples):
