@@ -2,9 +2,8 @@
 
 The file is an ordinary ONNX model with its weights inside. Its metadata hold `version` of this layout, `digest` of the
 checkpoint, `settings` of the run or the detector (JSON), their `settings_version`, and `kind`, "detector" or "" for a
-network of a run. The last entry, `sha256`, is of all bytes before
-it: the fields of a protobuf message may be written one after the other, so that it is appended to a file that is
-complete without it.
+network of a run. The last entry, `sha256`, is of all bytes before it: the fields of a protobuf message may be written
+one after the other, so that it is appended to a file that is complete without it.
 """
 
 import hashlib
