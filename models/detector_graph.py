@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.detector import STRIDES, Detector
-from models.embedding_graph import Run
+from models.embedding_graph import Run, require_evaluation
 
 INPUT = "images"
 OUTPUTS = ("cls_logits", "bbox_regression", "bbox_ctrness")  # torchvision's names
@@ -20,12 +20,11 @@ EXAMPLE = (2, 3, 256, 320)  # not square: a graph must not take one side for the
 class DetectorGraph(nn.Module):
     """Pyramid and head of a detector in evaluation mode.
 
-    Raises RuntimeError for a network in training mode: its BatchNorm would go by the batch."""
+    Raises the error of `require_evaluation`."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        if detector.training:
-            raise RuntimeError("a graph needs a network in evaluation mode: call eval() first")
+        require_evaluation(detector)
         self.backbone: Any = detector.network.backbone
         self.head: Any = detector.network.head
         self.eval()

@@ -25,12 +25,11 @@ class EmbeddingGraph(nn.Module):
     A graph of ONNX has fixed operations: the plate branch runs for all N rows, and rows without a plate are put to
     zero afterwards. A network without a plate branch has the input `vehicles` and the output `vehicle` alone.
 
-    Raises RuntimeError for a network in training mode: its BatchNorm would go by the batch."""
+    Raises the error of `require_evaluation`."""
 
     def __init__(self, network: DualNet) -> None:
         super().__init__()
-        if network.training:
-            raise RuntimeError("a graph needs a network in evaluation mode: call eval() first")
+        require_evaluation(network)
         self.vehicle = network.vehicle
         self.plate = network.plate
         self.eval()
@@ -93,3 +92,9 @@ class OutsideDualNet(nn.Module):
 def as_array(tensor: Tensor) -> NDArray[Any]:
     """What a graph that is computed outside takes."""
     return np.ascontiguousarray(tensor.cpu().numpy())
+
+
+def require_evaluation(network: nn.Module) -> None:
+    """Raise RuntimeError for a network in training mode: its BatchNorm would go by the batch."""
+    if network.training:
+        raise RuntimeError("a graph needs a network in evaluation mode: call eval() first")

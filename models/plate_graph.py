@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.embedding_graph import Run, as_array
+from models.embedding_graph import Run, as_array, require_evaluation
 from models.input_statistics import InputStatistics
 from models.plate_reader import Decoder, PlateOutput, PlateReader
 
@@ -13,12 +13,11 @@ INPUT, OUTPUT = "plates", "logits"
 class PlateGraph(nn.Module):
     """The scores of a reader in evaluation mode.
 
-    Raises RuntimeError for a network in training mode: its BatchNorm would go by the batch."""
+    Raises the error of `require_evaluation`."""
 
     def __init__(self, network: PlateReader) -> None:
         super().__init__()
-        if network.training:
-            raise RuntimeError("a graph needs a network in evaluation mode: call eval() first")
+        require_evaluation(network)
         self.network = network
         self.eval()
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.embedding_graph import Run, as_array
+from models.embedding_graph import Run, as_array, require_evaluation
 from models.input_statistics import InputStatistics
 from models.two_stream_net import TwoStreamNet
 
@@ -19,12 +19,11 @@ class TwoStreamGraph(nn.Module):
 
     Both stems see every image, and each image goes on with the map of its own stem.
 
-    Raises RuntimeError for a network in training mode: its BatchNorm would go by the batch."""
+    Raises the error of `require_evaluation`."""
 
     def __init__(self, network: TwoStreamNet) -> None:
         super().__init__()
-        if network.training:
-            raise RuntimeError("a graph needs a network in evaluation mode: call eval() first")
+        require_evaluation(network)
         self.network = network
         self.eval()
 

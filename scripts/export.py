@@ -18,11 +18,11 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from app.core.errors import StoredFileError
@@ -68,6 +68,7 @@ def main(argv: Sequence[str]) -> None:
         raise SettingsError(f"out must end in .onnx, got {own['out']!r}")
     require_file_place("out", out)
     if own["detector"]:
+        _require_one_view(own)
         print(json.dumps(_detector(absolute(own["detector"]), out, own, words, pictures)))
         return
     checkpoint = _plain_layout(Checkpoint.read(absolute(own["run"]), own["model"]))
@@ -96,6 +97,7 @@ def _recogniser(
 def _reader(
     checkpoint: Checkpoint, out: Path, own: dict[str, str], words: Sequence[str], pictures: int
 ) -> dict[str, Any]:
+    _require_one_view(own)
     settings = with_overrides(checkpoint.settings, ["device=cpu", "train.precision=float32", *words])
     directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
     task, network = checkpoint.network(settings)
@@ -121,7 +123,7 @@ def _detector(path: Path, out: Path, own: dict[str, str], words: Sequence[str], 
     if not own["pictures"] and not files:
         pictures = _SCENES
     digest = digest_of({name: value.numpy() for name, value in detector.state_dict().items()})[:16]
-    inputs = Graph(DetectorGraph(detector), {INPUT: _example()}, OUTPUTS, any_size=True)
+    inputs = Graph(DetectorGraph(detector), {INPUT: torch.zeros(EXAMPLE)}, OUTPUTS, any_size=True)
     with replacing(out) as temporary:
         write_onnx(temporary, inputs, digest, asdict(settings), DetectorNetwork.kind)
         content = temporary.read_bytes()
@@ -137,6 +139,11 @@ def _detector(path: Path, out: Path, own: dict[str, str], words: Sequence[str], 
     if parity.different:
         print(f"boxes differ in {parity.different} of {parity.images} images", file=sys.stderr)
     return _about(out, digest, asdict(parity)) | {"data": ", ".join(words) or "synthetic scenes"}
+
+
+def _require_one_view(own: dict[str, str]) -> None:
+    if own["views"]:
+        raise SettingsError("views= is for networks that embed, not for readers and detectors")
 
 
 def _require(values: str, difference: float, out: str) -> None:
@@ -165,13 +172,7 @@ def _photographs(files: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
 
 def _scenes(size: int, count: int) -> Iterator[NDArray[np.uint8]]:
     scenes = SceneRenderer(size, 0)
-    return islice((np.ascontiguousarray(scenes.scene(n).image[..., ::-1]) for n in range(count)), count)
-
-
-def _example() -> Any:
-    import torch
-
-    return torch.zeros(EXAMPLE)
+    return (np.ascontiguousarray(scenes.scene(number).image[..., ::-1]) for number in range(count))
 
 
 def _plain_layout(checkpoint: Checkpoint) -> Checkpoint:

@@ -38,7 +38,7 @@ from scripts.command import command, run_app
 
 app = typer.Typer(add_completion=False)
 _REPORT_EVERY = 20  # steps
-_TEST_SCENES, _THRESHOLD_PICTURES = 200, 200
+_TEST_SCENES, _THRESHOLD_IMAGES = 200, 200
 _SEED_OF_TEST = 1_000_000  # added to the seed: scenes, vehicles and car parks outside of training
 
 
@@ -65,8 +65,8 @@ def train(
     compute = make_compute(device, "auto", True, threads)
     readers = [(word, _reader(word, seed)) for word in data or ()]
     kept_out = {word: _test(word, reader) for word, reader in readers}  # errors in them are reported before training
-    photographs = [picture for _, reader in readers for picture in labelled(reader.train())]
-    pasted = [_picture(sample) for word in vehicles or () for sample in _reader(word, seed).train()]
+    photographs = [each for _, reader in readers for each in labelled(reader.train())]
+    pasted = [_vehicle(sample) for word in vehicles or () for sample in _reader(word, seed).train()]
     drawn = SceneRenderer(size, seed, pasted)
     share = scenes if photographs else 1.0
     batches = DetectionBatches(photographs, drawn, size=size, batch_size=batch_size, scenes_share=share, seed=seed)
@@ -84,8 +84,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     write_detector(folder / "detector.safetensors", detector, settings)  # even if measuring fails
 
-    known = [partial(marked_photograph, picture, 2 * size) for picture in photographs[::2][:_THRESHOLD_PICTURES]]
-    known += [partial(marked_scene, drawn, number) for number in range(_THRESHOLD_PICTURES // 2)]
+    known = [partial(marked_photograph, each, 2 * size) for each in photographs[::2][:_THRESHOLD_IMAGES]]
+    known += [partial(marked_scene, drawn, number) for number in range(_THRESHOLD_IMAGES // 2)]
     on_train = measure_detector(detector, known, compute.device)
     chosen = {f"{name}_threshold": round(row["threshold"], 3) for name, row in on_train.items()}
     settings = replace(settings, **chosen)
@@ -96,11 +96,11 @@ def train(
     tests: dict[str, list[partial[Marked]]] = {
         "scenes": [partial(marked_scene, strange, number) for number in range(_TEST_SCENES)]
     }
-    for word, pictures_of_set in kept_out.items():
-        tests[word] = [partial(marked_photograph, picture, 2 * size) for picture in pictures_of_set]
-    for name, pictures in tests.items():
-        if pictures:
-            measures[name] = measure_detector(detector, pictures, compute.device)
+    for word, photographs_of_set in kept_out.items():
+        tests[word] = [partial(marked_photograph, each, 2 * size) for each in photographs_of_set]
+    for name, images in tests.items():
+        if images:
+            measures[name] = measure_detector(detector, images, compute.device)
             for kind, row in measures[name].items():
                 print(f"{name}  {kind:<8} VOC AP50 {100 * row['AP50']:.1f} %  AP {100 * row['AP']:.1f} %", flush=True)
     done = {"detector": str(folder / "detector.safetensors"), "steps": steps, "settings": asdict(settings)}
@@ -130,7 +130,7 @@ def _test(word: str, reader: Reader) -> list[Labelled]:
         return []
 
 
-def _picture(sample: Sample) -> np.ndarray:
+def _vehicle(sample: Sample) -> np.ndarray:
     """An image of a vehicle, (H, W, 3), B, G, R. Raises OSError naming it if it cannot be read."""
     try:
         with open_image(sample.path) as file:

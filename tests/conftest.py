@@ -28,6 +28,7 @@ pytest_plugins = [
     "party_folders",
     "policed_site",
     "registers",
+    "plate_readers",  # imports the one before
     "web_service",
 ]
 # TensorBoard brings absl, whose handler keeps the standard error that it was imported with, here pytest's file, and

@@ -26,9 +26,7 @@ class PlateBatch:
 
     plates: Tensor  # (N, 3, H, W) uint8
     texts: list[list[int]]  # numbers of the alphabet
-    frames: list[
-        list[int]
-    ]  # of each character of a rendered plate, row after row of cells; empty where it is not known
+    frames: list[list[int]]  # the cell of each character of a rendered plate, row after row; empty where unknown
     bad: tuple[str, ...]
 
     @property

@@ -211,9 +211,9 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except StoredFileError as error:
-        raise (
-            error if str(error).count(name) else StoredFileError(f"{name} does not fit its description: {error}")
-        ) from error
+        if name in str(error):
+            raise
+        raise StoredFileError(f"{name} does not fit its description: {error}") from error
     except ImportError:
         raise
     except Exception as error:  # OpenCV's and ONNX Runtime's, and what numpy makes of a strange output

@@ -20,7 +20,7 @@ from app.detection.own import OwnDetector
 from app.settings import upgrades
 from app.settings.detection import DetectorSettings
 from app.settings.detector_description import description_from
-from app.training.onnx_file import DetectorNetwork
+from app.training.onnx_file import DetectorNetwork, sealed_content
 from models.detector import Detector, build_coco_detector, build_detector
 from models.detector_graph import outside_detector
 from models.errors import MissingFileError
@@ -74,16 +74,14 @@ def open_detector(path: Path) -> ImageDetector:
     Raises FileNotFoundError, ValueError for a file of another kind, and MissingPackageError without ONNX Runtime where
     that computes the detector."""
     if path.suffix == ".onnx":
-        if not path.is_file():
-            raise MissingFileError(f"no detector: {path}")
-        return onnx_detector(path.read_bytes(), str(path))
+        return onnx_detector(sealed_content(path), str(path))
     arrays, metadata = _contents(path)
     content = {name: arrays[name].numpy().tobytes() for name in (_NETWORK, _GRAPH) if name in arrays}
     if _ONNX in metadata:
         return onnx_detector(content.get(_NETWORK, b""), str(path))
     if _FOREIGN in metadata:
         return DescribedDetector(_foreign(path, content, metadata[_FOREIGN]))
-    return OwnDetector(*read_detector(path))
+    return OwnDetector(*_own(path, arrays, metadata))
 
 
 def onnx_detector(content: bytes, name: str) -> OwnDetector:
@@ -130,7 +128,10 @@ def _contents(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 def read_detector(path: Path) -> tuple[Detector, DetectorSettings]:
     """A detector of PyTorch in evaluation mode. Raises FileNotFoundError, and ValueError for a file of another kind."""
-    arrays, metadata = _contents(path)
+    return _own(path, *_contents(path))
+
+
+def _own(path: Path, arrays: dict[str, torch.Tensor], metadata: dict[str, str]) -> tuple[Detector, DetectorSettings]:
     if _SETTINGS not in metadata:
         raise StoredFileError(f"{path} is no detector of this project: `python -m scripts.train_detector` makes one")
     try:

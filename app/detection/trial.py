@@ -32,12 +32,11 @@ def try_apart(foreign: ForeignNetwork) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise StoredFileError(f"{foreign.name} takes more than {SECONDS:g} s for one image") from error
-    except BrokenPipeError:
-        done = None
-    answer = _answer(done.stdout) if done is not None else None
+    answer = _answer(done.stdout)
     if answer is None:
-        how = f", with status {done.returncode}" if done is not None else ""
-        raise StoredFileError(f"{foreign.name} cannot be computed: whoever reads it ends at once{how}")
+        raise StoredFileError(
+            f"{foreign.name} cannot be computed: the process that read it ended with status {done.returncode}"
+        )
     if answer.get("package"):
         raise MissingPackageError(answer["package"])
     if answer.get("error"):

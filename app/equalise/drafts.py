@@ -34,10 +34,10 @@ def draw_drafts(
                 read[sample] = _cut(sample)
             except (OSError, ValueError):  # as `app.data.crops.ImageReader`
                 read[sample] = None
-        if (pictures := read[sample]) is None:
+        if (crops := read[sample]) is None:
             made.append(None)
             continue
-        vehicle, plate = pictures
+        vehicle, plate = crops
         infrared = sample.modality == "infrared"
         path, plate_path = folder / f"{number}.jpg", None
         write_draft(enhanced(vehicle, kinds, rng, infrared=infrared), path)
@@ -66,10 +66,10 @@ def _cut(sample: Sample) -> tuple[Tensor, Tensor | None]:
                 plate = cut_as_it_is(upright_rgb(file), place[1])
         except (OSError, ValueError):  # the vehicle is still there
             plate = None
-    pictures = []
+    crops = []
     for image in (vehicle, plate):
         if image is not None:
             image.thumbnail((_SIDE, _SIDE))
-        pictures.append(None if image is None else torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy()))
-    assert pictures[0] is not None
-    return pictures[0], pictures[1]
+        crops.append(None if image is None else torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy()))
+    assert crops[0] is not None
+    return crops[0], crops[1]

@@ -91,7 +91,7 @@ def report_page(record: Record, samples: Sequence[Sample], files: EnhancedFiles,
         refused=[_enhanced(pair) for pair in enhanced_pairs(record["refused"], samples, files, _REFUSED)],
         interval=record["interval"],
         suspects=[
-            {**_suspect(pair, with_pictures=number < _SUSPECTS), "left_out": pair.place in out}
+            {**_suspect(pair, with_images=number < _SUSPECTS), "left_out": pair.place in out}
             for number, pair in enumerate(suspects)
         ],
         shown=_SUSPECTS,
@@ -135,14 +135,14 @@ def _enhanced(pair: Pair) -> dict[str, object]:
     }
 
 
-def _suspect(pair: Pair, *, with_pictures: bool) -> dict[str, object]:
+def _suspect(pair: Pair, *, with_images: bool) -> dict[str, object]:
     """One row of the table of suspects."""
     other = pair.other
 
     def cell(sample: Sample | None, words: str) -> Shown:
         if sample is None:
             return Shown("", "none")
-        return _shown(sample, words) if with_pictures else Shown("", "not shown")
+        return _shown(sample, words) if with_images else Shown("", "not shown")
 
     return {
         "own": cell(pair.own, f"Image labelled {_named(pair.own)}"),
@@ -161,9 +161,9 @@ def _named(sample: Sample) -> str:
 
 
 def _shown(sample: Sample, words: str) -> Shown:
-    picture = thumbnail(sample, _SIDE)
-    if picture is None:
+    image = thumbnail(sample, _SIDE)
+    if image is None:
         return Shown("", "cannot be read")
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_QUALITY)
+    image.save(file, "JPEG", quality=_QUALITY)
     return Shown(f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}", words)

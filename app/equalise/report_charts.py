@@ -91,9 +91,9 @@ def _bars(axes: Axes, counts: VehicleCounts, target: int | None, *, after: bool)
         part(counts.before.tolist(), own, _OUT, _LEFT, "own, left out of training")
     if target is not None:
         axes.axhline(target, color=_LINE, linestyle="--", label=f"target {target}")
-    pictures = int((counts.after if after else counts.before).sum())
+    images = int((counts.after if after else counts.before).sum())
     axes.set(xlabel="vehicles, most images first", ylabel="images")
-    axes.set_title(f"{'after' if after else 'before'}: {pictures} images", fontsize=10)
+    axes.set_title(f"{'after' if after else 'before'}: {images} images", fontsize=10)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
@@ -162,19 +162,19 @@ def _strip(figure: FigureBase, pairs: Sequence[Pair], title: str) -> None:
 
 def _cell(axes: Axes, sample: Sample, words: str) -> None:
     """An image, or an empty frame where it cannot be read, with words below it."""
-    picture = thumbnail(sample, _CELL)
-    if picture is None:
+    image = thumbnail(sample, _CELL)
+    if image is None:
         axes.text(0.5, 0.5, "cannot\nbe read", ha="center", va="center", fontsize=7, transform=axes.transAxes)
         axes.set_aspect("equal")
     else:
-        axes.imshow(_on_square(picture))
+        axes.imshow(_on_square(image))
     axes.set(xticks=[], yticks=[])
     axes.set_xlabel(words, fontsize=8, labelpad=2)
 
 
-def _on_square(picture: Image.Image) -> Image.Image:
+def _on_square(image: Image.Image) -> Image.Image:
     """In the middle of a grey square, not stretched, so that all cells of a strip are as high."""
-    side = max(picture.size)
+    side = max(image.size)
     square = Image.new("RGB", (side, side), (225, 225, 225))
-    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return square

@@ -112,8 +112,8 @@ def thumbnail(sample: Sample, side: int) -> Image.Image | None:
     """The vehicle of a sample, no side longer than `side` pixels; None if it cannot be read."""
     try:
         with open_image(sample.path) as file:
-            picture = cut_as_it_is(upright_rgb(file), sample.vehicle_box)
+            image = cut_as_it_is(upright_rgb(file), sample.vehicle_box)
     except (OSError, ValueError):
         return None
-    picture.thumbnail((side, side))
-    return picture
+    image.thumbnail((side, side))
+    return image

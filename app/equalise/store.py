@@ -85,7 +85,7 @@ class EnhancedFiles:
         return place
 
 
-def write_draft(picture: Tensor, path: Path) -> None:
+def write_draft(image: Tensor, path: Path) -> None:
     """Write an image (3, H, W) uint8, R, G, B, as JPEG. Raises OSError where it cannot be written."""
-    blue_first = np.ascontiguousarray(picture.numpy().transpose(1, 2, 0)[:, :, ::-1])
+    blue_first = np.ascontiguousarray(image.numpy().transpose(1, 2, 0)[:, :, ::-1])
     path.write_bytes(cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())

@@ -1,4 +1,4 @@
-"""Embeddings of samples by a network, and the measures of directions from them."""
+"""Embeddings of crops and of samples by a network, over one view or several of each image."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -76,7 +76,7 @@ def embed_crops(
     """Embed one or more vehicles; the network's mode is restored afterwards.
 
     Args:
-        views: of each vehicle, see `app.data.views`; its embedding is the L2-normalised mean of theirs. The plate is
+        views: of each vehicle, see `other_views`; its embedding is the L2-normalised mean of theirs. The plate is
             taken as it is: a mirrored plate is another plate.
     """
     training = network.training

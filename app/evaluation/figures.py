@@ -126,19 +126,19 @@ def curves_picture(
 
 def _show(axes: Axes, sample: Sample, label: str, colour: str, style: object) -> None:
     axes.axis("on")
-    axes.imshow(_picture(sample))
+    axes.imshow(_thumbnail(sample))
     axes.set(xticks=[], yticks=[])
     axes.set_title(label, fontsize=7, color=colour, pad=3)
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=2.5, linestyle=style)
 
 
-def _picture(sample: Sample) -> Image.Image:
+def _thumbnail(sample: Sample) -> Image.Image:
     """The vehicle of `sample`, inside a grey square of `_CELL` pixels, not stretched."""
-    with open_image(sample.path) as image:
-        picture = upright_rgb(image)
+    with open_image(sample.path) as file:
+        image = upright_rgb(file)
     if (box := sample.vehicle_box) is not None:
         left, top = max(0, round(box.left)), max(0, round(box.top))
         right, bottom = round(box.left + box.width), round(box.top + box.height)
-        picture = picture.crop((left, top, min(right, picture.width), min(bottom, picture.height)))
-    return ImageOps.pad(picture, (_CELL, _CELL), color=(225, 225, 225))
+        image = image.crop((left, top, min(right, image.width), min(bottom, image.height)))
+    return ImageOps.pad(image, (_CELL, _CELL), color=(225, 225, 225))

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from app.evaluation.plate_texts import PlateReading
 from models.alphabet import edit_distance
+from models.ctc import MOST_LIKELY
 
 NONE = ""
 """No character at a place."""
@@ -21,7 +22,6 @@ ABSENT, APPEARING = 0.5, 0.02
 """Probabilities of no character, and of each character, at a place where a reading has none: a character that another
 reading has with confidence is rather missing here than made up there."""
 _ANOTHER = 0.5  # share of the characters from which on a reading is of another plate
-_MOST_LIKELY = 5
 
 Shares = Mapping[str, float]
 """Probabilities of the characters at a place of one reading; empty where it has none."""
@@ -46,7 +46,7 @@ def combined(readings: Sequence[PlateReading]) -> PlateReading | None:
         if best != NONE:
             text.append(best)
             confidences.append(pooled[best])
-            likely.append(dict(sorted(pooled.items(), key=lambda item: -item[1])[:_MOST_LIKELY]))
+            likely.append(dict(sorted(pooled.items(), key=lambda item: -item[1])[:MOST_LIKELY]))
     return PlateReading("".join(text), tuple(confidences), tuple(likely))
 
 

@@ -130,10 +130,9 @@ def measure_errors(pairs: Sequence[tuple[PlateReading, str]]) -> ReadingErrors:
     Raises EvaluationError without a character."""
     first = _errors_of_characters(pairs)
     related = [(reading, true) for reading, true in pairs if not true or first.any_plate_llr(reading, true) >= 0]
-    if len(related) in (0, len(pairs)):
-        found = first
-    else:
-        found = _errors_of_characters(related) if any(true for _, true in related) else first
+    found = first
+    if len(related) < len(pairs) and any(true for _, true in related):
+        found = _errors_of_characters(related)
     # One more of each kind: no share is 0 or 1.
     lost = (len(pairs) - len(related) + 1) / (len(pairs) + 2)
     return found.model_copy(update={"unrelated": lost, "plates": len(pairs)})

@@ -145,7 +145,7 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
     training: Measures = {"pictures": report.num_images, "losses": report.losses, "seconds": report.seconds}
     if equalised:
         training["equalised"] = equalised.summary
-    return {**measures, "training": training, "bad_pictures": task.bad_pictures}
+    return {**measures, "training": training, "bad_pictures": task.bad_images}
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None) -> dict[str, Measures]:

@@ -62,14 +62,14 @@ class PlateFiles:
         self.files += 1
         try:
             with open_image(file) as opened:
-                picture = upright_rgb(opened)
+                image = upright_rgb(opened)
         except FileNotFoundError:
             return self._refuse(file, "not found")
         except OSError as error:
             return self._refuse(file, str(error) or type(error).__name__)
-        boxes = [None] if self.find is None else self.find(picture)
+        boxes = [None] if self.find is None else self.find(image)
         self.without += not boxes
-        return [(file, box, cut_image(picture, box and with_margin(box), self.size)) for box in boxes]
+        return [(file, box, cut_image(image, box and with_margin(box), self.size)) for box in boxes]
 
     def _refuse(self, file: Path, reason: str) -> list[tuple[Path, Box | None, Tensor]]:
         self.bad += 1
@@ -78,6 +78,6 @@ class PlateFiles:
 
     def _texts(self, plates: Sequence[tuple[Path, Box | None, Tensor]]) -> Iterator[FilePlate]:
         if plates:
-            readings = self.read(torch.stack([picture for _, _, picture in plates]))
+            readings = self.read(torch.stack([image for _, _, image in plates]))
             for (file, box, _), reading in zip(plates, readings, strict=True):
                 yield FilePlate(file, box, reading)

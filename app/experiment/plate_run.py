@@ -79,6 +79,6 @@ class PlateRun:
         """As `PlateText.read`."""
         return self.task.read(self.network, samples, self.device)
 
-    def read_images(self, pictures: Tensor, country: str = "") -> list[PlateReading]:
+    def read_images(self, images: Tensor, country: str = "") -> list[PlateReading]:
         """As `PlateText.read_images`."""
-        return self.task.read_images(self.network, pictures, self.device, country)
+        return self.task.read_images(self.network, images, self.device, country)

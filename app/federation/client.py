@@ -203,7 +203,7 @@ class TaskClient(NumPyClient):
             "pictures": report.num_images,
             "steps": report.steps,
             "lr": report.lr,
-            "bad_pictures": len(self.task.bad_pictures),
+            "bad_pictures": len(self.task.bad_images),
             "seconds_total": time.perf_counter() - started,
         }
         return [np.frombuffer(encrypted.payload, np.uint8)], len(self.samples), measures
@@ -293,7 +293,7 @@ class TaskClient(NumPyClient):
         )
 
     def _note_bad(self, report: TrainReport) -> None:
-        if bad := self.task.bad_pictures | dict.fromkeys(report.bad, "cannot be read"):
+        if bad := self.task.bad_images | dict.fromkeys(report.bad, "cannot be read"):
             (self.store.folder / "bad_pictures.json").write_text(json.dumps(bad, indent=1), encoding="utf-8")
 
     def _probes(self) -> torch.Tensor:

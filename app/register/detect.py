@@ -27,6 +27,7 @@ from app.register.photos import Photo, VehiclePhoto
 from app.register.sightings import Journal
 from app.settings.detection import DetectorSettings
 from app.settings.detector_description import DetectorDescription
+from app.training.onnx_file import sealed_content
 from models.detector import Detector
 from models.errors import MissingFileError
 
@@ -226,9 +227,7 @@ class Framing:
         where that is needed."""
         if path.suffix != ".onnx":
             return self.use_made(*read_detector(path), account)
-        if not path.is_file():
-            raise MissingFileError(f"no detector: {path}")
-        content = path.read_bytes()
+        content = sealed_content(path)
         return self._put(onnx_detector(content, str(path)), account, lambda place: write_onnx_detector(place, content))
 
     def use_made(self, detector: Detector, settings: DetectorSettings, account: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,12 +66,12 @@ def compare_detectors(
 
     Raises EvaluationError without an image."""
     graph = DetectorGraph(first.detector)
-    network: Callable[..., tuple[nn.Module, object]] = first.detector.network.transform  # type: ignore[assignment]
+    resize: Callable[..., tuple[Any, object]] = first.detector.network.transform  # type: ignore[assignment]
     count = detections = different = 0
     difference = shift = 0.0
     for image in images:
         given = torch.from_numpy(image.transpose(2, 0, 1).copy()).float() / 255
-        shown: Tensor = network([given])[0].tensors  # type: ignore[assignment]
+        shown: Tensor = resize([given])[0].tensors
         with torch.no_grad():
             ours = graph(shown)
         other = run({INPUT: shown.numpy()})

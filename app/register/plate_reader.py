@@ -96,8 +96,11 @@ class QueryPlateReader:
         return self._put(packaged_reader(), self.folder, packaged_errors(), account)
 
     def _put(self, source: Source, file: Path, errors: ReadingErrors | None, account: str) -> str:
-        """Args:
-        file: copied, if it is an ONNX file."""
+        """Let a source read plates; its digest.
+
+        Args:
+            file: of an `OnnxFile`, to be copied.
+        """
         _build(source, self.device)
         (self.folder / ERRORS).unlink(missing_ok=True)  # first: never another reader's
         if isinstance(source, Checkpoint):

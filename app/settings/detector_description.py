@@ -1,5 +1,6 @@
 """Description of a foreign detector: the input that its network wants, and the meaning of what it gives."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ KINDS = ("car", "motorcycle", "bus", "truck")
 """Kinds of vehicles that a detector may tell apart."""
 NAMES = (*KINDS, VEHICLE_NAME, PLATE_NAME)
 _MOST_CLASSES = 10_000
-_DEEPEST = 3
+_DEEPEST, _LONGEST = 3, 200  # parts within parts, and characters of one value
 
 
 def _names(classes: dict[int, str]) -> dict[int, str]:
@@ -65,7 +66,7 @@ class DetectorDescription:
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: Three = Field(default_factory=lambda: [0.0, 0.0, 0.0])
     scale: Three = Field(default_factory=lambda: [1.0, 1.0, 1.0])
-    output: Annotated[str, Field(max_length=200)] = ""
+    output: Annotated[str, Field(max_length=_LONGEST)] = ""
     engine: Literal["auto", "opencv", "onnxruntime"] = "auto"
     min_score: Share = 0.3
     max_overlap: Share = 0.6
@@ -111,12 +112,12 @@ def description_from(raw: object) -> DetectorDescription:
     for key in ("mean", "scale"):
         value = values.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            values[key] = 3 * [float(value)]
+            values[key] = 3 * [_real(value)]
         elif isinstance(value, list):
-            values[key] = [float(each) if type(each) is int else each for each in value]
+            values[key] = [_real(each) for each in value]
     for key in ("min_score", "max_overlap"):
-        if type(values.get(key)) is int:
-            values[key] = float(values[key])
+        if key in values:
+            values[key] = _real(values[key])
     return DetectorDescription(**values)
 
 
@@ -134,7 +135,7 @@ def read_description(text: bytes) -> DetectorDescription:
 
 
 def _require_plain(text: bytes) -> None:
-    """Raise SettingsError for what a few lines of YAML may make endless: aliases, and parts within parts."""
+    """Raise SettingsError for what a few lines of YAML may make endless: aliases, parts within parts, long numbers."""
     depth = 0
     for event in yaml.parse(text):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -142,7 +143,17 @@ def _require_plain(text: bytes) -> None:
             raise SettingsError("a description has no aliases (*): write the values out")
         if depth > _DEEPEST:
             raise SettingsError(f"a description has no parts within parts more than {_DEEPEST} deep")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST:
+            raise SettingsError(f"a description has no key or value of more than {_LONGEST} characters")
 
 
 def _number(key: object) -> object:
     return int(key) if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10 else key
+
+
+def _real(value: object) -> object:
+    """A whole number as a float, infinite where it has no room in one; anything else as it is."""
+    try:
+        return float(value) if type(value) is int else value
+    except OverflowError:
+        return math.inf

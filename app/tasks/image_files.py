@@ -26,7 +26,7 @@ class Embeddings:
 
 
 def embed_samples(task: EmbeddingTask, network: nn.Module, samples: Sequence[Sample]) -> Embeddings:
-    """Embed the images that can be read; the others are left out and stand in `task.bad_pictures`.
+    """Embed the images that can be read; the others are left out and stand in `task.bad_images`.
 
     Raises NoImageError if none can be read."""
     kept: list[Sample] = []

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from app.core.arrays import float_views, load_arrays
 from app.core.device import Compute, make_compute
-from app.core.errors import MissingPackageError, StoredFileError
-from app.core.outputs import is_file
+from app.core.errors import MissingPackageError
 from app.core.sample import Sample
 from app.data.crops import make_image_reader
 from app.data.plate_batches import MakePlate, PlateBatch, PlateBatches
@@ -20,20 +16,16 @@ from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction, by_alphabet
 from app.evaluation.matches import Counts
 from app.evaluation.plate_texts import PlateReading, measure_directions
-from app.settings.checks import NamedFileError, SettingsError, one_of
+from app.settings.checks import SettingsError, one_of
 from app.settings.load import Settings, absolute
 from app.settings.plate_text import LossSettings, ModelSettings
-from app.tasks.networks import make_backbone, require_size
+from app.tasks.plate_network import columns_of, make_plate_reader, require_start
 from app.tasks.task import Batches, Evaluation, Graph, UnfitDataError
 from models.alphabet import Alphabet, plain
 from models.backbone import input_statistics_of
-from models.columns import keep_columns
 from models.ctc import Reading
 from models.embedding_graph import Run
-from models.errors import NetworkError
 from models.format_decoding import FormatPrior
-from models.hashed import hash_layers, is_bucket
-from models.input_statistics import input_statistics
 from models.losses import AlignmentLoss, CtcLoss, PositionLoss
 from models.plate_formats import COUNTRIES
 from models.plate_graph import INPUT, OUTPUT, OutsidePlateReader, PlateGraph
@@ -60,16 +52,12 @@ class PlateText:
         self._priors: dict[str, FormatPrior] = {}
 
     @property
-    def _columns(self) -> int:
-        return -(-self.model.width // self.model.stride)
-
-    @property
     def remarks(self) -> dict[str, str]:
         share = self.settings.data.made_plates.share
         return {"rendered plates": f"{100 * share:g} % of a batch"} if share else {}
 
     @property
-    def bad_pictures(self) -> dict[str, str]:
+    def bad_images(self) -> dict[str, str]:
         return dict(self.image_reader.bad)
 
     def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -88,30 +76,9 @@ class PlateText:
     def build(self, num_labels: int, seed: int, *, pretrained: bool = True) -> PlateReader:
         """The network in training mode."""
         del num_labels
-        model = self.model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            backbone = make_backbone("model", model.backbone, model.weights if pretrained else False, model.options)
-            try:
-                keep_columns(backbone, model.stride)
-            except NetworkError as error:
-                raise SettingsError(f"model.backbone: {error}") from error
-            require_size("model", model.backbone, backbone, height=model.height, width=model.width)
-            network = PlateReader(
-                backbone,
-                backbone.num_features,  # type: ignore[arg-type]
-                len(self.alphabet),
-                input_statistics(backbone),
-                columns=self._columns,
-                dim=model.dim,
-                layers=model.layers,
-                decoder=model.decoder,
-                max_length=model.max_length + 1,  # and the end
-            )
-            if pretrained and model.start:
-                self._start_from(network, absolute(model.start))
-            else:
-                hash_layers(network, model.hashed)
+            network = make_plate_reader(self.model, len(self.alphabet), pretrained=pretrained)
         self.compute.place(network)
         return network.train()
 
@@ -121,14 +88,14 @@ class PlateText:
         Raises ValueError where no plate can be learnt, where plates to be made have no font, and SettingsError for an
         unknown kind of them; NamedFileError where the checkpoint to start from is not there."""
         self.num_labels(samples)
-        if self.model.start and not is_file(absolute(self.model.start)):
-            raise NamedFileError("model.start", f"checkpoint not found: {absolute(self.model.start)}")
+        if self.model.start:
+            require_start(absolute(self.model.start))
         train, made = self.settings.train, self.settings.data.made_plates
         return PlateBatches(
             self.learnable(samples),
             self.image_reader,
             encode=lambda text: self.alphabet.encode(plain(text)),
-            columns=self._columns,
+            columns=columns_of(self.model),
             batch_size=train.batch_size or train.pids_per_batch * train.images_per_pid,
             made_share=made.share,
             make=_maker(made.kinds, made.photographs) if made.share else None,
@@ -178,7 +145,7 @@ class PlateText:
     def evaluate(self, network: nn.Module, directions: Sequence[Direction], device: torch.device) -> Evaluation:
         """`measure_directions` of what the network reads."""
         measures, rows = measure_directions(lambda samples: self.read(network, samples, device), directions)
-        return Evaluation(measures, rows, self.bad_pictures)
+        return Evaluation(measures, rows, self.bad_images)
 
     def ranked_lists(
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int
@@ -194,7 +161,7 @@ class PlateText:
             readings_picture(read, sorted(shown.tolist()), self.image_reader, path, title=direction.name)
 
     def read(self, network: nn.Module, samples: Sequence[Sample], device: torch.device) -> list[PlateReading | None]:
-        """The text of each sample's plate; None without a plate or where its image cannot be read, as `bad_pictures`
+        """The text of each sample's plate; None without a plate or where its image cannot be read, as `bad_images`
         then says. A network in training mode is put back into it."""
         found: dict[int, PlateReading] = {}
         for places, images in self._read_in_parts(samples):
@@ -261,23 +228,6 @@ class PlateText:
             if len(places) == self.settings.evaluation.batch_size or (places and place == len(samples) - 1):
                 yield places, torch.stack(images)
                 places, images = [], []
-
-    def _start_from(self, network: nn.Module, path: Path) -> None:
-        """Fill the network, and hash it, before or after as the checkpoint was."""
-        if not is_file(path):
-            raise NamedFileError("model.start", f"checkpoint not found: {path}")
-        try:
-            arrays = load_file(path)
-            hashed_before = any(is_bucket(name) for name in arrays)
-            if hashed_before:
-                hash_layers(network, self.model.hashed)
-            if missing := sorted(set(float_views(network)) - set(arrays)):
-                raise StoredFileError(f"array {missing[0]!r} is missing")
-            load_arrays(network, arrays)
-            if not hashed_before:
-                hash_layers(network, self.model.hashed)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise NamedFileError("model.start", f"{path} does not fit: {error}") from error
 
     def _input(self, network: nn.Module, images: Tensor) -> Tensor:
         assert isinstance(network, PlateReader)

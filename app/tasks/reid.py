@@ -52,7 +52,7 @@ class Reid(ABC):
         return {}
 
     @property
-    def bad_pictures(self) -> dict[str, str]:
+    def bad_images(self) -> dict[str, str]:
         return dict(self.image_reader.bad)
 
     def learnable(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -126,7 +126,7 @@ class Reid(ABC):
         samples = all_samples([*compared, *(calibration or ())])
         found = self._embed(network, samples, device, evaluation.views)
         rows = measure_all(found, compared, evaluation.embedding, rerank=evaluation.rerank, calibration=calibration)
-        return Evaluation(mean_of_directions(rows), rows, self.bad_pictures)
+        return Evaluation(mean_of_directions(rows), rows, self.bad_images)
 
     def ranked_lists(
         self, network: nn.Module, direction: Direction, device: torch.device, path: Path, count: int, seed: int

@@ -100,7 +100,7 @@ class Task(Protocol):
         """What a reader of the figures has to know, by subject; it stands in the summary."""
 
     @property
-    def bad_pictures(self) -> dict[str, str]:
+    def bad_images(self) -> dict[str, str]:
         """Images that could not be read so far, with the reason."""
 
     def learnable(self, samples: Sequence[Sample]) -> list[Sample]:

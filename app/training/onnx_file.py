@@ -2,14 +2,14 @@
 
 The file is an ordinary ONNX model with its weights inside. Its metadata hold `version` of this layout, `digest` of the
 checkpoint, `settings` of the run or the detector (JSON), their `settings_version`, and `kind`, "detector" or "" for a
-network of a run. The last entry, `sha256`, is of all bytes before
-it: the fields of a protobuf message may be written one after the other, so that it is appended to a file that is
-complete without it.
+network of a run. The last entry, `sha256`, is of all bytes before it: the fields of a protobuf message may be written
+one after the other, so that it is appended to a file that is complete without it.
 """
 
 import hashlib
 import io
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,9 +81,7 @@ class OnnxFile(SealedNetwork):
     Raises FileNotFoundError, and the errors of `SealedNetwork`."""
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise MissingFileError(f"no such file: {path}")
-        super().__init__(path.read_bytes(), str(path))
+        super().__init__(sealed_content(path), str(path))
 
     def network(self, settings: Settings) -> tuple[Task, nn.Module]:
         """The task and a network that embeds, or reads plates, with it. Raises ValueError for a task that does
@@ -147,10 +145,28 @@ def _traced(graph: Graph) -> bytes:
     return content.getvalue()
 
 
+def sealed_content(path: Path) -> bytes:
+    """The content of a file of `scripts.export`; of any other file the end alone is read.
+
+    Raises MissingFileError, and StoredFileError for a file of another kind."""
+    if not path.is_file():
+        raise MissingFileError(f"no such file: {path}")
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _SEAL_BYTES))
+        _require_sealed(file.read(), str(path))
+        file.seek(0)
+        return file.read()
+
+
+def _require_sealed(end: bytes | memoryview, name: str) -> None:
+    if len(end) < _SEAL_BYTES or end[: len(_SEAL)] != _SEAL:
+        raise StoredFileError(f"{name} was not written by scripts.export, or was cut off")
+
+
 def _require_seal(content: bytes, name: str) -> None:
     """Raise StoredFileError unless the content ends with the digest of what is before it."""
-    data, seal = content[:-_SEAL_BYTES], content[-_SEAL_BYTES:]
-    if len(content) < _SEAL_BYTES or not seal.startswith(_SEAL):
-        raise StoredFileError(f"{name} was not written by scripts.export, or was cut off")
+    view = memoryview(content)  # slices of it are no copies
+    data, seal = view[:-_SEAL_BYTES], view[-_SEAL_BYTES:]
+    _require_sealed(seal, name)
     if seal[len(_SEAL) :] != hashlib.sha256(data).hexdigest().encode():
         raise StoredFileError(f"damaged file {name}: its contents are not what was written")

@@ -77,11 +77,11 @@ def draw_files(folder: Path, count: int) -> list[Path]:
     """JPEG files of bright plates with dark strokes."""
     rng, files = np.random.default_rng(0), []
     for number in range(count):
-        picture = np.full(_SHAPE, rng.integers(150, 240), np.uint8)
+        image = np.full(_SHAPE, rng.integers(150, 240), np.uint8)
         for left in range(12, _SHAPE[1] - 20, 24):
-            cv2.line(picture, (left, 8), (left + int(rng.integers(0, 16)), 46), (30, 30, 30), 4)
+            cv2.line(image, (left, 8), (left + int(rng.integers(0, 16)), 46), (30, 30, 30), 4)
         files.append(folder / f"{number:05d}.jpg")
-        cv2.imwrite(str(files[-1]), picture)
+        cv2.imwrite(str(files[-1]), image)
     return files
 
 
@@ -92,9 +92,9 @@ def one_by_one(run: PlateRun, files: Sequence[Path]) -> dict[str, Any]:
     prepared, read = [], []
     for number in range(-_WARM_UP, len(files)):
         started = time.perf_counter()
-        picture = read_image(files[max(0, number)], None, run.size)
+        image = read_image(files[max(0, number)], None, run.size)
         between = time.perf_counter()
-        run.read_images(picture[None])
+        run.read_images(image[None])
         if number >= 0:
             prepared.append(1e3 * (between - started))
             read.append(1e3 * (time.perf_counter() - between))

@@ -59,15 +59,15 @@ def measure(settings: Settings, *, steps: int = 12, repeats: int = 4) -> dict[st
         best["trainer"] = max(best["trainer"], report.num_images / (time.perf_counter() - started))
         fused = True if task.compute.device.type == "cpu" else None  # as the trainer's
         optimiser = torch.optim.AdamW(network.parameters(), lr=settings.train.lr, fused=fused)
-        started, pictures = time.perf_counter(), 0
+        started, images = time.perf_counter(), 0
         for index in range(steps):
             batch = batches[index].to(task.compute.device)
             loss = task.losses(network, batch)["total"]
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            pictures += batch.num_images
-        best["bare"] = max(best["bare"], pictures / (time.perf_counter() - started))
+            images += batch.num_images
+        best["bare"] = max(best["bare"], images / (time.perf_counter() - started))
     ratio = best["trainer"] / best["bare"]
     return {
         "bench": "training",

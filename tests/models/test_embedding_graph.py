@@ -5,10 +5,13 @@ import pytest
 import torch
 from torch import nn
 
+from models.detector_graph import DetectorGraph
 from models.dual_net import Branch, DualNet
 from models.embedding_graph import INPUTS, OUTPUTS, EmbeddingGraph, OutsideDualNet
 from models.head import BNNeck, build_pooling
 from models.input_statistics import InputStatistics
+from models.plate_graph import PlateGraph
+from models.two_stream_graph import TwoStreamGraph
 
 SIDE, PLATE_SIDE = 12, 8
 STATISTICS = InputStatistics((0.5,) * 3, (0.5,) * 3)
@@ -63,5 +66,6 @@ def test_a_network_without_plates_ignores_those_it_is_given():
 
 
 def test_a_graph_of_a_network_in_training_is_refused():
-    with pytest.raises(RuntimeError, match="evaluation mode"):
-        EmbeddingGraph(network().train())
+    for graph in (EmbeddingGraph, TwoStreamGraph, PlateGraph, DetectorGraph):
+        with pytest.raises(RuntimeError, match="evaluation mode"):
+            graph(network().train())

@@ -104,7 +104,7 @@ def test_a_register_uses_a_detector_in_onnx(identification, detector_files, expo
     framing.use(detector_files / "detector.safetensors", "tester")
     before = framing.frame(picture)
     assert framing.use(exported, "tester") == "vehicles and plates"
-    monkeypatch.setattr("app.detection.detector_file.read_detector", None)
+    monkeypatch.setattr("app.detection.detector_file._own", None)
     after = framing.frame(picture)
     assert [path.name for path in framing.folder.iterdir() if path.name.startswith("det")] == [DETECTOR]
     assert after.vehicle_photo.vehicle_box == before.vehicle_photo.vehicle_box
@@ -186,6 +186,13 @@ def test_a_reader_is_written_and_reads_alike_in_a_register(reader, written_reade
     gate.forget("tester")
     assert not gate.is_there
     assert not list(folder.glob("plate_reader*"))
+
+
+def test_views_are_of_embeddings_alone(reader, detector_files, tmp_path):
+    for words in ([f"run={reader}"], [f"detector={detector_files}"]):
+        with pytest.raises(SettingsError, match="views= is for networks that embed"):
+            export.main([*words, f"out={tmp_path / 'x.onnx'}", "views=4"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_readers_that_do_not_agree_leave_no_file(reader, written_reader, tmp_path, monkeypatch):

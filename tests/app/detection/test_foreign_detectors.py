@@ -20,7 +20,7 @@ from app.detection.described import DESCRIPTIONS, DescribedDetector, read_foreig
 from app.detection.detector_file import open_detector, write_foreign
 from app.detection.layouts import without_overlaps
 from app.settings.checks import SettingsError
-from app.settings.detector_description import read_description
+from app.settings.detector_description import description_from, read_description
 from models.errors import MissingFileError
 
 YOLO = f"num_classes: 6\nwidth: {SIDE}\nheight: {SIDE}\nmin_score: 0.25\nmax_overlap: 0.5\nscale: 0.00392156862745098\n"
@@ -214,6 +214,10 @@ def test_scores_that_are_none_are_no_scores(tmp_path):
         (description(scale=float("nan")), "description.scale"),
         (description(min_score=2), "description.min_score must be at most 1; got 2"),
         (description(layout={"a": 1}), "description.layout"),
+        (description(scale=10**400), "more than 200 characters"),
+        (f"layout: ssd\nwidth: 0x{'f' * 5000}", "more than 200 characters"),
+        (f"layout: ssd\nwidth: 1{':1' * 5000}", "more than 200 characters"),
+        (f"layout: ssd\n? {'a' * 5000}\n: 1", "more than 200 characters"),
     ],
 )
 def test_a_wrong_description_is_one_line(text, reason):
@@ -221,6 +225,14 @@ def test_a_wrong_description_is_one_line(text, reason):
         read_description(text.encode())
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("key", ["mean", "scale", "min_score"])
+def test_a_number_that_is_too_large_for_any_value_is_named(key):
+    """As a file of the register may hold it, in JSON."""
+    values = json.loads(description(**{key: 3 * [10**400] if key == "mean" else 10**400}))
+    with pytest.raises(SettingsError, match=f"description.{key}.* must be a finite number; got inf"):
+        description_from(values)
 
 
 def test_a_description_that_repeats_itself_is_not_spelt_out():
@@ -243,7 +255,7 @@ def test_a_network_that_ends_its_reader_is_refused(tmp_path, monkeypatch):
         trial.try_apart(read_foreign(path, None, str(tmp_path / "d.yaml")))
     for code in ("import os; os.abort()", "print('no answer')", "import sys; sys.stdin.buffer.read(); print([1])"):
         monkeypatch.setattr(trial, "COMMAND", (sys.executable, "-c", code))
-        with pytest.raises(StoredFileError, match=r"n\.onnx cannot be computed: whoever reads it ends at once"):
+        with pytest.raises(StoredFileError, match=r"n\.onnx cannot be computed: the process that read it ended"):
             trial.try_apart(foreign)
     monkeypatch.setattr(trial, "SECONDS", 0.2)
     monkeypatch.setattr(trial, "COMMAND", (sys.executable, "-c", "import time; time.sleep(60)"))

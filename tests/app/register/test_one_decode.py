@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFile
+from plate_readers import TINY_READER
 from registers import photo
 
 from app.core.arrays import float_arrays
@@ -26,10 +27,6 @@ from app.training.checkpoint import save_checkpoint
 from models.detector import PLATE, VEHICLE
 
 DETECTOR = DetectorSettings(backbone="test_efficientnet", size=128, vehicle_threshold=0.5, plate_threshold=0.3)
-READER = (
-    "experiment=plates_countries data=manifest data.root=. data.made_plates.share=0 model.backbone=test_resnet "
-    "model.height=32 model.width=64 model.dim=16 model.layers=1 device=cpu train.precision=float32"
-)
 SIZE = (300, 200)
 
 
@@ -52,7 +49,7 @@ def equipped(identification, monkeypatch, tmp_path):
     write_detector(tmp_path / "d.safetensors", build(DETECTOR), DETECTOR)
     identification.framing.use(tmp_path / "d.safetensors", "tester")
     monkeypatch.setattr("models.detector.Detector.find", find)
-    settings, folder = load_settings(READER), RunFolder(tmp_path / "reader")
+    settings, folder = load_settings(TINY_READER), RunFolder(tmp_path / "reader")
     task = make_task(settings)
     save_checkpoint(folder, "global", float_arrays(task.build(1, 0)), settings, task)
     identification.plate_reader.use(folder.path, "global", "tester")

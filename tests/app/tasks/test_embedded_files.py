@@ -66,7 +66,7 @@ def test_files_are_read_in_batches_and_those_that_cannot_be_read_are_left_out(sa
     found = embed_samples(task, network, [lost, *samples])
     assert found.samples == samples
     assert network.training
-    assert list(task.bad_pictures) == [str(lost.path), str(samples[3].path)]
+    assert list(task.bad_images) == [str(lost.path), str(samples[3].path)]
     for row, sample in enumerate(samples):
         alone = embed_samples(task, network, [sample])
         for name, rows in found.libraries.items():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import LocalFederation
 from PIL import Image
+from plate_readers import TINY_READER
 from safetensors.numpy import save_file
 
 from app.core.arrays import float_arrays, load_arrays, shared_layout
@@ -21,11 +22,7 @@ from app.training.checkpoint import network_of
 from app.training.trainer import train
 from models.hashed import hash_layers
 
-WORDS = (
-    "experiment=plates_countries data=manifest data.root=. data.made_plates.share=0 model.backbone=test_resnet "
-    "model.height=32 model.width=64 model.dim=16 model.layers=1 device=cpu train.precision=float32 train.threads=1 "
-    "train.batch_size=8"
-)
+WORDS = f"{TINY_READER} train.threads=1 train.batch_size=8"
 TEXTS = ("A1", "B2", "皖3", "4C")
 
 

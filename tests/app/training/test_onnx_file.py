@@ -7,7 +7,9 @@ import onnx
 import pytest
 from registers import photo
 
+from app.core.errors import StoredFileError
 from app.core.sample import Sample
+from app.detection.detector_file import open_detector
 from app.register.embedder import Recogniser, read_recogniser
 from app.settings.upgrades import RUN
 from app.training.checkpoint import Checkpoint
@@ -63,6 +65,16 @@ def test_what_is_no_file_of_ours_is_refused(onnx_path, tmp_path):
         path.write_bytes(data)
         with pytest.raises(ValueError, match=r"x\.onnx was not written by scripts\.export, or was cut off"):
             OnnxFile(path)
+
+
+def test_a_large_file_of_another_kind_is_not_read(tmp_path):
+    """Of a terabyte, more than any memory, the end alone."""
+    path = tmp_path / "x.onnx"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    for read in (OnnxFile, open_detector):
+        with pytest.raises(StoredFileError, match=r"x\.onnx was not written by scripts\.export"):
+            read(path)
 
 
 def test_one_changed_bit_anywhere_is_noticed(onnx_path, tmp_path):

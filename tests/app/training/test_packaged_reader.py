@@ -1,5 +1,6 @@
 """The plate reader that comes with the package: its files, their marks, and what half precision changes."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plate_readers import TINY_READER
 
 from app.core.arrays import float_arrays
 from app.core.errors import StoredFileError
 from app.core.run_folder import RunFolder
 from app.data.plate_batches import sized
 from app.evaluation.plate_texts import PlateReading
-from app.evaluation.reading_errors import measure_errors
+from app.evaluation.reading_errors import ReadingErrors, measure_errors
 from app.experiment.plate_run import PlateRun
 from app.settings.load import load_settings
 from app.synthetic.plates import KINDS, placed_plate
@@ -26,15 +28,11 @@ from models.errors import MissingFileError
 from scripts import read_plates
 
 ROOT = Path(__file__).parents[3]
-WORDS = (
-    "experiment=plates_countries data=manifest data.root=. data.made_plates.share=0 model.backbone=test_resnet "
-    "model.height=32 model.width=64 model.dim=16 model.layers=1 device=cpu train.precision=float32"
-)
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    settings = load_settings(WORDS)
+    settings = load_settings(TINY_READER)
     task = make_task(settings)
     save_checkpoint(RunFolder(tmp_path / "run"), "central", float_arrays(task.build(1, 0)), settings, task)
     return Checkpoint.read(tmp_path / "run", "central")
@@ -50,6 +48,9 @@ def test_the_files_are_those_of_this_version_and_small():
     assert not [place for place in ("/tmp", "/work") if place in str(checkpoint.settings)]
     errors = packaged.packaged_errors()
     assert errors.plates > 1000
+    measured = json.loads((packaged.FOLDER / packaged.ERRORS).read_bytes())
+    assert measured.keys() == ReadingErrors.model_fields.keys()  # another measure needs the file anew
+    assert 0.01 < errors.unrelated < 0.05
     assert errors.llr(PlateReading("ABC1234", (0.99,) * 7), "ABC1234") > 8
 
 

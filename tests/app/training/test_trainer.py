@@ -226,7 +226,7 @@ def test_unreadable_pictures_are_left_out_and_named(settings, tmp_path):
     setting.batches = setting.task.batches(samples, 5)
     report = setting.train(0, setting.batches.batches_per_epoch)
     assert report.bad == {str(broken)}
-    assert setting.task.bad_pictures.keys() == {str(broken)}
+    assert setting.task.bad_images.keys() == {str(broken)}
     assert report.num_images < report.steps * 8
 
 
