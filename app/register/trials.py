@@ -94,16 +94,14 @@ def trials_of(comparisons: Iterable[Comparison], texts: Texts | None = None) -> 
             return among[block] @ among.T
 
         for asked in ask(part.similarities, around, ids, with_strangers=part.times is not None):
-            is_stranger, key = asked.own < 0, keys[asked.query]
+            key = keys[asked.query]
             text = (texts or {}).get(key)
-            trial = found.setdefault(key, Trial(int(ids["q_pids"][asked.query]), is_stranger, text=text))
+            trial = found.setdefault(key, Trial(int(ids["q_pids"][asked.query]), is_stranger=True, text=text))
+            trial.is_stranger &= asked.own < 0  # one comparison may lack its vehicle, as that of plates
             trial.vehicles = max(trial.vehicles, len(pids))
-            own = np.empty(0, np.int64) if is_stranger else np.array([asked.own])
+            own = np.empty(0, np.int64) if asked.own < 0 else np.array([asked.own])
             also = np.flatnonzero(np.isin(pids, list(text.near))) if text else np.empty(0, np.int64)
-            asked_as = [(asked.stranger, trial.stranger)]
-            if not is_stranger:
-                asked_as.append((asked.resident, trial.resident))
-            for scores, held in asked_as:
+            for scores, held in ((asked.resident, trial.resident), (asked.stranger, trial.stranger)):
                 best = np.argsort(-scores, kind="stable")[:SHORTLIST]
                 there = np.unique(np.concatenate([best, own, also]))
                 there = there[np.isfinite(scores[there])]
@@ -113,6 +111,9 @@ def trials_of(comparisons: Iterable[Comparison], texts: Texts | None = None) -> 
             few = len(others) <= _OTHERS
             others = others if few else others[rng.choice(len(others), _OTHERS, replace=False)]
             trial.other[name] = dict(zip(pids[others].tolist(), asked.resident[others].tolist(), strict=True))
+    for trial in found.values():
+        if trial.is_stranger:
+            trial.resident.clear()
     return list(found.values())
 
 

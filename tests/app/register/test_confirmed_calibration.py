@@ -79,6 +79,26 @@ def test_a_photograph_is_not_compared_with_what_was_enrolled_after_it(enrolled, 
     assert np.isinf(cosines).sum() == 6  # of both photographs, the three images that came later
 
 
+def test_a_resident_without_an_enrolled_plate_is_asked_as_one(enrolled, confirmed):  # noqa: F811
+    """Its photograph has a plate, and so have other vehicles; the library of plates, asked first, lacks this one."""
+    confirmed(3)
+    said, _ = asked(enrolled)
+    [look] = [each for each in said.comparisons if each.name == "vehicle"]
+    others = look.ids["g_pids"] != 4
+    ids = {name: values[others] if name.startswith("g_") else values for name, values in look.ids.items()}
+    plates = look._replace(
+        name="fused", gallery=look.gallery[others], ids=ids, times=(look.times[0], look.times[1][others])
+    )
+    for order in ([plates, look], [look, plates]):
+        [trial] = trials_of(order)
+        assert not trial.is_stranger
+        assert 4 in trial.resident["vehicle"]
+        assert trial.resident["fused"].keys() == trial.stranger["fused"].keys() == set(range(1, VEHICLES + 1)) - {4}
+        assert (trial.vehicles, 4 in trial.stranger["vehicle"]) == (VEHICLES, False)
+    [stranger] = trials_of([plates])
+    assert (stranger.is_stranger, stranger.resident) == (True, {})
+
+
 def test_what_cannot_be_judged_is_left_out(enrolled, confirmed, seen):  # noqa: F811
     answers = confirmed(1, 2, 100)
     unknown = enrolled.identify([seen(7, 3)], account="guard")
