@@ -205,23 +205,22 @@ class Identification(RegisterFolder):
         reads: Sequence[PlateRead],
     ) -> tuple[Decision, PlateFinding | None]:
         """The decision by the sum of all evidence where it is calibrated, by one library after the other otherwise."""
-        min_confidence, country = self.plate_reader.min_confidence, self.plate_reader.country
+        reader, plates = self.plate_reader, self.plates
         calibration = self.models.evidence(model) if self.models.decides() == "evidence" else None
         if calibration is not None:
-            plate = find_plates(reads, framed, self.plates, country)
+            plate = find_plates(reads, framed, plates, reader.country)
             near = plate.vehicles() if plate else set()
             candidates = self.candidates(model, found, modality, CANDIDATES, near)
             if covers(calibration, candidates):
-                confident = [read for read in reads if read.confidence >= min_confidence]
                 vehicles = near.union(each.vehicle for nearest in candidates.values() for each in nearest)
-                texts = text_evidence(reads if confident else [], vehicles, self.plates, self.plate_reader)
+                text = text_evidence(plate, vehicles, plates, reader)
                 thresholds = self.models.identification_thresholds(model)
-                about = (self.size(), texts, bool(confident) and not near, thresholds)
+                about = (self.size(), text.llr, text.is_foreign, thresholds)
                 decision = decide_by_evidence(candidates, calibration, *about)
                 return decision, plate and replace(plate, says=effect_of(decision, plate))
         candidates = self.candidates(model, found, modality)
         decision = decide(candidates, self.models.identification_thresholds(model))
-        return add_plate_evidence(decision, reads, framed, self.plates, min_confidence, country)
+        return add_plate_evidence(decision, reads, framed, plates, reader.min_confidence, reader.country)
 
     def candidates(
         self,

@@ -140,7 +140,7 @@ def test_views_of_the_night_do_not_overrule_what_was_weighed_by_day():
 def test_no_more_vehicles_are_shown_with_views_of_the_night(score, vehicle):
     """The search goes deeper than what a person gets to see; the vehicle that was enrolled at night is among it."""
     night = [Candidate(20 + n, 0.95 - 0.05 * n, 5, 0.2) for n in range(2 * CANDIDATES)]
-    day = {1: score} | {number: score - 1 for number in range(2, 12)}
+    day = {1: score} | dict.fromkeys(range(2, 12), score - 1)
     asked = candidates(vehicle=day) | {"vehicle-visible-to-infrared": night}
     decision = decide_by_evidence(asked, CALIBRATION, 50, thresholds={})
     assert (decision.outcome, decision.vehicle) == (Outcome.unsure, vehicle)
