@@ -104,6 +104,31 @@ def test_the_page_of_the_calibration_has_the_rates_and_warns(as_role, decided, i
     assert "The last calibration changed nothing here: 9 vehicles." in page()
 
 
+def test_the_page_has_a_column_for_strangers_whose_plate_told_them(as_role, decided, identification):
+    """Of a calibration with plate texts, those who are not registered are a part of the 100."""
+    manager = as_role("manager")
+    decided(3.0, 10.0, -10.0)
+    folder = identification.folder / "calibration" / identification.active_model.current()[0].digest
+    folder.mkdir(parents=True)
+    answers = {"residents": ("right", "wrong", "unsure", "unknown"), "strangers": ("named", "unsure", "unknown")}
+    names = [f"{who}_{each}" for who, those in answers.items() for each in those]
+    evidence = {"vehicles": 20, "queries": 40, "registered": 2, "stranger_rate": 0.01, **dict.fromkeys(names, SHARE)}
+    evidence |= {f"{who}_not_registered": {"share": 0.3, "low": 0.2, "high": 0.4} for who in answers}
+
+    def page(**more):
+        (folder / "report.json").write_text(json.dumps({"libraries": {}, "evidence": evidence | more}))
+        return manager.get("/calibration", headers={"accept": "text/html"}).text
+
+    with_texts = page(texts=31)
+    assert "among 2 vehicles, with the plate texts of 31 queries." in " ".join(with_texts.split())
+    assert '<th scope="col">Not registered</th>' in with_texts
+    assert rows_of(manager)["strangers"] == ["", "50.0", "50.0", "50.0", "30.0"]
+    without = page(texts=0)
+    assert "among 2 vehicles, without plate texts." in " ".join(without.split())
+    assert "Not registered" not in without
+    assert rows_of(manager)["strangers"] == ["", "50.0", "50.0", "50.0"]
+
+
 FIGURES = ("residents_right", "residents_wrong", "residents_unsure", "residents_unknown")
 STRANGERS = ("strangers_named", "strangers_unsure", "strangers_unknown")
 
