@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.evaluation.calibration import Interval, share_of_vehicles
+from app.evaluation.calibration import Interval, shares_of_vehicles
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.matcher import NOBODY, Outcome
@@ -103,7 +103,7 @@ def answered(rows: Sequence[tuple[Sighting, Confirmation]], since: datetime) -> 
         for truth in (Says.vehicle, Says.none, Says.wrong)
     )
     named = np.array([sighting.decision == Outcome.match for sighting, _ in strangers], bool)
-    share = share_of_vehicles(named, np.arange(len(named))[:, None]) if len(named) else None
+    share = shares_of_vehicles(named[None], np.arange(len(named)))[0] if len(named) else None
     right = sum(is_right(sighting, row) is True for sighting, row in residents)
     matched = sum(sighting.decision == Outcome.match for sighting, _ in residents)
     return Answered(len(residents), right, matched - right, len(strangers), int(named.sum()), share, len(unclear))
