@@ -19,14 +19,14 @@ from app.register.evidence import CANDIDATES, covers, decide_by_evidence
 from app.register.folder import RegisterFolder
 from app.register.index import Index, Look, make_index
 from app.register.matcher import (
-    MODALITIES,
     NOBODY,
     Candidate,
     Decision,
-    compared_name,
+    compared_names,
     decide,
     held_name,
     held_vectors,
+    modality_of_query,
 )
 from app.register.photos import VehiclePhoto, written_beside
 from app.register.plate_evidence import PlateFinding, add_plate_evidence, effect_of, find_plates, text_evidence
@@ -157,7 +157,7 @@ class Identification(RegisterFolder):
         self.register.settle()
         framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
         images = [each.image for each in framed]
-        modality: Modality = "infrared" if all(image.modality == "infrared" for image in images) else "visible"
+        modality = modality_of_query(image.modality for image in images)
         # Two identifications of one unknown vehicle must not both enrol it.
         beside = written_beside(self.photos, self._writers, framed, images)
         with beside as views, self._turn if enrol_unknown else nullcontext():
@@ -242,16 +242,15 @@ class Identification(RegisterFolder):
         index.prepare()
         answer: dict[str, list[Candidate]] = {}
         looks: dict[str, Look] = {}
-        for library in model.libraries:
-            rows = [vectors[library] for vectors in found if library in vectors]
-            for held in sorted(MODALITIES, key=lambda modality: modality != query):
-                name = compared_name(library, query, held)
-                nearest = []
-                if rows:
-                    looks[name] = index.look(held_name(library, held), np.stack(rows), limit)
-                    nearest = looks[name].nearest(also or ())
-                if nearest or held == "visible":
-                    answer[name] = nearest
+        for name, library, asked, held in compared_names(model.libraries):
+            if asked != query:
+                continue
+            nearest = []
+            if rows := [vectors[library] for vectors in found if library in vectors]:
+                looks[name] = index.look(held_name(library, held), np.stack(rows), limit)
+                nearest = looks[name].nearest(also or ())
+            if nearest or held == "visible":
+                answer[name] = nearest
         if also is not None:
             near = {each.vehicle for nearest in answer.values() for each in nearest}
             for name in looks.keys() & answer.keys():
