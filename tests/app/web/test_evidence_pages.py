@@ -1,10 +1,13 @@
 """Answers by the sum of all evidence, in the API and on the pages."""
 
+import contextlib
 import json
 import math
 import re
+import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from app.register.calibrate_own import calibrate_by_register
 from app.register.evidence import Calibration
 from app.register.photos import VehiclePhoto
 from app.register.plate_reader import PlateRead
+from app.web import figures
 
 RATES = {"strangers": 0.5, "stranger_rate": 0.01, "unknown_rate": 0.01}
 SHARE = {"share": 0.5, "low": 0.4, "high": 0.6}
@@ -246,3 +250,22 @@ def test_the_page_warns_of_a_network_of_rendered_vehicles(as_role, identificatio
     assert "The sum of all evidence has never been calibrated" in page()
     recogniser.settings = replace(recogniser.settings, data=replace(recogniser.settings.data, reader="two_cam"))
     assert "This network was trained on rendered vehicles" not in page()
+
+
+def test_pages_that_are_opened_at_once_measure_once(identification, monkeypatch):
+    renewal, both, measured = figures.FiguresRenewal(identification), threading.Barrier(2), []
+    monkeypatch.setattr(figures, "renew_figures", measured.append)
+
+    def moment():
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.3)  # until the other thread is here as well, if it can be
+        return 1000.0
+
+    monkeypatch.setattr(figures, "time", SimpleNamespace(monotonic=moment))
+    pages = [threading.Thread(target=renewal.begin) for _ in range(2)]
+    for page in pages:
+        page.start()
+    for page in pages:
+        page.join()
+    renewal._thread.shutdown(wait=True)  # `close` would cancel a second one
+    assert measured == [identification]
