@@ -21,7 +21,8 @@ from app.register.plate_reader import PlateRead, QueryPlateReader
 from app.register.plate_search import PlateCandidate, PlateSearch, cost
 from models.plate_formats import UNKNOWN_ORIGIN, Origin, origin_of
 
-_CANDIDATES = 5
+NEAR_PLATES = 5
+"""Plates near to the texts that an answer lists."""
 
 
 class TextEffect(StrEnum):
@@ -179,7 +180,7 @@ def _finding(
     vehicle_photo = framed[reads[0].photograph].vehicle_photo
     box = None if vehicle_photo.plate else vehicle_photo.plate_box
     origin = origin_of((joint or reads[0]).text, country)
-    return PlateFinding(reads, TextEffect.nothing, box, list(nearest.values())[:_CANDIDATES], joint, origin), near
+    return PlateFinding(reads, TextEffect.nothing, box, list(nearest.values())[:NEAR_PLATES], joint, origin), near
 
 
 class TextEvidence(NamedTuple):

@@ -18,6 +18,7 @@ from app.evaluation.plate_texts import PlateReading
 from app.evaluation.reading_errors import ReadingErrors
 from app.register.comparisons import Comparison
 from app.register.matcher import PLATE_TEXT
+from app.register.plate_evidence import NEAR_PLATES
 from app.register.plate_search import PlateTable
 from models.alphabet import plain
 
@@ -27,7 +28,6 @@ MOST_QUERIES = 4000
 LOOK = "vehicle"
 """Name of the one comparison of a source that is asked alone."""
 _OTHERS = 64  # scores of other vehicles, of each query
-_NEAR = 5  # plates near to a text, as an identification lists them
 
 
 class ReadText:
@@ -133,7 +133,7 @@ def read_texts(
     table.put(plates.items())
     found = dict[Sample, ReadText]()
     for sample, reading in readings.items():
-        near = {each.vehicle for each in table.find(reading.text)[:_NEAR]}
+        near = {each.vehicle for each in table.find(reading.text)[:NEAR_PLATES]}
         found[sample] = ReadText(reading, errors, plates, near)
     return {(each.name, sample): found[sample] for each in directions for sample in each.query if sample in found}
 
