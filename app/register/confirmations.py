@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app.evaluation.calibration import Interval, shares_of_vehicles
 from app.register.database import Database
@@ -68,10 +68,16 @@ class Confirmations:
             row = _confirmation(session, sighting_id)
             return row, is_right(get(session, Sighting, sighting_id), row)
 
-    def all(self) -> list[tuple[Sighting, Confirmation]]:
-        """Confirmed sightings, oldest first."""
+    def all(self, *, whole: bool = True) -> list[tuple[Sighting, Confirmation]]:
+        """Confirmed sightings, oldest first.
+
+        Args:
+            whole: with the answers and photographs, which are nearly all of the bytes.
+        """
         with self.database.reading() as session:
             query = select(Sighting, Confirmation).join(Confirmation, Confirmation.sighting_id == Sighting.id)
+            if not whole:
+                query = query.options(defer(Sighting.answer, raiseload=True), defer(Sighting.pictures, raiseload=True))
             return [(sighting, row) for sighting, row in session.execute(query.order_by(Sighting.id))]
 
 

@@ -195,7 +195,7 @@ def _calibration(service: State) -> dict[str, Any]:
     evidence = report.get("evidence") or {}
     latest = evidence.get("now") or evidence
     vehicles = identification.size()
-    rows = identification.confirmations.all()
+    rows = identification.confirmations.all(whole=False)
     since = datetime.fromisoformat(evidence["calibrated"]) if evidence.get("calibrated") else model.created
     curve = None
     if latest.get("curve"):

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from registers import photo
+from sqlalchemy import text
 from web_service import jpeg
 
 from app.evaluation.likelihood import Line
@@ -250,6 +251,18 @@ def test_the_page_warns_of_a_network_of_rendered_vehicles(as_role, identificatio
     assert "The sum of all evidence has never been calibrated" in page()
     recogniser.settings = replace(recogniser.settings, data=replace(recogniser.settings.data, reader="two_cam"))
     assert "This network was trained on rendered vehicles" not in page()
+
+
+def test_the_page_counts_confirmed_answers_without_reading_them(as_role, identification):
+    """The answers are nearly all of the bytes: of thousands of sightings it would wait a second for them."""
+    manager = as_role("manager")
+    answer = identify(manager, 1)
+    manager.post(f"/api/sightings/{answer['sighting']}/confirmation", json={"says": "none"})
+    with identification.database.writing() as session:
+        session.execute(text("UPDATE sighting SET answer = 'cannot be read'"))
+    with pytest.raises(json.JSONDecodeError):
+        identification.confirmations.all()
+    assert "Confirmed answers: 1." in manager.get("/calibration", headers={"accept": "text/html"}).text
 
 
 def test_pages_that_are_opened_at_once_measure_once(identification, monkeypatch):
