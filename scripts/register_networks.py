@@ -242,7 +242,8 @@ def _confirmed_lines(row: dict[str, Any]) -> Iterator[str]:
 
 def _evidence_line(row: dict[str, Any]) -> str:
     if "error" in row:
-        return f"evidence  not calibrated: {row['error']}"
+        state = "as it was calibrated before" if row.get("vehicles") else "not calibrated"
+        return f"evidence  {state}: {row['error']}"
     parts = [
         f"{words} {100 * row[name]['share']:.1f} % ({100 * row[name]['low']:.1f} to {100 * row[name]['high']:.1f})"
         for name, words in (

@@ -145,9 +145,8 @@ def share_of_vehicles(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: in
     groups, index = np.unique(places.reshape(pids.shape), axis=0, return_inverse=True)
     counts, found = np.bincount(index.ravel()), np.bincount(index.ravel(), weights=hits)
     share = float(hits.mean())
-    if not hits.any() or hits.all():  # every sample is equal: the rule of three for vehicles instead
-        bound = min(1.0, 3 / len(known))
-        return Interval(share, 0.0, bound) if not hits.any() else Interval(share, 1 - bound, 1.0)
+    if (alike := _of_equal_hits(hits, len(known))) is not None:
+        return alike
     rng, shares = np.random.default_rng(seed), np.full(_DRAWS, share)
     for draw in range(_DRAWS):
         times = np.bincount(rng.integers(len(known), size=len(known)), minlength=len(known))
@@ -159,7 +158,7 @@ def share_of_vehicles(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: in
 
 
 def shares_of_vehicles(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: int = 0) -> list[Interval]:
-    """`share_of_vehicles` of several kinds of hits at once, all with the same draws.
+    """`share_of_vehicles` of several kinds of hits at once, each of one vehicle, all with the same draws.
 
     Args:
         hits: (K, N).
@@ -174,11 +173,15 @@ def shares_of_vehicles(hits: NDArray[np.bool_], pids: NDArray[np.int64], seed: i
     )
     shares = (found @ times.T) / (times @ counts)
     bounds = np.quantile(shares, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=1)
-    bound, intervals = min(1.0, 3 / len(known)), list[Interval]()
-    for row, low, high in zip(hits, *bounds.tolist(), strict=True):
-        if not row.any():
-            low, high = 0.0, bound
-        elif row.all():
-            low, high = 1 - bound, 1.0
-        intervals.append(Interval(float(row.mean()), low, high))
-    return intervals
+    return [
+        _of_equal_hits(row, len(known)) or Interval(float(row.mean()), low, high)
+        for row, low, high in zip(hits, *bounds.tolist(), strict=True)
+    ]
+
+
+def _of_equal_hits(hits: NDArray[np.bool_], vehicles: int) -> Interval | None:
+    """The share where all are hits, or none: every sample is equal, and the rule of three for vehicles stands in."""
+    bound = min(1.0, 3 / vehicles)
+    if not hits.any():
+        return Interval(0.0, 0.0, bound)
+    return Interval(1.0, 1 - bound, 1.0) if hits.all() else None

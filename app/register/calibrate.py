@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from app.core.errors import StoredFileError
 from app.core.files import replacing
@@ -61,7 +62,13 @@ class _Rates(BaseModel):
     residents_right: _Rate
     residents_wrong: _Rate
     residents_unsure: _Rate
+    residents_unknown: _Rate | None = None
+    residents_not_registered: _Rate | None = None
     strangers_named: _Rate
+    strangers_unsure: _Rate | None = None
+    strangers_unknown: _Rate | None = None
+    strangers_not_registered: _Rate | None = None
+    real_strangers_named: _Rate | None = None
 
 
 class _Point(BaseModel):
@@ -75,6 +82,7 @@ class _Figures(_Rates):
     vehicles: int
     queries: int
     registered: int
+    texts: int = 0
     curve: list[_Point] = []
 
 
@@ -85,10 +93,16 @@ class _Confirmed(BaseModel):
     left_out: int
 
 
+def _zoned(moment: str) -> str:
+    if moment and datetime.fromisoformat(moment).tzinfo is None:
+        raise ValueError("a moment without its zone")
+    return moment
+
+
 class _Evidence(_Figures):
     error: str = ""
     stranger_rate: float
-    calibrated: str = ""
+    calibrated: Annotated[str, AfterValidator(_zoned)] = ""
     before: _Rates | None = None
     now: _Figures | None = None
     confirmed: _Confirmed | None = None

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
-from app.evaluation.calibration import Interval, share_of_vehicles
+from app.evaluation.calibration import Interval, shares_of_vehicles
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.matcher import NOBODY, Outcome
@@ -68,10 +68,16 @@ class Confirmations:
             row = _confirmation(session, sighting_id)
             return row, is_right(get(session, Sighting, sighting_id), row)
 
-    def all(self) -> list[tuple[Sighting, Confirmation]]:
-        """Confirmed sightings, oldest first."""
+    def all(self, *, whole: bool = True) -> list[tuple[Sighting, Confirmation]]:
+        """Confirmed sightings, oldest first.
+
+        Args:
+            whole: with the answers and photographs, which are nearly all of the bytes.
+        """
         with self.database.reading() as session:
             query = select(Sighting, Confirmation).join(Confirmation, Confirmation.sighting_id == Sighting.id)
+            if not whole:
+                query = query.options(defer(Sighting.answer, raiseload=True), defer(Sighting.pictures, raiseload=True))
             return [(sighting, row) for sighting, row in session.execute(query.order_by(Sighting.id))]
 
 
@@ -103,7 +109,7 @@ def answered(rows: Sequence[tuple[Sighting, Confirmation]], since: datetime) -> 
         for truth in (Says.vehicle, Says.none, Says.wrong)
     )
     named = np.array([sighting.decision == Outcome.match for sighting, _ in strangers], bool)
-    share = share_of_vehicles(named, np.arange(len(named))[:, None]) if len(named) else None
+    share = shares_of_vehicles(named[None], np.arange(len(named)))[0] if len(named) else None
     right = sum(is_right(sighting, row) is True for sighting, row in residents)
     matched = sum(sighting.decision == Outcome.match for sighting, _ in residents)
     return Answered(len(residents), right, matched - right, len(strangers), int(named.sum()), share, len(unclear))

@@ -16,7 +16,7 @@ from app.register.comparisons import Comparison, held_images, ids_of
 from app.register.confirmations import Says
 from app.register.embedder import Recogniser, sample_of
 from app.register.identification import Identification
-from app.register.matcher import MODALITIES, NOBODY, compared_name, held_name
+from app.register.matcher import NOBODY, compared_names, held_name, modality_of_query
 from app.register.records import Vectors
 from app.register.schema import Confirmation, Model, Sighting, View
 
@@ -71,20 +71,15 @@ def of_confirmed(identification: Identification, model: Model, recogniser: Recog
     ]
     queries = _queries(identification, recogniser, there)
     made = []
-    for library in model.libraries:
-        for query in MODALITIES:
-            asked = [each for each in queries if each.modality == query and library in each.vectors]
-            for modality in MODALITIES:
-                name_held = held_name(library, modality)
-                if asked and name_held in held:
-                    images = held[name_held]
-                    pids = np.array([each.vehicle for each in asked], np.int64)
-                    ids = ids_of(pids, np.full(len(asked), NO_VIEW, np.int64), images)
-                    vectors: NDArray[np.float32] = np.stack([each.vectors[library] for each in asked])
-                    times = np.array([each.time for each in asked], np.float64), images.times
-                    keys = [each.key for each in asked]
-                    name = compared_name(library, query, modality)
-                    made.append(Comparison(name, vectors, images.vectors, ids, keys, times))
+    for name, library, query, modality in compared_names(model.libraries):
+        asked = [each for each in queries if each.modality == query and library in each.vectors]
+        enrolled = held.get(held_name(library, modality))
+        if asked and enrolled is not None:
+            pids = np.array([each.vehicle for each in asked], np.int64)
+            ids = ids_of(pids, np.full(len(asked), NO_VIEW, np.int64), enrolled)
+            vectors: NDArray[np.float32] = np.stack([each.vectors[library] for each in asked])
+            times = np.array([each.time for each in asked], np.float64), enrolled.times
+            made.append(Comparison(name, vectors, enrolled.vectors, ids, [each.key for each in asked], times))
     sightings = {each.key[0]: each.vehicle for each in queries}
     residents = [vehicle for vehicle in sightings.values() if vehicle > 0]
     strangers = len(sightings) - len(residents)
@@ -115,9 +110,7 @@ def _queries(
         embedded = recogniser.embed_files([sample_of(identification.photos, view) for *_, view in batch])
         for (sighting, row, place, _), vectors in zip(batch, embedded, strict=True):
             if vectors is not None:
-                modality: Modality = (
-                    "infrared" if all(each["modality"] == "infrared" for each in _views(sighting)) else "visible"
-                )
+                modality = modality_of_query(each["modality"] for each in _views(sighting))
                 vehicle = row.vehicle_id or -sighting.id
                 time = sighting.created.timestamp()
                 found.append(_Query((sighting.id, place), vehicle, time, modality, vectors))

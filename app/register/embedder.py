@@ -182,9 +182,10 @@ class ActiveModel:
         model = self._register.models.active()
         if model is None:
             raise NoModelError("the register has no network yet: give it one with `reembed --run RUN_FOLDER`")
-        if self._recogniser is None or self._recogniser.digest != model.digest:
-            self._recogniser = self._read(model.digest)
-        return model, self._recogniser
+        recogniser = self._recogniser  # another thread may change it meanwhile: model and network belong together
+        if recogniser is None or recogniser.digest != model.digest:
+            self._recogniser = recogniser = self._read(model.digest)
+        return model, recogniser
 
     def is_of_rendered_vehicles(self) -> bool:
         """Whether the active model was trained on rendered vehicles alone; False where that cannot be read."""

@@ -5,14 +5,25 @@ counts once: by its text where one was read and the candidate's plate is known, 
 `app.evaluation.likelihood` for the arithmetic.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.evaluation.likelihood import Line, posterior
-from app.register.matcher import PLATE_TEXT, Candidate, Decision, Evidence, Outcome, Threshold, Weighed, crosses, decide
+from app.register.matcher import (
+    NOBODY,
+    PLATE_TEXT,
+    Candidate,
+    Decision,
+    Evidence,
+    Outcome,
+    Threshold,
+    Weighed,
+    crosses,
+    decide,
+)
 
 EVIDENCE = "evidence"
 """Stands for the name of a library where the sum of all evidence decided."""
@@ -95,8 +106,9 @@ def decide_by_evidence(
     Args:
         candidates: by comparison, in the order in which they are preferred.
         foreign_text: whether a plate text of enough confidence is near no registered plate.
-        thresholds: of libraries. A vehicle of views in the other modality, which were not calibrated, that reaches its
-            own is worth a look in place of unknown or not_registered.
+        thresholds: of libraries. Where they find a vehicle that nothing calibrated compares, as one with views of the
+            other modality alone, it is worth a look: the answer is unsure in place of unknown or not_registered, and
+            shows it beside the candidates of the evidence otherwise.
     """
     scored = {
         name: {each.vehicle: each.score for each in found if each.score is not None}
@@ -114,15 +126,31 @@ def decide_by_evidence(
         outcome = Outcome.unsure
     views = {each.vehicle: each for found in reversed(list(candidates.values())) for each in found}
     shown = [views.get(each.vehicle, Candidate(each.vehicle, 0.0)) for each in evidence.candidates[:_SHOWN]]
-    best = shown[0] if shown and outcome in (Outcome.match, Outcome.unsure) else None
+    best = shown[0] if shown and outcome not in NOBODY else None
+    other = _by_other_views(candidates, calibration, set().union(*scored.values()), thresholds or {})
+    if other.vehicle is not None and outcome is not Outcome.match:
+        if best is None and (name := other.decided_by):
+            named = {EVIDENCE: shown, **candidates, name: other.candidates[name][:_SHOWN]}
+            return replace(other, outcome=Outcome.unsure, candidates=named, evidence=evidence)
+        shown = [*shown[: _SHOWN - 1], views[other.vehicle]]
     vehicle, similarity = (best.vehicle, best.similarity) if best else (None, None)
-    named = {EVIDENCE: shown, **candidates}
-    decision = Decision(outcome, vehicle, EVIDENCE, similarity, None, None, named, evidence)
-    rest = {name: found for name, found in candidates.items() if crosses(name) and name not in calibration.lines}
-    other = decide(rest, thresholds or {})
-    if best is not None or other.vehicle is None:
-        return decision
-    return replace(other, outcome=Outcome.unsure, candidates=named, evidence=evidence)
+    return Decision(outcome, vehicle, EVIDENCE, similarity, None, None, {EVIDENCE: shown, **candidates}, evidence)
+
+
+def _by_other_views(
+    candidates: Mapping[str, Sequence[Candidate]],
+    calibration: Calibration,
+    weighed: Collection[int],
+    thresholds: Mapping[str, Threshold],
+) -> Decision:
+    """The decision of libraries over vehicles that were not weighed, in comparisons of two modalities that are not
+    calibrated."""
+    rest = {
+        name: [each for each in found if each.vehicle not in weighed]
+        for name, found in candidates.items()
+        if crosses(name) and name not in calibration.lines
+    }
+    return decide(rest, thresholds)
 
 
 def covers(calibration: Calibration, candidates: Mapping[str, Sequence[Candidate]]) -> bool:

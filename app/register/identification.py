@@ -19,14 +19,14 @@ from app.register.evidence import CANDIDATES, covers, decide_by_evidence
 from app.register.folder import RegisterFolder
 from app.register.index import Index, Look, make_index
 from app.register.matcher import (
-    MODALITIES,
     NOBODY,
     Candidate,
     Decision,
-    compared_name,
+    compared_names,
     decide,
     held_name,
     held_vectors,
+    modality_of_query,
 )
 from app.register.photos import VehiclePhoto, written_beside
 from app.register.plate_evidence import PlateFinding, add_plate_evidence, effect_of, find_plates, text_evidence
@@ -157,7 +157,7 @@ class Identification(RegisterFolder):
         self.register.settle()
         framed = [self.framing.frame(vehicle_photo.as_stored()) for vehicle_photo in vehicle_photos]
         images = [each.image for each in framed]
-        modality: Modality = "infrared" if all(image.modality == "infrared" for image in images) else "visible"
+        modality = modality_of_query(image.modality for image in images)
         # Two identifications of one unknown vehicle must not both enrol it.
         beside = written_beside(self.photos, self._writers, framed, images)
         with beside as views, self._turn if enrol_unknown else nullcontext():
@@ -205,23 +205,22 @@ class Identification(RegisterFolder):
         reads: Sequence[PlateRead],
     ) -> tuple[Decision, PlateFinding | None]:
         """The decision by the sum of all evidence where it is calibrated, by one library after the other otherwise."""
-        min_confidence, country = self.plate_reader.min_confidence, self.plate_reader.country
+        reader, plates = self.plate_reader, self.plates
         calibration = self.models.evidence(model) if self.models.decides() == "evidence" else None
         if calibration is not None:
-            plate = find_plates(reads, framed, self.plates, country)
+            plate = find_plates(reads, framed, plates, reader.country)
             near = plate.vehicles() if plate else set()
             candidates = self.candidates(model, found, modality, CANDIDATES, near)
             if covers(calibration, candidates):
-                confident = [read for read in reads if read.confidence >= min_confidence]
                 vehicles = near.union(each.vehicle for nearest in candidates.values() for each in nearest)
-                texts = text_evidence(reads if confident else [], vehicles, self.plates, self.plate_reader)
+                text = text_evidence(plate, vehicles, plates, reader)
                 thresholds = self.models.identification_thresholds(model)
-                about = (self.size(), texts, bool(confident) and not near, thresholds)
+                about = (self.size(), text.llr, text.is_foreign, thresholds)
                 decision = decide_by_evidence(candidates, calibration, *about)
                 return decision, plate and replace(plate, says=effect_of(decision, plate))
         candidates = self.candidates(model, found, modality)
         decision = decide(candidates, self.models.identification_thresholds(model))
-        return add_plate_evidence(decision, reads, framed, self.plates, min_confidence, country)
+        return add_plate_evidence(decision, reads, framed, plates, reader.min_confidence, reader.country)
 
     def candidates(
         self,
@@ -243,16 +242,15 @@ class Identification(RegisterFolder):
         index.prepare()
         answer: dict[str, list[Candidate]] = {}
         looks: dict[str, Look] = {}
-        for library in model.libraries:
-            rows = [vectors[library] for vectors in found if library in vectors]
-            for held in sorted(MODALITIES, key=lambda modality: modality != query):
-                name = compared_name(library, query, held)
-                nearest = []
-                if rows:
-                    looks[name] = index.look(held_name(library, held), np.stack(rows), limit)
-                    nearest = looks[name].nearest(also or ())
-                if nearest or held == "visible":
-                    answer[name] = nearest
+        for name, library, asked, held in compared_names(model.libraries):
+            if asked != query:
+                continue
+            nearest = []
+            if rows := [vectors[library] for vectors in found if library in vectors]:
+                looks[name] = index.look(held_name(library, held), np.stack(rows), limit)
+                nearest = looks[name].nearest(also or ())
+            if nearest or held == "visible":
+                answer[name] = nearest
         if also is not None:
             near = {each.vehicle for nearest in answer.values() for each in nearest}
             for name in looks.keys() & answer.keys():

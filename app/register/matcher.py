@@ -243,6 +243,11 @@ def compared_name(library: str, query: Modality, held: Modality) -> str:
     return library if query == held == "visible" else f"{library}-{query}-to-{held}"
 
 
+def modality_of_query(photographs: Iterable[str]) -> Modality:
+    """The modality by which several photographs are compared: "infrared" if all of them are."""
+    return "infrared" if all(each == "infrared" for each in photographs) else "visible"
+
+
 def crosses(comparison: str) -> bool:
     """Whether a comparison is of photographs in one modality with views in the other."""
     query, _, held = comparison.partition("-")[2].partition("-to-")
@@ -250,10 +255,11 @@ def crosses(comparison: str) -> bool:
 
 
 def compared_names(libraries: Iterable[str]) -> Iterator[tuple[str, str, Modality, Modality]]:
-    """Name, library, query and held of every kind of comparison."""
+    """Name, library, query and held of every kind of comparison, in the order in which they are preferred: views of the
+    photograph's own modality before those of the other."""
     for library in libraries:
         for query in MODALITIES:
-            for held in MODALITIES:
+            for held in sorted(MODALITIES, key=lambda modality: modality != query):
                 yield compared_name(library, query, held), library, query, held
 
 

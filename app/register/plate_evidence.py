@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.core.sample import Box
 from app.evaluation.plate_frames import combined
@@ -21,7 +21,8 @@ from app.register.plate_reader import PlateRead, QueryPlateReader
 from app.register.plate_search import PlateCandidate, PlateSearch, cost
 from models.plate_formats import UNKNOWN_ORIGIN, Origin, origin_of
 
-_CANDIDATES = 5
+NEAR_PLATES = 5
+"""Plates near to the texts that an answer lists."""
 
 
 class TextEffect(StrEnum):
@@ -31,6 +32,11 @@ class TextEffect(StrEnum):
     agrees = "agrees"
     decides = "decides"
     contradicts = "contradicts"
+
+
+def counting(reads: Sequence[PlateRead], min_confidence: float) -> list[PlateRead]:
+    """The texts that take part in a decision; the others are only shown."""
+    return [read for read in reads if read.confidence >= min_confidence]
 
 
 def combine(
@@ -51,7 +57,7 @@ def combine(
         holders: vehicles that have exactly this plate, by text.
         own: plate of the decision's vehicle, in `models.alphabet.plain` form; None without one.
     """
-    confident = [read for read in reads if read.confidence >= min_confidence]
+    confident = counting(reads, min_confidence)
     if decision.outcome is Outcome.match and decision.vehicle is not None:
         if any(_contradicts(read.text, holders, decision.vehicle, own) for read in confident):
             return replace(decision, outcome=Outcome.unsure), TextEffect.contradicts
@@ -174,21 +180,35 @@ def _finding(
     vehicle_photo = framed[reads[0].photograph].vehicle_photo
     box = None if vehicle_photo.plate else vehicle_photo.plate_box
     origin = origin_of((joint or reads[0]).text, country)
-    return PlateFinding(reads, TextEffect.nothing, box, list(nearest.values())[:_CANDIDATES], joint, origin), near
+    return PlateFinding(reads, TextEffect.nothing, box, list(nearest.values())[:NEAR_PLATES], joint, origin), near
+
+
+class TextEvidence(NamedTuple):
+    """The text of a query in the sum of all evidence.
+
+    Args:
+        llr: by vehicle, of those whose plate is known.
+        is_foreign: whether it is near no registered plate.
+    """
+
+    llr: Mapping[int, float]
+    is_foreign: bool
 
 
 def text_evidence(
-    reads: Sequence[PlateRead], vehicles: Collection[int], plates: PlateSearch, reader: QueryPlateReader
-) -> dict[int, float]:
-    """LLR of the plate text by vehicle, of those whose plate is known.
+    finding: PlateFinding | None, vehicles: Collection[int], plates: PlateSearch, reader: QueryPlateReader
+) -> TextEvidence:
+    """The evidence of the plate texts for some vehicles; none where no text has the confidence that counts.
 
     Texts of several photographs count as one, see `app.evaluation.plate_frames`."""
-    if not reads:
-        return {}
-    errors, reading = reader.errors, together(reads) or PlateReading(reads[0].text, reads[0].confidences)
+    if finding is None or not counting(finding.reads, reader.min_confidence):
+        return TextEvidence({}, is_foreign=False)
+    best, errors = finding.reads[0], reader.errors
+    reading = finding.together or PlateReading(best.text, best.confidences)
     plates.prepare()
     known = {vehicle: plates.table.plain_plate(vehicle) for vehicle in vehicles}
-    return {vehicle: errors.llr(reading, plate) for vehicle, plate in known.items() if plate}
+    llr = {vehicle: errors.llr(reading, plate) for vehicle, plate in known.items() if plate}
+    return TextEvidence(llr, is_foreign=not finding.candidates)
 
 
 def effect_of(decision: Decision, plate: PlateFinding) -> TextEffect:
@@ -196,13 +216,14 @@ def effect_of(decision: Decision, plate: PlateFinding) -> TextEffect:
 
     agrees: it is the plate of the vehicle that matches. decides: so it is, and the rest of the evidence alone speaks
     against that vehicle. contradicts: it speaks against the vehicle that matches, or looks like it."""
-    best = next(iter(decision.evidence.candidates), None) if decision.evidence else None
-    if decision.vehicle is None or best is None or PLATE_TEXT not in best.llr:
+    weighed = decision.evidence.candidates if decision.evidence else ()
+    its = next((each for each in weighed if each.vehicle == decision.vehicle), None)
+    if its is None or PLATE_TEXT not in its.llr:
         return TextEffect.nothing
-    text = best.llr[PLATE_TEXT]
+    text = its.llr[PLATE_TEXT]
     if text < 0:
         return TextEffect.contradicts
-    exact = any(each.vehicle == best.vehicle and not each.cost for each in plate.candidates)
+    exact = any(each.vehicle == its.vehicle and not each.cost for each in plate.candidates)
     if not exact or decision.outcome is not Outcome.match:
         return TextEffect.nothing
-    return TextEffect.decides if sum(best.llr.values()) - text < 0 else TextEffect.agrees
+    return TextEffect.decides if sum(its.llr.values()) - text < 0 else TextEffect.agrees

@@ -18,6 +18,7 @@ from app.evaluation.plate_texts import PlateReading
 from app.evaluation.reading_errors import ReadingErrors
 from app.register.comparisons import Comparison
 from app.register.matcher import PLATE_TEXT
+from app.register.plate_evidence import NEAR_PLATES
 from app.register.plate_search import PlateTable
 from models.alphabet import plain
 
@@ -27,7 +28,6 @@ MOST_QUERIES = 4000
 LOOK = "vehicle"
 """Name of the one comparison of a source that is asked alone."""
 _OTHERS = 64  # scores of other vehicles, of each query
-_NEAR = 5  # plates near to a text, as an identification lists them
 
 
 class ReadText:
@@ -94,16 +94,14 @@ def trials_of(comparisons: Iterable[Comparison], texts: Texts | None = None) -> 
             return among[block] @ among.T
 
         for asked in ask(part.similarities, around, ids, with_strangers=part.times is not None):
-            is_stranger, key = asked.own < 0, keys[asked.query]
+            key = keys[asked.query]
             text = (texts or {}).get(key)
-            trial = found.setdefault(key, Trial(int(ids["q_pids"][asked.query]), is_stranger, text=text))
+            trial = found.setdefault(key, Trial(int(ids["q_pids"][asked.query]), is_stranger=True, text=text))
+            trial.is_stranger &= asked.own < 0  # one comparison may lack its vehicle, as that of plates
             trial.vehicles = max(trial.vehicles, len(pids))
-            own = np.empty(0, np.int64) if is_stranger else np.array([asked.own])
+            own = np.empty(0, np.int64) if asked.own < 0 else np.array([asked.own])
             also = np.flatnonzero(np.isin(pids, list(text.near))) if text else np.empty(0, np.int64)
-            asked_as = [(asked.stranger, trial.stranger)]
-            if not is_stranger:
-                asked_as.append((asked.resident, trial.resident))
-            for scores, held in asked_as:
+            for scores, held in ((asked.resident, trial.resident), (asked.stranger, trial.stranger)):
                 best = np.argsort(-scores, kind="stable")[:SHORTLIST]
                 there = np.unique(np.concatenate([best, own, also]))
                 there = there[np.isfinite(scores[there])]
@@ -113,6 +111,9 @@ def trials_of(comparisons: Iterable[Comparison], texts: Texts | None = None) -> 
             few = len(others) <= _OTHERS
             others = others if few else others[rng.choice(len(others), _OTHERS, replace=False)]
             trial.other[name] = dict(zip(pids[others].tolist(), asked.resident[others].tolist(), strict=True))
+    for trial in found.values():
+        if trial.is_stranger:
+            trial.resident.clear()
     return list(found.values())
 
 
@@ -132,7 +133,7 @@ def read_texts(
     table.put(plates.items())
     found = dict[Sample, ReadText]()
     for sample, reading in readings.items():
-        near = {each.vehicle for each in table.find(reading.text)[:_NEAR]}
+        near = {each.vehicle for each in table.find(reading.text)[:NEAR_PLATES]}
         found[sample] = ReadText(reading, errors, plates, near)
     return {(each.name, sample): found[sample] for each in directions for sample in each.query if sample in found}
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.evaluation.calibration import share_of_vehicles, shares_of_vehicles
+from app.evaluation.calibration import shares_of_vehicles
 from app.evaluation.likelihood import cllr, reliability
 from app.register.evidence import Calibration, is_plate, plate_counts, sources_of, weigh
 from app.register.matcher import PLATE_TEXT
@@ -101,15 +101,15 @@ def outcomes_of(beyond: Weighed) -> dict[str, NDArray[np.bool_]]:
 
 def shares(beyond: Weighed) -> dict[str, dict[str, float]]:
     """Shares of outcomes with their intervals; of real strangers beside those that were left out of the register."""
-    found = outcomes_of(beyond)
-    pids = {"residents": beyond.residents, "strangers": beyond.strangers}
-    found_shares = {
-        name: share_of_vehicles(hits, pids[name.split("_")[0]][:, None])._asdict() for name, hits in found.items()
-    }
+    found, intervals = outcomes_of(beyond), dict[str, dict[str, float]]()
+    for who, pids in (("residents", beyond.residents), ("strangers", beyond.strangers)):
+        names = [name for name in found if name.startswith(who)]
+        of_names = shares_of_vehicles(np.stack([found[name] for name in names]), pids)
+        intervals |= {name: each._asdict() for name, each in zip(names, of_names, strict=True)}
     if (real := beyond.strangers < 0).any():
-        hits, numbers = found["strangers_named"][real], beyond.strangers[real]
-        found_shares["real_strangers_named"] = share_of_vehicles(hits, numbers[:, None])._asdict()
-    return found_shares
+        [named] = shares_of_vehicles(found["strangers_named"][None, real], beyond.strangers[real])
+        intervals["real_strangers_named"] = named._asdict()
+    return intervals
 
 
 def curve(beyond: Weighed) -> list[dict[str, float]]:

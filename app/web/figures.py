@@ -1,6 +1,7 @@
 """Figures of the calibration page: renewed beside the service as the register grows, and the curve as points."""
 
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,7 @@ class FiguresRenewal:
         self._thread = ThreadPoolExecutor(1, "figures")
         self._running: Future[None] | None = None
         self._begun = -_PAUSE_SECONDS
+        self._lock = threading.Lock()  # pages are made in several threads
 
     @property
     def is_running(self) -> bool:
@@ -35,9 +37,11 @@ class FiguresRenewal:
 
     def begin(self) -> None:
         """Measure, unless that is under way or was begun a moment ago."""
-        if not self.is_running and time.monotonic() - self._begun >= _PAUSE_SECONDS:
-            self._begun = time.monotonic()
-            self._running = self._thread.submit(self._renew)
+        with self._lock:
+            moment = time.monotonic()
+            if not self.is_running and moment - self._begun >= _PAUSE_SECONDS:
+                self._begun = moment
+                self._running = self._thread.submit(self._renew)
 
     def close(self) -> None:
         """Wait for what is under way."""

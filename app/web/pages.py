@@ -14,6 +14,7 @@ from app.register.accounts import LogInError, Role, User, csrf_of
 from app.register.calibrate import read_report
 from app.register.confirmations import answered
 from app.register.errors import BusyError, NotEnrolledError, RegisterError, UnavailableError
+from app.register.schema import Model
 from app.register.texts import LONGEST_LINE
 from app.register.tries import TooManyTriesError, site_of
 from app.web import figures
@@ -126,12 +127,12 @@ async def calibration_page(request: Request, user: Manager, service: Service) ->
 @router.get("/calibration/{library}.png")
 async def calibration_image(user: Manager, service: Service, library: str) -> FileResponse:
     del user
-    found = await service.aside(_calibration, service)
-    if found["damaged"]:
-        raise UnavailableError(found["damaged"])
-    if "false_match_rate" not in (found["report"] or {}).get("libraries", {}).get(library, {}):
+    _, folder, report, damaged = await service.aside(_report, service)
+    if damaged:
+        raise UnavailableError(damaged)
+    if folder is None or "false_match_rate" not in report.get("libraries", {}).get(library, {}):
         raise NotEnrolledError("this library was not calibrated")
-    if not (path := found["folder"] / f"{library}.png").is_file():
+    if not (path := folder / f"{library}.png").is_file():
         raise UnavailableError(f"{path.name} is missing: calibrate again")
     return FileResponse(path)
 
@@ -172,21 +173,29 @@ async def api_page(request: Request, user: Guard) -> Response:
     return _page(request, "api.html", user, operations=operations)
 
 
-def _calibration(service: State) -> dict[str, Any]:
-    """The report of the active model's calibration, and its thresholds."""
+def _report(service: State) -> tuple[Model | None, Path | None, dict[str, Any], str]:
+    """The active model, the folder of its calibration, the report there, and a line if that is damaged."""
     identification = service.identification
     model = identification.models.active()
     if model is None:
-        return {"model": None, "thresholds": {}, "report": None, "folder": None, "damaged": ""}
-    folder, report, damaged = identification.folder / "calibration" / model.digest, None, ""
+        return None, None, {}, ""
+    folder = identification.folder / "calibration" / model.digest
     try:
-        report = read_report(folder)
+        return model, folder, read_report(folder) or {}, ""
     except (ValueError, OSError) as error:
-        damaged = f"The report cannot be read: {_below(identification.folder, error)}"
-    evidence = (report or {}).get("evidence") or {}
+        return model, folder, {}, f"The report cannot be read: {_below(identification.folder, error)}"
+
+
+def _calibration(service: State) -> dict[str, Any]:
+    """The report of the active model's calibration, and its thresholds."""
+    identification = service.identification
+    model, _, report, damaged = _report(service)
+    if model is None:
+        return {"model": None}
+    evidence = report.get("evidence") or {}
     latest = evidence.get("now") or evidence
-    vehicles = identification.register.counts()["vehicles"]
-    rows = identification.confirmations.all()
+    vehicles = identification.size()
+    rows = identification.confirmations.all(whole=False)
     since = datetime.fromisoformat(evidence["calibrated"]) if evidence.get("calibrated") else model.created
     curve = None
     if latest.get("curve"):
@@ -197,7 +206,6 @@ def _calibration(service: State) -> dict[str, Any]:
         "model": model,
         "thresholds": identification.models.thresholds(model),
         "report": report,
-        "folder": folder,
         "damaged": damaged,
         "decides": identification.models.decides(),
         "calibrated": model.evidence is not None,

@@ -11,6 +11,7 @@ from app.evaluation.errors import EvaluationError
 from app.register.errors import NotEnrolledError, RegisterError
 from app.settings.checks import SettingsError
 from scripts import register as register_command
+from scripts.register_networks import _evidence_line
 
 
 @pytest.fixture
@@ -85,6 +86,8 @@ def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, 
         assert (tmp_path / "register" / "calibration" / report["model"] / f"{library}.png").stat().st_size > 10_000
     assert lines[0].startswith("fused     match from ")
     assert lines[3].startswith("evidence  not calibrated: 4 vehicles have a second image")  # the set's test vehicles
+    earlier = {"error": "4 vehicles", "vehicles": 20}  # it goes on deciding
+    assert _evidence_line(earlier) == "evidence  as it was calibrated before: 4 vehicles"
     assert run("decision")[0] == {"decision": "evidence", "evidence_calibrated": False}
     assert run("decision", "libraries")[0]["decision"] == "libraries"
     with pytest.raises(EvaluationError, match="0 vehicles have a second image to compare with; at least 10 are needed"):

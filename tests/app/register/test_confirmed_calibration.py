@@ -1,5 +1,6 @@
 """Calibration on answers that guards confirmed: the register's scores, what is left out, and figures of it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -77,6 +78,39 @@ def test_a_photograph_is_not_compared_with_what_was_enrolled_after_it(enrolled, 
     cosines = next(each for each in said.comparisons if each.name == "vehicle").similarities(slice(None))
     assert cosines[np.isfinite(cosines)].max() < 0.9999
     assert np.isinf(cosines).sum() == 6  # of both photographs, the three images that came later
+
+
+@pytest.mark.parametrize("modality", ["visible", "infrared"])
+def test_images_of_the_photographs_modality_come_first_as_in_an_identification(enrolled, seen, modality):  # noqa: F811
+    """A vehicle that has both counts by those."""
+    enrolled.add_views(4, [replace(seen(3, 4), modality="infrared")], account="tester")
+    answer = enrolled.identify([replace(seen(3, 3), modality=modality)], account="guard")
+    enrolled.confirmations.confirm(answer.sighting, Says.vehicle, "guard", 4)
+    _, trials = asked(enrolled)
+    names = [name for name, found in answer.decision.candidates.items() if found]
+    assert list(trials[4].resident) == names
+    first = {"visible": "vehicle", "infrared": "vehicle-infrared-to-infrared"}
+    assert (names[0], len(names)) == (first[modality], 2)
+
+
+def test_a_resident_without_an_enrolled_plate_is_asked_as_one(enrolled, confirmed):  # noqa: F811
+    """Its photograph has a plate, and so have other vehicles; the library of plates, asked first, lacks this one."""
+    confirmed(3)
+    said, _ = asked(enrolled)
+    [look] = [each for each in said.comparisons if each.name == "vehicle"]
+    others = look.ids["g_pids"] != 4
+    ids = {name: values[others] if name.startswith("g_") else values for name, values in look.ids.items()}
+    plates = look._replace(
+        name="fused", gallery=look.gallery[others], ids=ids, times=(look.times[0], look.times[1][others])
+    )
+    for order in ([plates, look], [look, plates]):
+        [trial] = trials_of(order)
+        assert not trial.is_stranger
+        assert 4 in trial.resident["vehicle"]
+        assert trial.resident["fused"].keys() == trial.stranger["fused"].keys() == set(range(1, VEHICLES + 1)) - {4}
+        assert (trial.vehicles, 4 in trial.stranger["vehicle"]) == (VEHICLES, False)
+    [stranger] = trials_of([plates])
+    assert (stranger.is_stranger, stranger.resident) == (True, {})
 
 
 def test_what_cannot_be_judged_is_left_out(enrolled, confirmed, seen):  # noqa: F811

@@ -127,6 +127,27 @@ def test_views_of_the_night_leave_photographs_of_the_day_to_the_evidence(score, 
     assert vehicle is None or decision.shown()[0].vehicle == vehicle
 
 
+def test_views_of_the_night_do_not_overrule_what_was_weighed_by_day():
+    """A vehicle with views of both modalities counts by those of the photograph's own, which are calibrated."""
+    night = {"vehicle-visible-to-infrared": [Candidate(1, 0.99, 5, 0.2), Candidate(2, 0.95, 6, 0.1)]}
+    day = candidates(vehicle={1: -0.3, 2: -0.4})
+    decision = decide_by_evidence(day | night, CALIBRATION, 3, thresholds={})
+    assert (decision.outcome, decision.vehicle, decision.shown()) == (Outcome.unknown, None, ())
+    assert decision.decided_by == EVIDENCE
+
+
+@pytest.mark.parametrize(("score", "vehicle"), [(0.6, 1), (-0.3, 20)])
+def test_no_more_vehicles_are_shown_with_views_of_the_night(score, vehicle):
+    """The search goes deeper than what a person gets to see; the vehicle that was enrolled at night is among it."""
+    night = [Candidate(20 + n, 0.95 - 0.05 * n, 5, 0.2) for n in range(2 * CANDIDATES)]
+    day = {1: score} | dict.fromkeys(range(2, 12), score - 1)
+    asked = candidates(vehicle=day) | {"vehicle-visible-to-infrared": night}
+    decision = decide_by_evidence(asked, CALIBRATION, 50, thresholds={})
+    assert (decision.outcome, decision.vehicle) == (Outcome.unsure, vehicle)
+    assert len(decision.shown()) == 5
+    assert 20 in [each.vehicle for each in decision.shown()]
+
+
 def test_a_text_turns_the_vehicle_that_only_looks_alike_into_another():
     scores = candidates(vehicle={1: 1.0, 2: 0.5})
     assert decide_by_evidence(scores, CALIBRATION, 10).vehicle == 1

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -199,6 +200,25 @@ def test_an_open_register_follows_a_model_that_another_process_changed(sure, url
     decision = sure.identify([VehiclePhoto(photo(95))], account="guard").decision
     assert decision.candidates["vehicle"][0].vehicle == number
     assert sure.enrol([VehiclePhoto(photo(96))], account="tester") == number + 1
+
+
+def test_a_model_comes_with_its_own_network_whatever_another_thread_loads_meanwhile(sure, monkeypatch):
+    active = sure.active_model
+    model, recogniser = active.current()
+    other = SimpleNamespace(digest="another")
+
+    class Changing(str):
+        """A digest during whose comparison another thread loads another network."""
+
+        def __ne__(self, digest):
+            active._recogniser = other
+            return str(self) != str(digest)
+
+        __hash__ = str.__hash__
+
+    monkeypatch.setattr(recogniser, "digest", Changing(recogniser.digest))
+    found, network = active.current()
+    assert (found.digest, network) == (model.digest, recogniser)
 
 
 def test_embeddings_are_those_of_the_kept_pictures(sure):

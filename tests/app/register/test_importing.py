@@ -166,7 +166,7 @@ while True:
     if child == 0:
         try:
             identification = Identification(folder, device="cpu")
-            identification._recogniser = recogniser
+            identification.active_model._recogniser = recogniser
             for result in import_entries(identification, entries, "t"):
                 os.write(into, b"." if not result.skipped else b"s")
             os._exit(0)

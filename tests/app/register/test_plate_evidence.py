@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.evaluation.plate_texts import PlateReading
-from app.register.matcher import Candidate, Decision, Outcome
-from app.register.plate_evidence import PLATE_TEXT, TextEffect, combine
+from app.register.matcher import Candidate, Decision, Evidence, Outcome, Weighed
+from app.register.plate_evidence import PLATE_TEXT, PlateFinding, TextEffect, combine, effect_of
 from app.register.plate_reader import PlateRead, by_confidence
 
 HOLDERS = {"AA1111": [1], "BB2222": [2], "MU3333": [3, 4]}  # two plates that differ by an accent
@@ -91,3 +91,12 @@ def test_the_surest_reading_of_each_text_counts():
         PlateRead("CD", 0.7, 4, (0.7, 0.7)),
     ]
     assert by_confidence([]) == []
+
+
+@pytest.mark.parametrize(("llr", "says"), [(-2.0, TextEffect.contradicts), (2.0, TextEffect.nothing)])
+def test_what_a_text_says_is_of_the_vehicle_that_is_shown(llr, says):
+    """Vehicle 7, seen at night alone, is shown; the best of the evidence, which the text fits, is another one."""
+    weighed = [Weighed(1, {"vehicle": -9.0, PLATE_TEXT: -llr}, 0.1), Weighed(7, {PLATE_TEXT: llr}, 0.05)]
+    shown = Decision(Outcome.unsure, 7, "vehicle-visible-to-infrared", 0.9, 0.9, None, {}, Evidence(weighed, 0.0, 0.85))
+    reads = [PlateRead("AA1111", 0.95, 0)]
+    assert effect_of(shown, PlateFinding(reads, TextEffect.nothing, None, [])) is says

@@ -110,7 +110,7 @@ def test_photographs_of_one_plate_are_read_together_and_formats_are_those_of_the
     answer = reading.identify([vehicle_photo(71), vehicle_photo(72)], account="guard")
     assert answer.plate.as_dict()["country"] == "hu"
     assert countries == ["sk", "hu"]
-    evidence = text_evidence(answer.plate.reads, [1], reading.plates, reading.plate_reader)
+    evidence = text_evidence(answer.plate, [1], reading.plates, reading.plate_reader).llr
     assert evidence[1] == reading.plate_reader.errors.llr(answer.plate.together, "AB1234")
 
 

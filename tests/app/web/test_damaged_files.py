@@ -53,7 +53,28 @@ def test_the_page_of_the_run_names_its_damaged_file(client, tmp_path, content, s
     assert str(tmp_path) not in answer.text
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"libraries": 5}', '{"libraries": {"fused": {"miss_rate": 1}}}'])
+RATE = {"share": 0.1, "low": 0.0, "high": 0.2}
+RATES = dict.fromkeys(("residents_right", "residents_wrong", "residents_unsure", "strangers_named"), RATE)
+EVIDENCE = {"vehicles": 20, "queries": 40, "registered": 2, "stranger_rate": 0.01, **RATES}
+
+
+def with_evidence(**wrong):
+    return json.dumps({"libraries": {}, "evidence": EVIDENCE | wrong})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "[]", "{}", '{"libraries": 5}', '{"libraries": {"fused": {"miss_rate": 1}}}'),
+        with_evidence(strangers_unknown="x"),
+        with_evidence(residents_not_registered=5),
+        with_evidence(real_strangers_named={"share": 0.1}),
+        with_evidence(now=EVIDENCE | {"residents_unknown": [1]}),
+        with_evidence(texts="x"),
+        with_evidence(calibrated="yesterday"),
+        with_evidence(calibrated="2026-03-01"),  # of no time zone
+    ],
+)
 def test_the_page_of_the_calibration_names_its_damaged_report(client, identification, content):
     folder = identification.folder / "calibration" / identification.active_model.current()[0].digest
     folder.mkdir(parents=True)
@@ -62,12 +83,24 @@ def test_the_page_of_the_calibration_names_its_damaged_report(client, identifica
     assert (page.status_code, REPORT in page.text) == (200, True)
     picture = client.get("/calibration/fused.png")
     assert (picture.status_code, REPORT in picture.json()["detail"]) == (503, True)
-    rate = {"share": 0.1, "low": 0.0, "high": 0.2}
-    whole = {"libraries": {"fused": {"false_match_rate": rate, "miss_rate": rate}, "plate": {"error": "none"}}}
+    whole = {"libraries": {"fused": {"false_match_rate": RATE, "miss_rate": RATE}, "plate": {"error": "none"}}}
     (folder / REPORT).write_text(json.dumps(whole), encoding="utf-8")
     assert "10.000 %" in client.get("/calibration", headers=HTML).text
     missing = client.get("/calibration/fused.png")
     assert (missing.status_code, "fused.png" in missing.json()["detail"]) == (503, True)
+
+
+def test_an_image_of_a_library_reads_the_report_alone(client, identification, monkeypatch):
+    folder = identification.folder / "calibration" / identification.active_model.current()[0].digest
+    folder.mkdir(parents=True)
+    report = {"libraries": {"fused": {"false_match_rate": RATE, "miss_rate": RATE}}, "evidence": EVIDENCE}
+    (folder / REPORT).write_text(json.dumps(report), encoding="utf-8")
+    (folder / "fused.png").write_bytes(b"image")
+    monkeypatch.setattr(identification.confirmations, "all", None)
+    monkeypatch.setattr(client.app.state.register.figures, "begin", None)
+    assert client.get("/calibration/fused.png").content == b"image"
+    assert client.get("/calibration/vehicle.png").status_code == 404
+    assert client.get("/calibration", headers=HTML).status_code == 500  # all that the page itself reads
 
 
 @pytest.mark.parametrize("as_a_file", [False, True])

@@ -1,14 +1,18 @@
 """Answers by the sum of all evidence, in the API and on the pages."""
 
+import contextlib
 import json
 import math
 import re
+import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from registers import photo
+from sqlalchemy import text
 from web_service import jpeg
 
 from app.evaluation.likelihood import Line
@@ -17,6 +21,7 @@ from app.register.calibrate_own import calibrate_by_register
 from app.register.evidence import Calibration
 from app.register.photos import VehiclePhoto
 from app.register.plate_reader import PlateRead
+from app.web import figures
 
 RATES = {"strangers": 0.5, "stranger_rate": 0.01, "unknown_rate": 0.01}
 SHARE = {"share": 0.5, "low": 0.4, "high": 0.6}
@@ -102,6 +107,31 @@ def test_the_page_of_the_calibration_has_the_rates_and_warns(as_role, decided, i
     assert "the sum was switched off" in page()
     (folder / "report.json").write_text(json.dumps({"libraries": {}, "evidence": {"error": "9 vehicles"}}))
     assert "The last calibration changed nothing here: 9 vehicles." in page()
+
+
+def test_the_page_has_a_column_for_strangers_whose_plate_told_them(as_role, decided, identification):
+    """Of a calibration with plate texts, those who are not registered are a part of the 100."""
+    manager = as_role("manager")
+    decided(3.0, 10.0, -10.0)
+    folder = identification.folder / "calibration" / identification.active_model.current()[0].digest
+    folder.mkdir(parents=True)
+    answers = {"residents": ("right", "wrong", "unsure", "unknown"), "strangers": ("named", "unsure", "unknown")}
+    names = [f"{who}_{each}" for who, those in answers.items() for each in those]
+    evidence = {"vehicles": 20, "queries": 40, "registered": 2, "stranger_rate": 0.01, **dict.fromkeys(names, SHARE)}
+    evidence |= {f"{who}_not_registered": {"share": 0.3, "low": 0.2, "high": 0.4} for who in answers}
+
+    def page(**more):
+        (folder / "report.json").write_text(json.dumps({"libraries": {}, "evidence": evidence | more}))
+        return manager.get("/calibration", headers={"accept": "text/html"}).text
+
+    with_texts = page(texts=31)
+    assert "among 2 vehicles, with the plate texts of 31 queries." in " ".join(with_texts.split())
+    assert '<th scope="col">Not registered</th>' in with_texts
+    assert rows_of(manager)["strangers"] == ["", "50.0", "50.0", "50.0", "30.0"]
+    without = page(texts=0)
+    assert "among 2 vehicles, without plate texts." in " ".join(without.split())
+    assert "Not registered" not in without
+    assert rows_of(manager)["strangers"] == ["", "50.0", "50.0", "50.0"]
 
 
 FIGURES = ("residents_right", "residents_wrong", "residents_unsure", "residents_unknown")
@@ -221,3 +251,34 @@ def test_the_page_warns_of_a_network_of_rendered_vehicles(as_role, identificatio
     assert "The sum of all evidence has never been calibrated" in page()
     recogniser.settings = replace(recogniser.settings, data=replace(recogniser.settings.data, reader="two_cam"))
     assert "This network was trained on rendered vehicles" not in page()
+
+
+def test_the_page_counts_confirmed_answers_without_reading_them(as_role, identification):
+    """The answers are nearly all of the bytes: of thousands of sightings it would wait a second for them."""
+    manager = as_role("manager")
+    answer = identify(manager, 1)
+    manager.post(f"/api/sightings/{answer['sighting']}/confirmation", json={"says": "none"})
+    with identification.database.writing() as session:
+        session.execute(text("UPDATE sighting SET answer = 'cannot be read'"))
+    with pytest.raises(json.JSONDecodeError):
+        identification.confirmations.all()
+    assert "Confirmed answers: 1." in manager.get("/calibration", headers={"accept": "text/html"}).text
+
+
+def test_pages_that_are_opened_at_once_measure_once(identification, monkeypatch):
+    renewal, both, measured = figures.FiguresRenewal(identification), threading.Barrier(2), []
+    monkeypatch.setattr(figures, "renew_figures", measured.append)
+
+    def moment():
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.3)  # until the other thread is here as well, if it can be
+        return 1000.0
+
+    monkeypatch.setattr(figures, "time", SimpleNamespace(monotonic=moment))
+    pages = [threading.Thread(target=renewal.begin) for _ in range(2)]
+    for page in pages:
+        page.start()
+    for page in pages:
+        page.join()
+    renewal._thread.shutdown(wait=True)  # `close` would cancel a second one
+    assert measured == [identification]
