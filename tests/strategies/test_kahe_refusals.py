@@ -241,19 +241,40 @@ def test_an_empty_sum_has_no_payload():
 
 
 @pytest.mark.parametrize("liars", [1, 2])
-def test_wrong_share_sums_are_named_and_the_others_open_the_sum(liars, monkeypatch, caplog):
+@pytest.mark.parametrize("wrong", [flipped, "numbers that are not below p", "sealed under another key"])
+def test_wrong_share_sums_are_named_and_the_others_open_the_sum(liars, wrong, monkeypatch, caplog):
     attempt = Round(10, max_clients=16, colluding=2)  # seven are needed
     total = attempt.added()
-    wrong = attempt.names[3 : 3 + liars]
+    liars = attempt.names[3 : 3 + liars]
+    real = client_half.add_shares
+    for name in liars:
+        with monkeypatch.context() as patch:
+            if wrong is flipped:
+                patch.setattr(client_half, "add_shares", lambda shares: flipped(real(shares), 100))
+            elif "below p" in wrong:
+                patch.setattr(client_half, "add_shares", lambda shares: b"\xff" * len(real(shares)))
+            else:
+                patch.setattr(attempt.ciphers[name], "key", new_key({}))
+            total.disclose(name, attempt.answer(total, attempt.names.index(name)))
+    total = attempt.ask(total, *(index for index, name in enumerate(attempt.names) if name not in liars))
+    with caplog.at_level(logging.WARNING, "flwr"):
+        assert attempt.opened(total.payload()).clients == tuple(attempt.names)
+    assert f"the share sum of {', '.join(liars)} is wrong" in caplog.text
+
+
+@pytest.mark.parametrize("liar", [0, 23])
+def test_one_wrong_share_sum_of_many_is_left_out(liar, monkeypatch, caplog):
+    """Of 24 clients 16 are needed: among the first choices of 16 answers in order, all hold the first one."""
+    attempt = Round(24, max_clients=24)
+    total = attempt.added()
     real = client_half.add_shares
     with monkeypatch.context() as patch:
         patch.setattr(client_half, "add_shares", lambda shares: flipped(real(shares), 100))
-        for name in wrong:
-            total.disclose(name, attempt.answer(total, attempt.names.index(name)))
-    total = attempt.ask(total, *(index for index, name in enumerate(attempt.names) if name not in wrong))
+        total.disclose(attempt.names[liar], attempt.answer(total, liar))
+    attempt.ask(total, *(index for index in range(24) if index != liar))
     with caplog.at_level(logging.WARNING, "flwr"):
         assert attempt.opened(total.payload()).clients == tuple(attempt.names)
-    assert f"the share sum of {', '.join(wrong)} is wrong" in caplog.text
+    assert f"the share sum of {attempt.names[liar]} is wrong" in caplog.text
 
 
 def test_a_secret_outside_its_range_opens_nothing(monkeypatch):
