@@ -189,9 +189,9 @@ def test_shares_that_do_not_open_are_named():
         data[:piece] + earlier[piece : 2 * piece] + data[2 * piece :],  # of another attempt
         data[:piece] + total.question("client-02")[piece : 2 * piece] + data[2 * piece :],  # for another client
     ]:
-        with pytest.raises(CipherError, match="the share of client-01 does not open"):
+        with pytest.raises(BadSharesError, match="client-01 dealt bad shares: its share does not open"):
             attempt.answer(total, 0, data=wrong)
-    with pytest.raises(CipherError, match="the share of client-00 does not open"):
+    with pytest.raises(BadSharesError, match="client-00 dealt bad shares: its share does not open"):
         attempt.answer(total, 0, data=swapped)
     with pytest.raises(CipherError, match="bytes with the shares of 4 clients"):
         attempt.answer(total, 0, data=data[:-1])

@@ -140,8 +140,8 @@ class KaheCipher:
         Args:
             data: for each of the clients, in the order of names, its box for this client and its proof.
 
-        Raises BadSharesError for shares that a client dealt wrongly, CipherError for a set that must not be opened, or
-        shares that do not open."""
+        Raises BadSharesError for shares that a client dealt or sealed wrongly, CipherError for a set that must not be
+        opened."""
         session, names = Session(self.parameters, binding, self.key_id), sorted(clients)
         session.require_set(names, self.client)
         if len(data) != len(names) * session.piece_bytes:
