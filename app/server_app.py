@@ -37,13 +37,21 @@ def main(grid: Grid, context: Context) -> None:
     """Run the federation that the run config names."""
     settings = load_settings(str(context.run_config["overrides"]))
     with RunFolder(run_dir(settings, context.run_id)) as folder:
-        run_federation(grid, settings, folder)
+        run_federation(grid, settings, folder, simulated=isinstance(grid, InMemoryGrid))
 
 
 def run_federation(
-    grid: Grid, settings: Settings, folder: RunFolder, strategy: type[PartialSync] = PartialSync
+    grid: Grid,
+    settings: Settings,
+    folder: RunFolder,
+    strategy: type[PartialSync] = PartialSync,
+    *,
+    simulated: bool,
 ) -> None:
     """Rounds, metrics, checkpoints and summary; continues after the last complete round if `federation.resume` is set.
+
+    Args:
+        simulated: whether the nodes are simulated, and have their keys in the run folder.
 
     Raises RuntimeError if another process writes to the folder, and FileExistsError if it holds an earlier run without
     `federation.resume`; any other end of the run is recorded in `progress.json`."""
@@ -51,7 +59,7 @@ def run_federation(
     if not settings.federation.resume:
         folder.refuse_earlier_run()
     try:
-        _run_rounds(grid, settings, folder, strategy)
+        _run_rounds(grid, settings, folder, strategy, simulated=simulated)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         reason = "the server, or the run, was stopped" if stopped else f"{type(error).__name__}: {error}"
@@ -60,11 +68,12 @@ def run_federation(
         raise
 
 
-def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder, strategy: type[PartialSync]) -> None:
+def _run_rounds(
+    grid: Grid, settings: Settings, folder: RunFolder, strategy: type[PartialSync], *, simulated: bool
+) -> None:
     started = time.monotonic()
     layout, statistics = shared_part(settings)
     run_key, state = _start(settings, folder, layout)
-    simulated = isinstance(grid, InMemoryGrid)
     names = _names(settings)
     rules = make_rules(
         settings,
@@ -72,7 +81,7 @@ def _run_rounds(grid: Grid, settings: Settings, folder: RunFolder, strategy: typ
         layout=layout.digest,
         run_key=run_key,
         simulated=simulated,
-        share_authority=share_authority(settings, folder.path),
+        share_authority=share_authority(settings, folder.path, simulated=simulated),
     )
     earlier = folder.read_rounds()
     recorder = Recorder(folder, run_key, layout, settings.federation.rounds, settings.measures[0])

@@ -16,6 +16,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from models.errors import FedVehicleReidError
@@ -61,19 +62,25 @@ def write_new_secret(data: bytes, path: Path) -> None:
 
 def read_signing_key(path: Path) -> Ed25519PrivateKey:
     """The authority's private key. Raises SigningError if it is missing, damaged or readable by others."""
-    try:
-        if path.stat().st_mode & 0o077:
-            raise SigningError(f"signing key {path} can be read by others: chmod 600 it")
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise SigningError(f"cannot read signing key {path}: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
-        if isinstance(error, SigningError):
-            raise
-        raise SigningError(f"signing key {path} is damaged") from error
+    key = read_private_key(path, "signing key", SigningError)
     if not isinstance(key, Ed25519PrivateKey):
         raise SigningError(f"signing key {path} is of another kind than Ed25519")
     return key
+
+
+def read_private_key(path: Path, name: str, failure: type[Exception]) -> PrivateKeyTypes:
+    """The private key of a PEM file. Raises `failure`, with the `name` of the key and the file, if it is missing,
+    damaged or readable by others."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise failure(f"{name} {path} can be read by others: chmod 600 it")
+        data = path.read_bytes()
+    except OSError as error:
+        raise failure(f"cannot read {name} {path}: {error.strerror}") from error
+    try:
+        return serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError) as error:
+        raise failure(f"{name} {path} is damaged") from error
 
 
 def public_pem(key: Ed25519PrivateKey | Ed25519PublicKey) -> bytes:

@@ -25,6 +25,7 @@ pytest_plugins = [
     "browsers",
     "equalise_records",
     "equalise_set",
+    "parks_processes",
     "party_folders",
     "policed_site",
     "registers",
@@ -147,6 +148,7 @@ class LocalFederation:
         self.folder = RunFolder(Path(run_dir))
         self.node_configs = node_configs or [{"partition-id": i, "num-partitions": 2} for i in range(2)]
         self.grid = None
+        self.simulated = self.settings.privacy.cipher == "kahe"  # its authority lies in the run folder
 
     def run(self, tamper=lambda _, reply: reply, more="", strategy=PartialSync):
         """Run from new processes, as far as it goes. `tamper(message, reply)` sees each reply, as the grid's does."""
@@ -154,7 +156,7 @@ class LocalFederation:
         overrides = f"{self.overrides} {more}".strip()
         self.grid = InProcessGrid(client_app.app, overrides, self.node_configs, tamper)
         with self.folder:
-            run_federation(self.grid, _compose(overrides), self.folder, strategy)
+            run_federation(self.grid, _compose(overrides), self.folder, strategy, simulated=self.simulated)
         return self
 
     def resume(self, tamper=lambda _, reply: reply):

@@ -5,6 +5,7 @@ put in place. After a kill before the rename everything is as before; after it, 
 """
 
 import json
+import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
@@ -50,7 +51,7 @@ def complete(folder: Path) -> bool:
     undecided one left; whether there was one to complete."""
     found = False
     for root in (folder, folder.parent, folder.parent.parent):
-        if (root / DECIDED).is_dir() or (root / MAKING).is_dir():
+        if _is_own(root / DECIDED) or _is_own(root / MAKING):
             with _locked(root):
                 found |= _complete(root)
                 shutil.rmtree(root / MAKING, ignore_errors=True)
@@ -103,7 +104,7 @@ def _same(one: Path, other: Path) -> bool:
 def _complete(root: Path) -> bool:
     """Put the files of a decided change in place, if there is one. It may be repeated: it writes the same again."""
     decided = root / DECIDED
-    if not decided.is_dir():
+    if not _is_own(decided):
         return False
     sync_to_disk(root)
     files = decided / _FILES
@@ -120,6 +121,11 @@ def _complete(root: Path) -> bool:
     decided.replace(root / MAKING)  # a kill in the middle of deleting must not leave half a change to be made
     shutil.rmtree(root / MAKING)
     return True
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether it is a folder of this user: what others leave, in /tmp for example, is not believed."""
+    return folder.is_dir() and folder.lstat().st_uid == os.geteuid()
 
 
 def _make_folder(folder: Path) -> None:

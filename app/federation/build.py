@@ -168,13 +168,19 @@ def make_server_optimiser(settings: ServerOptimiserSettings) -> ServerOptimiser:
     return Average(lr)
 
 
-def share_authority(settings: Settings, run_folder: Path) -> Ed25519PublicKey | None:
+def share_authority(settings: Settings, run_folder: Path, *, simulated: bool) -> Ed25519PublicKey | None:
     """Who signs share keys: the federation's authority, or that of a simulation, in its run folder; None for a cipher
-    without shares. `SiteNames.of` checks the setting."""
+    without shares. `SiteNames.of` checks the setting.
+
+    Raises SettingsError for a real run that names no authority."""
     if settings.privacy.cipher != KAHE:
         return None
     if settings.federation.authority:
         return Ed25519PublicKey.from_public_bytes(bytes.fromhex(settings.federation.authority))
+    if not simulated:
+        raise SettingsError(
+            f"privacy.cipher={KAHE} needs federation.authority, whose signature the sites' share keys have"
+        )
     return simulated_authority(run_folder).public_key()
 
 

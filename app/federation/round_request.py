@@ -145,8 +145,8 @@ def _number(config: Mapping[str, Any], key: str, kind: type[Number]) -> Number |
 
 
 def _strings(config: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """The list of a key; empty if the key is missing."""
+    """The texts of a key; empty if the key is missing."""
     values = config.get(key, [])
-    if not isinstance(values, list | tuple):
-        raise ClientError(f"{key} of a message is {values!r} instead of a list")
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+        raise ClientError(f"{key} of a message is {values!r} instead of a list of texts")
     return tuple(values)

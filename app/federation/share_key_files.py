@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -19,6 +18,7 @@ from strategies.share_keys import LONGEST_STATEMENT, ShareKeyRules, ShareKeys, n
 from strategies.signing import (
     new_signing_key,
     private_pem,
+    read_private_key,
     read_public_key,
     read_signing_key,
     write_new_secret,
@@ -39,16 +39,7 @@ def share_key_pem(key: X25519PrivateKey) -> bytes:
 def read_share_key(path: Path) -> X25519PrivateKey:
     """The private key of a file. Raises KeyFileError, which names the file, if it is missing, damaged, readable by
     others or of another kind."""
-    try:
-        if path.stat().st_mode & 0o077:
-            raise KeyFileError(f"share key {path} can be read by others: chmod 600 it")
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise KeyFileError(f"cannot read share key {path}: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
-        if isinstance(error, KeyFileError):
-            raise
-        raise KeyFileError(f"share key {path} is damaged") from error
+    key = read_private_key(path, "share key", KeyFileError)
     if not isinstance(key, X25519PrivateKey):
         raise KeyFileError(f"share key {path} is of another kind than X25519")
     return key

@@ -8,7 +8,7 @@ import numpy as np
 from strategies.ciphers.binding import Binding, EnvelopeError, open_envelope
 from strategies.ciphers.cipher import Buffer, CipherError, State, Vector
 
-_OF_AN_ATTEMPT = ("cohort", "attempt", "nonce")
+_OF_AN_ATTEMPT = ("cohort", "attempt", "nonce", "members")
 
 
 def weighted_update(vector: Vector, coefficient: float, carried: State) -> Vector:

@@ -97,9 +97,5 @@ class Round:
 
     def opened(self, payload, clients=None, index=0):
         """What a client makes of a sum of so many clients."""
-        coefficients = sum_of([self.share] * (clients or self.count))
+        coefficients = math.fsum([self.share] * (clients or self.count))
         return self[index].decrypt(payload, coefficients, self.binding, state=self.state)
-
-
-def sum_of(coefficients):
-    return math.fsum(coefficients)

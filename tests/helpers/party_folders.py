@@ -1,11 +1,13 @@
 """Folders of a federation from `init`."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from app.deployment.setup import Plan, make_federation
+from scripts import federation
 from strategies.ciphers.keys import FederationKey
 
 FIRST_KEY = FederationKey({"seal": b"\x07" * 40}, "2026-01-01")
@@ -39,3 +41,10 @@ def made(tmp_path_factory, plan):
 def root(made, tmp_path):
     """A copy to change."""
     return Path(shutil.copytree(made, tmp_path / "parks", symlinks=True))
+
+
+def run(capsys, *argv):
+    """A command of `scripts.federation`: the lines that it prints, and the JSON object of the last one."""
+    federation.main([str(word) for word in argv])
+    *lines, last = capsys.readouterr().out.splitlines()
+    return lines, json.loads(last)

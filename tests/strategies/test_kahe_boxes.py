@@ -2,8 +2,8 @@
 
 import pytest
 
-from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.kahe.boxes import BOX_OVERHEAD, close_box, open_box
+from strategies.ciphers.kahe.sharing import BadSharesError
 
 SEED = bytes(range(32))
 
@@ -15,12 +15,12 @@ def test_a_box_opens_for_its_purpose_alone():
     assert open_box(box, *about) == b"share"
     for place, other in enumerate((bytes(32), b"another", "site c", "site c", b"other")):
         changed = [*about[:place], other, *about[place + 1 :]]
-        with pytest.raises(CipherError, match=f"the share of {changed[2]} does not open"):
+        with pytest.raises(BadSharesError, match=f"{changed[2]} dealt bad shares: its share does not open"):
             open_box(box, *changed)
-    with pytest.raises(CipherError, match="does not open"):
+    with pytest.raises(BadSharesError, match="does not open"):
         open_box(box, SEED, b"attempt", "site b", "site a", b"proof")  # sent back
     for damaged in (b"", box[:11], box[:-1], box + b"x"):
-        with pytest.raises(CipherError, match="does not open"):
+        with pytest.raises(BadSharesError, match="does not open"):
             open_box(damaged, *about)
 
 

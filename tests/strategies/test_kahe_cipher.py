@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kahe_rounds import KEY, Round, sum_of
+from kahe_rounds import KEY, Round
 
 from strategies.ciphers.binding import open_envelope
 from strategies.ciphers.cipher import CipherError
@@ -51,7 +51,7 @@ def test_the_sum_is_exact_whoever_is_in_it(max_clients, bits):
         assert seen[0].tolist() == expected
         assert found.clients == tuple(attempt.names[i] for i in sorted(present))
         # The mean is that of the updates but for the rounding: the residue that each client carries over.
-        share = sum_of([attempt.share] * len(present))
+        share = math.fsum([attempt.share] * len(present))
         sent = sum(attempt.update(i).astype(float) * attempt.share - slots_of(attempt, i)[1] for i in present)
         np.testing.assert_allclose(found.mean * share, sent, rtol=2.0**-20, atol=2.0**-20)
 

@@ -30,7 +30,8 @@ def test_any_client_opens_the_sum_and_none_under_other_share_keys():
     """Whoever opens a sum need not have been in its cohort, and knows its share keys from the header alone."""
     used = Round(3, members=ONE)
     payload = used.ask(used.added()).payload()
-    assert Round(3).opened(payload).clients == tuple(used.names)
+    for reader in (Round(3), Round(3, members=OTHER, attempt=2, nonce="another")):
+        assert reader.opened(payload).clients == tuple(used.names)
     for members in (OTHER, ""):
         with pytest.raises(AlteredSumError):
             Round(3).opened(relabelled(payload, members=members))

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from strategies.ciphers.cipher import CipherError
+from strategies.ciphers.kahe.sharing import BadSharesError
 
 _NONCE_BYTES, _TAG_BYTES = 12, 16
 BOX_OVERHEAD = _NONCE_BYTES + _TAG_BYTES
@@ -28,14 +28,14 @@ def close_box(share: bytes, seed: bytes, context: bytes, dealer: str, receiver: 
 
 
 def open_box(box: bytes, seed: bytes, context: bytes, dealer: str, receiver: str, proof: bytes) -> bytes:
-    """The share that `close_box` was given. Raises CipherError for another attempt, dealer, receiver or proof."""
+    """The share that `close_box` was given. Raises BadSharesError for another attempt, dealer, receiver or proof: with
+    a server that hands boxes on as they are, the dealer sealed it wrongly."""
     nonce, body = box[:_NONCE_BYTES], box[_NONCE_BYTES:]
     try:
         return AESGCM(_key(seed, dealer, receiver)).decrypt(nonce, body, _about(context, proof))
     except (InvalidTag, ValueError) as error:
-        raise CipherError(
-            f"the share of {dealer} does not open: it is of another attempt or key, or was altered on its way"
-        ) from error
+        fault = "its share does not open: it is of another attempt or key, or was altered on its way"
+        raise BadSharesError(dealer, fault) from error
 
 
 def sum_purpose(context: bytes, client: str, clients: Sequence[str], dealt: Mapping[str, str]) -> str:

@@ -7,8 +7,9 @@ plus a_j times the sum of the secrets is Delta times the sum of the m_j, plus a 
 
 import itertools
 import logging
+import math
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from strategies.ciphers.kahe.boxes import close_box, open_box, proof_digest, sum
 from strategies.ciphers.kahe.gaussian import Gaussian
 from strategies.ciphers.kahe.parameters import SCHEME, KaheParameters, sum_bound
 from strategies.ciphers.kahe.ring import DEGREE, Small, Words, blocks_of
-from strategies.ciphers.kahe.session import Session, session_of, sum_of
+from strategies.ciphers.kahe.session import Session, session_of
 from strategies.ciphers.kahe.sharing import add_shares, checked_share, deal, lies_on, opened
 from strategies.ciphers.kahe.tags import SECRET_BYTES, AlteredSumError, TagKey, add_tags, read, same_tag, written
 from strategies.ciphers.kahe.uniform import Uniform
@@ -30,7 +31,7 @@ from strategies.ciphers.update_slots import DOES_NOT_OPEN, UpdateSlots
 from strategies.quantise import Blocks
 
 _AT_A_TIME = 4  # polynomials; all that is done with them stays in the processor's cache
-_MOST_SUBSETS = 200  # of the share sums, tried to find one without a wrong one
+_MOST_SUBSETS = 200  # of the share sums, tried to find one without a wrong one: of 64, three wrong ones are found
 _log = logging.getLogger("flwr")
 ALTERED = "the sum was altered: its tag does not fit, and nothing of it was opened"
 
@@ -139,8 +140,8 @@ class KaheCipher:
         Args:
             data: for each of the clients, in the order of names, its box for this client and its proof.
 
-        Raises BadSharesError for shares that a client dealt wrongly, CipherError for a set that must not be opened, or
-        shares that do not open."""
+        Raises BadSharesError for shares that a client dealt or sealed wrongly, CipherError for a set that must not be
+        opened."""
         session, names = Session(self.parameters, binding, self.key_id), sorted(clients)
         session.require_set(names, self.client)
         if len(data) != len(names) * session.piece_bytes:
@@ -187,7 +188,7 @@ class KaheCipher:
             session.require_set(clients, clients[0])
             coefficients = [float.fromhex(text) for text in fields["coefficients"]]
             dealt = list(fields["dealt"])
-            if sum_of(coefficients) != coefficient_sum:
+            if math.fsum(coefficients) != coefficient_sum:  # rounded once, as by the server
                 raise ValueError("the sum of the coefficients is another")
             pads = [tags.pad(*row) for row in zip(clients, coefficients, dealt, strict=True)]
             expected, found = read(fields.get("tag"), ring), tags.hash(self.parameters.rows)
@@ -201,42 +202,56 @@ class KaheCipher:
     def _share_sums(
         self, fields: Mapping[str, Any], clients: Sequence[str], session: Session, answers: memoryview
     ) -> dict[int, bytes]:
-        """The share sums by place of the client that answered."""
+        """The share sums by place of the client that answered, without those that do not open.
+
+        Raises CipherError if too few are left: whatever one client seals, the others open the sum."""
         answered, dealt, size = fields.get("answered"), dict(zip(clients, fields["dealt"], strict=True)), 0
-        if not isinstance(answered, list) or not set(map(str, answered)) <= set(clients):
+        if not isinstance(answered, list) or any(name not in clients for name in answered):
             raise CipherError(f"share sums of {answered!r}")
         if len(set(answered)) != len(answered) or len(answered) < session.threshold.needed:
             raise CipherError(f"{len(answered)} share sums where {session.threshold.needed} open the sum")
         if len(answers) != len(answered) * (size := session.answer_bytes):
             raise CipherError(f"{len(answers)} bytes with {len(answered)} share sums")
-        found = {}
+        found: dict[int, bytes] = {}
+        closed: dict[str, CipherError] = {}
         for index, name in enumerate(answered):
             purpose = sum_purpose(session.context, name, sorted(clients), dealt)
-            found[session.names.index(name)] = self.key.open(answers[index * size : (index + 1) * size], purpose)
+            try:
+                opening = self.key.open(answers[index * size : (index + 1) * size], purpose)
+                found[session.names.index(name)] = opening
+            except CipherError as error:
+                closed[name] = error
+        if len(found) < session.threshold.needed:
+            raise next(iter(closed.values()))
+        self._warn_of(closed)
         return found
 
     def _secret(self, session: Session, clients: int, words: memoryview, sums: Mapping[int, bytes]) -> Small:
         """The sum of the secrets: of each `needed` share sums, the first that open the first ciphertext.
 
         A wrong share sum makes the opened values random, so that the errors do not fit."""
-        needed = session.threshold.needed
-        for chosen in itertools.islice(itertools.combinations(sorted(sums), needed), _MOST_SUBSETS):
+        for chosen in _choices(sorted(sums), session):
             kept = {index: sums[index] for index in chosen}
-            secret = opened(kept, session.threshold)
-            if np.abs(secret).max() > sum_bound(clients):
-                continue
             try:
+                secret = opened(kept, session.threshold)
+                if np.abs(secret).max() > sum_bound(clients):
+                    continue
                 self._open(session, clients, words[: self.parameters.ring.row_bytes], secret)
             except CipherError:
                 continue
             others = {index: data for index, data in sums.items() if index not in kept}
-            if others and (wrong := set(others) - set(lies_on(kept, others))):
-                named = ", ".join(session.names[index] for index in sorted(wrong))
-                _log.warning("%s: the share sum of %s is wrong; the others open the sum", self.client, named)
+            if others:
+                right = lies_on(kept, others)
+                self._warn_of(session.names[index] for index in sorted(others) if index not in right)
             return secret
         raise CipherError(
             "the share sums do not open the sum: they are wrong, or a client's secret is outside its range"
         )
+
+    def _warn_of(self, clients: Iterable[str]) -> None:
+        """Name clients with wrong share sums in the site's log."""
+        if named := ", ".join(clients):
+            _log.warning("%s: the share sum of %s is wrong; the others open the sum", self.client, named)
 
     def _open(self, session: Session, clients: int, words: memoryview, secret: Small) -> NDArray[np.int64]:
         """Slots (rows * n,) of the sum. Raises CipherError for an error beyond its bound."""
@@ -269,3 +284,16 @@ class KaheCipher:
     def open(self, sealed: Buffer, purpose: str) -> bytes:
         """See `seal`."""
         return self.key.open(sealed, purpose)
+
+
+def _choices(places: Sequence[int], session: Session) -> Iterator[tuple[int, ...]]:
+    """Choices of as many of the places as open a sum, all or `_MOST_SUBSETS` at random, alike at every client.
+
+    The first ones in order would nearly all hold the first place: one wrong share sum of many would spoil them."""
+    needed = session.threshold.needed
+    if math.comb(len(places), needed) <= _MOST_SUBSETS:
+        yield from itertools.combinations(places, needed)
+        return
+    random = np.random.default_rng(np.frombuffer(session.context, np.uint32))
+    for _ in range(_MOST_SUBSETS):
+        yield tuple(int(place) for place in sorted(random.choice(places, needed, replace=False)))

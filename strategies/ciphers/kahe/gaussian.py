@@ -21,8 +21,6 @@ SIGMA = Decimal("4.6")
 sum of the secrets and of the errors is known in the end: of two honest clients each keeps sigma / sqrt(2) = 3.25
 (Hint-LWE: Kim, Lee, Seo and Song, Crypto 2023)."""
 _BITS = 63  # of a probability; the last bit of a word is the sign
-
-
 _AT_A_TIME = 2**16  # numbers: more at once are cheaper, up to what the processor's cache holds
 
 

@@ -7,8 +7,7 @@ the one that is asked, and its proof. A sum: packed ciphertexts, then a sealed s
 
 import hashlib
 import json
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,8 +100,3 @@ def session_of(parameters: KaheParameters, fields: Mapping[str, Any], key_id: st
         raise CipherError(f"a sum of attempt {attempt!r} {nonce!r} with the share keys {members!r}")
     binding = Binding(fields["run-key"], fields["layout"], fields["round"], attempt, tuple(names), nonce, members)
     return Session(parameters, binding, key_id)
-
-
-def sum_of(coefficients: Sequence[float]) -> float:
-    """The sum of coefficients, rounded once: the same in any order."""
-    return math.fsum(coefficients)

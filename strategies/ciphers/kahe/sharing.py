@@ -73,13 +73,8 @@ class Threshold:
     @property
     def needed(self) -> int:
         """T = floor((n_c + f) / 2) + 1: of two different sets at most one can get T answers, though f clients answer
-        both."""
+        both. A sum of as many clients holds two besides those that collude, as n_c >= f + 2."""
         return (self.cohort + self.tolerated) // 2 + 1
-
-    @property
-    def least(self) -> int:
-        """Clients of a sum, at least: two besides those that collude."""
-        return self.tolerated + 2
 
     @property
     def packed(self) -> int:

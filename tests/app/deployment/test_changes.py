@@ -197,3 +197,19 @@ def remove_site_of_three(root):
     remove_site(root, "east")
     assert not (root / "sites/east").exists()
     assert not list((root / "operator/sites").glob("east*"))
+
+
+def test_a_change_that_another_user_left_is_not_completed(root, monkeypatch):
+    """In a folder that others can write to, such as /tmp: it would write and delete wherever its names point."""
+    victim = root / "sites/north/federation.key"
+    before, planted = content(root), root.parent / ".change"
+    (planted / "files/parks").mkdir(parents=True)
+    (planted / "files/parks/planted").touch()
+    (planted / "removed.json").write_text(json.dumps([str(victim)]))
+    own = os.geteuid()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: own + 1)
+        assert not complete(root)
+        assert content(root) == before
+    assert complete(root), "one's own is"
+    assert not victim.exists()

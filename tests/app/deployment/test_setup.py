@@ -1,11 +1,11 @@
 """Folders of a federation: each party has what it may have; `verify` finds what is wrong with them."""
 
-import json
 import shutil
 import stat
 from pathlib import Path
 
 import pytest
+from party_folders import run
 
 from app.deployment.certificates import new_authority, new_server
 from app.deployment.parties import DeploymentError, parties_of, read_party, write_file
@@ -23,12 +23,6 @@ SECRET_FILES = {
     "north": {"site.key", "share.key", "federation.key"},
     "south": {"site.key", "share.key", "federation.key"},
 }
-
-
-def run(capsys, *argv):
-    federation.main([str(word) for word in argv])
-    *lines, last = capsys.readouterr().out.splitlines()
-    return lines, json.loads(last)
 
 
 def test_each_party_has_its_secrets_and_no_other(made):

@@ -1,55 +1,28 @@
-"""Share keys in the folders of a federation: who gets what from each command, what `verify` finds, and attacks."""
+"""Share keys in the folders of a federation: who gets what from each command, and attacks."""
 
 import json
 import shutil
 import stat
 import time
-from dataclasses import asdict
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from party_folders import run
+from party_share_keys import keys_of, node, public, statement
 
 from app.deployment import site_files
 from app.deployment.parties import DeploymentError, parties_of, read_party
 from app.deployment.renewal import renew_share_keys, rotate_key
 from app.deployment.setup import add_site, make_federation, remove_site
 from app.deployment.verify import problems
-from app.federation.share_key_files import read_share_key, read_share_keys, read_statement, share_key_pem
+from app.federation.share_key_files import read_share_key, read_statement, share_key_pem
 from scripts import federation
 from strategies.ciphers.keys import FederationKey
 from strategies.share_keys import VALID_DAYS, ShareKeyError, new_statement, signed_statement
-from strategies.signing import new_signing_key, public_pem, read_signing_key, signed_text, write_signing_key
+from strategies.signing import new_signing_key, read_signing_key, signed_text, write_signing_key
 
 SECOND = FederationKey({"seal": b"\x08" * 40}, "2026-01-02")
 DAY = 86400
-
-
-def node(folder):
-    return {
-        "share-key": folder / "share.key",
-        "share-cert": folder / "share.cert",
-        "authority": folder / "authority.pub",
-    }
-
-
-def keys_of(root, site):
-    folder = root / "sites" / site
-    config = {key: str(path) for key, path in node(folder).items()}
-    return read_share_keys(site, config, read_party(folder).key_id)
-
-
-def statement(root, site):
-    return read_statement(root / "sites" / site / "share.cert")
-
-
-def public(root, site):
-    return read_share_key(root / "sites" / site / "share.key").public_key().public_bytes_raw()
-
-
-def run(capsys, *argv):
-    federation.main([str(word) for word in argv])
-    *lines, last = capsys.readouterr().out.splitlines()
-    return lines, json.loads(last)
 
 
 def from_before(root):
@@ -246,91 +219,6 @@ def test_a_key_that_another_authority_signed_is_not_certified_again(root):
     assert json.loads(statement(root, "north"))["body"]["share_key"] != json.loads(old)["body"]["share_key"]
     assert public(root, "south") == kept  # its private key is here: the authority knows its own
     assert json.loads(statement(root, "south"))["body"]["share_key"] == kept.hex()
-
-
-def signed(root, folder="sites/north", site="north", **changes):
-    authority = read_signing_key(root / "authority/signing.key")
-    made = new_statement("parks", site, public(root, "north"), read_party(root / folder).key_id, time.time())
-    return signed_text({**asdict(made), **changes}, "share-key/1", authority)
-
-
-def write(name, text):
-    def change(root):
-        (root / name).write_text(text(root) if callable(text) else text)
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("party", "change", "reasons"),
-    [
-        ("sites/north", lambda root: (root / "sites/north/share.key").chmod(0o640), ["secret and can be", "chmod 600"]),
-        ("sites/north", lambda root: (root / "sites/north/share.key").unlink(), ["share.key is missing: python -m"]),
-        ("sites/north", lambda root: (root / "sites/north/share.cert").unlink(), ["share.cert is missing: python -m"]),
-        ("sites/north", write("sites/north/share.key", "x"), ["share.key is damaged: take it from a backup"]),
-        (
-            "sites/north",
-            lambda root: shutil.copy(root / "authority/signing.key", root / "sites/north/share.key"),
-            ["share.key is of another kind than X25519"],
-        ),
-        (
-            "sites/north",
-            lambda root: shutil.copy(root / "sites/south/share.key", root / "sites/north/share.key"),
-            ["share.key is not the key of share.cert: take both from one"],
-        ),
-        (
-            "sites/north",
-            lambda root: [
-                shutil.copy(root / f"sites/south/share.{end}", root / f"sites/north/share.{end}")
-                for end in ("key", "cert")
-            ],
-            ["share.cert is of the site 'south' and not of 'north': copy that of 'north'"],
-        ),
-        ("sites/north", write("sites/north/share.cert", "x"), ["no signed document", "renew FOLDER --sites makes one"]),
-        (
-            "sites/north",
-            write("sites/north/share.cert", lambda root: signed(root, key_id="0" * 16)),
-            ["north is for the federation key 0000000000000000", "renew FOLDER --sites makes one"],
-        ),
-        (
-            "sites/north",
-            write("sites/north/share.cert", lambda root: signed(root, federation="other")),
-            ["of the federation 'other', not 'parks'"],
-        ),
-        (
-            "operator",
-            write("operator/sites/south.share", lambda root: signed(root, site="south")),
-            ["south.share holds the share key of north: remove the site"],
-        ),
-        (
-            "operator",
-            lambda root: (root / "operator/sites/south.share").unlink(),
-            ["south.share is missing: python -m"],
-        ),
-        ("operator", write("operator/sites/south.share", signed), ["south.share is of the site 'north'"]),
-        (
-            "server",
-            lambda root: shutil.copy(root / "sites/north/share.key", root / "server/x"),
-            ["x is a secret that the server must not have"],
-        ),
-        (
-            "authority",
-            lambda root: shutil.copy(root / "sites/north/share.key", root / "authority/share.key"),
-            ["share.key is a secret that the authority must not have"],
-        ),
-        (
-            "sites/south",
-            lambda root: (root / "sites/south/authority.pub").write_bytes(public_pem(new_signing_key())),
-            ["allowed-apps is not signed", "share.cert: the statement of the share key of south is not signed"],
-        ),
-    ],
-)
-def test_verify_names_every_fault_with_its_remedy(root, party, change, reasons):
-    change(root)
-    told = "\n".join(problems(root / party))
-    assert told
-    for reason in reasons:
-        assert reason in told
 
 
 def test_a_node_finds_its_share_key_in_its_config(made, tmp_path):

@@ -145,19 +145,28 @@ def test_a_sum_that_was_altered_is_refused_by_every_client_and_rolled_back(three
     np.testing.assert_array_equal(vector_of(federation), undisturbed)
 
 
-def test_a_dealer_of_bad_shares_is_named_and_costs_one_attempt(three, monkeypatch):
-    """Client-2 deals everybody else another share than it committed to, once."""
-    cheated, real = [], client_half.deal
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_dealer_of_bad_shares_is_named_and_costs_one_attempt(three, monkeypatch, sealed):
+    """Client-2 deals everybody else another share than it committed to, or seals what does not open, once."""
+    cheated, deal, close_box = [], client_half.deal, client_half.close_box
 
-    def deal(secret, threshold, context):
-        dealt = real(secret, threshold, context)
-        if context.endswith(b"client-2") and len(cheated) < 2:
+    def cheats():
+        return len(cheated) == 2  # in round 2
+
+    def bad_deal(secret, threshold, context):
+        dealt = deal(secret, threshold, context)
+        if context.endswith(b"client-2") and len(cheated) < 3:
             cheated.append(True)
-            if len(cheated) == 2:  # in round 2
+            if sealed and cheats():
                 dealt.shares[0], dealt.shares[1] = dealt.shares[1], dealt.shares[0]
         return dealt
 
-    monkeypatch.setattr(client_half, "deal", deal)
+    def bad_box(share, seed, context, dealer, receiver, proof):
+        wrong = not sealed and cheats() and (dealer, receiver) in (("client-2", "client-0"), ("client-2", "client-1"))
+        return close_box(share, bytes(32) if wrong else seed, context, dealer, receiver, proof)
+
+    monkeypatch.setattr(client_half, "deal", bad_deal)
+    monkeypatch.setattr(client_half, "close_box", bad_box)
     federation = three(rounds=3).run()
     lines = federation.lines()[:3]
     assert [line["attempts"] for line in lines] == [1, 2, 1]
@@ -222,8 +231,10 @@ def test_a_question_in_advance_gets_no_answer_either(three):
             context = federation.grid.contexts[2]
             piece = len(m.bytes_of(message.content, m.SHARES)) // 3
             data = m.bytes_of(message.content, m.SHARES)[: 2 * piece]
-            with pytest.raises(Exception, match="does not open"):  # they were dealt to client-0
-                client_app.app(retargeted(forged_question(message, ["client-0", "client-1"], data), 2), context)
+            question = retargeted(forged_question(message, ["client-0", "client-1"], data), 2)
+            answer = client_app.app(question, context).content
+            assert m.bad_dealer(answer) == "client-0", "the shares were dealt to client-0, and open for no other"
+            assert not answer.array_records
         return reply
 
     federation.run(early)

@@ -76,6 +76,8 @@ def address(data):
         ({m.SERVER_ROUND: None}, "no server-round in the message"),
         ({m.ATTEMPT: True}, "attempt of a message is True instead of a number"),
         ({m.COHORT: "abc"}, "cohort of a message is 'abc' instead of a list"),
+        ({m.COHORT: [b"a", b"b"]}, "cohort of a message is .* instead of a list of texts"),
+        ({m.CLIENTS: [1, 2]}, "clients of a message is .* instead of a list of texts"),
         ({m.ORDER: [1]}, r"order of a message is \[1\]"),
         ({m.COEFFICIENT: "much"}, "coefficient of a message is 'much'"),
     ],

@@ -10,6 +10,7 @@ from federation_checks import kind_of
 from app import client_app
 from app.federation.build import key_path
 from app.federation.share_key_files import SIMULATION, simulated_authority, simulated_share_keys
+from app.settings.checks import SettingsError
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
 from strategies.partial_sync import PartialSync
@@ -207,3 +208,12 @@ def test_shares_are_not_dealt_by_what_a_node_kept_of_other_clients(three):
     sent = [message for message in three.grid.sent if message.metadata.message_type == "train"]
     assert all(m.SHARE_KEYS in message.content[m.CONFIG] for message in sent)
     assert all(set(message.content[m.CONFIG][m.MASK_CARDS]) == {""} for message in sent)
+
+
+def test_a_real_run_that_names_no_authority_ends_before_any_message(three):
+    """Nor does the server make an authority of its own."""
+    three.simulated = False
+    with pytest.raises(SettingsError, match=r"privacy\.cipher=kahe needs federation\.authority"):
+        three.run()
+    assert three.grid.sent == []
+    assert not (three.folder.path / "keys").exists()
