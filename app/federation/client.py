@@ -209,8 +209,7 @@ class TaskClient(NumPyClient):
         return [np.frombuffer(encrypted.payload, np.uint8)], len(self.samples), measures
 
     def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
-        """Apply the last aggregate, keep the final global model, and measure it: loss, number of examples, and
-        measures."""
+        """Apply the last aggregate, keep and measure the final global model: loss, number of examples, and measures."""
         request = RoundRequest.of(parameters, config)
         server_round = request.server_round
         model = self._begin(f"{server_round} final {request.order}", request)
@@ -246,7 +245,8 @@ class TaskClient(NumPyClient):
     def _binding(self, request: RoundRequest) -> Binding:
         """Binding of a payload, within the site's policy."""
         if self.policy is not None:
-            self.policy.check_round(request.cohort, request.coefficient, request.missing)
+            colluding = self.settings.privacy.colluding
+            self.policy.check_round(request.cohort, request.coefficient, request.missing, colluding)
         return request.binding(self.run_key, self.layout.digest)
 
     def _begin(self, attempt: str, request: RoundRequest) -> GlobalModel:

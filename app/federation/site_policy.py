@@ -18,6 +18,7 @@ from app.federation.refusals import PolicyError
 from app.settings.federation import DEFAULT_PRIVATE
 from app.settings.load import Settings, composed, settings_from, startable
 from app.settings.weights import FILE_OPTION
+from strategies.ciphers.kahe.sharing import Threshold
 from strategies.shared_arrays import is_private
 
 _log = logging.getLogger("flwr")
@@ -215,12 +216,20 @@ class SitePolicy:
         if leaving:
             self.refuse("privacy.private", f"the run shares {', '.join(leaving[:10])}")
 
-    def check_round(self, cohort: Sequence[object], coefficient: object, missing: Iterable[object] = ()) -> None:
-        """Check one attempt, before training: the site among enough different clients, with at most its largest share.
+    def check_round(
+        self,
+        cohort: Sequence[object],
+        coefficient: object,
+        missing: Iterable[object] = (),
+        colluding: int | None = None,
+    ) -> None:
+        """Check one attempt, before training: the site among enough different clients, with at most its largest share,
+        and no fewer tolerated as colluding than a third of the others.
 
         Args:
             coefficient: of this site; None without an update.
             missing: clients that dropped out of the sum.
+            colluding: as the run tolerates under `kahe`; None for a third.
         """
         rules = self.policy.cohort
         names = [name for name in cohort if isinstance(name, str) and name]
@@ -231,6 +240,8 @@ class SitePolicy:
         left = set(names) - {str(name) for name in missing}
         if len(left) < rules.least:
             self.refuse("cohort.least", f"{len(left)} clients ({', '.join(sorted(left))}), at least {rules.least}")
+        if colluding is not None and colluding < (third := Threshold(len(names)).tolerated):
+            self.refuse("privacy.colluding", f"privacy.colluding={colluding}, at least {third} of {len(names)} clients")
         most = rules.largest_share if len(names) > 2 else max(rules.largest_share, LARGEST_OF_TWO)
         if coefficient is not None and not (isinstance(coefficient, float) and 0 < coefficient <= most):
             self.refuse("cohort.largest_share", f"the share is {coefficient!r}, at most {most}")

@@ -1,6 +1,7 @@
 """Cohorts and shares that a site's policy refuses, before anything is trained or sent."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,21 +54,43 @@ def test_two_sites_of_unequal_size_may_train_together():
             policy.check_round(cohort, share)
 
 
+def test_a_run_tolerates_no_fewer_colluding_clients_than_a_third_of_the_others():
+    """Under `kahe` with `privacy.colluding=0` six of ten open a sum, so that two that collude answer for two sets."""
+    policy = SitePolicy("north", Path("p"), Policy(format=1))
+    names = ["north", *(f"site-{index}" for index in range(9))]
+    for colluding in (None, 3, 4):
+        policy.check_round(names, 0.1, (), colluding)
+    policy.check_round(names[:3], 0.3, (), 0)
+    for cohort, colluding in ((names, 2), (names, 0), (names[:4], 0)):
+        with pytest.raises(PolicyError, match=r"\(privacy\.colluding\)"):
+            policy.check_round(cohort, 0.1, (), colluding)
+
+
 def test_the_least_company_holds_for_sums_that_a_site_opens(policed_site, policed_run):
     assert policed_site(policed_run, ("least = 2", "least = 5")).models.least == 5
     assert policed_site(policed_run).models.least == 2
 
 
-def test_a_round_is_refused_before_training_and_nothing_is_sent(policed_site, policed_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("colluding", "cohort", "share", "key"),
+    [
+        (None, ["north"], 0.5, "cohort.least"),
+        (None, ["north", "south"], 0.995, "cohort.largest_share"),
+        (0, ["north", "south", "west", "east"], 0.25, "privacy.colluding"),
+    ],
+)
+def test_a_round_is_refused_before_training_and_nothing_is_sent(
+    policed_site, policed_run, tmp_path, monkeypatch, colluding, cohort, share, key
+):
     client = policed_site(f"{policed_run} privacy.max_clients=2")
+    privacy = replace(client.settings.privacy, cipher="kahe", colluding=colluding)
+    client.settings = replace(client.settings, privacy=privacy)
     monkeypatch.setattr(client_app, "_client_of", lambda *_: client)
     monkeypatch.setattr(client, "_train", lambda *_: pytest.fail("it trained"))
     grid = InProcessGrid(client_app.app, policed_run, [{}])
-    for cohort, share in ((["north"], 0.5), (["north", "south"], 0.995)):
-        config = {m.RUN_KEY: RUN_KEY, m.SERVER_ROUND: 1, m.COHORT: cohort, m.COEFFICIENT: share}
-        message = Message(m.with_config(config), 1, "train", ttl=10.0)
-        grid.push_messages([message])
-        reply = grid.received[-1]
-        assert reply.has_error()
-        assert "refused by the site's policy (cohort" in reply.error.reason
-        assert str(tmp_path) not in reply.error.reason
+    config = {m.RUN_KEY: RUN_KEY, m.SERVER_ROUND: 1, m.COHORT: cohort, m.COEFFICIENT: share}
+    grid.push_messages([Message(m.with_config(config), 1, "train", ttl=10.0)])
+    reply = grid.received[-1]
+    assert reply.has_error()
+    assert f"refused by the site's policy ({key})" in reply.error.reason
+    assert str(tmp_path) not in reply.error.reason
