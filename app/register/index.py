@@ -16,11 +16,11 @@ from sqlalchemy import Integer, text
 from sqlalchemy.orm import Session
 
 from app.evaluation.local_scaling import NEIGHBOURS, SHORTLIST, Neighbours, densities_of_photograph, scaled_scores
+from app.register.column_types import Vector
 from app.register.database import Database
 from app.register.matcher import Candidate
 from app.register.memory_index import MemoryIndex
 from app.register.records import changes_since
-from app.register.schema import Vector
 
 Floats = NDArray[np.float32]
 
