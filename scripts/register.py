@@ -8,7 +8,8 @@ Run: python -m scripts.register reembed --run outputs/two_cam/<time>       the n
      python -m scripts.register identify photo.jpg
      python -m scripts.register detector outputs/detector/detector.safetensors      finds vehicles in photographs
      python -m scripts.register plate-reader outputs/plates_countries-central/<time> --model central     reads plates
-     python -m scripts.register list | forget | audit | export
+     python -m scripts.register list | show | forget | audit | export
+     python -m scripts.register edit | merge | add-image | remove-image | edit-image | undo
 
 The register is the folder of `--register` (or the variable REGISTER), by default `register`; its database is a file
 there unless `--url` (or REGISTER_URL) names another. Each command prints one JSON object last.
@@ -34,6 +35,7 @@ from models.errors import MissingFileError
 from scripts import register_networks  # noqa: F401 - its commands
 from scripts.command import command, run_app
 from scripts.progress import Progress
+from scripts.register_corrections import offer
 from scripts.register_options import HERE, Device, Folder, Url, app, open_identification, open_register, operator, say
 from scripts.register_photos import Photos, takes_photos
 
@@ -60,18 +62,24 @@ def enrol(
     device: Device = "auto",
 ) -> None:
     """Enrol a vehicle, or further photographs of one."""
+    from app.register.duplicates import offered  # imports torch
+
     if owner and owner_id is not None:
         raise SettingsError("give --owner or --owner-id")
     if vehicle is not None and (owner or owner_id is not None or plate or note):
         raise SettingsError("--vehicle takes photographs alone")
     vehicle_photos = photos()
     with open_identification(register, url, device) as identification:
+        alike = []
         if vehicle is not None:
             identification.add_views(vehicle, vehicle_photos, account=operator())
         else:
             who = NewOwner(owner, flat, contact) if owner or flat or contact else owner_id
             vehicle = identification.enrol(vehicle_photos, account=operator(), owner=who, plate=plate, note=note)
-        say({"vehicle": vehicle, "views": len(identification.register.vehicle(vehicle).views)})
+            alike = offered(identification, vehicle)
+            offer(alike)
+        views = len(identification.register.vehicle(vehicle).views)
+        say({"vehicle": vehicle, "views": views} | ({"looks_like": [row.as_dict() for row in alike]} if alike else {}))
 
 
 @app.command(name="import")

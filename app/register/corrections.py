@@ -25,8 +25,9 @@ from app.register.records import (
     trail,
     version_of,
 )
-from app.register.schema import Change, Correction, Owner, Plate, Vehicle, View, now
+from app.register.schema import Change, Owner, Plate, Vehicle, View, now
 from app.register.texts import line, paragraph
+from app.register.undo_table import Correction
 from app.register.vehicles import Register
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from app.core.sample import Modality
+from app.register.errors import RegisterError
 from app.register.evidence import is_plate
 from app.register.identification import Identification
 from app.register.matcher import MODALITIES, held_name
@@ -56,6 +57,14 @@ def vehicles_like(identification: Identification, vehicle_id: int) -> list[Alike
         plate = identification.register.seen_by_guards(number).plate
         found.append(Alike(number, plate, costs.get(number), library, similarity))
     return found
+
+
+def offered(identification: Identification, vehicle_id: int) -> list[Alike]:
+    """`vehicles_like` of a vehicle that was enrolled a moment ago; none where the register cannot be asked by now."""
+    try:
+        return vehicles_like(identification, vehicle_id)
+    except RegisterError:
+        return []
 
 
 def _by_look(identification: Identification, vehicle_id: int) -> dict[int, tuple[str, float]]:

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.register.errors import RegisterError
 from app.register.records import NewOwner
-from app.register.schema import Correction, Owner, Vehicle
+from app.register.schema import Owner, Vehicle
 from app.register.texts import line
+from app.register.undo_table import Correction
 
 OWNER_FIELDS = {"name": "owner", "flat": "flat", "contact": "contact"}
 """Columns of an owner, by what they are called to people."""

@@ -16,7 +16,6 @@ from app.register.schema import (
     Audit,
     Base,
     Change,
-    Correction,
     Embedding,
     Model,
     Plate,
@@ -25,6 +24,7 @@ from app.register.schema import (
     View,
     now,
 )
+from app.register.undo_table import Correction
 
 Vectors = Mapping[str, NDArray[np.float32]]
 """(D,) by library, those that an image has something for."""

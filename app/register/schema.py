@@ -11,10 +11,50 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, func, select
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, LargeBinary, UniqueConstraint, func, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from app.register.column_types import Moment, Vector
+
+class Vector(TypeDecorator[NDArray[np.float32]]):
+    """A row (D,) of float32: little-endian bytes in SQLite, a `vector` of pgvector in PostgreSQL."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            from pgvector.sqlalchemy import VECTOR
+
+            return dialect.type_descriptor(VECTOR())
+        return dialect.type_descriptor(LargeBinary())
+
+    def process_bind_param(self, value: NDArray[np.float32] | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return np.ascontiguousarray(value, "<f4").tobytes()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> NDArray[np.float32] | None:
+        if value is None:
+            return None
+        if dialect.name == "postgresql":
+            return np.asarray(value, np.float32)
+        return np.frombuffer(value, "<f4").astype(np.float32, copy=False)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point in time. SQLite has no zones: UTC goes in and comes out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return value if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def now() -> datetime:
@@ -131,26 +171,6 @@ class Change(Numbered):
 
 _last_change = select(func.max(Change.id)).where(Change.vehicle_id == Vehicle.id)
 Vehicle.version = column_property(_last_change.correlate_except(Change).scalar_subquery())
-
-
-class Correction(Base):
-    """What undoes the last change of a vehicle. It goes with the vehicle.
-
-    Args:
-        change: number of the change that it undoes; a later one of the vehicle ends it.
-        kind: "edit", "view", "add" or "merge".
-        before: values and numbers from before the change.
-        owner_id: number of the owner whose name `before` holds; None for none.
-    """
-
-    __tablename__ = "correction"
-    vehicle_id: Mapped[int] = mapped_column(ForeignKey("vehicle.id", ondelete="CASCADE"), primary_key=True)
-    change: Mapped[int]
-    kind: Mapped[str]
-    before: Mapped[dict[str, Any]] = mapped_column(JSON)
-    owner_id: Mapped[int | None]
-    account: Mapped[str]
-    created: Mapped[datetime] = mapped_column(Moment, default=now)
 
 
 class Sighting(Numbered):

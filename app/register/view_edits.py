@@ -12,7 +12,8 @@ from app.register.errors import ChangedError, RegisterError
 from app.register.identification import Identification
 from app.register.photos import read_photo
 from app.register.records import active_model, embeddings, keep_undo, trail
-from app.register.schema import Change, Correction, Embedding, View
+from app.register.schema import Change, Embedding, View
+from app.register.undo_table import Correction
 
 _ATTEMPTS = 3  # an active model that changes meanwhile: embed again with the new one
 _COLUMNS = ("modality", "vehicle_box", "plate_box")
@@ -95,7 +96,7 @@ def _set(
             held, active = view_of(session, view.vehicle_id, view.id), active_model(session)
             if active is None or active.id != model.id:
                 continue
-            if any(getattr(held, name) != value for name, value in before.items()):
+            if any(getattr(held, name) != named[name] for name in _COLUMNS):  # it was embedded with those
                 raise ChangedError(f"image {view.id} was changed by somebody else meanwhile; nothing was changed")
             for name, value in values.items():
                 setattr(held, name, value)

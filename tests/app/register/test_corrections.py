@@ -14,9 +14,10 @@ from app.register.matcher import Decision, Outcome
 from app.register.merging import Keep
 from app.register.plate_search import PlateSearch
 from app.register.records import NewOwner, NewView
-from app.register.schema import Base, Correction, Imported, Owner, Vehicle
+from app.register.schema import Base, Imported, Owner, Vehicle
 from app.register.sightings import Journal, Visible
 from app.register.texts import TextError
+from app.register.undo_table import Correction
 
 RNG = np.random.default_rng(0)
 PERSONAL = ("Resident", "evenings", "AB 12", "AB12", "Other", "CD 34", "white van")
