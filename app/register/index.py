@@ -43,8 +43,8 @@ class Index(Protocol):
         """Read the embeddings, or what changed of them. A look sees what was there then; the next call ends it."""
 
     def warm(self) -> bool:
-        """Find the densities around some vectors, so that no search need wait for them; False if all are known. Takes a
-        tenth of a second."""
+        """Find the densities around some vectors, so that no search need wait for them; False if all are known. Takes
+        half a second among 300,000 vectors."""
 
     def look(self, library: str, photographs: Floats, limit: int) -> Look:
         """Search a library for the `limit` vehicles of the highest score, among the `SHORTLIST` nearest by cosine.
