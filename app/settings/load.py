@@ -159,7 +159,7 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
         with initialize_config_module("conf", version_base="1.3"):
             raw = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        message = refused(error, _known_keys()) or f"{_first_lines(error)}{choice_hint(error)}"
+        message = refused(error, known_keys()) or f"{_first_lines(error)}{choice_hint(error)}"
         raise SettingsError(message) from error
     except ValueError as error:  # a group whose choice is a number or null
         groups = [word for word in words if word.partition("=")[0].lstrip("+~") in plain_keys()]
@@ -185,7 +185,7 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
     """Typed settings from nested dictionaries, such as those of a checkpoint. Raises SettingsError."""
     for name in raw:
         if name not in {field.name for field in fields(Settings)}:
-            raise SettingsError(f"unknown key {name!r}{key_hint(first_leaf(name, raw[name]), _known_keys())}")
+            raise SettingsError(f"unknown key {name!r}{key_hint(first_leaf(name, raw[name]), known_keys())}")
     values: dict[str, Any] = {}
     for name, kind in _SCALARS.items():
         if name not in raw or type(raw[name]) is not kind:  # True is an int to isinstance
@@ -204,12 +204,12 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
             if not str(error).startswith("unknown key"):
                 raise
             hint = f", which the task {values['task']} does not have; start from an experiment of that task"
-            near = key_hint(str(error).removeprefix("unknown key "), _known_keys(values["task"]))
+            near = key_hint(str(error).removeprefix("unknown key "), known_keys(values["task"]))
             raise SettingsError(f"{error}{hint if name in ('model', 'loss') and not near else ''}{near}") from error
     return Settings(**values)
 
 
-def _known_keys(task: str = "dual_reid") -> list[str]:
+def known_keys(task: str = "dual_reid") -> list[str]:
     """Every key of the settings of a task."""
     module = import_module(TASKS[task].settings)
     return keys_of({**_SECTIONS, "model": module.ModelSettings, "loss": module.LossSettings}, _SCALARS)
@@ -230,7 +230,7 @@ def plain_keys() -> frozenset[str]:
 
 def unknown_key(key: str) -> SettingsError:
     """The error for an unknown key, with the most similar one."""
-    return SettingsError(f"unknown key {key}{key_hint(key, _known_keys())}")
+    return SettingsError(f"unknown key {key}{key_hint(key, known_keys())}")
 
 
 @cache
