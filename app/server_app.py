@@ -15,6 +15,7 @@ from flwr.superlink.grid import InMemoryGrid  # of Flower's simulation only
 from app.core.errors import StoredFileError
 from app.core.run_dir import run_dir
 from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
+from app.core.versions import record_versions
 from app.deployment.site_names import SiteNames
 from app.federation.build import make_rules, make_server_sum, share_authority
 from app.federation.dp import epsilon
@@ -74,6 +75,8 @@ def _run_rounds(
     started = time.monotonic()
     layout, statistics = shared_part(settings)
     run_key, state = _start(settings, folder, layout)
+    if not simulated:  # the command of a simulation has written them
+        record_versions(folder.path)
     names = _names(settings)
     rules = make_rules(
         settings,

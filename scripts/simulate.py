@@ -16,6 +16,7 @@ from app.core import run_records
 from app.core.arrays import require_patterns
 from app.core.run_folder import MEASURES, RunFolder, format_table
 from app.core.typed_json import require_shape
+from app.core.versions import record_versions
 from app.data.dataset import open_source
 from app.data.partition import table
 from app.experiment.baselines import bad_pictures
@@ -166,6 +167,7 @@ def _resume(path: Path) -> None:
 def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any]:
     started = time.monotonic()
     print(f"run folder {folder.path}", file=sys.stderr)
+    record_versions(folder.path)
     source = open_source(settings.data, settings.seed)  # here, so that not every client waits for synthetic images
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
     for subject, remark in make_task(settings).remarks.items():
