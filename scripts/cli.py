@@ -34,21 +34,19 @@ class Command(NamedTuple):
         module: with `main(argv)`; one that takes options has `app`, a typer program.
         takes: `key=value` settings, options, or other words.
         about: one line.
-        words: put before those that are given.
         private: whether its files are for their owner alone.
     """
 
     module: str
     takes: Literal["settings", "options", "words"]
     about: str
-    words: tuple[str, ...] = ()
     private: bool = False
 
 
 COMMANDS = {
     "data": Command("scripts.inspect_data", "settings", "counts of your images, vehicles and queries"),
     "simulate": Command("scripts.simulate", "settings", "a federation on this machine"),
-    "sweep": Command("scripts.simulate", "settings", "a federation for each combination of values", words=("-m",)),
+    "sweep": Command("scripts.sweep", "settings", "a federation for each combination of values, and their table"),
     "baseline": Command("scripts.baseline", "settings", "models without a federation, for comparison"),
     "evaluate": Command("scripts.evaluate", "settings", "measures of a run's model on any data set"),
     "equalise": Command("scripts.equalise", "settings", "enhanced images for vehicles with few, and doubtful labels"),
@@ -89,11 +87,11 @@ def main(argv: Sequence[str]) -> None:
     if found is None:
         raise SettingsError(f"unknown command {name!r}; known: {', '.join(COMMANDS)}{did_you_mean(name, COMMANDS)}")
     if given in (["--help"], ["-h"]) and found.takes != "options":
-        print(_help(found))
+        print(_help(name, found))
         return
     if found.private:
         os.umask(0o077)
-    import_module(found.module).main([*found.words, *given])
+    import_module(found.module).main(given)
 
 
 def run() -> None:
@@ -176,16 +174,14 @@ def _about(
         raise typer.Exit
 
 
-def _help(found: Command) -> str:
+def _help(name: str, found: Command) -> str:
     """The module's docstring, read without loading it, and the settings that are used most."""
     source = importlib.util.find_spec(found.module)
     assert source is not None
     assert source.origin is not None
     text = ast.get_docstring(ast.parse(Path(source.origin).read_text(encoding="utf-8"))) or ""
     former = found.module.removesuffix(".__main__")
-    plain = next(name for name, other in COMMANDS.items() if other.module == found.module)
-    text = text.replace(f"python -m {former} -m ", f"{PROGRAM} sweep ")
-    text = text.replace(f"python -m {former}", f"{PROGRAM} {plain}")
+    text = text.replace(f"python -m {former}", f"{PROGRAM} {name}")
     if found.takes != "settings":
         return text
     settings = settings_from(composed()).as_dict()
