@@ -56,7 +56,7 @@ class PrivacyPolicy(_Section):
         dp: least differential privacy; null leaves it to the run.
     """
 
-    ciphers: Annotated[list[Literal["packed_bfv", "kahe", "ckks", "plain"]], Field(min_length=1)] = ["packed_bfv"]
+    ciphers: Annotated[list[Literal["kahe", "packed_bfv", "ckks", "plain"]], Field(min_length=1)] = ["kahe"]
     masking: Literal["none", "pairwise"] = "none"
     key_holders: Annotated[list[Literal["client", "cloud"]], Field(min_length=1)] = ["client"]
     private: _Patterns

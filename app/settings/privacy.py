@@ -38,8 +38,8 @@ class PrivacySettings:
     """Encryption of updates.
 
     Args:
-        cipher: "packed_bfv" (exact encrypted sums), "kahe" (the same, and nobody can open one client's update), "ckks"
-            (the patent's, approximate) or "plain".
+        cipher: "kahe" (exact encrypted sums, of which nobody can open one client's update), "packed_bfv" (exact sums
+            alone), "ckks" (the patent's, approximate) or "plain".
         max_clients: clients of a round that the encryption is laid out for, at most; 0 for `federation.num_clients`.
             With "packed_bfv" up to 8 cost 2.3 bytes a value up and 2.3 down, 9 to 64 cost 3.4 up and 6.8 down; with
             "kahe" up to 8 cost 2.3, 9 to 64 cost 2.7.
@@ -54,7 +54,7 @@ class PrivacySettings:
         cloud_key: the server's key file with `key_holder=cloud`; a simulation creates one.
     """
 
-    cipher: Literal["packed_bfv", "kahe", "ckks", "plain"] = "packed_bfv"
+    cipher: Literal["packed_bfv", "kahe", "ckks", "plain"] = "kahe"
     max_clients: Annotated[int, Field(ge=0, le=MAX_CLIENTS)] = 0
     bits: Annotated[int, Field(ge=4, le=16)] = 12
     masking: Literal["none", "pairwise"] = "none"

@@ -7,18 +7,21 @@ import shutil
 import numpy as np
 import pytest
 from federation_checks import PowerCutError, assert_same_arrays, kind_of
+from party_share_keys import write_share_keys
 from scipy.optimize import brentq
 from scipy.stats import norm
 
 from app import client_app
 from app.core.arrays import float_arrays, shared_layout, statistics_mask
 from app.federation.build import key_path
+from app.federation.share_key_files import SIMULATION, simulated_authority
 from app.settings.load import SettingsError
 from app.tasks import make_task
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
 from strategies.rounds import FederationError
 
+KAHE = "privacy.cipher=kahe"
 BFV = "privacy.cipher=packed_bfv"
 THREE = f"{BFV} privacy.masking=pairwise data.partition.by=identity federation.num_clients=3"
 THREE_NODES = [{"partition-id": i, "num-partitions": 3} for i in range(3)]
@@ -31,10 +34,8 @@ def vectors(federation, server_round=-1):
 @pytest.mark.parametrize(
     "privacy",
     [
-        BFV,
-        f"{BFV} privacy.max_clients=64",
-        "privacy.cipher=kahe",
-        "privacy.cipher=kahe privacy.max_clients=64",
+        KAHE,
+        f"{KAHE} privacy.max_clients=64",
         "privacy.cipher=ckks",
         "privacy.cipher=ckks privacy.key_holder=cloud",
         "privacy.cipher=ckks privacy.ckks_preset=tutorial",
@@ -66,7 +67,7 @@ def windows_of(vector):
     return {piece for piece in pieces if len(set(piece)) > 8}
 
 
-@pytest.mark.parametrize("privacy", [BFV, "privacy.cipher=kahe", "privacy.cipher=ckks"])
+@pytest.mark.parametrize("privacy", [KAHE, "privacy.cipher=ckks"])
 def test_no_update_no_private_array_and_no_key_is_ever_in_a_message(make_federation, privacy):
     federation = make_federation(changes=f"federation.rounds=2 {privacy}")
     readable, before = set(), {}
@@ -114,7 +115,7 @@ def test_no_update_no_private_array_and_no_key_is_ever_in_a_message(make_federat
 
 def test_a_stopped_encrypted_run_equals_an_uninterrupted_one_bit_for_bit(make_federation):
     """Rounding is seeded by round and client, sums are exact: only the ciphertexts differ."""
-    changes = f"federation.rounds=4 {BFV}"
+    changes = f"federation.rounds=4 {KAHE}"
     whole = make_federation("whole", changes=changes).run()
 
     def stop(message, reply):
@@ -131,10 +132,11 @@ def test_a_stopped_encrypted_run_equals_an_uninterrupted_one_bit_for_bit(make_fe
 
 
 def test_a_node_that_lost_its_state_gets_the_model_sealed(make_federation):
-    federation = make_federation(changes=f"federation.rounds=5 {BFV}")
+    federation = make_federation(changes=f"federation.rounds=5 {KAHE}")
 
-    def lose(message, reply):
-        if kind_of(message) == ("train", 2) and message.metadata.dst_node_id == 1:
+    def lose(message, reply):  # after its last part in round 2
+        asked = message.content[m.CONFIG].get(m.ACTION) == m.ACTION_SUM_SHARES
+        if asked and kind_of(message)[1] == 2 and message.metadata.dst_node_id == 1:
             shutil.rmtree(federation.folder.path / "nodes" / "client-0")
             client_app._make_client.cache_clear()
         return reply
@@ -153,7 +155,7 @@ def test_a_node_that_lost_its_state_gets_the_model_sealed(make_federation):
 
 
 def test_another_key_and_a_replayed_payload_cost_their_own_reply(make_federation, tmp_path):
-    federation = make_federation(changes=f"federation.rounds=3 {BFV}")
+    federation = make_federation(changes=f"federation.rounds=3 {KAHE}")
     earlier = {}
 
     def replay(message, reply):
@@ -175,9 +177,11 @@ def test_another_key_and_a_replayed_payload_cost_their_own_reply(make_federation
     main(["keys", "--out", str(tmp_path / "keys")])
     nodes = [{"partition-id": i, "num-partitions": 2} for i in range(2)]
     nodes[1]["key-file"] = str(tmp_path / "keys" / "federation.key")
-    other = make_federation("other", changes=f"federation.rounds=1 {BFV}", node_configs=nodes)
+    other = make_federation("other", changes=f"federation.rounds=1 {KAHE}", node_configs=nodes)
+    key_id = read_key(tmp_path / "keys" / "federation.key").key_id
+    nodes[1] |= write_share_keys(tmp_path, SIMULATION, "client-1", key_id, simulated_authority(other.folder.path))
     with pytest.raises(FederationError, match="below the quorum") as caught:
-        other.run()
+        other.resume()  # it has keys already
     assert "key-id" in str(caught.value)
 
 

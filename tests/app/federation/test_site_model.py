@@ -99,12 +99,12 @@ def run_and_look(folder, words, count=2):
     ("changes", "count"),
     [
         ("", 2),
-        ("privacy=packed_bfv", 2),
+        ("privacy=kahe", 2),
         ("privacy=ckks", 2),
         (MASKED, 3),
         ("federation.batch_norm=local", 2),
         ("federation.server_optimiser.name=momentum", 2),
-        ("federation.server_optimiser.name=adam privacy=packed_bfv federation.batch_norm=local", 2),
+        ("federation.server_optimiser.name=adam privacy=kahe federation.batch_norm=local", 2),
         ("train.keep_optimiser=false model.hashed=0.5", 2),
     ],
 )
