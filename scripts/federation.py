@@ -46,7 +46,6 @@ class Scheme(StrEnum):
     """Ciphers that need a key."""
 
     kahe = "kahe"
-    packed_bfv = "packed_bfv"
     ckks = "ckks"
 
 

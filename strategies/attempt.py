@@ -21,7 +21,7 @@ class Attempt:
     """State between `configure_train` and the end of `aggregate_train`.
 
     Args:
-        grid, directory: to read what nodes say of themselves, and to ask for the seeds of masks left in the sum.
+        grid, directory: to read what nodes say of themselves, and to ask for share sums.
         binding: what payloads must be for.
         coefficients: of the cohort, by node id.
         total: the running sum, empty.
@@ -52,7 +52,7 @@ class Attempt:
         return math.fsum(self._added)
 
     def config(self) -> dict[str, Any]:
-        """What a client needs to bind its payload to this attempt and to share masks or keys with the cohort."""
+        """What a client needs to bind its payload to this attempt and to share keys with the cohort."""
         binding = self.binding
         shown = {m.SHARE_KEYS: [node.statement for node in self.cohort]} if binding.members else {}
         return shown | {
@@ -61,7 +61,6 @@ class Attempt:
             m.ATTEMPT: binding.attempt,
             m.NONCE: binding.nonce,
             m.COHORT: [node.client for node in self.cohort],
-            m.MASK_CARDS: [node.mask_card for node in self.cohort],
         }
 
     def fold(self, node: Node, reply: Message) -> None:
@@ -89,8 +88,8 @@ class Attempt:
         return share * measures[m.FEATURE_SHIFT]
 
     def close(self, report: RoundReport) -> bytes:
-        """The sum, without masks or with its share sums; b"" below the quorum, or if masks or shares are missing."""
-        if len(self.measured) < self.directory.needed() or not self._unmask(report):
+        """The sum, with its share sums where it needs them; b"" below the quorum, or if share sums are missing."""
+        if len(self.measured) < self.directory.needed():
             return b""
         accused: set[str] = set()
         try:
@@ -129,25 +128,3 @@ class Attempt:
             except (CipherError, m.MessageError) as error:
                 self.directory.leave_out(report, node, str(error))
         return accused
-
-    def _unmask(self, report: RoundReport) -> bool:
-        """If a client dropped out of a masked round, request from the others the seeds they share with it.
-
-        Returns whether the sum can be opened; unless every client in it answers, the round has to be repeated."""
-        missing = [node.client for node in self.cohort if node.client not in self.measured]
-        if not self.directory.rules.masking or not missing:
-            return True
-        content = m.with_config(self.config() | {m.ACTION: m.ACTION_DISCLOSE, m.MISSING: missing})
-        asked = [
-            (node, self.directory.message(node.node_id, MessageType.QUERY, report.server_round, content))
-            for node in self.cohort
-            if node.client in self.measured
-        ]
-        answered = set()
-        for node, reply in self.directory.ask(self.grid, asked, report):
-            try:
-                self.total.disclose(node.client, m.bytes_of(reply.content, m.SEEDS))
-                answered.add(node.client)
-            except (CipherError, m.MessageError) as error:
-                self.directory.leave_out(report, node, str(error))
-        return answered == set(self.measured)

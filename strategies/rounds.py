@@ -91,7 +91,6 @@ class RoundRules:
     straggler_seconds: float = 300.0
     silent_seconds: float = 30.0
     long_round: int = 1
-    masking: bool = False
     max_clients: int = 0
     min_clients: int = 1
     seed: int = 0

@@ -83,8 +83,8 @@ def honest(kind="kahe", version=1, run_key=RUN, names=NAMES, size=0.02, state=No
     state = state or ciphers[0].initial_state(np.zeros(SIZE, np.float32))
     for cipher in ciphers:
         vector = np.full(SIZE, size, np.float32)
-        masks = {} if kind == "ckks" else seeds_of(cipher.client, NAMES, binding)
-        payload = cipher.encrypt(vector, 1 / len(NAMES), binding, state=state, carried={}, masks=masks).payload
+        seeds = {} if kind == "ckks" else seeds_of(cipher.client, NAMES, binding)
+        payload = cipher.encrypt(vector, 1 / len(NAMES), binding, state=state, carried={}, seeds=seeds).payload
         total.add(payload, cipher.client)
     if isinstance(total, KaheSum):
         for cipher in ciphers:

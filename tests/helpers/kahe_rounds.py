@@ -74,7 +74,7 @@ class Round:
         vector = self.update(index) if update is None else update
         seeds = self.seeds(self.names[index])
         share = self.share if coefficient is None else coefficient
-        return self[index].encrypt(vector, share, self.binding, state=self.state, carried={}, masks=seeds).payload
+        return self[index].encrypt(vector, share, self.binding, state=self.state, carried={}, seeds=seeds).payload
 
     def total(self):
         """An empty sum."""

@@ -15,16 +15,12 @@ from app import client_app
 from app.core.arrays import float_arrays, shared_layout, statistics_mask
 from app.federation.build import key_path
 from app.federation.share_key_files import SIMULATION, simulated_authority
-from app.settings.load import SettingsError
 from app.tasks import make_task
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
 from strategies.rounds import FederationError
 
 KAHE = "privacy.cipher=kahe"
-BFV = "privacy.cipher=packed_bfv"
-THREE = f"{BFV} privacy.masking=pairwise data.partition.by=identity federation.num_clients=3"
-THREE_NODES = [{"partition-id": i, "num-partitions": 3} for i in range(3)]
 
 
 def vectors(federation, server_round=-1):
@@ -183,46 +179,6 @@ def test_another_key_and_a_replayed_payload_cost_their_own_reply(make_federation
     with pytest.raises(FederationError, match="below the quorum") as caught:
         other.resume()  # it has keys already
     assert "key-id" in str(caught.value)
-
-
-@pytest.mark.parametrize("drop", ["nobody", "train", "disclose"])
-def test_masked_rounds_equal_unmasked_ones_whoever_drops_out(make_federation, drop):
-    """A client that is lost before its reply is taken out by disclosed seeds; one that is lost while they are collected
-    makes the round be repeated. In each case the result equals that of a run without masks and the same drop-outs."""
-
-    def lose(message, reply):
-        kind, server_round = kind_of(message)
-        config = message.content[m.CONFIG]
-        node = message.metadata.dst_node_id
-        if drop != "nobody" and kind == "train" and server_round == 2 and node == 3 and config[m.ATTEMPT] == 1:
-            return None
-        if drop == "disclose" and config.get(m.ACTION) == m.ACTION_DISCLOSE and node == 2:
-            return None
-        return reply
-
-    changes = "federation.rounds=3 federation.deadline=3 federation.quorum=0.6"
-    masked = make_federation("masked", changes=f"{changes} {THREE}", node_configs=THREE_NODES).run(lose)
-    plain = f"{changes} {THREE} privacy.masking=none"
-    unmasked = make_federation("unmasked", changes=plain, node_configs=THREE_NODES).run(lose)
-    attempts = [line["attempts"] for line in masked.lines()]
-    assert attempts[:3] == [1, 2 if drop == "disclose" else 1, 1]
-    assert [len(line["clients"]) for line in masked.lines()[:3]] == [3, 2 if drop == "train" else 3, 3]
-    if drop != "disclose":  # where the first attempt stands without masks, with two clients
-        for ours, theirs in zip(vectors(masked), vectors(unmasked), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-    first, *others = vectors(masked)
-    for other in others:
-        np.testing.assert_array_equal(first, other)
-
-
-def test_masks_need_three_clients(make_federation):
-    """Refused at the start where the settings show it, and by the clients where only two of three come."""
-    with pytest.raises(SettingsError, match=r"privacy\.masking needs 3 clients"):
-        make_federation(changes=f"{BFV} privacy.masking=pairwise")
-    changes = f"{THREE} federation.rounds=1 federation.retries=0 federation.quorum=0.6"
-    federation = make_federation(changes=changes, node_configs=THREE_NODES[:2])
-    with pytest.raises(FederationError, match="pairwise masks need 3 clients"):
-        federation.run()
 
 
 def test_differential_privacy_stands_in_the_summary_and_bounds_the_update(make_federation):

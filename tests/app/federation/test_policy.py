@@ -211,7 +211,6 @@ def test_files_that_the_site_allows_can_be_named(policed_site, policed_run, tmp_
 @pytest.mark.parametrize(
     ("change", "words", "key"),
     [
-        (('masking = "none"', 'masking = "pairwise"'), "", "privacy.masking"),
         (("tasks = []", 'tasks = ["plate_text"]'), "", "tasks"),
         (('private = ["*classifier*"]', 'private = ["*blocks.0*"]'), "", "privacy.private"),
         (
