@@ -1,7 +1,7 @@
 """One attempt at a training round: its cohort, and the sum of the replies so far."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -87,21 +87,26 @@ class Attempt:
             raise m.MessageError(f"{m.FEATURE_SHIFT} is missing, or 0: it scales the share of a client")
         return share * measures[m.FEATURE_SHIFT]
 
-    def close(self, report: RoundReport) -> bytes:
-        """The sum, with its share sums where it needs them; b"" below the quorum, or if share sums are missing."""
+    def close(self, report: RoundReport, sharing: Callable[[Sequence[str]], None] = lambda _: None) -> bytes:
+        """The sum, with its share sums where it needs them; b"" below the quorum, or if share sums are missing.
+
+        Args:
+            sharing: called with the clients whose share sum is missing, when they are asked and after each answer."""
         if len(self.measured) < self.directory.needed():
             return b""
         accused: set[str] = set()
         try:
             if isinstance(self.total, SharedSum):
-                accused = self._ask_for_shares(self.total, report)
+                accused = self._ask_for_shares(self.total, report, sharing)
             return self.total.payload()
         except CipherError as error:
             report.leave_out(THE_SUM, str(error))
             self.directory.accused |= accused  # whoever deals bad shares costs one attempt
             return b""
 
-    def _ask_for_shares(self, total: SharedSum, report: RoundReport) -> set[str]:
+    def _ask_for_shares(
+        self, total: SharedSum, report: RoundReport, sharing: Callable[[Sequence[str]], None]
+    ) -> set[str]:
         """Announce the clients of the sum to each of them, and take in their share sums; nothing is added afterwards.
         Returns the clients that dealt bad shares, as those say that got one.
 
@@ -118,7 +123,11 @@ class Attempt:
                 content[m.SHARES] = m.bytes_record(m.SHARES, total.question(node.client))
                 message = self.directory.message(node.node_id, MessageType.QUERY, report.server_round, content)
                 asked.append((node, message))
+        missing = list(clients)
+        sharing(missing)
         for node, reply in self.directory.ask(self.grid, asked, report):
+            missing.remove(node.client)
+            sharing(missing)
             if (dealer := m.bad_dealer(reply.content)) in self.measured:
                 report.leave_out(dealer, f"dealt bad shares, says {node.client}")
                 accused.add(dealer)

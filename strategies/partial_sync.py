@@ -239,7 +239,7 @@ class PartialSync(Strategy):
                 self.directory.leave_out(report, node, str(error))
                 continue
             self.listener.replied(node.client)
-        if not (aggregate := attempt.close(report)):
+        if not (aggregate := attempt.close(report, self.listener.sharing)):
             return None, None
         means = mean_measures(attempt.measured, self.rules.max_share)
         return m.bytes_record(m.AGGREGATE, aggregate), MetricRecord(dict(means))

@@ -48,6 +48,10 @@ class RoundListener(Protocol):
     def replied(self, client: str) -> None:
         """A client's reply was added to the sum."""
 
+    def sharing(self, clients: Sequence[str]) -> None:
+        """The updates are in; these clients of the sum have not yet sent a share sum, without which it does not open.
+        Called when they are asked, and after each answer."""
+
     def finished(self, report: "RoundReport", state: "ServerState") -> None:
         """The round is complete; `state` is to be stored."""
 
