@@ -140,6 +140,12 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
     arrays, metadata = folder.load_arrays(SERVER_CHECKPOINT)
     if metadata.get("layout") != layout.digest:
         raise StoredFileError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
+    began = folder.read_stored_settings()["privacy"]["cipher"]
+    if began == "packed_bfv":
+        raise StoredFileError(
+            f"{folder.path}: the run was begun with privacy.cipher={began}, which is retired: it goes on with the "
+            "version of the project that began it; a new run has privacy=kahe"
+        )
     kept = json.loads(metadata["state"])
     if kept["key_id"] and settings.privacy.key_id not in ("", kept["key_id"]):
         raise StoredFileError(

@@ -223,7 +223,7 @@ class NodeDirectory:
         """A message that expires with its deadline, with a challenge for the proof of the node's name."""
         m.config_of(content, m.CONFIG).setdefault(m.CHALLENGE, secrets.token_hex(16))
         seconds = self._patience.whole(message_type)  # a silent node may answer late that it is back
-        if message_type == MessageType.TRAIN and node_id in self.nodes:  # a masked update must not come late
+        if message_type == MessageType.TRAIN and node_id in self.nodes:  # nobody needs it late
             seconds = self._patience.seconds(self.nodes[node_id], message_type, server_round)
         return Message(content, node_id, message_type, ttl=seconds, group_id=str(server_round))
 

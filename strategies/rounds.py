@@ -48,6 +48,10 @@ class RoundListener(Protocol):
     def replied(self, client: str) -> None:
         """A client's reply was added to the sum."""
 
+    def sharing(self, clients: Sequence[str]) -> None:
+        """The updates are in; these clients of the sum have not yet sent a share sum, without which it does not open.
+        Called when they are asked, and after each answer."""
+
     def finished(self, report: "RoundReport", state: "ServerState") -> None:
         """The round is complete; `state` is to be stored."""
 
@@ -91,7 +95,6 @@ class RoundRules:
     straggler_seconds: float = 300.0
     silent_seconds: float = 30.0
     long_round: int = 1
-    masking: bool = False
     max_clients: int = 0
     min_clients: int = 1
     seed: int = 0

@@ -25,7 +25,7 @@ from app.settings.checks import SettingsError, one_of, require_file_name, requir
 from app.settings.federation import FederationSettings
 from app.settings.hints import choice_hint, first_leaf, key_hint, keys_of, refused
 from app.settings.overrides import readable
-from app.settings.privacy import PrivacySettings
+from app.settings.privacy import PrivacySettings, retired
 from app.settings.section import settings_error
 from app.settings.sections import (
     DataSettings,
@@ -33,7 +33,7 @@ from app.settings.sections import (
     SimulationSettings,
     TrainSettings,
 )
-from strategies.ciphers.limits import MAX_CLIENTS, MIN_MASKED
+from strategies.ciphers.limits import MAX_CLIENTS
 
 
 class TaskModules(NamedTuple):
@@ -114,8 +114,6 @@ class Settings:
         cohort = round(federation.fraction * federation.num_clients)
         if privacy.colluding is not None and privacy.colluding > cohort - 2:
             raise SettingsError(f"privacy.colluding={privacy.colluding}: a sum of {cohort} clients has two honest ones")
-        if privacy.masking != "none" and round(federation.fraction * federation.num_clients) < MIN_MASKED:
-            raise SettingsError(f"privacy.masking needs {MIN_MASKED} clients in a round")
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -186,6 +184,8 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
     for name in raw:
         if name not in {field.name for field in fields(Settings)}:
             raise SettingsError(f"unknown key {name!r}{key_hint(first_leaf(name, raw[name]), known_keys())}")
+    if remedy := retired(raw.get("privacy")):
+        raise SettingsError(remedy)
     values: dict[str, Any] = {}
     for name, kind in _SCALARS.items():
         if name not in raw or type(raw[name]) is not kind:  # True is an int to isinstance

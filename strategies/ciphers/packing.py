@@ -4,7 +4,6 @@ Mixed radix: a slot holds v_0 + v_1 R + v_2 R^2 + ..., 0 <= v_j < R / n. Up to n
 from one digit into the next, and the sum stays below the plaintext modulus t as long as R^k <= t.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,25 +13,6 @@ Ints = NDArray[np.int64]
 Digits = NDArray[np.integer]
 
 _CHUNK = 2**16  # slots that stay in the processor's cache while they are taken apart
-_TAIL_BITS = 128  # a coefficient's noise exceeds its bound with a probability below 2^-_TAIL_BITS
-_ERROR_BOUND, _ERROR_VARIANCE = 21, 10.5  # of SEAL's centred binomial error: 21 + 21 coin flips, each of variance 1/4
-
-
-def noise_bound(clients: int) -> float:
-    """Largest absolute noise of a coefficient in the sum of `clients` fresh symmetric BFV ciphertexts.
-
-    c0 + c1 s = (q / t) m + e + r, with e from SEAL's centred binomial distribution (|e| <= 21) and |r| <= 1/2 from
-    rounding (q / t) m. Sums add both; multiples of t in the sum of m become multiples of q and vanish. The sum of the e
-    is a sum of 42 n fair coins around its mean: by Hoeffding it exceeds x with a probability below
-    2 exp(-x^2 / (2 * 10.5 n)), here 2^-128. The smaller of this bound and of the certain one, 21 n, counts.
-    """
-    tail = math.sqrt(2 * _ERROR_VARIANCE * clients * (_TAIL_BITS + 1) * math.log(2))
-    return clients / 2 + min(_ERROR_BOUND * clients, tail)
-
-
-def plain_bits(clients: int, modulus: int) -> int:
-    """Bits of the largest plaintext modulus t with noise_bound < q / (2 t), which decryption needs."""
-    return math.floor(math.log2(modulus / (2 * noise_bound(clients))))
 
 
 @dataclass(frozen=True)

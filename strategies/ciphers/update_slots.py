@@ -1,4 +1,4 @@
-"""Plaintext slots of an encrypted update, common to the exact ciphers.
+"""Plaintext slots of an encrypted update.
 
 In the slots: the digits of the update in block order, second digits of its BatchNorm statistics
 (`strategies.quantise`), then for each block the level of its largest value, then a one for each client, so that a sum
