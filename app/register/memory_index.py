@@ -18,6 +18,7 @@ from app.evaluation.local_scaling import (
     SHORTLIST,
     Neighbours,
     densities_of_photograph,
+    each_once,
     neighbours,
     scaled_scores,
 )
@@ -178,35 +179,23 @@ class Library:
         images = _NEAREST_IMAGES
         while True:
             similarity, near = self._nearest_rows(rows, vectors, images)
-            slots = self.row_slot[near].astype(np.int64)
-            # A vehicle stands where its nearest image does; an image that is not there, for none.
-            repeated = np.tril(slots[:, :, None] == slots[:, None, :], -1).any(axis=2)
-            similarity[repeated] = -np.inf
-            enough = np.isfinite(similarity).sum(axis=1) > NEIGHBOURS
-            if enough.all() or images >= self.size:
+            found = each_once(similarity, self.row_slot[near].astype(np.int64))
+            if np.isfinite(found.similarity).all() or images >= self.size:
                 break
             images *= 2  # one vehicle's images take all places
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, : NEIGHBOURS + 1]
-        best = np.take_along_axis(similarity, order, axis=1)
-        self.near.similarity[rows] = best
-        self.near.vehicle[rows] = np.where(np.isfinite(best), np.take_along_axis(slots, order, axis=1), -1)
+        self.near.similarity[rows], self.near.vehicle[rows] = found
         self.known[rows] = True
 
     def _nearest_rows(self, rows: Ints, vectors: Floats, count: int) -> tuple[Floats, Ints]:
-        """The nearest rows of other vehicles, nearest first: (R, count) similarities, -inf where there are fewer, and
-        rows."""
-        found = [np.full((len(rows), count), -np.inf, np.float32)]
-        places = [np.zeros((len(rows), count), np.int64)]
+        """The nearest `count` rows of other vehicles, nearest first: similarities, -inf for none, and rows."""
+        found, places = [], []
         own = [np.array(self.rows[slot], np.int64) for slot in self.row_slot[rows].tolist()]
         for start, similarity in self._by_block(vectors):
             for each, mine in zip(similarity, own, strict=True):
                 each[mine[(mine >= start) & (mine < start + len(each))] - start] = -np.inf
-            if similarity.shape[1] > count:
-                best = np.argpartition(similarity, -count, axis=1)[:, -count:]
-                similarity = np.take_along_axis(similarity, best, axis=1)
-            else:
-                best = np.broadcast_to(np.arange(similarity.shape[1]), similarity.shape)
-            found.append(similarity)
+            width = min(count, similarity.shape[1])
+            best = np.argpartition(similarity, -width, axis=1)[:, -width:]
+            found.append(np.take_along_axis(similarity, best, axis=1))
             places.append(best + start)
         similarity, place = np.concatenate(found, axis=1), np.concatenate(places, axis=1)
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
@@ -214,11 +203,10 @@ class Library:
 
     def _meet(self, vehicles: list[int], vectors: Floats) -> None:
         """Let new vectors (N, D) of vehicles take their places among the neighbours of the rows that are there."""
+        if len(vectors) > _MOST_FOLLOWED:
+            self.known[: self.size] = False
         known = np.flatnonzero(self.known[: self.size])
         if not len(known):
-            return
-        if len(vectors) > _MOST_FOLLOWED:
-            self.known[known] = False
             return
         new = len(self.vehicle_ids)  # the slot of the next vehicle that has none
         slots = dict[int, int]()
@@ -242,7 +230,7 @@ class Library:
         self.near.vehicle[rows] = np.take_along_axis(slots, order, axis=1)
 
     def warm(self) -> bool:
-        """Find the neighbours of some rows that no search has needed yet; whether any were left."""
+        """Find the neighbours of some rows that no search has needed yet; False if all are known."""
         unknown = np.flatnonzero(~self.known[: self.size])[:_DENSITY_ROWS]
         if len(unknown):
             self._look_around(unknown)
@@ -299,16 +287,9 @@ class Look:
         # Ties by number, as in the database.
         order = sorted(range(len(slots)), key=lambda place: (-score[place], library.vehicle_ids[slots[place]]))
         wanted = [place for number, place in enumerate(order) if number < self.limit or slots[place] in extra]
-        return [
-            Candidate(
-                library.vehicle_ids[slots[place]],
-                float(self._cosine[slots[place]]),
-                self._best_view(int(slots[place])),
-                float(score[place]),
-            )
-            for place in wanted
-        ]
+        return [self._candidate(int(slots[place]), float(score[place])) for place in wanted]
 
-    def _best_view(self, slot: int) -> int:
+    def _candidate(self, slot: int, score: float) -> Candidate:
         rows = self.library.rows[slot]
-        return int(self.library.row_view[rows[int(np.argmax(self._similarities[:, rows].max(axis=0)))]])
+        view = int(self.library.row_view[rows[int(np.argmax(self._similarities[:, rows].max(axis=0)))]])
+        return Candidate(self.library.vehicle_ids[slot], float(self._cosine[slot]), view, score)
