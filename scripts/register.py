@@ -8,7 +8,8 @@ Run: python -m scripts.register reembed --run outputs/two_cam/<time>       the n
      python -m scripts.register identify photo.jpg
      python -m scripts.register detector outputs/detector/detector.safetensors      finds vehicles in photographs
      python -m scripts.register plate-reader outputs/plates_countries-central/<time> --model central     reads plates
-     python -m scripts.register list | forget | audit | export
+     python -m scripts.register list | show | forget | audit | export
+     python -m scripts.register edit | merge | add-image | remove-image | edit-image | undo
 
 The register is the folder of `--register` (or the variable REGISTER), by default `register`; its database is a file
 there unless `--url` (or REGISTER_URL) names another. Each command prints one JSON object last.
@@ -25,15 +26,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.core.printing import shown
-from app.register.importing import Result, import_entries
 from app.register.records import MOST_NUMBER, NewOwner
 from app.register.schema import Vehicle, now
-from app.register.tables import read_listing, write_listing
+from app.register.tables import write_listing
 from app.settings.checks import SettingsError
-from models.errors import MissingFileError
-from scripts import register_networks  # noqa: F401 - its commands
+from scripts import register_import, register_networks  # noqa: F401 - their commands
 from scripts.command import command, run_app
-from scripts.progress import Progress
+from scripts.register_corrections import offer
 from scripts.register_options import HERE, Device, Folder, Url, app, open_identification, open_register, operator, say
 from scripts.register_photos import Photos, takes_photos
 
@@ -60,67 +59,24 @@ def enrol(
     device: Device = "auto",
 ) -> None:
     """Enrol a vehicle, or further photographs of one."""
+    from app.register.duplicates import offered  # imports torch
+
     if owner and owner_id is not None:
         raise SettingsError("give --owner or --owner-id")
     if vehicle is not None and (owner or owner_id is not None or plate or note):
         raise SettingsError("--vehicle takes photographs alone")
     vehicle_photos = photos()
     with open_identification(register, url, device) as identification:
+        alike = []
         if vehicle is not None:
             identification.add_views(vehicle, vehicle_photos, account=operator())
         else:
             who = NewOwner(owner, flat, contact) if owner or flat or contact else owner_id
             vehicle = identification.enrol(vehicle_photos, account=operator(), owner=who, plate=plate, note=note)
-        say({"vehicle": vehicle, "views": len(identification.register.vehicle(vehicle).views)})
-
-
-@app.command(name="import")
-def import_(
-    listing: Annotated[
-        Path, typer.Argument(help="CSV or Parquet, one row an image; docs/register.md has the columns.")
-    ],
-    register: Folder = HERE,
-    url: Url = "",
-    device: Device = "auto",
-) -> None:
-    """Enrol the vehicles of a table, row by row and each row once; nothing is enrolled unless all of the table can be
-    understood. After an import that was cut off, the same command goes on."""
-    if not listing.is_file():
-        raise MissingFileError(f"no such file: {listing}")
-    entries = read_listing(listing)
-    total, results = sum(len(entry.rows) for entry in entries), list[Result]()
-    try:
-        with open_identification(register, url, device) as identification, Progress(1) as progress:
-            identification.active_model.current()  # without a network every row would fail
-            for done, result in enumerate(import_entries(identification, entries, operator()), start=1):
-                progress.step_done("rows", done, total)
-                results.append(result)
-                if result.reason:
-                    print(f"failed: {listing}, row {result.row}: {shown(result.reason)}", file=sys.stderr)
-    except BaseException:
-        if results:  # whatever ends an import, what was enrolled is said, and the same command goes on
-            say(_told(results, total))
-        raise
-    say(_told(results, total))
-    if any(result.reason for result in results):
-        sys.exit(1)
-
-
-def _told(results: Sequence[Result], total: int) -> dict[str, Any]:
-    """The end of an import: numbers of rows, new vehicles, and what failed."""
-    enrolled = [result.vehicle for result in results if result.enrolled]
-    refused = [{"rows": [result.row], "reason": result.reason} for result in results if result.reason]
-    skipped = sum(result.skipped for result in results)
-    return {
-        "rows": total,
-        "imported": len(results) - skipped - len(refused),
-        "skipped": skipped,
-        "failed": len(refused),
-        "left": total - len(results),
-        "enrolled": len(enrolled),
-        "vehicles": enrolled,
-        "refused": refused,
-    }
+            alike = offered(identification, vehicle)
+            offer(alike)
+        views = len(identification.register.vehicle(vehicle).views)
+        say({"vehicle": vehicle, "views": views} | ({"looks_like": [row.as_dict() for row in alike]} if alike else {}))
 
 
 @app.command()

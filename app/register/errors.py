@@ -23,6 +23,10 @@ class DuplicatePlateError(RegisterError):
     """Another vehicle has this plate."""
 
 
+class ChangedError(RegisterError):
+    """Somebody else changed the vehicle since it was read."""
+
+
 class AnotherModelError(RegisterError):
     """Embeddings of one model were given to a register whose active model is another one."""
 

@@ -11,6 +11,7 @@ from sqlalchemy import URL, func, select
 
 from app.core.files import replacing
 from app.register.confirmations import Confirmations
+from app.register.corrections import Corrections
 from app.register.database import Database
 from app.register.errors import RegisterError
 from app.register.model_versions import Models
@@ -21,7 +22,7 @@ from app.register.vehicles import Register
 
 
 class RegisterFolder:
-    """An open register: its vehicles, model versions and sightings.
+    """An open register: its vehicles, model versions, sightings, confirmations and corrections.
 
     Args:
         folder: the register's; made if it is not there.
@@ -42,6 +43,7 @@ class RegisterFolder:
             raise
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
         self.visible, self.confirmations = Visible(database), Confirmations(database)
+        self.corrections = Corrections(self.register)
 
     def size(self) -> int:
         """Vehicles in the register."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from app.core.sample import Modality
 from app.register.detect import Framed, Framing
-from app.register.embedder import ActiveModel
+from app.register.embedder import ActiveModel, sample_of
 from app.register.errors import AnotherModelError, RegisterError
 from app.register.evidence import CANDIDATES, covers, decide_by_evidence
 from app.register.folder import RegisterFolder
@@ -33,7 +33,7 @@ from app.register.plate_evidence import PlateFinding, add_plate_evidence, effect
 from app.register.plate_reader import PlateRead, QueryPlateReader
 from app.register.plate_search import PlateSearch
 from app.register.records import Also, NewOwner, NewView, Vectors, nothing_else
-from app.register.schema import Model
+from app.register.schema import Model, View
 
 _CANDIDATES = 5
 _WRITERS = 4  # photos that are written to the disk at once
@@ -146,6 +146,23 @@ class Identification(RegisterFolder):
                 except AnotherModelError:
                     continue
             raise RegisterError(_CHANGES)
+
+    def embed_view(self, view: View) -> tuple[Model, Vectors]:
+        """The active model, and its embeddings of an image that is kept, by the names under which the modality of the
+        image holds them. Raises RegisterError for an image that cannot be read."""
+        with self._turn:
+            model, recogniser = self.active_model.current()
+            [found] = recogniser.embed_files([sample_of(self.photos, view)])
+        if not found:
+            raise RegisterError(f"the image {view.picture} cannot be read")
+        return model, held_vectors(found, view.modality)
+
+    def candidates_of(
+        self, model: Model, found: Sequence[Vectors], query: Modality, limit: int
+    ) -> dict[str, list[Candidate]]:
+        """`candidates`, beside identifications of other threads."""
+        with self._turn:
+            return self.candidates(model, found, query, limit)
 
     def identify(self, vehicle_photos: Sequence[VehiclePhoto], *, account: str, enrol_unknown: bool = False) -> Answer:
         """Identify the vehicle of one or more photographs; the identification is kept as a sighting.

@@ -22,9 +22,11 @@ from app.register.errors import (
     RegisterError,
     UnavailableError,
 )
+from app.register.folder import RegisterFolder
 from app.register.photos import require_small
+from app.register.plate_search import normal_plate
 from app.register.records import NewOwner
-from app.register.schema import Imported, Vehicle
+from app.register.schema import Imported, Plate, Vehicle
 from app.register.tables import COLUMNS, IMAGES, Entry, cell
 from models.errors import FedVehicleReidError
 
@@ -82,6 +84,34 @@ def _import(identification: "Identification", entry: Entry, account: str) -> Ite
             yield Result(row.number, reason=faults.get(row.number) or f"row {number} of the same vehicle, {fault}")
         else:
             yield _row(identification, entry, row, digests, account)
+
+
+def foresee(register: RegisterFolder, entries: Sequence[Entry]) -> Iterator[Result]:
+    """What `import_entries` would do, row by row, where nothing else changes the register: photographs are read, and
+    nothing is embedded or kept. A vehicle that would be enrolled has no number yet."""
+    with register.database.reading() as session:
+        taken = {row.normal: row.vehicle_id for row in session.scalars(select(Plate))}
+    for entry in entries:
+        faults, digests = entry.faults(), dict[int, str]()
+        normal = normal_plate(entry.plate) if entry.plate and not faults else ""
+        is_new = True
+        for row in entry.rows:
+            try:
+                digests[row.number] = _digest(row)
+                entry.vehicle_photo(row)
+            except (FedVehicleReidError, OSError) as error:
+                yield Result(row.number, reason=str(error))
+                continue
+            known = _known(register, entry, digests.values())
+            if (number := known.held.get(digests[row.number])) is not None:
+                yield Result(row.number, number, skipped=True)
+            elif faults:
+                yield Result(row.number, reason=next(iter(faults.values())))
+            elif known.vehicle is None and normal in taken:
+                yield Result(row.number, reason=f"vehicle {taken[normal]} has this plate already")
+            else:
+                yield Result(row.number, known.vehicle, enrolled=known.vehicle is None and is_new)
+                is_new = False
 
 
 def _row(identification: "Identification", entry: Entry, row: Row, digests: Mapping[int, str], account: str) -> Result:
@@ -150,7 +180,7 @@ def _add(
     )
 
 
-def _known(identification: "Identification", entry: Entry, digests: Collection[str]) -> _Known:
+def _known(identification: RegisterFolder, entry: Entry, digests: Collection[str]) -> _Known:
     with identification.database.reading() as session:
         return _known_in(session, _owner_digest(entry.owner), digests)
 

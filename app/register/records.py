@@ -2,16 +2,29 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.core.sample import Box, Modality
-from app.register.errors import NotEnrolledError
-from app.register.schema import Audit, Base, Change, Embedding, Model, Setting, Sighting, View
+from app.register.errors import DuplicatePlateError, NotEnrolledError
+from app.register.schema import (
+    Audit,
+    Base,
+    Change,
+    Embedding,
+    Model,
+    Plate,
+    Setting,
+    Sighting,
+    View,
+    now,
+)
+from app.register.undo_table import Correction
 
 Vectors = Mapping[str, NDArray[np.float32]]
 """(D,) by library, those that an image has something for."""
@@ -19,6 +32,8 @@ Also = Callable[[Session, int], None]
 """Further rows in the transaction of an enrolment, given the number of the vehicle."""
 ACTIVE_MODEL = "model"
 MOST_NUMBER = 2**31 - 1  # of a row: PostgreSQL's integers end here, and no register comes near
+UNDO_DAYS = 30
+"""Days for which a correction can be undone; what was there before is deleted afterwards."""
 Row = TypeVar("Row", bound=Base)
 
 
@@ -40,6 +55,13 @@ def get(session: Session, table: type[Row], number: int) -> Row:
     return row
 
 
+def require_free(session: Session, normal: str) -> None:
+    """Raise DuplicatePlateError for a plate that a vehicle has."""
+    held = session.scalar(select(Plate).where(Plate.normal == normal))
+    if held is not None:
+        raise DuplicatePlateError(f"vehicle {held.vehicle_id} has this plate already")
+
+
 def embeddings(model_id: int, vectors: Vectors, view_id: int) -> Iterable[Embedding]:
     """The rows of one image."""
     for library, vector in vectors.items():
@@ -58,6 +80,22 @@ def changes_since(session: Session, seen: int) -> tuple[int, set[int]]:
     if seen in (last, -1):
         return last, set()
     return last, set(session.scalars(select(Change.vehicle_id).where(Change.id > seen)))
+
+
+def version_of(session: Session, vehicle_id: int) -> int:
+    """Number of the last change of a vehicle."""
+    session.flush()
+    return session.scalar(select(func.max(Change.id)).where(Change.vehicle_id == vehicle_id)) or 0
+
+
+def keep_undo(session: Session, vehicle_id: int, kind: str, before: Mapping[str, Any], account: str) -> None:
+    """Keep what undoes the change that was just made, in place of that of an earlier one of the vehicle."""
+    version = version_of(session, vehicle_id)
+    old = (Correction.vehicle_id == vehicle_id) | (Correction.created < now() - timedelta(days=UNDO_DAYS))
+    session.execute(delete(Correction).where(old))
+    owner = before.get("owner") or {}
+    row = {"vehicle_id": vehicle_id, "change": version, "kind": kind, "before": dict(before), "account": account}
+    session.execute(insert(Correction).values(**row, owner_id=owner.get("id"), created=now()))
 
 
 def named_images(session: Session) -> set[str]:

@@ -1,18 +1,18 @@
 """Tables of the register, in SQLite by default and in PostgreSQL with pgvector.
 
-An image has an embedding in each library of each model that has seen it. What changes the embeddings of a vehicle
-leaves a row in `change`, which processes with vectors in memory follow.
+An image has an embedding in each library of each model that has seen it. What changes a vehicle leaves a row in
+`change`, which processes with vectors in memory follow.
 
 The tables are made, and changed, by the steps of `app.register.upgrades`: a change here needs a step there.
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, LargeBinary, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, LargeBinary, UniqueConstraint, func, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
@@ -94,7 +94,7 @@ class Owner(Numbered):
 
 
 class Vehicle(Numbered):
-    """One vehicle; without an owner it was enrolled as unknown."""
+    """One vehicle; without an owner it was enrolled as unknown. `version` is the number of its last change."""
 
     __tablename__ = "vehicle"
     owner_id: Mapped[int | None] = mapped_column(ForeignKey("owner.id"), index=True)
@@ -105,6 +105,8 @@ class Vehicle(Numbered):
     views: Mapped[list["View"]] = relationship(
         back_populates="vehicle", cascade="all, delete-orphan", order_by="View.id"
     )
+    if TYPE_CHECKING:
+        version: Mapped[int]
 
 
 class Plate(Base):
@@ -160,10 +162,15 @@ class Embedding(Numbered):
 
 
 class Change(Numbered):
-    """A vehicle whose embeddings changed; the newest row's number is the state of the register."""
+    """A vehicle that changed: its embeddings, plate, note or owner. The newest row's number is the state of the
+    register."""
 
     __tablename__ = "change"
-    vehicle_id: Mapped[int]
+    vehicle_id: Mapped[int] = mapped_column(index=True)
+
+
+_last_change = select(func.max(Change.id)).where(Change.vehicle_id == Vehicle.id)
+Vehicle.version = column_property(_last_change.correlate_except(Change).scalar_subquery())
 
 
 class Sighting(Numbered):

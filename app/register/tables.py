@@ -11,6 +11,7 @@ import csv
 import shutil
 import tempfile
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +27,11 @@ from app.register.schema import Vehicle, View
 from app.register.texts import line_fault, text_fault
 from models.names import is_invisible
 
-_OWNER = ("owner", "flat", "contact")
+OWNER = ("owner", "flat", "contact")
 COLUMNS = (
     "path",
     "vehicle",
-    *_OWNER,
+    *OWNER,
     "note",
     "plate_text",
     "plate_path",
@@ -40,8 +41,8 @@ COLUMNS = (
     *PLATE_BOX,
 )
 IMAGES = ("path", "plate_path")
-_KEPT = {**dict.fromkeys((*_OWNER, "plate_text"), line_fault), "note": text_fault}
-_WORDS = ("vehicle", *_OWNER, "note", "plate_text")  # anything may stand in them
+KEPT = {**dict.fromkeys((*OWNER, "plate_text"), line_fault), "note": text_fault}
+_WORDS = ("vehicle", *OWNER, "note", "plate_text")  # anything may stand in them
 _SIGNS = "=+-@\u2212"
 _BREAKS = "\t\r\n"  # some programs begin a new cell after one
 
@@ -59,7 +60,7 @@ class Entry:
         """Rows of the vehicle, by number, with a text that a register does not keep, and what is wrong with it."""
         found: dict[int, str] = {}
         for row in self.rows:
-            for column, fault_of in _KEPT.items():
+            for column, fault_of in KEPT.items():
                 if fault := fault_of(cell(row, column)):
                     found.setdefault(row.number, f"column {column} {fault}")
         return found
@@ -82,14 +83,18 @@ def read_listing(path: Path) -> list[Entry]:
 
     Raises ValueError or FileNotFoundError naming row and column: a wrong column, an image that is not there, an
     invalid box, a plate of two vehicles, two owners of one vehicle."""
-    rows = [Row(path, number, cells) for number, cells in read_rows(path, known=COLUMNS, required=("path",))]
+    return entries_of([Row(path, *row) for row in read_rows(path, known=COLUMNS, required=("path",))])
+
+
+def entries_of(rows: Sequence[Row]) -> list[Entry]:
+    """`read_listing` of rows that were read. Raises as it does."""
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         row.image("path")
         if row.text("plate_path"):
             row.image("plate_path")
         row.box(VEHICLE_BOX), row.box(PLATE_BOX), row.choice("modality", MODALITIES), row.choice("whole", TRUTH)
-        plate = _plate(row)
+        plate = plate_of(row)
         key = next(((kind, text) for kind, text in (("v", cell(row, "vehicle")), ("p", plate)) if text), None)
         grouped.setdefault(key or ("row", str(row.number)), []).append(row)
     entries = [_entry(group) for group in grouped.values()]
@@ -138,14 +143,14 @@ def _photo(row: Row, column: str) -> Photo:
 
 
 def _entry(rows: list[Row]) -> Entry:
-    named = [(row, NewOwner(*(cell(row, column) for column in _OWNER))) for row in rows]
+    named = [(row, NewOwner(*(cell(row, column) for column in OWNER))) for row in rows]
     given = [(row, owner) for row, owner in named if owner != NewOwner("")]
     for row, owner in given:
         if not owner.name:
             row.fail("owner", "is empty beside a flat or a contact")
         if owner != given[0][1]:
             row.fail("owner", f"is another one than in row {given[0][0].number} of the same vehicle")
-    plates = [(row, plate) for row in rows if (plate := _plate(row))]
+    plates = [(row, plate) for row in rows if (plate := plate_of(row))]
     for row, plate in plates:
         if plate != plates[0][1]:
             row.fail("plate_text", f"is another one than in row {plates[0][0].number} of the same vehicle")
@@ -153,7 +158,8 @@ def _entry(rows: list[Row]) -> Entry:
     return Entry(rows, given[0][1] if given else None, cell(plates[0][0], "plate_text") if plates else "", note)
 
 
-def _plate(row: Row) -> str:
+def plate_of(row: Row) -> str:
+    """The plate of a row in its normal form, "" for none. Raises ValueError naming row and column."""
     if not row.text("plate_text"):
         return ""
     try:

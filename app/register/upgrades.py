@@ -98,6 +98,12 @@ CREATE TABLE confirmation (
     vehicle_id INTEGER REFERENCES vehicle (id) ON DELETE CASCADE, account VARCHAR NOT NULL, created {time} NOT NULL);
 CREATE INDEX ix_confirmation_vehicle_id ON confirmation (vehicle_id);
 """
+_CORRECTION = """
+CREATE INDEX ix_change_vehicle_id ON change (vehicle_id);
+CREATE TABLE correction (
+    vehicle_id INTEGER NOT NULL PRIMARY KEY REFERENCES vehicle (id) ON DELETE CASCADE, change INTEGER NOT NULL,
+    kind VARCHAR NOT NULL, before JSON NOT NULL, owner_id INTEGER, account VARCHAR NOT NULL, created {time} NOT NULL);
+"""
 _LATE_IN_VERSION_1 = ("shown", "imported", "ticket_use")  # added without a number of their own
 _OF_VERSION_0 = ("owner", "vehicle", "plate", "view", "model", "embedding")  # what makes tables a register's
 
@@ -140,10 +146,16 @@ def confirmations_of_sightings(connection: Connection) -> None:
     run_sql(connection, _CONFIRMATION)
 
 
+def corrections_of_vehicles(connection: Connection) -> None:
+    """Add what undoes the last change of a vehicle."""
+    run_sql(connection, _CORRECTION)
+
+
 STEPS: tuple[Step, ...] = (
     Step(1, tables_of_version_1),
     Step(2, evidence_of_models),
     Step(3, confirmations_of_sightings),
+    Step(4, corrections_of_vehicles),
 )
 """Oldest first. The last one's version is that of the schema."""
 

@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.register.database import Database
-from app.register.errors import AnotherModelError, DuplicatePlateError, RegisterError
+from app.register.errors import AnotherModelError, RegisterError
 from app.register.matcher import held_name
+from app.register.owners import forget_corrections_of, new_owner
 from app.register.photos import Photos
 from app.register.plate_search import normal_plate
 from app.register.records import (
@@ -25,8 +26,10 @@ from app.register.records import (
     active_model,
     embeddings,
     get,
+    keep_undo,
     named_images,
     nothing_else,
+    require_free,
     trail,
 )
 from app.register.schema import (
@@ -41,7 +44,6 @@ from app.register.schema import (
 )
 from app.register.texts import line, paragraph
 
-_OWNER = {"name": "owner", "flat": "flat", "contact": "contact"}
 _ORPHAN_SECONDS = 3600.0  # an image is written before its row
 
 
@@ -102,15 +104,10 @@ class Register:
         plate, note = line("plate", plate), paragraph("note", note)
         normal = normal_plate(plate) if plate else ""
         if normal:
-            _refuse_duplicate(session, normal)
-        who: Owner | None
-        if isinstance(owner, NewOwner):
-            named = {name: line(what, getattr(owner, name)) for name, what in _OWNER.items()}
-            if not named["name"]:
-                raise RegisterError("a flat or a contact needs an owner")
-            who = Owner(**named)
-        else:
-            who = None if owner is None else get(session, Owner, owner)
+            require_free(session, normal)
+        who = None
+        if owner is not None:
+            who = new_owner(owner) if isinstance(owner, NewOwner) else get(session, Owner, owner)
         vehicle = Vehicle(note=note, owner=who, plate=Plate(text=plate, normal=normal) if normal else None)
         session.add(vehicle)
         session.flush()
@@ -129,14 +126,16 @@ class Register:
     ) -> None:
         """Enrol further images of a vehicle. Raises as `enrol` does."""
         with self.database.writing() as session:
-            self._add(session, get(session, Vehicle, vehicle_id), views, model_id)
+            added = self._add(session, get(session, Vehicle, vehicle_id), views, model_id)
             trail(session, account, "add views", f"vehicle {vehicle_id}", {"views": len(views)})
+            keep_undo(session, vehicle_id, "add", {"views": added}, account)
             also(session, vehicle_id)
 
-    def _add(self, session: Session, vehicle: Vehicle, views: Sequence[NewView], model_id: int) -> None:
+    def _add(self, session: Session, vehicle: Vehicle, views: Sequence[NewView], model_id: int) -> list[int]:
         model = active_model(session)
         if model is None or model.id != model_id:
             raise AnotherModelError(f"the active model is {model and model.digest} by now")
+        added = []
         for new in views:
             if not new.vectors:
                 raise RegisterError("an image without embeddings cannot be found again")
@@ -146,7 +145,9 @@ class Register:
             session.add(view)
             session.flush()
             session.add_all(embeddings(model_id, new.vectors, view.id))
+            added.append(view.id)
         session.add(Change(vehicle_id=vehicle.id))
+        return added
 
     def forget(self, *, account: str, vehicle_id: int | None = None, owner_id: int | None = None) -> Forgotten:
         """Delete a vehicle, or an owner with all vehicles, everywhere: images, embeddings, incidents, and
@@ -156,10 +157,21 @@ class Register:
         if (vehicle_id is None) == (owner_id is None):
             raise RegisterError("forget one vehicle or one owner (on the command line also --sightings DAYS)")
         with self.database.writing() as session:
-            owner = None if owner_id is None else get(session, Owner, owner_id)
-            vehicles = list(owner.vehicles) if owner else [get(session, Vehicle, vehicle_id or 0)]
-            if owner is None and (its := vehicles[0].owner) and its.vehicles == vehicles:
+            # One whose vehicles are somebody else's by now may still be named in what undoes that.
+            is_named = owner_id is not None and forget_corrections_of(session, owner_id)
+            owner = (
+                None
+                if owner_id is None
+                else session.get(Owner, owner_id)
+                if is_named
+                else get(session, Owner, owner_id)
+            )
+            vehicles = (
+                [get(session, Vehicle, vehicle_id or 0)] if owner_id is None else list(owner.vehicles if owner else [])
+            )
+            if owner_id is None and (its := vehicles[0].owner) and its.vehicles == vehicles:
                 owner = its
+                forget_corrections_of(session, its.id)
             numbers = [vehicle.id for vehicle in vehicles]
             named = select(Confirmation.sighting_id).where(Confirmation.vehicle_id.in_(numbers))
             its_own = Sighting.vehicle_id.in_(numbers) | Sighting.id.in_(named)
@@ -284,9 +296,3 @@ class Register:
             orphans = doubtful - named_images(session)
         self.photos.drop(orphans)
         self.photos.doubtful -= doubtful
-
-
-def _refuse_duplicate(session: Session, normal: str) -> None:
-    held = session.scalar(select(Plate).where(Plate.normal == normal))
-    if held is not None:
-        raise DuplicatePlateError(f"vehicle {held.vehicle_id} has this plate already")

@@ -138,9 +138,19 @@ class OwnerAnswer(OfRow):
     contact: str
 
 
+class AlikeAnswer(OfRow):
+    """A vehicle that may be the same one as another."""
+
+    vehicle: int
+    plate: str | None
+    cost: float | None = Field(description="Of its plate, as in plate_text; null if the plates are not near.")
+    similarity: float | None = Field(description="Where it reaches the calibrated threshold; null if it does not.")
+
+
 class ViewAnswer(OfRow):
     """An enrolled image."""
 
+    id: int
     picture: str
     plate_picture: str | None
     modality: str
@@ -155,6 +165,7 @@ class VehicleAnswer(BaseModel):
     note: str | None = Field(description="For managers.")
     has_owner: bool | None = Field(description="For managers.")
     created: datetime
+    version: int | None = Field(description="Number of its last change. For managers.")
     views: list[ViewAnswer]
 
     @classmethod
@@ -167,8 +178,15 @@ class VehicleAnswer(BaseModel):
             note=vehicle.note if more else None,
             has_owner=vehicle.owner_id is not None if more else None,
             created=vehicle.created,
+            version=(vehicle.version or 0) if more else None,
             views=[ViewAnswer.of(view) for view in vehicle.views],
         )
+
+
+class EnrolledAnswer(VehicleAnswer):
+    """A vehicle that was enrolled."""
+
+    looks_like: list[AlikeAnswer] = Field(description="Other vehicles that may be the same one.")
 
 
 class IncidentAnswer(OfRow):

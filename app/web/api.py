@@ -11,8 +11,10 @@ from app.register.errors import NotEnrolledError
 from app.web import security
 from app.web.answers import (
     AccountAnswer,
+    AlikeAnswer,
     AuditAnswer,
     ConfirmationAnswer,
+    EnrolledAnswer,
     Error,
     ForgottenAnswer,
     IdentifyAnswer,
@@ -28,10 +30,10 @@ from app.web.known import known_only
 from app.web.security import Admin, AdminInSession, Guard, InSession, Manager
 from app.web.state import State, state_of
 
-_REFUSED: dict[int | str, dict[str, Any]] = {
+REFUSED: dict[int | str, dict[str, Any]] = {
     code: {"model": Error} for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 507)
 }
-router = APIRouter(prefix="/api", responses=_REFUSED, dependencies=[Depends(known_only)])
+router = APIRouter(prefix="/api", responses=REFUSED, dependencies=[Depends(known_only)])
 Service = Annotated[State, Depends(state_of)]
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
@@ -77,12 +79,15 @@ async def enrol(
     contact: Annotated[Line, Form()] = "",
     plate: Annotated[Line, Form()] = "",
     note: Annotated[Text, Form()] = "",
-) -> VehicleAnswer:
-    """Enrol a vehicle."""
+    owner_id: Annotated[int | None, Form(ge=1, le=2**31 - 1, description="An owner who is enrolled.")] = None,
+) -> EnrolledAnswer:
+    """Enrol a vehicle. The answer names others that may be the same one, for a person to look at."""
     vehicle_photos = await uploaded.vehicle_photos(service)
-    about = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
-    number = await service.with_network(enrol_photos, service.identification, vehicle_photos, user.name, **about)
-    return VehicleAnswer.of(await service.aside(service.identification.register.vehicle, number))
+    about: dict[str, Any] = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
+    given = service.identification, vehicle_photos, user.name, owner_id
+    number, alike = await service.with_network(enrol_photos, *given, **about)
+    made = VehicleAnswer.of(await service.aside(service.identification.register.vehicle, number))
+    return EnrolledAnswer(**dict(made), looks_like=[AlikeAnswer.of(row) for row in alike])
 
 
 @router.get("/vehicles/{vehicle}")

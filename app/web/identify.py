@@ -7,6 +7,7 @@ from fastapi import Depends, File, Form, UploadFile
 
 from app.core.sample import Box
 from app.register.detect import Framed
+from app.register.duplicates import Alike, offered
 from app.register.errors import RegisterError
 from app.register.identification import Identification
 from app.register.matcher import Decision
@@ -153,13 +154,19 @@ def enrol_photos(
     identification: Identification,
     vehicle_photos: Sequence[VehiclePhoto],
     account: str,
+    owner_id: int | None,
     *,
     owner: str,
     flat: str,
     contact: str,
     plate: str,
     note: str,
-) -> int:
-    """Enrol a vehicle; its number. Raises RegisterError for a flat or a contact without an owner."""
-    who = NewOwner(owner, flat, contact) if owner or flat or contact else None
-    return identification.enrol(vehicle_photos, account=account, owner=who, plate=plate, note=note)
+) -> tuple[int, list[Alike]]:
+    """Enrol a vehicle; its number, and other vehicles that may be the same one. Raises RegisterError for a flat or a
+    contact without an owner, and for an owner beside the number of another one."""
+    named = NewOwner(owner, flat, contact) if owner or flat or contact else None
+    if named and owner_id is not None:
+        raise RegisterError("give the number of an owner, or name, flat and contact")
+    who = named or owner_id
+    number = identification.enrol(vehicle_photos, account=account, owner=who, plate=plate, note=note)
+    return number, offered(identification, number)

@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 from pydantic import StringConstraints
@@ -17,7 +17,7 @@ from app.register.errors import BusyError, NotEnrolledError, RegisterError, Unav
 from app.register.schema import Model
 from app.register.texts import LONGEST_LINE
 from app.register.tries import TooManyTriesError, site_of
-from app.web import figures
+from app.web import corrections, figures
 from app.web.api import After, Id, Service
 from app.web.known import known_only
 from app.web.security import COOKIE, Admin, Guard, Manager, look_at
@@ -26,6 +26,7 @@ from app.web.state import State
 router = APIRouter(include_in_schema=False, dependencies=[Depends(known_only)])
 _templates = Jinja2Templates(Path(__file__).parent / "templates")
 _SHOWN = 50
+OwnerId = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 _CURVES = ("loss.png", "measures.png")
 _LOG_IN_STATUS: dict[type[RegisterError], int] = {TooManyTriesError: 429, BusyError: 503, LogInError: 401}
 
@@ -100,14 +101,14 @@ async def register_page(request: Request, user: Manager, service: Service, after
 
 
 @router.get("/enrol")
-async def enrol_page(request: Request, user: Manager) -> Response:
-    return _page(request, "enrol.html", user)
+async def enrol_page(request: Request, user: Manager, owner: OwnerId = None) -> Response:
+    return _page(request, "enrol.html", user, owner=owner)
 
 
 @router.get("/vehicles/{vehicle}")
 async def vehicle_page(request: Request, user: Guard, service: Service, vehicle: Id) -> Response:
     row = await service.aside(look_at, service.identification, vehicle, user)
-    return _page(request, "vehicle.html", user, vehicle=row)
+    return _page(request, "vehicle.html", user, vehicle=row, **await corrections.on_page(service, row, user))
 
 
 @router.get("/incidents")

@@ -19,6 +19,7 @@ from app.register.errors import (
     AnotherModelError,
     BoxError,
     BusyError,
+    ChangedError,
     DuplicatePlateError,
     FullError,
     ImageRefusedError,
@@ -29,7 +30,7 @@ from app.register.errors import (
     UnavailableError,
 )
 from app.register.tries import TooManyTriesError
-from app.web import api, pages
+from app.web import api, corrections, pages
 from app.web.known import unknown_in_body
 from app.web.security import HEADERS, HSTS, LimitBody, ReadOut
 from app.web.state import State
@@ -39,6 +40,7 @@ MOST_BYTES, MOST_BYTES_OF_STRANGERS = 128 * 2**20, 64 * 2**10
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotEnrolledError, 404),
     (DuplicatePlateError, 409),
+    (ChangedError, 409),
     (AnotherModelError, 409),
     (BusyError, 503),
     (UnavailableError, 503),
@@ -96,6 +98,7 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.include_router(api.router)
+    app.include_router(corrections.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
     return app

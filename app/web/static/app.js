@@ -261,7 +261,8 @@ on("incident", "submit", (form) => doing(form, async () => {
 }));
 
 on("enrol", "submit", (form) => doing(form, async () => {
-  const created = await ask("POST", "/api/vehicles", fields(form));
+  show("held", "");
+  const created = await ask("POST", "/api/vehicles", fields(form)).catch((error) => offerHeld(form, error));
   location.assign("/vehicles/" + created.id);
 }));
 

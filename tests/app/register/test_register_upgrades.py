@@ -15,15 +15,18 @@ from registers import view
 from sqlalchemy import inspect, text
 
 from app.register.confirmations import Confirmations, Says
+from app.register.corrections import Corrections, Edit
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError, UnavailableError
 from app.register.schema import Base, Sighting
 from app.register.upgrades import run_sql
+from app.register.vehicles import Register
 
 ROOT = Path(__file__).resolve().parents[3]
 KILLED = f"""
 import os, signal, sys
 from app.register import upgrades
+from app.register.corrections import Corrections, Edit
 from app.register.database import Database
 
 def half(connection):
@@ -190,7 +193,8 @@ def test_a_register_of_a_newer_version_is_refused_with_the_remedy(filled, url):
     assert described(filled) == before
 
 
-VERSION_2 = "DROP TABLE confirmation;"
+VERSION_3 = "DROP TABLE correction; DROP INDEX ix_change_vehicle_id;"
+VERSION_2 = f"{VERSION_3} DROP TABLE confirmation;"
 VERSION_1 = f"{VERSION_2} ALTER TABLE model DROP COLUMN evidence;"
 """Take the tables back to those of an earlier version."""
 
@@ -255,4 +259,18 @@ def test_tables_of_another_program_are_left_alone(url):
     with pytest.raises(RegisterError, match="a table 'vehicle' that is no register's: give the register a database"):
         Database(url)
     assert described(database) == before
+    database.close()
+
+
+def test_a_register_of_version_3_can_be_corrected(register, model, url):
+    filled = register.database
+    number = register.enrol([view(np.random.default_rng(0))], model_id=model.id, account="tester", plate="FR 1")
+    tables, rows = described(filled), contents(filled)
+    change(filled, f"UPDATE setting SET value = '3' WHERE name = 'version'; {VERSION_3}")
+    assert "correction" not in described(filled)
+    database = Database(url)
+    assert (described(database), contents(database)) == (tables, rows)
+    corrections = Corrections(Register(database, register.photos))
+    assert corrections.edit(number, Edit(plate="FR 2"), account="tester") == ["plate"]
+    assert corrections.undo(number, account="tester") == "edit"
     database.close()

@@ -26,7 +26,7 @@ def address(path):
 
 
 def fill(path):
-    for name in ("vehicle", "owner", "incident", "account", "token"):
+    for name in ("vehicle", "view", "owner", "incident", "account", "token"):
         path = path.replace(f"{{{name}}}", "1")
     return address(path)
 
