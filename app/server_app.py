@@ -24,9 +24,8 @@ from app.federation.recorder import Recorder
 from app.settings.load import Settings, load_settings
 from app.settings.privacy import DpSettings
 from strategies import messages as m
-from strategies.convergence import Convergence
 from strategies.partial_sync import PartialSync
-from strategies.rounds import ServerState
+from strategies.rounds import Convergence, ServerState
 from strategies.shared_arrays import SharedLayout
 
 app = ServerApp()

@@ -14,9 +14,8 @@ from flwr.serverapp import Grid
 from models.names import look
 from strategies import messages as m
 from strategies.client_names import name_fault
-from strategies.exchange import NO_REPLY, exchange
+from strategies.exchange import NO_REPLY, Patience, exchange
 from strategies.nodes import Node, RefusedError, agreed_digests, read_node
-from strategies.patience import Patience
 from strategies.proofs import Names, reply_statement
 from strategies.rounds import FederationError, Missing, RoundReport, RoundRules, UnusableSumError
 from strategies.share_keys import ShareKeyRules

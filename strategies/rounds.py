@@ -10,7 +10,6 @@ from flwr.app import ArrayRecord
 from models.errors import FedVehicleReidError
 from strategies import messages as m
 from strategies.claims import typical
-from strategies.convergence import Convergence
 
 _LONGEST_REASON = 2000  # characters
 THE_SUM = "the sum"
@@ -101,6 +100,32 @@ class RoundRules:
     simulated: bool = False
     measures: tuple[str, ...] = ()
     share_authority: Ed25519PublicKey | None = None
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Convergence of a run: no gain of more than `min_delta` over `patience` measured rounds; the rule and its state.
+    `patience` 0 never stops."""
+
+    patience: int
+    min_delta: float
+    best: float = float("-inf")
+    without_gain: int = 0
+    version: int = -1
+    """The version of the global model that was measured last."""
+
+    def after(self, measure: float, version: int) -> "Convergence":
+        """The rule after one more measure, larger is better. A version counts once, however often it is measured."""
+        if version <= self.version:
+            return self
+        if measure > self.best + self.min_delta:
+            return Convergence(self.patience, self.min_delta, measure, 0, version)
+        return Convergence(self.patience, self.min_delta, self.best, self.without_gain + 1, version)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the run should stop."""
+        return self.patience > 0 and self.without_gain >= self.patience
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from strategies.ciphers.kahe.parameters import KaheParameters
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
-from strategies.ciphers.packing import Packing
+from strategies.ciphers.update_slots import Packing
 
 CLIENTS = range(MIN_CLIENTS, MAX_CLIENTS + 1)
 

@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 
 from strategies.ciphers.binding import Binding, close_envelope
 from strategies.ciphers.cipher import NO_SEEDS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
-from strategies.ciphers.kahe.boxes import close_box, open_box, proof_digest, sum_purpose
-from strategies.ciphers.kahe.gaussian import Gaussian
 from strategies.ciphers.kahe.parameters import SCHEME, KaheParameters, sum_bound
 from strategies.ciphers.kahe.ring import DEGREE, Small, Words, blocks_of
-from strategies.ciphers.kahe.session import Session, session_of
+from strategies.ciphers.kahe.sampling import Gaussian, Uniform
+from strategies.ciphers.kahe.session import Session, close_box, open_box, proof_digest, session_of, sum_purpose
 from strategies.ciphers.kahe.sharing import add_shares, checked_share, deal, lies_on, opened
 from strategies.ciphers.kahe.tags import SECRET_BYTES, AlteredSumError, TagKey, add_tags, read, same_tag, written
-from strategies.ciphers.kahe.uniform import Uniform
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.payload import open_sum, weighted_update
 from strategies.ciphers.update_slots import DOES_NOT_OPEN, UpdateSlots
