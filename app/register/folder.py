@@ -16,6 +16,7 @@ from app.register.errors import RegisterError
 from app.register.model_versions import Models
 from app.register.photos import Photos
 from app.register.schema import Setting, Vehicle
+from app.register.search import Search
 from app.register.sightings import Journal, Visible
 from app.register.vehicles import Register
 
@@ -42,6 +43,7 @@ class RegisterFolder:
             raise
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
         self.visible, self.confirmations = Visible(database), Confirmations(database)
+        self.search = Search(database)
 
     def size(self) -> int:
         """Vehicles in the register."""

@@ -98,6 +98,14 @@ CREATE TABLE confirmation (
     vehicle_id INTEGER REFERENCES vehicle (id) ON DELETE CASCADE, account VARCHAR NOT NULL, created {time} NOT NULL);
 CREATE INDEX ix_confirmation_vehicle_id ON confirmation (vehicle_id);
 """
+_FOUND = """
+CREATE TABLE found (
+    {id}, account VARCHAR NOT NULL, vehicle_id INTEGER NOT NULL REFERENCES vehicle (id) ON DELETE CASCADE,
+    created {time} NOT NULL);
+CREATE INDEX found_vehicle ON found (account, vehicle_id);
+CREATE INDEX ix_found_vehicle_id ON found (vehicle_id);
+CREATE INDEX ix_found_created ON found (created);
+"""
 _LATE_IN_VERSION_1 = ("shown", "imported", "ticket_use")  # added without a number of their own
 _OF_VERSION_0 = ("owner", "vehicle", "plate", "view", "model", "embedding")  # what makes tables a register's
 
@@ -140,10 +148,16 @@ def confirmations_of_sightings(connection: Connection) -> None:
     run_sql(connection, _CONFIRMATION)
 
 
+def vehicles_that_were_found(connection: Connection) -> None:
+    """Add the vehicles that guards found by their plates."""
+    run_sql(connection, _FOUND)
+
+
 STEPS: tuple[Step, ...] = (
     Step(1, tables_of_version_1),
     Step(2, evidence_of_models),
     Step(3, confirmations_of_sightings),
+    Step(4, vehicles_that_were_found),
 )
 """Oldest first. The last one's version is that of the schema."""
 

@@ -18,6 +18,7 @@ from app.register.confirmations import Confirmations, Says
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError, UnavailableError
 from app.register.schema import Base, Sighting
+from app.register.search import By, Search
 from app.register.upgrades import run_sql
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -190,7 +191,8 @@ def test_a_register_of_a_newer_version_is_refused_with_the_remedy(filled, url):
     assert described(filled) == before
 
 
-VERSION_2 = "DROP TABLE confirmation;"
+VERSION_3 = "DROP TABLE found;"
+VERSION_2 = f"{VERSION_3} DROP TABLE confirmation;"
 VERSION_1 = f"{VERSION_2} ALTER TABLE model DROP COLUMN evidence;"
 """Take the tables back to those of an earlier version."""
 
@@ -244,6 +246,15 @@ def test_answers_of_earlier_versions_can_be_confirmed(register, model, url, held
         confirmations.of(1)
     row, right = confirmations.confirm(1, Says.right, "guard")
     assert (row.vehicle_id, right) == (number, True)
+    database.close()
+
+
+def test_a_register_from_before_the_search_is_upgraded(filled, url):
+    tables = described(filled)
+    change(filled, f"UPDATE setting SET value = '3' WHERE name = 'version'; {VERSION_3}")
+    database = Database(url)
+    assert described(database) == tables
+    assert [hit.by for hit in Search(database).for_manager("fr1", 1, "manager").hits] == [By.plate]
     database.close()
 
 
