@@ -199,6 +199,7 @@ def _open(identification: "Identification", run: Path | None, *, secure: bool) -
         # The first identification need not wait for the network and the embeddings.
         model, _ = identification.active_model.current()
         identification.index(model).prepare()
+    identification.search.prepare()
     state.warm()
     return state
 

@@ -17,6 +17,7 @@ from app.register.errors import RegisterError
 from app.register.model_versions import Models
 from app.register.photos import Photos
 from app.register.schema import Setting, Vehicle
+from app.register.search import Search
 from app.register.sightings import Journal, Visible
 from app.register.vehicles import Register
 
@@ -44,6 +45,7 @@ class RegisterFolder:
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
         self.visible, self.confirmations = Visible(database), Confirmations(database)
         self.corrections = Corrections(self.register)
+        self.search = Search(database)
 
     def size(self) -> int:
         """Vehicles in the register."""

@@ -217,6 +217,16 @@ class Shown(Numbered):
     picture: Mapped[str | None]
 
 
+class Found(Numbered):
+    """A vehicle that an account found by its whole plate, and may look at for some hours."""
+
+    __tablename__ = "found"
+    __table_args__ = (Index("found_vehicle", "account", "vehicle_id"), {"sqlite_autoincrement": True})
+    account: Mapped[str]
+    vehicle_id: Mapped[int] = mapped_column(ForeignKey("vehicle.id", ondelete="CASCADE"), index=True)
+    created: Mapped[datetime] = mapped_column(Moment, default=now, index=True)
+
+
 class Imported(Base):
     """A row of a table that was imported: the same row is not imported again while its vehicle is there.
 

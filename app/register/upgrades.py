@@ -104,6 +104,14 @@ CREATE TABLE correction (
     vehicle_id INTEGER NOT NULL PRIMARY KEY REFERENCES vehicle (id) ON DELETE CASCADE, change INTEGER NOT NULL,
     kind VARCHAR NOT NULL, before JSON NOT NULL, owner_id INTEGER, account VARCHAR NOT NULL, created {time} NOT NULL);
 """
+_FOUND = """
+CREATE TABLE found (
+    {id}, account VARCHAR NOT NULL, vehicle_id INTEGER NOT NULL REFERENCES vehicle (id) ON DELETE CASCADE,
+    created {time} NOT NULL);
+CREATE INDEX found_vehicle ON found (account, vehicle_id);
+CREATE INDEX ix_found_vehicle_id ON found (vehicle_id);
+CREATE INDEX ix_found_created ON found (created);
+"""
 _LATE_IN_VERSION_1 = ("shown", "imported", "ticket_use")  # added without a number of their own
 _OF_VERSION_0 = ("owner", "vehicle", "plate", "view", "model", "embedding")  # what makes tables a register's
 
@@ -151,11 +159,17 @@ def corrections_of_vehicles(connection: Connection) -> None:
     run_sql(connection, _CORRECTION)
 
 
+def vehicles_that_were_found(connection: Connection) -> None:
+    """Add the vehicles that guards found by their plates."""
+    run_sql(connection, _FOUND)
+
+
 STEPS: tuple[Step, ...] = (
     Step(1, tables_of_version_1),
     Step(2, evidence_of_models),
     Step(3, confirmations_of_sightings),
     Step(4, corrections_of_vehicles),
+    Step(5, vehicles_that_were_found),
 )
 """Oldest first. The last one's version is that of the schema."""
 
