@@ -8,7 +8,7 @@ Run: python -m scripts.register reembed --run outputs/two_cam/<time>       the n
      python -m scripts.register identify photo.jpg
      python -m scripts.register detector outputs/detector/detector.safetensors      finds vehicles in photographs
      python -m scripts.register plate-reader outputs/plates_countries-central/<time> --model central     reads plates
-     python -m scripts.register list | forget | audit | export
+     python -m scripts.register list | forget | audit | export | events
 
 The register is the folder of `--register` (or the variable REGISTER), by default `register`; its database is a file
 there unless `--url` (or REGISTER_URL) names another. Each command prints one JSON object last.
@@ -31,7 +31,7 @@ from app.register.schema import Vehicle, now
 from app.register.tables import read_listing, write_listing
 from app.settings.checks import SettingsError
 from models.errors import MissingFileError
-from scripts import register_networks  # noqa: F401 - its commands
+from scripts import register_events, register_networks  # noqa: F401 - their commands
 from scripts.command import command, run_app
 from scripts.progress import Progress
 from scripts.register_options import HERE, Device, Folder, Url, app, open_identification, open_register, operator, say

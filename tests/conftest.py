@@ -25,6 +25,7 @@ pytest_plugins = [
     "browsers",
     "equalise_records",
     "equalise_set",
+    "event_receivers",
     "parks_processes",
     "party_folders",
     "policed_site",

@@ -17,6 +17,7 @@ from sqlalchemy import inspect, text
 from app.register.confirmations import Confirmations, Says
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError, UnavailableError
+from app.register.event_tables import Event
 from app.register.schema import Base, Sighting
 from app.register.upgrades import run_sql
 
@@ -190,7 +191,11 @@ def test_a_register_of_a_newer_version_is_refused_with_the_remedy(filled, url):
     assert described(filled) == before
 
 
-VERSION_2 = "DROP TABLE confirmation;"
+VERSION_3 = (
+    "DROP TABLE event; DROP TABLE taken_photo; "
+    "ALTER TABLE sighting DROP COLUMN camera; ALTER TABLE sighting DROP COLUMN place;"
+)
+VERSION_2 = f"{VERSION_3} DROP TABLE confirmation;"
 VERSION_1 = f"{VERSION_2} ALTER TABLE model DROP COLUMN evidence;"
 """Take the tables back to those of an earlier version."""
 
@@ -244,6 +249,21 @@ def test_answers_of_earlier_versions_can_be_confirmed(register, model, url, held
         confirmations.of(1)
     row, right = confirmations.confirm(1, Says.right, "guard")
     assert (row.vehicle_id, right) == (number, True)
+    database.close()
+
+
+def test_sightings_of_version_3_are_of_no_camera_and_have_no_events(register, url):
+    filled = register.database
+    with filled.writing() as session:
+        session.add(Sighting(decision="unknown", answer={}, pictures=[], account="guard"))
+    tables = described(filled)
+    change(filled, f"UPDATE setting SET value = '3' WHERE name = 'version'; {VERSION_3}")
+    database = Database(url)
+    assert described(database) == tables
+    with database.reading() as session:
+        row = session.get(Sighting, 1)
+        assert (row.camera, row.place, row.account) == (None, None, "guard")
+        assert session.query(Event).count() == 0
     database.close()
 
 
