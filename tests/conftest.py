@@ -23,6 +23,7 @@ from strategies.partial_sync import PartialSync
 
 pytest_plugins = [
     "browsers",
+    "camera_videos",
     "equalise_records",
     "equalise_set",
     "event_receivers",

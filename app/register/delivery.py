@@ -13,6 +13,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
+from app.core.outage import Outage
 from app.register.errors import RegisterError
 from app.register.mqtt import BrokerSender, require_mqtt
 from app.register.outbox import Outbox, is_expired
@@ -59,10 +60,10 @@ class Line:
         self, outbox: Outbox, receiver: Webhook | Broker | Gate, sender: Sender, first_pause: float = FIRST_PAUSE
     ) -> None:
         self.outbox, self.receiver, self.sender = outbox, receiver, sender
-        self._first_pause = first_pause
         self.done = 0
-        self._pause = 0.0
-        self._said = ""
+        self._outage = Outage(
+            f"events: {receiver.name}", _log, "they are kept and sent later", first_pause, LONGEST_PAUSE
+        )
         self._seen: dict[int, float] = {}  # when an event was first seen, by time.monotonic()
 
     def deliver(self, stopped: threading.Event) -> None:
@@ -86,26 +87,18 @@ class Line:
                 self.outbox.delivered(event.id)
                 self._seen.pop(event.id, None)
                 self.done += 1
-                self._recovered()
+                self._outage.over()
         self._seen.clear()
 
     def run(self, stopped: threading.Event) -> None:
         """Deliver what comes until it is stopped."""
-        while not stopped.wait(self._pause or _POLL):
+        while not stopped.wait(self._outage.pause or _POLL):
             try:
                 self.deliver(stopped)
-                self._pause = 0.0
+                self._outage.over()
             except (FedVehicleReidError, OSError) as error:  # the receiver, or the database, is away
-                self._pause = min(LONGEST_PAUSE, max(self._first_pause, 2 * self._pause))
-                if str(error) != self._said:
-                    self._said = str(error)
-                    _log.warning("events: %s: %s; they are kept and sent later", self.receiver.name, error)
+                self._outage.failed(error)
         self.sender.close()
-
-    def _recovered(self) -> None:
-        if self._said:
-            _log.warning("events: %s: takes events again", self.receiver.name)
-        self._said, self._pause = "", 0.0
 
 
 class Delivery:

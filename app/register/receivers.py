@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from app.register.errors import RegisterError
-from app.settings.toml_file import TomlSection, read_toml
+from app.settings.toml_file import TomlSection, read_toml, require_private
 
 EVENTS_FILE = "events.toml"
 SECRET_PREFIX = "whsec_"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _LEAST_SECRET = 24  # bytes, as the Standard Webhooks have it
-_OPEN_TO_OTHERS = 0o077
 
 
 class EventsFileError(RegisterError, ValueError):
@@ -203,6 +202,6 @@ def read_receivers(folder: Path) -> Receivers:
     if not path.exists():
         return NOBODY
     receivers = read_toml(path, Receivers, EventsFileError)
-    if receivers.every() and path.stat().st_mode & _OPEN_TO_OTHERS:
-        raise EventsFileError(f"{path} holds secrets and may be read by others: chmod 600 {path}")
+    if receivers.every():
+        require_private(path, EventsFileError)
     return receivers

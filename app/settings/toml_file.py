@@ -39,3 +39,9 @@ def read_toml(path: Path, model: type[Model], error: type[FedVehicleReidError]) 
 def _key(place: tuple[int | str, ...]) -> str:
     """A place in the file; entries of a list of tables count from 1."""
     return ".".join(str(part + 1) if isinstance(part, int) else part for part in place)
+
+
+def require_private(path: Path, error: type[FedVehicleReidError]) -> None:
+    """Raise `error` for a file with secrets that other users of the machine may read."""
+    if path.stat().st_mode & 0o077:
+        raise error(f"{path} holds secrets and may be read by others: chmod 600 {path}")
