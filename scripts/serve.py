@@ -194,6 +194,11 @@ def _open(identification: "Identification", run: Path | None, *, secure: bool) -
     except BaseException:
         identification.close()
         raise
+    try:
+        state.deliver()
+    except BaseException:
+        state.close()
+        raise
     identification.register.tidy()
     if identification.models.active() is not None:
         # The first identification need not wait for the network and the embeddings.

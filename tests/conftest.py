@@ -23,8 +23,10 @@ from strategies.partial_sync import PartialSync
 
 pytest_plugins = [
     "browsers",
+    "camera_videos",
     "equalise_records",
     "equalise_set",
+    "event_receivers",
     "parks_processes",
     "party_folders",
     "policed_site",

@@ -183,6 +183,8 @@ class Sighting(Numbered):
     pictures: Mapped[list[str]] = mapped_column(JSON)
     account: Mapped[str]
     created: Mapped[datetime] = mapped_column(Moment, default=now)
+    camera: Mapped[str | None]
+    place: Mapped[str | None]
 
 
 class Confirmation(Base):

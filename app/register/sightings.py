@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.matcher import Decision, Outcome
-from app.register.records import MOST_NUMBER, NewView, get, trail
+from app.register.records import MOST_NUMBER, NewView, SeenBy, get, trail
 from app.register.schema import Audit, Found, Incident, Shown, Sighting, Vehicle, View, now
 from app.register.texts import line, paragraph
 
@@ -34,6 +34,7 @@ class Journal:
         enrolled: int | None = None,
         shown: Sequence[int] = (),
         plate_text: Mapping[str, Any] | None = None,
+        camera: SeenBy | None = None,
     ) -> int:
         """Keep an identification with its images, in a transaction that is under way; its number.
 
@@ -42,6 +43,7 @@ class Journal:
             enrolled: the vehicle that was enrolled because of it.
             shown: vehicles of which the account gets to see something; it may look at these from now on.
             plate_text: the recognised plate text, if any. It stays with the sighting, the trail does not hold it.
+            camera: the camera that took the photographs; None for a person.
         """
         matched = decision.vehicle if decision.outcome is Outcome.match else enrolled  # the nearest may be another's
         if matched is not None and session.get(Vehicle, matched) is None:
@@ -50,9 +52,16 @@ class Journal:
         sighting = Sighting(
             vehicle_id=matched,
             decision=decision.outcome.value,
-            answer={**decision.as_dict(), "plate_text": plate_text, "views": [each.as_dict() for each in views]},
+            answer={
+                **decision.as_dict(),
+                "plate_text": plate_text,
+                "views": [each.as_dict() for each in views],
+                **({"camera_plate": camera.plate} if camera and camera.plate else {}),
+            },
             pictures=images,
             account=account,
+            camera=camera and camera.name,
+            place=camera and camera.place,
         )
         session.add(sighting)
         session.flush()
