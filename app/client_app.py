@@ -24,7 +24,7 @@ _RUN_KEY = re.compile(r"[0-9a-f]{16}")
 _KEPT_CLIENTS = 64  # a simulation process runs many clients in turn; each keeps its decoded images
 # No lock guards the caches below, because no process handles two messages at once: `flwr-clientapp` of Flower 1.41
 # handles one message and ends, and an actor of its simulation is a Ray actor without concurrency: it takes one message
-# at a time. Another process may have the next one meanwhile: what is on disk has locks (`NodeStore`, `MaskStore`).
+# at a time. Another process may have the next one meanwhile: what is on disk has locks (`NodeStore`, `ShareStore`).
 
 _Node = tuple[tuple[str, str], ...]
 
@@ -62,15 +62,12 @@ def _proving_its_name(handler: Handler) -> Handler:
 @_proving_its_name
 @_telling_of_unusable_sums
 def query(message: Message, context: Context) -> Message:
-    """Describe the client, send its global model for a node that lost its own, disclose leftover
-    masks, or sum the shares of a round."""
+    """Describe the client, send its global model for a node that lost its own, or sum the shares of a round."""
     client = _client_of(message, context)
     _, config = m.received(message.content)  # whatever arrays came with it: a query opens nothing
     if config.get(m.ACTION) == m.ACTION_SEND_GLOBAL:
         sealed = client.send_global(config)
         return Message(RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, sealed)}), reply_to=message)
-    if config.get(m.ACTION) == m.ACTION_DISCLOSE:
-        return Message(RecordDict({m.SEEDS: m.bytes_record(m.SEEDS, client.disclose(config))}), reply_to=message)
     if config.get(m.ACTION) == m.ACTION_SUM_SHARES:
         return _share_sum(client, message, config)
     info = {**client.get_properties({}), m.NUM_NODES: int(context.node_config.get("num-partitions", 0))}

@@ -15,6 +15,7 @@ from flwr.superlink.grid import InMemoryGrid  # of Flower's simulation only
 from app.core.errors import StoredFileError
 from app.core.run_dir import run_dir
 from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
+from app.core.versions import record_versions
 from app.deployment.site_names import SiteNames
 from app.federation.build import make_rules, make_server_sum, share_authority
 from app.federation.dp import epsilon
@@ -23,9 +24,8 @@ from app.federation.recorder import Recorder
 from app.settings.load import Settings, load_settings
 from app.settings.privacy import DpSettings
 from strategies import messages as m
-from strategies.convergence import Convergence
 from strategies.partial_sync import PartialSync
-from strategies.rounds import ServerState
+from strategies.rounds import Convergence, ServerState
 from strategies.shared_arrays import SharedLayout
 
 app = ServerApp()
@@ -74,6 +74,8 @@ def _run_rounds(
     started = time.monotonic()
     layout, statistics = shared_part(settings)
     run_key, state = _start(settings, folder, layout)
+    if not simulated:  # the command of a simulation has written them
+        record_versions(folder.path)
     names = _names(settings)
     rules = make_rules(
         settings,
@@ -137,6 +139,12 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
     arrays, metadata = folder.load_arrays(SERVER_CHECKPOINT)
     if metadata.get("layout") != layout.digest:
         raise StoredFileError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
+    began = folder.read_stored_settings()["privacy"]["cipher"]
+    if began == "packed_bfv":
+        raise StoredFileError(
+            f"{folder.path}: the run was begun with privacy.cipher={began}, which is retired: it goes on with the "
+            "version of the project that began it; a new run has privacy=kahe"
+        )
     kept = json.loads(metadata["state"])
     if kept["key_id"] and settings.privacy.key_id not in ("", kept["key_id"]):
         raise StoredFileError(

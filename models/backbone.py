@@ -1,6 +1,8 @@
-"""Convolutional feature extractors from timm, with weights from timm's hub, from a file, or none."""
+"""Feature extractors from timm, convolutional or of tokens, with weights from timm's hub, from a file, or none."""
 
 import difflib
+import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,43 @@ from models.input_statistics import InputStatistics
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
 
 
+class TokenBackbone(nn.Module):
+    """A network of tokens (ViT, DINOv2, EVA, Swin) as one with a feature map.
+
+    Args:
+        network: of timm, built for images of one size, without pooling and classifier.
+        token: "mean" for the map of the image's own tokens, which pooling averages; "class" for the class token alone,
+            a map of one place.
+    """
+
+    def __init__(self, network: nn.Module, token: str) -> None:
+        super().__init__()
+        self.network = network
+        self.token = token
+        self.prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
+        self.pretrained_cfg = network.pretrained_cfg
+        self.num_features = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to (N, C, h, w)."""
+        found = self.network(images)
+        if found.ndim == 4:  # Swin's (N, h, w, C)
+            return found.permute(0, 3, 1, 2) if getattr(self.network, "output_fmt", "NCHW") == "NHWC" else found
+        if self.token == "class":
+            return found[:, 0, :, None, None]
+        tokens = found[:, self.prefix :].transpose(1, 2)
+        count = tokens.shape[2]
+        high = max(1, round(math.sqrt(count * images.shape[2] / images.shape[3])))
+        high = next(side for side in range(high, 0, -1) if count % side == 0)
+        return tokens.unflatten(2, (high, count // high))
+
+
 def build_backbone(
     name: str,
     *,
     pretrained: bool | Path = False,
     options: Mapping[str, Any] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> nn.Module:
     """Build a timm feature extractor: images (N, 3, H, W) to a feature map (N, C, h, w), C = `num_features`.
 
@@ -29,11 +63,14 @@ def build_backbone(
         name: a timm model name, with or without a weights tag: "resnet50", "resnet50.a1_in1k".
         pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, whose
             classifier is dropped; False leaves random values.
-        options: further arguments of the model, such as `{"channels": [48, 96, 144, 192]}` for a narrower ResNet.
+        options: further arguments of the model, such as `{"channels": [48, 96, 144, 192]}` for a narrower ResNet; of a
+            network of tokens also `token`, see `TokenBackbone`.
+        size: height and width of the images, for which a network of tokens is built; its position embeddings are
+            resampled to it. Without it only networks for images of any size are built.
 
     Raises:
-        ValueError: an unknown model, one whose output is no (N, C, h, w) map (most transformers), an option
-            that the model does not offer.
+        ValueError: an unknown model, one whose output is no (N, C, h, w) map, images of a size that it does not take,
+            an option that the model does not offer.
         WeightsFileError: the weights file cannot be read, or does not fit; with its keys.
         FileNotFoundError: the weights file is missing.
     """
@@ -44,20 +81,32 @@ def build_backbone(
     if path is not None and not path.is_file():
         raise MissingFileError(f"weights file of backbone {name!r} not found: {path}")
     given = dict(options or {})
+    tokens = size is not None and getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
+    token = given.pop("token", "mean") if tokens else ""
+    if token not in ("", "mean", "class"):
+        raise NetworkError(f"the option token of backbone {name!r} must be mean or class; got {token!r}")
     try:
-        backbone: Any = timm.create_model(name, pretrained=pretrained is True, num_classes=0, global_pool="", **given)
-    except (TypeError, AttributeError, IndexError, RuntimeError, OSError, ValueError) as error:
-        refused = isinstance(error, RuntimeError | ValueError)
+        network: Any = _of_timm(name, pretrained is True, {**given, **({"img_size": size} if tokens else {})})
+    except (TypeError, AttributeError, IndexError, RuntimeError, OSError, ValueError, AssertionError) as error:
+        refused = isinstance(error, RuntimeError | ValueError | AssertionError)
         if isinstance(error, OSError) or (refused and pretrained is True and not given):  # of the hub
             raise WeightsFileError(f"the published weights of backbone {name!r} cannot be fetched: {error}") from error
-        if not (given or refused):
+        if not (given or refused or tokens):
             raise
         options_ = f" with {given}" if given else ""
-        raise NetworkError(f"backbone {name!r} cannot be built{options_}: {error}") from error
-    backbone.num_features = _output_channels(backbone, name)
+        of_size = f" for images of {size[0]} x {size[1]} px" if tokens and size else ""
+        raise NetworkError(f"backbone {name!r} cannot be built{options_}{of_size}: {error}") from error
     if path is not None:
-        _load_weights(backbone, name, path)
+        _load_weights(network, name, path)
+    backbone = TokenBackbone(network, token) if tokens else network
+    if token == "class" and not backbone.prefix:
+        raise NetworkError(f"backbone {name!r} has no class token; leave the option token out")
+    backbone.num_features = _output_channels(backbone, name, size if tokens else None)
     return backbone
+
+
+def _of_timm(name: str, pretrained: bool, given: Mapping[str, Any]) -> nn.Module:
+    return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **given)
 
 
 def takes(backbone: nn.Module, height: int, width: int) -> bool:
@@ -91,17 +140,18 @@ def input_statistics_of(name: str) -> InputStatistics:
     return InputStatistics(tuple(settings.mean), tuple(settings.std))
 
 
-def _output_channels(backbone: nn.Module, name: str) -> int:
-    """Return C of the feature map by running one blank image.
+def _output_channels(backbone: nn.Module, name: str, size: tuple[int, int] | None) -> int:
+    """Return C of the feature map by running one blank image, of a size or of any.
 
     timm's `num_features` is not C for every model: MobileNetV3 widens the map once more after it."""
     was_training = backbone.training
     backbone.eval()
     try:
         with torch.no_grad():
-            feature = backbone(torch.zeros(1, 3, *_PROBE_SIZE))
+            feature = backbone(torch.zeros(1, 3, *(size or _PROBE_SIZE)))
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise NetworkError(f"backbone {name!r} does not accept images of any size: {error}") from error
+        which = f"images of {size[0]} x {size[1]} px" if size else "images of any size"
+        raise NetworkError(f"backbone {name!r} does not accept {which}: {error}") from error
     finally:
         backbone.train(was_training)
     is_map = isinstance(feature, Tensor) and feature.ndim == 4 and getattr(backbone, "output_fmt", "NCHW") == "NCHW"
@@ -125,6 +175,7 @@ def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
     heads = settings.get("classifier") or ()
     dropped = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
     arrays = {key: array for key, array in arrays.items() if not key.startswith(dropped)}
+    arrays = _resampled(backbone, arrays)
     own = backbone.state_dict()
     # Files written before BatchNorm counted its batches lack the counter, which only a cumulative average reads.
     missing = [key for key in own if key not in arrays and not key.endswith("num_batches_tracked")]
@@ -141,6 +192,14 @@ def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
         found = "; ".join(f"{kind}: {_some(keys)}" for kind, keys in problems.items() if keys)
         raise WeightsFileError(f"weights file {path} does not fit backbone {name!r}: {found}")
     backbone.load_state_dict(arrays, strict=False)
+
+
+def _resampled(backbone: nn.Module, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Arrays of a network of tokens with position embeddings for its size of images, as timm resamples them."""
+    filtered = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    if filtered is None or not getattr(backbone, "pretrained_cfg", {}).get("fixed_input_size"):
+        return dict(arrays)
+    return dict(filtered(dict(arrays), backbone))
 
 
 def _some(keys: list[str], limit: int = 5) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.core.run_folder import RunFolder, format_table
+from app.core.versions import record_versions
 from app.data.dataset import open_source
 from app.experiment.baselines import ComparisonError, Measures, by_kind, comparison_jobs, comparison_settings, run_jobs
 from app.experiment.claim import claimed, run_path
@@ -37,6 +38,7 @@ def main(argv: Sequence[str]) -> None:
     name = f"{settings.name}-{mode}"
     with claimed(run_path(settings, name)) as folder:
         folder.write_settings(settings.as_dict())
+        record_versions(folder.path)
         jobs = comparison_jobs({kind: settings}, folder.path, parts)
         with Progress(1) as progress:
             rows = run_jobs(jobs, workers(settings), progress.step_done)

@@ -24,6 +24,8 @@ from app.settings.load import Settings, SettingsError, load_settings, plain_keys
 from app.settings.nearest import did_you_mean, nearest
 from models.errors import FedVehicleReidError
 
+PROGRAM = "fed-vehicle-reid"
+"""The entry point, `scripts.cli`."""
 _LONGEST = 60  # characters of a word shown in an error
 _OF_MACHINE = frozenset(
     {
@@ -96,6 +98,8 @@ def _cut(word: str) -> str:
 def run_app(app: typer.Typer, argv: Sequence[str], prog_name: str) -> None:
     """Run one command of a program with options. Raises SettingsError for an unknown option or word, and for an empty
     path, which would be the working folder."""
+    if Path(sys.argv[0]).name == PROGRAM:
+        prog_name = prog_name.replace("python -m scripts.", f"{PROGRAM} ").replace("_", "-")
     program = typer.main.get_command(app)
     for each in (program, *getattr(program, "commands", {}).values()):
         for parameter in each.params:

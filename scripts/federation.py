@@ -45,7 +45,6 @@ _LOOK_SECONDS = 2.0
 class Scheme(StrEnum):
     """Ciphers that need a key."""
 
-    packed_bfv = "packed_bfv"
     kahe = "kahe"
     ckks = "ckks"
 
@@ -194,7 +193,7 @@ def model(
 @app.command()
 def keys(
     out: Annotated[Path, typer.Option(help="Folder of the key files.")] = Path("keys"),
-    cipher: Annotated[Scheme, typer.Option(help="Cipher of the federation.")] = Scheme.packed_bfv,
+    cipher: Annotated[Scheme, typer.Option(help="Cipher of the federation.")] = Scheme.kahe,
     preset: Annotated[Preset, typer.Option(help="Parameters of ckks.")] = Preset.compact,
     key_holder: Annotated[KeyHolder, typer.Option(help="Of ckks: who can decrypt the sum.")] = KeyHolder.client,
     rotate: Annotated[bool, typer.Option(help="Put the present key aside and create a new one.")] = False,

@@ -194,11 +194,17 @@ def _open(identification: "Identification", run: Path | None, *, secure: bool) -
     except BaseException:
         identification.close()
         raise
+    try:
+        state.deliver()
+    except BaseException:
+        state.close()
+        raise
     identification.register.tidy()
     if identification.models.active() is not None:
         # The first identification need not wait for the network and the embeddings.
         model, _ = identification.active_model.current()
         identification.index(model).prepare()
+    identification.search.prepare()
     state.warm()
     return state
 

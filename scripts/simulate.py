@@ -1,7 +1,6 @@
 """Simulation of a federation on this machine, with a comparison of its models.
 
 Run: python -m scripts.simulate experiment=quickstart
-Sweep: python -m scripts.simulate -m experiment=quickstart federation.num_clients=2,4 loss.distillation_weight=0,1
 Resume: python -m scripts.simulate resume=outputs/quickstart/<time>
 """
 
@@ -16,6 +15,7 @@ from app.core import run_records
 from app.core.arrays import require_patterns
 from app.core.run_folder import MEASURES, RunFolder, format_table
 from app.core.typed_json import require_shape
+from app.core.versions import record_versions
 from app.data.dataset import open_source
 from app.data.partition import table
 from app.experiment.baselines import bad_pictures
@@ -23,12 +23,11 @@ from app.experiment.claim import claimed, run_path
 from app.experiment.compare import compare_models
 from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides, run_overrides
 from app.experiment.measurable import require_measurable
-from app.experiment.simulation import SimulationError, check_machine, simulate
-from app.settings.load import Settings, SettingsError, absolute, load_settings, text_keys
-from app.settings.overrides import sweep
+from app.experiment.simulation import check_machine, simulate
+from app.settings.load import Settings, SettingsError, absolute, load_settings
 from app.tasks import make_task
 from models.errors import MissingFileError
-from scripts.command import command, first_line, is_users, print_traceback, split_words
+from scripts.command import command, first_line, split_words
 from scripts.progress import Progress
 
 _PRINTED = (
@@ -48,84 +47,31 @@ _PRINTED = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run one federation, or with `-m` one for each combination; the last line of each is a JSON object."""
-    own, given = split_words(argv, {"resume": ""})
-    words = [word for word in given if word not in ("-m", "--multirun")]
+    """Run one federation, or with `-m` a sweep (`scripts.sweep`); the last line is a JSON object."""
+    own, words = split_words(argv, {"resume": ""})
     if own["resume"]:
         if len(argv) > 1:
             raise SettingsError("resume=RUN_FOLDER takes its settings from that folder and nothing else")
-        _resume(absolute(own["resume"]))
-        return
-    if len(words) == len(given):
-        settings = _checked(words)
-        _start(words, run_path(settings, settings.name))
+        resume(absolute(own["resume"]))
+    elif "-m" in words or "--multirun" in words:
+        from scripts import sweep  # which is built on this command
+
+        sweep.main(words)
     else:
-        _start_all(sweep(words, text_keys()))
+        settings = checked(words)
+        start(words, run_path(settings, settings.name))
 
 
-def _start_all(jobs: Sequence[Sequence[str]]) -> None:
-    """Run one job after the other; a failed one is named at the end and does not stop the others.
-
-    All are checked before the first is started. Raises SimulationError at the end if any has failed."""
-    print(f"{len(jobs)} jobs", file=sys.stderr)
-    settings = _checked_all(jobs)
-    paths = _paths_of(settings)
-    rows: dict[str, Mapping[str, Any]] = {}
-    folders: list[str] = []
-    failed: dict[str, str] = {}
-    for number, (job, kept) in enumerate(zip(jobs, settings, strict=True), start=1):
-        name = " ".join(job)
-        path = paths[number - 1] or run_path(kept, kept.name)
-        folders.append(str(path))
-        print(f"job {number} of {len(jobs)}: {name}", file=sys.stderr)
-        try:
-            rows[name] = _start(job, path)["models"]["global"]
-        except Exception as error:
-            print_traceback(error)
-            rows[name], failed[name] = {}, first_line(error)
-            print(f"job {number} failed: {failed[name]}", file=sys.stderr)
-    print(format_table(rows))
-    for name, reason in failed.items():
-        print(f"{name}: failed: {reason}")
-    print(json.dumps({"jobs": folders, "failed": {folders[list(rows).index(name)]: failed[name] for name in failed}}))
-    if failed:
-        raise SimulationError(f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(failed)}")
-
-
-def _checked_all(jobs: Sequence[Sequence[str]]) -> list[Settings]:
-    """The settings of all jobs. Raises SettingsError naming each job that could not be started."""
-    settings, wrong = [], []
-    for job in jobs:
-        try:
-            settings.append(_checked(job))
-        except Exception as error:
-            if not is_users(error):
-                raise
-            wrong.append(f"{' '.join(job)}: {first_line(error)}")
-    if wrong:
-        split = " (-m splits values at commas; one in double quotes is kept whole)" if len(jobs) > 1 else ""
-        raise SettingsError(f"nothing was started, because of {'; '.join(wrong)}{split}")
-    return settings
-
-
-def _paths_of(settings: Sequence[Settings]) -> list[Path | None]:
-    """The run folder of each job that names one; jobs with the same folder get numbered subfolders."""
-    given = [absolute(each.run_dir) if each.run_dir else None for each in settings]
-    paths = [path / str(i) if path and given.count(path) > 1 else path for i, path in enumerate(given)]
-    for path in paths:
-        if path and path.is_dir():
-            RunFolder(path).refuse_earlier_run()
-    return paths
-
-
-def _checked(words: Sequence[str]) -> Settings:
+def checked(words: Sequence[str]) -> Settings:
+    """The settings of a run that could be started here."""
     settings = load_settings(words)
     check_machine(settings)
     check(settings)
     return settings
 
 
-def _start(words: Sequence[str], path: Path) -> dict[str, Any]:
+def start(words: Sequence[str], path: Path) -> dict[str, Any]:
+    """Run a federation in a folder; its figures."""
     overrides = run_overrides(words, path)
     with claimed(path) as folder:
         (folder.path / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
@@ -143,7 +89,8 @@ def check(settings: Settings) -> None:
         task.batches(fit, settings.seed)
 
 
-def _resume(path: Path) -> None:
+def resume(path: Path) -> None:
+    """Go on with the run in a folder; of one that has ended the figures are printed again."""
     kept = path / OVERRIDES_FILE
     if not kept.exists():
         missing = f"{OVERRIDES_FILE} is missing" if path.is_dir() else "there is no such folder"
@@ -166,6 +113,7 @@ def _resume(path: Path) -> None:
 def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any]:
     started = time.monotonic()
     print(f"run folder {folder.path}", file=sys.stderr)
+    record_versions(folder.path)
     source = open_source(settings.data, settings.seed)  # here, so that not every client waits for synthetic images
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
     for subject, remark in make_task(settings).remarks.items():

@@ -1,7 +1,7 @@
 """One attempt at a training round: its cohort, and the sum of the replies so far."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ class Attempt:
     """State between `configure_train` and the end of `aggregate_train`.
 
     Args:
-        grid, directory: to read what nodes say of themselves, and to ask for the seeds of masks left in the sum.
+        grid, directory: to read what nodes say of themselves, and to ask for share sums.
         binding: what payloads must be for.
         coefficients: of the cohort, by node id.
         total: the running sum, empty.
@@ -52,7 +52,7 @@ class Attempt:
         return math.fsum(self._added)
 
     def config(self) -> dict[str, Any]:
-        """What a client needs to bind its payload to this attempt and to share masks or keys with the cohort."""
+        """What a client needs to bind its payload to this attempt and to share keys with the cohort."""
         binding = self.binding
         shown = {m.SHARE_KEYS: [node.statement for node in self.cohort]} if binding.members else {}
         return shown | {
@@ -61,7 +61,6 @@ class Attempt:
             m.ATTEMPT: binding.attempt,
             m.NONCE: binding.nonce,
             m.COHORT: [node.client for node in self.cohort],
-            m.MASK_CARDS: [node.mask_card for node in self.cohort],
         }
 
     def fold(self, node: Node, reply: Message) -> None:
@@ -88,21 +87,26 @@ class Attempt:
             raise m.MessageError(f"{m.FEATURE_SHIFT} is missing, or 0: it scales the share of a client")
         return share * measures[m.FEATURE_SHIFT]
 
-    def close(self, report: RoundReport) -> bytes:
-        """The sum, without masks or with its share sums; b"" below the quorum, or if masks or shares are missing."""
-        if len(self.measured) < self.directory.needed() or not self._unmask(report):
+    def close(self, report: RoundReport, sharing: Callable[[Sequence[str]], None] = lambda _: None) -> bytes:
+        """The sum, with its share sums where it needs them; b"" below the quorum, or if share sums are missing.
+
+        Args:
+            sharing: called with the clients whose share sum is missing, when they are asked and after each answer."""
+        if len(self.measured) < self.directory.needed():
             return b""
         accused: set[str] = set()
         try:
             if isinstance(self.total, SharedSum):
-                accused = self._ask_for_shares(self.total, report)
+                accused = self._ask_for_shares(self.total, report, sharing)
             return self.total.payload()
         except CipherError as error:
             report.leave_out(THE_SUM, str(error))
             self.directory.accused |= accused  # whoever deals bad shares costs one attempt
             return b""
 
-    def _ask_for_shares(self, total: SharedSum, report: RoundReport) -> set[str]:
+    def _ask_for_shares(
+        self, total: SharedSum, report: RoundReport, sharing: Callable[[Sequence[str]], None]
+    ) -> set[str]:
         """Announce the clients of the sum to each of them, and take in their share sums; nothing is added afterwards.
         Returns the clients that dealt bad shares, as those say that got one.
 
@@ -119,7 +123,11 @@ class Attempt:
                 content[m.SHARES] = m.bytes_record(m.SHARES, total.question(node.client))
                 message = self.directory.message(node.node_id, MessageType.QUERY, report.server_round, content)
                 asked.append((node, message))
+        missing = list(clients)
+        sharing(missing)
         for node, reply in self.directory.ask(self.grid, asked, report):
+            missing.remove(node.client)
+            sharing(missing)
             if (dealer := m.bad_dealer(reply.content)) in self.measured:
                 report.leave_out(dealer, f"dealt bad shares, says {node.client}")
                 accused.add(dealer)
@@ -129,25 +137,3 @@ class Attempt:
             except (CipherError, m.MessageError) as error:
                 self.directory.leave_out(report, node, str(error))
         return accused
-
-    def _unmask(self, report: RoundReport) -> bool:
-        """If a client dropped out of a masked round, request from the others the seeds they share with it.
-
-        Returns whether the sum can be opened; unless every client in it answers, the round has to be repeated."""
-        missing = [node.client for node in self.cohort if node.client not in self.measured]
-        if not self.directory.rules.masking or not missing:
-            return True
-        content = m.with_config(self.config() | {m.ACTION: m.ACTION_DISCLOSE, m.MISSING: missing})
-        asked = [
-            (node, self.directory.message(node.node_id, MessageType.QUERY, report.server_round, content))
-            for node in self.cohort
-            if node.client in self.measured
-        ]
-        answered = set()
-        for node, reply in self.directory.ask(self.grid, asked, report):
-            try:
-                self.total.disclose(node.client, m.bytes_of(reply.content, m.SEEDS))
-                answered.add(node.client)
-            except (CipherError, m.MessageError) as error:
-                self.directory.leave_out(report, node, str(error))
-        return answered == set(self.measured)

@@ -14,9 +14,8 @@ from flwr.serverapp import Grid
 from models.names import look
 from strategies import messages as m
 from strategies.client_names import name_fault
-from strategies.exchange import NO_REPLY, exchange
+from strategies.exchange import NO_REPLY, Patience, exchange
 from strategies.nodes import Node, RefusedError, agreed_digests, read_node
-from strategies.patience import Patience
 from strategies.proofs import Names, reply_statement
 from strategies.rounds import FederationError, Missing, RoundReport, RoundRules, UnusableSumError
 from strategies.share_keys import ShareKeyRules
@@ -223,7 +222,7 @@ class NodeDirectory:
         """A message that expires with its deadline, with a challenge for the proof of the node's name."""
         m.config_of(content, m.CONFIG).setdefault(m.CHALLENGE, secrets.token_hex(16))
         seconds = self._patience.whole(message_type)  # a silent node may answer late that it is back
-        if message_type == MessageType.TRAIN and node_id in self.nodes:  # a masked update must not come late
+        if message_type == MessageType.TRAIN and node_id in self.nodes:  # nobody needs it late
             seconds = self._patience.seconds(self.nodes[node_id], message_type, server_round)
         return Message(content, node_id, message_type, ttl=seconds, group_id=str(server_round))
 

@@ -15,7 +15,6 @@ from strategies.share_keys import Members, ShareKeyError, ShareKeyRules
 
 _LONGEST = 100  # characters of a value that is shown
 _MOST_HELD = 16  # global models that a node names
-_LONGEST_CARD = 2**14  # characters; every other client of a round is sent it, and a certified site's has about 2,000
 _DIGEST = re.compile(r"\w{1,64}", re.ASCII)
 
 
@@ -34,8 +33,6 @@ class Node:
     """Version of the global model (number of aggregates applied) -> digest of its values."""
     num_nodes: int = 0
     """Number of nodes as claimed by a node; believed in simulation only."""
-    mask_card: str = ""
-    """Public mask key for the other clients; "" without masks."""
     statement: str = ""
     """The authority's statement of its share key, for the other clients; "" for a cipher without shares."""
     share_key: bytes = b""
@@ -80,11 +77,9 @@ def read_node(
     if len(named) != len(digests):
         raise RefusedError("digests of held models are malformed")
     held = dict(zip(versions, named, strict=True))
-    num_nodes, card = info.get(m.NUM_NODES, 0), info.get(m.MASK_CARD, "")
-    if not isinstance(card, str) or len(card) > _LONGEST_CARD:
-        raise RefusedError(f"{m.MASK_CARD} is {_shown(card)}")
+    num_nodes = info.get(m.NUM_NODES, 0)
     statement, share_key = ("", b"") if share_keys is None else _share_key(client, info, share_keys)
-    return Node(node_id, client, examples, held, num_nodes if _is_count(num_nodes) else 0, card, statement, share_key)
+    return Node(node_id, client, examples, held, num_nodes if _is_count(num_nodes) else 0, statement, share_key)
 
 
 def _share_key(client: str, info: Mapping[str, Any], rules: ShareKeyRules) -> tuple[str, bytes]:

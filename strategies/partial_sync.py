@@ -2,9 +2,8 @@
 
 w_{r+1} = step(w_r, sum_k c_k u_k / sum_k c_k) over the shared arrays, u_k = client minus global, c_k = n_k / sum n by
 default (McMahan et al., 2017, Alg. 1), where no claim n_k counts beyond `max_share`. The server only adds payloads; the
-step is computed by every client, on the sum that the next message brings. Flower's stock `start` has no resume, no
-convergence rule, no deadline of its own, and holds all replies at once; this one folds replies one at a time. If a node
-fails, the round continues without it.
+step is computed by every client, on the sum that the next message brings. Flower's stock `start` has no resume, no rule
+of convergence, no deadline, and holds all replies at once; this one folds them one by one, and goes on without a node.
 """
 
 import logging
@@ -47,11 +46,9 @@ CentralEvaluation = Callable[[int, ArrayRecord], MetricRecord | None]
 class PartialSync(Strategy):
     """Flower strategy over updates that the server cannot read.
 
-    Where a hook of Flower's takes or returns arrays, they are the sum of a round: one payload, `messages.AGGREGATE`,
-    which the clients open. They are empty before the first round, since each client builds the first model itself.
-
-    A subclass may override one hook: `select_cohort` (the clients that train), `coefficients` (their averaging
-    factors), or any of Flower's, calling `super()`.
+    Arrays that a hook of Flower's takes or returns are the sum of a round: one payload, `messages.AGGREGATE`, which the
+    clients open; none before the first round, since each client builds the first model itself. A subclass may override
+    one hook: `select_cohort` (the clients that train), `coefficients` (their averaging factors), or any of Flower's.
 
     Args:
         rules: see `RoundRules`.
@@ -107,9 +104,8 @@ class PartialSync(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: CentralEvaluation | None = None,
     ) -> Result:
-        """Rounds `state.server_round` + 1 to the last; then every node gets and measures the final model.
-
-        `state` and `report` hold the outcome in the project's own types.
+        """Rounds `state.server_round` + 1 to the last; then every node gets and measures the final model. `state` and
+        `report` hold the outcome in the project's own types.
 
         Args:
             initial_arrays: sum of the last round; None for that of `state`.
@@ -158,7 +154,7 @@ class PartialSync(Strategy):
         _log.warning("%s; the round is rolled back", error)
 
     def _begin(self, server_round: int) -> float:
-        """A new report; have every node describe itself again, and name the sums that were rolled back."""
+        """A new report, with the sums that were rolled back; every node describes itself again."""
         self.report = RoundReport(server_round)
         self.directory.start_round()
         for reason in self._undone.get(server_round, ()):
@@ -170,7 +166,11 @@ class PartialSync(Strategy):
         server_round = self.state.server_round + 1
         started, report = self._begin(server_round), self.report
         for _ in range(self.rules.retries + 1):
-            messages = self.configure_train(server_round, self.state.arrays, config, grid)
+            try:
+                messages = self.configure_train(server_round, self.state.arrays, config, grid)
+            except CipherError as error:  # too few clients for a sum that hides each
+                report.leave_out(THE_SUM, str(error))
+                continue
             arrays, metrics = self.aggregate_train(server_round, self._replies(grid, messages))
             if arrays is not None:
                 break
@@ -239,7 +239,7 @@ class PartialSync(Strategy):
                 self.directory.leave_out(report, node, str(error))
                 continue
             self.listener.replied(node.client)
-        if not (aggregate := attempt.close(report)):
+        if not (aggregate := attempt.close(report, self.listener.sharing)):
             return None, None
         means = mean_measures(attempt.measured, self.rules.max_share)
         return m.bytes_record(m.AGGREGATE, aggregate), MetricRecord(dict(means))

@@ -10,7 +10,6 @@ from flwr.app import ArrayRecord
 from models.errors import FedVehicleReidError
 from strategies import messages as m
 from strategies.claims import typical
-from strategies.convergence import Convergence
 
 _LONGEST_REASON = 2000  # characters
 THE_SUM = "the sum"
@@ -47,6 +46,10 @@ class RoundListener(Protocol):
 
     def replied(self, client: str) -> None:
         """A client's reply was added to the sum."""
+
+    def sharing(self, clients: Sequence[str]) -> None:
+        """The updates are in; these clients of the sum have not yet sent a share sum, without which it does not open.
+        Called when they are asked, and after each answer."""
 
     def finished(self, report: "RoundReport", state: "ServerState") -> None:
         """The round is complete; `state` is to be stored."""
@@ -91,13 +94,38 @@ class RoundRules:
     straggler_seconds: float = 300.0
     silent_seconds: float = 30.0
     long_round: int = 1
-    masking: bool = False
     max_clients: int = 0
     min_clients: int = 1
     seed: int = 0
     simulated: bool = False
     measures: tuple[str, ...] = ()
     share_authority: Ed25519PublicKey | None = None
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Convergence of a run: no gain of more than `min_delta` over `patience` measured rounds; the rule and its state.
+    `patience` 0 never stops."""
+
+    patience: int
+    min_delta: float
+    best: float = float("-inf")
+    without_gain: int = 0
+    version: int = -1
+    """The version of the global model that was measured last."""
+
+    def after(self, measure: float, version: int) -> "Convergence":
+        """The rule after one more measure, larger is better. A version counts once, however often it is measured."""
+        if version <= self.version:
+            return self
+        if measure > self.best + self.min_delta:
+            return Convergence(self.patience, self.min_delta, measure, 0, version)
+        return Convergence(self.patience, self.min_delta, self.best, self.without_gain + 1, version)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the run should stop."""
+        return self.patience > 0 and self.without_gain >= self.patience
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,10 @@ from strategies.partial_sync import PartialSync
 
 pytest_plugins = [
     "browsers",
+    "camera_videos",
     "equalise_records",
     "equalise_set",
+    "event_receivers",
     "parks_processes",
     "party_folders",
     "policed_site",
@@ -148,7 +150,8 @@ class LocalFederation:
         self.folder = RunFolder(Path(run_dir))
         self.node_configs = node_configs or [{"partition-id": i, "num-partitions": 2} for i in range(2)]
         self.grid = None
-        self.simulated = self.settings.privacy.cipher == "kahe"  # its authority lies in the run folder
+        own = not self.settings.federation.authority  # it lies in the run folder then
+        self.simulated = self.settings.privacy.cipher == "kahe" and own
 
     def run(self, tamper=lambda _, reply: reply, more="", strategy=PartialSync):
         """Run from new processes, as far as it goes. `tamper(message, reply)` sees each reply, as the grid's does."""

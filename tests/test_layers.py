@@ -65,7 +65,12 @@ def test_rooms_and_edges_are_few():
     rooms = [room for room in ROOMS if room.startswith("app.")]
     assert len(rooms) <= 20
     assert sum(above.startswith("app.") and below.startswith("app.") for above, below in EDGES) <= 100
-    assert {path.name for path in (ROOT / "app").glob("*.py")} == {"__init__.py", "client_app.py", "server_app.py"}
+    assert {path.name for path in (ROOT / "app").glob("*.py")} == {
+        "__init__.py",
+        "api.py",
+        "client_app.py",
+        "server_app.py",
+    }
 
 
 @pytest.mark.parametrize(

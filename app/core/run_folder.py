@@ -119,8 +119,12 @@ class RunFolder:
 
     def read_settings(self) -> dict[str, Any]:
         """The settings in `settings.json`, upgraded. Raises FileNotFoundError, SettingsVersionError for newer ones."""
-        kept = _read_json(path := self.path / "settings.json")
-        return upgrades.RUN.upgraded(path, kept.pop(upgrades.KEY, None), kept)
+        kept = self.read_stored_settings()
+        return upgrades.RUN.upgraded(self.path / "settings.json", kept.pop(upgrades.KEY, None), kept)
+
+    def read_stored_settings(self) -> dict[str, Any]:
+        """The settings in `settings.json` as the version that began the run wrote them. Raises FileNotFoundError."""
+        return _read_json(self.path / "settings.json")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the final figures of the run to `summary.json`."""

@@ -48,6 +48,7 @@ class Progress(BaseModel):
     attempts: Count = 0
     cohort: list[str] = []
     waiting: list[str] = []
+    share_sums: list[str] = []
     waiting_for: WaitingFor | None = None
     failed: str = ""
 

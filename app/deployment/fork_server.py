@@ -34,7 +34,7 @@ from app.deployment.parties import PARTY_FILE, REFRESH, STATE
 from app.deployment.site_files import CHECKED, COMMAND, write_command
 from app.settings.load import TASKS
 
-_IMPORTED = ("app.client_app", "dp_accounting", "flwr.supernode.cli", "tenseal.sealapi", "torch._dynamo")
+_IMPORTED = ("app.client_app", "dp_accounting", "flwr.supernode.cli", "tenseal", "torch._dynamo")
 _LOOK_SECONDS = 1.0
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 

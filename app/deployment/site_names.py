@@ -6,9 +6,6 @@ key that it knew, and `add-site` changes nothing at the others. (A signed list o
 site whenever one is added.)
 """
 
-import base64
-import binascii
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,13 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from app.federation.refusals import IdentityError
 from app.settings.checks import SettingsError
 from app.settings.load import absolute
-from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import read_key
 from strategies.nodes import RefusedError
 from strategies.signing import SigningError, read_public_key, signed_text, verified_body
 
 _PURPOSE = "site-name/1"
-_CARD_DOMAIN = b"fed-vehicle-reid mask card 1\0"
 _FIELDS = ("federation", "site", "public_key", "key_id")
 _NODE_CONFIG = {"key": "site-key", "certificate": "site-cert", "authority": "authority"}
 """Keys of the node config by argument of `SiteIdentity.read`."""
@@ -104,7 +99,7 @@ class SiteNames:
 
 @dataclass(frozen=True)
 class SiteIdentity:
-    """A site's own name: its certificate with the key. It signs replies and mask cards."""
+    """A site's own name: its certificate with the key. It signs replies."""
 
     site: str
     certificate: str
@@ -150,34 +145,8 @@ class SiteIdentity:
         """Proof of a reply, sent beside its content."""
         return {"certificate": self.certificate, "signature": self._sign(statement)}
 
-    def card(self, public: bytes) -> str:
-        """Proof for the other sites that a mask key is this site's; only letters, digits and "+/="."""
-        shown = {"certificate": self.certificate, "signature": self._sign(_card(self.site, public)).hex()}
-        return base64.b64encode(json.dumps(shown).encode()).decode()
-
-    def check_card(self, name: str, public: bytes, card: str) -> None:
-        """Raise CipherError unless a certified site of this name signed its mask key."""
-        try:
-            shown = json.loads(base64.b64decode(card, validate=True))
-            certificate, signature = _texts(shown, "certificate", "signature")
-            proven = self.names.proven(certificate, bytes.fromhex(signature), _card(name, public))
-        except (ValueError, RecursionError, binascii.Error) as error:  # RefusedError among them
-            raise CipherError(f"the mask key of {name} is not that of a certified site: {error}") from error
-        if proven != name:
-            raise CipherError(f"the mask key of {name} is signed by {proven!r}")
-
     def _sign(self, statement: bytes) -> bytes:
         return self.key.sign(statement, ec.ECDSA(hashes.SHA384()))
-
-
-def _card(name: str, public: bytes) -> bytes:
-    return _CARD_DOMAIN + json.dumps([name, public.hex()]).encode()
-
-
-def _texts(fields: Any, *names: str) -> list[str]:
-    if not isinstance(fields, Mapping) or not all(isinstance(fields.get(name), str) for name in names):
-        raise ValueError("it is malformed")
-    return [fields[name] for name in names]
 
 
 def _public_key(text: str) -> ec.EllipticCurvePublicKey:

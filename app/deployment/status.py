@@ -12,7 +12,7 @@ from rich.text import Text
 from app.core.run_folder import RunFolder
 from app.core.run_records import RunSettings
 from app.core.typed_json import require_shape
-from app.federation.recorder import waiting_sentence
+from app.federation.recorder import sharing_sentence, waiting_sentence
 from models.errors import MissingFileError
 from strategies.rounds import THE_SUM
 
@@ -23,6 +23,7 @@ _SLOW = 1.5  # times the median of the clients' seconds in a round
 def read_status(path: Path) -> dict[str, Any]:
     """The status for `python -m scripts.federation status --json`.
 
+    "waiting" are the clients without an update in the present round, "share_sums" those whose share sum is missing.
     "clients" has for each client its rounds, the number and reason of its omissions, the seconds of its last round and
     whether it was a straggler in it. "state" is "running", "ended", or "failed" with its "reason"; a server that was
     killed reports nothing, and "silent_seconds" counts from its last sign of life. Raises FileNotFoundError for a
@@ -52,6 +53,7 @@ def read_status(path: Path) -> dict[str, Any]:
         "bytes_down": sum(line["bytes_down"] for line in lines),
         "measures": _latest_measures(lines),
         "waiting": progress.get("waiting", []) if in_round else [],
+        "share_sums": progress.get("share_sums", []) if in_round else [],
         "waiting_for": _missing(progress) if state == "running" else None,
         "attempt": progress.get("attempt", 0) if in_round else 0,
         "clients": {name: _client(name, trained, last) for name in _names(trained, progress)},
@@ -62,7 +64,8 @@ def status_table(status: Mapping[str, Any]) -> Table:
     """The status as a table for a terminal."""
     measures = ", ".join(f"{name} {_shown(name, value)}" for name, value in status["measures"].items())
     title = f"{status['experiment']}, {status['state']}, round {status['round']} of {status['rounds']}"
-    if status["waiting"]:
+    at_work = status["share_sums"] or status["waiting"]
+    if at_work:
         attempt = f", attempt {status['attempt']}" if status["attempt"] > 1 else ""
         title += f" (now round {status['round'] + 1}{attempt})"
     traffic = f"{status['bytes_up'] / 1e6:.1f} MB up, {status['bytes_down'] / 1e6:.1f} MB down, {status['cipher']}"
@@ -70,12 +73,13 @@ def status_table(status: Mapping[str, Any]) -> Table:
         title += f", last sign of life {status['silent_seconds']:.0f} s ago"
     missing = status["waiting_for"]
     waits = waiting_sentence(missing, missing["seconds_left"]) if missing else ""
-    caption = "\n".join(line for line in (waits, status["reason"], traffic, measures) if line)
+    shares = sharing_sentence(status["share_sums"]) if status["share_sums"] else ""
+    caption = "\n".join(line for line in (waits, shares, status["reason"], traffic, measures) if line)
     table = Table(title=Text(title), caption=Text(caption))
     for heading in ("site", "now", "rounds", "pictures", "loss", "seconds", "left out", "last reason"):
         table.add_column(heading, justify="left" if heading in ("site", "now", "last reason") else "right")
     for name, row in status["clients"].items():
-        now = "working" if name in status["waiting"] else "answered" if status["waiting"] else ""
+        now = "working" if name in at_work else "answered" if at_work else ""
         table.add_row(
             Text(name),  # text cells are not parsed as markup
             now,

@@ -117,9 +117,12 @@ def _keys(party: Party, folder: Path) -> Iterator[str]:
             pass  # named as missing
     if p.FEDERATION_KEY in party.files() and (folder / p.FEDERATION_KEY).exists():
         try:
-            held = read_key(folder / p.FEDERATION_KEY).key_id
-            if held != party.key_id:
-                yield f"{folder / p.FEDERATION_KEY} has id {held} instead of {party.key_id}"
+            held = read_key(folder / p.FEDERATION_KEY)
+            if held.key_id != party.key_id:
+                yield f"{folder / p.FEDERATION_KEY} has id {held.key_id} instead of {party.key_id}"
+            if "packed_bfv" in held.secrets and "kahe" not in held.secrets:
+                remedy = "python -m scripts.federation rotate FOLDER, at the authority"
+                yield f"{folder / p.FEDERATION_KEY} is of an earlier version, without a secret for kahe: {remedy}"
         except KeyFileError as error:
             yield str(error)
 

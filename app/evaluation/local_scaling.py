@@ -73,6 +73,22 @@ def neighbours(similarity: Floats, own: Ints | None = None, count: int = NEIGHBO
     return Neighbours(np.take_along_axis(values, order, axis=1), np.take_along_axis(best, order, axis=1))
 
 
+def each_once(similarity: Floats, vehicle: Ints) -> Neighbours:
+    """The nearest vehicles, each at the place of its nearest image.
+
+    Args:
+        similarity: (N, M) of images, nearest first, -inf for none.
+        vehicle: (N, M), whose image it is.
+    """
+    repeated = np.tril(vehicle[:, :, None] == vehicle[:, None, :], -1).any(axis=2)
+    similarity = np.where(repeated, np.float32(-np.inf), similarity)
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, : NEIGHBOURS + 1]
+    best = np.take_along_axis(similarity, order, axis=1)
+    found = np.where(np.isfinite(best), np.take_along_axis(vehicle, order, axis=1), -1)
+    missing = ((0, 0), (0, NEIGHBOURS + 1 - best.shape[1]))
+    return Neighbours(np.pad(best, missing, constant_values=-np.inf), np.pad(found, missing, constant_values=-1))
+
+
 def query_density(similarity: Floats, count: int = NEIGHBOURS) -> Floats:
     """r of one photograph for each vehicle (V,): the mean of its K best similarities to vehicles other than that one.
 

@@ -1,12 +1,14 @@
 """Flower's simulation of one run, whose processes all end with it.
 
-It starts a SuperLink of its own, with its own home folder and free ports, in the repository root, because a SuperLink
-left over from another project would import that project's `app` package.
+It starts a SuperLink of its own, with its own home folder and free ports, in the folder of the project, because a
+SuperLink left over from another project would import that project's `app` package. Installed from a wheel, the project
+has no such folder: one is put together in the run folder, from which Flower makes its app bundle.
 """
 
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -28,6 +30,9 @@ _START_SECONDS = 60.0
 _END_SECONDS = 10.0
 _CONNECTION = "own"
 _LOGS = ("flower.log", "superlink.log")
+_PYPROJECT = "pyproject.toml"
+_PACKAGES = ("app", "strategies", "models", "conf", "scripts")
+_no_bytecode = shutil.ignore_patterns("__pycache__", "*.pyc")
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
@@ -94,7 +99,8 @@ def _run_flower(
 ) -> None:
     """One start of SuperLink and run, to its end. Raises SimulationError if the server wrote no summary."""
     machine = settings.simulation
-    with _superlink(run_dir) as environment, (run_dir / "flower.log").open("ab") as log:
+    project = _project(run_dir)
+    with _superlink(run_dir, project) as environment, (run_dir / "flower.log").open("ab") as log:
         config = (
             f"num-supernodes={settings.federation.num_clients} "
             f"client-resources-num-cpus={machine.cpus_per_client} "
@@ -103,9 +109,9 @@ def _run_flower(
         )
         run_config = run_dir / ".flwr" / "run.toml"  # Flower splits values on the command line, quoted or not
         run_config.write_text(f"overrides = {toml_text(overrides)}\n", encoding="utf-8")
-        command = [*_flower("flwr"), "run", str(_repository()), _CONNECTION, "--stream"]
+        command = [*_flower("flwr"), "run", str(project), _CONNECTION, "--stream"]
         command += ["--federation-config", config, "-c", str(run_config)]
-        process = subprocess.Popen(command, cwd=_repository(), env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)
         try:
             _follow(process, RunFolder(run_dir), on_metrics)
         finally:
@@ -127,7 +133,7 @@ def _ended_as(environment: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _superlink(run_dir: Path) -> Iterator[dict[str, str]]:
+def _superlink(run_dir: Path, project: Path) -> Iterator[dict[str, str]]:
     """A SuperLink in simulation mode; yields the environment in which `flwr` finds it."""
     home = run_dir / ".flwr"
     home.mkdir(parents=True, exist_ok=True)
@@ -149,7 +155,7 @@ def _superlink(run_dir: Path) -> Iterator[dict[str, str]]:
     command += ["--host", "127.0.0.1", "--port", str(port), "--control-api-address", f"127.0.0.1:{control}"]
     with (run_dir / "superlink.log").open("ab") as log:
         process = subprocess.Popen(
-            command, cwd=_repository(), env=environment, stdout=log, stderr=log, start_new_session=True
+            command, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
             _await_port(process, port, run_dir / "superlink.log")
@@ -209,5 +215,13 @@ def _flower(program: str) -> list[str]:
     return [str(Path(sys.executable).with_name(program))]
 
 
-def _repository() -> Path:
-    return Path(__file__).resolve().parents[2]
+def _project(run_dir: Path) -> Path:
+    """The folder that Flower makes its app bundle from: the checkout, or a copy of the installed packages."""
+    installed = Path(__file__).resolve().parents[1]
+    if (installed.parent / _PYPROJECT).is_file():
+        return installed.parent
+    project = run_dir / ".flwr" / "project"
+    for package in _PACKAGES:
+        shutil.copytree(installed.parent / package, project / package, ignore=_no_bytecode, dirs_exist_ok=True)
+    shutil.copyfile(installed / _PYPROJECT, project / _PYPROJECT)  # the wheel has it there
+    return project

@@ -7,15 +7,13 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
 
-from app.federation.mask_store import MaskStore
-from app.federation.peer_keys import Badge
 from app.federation.share_key_files import simulated_authority
 from app.federation.share_store import ShareStore
 from app.settings.checks import SettingsError
 from app.settings.federation import ServerOptimiserSettings
 from app.settings.load import Settings, absolute
 from app.settings.privacy import PrivacySettings
-from strategies.ciphers import ckks, packed_bfv
+from strategies.ciphers import ckks
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import ClientCipher, ServerSum
 from strategies.ciphers.kahe.client_half import KaheCipher
@@ -46,33 +44,19 @@ def max_clients(settings: Settings) -> int:
 def make_secrets(privacy: PrivacySettings) -> dict[str, Callable[[], bytes]]:
     """Generators of the secret of each scheme, for `new_key`."""
     return {
-        packed_bfv.SCHEME: packed_bfv.new_secret,
-        ckks.SCHEME: lambda: ckks.new_secret(privacy.ckks_preset),
         KAHE: new_kahe_secret,
+        ckks.SCHEME: lambda: ckks.new_secret(privacy.ckks_preset),
     }
 
 
-def make_mask_store(
-    settings: Settings,
-    client: str,
-    folder: Path,
-    key: FederationKey | None,
-    *,
-    badge: Badge | None,
-    share_keys: Callable[[str], ShareKeys],
-) -> MaskStore | ShareStore | None:
-    """The client's masks, if updates are masked, or its records of shares.
+def make_share_store(settings: Settings, folder: Path, share_keys: Callable[[], ShareKeys]) -> ShareStore | None:
+    """The client's records of shares; None for a cipher without shares.
 
     Args:
         folder: of the node.
-        badge: binds mask keys to sites.
-        share_keys: those of the client for the federation key of this id.
+        share_keys: reads those of the client.
     """
-    if settings.privacy.cipher == KAHE and key is not None:
-        return ShareStore(folder, share_keys(key.key_id))
-    if settings.privacy.masking == "none" or key is None:
-        return None
-    return MaskStore(folder, client, key, badge)
+    return ShareStore(folder, share_keys()) if settings.privacy.cipher == KAHE else None
 
 
 def client_key(settings: Settings, client: str, key_file: Path | None, *, simulated: bool) -> FederationKey | None:
@@ -107,11 +91,7 @@ def make_client_cipher(settings: Settings, statistics: Mask, *, client: str, key
             preset=privacy.ckks_preset,
             key_holder=privacy.key_holder,
         )
-    if privacy.cipher == KAHE:
-        return KaheCipher(
-            key, statistics, client=client, max_clients=bound, bits=privacy.bits, colluding=privacy.colluding
-        )
-    return packed_bfv.PackedBfvCipher(key, statistics, client=client, max_clients=bound, bits=privacy.bits)
+    return KaheCipher(key, statistics, client=client, max_clients=bound, bits=privacy.bits, colluding=privacy.colluding)
 
 
 def _cloud_key(privacy: PrivacySettings, run_folder: Path) -> FederationKey:
@@ -146,10 +126,6 @@ def make_server_sum(settings: Settings, statistics: Mask, run_folder: Path) -> C
     if privacy.cipher == KAHE:
         parameters = KaheParameters(blocks.digits, blocks.count, bound, privacy.bits, privacy.colluding)
         return lambda binding, key_id: KaheSum(parameters, binding, key_id)
-    if privacy.cipher == "packed_bfv":
-        packed = packed_bfv.PackedParameters(blocks.digits, blocks.count, bound, privacy.bits)
-        masked = privacy.masking == "pairwise"
-        return lambda binding, key_id: packed_bfv.PackedBfvSum(packed, binding, key_id, masked=masked)
     chosen = ckks.Parameters(size, blocks.count, bound, privacy.ckks_preset, privacy.key_holder)
     if privacy.key_holder == "cloud":
         context = _cloud_key(privacy, run_folder).secret(ckks.SCHEME)
@@ -212,7 +188,6 @@ def make_rules(
         long_round=settings.data.equalise.from_round if settings.data.equalise.on else 1,
         start_timeout=federation.start_timeout,
         measure_every=federation.measure_every,
-        masking=settings.privacy.masking == "pairwise",
         min_clients=1 if settings.privacy.cipher == "plain" else 2,  # the sum of one update is that update
         max_clients=0 if settings.privacy.cipher == "plain" else max_clients(settings),
         seed=settings.seed,

@@ -8,7 +8,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -39,7 +38,6 @@ from app.federation.client_state import ClientState
 from app.federation.feature_shift import PROBES, cosine_shift
 from app.federation.global_model import GlobalModel, GlobalModels
 from app.federation.ledger import PrivacyLedger
-from app.federation.mask_store import MaskStore
 from app.federation.measuring import evaluation_loss, global_measures
 from app.federation.opened_sums import OpenedSums
 from app.federation.round_request import Bytes, ClientError, RoundRequest
@@ -67,7 +65,7 @@ class TaskClient(NumPyClient):
         directions: its validation queries and galleries; may be empty.
         store: its node store.
         cipher: builds the client's half of the cipher from a mask (size,) of the BatchNorm statistics.
-        masks: of this node, or its records of shares; None for updates with neither.
+        shares: records of this node's shares; None for a cipher without shares.
         ledger: of the node's epsilon under differential privacy.
         run_key: identifies the run.
         policy: of the site; None for a client without one, such as a simulated one.
@@ -85,7 +83,7 @@ class TaskClient(NumPyClient):
         directions: Sequence[Direction],
         store: NodeStore,
         cipher: Callable[[NDArray[np.bool_]], ClientCipher],
-        masks: MaskStore | ShareStore | None,
+        shares: ShareStore | None,
         ledger: PrivacyLedger,
         server_optimiser: ServerOptimiser,
         run_key: str,
@@ -98,7 +96,7 @@ class TaskClient(NumPyClient):
         self.samples = task.learnable(samples)
         self.directions = list(directions)
         self.store = store
-        self.masks = masks
+        self.shares = shares
         self.ledger = ledger
         self.run_key = run_key
         self.policy = policy
@@ -146,7 +144,7 @@ class TaskClient(NumPyClient):
             m.LAYOUT: self.layout.digest,
             m.KEY_ID: self.cipher.key_id,
             m.NUM_EXAMPLES: len(self.samples),
-            **(self.masks.shown if self.masks else {}),
+            **({m.SHARE_KEY: self.shares.keys.text} if self.shares else {}),
             m.HELD_ROUNDS: list(versions),
             m.HELD_DIGESTS: list(versions.values()),
         }
@@ -161,7 +159,7 @@ class TaskClient(NumPyClient):
         model = self._begin(attempt, request)
         self.ledger.require()
         with self.store.keeping(attempt):  # before training, which would be wasted
-            binding, masks = self.masks.begin_payload(binding, request) if self.masks else (binding, {})
+            binding, seeds = self.shares.begin(binding, request.share_keys) if self.shares else (binding, {})
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
         if request.measure:
@@ -189,7 +187,7 @@ class TaskClient(NumPyClient):
         measures |= {m.DP_EPSILON: spent} if math.isfinite(spent) else {}
         carried = self.kept.carried(server_round)
         try:
-            encrypted = self.cipher.encrypt(update, coefficient, binding, state=state, carried=carried, masks=masks)
+            encrypted = self.cipher.encrypt(update, coefficient, binding, state=state, carried=carried, seeds=seeds)
         except CipherError:  # too large a value
             with self.store.keeping(attempt):
                 self.kept.take_back(server_round)
@@ -224,37 +222,29 @@ class TaskClient(NumPyClient):
             raise ClientError(f"{self.name}: no {m.GLOBAL_VERSION} in the message")
         return self.models.sealed(request.global_version, request.global_digest)
 
-    def disclose(self, config: dict[str, Any]) -> bytes:
-        """The seeds shared with clients that dropped out of an attempt, sealed for the other clients."""
-        if not isinstance(self.masks, MaskStore):
-            raise ClientError(f"{self.name} received a request for masks and has none")
-        request = RoundRequest.of((), config)
-        return self.masks.disclose(self._binding(request), request.mask_cards, request.missing)
-
     def sum_shares(self, config: dict[str, Any], question: bytes) -> bytes:
         """The sum of the shares that the clients of a sum dealt to this one, sealed for the other clients."""
         cipher = self.cipher
-        if not isinstance(self.masks, ShareStore) or not isinstance(cipher, KaheCipher):
+        if self.shares is None or not isinstance(cipher, KaheCipher):
             raise ClientError(f"{self.name} received a question for shares and has none")
         request = RoundRequest.of((), config)
-        clients, missing = request.clients, tuple(sorted(set(request.cohort) - set(request.clients)))
-        binding = self._binding(replace(request, missing=missing))
-        make = partial(cipher.share_sum, clients, question)
-        return self.masks.answer(binding, request.share_keys, clients, question, make)
+        binding = self._binding(request)
+        make = partial(cipher.share_sum, request.clients, question)
+        return self.shares.answer(binding, request.share_keys, request.clients, question, make)
 
     def _binding(self, request: RoundRequest) -> Binding:
         """Binding of a payload, within the site's policy."""
         if self.policy is not None:
             colluding = self.settings.privacy.colluding
-            self.policy.check_round(request.cohort, request.coefficient, request.missing, colluding)
+            self.policy.check_round(request.cohort, request.coefficient, request.clients, colluding)
         return request.binding(self.run_key, self.layout.digest)
 
     def _begin(self, attempt: str, request: RoundRequest) -> GlobalModel:
         """The model that an attempt starts from, unless a later attempt has begun."""
         self.store.begin(attempt, request.in_order())
         with self.store.keeping(attempt):
-            if self.masks:
-                self.masks.close(self.run_key)
+            if self.shares:
+                self.shares.close(self.run_key)
             version = request.server_round - 1
             return self.models.reach(version, request.aggregate, request.coefficient_sum, request.passed_on)
 

@@ -30,6 +30,8 @@ class _Part(NamedTuple):
     backbone: str
     options: Mapping[str, Any]
     size: tuple[int, int]
+    tokens: bool
+    """Whether a network of tokens may be built."""
 
 
 def largest_option(settings: Settings) -> float:
@@ -56,9 +58,9 @@ def network_size(settings: Settings) -> NetworkSize:
 def _parts(model: Any) -> list[_Part]:
     """The backbones of a task's network."""
     if not hasattr(model, "vehicle"):
-        return [_Part(model.backbone, model.options, (model.height, model.width))]
+        return [_Part(model.backbone, model.options, (model.height, model.width), False)]
     branches = [branch for branch in (model.vehicle, model.plate) if branch is not None]
-    return [_Part(branch.backbone, branch.options, (branch.image_size,) * 2) for branch in branches]
+    return [_Part(branch.backbone, branch.options, (branch.image_size,) * 2, True) for branch in branches]
 
 
 @torch.no_grad()
@@ -70,7 +72,7 @@ def _measured(part: _Part, stride: int) -> tuple[int, int, list[int]]:
         given.append(output.numel() if isinstance(output, Tensor) else 0)
 
     with torch.device("meta"):  # shapes without memory
-        backbone = build_backbone(part.backbone, options=part.options).eval()
+        backbone = build_backbone(part.backbone, options=part.options, size=part.size if part.tokens else None).eval()
         if stride:
             keep_columns(backbone, stride)
         for layer in backbone.modules():

@@ -15,11 +15,10 @@ from app.core.sample import Sample
 from app.data.dataset import Source, open_source
 from app.data.readers.reader import Direction
 from app.experiment.measurable import evaluation_problems
-from app.federation.build import client_key, key_path, make_client_cipher, make_mask_store, make_server_optimiser
+from app.federation.build import client_key, key_path, make_client_cipher, make_server_optimiser, make_share_store
 from app.federation.client import TaskClient
 from app.federation.ledger import PrivacyLedger
 from app.federation.outgoing_errors import is_simulated
-from app.federation.peer_keys import Badge
 from app.federation.refusals import PolicyError
 from app.federation.run_words import reader_of, run_words
 from app.federation.share_key_files import read_share_keys, simulated_share_keys
@@ -41,7 +40,7 @@ class DataError(SettingsError):
     """The site's data cannot be used with these settings; the message is for the site."""
 
 
-class Identity(Badge, Protocol):
+class Identity(Protocol):
     """A site's certified name."""
 
     def check_run(self, authority: str) -> None:
@@ -75,9 +74,10 @@ def open_client(
     if simulated:  # a simulation keeps its key in the run folder
         key_file = key_path(run_dir(settings, run_id))
     key = client_key(settings, name, key_file, simulated=simulated)
-    share_keys = partial(read_share_keys, name, config)
+    key_id = key.key_id if key else ""
+    share_keys = partial(read_share_keys, name, config, key_id)
     if simulated:
-        share_keys = partial(simulated_share_keys, run_dir(settings, run_id), name)
+        share_keys = partial(simulated_share_keys, run_dir(settings, run_id), name, key_id)
     client = TaskClient(
         name=name,
         task=task,
@@ -86,7 +86,7 @@ def open_client(
         directions=directions,
         store=NodeStore(folder / run_key),
         cipher=lambda statistics: make_client_cipher(settings, statistics, client=name, key=key),
-        masks=make_mask_store(settings, name, folder, key, badge=identity, share_keys=share_keys),
+        shares=make_share_store(settings, folder, share_keys),
         ledger=PrivacyLedger(folder, name, settings.privacy.dp),
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
         run_key=run_key,

@@ -3,9 +3,10 @@
 The node config names the file (`policy=PATH`), never the run config. `SitePolicy` applies it.
 """
 
+import logging
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -13,6 +14,7 @@ from app.settings.federation import DEFAULT_PRIVATE
 from app.settings.load import TASKS, absolute
 from models.errors import FedVehicleReidError
 
+_log = logging.getLogger("flwr")
 POLICY_FORMAT = 1
 _Names = Annotated[list[str], Field(default_factory=list)]
 LARGEST_OF_TWO = 0.99
@@ -49,15 +51,13 @@ class PrivacyPolicy(_Section):
 
     Args:
         ciphers: allowed ciphers.
-        masking: "pairwise" refuses a run without masks, "none" leaves it to the run.
         key_holders: allowed key holders; "cloud" lets the server decrypt sums.
         private: name patterns of arrays that a run must keep private, besides its own patterns. A run is refused if one
             of them, except `DEFAULT_PRIVATE`, matches nothing in its network, as not every task has classifiers.
         dp: least differential privacy; null leaves it to the run.
     """
 
-    ciphers: Annotated[list[Literal["packed_bfv", "kahe", "ckks", "plain"]], Field(min_length=1)] = ["packed_bfv"]
-    masking: Literal["none", "pairwise"] = "none"
+    ciphers: Annotated[list[Literal["kahe", "ckks", "plain"]], Field(min_length=1)] = ["kahe"]
     key_holders: Annotated[list[Literal["client", "cloud"]], Field(min_length=1)] = ["client"]
     private: _Patterns
     dp: DpPolicy | None = None
@@ -156,10 +156,37 @@ def read_policy(path: Path) -> Policy:
     except (ValueError, RecursionError) as error:  # TOMLDecodeError among them; a number of 5,000 digits is none
         raise PolicyFileError(f"policy file {path} is not TOML: {error}") from error
     try:
-        return Policy.model_validate(fields)
+        return Policy.model_validate(_renewed(path, fields))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise PolicyFileError(f"policy file {path}: unknown key {key}") from error
         raise PolicyFileError(f"policy file {path}: {key}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _renewed(path: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a file with what is retired: "packed_bfv" is taken as "kahe", which protects more, and of the
+    ciphers "kahe" alone does what `masking = "pairwise"` asked for. One line of the log says so."""
+    privacy = fields.get("privacy")
+    if not isinstance(privacy, dict):
+        return fields
+    privacy, said = dict(privacy), []
+    ciphers = privacy.get("ciphers", ["kahe"])
+    if isinstance(ciphers, list) and "packed_bfv" in ciphers:
+        ciphers = privacy["ciphers"] = ["kahe" if each == "packed_bfv" else each for each in ciphers]
+        said.append('"packed_bfv" in ciphers is taken as "kahe"')
+    if "masking" in privacy:
+        asked = privacy.pop("masking")
+        if asked == "pairwise" and "kahe" in ciphers:
+            privacy["ciphers"] = ["kahe"]
+            said.append('masking = "pairwise" allows "kahe" alone')
+        elif asked == "none":
+            said.append('masking = "none" is ignored')
+        else:
+            raise PolicyFileError(f'policy file {path}: privacy.masking is retired: remove it, with ciphers = ["kahe"]')
+    if said:
+        _log.warning(
+            "policy file %s, section privacy, is of an earlier version: %s; change the file", path, ", ".join(said)
+        )
+    return {**fields, "privacy": privacy}

@@ -70,6 +70,13 @@ class Recorder:
         self._waiting.remove(client)
         self._write_progress()
 
+    def sharing(self, clients: Sequence[str]) -> None:
+        """Write the clients without a share sum into `progress.json`; the log names them when they are asked."""
+        if "share_sums" not in self._progress:
+            _log.info("round %s %s", self._progress.get("server_round"), sharing_sentence(clients))
+        self._progress["share_sums"] = list(clients)
+        self._write_progress()
+
     def finished(self, report: RoundReport, state: ServerState) -> None:
         """Metrics, checkpoint, curves and one line of log."""
         self.folder.append_metrics(asdict(report))  # first: a resumed run drops a line that has no checkpoint
@@ -127,6 +134,11 @@ def waiting_sentence(waiting_for: Mapping[str, Any], seconds: float) -> str:
         parts.append(f"not here: {', '.join(waiting_for['absent'])}")
     parts += [f"refused: {'; '.join(waiting_for['refused'])}"] if waiting_for["refused"] else []
     return f"{'; '.join(parts)}; {max(0.0, seconds):.0f} s more"
+
+
+def sharing_sentence(clients: Sequence[str]) -> str:
+    """Sites for whose share sums a round waits."""
+    return f"waits for share sums of {', '.join(clients)}"
 
 
 def _sentence(report: RoundReport, rounds: int, headline: str) -> str:

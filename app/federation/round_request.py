@@ -1,7 +1,7 @@
 """Request of a server to a client in a round: parsed once, typed and checked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,11 +31,9 @@ class RoundRequest:
         server_round: the round, whose model is the one after `server_round` - 1 rounds.
         order: of the message, by the server's own count; None for a query.
         cohort: names of the clients of the round, as the server sent them.
-        mask_cards: of the cohort, by client.
         share_keys: the authority's statements of the cohort's share keys, in any order.
         coefficient: this client's averaging factor; None without an update.
         measure: whether to measure the global model.
-        missing: clients of the cohort that dropped out.
         clients: of the cohort, those whose updates are in the sum that shares are asked for.
         aggregate: the sum that leads to the required model from the one before; empty for none.
         coefficient_sum: of the clients in `aggregate`.
@@ -48,11 +46,9 @@ class RoundRequest:
     attempt: int = 1
     nonce: str = ""
     cohort: tuple[str, ...] = ()
-    mask_cards: Mapping[str, str] = field(default_factory=dict)
     share_keys: tuple[str, ...] = ()
     coefficient: float | None = None
     measure: bool = False
-    missing: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
     aggregate: memoryview = _NOTHING
     coefficient_sum: float = 0.0
@@ -76,19 +72,16 @@ class RoundRequest:
         server_round = _number(config, m.SERVER_ROUND, int)
         if server_round is None:
             raise ClientError(f"no {m.SERVER_ROUND} in the message")
-        cohort = _strings(config, m.COHORT)
         attempt, coefficient_sum = _number(config, m.ATTEMPT, int), _number(config, m.COEFFICIENT_SUM, float)
         return cls(
             server_round=server_round,
             order=order_of(config) if m.ORDER in config else None,
             attempt=1 if attempt is None else attempt,
             nonce=str(config.get(m.NONCE, "")),
-            cohort=cohort,
-            mask_cards=dict(zip(cohort, _strings(config, m.MASK_CARDS), strict=False)),
+            cohort=_strings(config, m.COHORT),
             share_keys=_strings(config, m.SHARE_KEYS),
             coefficient=_number(config, m.COEFFICIENT, float),
             measure=bool(config.get(m.MEASURE)),
-            missing=_strings(config, m.MISSING),
             clients=_strings(config, m.CLIENTS),
             aggregate=views[0] if views else _NOTHING,
             coefficient_sum=coefficient_sum or 0.0,

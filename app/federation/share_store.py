@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.federation.locked_records import LockedRecords, attempt_name
-from app.federation.round_request import RoundRequest
-from strategies import messages as m
+from filelock import FileLock
+
+from app.core.files import replacing
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 from strategies.share_keys import ShareKeys
@@ -24,8 +24,9 @@ _ATTEMPTS = "share_attempts.json"
 _OPEN = "share_open.json"
 
 
-class ShareStore(LockedRecords):
-    """Seeds for sealing shares to the clients of a cohort, and the records of attempts.
+class ShareStore:
+    """Seeds for sealing shares to the clients of a cohort, and the records of attempts, read and changed under one lock
+    across the node's processes and threads.
 
     At most one attempt of a run is open for a question: the latest one, until the next training or final message.
     `share_attempts.json` holds each attempt with its cohort and the digest of the answered question, "" before it.
@@ -35,20 +36,9 @@ class ShareStore(LockedRecords):
         keys: its own share key, with the rules for those of the others.
     """
 
-    kind = "share"
-
     def __init__(self, folder: Path, keys: ShareKeys) -> None:
-        super().__init__(folder)
+        self.folder = folder
         self.keys = keys
-
-    @property
-    def shown(self) -> dict[str, str]:
-        """The node's own part of what the other clients get."""
-        return {m.SHARE_KEY: self.keys.text}
-
-    def begin_payload(self, binding: Binding, request: RoundRequest) -> tuple[Binding, dict[str, bytes]]:
-        """`begin` with the statements of a request."""
-        return self.begin(binding, request.share_keys)
 
     def begin(self, binding: Binding, statements: Iterable[str]) -> tuple[Binding, dict[str, bytes]]:
         """The binding of one payload with the digest of the cohort's share keys, and the seeds shared with the cohort,
@@ -57,7 +47,7 @@ class ShareStore(LockedRecords):
         From now on no question about an earlier attempt of the run is answered. Raises ShareKeyError naming a client
         whose statement is missing or not valid."""
         binding, seeds = self._seeds(binding, statements)
-        attempt = attempt_name(binding)
+        attempt = _name(binding)
         with self._locked():
             attempts = self._read(_ATTEMPTS)
             if attempt in attempts:
@@ -86,7 +76,7 @@ class ShareStore(LockedRecords):
         Raises CipherError for an attempt that this node dealt nothing for, one that is over, or another question than
         the one before: sums over two sets would open the difference."""
         binding, seeds = self._seeds(binding, statements)
-        attempt, digest = attempt_name(binding), _question(clients, question)
+        attempt, digest = _name(binding), _question(clients, question)
         with self._locked():
             attempts: dict[str, Any] = self._read(_ATTEMPTS)
             cohort, answered = attempts.get(attempt, ("", ""))
@@ -103,6 +93,28 @@ class ShareStore(LockedRecords):
         members = self.keys.members(binding.cohort, statements)
         bound = replace(binding, members=members.digest)
         return bound, self.keys.seeds(members, _about(bound))
+
+    def _locked(self) -> FileLock:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return FileLock(self.folder / ".share.lock", fallback_to_soft=False)
+
+    def _read(self, name: str) -> Any:
+        path = self.folder / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise CipherError(f"{path} is damaged, and no share is used without it: {error}") from error
+
+    def _write(self, name: str, content: Any) -> None:
+        with replacing(self.folder / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _name(binding: Binding) -> str:
+    """Of an attempt in the records."""
+    return f"{binding.run_key}/{binding.server_round}/{binding.attempt}/{binding.nonce}"
 
 
 def _about(binding: Binding) -> bytes:

@@ -115,7 +115,7 @@ class SitePolicy:
             self.refuse("files.weights", f"{key}={value!r} may name a file")
 
     def check_run(self, settings: Settings) -> None:
-        """Check the final settings: task, cipher, holder of the key, masks, and differential privacy."""
+        """Check the final settings: task, cipher, holder of the key, and differential privacy."""
         allowed, privacy = self.policy.privacy, settings.privacy
         if self.policy.tasks and settings.task not in self.policy.tasks:
             self.refuse("tasks", f"task={settings.task}, allowed {self.policy.tasks}")
@@ -123,8 +123,6 @@ class SitePolicy:
             self.refuse("privacy.ciphers", f"privacy.cipher={privacy.cipher}, allowed {allowed.ciphers}")
         if privacy.key_holder not in allowed.key_holders:
             self.refuse("privacy.key_holders", f"privacy.key_holder={privacy.key_holder}")
-        if allowed.masking != "none" and privacy.masking != allowed.masking:
-            self.refuse("privacy.masking", f"privacy.masking={privacy.masking}")
         self._check_dp(settings)
         self._check_sizes(settings)
 
@@ -220,7 +218,7 @@ class SitePolicy:
         self,
         cohort: Sequence[object],
         coefficient: object,
-        missing: Iterable[object] = (),
+        clients: Collection[object] = (),
         colluding: int | None = None,
     ) -> None:
         """Check one attempt, before training: the site among enough different clients, with at most its largest share,
@@ -228,7 +226,7 @@ class SitePolicy:
 
         Args:
             coefficient: of this site; None without an update.
-            missing: clients that dropped out of the sum.
+            clients: of the cohort, those in the sum that this site is asked to open; empty before there is one.
             colluding: as the run tolerates under `kahe`; None for a third.
         """
         rules = self.policy.cohort
@@ -237,7 +235,7 @@ class SitePolicy:
             self.refuse("cohort.least", f"the cohort is malformed: {list(cohort)}")
         if self.site not in names:
             self.refuse("cohort.least", f"this site is not in the cohort {names}")
-        left = set(names) - {str(name) for name in missing}
+        left = set(names) & set(clients) if clients else set(names)
         if len(left) < rules.least:
             self.refuse("cohort.least", f"{len(left)} clients ({', '.join(sorted(left))}), at least {rules.least}")
         if colluding is not None and colluding < (third := Threshold(len(names)).tolerated):

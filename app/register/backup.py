@@ -20,16 +20,19 @@ from app.core.errors import AlreadyThereError
 from app.register.database import Database
 from app.register.errors import RegisterError
 from app.register.folder import RegisterFolder
+from app.register.receivers import EVENTS_FILE
 from app.register.records import named_images
 from app.register.schema import Base, Setting, now
 from models.errors import MissingFileError
 
 MANIFEST = "backup.json"
-PICTURES, FOLDERS = "pictures", ("models", "calibration")
+PICTURES, FOLDERS, SETTINGS = "pictures", ("models", "calibration"), (EVENTS_FILE,)
 _FORMAT = 1
 _ATTEMPTS = 5  # where images that the copied tables name are forgotten meanwhile, the tables are copied again
 _PIECE = 2**20
-_PLACE = re.compile(rf"({PICTURES}|{'|'.join(FOLDERS)})(/[\w-][\w.-]*)+", re.ASCII)
+_PLACE = re.compile(
+    rf"(({PICTURES}|{'|'.join(FOLDERS)})(/[\w-][\w.-]*)+)|{'|'.join(map(re.escape, SETTINGS))}", re.ASCII
+)
 
 
 class File(BaseModel):
@@ -110,6 +113,13 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def kept_files(folder: Path) -> list[str]:
+    """Places of the files of a register that are neither tables nor images: models, calibrations, settings."""
+    below = [path for name in FOLDERS for path in sorted((folder / name).rglob("*"))]
+    places = [path.relative_to(folder) for path in [*below, *(folder / name for name in SETTINGS)] if path.is_file()]
+    return [place.as_posix() for place in places if not any(part.startswith(".") for part in place.parts)]
+
+
 def copied(source: Path, target: Path | None = None) -> File:
     """Size and digest of a file, and a copy of it at `target`."""
     digest, size = hashlib.sha256(), 0
@@ -164,12 +174,10 @@ def _fill(register: RegisterFolder, folder: Path) -> Manifest:
     for place in [place for place in files if Path(place).name not in named]:
         (folder / place).unlink()
         del files[place]
-    for name in FOLDERS:
-        for path in sorted((register.folder / name).rglob("*")):
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(register.folder).parts):
-                target = folder / path.relative_to(register.folder)
-                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                files[target.relative_to(folder).as_posix()] = copied(path, target)
+    for place in kept_files(register.folder):
+        target = folder / place
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files[place] = copied(register.folder / place, target)
     kind: Literal["sqlite", "postgresql"] = "sqlite" if register.database.is_sqlite else "postgresql"
     manifest = Manifest(
         format=_FORMAT,

@@ -1,7 +1,8 @@
 """A register's folder with its database, without any network: enough for lists, deletion, accounts and the audit.
 
 The folder holds `register.sqlite` (unless the database is elsewhere), `pictures/`, and in `models/` the checkpoint or
-the ONNX file of each model version, and detectors and a reader of plates if there are any.
+the ONNX file of each model version, and detectors and a reader of plates if there are any. `events.toml` names the
+receivers of events, if there are any.
 """
 
 import uuid
@@ -16,8 +17,10 @@ from app.register.corrections import Corrections
 from app.register.database import Database
 from app.register.errors import RegisterError
 from app.register.model_versions import Models
+from app.register.outbox import Outbox
 from app.register.photos import Photos
 from app.register.schema import Setting, Vehicle
+from app.register.search import Search
 from app.register.sightings import Journal, Visible
 from app.register.vehicles import Register
 
@@ -43,8 +46,10 @@ class RegisterFolder:
             database.close()
             raise
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
+        self.outbox = Outbox(database, folder)
         self.visible, self.confirmations = Visible(database), Confirmations(database)
         self.corrections = Corrections(self.register)
+        self.search = Search(database)
 
     def size(self) -> int:
         """Vehicles in the register."""

@@ -32,7 +32,7 @@ from app.register.photos import VehiclePhoto, written_beside
 from app.register.plate_evidence import PlateFinding, add_plate_evidence, effect_of, find_plates, text_evidence
 from app.register.plate_reader import PlateRead, QueryPlateReader
 from app.register.plate_search import PlateSearch
-from app.register.records import Also, NewOwner, NewView, Vectors, nothing_else
+from app.register.records import Also, NewOwner, NewView, SeenBy, Vectors, nothing_else
 from app.register.schema import Model, View
 
 _CANDIDATES = 5
@@ -164,11 +164,22 @@ class Identification(RegisterFolder):
         with self._turn:
             return self.candidates(model, found, query, limit)
 
-    def identify(self, vehicle_photos: Sequence[VehiclePhoto], *, account: str, enrol_unknown: bool = False) -> Answer:
-        """Identify the vehicle of one or more photographs; the identification is kept as a sighting.
+    def identify(
+        self,
+        vehicle_photos: Sequence[VehiclePhoto],
+        *,
+        account: str,
+        enrol_unknown: bool = False,
+        camera: SeenBy | None = None,
+        also: Also = nothing_else,
+    ) -> Answer:
+        """Identify the vehicle of one or more photographs; the identification is kept as a sighting, and its events in
+        the outbox.
 
         Args:
             enrol_unknown: enrol a vehicle that matches none, without an owner.
+            camera: that took the photographs; None for a person.
+            also: writes further rows in the same transaction, given the sighting's number.
         """
         self.last_query = time.monotonic()
         self.register.settle()
@@ -207,7 +218,10 @@ class Identification(RegisterFolder):
                             enrolled=enrolled,
                             shown=sorted(shown),
                             plate_text=plate.as_dict() if plate else None,
+                            camera=camera,
                         )
+                        self.outbox.add(session, sighting)
+                        also(session, sighting)
                 except AnotherModelError:
                     continue
                 return Answer(decision, sighting, enrolled, [view.image for view in on_disk], framed, plate)

@@ -18,6 +18,7 @@ from app.evaluation.local_scaling import (
     SHORTLIST,
     Neighbours,
     densities_of_photograph,
+    each_once,
     neighbours,
     scaled_scores,
 )
@@ -30,8 +31,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 BLOCK_ROWS = 16384
 _CHUNK_ROWS = 4096
-_DENSITY_ROWS = 64  # rows compared with the whole library at once
-_WARM_VALUES = 4_000_000  # similarities that are computed at once beforehand: a tenth of a second
+_DENSITY_ROWS = 64  # rows compared with the whole library at once: fewer take longer each, more keep a query waiting
+_NEAREST_IMAGES = 16  # of which the nearest vehicles are taken
 _MOST_FOLLOWED = 64  # new rows up to which each is compared with what is known; after an import, all of it is forgotten
 
 
@@ -57,10 +58,7 @@ class MemoryIndex:
 
     def warm(self) -> bool:
         """See `app.register.index.Index`."""
-        for held in self.libraries.values():
-            if held.warm(max(1, min(_DENSITY_ROWS, _WARM_VALUES // max(1, held.size)))):
-                return True
-        return False
+        return any(held.warm() for held in self.libraries.values())
 
     def prepare(self) -> None:
         """Read what changed since the last time."""
@@ -115,7 +113,6 @@ class Library:
         self.row_view = np.empty(0, np.int64)
         self.near = Neighbours(np.empty((0, NEIGHBOURS + 1), np.float32), np.empty((0, NEIGHBOURS + 1), np.int64))
         self.known = np.empty(0, bool)  # rows whose neighbours are known
-        self._by_slot: tuple[Ints, Ints, Ints] | None = None
 
     def extend(self, vehicles: list[int], views: list[int], vectors: Floats) -> None:
         """Add rows (N, D). Raises ValueError for vectors of another length."""
@@ -147,7 +144,6 @@ class Library:
             self.blocks[block][place : place + count] = vectors[row - first : row - first + count]
             row += count
         self.size = stop
-        self._by_slot = None
 
     def drop(self, vehicles: set[int]) -> None:
         """Forget these vehicles; the slot of one stays, empty."""
@@ -169,7 +165,6 @@ class Library:
             moved = self.rows[int(self.row_slot[last])]
             moved[moved.index(last)] = row
         self.size = last
-        self._by_slot = None
 
     def density(self, rows: Ints) -> Floats:
         """The density around rows (R,), (R,)."""
@@ -180,26 +175,38 @@ class Library:
 
     def _look_around(self, rows: Ints) -> None:
         """Find the nearest other vehicles of rows (R,)."""
-        if self._by_slot is None:
-            order = np.argsort(self.row_slot[: self.size], kind="stable")
-            slots, starts = np.unique(self.row_slot[order], return_index=True)
-            self._by_slot = order, starts, slots.astype(np.int64)
-        order, starts, held = self._by_slot
         vectors = np.stack([self.blocks[row // BLOCK_ROWS][row % BLOCK_ROWS] for row in rows.tolist()])
-        best = np.maximum.reduceat(self.similarities(vectors)[:, order], starts, axis=1)
-        found = neighbours(best, np.searchsorted(held, self.row_slot[rows]))
-        self.near.similarity[rows] = found.similarity
-        # A place beyond the last vehicle, where there are too few, stands for none.
-        self.near.vehicle[rows] = np.append(held, -1)[np.minimum(found.vehicle, len(held))]
+        images = _NEAREST_IMAGES
+        while True:
+            similarity, near = self._nearest_rows(rows, vectors, images)
+            found = each_once(similarity, self.row_slot[near].astype(np.int64))
+            if np.isfinite(found.similarity).all() or images >= self.size:
+                break
+            images *= 2  # one vehicle's images take all places
+        self.near.similarity[rows], self.near.vehicle[rows] = found
         self.known[rows] = True
+
+    def _nearest_rows(self, rows: Ints, vectors: Floats, count: int) -> tuple[Floats, Ints]:
+        """The nearest `count` rows of other vehicles, nearest first: similarities, -inf for none, and rows."""
+        found, places = [], []
+        own = [np.array(self.rows[slot], np.int64) for slot in self.row_slot[rows].tolist()]
+        for start, similarity in self._by_block(vectors):
+            for each, mine in zip(similarity, own, strict=True):
+                each[mine[(mine >= start) & (mine < start + len(each))] - start] = -np.inf
+            width = min(count, similarity.shape[1])
+            best = np.argpartition(similarity, -width, axis=1)[:, -width:]
+            found.append(np.take_along_axis(similarity, best, axis=1))
+            places.append(best + start)
+        similarity, place = np.concatenate(found, axis=1), np.concatenate(places, axis=1)
+        order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+        return np.take_along_axis(similarity, order, axis=1), np.take_along_axis(place, order, axis=1)
 
     def _meet(self, vehicles: list[int], vectors: Floats) -> None:
         """Let new vectors (N, D) of vehicles take their places among the neighbours of the rows that are there."""
+        if len(vectors) > _MOST_FOLLOWED:
+            self.known[: self.size] = False
         known = np.flatnonzero(self.known[: self.size])
         if not len(known):
-            return
-        if len(vectors) > _MOST_FOLLOWED:
-            self.known[known] = False
             return
         new = len(self.vehicle_ids)  # the slot of the next vehicle that has none
         slots = dict[int, int]()
@@ -222,22 +229,23 @@ class Library:
         self.near.similarity[rows] = np.take_along_axis(values, order, axis=1)
         self.near.vehicle[rows] = np.take_along_axis(slots, order, axis=1)
 
-    def warm(self, rows: int) -> bool:
-        """Find the neighbours of some rows that no search has needed yet; whether any were left."""
-        unknown = np.flatnonzero(~self.known[: self.size])[:rows]
+    def warm(self) -> bool:
+        """Find the neighbours of some rows that no search has needed yet; False if all are known."""
+        unknown = np.flatnonzero(~self.known[: self.size])[:_DENSITY_ROWS]
         if len(unknown):
             self._look_around(unknown)
         return bool(len(unknown))
 
     def similarities(self, vectors: Floats) -> Floats:
         """Cosines of vectors (Q, D) to all rows, (Q, N)."""
-        found = np.empty((len(vectors), self.size), np.float32)
-        for number, block in enumerate(self.blocks):
-            start = number * BLOCK_ROWS
-            stop = min(start + BLOCK_ROWS, self.size)
-            if start < stop:
-                np.matmul(vectors, block[: stop - start].T, out=found[:, start:stop])
-        return found
+        return np.concatenate(
+            [np.empty((len(vectors), 0), np.float32), *(s for _, s in self._by_block(vectors))], axis=1
+        )
+
+    def _by_block(self, vectors: Floats) -> Iterator[tuple[int, Floats]]:
+        """Cosines of vectors (Q, D) to the rows of each block, (Q, B), with the number of its first row."""
+        for start, block in zip(range(0, self.size, BLOCK_ROWS), self.blocks, strict=False):
+            yield start, vectors @ block[: self.size - start].T
 
 
 class Look:
@@ -279,16 +287,9 @@ class Look:
         # Ties by number, as in the database.
         order = sorted(range(len(slots)), key=lambda place: (-score[place], library.vehicle_ids[slots[place]]))
         wanted = [place for number, place in enumerate(order) if number < self.limit or slots[place] in extra]
-        return [
-            Candidate(
-                library.vehicle_ids[slots[place]],
-                float(self._cosine[slots[place]]),
-                self._best_view(int(slots[place])),
-                float(score[place]),
-            )
-            for place in wanted
-        ]
+        return [self._candidate(int(slots[place]), float(score[place])) for place in wanted]
 
-    def _best_view(self, slot: int) -> int:
+    def _candidate(self, slot: int, score: float) -> Candidate:
         rows = self.library.rows[slot]
-        return int(self.library.row_view[rows[int(np.argmax(self._similarities[:, rows].max(axis=0)))]])
+        view = int(self.library.row_view[rows[int(np.argmax(self._similarities[:, rows].max(axis=0)))]])
+        return Candidate(self.library.vehicle_ids[slot], float(self._cosine[slot]), view, score)

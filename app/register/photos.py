@@ -22,6 +22,7 @@ from app.core.sample import Box, Modality
 from app.images.decode import UnreadableImageError, file_content, open_image, upright_rgb
 from app.register.errors import BoxError, ImageRefusedError, ImageTooLargeError, RegisterError, UncertainError
 from app.register.records import NewView
+from app.register.thumbnails import drop_stale, thumbnail_path
 
 if TYPE_CHECKING:
     from app.data.crops import VehicleImage
@@ -32,6 +33,7 @@ MAX_PIXELS = 50_000_000  # 8,660 x 5,773: more than phones give
 MIN_SIDE, KEPT_SIDE = 8, 1600  # pixels: what is smaller shows nothing; of the longer side that is kept
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _QUALITY = 95
+_MODALITIES: dict[str, Modality | None] = {"auto": None, "visible": "visible", "infrared": "infrared"}
 _NAME = re.compile(r"[0-9a-f]{32}\.jpg")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.jpg\.\d+\.tmp")  # of app.core.files.replacing
 
@@ -113,9 +115,7 @@ def take_in(data: bytes, name: str) -> Photo:
 
 
 def _enough(size: tuple[int, int]) -> tuple[int, int] | None:
-    """Width and height that must be decoded of a larger image; None for all of it.
-
-    A phone's photograph is taken in within less than half the time."""
+    """Width and height that must be decoded of a larger image; None for all of it."""
     scale = KEPT_SIDE / max(size)
     # A fifth above what is kept: the last step is left to the better filter.
     return (math.ceil(1.2 * scale * size[0]), math.ceil(1.2 * scale * size[1])) if scale < 1 else None
@@ -161,10 +161,10 @@ class Photos:
         return self.folder / name
 
     def drop(self, names: Iterable[str]) -> None:
-        """Delete images; missing ones are skipped."""
+        """Delete images with their thumbnails; missing ones are skipped."""
         for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                self.path(name).unlink()
+            for path in (self.path(name), thumbnail_path(self.path(name))):  # in this order, see `thumbnail`
+                path.unlink(missing_ok=True)
 
     def drop_all_but(self, names: set[str], before: float) -> int:
         """Delete images without a row in the register, written before a time in seconds; their number."""
@@ -175,6 +175,7 @@ class Photos:
                 if ours and path.name not in names and path.stat().st_mtime < before:
                     path.unlink()
                     dropped += 1
+        drop_stale(self.folder)
         return dropped
 
 
@@ -222,10 +223,9 @@ def parse_box(text: str) -> Box | None:
 
 def parse_modality(text: str) -> Modality | None:
     """ "visible", "infrared", or None from "auto". Raises RegisterError for another text."""
-    known: dict[str, Modality | None] = {"auto": None, "visible": "visible", "infrared": "infrared"}
-    if text not in known:
-        raise RegisterError(f"modality must be one of {', '.join(known)}; got {text[:80]!r}")
-    return known[text]
+    if text not in _MODALITIES:
+        raise RegisterError(f"modality must be one of {', '.join(_MODALITIES)}; got {text[:80]!r}")
+    return _MODALITIES[text]
 
 
 def make_vehicle_photos(

@@ -29,7 +29,7 @@ from app.register.undo_table import Correction
 Vectors = Mapping[str, NDArray[np.float32]]
 """(D,) by library, those that an image has something for."""
 Also = Callable[[Session, int], None]
-"""Further rows in the transaction of an enrolment, given the number of the vehicle."""
+"""Further rows in a transaction, given the number of the vehicle that was enrolled, or of the sighting."""
 ACTIVE_MODEL = "model"
 MOST_NUMBER = 2**31 - 1  # of a row: PostgreSQL's integers end here, and no register comes near
 UNDO_DAYS = 30
@@ -37,7 +37,7 @@ UNDO_DAYS = 30
 Row = TypeVar("Row", bound=Base)
 
 
-def nothing_else(session: Session, vehicle: int) -> None:
+def nothing_else(session: Session, number: int) -> None:
     """An `Also` that writes nothing."""
 
 
@@ -132,6 +132,24 @@ class NewView:
             "plate_box": self.plate_box and list(self.plate_box),
             "modality": self.modality,
         }
+
+
+@dataclass(frozen=True)
+class SeenBy:
+    """The camera of a sighting.
+
+    Args:
+        plate: text that the camera itself read on the plate; "" for none. It is kept, and takes no part in decisions.
+    """
+
+    name: str
+    place: str = ""
+    plate: str = ""
+
+    @property
+    def account(self) -> str:
+        """The camera in the trail; no account of the service has such a name."""
+        return f"{self.name} (camera)"
 
 
 @dataclass(frozen=True)

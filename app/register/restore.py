@@ -10,15 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.files import replacing, sync_to_disk
-from app.register.backup import (
-    FOLDERS,
-    Manifest,
-    copied,
-    read_manifest,
-    require_program,
-    run_program,
-    tables_engine,
-)
+from app.register.backup import Manifest, copied, kept_files, read_manifest, require_program, run_program, tables_engine
 from app.register.errors import BusyError, RegisterError
 from app.register.folder import RegisterFolder, hold_alone
 from app.register.records import named_images
@@ -167,7 +159,6 @@ def _drop_others(register: RegisterFolder, manifest: Manifest) -> None:
     with register.database.reading() as session:
         named = named_images(session)
     register.photos.drop_all_but(named, float("inf"))
-    for name in FOLDERS:
-        for path in (register.folder / name).rglob("*"):
-            if path.is_file() and path.relative_to(register.folder).as_posix() not in manifest.files:
-                path.unlink()
+    for place in kept_files(register.folder):
+        if place not in manifest.files:
+            (register.folder / place).unlink()

@@ -183,6 +183,8 @@ class Sighting(Numbered):
     pictures: Mapped[list[str]] = mapped_column(JSON)
     account: Mapped[str]
     created: Mapped[datetime] = mapped_column(Moment, default=now)
+    camera: Mapped[str | None]
+    place: Mapped[str | None]
 
 
 class Confirmation(Base):
@@ -215,6 +217,16 @@ class Shown(Numbered):
     sighting_id: Mapped[int] = mapped_column(ForeignKey("sighting.id", ondelete="CASCADE"), index=True)
     vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id", ondelete="CASCADE"), index=True)
     picture: Mapped[str | None]
+
+
+class Found(Numbered):
+    """A vehicle that an account found by its whole plate, and may look at for some hours."""
+
+    __tablename__ = "found"
+    __table_args__ = (Index("found_vehicle", "account", "vehicle_id"), {"sqlite_autoincrement": True})
+    account: Mapped[str]
+    vehicle_id: Mapped[int] = mapped_column(ForeignKey("vehicle.id", ondelete="CASCADE"), index=True)
+    created: Mapped[datetime] = mapped_column(Moment, default=now, index=True)
 
 
 class Imported(Base):

@@ -1,18 +1,21 @@
 """Journal of identifications, incidents, and the audit trail; vehicles that an answer showed to an account."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.matcher import Decision, Outcome
-from app.register.records import MOST_NUMBER, NewView, get, trail
-from app.register.schema import Audit, Incident, Shown, Sighting, Vehicle, View, now
+from app.register.records import MOST_NUMBER, NewView, SeenBy, get, trail
+from app.register.schema import Audit, Found, Incident, Shown, Sighting, Vehicle, View, now
 from app.register.texts import line, paragraph
+
+FOUND_FOR = timedelta(hours=12)
+"""For so long a guard may look at a vehicle found by its plate: as long as a session lasts."""
 
 
 class Journal:
@@ -31,6 +34,7 @@ class Journal:
         enrolled: int | None = None,
         shown: Sequence[int] = (),
         plate_text: Mapping[str, Any] | None = None,
+        camera: SeenBy | None = None,
     ) -> int:
         """Keep an identification with its images, in a transaction that is under way; its number.
 
@@ -39,6 +43,7 @@ class Journal:
             enrolled: the vehicle that was enrolled because of it.
             shown: vehicles of which the account gets to see something; it may look at these from now on.
             plate_text: the recognised plate text, if any. It stays with the sighting, the trail does not hold it.
+            camera: the camera that took the photographs; None for a person.
         """
         matched = decision.vehicle if decision.outcome is Outcome.match else enrolled  # the nearest may be another's
         if matched is not None and session.get(Vehicle, matched) is None:
@@ -47,9 +52,16 @@ class Journal:
         sighting = Sighting(
             vehicle_id=matched,
             decision=decision.outcome.value,
-            answer={**decision.as_dict(), "plate_text": plate_text, "views": [each.as_dict() for each in views]},
+            answer={
+                **decision.as_dict(),
+                "plate_text": plate_text,
+                "views": [each.as_dict() for each in views],
+                **({"camera_plate": camera.plate} if camera and camera.plate else {}),
+            },
             pictures=images,
             account=account,
+            camera=camera and camera.name,
+            place=camera and camera.place,
         )
         session.add(sighting)
         session.flush()
@@ -124,9 +136,10 @@ class Journal:
 
 
 class Visible:
-    """Vehicles and images that the answers of a register showed, by account.
+    """Vehicles and images that the answers of a register showed, by account, and vehicles that it found by their whole
+    plates.
 
-    They stay visible as long as the sighting is kept whose answer showed them."""
+    They stay visible as long as the sighting is kept whose answer showed them, or for `FOUND_FOR`."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -138,19 +151,19 @@ class Visible:
             raise NotEnrolledError(f"there is no vehicle {number} that an answer showed to you")
 
     def vehicles(self, account: str, numbers: set[int]) -> set[int]:
-        """The numbers of `numbers` whose vehicles an answer showed to the account."""
+        """The numbers of `numbers` whose vehicles an answer showed to the account, or a search found for it."""
         possible = [number for number in numbers if 0 < number <= MOST_NUMBER]
-        query = select(Shown.vehicle_id).where(Shown.account == account, Shown.vehicle_id.in_(possible)).distinct()
+        queries = [query.where(table.vehicle_id.in_(possible)) for table, query in _visible(account)]
         with self.database.reading() as session:
-            return {number for number in session.scalars(query) if number is not None}
+            return {number for query in queries for number in session.scalars(query)}
 
     def has_image(self, name: str, account: str) -> bool:
-        """Whether an image is one of the account's own queries, or of a vehicle that an answer showed to it."""
+        """Whether an image is one of the account's own queries, or of a vehicle that is visible to it."""
         own = select(Shown.id).where(Shown.account == account, Shown.picture == name)
-        shown = select(Shown.vehicle_id).where(Shown.account == account, Shown.vehicle_id.is_not(None))
-        held = select(View.id).where(View.vehicle_id.in_(shown), (View.picture == name) | (View.plate_picture == name))
+        views = select(View.id).where((View.picture == name) | (View.plate_picture == name))
+        held = [views.where(View.vehicle_id.in_(query)) for _, query in _visible(account)]
         with self.database.reading() as session:
-            return session.scalar(own.limit(1)) is not None or session.scalar(held.limit(1)) is not None
+            return any(session.scalar(query.limit(1)) is not None for query in (own, *held))
 
     def require_sighting(self, number: int, account: str) -> None:
         """Raise NotEnrolledError for a sighting that is not of one of the account's own queries."""
@@ -158,3 +171,10 @@ class Visible:
             sighting = session.get(Sighting, number) if 0 < number <= MOST_NUMBER else None
             if sighting is None or sighting.account != account:
                 raise NotEnrolledError(f"there is no sighting {number} of yours")
+
+
+def _visible(account: str) -> list[tuple[type[Shown] | type[Found], Select[Any]]]:
+    """Vehicles visible to an account, each by one table."""
+    shown = select(Shown.vehicle_id).where(Shown.account == account, Shown.vehicle_id.is_not(None))
+    found = select(Found.vehicle_id).where(Found.account == account, Found.created >= now() - FOUND_FOR)
+    return [(Shown, shown), (Found, found)]

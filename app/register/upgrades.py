@@ -104,6 +104,30 @@ CREATE TABLE correction (
     vehicle_id INTEGER NOT NULL PRIMARY KEY REFERENCES vehicle (id) ON DELETE CASCADE, change INTEGER NOT NULL,
     kind VARCHAR NOT NULL, before JSON NOT NULL, owner_id INTEGER, account VARCHAR NOT NULL, created {time} NOT NULL);
 """
+_FOUND = """
+CREATE TABLE found (
+    {id}, account VARCHAR NOT NULL, vehicle_id INTEGER NOT NULL REFERENCES vehicle (id) ON DELETE CASCADE,
+    created {time} NOT NULL);
+CREATE INDEX found_vehicle ON found (account, vehicle_id);
+CREATE INDEX ix_found_vehicle_id ON found (vehicle_id);
+CREATE INDEX ix_found_created ON found (created);
+"""
+_CAMERAS = """
+ALTER TABLE sighting ADD COLUMN camera VARCHAR;
+ALTER TABLE sighting ADD COLUMN place VARCHAR;
+
+CREATE TABLE event (
+    {id}, "key" VARCHAR NOT NULL UNIQUE, receiver VARCHAR NOT NULL, kind VARCHAR NOT NULL,
+    sighting_id INTEGER NOT NULL REFERENCES sighting (id) ON DELETE CASCADE, body VARCHAR NOT NULL, expires {time},
+    tries INTEGER NOT NULL, error VARCHAR NOT NULL, created {time} NOT NULL);
+CREATE INDEX event_receiver ON event (receiver, id);
+CREATE INDEX ix_event_sighting_id ON event (sighting_id);
+
+CREATE TABLE taken_photo (
+    camera VARCHAR NOT NULL, digest VARCHAR NOT NULL, sighting_id INTEGER REFERENCES sighting (id) ON DELETE SET NULL,
+    created {time} NOT NULL, PRIMARY KEY (camera, digest));
+CREATE INDEX ix_taken_photo_sighting_id ON taken_photo (sighting_id);
+"""
 _LATE_IN_VERSION_1 = ("shown", "imported", "ticket_use")  # added without a number of their own
 _OF_VERSION_0 = ("owner", "vehicle", "plate", "view", "model", "embedding")  # what makes tables a register's
 
@@ -151,11 +175,23 @@ def corrections_of_vehicles(connection: Connection) -> None:
     run_sql(connection, _CORRECTION)
 
 
+def vehicles_that_were_found(connection: Connection) -> None:
+    """Add the vehicles that guards found by their plates."""
+    run_sql(connection, _FOUND)
+
+
+def cameras_and_events(connection: Connection) -> None:
+    """Add the camera of a sighting, events on their way to receivers, and photographs that cameras left."""
+    run_sql(connection, _CAMERAS)
+
+
 STEPS: tuple[Step, ...] = (
     Step(1, tables_of_version_1),
     Step(2, evidence_of_models),
     Step(3, confirmations_of_sightings),
     Step(4, corrections_of_vehicles),
+    Step(5, vehicles_that_were_found),
+    Step(6, cameras_and_events),
 )
 """Oldest first. The last one's version is that of the schema."""
 

@@ -19,10 +19,10 @@ class BranchSettings:
     """One network of the two.
 
     Args:
-        backbone: a convolutional timm model.
+        backbone: a timm model; one of tokens (ViT, DINOv2, EVA, Swin) is built for `image_size`.
         image_size: side of its square images, pixels.
         pretrained: true lets timm download weights, false starts from random values, else a weights file.
-        options: further arguments of the timm model.
+        options: further arguments of the timm model; of one of tokens also `token`, "mean" or "class".
     """
 
     backbone: str = "resnet50"

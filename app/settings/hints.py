@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 from hydra.errors import MissingConfigException
 
 from app.settings.nearest import did_you_mean, nearest
+from app.settings.privacy import PACKED_BFV
 
 _REFUSED = re.compile(r"Could not override '(?P<key>[^']+)'")
 
@@ -33,7 +34,9 @@ def key_hint(key: str, known: Iterable[str]) -> str:
 
 
 def refused(error: Exception, known: Iterable[str]) -> str | None:
-    """Hydra's error for a key that does not exist, with a hint; None for another error."""
+    """Hydra's error for a key that does not exist, or for a retired choice, with a hint; None for another error."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file == "privacy/packed_bfv":
+        return PACKED_BFV
     match = _REFUSED.search(str(error))
     if match is None or "To append to your config" not in str(error):
         return None

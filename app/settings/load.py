@@ -25,7 +25,7 @@ from app.settings.checks import SettingsError, one_of, require_file_name, requir
 from app.settings.federation import FederationSettings
 from app.settings.hints import choice_hint, first_leaf, key_hint, keys_of, refused
 from app.settings.overrides import readable
-from app.settings.privacy import PrivacySettings
+from app.settings.privacy import PrivacySettings, retired
 from app.settings.section import settings_error
 from app.settings.sections import (
     DataSettings,
@@ -33,7 +33,7 @@ from app.settings.sections import (
     SimulationSettings,
     TrainSettings,
 )
-from strategies.ciphers.limits import MAX_CLIENTS, MIN_MASKED
+from strategies.ciphers.limits import MAX_CLIENTS
 
 
 class TaskModules(NamedTuple):
@@ -114,8 +114,6 @@ class Settings:
         cohort = round(federation.fraction * federation.num_clients)
         if privacy.colluding is not None and privacy.colluding > cohort - 2:
             raise SettingsError(f"privacy.colluding={privacy.colluding}: a sum of {cohort} clients has two honest ones")
-        if privacy.masking != "none" and round(federation.fraction * federation.num_clients) < MIN_MASKED:
-            raise SettingsError(f"privacy.masking needs {MIN_MASKED} clients in a round")
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -159,7 +157,7 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
         with initialize_config_module("conf", version_base="1.3"):
             raw = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        message = refused(error, _known_keys()) or f"{_first_lines(error)}{choice_hint(error)}"
+        message = refused(error, known_keys()) or f"{_first_lines(error)}{choice_hint(error)}"
         raise SettingsError(message) from error
     except ValueError as error:  # a group whose choice is a number or null
         groups = [word for word in words if word.partition("=")[0].lstrip("+~") in plain_keys()]
@@ -185,7 +183,9 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
     """Typed settings from nested dictionaries, such as those of a checkpoint. Raises SettingsError."""
     for name in raw:
         if name not in {field.name for field in fields(Settings)}:
-            raise SettingsError(f"unknown key {name!r}{key_hint(first_leaf(name, raw[name]), _known_keys())}")
+            raise SettingsError(f"unknown key {name!r}{key_hint(first_leaf(name, raw[name]), known_keys())}")
+    if remedy := retired(raw.get("privacy")):
+        raise SettingsError(remedy)
     values: dict[str, Any] = {}
     for name, kind in _SCALARS.items():
         if name not in raw or type(raw[name]) is not kind:  # True is an int to isinstance
@@ -204,12 +204,12 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
             if not str(error).startswith("unknown key"):
                 raise
             hint = f", which the task {values['task']} does not have; start from an experiment of that task"
-            near = key_hint(str(error).removeprefix("unknown key "), _known_keys(values["task"]))
+            near = key_hint(str(error).removeprefix("unknown key "), known_keys(values["task"]))
             raise SettingsError(f"{error}{hint if name in ('model', 'loss') and not near else ''}{near}") from error
     return Settings(**values)
 
 
-def _known_keys(task: str = "dual_reid") -> list[str]:
+def known_keys(task: str = "dual_reid") -> list[str]:
     """Every key of the settings of a task."""
     module = import_module(TASKS[task].settings)
     return keys_of({**_SECTIONS, "model": module.ModelSettings, "loss": module.LossSettings}, _SCALARS)
@@ -230,7 +230,7 @@ def plain_keys() -> frozenset[str]:
 
 def unknown_key(key: str) -> SettingsError:
     """The error for an unknown key, with the most similar one."""
-    return SettingsError(f"unknown key {key}{key_hint(key, _known_keys())}")
+    return SettingsError(f"unknown key {key}{key_hint(key, known_keys())}")
 
 
 @cache

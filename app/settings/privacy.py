@@ -1,5 +1,6 @@
-"""Settings section `privacy`: encryption, masks and differential privacy."""
+"""Settings section `privacy`: encryption and differential privacy."""
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -8,6 +9,24 @@ from pydantic import Field
 from app.settings.checks import SettingsError
 from app.settings.section import NotNegative, section
 from strategies.ciphers.limits import MAX_CLIENTS
+
+PACKED_BFV = (
+    "privacy.cipher=packed_bfv is retired: leave it out for the default, privacy=kahe, under which nobody can open one "
+    "client's update, at no more bytes; a run that began with packed_bfv goes on with the version that began it"
+)
+_MASKING = (
+    "privacy.masking is retired: leave it out; the default, privacy=kahe, does what pairwise masks did, also against a "
+    "server that cheats"
+)
+
+
+def retired(privacy: object) -> str:
+    """The remedy for a value of this section that only earlier versions had; "" if there is none."""
+    if not isinstance(privacy, Mapping):
+        return ""
+    if privacy.get("cipher") == "packed_bfv":
+        return PACKED_BFV
+    return _MASKING if "masking" in privacy else ""
 
 
 @section("privacy.dp")
@@ -38,13 +57,11 @@ class PrivacySettings:
     """Encryption of updates.
 
     Args:
-        cipher: "packed_bfv" (exact encrypted sums), "kahe" (the same, and nobody can open one client's update), "ckks"
-            (the patent's, approximate) or "plain".
+        cipher: "kahe" (exact encrypted sums, of which nobody can open one client's update), "ckks" (the patent's,
+            approximate) or "plain".
         max_clients: clients of a round that the encryption is laid out for, at most; 0 for `federation.num_clients`.
-            With "packed_bfv" up to 8 cost 2.3 bytes a value up and 2.3 down, 9 to 64 cost 3.4 up and 6.8 down; with
-            "kahe" up to 8 cost 2.3, 9 to 64 cost 2.7.
-        bits: precision of a weighted update's values in "packed_bfv" and "kahe"; more are used if they cost nothing.
-        masking: "none", or "pairwise" for masks that cancel in the sum of three clients or more ("packed_bfv" alone).
+            With "kahe" up to 8 cost 2.3 bytes a value up and down, 9 to 64 cost 2.7.
+        bits: of "kahe": precision of a weighted update's values; more are used if they cost nothing.
         colluding: of "kahe": clients in league with the server that a round withstands; null for a third of the others.
             More of them need more of a cohort in each sum.
         key_id: the federation key that clients must hold; "" takes the key of most of the first ones.
@@ -54,10 +71,9 @@ class PrivacySettings:
         cloud_key: the server's key file with `key_holder=cloud`; a simulation creates one.
     """
 
-    cipher: Literal["packed_bfv", "kahe", "ckks", "plain"] = "packed_bfv"
+    cipher: Literal["kahe", "ckks", "plain"] = "kahe"
     max_clients: Annotated[int, Field(ge=0, le=MAX_CLIENTS)] = 0
     bits: Annotated[int, Field(ge=4, le=16)] = 12
-    masking: Literal["none", "pairwise"] = "none"
     colluding: Annotated[int, Field(ge=0)] | None = None
     key_id: str = ""
     ckks_preset: Literal["compact", "flare", "tutorial"] = "compact"
@@ -70,5 +86,3 @@ class PrivacySettings:
             raise SettingsError("privacy.key_holder=cloud is for privacy.cipher=ckks alone")
         if self.colluding is not None and self.cipher != "kahe":
             raise SettingsError("privacy.colluding is for privacy.cipher=kahe alone")
-        if self.masking != "none" and self.cipher != "packed_bfv":
-            raise SettingsError("privacy.masking needs the exact sums of privacy.cipher=packed_bfv")

@@ -73,7 +73,15 @@ class Steps(NamedTuple):
         return settings
 
 
-RUN = Steps("run")
+def _without_packed_bfv(raw: Raw) -> None:
+    """Pairwise masks and `packed_bfv` are retired; how updates travelled changes nothing of a model."""
+    removed(raw, "privacy.masking")
+    found = removed(raw, "privacy.cipher")
+    if found is not None:
+        added(raw, "privacy.cipher", "kahe" if found.value == "packed_bfv" else found.value)
+
+
+RUN = Steps("run", (Step(1, _without_packed_bfv),))
 DETECTOR = Steps("detector")
 
 

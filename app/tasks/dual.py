@@ -22,7 +22,7 @@ from app.settings.load import Settings
 from app.tasks.networks import make_backbone, require_size
 from app.tasks.reid import Head, Reid
 from app.tasks.task import Graph
-from models.backbone import input_statistics_of
+from models.backbone import TokenBackbone, input_statistics_of
 from models.dual_net import Branch, DualEmbedding, DualNet
 from models.embedding_graph import INPUTS, OUTPUTS, EmbeddingGraph, OutsideDualNet, Run
 from models.hashed import hash_layers
@@ -173,7 +173,12 @@ def _size(branch: BranchSettings) -> Size:
 
 
 def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:
-    backbone = make_backbone(key, branch.backbone, branch.weights if pretrained else False, branch.options)
+    weights = branch.weights if pretrained else False
+    backbone = make_backbone(key, branch.backbone, weights, branch.options, _size(branch))
+    if isinstance(backbone, TokenBackbone) and model.pooling != "average":
+        raise SettingsError(
+            f"{key}.backbone={branch.backbone} gives tokens, whose values may be below 0: set model.pooling=average"
+        )
     require_size(key, branch.backbone, backbone, image_size=branch.image_size)
     neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
     return Branch(backbone, build_pooling(model.pooling), neck, None, input_statistics(backbone))

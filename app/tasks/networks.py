@@ -13,12 +13,17 @@ from models.errors import NetworkError, WeightsFileError
 _TRIED = 256  # pixels beyond the size that is given
 
 
-def make_backbone(section: str, name: str, weights: bool | Path, options: Mapping[str, Any]) -> nn.Module:
+def make_backbone(
+    section: str, name: str, weights: bool | Path, options: Mapping[str, Any], size: tuple[int, int] | None = None
+) -> nn.Module:
     """The backbone of a section of the settings, such as "model.vehicle".
+
+    Args:
+        size: height and width of its images, where a network of tokens may be built.
 
     Raises SettingsError for a network that cannot be built, NamedFileError for a weights file."""
     try:
-        return build_backbone(name, pretrained=weights, options=options)
+        return build_backbone(name, pretrained=weights, options=options, size=size)
     except (WeightsFileError, OSError) as error:
         if isinstance(weights, bool):  # fetched, so that no setting names the file
             raise

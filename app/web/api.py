@@ -15,7 +15,6 @@ from app.web.answers import (
     AuditAnswer,
     ConfirmationAnswer,
     EnrolledAnswer,
-    Error,
     ForgottenAnswer,
     IdentifyAnswer,
     IncidentAnswer,
@@ -27,17 +26,17 @@ from app.web.answers import (
 from app.web.bodies import Line, NewAccount, NewConfirmation, NewIncident, NewToken, Text
 from app.web.identify import UploadedPhotos, enrol_photos, identify_photos
 from app.web.known import known_only
+from app.web.refusals import REFUSED
 from app.web.security import Admin, AdminInSession, Guard, InSession, Manager
 from app.web.state import State, state_of
 
-REFUSED: dict[int | str, dict[str, Any]] = {
-    code: {"model": Error} for code in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 507)
-}
 router = APIRouter(prefix="/api", responses=REFUSED, dependencies=[Depends(known_only)])
 Service = Annotated[State, Depends(state_of)]
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Flag = Annotated[bool, Form()]
+ImageName = Annotated[str, Path(pattern=r"^[0-9a-f]{32}\.jpg$")]
+IMAGE_HEADERS = {"Cache-Control": "private, max-age=600"}
 
 
 @router.post("/identify")
@@ -133,12 +132,10 @@ async def forget_owner(user: Manager, service: Service, owner: Id) -> ForgottenA
 
 
 @router.get("/pictures/{name}", response_class=FileResponse)
-async def picture(
-    user: Guard, service: Service, name: Annotated[str, Path(pattern=r"^[0-9a-f]{32}\.jpg$")]
-) -> FileResponse:
+async def picture(user: Guard, service: Service, name: ImageName) -> FileResponse:
     """An image of the register. A guard sees those of own identifications, and of vehicles that an answer showed."""
     path = await service.aside(security.image_path, service.identification, name, user)
-    return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+    return FileResponse(path, media_type="image/jpeg", headers=IMAGE_HEADERS)
 
 
 @router.post("/sightings/{sighting}/confirmation")

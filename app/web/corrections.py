@@ -14,9 +14,10 @@ from app.register.merging import Keep
 from app.register.schema import Vehicle
 from app.register.view_edits import ViewEdit, correct_view, undo
 from app.web.answers import AlikeAnswer, VehicleAnswer
-from app.web.api import REFUSED, Id, Service
+from app.web.api import Id, Service
 from app.web.bodies import Given, Line, Number, Text
 from app.web.known import known_only
+from app.web.refusals import REFUSED
 from app.web.security import Manager
 
 router = APIRouter(prefix="/api", responses=REFUSED, dependencies=[Depends(known_only)])

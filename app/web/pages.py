@@ -6,11 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
-from fastapi.templating import Jinja2Templates
 from pydantic import StringConstraints
 
 from app.core.run_folder import RunFolder
-from app.register.accounts import LogInError, Role, User, csrf_of
+from app.register.accounts import LogInError, Role
 from app.register.calibrate import read_report
 from app.register.confirmations import answered
 from app.register.errors import BusyError, NotEnrolledError, RegisterError, UnavailableError
@@ -20,11 +19,11 @@ from app.register.tries import TooManyTriesError, site_of
 from app.web import corrections, figures
 from app.web.api import After, Id, Service
 from app.web.known import known_only
+from app.web.rendering import page as _page
 from app.web.security import COOKIE, Admin, Guard, Manager, look_at
 from app.web.state import State
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(known_only)])
-_templates = Jinja2Templates(Path(__file__).parent / "templates")
 _SHOWN = 50
 OwnerId = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 _CURVES = ("loss.png", "measures.png")
@@ -241,9 +240,3 @@ def _below(folder: Path, error: Exception) -> str:
 def _inside(to: str) -> str:
     """A path of this service; "/" for what leads elsewhere."""
     return to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
-
-
-def _page(request: Request, template: str, user: User | None, *, status: int = 200, **values: Any) -> Response:
-    secret = request.cookies.get(COOKIE, "")
-    context = {"user": user, "Role": Role, "csrf": csrf_of(secret) if user and secret else "", **values}
-    return _templates.TemplateResponse(request, template, context, status_code=status)

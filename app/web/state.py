@@ -13,6 +13,7 @@ from fastapi import HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 
 from app.register.accounts import Accounts, Tokens
+from app.register.delivery import Delivery
 from app.register.errors import BusyError, DatabaseAwayError, RegisterError
 from app.register.folder import hold_alone
 from app.register.identification import Identification
@@ -48,6 +49,7 @@ class State:
         self.secure = secure
         self._waiting = 0
         self._warming: Warming | None = None
+        self._delivery: Delivery | None = None
         self._logged = -_LOG_SECONDS
         self.accounts = Accounts(identification.database)
         self.tokens = Tokens(identification.database)
@@ -60,10 +62,16 @@ class State:
         """Find densities around embeddings beside the service from now on."""
         self._warming = self._warming or Warming(self.identification)
 
+    def deliver(self) -> None:
+        """Deliver events beside the service from now on. Raises EventsFileError, MissingPackageError."""
+        self._delivery = self._delivery or Delivery(self.identification.outbox, self.identification.folder)
+
     def close(self) -> None:
         """End what is under way and let the register go."""
         if self._warming is not None:
             self._warming.stop()
+        if self._delivery is not None:
+            self._delivery.stop()
         self._network.shutdown(wait=True, cancel_futures=True)
         self.figures.close()
         self.passwords.close()

@@ -7,7 +7,7 @@ Without `run=` the network of the experiment `plates_countries` has random weigh
 images are synthetic, 200 JPEG files of 188 x 56 pixels (`plates=200`). A single plate is timed on one thread, its
 preprocessing (decode, scale) apart from its network. Plates a second are those of all cores, files included: of one
 process with a thread a core, and of a process a core with one thread each, in batches of 1, 16 and 64, for `seconds=2`
-each. The update is encrypted with `packed_bfv` for the run's clients and precision; bytes are also given per virtual
+each. The update is encrypted with `kahe` for the run's clients and precision; bytes are also given per virtual
 parameter, those of the network without hashed layers.
 
 The last line is one JSON object.
@@ -41,8 +41,9 @@ from models.hashed import virtual_size
 from scripts.bench.errors import BenchError
 from scripts.command import command, decimal_number, split_words, whole_number
 from strategies.ciphers.binding import Binding
+from strategies.ciphers.kahe.client_half import KaheCipher, new_secret
+from strategies.ciphers.kahe.parameters import SCHEME
 from strategies.ciphers.keys import new_key
-from strategies.ciphers.packed_bfv import SCHEME, PackedBfvCipher, new_secret
 
 BATCHES = (1, 16, 64)
 _OWN = {"run": "", "model": "", "plates": "200", "seconds": "2"}
@@ -163,7 +164,7 @@ def upload(settings: Settings, virtual: int) -> dict[str, Any]:
     """Bytes of one client's encrypted update of the shared part, of round 1."""
     layout, statistics_mask = shared_part(settings)
     clients = max_clients(settings)
-    cipher = PackedBfvCipher(
+    cipher = KaheCipher(
         new_key({SCHEME: new_secret}),
         statistics_mask,
         client="client-0",
@@ -171,8 +172,10 @@ def upload(settings: Settings, virtual: int) -> dict[str, Any]:
         bits=settings.privacy.bits,
     )
     update = 1e-3 * np.random.default_rng(0).standard_normal(layout.size, np.float32)
-    binding = Binding("0" * 16, layout.digest, 1, 1, ("client-0",))
-    sent = cipher.encrypt(update, 1.0, binding, state=cipher.initial_state(update), carried={}).payload
+    names = tuple(f"client-{index}" for index in range(clients))
+    binding, seeds = Binding("0" * 16, layout.digest, 1, 1, names), dict.fromkeys(names, bytes(32))
+    state = cipher.initial_state(update)
+    sent = cipher.encrypt(update, 1.0, binding, state=state, carried={}, seeds=seeds).payload
     return {
         "hashed": settings.model.hashed,
         "clients": clients,

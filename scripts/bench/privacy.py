@@ -1,6 +1,6 @@
 """Cost of encryption: bytes, seconds, memory and error of one round, for each scheme.
 
-Run: python -m scripts.bench.privacy [params=23508032] [clients=4] [schemes=plain,kahe,packed_bfv,ckks,ckks_flare,...]
+Run: python -m scripts.bench.privacy [params=23508032] [clients=4] [schemes=plain,kahe,ckks,ckks_flare,...]
 
 One JSON line a scheme. Seconds are processor seconds of one client's encryption, of adding one client's reply, and of
 one decryption; "peak_mb" is the peak memory of the server's process above that before the first reply. Updates are
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from app.settings.load import SettingsError
 from scripts.bench.memory import peak_bytes
 from scripts.command import command, key_values, whole_number
-from strategies.ciphers import ckks, packed_bfv
+from strategies.ciphers import ckks
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import ClientCipher, ServerSum
 from strategies.ciphers.kahe.client_half import KaheCipher
@@ -37,11 +37,10 @@ from strategies.ciphers.kahe.parameters import SCHEME as KAHE
 from strategies.ciphers.kahe.parameters import KaheParameters
 from strategies.ciphers.kahe.server_half import KaheSum
 from strategies.ciphers.keys import FederationKey, new_key
-from strategies.ciphers.masks import pair_seed, public_mask_key
 from strategies.ciphers.plain import PlainCipher, PlainSum
 from strategies.quantise import BLOCK
 
-SCHEMES = ("plain", "kahe", "packed_bfv", "ckks", "ckks_flare", "ckks_tutorial")
+SCHEMES = ("plain", "kahe", "ckks", "ckks_flare", "ckks_tutorial")
 _PRESETS = {"ckks": "compact", "ckks_flare": "flare", "ckks_tutorial": "tutorial"}
 _BITS = 12
 
@@ -87,8 +86,6 @@ class Case:
         name, bound = self.names[client], max(2, self.clients)
         if self.scheme == KAHE:
             return KaheCipher(key, nothing, client=name, max_clients=bound, bits=_BITS)
-        if self.scheme == "packed_bfv":
-            return packed_bfv.PackedBfvCipher(key, nothing, client=name, max_clients=bound, bits=_BITS)
         preset = _PRESETS[self.scheme]
         return ckks.CkksCipher(key, nothing, client=name, max_clients=bound, preset=preset)
 
@@ -96,10 +93,9 @@ class Case:
         """The seeds that a client shares with each of the cohort; none for a cipher that needs none."""
         if self.scheme != KAHE:
             return {}
-        private = [hashlib.sha256(name.encode()).digest() for name in self.names]
         return {
-            name: pair_seed(private[client], self.names[client], name, public_mask_key(other), self.binding)
-            for name, other in zip(self.names, private, strict=True)
+            name: hashlib.sha256(json.dumps(sorted([self.names[client], name])).encode()).digest()
+            for name in self.names
         }
 
     def new_sum(self, key_id: str) -> ServerSum:
@@ -108,9 +104,6 @@ class Case:
         blocks, bound = -(-self.size // BLOCK), max(2, self.clients)
         if self.scheme == KAHE:
             return KaheSum(KaheParameters(self.size, blocks, bound, _BITS), self.binding, key_id)
-        if self.scheme == "packed_bfv":
-            parameters = packed_bfv.PackedParameters(self.size, blocks, bound, _BITS)
-            return packed_bfv.PackedBfvSum(parameters, self.binding, key_id)
         preset = _PRESETS[self.scheme]
         chosen = ckks.Parameters(self.size, blocks, bound, preset)
         return ckks.CkksSum(chosen, self.binding, key_id, ckks.public_context(preset))
@@ -146,9 +139,7 @@ def _encrypt_all(case: Case, folder: Path) -> tuple[FederationKey, dict[str, Any
     makers: dict[str, Callable[[], bytes]] = {}
     if case.scheme == KAHE:
         makers[KAHE] = new_tag_secret
-    if case.scheme == "packed_bfv":
-        makers[packed_bfv.SCHEME] = packed_bfv.new_secret
-    elif preset is not None:
+    if preset is not None:
         makers[ckks.SCHEME] = lambda: ckks.new_secret(preset)
     key = new_key(makers)
     state = _state_after_a_round(case, case.cipher(key, 0))
@@ -157,7 +148,7 @@ def _encrypt_all(case: Case, folder: Path) -> tuple[FederationKey, dict[str, Any
         cipher, update = case.cipher(key, client), case.update(client)
         started = time.process_time()
         coefficient, seeds = 1 / case.clients, case.seeds(client)
-        payload = cipher.encrypt(update, coefficient, case.binding, state=state, carried={}, masks=seeds).payload
+        payload = cipher.encrypt(update, coefficient, case.binding, state=state, carried={}, seeds=seeds).payload
         seconds += time.process_time() - started
         (folder / str(client)).write_bytes(payload)
         sizes.append(len(payload))
@@ -169,7 +160,7 @@ def _state_after_a_round(case: Case, cipher: ClientCipher) -> dict[str, Any]:
     state = cipher.initial_state(case.update(0))
     if isinstance(cipher, PlainCipher):
         return state
-    assert isinstance(cipher, KaheCipher | packed_bfv.PackedBfvCipher | ckks.CkksCipher)
+    assert isinstance(cipher, KaheCipher | ckks.CkksCipher)
     coefficient = np.float32(1 / case.clients)
     flags = [cipher.blocks.flags(coefficient * case.update(k), state["exponents"]) for k in range(case.clients)]
     return {"exponents": cipher.blocks.next_exponents(np.sum(flags, axis=0, dtype=np.int64), state["exponents"])}

@@ -17,7 +17,7 @@ Vector = NDArray[np.float32]
 Buffer = bytes | memoryview
 State = dict[str, NDArray[Any]]
 """Arrays by name that a cipher needs again in the next round."""
-NO_MASKS: Mapping[str, bytes] = MappingProxyType({})
+NO_SEEDS: Mapping[str, bytes] = MappingProxyType({})
 
 
 class CipherError(FedVehicleReidError, ValueError):
@@ -57,7 +57,7 @@ class ClientCipher(Protocol):
         *,
         state: Mapping[str, Any],
         carried: State,
-        masks: Mapping[str, bytes] = NO_MASKS,
+        seeds: Mapping[str, bytes] = NO_SEEDS,
     ) -> Encrypted:
         """The payload of coefficient * vector. Raises CipherError if a value is not finite or too large.
 
@@ -66,7 +66,7 @@ class ClientCipher(Protocol):
             state: shared by all clients that hold the same global model.
             carried: the client's carry-over from its last payload, empty at first. It may be emptied: it is as large as
                 the vector.
-            masks: seeds shared with the other clients of the cohort, by name; see `strategies.ciphers.masks`."""
+            seeds: shared with each client of the cohort, itself among them, by name; for ciphers with shares."""
 
     def decrypt(
         self, payload: Buffer, coefficient_sum: float, binding: Binding, *, state: Mapping[str, Any]
@@ -90,23 +90,23 @@ class ServerSum(Protocol):
     def add(self, payload: bytes, client: str) -> None:
         """Add the payload of one client. Raises CipherError and leaves the sum as it was."""
 
-    def disclose(self, client: str, sealed: bytes) -> None:
-        """Take in the seeds that a client of the sum shares with clients that are not in it."""
-
     def payload(self) -> bytes:
         """The sum, in the form that `ClientCipher.decrypt` takes. Raises CipherError if nothing was added."""
 
 
 @runtime_checkable
 class SharedSum(ServerSum, Protocol):
-    """A sum that opens only with what its clients disclose after it is complete."""
+    """A sum that opens only with the share sums that its clients send after it is complete."""
 
     @property
     def needed(self) -> int:
-        """Clients that must disclose."""
+        """Clients that must send one."""
 
     def expect(self, client: str, coefficient: float) -> None:
         """Refuse a payload of this client with another coefficient: the tag of the sum covers it."""
 
     def question(self, client: str) -> bytes:
-        """What a client of the sum needs for its disclosure."""
+        """What a client of the sum needs for its share sum."""
+
+    def disclose(self, client: str, sealed: bytes) -> None:
+        """Take in the sealed share sum of a client. Raises CipherError and leaves the sum as it was."""

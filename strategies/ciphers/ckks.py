@@ -17,7 +17,7 @@ import tenseal as ts
 from numpy.typing import NDArray
 
 from strategies.ciphers.binding import Binding, close_envelope
-from strategies.ciphers.cipher import NO_MASKS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
+from strategies.ciphers.cipher import NO_SEEDS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
 from strategies.ciphers.payload import open_payload, open_sum, require_new, weighted_update
@@ -144,11 +144,9 @@ class CkksCipher:
         *,
         state: Mapping[str, Any],
         carried: State,
-        masks: Mapping[str, bytes] = NO_MASKS,
+        seeds: Mapping[str, bytes] = NO_SEEDS,  # noqa: ARG002 - for ciphers with shares
     ) -> Encrypted:
         """About 16.6 bytes a value with the preset "compact"."""
-        if masks:
-            raise CipherError("approximate sums cannot be masked: the masks would not cancel")
         weighted = weighted_update(vector, coefficient, carried)
         parameters, bound = self.parameters, self.parameters.max_clients
         values, flags, residual = self.blocks.clip(weighted, state["exponents"])
@@ -222,10 +220,6 @@ class CkksSum:
         else:
             self._total = vectors
         self._clients.append(client)
-
-    def disclose(self, client: str, sealed: bytes) -> None:  # noqa: ARG002
-        """CKKS payloads have no masks."""
-        raise CipherError(f"seeds from {client} for a sum without masks")
 
     def payload(self) -> bytes:
         """The sum; where the key is in the cloud decrypted, and of two clients at least."""

@@ -52,7 +52,10 @@ class FederationKey:
     def secret(self, scheme: str) -> bytes:
         """The secret of one scheme. Raises CipherError if the key has none."""
         if scheme not in self.secrets:
-            raise CipherError(f"federation key {self.key_id} has no secret for {scheme!r}; make a new key")
+            raise CipherError(
+                f"federation key {self.key_id} has no secret for {scheme!r}, like those of earlier versions: make "
+                "a new one (python -m scripts.federation rotate FOLDER, at the authority, or keys --rotate)"
+            )
         return self.secrets[scheme]
 
     def seal(self, data: bytes, purpose: str = "") -> bytes:

@@ -2,5 +2,3 @@
 
 MIN_CLIENTS, MAX_CLIENTS = 2, 1024
 """Least: the sum of one update is that update. Most: packing and noise are laid out for so many."""
-MIN_MASKED = 3
-"""Least clients of pairwise masks: of two, each could subtract its own update from the sum."""

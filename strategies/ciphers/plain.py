@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.ciphers.binding import Binding
-from strategies.ciphers.cipher import NO_MASKS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
+from strategies.ciphers.cipher import NO_SEEDS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
 
 _HEADER = struct.Struct("<4sQI")  # magic, number of values, CRC-32 of the values
 _MAGIC = b"fvp1"
@@ -41,11 +41,9 @@ class PlainCipher:
         *,
         state: Mapping[str, Any],  # noqa: ARG002
         carried: State,  # noqa: ARG002
-        masks: Mapping[str, bytes] = NO_MASKS,
+        seeds: Mapping[str, bytes] = NO_SEEDS,  # noqa: ARG002
     ) -> Encrypted:
         """Payload of 16 + 4 * size bytes."""
-        if masks:
-            raise CipherError("plain payloads are not masked")
         weighted = np.multiply(vector, np.float32(coefficient), dtype=np.float32)
         _check(weighted)
         return Encrypted(_pack(weighted), {})
@@ -93,10 +91,6 @@ class PlainSum:
         for start in range(0, self.size, _BLOCK):  # blocks keep the float64 intermediates small
             block = vector[start : start + _BLOCK].astype(np.float64)
             self._sum[start : start + _BLOCK] += np.rint(block * _SCALE).astype(np.int64)
-
-    def disclose(self, client: str, sealed: bytes) -> None:  # noqa: ARG002
-        """Plain payloads have no masks."""
-        raise CipherError(f"seeds from {client} for a sum without masks")
 
     def payload(self) -> bytes:
         """The sum as float32. It closes the sum: nothing can be added afterwards."""

@@ -26,10 +26,10 @@ from scripts import federation as commands
 
 pytestmark = pytest.mark.chaos
 GARBAGE = patched(
-    "strategies.ciphers.packed_bfv",
-    "encrypt = module.PackedBfvCipher.encrypt",
+    "strategies.ciphers.kahe.client_half",
+    "encrypt = module.KaheCipher.encrypt",
     "change = lambda *given, **more: encrypt(*given, **more)._replace(payload=b'garbage')",
-    "module.PackedBfvCipher.encrypt = change",
+    "module.KaheCipher.encrypt = change",
 )
 
 

@@ -4,15 +4,17 @@ import hashlib
 import struct
 from functools import cache
 
-from strategies.ciphers import ckks, packed_bfv
+from strategies.ciphers import ckks
 from strategies.ciphers.binding import close_envelope, open_envelope
+from strategies.ciphers.kahe import client_half as kahe
+from strategies.ciphers.kahe.parameters import SCHEME as KAHE
 from strategies.ciphers.keys import FederationKey, new_key
 
 
 @cache
 def federation_key(number: int = 0) -> FederationKey:  # noqa: ARG001 - the cache tells them apart
-    """A key with the secrets of both ciphers, generated once; another `number`, another key."""
-    return new_key({packed_bfv.SCHEME: packed_bfv.new_secret, ckks.SCHEME: ckks.new_secret})
+    """A key with a secret of each cipher, generated once; another `number`, another key."""
+    return new_key({KAHE: kahe.new_secret, ckks.SCHEME: ckks.new_secret})
 
 
 def flipped(data: bytes, place: int, bit: int = 0) -> bytes:

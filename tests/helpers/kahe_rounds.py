@@ -1,5 +1,7 @@
 """Rounds of the cipher `kahe` for tests: clients with keys of their own, and a server that adds."""
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass, field
 
@@ -10,12 +12,17 @@ from strategies.ciphers.kahe.client_half import KaheCipher, new_secret
 from strategies.ciphers.kahe.parameters import SCHEME
 from strategies.ciphers.kahe.server_half import KaheSum
 from strategies.ciphers.keys import new_key
-from strategies.ciphers.masks import new_mask_key, pair_seed, public_mask_key
 
 KEY = new_key({SCHEME: new_secret})
 RUN, LAYOUT = "0" * 16, "layout"
-_PRIVATE = [new_mask_key() for _ in range(64)]
-_PUBLIC = [public_mask_key(private) for private in _PRIVATE]
+
+
+def seeds_of(name, names, binding):
+    """Seeds that a client shares with each of the cohort, itself among them, as share keys would give them."""
+    return {
+        other: hashlib.sha256(json.dumps([sorted([name, other]), binding.fields()]).encode()).digest()
+        for other in names
+    }
 
 
 @dataclass
@@ -30,6 +37,7 @@ class Round:
     attempt: int = 1
     nonce: str = "nonce"
     members: str = ""
+    layout: str = LAYOUT
     colluding: int | None = None
     statistics: np.ndarray | None = None
     ciphers: dict[str, KaheCipher] = field(init=False)
@@ -49,15 +57,11 @@ class Round:
 
     @property
     def binding(self):
-        return Binding(RUN, LAYOUT, self.server_round, self.attempt, tuple(self.names), self.nonce, self.members)
+        return Binding(RUN, self.layout, self.server_round, self.attempt, tuple(self.names), self.nonce, self.members)
 
     def seeds(self, name):
         """The seeds that a client shares with each of the cohort, itself among them."""
-        own = self.names.index(name)
-        return {
-            other: pair_seed(_PRIVATE[own], name, other, public, self.binding)
-            for other, public in zip(self.names, _PUBLIC, strict=False)
-        }
+        return seeds_of(name, self.names, self.binding)
 
     def update(self, index):
         return np.random.default_rng(index).uniform(-1, 1, self.size).astype(np.float32)
@@ -70,7 +74,7 @@ class Round:
         vector = self.update(index) if update is None else update
         seeds = self.seeds(self.names[index])
         share = self.share if coefficient is None else coefficient
-        return self[index].encrypt(vector, share, self.binding, state=self.state, carried={}, masks=seeds).payload
+        return self[index].encrypt(vector, share, self.binding, state=self.state, carried={}, seeds=seeds).payload
 
     def total(self):
         """An empty sum."""

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from party_share_keys import write_share_keys
 
 from app import client_app
 from app.client_app import _make_client
+from strategies.ciphers import ckks
+from strategies.ciphers.kahe import client_half as kahe
 from strategies.ciphers.keys import new_key, write_key
-from strategies.ciphers.packed_bfv import new_secret
+from strategies.signing import new_signing_key
 
 TEMPLATE = Path(client_app.__file__).parent / "deployment/templates/policy.toml"
 RUN_KEY = "0123456789abcdef"
@@ -32,8 +35,9 @@ def policy_file(tmp_path):
 @pytest.fixture
 def policed_site(tmp_path, pictures_root, policy_file):
     """Makes the client of a real node with a policy, for the overrides of a run."""
-    key = tmp_path / "federation.key"
-    write_key(new_key({"packed_bfv": new_secret}), key)
+    key = new_key({"kahe": kahe.new_secret, "ckks": ckks.new_secret})
+    write_key(key, tmp_path / "federation.key")
+    share_keys = write_share_keys(tmp_path, "parks", "north", key.key_id, new_signing_key())
 
     def make(overrides, *changes, **node):
         config = {
@@ -41,7 +45,8 @@ def policed_site(tmp_path, pictures_root, policy_file):
             "data": "manifest",
             "data-root": str(pictures_root),
             "state-dir": str(tmp_path / "node"),
-            "key-file": str(key),
+            "key-file": str(tmp_path / "federation.key"),
+            **share_keys,
             "policy": str(policy_file(*changes)),
             **node,
         }

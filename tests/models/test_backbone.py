@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from timm.layers import resample_abs_pos_embed
 
 from models.backbone import build_backbone
 from models.input_statistics import input_statistics
@@ -86,9 +87,68 @@ def test_an_unknown_backbone_is_refused_with_suggestions() -> None:
 
 
 @pytest.mark.parametrize("name", ["test_vit", "swin_tiny_patch4_window7_224"])
-def test_transformers_are_refused(name: str) -> None:
+def test_networks_of_tokens_are_refused_where_images_have_any_size(name: str) -> None:
     with pytest.raises(ValueError, match=f"backbone '{name}'"):
         build_backbone(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "places"),
+    [("test_vit", 64, (4, 6)), ("vit_tiny_patch16_224", 192, (4, 6)), ("vit_small_patch14_dinov2", 384, (4, 6))],
+)
+def test_tokens_lie_where_their_patches_are(name: str, channels: int, places: tuple[int, int]) -> None:
+    """Only the attention spreads a change of one patch; without it, one place of the map changes."""
+    backbone = build_backbone(name, size=(64, 96)).eval()
+    for module in backbone.modules():
+        if hasattr(module, "attn"):
+            module.attn.forward = lambda x, **_: torch.zeros_like(x)
+    patch = 14 if "patch14" in name else 16
+    image = torch.zeros(1, 3, 64, 96)
+    changed = image.clone()
+    changed[..., 2 * patch : 3 * patch, 3 * patch : 4 * patch] = 1
+    with torch.no_grad():
+        before, after = backbone(image), backbone(changed)
+    assert before.shape == (1, channels, *places)
+    assert backbone.num_features == channels
+    assert torch.nonzero((before != after).any(dim=1)[0]).tolist() == [[2, 3]]
+
+
+def test_swins_map_is_turned_and_the_class_token_is_one_place() -> None:
+    network = build_backbone("swin_tiny_patch4_window7_224", size=(64, 96)).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 64, 96)).shape == (1, 768, 2, 3)
+        image = torch.rand(2, 3, 32, 32)
+        found = build_backbone("test_vit", size=(32, 32), options={"token": "class"}).eval()
+        torch.testing.assert_close(found(image)[..., 0, 0], found.network.forward_features(image)[:, 0])
+
+
+def test_weights_for_images_of_another_size_are_resampled(tmp_path: Path) -> None:
+    """As timm resamples position embeddings; of the same size they are taken over as they are."""
+    whole = timm.create_model("test_vit", img_size=(64, 64), num_classes=7)
+    save_file(whole.state_dict(), tmp_path / "vit.safetensors")
+    same = build_backbone("test_vit", size=(64, 64), pretrained=tmp_path / "vit.safetensors")
+    assert torch.equal(same.network.pos_embed, whole.pos_embed)
+    other = build_backbone("test_vit", size=(32, 96), pretrained=tmp_path / "vit.safetensors")
+    expected = resample_abs_pos_embed(whole.pos_embed, new_size=[2, 6], old_size=[4, 4], num_prefix_tokens=1)
+    torch.testing.assert_close(other.network.pos_embed, expected)
+    assert torch.equal(other.network.blocks[0].mlp.fc1.weight, whole.blocks[0].mlp.fc1.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options", "named"),
+    [
+        ("test_vit", (60, 64), {}, "does not accept images of 60 x 64 px"),
+        ("test_vit", (64, 64), {"token": "first"}, "must be mean or class; got 'first'"),
+        ("swin_tiny_patch4_window7_224", (64, 64), {"token": "class"}, "has no class token"),
+        ("test_vit", (64, 64), {"chanels": 1}, "'test_vit' cannot be built with"),
+        ("efficientformer_l1", (64, 96), {}, "'efficientformer_l1'"),
+    ],
+)
+def test_what_a_network_of_tokens_cannot_be_is_named(
+    name: str, size: tuple[int, int], options: dict, named: str
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        build_backbone(name, size=size, options=options)
 
 
 def test_options_reach_the_model_and_a_wrong_one_is_named() -> None:

@@ -12,7 +12,7 @@ from scripts.bench.sums import Sums
 
 def test_sums_follow_a_run_and_miss_it_by_what_rounding_leaves(base_overrides, tmp_path):
     federation = LocalFederation(tmp_path / "run", base_overrides)
-    sums = Sums(load_settings(f"{base_overrides} privacy=packed_bfv"), federation.folder)
+    sums = Sums(load_settings(f"{base_overrides} privacy=kahe"), federation.folder)
 
     seen = []
 

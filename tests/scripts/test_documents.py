@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 _ROOMS = [
     *("app/client_app.py", "app/server_app.py", "app/core", "app/deployment", "app/equalise", "app/evaluation"),
     *("app/experiment", "app/federation", "app/settings", "app/synthetic", "scripts", "strategies", "models"),
-    *("app/data", "app/tasks", "app/images", "app/web", "app/detection", "app/training"),
+    *("app/data", "app/tasks", "app/images", "app/web", "app/cameras", "app/detection", "app/training"),
     # the SQL of old tables keeps their columns
     *(str(path.relative_to(ROOT)) for path in (ROOT / "app/register").glob("*.py") if path.stem != "upgrades"),
     *("conf", "docs", "README.md", "CONTRIBUTING.md"),

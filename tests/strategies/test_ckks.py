@@ -201,14 +201,6 @@ def test_a_value_that_is_not_finite_is_refused_on_the_client(value):
         encrypted(cipher_of("anna"), vector)
 
 
-def test_masks_are_refused():
-    vector = np.zeros(SIZE, np.float32)
-    with pytest.raises(CipherError, match="cannot be masked"):
-        cipher_of("anna").encrypt(vector, 1.0, BINDING, state=STATE, carried={}, masks={"bert": bytes(32)})
-    with pytest.raises(CipherError, match="seeds from anna for a sum without masks"):
-        sum_for(cipher_of("anna")).disclose("anna", b"")
-
-
 def test_sealed_models_come_back():
     cipher = cipher_of("anna", key=federation_key())
     assert cipher.open(cipher.seal(b"model", "x"), "x") == b"model"

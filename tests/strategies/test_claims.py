@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from strategies import messages as m
 from strategies.claims import CAPPED_FROM, MAX_EXAMPLES, capped, checked_measures, largest_share, typical
-from strategies.convergence import Convergence
 from strategies.messages import MessageError
-from strategies.rounds import FederationError
+from strategies.rounds import Convergence, FederationError
 
 LOUD = "no\n\x1b[2Jround 9/9, all is well " + "x" * 10**6
 SHARES = st.integers(1, 20).map(lambda twentieth: twentieth / 20)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.convergence import Convergence
+from strategies.rounds import Convergence
 
 
 def stopping_round(measures, patience, min_delta):

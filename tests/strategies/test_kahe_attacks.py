@@ -7,10 +7,10 @@ from scipy.stats import chi2
 
 from strategies.ciphers.binding import open_envelope
 from strategies.ciphers.kahe import client_half
-from strategies.ciphers.kahe.boxes import open_box, sum_purpose
 from strategies.ciphers.kahe.ring import DEGREE
+from strategies.ciphers.kahe.sampling import Uniform
+from strategies.ciphers.kahe.session import open_box, sum_purpose
 from strategies.ciphers.kahe.sharing import PRIME, SALT_BYTES, opened
-from strategies.ciphers.kahe.uniform import Uniform
 
 RARE = 1e-9
 BINS = 64

@@ -2,7 +2,7 @@
 
 import pytest
 
-from strategies.ciphers.kahe.boxes import BOX_OVERHEAD, close_box, open_box
+from strategies.ciphers.kahe.session import BOX_OVERHEAD, close_box, open_box
 from strategies.ciphers.kahe.sharing import BadSharesError
 
 SEED = bytes(range(32))

@@ -8,9 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy.stats import chi2, poisson
 
-from strategies.ciphers.kahe import gaussian
-from strategies.ciphers.kahe.gaussian import LARGEST, SIGMA, Gaussian, thresholds
-from strategies.ciphers.kahe.uniform import Uniform
+from strategies.ciphers.kahe import sampling
+from strategies.ciphers.kahe.sampling import LARGEST, SIGMA, Gaussian, Uniform, thresholds
 
 SEED = bytes(range(32))
 RARE = 1e-9  # a good generator fails a test with this chance
@@ -117,7 +116,7 @@ def test_every_entry_of_the_table_is_compared(monkeypatch):
     compared = []
     real = np.greater_equal
     monkeypatch.setattr(
-        gaussian.np,
+        sampling.np,
         "greater_equal",
         lambda words, entry, out: compared.append(int(entry)) or real(words, entry, out=out),
     )

@@ -9,8 +9,8 @@ import pytest
 
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.kahe.ring import DEGREE, RING_54, RING_64
+from strategies.ciphers.kahe.sampling import Uniform
 from strategies.ciphers.kahe.tags import TagKey, add_tags, read, same_tag, written
-from strategies.ciphers.kahe.uniform import Uniform
 
 RINGS = pytest.mark.parametrize("ring", [RING_54, RING_64], ids=["54", "64"])
 SECRET, CONTEXT = bytes(range(32)), b"attempt"

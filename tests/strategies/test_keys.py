@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, shared_key, write_key
 
-MAKERS = {"packed_bfv": lambda: b"first secret", "ckks": lambda: b"second secret"}
+MAKERS = {"kahe": lambda: b"first secret", "ckks": lambda: b"second secret"}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_key_comes_back_from_its_file(path, key):
     found = read_key(path)
     assert found == key
     assert found.key_id == key.key_id
-    assert found.secret("packed_bfv") == b"first secret"
+    assert found.secret("kahe") == b"first secret"
     assert len(found.secret("seal")) == 32
 
 
@@ -191,7 +191,7 @@ def random_secret():
 def take_shared_key(path, barrier, results):
     """What a client of a simulation does at its start."""
     barrier.wait(timeout=60)
-    results.put(shared_key(path, {"packed_bfv": random_secret}).key_id)
+    results.put(shared_key(path, {"kahe": random_secret}).key_id)
 
 
 def test_processes_that_start_at_once_get_the_same_key(tmp_path):
@@ -217,7 +217,7 @@ def test_a_shared_key_that_another_process_created_meanwhile_is_used(tmp_path, m
         looked.append(True)
         return b"too late"
 
-    assert shared_key(path, {"packed_bfv": made_meanwhile}) == first
+    assert shared_key(path, {"kahe": made_meanwhile}) == first
     assert looked
     monkeypatch.setattr("strategies.ciphers.keys.new_key", None)  # not called when the file is there
     assert shared_key(path, MAKERS) == first

@@ -8,8 +8,7 @@ import pytest
 from fake_clients import CLOSE, SIZE, Client, Federation, average, error, three
 
 from strategies import messages as m
-from strategies.convergence import Convergence
-from strategies.rounds import FederationError, ServerState
+from strategies.rounds import Convergence, FederationError, ServerState
 
 
 def test_the_mean_is_weighted_by_examples_and_every_client_reaches_the_same_model():

@@ -4,20 +4,15 @@ import os
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ckks_federation import BINDING, SIZE, STATE, cipher_of, encrypted, sum_for
-from encrypted_payloads import federation_key
+from kahe_rounds import Round
 
-from strategies.ciphers.memory_file import MemoryFile
-from strategies.ciphers.packed_bfv import SCHEME
-from strategies.ciphers.seal_bfv import DEGREE, BfvKey, bfv
+from strategies.ciphers.binding import open_envelope
 
-BITS = 44
-FORKS, CIPHERTEXTS = 8, 80
-DESCRIPTORS = Path("/proc/self/fd")
+FORKS, ROUNDS = 8, 3
 
 
 def in_forks(work, count):
@@ -50,61 +45,39 @@ def in_threads(work, count):
 
 
 @pytest.mark.parametrize("run", [in_forks, in_threads])
-def test_a_file_is_that_of_its_process_and_thread(run):
-    """Another one writes between our writing and our reading, every time."""
-    file = MemoryFile(b"begin")
-    file.put(b"ours!", 0)
-
-    def write(_):
-        begun = file.get()
-        file.put(b"other", 0)
-        return int((begun, Path(file.path).read_bytes()) != (b"begin", b"other"))
-
-    assert run(write, 2) == [0, 0]
-    assert file.get() == b"ours!"
-
-
-@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="descriptors are listed on Linux")
-def test_descriptors_of_threads_that_ended_are_closed():
-    file = MemoryFile()
-    file.put(b"ours!", 0)
-    before = len(list(DESCRIPTORS.iterdir()))
-    in_threads(lambda number: file.put(b"%d" % number, 0), 8)
-    assert len(list(DESCRIPTORS.iterdir())) <= before + 1
-    assert file.get() == b"ours!"
-
-
-@pytest.mark.parametrize("run", [in_forks, in_threads])
-def test_each_ciphertext_of_many_forks_and_threads_opens_to_what_went_in(run):
-    """Key and parameters are those of the parent, as if a client is built once and used by every process."""
-    key = BfvKey(bfv(BITS), federation_key().secret(SCHEME))
-    key.encrypt(np.zeros(DEGREE, np.int64))  # its files are there before the fork
+def test_each_sum_of_many_forks_and_threads_opens_to_what_went_in(run):
+    """Ciphers and keys are those of the parent, as if a client is built once and used by every process."""
+    rounds = [Round(3, size=14_000, attempt=number) for number in range(ROUNDS)]
 
     def wrong(number):
-        slots = np.random.default_rng(number).integers(0, 2**BITS, CIPHERTEXTS * DEGREE)
-        c0, seeds = key.encrypt(slots)
-        opened = key.decrypt(c0, [seeds]).reshape(-1, DEGREE)
-        whole = key.decrypt_whole(c0, np.stack([bfv(BITS).expand(seed.tobytes()) for seed in seeds]))
-        same = (opened == slots.reshape(-1, DEGREE)).all(axis=1) & (whole.reshape(-1, DEGREE) == opened).all(axis=1)
-        return int((~same).sum()) + CIPHERTEXTS - len(np.unique(seeds, axis=0))
+        count = 0
+        for attempt in rounds:
+            updates = np.random.default_rng(number).uniform(-0.1, 0.1, (3, attempt.size)).astype(np.float32)
+            total = attempt.total()
+            for index, update in enumerate(updates):
+                total.add(attempt.payload(index, update), attempt.names[index])
+            found = attempt.opened(attempt.ask(total).payload()).mean
+            step = 2 / attempt[0].parameters.plan.values.top
+            count += not np.allclose(found, updates.mean(axis=0), rtol=0, atol=3 * step)
+        return count
 
     assert run(wrong, FORKS) == [0] * FORKS
 
 
-def test_forks_draw_seeds_of_their_own():
-    """Two ciphertexts with one seed would show the difference of their contents to the server."""
-    key = BfvKey(bfv(BITS), federation_key().secret(SCHEME))
-    key.encrypt(np.zeros(DEGREE, np.int64))
+def test_forks_draw_keys_of_their_own():
+    """Two ciphertexts under one key would show the difference of their contents to the server."""
+    attempt = Round(3)
+    attempt.payload(0)
     reading, writing = os.pipe()
 
     def send(_):
-        os.write(writing, key.encrypt(np.zeros(DEGREE, np.int64))[1].tobytes())
+        os.write(writing, open_envelope(attempt.payload(0), {})[1][:64])
         return 0
 
     assert in_forks(send, FORKS) == [0] * FORKS
-    seeds = os.read(reading, 64 * FORKS)
+    parts = os.read(reading, 64 * FORKS)
     os.close(reading), os.close(writing)
-    assert len({seeds[start : start + 64] for start in range(0, len(seeds), 64)}) == FORKS
+    assert len({parts[start : start + 64] for start in range(0, len(parts), 64)}) == FORKS
 
 
 @pytest.mark.parametrize("run", [in_forks, in_threads])

@@ -7,8 +7,8 @@ from flwr.app import Error, Message
 import strategies.directory
 import strategies.exchange
 import strategies.partial_sync
+from strategies.exchange import Patience
 from strategies.nodes import Node
-from strategies.patience import Patience
 from strategies.rounds import FederationError
 
 HOUR = 3600.0

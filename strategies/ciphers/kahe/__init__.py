@@ -6,6 +6,6 @@ before it Stevens et al., 2022, and LERNA, Asiacrypt 2023). Each client has a fr
 the sum over the clients of a round is ever reconstructed, by Shamir shares among the clients; Willow gives the keys to
 a committee under a second encryption instead, which a federation of sites does not need.
 
-Modules, lowest first: `ring` (arithmetic), `uniform` and `gaussian` (random values), `parameters`, `sharing` (Shamir),
-`boxes` (shares on their way), `tags` (authentication of the sum), `client_half` and `server_half`.
+Modules, lowest first: `ring` (arithmetic), `sampling` (random values), `parameters`, `sharing` (Shamir),
+`session` (an attempt, and shares on their way), `tags` (authentication of the sum), `client_half` and `server_half`.
 """

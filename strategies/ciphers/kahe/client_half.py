@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.ciphers.binding import Binding, close_envelope
-from strategies.ciphers.cipher import NO_MASKS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
-from strategies.ciphers.kahe.boxes import close_box, open_box, proof_digest, sum_purpose
-from strategies.ciphers.kahe.gaussian import Gaussian
+from strategies.ciphers.cipher import NO_SEEDS, Buffer, CipherError, Decrypted, Encrypted, State, Vector
 from strategies.ciphers.kahe.parameters import SCHEME, KaheParameters, sum_bound
 from strategies.ciphers.kahe.ring import DEGREE, Small, Words, blocks_of
-from strategies.ciphers.kahe.session import Session, session_of
+from strategies.ciphers.kahe.sampling import Gaussian, Uniform
+from strategies.ciphers.kahe.session import Session, close_box, open_box, proof_digest, session_of, sum_purpose
 from strategies.ciphers.kahe.sharing import add_shares, checked_share, deal, lies_on, opened
 from strategies.ciphers.kahe.tags import SECRET_BYTES, AlteredSumError, TagKey, add_tags, read, same_tag, written
-from strategies.ciphers.kahe.uniform import Uniform
 from strategies.ciphers.keys import FederationKey
 from strategies.ciphers.payload import open_sum, weighted_update
 from strategies.ciphers.update_slots import DOES_NOT_OPEN, UpdateSlots
@@ -42,7 +40,7 @@ def new_secret() -> bytes:
 
 
 class KaheCipher:
-    """Implements `ClientCipher`; `masks` are the seeds shared with each client of the cohort, itself among them.
+    """Implements `ClientCipher`.
 
     Args:
         statistics: (size,) bool, the BatchNorm statistics of the vector.
@@ -62,6 +60,7 @@ class KaheCipher:
     ) -> None:
         self.blocks = Blocks(statistics)
         self.parameters = KaheParameters(self.blocks.digits, self.blocks.count, max_clients, bits, colluding)
+        key.secret(SCHEME)  # raises for a key of an earlier version, before anything is trained
         self.key = key
         self.key_id = key.key_id
         self.client = client
@@ -79,11 +78,11 @@ class KaheCipher:
         *,
         state: Mapping[str, Any],
         carried: State,
-        masks: Mapping[str, bytes] = NO_MASKS,
+        seeds: Mapping[str, bytes] = NO_SEEDS,
     ) -> Encrypted:
         """About 2.26 bytes a value up to 8 clients, 2.69 up to 64."""
         session = Session(self.parameters, binding, self.key_id)
-        if self.client not in session.names or (missing := set(session.names) - set(masks)):
+        if self.client not in session.names or (missing := set(session.names) - set(seeds)):
             lacking = "itself" if self.client not in session.names else ", ".join(sorted(missing))
             raise CipherError(f"{self.client} has no key for {lacking} in the cohort {', '.join(session.names)}")
         weighted = weighted_update(vector, coefficient, carried)
@@ -97,7 +96,7 @@ class KaheCipher:
         total = self._encrypt(slots.reshape(-1, DEGREE), secret, session, tags, body)
         tag = add_tags(self.parameters.ring, total, tags.pad(self.client, coefficient, digest))
         boxes = (
-            close_box(share, masks[name], session.context, self.client, name, dealt.proof)
+            close_box(share, seeds[name], session.context, self.client, name, dealt.proof)
             for name, share in zip(session.names, dealt.shares, strict=True)
         )
         fields = {
@@ -132,7 +131,7 @@ class KaheCipher:
             ring.pack(words, view[rows.start * ring.row_bytes : rows.stop * ring.row_bytes])
         return found.value
 
-    def share_sum(self, clients: Sequence[str], data: Buffer, binding: Binding, masks: Mapping[str, bytes]) -> bytes:
+    def share_sum(self, clients: Sequence[str], data: Buffer, binding: Binding, seeds: Mapping[str, bytes]) -> bytes:
         """The sum of the shares that these clients dealt to this one, sealed under the federation key.
 
         The caller keeps on disk that an attempt is answered for one set (`app.federation.share_store`).
@@ -151,7 +150,7 @@ class KaheCipher:
         for place, name in enumerate(names):
             piece = bytes(data[place * session.piece_bytes : (place + 1) * session.piece_bytes])
             box, proof = piece[: session.box_bytes], piece[session.box_bytes :]
-            share = open_box(box, masks[name], context, name, self.client, proof)
+            share = open_box(box, seeds[name], context, name, self.client, proof)
             shares.append(checked_share(share, proof, index, session.threshold, session.of_dealer(name), name))
             dealt[name] = proof_digest(proof)
         return self.key.seal(add_shares(shares), sum_purpose(context, self.client, names, dealt))

@@ -2,7 +2,7 @@
 
 Security by the homomorphic encryption standard (2018, Table 1), n = 4096, with errors of width 3.19: 256 bits for log q
 up to 58, 192 up to 75, 128 up to 109. Here log q is 54 up to 8 clients and 64 beyond, and the width, after the hint of
-the opened sum, 3.25 and more (see `gaussian.SIGMA`).
+the opened sum, 3.25 and more (see `sampling.SIGMA`).
 """
 
 import math
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from strategies.ciphers.cipher import CipherError
-from strategies.ciphers.kahe.gaussian import SIGMA
 from strategies.ciphers.kahe.ring import DEGREE, RING_54, RING_64, Ring
+from strategies.ciphers.kahe.sampling import SIGMA
 from strategies.ciphers.kahe.sharing import Threshold
 from strategies.ciphers.limits import MAX_CLIENTS, MIN_CLIENTS
 from strategies.ciphers.update_slots import SlotPlan

@@ -6,10 +6,9 @@ import numpy as np
 
 from strategies.ciphers.binding import Binding, close_envelope
 from strategies.ciphers.cipher import CipherError
-from strategies.ciphers.kahe.boxes import proof_digest
 from strategies.ciphers.kahe.parameters import KaheParameters
 from strategies.ciphers.kahe.ring import DEGREE, Words, blocks_of
-from strategies.ciphers.kahe.session import Session
+from strategies.ciphers.kahe.session import Session, proof_digest
 from strategies.ciphers.kahe.tags import Tag, add_tags, read, written
 from strategies.ciphers.payload import open_payload, require_new
 

@@ -1,21 +1,33 @@
-"""One attempt as clients and server see it: what identifies it, and the places of everything in payloads.
+"""One attempt as clients and server see it: its identity, the places of everything in payloads, and the sealed pieces.
 
 A client's payload: packed ciphertexts, then a box for each client of the cohort in the order of their names, then the
 proof of its shares. A question to a client: for each client of the sum in the order of names, the box that it made for
 the one that is asked, and its proof. A sum: packed ciphertexts, then a sealed share sum for each client that answered.
+
+A share is sealed under a key of the pair's seed (X25519 between the sites' keys, HKDF; `strategies.share_keys`),
+direction and attempt, by AES-256-GCM. A share sum is sealed under the federation key.
 """
 
 import hashlib
+import hmac
 import json
-from collections.abc import Collection, Mapping
+import secrets
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
-from strategies.ciphers.kahe.boxes import BOX_OVERHEAD, SUM_OVERHEAD
 from strategies.ciphers.kahe.parameters import KaheParameters
-from strategies.ciphers.kahe.sharing import Threshold
+from strategies.ciphers.kahe.sharing import BadSharesError, Threshold
+
+_NONCE_BYTES, _TAG_BYTES = 12, 16
+BOX_OVERHEAD = _NONCE_BYTES + _TAG_BYTES
+SUM_OVERHEAD = 32
+"""Bytes that `FederationKey.seal` adds."""
 
 
 @dataclass(frozen=True)
@@ -100,3 +112,38 @@ def session_of(parameters: KaheParameters, fields: Mapping[str, Any], key_id: st
         raise CipherError(f"a sum of attempt {attempt!r} {nonce!r} with the share keys {members!r}")
     binding = Binding(fields["run-key"], fields["layout"], fields["round"], attempt, tuple(names), nonce, members)
     return Session(parameters, binding, key_id)
+
+
+def close_box(share: bytes, seed: bytes, context: bytes, dealer: str, receiver: str, proof: bytes) -> bytes:
+    """The share for `receiver`, bound to the attempt's context and to the dealer's proof."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(_key(seed, dealer, receiver)).encrypt(nonce, share, _about(context, proof))
+
+
+def open_box(box: bytes, seed: bytes, context: bytes, dealer: str, receiver: str, proof: bytes) -> bytes:
+    """The share that `close_box` was given. Raises BadSharesError for another attempt, dealer, receiver or proof: with
+    a server that hands boxes on as they are, the dealer sealed it wrongly."""
+    nonce, body = box[:_NONCE_BYTES], box[_NONCE_BYTES:]
+    try:
+        return AESGCM(_key(seed, dealer, receiver)).decrypt(nonce, body, _about(context, proof))
+    except (InvalidTag, ValueError) as error:
+        fault = "its share does not open: it is of another attempt or key, or was altered on its way"
+        raise BadSharesError(dealer, fault) from error
+
+
+def sum_purpose(context: bytes, client: str, clients: Sequence[str], dealt: Mapping[str, str]) -> str:
+    """Purpose for which `client` seals its share sum: one attempt, one set, and the shares that these clients dealt."""
+    return "share sum of " + json.dumps([context.hex(), client, [[name, dealt[name]] for name in clients]])
+
+
+def proof_digest(proof: bytes) -> str:
+    """Identifies the shares that a client dealt: their proof holds a digest of each."""
+    return hashlib.sha256(proof).hexdigest()
+
+
+def _key(seed: bytes, dealer: str, receiver: str) -> bytes:
+    return hmac.digest(seed, b"share\0" + json.dumps([dealer, receiver]).encode(), "sha256")
+
+
+def _about(context: bytes, proof: bytes) -> bytes:
+    return context + hashlib.sha256(proof).digest()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.kahe.ring import DEGREE, Small
-from strategies.ciphers.kahe.uniform import Uniform, fresh_seed
+from strategies.ciphers.kahe.sampling import Uniform, fresh_seed
 
 Numbers = NDArray[np.float64]
 """Elements of F_p: whole numbers, as floats for the sake of fast matrix products, which stay below 2^53."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.kahe.ring import DEGREE, Ring, Words
-from strategies.ciphers.kahe.uniform import Uniform
+from strategies.ciphers.kahe.sampling import Uniform
 
 Tag = tuple[int, int]
 SECRET_BYTES = 32

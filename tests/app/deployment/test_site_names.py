@@ -3,7 +3,6 @@
 import base64
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,12 +15,9 @@ from app.deployment.renewal import rotate_key
 from app.deployment.setup import add_site, remove_site
 from app.deployment.site_names import SiteIdentity, SiteNames, authority_text, site_certificate
 from app.deployment.verify import problems
-from app.federation.mask_store import MaskStore
 from app.federation.refusals import IdentityError
 from app.settings.checks import SettingsError
 from strategies import messages as m
-from strategies.ciphers.binding import Binding
-from strategies.ciphers.cipher import CipherError
 from strategies.ciphers.keys import FederationKey, read_key
 from strategies.nodes import RefusedError
 from strategies.proofs import reply_statement
@@ -230,51 +226,6 @@ def test_a_folder_with_another_certificate_is_named(root):
     path.unlink()
     [sentence] = problems(root / "sites/north")
     assert sentence.startswith(f"{path} is missing: python -m scripts.federation approve")
-
-
-# Masks ------------------------------------------------------------------------------------------------------------
-
-BINDING = Binding("0" * 16, "layout", 1, 1, ("ghost", "north", "south"), "n")
-
-
-@pytest.fixture
-def stores(root, tmp_path):
-    """Mask stores of north and south, both with certificates."""
-    key = read_key(root / "authority/federation.key")
-    return {name: MaskStore(tmp_path / name, name, key, identity(root, name)) for name in ("north", "south")}
-
-
-def test_seeds_of_certified_sites_are_alike(root, tmp_path, stores):
-    add_site(root, "east")
-    key = read_key(root / "authority/federation.key")
-    stores["east"] = MaskStore(tmp_path / "east", "east", key, identity(root, "east"))
-    binding = replace(BINDING, cohort=("east", "north", "south"))
-    cards = {name: store.card for name, store in stores.items()}
-    assert stores["north"].seeds(binding, cards)["east"] == stores["east"].seeds(binding, cards)["north"]
-
-
-def test_a_site_with_the_federation_key_cannot_authenticate_one_that_does_not_exist(root, tmp_path, stores):
-    """South makes a mask key for "ghost", with a good tag under the federation key, and signs it with its own."""
-    key = read_key(root / "authority/federation.key")
-    unsigned = MaskStore(tmp_path / "ghost", "ghost", key).card
-    public = bytes.fromhex(unsigned)[:32]
-    south = identity(root, "south")
-    cards = {name: store.card for name, store in stores.items()}
-    for shown, reason in (
-        (unsigned, "not that of a certified site"),
-        (f"{unsigned}:", "not that of a certified site"),
-        (f"{unsigned}:!", "not that of a certified site"),
-        (f"{unsigned}:{base64.b64encode(b'[]').decode()}", "not that of a certified site: it is malformed"),
-        (f"{unsigned}:{south.card(public)}", "not signed by the key of 'south'"),
-        (f"{unsigned}:{replace(south, site='ghost').card(public)}", "signed by 'south'"),
-        (f"{unsigned}:{cards['south'].partition(':')[2]}", "not signed by the key of 'south'"),
-    ):
-        with pytest.raises(CipherError, match=f"mask key of ghost is .*{reason}"):
-            stores["north"].seeds(BINDING, {**cards, "ghost": shown})
-    assert not (tmp_path / "north/mask_peers.json").exists()
-    del stores["north"].badge  # the gap that the certificate closes
-    stores["north"].badge = None
-    assert stores["north"].seeds(BINDING, {**cards, "ghost": unsigned}).keys() == {"ghost", "south"}
 
 
 def test_a_statement_is_the_same_after_flowers_transport():

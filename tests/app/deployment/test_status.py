@@ -7,6 +7,7 @@ import re
 
 import pytest
 from federation_checks import PowerCutError, kind_of
+from in_process_grid import InProcessGrid
 from rich.console import Console
 
 from app.core.run_folder import RunFolder
@@ -50,6 +51,32 @@ def test_a_run_in_the_middle_of_a_round(make_federation):
     text = shown(status)
     assert "round 2 of 4 (now round 3)" in text
     assert text.count("working") == 2
+
+
+def test_the_exchange_of_shares_names_the_sites_whose_share_sum_is_missing(make_federation, caplog, monkeypatch):
+    """The server is cut off when the first of two has answered, and the second one has not."""
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)  # to where pytest listens
+    federation, found = make_federation(changes="federation.rounds=2 privacy=kahe"), []
+    pull = InProcessGrid.pull_messages
+
+    def look(grid, ids):
+        replies = list(pull(grid, ids))
+        asked = [message.content[m.CONFIG] for message in grid.sent if message.metadata.message_id in ids]
+        if replies and asked[0].get(m.ACTION) == m.ACTION_SUM_SHARES:
+            found.append(read_status(federation.folder.path))
+        return replies
+
+    monkeypatch.setattr(InProcessGrid, "pull_messages", look)
+    federation.run()
+    assert [status["share_sums"] for status in found[:2]] == [["client-0", "client-1"], ["client-1"]]
+    assert [status["waiting"] for status in found[:2]] == [[], []]
+    with_one = shown(found[1])
+    assert "waits for share sums of client-1" in with_one
+    assert "(now round 1)" in with_one
+    assert (with_one.count("working"), with_one.count("answered")) == (1, 1)
+    logged = [record.getMessage() for record in caplog.records if "share sums" in record.getMessage()]
+    assert logged == [f"round {number} waits for share sums of client-0, client-1" for number in (1, 2)]
+    assert read_status(federation.folder.path)["share_sums"] == []
 
 
 def test_a_run_that_ended(make_federation, capsys):

@@ -86,7 +86,7 @@ def test_the_server_process_of_an_encrypted_run_never_opens_a_key(tmp_path, monk
     (tmp_path / "watch" / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "watch"), prepend=os.pathsep)
     monkeypatch.setenv("OPENED_FILES", str(tmp_path / "opened"))
-    reference = make_federation("reference", "federation.rounds=2 simulation.cpus=2 privacy.cipher=packed_bfv")
+    reference = make_federation("reference", "federation.rounds=2 simulation.cpus=2 privacy.cipher=kahe")
     folder = tmp_path / "run"
     simulate.main([*shlex.split(reference.overrides)[:-1], f"run_dir={folder}"])
     opened = [line.split(" ", 1) for line in (tmp_path / "opened").read_text(encoding="utf-8").splitlines()]

@@ -41,7 +41,7 @@ def night_root(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("privacy", ["plain", "packed_bfv"])
+@pytest.mark.parametrize("privacy", ["plain", "kahe"])
 def test_a_site_without_infrared_takes_part(tmp_path, night_root, privacy):
     words = f"{WORDS} data.root={night_root} privacy={privacy}"
     federation = LocalFederation(tmp_path / "run", words).run()

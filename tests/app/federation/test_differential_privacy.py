@@ -138,7 +138,7 @@ def counts_of(federation):
 
 def test_a_run_with_noise_ends_with_finite_measures(make_federation):
     """README's line, on a tiny network."""
-    changes = "privacy.dp.clip=1.0 privacy.dp.noise_multiplier=4 federation.batch_norm=local privacy=packed_bfv"
+    changes = "privacy.dp.clip=1.0 privacy.dp.noise_multiplier=4 federation.batch_norm=local privacy=kahe"
     federation = make_federation(changes=changes).run()
     summary = federation.folder.read_summary()
     assert summary["rounds"] == 3

@@ -7,21 +7,20 @@ import shutil
 import numpy as np
 import pytest
 from federation_checks import PowerCutError, assert_same_arrays, kind_of
+from party_share_keys import write_share_keys
 from scipy.optimize import brentq
 from scipy.stats import norm
 
 from app import client_app
 from app.core.arrays import float_arrays, shared_layout, statistics_mask
 from app.federation.build import key_path
-from app.settings.load import SettingsError
+from app.federation.share_key_files import SIMULATION, simulated_authority
 from app.tasks import make_task
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
 from strategies.rounds import FederationError
 
-BFV = "privacy.cipher=packed_bfv"
-THREE = f"{BFV} privacy.masking=pairwise data.partition.by=identity federation.num_clients=3"
-THREE_NODES = [{"partition-id": i, "num-partitions": 3} for i in range(3)]
+KAHE = "privacy.cipher=kahe"
 
 
 def vectors(federation, server_round=-1):
@@ -31,10 +30,8 @@ def vectors(federation, server_round=-1):
 @pytest.mark.parametrize(
     "privacy",
     [
-        BFV,
-        f"{BFV} privacy.max_clients=64",
-        "privacy.cipher=kahe",
-        "privacy.cipher=kahe privacy.max_clients=64",
+        KAHE,
+        f"{KAHE} privacy.max_clients=64",
         "privacy.cipher=ckks",
         "privacy.cipher=ckks privacy.key_holder=cloud",
         "privacy.cipher=ckks privacy.ckks_preset=tutorial",
@@ -66,7 +63,7 @@ def windows_of(vector):
     return {piece for piece in pieces if len(set(piece)) > 8}
 
 
-@pytest.mark.parametrize("privacy", [BFV, "privacy.cipher=kahe", "privacy.cipher=ckks"])
+@pytest.mark.parametrize("privacy", [KAHE, "privacy.cipher=ckks"])
 def test_no_update_no_private_array_and_no_key_is_ever_in_a_message(make_federation, privacy):
     federation = make_federation(changes=f"federation.rounds=2 {privacy}")
     readable, before = set(), {}
@@ -114,7 +111,7 @@ def test_no_update_no_private_array_and_no_key_is_ever_in_a_message(make_federat
 
 def test_a_stopped_encrypted_run_equals_an_uninterrupted_one_bit_for_bit(make_federation):
     """Rounding is seeded by round and client, sums are exact: only the ciphertexts differ."""
-    changes = f"federation.rounds=4 {BFV}"
+    changes = f"federation.rounds=4 {KAHE}"
     whole = make_federation("whole", changes=changes).run()
 
     def stop(message, reply):
@@ -131,10 +128,11 @@ def test_a_stopped_encrypted_run_equals_an_uninterrupted_one_bit_for_bit(make_fe
 
 
 def test_a_node_that_lost_its_state_gets_the_model_sealed(make_federation):
-    federation = make_federation(changes=f"federation.rounds=5 {BFV}")
+    federation = make_federation(changes=f"federation.rounds=5 {KAHE}")
 
-    def lose(message, reply):
-        if kind_of(message) == ("train", 2) and message.metadata.dst_node_id == 1:
+    def lose(message, reply):  # after its last part in round 2
+        asked = message.content[m.CONFIG].get(m.ACTION) == m.ACTION_SUM_SHARES
+        if asked and kind_of(message)[1] == 2 and message.metadata.dst_node_id == 1:
             shutil.rmtree(federation.folder.path / "nodes" / "client-0")
             client_app._make_client.cache_clear()
         return reply
@@ -153,7 +151,7 @@ def test_a_node_that_lost_its_state_gets_the_model_sealed(make_federation):
 
 
 def test_another_key_and_a_replayed_payload_cost_their_own_reply(make_federation, tmp_path):
-    federation = make_federation(changes=f"federation.rounds=3 {BFV}")
+    federation = make_federation(changes=f"federation.rounds=3 {KAHE}")
     earlier = {}
 
     def replay(message, reply):
@@ -175,50 +173,12 @@ def test_another_key_and_a_replayed_payload_cost_their_own_reply(make_federation
     main(["keys", "--out", str(tmp_path / "keys")])
     nodes = [{"partition-id": i, "num-partitions": 2} for i in range(2)]
     nodes[1]["key-file"] = str(tmp_path / "keys" / "federation.key")
-    other = make_federation("other", changes=f"federation.rounds=1 {BFV}", node_configs=nodes)
+    other = make_federation("other", changes=f"federation.rounds=1 {KAHE}", node_configs=nodes)
+    key_id = read_key(tmp_path / "keys" / "federation.key").key_id
+    nodes[1] |= write_share_keys(tmp_path, SIMULATION, "client-1", key_id, simulated_authority(other.folder.path))
     with pytest.raises(FederationError, match="below the quorum") as caught:
-        other.run()
+        other.resume()  # it has keys already
     assert "key-id" in str(caught.value)
-
-
-@pytest.mark.parametrize("drop", ["nobody", "train", "disclose"])
-def test_masked_rounds_equal_unmasked_ones_whoever_drops_out(make_federation, drop):
-    """A client that is lost before its reply is taken out by disclosed seeds; one that is lost while they are collected
-    makes the round be repeated. In each case the result equals that of a run without masks and the same drop-outs."""
-
-    def lose(message, reply):
-        kind, server_round = kind_of(message)
-        config = message.content[m.CONFIG]
-        node = message.metadata.dst_node_id
-        if drop != "nobody" and kind == "train" and server_round == 2 and node == 3 and config[m.ATTEMPT] == 1:
-            return None
-        if drop == "disclose" and config.get(m.ACTION) == m.ACTION_DISCLOSE and node == 2:
-            return None
-        return reply
-
-    changes = "federation.rounds=3 federation.deadline=3 federation.quorum=0.6"
-    masked = make_federation("masked", changes=f"{changes} {THREE}", node_configs=THREE_NODES).run(lose)
-    plain = f"{changes} {THREE} privacy.masking=none"
-    unmasked = make_federation("unmasked", changes=plain, node_configs=THREE_NODES).run(lose)
-    attempts = [line["attempts"] for line in masked.lines()]
-    assert attempts[:3] == [1, 2 if drop == "disclose" else 1, 1]
-    assert [len(line["clients"]) for line in masked.lines()[:3]] == [3, 2 if drop == "train" else 3, 3]
-    if drop != "disclose":  # where the first attempt stands without masks, with two clients
-        for ours, theirs in zip(vectors(masked), vectors(unmasked), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-    first, *others = vectors(masked)
-    for other in others:
-        np.testing.assert_array_equal(first, other)
-
-
-def test_masks_need_three_clients(make_federation):
-    """Refused at the start where the settings show it, and by the clients where only two of three come."""
-    with pytest.raises(SettingsError, match=r"privacy\.masking needs 3 clients"):
-        make_federation(changes=f"{BFV} privacy.masking=pairwise")
-    changes = f"{THREE} federation.rounds=1 federation.retries=0 federation.quorum=0.6"
-    federation = make_federation(changes=changes, node_configs=THREE_NODES[:2])
-    with pytest.raises(FederationError, match="pairwise masks need 3 clients"):
-        federation.run()
 
 
 def test_differential_privacy_stands_in_the_summary_and_bounds_the_update(make_federation):

@@ -15,6 +15,7 @@ from strategies import messages as m
 from strategies.ciphers.kahe import client_half
 from strategies.ciphers.kahe.ring import RING_54
 from strategies.ciphers.kahe.server_half import KaheSum
+from strategies.rounds import FederationError
 
 KAHE = "privacy.cipher=kahe"
 QUICK = "federation.quorum=0.6 federation.measure_every=0 train.epochs=1"
@@ -284,3 +285,23 @@ def test_no_secret_of_an_attempt_is_left_on_a_disk(three, monkeypatch):
     contents = b"".join(path.read_bytes() for path in files)
     assert len(secrets) == 21
     assert not any(secret in contents for secret in secrets)
+
+
+@pytest.mark.parametrize(
+    ("changes", "present", "reason"),
+    [
+        ("federation.num_clients=2", 1, "a cohort of 1; the sum of one update is that update"),
+        ("federation.num_clients=3 privacy.colluding=1", 2, "1 colluding clients of 2"),
+    ],
+)
+def test_a_cohort_that_is_too_small_for_a_sum_ends_the_run_with_its_reason(make_federation, changes, present, reason):
+    """After its attempts, like any round below the quorum; nobody trains for nothing."""
+    words = (
+        f"{KAHE} data.partition.by=identity federation.quorum=0.3 federation.rounds=1 federation.retries=1 {changes}"
+    )
+    federation = make_federation(changes=words, node_configs=THREE_NODES[:present])
+    with pytest.raises(
+        FederationError, match=rf"^round 1 stayed below the quorum: the sum: {reason}.*; the sum: {reason}"
+    ):
+        federation.run()
+    assert {message.metadata.message_type for message in federation.grid.sent} == {"query"}

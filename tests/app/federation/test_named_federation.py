@@ -15,8 +15,8 @@ from app.federation.build import make_rules
 from app.federation.layout import shared_part
 from app.server_app import _names
 from strategies import messages as m
+from strategies.ciphers.kahe.client_half import new_secret
 from strategies.ciphers.keys import new_key
-from strategies.ciphers.packed_bfv import new_secret
 from strategies.directory import NodeDirectory
 from strategies.proofs import reply_statement
 from strategies.rounds import RoundReport
@@ -29,7 +29,7 @@ SITES = ("north", "south", "west")
 def parks(tmp_path_factory, plan):
     """The folders of three sites, with a key that encrypts."""
     root = tmp_path_factory.mktemp("named") / "parks"
-    make_federation(plan(sites=list(SITES)), root, new_key({"packed_bfv": new_secret}))
+    make_federation(plan(sites=list(SITES)), root, new_key({"kahe": new_secret}))
     return root
 
 
@@ -53,7 +53,8 @@ def make(parks, tmp_path, base_overrides, pictures_root):
 def _node(root, site, state, pictures):
     folder = root / "sites" / site
     files = {"key-file": "federation.key", "policy": "policy.toml", "site-key": "site.key", "site-cert": "site.cert"}
-    config = {name: str(folder / file) for name, file in {**files, "authority": "authority.pub"}.items()}
+    files |= {"share-key": "share.key", "share-cert": "share.cert", "authority": "authority.pub"}
+    config = {name: str(folder / file) for name, file in files.items()}
     config |= {"client": site, "data": "manifest", "data-root": str(pictures), "state-dir": str(state / site)}
     return tuple(sorted(config.items()))
 

@@ -3,12 +3,12 @@
 import os
 
 import pytest
-from encrypted_payloads import federation_key, with_body
-from forged_sums import LAYOUT, RUN, Node, forged, honest, random_body
+from encrypted_payloads import federation_key
+from forged_sums import LAYOUT, RUN, Node, forged, honest
 from full_disk import on_a_full_disk
 
 from app.core.node_store import NodeStore
-from app.federation.global_model import UNUSABLE
+from app.federation.global_model import SUM_ALTERED, UNUSABLE
 from app.federation.opened_sums import OpenedSums, OpenedSumsError, RefusedSumError
 from strategies.ciphers.binding import Binding
 
@@ -35,13 +35,13 @@ def test_one_sum_a_version(node):
 def test_a_round_that_was_run_again_has_another_sum(node):
     """After two unusable sums a good one is used; the count is not forgotten with the next versions."""
     for number in range(2):
-        assert node.answer(with_body(honest(), lambda body, n=number: random_body(body, n))) == UNUSABLE
+        assert node.answer(forged(number)) == SUM_ALTERED
     assert node.answer(honest()) == "used"
     state = node.models().read(1).state
     assert node.answer(honest(version=2, state=state), version=2) == "used"
     opened = node.opened
-    question = with_body(honest(version=3), lambda body: random_body(body, 3))
-    assert [node.answer(question, version=3), node.answer(question, version=3)] == [UNUSABLE, UNUSABLE]
+    question = forged(3, version=3)
+    assert [node.answer(question, version=3), node.answer(question, version=3)] == [SUM_ALTERED, UNUSABLE]
     assert node.opened == opened + 1, "the same question again is not opened again"
     assert node.answer(honest(version=3), version=3) == UNUSABLE, "the third was the last of this run"
 
@@ -103,7 +103,7 @@ def test_a_disk_too_full_for_the_model_settles_nothing_about_its_sum(node):
     payload, models = honest(), node.models()
     models.held()
     mean = models.cipher.decrypt(payload, 1.0, Binding(RUN, LAYOUT.digest, 1), state=models.read(0).state)
-    models.cipher.decrypt = lambda *_, **__: mean  # SEAL needs files of its own
+    models.cipher.decrypt = lambda *_, **__: mean  # the model alone is what has no room
     assert "OSError" in on_a_full_disk(lambda: models.reach(1, payload, 1.0), largest=1000)
     assert list(node.record()[RUN]["1"].values()) == ["used"]
     assert node.answer(forged(0)) == UNUSABLE, "a version has one sum, kept or not"

@@ -20,7 +20,7 @@ RUN_KEY = "0123456789abcdef"
 
 def test_the_policy_that_init_makes_is_the_strict_default(policy_file):
     assert read_policy(policy_file()) == Policy(format=1)
-    assert Policy(format=1).privacy.ciphers == ["packed_bfv"]
+    assert Policy(format=1).privacy.ciphers == ["kahe"]
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_the_policy_that_init_makes_is_the_strict_default(policy_file):
         ([("[cohort]", "[cohorts]")], "unknown key cohorts"),
         ([("format = 1", "")], "format: Field required"),
         ([("format = 1", "format = 2")], "format: Input should be 1"),
-        ([('["packed_bfv"]', "[]")], r"privacy.ciphers: List should have at least 1 item"),
-        ([('["packed_bfv"]', '"packed_bfv"')], r"privacy.ciphers: Input should be a valid list"),
-        ([('["packed_bfv"]', '["rot13"]')], r"privacy.ciphers.0: Input should be 'packed_bfv'"),
+        ([('["kahe"]', "[]")], r"privacy.ciphers: List should have at least 1 item"),
+        ([('["kahe"]', '"kahe"')], r"privacy.ciphers: Input should be a valid list"),
+        ([('["kahe"]', '["rot13"]')], r"privacy.ciphers.0: Input should be 'kahe'"),
         ([("tasks = []", 'tasks = ["reid"]')], "tasks: 'reid' is none of dual_reid"),
         ([("weights = []", 'weights = ["weights"]')], "files.weights: 'weights' is no absolute path"),
         ([("largest_share = 0.9", "largest_share = nan")], "cohort.largest_share: Input should be"),
@@ -76,7 +76,7 @@ WEAKER = {
     "privacy.cipher='plain'": "privacy.ciphers",
     "privacy={cipher:plain}": "privacy.ciphers",
     "++privacy={cipher:plain}": "privacy.ciphers",
-    "privacy=packed_bfv privacy.cipher=plain": "privacy.ciphers",
+    "privacy=kahe privacy.cipher=plain": "privacy.ciphers",
     "privacy=ckks": "privacy.ciphers",
     "privacy=ckks privacy.key_holder=cloud": "privacy.ciphers",
     "data.reader=vric": None,
@@ -211,11 +211,10 @@ def test_files_that_the_site_allows_can_be_named(policed_site, policed_run, tmp_
 @pytest.mark.parametrize(
     ("change", "words", "key"),
     [
-        (('masking = "none"', 'masking = "pairwise"'), "", "privacy.masking"),
         (("tasks = []", 'tasks = ["plate_text"]'), "", "tasks"),
         (('private = ["*classifier*"]', 'private = ["*blocks.0*"]'), "", "privacy.private"),
         (
-            ('ciphers = ["packed_bfv"]', 'ciphers = ["ckks"]'),
+            ('ciphers = ["kahe"]', 'ciphers = ["ckks"]'),
             "privacy=ckks privacy.key_holder=cloud",
             "privacy.key_holders",
         ),

@@ -38,11 +38,11 @@ RUN_KEY = "0123456789abcdef"
 def test_no_round_of_too_few_or_with_too_large_a_share(cohort, share, key):
     policy = SitePolicy("north", Path("p"), Policy(format=1, cohort={"least": 3}))
     policy.check_round(["north", "south", "west"], 0.9)
-    policy.check_round(["north", "south", "west", "east"], None, ["east"])
+    policy.check_round(["north", "south", "west", "east"], None, ["north", "south", "west"])
     with pytest.raises(PolicyError, match=rf"\({key}\)"):
         policy.check_round(cohort, share)
-    with pytest.raises(PolicyError, match=r"\(cohort\.least\)"):  # masks are not disclosed for a sum of two
-        policy.check_round(["north", "south", "west", "east"], None, ["east", "west"])
+    with pytest.raises(PolicyError, match=r"\(cohort\.least\)"):  # no share is summed for a sum of two
+        policy.check_round(["north", "south", "west", "east"], None, ["north", "south"])
 
 
 def test_two_sites_of_unequal_size_may_train_together():

@@ -68,7 +68,7 @@ def test_a_rule_that_has_not_been_reached_goes_on_after_a_resume(make_federation
 
 
 def test_a_run_goes_on_with_the_key_that_it_began_with(make_federation):
-    federation = make_federation(changes="federation.rounds=2 privacy=packed_bfv")
+    federation = make_federation(changes="federation.rounds=2 privacy=kahe")
     federation.run()
     own = federation.checkpoint()[1]["key_id"]
     with pytest.raises(ValueError, match=f"begun with the federation key {own}, and cannot be resumed with 0123"):

@@ -18,7 +18,7 @@ ATTEMPT = {
     m.ATTEMPT: 2,
     m.NONCE: "abc",
     m.COHORT: ["a", "b", "c"],
-    m.MASK_CARDS: ["1", "2", "3"],
+    m.SHARE_KEYS: ["1", "2", "3"],
     m.COEFFICIENT: 0.25,
     m.MEASURE: True,
 }
@@ -33,8 +33,8 @@ def test_a_training_message_is_read():
     request = RoundRequest.of(*m.received(content(CONFIG | ATTEMPT, aggregate=b"sum")))
     assert (request.server_round, request.in_order()) == (3, (12, 5))
     assert request.binding("key", "layout") == Binding("key", "layout", 3, 2, ("a", "b", "c"), "abc")
-    assert request.mask_cards == {"a": "1", "b": "2", "c": "3"}
-    assert (request.measure, request.missing) == (True, ())
+    assert request.share_keys == ("1", "2", "3")
+    assert (request.measure, request.clients) == (True, ())
     assert (bytes(request.aggregate), request.coefficient_sum, request.passed_on) == (b"sum", 0.75, None)
     assert request.share("a", 0.5) == 0.25
 

@@ -207,7 +207,6 @@ def test_shares_are_not_dealt_by_what_a_node_kept_of_other_clients(three):
     assert files == {"share_attempts.json", "share_open.json"}
     sent = [message for message in three.grid.sent if message.metadata.message_type == "train"]
     assert all(m.SHARE_KEYS in message.content[m.CONFIG] for message in sent)
-    assert all(set(message.content[m.CONFIG][m.MASK_CARDS]) == {""} for message in sent)
 
 
 def test_a_real_run_that_names_no_authority_ends_before_any_message(three):

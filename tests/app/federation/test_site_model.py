@@ -19,7 +19,7 @@ from app.federation.site_model import model_of
 from app.settings.load import settings_from
 from app.training.checkpoint import Checkpoint
 
-MASKED = "privacy=packed_bfv privacy.masking=pairwise data.partition.by=identity federation.num_clients=3"
+THREE = "privacy=kahe data.partition.by=identity federation.num_clients=3"
 NIGHT = (
     "experiment=roadscene data=manifest data.val_split=val model.backbone=test_resnet model.pretrained=false "
     "model.height=32 model.width=32 model.embedding_dim=8 loss.perceptual_longest=8 train.pids_per_batch=3 "
@@ -99,12 +99,12 @@ def run_and_look(folder, words, count=2):
     ("changes", "count"),
     [
         ("", 2),
-        ("privacy=packed_bfv", 2),
+        ("privacy=kahe", 2),
         ("privacy=ckks", 2),
-        (MASKED, 3),
+        (THREE, 3),
         ("federation.batch_norm=local", 2),
         ("federation.server_optimiser.name=momentum", 2),
-        ("federation.server_optimiser.name=adam privacy=packed_bfv federation.batch_norm=local", 2),
+        ("federation.server_optimiser.name=adam privacy=kahe federation.batch_norm=local", 2),
         ("train.keep_optimiser=false model.hashed=0.5", 2),
     ],
 )

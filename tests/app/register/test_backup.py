@@ -50,6 +50,7 @@ def filled(identification):
     folder = identification.folder / "calibration" / "x"
     folder.mkdir(parents=True)
     (folder / "report.json").write_text("{}")
+    (identification.folder / "events.toml").write_text("")
     return identification
 
 
@@ -88,6 +89,7 @@ def test_a_restored_register_is_the_same_and_answers_the_same(filled, elsewhere,
         assert restored.journal.audit(1)[0].action == "restore"
         for name in ("pictures", "models", "calibration"):
             assert files(folder / name) == files(filled.folder / name)
+        assert (folder / "events.toml").read_text() == ""
         assert [answer(restored, seed) for seed in (1, 2, 9)] == expected
         assert Accounts(restored.database).log_in("porter", "a long password", "127.0.0.1")
         assert restored.enrol([VehiclePhoto(photo(3))], account="t") == 3

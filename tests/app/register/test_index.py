@@ -135,12 +135,15 @@ def test_equal_vehicles_come_by_number(register, model):
     assert [candidate.vehicle for candidate in found] == numbers
 
 
-def test_more_rows_than_a_block(register, model, monkeypatch):
+@pytest.mark.parametrize("images", [1, 3, 16])
+def test_more_rows_than_a_block_and_vehicles_with_more_images_than_are_compared(register, model, monkeypatch, images):
     monkeypatch.setattr("app.register.memory_index.BLOCK_ROWS", 3)
+    monkeypatch.setattr("app.register.memory_index._NEAREST_IMAGES", images)
     rng = np.random.default_rng(4)
     held = {name: {} for name in LIBRARIES}
     index = make_index(register.database, model.id)
-    numbers = [enrol(register, model, rng, held, 2) for _ in range(5)]
+    numbers = [enrol(register, model, rng, held, 2) for _ in range(4)]
+    numbers.append(enrol(register, model, rng, held, 9))
     compare(index, held, rng)
     register.forget(account="tester", vehicle_id=numbers[0])
     for name in LIBRARIES:
@@ -239,7 +242,7 @@ def test_beforehand_a_few_at_a_time(in_memory, register, model, monkeypatch):
     index, held, rng = in_memory
     enrol(register, model, rng, held, 3)
     index.prepare()
-    monkeypatch.setattr("app.register.memory_index._WARM_VALUES", 1)
+    monkeypatch.setattr("app.register.memory_index._DENSITY_ROWS", 1)
     left = []
     while index.warm():
         left.append(sum(int((~each.known[: each.size]).sum()) for each in index.libraries.values()))

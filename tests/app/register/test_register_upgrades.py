@@ -18,7 +18,9 @@ from app.register.confirmations import Confirmations, Says
 from app.register.corrections import Corrections, Edit
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError, UnavailableError
+from app.register.event_tables import Event
 from app.register.schema import Base, Sighting
+from app.register.search import By, Search
 from app.register.upgrades import run_sql
 from app.register.vehicles import Register
 
@@ -193,7 +195,12 @@ def test_a_register_of_a_newer_version_is_refused_with_the_remedy(filled, url):
     assert described(filled) == before
 
 
-VERSION_3 = "DROP TABLE correction; DROP INDEX ix_change_vehicle_id;"
+VERSION_5 = (
+    "DROP TABLE event; DROP TABLE taken_photo; "
+    "ALTER TABLE sighting DROP COLUMN camera; ALTER TABLE sighting DROP COLUMN place;"
+)
+VERSION_4 = f"{VERSION_5} DROP TABLE found;"
+VERSION_3 = f"{VERSION_4} DROP TABLE correction; DROP INDEX ix_change_vehicle_id;"
 VERSION_2 = f"{VERSION_3} DROP TABLE confirmation;"
 VERSION_1 = f"{VERSION_2} ALTER TABLE model DROP COLUMN evidence;"
 """Take the tables back to those of an earlier version."""
@@ -248,6 +255,30 @@ def test_answers_of_earlier_versions_can_be_confirmed(register, model, url, held
         confirmations.of(1)
     row, right = confirmations.confirm(1, Says.right, "guard")
     assert (row.vehicle_id, right) == (number, True)
+    database.close()
+
+
+def test_a_register_from_before_the_search_is_upgraded(filled, url):
+    tables = described(filled)
+    change(filled, f"UPDATE setting SET value = '4' WHERE name = 'version'; {VERSION_4}")
+    database = Database(url)
+    assert described(database) == tables
+    assert [hit.by for hit in Search(database).for_manager("fr1", 1, "manager").hits] == [By.plate]
+    database.close()
+
+
+def test_sightings_of_version_5_are_of_no_camera_and_have_no_events(register, url):
+    filled = register.database
+    with filled.writing() as session:
+        session.add(Sighting(decision="unknown", answer={}, pictures=[], account="guard"))
+    tables = described(filled)
+    change(filled, f"UPDATE setting SET value = '5' WHERE name = 'version'; {VERSION_5}")
+    database = Database(url)
+    assert described(database) == tables
+    with database.reading() as session:
+        row = session.get(Sighting, 1)
+        assert (row.camera, row.place, row.account) == (None, None, "guard")
+        assert session.query(Event).count() == 0
     database.close()
 
 

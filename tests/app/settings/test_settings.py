@@ -117,7 +117,7 @@ def test_the_name_is_checked_at_the_start():
         ("dta=two_cam", "data"),
         ("experiment=quikstart", "quickstart"),
         ("data=two_cm", "two_cam"),
-        ("privacy=packed_bvf", "packed_bfv"),
+        ("privacy=khae", "kahe"),
         ("train.augment.blurr=0.1", "train.augment.blur"),
         ("federation.server_optimizer.name=adam", "federation.server_optimiser"),
         ("privacy.dp.noise=1", "privacy.dp.noise_multiplier"),
