@@ -9,6 +9,7 @@ Run: python -m scripts.register reembed --run outputs/two_cam/<time>       the n
      python -m scripts.register detector outputs/detector/detector.safetensors      finds vehicles in photographs
      python -m scripts.register plate-reader outputs/plates_countries-central/<time> --model central     reads plates
      python -m scripts.register list | show | forget | audit | export | events
+     python -m scripts.register backup FOLDER | restore FOLDER
      python -m scripts.register edit | merge | add-image | remove-image | edit-image | undo
 
 The register is the folder of `--register` (or the variable REGISTER), by default `register`; its database is a file
@@ -30,7 +31,12 @@ from app.register.records import MOST_NUMBER, NewOwner
 from app.register.schema import Vehicle, now
 from app.register.tables import write_listing
 from app.settings.checks import SettingsError
-from scripts import register_events, register_import, register_networks  # noqa: F401 - their commands
+from scripts import (  # noqa: F401 - their commands
+    register_backup,
+    register_events,
+    register_import,
+    register_networks,
+)
 from scripts.command import command, run_app
 from scripts.register_corrections import offer
 from scripts.register_options import HERE, Device, Folder, Url, app, open_identification, open_register, operator, say

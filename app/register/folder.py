@@ -8,6 +8,7 @@ receivers of events, if there are any.
 import uuid
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from sqlalchemy import URL, func, select
 
 from app.core.files import replacing
@@ -58,6 +59,18 @@ class RegisterFolder:
     def close(self) -> None:
         """Let the database go."""
         self.database.close()
+
+
+def hold_alone(folder: Path) -> FileLock:
+    """The lock of the one service that uses a register, held; the caller releases it.
+
+    Raises RegisterError while another holds it."""
+    lock = FileLock(folder / ".service.lock", thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RegisterError(f"another service uses the register in {folder}") from error
+    return lock
 
 
 def require_own(database: Database, folder: Path, photos: Photos) -> None:

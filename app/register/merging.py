@@ -14,6 +14,7 @@ from app.register.records import get, keep_undo, require_free, trail
 from app.register.schema import (
     Change,
     Confirmation,
+    Found,
     Imported,
     Incident,
     Owner,
@@ -32,6 +33,7 @@ _FOLLOW: dict[str, tuple[type[Any], InstrumentedAttribute[Any]]] = {
     "incidents": (Incident, Incident.id),
     "confirmations": (Confirmation, Confirmation.sighting_id),
     "shown": (Shown, Shown.id),
+    "found": (Found, Found.id),
     "imported": (Imported, Imported.digest),
 }
 _CHUNK = 500  # keys in one statement
@@ -73,7 +75,7 @@ def merge_in(session: Session, vehicle_id: int, other_id: int, keep: Keep, accou
         "rows": {name: list(_keys(session, name, other_id)) for name in _FOLLOW},
     }
     values, notes = gone and owner_values(gone), [vehicle.note, other.note]
-    counts = {name: len(keys) for name, keys in before["rows"].items() if name not in ("shown", "imported")}
+    counts = {name: len(keys) for name, keys in before["rows"].items() if name not in ("shown", "found", "imported")}
     session.expunge_all()  # what follows moves rows, of which objects would know nothing
     for name in _FOLLOW:
         _move(session, name, before["rows"][name], vehicle_id)

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.register.errors import RegisterError
-from app.register.records import NewOwner
+from app.register.records import MOST_NUMBER, NewOwner
 from app.register.schema import Owner, Vehicle
 from app.register.texts import line
 from app.register.undo_table import Correction
@@ -51,6 +51,8 @@ def drop_without_vehicles(session: Session, owner_id: int | None) -> bool:
 
 def forget_corrections_of(session: Session, owner_id: int) -> bool:
     """Delete what could undo a correction and holds the name of an owner; whether there was any."""
+    if not 0 < owner_id <= MOST_NUMBER:
+        return False
     found = session.scalars(select(Correction).where(Correction.owner_id == owner_id)).all()
     for row in found:
         session.delete(row)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from fastapi import HTTPException, Request
-from filelock import FileLock, Timeout
 from starlette.concurrency import run_in_threadpool
 
 from app.register.accounts import Accounts, Tokens
 from app.register.delivery import Delivery
 from app.register.errors import BusyError, DatabaseAwayError, RegisterError
+from app.register.folder import hold_alone
 from app.register.identification import Identification
 from app.register.warming import Warming
 from app.web.figures import FiguresRenewal
@@ -56,11 +56,7 @@ class State:
         self.passwords = PasswordPool()
         self._network = ThreadPoolExecutor(_AT_ONCE, "network")
         self.figures = FiguresRenewal(identification)
-        self._lock = FileLock(identification.folder / ".service.lock", thread_local=False, fallback_to_soft=False)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RegisterError(f"another service uses the register in {identification.folder}") from error
+        self._lock = hold_alone(identification.folder)
 
     def warm(self) -> None:
         """Find densities around embeddings beside the service from now on."""

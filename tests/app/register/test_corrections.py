@@ -14,7 +14,8 @@ from app.register.matcher import Decision, Outcome
 from app.register.merging import Keep
 from app.register.plate_search import PlateSearch
 from app.register.records import NewOwner, NewView
-from app.register.schema import Base, Imported, Owner, Vehicle
+from app.register.schema import Base, Found, Imported, Owner, Vehicle
+from app.register.search import Search
 from app.register.sightings import Journal, Visible
 from app.register.texts import TextError
 from app.register.undo_table import Correction
@@ -102,6 +103,21 @@ def test_the_search_of_plates_follows(register, corrections, vehicles):
     assert [each.vehicle for each in search.find("ZX99")] == [vehicles[0]]
     corrections.edit(vehicles[0], Edit(plate=""), account="t")
     assert search.find("ZX99") == []
+
+
+def test_the_search_by_owner_and_plate_follows(register, corrections, vehicles):
+    search = Search(register.database)
+
+    def found(text):
+        return [hit.vehicle for hit in search.for_manager(text, 1, "manager").hits]
+
+    assert found("resident") == [vehicles[0], vehicles[1]]
+    corrections.edit(vehicles[1], Edit(owner="Renamed", plate="ZX 99"), account="t")  # the owner of both
+    assert (found("resident"), found("renamed"), found("zx99")) == ([], [*vehicles[:2]], [vehicles[1]])
+    corrections.undo(vehicles[1], account="t")
+    assert (found("resident"), found("zx99")) == ([*vehicles[:2]], [])
+    corrections.merge(vehicles[0], vehicles[2], account="t", keep=Keep(owner_of=vehicles[2], plate_of=vehicles[2]))
+    assert (found("other"), found("cd34"), found("ab12")) == ([vehicles[0]], [vehicles[0]], [])
 
 
 def test_an_owner_gets_a_second_vehicle_another_one_and_none(register, corrections, vehicles):
@@ -226,7 +242,7 @@ def test_a_merged_vehicle_has_everything_of_both(register, model, corrections, v
     first, _, third = vehicles
     (sighting, incident), images = sighted(register, third), [row.id for row in register.vehicle(third).views]
     with register.database.writing() as session:
-        session.add(Imported(digest="d", owner="", vehicle_id=third))
+        session.add_all([Imported(digest="d", owner="", vehicle_id=third), Found(account="guard", vehicle_id=third)])
     own = [row.id for row in register.vehicle(first).views]
     corrections.merge(first, third, account="manager", keep=Keep(owner_of=first, plate_of=third))
     assert about(register, first) == ("CD 34", "van", ("A. Resident", "12", "evenings"))
@@ -239,7 +255,7 @@ def test_a_merged_vehicle_has_everything_of_both(register, model, corrections, v
     assert (confirmation.vehicle_id, right) == (first, True)
     assert Visible(register.database).vehicles("guard", {first, third}) == {first}
     with register.database.reading() as session:
-        assert session.get(Imported, "d").vehicle_id == first
+        assert session.get(Imported, "d").vehicle_id == session.get(Found, 1).vehicle_id == first
     action, subject, details = trail_lines(register)[0]
     assert (action, subject, details["other"], details["views"]) == ("merge", f"vehicle {first}", third, 1)
     assert register.enrol([view(RNG)], model_id=model.id, account="t") == third + 1  # its number does not come again
