@@ -10,13 +10,13 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from registers import photo
 from sqlalchemy import make_url
 from test_corrections import state
 
 from app.core.errors import AlreadyThereError
+from app.register import backup
 from app.register.accounts import Accounts, Role
 from app.register.backup import MANIFEST, back_up, read_manifest, run_program
 from app.register.errors import RegisterError
@@ -242,58 +242,78 @@ def test_postgresql_without_its_programs_is_one_line(filled, tmp_path, monkeypat
 
 
 KILLED = """
-import os, random, signal, sys, threading, time
+import os, signal, sys
 from pathlib import Path
-from app.register.restore import restore
+import app.register.restore as module
 
-backup, folder, url, after = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
-began = threading.Event()
+backup, folder, url, when = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+real = getattr(module, when.split()[1])
 
-def kill():
-    began.wait()
-    time.sleep(after)
+def killed(*words):
+    if when.startswith("after"):
+        real(*words)
     os.kill(os.getpid(), signal.SIGKILL)
 
-import app.register.restore as module
-real = module._require_whole
-def checked(*words):
-    real(*words)
-    began.set()
-module._require_whole = checked
-threading.Thread(target=kill, daemon=True).start()
-restore(backup, folder, url, "t", replace=True)
+setattr(module, when.split()[1], killed)
+module.restore(backup, folder, url, "t", replace=True)
 """
 
 
 def test_a_restoration_that_is_killed_leaves_the_one_register_or_the_other(filled, tmp_path):
+    """Before and after each of its parts; the register is whole after each kill, and the same command ends the work."""
     url = filled.database.engine.url.render_as_string(hide_password=False)
     old = rows(filled.database)
     back_up(filled, tmp_path / "old", "t")
-    filled.corrections.merge(1, 2, account="t")
     filled.enrol([VehiclePhoto(photo(8))], account="t", plate="NEW 1")
+    filled.corrections.merge(1, 2, account="t")
+    filled.register.forget(account="t", vehicle_id=1)
     new = rows(filled.database)
     back_up(filled, tmp_path / "new", "t")
     root = Path(__file__).resolve().parents[3]
-    ended = set()
-    for number, after in enumerate(np.linspace(0.0, 0.2, 6)):
-        source = tmp_path / ("old" if number % 2 == 0 else "new")
-        words = [sys.executable, "-c", KILLED, str(source), str(filled.folder), url, str(after)]
+    for when, source, expected in (
+        ("before _bring", "old", new),
+        ("after _bring", "old", new),
+        ("before _replace_tables", "old", new),
+        ("after _replace_tables", "old", old),
+        ("before _drop_others", "new", new),
+        ("after _drop_others", "old", old),
+    ):
+        words = [sys.executable, "-c", KILLED, str(tmp_path / source), str(filled.folder), url, when]
         done = subprocess.run(words, capture_output=True, text=True, cwd=root, check=False)
-        assert done.returncode in (0, -9), done.stderr[-2000:]
-        ended.add(done.returncode)
+        assert done.returncode == -9, done.stderr[-2000:]
         with closing(RegisterFolder(filled.folder, url)) as held:
-            found = rows(held.database)
-            assert found in (old, new)
+            assert rows(held.database) == expected, when
             for vehicle in held.register.vehicles():
                 for view in vehicle.views:
-                    assert held.photos.path(view.picture).is_file()
-            assert held.models.active() is not None
+                    assert held.photos.path(view.picture).is_file(), when
             assert (filled.folder / "models" / f"{held.models.active().digest}.safetensors").is_file()
-    assert -9 in ended
     for name, expected in (("old", old), ("new", new)):
         restore(tmp_path / name, filled.folder, url, "t", replace=True)
         with closing(RegisterFolder(filled.folder, url)) as held:
             assert rows(held.database) == expected
+
+
+def test_images_that_come_and_go_while_the_tables_are_copied(filled, elsewhere, tmp_path, monkeypatch):
+    """A vehicle comes after the images were copied and before the tables are, and one of those goes again after it."""
+    real, calls = backup._copy_tables, []
+
+    def between(*words):
+        calls.append(None)
+        if len(calls) > 1:
+            return real(*words)
+        kept, gone = (filled.enrol([VehiclePhoto(photo(seed))], account="t") for seed in (7, 8))
+        found = real(*words)
+        filled.register.forget(account="t", vehicle_id=gone)
+        calls.append(kept)
+        return found
+
+    monkeypatch.setattr(backup, "_copy_tables", between)
+    made = back_up(filled, tmp_path / "backup", "t")
+    assert (made.missing, made.counts["vehicle"], len(calls)) == ([], 3, 3)
+    restore(tmp_path / "backup", *elsewhere, "t")
+    with closing(RegisterFolder(*elsewhere)) as restored:
+        [view] = restored.register.vehicle(calls[1]).views
+        assert restored.photos.path(view.picture).is_file()
 
 
 def test_the_password_of_the_database_is_not_among_the_words(tmp_path, monkeypatch):
