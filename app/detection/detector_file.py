@@ -27,6 +27,7 @@ from models.errors import MissingFileError
 
 _SETTINGS, _FOREIGN, _ONNX = "detector", "foreign", "onnx"
 _NETWORK, _GRAPH = "network", "graph"  # names of arrays of bytes
+_SCALE = "@scale"  # added to the name of an array of 8 bits, of its rows' scales
 
 
 def build(
@@ -45,16 +46,47 @@ def build(
             pretrained=pretrained,
             channels=settings.channels,
             convs=settings.convs,
+            deepest=settings.deepest,
             precision=torch.bfloat16 if bfloat16 else torch.float32,
         )
 
 
-def write_detector(path: Path, detector: Detector, settings: DetectorSettings) -> None:
-    """Write a .safetensors file; a failure leaves an older one whole."""
+def write_detector(path: Path, detector: Detector, settings: DetectorSettings, *, eight_bits: bool = False) -> None:
+    """Write a .safetensors file; a failure leaves an older one whole.
+
+    Args:
+        eight_bits: whether matrices are rounded to 8 bits, a quarter of the bytes; vectors (norms, biases) are few.
+    """
     arrays = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
+    if eight_bits:
+        arrays = _rounded(arrays)
     with saving(path) as temporary:
         kept = {upgrades.KEY: upgrades.DETECTOR.version, **asdict(settings)}
         save_file(arrays, temporary, {_SETTINGS: json.dumps(kept)})
+
+
+def _rounded(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Matrices as whole numbers from -127 to 127, each row (output channel) with a scale of its own."""
+    kept = {}
+    for name, value in arrays.items():
+        if value.ndim < 2 or not value.is_floating_point():
+            kept[name] = value
+            continue
+        scale = value.flatten(1).abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        shape = (-1, *[1] * (value.ndim - 1))
+        kept[name] = (value / scale.view(shape)).round().to(torch.int8)
+        kept[name + _SCALE] = scale
+    return kept
+
+
+def _single(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Arrays in float32, from those of `_rounded` too."""
+    scales = {name.removesuffix(_SCALE): value for name, value in arrays.items() if name.endswith(_SCALE)}
+    return {
+        name: value.float() * scales[name].view(-1, *[1] * (value.ndim - 1)) if name in scales else value
+        for name, value in arrays.items()
+        if not name.endswith(_SCALE)
+    }
 
 
 def write_foreign(path: Path, foreign: ForeignNetwork) -> None:
@@ -138,7 +170,7 @@ def _own(path: Path, arrays: dict[str, torch.Tensor], metadata: dict[str, str]) 
         kept = json.loads(metadata[_SETTINGS])
         settings = DetectorSettings(**upgrades.DETECTOR.upgraded(path, kept.pop(upgrades.KEY, None), kept))
         detector = build(settings)
-        detector.load_state_dict(arrays)
+        detector.load_state_dict(_single(arrays))
     except upgrades.SettingsVersionError:
         raise
     except (AttributeError, TypeError, RuntimeError, ValueError) as error:
