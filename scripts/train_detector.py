@@ -25,7 +25,7 @@ from app.core.outputs import require_folder_place
 from app.core.sample import Sample
 from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Reader, open_reader
-from app.detection.detector_file import build, write_detector
+from app.detection.detector_file import build, go_on_from, write_detector
 from app.detection.labels import Labelled, labelled
 from app.detection.measure import Marked, marked_photograph, marked_scene, measure_detector
 from app.detection.stream import DetectionBatches
@@ -64,6 +64,7 @@ def train(
     deepest: Annotated[int, typer.Option(help="Stride at which the backbone ends, 16 or 32.")] = 32,
     backbone: Annotated[str, typer.Option(help="A timm network.")] = "tf_efficientnet_lite0",
     weights: Annotated[str, typer.Option(help="Its weights: a file, `timm` to fetch them, `none`.")] = "timm",
+    start: Annotated[Path | None, typer.Option(help="Detector with the same network, to go on from.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: str = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Of the processor; 0 for PyTorch's choice.")] = 0,
@@ -94,6 +95,8 @@ def train(
     )
     pretrained: bool | Path = weights == "timm" if weights in ("timm", "none") else Path(weights)
     detector = build(settings, pretrained=pretrained, bfloat16="bfloat16" in str(compute.dtype), seed=seed)
+    if start is not None:
+        go_on_from(detector, settings, start)
     compute.place(detector)
     print(f"{len(photographs)} photographs, {len(pasted)} images of vehicles to paste into scenes", flush=True)
 
@@ -101,7 +104,7 @@ def train(
         if step % _REPORT_EVERY == 0 or step == steps:
             shown = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
             print(f"step {step}/{steps}  {shown}  {time.monotonic() - started:.0f} s", flush=True)
-        if step % _KEEP_EVERY == 0:  # what there is if the process is ended
+        if step % _KEEP_EVERY == 0:  # for a process that is ended early
             write_detector(folder / _UNFINISHED, detector, settings)
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ def _together(groups: Sequence[tuple[Box, ...] | None]) -> tuple[Box, ...] | Non
 
 
 def _plates(sample: Sample) -> tuple[Box, ...] | None:
-    """The plates of a sample; None if there is an image of one, and it cannot be told where."""
+    """The plates of a sample; None if there is an image of one, and its place is not known."""
     if sample.plate_boxes or sample.plate_path is None:
         return sample.plate_boxes
     if sample.plate_path == sample.path:  # a crop of a plate
