@@ -13,6 +13,7 @@ from app.core.files import replacing
 from app.register.confirmations import Confirmations
 from app.register.database import Database
 from app.register.errors import RegisterError
+from app.register.history import History
 from app.register.model_versions import Models
 from app.register.photos import Photos
 from app.register.schema import Setting, Vehicle
@@ -43,7 +44,7 @@ class RegisterFolder:
             raise
         self.register, self.models, self.journal = Register(database, self.photos), Models(database), Journal(database)
         self.visible, self.confirmations = Visible(database), Confirmations(database)
-        self.search = Search(database)
+        self.search, self.history = Search(database), History(database)
 
     def size(self) -> int:
         """Vehicles in the register."""

@@ -106,6 +106,11 @@ CREATE INDEX found_vehicle ON found (account, vehicle_id);
 CREATE INDEX ix_found_vehicle_id ON found (vehicle_id);
 CREATE INDEX ix_found_created ON found (created);
 """
+_SIGHTINGS_BY_TIME = """
+CREATE INDEX ix_sighting_created ON sighting (created);
+CREATE INDEX ix_sighting_decision ON sighting (decision);
+CREATE INDEX ix_incident_sighting_id ON incident (sighting_id);
+"""
 _LATE_IN_VERSION_1 = ("shown", "imported", "ticket_use")  # added without a number of their own
 _OF_VERSION_0 = ("owner", "vehicle", "plate", "view", "model", "embedding")  # what makes tables a register's
 
@@ -153,11 +158,17 @@ def vehicles_that_were_found(connection: Connection) -> None:
     run_sql(connection, _FOUND)
 
 
+def sightings_by_time(connection: Connection) -> None:
+    """Add indexes for lists of sightings and incidents."""
+    run_sql(connection, _SIGHTINGS_BY_TIME)
+
+
 STEPS: tuple[Step, ...] = (
     Step(1, tables_of_version_1),
     Step(2, evidence_of_models),
     Step(3, confirmations_of_sightings),
     Step(4, vehicles_that_were_found),
+    Step(5, sightings_by_time),
 )
 """Oldest first. The last one's version is that of the schema."""
 

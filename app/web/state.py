@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from app.register.accounts import Accounts, Tokens
 from app.register.errors import BusyError, DatabaseAwayError, RegisterError
 from app.register.identification import Identification
+from app.register.retention import Retention
 from app.register.warming import Warming
 from app.web.figures import FiguresRenewal
 from app.web.passwords import PasswordPool
@@ -48,6 +49,7 @@ class State:
         self.secure = secure
         self._waiting = 0
         self._warming: Warming | None = None
+        self._retention: Retention | None = None
         self._logged = -_LOG_SECONDS
         self.accounts = Accounts(identification.database)
         self.tokens = Tokens(identification.database)
@@ -61,13 +63,16 @@ class State:
             raise RegisterError(f"another service uses the register in {identification.folder}") from error
 
     def warm(self) -> None:
-        """Find densities around embeddings beside the service from now on."""
+        """Find densities around embeddings, and delete old sightings, beside the service from now on."""
         self._warming = self._warming or Warming(self.identification)
+        self._retention = self._retention or Retention(self.identification)
 
     def close(self) -> None:
         """End what is under way and let the register go."""
         if self._warming is not None:
             self._warming.stop()
+        if self._retention is not None:
+            self._retention.stop()
         self._network.shutdown(wait=True, cancel_futures=True)
         self.figures.close()
         self.passwords.close()
