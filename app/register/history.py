@@ -2,10 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TypeVarTuple
+from functools import partial
+from typing import TypeVar, TypeVarTuple
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -69,6 +70,11 @@ class Seen:
     incidents: list[int]
 
     @property
+    def number(self) -> int:
+        """Of the sighting."""
+        return self.sighting.id
+
+    @property
     def plate_read(self) -> str | None:
         """The plate text of the photographs."""
         text = self.sighting.answer.get("plate_text")
@@ -82,6 +88,14 @@ class Reported:
     incident: Incident
     plate: str | None
     images: list[str]
+
+    @property
+    def number(self) -> int:
+        """Of the incident."""
+        return self.incident.id
+
+
+Listed = TypeVar("Listed", Seen, Reported)
 
 
 class History:
@@ -128,20 +142,12 @@ class History:
     def sightings_table(self, chosen: Chosen, account: str) -> Iterator[str]:
         """The chosen sightings as CSV, a part at a time; the trail says who took them away."""
         self._note_export("export sightings", chosen, account)
-        yield _lines([SIGHTING_COLUMNS])
-        before: int | None = None
-        while rows := self.sightings(chosen, before, _CHUNK):
-            yield _lines(_sighting_cells(row) for row in rows)
-            before = rows[-1].sighting.id
+        yield from _table(SIGHTING_COLUMNS, partial(self.sightings, chosen), _sighting_cells)
 
     def incidents_table(self, chosen: Chosen, account: str) -> Iterator[str]:
         """The chosen incidents as CSV, a part at a time; the trail says who took them away."""
         self._note_export("export incidents", chosen, account)
-        yield _lines([INCIDENT_COLUMNS])
-        before: int | None = None
-        while rows := self.incidents(chosen, before, _CHUNK):
-            yield _lines(_incident_cells(row) for row in rows)
-            before = rows[-1].incident.id
+        yield from _table(INCIDENT_COLUMNS, partial(self.incidents, chosen), _incident_cells)
 
     def _note_export(self, action: str, chosen: Chosen, account: str) -> None:
         details = {
@@ -250,6 +256,23 @@ def _incident_cells(row: Reported) -> Sequence[object]:
         incident.sighting_id,
         incident.closed and incident.closed.isoformat(timespec="seconds"),
     )
+
+
+def _table(
+    columns: Sequence[str],
+    read: Callable[[int | None, int], list[Listed]],
+    cells: Callable[[Listed], Sequence[object]],
+) -> Iterator[str]:
+    """A list as CSV, a part at a time.
+
+    Args:
+        read: rows before a number, so many.
+    """
+    yield _lines([columns])
+    before: int | None = None
+    while rows := read(before, _CHUNK):
+        yield _lines(map(cells, rows))
+        before = rows[-1].number
 
 
 def _lines(rows: Iterable[Sequence[object]]) -> str:
