@@ -45,7 +45,7 @@ Decided = Annotated[
 ]
 OfVehicle = Annotated[Number | None, BeforeValidator(_blank), Query(description="Number of a vehicle.")]
 OfAccount = Annotated[Line, Query(description="Name of an account; for guards always their own.")]
-State_ = Annotated[Literal["open", "closed"] | None, BeforeValidator(_blank), Query(description="Of incidents.")]
+OfState = Annotated[Literal["open", "closed"] | None, BeforeValidator(_blank), Query(description="Of incidents.")]
 Before = Annotated[Number | None, BeforeValidator(_blank), Query(description="Those with a smaller number.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
@@ -63,7 +63,7 @@ class ChosenSightings:
 class ChosenIncidents:
     """Filters of a list of incidents."""
 
-    def __init__(self, day: Day = None, vehicle: OfVehicle = None, state: State_ = None) -> None:
+    def __init__(self, day: Day = None, vehicle: OfVehicle = None, state: OfState = None) -> None:
         self.chosen = Chosen(day=day, vehicle=vehicle, is_open=None if state is None else state == "open")
 
 
