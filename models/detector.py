@@ -22,14 +22,16 @@ from models.torchvision_weights import load_weights
 
 CLASSES = ("vehicle", "plate")  # labels 0 and 1; FCOS has a sigmoid for each class and no background class
 VEHICLE, PLATE = range(len(CLASSES))
-STRIDES = (8, 16, 32, 64, 128)
+FINEST = 8  # stride of the first feature map
+DEEPEST = (16, 32)  # strides at which a backbone's part in a pyramid may end; two coarser maps follow
 _CANDIDATES = 0.05  # score below which a box is not kept; what counts as found is the caller's threshold
 _COCO_VEHICLES = {3: "car", 4: "motorcycle", 6: "bus", 8: "truck"}
 _UNKNOWN = -30.0  # a logit whose focal loss is zero in float32
 
 
 class Pyramid(nn.Module):
-    """Feature maps of strides 8 to 128, all of `channels`, from a timm network's at 8, 16 and 32.
+    """Feature maps of strides 8 to four times its deepest, all of `channels`, from a timm network's at 8, 16 and 32, or
+    8 and 16.
 
     Args:
         frozen: whether the network was trained already: then its statistics stay as they are, as batches of whole
@@ -44,7 +46,7 @@ class Pyramid(nn.Module):
         self.out_channels = channels
         self.frozen = frozen
         if frozen:
-            _freeze_up_to(backbone, STRIDES[0])
+            _freeze_up_to(backbone, FINEST)
 
     def train(self, mode: bool = True) -> "Pyramid":
         """Training mode, except for the statistics of a frozen network."""
@@ -56,7 +58,7 @@ class Pyramid(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map images (N, 3, H, W) to five maps (N, C, H / stride, W / stride)."""
+        """Map images (N, 3, H, W) to maps (N, C, H / stride, W / stride), two more than the network's own."""
         maps: dict[str, Tensor] = self.fpn(
             OrderedDict((str(i), feature) for i, feature in enumerate(self.body(images)))
         )
@@ -92,13 +94,21 @@ class Detector(nn.Module):
             to losses by name, or in evaluation mode to boxes, labels and scores of each image.
         classes: label in `CLASSES` of each of the network's labels; those not named are dropped.
         kinds: of vehicles, by the network's labels, where it tells them apart.
+        strides: of its feature maps; empty where they are not known.
     """
 
-    def __init__(self, network: nn.Module, classes: Mapping[int, int], kinds: Mapping[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: Mapping[int, int],
+        kinds: Mapping[int, str] | None = None,
+        strides: tuple[int, ...] = (),
+    ) -> None:
         super().__init__()
         self.network = network
         self.classes = dict(classes)
         self.kinds = dict(kinds or {})
+        self.strides = strides
 
     def losses(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Losses by name. Targets: boxes (M, 4) as left, top, right, bottom in pixels, labels (M,), labelled (C,)."""
@@ -136,6 +146,7 @@ def build_detector(
     pretrained: bool | Path = False,
     channels: int = 64,
     convs: int = 2,
+    deepest: int = 32,
     precision: torch.dtype = torch.float32,
 ) -> Detector:
     """A detector of `CLASSES`.
@@ -147,22 +158,31 @@ def build_detector(
         channels: of the pyramid, a multiple of 32 from 64 on: the head's GroupNorm has 32 groups, and needs two values
             in each where a map is a single pixel.
         convs: convolutions of each branch of the head; the paper has 4 over 256 channels.
+        deepest: stride at which the backbone ends, 16 or 32. Most of a network's values lie behind stride 16, and small
+            things such as plates hardly need them.
         precision: of the convolutions; losses are float32.
 
     Raises ValueError for a network of another kind, or weights that do not fit."""
     if channels % 32 or channels < 64:
         raise ValueError(f"channels must be a multiple of 32, and at least 64; got {channels}")
+    if deepest not in DEEPEST:
+        raise NetworkError(f"deepest must be 16 or 32, got {deepest}")
     whole = build_backbone(backbone, pretrained=pretrained)
+    own = (FINEST, 16) if deepest == 16 else (FINEST, 16, 32)
+    places = (2, 3, 4)[: len(own)]
     try:
-        body: Any = timm.create_model(backbone, pretrained=False, features_only=True, out_indices=(2, 3, 4))
+        body: Any = timm.create_model(backbone, pretrained=False, features_only=True, out_indices=places)
     except (RuntimeError, IndexError, AssertionError) as error:
         raise NetworkError(f"backbone {backbone!r} gives no feature maps of strides 8, 16 and 32: {error}") from error
-    if tuple(body.feature_info.reduction()) != STRIDES[:3]:
-        raise NetworkError(f"backbone {backbone!r} has strides {body.feature_info.reduction()}, not {STRIDES[:3]}")
+    if tuple(body.feature_info.reduction()) != own:
+        raise NetworkError(f"backbone {backbone!r} has strides {body.feature_info.reduction()}, not {own}")
+    if deepest < DEEPEST[-1]:
+        _end_at(body)
     if pretrained is not False:
         _copy(whole, body, backbone)
     mean, std = input_statistics(whole)
-    anchors = AnchorGenerator(tuple((stride,) for stride in STRIDES), ((1.0,),) * len(STRIDES))
+    strides = (*own, 2 * deepest, 4 * deepest)
+    anchors = AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * len(strides))
     network = FCOS(
         _In(precision, Pyramid(body, channels, pretrained is not False)),
         len(CLASSES),
@@ -175,7 +195,7 @@ def build_detector(
         score_thresh=_CANDIDATES,
         detections_per_img=100,
     )
-    return Detector(network, {VEHICLE: VEHICLE, PLATE: PLATE})
+    return Detector(network, {VEHICLE: VEHICLE, PLATE: PLATE}, strides=strides)
 
 
 def build_coco_detector(weights: bool | Path = False) -> Detector:
@@ -219,6 +239,13 @@ def _freeze_up_to(backbone: Any, stride: int) -> None:
     last = max((index for index, name in enumerate(names) if name.startswith(before)), default=-1)
     for index, parameter in enumerate(backbone.parameters()):
         parameter.requires_grad_(index > last)
+
+
+def _end_at(body: Any) -> None:
+    """Drop the stages of a feature network behind its last feature map: timm's EfficientNets keep them unused."""
+    last = body.feature_info.module_name()[-1].split(".")
+    if last[0] == "blocks" and isinstance(getattr(body, "blocks", None), nn.Sequential):
+        body.blocks = body.blocks[: int(last[1]) + 1]
 
 
 def _autocast(device: str, precision: torch.dtype) -> AbstractContextManager[object]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.detector import STRIDES, Detector
+from models.detector import Detector
 from models.embedding_graph import Run, require_evaluation
 
 INPUT = "images"
@@ -39,9 +39,10 @@ class DetectorGraph(nn.Module):
 class _Outside(nn.Module):
     """Stands for the pyramid and, called with its maps, for the head."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, strides: tuple[int, ...]) -> None:
         super().__init__()
         self._run = run
+        self._strides = strides
         self._found: dict[str, Tensor] = {}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -49,7 +50,7 @@ class _Outside(nn.Module):
         found = self._run({INPUT: images.numpy()})
         self._found = {name: torch.from_numpy(found[name]) for name in OUTPUTS}
         number, _, height, width = images.shape
-        sides = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
+        sides = [(-(-height // stride), -(-width // stride)) for stride in self._strides]
         return OrderedDict((str(i), images.new_zeros(()).expand(number, 1, *side)) for i, side in enumerate(sides))
 
     def head(self, maps: list[Tensor]) -> dict[str, Tensor]:
@@ -70,6 +71,6 @@ class _Head(nn.Module):
 def outside_detector(detector: Detector, run: Run) -> Detector:
     """The detector with its `DetectorGraph` computed by `run`; its own weights are let go."""
     network: Any = detector.network
-    outside = _Outside(run)
+    outside = _Outside(run, detector.strides)
     network.backbone, network.head = outside, _Head(outside)
     return detector.eval()

@@ -2,12 +2,13 @@
 
 Run: python -m scripts.read_plates crops/ one.jpg
      python -m scripts.read_plates run=outputs/plates_countries/<time> crops/ one.jpg
+     python -m scripts.read_plates detector=packaged photographs/
      python -m scripts.read_plates run=... detector=outputs/detector refuse=0.5 photographs/
 
 Without `run=` the reader that comes with the package reads. Each image is the crop of a plate; with `detector=`, a file
-or folder of `scripts.train_detector`, it is a whole photograph in which plates are detected, best first. Folders are
-searched recursively in name order. `model=global` (or `central` if there is no global one) is any checkpoint of the
-run, `device=auto` the device.
+or folder of `scripts.train_detector` or `packaged` for the one that comes with the package, it is a whole photograph in
+which plates are detected, best first. Folders are searched recursively in name order. `model=global` (or `central` if
+there is no global one) is any checkpoint of the run, `device=auto` the device.
 
 With `country=` (cn, us, br, ar, vn, europe, or a country of Europe) the formats of its plates decide between characters
 that look alike.
@@ -35,6 +36,7 @@ from app.settings.load import SettingsError, absolute
 from models.plate_formats import COUNTRIES, origin_of
 from scripts.command import command, decimal_number, split_words
 
+PACKAGED = "packaged"
 _OWN = {"run": "", "model": "", "detector": "", "refuse": "0", "country": "", "device": "auto"}
 
 
@@ -50,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     least = decimal_number("refuse", own["refuse"], 0, 1)
     words = [f"device={own['device']}"]
     run = PlateRun.open(own["run"], own["model"], words) if own["run"] else PlateRun.packaged(words)
-    finder = PlateFinder(absolute(own["detector"])) if own["detector"] else None
+    finder = _finder(own["detector"]) if own["detector"] else None
     reader = PlateFiles(
         partial(run.read_images, country=own["country"]),
         run.size,
@@ -72,6 +74,10 @@ def main(argv: Sequence[str]) -> None:
     print(", ".join(counts), file=sys.stderr)
     if reader.bad:
         sys.exit(1)
+
+
+def _finder(word: str) -> PlateFinder:
+    return PlateFinder(None if word == PACKAGED else absolute(word))
 
 
 def line_of(plate: FilePlate, least: float = 0.0, country: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ Run: python -m scripts.register reembed --run outputs/two_cam/<time>       the n
      python -m scripts.register identify photo.jpg
      python -m scripts.register detector outputs/detector/detector.safetensors      finds vehicles in photographs
      python -m scripts.register plate-reader outputs/plates_countries-central/<time> --model central     reads plates
-     python -m scripts.register list | show | forget | audit | export | events
+     python -m scripts.register list | show | forget | retention | audit | export | events
      python -m scripts.register backup FOLDER | restore FOLDER
      python -m scripts.register edit | merge | add-image | remove-image | edit-image | undo
 
@@ -20,7 +20,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +27,8 @@ import typer
 
 from app.core.printing import shown
 from app.register.records import MOST_NUMBER, NewOwner
-from app.register.schema import Vehicle, now
+from app.register.retention import MOST_DAYS, forget_old_sightings, retention_days, set_retention_days
+from app.register.schema import Vehicle
 from app.register.tables import write_listing
 from app.settings.checks import SettingsError
 from scripts import (  # noqa: F401 - their commands
@@ -45,7 +45,6 @@ from scripts.register_photos import Photos, takes_photos
 if TYPE_CHECKING:
     from app.register.detect import Framed
 
-_MOST_DAYS = 36_500  # a hundred years; dates end a while later
 Onnx = Annotated[Path | None, typer.Option(envvar="REGISTER_ONNX", help="ONNX file of the active model.")]
 
 
@@ -131,7 +130,7 @@ def forget(
     vehicle: Annotated[int | None, typer.Option(help="Number of a vehicle.")] = None,
     owner_id: Annotated[int | None, typer.Option(help="Number of an owner, with all vehicles.")] = None,
     sightings: Annotated[
-        int | None, typer.Option(min=0, max=_MOST_DAYS, help="Days: sightings that are older, and led to no report.")
+        int | None, typer.Option(min=0, max=MOST_DAYS, help="Days: sightings that are older, and led to no report.")
     ] = None,
     register: Folder = HERE,
     url: Url = "",
@@ -141,14 +140,27 @@ def forget(
         if sightings is not None:
             if vehicle is not None or owner_id is not None:
                 raise SettingsError("--sightings takes a number of days, and nothing beside it")
-            pictures = held.journal.forget_sightings(now() - timedelta(days=sightings), operator())
-            overwritten = held.database.forget_traces()
-            held.photos.drop(pictures)
-            say({"pictures": len(pictures), "overwritten": overwritten})
+            pictures, overwritten = forget_old_sightings(held, sightings, operator())
+            say({"pictures": pictures, "overwritten": overwritten})
         else:
             done = held.register.forget(account=operator(), vehicle_id=vehicle, owner_id=owner_id)
             say(asdict(done))
         held.register.tidy()
+
+
+@app.command()
+def retention(
+    days: Annotated[
+        int | None, typer.Argument(min=0, max=MOST_DAYS, help="Days; 0 for ever. Without it, the setting is shown.")
+    ] = None,
+    register: Folder = HERE,
+    url: Url = "",
+) -> None:
+    """Set for how many days the service keeps sightings that led to no report."""
+    with open_register(register, url) as held:
+        if days is not None:
+            set_retention_days(held.database, days or None, operator())
+        say({"retention_days": retention_days(held.database)})
 
 
 @app.command()

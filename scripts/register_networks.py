@@ -16,8 +16,10 @@ from scripts.register_options import HERE, Device, Folder, Url, app, open_identi
 
 if TYPE_CHECKING:
     from app.evaluation.reading_errors import ReadingErrors
+    from app.register.detect import Framing
 
 _COCO_THRESHOLD = 0.5
+_NO_PLATES = "no detector finds plates, they are not read: `detector` without a file takes the packaged one"
 
 
 class Decision(StrEnum):
@@ -60,7 +62,11 @@ def reembed(
 @app.command()
 def detector(
     file: Annotated[
-        Path | None, typer.Argument(help="detector.safetensors of scripts.train_detector, or .onnx of scripts.export.")
+        Path | None,
+        typer.Argument(
+            help="detector.safetensors of scripts.train_detector, or .onnx of scripts.export; by default the packaged "
+            "one of plates."
+        ),
     ] = None,
     coco: Annotated[
         str,
@@ -77,12 +83,10 @@ def detector(
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
-    """Let detectors find vehicles and plates in whole photographs."""
+    """Let detectors find vehicles and plates in whole photographs, the packaged one of plates if nothing is given."""
     from app.detection.described import read_foreign
     from app.detection.detector_file import build as build_detector  # imports torch, as little else does here
 
-    if not (file or coco or remove):
-        raise SettingsError("give a detector's file, --coco or --remove")
     if (description or graph) and not coco:
         raise SettingsError("--description and --graph belong to a network that --coco names")
     if coco and not description and Path(coco).suffix in (".onnx", ".pb"):
@@ -101,8 +105,10 @@ def detector(
             settings = DetectorSettings(kind="coco", vehicle_threshold=_COCO_THRESHOLD)
             made = build_detector(settings, pretrained=True if coco == "download" else Path(coco))
             finds.append(framing.use_made(made, settings, operator()))
-        if finds and not framing.finds_plates:
-            print("no detector finds plates: give one beside this, or plates are not read", file=sys.stderr)
+        if not (file or coco or remove):
+            finds += _packaged_detector(framing)
+        elif finds and not framing.finds_plates:
+            print(_NO_PLATES, file=sys.stderr)
         say({"finds": finds})
 
 
@@ -125,15 +131,21 @@ def plate_reader(
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
-    """Let a network read the plates of the photographs of identifications, the packaged one if nothing is given."""
+    """Let a network read the plates of the photographs of identifications, the packaged one if nothing is given.
+
+    The packaged one finds them by the packaged detector, unless the register has a detector of plates."""
     with open_identification(register, url) as identification:
         reader = identification.plate_reader
         if remove:
             reader.forget(operator())
         if run is not None:
             reader.use(run, model, operator(), _errors_of(run, model))
+            if not identification.framing.finds_plates:
+                print(_NO_PLATES, file=sys.stderr)
         elif sure is None and country is None and not remove:
             reader.use_packaged(operator())
+            if not identification.framing.finds_plates:
+                _packaged_detector(identification.framing)
         if sure is not None:
             reader.set_min_confidence(sure, operator())
         if country is not None:
@@ -216,6 +228,16 @@ def decision(
         model = folder.models.active()
         calibrated = model is not None and folder.models.evidence(model) is not None
         say({"decision": folder.models.decides(), "evidence_calibrated": calibrated})
+
+
+def _packaged_detector(framing: "Framing") -> list[str]:
+    """Let the packaged detector find plates, unless the register has another; what it finds."""
+    if framing.finds_plates:
+        print("the register keeps its detector of plates: a file replaces it, --remove removes it", file=sys.stderr)
+        return []
+    found = framing.use_packaged(operator())
+    print("plates are found by the packaged detector: `detector --remove` removes it", file=sys.stderr)
+    return [found]
 
 
 def _errors_of(run: Path, model: str) -> "ReadingErrors | None":

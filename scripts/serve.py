@@ -10,12 +10,9 @@ TLS proxy of yours.
 """
 
 import getpass
-import ipaddress
 import json
 import logging
 import os
-import socket
-import ssl
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -27,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.core.listening import is_loopback, listen, require_pair
 from app.core.printing import shown
 from app.register.accounts import Accounts, Role, Token, Tokens
 from app.register.folder import RegisterFolder
@@ -81,7 +79,7 @@ def run(
 
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key belong together")
-    if not certificate and not behind_proxy and not _is_loopback(host):
+    if not certificate and not behind_proxy and not is_loopback(host):
         raise SettingsError(
             f"--host {host} needs --certificate and --key, or --behind-proxy: passwords would be readable"
         )
@@ -90,9 +88,9 @@ def run(
             raise MissingFileError(f"no such file: {path}")
 
     if certificate and key:
-        _require_pair(certificate, key)
+        require_pair(certificate, key, f"--certificate {certificate} and --key {key}", SettingsError)
     secure = bool(certificate or behind_proxy)
-    with _listen(host, port) as listening:
+    with listen(host, port, SettingsError) as listening:
         # Errors are reported in one line, before the server starts.
         if not url:
             _require_register(register)
@@ -222,30 +220,6 @@ def _require_register(folder: Path) -> None:
             f"no register in {folder}: name its folder by --register or the variable REGISTER; `account`, or "
             "`register reembed`, makes a new one"
         )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind the address before anything else starts. Raises SettingsError if that fails."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise SettingsError(f"cannot listen on {host}, port {port}: {error}") from error
-
-
-def _require_pair(certificate: Path, key: Path) -> None:
-    """Raise SettingsError, naming the files, unless the key is the certificate's; uvicorn's error names neither."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"--certificate {certificate} and --key {key} cannot be used: {error}") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _password() -> str:

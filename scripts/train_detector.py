@@ -25,7 +25,7 @@ from app.core.outputs import require_folder_place
 from app.core.sample import Sample
 from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Reader, open_reader
-from app.detection.detector_file import build, write_detector
+from app.detection.detector_file import build, go_on_from, write_detector
 from app.detection.labels import Labelled, labelled
 from app.detection.measure import Marked, marked_photograph, marked_scene, measure_detector
 from app.detection.stream import DetectionBatches
@@ -34,10 +34,12 @@ from app.images.decode import UnreadableImageError, open_image, upright_rgb
 from app.settings.detection import DetectorSettings
 from app.settings.load import SettingsError
 from app.synthetic import SceneRenderer
+from models.detector import PLATE, VEHICLE
 from scripts.command import command, run_app
 
 app = typer.Typer(add_completion=False)
-_REPORT_EVERY = 20  # steps
+_REPORT_EVERY, _KEEP_EVERY = 20, 200  # steps
+_UNFINISHED = "unfinished.safetensors"
 _TEST_SCENES, _THRESHOLD_IMAGES = 200, 200
 _SEED_OF_TEST = 1_000_000  # added to the seed: scenes, vehicles and car parks outside of training
 
@@ -52,8 +54,17 @@ def train(
     scenes: Annotated[float, typer.Option(min=0, max=1, help="Share of rendered scenes in a batch.")] = 0.375,
     lr: Annotated[float, typer.Option(min=0)] = 1e-3,
     size: Annotated[int, typer.Option(help="Longer side in pixels.")] = 416,
+    train_size: Annotated[
+        int | None, typer.Option(min=64, help="Side of the squares in training; else --size.")
+    ] = None,
+    plates_alone: Annotated[bool, typer.Option("--plates-alone", help="Find plates and no vehicles.")] = False,
+    other_plates: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of photographs with rendered plates over the marked ones.")
+    ] = 0.0,
+    deepest: Annotated[int, typer.Option(help="Stride at which the backbone ends, 16 or 32.")] = 32,
     backbone: Annotated[str, typer.Option(help="A timm network.")] = "tf_efficientnet_lite0",
     weights: Annotated[str, typer.Option(help="Its weights: a file, `timm` to fetch them, `none`.")] = "timm",
+    start: Annotated[Path | None, typer.Option(help="Detector with the same network, to go on from.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: str = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Of the processor; 0 for PyTorch's choice.")] = 0,
@@ -61,17 +72,31 @@ def train(
     """Train, choose the thresholds on training images, measure on test images."""
     started = time.monotonic()
     require_folder_place("FOLDER", folder)
-    settings = DetectorSettings(backbone=backbone, size=size)
+    settings = DetectorSettings(backbone=backbone, size=size, deepest=deepest)  # type: ignore[arg-type]
+    if plates_alone:
+        settings = replace(settings, vehicle_threshold=1.0)
+    side = train_size or size
     compute = make_compute(device, "auto", True, threads)
     readers = [(word, _reader(word, seed)) for word in data or ()]
     kept_out = {word: _test(word, reader) for word, reader in readers}  # errors in them are reported before training
     photographs = [each for _, reader in readers for each in labelled(reader.train())]
     pasted = [_vehicle(sample) for word in vehicles or () for sample in _reader(word, seed).train()]
-    drawn = SceneRenderer(size, seed, pasted)
+    drawn = SceneRenderer(side, seed, pasted)
     share = scenes if photographs else 1.0
-    batches = DetectionBatches(photographs, drawn, size=size, batch_size=batch_size, scenes_share=share, seed=seed)
+    batches = DetectionBatches(
+        photographs,
+        drawn,
+        size=side,
+        batch_size=batch_size,
+        scenes_share=share,
+        seed=seed,
+        other_plates=other_plates,
+        plates_alone=plates_alone,
+    )
     pretrained: bool | Path = weights == "timm" if weights in ("timm", "none") else Path(weights)
     detector = build(settings, pretrained=pretrained, bfloat16="bfloat16" in str(compute.dtype), seed=seed)
+    if start is not None:
+        go_on_from(detector, settings, start)
     compute.place(detector)
     print(f"{len(photographs)} photographs, {len(pasted)} images of vehicles to paste into scenes", flush=True)
 
@@ -79,14 +104,18 @@ def train(
         if step % _REPORT_EVERY == 0 or step == steps:
             shown = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
             print(f"step {step}/{steps}  {shown}  {time.monotonic() - started:.0f} s", flush=True)
+        if step % _KEEP_EVERY == 0:  # for a process that is ended early
+            write_detector(folder / _UNFINISHED, detector, settings)
 
-    train_detector(detector, batches, steps=steps, lr=lr, compute=compute, progress=report)
     folder.mkdir(parents=True, exist_ok=True)
+    train_detector(detector, batches, steps=steps, lr=lr, compute=compute, size=side, progress=report)
     write_detector(folder / "detector.safetensors", detector, settings)  # even if measuring fails
+    (folder / _UNFINISHED).unlink(missing_ok=True)
 
     known = [partial(marked_photograph, each, 2 * size) for each in photographs[::2][:_THRESHOLD_IMAGES]]
     known += [partial(marked_scene, drawn, number) for number in range(_THRESHOLD_IMAGES // 2)]
-    on_train = measure_detector(detector, known, compute.device)
+    classes = (PLATE,) if plates_alone else (VEHICLE, PLATE)
+    on_train = measure_detector(detector, known, compute.device, classes)
     chosen = {f"{name}_threshold": round(row["threshold"], 3) for name, row in on_train.items()}
     settings = replace(settings, **chosen)
     write_detector(folder / "detector.safetensors", detector, settings)
@@ -100,7 +129,7 @@ def train(
         tests[word] = [partial(marked_photograph, each, 2 * size) for each in photographs_of_set]
     for name, images in tests.items():
         if images:
-            measures[name] = measure_detector(detector, images, compute.device)
+            measures[name] = measure_detector(detector, images, compute.device, classes)
             for kind, row in measures[name].items():
                 print(f"{name}  {kind:<8} VOC AP50 {100 * row['AP50']:.1f} %  AP {100 * row['AP']:.1f} %", flush=True)
     done = {"detector": str(folder / "detector.safetensors"), "steps": steps, "settings": asdict(settings)}

@@ -1,9 +1,6 @@
 """Photographs that cameras send by HTTP: a form with images, and the plate that the camera read, or the image alone."""
 
 import hmac
-import ipaddress
-import socket
-import ssl
 import threading
 from base64 import b64decode
 from binascii import Error as Base64Error
@@ -21,6 +18,7 @@ from starlette.routing import Route
 
 from app.cameras.asking import Asking, Counts, digest_of
 from app.cameras.settings import CamerasFileError, Pushed, Server
+from app.core.listening import is_loopback, listen, require_pair
 from app.core.printing import shown
 from app.register.errors import ImageRefusedError, ImageTooLargeError, RegisterError
 from app.register.photos import MAX_BYTES, VehiclePhoto, take_in
@@ -143,7 +141,7 @@ class PushServer:
 
     def __init__(self, cameras: PushCameras, server: Server) -> None:
         _require_safe(server)
-        self._socket = _listen(server)
+        self._socket = listen(server.host, server.port, CamerasFileError)
         self.host, self.port = self._socket.getsockname()[:2]
         config = uvicorn.Config(
             cameras.app,
@@ -173,27 +171,10 @@ def _require_safe(server: Server) -> None:
     if bool(server.certificate) != bool(server.key):
         raise CamerasFileError("server: certificate and key belong together")
     if server.certificate:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.certificate, server.key, password=lambda: "")
-        except (OSError, ValueError) as error:
-            raise CamerasFileError(f"server: certificate and key cannot be used: {error}") from error
-    elif not _is_loopback(server.host):
+        files = f"server: certificate {server.certificate} and key {server.key}"
+        require_pair(server.certificate, server.key, files, CamerasFileError)
+    elif not is_loopback(server.host):
         raise CamerasFileError(
             f"server: host {server.host} needs certificate and key: tokens would be readable; or let a TLS proxy of "
             "yours send to 127.0.0.1"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _listen(server: Server) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((server.host, server.port), family=family)
-    except OSError as error:
-        raise CamerasFileError(f"server: cannot listen on {server.host}, port {server.port}: {error}") from error

@@ -27,6 +27,7 @@ _FPS_OF_FILE = (1.0, 240.0)
 # Over TCP: lost packets of UDP are grey stripes. No lines about damaged frames: FFmpeg writes some each second.
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # a line at each camera that does not answer
 
 
 class CameraError(FedVehicleReidError, OSError):

@@ -15,7 +15,7 @@ from app.cameras.stream import StreamCamera
 from app.cameras.tracks import Track
 from app.core.printing import shown
 from app.register.errors import RegisterError
-from app.register.identification import Identification
+from app.register.identification import Answer, Identification
 from app.register.records import SeenBy
 from models.errors import FedVehicleReidError
 
@@ -30,12 +30,20 @@ class Watch:
 
     Args:
         first_pause: seconds after a failure of a camera or the register, doubled by each further one.
+        answered: called with each vehicle of a stream and its answer.
 
     Raises RegisterError if another process watches for this register, NoModelError without a network, and
     CamerasFileError for an address that cannot be had."""
 
-    def __init__(self, identification: Identification, cameras: Cameras, first_pause: float = 1.0) -> None:
+    def __init__(
+        self,
+        identification: Identification,
+        cameras: Cameras,
+        first_pause: float = 1.0,
+        answered: Callable[[Track, Answer], None] | None = None,
+    ) -> None:
         self.identification = identification
+        self._answered = answered
         self._stopped = threading.Event()
         self._ended = threading.Event()  # no more vehicles come
         self._asking = Asking(identification, self._stopped, first_pause)
@@ -129,8 +137,10 @@ class Watch:
             counts = self._counts_of(camera)
             try:
                 photos = [shot.vehicle_photo for shot in track.shots]
-                self._asking.ask(photos, SeenBy(camera.name, camera.place))
+                answer = self._asking.ask(photos, SeenBy(camera.name, camera.place))
                 counts.queries += 1
+                if self._answered is not None:
+                    self._answered(track, answer)
             except (FedVehicleReidError, OSError) as error:
                 counts.lost += 1
                 _log.error("camera %s: a vehicle was not identified: %s", camera.name, shown(error))

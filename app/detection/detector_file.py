@@ -27,6 +27,9 @@ from models.errors import MissingFileError
 
 _SETTINGS, _FOREIGN, _ONNX = "detector", "foreign", "onnx"
 _NETWORK, _GRAPH = "network", "graph"  # names of arrays of bytes
+_LARGE = 16_384  # values of a matrix from which on it is rounded to 8 bits
+_NETWORK_KEYS = ("kind", "backbone", "channels", "convs", "deepest")
+_SCALE = "@scale"  # added to the name of an array of 8 bits, of its rows' scales
 
 
 def build(
@@ -45,16 +48,56 @@ def build(
             pretrained=pretrained,
             channels=settings.channels,
             convs=settings.convs,
+            deepest=settings.deepest,
             precision=torch.bfloat16 if bfloat16 else torch.float32,
         )
 
 
-def write_detector(path: Path, detector: Detector, settings: DetectorSettings) -> None:
-    """Write a .safetensors file; a failure leaves an older one whole."""
+def write_detector(path: Path, detector: Detector, settings: DetectorSettings, *, eight_bits: bool = False) -> None:
+    """Write a .safetensors file; a failure leaves an older one whole.
+
+    Args:
+        eight_bits: whether large matrices are rounded to 8 bits and small ones to 16, a third of the bytes; vectors
+            (norms, biases) keep their 32.
+    """
     arrays = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
+    if eight_bits:
+        arrays = _rounded(arrays)
     with saving(path) as temporary:
         kept = {upgrades.KEY: upgrades.DETECTOR.version, **asdict(settings)}
         save_file(arrays, temporary, {_SETTINGS: json.dumps(kept)})
+
+
+def _rounded(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Large matrices as whole numbers from -127 to 127, each row (output channel) with a scale of its own, small ones
+    in half precision: they are first, last or apart by channel, and few."""
+    kept = {}
+    for name, value in arrays.items():
+        if value.ndim < 2 or not value.is_floating_point():
+            kept[name] = value
+            continue
+        if value.numel() < _LARGE:
+            kept[name] = value.half()
+            continue
+        scale = value.flatten(1).abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        shape = (-1, *[1] * (value.ndim - 1))
+        kept[name] = (value / scale.view(shape)).round().to(torch.int8)
+        kept[name + _SCALE] = scale
+    return kept
+
+
+def _single(arrays: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Arrays in float32, from those of `_rounded` too."""
+    scales = {name.removesuffix(_SCALE): value for name, value in arrays.items() if name.endswith(_SCALE)}
+    return {
+        name: value.float() * scales[name].view(-1, *[1] * (value.ndim - 1)) if name in scales else _as_single(value)
+        for name, value in arrays.items()
+        if not name.endswith(_SCALE)
+    }
+
+
+def _as_single(value: torch.Tensor) -> torch.Tensor:
+    return value.float() if value.dtype is torch.float16 else value
 
 
 def write_foreign(path: Path, foreign: ForeignNetwork) -> None:
@@ -131,6 +174,18 @@ def read_detector(path: Path) -> tuple[Detector, DetectorSettings]:
     return _own(path, *_contents(path))
 
 
+def go_on_from(detector: Detector, settings: DetectorSettings, path: Path) -> None:
+    """Give a detector the values of another one in a file, whose network must be the same.
+
+    Raises FileNotFoundError, and StoredFileError for a file of another kind or another network."""
+    other, there = read_detector(path)
+    own = {name: getattr(settings, name) for name in _NETWORK_KEYS}
+    if differing := [name for name, value in own.items() if getattr(there, name) != value]:
+        told = ", ".join(f"{name} {getattr(there, name)} and not {own[name]}" for name in differing)
+        raise StoredFileError(f"{path} has another network: {told}")
+    detector.load_state_dict(other.state_dict())
+
+
 def _own(path: Path, arrays: dict[str, torch.Tensor], metadata: dict[str, str]) -> tuple[Detector, DetectorSettings]:
     if _SETTINGS not in metadata:
         raise StoredFileError(f"{path} is no detector of this project: `python -m scripts.train_detector` makes one")
@@ -138,7 +193,7 @@ def _own(path: Path, arrays: dict[str, torch.Tensor], metadata: dict[str, str]) 
         kept = json.loads(metadata[_SETTINGS])
         settings = DetectorSettings(**upgrades.DETECTOR.upgraded(path, kept.pop(upgrades.KEY, None), kept))
         detector = build(settings)
-        detector.load_state_dict(arrays)
+        detector.load_state_dict(_single(arrays))
     except upgrades.SettingsVersionError:
         raise
     except (AttributeError, TypeError, RuntimeError, ValueError) as error:

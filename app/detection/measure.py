@@ -40,7 +40,10 @@ def marked_scene(scenes: SceneRenderer, number: int) -> Marked:
 
 
 def measure_detector(
-    detector: Detector, images: Sequence[Callable[[], Marked]], device: torch.device
+    detector: Detector,
+    images: Sequence[Callable[[], Marked]],
+    device: torch.device,
+    classes: Sequence[int] = (VEHICLE, PLATE),
 ) -> dict[str, dict[str, Any]]:
     """By class that was marked: VOC's average precision, and recall, precision and score at the best F1.
 
@@ -48,14 +51,16 @@ def measure_detector(
 
     Args:
         images: made one at a time, as they are asked for.
+        classes: those that the detector was trained to find.
     """
-    found: dict[int, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {VEHICLE: [], PLATE: []}
-    truth: dict[int, list[NDArray[np.float64]]] = {VEHICLE: [], PLATE: []}
+    found: dict[int, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {label: [] for label in classes}
+    truth: dict[int, list[NDArray[np.float64]]] = {label: [] for label in classes}
     for make in images:
         marked = make()
         image = torch.from_numpy(marked.image.transpose(2, 0, 1).copy()).float().to(device) / 255
         boxes = detector.find([image])[0]
-        for label, boxes_marked in marked.boxes.items():
+        for label in truth.keys() & marked.boxes.keys():
+            boxes_marked = marked.boxes[label]
             chosen = boxes["labels"] == label
             found[label].append(
                 (boxes["boxes"][chosen].double().cpu().numpy(), boxes["scores"][chosen].double().cpu().numpy())
@@ -63,7 +68,7 @@ def measure_detector(
             truth[label].append(boxes_marked)
     return {
         CLASSES[label]: _measures(found[label], truth[label])
-        for label in (VEHICLE, PLATE)
+        for label in classes
         if sum(len(boxes) for boxes in truth[label])
     }
 

@@ -18,7 +18,7 @@ class OwnDetector:
     def __init__(self, detector: Detector, settings: DetectorSettings) -> None:
         self.detector, self.settings = detector, settings
         self.finds_plates = PLATE in detector.classes.values()
-        self.finds_vehicles = True
+        self.finds_vehicles = settings.vehicle_threshold < 1
 
     def find(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Detections in an image (H, W, 3), R, G, B, best first."""

@@ -8,6 +8,9 @@ from PIL import Image
 from app.core.errors import StoredFileError
 from app.core.sample import Box
 from app.detection.detector_file import open_detector
+from app.detection.found import ImageDetector
+from app.detection.own import OwnDetector
+from app.detection.packaged_detector import packaged_detector
 
 DETECTOR = "detector.safetensors"
 _LONGEST = 1600  # pixels that the detector is shown; its network looks at far fewer
@@ -19,12 +22,15 @@ class PlateFinder:
 
     Args:
         path: its file (.safetensors, or .onnx of `scripts.export`), or a folder that holds `DETECTOR`, such as one
-            that `scripts.train_detector` wrote.
+            that `scripts.train_detector` wrote; None for the detector that comes with the package.
 
     Raises FileNotFoundError without a detector there, ValueError for a file of another kind or a detector that knows
     no plates."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
+        if path is None:
+            self._detector: ImageDetector = OwnDetector(*packaged_detector())
+            return
         path = path / DETECTOR if path.is_dir() else path
         self._detector = open_detector(path)
         if not self._detector.finds_plates:

@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 from app.core.sample import Box
 from app.data.readers.errors import DataSetError
 from app.detection.labels import Labelled
+from app.detection.other_plates import with_other_plates
 from app.images.decode import UnreadableImageError, open_image, upright_rgb
 from app.synthetic import SceneRenderer
 from models.detector import CLASSES, PLATE, VEHICLE
@@ -37,6 +38,8 @@ class DetectionBatches:
         photographs: real ones; may be empty if `scenes_share` is 1.
         scenes: draws scenes of side `size`.
         scenes_share: of the images of a batch that are scenes, in [0, 1].
+        other_plates: of the photographs, share in which rendered plates of any region cover the marked ones.
+        plates_alone: whether vehicles are not asked for, though they may be known.
         keep_mb: MiB of decoded photographs kept in memory.
 
     Raises ValueError without photographs where `scenes_share` is below 1."""
@@ -50,6 +53,8 @@ class DetectionBatches:
         batch_size: int,
         scenes_share: float,
         seed: int,
+        other_plates: float = 0.0,
+        plates_alone: bool = False,
         keep_mb: int = 1024,
     ) -> None:
         if not photographs and scenes_share < 1:
@@ -60,6 +65,8 @@ class DetectionBatches:
         self.batch_size = batch_size
         self.num_scenes = round(scenes_share * batch_size)
         self.seed = seed
+        self.other_plates = other_plates
+        self.plates_alone = plates_alone
         self._kept: dict[int, tuple[NDArray[np.uint8], float]] = {}
         self._free = keep_mb * 2**20
         self._change = v2.Compose(
@@ -88,7 +95,11 @@ class DetectionBatches:
         number = int(np.random.default_rng([self.seed, epoch]).permutation(len(self.photographs))[position])
         photograph = self.photographs[number]
         image, scale = self._read(number)
-        return self._made(image, _scaled(photograph.vehicles, scale), _scaled(photograph.plates, scale))
+        plates = _scaled(photograph.plates, scale)
+        rng = np.random.default_rng([15, self.seed, epoch, position])
+        if plates and rng.random() < self.other_plates:
+            image, plates = with_other_plates(image, plates, rng)
+        return self._made(image, _scaled(photograph.vehicles, scale), plates)
 
     def _scene(self, number: int) -> tuple[Tensor, Target]:
         scene = self.scenes.scene(number)
@@ -99,6 +110,7 @@ class DetectionBatches:
         self, image: NDArray[np.uint8], vehicles: Sequence[Box] | None, plates: Sequence[Box] | None
     ) -> tuple[Tensor, Target]:
         """An image and its target, changed at random."""
+        vehicles = None if self.plates_alone else vehicles
         given = [(VEHICLE, box) for box in vehicles or ()] + [(PLATE, box) for box in plates or ()]
         corners = [[box.left, box.top, box.left + box.width, box.top + box.height] for _, box in given]
         canvas = image.shape[:2]

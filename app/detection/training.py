@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,12 +24,22 @@ def train_detector(
     steps: int,
     lr: float,
     compute: Compute,
+    size: int | None = None,
     progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> None:
-    """Train in place, from step 0 to `steps`. Raises TrainingError naming the step if the loss is not finite."""
+    """Train in place, from step 0 to `steps`.
+
+    Args:
+        size: longer side that images are brought to, pixels, in place of the detector's own.
+
+    Raises TrainingError naming the step if the loss is not finite."""
     settings = TrainSettings(lr=lr, weight_decay=0.05, warm_up=0.05)
     engine = make_optimiser(detector, settings, [])
     parameters = [parameter for parameter in detector.parameters() if parameter.requires_grad]
+    transform: Any = detector.network.transform
+    own = transform.min_size, transform.max_size
+    if size is not None:
+        transform.min_size, transform.max_size = (size,), size
     detector.train()
     for step in range(steps):
         images, targets = batches[step]
@@ -47,4 +58,5 @@ def train_detector(
         engine.step()
         if progress is not None:
             progress(step + 1, {name: float(value.detach()) for name, value in losses.items()})
+    transform.min_size, transform.max_size = own
     detector.eval()

@@ -21,6 +21,7 @@ from app.detection.detector_file import (
 )
 from app.detection.found import Detection, ImageDetector
 from app.detection.own import OwnDetector
+from app.detection.packaged_detector import packaged_detector
 from app.detection.trial import try_apart
 from app.images.decode import is_grey
 from app.register.photos import Photo, VehiclePhoto
@@ -235,6 +236,12 @@ class Framing:
         return self._put(
             OwnDetector(detector, settings), account, lambda place: write_detector(place, detector, settings)
         )
+
+    def use_packaged(self, account: str) -> str:
+        """The same for the detector of plates that comes with the package.
+
+        Raises MissingFileError or StoredFileError where its file is not that of the package."""
+        return self.use_made(*packaged_detector(), account)
 
     def use_foreign(self, foreign: ForeignNetwork, account: str) -> str:
         """The same for a network of another program, which a child process tries on a blank image before.

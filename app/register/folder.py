@@ -16,6 +16,7 @@ from app.register.confirmations import Confirmations
 from app.register.corrections import Corrections
 from app.register.database import Database
 from app.register.errors import RegisterError
+from app.register.history import History
 from app.register.model_versions import Models
 from app.register.outbox import Outbox
 from app.register.photos import Photos
@@ -49,7 +50,7 @@ class RegisterFolder:
         self.outbox = Outbox(database, folder)
         self.visible, self.confirmations = Visible(database), Confirmations(database)
         self.corrections = Corrections(self.register)
-        self.search = Search(database)
+        self.search, self.history = Search(database), History(database)
 
     def size(self) -> int:
         """Vehicles in the register."""

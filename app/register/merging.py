@@ -26,8 +26,7 @@ from app.register.schema import (
 )
 from app.register.texts import paragraph
 
-# Rows that name a vehicle in their column `vehicle_id`, and by what each is found again.
-_FOLLOW: dict[str, tuple[type[Any], InstrumentedAttribute[Any]]] = {
+FOLLOW: dict[str, tuple[type[Any], InstrumentedAttribute[Any]]] = {
     "views": (View, View.id),
     "sightings": (Sighting, Sighting.id),
     "incidents": (Incident, Incident.id),
@@ -36,6 +35,7 @@ _FOLLOW: dict[str, tuple[type[Any], InstrumentedAttribute[Any]]] = {
     "found": (Found, Found.id),
     "imported": (Imported, Imported.digest),
 }
+"""Tables whose rows name a vehicle in the column `vehicle_id`, and by what each row is found again."""
 _CHUNK = 500  # keys in one statement
 
 
@@ -72,12 +72,12 @@ def merge_in(session: Session, vehicle_id: int, other_id: int, keep: Keep, accou
             "created": other.created.isoformat(),
             "plate": plates[1],
         },
-        "rows": {name: list(_keys(session, name, other_id)) for name in _FOLLOW},
+        "rows": {name: list(_keys(session, name, other_id)) for name in FOLLOW},
     }
     values, notes = gone and owner_values(gone), [vehicle.note, other.note]
     counts = {name: len(keys) for name, keys in before["rows"].items() if name not in ("shown", "found", "imported")}
     session.expunge_all()  # what follows moves rows, of which objects would know nothing
-    for name in _FOLLOW:
+    for name in FOLLOW:
         _move(session, name, before["rows"][name], vehicle_id)
     session.execute(delete(Plate).where(Plate.vehicle_id.in_((vehicle_id, other_id))))
     session.execute(delete(Vehicle).where(Vehicle.id == other_id))
@@ -137,12 +137,12 @@ def _plate(plate: Plate) -> dict[str, str]:
 
 
 def _keys(session: Session, name: str, vehicle_id: int) -> Iterable[Any]:
-    table, key = _FOLLOW[name]
+    table, key = FOLLOW[name]
     return session.scalars(select(key).where(table.vehicle_id == vehicle_id).order_by(key))
 
 
 def _move(session: Session, name: str, keys: Sequence[Any], vehicle_id: int) -> None:
-    table, key = _FOLLOW[name]
+    table, key = FOLLOW[name]
     for part in _parts(keys):
         session.execute(update(table).where(key.in_(part)).values(vehicle_id=vehicle_id))
 

@@ -178,11 +178,11 @@ class Sighting(Numbered):
 
     __tablename__ = "sighting"
     vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
-    decision: Mapped[str]
+    decision: Mapped[str] = mapped_column(index=True)
     answer: Mapped[dict[str, Any]] = mapped_column(JSON)
     pictures: Mapped[list[str]] = mapped_column(JSON)
     account: Mapped[str]
-    created: Mapped[datetime] = mapped_column(Moment, default=now)
+    created: Mapped[datetime] = mapped_column(Moment, default=now, index=True)
     camera: Mapped[str | None]
     place: Mapped[str | None]
 
@@ -247,7 +247,7 @@ class Incident(Numbered):
     """A guard's report about a vehicle."""
 
     __tablename__ = "incident"
-    sighting_id: Mapped[int | None] = mapped_column(ForeignKey("sighting.id"))
+    sighting_id: Mapped[int | None] = mapped_column(ForeignKey("sighting.id"), index=True)
     vehicle_id: Mapped[int | None] = mapped_column(ForeignKey("vehicle.id"), index=True)
     kind: Mapped[str]
     note: Mapped[str] = mapped_column(default="")

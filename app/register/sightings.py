@@ -72,17 +72,22 @@ class Journal:
         trail(session, account, "identify", f"sighting {sighting.id}", details)
         return sighting.id
 
-    def forget_sightings(self, before: datetime, account: str) -> list[str]:
-        """Delete sightings that are older and that no incident names; the names of their images, to be deleted."""
+    def forget_sightings(self, before: datetime, account: str, most: int | None = None) -> list[str]:
+        """Delete sightings that are older and that no incident names, at most so many; the names of their images, to be
+        deleted."""
         with self.database.writing() as session:
-            named = select(Incident.sighting_id).where(Incident.sighting_id.is_not(None))
-            old = session.scalars(select(Sighting).where(Sighting.created < before, Sighting.id.not_in(named))).all()
+            old = session.scalars(_forgettable(before).limit(most)).all()
             held = set(session.scalars(select(View.picture))) | set(session.scalars(select(View.plate_picture)))
             images = [name for sighting in old for name in sighting.pictures if name not in held]
             for sighting in old:
                 session.delete(sighting)
             trail(session, account, "forget sightings", "", {"sightings": len(old)})
             return images
+
+    def has_sightings(self, before: datetime) -> bool:
+        """Whether `forget_sightings` would delete any."""
+        with self.database.reading() as session:
+            return session.scalar(_forgettable(before).with_only_columns(Sighting.id).limit(1)) is not None
 
     def report_incident(
         self, sighting_id: int, kind: str, note: str, account: str, vehicle_id: int | None = None
@@ -178,3 +183,9 @@ def _visible(account: str) -> list[tuple[type[Shown] | type[Found], Select[Any]]
     shown = select(Shown.vehicle_id).where(Shown.account == account, Shown.vehicle_id.is_not(None))
     found = select(Found.vehicle_id).where(Found.account == account, Found.created >= now() - FOUND_FOR)
     return [(Shown, shown), (Found, found)]
+
+
+def _forgettable(before: datetime) -> Select[Any]:
+    """Sightings that are older and that no incident names."""
+    named = select(Incident.sighting_id).where(Incident.sighting_id.is_not(None))
+    return select(Sighting).where(Sighting.created < before, Sighting.id.not_in(named))

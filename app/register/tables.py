@@ -10,7 +10,6 @@ Cells that a spreadsheet would compute are written as text, and read as what the
 import csv
 import shutil
 import tempfile
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from app.core.errors import AlreadyThereError
 from app.data.readers.row import MODALITIES, PLATE_BOX, TRUTH, VEHICLE_BOX, Row
 from app.data.readers.table import read_rows
+from app.register.cells import quoted, unquoted
 from app.register.errors import ImageRefusedError, RegisterError
 from app.register.folder import RegisterFolder
 from app.register.photos import Photo, VehiclePhoto, read_photo
@@ -25,7 +25,6 @@ from app.register.plate_search import normal_plate
 from app.register.records import NewOwner
 from app.register.schema import Vehicle, View
 from app.register.texts import line_fault, text_fault
-from models.names import is_invisible
 
 OWNER = ("owner", "flat", "contact")
 COLUMNS = (
@@ -43,8 +42,6 @@ COLUMNS = (
 IMAGES = ("path", "plate_path")
 KEPT = {**dict.fromkeys((*OWNER, "plate_text"), line_fault), "note": text_fault}
 _WORDS = ("vehicle", *OWNER, "note", "plate_text")  # anything may stand in them
-_SIGNS = "=+-@\u2212"
-_BREAKS = "\t\r\n"  # some programs begin a new cell after one
 
 
 @dataclass(frozen=True)
@@ -179,26 +176,3 @@ def _cells(vehicle: Vehicle, view: View) -> dict[str, object]:
     for columns, box in ((VEHICLE_BOX, view.vehicle_box), (PLATE_BOX, view.plate_box)):
         cells |= dict(zip(columns, box, strict=True)) if box else {}
     return {column: quoted(text) if isinstance(text, str) else text for column, text in cells.items()}
-
-
-def quoted(text: str) -> str:
-    """The text with an apostrophe before it if a spreadsheet would take it for a formula. `unquoted` undoes it."""
-    return f"'{text}" if _is_formula(text) else text
-
-
-def unquoted(text: str) -> str:
-    """The text that `quoted` was given."""
-    return text[1:] if text.startswith("'") and _is_formula(text) else text
-
-
-def _is_formula(text: str) -> bool:
-    """Whether the first character that can be seen, apart from apostrophes, is a sign of a formula.
-
-    Programs drop white space and invisible characters before it; the wide forms count in some languages."""
-    for character in text.rstrip():  # what stands at the end of a cell is dropped when it is read
-        if character in _BREAKS or unicodedata.normalize("NFKC", character)[0] in _SIGNS:
-            return True
-        stands_alone = unicodedata.category(character) not in ("Cf", "Mn", "Me")  # joiners and marks are not
-        if stands_alone and character != "'" and not character.isspace() and not is_invisible(character):
-            return False
-    return False

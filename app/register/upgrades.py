@@ -128,6 +128,11 @@ CREATE TABLE taken_photo (
     created {time} NOT NULL, PRIMARY KEY (camera, digest));
 CREATE INDEX ix_taken_photo_sighting_id ON taken_photo (sighting_id);
 """
+_SIGHTINGS_BY_TIME = """
+CREATE INDEX ix_sighting_created ON sighting (created);
+CREATE INDEX ix_sighting_decision ON sighting (decision);
+CREATE INDEX ix_incident_sighting_id ON incident (sighting_id);
+"""
 _LATE_IN_VERSION_1 = ("shown", "imported", "ticket_use")  # added without a number of their own
 _OF_VERSION_0 = ("owner", "vehicle", "plate", "view", "model", "embedding")  # what makes tables a register's
 
@@ -185,6 +190,11 @@ def cameras_and_events(connection: Connection) -> None:
     run_sql(connection, _CAMERAS)
 
 
+def sightings_by_time(connection: Connection) -> None:
+    """Add indexes for lists of sightings and incidents."""
+    run_sql(connection, _SIGHTINGS_BY_TIME)
+
+
 STEPS: tuple[Step, ...] = (
     Step(1, tables_of_version_1),
     Step(2, evidence_of_models),
@@ -192,6 +202,7 @@ STEPS: tuple[Step, ...] = (
     Step(4, corrections_of_vehicles),
     Step(5, vehicles_that_were_found),
     Step(6, cameras_and_events),
+    Step(7, sightings_by_time),
 )
 """Oldest first. The last one's version is that of the schema."""
 

@@ -16,7 +16,8 @@ class DetectorSettings:
         backbone: timm network of "fcos".
         size: longer side of its input images, pixels.
         channels, convs: width of its pyramid, and depth of its head.
-        vehicle_threshold, plate_threshold: lowest score of a detection.
+        deepest: stride at which the backbone ends.
+        vehicle_threshold, plate_threshold: lowest score of a detection; 1 for a class that it does not find.
     """
 
     kind: Literal["fcos", "coco"] = "fcos"
@@ -24,6 +25,7 @@ class DetectorSettings:
     size: Annotated[int, Field(ge=128, le=2048)] = 416
     channels: int = 64
     convs: int = 2
+    deepest: Literal[16, 32] = 32
     vehicle_threshold: Share = 0.4
     plate_threshold: Share = 0.3
 

@@ -3,10 +3,9 @@
 `scripts.bench.package_reader` makes the files, docs/plate-reader-card.md tells data, licence and figures.
 """
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +13,12 @@ from pydantic import ValidationError
 
 from app.core.errors import StoredFileError
 from app.core.files import replacing
+from app.core.packaged_file import FileMark, checked_content, mark_of
 from app.evaluation.reading_errors import ReadingErrors
 from app.training.checkpoint import Checkpoint
-from models.errors import MissingFileError
 
 READER, ERRORS = "plate_reader.safetensors", "plate_reader.errors.json"
 FOLDER = Path(__file__).parent / "packaged"
-
-
-class FileMark(NamedTuple):
-    """Size in bytes and SHA-256 of a file."""
-
-    size: int
-    sha256: str
-
 
 MARKS = {
     READER: FileMark(1372460, "a85bb22d6da9ecd2d5b7734e4da8eac59604c414befa8084e7d93dda67b2c45e"),
@@ -70,12 +61,6 @@ def pack_errors(errors: ReadingErrors, folder: Path) -> None:
         temporary.write_text(errors.model_dump_json() + "\n", encoding="utf-8")
 
 
-def mark_of(path: Path) -> FileMark:
-    """The mark of a file."""
-    content = path.read_bytes()
-    return FileMark(len(content), hashlib.sha256(content).hexdigest())
-
-
 def without_places(checkpoint: Checkpoint) -> Checkpoint:
     """A checkpoint without the places of files on the machine that trained it."""
     settings = checkpoint.settings
@@ -85,15 +70,4 @@ def without_places(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _checked(path: Path, marks: dict[str, FileMark]) -> bytes:
-    """The content of a file. Its size is compared first: a file of another size is not read."""
-    mark = marks[path.name]
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError as error:
-        raise MissingFileError(f"the packaged plate reader is not there: {path}; install the package again") from error
-    if size != mark.size:
-        raise StoredFileError(f"{path} has {size} bytes, not {mark.size}: install the package again")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != mark.sha256:
-        raise StoredFileError(f"{path} is not the file of this version of the package: install the package again")
-    return content
+    return checked_content(path, marks[path.name], "plate reader")

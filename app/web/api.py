@@ -168,16 +168,6 @@ async def report_incident(user: Guard, service: Service, incident: NewIncident) 
     return IncidentAnswer.of(await service.aside(service.identification.journal.incident, number))
 
 
-@router.get("/incidents")
-async def incidents(user: Guard, service: Service, open_only: bool = False) -> list[IncidentAnswer]:
-    """The latest incidents, newest first."""
-    del user
-    return [
-        IncidentAnswer.of(row)
-        for row in await service.aside(service.identification.journal.incidents, open_only=open_only)
-    ]
-
-
 @router.post("/incidents/{incident}/close")
 async def close_incident(user: Manager, service: Service, incident: Id) -> IncidentAnswer:
     """Mark an incident as dealt with."""

@@ -13,6 +13,7 @@ from app.register.accounts import LogInError, Role
 from app.register.calibrate import read_report
 from app.register.confirmations import answered
 from app.register.errors import BusyError, NotEnrolledError, RegisterError, UnavailableError
+from app.register.history import week_ago
 from app.register.schema import Model
 from app.register.texts import LONGEST_LINE
 from app.register.tries import TooManyTriesError, site_of
@@ -107,16 +108,9 @@ async def enrol_page(request: Request, user: Manager, owner: OwnerId = None) -> 
 @router.get("/vehicles/{vehicle}")
 async def vehicle_page(request: Request, user: Guard, service: Service, vehicle: Id) -> Response:
     row = await service.aside(look_at, service.identification, vehicle, user)
-    return _page(request, "vehicle.html", user, vehicle=row, **await corrections.on_page(service, row, user))
-
-
-@router.get("/incidents")
-async def incidents_page(request: Request, user: Guard, service: Service) -> Response:
-    rows = await service.aside(service.identification.journal.incidents)
-    named = {row.vehicle_id for row in rows if row.vehicle_id}
-    if user.role < Role.manager:
-        named = await service.aside(service.identification.visible.vehicles, user.name, named)
-    return _page(request, "incidents.html", user, incidents=rows, visible=named)
+    seen = await service.aside(service.identification.history.times_seen, vehicle, week_ago())
+    known = await corrections.on_page(service, row, user)
+    return _page(request, "vehicle.html", user, vehicle=row, seen=seen, **known)
 
 
 @router.get("/calibration")

@@ -17,6 +17,7 @@ from app.register.delivery import Delivery
 from app.register.errors import BusyError, DatabaseAwayError, RegisterError
 from app.register.folder import hold_alone
 from app.register.identification import Identification
+from app.register.retention import Retention
 from app.register.warming import Warming
 from app.web.figures import FiguresRenewal
 from app.web.passwords import PasswordPool
@@ -50,6 +51,7 @@ class State:
         self._waiting = 0
         self._warming: Warming | None = None
         self._delivery: Delivery | None = None
+        self._retention: Retention | None = None
         self._logged = -_LOG_SECONDS
         self.accounts = Accounts(identification.database)
         self.tokens = Tokens(identification.database)
@@ -59,8 +61,9 @@ class State:
         self._lock = hold_alone(identification.folder)
 
     def warm(self) -> None:
-        """Find densities around embeddings beside the service from now on."""
+        """Find densities around embeddings, and delete old sightings, beside the service from now on."""
         self._warming = self._warming or Warming(self.identification)
+        self._retention = self._retention or Retention(self.identification)
 
     def deliver(self) -> None:
         """Deliver events beside the service from now on. Raises EventsFileError, MissingPackageError."""
@@ -72,6 +75,8 @@ class State:
             self._warming.stop()
         if self._delivery is not None:
             self._delivery.stop()
+        if self._retention is not None:
+            self._retention.stop()
         self._network.shutdown(wait=True, cancel_futures=True)
         self.figures.close()
         self.passwords.close()

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from app.core.arrays import load_arrays
+from app.core.packaged_file import mark_of
 from app.data.dataset import open_source
 from app.data.plate_batches import sized
 from app.evaluation.plate_texts import PlateReading, measure_readings
@@ -30,7 +31,7 @@ from app.settings.checks import SettingsError
 from app.settings.load import absolute
 from app.synthetic.plates import KINDS, placed_plate
 from app.training.checkpoint import Checkpoint
-from app.training.packaged_reader import ERRORS, READER, mark_of, pack, pack_errors, without_places
+from app.training.packaged_reader import ERRORS, READER, pack, pack_errors, without_places
 from models.alphabet import plain
 from scripts.bench.errors import BenchError
 from scripts.command import command, split_words, whole_number

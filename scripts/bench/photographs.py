@@ -1,19 +1,17 @@
 """Whole photographs at the gate: detector, plate reader and recogniser, with nothing given by hand.
 
 Run: python -m scripts.bench.photographs run=outputs/two_cam/<time> reader=outputs/plates_countries/<time> \\
-         foreign=frozen_inference_graph.pb graph=ssd_mobilenet_v2_coco_2018_03_29.pbtxt plates=outputs/detector \\
+         foreign=frozen_inference_graph.pb graph=ssd_mobilenet_v2_coco_2018_03_29.pbtxt \\
          plates_openalpr=../shared/data/plates-openalpr plates_easypr=../shared/data/plates-easypr-cn
 
 The test quarter of each set is enrolled, each photograph with the text of its plate, and another rendition of it (other
 cut, scale, light and JPEG quality, by `seed=0`) is the query. Then the vehicle is taken out, the same query is a
 stranger's, and it is enrolled again. `run=` (`model=global`) or `onnx=FILE` recognises, `foreign=FILE` with
-`description=ssd_mobilenet_v2_coco` or `vehicles=FILE` finds vehicles, `plates=` (a detector's file or folder) plates,
-`reader=` (`reader_model=global`; by default the packaged one) reads them from the confidence `sure=0.9` on.
+`description=ssd_mobilenet_v2_coco` or `vehicles=FILE` finds vehicles, `plates=` (a file or folder; by default packaged)
+plates, `reader=` (`reader_model=global`; by default packaged) reads them from the confidence `sure=0.9` on.
 `calibrate=100` photographs of the training part, and renditions of them, set thresholds and evidence; 0 leaves them as
-they are. `limit=0` takes all photographs of the quarter.
-
-`speed=5` more identifications of 4000 x 3000 pixels are timed on one core: `wall_s`, and `cpu_s` of all threads, which
-other work does not change. The last line is one JSON object.
+they are. `limit=0` takes all photographs of the quarter. `speed=5` more identifications of 4000 x 3000 pixels are timed
+on one core: `wall_s`, and `cpu_s` of all threads, which other work does not change. The last line is one JSON object.
 """
 
 import io
@@ -51,7 +49,7 @@ from scripts.command import command, decimal_number, split_words, whole_number
 
 SETS = ("plates_openalpr", "plates_easypr")
 _OWN = {
-    **{"run": "", "model": "global", "onnx": "", "vehicles": "", "foreign": "", "graph": "", "plates": ""},
+    **{"run": "", "model": "global", "onnx": "", "vehicles": "", "foreign": "", "graph": "", "plates": "packaged"},
     **{"description": "ssd_mobilenet_v2_coco", "reader": "packaged", "reader_model": "global", "sure": "0.9"},
     **{"seed": "0", "calibrate": "100", "limit": "0", "speed": "0"},
     **dict.fromkeys(SETS, ""),
@@ -163,7 +161,9 @@ def equip(gate: Identification, own: dict[str, str]) -> None:
         gate.framing.use_foreign(read_foreign(absolute(own["foreign"]), graph, own["description"]), "bench")
     if own["vehicles"]:
         gate.framing.use(absolute(own["vehicles"]), "bench")
-    if own["plates"]:
+    if own["plates"] == "packaged" and not gate.framing.finds_plates:
+        gate.framing.use_packaged("bench")
+    elif own["plates"] not in ("", "packaged"):
         place = absolute(own["plates"])
         gate.framing.use(place / DETECTOR if place.is_dir() else place, "bench")
     if own["reader"] == "packaged":

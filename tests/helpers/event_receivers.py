@@ -99,7 +99,9 @@ def desk(url, more=""):
     return HTTP.format(url=url, secret=SECRET, more=more)
 
 
-def see(held, outcome=Outcome.unknown, vehicle=None, *, camera="gate", decided_by="fused", plate="", count=1):
+def see(
+    held, outcome=Outcome.unknown, vehicle=None, *, camera="gate", decided_by="fused", plate="", count=1, enrolled=None
+):
     """Keep a sighting with its events, as an identification does, or several; the last one's number."""
     candidates = {"fused": [Candidate(vehicle, 0.95)]} if vehicle else {}
     decision = Decision(outcome, vehicle, decided_by, 0.95, 0.9, None, candidates)
@@ -107,7 +109,8 @@ def see(held, outcome=Outcome.unknown, vehicle=None, *, camera="gate", decided_b
     seen_by = SeenBy(camera, f"{camera} north", plate) if camera else None
     with held.database.writing() as session:
         for _ in range(count):
-            number = held.journal.record_sighting(session, decision, views, "camera", camera=seen_by)
+            about = {"camera": seen_by, "enrolled": enrolled}
+            number = held.journal.record_sighting(session, decision, views, "camera", **about)
             held.outbox.add(session, number)
     return number
 

@@ -149,6 +149,10 @@ def ask(page, path, **fields):
         page.get_by_label("they show the vehicle alone, close up").check()
     page.get_by_role("button", name="Identify", exact=True).click()
     page.locator("#decision").wait_for(state="visible")
+    load_images(page)
+
+
+def load_images(page):
     for image in page.locator("main img").all():
         image.evaluate("image => image.decode()")
 
@@ -175,6 +179,14 @@ def take_all(page, out, identification, photographs, scene, detections):
     page.get_by_text("was reported").wait_for()
     page.goto("/incidents")
     keep("incidents")
+    for name in ("sightings", "sightings/1"):
+        page.goto(f"/{name}")
+        load_images(page)
+        keep(name.replace("sightings/1", "sighting"))
+    page.goto("/")
+    page.get_by_role("searchbox").fill("AB 12*")
+    page.locator("#hits li").first.wait_for()
+    keep("search")
     first_screen(page, out, named[1][2])
     night = scene.parent / "night.png"
     with Image.open(named[2][2]) as image:

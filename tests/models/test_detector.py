@@ -87,6 +87,22 @@ def test_coco_weights_come_from_a_file(tmp_path):
         build_coco_detector(tmp_path / "none.pth")
 
 
+def test_a_network_that_ends_at_stride_16_has_no_stage_behind_it():
+    """Feature maps of half the sides each, the two of the network and two more; every value takes part in them."""
+    whole, short = made(128), build_detector(BACKBONE, size=128, convs=1, deepest=16)
+    assert (whole.strides, short.strides) == ((8, 16, 32, 64, 128), (8, 16, 32, 64))
+    images = torch.rand(1, 3, 128, 128)
+    maps = short.network.backbone(images)
+    assert [tuple(each.shape[-2:]) for each in maps.values()] == [(128 // stride,) * 2 for stride in short.strides]
+    sum(each.sum() for each in maps.values()).backward()
+    assert [name for name, value in short.network.backbone.named_parameters() if value.grad is None] == []
+    count = [sum(value.numel() for value in each.network.backbone.body.parameters()) for each in (whole, short)]
+    assert count[1] < 0.7 * count[0]
+    assert short.eval().find([torch.rand(3, 100, 128)])[0]["boxes"].shape[1] == 4
+    with pytest.raises(ValueError, match="deepest must be 16 or 32, got 8"):
+        build_detector(BACKBONE, size=96, deepest=8)
+
+
 def test_backbones_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="unknown backbone"):
         build_detector("resnet51", size=96)

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +86,19 @@ def test_a_detector_is_written_and_agrees(detector_files, tmp_path, capsys):
             assert (a.plate, a.kind) == (b.plate, b.kind)
             assert b.score == pytest.approx(a.score, abs=1e-4)
             assert b.box == pytest.approx(a.box, abs=0.05)
+
+
+def test_a_detector_that_ends_at_stride_16_is_written_too(tmp_path):
+    settings = replace(TINY, deepest=16)
+    detector = build(settings, seed=3)
+    detector.network.head.classification_head.cls_logits.bias.data.fill_(0.0)
+    write_detector(tmp_path / "detector.safetensors", detector, settings, eight_bits=True)
+    export.main([f"detector={tmp_path}", f"out={tmp_path / 'd.onnx'}", "pictures=1"])
+    ours, theirs = (open_detector(tmp_path / name) for name in ("detector.safetensors", "d.onnx"))
+    for pixels in images()[:2]:
+        one, two = ours.find(pixels), theirs.find(pixels)
+        assert len(one) == len(two) > 0
+        assert two[0].box == pytest.approx(one[0].box, abs=0.05)
 
 
 def test_a_detector_that_does_not_agree_leaves_no_file(detector_files, exported, tmp_path, monkeypatch):

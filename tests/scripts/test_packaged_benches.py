@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from app.core.arrays import float_arrays
+from app.core.packaged_file import mark_of
 from app.core.run_folder import RunFolder
 from app.evaluation.plate_texts import PlateReading
 from app.evaluation.reading_errors import ReadingErrors
@@ -14,7 +15,7 @@ from app.settings.checks import SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
 from app.training.checkpoint import save_checkpoint
-from app.training.packaged_reader import ERRORS, READER, mark_of
+from app.training.packaged_reader import ERRORS, READER
 from scripts.bench import package_reader, packaged_plates
 from scripts.bench.errors import BenchError
 

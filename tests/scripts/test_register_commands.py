@@ -56,6 +56,12 @@ def test_from_an_empty_folder_to_an_owner_and_to_nothing_left(run, run_folder, p
     assert run("import", picture(1).with_name("out") / "register.csv")[0]["enrolled"] == 2
 
 
+def test_the_retention_is_shown_and_set(run, run_folder):
+    run("reembed", "--run", run_folder)
+    said = [run("retention", *words)[0]["retention_days"] for words in ([], [30], [], [0], [])]
+    assert said == [None, 30, 30, None, None]
+
+
 def test_the_modality_is_seen_or_said(run, run_folder, picture, tmp_path):
     run("reembed", "--run", run_folder)
     night = tmp_path / "night.png"
@@ -117,7 +123,7 @@ def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, 
         (["list", "--colour", "red"], SettingsError, "No such option"),
         (["list", "--url", "sqlite:////nowhere/x.sqlite"], RegisterError, "unable to open database file"),
         (["audit", "--register", "typo"], FileNotFoundError, "no register in typo"),
-        (["detector"], SettingsError, "give a detector's file, --coco or --remove"),
+        (["detector", "--description", "yolov8_coco"], SettingsError, "belong to a network that --coco names"),
         (["detector", "missing.safetensors"], FileNotFoundError, "no detector: missing.safetensors"),
         (["detector", "--coco", "missing.pth"], FileNotFoundError, "missing.pth"),
         (["calibrate", "data=two_cam", "--rate", "2"], ValueError, "rate of match lies between 0 and 1, got 2"),

@@ -81,7 +81,7 @@ def test_the_command_demands_tls_where_there_is_tls_and_escapes_its_log(
     monkeypatch.chdir(tmp_path)
     Identification(tmp_path / "register", device="cpu").close()
     (tmp_path / "x.pem").touch()
-    monkeypatch.setattr(serve, "_require_pair", lambda *_: None)  # it is no certificate
+    monkeypatch.setattr(serve, "require_pair", lambda *_: None)  # it is no certificate
     said = {}
 
     def serve_once(server, sockets):

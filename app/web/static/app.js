@@ -286,10 +286,17 @@ on("forget", "click", (button) => doing(button.closest("section"), async () => {
   location.assign("/register");
 }));
 
-for (const button of document.querySelectorAll("button.close, button.disable, button.revoke"))
+for (const button of document.querySelectorAll("button.close, button.reopen, button.disable, button.revoke"))
   button.addEventListener("click", () => doing(button.parentElement, async () => {
     const { incident, account, token } = button.dataset;
     if (token) await ask("DELETE", `/api/tokens/${token}`);
-    else await ask("POST", incident ? `/api/incidents/${incident}/close` : `/api/accounts/${account}/disable`);
+    else await ask("POST", incident ? `/api/incidents/${incident}/${button.className}` : `/api/accounts/${account}/disable`);
     location.reload();
   }));
+
+on("retention", "submit", (form) => doing(form, async () => {
+  show("retention-said", "");
+  const days = form.elements.days.value;
+  const kept = (await ask("PUT", "/api/retention", { days: days ? Number(days) : null })).days;
+  show("retention-said", kept === null ? "Sightings are kept for ever." : `Sightings are kept for ${kept} days.`);
+}));

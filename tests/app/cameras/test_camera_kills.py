@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from event_receivers import desk, name_receivers, wait_until
 from registers import photo
 
@@ -18,14 +17,18 @@ ROOT = Path(__file__).resolve().parents[3]
 KILLS, PHOTOS = 50, 150
 KILLED = """
 import os, random, signal, sys, time
+from functools import partial
 from pathlib import Path
 import torch
+from app.cameras import folder as watched, watch as watches
 from app.cameras.settings import Cameras
 from app.cameras.watch import Watch
 from app.register.delivery import Delivery
 from app.register.identification import Identification
 
 torch.set_num_threads(1)
+watched._POLL = 0.05
+watches.FolderCamera = partial(watched.FolderCamera, settled=0.05)
 folder, inbox, kills, random_ = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), random.Random(0)
 cameras = Cameras.model_validate({"folder": [{"name": "yard", "path": inbox}]})
 for kill in range(kills):
@@ -43,14 +46,13 @@ for kill in range(kills):
             os._exit(1)
     os.close(into)
     assert os.read(out, 1) == b"."
-    time.sleep(random_.uniform(1.5, 2.0))  # photographs are whole after a second
+    time.sleep(random_.uniform(0.3, 0.6))
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     os.close(out)
 """
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_no_photograph_is_lost_or_seen_twice_through_fifty_kills(tmp_path, run_folder, webhook):
     folder, inbox = tmp_path / "register", tmp_path / "inbox"
     made = Identification(folder, "", "cpu")

@@ -130,7 +130,7 @@ def test_a_register_that_is_busy_lets_the_camera_come_again(post, cameras, ident
     [
         ({"host": "0.0.0.0"}, "host 0.0.0.0 needs certificate and key"),
         ({"certificate": "a"}, "certificate and key belong together"),
-        ({"certificate": "a", "key": "b"}, "certificate and key cannot be used: .*No such file"),
+        ({"certificate": "a", "key": "b"}, "certificate a and key b cannot be used: .*No such file"),
         ({"host": "192.0.2.1", "certificate": "here", "key": "here"}, "cannot listen on 192.0.2.1"),
     ],
 )

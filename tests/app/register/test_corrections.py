@@ -11,7 +11,7 @@ from app.register.corrections import Corrections, Edit
 from app.register.errors import ChangedError, DuplicatePlateError, NotEnrolledError, RegisterError
 from app.register.index import make_index
 from app.register.matcher import Decision, Outcome
-from app.register.merging import Keep
+from app.register.merging import FOLLOW, Keep
 from app.register.plate_search import PlateSearch
 from app.register.records import NewOwner, NewView
 from app.register.schema import Base, Found, Imported, Owner, Vehicle
@@ -259,6 +259,16 @@ def test_a_merged_vehicle_has_everything_of_both(register, model, corrections, v
     action, subject, details = trail_lines(register)[0]
     assert (action, subject, details["other"], details["views"]) == ("merge", f"vehicle {first}", third, 1)
     assert register.enrol([view(RNG)], model_id=model.id, account="t") == third + 1  # its number does not come again
+
+
+def test_every_table_that_names_a_vehicle_follows_a_merge():
+    """A table that comes later would lose its rows with the vehicle that is merged into another one."""
+    naming = {
+        table.name
+        for table in Base.metadata.sorted_tables
+        if any(key.column.table.name == "vehicle" for key in table.foreign_keys)
+    }
+    assert naming == {table.__tablename__ for table, _ in FOLLOW.values()} | {"plate", "correction"}
 
 
 def test_a_merge_is_undone(register, corrections, vehicles):

@@ -105,6 +105,7 @@ def test_a_receiver_of_one_camera_gets_that_one_alone(held):
         ("", {"outcome": Outcome.unsure, "vehicle": 1}, False),
         ("", {"outcome": Outcome.unknown}, False),
         ("", {"outcome": Outcome.not_registered}, False),
+        ("vehicles = [2]", {"outcome": Outcome.unknown, "enrolled": 2}, False),  # enrolled by this very sighting
         ("", {"outcome": Outcome.match, "vehicle": 1, "camera": "yard"}, False),
         ("", {"outcome": Outcome.match, "vehicle": 1, "camera": None}, False),  # a person's photograph
         ("", {"outcome": Outcome.match, "vehicle": 1, "decided_by": "plate_text"}, False),

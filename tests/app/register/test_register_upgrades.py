@@ -19,6 +19,7 @@ from app.register.corrections import Corrections, Edit
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError, UnavailableError
 from app.register.event_tables import Event
+from app.register.history import Chosen, History
 from app.register.schema import Base, Sighting
 from app.register.search import By, Search
 from app.register.upgrades import run_sql
@@ -195,8 +196,9 @@ def test_a_register_of_a_newer_version_is_refused_with_the_remedy(filled, url):
     assert described(filled) == before
 
 
+VERSION_6 = "DROP INDEX ix_sighting_created; DROP INDEX ix_sighting_decision; DROP INDEX ix_incident_sighting_id;"
 VERSION_5 = (
-    "DROP TABLE event; DROP TABLE taken_photo; "
+    f"{VERSION_6} DROP TABLE event; DROP TABLE taken_photo; "
     "ALTER TABLE sighting DROP COLUMN camera; ALTER TABLE sighting DROP COLUMN place;"
 )
 VERSION_4 = f"{VERSION_5} DROP TABLE found;"
@@ -258,12 +260,16 @@ def test_answers_of_earlier_versions_can_be_confirmed(register, model, url, held
     database.close()
 
 
-def test_a_register_from_before_the_search_is_upgraded(filled, url):
-    tables = described(filled)
-    change(filled, f"UPDATE setting SET value = '4' WHERE name = 'version'; {VERSION_4}")
+@pytest.mark.parametrize(("held", "script"), [("3", VERSION_3), ("4", VERSION_4), ("6", VERSION_6)])
+def test_vehicles_and_sightings_of_earlier_versions_are_found(filled, url, held, script):
+    with filled.writing() as session:
+        session.add(Sighting(vehicle_id=1, decision="match", answer={}, pictures=[], account="guard"))
+    tables, rows = described(filled), contents(filled)
+    change(filled, f"UPDATE setting SET value = '{held}' WHERE name = 'version'; {script}")
     database = Database(url)
-    assert described(database) == tables
+    assert (described(database), contents(database)) == (tables, rows)
     assert [hit.by for hit in Search(database).for_manager("fr1", 1, "manager").hits] == [By.plate]
+    assert [row.vehicle for row in History(database).sightings(Chosen(decision="match"))] == [1]
     database.close()
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from app.register.errors import RegisterError
 from app.register.records import NewOwner
-from app.register.schema import Found, now
+from app.register.schema import Change, Found, Vehicle, now
 from app.register.search import PAGE, By, Search
 from app.register.sightings import FOUND_FOR, Journal, Visible
 
@@ -86,6 +86,12 @@ def test_it_follows_the_register(search, register, model):
     register.forget(account="tester", vehicle_id=4)
     assert found(search, "abel") == [(number, "owner")]
     assert found(search, "CD 777") == []
+    with search.database.writing() as session:
+        vehicle = session.get(Vehicle, number)
+        vehicle.plate.text, vehicle.plate.normal, vehicle.owner.name = "GH 10", "GH10", "Zoe"
+        session.add(Change(vehicle_id=number))
+    assert (found(search, "EF 9"), found(search, "abel")) == ([], [])
+    assert (found(search, "gh10"), found(search, "zoe")) == ([(number, "plate")], [(number, "owner")])
 
 
 def test_pages(search, register, model):

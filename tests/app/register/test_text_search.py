@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.register import text_search
@@ -25,6 +25,9 @@ def slow(held, pattern, kind):
 FORMS = {"whole": whole, "beginning": beginning, "part": str}
 
 
+@example(["A", "AB", "BAB"], "A?", "part", set())
+@example(["A", "BA", "AB"], "?A", "part", {1})
+@example(["A", "AA", "ABA"], "A*A", "whole", set())
 @given(texts, patterns, st.sampled_from(list(FORMS)), st.sets(st.integers(0, 7)))
 def test_a_pattern_finds_what_a_regular_expression_finds(held, pattern, kind, gone):
     column = TextColumn()

@@ -14,6 +14,7 @@ from plate_readers import TINY_READER
 
 from app.core.arrays import float_arrays
 from app.core.errors import StoredFileError
+from app.core.packaged_file import mark_of
 from app.core.run_folder import RunFolder
 from app.data.plate_batches import sized
 from app.evaluation.plate_texts import PlateReading
@@ -40,7 +41,7 @@ def checkpoint(tmp_path):
 
 def test_the_files_are_those_of_this_version_and_small():
     for name, mark in packaged.MARKS.items():
-        assert packaged.mark_of(packaged.FOLDER / name) == mark
+        assert mark_of(packaged.FOLDER / name) == mark
     assert packaged.MARKS[packaged.READER].size <= 1_500_000
     checkpoint = packaged.packaged_reader()
     assert {array.dtype for array in checkpoint.arrays.values()} == {np.dtype("float32")}
@@ -83,7 +84,7 @@ def test_half_precision_keeps_matrices_within_a_rounding_and_vectors_exactly(che
 def test_another_file_reads_no_plates(checkpoint, tmp_path):
     packaged.pack(checkpoint, tmp_path)
     packaged.pack_errors(measure_errors([(PlateReading("AB1", (0.9,) * 3), "AB1")]), tmp_path)
-    marks = {name: packaged.mark_of(tmp_path / name) for name in packaged.MARKS}
+    marks = {name: mark_of(tmp_path / name) for name in packaged.MARKS}
     assert packaged.packaged_errors(tmp_path, marks).plates == 1
     for name, load in ((packaged.READER, packaged.packaged_reader), (packaged.ERRORS, packaged.packaged_errors)):
         path = tmp_path / name
