@@ -29,7 +29,7 @@ def _covered(image: Image, box: Box, rng: np.random.Generator) -> Box:
     if min(box.width, box.height) < _LEAST:
         return box
     kind = KINDS[int(rng.integers(len(KINDS)))]
-    plate = placed_plate(rng, (kind,), photographs=0.5).image
+    plate = placed_plate(rng, (kind,)).image  # tight: the crop is the box
     height, width = plate.shape[:2]
     scale = max(box.width / width, box.height / height) * float(rng.uniform(*_LARGER))
     size = max(2, round(scale * width)), max(2, round(scale * height))

@@ -11,7 +11,7 @@ from app.settings.detection import DetectorSettings
 from models.detector import Detector
 
 FILE = Path(__file__).parent / "packaged" / "plate_detector.safetensors"
-MARK = FileMark(1276492, "eabbb3e7fc7407a5b288347897da05c4bc65795fe8be3ca6a0f23545325d9dc7")
+MARK = FileMark(1276492, "305f717714e580c3d3026decedb144e52328a23b5014f4467ef2398cb4cded5e")
 """Of `FILE`: another file, or a damaged one, finds no plates."""
 
 

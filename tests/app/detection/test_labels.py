@@ -45,12 +45,14 @@ def test_a_plate_that_was_cut_out_of_its_photograph_is_marked_there(tmp_path):
         whole.crop(corners).save(plate, quality=93)
         other = tmp_path / f"other{number}.jpg"
         whole.rotate(180).crop(corners).save(other)
+        again = tmp_path / f"again{number}.jpg"
+        again.write_bytes(photograph.read_bytes())
         found = labelled(
             [
                 Sample(photograph, 0, 0, plate_path=plate),
                 Sample(plate, 1, 0, plate_path=plate),  # a crop of a plate, and nothing around it
-                Sample(tmp_path / f"{1 - number}.jpg" if number else photograph, 2, 1, plate_path=other),
-            ][: 3 if number else 2]
+                Sample(again, 2, 1, plate_path=other),
+            ]
         )
         assert np.allclose(found[0].plates[0], box, atol=tolerance)
-        assert [row.plates for row in found[1:]] == [None] * (len(found) - 1)
+        assert [row.plates for row in found[1:]] == [None, None]
