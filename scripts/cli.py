@@ -57,6 +57,7 @@ COMMANDS = {
     "federation": Command("scripts.federation", "options", "a federation on real machines: keys, folders, status"),
     "register": Command("scripts.register", "options", "a site's register of vehicles and owners", private=True),
     "serve": Command("scripts.serve", "options", "the register as web pages and as an API", private=True),
+    "watch": Command("scripts.watch", "options", "cameras that ask by themselves", private=True),
     "bench": Command("scripts.bench.__main__", "words", "speed and memory of the parts"),
 }
 """Commands by name, in the order of their first use."""

@@ -18,7 +18,7 @@ import typer
 from app.core.printing import shown
 from app.register.delivery import Delivery, deliver_now
 from app.register.errors import RegisterError
-from app.register.receivers import read_receivers
+from app.register.receivers import CAMERAS_FILE, read_receivers
 from models.errors import MissingFileError
 from scripts.command import command, run_app
 from scripts.register_options import HERE, Device, Folder, Url, open_identification, say
@@ -42,7 +42,7 @@ def watch(
     device: Device = "auto",
 ) -> None:
     """Watch over the cameras of a site."""
-    from app.cameras.settings import CAMERAS_FILE, read_cameras  # OpenCV and torch, which --help does not need
+    from app.cameras.settings import read_cameras  # OpenCV and torch, which --help does not need
     from app.web.logs import log_config
 
     path = cameras or register / CAMERAS_FILE

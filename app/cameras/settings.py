@@ -11,7 +11,6 @@ from app.register.receivers import Name
 from app.register.texts import line_fault
 from app.settings.toml_file import TomlSection, read_toml, require_private
 
-CAMERAS_FILE = "cameras.toml"
 _SCHEMES = ("rtsp", "rtsps", "http", "https")
 
 

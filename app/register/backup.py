@@ -20,13 +20,13 @@ from app.core.errors import AlreadyThereError
 from app.register.database import Database
 from app.register.errors import RegisterError
 from app.register.folder import RegisterFolder
-from app.register.receivers import EVENTS_FILE
+from app.register.receivers import CAMERAS_FILE, EVENTS_FILE
 from app.register.records import named_images
 from app.register.schema import Base, Setting, now
 from models.errors import MissingFileError
 
 MANIFEST = "backup.json"
-PICTURES, FOLDERS, SETTINGS = "pictures", ("models", "calibration"), (EVENTS_FILE,)
+PICTURES, FOLDERS, SETTINGS = "pictures", ("models", "calibration"), (EVENTS_FILE, CAMERAS_FILE)
 _FORMAT = 1
 _ATTEMPTS = 5  # where images that the copied tables name are forgotten meanwhile, the tables are copied again
 _PIECE = 2**20

@@ -14,6 +14,8 @@ from app.register.errors import RegisterError
 from app.settings.toml_file import TomlSection, read_toml, require_private
 
 EVENTS_FILE = "events.toml"
+CAMERAS_FILE = "cameras.toml"
+"""Of `app.cameras`, in the same folder."""
 SECRET_PREFIX = "whsec_"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _LEAST_SECRET = 24  # bytes, as the Standard Webhooks have it
