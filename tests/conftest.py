@@ -27,11 +27,17 @@ pytest_plugins = [
     "equalise_records",
     "equalise_set",
     "event_receivers",
+    "kahe_federations",
     "parks_processes",
     "party_folders",
     "policed_site",
     "registers",
-    "plate_readers",  # imports the one before
+    "backups",  # imports the one before, as those after it do
+    "corrected_registers",
+    "plate_readers",
+    "register_tables",
+    "slow_search",  # no fixtures, but its assertions say what differs
+    "sure_register",
     "web_service",
 ]
 # TensorBoard brings absl, whose handler keeps the standard error that it was imported with, here pytest's file, and

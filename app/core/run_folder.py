@@ -255,16 +255,12 @@ class RunFolder:
 def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """A plain table, one line a model, of measures in percent; "-" for a missing figure, no column without figures."""
     rows = {name: {**row, **row.get("open_set", {})} for name, row in rows.items()}
-    columns = [c for c in MEASURES if any(c in row for row in rows.values())]
+    columns = {c: max(9, len(c) + 2) for c in MEASURES if any(c in row for row in rows.values())}
     width = max(map(len, ["model", *rows]))
-    lines = ["".join([f"{'model':<{width}}", *(f"{column:>{_wide(column)}}" for column in columns)])]
+    lines = ["".join([f"{'model':<{width}}", *(f"{column:>{wide}}" for column, wide in columns.items())])]
     for name, row in rows.items():
-        lines.append("".join([f"{name:<{width}}", *(f"{_percent(row.get(c)):>{_wide(c)}}" for c in columns)]))
+        lines.append("".join([f"{name:<{width}}", *(f"{_percent(row.get(c)):>{wide}}" for c, wide in columns.items())]))
     return "\n".join(lines)
-
-
-def _wide(column: str) -> int:
-    return max(9, len(column) + 2)
 
 
 def _percent(value: float | None) -> str:

@@ -1,6 +1,5 @@
 """Delivery of events to a real server: in order, each id once, through outages; gates not too late."""
 
-import ssl
 import subprocess
 import sys
 import threading
@@ -9,13 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from event_receivers import SECRET, desk, expired_certificate, name_receivers, see, wait_until
+from event_receivers import SECRET, desk, name_receivers, see, wait_until
 
 from app.register.delivery import Delivery, Line, lock_of, make_sender
 from app.register.errors import RegisterError
 from app.register.folder import RegisterFolder
-from app.register.receivers import Webhook
-from app.register.webhook import DeliveryError, WebhookSender, signed
+from app.register.webhook import DeliveryError
 from app.settings.checks import SettingsError
 from scripts import register as register_command
 
@@ -39,21 +37,6 @@ def held(tmp_path):
 
 def delivering(held):
     return Delivery(held.outbox, held.folder, first_pause=0.05)
-
-
-def test_the_signature_is_that_of_the_standard():
-    """The example of its reference implementations."""
-    headers = signed(
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        "msg_p5jXN8AQM9LWM0D4loKWxJek",
-        b'{"test": 2432232314}',
-        1614265330,
-    )
-    assert headers == {
-        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
-        "webhook-timestamp": "1614265330",
-        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
-    }
 
 
 def test_events_are_delivered_as_they_come(held, webhook):
@@ -171,39 +154,6 @@ def test_an_event_is_expired_by_the_clock_after_a_restart(held, webhook, monkeyp
     Line(held.outbox, gate, make_sender(gate)).deliver(threading.Event())
     assert webhook.bodies == []
     assert held.outbox.queues() == []
-
-
-def post(url, **more):
-    WebhookSender(Webhook(name="desk", url=url, secret=SECRET, **more)).send("a", "test", '{"id": "a"}')
-
-
-def test_failures_are_named_without_the_path_of_the_url(webhook):
-    webhook.status = 302
-    with pytest.raises(DeliveryError, match=f"^127.0.0.1:{webhook.port} answered 302, and redirections are not"):
-        post(webhook.url)
-    webhook.status = 401
-    with pytest.raises(DeliveryError, match=f"^127.0.0.1:{webhook.port} answered 401 Unauthorized$"):
-        post(webhook.url)
-    webhook.delay = 2
-    with pytest.raises(DeliveryError, match=f"^127.0.0.1:{webhook.port}: no answer in time$"):
-        post(webhook.url, timeout_seconds=1)
-    with pytest.raises(DeliveryError, match=r"^127.0.0.1:9: Connection refused$"):
-        post("http://127.0.0.1:9/secret")
-    with pytest.raises(DeliveryError, match="ca_file nowhere cannot be used: No such file"):
-        post("https://127.0.0.1:9/", ca_file="nowhere")
-
-
-def test_a_server_whose_certificate_has_expired_gets_nothing(webhook, tmp_path):
-    certificate, key = expired_certificate(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    webhook.server.socket = context.wrap_socket(webhook.server.socket, server_side=True)
-    url = webhook.url.replace("http:", "https:")
-    with pytest.raises(DeliveryError, match="its certificate is refused: certificate has expired"):
-        post(url, ca_file=str(certificate))
-    with pytest.raises(DeliveryError, match="its certificate is refused: self"):
-        post(url)
-    assert webhook.bodies == []
 
 
 def test_commands_show_try_and_give_up(held, webhook, run_register, capsys):

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from corrected_registers import about, state
 from registers import photo
-from test_corrections import about, state
 from test_listing import write
 
 from app.data.readers.errors import DataSetError
