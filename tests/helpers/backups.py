@@ -32,7 +32,8 @@ def full_register(identification):
     folder = identification.folder / "calibration" / "x"
     folder.mkdir(parents=True)
     (folder / "report.json").write_text("{}")
-    (identification.folder / "events.toml").write_text("")
+    for name in ("events.toml", "cameras.toml"):
+        (identification.folder / name).write_text("")
     return identification
 
 
