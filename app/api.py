@@ -1,6 +1,6 @@
 """The project as a library: embed vehicles, rank and measure them, and read plates, from Python.
 
-    from app.api import PlateReader, Recogniser, evaluate, rank
+    from app.api import PlateTextReader, Recogniser, evaluate, rank
 
 An image is a file, an image of Pillow, or an array (H, W, 3) of R, G and B in uint8. docs/library.md has examples.
 """
@@ -29,7 +29,7 @@ from app.training.checkpoint import Checkpoint
 from models.errors import FedVehicleReidError
 from models.plate_formats import COUNTRIES
 
-__all__ = ["Box", "PlateReader", "PlateReading", "Ranked", "Recogniser", "VehicleImage", "evaluate", "rank"]
+__all__ = ["Box", "PlateReading", "PlateTextReader", "Ranked", "Recogniser", "VehicleImage", "evaluate", "rank"]
 
 AnyImage: TypeAlias = str | Path | Image.Image | NDArray[np.uint8] | VehicleImage
 Floats: TypeAlias = NDArray[np.float32]
@@ -150,7 +150,7 @@ def evaluate(
     ).summary()
 
 
-class PlateReader:
+class PlateTextReader:
     """A trained network that reads plates.
 
     Args:
@@ -161,7 +161,7 @@ class PlateReader:
         self._run = run
 
     @classmethod
-    def load(cls, run: str | Path = "", *, model: str = "", device: str = "auto") -> "PlateReader":
+    def load(cls, run: str | Path = "", *, model: str = "", device: str = "auto") -> "PlateTextReader":
         """The reader of a run folder, or by default the one that comes with the package.
 
         Raises FileNotFoundError, and ValueError for a run of another task."""

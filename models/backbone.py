@@ -81,7 +81,7 @@ def build_backbone(
     if path is not None and not path.is_file():
         raise MissingFileError(f"weights file of backbone {name!r} not found: {path}")
     given = dict(options or {})
-    tokens = size is not None and getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False)
+    tokens = size is not None and _has_fixed_size(name)
     token = given.pop("token", "mean") if tokens else ""
     if token not in ("", "mean", "class"):
         raise NetworkError(f"the option token of backbone {name!r} must be mean or class; got {token!r}")
@@ -103,6 +103,13 @@ def build_backbone(
         raise NetworkError(f"backbone {name!r} has no class token; leave the option token out")
     backbone.num_features = _output_channels(backbone, name, size if tokens else None)
     return backbone
+
+
+def _has_fixed_size(name: str) -> bool:
+    try:
+        return bool(getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False))
+    except RuntimeError as error:  # an unknown tag
+        raise NetworkError(f"backbone {name!r} cannot be built: {error}") from error
 
 
 def _of_timm(name: str, pretrained: bool, given: Mapping[str, Any]) -> nn.Module:

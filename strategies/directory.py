@@ -211,7 +211,7 @@ class NodeDirectory:
     def read(self, node: Node, info: Mapping[str, Any]) -> Node:
         """Query for a node's description."""
         rules, key_id = self.rules, self.key_id or ""
-        shares = None if rules.share_authority is None else ShareKeyRules(rules.share_authority, key_id)
+        shares = None if rules.share_authority is None else ShareKeyRules(rules.share_authority(), key_id)
         return read_node(node.node_id, info, task=rules.task, layout=rules.layout, key_id=key_id, share_keys=shares)
 
     def use(self, rules: RoundRules) -> None:

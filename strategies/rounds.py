@@ -1,6 +1,6 @@
 """Rules, state and report of a round."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -70,7 +70,8 @@ class RoundRules:
     waits `silent_seconds`, until it answers. In round `long_round`, where clients do more than train, the whole
     deadline applies.
 
-    `share_authority` signs the share keys that nodes must have; None for a cipher without shares.
+    `share_authority` gives the public key of who signs the share keys that nodes must have, once a node has answered;
+    None for a cipher without shares.
 
     `run_key` identifies the run on the nodes: a resumed run finds its state there, a new one finds none.
     """
@@ -99,7 +100,7 @@ class RoundRules:
     seed: int = 0
     simulated: bool = False
     measures: tuple[str, ...] = ()
-    share_authority: Ed25519PublicKey | None = None
+    share_authority: Callable[[], Ed25519PublicKey] | None = None
 
 
 @dataclass(frozen=True)

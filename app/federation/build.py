@@ -1,13 +1,14 @@
 """Builder of the configured parts: cipher, server optimiser, and the rules of a round."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
 
-from app.federation.share_key_files import simulated_authority
+from app.federation.share_key_files import simulated_authority_public
 from app.federation.share_store import ShareStore
 from app.settings.checks import SettingsError
 from app.settings.federation import ServerOptimiserSettings
@@ -144,20 +145,21 @@ def make_server_optimiser(settings: ServerOptimiserSettings) -> ServerOptimiser:
     return Average(lr)
 
 
-def share_authority(settings: Settings, run_folder: Path, *, simulated: bool) -> Ed25519PublicKey | None:
-    """Who signs share keys: the federation's authority, or that of a simulation, in its run folder; None for a cipher
-    without shares. `SiteNames.of` checks the setting.
+def share_authority(settings: Settings, run_folder: Path, *, simulated: bool) -> Callable[[], Ed25519PublicKey] | None:
+    """Public key of who signs share keys: the federation's authority, or that of a simulation, whose clients leave it
+    in the run folder before they answer; None for a cipher without shares. `SiteNames.of` checks the setting.
 
     Raises SettingsError for a real run that names no authority."""
     if settings.privacy.cipher != KAHE:
         return None
     if settings.federation.authority:
-        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(settings.federation.authority))
+        authority = Ed25519PublicKey.from_public_bytes(bytes.fromhex(settings.federation.authority))
+        return lambda: authority
     if not simulated:
         raise SettingsError(
             f"privacy.cipher={KAHE} needs federation.authority, whose signature the sites' share keys have"
         )
-    return simulated_authority(run_folder).public_key()
+    return partial(simulated_authority_public, run_folder)
 
 
 def make_rules(
@@ -167,7 +169,7 @@ def make_rules(
     layout: str,
     run_key: str,
     simulated: bool = False,
-    share_authority: Ed25519PublicKey | None = None,
+    share_authority: Callable[[], Ed25519PublicKey] | None = None,
 ) -> RoundRules:
     """The rules of a round."""
     federation = settings.federation

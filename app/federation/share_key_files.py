@@ -7,17 +7,20 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from app.core.files import replacing
 from app.federation.refusals import IdentityError
 from app.settings.checks import SettingsError
 from app.settings.load import absolute
 from strategies.ciphers.keys import KeyFileError
 from strategies.share_keys import LONGEST_STATEMENT, ShareKeyRules, ShareKeys, new_share_keys
 from strategies.signing import (
+    AUTHORITY_PUBLIC_KEY,
     new_signing_key,
     private_pem,
+    public_pem,
     read_private_key,
     read_public_key,
     read_signing_key,
@@ -81,10 +84,20 @@ def simulated_share_keys(run_folder: Path, site: str, key_id: str) -> ShareKeys:
 
 
 def simulated_authority(run_folder: Path) -> Ed25519PrivateKey:
-    """The authority of a simulation, created in the run folder by whichever process needs it first."""
+    """The authority of a simulation, created in the run folder by whichever client needs it first; with its public half
+    beside it, for the server, which opens no key."""
     path = run_folder / "keys" / "authority.key"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         with suppress(FileExistsError):
             write_signing_key(new_signing_key(), path)
-    return read_signing_key(path)
+    authority = read_signing_key(path)
+    if not (public := path.with_name(AUTHORITY_PUBLIC_KEY)).exists():
+        with replacing(public) as temporary:
+            temporary.write_bytes(public_pem(authority))
+    return authority
+
+
+def simulated_authority_public(run_folder: Path) -> Ed25519PublicKey:
+    """The public half that a client of the simulation left. Raises SigningError if none did."""
+    return read_public_key(run_folder / "keys" / AUTHORITY_PUBLIC_KEY)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.api import Box, PlateReader, Recogniser, VehicleImage, evaluate, rank
+from app.api import Box, PlateTextReader, Recogniser, VehicleImage, evaluate, rank
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
 from app.core.sample import Sample
@@ -114,8 +114,8 @@ def test_measures_are_those_of_the_ranking():
         (lambda made, _: made.embed([7]), "got int"),
         (lambda made, _: made.embed([VehicleImage(Image.new("RGB", (9, 9)), Box(20, 0, 3, 3))]), "outside"),
         (lambda *_: rank([[1.0]], [[1.0]], count=0), "count must be at least 1"),
-        (lambda _, files: PlateReader.load().read(files, country="xx"), "country must be one of"),
-        (lambda _, files: PlateReader.load(files[0].parent), "global"),
+        (lambda _, files: PlateTextReader.load().read(files, country="xx"), "country must be one of"),
+        (lambda _, files: PlateTextReader.load(files[0].parent), "global"),
         (lambda _, files: Recogniser.load(files[0].parent / "no"), "no"),
     ],
 )

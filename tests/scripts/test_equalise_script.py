@@ -1,6 +1,7 @@
 """Equalisation by itself: the command, its report, and what it says of mistakes."""
 
 import json
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -155,4 +156,5 @@ def test_a_folder_that_fills_up_is_named(words, monkeypatch, capsys):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("app.equalise.store.EnhancedFiles.write_record", full)
+    monkeypatch.setattr(logging.getLogger("flwr"), "handlers", [])  # those that an earlier test's Flower made
     assert "cannot be written, there is no folder for the report" in fails(capsys, equalise.main, [*words, *SIX])

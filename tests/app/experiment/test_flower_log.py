@@ -148,7 +148,7 @@ def flower(tmp_path, monkeypatch):
         program.write_text(f"#!/bin/sh\ncase $1 in\n{says}\nesac\n", encoding="utf-8")
         program.chmod(0o755)
         monkeypatch.setattr(simulation, "_flower", lambda _: [str(program)])
-        monkeypatch.setattr(simulation, "_superlink", lambda _: nullcontext(dict(os.environ)))
+        monkeypatch.setattr(simulation, "_superlink", lambda *_: nullcontext(dict(os.environ)))
         (tmp_path / "run" / ".flwr").mkdir(parents=True)
         with pytest.raises(SimulationError) as raised:
             simulate(tmp_path / "run", "", load_settings("experiment=quickstart"), on_metrics=lambda _: None)

@@ -69,6 +69,7 @@ def test_a_receiver_that_is_away_does_not_hold_up_another(held, webhook):
     delivery = delivering(held)
     see(held)
     wait_until(lambda: webhook.bodies)
+    wait_until(lambda: [each.receiver for each in held.outbox.queues() if each.tries or each.events] == ["away"])
     wait_until(lambda: held.outbox.queues()[0].tries)
     (queue,) = held.outbox.queues()
     assert (queue.receiver, queue.events, queue.error) == ("away", 1, "127.0.0.1:9: Connection refused")

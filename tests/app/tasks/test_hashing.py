@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from encrypted_payloads import federation_key
+from kahe_rounds import seeds_of
 from PIL import Image
 
 from app.core.arrays import float_arrays, shared_layout, statistics_mask
@@ -75,6 +76,7 @@ def test_an_eighth_of_the_reader_travels_in_less_than_two_fifths_of_a_byte_a_wei
     start = layout.flatten(float_arrays(network))
     update = np.random.default_rng(0).normal(size=layout.size).astype(np.float32)
     binding = Binding("0" * 16, layout.digest, 1, 1, tuple(f"client-{i}" for i in range(5)))
-    sent = cipher.encrypt(update, 0.2, binding, state=cipher.initial_state(start), carried={}).payload
+    seeds = seeds_of("client-0", binding.cohort, binding)
+    sent = cipher.encrypt(update, 0.2, binding, state=cipher.initial_state(start), carried={}, seeds=seeds).payload
     assert virtual_size(network) < 3_000_000
     assert len(sent) / virtual_size(network) < 0.4

@@ -184,6 +184,11 @@ def test_nothing_that_a_client_sent_begins_a_line_of_the_log(text):
     config["handlers"]["default"]["stream"] = stream
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
+    loggers = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.access", "uvicorn.error")]
+    held = [(each, each.level, each.propagate, each.handlers[:], each.disabled) for each in loggers]
+    for each in loggers:  # as in a new process: an earlier test's server may have set them
+        each.setLevel(logging.NOTSET)
+        each.propagate, each.handlers[:], each.disabled = True, [], False
     try:
         logging.config.dictConfig(config)
         logging.getLogger("uvicorn.access").info('%s - "%s"', "10.0.0.1", text)
@@ -194,6 +199,8 @@ def test_nothing_that_a_client_sent_begins_a_line_of_the_log(text):
     finally:
         root.handlers[:] = before
         root.setLevel(level)
+        for each, kept, each.propagate, each.handlers[:], each.disabled in held:
+            each.setLevel(kept)
     lines = stream.getvalue().split("\n")
     assert lines[0].startswith("INFO: 10.0.0.1")
     assert sum(line[:1] not in ("", " ") for line in lines) == 2
