@@ -2,6 +2,7 @@
 whoever is killed before has the register that was there, and whoever is killed after it, the restored one."""
 
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,14 @@ from app.register.schema import Account, Base, Model, Setting
 from app.register.upgrades import STEPS
 
 _NAMED = 3  # faults in an error
+_STATEMENT = re.compile(
+    r"(SET \w+ = |SELECT pg_catalog\.(set_config|setval)\(|(CREATE|ALTER) (TABLE|SEQUENCE) |CREATE (UNIQUE )?INDEX )"
+)
+"""How the statements of `pg_dump` begin, besides COPY."""
+_COPY = re.compile(r'COPY public\."?\w+"? \([\w", ]+\) FROM stdin;')
+_MARK = re.compile(r"\\(un)?restrict \w+")  # of pg_dump itself, against commands in a dump
+_CALL = re.compile(r"(?<!REFERENCES public\.)\b(?!(nextval|set_config|setval|vector)\b)\w+\(")
+"""A function called by a statement, other than those of a register's tables."""
 
 
 def restore(backup: Path, folder: Path, url: str, account: str, *, replace: bool = False) -> Manifest:
@@ -69,6 +78,27 @@ def _require_whole(backup: Path, manifest: Manifest) -> None:
         raise RegisterError(f"the backup in {backup} is not whole: {_some(faults)}")
     if manifest.database == "sqlite":
         _require_tables(backup / manifest.tables_file, manifest)
+    else:
+        _require_statements(backup / manifest.tables_file)
+
+
+def _require_statements(path: Path) -> None:
+    """Raise RegisterError for a dump with anything but tables and their rows: `psql` would run it, a command of the
+    shell (`\\!`) or of the database's machine (`COPY ... FROM PROGRAM`) too."""
+    rows, statement = False, False
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        for number, text in enumerate(file, start=1):
+            line = text.rstrip("\n")
+            if rows:
+                rows = line != "\\."
+            elif not line.strip() or line.startswith("--") or _MARK.fullmatch(line):
+                continue
+            elif not statement and _COPY.fullmatch(line):
+                rows = True
+            elif "\\" in line or ";" in line[:-1] or _CALL.search(line) or not (statement or _STATEMENT.match(line)):
+                raise RegisterError(f"{path}, line {number}: no statement that `backup` writes; nothing was changed")
+            else:
+                statement = not line.endswith(";")
 
 
 def _require_tables(path: Path, manifest: Manifest) -> None:
