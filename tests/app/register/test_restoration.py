@@ -11,7 +11,7 @@ from corrected_registers import state
 from registers import photo
 
 from app.register.accounts import Accounts
-from app.register.backup import MANIFEST, back_up, read_manifest
+from app.register.backup import MANIFEST, back_up, copied, read_manifest
 from app.register.errors import RegisterError
 from app.register.folder import RegisterFolder, hold_alone
 from app.register.identification import Identification
@@ -72,6 +72,10 @@ def damage(folder, how):
         (folder / image).write_bytes(bytes(data))
     elif how == "the tables were cut off":
         (folder / tables).write_bytes((folder / tables).read_bytes()[:2000])
+    elif how == "tables by another program":  # with a digest that fits
+        with (folder / tables).open("rb+") as file:
+            file.write(b"\\! touch /tmp/x\n" * 100)
+        manifest["files"][tables] = copied(folder / tables).model_dump()
     elif how == "the tables are not in the manifest":
         del manifest["files"][tables]
     elif how == "the manifest is none":
@@ -95,6 +99,7 @@ def damage(folder, how):
         ("an image is missing", r"is not whole: pictures/\w+\.jpg is missing"),
         ("an image was altered", r"is not whole: pictures/\w+\.jpg was altered"),
         ("the tables were cut off", r"register\.sql(ite)? was altered"),
+        ("tables by another program", r"register\.sql(ite is damaged|, line 1: no statement that `backup` writes)"),
         ("the tables are not in the manifest", r"register\.sql(ite)? is missing"),
         ("the manifest is none", r"backup\.json is damaged: "),
         ("a place outside", r"backup\.json is damaged: it names 'models/\.\./\.\./x'"),
