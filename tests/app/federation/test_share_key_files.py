@@ -44,8 +44,8 @@ def test_clients_that_start_at_once_have_one_authority_and_a_key_each(tmp_path):
     for name, text in texts:
         assert own[name].rules.signed(text).public == members.keys[name]
     files = sorted((tmp_path / "keys").iterdir())
-    assert [path.name for path in files] == ["authority.key", *(f"share-{name}.key" for name in NAMES)]
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert [path.name for path in files] == ["authority.key", "authority.pub", *(f"share-{name}.key" for name in NAMES)]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files if path.suffix == ".key"} == {0o600}
 
 
 def test_a_resumed_run_reads_its_keys_again_and_another_run_has_others(tmp_path, capfd):
