@@ -37,7 +37,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run the federation that the run config names."""
     settings = load_settings(str(context.run_config["overrides"]))
     with RunFolder(run_dir(settings, context.run_id)) as folder:
-        run_federation(grid, settings, folder, simulated=isinstance(grid, InMemoryGrid))
+        run_federation(grid, settings, folder)
 
 
 def run_federation(
@@ -46,12 +46,12 @@ def run_federation(
     folder: RunFolder,
     strategy: type[PartialSync] = PartialSync,
     *,
-    simulated: bool,
+    simulated: bool | None = None,
 ) -> None:
     """Rounds, metrics, checkpoints and summary; continues after the last complete round if `federation.resume` is set.
 
     Args:
-        simulated: whether the nodes are simulated, and have their keys in the run folder.
+        simulated: whether the nodes are simulated, and have their keys in the run folder; None: as the grid is.
 
     Raises RuntimeError if another process writes to the folder, and FileExistsError if it holds an earlier run without
     `federation.resume`; any other end of the run is recorded in `progress.json`."""
@@ -59,7 +59,8 @@ def run_federation(
     if not settings.federation.resume:
         folder.refuse_earlier_run()
     try:
-        _run_rounds(grid, settings, folder, strategy, simulated=simulated)
+        own = isinstance(grid, InMemoryGrid) if simulated is None else simulated
+        _run_rounds(grid, settings, folder, strategy, simulated=own)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         reason = "the server, or the run, was stopped" if stopped else f"{type(error).__name__}: {error}"
