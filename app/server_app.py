@@ -15,6 +15,8 @@ from flwr.superlink.grid import InMemoryGrid  # of Flower's simulation only
 from app.core.errors import StoredFileError
 from app.core.run_dir import run_dir
 from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
+from app.core.run_records import RunSettings
+from app.core.typed_json import require_shape
 from app.core.versions import record_versions
 from app.deployment.site_names import SiteNames
 from app.federation.build import make_rules, make_server_sum, share_authority
@@ -140,7 +142,8 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
     arrays, metadata = folder.load_arrays(SERVER_CHECKPOINT)
     if metadata.get("layout") != layout.digest:
         raise StoredFileError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
-    began = folder.read_stored_settings()["privacy"]["cipher"]
+    stored = require_shape(folder.path / "settings.json", RunSettings, folder.read_stored_settings())
+    began = stored["privacy"]["cipher"]
     if began == "packed_bfv":
         raise StoredFileError(
             f"{folder.path}: the run was begun with privacy.cipher={began}, which is retired: it goes on with the "
