@@ -15,6 +15,8 @@ from flwr.superlink.grid import InMemoryGrid  # of Flower's simulation only
 from app.core.errors import StoredFileError
 from app.core.run_dir import run_dir
 from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
+from app.core.run_records import RunSettings
+from app.core.typed_json import require_shape
 from app.core.versions import record_versions
 from app.deployment.site_names import SiteNames
 from app.federation.build import make_rules, make_server_sum, share_authority
@@ -37,7 +39,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run the federation that the run config names."""
     settings = load_settings(str(context.run_config["overrides"]))
     with RunFolder(run_dir(settings, context.run_id)) as folder:
-        run_federation(grid, settings, folder, simulated=isinstance(grid, InMemoryGrid))
+        run_federation(grid, settings, folder)
 
 
 def run_federation(
@@ -46,12 +48,12 @@ def run_federation(
     folder: RunFolder,
     strategy: type[PartialSync] = PartialSync,
     *,
-    simulated: bool,
+    simulated: bool | None = None,
 ) -> None:
     """Rounds, metrics, checkpoints and summary; continues after the last complete round if `federation.resume` is set.
 
     Args:
-        simulated: whether the nodes are simulated, and have their keys in the run folder.
+        simulated: whether the nodes are simulated, and have their keys in the run folder; None: as the grid is.
 
     Raises RuntimeError if another process writes to the folder, and FileExistsError if it holds an earlier run without
     `federation.resume`; any other end of the run is recorded in `progress.json`."""
@@ -59,7 +61,8 @@ def run_federation(
     if not settings.federation.resume:
         folder.refuse_earlier_run()
     try:
-        _run_rounds(grid, settings, folder, strategy, simulated=simulated)
+        own = isinstance(grid, InMemoryGrid) if simulated is None else simulated
+        _run_rounds(grid, settings, folder, strategy, simulated=own)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         reason = "the server, or the run, was stopped" if stopped else f"{type(error).__name__}: {error}"
@@ -139,7 +142,8 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
     arrays, metadata = folder.load_arrays(SERVER_CHECKPOINT)
     if metadata.get("layout") != layout.digest:
         raise StoredFileError(f"{folder.path}: the checkpoint is of another network: layout {metadata.get('layout')!r}")
-    began = folder.read_stored_settings()["privacy"]["cipher"]
+    stored = require_shape(folder.path / "settings.json", RunSettings, folder.read_stored_settings())
+    began = stored["privacy"]["cipher"]
     if began == "packed_bfv":
         raise StoredFileError(
             f"{folder.path}: the run was begun with privacy.cipher={began}, which is retired: it goes on with the "

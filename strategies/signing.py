@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -79,6 +79,8 @@ def read_private_key(path: Path, name: str, failure: type[Exception]) -> Private
         raise failure(f"cannot read {name} {path}: {error.strerror}") from error
     try:
         return serialization.load_pem_private_key(data, password=None)
+    except UnsupportedAlgorithm as error:
+        raise failure(f"{name} {path} is of another kind: {error}") from error
     except (ValueError, TypeError) as error:
         raise failure(f"{name} {path} is damaged") from error
 
@@ -95,6 +97,8 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
         key = serialization.load_pem_public_key(path.read_bytes())
     except OSError as error:
         raise SigningError(f"cannot read the authority's public key {path}: {error.strerror}") from error
+    except UnsupportedAlgorithm as error:
+        raise SigningError(f"the authority's public key {path} is of another kind: {error}") from error
     except (ValueError, TypeError) as error:
         raise SigningError(f"the authority's public key {path} is damaged") from error
     if not isinstance(key, Ed25519PublicKey):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -118,7 +118,7 @@ def fits(certificate: x509.Certificate, private_key: Path) -> bool:
     """Whether the key in a PEM file is the certificate's. Raises CertificateError if the file holds no key."""
     try:
         key = serialization.load_pem_private_key(private_key.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"{private_key} holds no private key") from error
     form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_key().public_bytes(*form) == certificate.public_key().public_bytes(*form)
@@ -128,7 +128,7 @@ def public_half(private_key: Path) -> bytes:
     """ "type key" of an OpenSSH private key file. Raises CertificateError if it holds none."""
     try:
         key = serialization.load_ssh_private_key(private_key.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"{private_key} holds no private key in OpenSSH's format") from error
     return key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
 

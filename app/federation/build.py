@@ -1,7 +1,7 @@
 """Builder of the configured parts: cipher, server optimiser, and the rules of a round."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +147,8 @@ def make_server_optimiser(settings: ServerOptimiserSettings) -> ServerOptimiser:
 
 def share_authority(settings: Settings, run_folder: Path, *, simulated: bool) -> Callable[[], Ed25519PublicKey] | None:
     """Public key of who signs share keys: the federation's authority, or that of a simulation, whose clients leave it
-    in the run folder before they answer; None for a cipher without shares. `SiteNames.of` checks the setting.
+    in the run folder before they answer: read once, at the first answer. None for a cipher without shares.
+    `SiteNames.of` checks the setting.
 
     Raises SettingsError for a real run that names no authority."""
     if settings.privacy.cipher != KAHE:
@@ -159,7 +160,7 @@ def share_authority(settings: Settings, run_folder: Path, *, simulated: bool) ->
         raise SettingsError(
             f"privacy.cipher={KAHE} needs federation.authority, whose signature the sites' share keys have"
         )
-    return partial(simulated_authority_public, run_folder)
+    return cache(partial(simulated_authority_public, run_folder))
 
 
 def make_rules(

@@ -18,6 +18,7 @@ from strategies.ciphers.keys import KeyFileError
 from strategies.share_keys import LONGEST_STATEMENT, ShareKeyRules, ShareKeys, new_share_keys
 from strategies.signing import (
     AUTHORITY_PUBLIC_KEY,
+    SigningError,
     new_signing_key,
     private_pem,
     public_pem,
@@ -85,19 +86,25 @@ def simulated_share_keys(run_folder: Path, site: str, key_id: str) -> ShareKeys:
 
 def simulated_authority(run_folder: Path) -> Ed25519PrivateKey:
     """The authority of a simulation, created in the run folder by whichever client needs it first; with its public half
-    beside it, for the server, which opens no key."""
+    beside it, for the server, which opens no key. A public half that is damaged or of another key is replaced."""
     path = run_folder / "keys" / "authority.key"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         with suppress(FileExistsError):
             write_signing_key(new_signing_key(), path)
     authority = read_signing_key(path)
-    if not (public := path.with_name(AUTHORITY_PUBLIC_KEY)).exists():
+    public, pem = path.with_name(AUTHORITY_PUBLIC_KEY), public_pem(authority)
+    if not public.exists() or public.read_bytes() != pem:
         with replacing(public) as temporary:
-            temporary.write_bytes(public_pem(authority))
+            temporary.write_bytes(pem)
     return authority
 
 
 def simulated_authority_public(run_folder: Path) -> Ed25519PublicKey:
-    """The public half that a client of the simulation left. Raises SigningError if none did."""
-    return read_public_key(run_folder / "keys" / AUTHORITY_PUBLIC_KEY)
+    """The public half that a client of the simulation left. Raises SigningError, with the remedy, if there is none, or
+    a damaged one."""
+    try:
+        return read_public_key(run_folder / "keys" / AUTHORITY_PUBLIC_KEY)
+    except SigningError as error:
+        remedy = "resume the run (federation.resume=true), and its clients write the file again"
+        raise SigningError(f"{error}: {remedy}") from error

@@ -4,6 +4,8 @@ import base64
 import json
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +98,24 @@ def test_key_files_that_cannot_be_used_are_named(pair, tmp_path):
     for path in (private, tmp_path / "none"):
         with pytest.raises(SigningError, match=str(path)):
             signing.read_public_key(path)
+
+
+def test_keys_of_a_curve_that_nobody_here_knows_are_named(pair):
+    """Secp112r1: the last byte of the curve's number in a key of secp384r1."""
+    private, public = pair
+    key = ec.generate_private_key(ec.SECP384R1())
+    known, unknown = bytes.fromhex("06052b81040022"), bytes.fromhex("06052b81040006")
+    forms = {
+        private: key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+        public: key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        ),
+    }
+    for path, read in ((private, signing.read_signing_key), (public, signing.read_public_key)):
+        kind = "PRIVATE KEY" if path == private else "PUBLIC KEY"
+        body = base64.encodebytes(forms[path].replace(known, unknown)).decode()
+        path.write_text(f"-----BEGIN {kind}-----\n{body}-----END {kind}-----\n")
+        with pytest.raises(SigningError, match=f"{path} is of another kind: Curve"):
+            read(path)

@@ -1,5 +1,6 @@
 """Certificates and keys, checked by OpenSSL and ssh-keygen, and by a real TLS handshake."""
 
+import base64
 import shutil
 import socket
 import ssl
@@ -131,6 +132,25 @@ def test_what_is_no_certificate_and_no_key_is_named(tmp_path, authority):
         fits(read_certificate(paths["ca"]), paths["rubbish"])
     with pytest.raises(CertificateError, match="none holds no private key in OpenSSH's format"):
         public_half(tmp_path / "none")
+
+
+def test_keys_of_kinds_that_nobody_here_knows_are_named(tmp_path, authority):
+    """The numbers of their kinds are changed: secp112r1 in place of secp384r1, and nistp385 in OpenSSH's format."""
+    pem = base64.b64decode("".join(authority.private_key.decode().splitlines()[1:-1]))
+    ssh = base64.b64decode("".join(new_site_key("north")[0].decode().splitlines()[1:-1]))
+    texts = {
+        "PRIVATE KEY": pem.replace(bytes.fromhex("06052b81040022"), bytes.fromhex("06052b81040006")),
+        "OPENSSH PRIVATE KEY": ssh.replace(b"nistp384", b"nistp385"),
+    }
+    assert texts["PRIVATE KEY"] != pem
+    for kind, body in texts.items():
+        text = f"-----BEGIN {kind}-----\n{base64.encodebytes(body).decode()}-----END {kind}-----\n"
+        texts[kind] = text.encode()
+    paths = written(tmp_path, ca=authority.certificate, pem=texts["PRIVATE KEY"], ssh=texts["OPENSSH PRIVATE KEY"])
+    with pytest.raises(CertificateError, match="pem holds no private key"):
+        fits(read_certificate(paths["ca"]), paths["pem"])
+    with pytest.raises(CertificateError, match="ssh holds no private key in OpenSSH's format"):
+        public_half(paths["ssh"])
 
 
 def test_no_secret_shows(authority):

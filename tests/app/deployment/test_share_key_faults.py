@@ -26,21 +26,29 @@ def write(name, text):
     return change
 
 
+def copy(source, place):
+    return lambda root: shutil.copy(root / source, root / place)
+
+
+def lost(name):
+    return lambda root: (root / name).unlink()
+
+
 @pytest.mark.parametrize(
     ("party", "change", "reasons"),
     [
         ("sites/north", lambda root: (root / "sites/north/share.key").chmod(0o640), ["secret and can be", "chmod 600"]),
-        ("sites/north", lambda root: (root / "sites/north/share.key").unlink(), ["share.key is missing: python -m"]),
-        ("sites/north", lambda root: (root / "sites/north/share.cert").unlink(), ["share.cert is missing: python -m"]),
+        ("sites/north", lost("sites/north/share.key"), ["share.key is missing: python -m"]),
+        ("sites/north", lost("sites/north/share.cert"), ["share.cert is missing: python -m"]),
         ("sites/north", write("sites/north/share.key", "x"), ["share.key is damaged: take it from a backup"]),
         (
             "sites/north",
-            lambda root: shutil.copy(root / "authority/signing.key", root / "sites/north/share.key"),
+            copy("authority/signing.key", "sites/north/share.key"),
             ["share.key is of another kind than X25519"],
         ),
         (
             "sites/north",
-            lambda root: shutil.copy(root / "sites/south/share.key", root / "sites/north/share.key"),
+            copy("sites/south/share.key", "sites/north/share.key"),
             ["share.key is not the key of share.cert: take both from one"],
         ),
         (
@@ -69,18 +77,18 @@ def write(name, text):
         ),
         (
             "operator",
-            lambda root: (root / "operator/sites/south.share").unlink(),
+            lost("operator/sites/south.share"),
             ["south.share is missing: python -m"],
         ),
         ("operator", write("operator/sites/south.share", signed), ["south.share is of the site 'north'"]),
         (
             "server",
-            lambda root: shutil.copy(root / "sites/north/share.key", root / "server/x"),
+            copy("sites/north/share.key", "server/x"),
             ["x is a secret that the server must not have"],
         ),
         (
             "authority",
-            lambda root: shutil.copy(root / "sites/north/share.key", root / "authority/share.key"),
+            copy("sites/north/share.key", "authority/share.key"),
             ["share.key is a secret that the authority must not have"],
         ),
         (

@@ -1,4 +1,4 @@
-"""Names of sites bound to their keys: certificates, proofs of replies, and mask cards of certified sites."""
+"""Names of sites bound to their keys: certificates and proofs of replies."""
 
 import base64
 import json

@@ -55,6 +55,13 @@ def test_a_run_that_began_with_it_is_not_resumed(make_federation, resumed):
     assert federation.folder.load_arrays("server")[1]["run_key"]
 
 
+def test_a_run_whose_settings_are_damaged_is_not_resumed_and_the_file_is_named(make_federation):
+    federation = make_federation(changes="federation.rounds=1").run()
+    (federation.folder.path / "settings.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"settings\.json"):
+        federation.resume()
+
+
 def test_a_federation_key_of_before_is_named_by_verify(root):
     """Its id is another one than the folder's, too, unless the whole folder is of that version."""
     folder = root / "sites" / "north"

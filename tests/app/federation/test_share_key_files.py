@@ -9,10 +9,17 @@ import pytest
 from app.deployment.parties import read_party
 from app.federation.outgoing_errors import LISTED, outgoing
 from app.federation.refusals import IdentityError
-from app.federation.share_key_files import read_share_key, read_share_keys, simulated_share_keys
+from app.federation.share_key_files import (
+    read_share_key,
+    read_share_keys,
+    simulated_authority,
+    simulated_authority_public,
+    simulated_share_keys,
+)
 from app.settings.checks import SettingsError
 from strategies.ciphers.keys import KeyFileError
 from strategies.share_keys import ShareKeyError
+from strategies.signing import SigningError, new_signing_key, public_pem
 
 KEY_ID, OTHER_ID = "0123456789abcdef", "fedcba9876543210"
 NAMES = [f"client-{number}" for number in range(4)]
@@ -82,6 +89,27 @@ def test_damaged_keys_of_a_run_folder_are_named(tmp_path):
     path.unlink()
     with pytest.raises(KeyFileError, match=r"cannot read share key .*No such file"):
         read_share_key(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", public_pem(new_signing_key()), None])
+def test_a_public_half_that_is_not_the_authoritys_is_replaced_by_the_next_client(tmp_path, content):
+    """As after a restored copy, or a key that was deleted alone."""
+    authority, public = simulated_authority(tmp_path), tmp_path / "keys/authority.pub"
+    public.unlink() if content is None else public.write_bytes(content)
+    simulated_share_keys(tmp_path, NAMES[0], KEY_ID)
+    assert public.read_bytes() == public_pem(authority)
+    assert simulated_authority_public(tmp_path) == authority.public_key()
+
+
+@pytest.mark.parametrize(("content", "fault"), [(None, "cannot read .*No such file"), (b"x", "is damaged")])
+def test_a_server_without_the_authoritys_public_half_names_the_file_and_the_remedy(tmp_path, content, fault):
+    if content is not None:
+        (tmp_path / "keys").mkdir()
+        (tmp_path / "keys/authority.pub").write_bytes(content)
+    with pytest.raises(SigningError, match=r"keys/authority\.pub") as raised:
+        simulated_authority_public(tmp_path)
+    assert raised.match(fault)
+    assert raised.match(r"resume the run \(federation\.resume=true\)")
 
 
 def test_a_real_nodes_keys_know_its_federation(made):

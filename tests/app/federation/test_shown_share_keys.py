@@ -6,16 +6,23 @@ import time
 import numpy as np
 import pytest
 from federation_checks import kind_of
+from kahe_federations import gone
 
 from app import client_app
+from app.federation import build
 from app.federation.build import key_path
-from app.federation.share_key_files import SIMULATION, simulated_authority, simulated_share_keys
+from app.federation.share_key_files import (
+    SIMULATION,
+    simulated_authority,
+    simulated_authority_public,
+    simulated_share_keys,
+)
 from app.settings.checks import SettingsError
 from strategies import messages as m
 from strategies.ciphers.keys import read_key
 from strategies.partial_sync import PartialSync
 from strategies.share_keys import VALID_DAYS, new_share_keys
-from strategies.signing import new_signing_key
+from strategies.signing import SigningError, new_signing_key
 
 THREE = "privacy.cipher=kahe data.partition.by=identity federation.num_clients=3 federation.quorum=0.6 train.epochs=1"
 THREE_NODES = [{"partition-id": i, "num-partitions": 3} for i in range(3)]
@@ -207,6 +214,42 @@ def test_shares_are_not_dealt_by_what_a_node_kept_of_other_clients(three):
     assert files == {"share_attempts.json", "share_open.json"}
     sent = [message for message in three.grid.sent if message.metadata.message_type == "train"]
     assert all(m.SHARE_KEYS in message.content[m.CONFIG] for message in sent)
+
+
+def test_the_server_reads_the_public_half_once_at_the_first_answer(three_kahe, monkeypatch):
+    """A node that describes itself again is checked with the same key, whatever became of the file."""
+    federation, read, failed = three_kahe(rounds=1), [], []
+
+    def counted(folder):
+        read.append(folder)
+        return simulated_authority_public(folder)
+
+    def lost(message, reply):
+        if kind_of(message) == ("train", 1) and not failed:
+            (federation.folder.path / "keys/authority.pub").unlink()
+            failed.append(message)
+            return gone(message)
+        return reply
+
+    monkeypatch.setattr(build, "simulated_authority_public", counted)
+    federation.run(lost)
+    assert read == [federation.folder.path]
+    assert len(federation.lines()[0]["left_out"]) == 1
+    assert federation.lines()[1]["left_out"] == []
+
+
+def test_a_run_without_the_public_half_names_it_and_can_be_resumed(three_kahe):
+    federation = three_kahe(rounds=1)
+
+    def lost(_, reply):
+        (federation.folder.path / "keys/authority.pub").unlink(missing_ok=True)
+        return reply
+
+    with pytest.raises(SigningError, match=r"authority\.pub: No such file .*: resume the run"):
+        federation.run(lost)
+    assert "resume the run" in federation.folder.read_progress()["failed"]
+    federation.resume()
+    assert len(federation.lines()[0]["clients"]) == 3
 
 
 def test_a_real_run_that_names_no_authority_ends_before_any_message(three):
