@@ -94,6 +94,7 @@ def train(
         plates_alone=plates_alone,
     )
     pretrained: bool | Path = weights == "timm" if weights in ("timm", "none") else Path(weights)
+    pretrained = pretrained if start is None else False  # no fetching of values that `start` replaces
     detector = build(settings, pretrained=pretrained, bfloat16="bfloat16" in str(compute.dtype), seed=seed)
     if start is not None:
         go_on_from(detector, settings, start)

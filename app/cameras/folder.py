@@ -19,8 +19,8 @@ _log = logging.getLogger(__name__)
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 _POLL, _SETTLED, _STALLED = 0.5, 1.0, 30.0
 """Seconds between looks; without a change until a file is whole; until one that is no image yet will be none."""
-State = tuple[int, int]
-"""Size and time of a file."""
+State = tuple[int, int, int]
+"""Size, time and rights of a file."""
 
 
 class FolderCamera:
@@ -76,7 +76,7 @@ class FolderCamera:
                 except FileNotFoundError:
                     continue
                 if path.is_file():
-                    found[path] = stat.st_size, stat.st_mtime_ns
+                    found[path] = stat.st_size, stat.st_mtime_ns, stat.st_mode
         return found
 
     def _waited(self, path: Path, state: State) -> float:
@@ -93,7 +93,7 @@ class FolderCamera:
             photo = take_in(content, path.name)
         except FileNotFoundError:
             return
-        except (ImageRefusedError, UnreadableImageError) as error:
+        except (ImageRefusedError, UnreadableImageError, PermissionError) as error:
             if self._waited(path, state) >= self._stalled:  # no longer half of an image on its way
                 self._refuse(path, state, error)
             return

@@ -1,5 +1,6 @@
 """Photographs that cameras send by HTTP: a form with images, and the plate that the camera read, or the image alone."""
 
+import asyncio
 import hmac
 import threading
 from base64 import b64decode
@@ -8,13 +9,15 @@ from collections import defaultdict
 from typing import Any
 
 import uvicorn
+from python_multipart.exceptions import FormParserError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import Message
 
 from app.cameras.asking import Asking, Counts, digest_of
 from app.cameras.settings import CamerasFileError, Pushed, Server
@@ -27,6 +30,7 @@ from app.register.texts import line
 
 MOST_PHOTOS = 8
 _MOST_BYTES = 64 * 2**20  # of a request
+_SILENT_SECONDS = 15.0  # without a byte of a request, as when a camera lost its power, after which it is given up
 _PLATES = ("plate", "plate_text", "plateText", "licensePlate", "license_plate", "plateNumber")
 """Names of a form's field with the plate that a camera read."""
 _AGAIN = {"Retry-After": "5"}
@@ -52,18 +56,19 @@ class PushCameras:
         right = hmac.compare_digest(given.encode(), (camera.token if camera else "no such camera").encode())
         if camera is None or not right:
             raise HTTPException(401, "wrong camera or token", {"WWW-Authenticate": "Bearer"})
-        photos, plate = await _content(request)
+        photos, plate = await _content(_awaited(request))
         return JSONResponse(await run_in_threadpool(self._identify, camera, photos, plate))
 
     def _identify(self, camera: Pushed, photos: list[tuple[str, bytes]], plate: str) -> dict[str, Any]:
         counts = self.counts[camera.name]
         digest = digest_of(b"".join(digest_of(content).encode() for _, content in photos))
         with self._turns[camera.name]:
-            is_taken, sighting = self._asking.taken(camera.name, digest)
-            if is_taken:
-                counts.again += 1
-                return {"sighting": sighting, "decision": None, "again": True}
             try:
+                is_taken, sighting = self._asking.taken(camera.name, digest)
+                if is_taken:
+                    counts.again += 1
+                    return {"sighting": sighting, "decision": None, "again": True}
+                self._asking.forget_old(camera.name)
                 seen_by = SeenBy(camera.name, camera.place, line("plate", plate))
                 taken = [VehiclePhoto(take_in(content, name), modality=None) for name, content in photos]
                 answer = self._asking.ask(taken, seen_by, digest)
@@ -72,7 +77,6 @@ class PushCameras:
             except OSError as error:
                 counts.lost += 1
                 raise HTTPException(503, "a file of the register cannot be used; send it again", _AGAIN) from error
-            self._asking.forget_old(camera.name)
         counts.photographs += len(photos)
         counts.queries += 1
         return {"sighting": answer.sighting, "decision": answer.decision.outcome.value, "again": False}
@@ -106,6 +110,19 @@ def _token(request: Request) -> str:
     return request.query_params.get("token", "")
 
 
+def _awaited(request: Request) -> Request:
+    """The same request, of which no byte is awaited for ever. Reading it raises HTTPException."""
+
+    async def receive() -> Message:
+        try:
+            async with asyncio.timeout(_SILENT_SECONDS):
+                return await request.receive()
+        except TimeoutError as error:
+            raise HTTPException(408, "the request did not come whole", {"Connection": "close"}) from error
+
+    return Request(request.scope, receive)
+
+
 async def _content(request: Request) -> tuple[list[tuple[str, bytes]], str]:
     """The images of a request with their names, and the plate. Raises HTTPException."""
     length = request.headers.get("content-length", "")
@@ -114,12 +131,17 @@ async def _content(request: Request) -> tuple[list[tuple[str, bytes]], str]:
     if int(length) > _MOST_BYTES:
         raise HTTPException(413, f"more than {_MOST_BYTES // 2**20} MiB")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind.startswith("image/") or kind == "application/octet-stream":
-        return [("photo", await request.body())], request.query_params.get("plate", "")
-    if kind != "multipart/form-data":
-        raise HTTPException(415, "send an image, or a form (multipart/form-data) with images")
-    async with request.form(max_files=MOST_PHOTOS, max_fields=64) as form:
-        return await _of_form(form)
+    try:
+        if kind.startswith("image/") or kind == "application/octet-stream":
+            return [("photo", await request.body())], request.query_params.get("plate", "")
+        if kind != "multipart/form-data":
+            raise HTTPException(415, "send an image, or a form (multipart/form-data) with images")
+        async with request.form(max_files=MOST_PHOTOS, max_fields=64) as form:
+            return await _of_form(form)
+    except ClientDisconnect as error:
+        raise HTTPException(400, "the request did not come whole") from error
+    except FormParserError as error:
+        raise HTTPException(400, f"the form cannot be read: {error}") from error
 
 
 async def _of_form(form: FormData) -> tuple[list[tuple[str, bytes]], str]:

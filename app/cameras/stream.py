@@ -78,29 +78,43 @@ class StreamCamera:
         if self.camera.is_file:
             self._read_file(stopped)
             return
-        grabbing = threading.Thread(target=self._grab, args=(stopped,), name=f"camera {self.camera.name}", daemon=True)
-        grabbing.start()
+        ended = threading.Event()  # also by a bug, after which another thread takes its frames
+        threading.Thread(target=self._grab, args=(ended,), name=f"camera {self.camera.name}", daemon=True).start()
+        try:
+            self._look_at_newest(stopped)
+        finally:
+            ended.set()
+
+    def _look_at_newest(self, stopped: threading.Event) -> None:
+        """Look at the frames that came, until it is stopped. A detector that cannot be used now is tried again."""
+        outage = Outage(f"camera {self.camera.name}", _log, "its frames are not looked at", self._first_pause)
         pause, looked = 1 / self.camera.most_fps, -1.0
-        while not stopped.is_set():
+        while not stopped.wait(outage.pause):
             taken = self._newest.take(_WAIT)
             if taken is None:
                 self._asked(self._watching.wait(time.monotonic()), wait=False)
                 continue
-            self._look(*taken, wait=False)
+            try:
+                self._look(*taken, wait=False)
+                outage.over()
+            except (FedVehicleReidError, OSError) as error:
+                outage.failed(error)
             stopped.wait(max(0.0, looked + pause - time.monotonic()))
             looked = time.monotonic()
 
-    def _grab(self, stopped: threading.Event) -> None:
+    def _grab(self, ended: threading.Event) -> None:
         """Take frames as they come: those that nobody takes are replaced."""
         outage = Outage(f"camera {self.camera.name}", _log, "it is tried again", self._first_pause)
-        while not stopped.wait(outage.pause):
+        while not ended.wait(outage.pause):
             try:
                 with _opened(self.camera) as video:
-                    while not stopped.is_set():
+                    while not ended.is_set():
                         self._newest.put(_read(video), time.monotonic())
                         self.counts.frames += 1
                         outage.over()
-            except CameraError as error:
+            except Exception as error:
+                if not isinstance(error, CameraError):
+                    _log.exception("camera %s: an unexpected error", self.camera.name)
                 self.counts.outages += not outage.pause
                 outage.failed(error)
 

@@ -81,3 +81,10 @@ class Figures(BaseModel):
 
     run_dir: str
     models: dict[str, Annotated[dict[str, Any], AfterValidator(_with_measures)]]
+
+
+class EndedRun(Figures):
+    """`summary.json` of a run that has ended: the part in the table of a sweep."""
+
+    seconds: Figure
+    bytes_up: Count

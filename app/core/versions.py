@@ -65,10 +65,9 @@ def _commit(project: Path) -> dict[str, Any]:
 
 
 def _git(project: Path, *words: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(project), *words]  # a commit that is made now goes on
     try:
-        done = subprocess.run(
-            ["git", "-C", str(project), *words], capture_output=True, text=True, timeout=_SECONDS, check=True
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -1,5 +1,6 @@
 """Chart of a sweep: the measure over each key that was changed, and over the bytes that it cost."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def _points(panel: Axes, rows: Sequence[Row], at: Sequence[float], names: Sequen
 
 def _number(value: str) -> float | None:
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None  # "inf" has no place on a line

@@ -20,6 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.core.files import replacing
 from app.core.run_folder import MEASURES, RunFolder
+from app.core.run_records import EndedRun
+from app.core.typed_json import require_shape
 from models.errors import FedVehicleReidError, MissingFileError
 
 SWEEP_FILE = "sweep.json"
@@ -92,7 +94,8 @@ class Sweep:
         state = self.state_of(job)
         if state != "ended":
             return Row(keys, state, reason=job.failed if state == "failed" else "")
-        summary = RunFolder(self.folder_of(job)).read_summary()
+        folder = self.folder_of(job)
+        summary = require_shape(folder / "summary.json", EndedRun, RunFolder(folder).read_summary())
         held = {name for found in summary["models"].values() for name in found}
         headline = next((name for name in MEASURES if name in held), "")  # the first one of the run's task
         models = {name: found.get(headline) for name, found in summary["models"].items()}

@@ -10,6 +10,7 @@ from registers import photo
 from app.cameras.asking import Asking
 from app.cameras.folder import FolderCamera
 from app.cameras.settings import WatchedFolder
+from app.images.decode import file_content
 from app.register.errors import BusyError
 from app.register.event_tables import TakenPhoto
 from app.register.schema import Sighting, now
@@ -95,6 +96,27 @@ def test_rubbish_is_named_once_and_left_and_the_others_are_identified(identifica
     assert caplog.text.count("a.jpg is left as it is") == 1
     assert (watched.counts.refused, watched.counts.queries) == (1, 1)
     assert (inbox / "a.jpg").exists()
+
+
+def test_a_file_that_may_not_be_read_does_not_hold_up_the_others(identification, inbox, monkeypatch, caplog):
+    closed = drop(inbox, "a.jpg", 1)
+    closed.chmod(0)
+    drop(inbox, "b.jpg", 2)
+
+    def content(path):  # as for a user who is not root
+        if not path.stat().st_mode & 0o400:
+            raise PermissionError(13, "Permission denied", str(path))
+        return file_content(path)
+
+    monkeypatch.setattr("app.cameras.folder.file_content", content)
+    watched = camera(identification, inbox)
+    for _ in range(3):
+        watched.look(RUNNING)
+    assert caplog.text.count("a.jpg is left as it is: [Errno 13] Permission denied") == 1
+    assert (watched.counts.refused, watched.counts.queries) == (1, 1)
+    closed.chmod(0o600)
+    watched.look(RUNNING)
+    assert watched.counts.queries == 2
 
 
 def test_photographs_are_deleted_if_that_is_asked_for(identification, inbox):

@@ -1,7 +1,10 @@
 """Photographs that cameras push by HTTP, as forms or as images alone, to a real server."""
 
 import base64
+import contextlib
+import socket
 import threading
+import time
 
 import httpx
 import pytest
@@ -11,19 +14,35 @@ from web_service import jpeg
 from app.cameras.asking import Asking
 from app.cameras.push import PushCameras, PushServer
 from app.cameras.settings import CamerasFileError, Pushed, Server
-from app.register.errors import BusyError
+from app.register.errors import BusyError, DatabaseAwayError
 from app.register.schema import Sighting
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 TOKEN = "a token of the entry"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 HERE = Server(port=0)
+FORM = "multipart/form-data; boundary=aa"
 
 
 @pytest.fixture
 def cameras(identification):
     cameras = [Pushed(name="entry", place="east", token=TOKEN), Pushed(name="exit", token=TOKEN[::-1])]
     return PushCameras(cameras, Asking(identification, threading.Event(), first_pause=0.01))
+
+
+@pytest.fixture
+def half_sent():
+    """Sends half a photograph to a server, on a connection that stays open."""
+    head = f"POST /cameras/entry HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    with contextlib.ExitStack() as open_ones:
+
+        def send(server):
+            sent = open_ones.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            sent.sendall(f"{head}Content-Type: image/jpeg\r\nContent-Length: 9\r\n\r\nabc".encode())
+            sent.settimeout(10)
+            return sent
+
+        yield send
 
 
 @pytest.fixture
@@ -97,6 +116,12 @@ def test_cameras_that_can_only_log_in_or_name_an_address_bring_the_token_so(post
         ({"files": {"upload": jpeg(1)}, "data": {"plate": "A" * 201}}, 422, "plate has 201 characters"),
         ({"files": [("upload", jpeg(seed)) for seed in range(9)]}, 400, "Too many files"),
         ({"content": iter([b"x"])}, 411, "a request needs a Content-Length"),
+        ({"content": b"x", "headers": {"Content-Type": FORM}}, 400, "the form cannot be read: Expected boundary"),
+        (
+            {"content": b"x", "headers": {"Content-Type": FORM + 300 * "a"}},
+            400,
+            "the form cannot be read: Boundary length",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_words(post, identification, given, status, words):
@@ -110,6 +135,38 @@ def test_what_cannot_be_used_is_refused_in_words(post, identification, given, st
 def test_a_request_that_is_too_large_is_not_read(post, monkeypatch):
     monkeypatch.setattr("app.cameras.push._MOST_BYTES", 1000)
     assert post(headers=BEARER, files={"upload": jpeg(1)}).status_code == 413
+
+
+def test_a_camera_that_falls_silent_is_given_up_and_does_not_keep_the_watch_from_ending(
+    cameras, half_sent, monkeypatch
+):
+    monkeypatch.setattr("app.cameras.push._SILENT_SECONDS", 0.2)
+    server = PushServer(cameras, HERE)
+    answer = half_sent(server).recv(1000)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in answer.lower()
+    half_sent(server)
+    server.stop()
+
+
+def test_a_camera_that_breaks_off_leaves_no_traceback(cameras, half_sent, caplog):
+    server = PushServer(cameras, HERE)
+    sent = half_sent(server)
+    time.sleep(0.2)  # until its head was read
+    sent.close()
+    server.stop()
+    assert "Traceback" not in caplog.text
+
+
+def test_a_database_that_is_away_lets_the_camera_come_again(post, cameras, identification, monkeypatch):
+    def away(*_, **__):
+        raise DatabaseAwayError("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(identification.database, "reading", away)
+        answer = post(headers=BEARER, files={"upload": jpeg(1)})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert cameras.counts["entry"].lost == 1
 
 
 def test_a_register_that_is_busy_lets_the_camera_come_again(post, cameras, identification, monkeypatch):

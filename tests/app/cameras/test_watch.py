@@ -1,6 +1,8 @@
 """The chain of cameras: videos, real streams and a folder to sightings and events, and what fails on the way."""
 
 import json
+import pkgutil
+import threading
 import time
 
 import cv2
@@ -194,6 +196,43 @@ def test_a_bug_in_one_query_does_not_end_the_watch(identification, drive_frames,
     video = write_video(tmp_path / "drive.avi", drive_frames)
     counts = until_over(Watch(identification, cameras(stream=[stream(video)])))["gate"]
     assert (counts["queries"], counts["lost"]) == (2, 1)
+    assert "ZeroDivisionError: a bug" in caplog.text
+
+
+def test_a_detector_that_cannot_be_used_does_not_end_a_stream(identification, drive_frames, caplog):
+    detector = identification.folder / "models" / "detector.safetensors"
+    detector.parent.mkdir(exist_ok=True)
+    detector.write_bytes(b"no detector")
+    camera = MjpegServer(drive_frames)
+    watch = Watch(identification, cameras(stream=[stream(camera.url)]), first_pause=0.1)
+    wait_until(lambda: "its frames are not looked at" in caplog.text, 30)
+    detector.unlink()
+    wait_until(lambda: sightings(identification), 30)
+    watch.stop()
+    camera.close()
+    assert caplog.text.count("its frames are not looked at") == 1
+    assert "camera gate: answers again" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["app.cameras.stream._read", "app.cameras.watching.Watching.look"])
+def test_a_bug_in_a_stream_is_logged_and_its_frames_come_again(
+    identification, drive_frames, monkeypatch, caplog, place
+):
+    monkeypatch.setattr("app.cameras.watch._AGAIN_SECONDS", 0.1)
+    camera, calls, work = MjpegServer(drive_frames), [], pkgutil.resolve_name(place)
+
+    def fails_once(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise ZeroDivisionError("a bug")
+        return work(*args)
+
+    monkeypatch.setattr(place, fails_once)
+    watch = Watch(identification, cameras(stream=[stream(camera.url)]), first_pause=0.1)
+    wait_until(lambda: sightings(identification), 30)
+    assert sum(each.name == "camera gate" for each in threading.enumerate()) == 1
+    watch.stop()
+    camera.close()
     assert "ZeroDivisionError: a bug" in caplog.text
 
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -31,7 +32,11 @@ def test_a_changed_file_and_a_package_without_a_checkout(tmp_path, monkeypatch):
     (tmp_path / "a").write_text("1")
     git("add", "a")
     git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-m", "a")
+    index = tmp_path / ".git" / "index"
+    os.utime(tmp_path / "a", (1, 1))  # for which `git status` would write the index anew
+    before = index.read_bytes()
     assert module._commit(tmp_path)["modified"] is False
+    assert index.read_bytes() == before  # and hold its lock, on which another command of git would fail
     (tmp_path / "a").write_text("2")
     found = module._commit(tmp_path)
     assert len(found["commit"]) == 40

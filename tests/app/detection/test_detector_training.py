@@ -22,6 +22,7 @@ from app.detection.training import train_detector
 from app.settings.detection import DetectorSettings
 from app.synthetic import SceneRenderer
 from models.detector import PLATE, VEHICLE, Detector
+from models.errors import MissingFileError
 from scripts.train_detector import main
 
 OTHER = ({"other_plates": 0.0}, {"other_plates": 1.0})
@@ -190,6 +191,19 @@ def test_a_detector_goes_on_from_another_one_of_its_network(tmp_path):
         assert torch.equal(second.state_dict()[name], value)
     with pytest.raises(ValueError, match="has another network: convs 1 and not 2, deepest 32 and not 16"):
         go_on_from(second, replace(TINY, convs=2, deepest=16), path)
+
+
+def test_weights_that_another_detector_replaces_are_not_fetched(tmp_path, monkeypatch):
+    fetched = []
+
+    def noted(settings, *, pretrained, **more):
+        fetched.append(pretrained)
+        return build(settings, **more)
+
+    monkeypatch.setattr("scripts.train_detector.build", noted)
+    with pytest.raises(MissingFileError, match=r"gone\.safetensors"):
+        main([str(tmp_path / "out"), "--start", str(tmp_path / "gone.safetensors"), "--size", "128", "--device", "cpu"])
+    assert fetched == [False]
 
 
 def test_marked_boxes_shrink_with_their_picture(photographs):

@@ -7,6 +7,7 @@ import statistics
 import pytest
 from PIL import Image
 
+from app.core.errors import StoredFileError
 from app.core.run_folder import RunFolder
 from app.experiment.sweep_chart import sweep_chart
 from app.experiment.sweeps import Job, Sweep, SweepError, as_csv, differing, table
@@ -18,7 +19,7 @@ FIGURES = {("0.1", "0"): 0.50, ("0.1", "1"): 0.54, ("0.01", "0"): 0.40, ("0.01",
 def ended(folder, mean_ap, seconds=12.5, bytes_up=3_000_000):
     with RunFolder(folder) as made:
         models = {"global": {"rank1": 0.9, "mAP": mean_ap}, "central": {"mAP": mean_ap + 0.05}}
-        made.write_summary({"seconds": seconds, "bytes_up": bytes_up, "models": models})
+        made.write_summary({"run_dir": str(folder), "seconds": seconds, "bytes_up": bytes_up, "models": models})
 
 
 @pytest.fixture
@@ -81,6 +82,29 @@ def test_the_chart_is_an_image_once_a_job_has_ended(sweep, tmp_path):
     assert sweep_chart(sweep.rows(), tmp_path / "sweep.png")
     with Image.open(tmp_path / "sweep.png") as chart:
         assert chart.width > 2 * 400  # a panel for the rate, and one for the bytes
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "1e999"])
+def test_a_value_without_a_place_on_a_line_stands_beside_the_others(sweep, tmp_path, value):
+    sweep.jobs[0].words[1] = f"train.lr={value}"
+    assert sweep_chart(sweep.rows(), tmp_path / "sweep.png")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"models": []}, "models"),
+        ({"models": {"global": 1}}, "models.global"),
+        ({"models": {"global": {"mAP": "x"}}}, "models.global"),
+        ({"seconds": "x"}, "seconds"),
+        ({"bytes_up": 1e400}, "bytes_up"),
+    ],
+)
+def test_a_damaged_summary_is_named(sweep, changes, key):
+    path = sweep.path / "0" / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(StoredFileError, match=rf"0/summary\.json: '{key}' is "):
+        sweep.rows()
 
 
 def test_a_folder_without_a_sweep_or_with_a_damaged_one_is_named(tmp_path):
