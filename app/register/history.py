@@ -240,7 +240,7 @@ def _lines(rows: Iterable[Sequence[object]]) -> str:
 
 
 def _moment(moment: datetime | None) -> str | None:
-    return moment and moment.isoformat(timespec="seconds")
+    return None if moment is None else moment.isoformat(timespec="seconds")
 
 
 _SIGHTING_CELLS: Mapping[str, Callable[[Seen], object]] = {
