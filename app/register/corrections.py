@@ -107,9 +107,10 @@ class Corrections:
             return row if row is not None and _can_be_undone(session, row) else None
 
     def undo(self, vehicle_id: int, *, account: str, version: int | None = None) -> str:
-        """Undo the last change of a vehicle; its kind. A "view" is left to `app.register.view_edits`, which embeds.
+        """Undo the last change of a vehicle but that of an image, which `app.register.view_edits` embeds; its kind.
 
-        Raises ChangedError, NotEnrolledError, and RegisterError where nothing can be undone."""
+        Raises ChangedError, also for the change of an image, NotEnrolledError, and RegisterError where nothing can be
+        undone."""
         with self.database.writing() as session:
             require_version(session, vehicle_id, version)
             get(session, Vehicle, vehicle_id)
@@ -123,8 +124,8 @@ class Corrections:
                 unmerge_in(session, vehicle_id, before)
             elif kind == "add":
                 images = _delete_views(session, vehicle_id, before["views"])
-            else:
-                return kind
+            else:  # somebody corrected an image a moment ago
+                raise _changed(vehicle_id)
             session.execute(delete(Correction).where(Correction.vehicle_id == vehicle_id))
             trail(session, account, f"undo {kind}", f"vehicle {vehicle_id}", {})
             self.register.photos.doubtful.update(images)
@@ -136,10 +137,14 @@ def require_version(session: Session, vehicle_id: int, version: int | None) -> N
     """Raise NotEnrolledError for a vehicle that is not there, and ChangedError if its version is another one."""
     get(session, Vehicle, vehicle_id)
     if version is not None and version_of(session, vehicle_id) != version:
-        raise ChangedError(
-            f"somebody else changed vehicle {vehicle_id} meanwhile; nothing was changed: load it again, and repeat "
-            "what is still needed"
-        )
+        raise _changed(vehicle_id)
+
+
+def _changed(vehicle_id: int) -> ChangedError:
+    return ChangedError(
+        f"somebody else changed vehicle {vehicle_id} meanwhile; nothing was changed: load it again, and repeat what is "
+        "still needed"
+    )
 
 
 def view_of(session: Session, vehicle_id: int, view_id: int) -> View:

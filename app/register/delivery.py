@@ -24,6 +24,7 @@ from models.errors import FedVehicleReidError
 _log = logging.getLogger(__name__)
 _POLL = 0.25  # seconds between two looks at the outbox
 _LOCKED = 2.0  # seconds between two tries to become the process that delivers
+_LOOK = 1.0  # seconds between two looks at the file of receivers
 _AT_ONCE = 50  # events read at once
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
@@ -120,6 +121,7 @@ class Delivery:
         require_deliverable(outbox.receivers())
         self.outbox, self._sender, self._first_pause = outbox, sender, first_pause
         self._lock = lock_of(folder)
+        self._outage = Outage("events", _log, "they are kept and sent later", _LOCKED)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
@@ -133,15 +135,13 @@ class Delivery:
         pause = 0.0
         while not self._stopped.wait(pause):
             try:
-                self._lock.acquire(timeout=0)
+                with self._lock.acquire(timeout=0):
+                    while not self._stopped.is_set():
+                        self._follow(self.outbox.receivers())
             except Timeout:  # another process of this register delivers
                 pause = _LOCKED
-                continue
-            try:
-                while not self._stopped.is_set():
-                    self._follow(self.outbox.receivers())
-            finally:
-                self._lock.release()
+            except (FedVehicleReidError, OSError) as error:  # the folder is away
+                pause = self._outage.failed(error)
 
     def _follow(self, receivers: Receivers) -> None:
         """Deliver to these receivers until they change."""
@@ -150,11 +150,13 @@ class Delivery:
         threads = [threading.Thread(target=line.run, args=(ended,), name="events", daemon=True) for line in lines]
         for thread in threads:
             thread.start()
-        while not self._stopped.wait(1.0) and self.outbox.receivers() is receivers:
-            pass
-        ended.set()
-        for thread in threads:
-            thread.join()
+        try:
+            while not self._stopped.wait(_LOOK) and self.outbox.receivers() is receivers:
+                self._outage.over()
+        finally:  # without the lock, nothing is delivered
+            ended.set()
+            for thread in threads:
+                thread.join()
 
 
 def lock_of(folder: Path) -> FileLock:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -19,18 +19,6 @@ from app.register.schema import Confirmation, Incident, Plate, Sighting, now
 Ts = TypeVarTuple("Ts")
 PAGE = 50
 _CHUNK = 1000  # rows of a table that are read at once
-SIGHTING_COLUMNS = ("sighting", "time", "decision", "vehicle", "plate", "plate_read", "confirmed", "account", "photos")
-INCIDENT_COLUMNS = (
-    "incident",
-    "time",
-    "kind",
-    "vehicle",
-    "plate",
-    "note",
-    "account",
-    "sighting",
-    "closed",
-)
 
 
 @dataclass(frozen=True)
@@ -142,12 +130,12 @@ class History:
     def sightings_table(self, chosen: Chosen, account: str) -> Iterator[str]:
         """The chosen sightings as CSV, a part at a time; the trail says who took them away."""
         self._note_export("export sightings", chosen, account)
-        yield from _table(SIGHTING_COLUMNS, partial(self.sightings, chosen), _sighting_cells)
+        yield from _table(_SIGHTING_CELLS, partial(self.sightings, chosen))
 
     def incidents_table(self, chosen: Chosen, account: str) -> Iterator[str]:
         """The chosen incidents as CSV, a part at a time; the trail says who took them away."""
         self._note_export("export incidents", chosen, account)
-        yield from _table(INCIDENT_COLUMNS, partial(self.incidents, chosen), _incident_cells)
+        yield from _table(_INCIDENT_CELLS, partial(self.incidents, chosen))
 
     def _note_export(self, action: str, chosen: Chosen, account: str) -> None:
         details = {
@@ -228,50 +216,19 @@ def _seen(session: Session, rows: Sequence[tuple[Sighting, Confirmation | None]]
     ]
 
 
-def _sighting_cells(row: Seen) -> Sequence[object]:
-    sighting = row.sighting
-    return (
-        sighting.id,
-        sighting.created.isoformat(timespec="seconds"),
-        sighting.decision,
-        row.vehicle,
-        row.plate,
-        row.plate_read,
-        row.confirmed,
-        sighting.account,
-        len(sighting.pictures),
-    )
-
-
-def _incident_cells(row: Reported) -> Sequence[object]:
-    incident = row.incident
-    return (
-        incident.id,
-        incident.created.isoformat(timespec="seconds"),
-        incident.kind,
-        incident.vehicle_id,
-        row.plate,
-        incident.note,
-        incident.account,
-        incident.sighting_id,
-        incident.closed and incident.closed.isoformat(timespec="seconds"),
-    )
-
-
 def _table(
-    columns: Sequence[str],
-    read: Callable[[int | None, int], list[Listed]],
-    cells: Callable[[Listed], Sequence[object]],
+    cells: Mapping[str, Callable[[Listed], object]], read: Callable[[int | None, int], list[Listed]]
 ) -> Iterator[str]:
     """A list as CSV, a part at a time.
 
     Args:
+        cells: of a row, by column.
         read: rows before a number, so many.
     """
-    yield _lines([columns])
+    yield _lines([list(cells)])
     before: int | None = None
     while rows := read(before, _CHUNK):
-        yield _lines(map(cells, rows))
+        yield _lines([cell(row) for cell in cells.values()] for row in rows)
         before = rows[-1].number
 
 
@@ -280,3 +237,31 @@ def _lines(rows: Iterable[Sequence[object]]) -> str:
     file = io.StringIO()
     csv.writer(file).writerows([quoted(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return file.getvalue()
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")
+
+
+_SIGHTING_CELLS: Mapping[str, Callable[[Seen], object]] = {
+    "sighting": lambda row: row.number,
+    "time": lambda row: _moment(row.sighting.created),
+    "decision": lambda row: row.sighting.decision,
+    "vehicle": lambda row: row.vehicle,
+    "plate": lambda row: row.plate,
+    "plate_read": lambda row: row.plate_read,
+    "confirmed": lambda row: row.confirmed,
+    "account": lambda row: row.sighting.account,
+    "photos": lambda row: len(row.sighting.pictures),
+}
+_INCIDENT_CELLS: Mapping[str, Callable[[Reported], object]] = {
+    "incident": lambda row: row.number,
+    "time": lambda row: _moment(row.incident.created),
+    "kind": lambda row: row.incident.kind,
+    "vehicle": lambda row: row.incident.vehicle_id,
+    "plate": lambda row: row.plate,
+    "note": lambda row: row.incident.note,
+    "account": lambda row: row.incident.account,
+    "sighting": lambda row: row.incident.sighting_id,
+    "closed": lambda row: _moment(row.incident.closed),
+}

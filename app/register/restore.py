@@ -2,7 +2,6 @@
 whoever is killed before has the register that was there, and whoever is killed after it, the restored one."""
 
 import os
-import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.core.files import replacing, sync_to_disk
 from app.register.backup import Manifest, copied, kept_files, read_manifest, require_program, run_program, tables_engine
+from app.register.dump import require_statements
 from app.register.errors import BusyError, RegisterError
 from app.register.folder import RegisterFolder, hold_alone
 from app.register.records import named_images
@@ -19,14 +19,6 @@ from app.register.schema import Account, Base, Model, Setting
 from app.register.upgrades import STEPS
 
 _NAMED = 3  # faults in an error
-_STATEMENT = re.compile(
-    r"(SET \w+ = |SELECT pg_catalog\.(set_config|setval)\(|(CREATE|ALTER) (TABLE|SEQUENCE) |CREATE (UNIQUE )?INDEX )"
-)
-"""How the statements of `pg_dump` begin, besides COPY."""
-_COPY = re.compile(r'COPY public\."?\w+"? \([\w", ]+\) FROM stdin;')
-_MARK = re.compile(r"\\(un)?restrict \w+")  # of pg_dump itself, against commands in a dump
-_CALL = re.compile(r"(?<!REFERENCES public\.)\b(?!(nextval|set_config|setval|vector)\b)\w+\(")
-"""A function called by a statement, other than those of a register's tables."""
 
 
 def restore(backup: Path, folder: Path, url: str, account: str, *, replace: bool = False) -> Manifest:
@@ -79,26 +71,7 @@ def _require_whole(backup: Path, manifest: Manifest) -> None:
     if manifest.database == "sqlite":
         _require_tables(backup / manifest.tables_file, manifest)
     else:
-        _require_statements(backup / manifest.tables_file)
-
-
-def _require_statements(path: Path) -> None:
-    """Raise RegisterError for a dump with anything but tables and their rows: `psql` would run it, a command of the
-    shell (`\\!`) or of the database's machine (`COPY ... FROM PROGRAM`) too."""
-    rows, statement = False, False
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        for number, text in enumerate(file, start=1):
-            line = text.rstrip("\n")
-            if rows:
-                rows = line != "\\."
-            elif not line.strip() or line.startswith("--") or _MARK.fullmatch(line):
-                continue
-            elif not statement and _COPY.fullmatch(line):
-                rows = True
-            elif "\\" in line or ";" in line[:-1] or _CALL.search(line) or not (statement or _STATEMENT.match(line)):
-                raise RegisterError(f"{path}, line {number}: no statement that `backup` writes; nothing was changed")
-            else:
-                statement = not line.endswith(";")
+        require_statements(backup / manifest.tables_file)
 
 
 def _require_tables(path: Path, manifest: Manifest) -> None:

@@ -223,7 +223,7 @@ class Search:
 
 
 def _require(text: str, least: int) -> None:
-    if sum(map(str.isalnum, text)) < least:
+    if sum(len(plain(character)) > 0 for character in text) < least:  # signs of which nothing is compared do not count
         raise RegisterError(
             f"type at least {LEAST_OF_GUARDS} letters or digits of the plate"
             if least > 1

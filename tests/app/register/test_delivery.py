@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from event_receivers import SECRET, desk, name_receivers, see, wait_until
 
+from app.register import delivery as delivery_module
 from app.register.delivery import Delivery, Line, lock_of, make_sender
 from app.register.errors import RegisterError
 from app.register.folder import RegisterFolder
@@ -103,6 +104,28 @@ def test_a_changed_file_of_receivers_counts_at_once(held, webhook):
     delivery.stop()
 
 
+def test_delivery_goes_on_after_the_folder_was_away(held, webhook, monkeypatch, caplog):
+    monkeypatch.setattr(delivery_module, "_LOCKED", 0.05)
+    monkeypatch.setattr(delivery_module, "_LOOK", 0.05)
+    name_receivers(held.folder, desk(webhook.url))
+    delivery = delivering(held)
+    see(held)
+    wait_until(lambda: len(webhook.bodies) == 1)
+
+    def away():
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as context:
+        context.setattr(held.outbox, "receivers", away)
+        wait_until(lambda: "events: [Errno 5] Input/output error; they are kept" in caplog.text)
+        with lock_of(held.folder).acquire(timeout=5):  # another process may deliver, and so this one must not
+            assert [thread.name for thread in threading.enumerate() if thread.name.startswith("events")] == ["events"]
+    see(held)
+    wait_until(lambda: len(webhook.bodies) == 2)
+    wait_until(lambda: "events: answers again" in caplog.text)
+    delivery.stop()
+
+
 def test_one_process_at_a_time_delivers(held, webhook):
     name_receivers(held.folder, desk(webhook.url))
     with lock_of(held.folder).acquire(timeout=0):
@@ -193,6 +216,7 @@ KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 from event_receivers import see
+from app.register import delivery as delivery_module
 from app.register.delivery import Delivery
 from app.register.folder import RegisterFolder
 

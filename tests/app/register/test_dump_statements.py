@@ -2,8 +2,8 @@
 
 import pytest
 
+from app.register.dump import require_statements
 from app.register.errors import RegisterError
-from app.register.restore import _require_statements
 
 DUMP = r"""--
 -- PostgreSQL database dump
@@ -36,12 +36,12 @@ CREATE INDEX ix_owner ON public.owner USING btree (name);
 
 
 def dump(tmp_path, text):
-    (tmp_path / "register.sql").write_text(text)
+    (tmp_path / "register.sql").write_text(text, newline="\n")
     return tmp_path / "register.sql"
 
 
 def test_tables_and_rows_pass_whatever_the_rows_hold(tmp_path):
-    _require_statements(dump(tmp_path, DUMP))
+    require_statements(dump(tmp_path, DUMP))
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,10 @@ def test_tables_and_rows_pass_whatever_the_rows_hold(tmp_path):
         "CREATE TABLE public.x (a text DEFAULT pg_read_file('/etc/passwd'));",
         "CREATE FUNCTION public.f() RETURNS void LANGUAGE c AS 'x';",
         "DO $$ BEGIN END $$;",
+        "SELECT pg_catalog.setval('x', pg_read_file ('/etc/passwd'), true);",
+        "CREATE TABLE public.x (a text DEFAULT \"pg_read_file\"('/etc/passwd'));",
+        "-- \r\\! touch /tmp/x",
+        "-- \x00",
         "\\.",
     ],
 )
@@ -70,7 +74,7 @@ def test_anything_else_is_refused_by_its_line(tmp_path, line, before):
     number = DUMP[: DUMP.index(before)].count("\n") + 1
     path = dump(tmp_path, DUMP.replace(before, f"{line}\n{before}", 1))
     with pytest.raises(RegisterError, match=rf"register\.sql, line {number}: no statement that `backup` writes"):
-        _require_statements(path)
+        require_statements(path)
 
 
 @pytest.mark.parametrize(
@@ -78,4 +82,36 @@ def test_anything_else_is_refused_by_its_line(tmp_path, line, before):
 )
 def test_the_lines_of_a_statement_are_checked_too(tmp_path, line):
     with pytest.raises(RegisterError, match=r"register\.sql, line 9"):
-        _require_statements(dump(tmp_path, DUMP.replace("    id integer NOT NULL,\n", f"{line}\n", 1)))
+        require_statements(dump(tmp_path, DUMP.replace("    id integer NOT NULL,\n", f"{line}\n", 1)))
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        ("SET a = 'x;", "';"),
+        ("SET a = 1 /* ;", "*/"),
+        ("SET a = 1 -- ;", ""),
+        ("SET a = $$;", "$$"),
+        ("CREATE TABLE public.x (a integer;", ""),
+        ("SET a = 1 ) UNIQUE (;", ""),
+        ('COPY public.owner (", id) FROM stdin;', '"'),
+        ('COPY public."owner (id, name) FROM stdin;', '"'),
+    ],
+)
+def test_rows_are_not_a_place_for_commands_where_psql_still_reads_a_statement(tmp_path, line, row):
+    """`psql` takes the line for the beginning of a statement that goes on, and so the rows behind it as well."""
+    hidden = f"{line}\nCOPY public.owner (id, name) FROM stdin;\n{row} \\! touch /tmp/x\n\\.\n"
+    with pytest.raises(RegisterError, match=r"register\.sql, line 1: "):
+        require_statements(dump(tmp_path, hidden))
+
+
+def test_rows_end_where_psql_ends_them(tmp_path):
+    hidden = "COPY public.owner (id, name) FROM stdin;\n\\.\r\n\\! touch /tmp/x\n\\.\n"
+    with pytest.raises(RegisterError, match=r"register\.sql, line 3: "):
+        require_statements(dump(tmp_path, hidden))
+
+
+def test_a_call_over_two_lines_is_refused(tmp_path):
+    call = "    b text DEFAULT pg_read_file\n    ('/etc/passwd'),\n    id integer NOT NULL,\n"
+    with pytest.raises(RegisterError, match=r"register\.sql, line 10: "):
+        require_statements(dump(tmp_path, DUMP.replace("    id integer NOT NULL,\n", call, 1)))

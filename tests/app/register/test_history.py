@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from registers import photo, view
+from registers import photo, vectors, view
 
 from app.register.confirmations import Confirmations, Says
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.history import Chosen, History, week_ago
+from app.register.matcher import Decision, Outcome
+from app.register.records import NewView
 from app.register.retention import Retention, retention_days, set_retention_days
 from app.register.schema import Incident, Setting, Sighting, now
 from app.register.sightings import Journal
@@ -180,3 +182,16 @@ def test_old_sightings_go_by_themselves_and_reported_ones_stay(held, register, m
     assert [(row.account, row.details) for row in lines] == [
         ("(retention)", {"sightings": number}) for number in (2, 3)
     ]  # and no line for none
+
+
+def test_enrolled_images_of_forgotten_sightings_stay_however_many_there_are(register, model, monkeypatch):
+    monkeypatch.setattr("app.register.sightings._CHUNK", 2)
+    journal, rng = Journal(register.database), np.random.default_rng(0)
+    images = [register.photos.keep(photo(number)) for number in range(5)]
+    decision = Decision(Outcome.unknown, None, None, None, None, None)
+    with register.database.writing() as session:
+        for picture, plate in ((images[0], None), (images[1], images[4])):
+            enrolled = NewView(picture, vectors(rng), plate_image=plate)
+            register.enrol_in(session, [enrolled], model_id=model.id, account="t")
+        journal.record_sighting(session, decision, [NewView(name, {}) for name in images], "t")
+    assert journal.forget_sightings(now() + timedelta(seconds=1), "t") == images[2:4]

@@ -109,6 +109,13 @@ def test_a_guard_gives_three_letters_or_digits(search):
             search.for_guard(text, "guard")
 
 
+def test_characters_that_are_not_compared_do_not_count(search):
+    """U+037A is a letter of which `plain` leaves nothing: wildcards alone would remain."""
+    for text in ("\u037a\u037a\u037a?????", "\u037a12*"):
+        with pytest.raises(RegisterError, match="type at least 3 letters or digits of the plate"):
+            search.for_guard(text, "guard")
+
+
 def test_a_guard_finds_plates_alone(search):
     for text in ("Anna", "Müller", "Otto", "flat 120"):
         assert search.for_guard(text, "guard").hits == []

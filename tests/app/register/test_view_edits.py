@@ -6,6 +6,7 @@ from registers import photo
 from sqlalchemy import select
 
 from app.core.sample import Box
+from app.register.corrections import Edit
 from app.register.errors import ChangedError
 from app.register.identification import Identification
 from app.register.matcher import held_vectors
@@ -89,6 +90,22 @@ def test_a_change_that_comes_while_the_image_is_embedded_is_not_overwritten(iden
         correct_view(identification, number, 1, ViewEdit("visible"), account="t")
         assert identification.register.vehicle(number).views[0].vehicle_box is None
         monkeypatch.setattr(Identification, "embed_view", late)
+
+
+def test_an_undo_that_meets_the_correction_of_an_image_says_so(identification, number, monkeypatch):
+    """The correction comes between the look at the last change and its undoing."""
+    identification.corrections.edit(number, Edit(note="a"), account="t")
+    last = identification.corrections.last
+
+    def late(vehicle):
+        found = last(vehicle)
+        correct_view(identification, number, 1, ViewEdit("infrared"), account="other")
+        return found
+
+    monkeypatch.setattr(identification.corrections, "last", late)
+    with pytest.raises(ChangedError, match="somebody else changed vehicle"):
+        undo(identification, number, account="t")
+    assert identification.register.vehicle(number).views[0].modality == "infrared"
 
 
 def test_a_model_that_is_about_to_become_active_embeds_the_image_again(identification, number):
