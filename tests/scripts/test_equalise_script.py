@@ -1,13 +1,13 @@
 """Equalisation by itself: the command, its report, and what it says of mistakes."""
 
 import json
-import logging
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import NETWORK, TRAINING, VEHICLES
+from flwr.common.logger import FLOWER_LOGGER
 from test_commands import fails
 
 from app.data.dataset import open_source
@@ -156,5 +156,6 @@ def test_a_folder_that_fills_up_is_named(words, monkeypatch, capsys):
         raise OSError("No space left on device")
 
     monkeypatch.setattr("app.equalise.store.EnhancedFiles.write_record", full)
-    monkeypatch.setattr(logging.getLogger("flwr"), "handlers", [])  # those that an earlier test's Flower made
+    # Flower writes to standard error as well, once it has been imported: by this test or by an earlier one.
+    monkeypatch.setattr(FLOWER_LOGGER, "handlers", [])
     assert "cannot be written, there is no folder for the report" in fails(capsys, equalise.main, [*words, *SIX])
