@@ -12,12 +12,13 @@ from typing import Any, ParamSpec, TypeVar
 from fastapi import HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 
-from app.register.accounts import Accounts, Tokens
+from app.register.accounts import Accounts
 from app.register.delivery import Delivery
 from app.register.errors import BusyError, DatabaseAwayError, RegisterError
 from app.register.folder import hold_alone
 from app.register.identification import Identification
 from app.register.retention import Retention
+from app.register.tokens import Tokens
 from app.register.warming import Warming
 from app.web.figures import FiguresRenewal
 from app.web.passwords import PasswordPool
