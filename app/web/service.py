@@ -29,7 +29,18 @@ from app.register.errors import (
     UnavailableError,
 )
 from app.register.tries import TooManyTriesError
-from app.web import api, corrections, own_account, pages, search, sightings, sightings_pages, static_files, thumbnails
+from app.web import (
+    api,
+    corrections,
+    languages,
+    own_account,
+    pages,
+    search,
+    sightings,
+    sightings_pages,
+    static_files,
+    thumbnails,
+)
 from app.web.compression import Compress
 from app.web.known import known_only, unknown_in_body
 from app.web.security import HEADERS, HSTS, LimitBody, ReadOut
@@ -99,7 +110,18 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     app.add_exception_handler(OSError, _files)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for part in (api, corrections, own_account, search, thumbnails, sightings, pages, sightings_pages, static_files):
+    for part in (
+        api,
+        corrections,
+        own_account,
+        search,
+        thumbnails,
+        sightings,
+        pages,
+        sightings_pages,
+        languages,
+        static_files,
+    ):
         app.include_router(part.router)
     return app
 

@@ -4,10 +4,10 @@
 on("own-password", "submit", (form) => doing(form, async () => {
   show("changed", "");
   const { old, again } = form.elements, chosen = form.elements.new;
-  if (chosen.value !== again.value) throw new Error("the two new passwords differ");
+  if (chosen.value !== again.value) throw new Error(_("the two new passwords differ"));
   await ask("PUT", "/api/password", { old: old.value, new: chosen.value });
   form.reset();
-  show("changed", "Your password is changed.");
+  show("changed", _("Your password is changed."));
 }));
 
 on("reset-password", "submit", (form) => doing(form, async () => {
@@ -15,5 +15,5 @@ on("reset-password", "submit", (form) => doing(form, async () => {
   const { account, password } = form.elements, name = account.selectedOptions[0].text;
   await ask("POST", `/api/accounts/${account.value}/password`, { password: password.value });
   form.reset();
-  show("reset-said", `The password of ${name} is changed; its log-ins and tokens have ended.`);
+  show("reset-said", _("The password of {name} is changed; its log-ins and tokens have ended.", { name }));
 }));
