@@ -24,7 +24,7 @@ def page(request: Request, template: str, user: User | None, *, status: int = 20
     mark = hashlib.sha256(token.encode()).hexdigest()[:16] if token else ""  # tells sessions apart, and opens nothing
     language = language_of(request)
     others = [each for each in LANGUAGES if each != language]
-    given = {"user": user, "Role": Role, "csrf": masked(token), "session": mark, "here": "/"}
+    given: dict[str, Any] = {"user": user, "Role": Role, "csrf": masked(token), "session": mark, "here": "/"}
     given |= {"language": language, "other_languages": others}
     if request.method == "GET" and status == 200:
         given["here"] = request.url.path + (f"?{request.url.query}" if request.url.query else "")

@@ -28,6 +28,7 @@ from app.register.errors import (
     RegisterError,
     UnavailableError,
 )
+from app.register.sent_once import KeyReusedError
 from app.register.tries import TooManyTriesError
 from app.web import (
     api,
@@ -61,6 +62,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoModelError, 503),
     (RegisterError, 400),
     (BoxError, 422),
+    (KeyReusedError, 422),
     (ImageTooLargeError, 413),
     (ImageRefusedError, 415),
 )
