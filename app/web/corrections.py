@@ -17,7 +17,7 @@ from app.web.answers import AlikeAnswer, VehicleAnswer
 from app.web.api import Id, Service
 from app.web.bodies import Given, Line, Number, Text
 from app.web.known import known_only
-from app.web.language import N_
+from app.web.marks import N_
 from app.web.refusals import REFUSED
 from app.web.security import Manager
 

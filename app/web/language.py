@@ -15,6 +15,8 @@ from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 from fastapi import Request
 
+from app.web.sentences import WORDS, patterns
+
 LANGUAGE_COOKIE = "language"
 FOLDER = Path(__file__).parent / "locales"
 _DOMAIN = "register"
@@ -48,11 +50,6 @@ class Language:
 
 ENGLISH = Language("en", "English", "en")
 LANGUAGES = (ENGLISH, Language("zh-Hans", "中文", "zh_Hans_CN"))
-
-
-def N_(text: str) -> str:
-    """The text itself: a mark for the catalogue, for a text that is translated where it is shown."""
-    return text
 
 
 def language_by_tag(tag: str) -> Language | None:
@@ -116,6 +113,8 @@ def _script_of(locale: str) -> tuple[str, str]:
             messages[one] = message.string
     text = (
         f"globalThis.MESSAGES = {json.dumps(messages, ensure_ascii=False, sort_keys=True)};\n"
+        f"globalThis.SENTENCES = {json.dumps(patterns())};\n"
+        f"globalThis.WORDS = {json.dumps(sorted(WORDS))};\n"
         f"globalThis.pluralForm = (n) => Number({held.plural_expr});\n"
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16], text

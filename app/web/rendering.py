@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from app.register.accounts import Role, User, csrf_of
 from app.web.language import LANGUAGES, Language, language_of
 from app.web.security import COOKIE
+from app.web.sentences import translated
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -41,5 +42,5 @@ def environment() -> Environment:
 def _templates(language: Language) -> Jinja2Templates:
     made = environment()
     made.install_gettext_translations(language.translations, newstyle=True)  # type: ignore[attr-defined]
-    made.filters["translated"] = lambda text: language.translations.gettext(str(text)) if text else ""
+    made.filters["translated"] = lambda text: translated(str(text), language.translations) if text else ""
     return Jinja2Templates(env=made)
