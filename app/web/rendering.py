@@ -1,5 +1,6 @@
 """Pages from their templates, in the language of the request."""
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,24 @@ from fastapi import Request, Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from app.register.accounts import Role, User, csrf_of
+from app.register.accounts import Role, User, csrf_of, masked
 from app.web.language import LANGUAGES, Language, language_of
 from app.web.security import COOKIE
 from app.web.sentences import translated
+from app.web.static_files import static
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def page(request: Request, template: str, user: User | None, *, status: int = 200, **values: Any) -> Response:
     """A page for a user; None for nobody."""
-    secret = request.cookies.get(COOKIE, "")
-    csrf = csrf_of(secret) if user and secret else ""
+    secret = request.cookies.get(COOKIE, "") if user else ""
+    token = csrf_of(secret) if secret else ""
+    mark = hashlib.sha256(token.encode()).hexdigest()[:16] if token else ""  # tells sessions apart, and opens nothing
     language = language_of(request)
     others = [each for each in LANGUAGES if each != language]
-    given = {"user": user, "Role": Role, "csrf": csrf, "language": language, "other_languages": others, "here": "/"}
+    given: dict[str, Any] = {"user": user, "Role": Role, "csrf": masked(token), "session": mark}
+    given |= {"language": language, "other_languages": others, "here": "/"}
     if request.method == "GET" and status == 200:
         given["here"] = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return _templates(language).TemplateResponse(request, template, {**given, **values}, status_code=status)
@@ -35,6 +39,7 @@ def environment() -> Environment:
     )
     made.policies["ext.i18n.trimmed"] = True
     made.filters["translated"] = str
+    made.globals["static"] = static
     return made
 
 
