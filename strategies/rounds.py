@@ -95,7 +95,7 @@ class RoundRules:
     max_share: float
     key_id: str | None = ""
     headline: str = "mAP"
-    straggler_seconds: float = 300.0
+    straggler_seconds: float = 120.0
     silent_seconds: float = 30.0
     long_round: int = 1
     max_clients: int = 0
