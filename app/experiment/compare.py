@@ -27,7 +27,7 @@ from app.experiment.client_table import client_curves
 from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides
 from app.experiment.own_tests import OWN, OWN_REASON, OwnTests
 from app.experiment.personal_store import read_personal
-from app.experiment.personalise import Personal
+from app.experiment.personalise import GLOBAL, Personal
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.training.checkpoint import network_of, save_checkpoint, without_heads
@@ -60,7 +60,7 @@ def compare_models(settings: Settings, folder: RunFolder, progress: Progress | N
     one = not _differ(settings, held["global"])
     models = {name: _measures(settings, held[name], tests, one=one and name == "global") for name in held}
     if settings.personalise.enabled:
-        models["personalised"] = _personal_measures(settings, held["global"], personal, tests)
+        models["personalised"] = _personal_measures(settings, held["global"], personal, tests, models["global"])
     if tests.own.reason:
         models["global"][OWN_REASON] = tests.own.reason
     parts = len(source.parts(settings.federation.num_clients))
@@ -107,17 +107,27 @@ def _measures(settings: Settings, models: Mapping[str, Arrays], tests: MeasuredO
 
 
 def _personal_measures(
-    settings: Settings, clients: Iterable[str], personal: Mapping[str, Personal], tests: MeasuredOn
+    settings: Settings,
+    clients: Iterable[str],
+    personal: Mapping[str, Personal],
+    tests: MeasuredOn,
+    measured: Measures,
 ) -> Measures:
-    """Measures of the personal models, with what each was chosen by; an "error" for a client without one."""
+    """Measures of the personal models, with what each was chosen by; an "error" for a client without one.
+
+    Args:
+        measured: of the global model, for the clients that keep it.
+    """
     rows: dict[str, Measures] = {}
     for client in clients:
-        if client in personal:
-            row = _measures(settings, {client: personal[client].arrays}, tests, one=False)
-            own = {OWN: row.pop(OWN)[client]} if OWN in row else {}
-            rows[client] = {**row, **own, "choice": personal[client].report}
-        else:
+        if client not in personal:
             rows[client] = {"error": f"{client} made no personal model; flower.log of the run folder has its reason"}
+            continue
+        arrays, report = personal[client]
+        same = report["chosen"] == GLOBAL and "clients" not in measured
+        row = dict(measured) if same else _measures(settings, {client: arrays}, tests, one=False)
+        own = {OWN: row.pop(OWN)[client]} if OWN in row else {}
+        rows[client] = {**row, **own, "choice": report}
     return mean_of_clients(rows)
 
 

@@ -12,8 +12,9 @@ alike, so that vehicles are resampled and not images. The bound and not the gain
 candidates is often best by chance.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,14 +30,14 @@ from app.evaluation.ranking import NoValidQueryError
 from app.experiment.baselines import client_seed
 from app.experiment.held_out import HeldOut
 from app.settings.load import Settings
-from app.tasks.task import EmbeddingTask, Task
+from app.tasks.task import Batch, EmbeddingTask, Task
 from app.training.checkpoint import without_heads
 from app.training.trainer import total_steps, train
 from strategies.shared_arrays import is_private
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Points of a line, as shares of the way from the global model."""
-_STATISTICS_BATCHES = 32
+_STATISTICS_BATCHES = 16
 _RESAMPLES = 2000
 GLOBAL, STATISTICS, LOCAL, TUNED = "global", "statistics", "local", "tuned"
 
@@ -115,35 +116,34 @@ def candidates(
 ) -> Iterator[Candidate]:
     """All candidates but the global model, those nearest to it first in each line. `network` is written to."""
     start = without_heads(models[GLOBAL], task)
+    batches = task.batches(samples, client_seed(settings, name))
+    # The same ones for every candidate; making a batch takes as long as a network needs for it.
+    shown = [batches[index] for index in range(min(batches.batches_per_epoch, _STATISTICS_BATCHES))]
+    inside = partial(_with_statistics, task, network, shown, settings.seed)
     if _norms(network):
         load_arrays(network, models[GLOBAL])
-        estimate_statistics(task, network, samples, settings, name)
-        yield Candidate(STATISTICS, 0.0, without_heads(float_arrays(network), task))
+        yield Candidate(STATISTICS, 0.0, inside(start))
     if LOCAL in models:
-        yield from _line(task, settings, network, samples, name, LOCAL, start, without_heads(models[LOCAL], task))
+        yield from _line(LOCAL, start, without_heads(models[LOCAL], task), inside)
     if settings.personalise.tuning_epochs:
         for rate in settings.personalise.rates:
             end = fine_tuned(task, settings, network, samples, models[GLOBAL], rate, name)
-            yield from _line(task, settings, network, samples, name, f"{TUNED} at {rate:g}", start, end)
+            yield from _line(f"{TUNED} at {rate:g}", start, end, inside)
 
 
-def _line(
-    task: Task,
-    settings: Settings,
-    network: nn.Module,
-    samples: Sequence[Sample],
-    name: str,
-    line: str,
-    start: Arrays,
-    end: Arrays,
-) -> Iterator[Candidate]:
+def _line(line: str, start: Arrays, end: Arrays, inside: Callable[[Arrays], Arrays]) -> Iterator[Candidate]:
     for share in SHARES:
         arrays = between(start, end, share)
-        if share < 1 and _norms(network):
-            load_arrays(network, arrays)
-            estimate_statistics(task, network, samples, settings, name)
-            arrays = without_heads(float_arrays(network), task)
-        yield Candidate(line, share, arrays)
+        yield Candidate(line, share, inside(arrays) if share < 1 else arrays)
+
+
+def _with_statistics(task: Task, network: nn.Module, batches: Sequence[Batch], seed: int, arrays: Arrays) -> Arrays:
+    """The same arrays with BatchNorm statistics of these batches."""
+    if not _norms(network):
+        return arrays
+    load_arrays(network, arrays)
+    estimate_statistics(task, network, batches, seed)
+    return without_heads(float_arrays(network), task)
 
 
 def between(start: Arrays, end: Arrays, share: float) -> Arrays:
@@ -185,11 +185,8 @@ def fine_tuned(
     return without_heads(float_arrays(network), task)
 
 
-def estimate_statistics(
-    task: Task, network: nn.Module, samples: Sequence[Sample], settings: Settings, name: str
-) -> None:
-    """Set BatchNorm's running statistics to those of the client's training batches."""
-    batches = task.batches(samples, client_seed(settings, name))
+def estimate_statistics(task: Task, network: nn.Module, batches: Sequence[Batch], seed: int) -> None:
+    """Set BatchNorm's running statistics to the means over training batches."""
     norms, momenta = _norms(network), [norm.momentum for norm in _norms(network)]
     for norm in norms:
         norm.reset_running_stats()
@@ -197,9 +194,9 @@ def estimate_statistics(
     network.train()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)  # of dropout
-            for index in range(min(batches.batches_per_epoch, _STATISTICS_BATCHES)):
-                task.losses(network, batches[index].to(task.compute.device))
+            torch.manual_seed(seed)  # of dropout
+            for batch in batches:
+                task.losses(network, batch.to(task.compute.device))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
