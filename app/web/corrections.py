@@ -16,7 +16,7 @@ from app.register.view_edits import ViewEdit, correct_view, undo
 from app.web.answers import AlikeAnswer, VehicleAnswer
 from app.web.api import Id, Service
 from app.web.bodies import Given, Line, Number, Text
-from app.web.language import N_
+from app.web.marks import N_
 from app.web.refusals import REFUSED
 from app.web.security import Manager
 

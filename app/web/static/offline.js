@@ -36,7 +36,7 @@ async function post(path, body, key) {
   }
   const answer = await response.json().catch(() => null);
   if (response.ok && answer !== null) return { answer };
-  const said = answer?.detail ? _(answer.detail) : _("the register failed (status {status})", { status: response.status });
+  const said = answer?.detail ? sentence(answer.detail) : _("the register failed (status {status})", { status: response.status });
   if (response.status === 401) return { wait: true, said: _("log in again, then it is sent") };
   if (response.status === 403) return { wait: true, said };
   const isLater = [408, 429, 503, 507].includes(response.status);
