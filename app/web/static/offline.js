@@ -106,7 +106,7 @@ async function showWaiting(isTapped = false) {
   const rows = who ? await queue.of(who) : [];
   if (isShell) show("nobody", who ? "" : _("Nobody is logged in on this device: photographs can be kept after a log-in."));
   const answers = isShell ? [] : await Promise.all(rows.map((row) => (row.state === "sent" ? answerOf(row) : "")));
-  if (mine !== shownWaiting || (!isTapped && place.querySelector("details[open]"))) return;
+  if (mine !== shownWaiting || (!isTapped && place.querySelector("form"))) return;
   thumbnails.forEach((address) => URL.revokeObjectURL(address));
   thumbnails = [];
   place.querySelector("ul").replaceChildren(...rows.map((row, number) => waitingItem(row, answers[number] ?? "")));
@@ -126,18 +126,19 @@ function waitingItem(row, answer) {
   for (const text of [row.said, answer, incidentText(row.incident)]) if (text) item.append(element("p", text));
   if (row.state === "sent" && !isShell)
     item.append(element("a", _("Sighting {number}", { number: row.sighting }), { href: "/sightings/" + row.sighting }));
-  if (row.state === "waiting" && !row.incident) item.append(incidentForm(row));
   const button = (text, work) => {
     const made = element("button", text, { type: "button" });
-    made.addEventListener("click", () => doing(item, async () => {
-      await work();
-      await showWaiting(true);
-    }));
+    made.addEventListener("click", () => doing(item, () => work(made)));
     item.append(made);
   };
-  if (row.state === "refused") button(_("Try again"), () => queue.change(row.key, { state: "waiting", said: "", tries: 0 }).then(send));
-  if (row.incident?.refused) button(_("Report again"), () => queue.change(row.key, { tries: 0, incident: { ...row.incident, refused: false } }).then(send));
-  button(row.state === "sent" ? _("Remove from this list") : _("Delete"), () => queue.drop(row.key));
+  const changing = (text, work) => button(text, async () => {
+    await work();
+    await showWaiting(true);
+  });
+  if (row.state === "waiting" && !row.incident) button(_("Report an incident with it"), (made) => made.replaceWith(incidentForm(row)));
+  if (row.state === "refused") changing(_("Try again"), () => queue.change(row.key, { state: "waiting", said: "", tries: 0 }).then(send));
+  if (row.incident?.refused) changing(_("Report again"), () => queue.change(row.key, { tries: 0, incident: { ...row.incident, refused: false } }).then(send));
+  changing(row.state === "sent" ? _("Remove from this list") : _("Delete"), () => queue.drop(row.key));
   return item;
 }
 
@@ -150,7 +151,7 @@ function incidentText(incident) {
 
 // A report that is sent with the photographs.
 function incidentForm(row) {
-  const part = element("details"), form = element("form", "", { class: "narrow" });
+  const form = element("form", "", { class: "narrow" });
   const kind = byId("incident").elements.kind.cloneNode(true), note = element("textarea", "", { name: "note", maxlength: 2000, rows: 3 });
   const labelled = (text, field) => {
     const label = element("label", text + " ");
@@ -158,23 +159,21 @@ function incidentForm(row) {
     return label;
   };
   form.append(labelled(_("What happened"), kind), labelled(_("Note"), note), element("button", _("Keep the report")));
-  part.append(element("summary", _("Report an incident with it")), form);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     doing(form, async () => {
       await queue.change(row.key, { incident: { key: newKey(), kind: kind.value, note: note.value } });
-      part.open = false;
-      await showWaiting();
+      await showWaiting(true);
       await send();
     });
   });
-  return part;
+  return form;
 }
 
 // The page that stands in for the others: as soon as the service answers, the page that was asked for.
 async function leaveShell() {
   const isBusy = [...document.querySelectorAll("input[type=file]")].some((input) => input.files.length);
-  if (isBusy || document.querySelector("#waiting details[open]")) return;
+  if (isBusy || document.querySelector("#waiting form")) return;
   const answer = await fetch("/healthz", { cache: "no-store" }).catch(() => null);
   if (answer?.ok) location.replace(location.pathname === "/shell" ? "/" : location.href);
 }
@@ -182,7 +181,7 @@ async function leaveShell() {
 document.querySelector("form[action='/logout']")?.addEventListener("submit", () => queue.note(null));
 
 (async () => {
-  if (!isShell) await queue.note(account); // nobody on the page of the log-in
+  if (account || document.querySelector("form[action='/login']")) await queue.note(account); // not on a page of an error
   if (account) navigator.serviceWorker?.register("/service-worker.js").catch(() => {}); // needs TLS, or localhost
   await showWaiting();
   const look = isShell ? leaveShell : send;

@@ -19,7 +19,8 @@ def ready(view, role):
     log_in(view, role)
     view.get_by_role("heading", name="Whose vehicle is this?").wait_for()
     view.evaluate("navigator.serviceWorker.ready.then(() => true)")
-    view.wait_for_function(f"({CACHED}).then((paths) => paths.includes('/shell'))")
+    while "/shell" not in view.evaluate(CACHED):
+        view.wait_for_timeout(50)
 
 
 def choose(view, picture):
@@ -52,7 +53,7 @@ def test_a_query_without_a_line_is_sent_once_with_its_report(guard, vehicles):  
     guard.locator("#error").get_by_text(KEPT).wait_for()
     items(guard, "waiting").wait_for()
     assert guard.locator("#waiting img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
-    guard.get_by_text("Report an incident with it").click()
+    guard.get_by_role("button", name="Report an incident with it").click()
     guard.locator("#waiting").get_by_label("Note").fill("white van")
     guard.get_by_role("button", name="Keep the report").click()
     guard.get_by_text("Incident: blocks a gate").wait_for()
@@ -116,13 +117,14 @@ def test_a_page_that_is_killed_while_it_sends_sends_no_second_time(guard, vehicl
 
     def killed(route):
         route.fetch()
-        done.append(guard.close())
+        done.append(route)  # and nobody answers
 
     another = guard.context.new_page()
     guard.route("**/api/identify", killed)
     guard.evaluate("void send()")
     while not done:
         another.wait_for_timeout(20)
+    guard.close()
     another.goto("/")
     items(another, "sent").wait_for()
     another.get_by_text("Resident: CD 34").wait_for()
@@ -192,7 +194,7 @@ def test_the_queue_belongs_to_its_account(page, vehicles):  # noqa: F811
     page.wait_for_timeout(300)
     assert items(page).count() == 0
     page.context.set_offline(False)
-    page.goto("/")
+    page.get_by_role("button", name="Log out").wait_for(timeout=40_000)  # the frame made room by itself
     log_out(page)
     page.context.set_offline(True)
     page.goto("/")
@@ -223,13 +225,13 @@ def test_a_session_that_ended_meanwhile_sends_after_the_next_log_in(guard, vehic
     assert len(guard.evaluate(SIGHTINGS)) == len(before) + 1
 
 
-FULL = """
+FULL = """() => {
 const put = IDBObjectStore.prototype.put;
 IDBObjectStore.prototype.put = function (row, ...rest) {
   if (row.fields) throw new DOMException("no room", "QuotaExceededError");
   return put.call(this, row, ...rest);
 };
-"""
+}"""
 
 
 def test_a_device_without_room_says_so_and_the_photographs_stay_in_the_form(guard, vehicles):  # noqa: F811
