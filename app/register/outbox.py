@@ -7,7 +7,6 @@ import json
 import logging
 import time
 import uuid
-import zoneinfo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from sqlalchemy.orm import Session
 from app.register.database import Database
 from app.register.errors import NotEnrolledError
 from app.register.event_tables import Event
+from app.register.lists import Kind
 from app.register.matcher import PLATE_TEXT, Outcome
 from app.register.receivers import (
     EVENTS_FILE,
@@ -33,6 +33,7 @@ from app.register.receivers import (
 )
 from app.register.records import get, trail
 from app.register.schema import Sighting, Vehicle, now
+from app.register.site_time import local
 
 _log = logging.getLogger(__name__)
 OPEN = "open"
@@ -85,6 +86,10 @@ class Outbox:
                 self._logged = time.monotonic()
                 _log.error("%s; the receivers before the change count", error)
         return self._read[1]
+
+    def zone(self) -> str:
+        """The site's time zone; "" for that of the machine."""
+        return self.receivers().time_zone
 
     def add(self, session: Session, sighting_id: int) -> None:
         """Keep the events of a sighting, in the transaction that keeps the sighting."""
@@ -192,9 +197,17 @@ def _news(session: Session, sighting: Sighting, zone: str) -> dict[str, Any]:
         "place": sighting.place,
         "vehicle": vehicle,
         "plate": held.plate.text if held and held.plate else None,
+        "tags": held.tags if held else [],
         "plate_text": read and (read["combined"] or read)["text"],
         "camera_plate": sighting.answer.get("camera_plate"),
+        "listed": [_listed(each, zone) for each in sighting.answer.get("listed", [])],
     }
+
+
+def _listed(kept: dict[str, Any], zone: str) -> dict[str, Any]:
+    """An entry of the lists in the body of an event."""
+    ends = kept["ends"] and _local(datetime.fromisoformat(kept["ends"]), zone)
+    return {name: kept[name] for name in ("entry", "kind", "reason", "flat", "exact")} | {"ends": ends}
 
 
 def _owner(session: Session, sighting: Sighting, subscriber: Subscriber) -> dict[str, Any]:
@@ -215,11 +228,17 @@ def _is_from(sighting: Sighting, receiver: Receiver) -> bool:
 
 
 def _is_allowed(session: Session, sighting: Sighting, gate: Gate) -> bool:
-    """Whether a gate opens for a sighting: a match of a vehicle that is allowed."""
-    number = sighting.vehicle_id
-    if sighting.decision != Outcome.match or number is None or number in gate.except_vehicles:
+    """Whether a gate opens for a sighting: a match of a vehicle that is allowed, or, where the gate takes lists, a
+    plate that is listed for certain; never for what may be denied."""
+    listed, number = sighting.answer.get("listed", []), sighting.vehicle_id
+    if any(each["stops"] for each in listed):
         return False
-    if sighting.answer["decided_by"] == PLATE_TEXT and not gate.plate_alone:
+    is_match = sighting.decision == Outcome.match and number is not None
+    if is_match and number in gate.except_vehicles:
+        return False
+    if gate.listed and any(each["exact"] and each["kind"] != Kind.deny for each in listed):
+        return True
+    if not is_match or (sighting.answer["decided_by"] == PLATE_TEXT and not gate.plate_alone):
         return False
     vehicle = session.get(Vehicle, number)
     has_owner = vehicle is not None and vehicle.owner_id is not None
@@ -228,8 +247,7 @@ def _is_allowed(session: Session, sighting: Sighting, gate: Gate) -> bool:
 
 def _local(moment: datetime, zone: str) -> str:
     """A moment with its zone, in the local time of the site."""
-    local = moment.astimezone(zoneinfo.ZoneInfo(zone)) if zone else moment.astimezone()
-    return local.isoformat(timespec="milliseconds")
+    return local(moment, zone).isoformat(timespec="milliseconds")
 
 
 def is_expired(event: Event, waited: float) -> bool:

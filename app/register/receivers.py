@@ -136,13 +136,14 @@ class Broker(Subscriber):
 
 
 class Gate(Receiver):
-    """A gate that opens by HTTP POST, for a match of an allowed vehicle alone.
+    """A gate that opens by HTTP POST, for a match of an allowed vehicle alone, never for one that is denied.
 
     Args:
         cameras: the gate's own; one at least.
         vehicles: numbers of those that are allowed; empty for every vehicle with an owner.
         except_vehicles: numbers of those that are not.
         plate_alone: whether a match that the plate text alone decided opens: a plate can be moved or copied.
+        listed: whether a plate on the list of visitors or allowed ones opens, if it was read with confidence.
         valid_seconds: age of a sighting at which it opens no more, for then the vehicle may be gone.
     """
 
@@ -152,6 +153,7 @@ class Gate(Receiver):
     vehicles: Numbers
     except_vehicles: Numbers
     plate_alone: bool = False
+    listed: bool = False
     valid_seconds: Annotated[int, Field(ge=1, le=300)] = 10
 
     @field_validator("url")

@@ -247,7 +247,7 @@ class Register:
                 return Glance(None, None, {})
             plate, owner = vehicle.plate, vehicle.owner
             images = {view.id: view.picture for view in vehicle.views}
-            return Glance(plate.text if plate else None, owner.flat if owner else None, images)
+            return Glance(plate.text if plate else None, owner.flat if owner else None, images, vehicle.tags)
 
     def owner_of(self, vehicle_id: int, account: str) -> Owner | None:
         """The owner of a vehicle; the trail says who saw it. Raises NotEnrolledError."""

@@ -1,7 +1,8 @@
 """Identification and enrolment in the service: uploads in, answers for people out."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, File, Form, UploadFile
 
@@ -13,11 +14,14 @@ from app.register.identification import Identification
 from app.register.matcher import Decision
 from app.register.photos import MAX_BYTES, Photo, VehiclePhoto, make_vehicle_photos, parse_box, parse_modality, take_in
 from app.register.records import NewOwner
+from app.register.site_time import written_end
+from app.register.tags import split_tags, tagged
 from app.web.answers import (
     CandidateAnswer,
     EvidenceAnswer,
     FoundAnswer,
     IdentifyAnswer,
+    ListedAnswer,
     PhotographAnswer,
     PlateTextAnswer,
     WeighedAnswer,
@@ -93,7 +97,12 @@ def identify_photos(
         similarity = round(found.similarity, 4)
         candidates.append(
             CandidateAnswer(
-                vehicle=found.vehicle, similarity=similarity, picture=image, plate=glance.plate, flat=glance.flat
+                vehicle=found.vehicle,
+                similarity=similarity,
+                picture=image,
+                plate=glance.plate,
+                flat=glance.flat,
+                tags=list(glance.tags),
             )
         )
     return IdentifyAnswer(
@@ -101,11 +110,18 @@ def identify_photos(
         candidates=candidates,
         evidence=_evidence(answer.decision),
         plate_text=PlateTextAnswer.model_validate(answer.plate.as_dict(plates=True)) if answer.plate else None,
+        listed=listed_answers([each.as_dict() for each in answer.listed], identification.outbox.zone()),
         sighting=answer.sighting,
         enrolled=answer.enrolled,
         pictures=answer.images,
         photographs=[_photograph(name, framed) for name, framed in zip(answer.images, answer.framed, strict=True)],
     )
+
+
+def listed_answers(kept: Sequence[Mapping[str, Any]], zone: str) -> list[ListedAnswer]:
+    """The entries of the lists that are kept with a sighting."""
+    ends = [each["ends"] and datetime.fromisoformat(each["ends"]) for each in kept]
+    return [ListedAnswer(**each, until=written_end(end, zone)) for each, end in zip(kept, ends, strict=True)]
 
 
 def _evidence(decision: Decision) -> EvidenceAnswer | None:
@@ -161,6 +177,7 @@ def enrol_photos(
     contact: str,
     plate: str,
     note: str,
+    tags: str = "",
 ) -> tuple[int, list[Alike]]:
     """Enrol a vehicle; its number, and other vehicles that may be the same one. Raises RegisterError for a flat or a
     contact without an owner, and for an owner beside the number of another one."""
@@ -168,5 +185,7 @@ def enrol_photos(
     if named and owner_id is not None:
         raise RegisterError("give the number of an owner, or name, flat and contact")
     who = named or owner_id
-    number = identification.enrol(vehicle_photos, account=account, owner=who, plate=plate, note=note)
+    number = identification.enrol(
+        vehicle_photos, account=account, owner=who, plate=plate, note=note, also=tagged(split_tags(tags))
+    )
     return number, offered(identification, number)

@@ -30,7 +30,7 @@ from app.register.errors import (
     UnavailableError,
 )
 from app.register.tries import TooManyTriesError
-from app.web import api, corrections, pages, search, sightings, sightings_pages, thumbnails
+from app.web import api, corrections, lists, pages, search, sightings, sightings_pages, thumbnails
 from app.web.known import unknown_in_body
 from app.web.security import HEADERS, HSTS, LimitBody, ReadOut
 from app.web.state import State
@@ -97,7 +97,7 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     app.add_exception_handler(OSError, _files)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for part in (api, corrections, search, thumbnails, sightings, pages, sightings_pages):
+    for part in (api, corrections, lists, search, thumbnails, sightings, pages, sightings_pages):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
     return app

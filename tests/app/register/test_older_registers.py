@@ -12,11 +12,15 @@ from app.register.database import Database
 from app.register.errors import NotEnrolledError
 from app.register.event_tables import Event
 from app.register.history import Chosen, History
+from app.register.lists import Kind, Lists, NewEntry
 from app.register.schema import Sighting
 from app.register.search import By, Search
 from app.register.vehicles import Register
 
-VERSION_6 = "DROP INDEX ix_sighting_created; DROP INDEX ix_sighting_decision; DROP INDEX ix_incident_sighting_id;"
+VERSION_7 = "DROP TABLE list_entry; ALTER TABLE vehicle DROP COLUMN tags; ALTER TABLE incident DROP COLUMN noted;"
+VERSION_6 = (
+    f"{VERSION_7} DROP INDEX ix_sighting_created; DROP INDEX ix_sighting_decision; DROP INDEX ix_incident_sighting_id;"
+)
 VERSION_5 = (
     f"{VERSION_6} DROP TABLE event; DROP TABLE taken_photo; "
     "ALTER TABLE sighting DROP COLUMN camera; ALTER TABLE sighting DROP COLUMN place;"
@@ -112,4 +116,20 @@ def test_a_register_of_version_3_can_be_corrected(register, model, url):
     corrections = Corrections(Register(database, register.photos))
     assert corrections.edit(number, Edit(plate="FR 2"), account="tester") == ["plate"]
     assert corrections.undo(number, account="tester") == "edit"
+    database.close()
+
+
+def test_vehicles_of_version_7_get_tags_and_stand_on_lists(register, model, url):
+    one_vehicle = register.database
+    number = register.enrol([view(np.random.default_rng(0))], model_id=model.id, account="tester", plate="FR 1")
+    tables, rows = described(one_vehicle), contents(one_vehicle)
+    change(one_vehicle, f"UPDATE setting SET value = '7' WHERE name = 'version'; {VERSION_7}")
+    assert "list_entry" not in described(one_vehicle)
+    database = Database(url)
+    assert (described(database), contents(database)) == (tables, rows)
+    assert version(database) == str(NOW)
+    held = Register(database, register.photos)
+    assert held.vehicle(number).tags == []
+    assert Corrections(held).edit(number, Edit(tags=["EV"]), account="tester") == ["tags"]
+    assert Lists(database).add(NewEntry(Kind.deny, vehicle=number), "tester").vehicle_id == number
     database.close()
