@@ -4,14 +4,15 @@ The node config names the file (`policy=PATH`), never the run config. `SitePolic
 """
 
 import logging
-import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from app.settings.federation import DEFAULT_PRIVATE
 from app.settings.load import TASKS, absolute
+from app.settings.toml_file import TomlSection, read_toml
 from models.errors import FedVehicleReidError
 
 _log = logging.getLogger("flwr")
@@ -25,11 +26,7 @@ class PolicyFileError(FedVehicleReidError, ValueError):
     """A policy file that is missing or cannot be read; the message names the file and the key."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class DpPolicy(_Section):
+class DpPolicy(TomlSection):
     """Least differential privacy of a run.
 
     Args:
@@ -46,7 +43,7 @@ class DpPolicy(_Section):
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
 
 
-class PrivacyPolicy(_Section):
+class PrivacyPolicy(TomlSection):
     """Limits on the transport of updates, and on the arrays that are shared.
 
     Args:
@@ -57,13 +54,13 @@ class PrivacyPolicy(_Section):
         dp: least differential privacy; null leaves it to the run.
     """
 
-    ciphers: Annotated[list[Literal["kahe", "ckks", "plain"]], Field(min_length=1)] = ["kahe"]
-    key_holders: Annotated[list[Literal["client", "cloud"]], Field(min_length=1)] = ["client"]
+    ciphers: list[Literal["kahe", "ckks", "plain"]] = Field(min_length=1, default=["kahe"])
+    key_holders: list[Literal["client", "cloud"]] = Field(min_length=1, default=["client"])
     private: _Patterns
     dp: DpPolicy | None = None
 
 
-class CohortPolicy(_Section):
+class CohortPolicy(TomlSection):
     """Least cohort of a round.
 
     Args:
@@ -76,7 +73,7 @@ class CohortPolicy(_Section):
     largest_share: Annotated[float, Field(gt=0, lt=1)] = 0.9
 
 
-class FilePolicy(_Section):
+class FilePolicy(TomlSection):
     """Files that a run config may name.
 
     Args:
@@ -101,7 +98,7 @@ class FilePolicy(_Section):
         return any(found.is_relative_to(absolute(allowed)) for allowed in self.weights)
 
 
-class ResourcePolicy(_Section):
+class ResourcePolicy(TomlSection):
     """Largest resources of a run on this machine. 0 threads for no limit.
 
     Args:
@@ -128,7 +125,7 @@ class ResourcePolicy(_Section):
     activations_mb: Annotated[int, Field(ge=1)] = 65536
 
 
-class Policy(_Section):
+class Policy(TomlSection):
     """All sections of the file. `tasks` are the allowed ones; empty for every task."""
 
     format: Literal[1]
@@ -149,20 +146,7 @@ class Policy(_Section):
 
 def read_policy(path: Path) -> Policy:
     """The policy of a file. Raises PolicyFileError naming the file, and the key that is unknown or wrong."""
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors of Windows write a byte order mark
-    except OSError as error:
-        raise PolicyFileError(f"policy file {path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError among them; a number of 5,000 digits is none
-        raise PolicyFileError(f"policy file {path} is not TOML: {error}") from error
-    try:
-        return Policy.model_validate(_renewed(path, fields))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise PolicyFileError(f"policy file {path}: unknown key {key}") from error
-        raise PolicyFileError(f"policy file {path}: {key}: {first['msg'].removeprefix('Value error, ')}") from error
+    return read_toml(path, Policy, PolicyFileError, kind="policy file", renewed=partial(_renewed, path))
 
 
 def _renewed(path: Path, fields: dict[str, Any]) -> dict[str, Any]:

@@ -185,6 +185,28 @@ def csrf_of(secret: str) -> str:
     return hmac.new(secret.encode(), b"csrf", hashlib.sha256).hexdigest()
 
 
+def masked(token: str) -> str:
+    """The token of forms, or "" for none, as a page holds it, under a mask that is new in each page: the size of a
+    compressed page discloses nothing of it."""
+    plain = bytes.fromhex(token)
+    mask = secrets.token_bytes(len(plain))
+    return (mask + _changed(plain, mask)).hex()
+
+
+def unmasked(given: str) -> str:
+    """The token that a page held; "" for anything else."""
+    try:
+        both = bytes.fromhex(given)
+    except ValueError:
+        return ""
+    half = len(both) // 2
+    return _changed(both[:half], both[half:]).hex() if len(both) == 2 * half else ""
+
+
+def _changed(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+
+
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 

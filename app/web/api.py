@@ -25,18 +25,16 @@ from app.web.answers import (
 )
 from app.web.bodies import Line, NewAccount, NewConfirmation, NewIncident, NewToken, Text
 from app.web.identify import UploadedPhotos, enrol_photos, identify_photos
-from app.web.known import known_only
 from app.web.refusals import REFUSED
 from app.web.security import Admin, AdminInSession, Guard, InSession, Manager
 from app.web.state import State, state_of
 
-router = APIRouter(prefix="/api", responses=REFUSED, dependencies=[Depends(known_only)])
+router = APIRouter(prefix="/api", responses=REFUSED)
 Service = Annotated[State, Depends(state_of)]
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Flag = Annotated[bool, Form()]
 ImageName = Annotated[str, Path(pattern=r"^[0-9a-f]{32}\.jpg$")]
-IMAGE_HEADERS = {"Cache-Control": "private, max-age=600"}
 
 
 @router.post("/identify")
@@ -143,7 +141,7 @@ async def forget_owner(user: Manager, service: Service, owner: Id) -> ForgottenA
 async def picture(user: Guard, service: Service, name: ImageName) -> FileResponse:
     """An image of the register. A guard sees those of own identifications, and of vehicles that an answer showed."""
     path = await service.aside(security.image_path, service.identification, name, user)
-    return FileResponse(path, media_type="image/jpeg", headers=IMAGE_HEADERS)
+    return FileResponse(path, media_type="image/jpeg")
 
 
 @router.post("/sightings/{sighting}/confirmation")

@@ -18,12 +18,11 @@ from app.register.schema import now
 from app.register.site_time import read_moment, written, written_end
 from app.web.api import Id, Service
 from app.web.bodies import Given, Line, Number, Text
-from app.web.known import known_only
 from app.web.refusals import REFUSED
 from app.web.security import Guard, Manager
 from app.web.sightings import Before, Limit, OfVehicle, blank, table_answer
 
-router = APIRouter(prefix="/api", responses=REFUSED, dependencies=[Depends(known_only)])
+router = APIRouter(prefix="/api", responses=REFUSED)
 _MOST_BYTES = 4 * 2**20
 _WHEN = "A day as 2026-12-24, a minute of the site's time as 2026-12-24 14:00, or a moment with its own zone."
 OfKind = Annotated[Kind | None, BeforeValidator(blank), Query(description="visitor, allow or deny.")]

@@ -4,8 +4,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from pydantic import StringConstraints
 
 from app.core.run_folder import RunFolder
@@ -19,12 +19,11 @@ from app.register.texts import LONGEST_LINE
 from app.register.tries import TooManyTriesError, site_of
 from app.web import corrections, figures
 from app.web.api import After, Id, Service
-from app.web.known import known_only
 from app.web.rendering import page as _page
 from app.web.security import COOKIE, Admin, Guard, Manager, look_at
 from app.web.state import State
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(known_only)])
+router = APIRouter(include_in_schema=False)
 _SHOWN = 50
 OwnerId = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 _CURVES = ("loss.png", "measures.png")
@@ -165,6 +164,11 @@ async def api_page(request: Request, user: Guard) -> Response:
         for method, operation in methods.items()
     ]
     return _page(request, "api.html", user, operations=operations)
+
+
+@router.get("/api/openapi.json")
+async def description(request: Request) -> Response:
+    return JSONResponse(request.app.openapi())
 
 
 def _report(service: State) -> tuple[Model | None, Path | None, dict[str, Any], str]:

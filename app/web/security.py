@@ -12,7 +12,7 @@ from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.register.accounts import LogInError, Role, User
+from app.register.accounts import LogInError, Role, User, unmasked
 from app.register.confirmations import Says
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.identification import Identification
@@ -51,7 +51,7 @@ async def who(
         user: User = await state.aside(state.accounts.who, cookie or "", "session")
     except LogInError as error:
         raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from error
-    brought = (await _csrf(request)).encode() if request.method not in _HARMLESS else b""
+    brought = unmasked(await _csrf(request)).encode() if request.method not in _HARMLESS else b""
     if request.method not in _HARMLESS and not hmac.compare_digest(brought, user.csrf.encode()):
         raise HTTPException(403, "this form is not of your session: load the page again")
     return user

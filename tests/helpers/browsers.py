@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-_MISSING = "no Chromium is installed (.ci/browser installs it, or: apt-get install chromium)"
+_MISSING = "no Chromium is installed (.ci/packages installs it, or: apt-get install chromium)"
 
 
 def chromium():

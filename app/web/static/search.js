@@ -8,6 +8,7 @@ const REASONS = {
 };
 let searched = 0; // number of the latest search; the answer to an earlier one comes too late
 let pageShown = 1, typing;
+const session = () => document.querySelector("meta[name=session]")?.content ?? "";
 
 function clearHits() {
   for (const id of ["search-said", "search-error"]) show(id, "");
@@ -40,7 +41,7 @@ function showHits(answer) {
 
 // Back returns to what was found: the text is kept with this page of this session, and not in its address.
 function remember(q) {
-  history.replaceState({ q, page: pageShown, session: csrf() }, "");
+  history.replaceState({ q, page: pageShown, session: session() }, "");
 }
 
 async function find(page = 1) {
@@ -72,7 +73,7 @@ on("search", "input", () => {
 byId("hits-before")?.addEventListener("click", () => find(pageShown - 1));
 byId("hits-next")?.addEventListener("click", () => find(pageShown + 1));
 
-if (byId("search") && history.state?.q && history.state.session === csrf()) {
+if (byId("search") && history.state?.q && history.state.session === session()) {
   byId("search").elements.q.value = history.state.q;
   find(history.state.page);
 }

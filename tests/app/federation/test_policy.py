@@ -35,7 +35,7 @@ def test_the_policy_that_init_makes_is_the_strict_default(policy_file):
         ([("format = 1", "format = 2")], "format: Input should be 1"),
         ([('["kahe"]', "[]")], r"privacy.ciphers: List should have at least 1 item"),
         ([('["kahe"]', '"kahe"')], r"privacy.ciphers: Input should be a valid list"),
-        ([('["kahe"]', '["rot13"]')], r"privacy.ciphers.0: Input should be 'kahe'"),
+        ([('["kahe"]', '["rot13"]')], r"privacy.ciphers.1: Input should be 'kahe'"),
         ([("tasks = []", 'tasks = ["reid"]')], "tasks: 'reid' is none of dual_reid"),
         ([("weights = []", 'weights = ["weights"]')], "files.weights: 'weights' is no absolute path"),
         ([("largest_share = 0.9", "largest_share = nan")], "cohort.largest_share: Input should be"),
