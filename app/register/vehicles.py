@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from app.register.database import Database
 from app.register.errors import AnotherModelError, RegisterError
 from app.register.matcher import held_name
+from app.register.notes import forget_notes
 from app.register.owners import forget_corrections_of, new_owner
 from app.register.photos import Photos
 from app.register.plate_search import normal_plate
@@ -185,6 +186,7 @@ class Register:
             views = [view for vehicle in vehicles for view in vehicle.views]
             images = [name for view in views for name in (view.picture, view.plate_picture) if name]
             images += [name for sighting in sightings for name in sighting.pictures]
+            forget_notes(session, incidents)
             for row in incidents:
                 session.delete(row)
             session.flush()

@@ -217,6 +217,7 @@ class IncidentAnswer(OfRow):
     account: str
     created: datetime
     closed: datetime | None
+    noted: datetime | None = Field(description="When its vehicle's owner was written to.")
 
 
 class ConfirmationAnswer(BaseModel):

@@ -10,13 +10,16 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from app.images.decode import UnreadableImageError, upright_size
 from app.register.accounts import Role, User
+from app.register.errors import NotEnrolledError
 from app.register.history import PAGE, Chosen, Reported, Seen
 from app.register.identification import Identification
 from app.register.matcher import NOBODY
+from app.register.notes import queue_note
 from app.register.retention import MOST_DAYS, retention_days, set_retention_days
+from app.register.schema import Incident
 from app.web.answers import BoxAnswer, IncidentAnswer, ListedAnswer
 from app.web.api import Id, Service
-from app.web.bodies import Given, Line, Number
+from app.web.bodies import Given, Line, NewNote, Number
 from app.web.identify import listed_answers
 from app.web.refusals import REFUSED
 from app.web.security import Admin, Guard, Manager, require_own
@@ -193,6 +196,13 @@ async def reopen_incident(user: Manager, service: Service, incident: Id) -> Inci
     return IncidentAnswer.of(await service.aside(service.identification.journal.incident, incident))
 
 
+@router.post("/incidents/{incident}/note")
+async def note_to_owner(user: Guard, service: Service, incident: Id, note: NewNote) -> IncidentAnswer:
+    """Queue a mail to the owner of an incident's vehicle, once; a guard's own reports alone. The owner's name and
+    address are not in the answer."""
+    return IncidentAnswer.of(await service.aside(_note, service.identification, user, incident, note.text))
+
+
 @router.get("/retention")
 async def retention(user: Manager, service: Service) -> RetentionAnswer:
     """Days for which sightings are kept; then the service deletes those that led to no report."""
@@ -222,6 +232,13 @@ def whole_sighting(identification: Identification, number: int, user: User) -> W
         photographs=[_photograph(identification, view) for view in views],
         candidates=list(_candidates(identification, [each["vehicle"] for each in near[:_MOST_CANDIDATES]])),
     )
+
+
+def _note(identification: Identification, user: User, number: int, text: str) -> Incident:
+    """Queue a note. Raises NotEnrolledError for a guard and another account's report."""
+    if user.role < Role.manager and identification.journal.incident(number).account != user.name:
+        raise NotEnrolledError(f"there is no incident {number} of yours")
+    return queue_note(identification.outbox, number, text, user.name)
 
 
 def visible_to(identification: Identification, user: User, vehicles: Iterable[int | None]) -> set[int]:
