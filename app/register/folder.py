@@ -17,11 +17,13 @@ from app.register.corrections import Corrections
 from app.register.database import Database
 from app.register.errors import RegisterError
 from app.register.history import History
+from app.register.lists import Lists
 from app.register.model_versions import Models
 from app.register.outbox import Outbox
 from app.register.photos import Photos
 from app.register.schema import Setting, Vehicle
 from app.register.search import Search
+from app.register.sent_once import SentOnce
 from app.register.sightings import Journal, Visible
 from app.register.vehicles import Register
 
@@ -50,7 +52,8 @@ class RegisterFolder:
         self.outbox = Outbox(database, folder)
         self.visible, self.confirmations = Visible(database), Confirmations(database)
         self.corrections = Corrections(self.register)
-        self.search, self.history = Search(database), History(database)
+        self.search, self.history, self.lists = Search(database), History(database), Lists(database)
+        self.sent_once = SentOnce(database)
 
     def size(self) -> int:
         """Vehicles in the register."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.matcher import Decision, Outcome
-from app.register.records import MOST_NUMBER, NewView, SeenBy, get, trail
+from app.register.records import MOST_NUMBER, Also, NewView, SeenBy, get, nothing_else, trail
 from app.register.schema import Audit, Found, Incident, Shown, Sighting, Vehicle, View, now
 from app.register.texts import line, paragraph
 
@@ -36,6 +36,7 @@ class Journal:
         shown: Sequence[int] = (),
         plate_text: Mapping[str, Any] | None = None,
         camera: SeenBy | None = None,
+        listed: Sequence[Mapping[str, Any]] = (),
     ) -> int:
         """Keep an identification with its images, in a transaction that is under way; its number.
 
@@ -45,6 +46,7 @@ class Journal:
             shown: vehicles of which the account gets to see something; it may look at these from now on.
             plate_text: the recognised plate text, if any. It stays with the sighting, the trail does not hold it.
             camera: the camera that took the photographs; None for a person.
+            listed: entries of the lists that concern the vehicle, as they are now.
         """
         matched = decision.vehicle if decision.outcome is Outcome.match else enrolled  # the nearest may be another's
         if matched is not None and session.get(Vehicle, matched) is None:
@@ -58,6 +60,7 @@ class Journal:
                 "plate_text": plate_text,
                 "views": [each.as_dict() for each in views],
                 **({"camera_plate": camera.plate} if camera and camera.plate else {}),
+                **({"listed": [dict(each) for each in listed]} if listed else {}),
             },
             pictures=images,
             account=account,
@@ -92,12 +95,19 @@ class Journal:
             return session.scalar(_forgettable(before).with_only_columns(Sighting.id).limit(1)) is not None
 
     def report_incident(
-        self, sighting_id: int, kind: str, note: str, account: str, vehicle_id: int | None = None
+        self,
+        sighting_id: int,
+        kind: str,
+        note: str,
+        account: str,
+        vehicle_id: int | None = None,
+        also: Also = nothing_else,
     ) -> int:
         """Keep a guard's report about a sighting; its number. Raises NotEnrolledError, and TextError.
 
         Args:
             vehicle_id: the vehicle, if the guard knows better than an unsure identification.
+            also: writes further rows in the same transaction, given the incident's number.
         """
         kind, note = line("kind", kind), paragraph("note", note)
         if not kind:
@@ -109,6 +119,7 @@ class Journal:
             session.add(incident)
             session.flush()
             trail(session, account, "report incident", f"incident {incident.id}", {"sighting": sighting_id})
+            also(session, incident.id)
             return incident.id
 
     def incident(self, incident_id: int) -> Incident:
