@@ -30,6 +30,7 @@ from app.evaluation.ranking import NoValidQueryError
 from app.experiment.baselines import client_seed
 from app.experiment.held_out import HeldOut
 from app.settings.load import Settings
+from app.tasks import make_task
 from app.tasks.task import Batch, EmbeddingTask, Task
 from app.training.checkpoint import without_heads
 from app.training.trainer import total_steps, train
@@ -79,7 +80,7 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
     report: dict[str, Any] = {"chosen": GLOBAL, "held_out": held_out.source, "measure": judge.headline}
     if not held_out.directions:
         return Personal(kept, {**report, "reason": held_out.source})
-    samples = task.learnable(held_out.samples)
+    task, samples = _of_own_images(task, settings), task.learnable(held_out.samples)
     network = task.build(task.num_labels(samples), settings.seed, pretrained=False)
     load_arrays(network, models[GLOBAL])
     try:
@@ -104,6 +105,14 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
     if best.line == GLOBAL:
         report["reason"] = f"no candidate is better with a confidence of {settings.personalise.confidence:g}"
     return Personal(best.arrays, report)
+
+
+def _of_own_images(task: Task, settings: Settings) -> Task:
+    """A task whose batches hold the client's images alone, without rendered plates, which are of every country."""
+    data = settings.data
+    if not data.made_plates.share:
+        return task
+    return make_task(replace(settings, data=replace(data, made_plates=replace(data.made_plates, share=0.0))))
 
 
 def candidates(

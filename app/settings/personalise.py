@@ -23,9 +23,9 @@ class PersonaliseSettings:
     """
 
     enabled: bool = False
-    tuning_epochs: NotNegative = 2.0
+    tuning_epochs: NotNegative = 8.0
     rates: Annotated[list[Annotated[float, Field(gt=0.0, le=10.0)]], Field(max_length=8)] = field(
-        default_factory=lambda: [0.1, 0.5]
+        default_factory=lambda: [0.3, 1.0]
     )
     holdout: Annotated[float, Field(ge=0.01, le=0.5)] = 0.15
     least: AtLeastOne = 8
