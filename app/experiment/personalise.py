@@ -1,6 +1,7 @@
 """Personal model of one client: the best of a few candidates between the global model and its own.
 
-Candidates: the global model as it is; with BatchNorm statistics of the client's own images; and the points 1/4, 1/2,
+Candidates: the global model as it is; with BatchNorm statistics of the client's own images; the mean of the last global
+models, if the run asks for it (Izmailov et al., 2018, arXiv:1803.05407); and the points 1/4, 1/2,
 3/4 and 1 of straight lines from the global model to the client's copy of its last round, and to the global model
 fine-tuned on the client's images, a line for each rate (the line of weights as in Wortsman et al., 2022,
 arXiv:2109.01903). BatchNorm statistics of points inside a line are estimated anew, as averages of statistics fit
@@ -40,14 +41,14 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 """Points of a line, as shares of the way from the global model."""
 _STATISTICS_BATCHES = 16
 _RESAMPLES = 2000
-GLOBAL, STATISTICS, LOCAL, TUNED = "global", "statistics", "local", "tuned"
+GLOBAL, STATISTICS, AVERAGE, LOCAL, TUNED = "global", "statistics", "average", "local", "tuned"
 
 
 class Candidate(NamedTuple):
     """One point.
 
     Args:
-        line: "global", "statistics", "local", or "tuned" with its rate.
+        line: "global", "statistics", "average", "local", or "tuned" with its rate.
         share: of the way from the global model.
         arrays: of the network, without heads.
     """
@@ -58,7 +59,7 @@ class Candidate(NamedTuple):
 
     @property
     def name(self) -> str:
-        return self.line if self.line in (GLOBAL, STATISTICS) else f"{self.line}, {self.share:g} of the way"
+        return self.line if self.line in (GLOBAL, STATISTICS, AVERAGE) else f"{self.line}, {self.share:g} of the way"
 
 
 class Personal(NamedTuple):
@@ -73,7 +74,8 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
 
     Args:
         held_out: the client's images.
-        models: "global", and "local" if the client has trained, with private arrays.
+        models: "global", "local" if the client has trained, and "average" of the last global models if the run has
+            them, each with private arrays.
     """
     kept = without_heads(models[GLOBAL], task)
     judge = Judge(task, held_out.directions, settings)
@@ -132,6 +134,8 @@ def candidates(
     if _norms(network):
         load_arrays(network, models[GLOBAL])
         yield Candidate(STATISTICS, 0.0, inside(start))
+    if AVERAGE in models:
+        yield Candidate(AVERAGE, 1.0, inside(without_heads(models[AVERAGE], task)))
     if LOCAL in models:
         yield from _line(LOCAL, start, without_heads(models[LOCAL], task), inside)
     if settings.personalise.tuning_epochs:
