@@ -1,8 +1,8 @@
 """Rules, state and report of a round."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flwr.app import ArrayRecord
@@ -73,6 +73,9 @@ class RoundRules:
     `share_authority` gives the public key of who signs the share keys that nodes must have, once a node has answered;
     None for a cipher without shares.
 
+    `check_versions` gets the name of a client and its description, and raises RefusedError for libraries with which it
+    cannot take part; None for no check.
+
     `run_key` identifies the run on the nodes: a resumed run finds its state there, a new one finds none.
     """
 
@@ -92,7 +95,7 @@ class RoundRules:
     max_share: float
     key_id: str | None = ""
     headline: str = "mAP"
-    straggler_seconds: float = 300.0
+    straggler_seconds: float = 120.0
     silent_seconds: float = 30.0
     long_round: int = 1
     long_final: bool = False
@@ -102,6 +105,7 @@ class RoundRules:
     simulated: bool = False
     measures: tuple[str, ...] = ()
     share_authority: Callable[[], Ed25519PublicKey] | None = None
+    check_versions: Callable[[str, Mapping[str, Any]], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Sightings and incidents in the API: lists with filters, one sighting, tables, retention."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
@@ -36,7 +37,7 @@ def _day(given: Any) -> Any:
     return _blank(given)
 
 
-Day = Annotated[date | None, BeforeValidator(_day), Query(description="A day in UTC, as 2026-01-31.")]
+Day = Annotated[date | None, BeforeValidator(_day), Query(description="A day at the site, as 2026-01-31.")]
 Decided = Annotated[
     Literal["match", "unsure", "unknown", "not_registered"] | None,
     BeforeValidator(_blank),
@@ -53,17 +54,24 @@ class ChosenSightings:
     """Filters of a list of sightings. A guard sees own ones alone."""
 
     def __init__(
-        self, user: Guard, day: Day = None, decision: Decided = None, vehicle: OfVehicle = None, account: OfAccount = ""
+        self,
+        user: Guard,
+        service: Service,
+        day: Day = None,
+        decision: Decided = None,
+        vehicle: OfVehicle = None,
+        account: OfAccount = "",
     ) -> None:
         whose = (account or None) if user.role >= Role.manager else user.name
-        self.chosen = Chosen(day=day, decision=decision, vehicle=vehicle, account=whose)
+        self.chosen = Chosen(day=day, decision=decision, vehicle=vehicle, account=whose, zone=service.zone)
 
 
 class ChosenIncidents:
     """Filters of a list of incidents."""
 
-    def __init__(self, day: Day = None, vehicle: OfVehicle = None, state: OfState = None) -> None:
-        self.chosen = Chosen(day=day, vehicle=vehicle, is_open=None if state is None else state == "open")
+    def __init__(self, service: Service, day: Day = None, vehicle: OfVehicle = None, state: OfState = None) -> None:
+        is_open = None if state is None else state == "open"
+        self.chosen = Chosen(day=day, vehicle=vehicle, is_open=is_open, zone=service.zone)
 
 
 OfSightings = Annotated[ChosenSightings, Depends()]
@@ -165,9 +173,7 @@ async def incidents(
 ) -> list[IncidentAnswer]:
     """List incidents, newest first."""
     del user
-    chosen = Chosen(
-        filters.chosen.day, None, filters.chosen.vehicle, None, True if open_only else filters.chosen.is_open
-    )
+    chosen = replace(filters.chosen, is_open=True) if open_only else filters.chosen
     rows = await service.aside(service.identification.history.incidents, chosen, before, limit)
     return [IncidentAnswer.of(row.incident) for row in rows]
 
