@@ -13,6 +13,7 @@ alike, so that vehicles are resampled and not images. The bound and not the gain
 candidates is often best by chance.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,9 +35,10 @@ from app.settings.load import Settings
 from app.tasks import make_task
 from app.tasks.task import Batch, EmbeddingTask, Task
 from app.training.checkpoint import without_heads
-from app.training.trainer import total_steps, train
+from app.training.trainer import TrainingError, total_steps, train
 from strategies.shared_arrays import is_private
 
+_log = logging.getLogger("flwr")
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Points of a line, as shares of the way from the global model."""
 _STATISTICS_BATCHES = 16
@@ -140,7 +142,11 @@ def candidates(
         yield from _line(LOCAL, start, without_heads(models[LOCAL], task), inside)
     if settings.personalise.tuning_epochs:
         for rate in settings.personalise.rates:
-            end = fine_tuned(task, settings, network, samples, models[GLOBAL], rate, name)
+            try:
+                end = fine_tuned(task, settings, network, samples, models[GLOBAL], rate, name)
+            except TrainingError as error:  # too high a rate must not cost the other candidates
+                _log.warning("%s: no candidates tuned at %g: %s", name, rate, error)
+                continue
             yield from _line(f"{TUNED} at {rate:g}", start, end, inside)
 
 
