@@ -117,6 +117,9 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
     record_versions(folder.path)
     source = open_source(settings.data, settings.seed)  # here, so that not every client waits for synthetic images
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
+    if settings.personalise.enabled and not settings.data.val_split:
+        share = settings.personalise.holdout
+        print(f"{share:.0%} of each client's vehicles are kept out to choose its personal model by", file=sys.stderr)
     for subject, remark in make_task(settings).remarks.items():
         print(f"{subject}: {remark}", file=sys.stderr)
     print("starting Flower: the first round begins in about half a minute", file=sys.stderr)
