@@ -6,6 +6,7 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation remove-site parks east
      python -m scripts.federation rotate parks
      python -m scripts.federation renew parks [--server | --sites]
+     python -m scripts.federation operator-access parks [--port 8444]
      python -m scripts.federation approve parks [--project CHECKOUT | --bundle FILE.fab]
      python -m scripts.federation approved FOLDER
      python -m scripts.federation revoke parks SHA256
@@ -79,6 +80,9 @@ def init(
     host: Annotated[str, typer.Option(help="DNS name or address of the server, for the sites.")],
     sites: Annotated[str, typer.Option(help="Their names, separated by commas.")],
     port: Annotated[int, typer.Option(help="The one port of the server.")] = 8443,
+    operator_port: Annotated[
+        int, typer.Option(help="A second port of the server, for an operator on another machine; 0 for none.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="The folder to create; by default the name.")] = None,
     install: Annotated[
         Path, typer.Option(help="Folder of the project on the parties' machines, with their own folder in it.")
@@ -87,7 +91,7 @@ def init(
     """Create certificates, keys, start commands and services: one folder a party."""
     project = federation_apps.CHECKOUT
     names = [site for site in sites.split(",") if site]
-    plan = setup.Plan(name, host, port, names, install, project, Path(sys.prefix))
+    plan = setup.Plan(name, host, port, names, install, project, Path(sys.prefix), operator_port)
     root = out or Path(name)
     require_folder_place("--out", root)
     apps = []
@@ -100,10 +104,13 @@ def init(
     if not apps:
         print(f"sites run no code yet: python -m scripts.federation approve {root} --project CHECKOUT")
     print(f"{root / 'authority'}: keep it where no run takes place; it makes further sites and certificates")
+    place = "over a safe channel" if operator_port else "at the server's machine"
     print(f"{root / 'server'}: to the server, as {install / f'{name}-server'}; it holds no federation key")
-    print(f"{root / 'operator'}: stays with whoever starts runs: register.sh once, then run.sh")
+    print(f"{root / 'operator'}: to whoever starts runs, {place}: register.sh once, then run.sh")
     for site in names:
         print(f"{root / 'sites' / site}: to the site {site}, as {install / f'{name}-{site}'}, over a safe channel")
+    if operator_port:
+        print(f"{root / 'server' / parties.CONTROL} says how nginx lets the operator in at port {operator_port}")
     print("then set the *.env file in each folder, and run start.sh or the systemd service")
     print(json.dumps({"folder": str(root), "key_id": key.key_id, "parties": [str(folder) for folder in folders]}))
 

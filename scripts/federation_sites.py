@@ -80,6 +80,20 @@ def renew(
     print(json.dumps(renewed))
 
 
+def operator_access(
+    folder: Federation,
+    port: Annotated[int, typer.Option(help="The server's port for the operator; by default the present one.")] = 0,
+) -> None:
+    """Create a certificate for an operator on another machine than the server, and nginx's settings for it. The
+    certificate before is refused from then on."""
+    complete_first(folder)
+    files = renewal.give_access(folder, port)
+    for party, way in (("operator", "over a safe channel"), ("server", f"{parties.CONTROL} says how nginx takes it")):
+        names = ", ".join(path.name for path in files if path.parent.name == party)
+        print(f"{folder / party}: {names} to the {party}, {way}")
+    print(json.dumps({"files": [str(path) for path in files]}))
+
+
 def complete_first(folder: Path) -> None:
     """Complete a change that was cut short, and say so."""
     if complete(folder):
@@ -107,5 +121,6 @@ def add_commands(app: typer.Typer) -> None:
     """Register these commands with `scripts.federation`."""
     app.command("add-site")(add_site)
     app.command("remove-site")(remove_site)
+    app.command("operator-access")(operator_access)
     for command in (rotate, renew):
         app.command()(command)
