@@ -2,6 +2,7 @@
 
 Run: python -m scripts.federation init --name parks --host fed.example.org --sites north,south,west
      python -m scripts.federation verify parks [FOLDER ...]
+     python -m scripts.federation preflight FOLDER
      python -m scripts.federation add-site parks east
      python -m scripts.federation remove-site parks east
      python -m scripts.federation rotate parks
@@ -11,7 +12,7 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation approved FOLDER
      python -m scripts.federation revoke parks SHA256
      python -m scripts.federation refresh FOLDER
-     python -m scripts.federation status RUN_FOLDER [--json]
+     python -m scripts.federation status RUN_FOLDER|FOLDER [--json] [--run ID]
      python -m scripts.federation model STATE_FOLDER [--run ID] [--out FOLDER]
      python -m scripts.federation keys --out keys [--rotate] [--cipher ckks --key-holder cloud]
 
@@ -33,7 +34,7 @@ from app.deployment import bundle, parties, setup, verify
 from app.deployment.parties import DeploymentError
 from app.federation.build import cloud_pair, make_secrets
 from app.settings.privacy import PrivacySettings
-from scripts import federation_apps, federation_sites
+from scripts import federation_apps, federation_preflight, federation_sites
 from scripts.command import command, run_app
 from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, write_key
 
@@ -67,6 +68,7 @@ class KeyHolder(StrEnum):
 
 federation_sites.add_commands(app)
 federation_apps.add_commands(app)
+federation_preflight.add_commands(app)
 
 
 @app.callback()
@@ -138,15 +140,28 @@ def verify_folder(
 
 @app.command()
 def status(
-    run: Annotated[Path, typer.Argument(help="The run folder, on the server.")],
+    run: Annotated[
+        Path, typer.Argument(help="The run folder, on the server; or the folder of the server, the operator or a site.")
+    ],
+    number: Annotated[str, typer.Option("--run", help="For operator and site: the run; by default the newest.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one object and end.")] = False,
 ) -> None:
-    """Show rounds, bytes, measures and stragglers of a run, until it ends."""
+    """Show rounds, bytes, measures and stragglers of a run, until it ends; at the operator's or a site, what is known
+    there, once."""
     from rich.console import Console  # the other commands need none of this
     from rich.live import Live
 
+    from app.deployment import remote_status
     from app.deployment.status import read_status, status_table
 
+    if (run / parties.PARTY_FILE).exists():
+        if parties.read_party(run).kind is not parties.Kind.server:
+            seen = remote_status.remote_status(run, number)
+            if not as_json:
+                Console(stderr=True).print(remote_status.remote_table(seen))
+            print(json.dumps(seen))
+            return
+        run = remote_status.newest_run_folder(run)
     now = read_status(run)
     console = Console(stderr=True)
     if not as_json and not console.is_terminal:  # a live table needs a terminal; a file gets the table after each round
