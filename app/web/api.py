@@ -25,18 +25,17 @@ from app.web.answers import (
 )
 from app.web.bodies import Line, NewAccount, NewConfirmation, NewIncident, NewToken, Text
 from app.web.identify import UploadedPhotos, enrol_photos, identify_photos
-from app.web.known import known_only
+from app.web.once import Key, identify_once, report_once
 from app.web.refusals import REFUSED
 from app.web.security import Admin, AdminInSession, Guard, InSession, Manager
 from app.web.state import State, state_of
 
-router = APIRouter(prefix="/api", responses=REFUSED, dependencies=[Depends(known_only)])
+router = APIRouter(prefix="/api", responses=REFUSED)
 Service = Annotated[State, Depends(state_of)]
 Id = Annotated[int, Path(ge=1, le=2**31 - 1)]
 After = Annotated[int, Query(ge=0, le=2**31 - 1)]
 Flag = Annotated[bool, Form()]
 ImageName = Annotated[str, Path(pattern=r"^[0-9a-f]{32}\.jpg$")]
-IMAGE_HEADERS = {"Cache-Control": "private, max-age=600"}
 
 
 @router.post("/identify")
@@ -45,11 +44,14 @@ async def identify(
     service: Service,
     uploaded: UploadedPhotos,
     enrol_unknown: Flag = False,
+    key: Key = None,
 ) -> IdentifyAnswer:
     """Find the vehicle that photographs show. The identification is kept as a sighting. A manager may have an unknown
     vehicle enrolled."""
     if enrol_unknown and user.role < Role.manager:
         raise HTTPException(403, "enrolling needs the role manager")
+    if key is not None:
+        return await identify_once(service, user, uploaded, enrol_unknown, key)
     vehicle_photos = await uploaded.vehicle_photos(service)
     return await service.with_network(identify_photos, service.identification, vehicle_photos, user.name, enrol_unknown)
 
@@ -135,7 +137,7 @@ async def forget_owner(user: Manager, service: Service, owner: Id) -> ForgottenA
 async def picture(user: Guard, service: Service, name: ImageName) -> FileResponse:
     """An image of the register. A guard sees those of own identifications, and of vehicles that an answer showed."""
     path = await service.aside(security.image_path, service.identification, name, user)
-    return FileResponse(path, media_type="image/jpeg", headers=IMAGE_HEADERS)
+    return FileResponse(path, media_type="image/jpeg")
 
 
 @router.post("/sightings/{sighting}/confirmation")
@@ -161,10 +163,13 @@ async def withdraw(user: Guard, service: Service, sighting: Id) -> dict[str, int
 
 
 @router.post("/incidents", status_code=201)
-async def report_incident(user: Guard, service: Service, incident: NewIncident) -> IncidentAnswer:
+async def report_incident(user: Guard, service: Service, incident: NewIncident, key: Key = None) -> IncidentAnswer:
     """Report what a sighting shows; a guard reports what own identifications showed."""
     given = incident.sighting, incident.kind, incident.note, incident.vehicle
-    number = await service.aside(security.report_incident, service.identification, user, *given)
+    if key is not None:
+        number = await report_once(service, user, incident, key)
+    else:
+        number = await service.aside(security.report_incident, service.identification, user, *given)
     return IncidentAnswer.of(await service.aside(service.identification.journal.incident, number))
 
 

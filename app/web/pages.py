@@ -4,8 +4,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from pydantic import StringConstraints
 
 from app.core.run_folder import RunFolder
@@ -19,12 +19,11 @@ from app.register.texts import LONGEST_LINE
 from app.register.tries import TooManyTriesError, site_of
 from app.web import corrections, figures
 from app.web.api import After, Id, Service
-from app.web.known import known_only
 from app.web.rendering import page as _page
-from app.web.security import COOKIE, Admin, Guard, Manager, look_at
+from app.web.security import COOKIE, Admin, Guard, Manager, inside, look_at
 from app.web.state import State
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(known_only)])
+router = APIRouter(include_in_schema=False)
 _SHOWN = 50
 OwnerId = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 _CURVES = ("loss.png", "measures.png")
@@ -54,7 +53,7 @@ def to_log_in(request: Request) -> Response:
 
 @router.get("/login")
 async def login_page(request: Request, to: str = "/") -> Response:
-    return _page(request, "login.html", None, to=_inside(to))
+    return _page(request, "login.html", None, to=inside(to))
 
 
 @router.post("/login")
@@ -70,10 +69,10 @@ async def log_in(
         secret = await service.passwords.run(site_of(address), service.accounts.log_in, name, password, address)
     except (LogInError, TooManyTriesError, BusyError) as error:
         status = next((status for kind, status in _LOG_IN_STATUS.items() if isinstance(error, kind)), 401)
-        page = _page(request, "login.html", None, status=status, to=_inside(to), detail=str(error))
+        page = _page(request, "login.html", None, status=status, to=inside(to), detail=str(error))
         page.headers.update(retry_after(error))
         return page
-    response = RedirectResponse(_inside(to), 303)
+    response = RedirectResponse(inside(to), 303)
     response.set_cookie(COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=service.secure)
     return response
 
@@ -167,6 +166,11 @@ async def api_page(request: Request, user: Guard) -> Response:
     return _page(request, "api.html", user, operations=operations)
 
 
+@router.get("/api/openapi.json")
+async def description(request: Request) -> Response:
+    return JSONResponse(request.app.openapi())
+
+
 def _report(service: State) -> tuple[Model | None, Path | None, dict[str, Any], str]:
     """The active model, the folder of its calibration, the report there, and a line if that is damaged."""
     identification = service.identification
@@ -229,8 +233,3 @@ def _federation(service: State) -> dict[str, Any]:
 def _below(folder: Path, error: Exception) -> str:
     """The error about a file, by its path in the folder: where the folder is stays on this machine."""
     return str(error).replace(f"{folder}/", "")
-
-
-def _inside(to: str) -> str:
-    """A path of this service; "/" for what leads elsewhere."""
-    return to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"

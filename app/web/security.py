@@ -12,10 +12,11 @@ from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.register.accounts import LogInError, Role, User
+from app.register.accounts import LogInError, Role, User, unmasked
 from app.register.confirmations import Says
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.identification import Identification
+from app.register.records import Also, nothing_else
 from app.register.schema import Confirmation, Vehicle
 from app.web.known import CSRF_FIELD
 from app.web.state import State, state_of
@@ -51,7 +52,7 @@ async def who(
         user: User = await state.aside(state.accounts.who, cookie or "", "session")
     except LogInError as error:
         raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from error
-    brought = (await _csrf(request)).encode() if request.method not in _HARMLESS else b""
+    brought = unmasked(await _csrf(request)).encode() if request.method not in _HARMLESS else b""
     if request.method not in _HARMLESS and not hmac.compare_digest(brought, user.csrf.encode()):
         raise HTTPException(403, "this form is not of your session: load the page again")
     return user
@@ -115,12 +116,18 @@ def image_path(identification: Identification, name: str, user: User) -> Path:
 
 
 def report_incident(
-    identification: Identification, user: User, sighting: int, kind: str, note: str, vehicle: int | None
+    identification: Identification,
+    user: User,
+    sighting: int,
+    kind: str,
+    note: str,
+    vehicle: int | None,
+    also: Also = nothing_else,
 ) -> int:
     """Report what a sighting shows; number of the incident. Raises NotEnrolledError, for a guard also for a sighting of
     another account, and for a vehicle that no answer showed."""
     require_own(identification, user, sighting, vehicle)
-    return identification.journal.report_incident(sighting, kind, note, user.name, vehicle)
+    return identification.journal.report_incident(sighting, kind, note, user.name, vehicle, also)
 
 
 def require_own(identification: Identification, user: User, sighting: int, vehicle: int | None = None) -> None:
@@ -149,6 +156,11 @@ def withdraw(identification: Identification, user: User, sighting: int) -> None:
     """Withdraw what was said about an answer. Raises as `report_incident` does."""
     require_own(identification, user, sighting)
     identification.confirmations.withdraw(sighting, user.name)
+
+
+def inside(to: str) -> str:
+    """A path of this service; "/" for what leads elsewhere."""
+    return to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
 
 
 class LimitBody:

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -29,9 +28,22 @@ from app.register.errors import (
     RegisterError,
     UnavailableError,
 )
+from app.register.sent_once import KeyReusedError
 from app.register.tries import TooManyTriesError
-from app.web import api, corrections, pages, search, sightings, sightings_pages, thumbnails
-from app.web.known import unknown_in_body
+from app.web import (
+    api,
+    corrections,
+    languages,
+    own_account,
+    pages,
+    search,
+    sightings,
+    sightings_pages,
+    static_files,
+    thumbnails,
+)
+from app.web.compression import Compress
+from app.web.known import known_only, unknown_in_body
 from app.web.security import HEADERS, HSTS, LimitBody, ReadOut
 from app.web.state import State
 
@@ -50,6 +62,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoModelError, 503),
     (RegisterError, 400),
     (BoxError, 422),
+    (KeyReusedError, 422),
     (ImageTooLargeError, 413),
     (ImageRefusedError, 415),
 )
@@ -76,11 +89,13 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     app = Service(
         title="fed-vehicle-reid register",
         summary="Whose vehicle is this?",
-        openapi_url="/api/openapi.json",
+        openapi_url=None,  # pages.py has it, since FastAPI's own route takes any parameter
         docs_url=None,  # FastAPI's pages come from outside addresses; pages.py has one of our own
         redoc_url=None,
         lifespan=lifespan,
+        dependencies=[Depends(known_only)],  # of every operation and page
     )
+    app.add_middleware(Compress)
     app.add_middleware(LimitBody, most=MOST_BYTES, most_of_strangers=MOST_BYTES_OF_STRANGERS)
 
     @app.middleware("http")
@@ -97,9 +112,19 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     app.add_exception_handler(OSError, _files)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for part in (api, corrections, search, thumbnails, sightings, pages, sightings_pages):
+    for part in (
+        api,
+        corrections,
+        own_account,
+        search,
+        thumbnails,
+        sightings,
+        pages,
+        sightings_pages,
+        languages,
+        static_files,
+    ):
         app.include_router(part.router)
-    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
     return app
 
 

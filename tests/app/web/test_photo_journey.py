@@ -13,6 +13,7 @@ PACKAGES = ("app/", "models/", "scripts/", "strategies/")
 NETWORK = ("models/", "app/tasks/", "app/evaluation/", "app/core/device.py")
 GUARDS = (
     "app/register/accounts.py",
+    "app/web/compression.py",
     "app/web/known.py",
     "app/web/security.py",
     "app/web/service.py",
