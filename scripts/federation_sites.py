@@ -72,6 +72,8 @@ def renew(
     if not sites:
         certificate = renewal.renew_server(folder)
         print(f"{certificate} and {parties.SERVER_KEY} beside it: to the server, which has to be started again")
+        if parties.read_party(folder / "authority").control_port:
+            print("at the server, reload nginx as well: systemctl reload nginx")
         renewed["certificate"] = str(certificate)
     if not server:
         files = renewal.renew_share_keys(folder)
