@@ -113,7 +113,7 @@ def init(
         print(f"{root / 'sites' / site}: to the site {site}, as {install / f'{name}-{site}'}, over a safe channel")
     if operator_port:
         print(f"{root / 'server' / parties.CONTROL} says how nginx lets the operator in at port {operator_port}")
-    print("then set the *.env file in each folder, and run start.sh or the systemd service")
+    print("then set the *.env file in each folder, check it with `federation preflight FOLDER`, and run start.sh")
     print(json.dumps({"folder": str(root), "key_id": key.key_id, "parties": [str(folder) for folder in folders]}))
 
 
