@@ -3,22 +3,20 @@
 import json
 import os
 import re
-import shutil
 import signal
-import socket
-import ssl
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
 import pytest
 from app_bundles import foreign_project
+from nginx_proxy import asked, nginx_with
 from strangers import seen_as_a_stranger
 
 from app.deployment.certificates import Issued, new_authority, new_operator
 from app.deployment.parties import parties_of
+from app.deployment.preflight import preflight
+from app.deployment.remote_status import remote_status
 from app.deployment.superlink import REFUSAL
 from app.deployment.verify import problems
 from scripts import federation
@@ -71,41 +69,6 @@ def runs_of(real):
     return [run["fab-name"] for run in json.loads(done.stdout)["runs"]]
 
 
-def answers_on(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.fixture
-def nginx(tmp_path):
-    """Starts nginx with the settings of a server's folder; ends it with the test."""
-    if (program := shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")) is None:
-        pytest.skip("no nginx")
-    processes = []
-
-    def start(settings, port):
-        place = tmp_path / "nginx"
-        place.mkdir()
-        temporary = "".join(f"{name}_temp_path {place}/{name};\n" for name in ("client_body", "proxy", "fastcgi"))
-        temporary += "".join(f"{name}_temp_path {place}/{name};\n" for name in ("uwsgi", "scgi"))
-        user = "user root;\n" if os.geteuid() == 0 else ""
-        http = f"http {{\naccess_log off;\n{temporary}include {settings};\n}}\n"
-        (place / "nginx.conf").write_text(f"{user}pid {place}/pid;\ndaemon off;\nevents {{}}\n{http}")
-        words = [program, "-p", str(place), "-c", str(place / "nginx.conf"), "-e", str(place / "error.log")]
-        processes.append(subprocess.Popen(words))
-        end = time.monotonic() + 30
-        while not answers_on(port):
-            assert processes[0].poll() is None, (place / "error.log").read_text()
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        return processes[0]
-
-    yield start
-    for process in processes:
-        process.terminate()
-        process.wait(20)
-
-
 @pytest.fixture
 def started(tmp_path):
     """A server with an operator's port, and two sites that are not started."""
@@ -119,14 +82,13 @@ def started(tmp_path):
         yield real, port
 
 
-def test_a_stranger_with_the_authoritys_certificate_starts_no_run(started, nginx, tmp_path):
+def test_a_stranger_with_the_authoritys_certificate_starts_no_run(started, tmp_path):
     """From an address that is not the server's: a site is let in, and whoever wants to start a run is not."""
     real, operator_port = started
     assert [problems(party) for party in parties_of(real.root)] == [[]] * 5
     settings, ca = real.root / "server/control.conf", real.root / "server/ca.crt"
-    proxy = nginx(settings, operator_port)
     project = foreign_project(tmp_path / "foreign", tmp_path / "marker", 0)  # its server half asks no site
-    with seen_as_a_stranger(real.port) as outside:
+    with nginx_with(settings, operator_port, tmp_path) as proxy, seen_as_a_stranger(real.port) as outside:
         real.register("north")  # the operator's command, through nginx
         start = (real.site("north") / "start.sh").read_text().replace(f"127.0.0.1:{real.port}", f"127.0.0.1:{outside}")
         (real.site("north") / "start.sh").write_text(start)
@@ -152,26 +114,26 @@ def test_a_stranger_with_the_authoritys_certificate_starts_no_run(started, nginx
         assert status == 0, said
         assert "foreign app has ended" in said
         assert len(runs_of(real)) == 1
+        assert remote_status(real.root / "operator")["state"] == "finished:completed"
+        assert preflight_faults(real.root / "operator") == []
         real.wait_for(lambda: "SuperNode ID" in real.log("north"), "the site to be let in", 120)
 
         federation.main(["operator-access", str(real.root)])
         newest = Issued(*((real.root / "operator" / name).read_bytes() for name in ("operator.crt", "operator.key")))
         proxy.send_signal(signal.SIGHUP)  # what `systemctl reload nginx` sends
-        real.wait_for(lambda: asked(tmp_path, ca, operator_port, own).status_code == 403, "nginx to read its settings")
-        assert asked(tmp_path, ca, operator_port, newest).status_code != 403
+
+        def newest_alone():  # for a moment nginx's processes of before and after both take connections
+            before, after = (asked(tmp_path, ca, operator_port, each).status_code for each in (own, newest))
+            return before == 403 != after
+
+        real.wait_for(newest_alone, "nginx to read its settings")
         assert operator(real, "list")[0] == 0
         assert [problems(party) for party in parties_of(real.root)] == [[]] * 5
 
 
+def preflight_faults(folder):
+    return [row.item for row in preflight(folder) if row.fault and row.item not in ("disk", "memory")]
+
+
 def server_itself(real):
     return Issued(*((real.root / "server" / name).read_bytes() for name in ("server.crt", "server.key")))
-
-
-def asked(folder, ca, port, issued, path="/v1/control/list-runs"):
-    """Answer to a request with this certificate, whose path is sent as it stands."""
-    (folder / "shown.pem").write_bytes(issued.certificate + issued.private_key)
-    context = ssl.create_default_context(cafile=str(ca))
-    context.load_cert_chain(folder / "shown.pem")
-    with httpx.Client(verify=context) as client:
-        url = httpx.URL(scheme="https", host="127.0.0.1", port=port, raw_path=path.encode())
-        return client.post(url)
