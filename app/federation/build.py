@@ -191,6 +191,7 @@ def make_rules(
         deadline=federation.deadline,
         straggler_factor=federation.straggler_factor,
         long_round=settings.data.equalise.from_round if settings.data.equalise.on else 1,
+        long_final=settings.personalise.enabled,
         start_timeout=federation.start_timeout,
         measure_every=federation.measure_every,
         min_clients=1 if settings.privacy.cipher == "plain" else 2,  # the sum of one update is that update

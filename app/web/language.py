@@ -8,12 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from babel import Locale
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import NullTranslations, Translations
 from fastapi import Request
+
+from app.web.sentences import WORDS, patterns
 
 LANGUAGE_COOKIE = "language"
 FOLDER = Path(__file__).parent / "locales"
@@ -28,12 +29,14 @@ class Language:
     Attributes:
         tag: as in `<html lang>`, in the cookie and in the account.
         name: in the language itself.
-        locale: as Babel and the folder of the catalogue call it.
+        locale: as the folder of the catalogue calls it.
+        formats: the locale whose forms of dates it has.
     """
 
     tag: str
     name: str
     locale: str
+    formats: str
 
     @property
     def translations(self) -> NullTranslations:
@@ -46,13 +49,8 @@ class Language:
         return f"/locales/{self.tag}-{_script_of(self.locale)[0]}.js" if self != ENGLISH else ""
 
 
-ENGLISH = Language("en", "English", "en")
-LANGUAGES = (ENGLISH, Language("zh-Hans", "中文", "zh_Hans_CN"))
-
-
-def N_(text: str) -> str:
-    """The text itself: a mark for the catalogue, for a text that is translated where it is shown."""
-    return text
+ENGLISH = Language("en", "English", "en", "en_GB")
+LANGUAGES = (ENGLISH, Language("zh-Hans", "中文", "zh_Hans_CN", "zh_Hans_CN"))
 
 
 def language_by_tag(tag: str) -> Language | None:
@@ -116,11 +114,8 @@ def _script_of(locale: str) -> tuple[str, str]:
             messages[one] = message.string
     text = (
         f"globalThis.MESSAGES = {json.dumps(messages, ensure_ascii=False, sort_keys=True)};\n"
+        f"globalThis.SENTENCES = {json.dumps(patterns())};\n"
+        f"globalThis.WORDS = {json.dumps(sorted(WORDS))};\n"
         f"globalThis.pluralForm = (n) => Number({held.plural_expr});\n"
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16], text
-
-
-def locale_of(language: Language) -> Locale:
-    """The language as Babel's formats take it."""
-    return Locale.parse(language.locale)

@@ -7,10 +7,10 @@ from fastapi.responses import RedirectResponse
 
 from app.web.language import LANGUAGE_COOKIE, language_by_tag, script_of
 from app.web.security import inside
+from app.web.static_files import IMMUTABLE
 
 router = APIRouter(include_in_schema=False)
 _YEAR = 365 * 24 * 3600  # seconds
-_KEPT = f"public, max-age={_YEAR}, immutable"  # the name of a script changes with its messages
 
 
 @router.post("/language")
@@ -32,4 +32,4 @@ async def messages(name: str) -> Response:
     script = script_of(name)
     if script is None:
         raise HTTPException(404, "there are no such messages")
-    return Response(script, media_type="text/javascript; charset=utf-8", headers={"Cache-Control": _KEPT})
+    return Response(script, media_type="text/javascript; charset=utf-8", headers={"Cache-Control": IMMUTABLE})

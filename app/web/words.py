@@ -1,6 +1,6 @@
 """Fixed words of the register that pages show: marked for the catalogue here, translated where they are shown."""
 
-from app.web.language import N_
+from app.web.marks import N_
 
 ROLES = (N_("guard"), N_("manager"), N_("admin"))
 LIBRARIES = (N_("fused"), N_("plate"), N_("vehicle"))

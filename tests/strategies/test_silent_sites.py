@@ -226,6 +226,16 @@ def test_a_client_that_was_away_in_the_long_round_has_the_whole_deadline_in_its_
     assert patience.seconds(node, "train", 6) == 5 * 100
 
 
+@pytest.mark.parametrize(("long_final", "seconds"), [(True, HOUR), (False, 300)])
+def test_the_final_model_of_which_clients_make_their_own_has_the_whole_deadline(long_final, seconds):
+    rules = Federation([Client("a", 1, [1, 0, 0])], deadline=HOUR, long_final=long_final).rules
+    patience, node = Patience(rules), Node(1, "a", 1, {})
+    patience.answered(node, "train", 2.0, 1)
+    patience.answered(node, "evaluate", 2.0, 1)
+    assert patience.seconds(node, "train", 2) == 300
+    assert patience.seconds(node, "evaluate", 2) == seconds
+
+
 def test_a_node_that_went_away_and_came_back_is_not_silent_any_more():
     patience = Patience(Federation([Client("a", 1, [1, 0, 0])], deadline=HOUR).rules)
     node = Node(1, "a", 1, {})

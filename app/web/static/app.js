@@ -9,7 +9,7 @@ const PATIENCE = 180_000; // milliseconds; a long queue takes a minute
 // What the service refused: `detail` as it came, the message in the language of the page.
 class Refusal extends Error {
   constructor(detail, status) {
-    super(detail ? _(detail) : _("the register failed (status {status})", { status }));
+    super(detail ? sentence(detail) : _("the register failed (status {status})", { status }));
     this.detail = detail;
   }
 }
