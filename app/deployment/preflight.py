@@ -4,37 +4,28 @@ Each item that fails is named with its remedy. Items that need an earlier one, a
 out.
 """
 
-import http.client
 import os
 import re
 import shlex
 import shutil
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from cryptography import x509
 
-from app.deployment import clock, verify
 from app.deployment import parties as p
-from app.deployment.certificates import names_of
+from app.deployment import server_way as way
+from app.deployment import verify
 from app.deployment.parties import Kind, Party
+from app.deployment.server_way import FailedItemError
 
-_TIMEOUT = 10.0
 _GIB = 2**30
 _DISK = 2 * _GIB
 _MEMORY = {Kind.site: 2 * _GIB, Kind.server: _GIB}
 """Least memory that is free: torch, a small network and its batches; a server and a run."""
-_CLOCK_SECONDS = 5.0
 _LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
-_FOREIGN = {7, 18, 19, 20, 21}
-_WRONG_NAME = {62, 64}
-_EXPIRED, _NOT_YET = 10, 9
-"""OpenSSL's numbers for what is wrong with a certificate."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +49,6 @@ class Means:
     memory: Callable[[], int] = lambda: int(psutil.virtual_memory().available)
 
 
-class _FailedError(Exception):
-    """An item that fails, with its remedy."""
-
-    def __init__(self, fault: str, remedy: str) -> None:
-        super().__init__(fault)
-        self.fault, self.remedy = fault, remedy
-
-
 Check = Callable[[], None]
 
 
@@ -86,7 +69,7 @@ def preflight(folder: Path, means: Means | None = None) -> list[Finding]:
 def _tried(item: str, check: Check) -> Finding:
     try:
         check()
-    except _FailedError as error:
+    except FailedItemError as error:
         return Finding(item, error.fault, error.remedy)
     return Finding(item)
 
@@ -114,12 +97,20 @@ def _way(party: Party, folder: Path, means: Means) -> Iterator[tuple[str, Check]
     port = party.port
     if party.kind is Kind.operator and party.control_port:
         port = party.control_port
-    yield "name", lambda: _name(party.host, port)
-    yield "port", lambda: _port(party, port)
-    yield "TLS", lambda: _tls(party, port, folder)
+    yield "name", lambda: way.check_name(party.host, port)
+    if party.kind is Kind.server:
+        values = read_env(folder / "server.env")
+        bind, own = values.get("BIND", "0.0.0.0"), values.get("PORT", "")
+        yield "port", lambda: way.check_own_port(bind, own, folder / "server.env")
+        if not way.is_open(bind, own):  # not started yet
+            return
+        yield "TLS", lambda: way.check_tls(party, port, folder)
+        return
+    yield "port", lambda: way.check_port(party, port)
+    yield "TLS", lambda: way.check_tls(party, port, folder)
     if party.kind is Kind.site:
         address = f"[{party.host}]:{port}" if ":" in party.host else f"{party.host}:{port}"
-        yield "clock", lambda: _clock(address, folder / p.AUTHORITY_CERTIFICATE, means)
+        yield "clock", lambda: way.check_clock(address, folder / p.AUTHORITY_CERTIFICATE, means.now)
 
 
 def read_env(path: Path) -> dict[str, str]:
@@ -142,7 +133,7 @@ def read_env(path: Path) -> dict[str, str]:
 def _installation(party: Party, venv: str, env: Path) -> None:
     program = {Kind.site: "flower-supernode", Kind.operator: "flwr"}.get(party.kind, "python")
     if not os.access(Path(venv) / "bin" / program, os.X_OK):
-        raise _FailedError(
+        raise FailedItemError(
             f"VENV={venv} in {env} has no bin/{program}",
             "Install the project there with `make .venv/.installed`, or set VENV to where it is installed",
         )
@@ -150,13 +141,13 @@ def _installation(party: Party, venv: str, env: Path) -> None:
 
 def _project(project: str, env: Path) -> None:
     if not (Path(project) / "pyproject.toml").is_file():
-        raise _FailedError(f"PROJECT={project} in {env} is no checkout of the project", "Set it to the checkout")
+        raise FailedItemError(f"PROJECT={project} in {env} is no checkout of the project", "Set it to the checkout")
 
 
 def _disk(folder: Path, means: Means) -> None:
     place = folder / p.STATE if (folder / p.STATE).is_dir() else folder
     if (free := means.disk(place)) < _DISK:
-        raise _FailedError(
+        raise FailedItemError(
             f"{place} has {free / _GIB:.1f} GiB left, and {_DISK / _GIB:.0f} are needed at least",
             "Make room: models of ended runs and caches lie in state/",
         )
@@ -164,7 +155,7 @@ def _disk(folder: Path, means: Means) -> None:
 
 def _memory(party: Party, means: Means) -> None:
     if (free := means.memory()) < _MEMORY[party.kind]:
-        raise _FailedError(
+        raise FailedItemError(
             f"{free / _GIB:.1f} GiB of memory are free, and {_MEMORY[party.kind] / _GIB:.0f} are needed at least",
             "End other programs, or use a machine with more memory",
         )
@@ -174,7 +165,7 @@ def _images(root: str, env: Path) -> None:
     setting = f"DATA_ROOT={root} in {env}"
     remedy = "Set DATA_ROOT to the folder of the images, and let the user of the service read it"
     if not Path(root).is_absolute():
-        raise _FailedError(f"{setting} is no absolute path", remedy)
+        raise FailedItemError(f"{setting} is no absolute path", remedy)
     try:
         files = (Path(place) / name for place, _, names in os.walk(root, onerror=_raise) for name in names)
         for path in files:
@@ -182,101 +173,9 @@ def _images(root: str, env: Path) -> None:
                 file.read(1)
             return
     except OSError as error:
-        raise _FailedError(f"{setting} cannot be read: {error.strerror}: {error.filename}", remedy) from error
-    raise _FailedError(f"{setting} holds no file", remedy)
+        raise FailedItemError(f"{setting} cannot be read: {error.strerror}: {error.filename}", remedy) from error
+    raise FailedItemError(f"{setting} holds no file", remedy)
 
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _name(host: str, port: int) -> None:
-    try:
-        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise _FailedError(
-            f"{host} has no address: {error.strerror or error}",
-            "Put the server's name into the DNS, or its address and name into /etc/hosts of this machine",
-        ) from error
-
-
-def _port(party: Party, port: int) -> None:
-    try:
-        socket.create_connection((party.host, port), timeout=_TIMEOUT).close()
-    except OSError as error:
-        raise _FailedError(
-            f"{party.host} port {port} cannot be reached: {error.strerror or 'no answer'}",
-            "Start the server, and let its firewall and this machine's let the connection through",
-        ) from error
-
-
-def _tls(party: Party, port: int, folder: Path) -> None:
-    try:
-        context = ssl.create_default_context(cafile=str(folder / p.AUTHORITY_CERTIFICATE))
-        if party.kind is Kind.operator and party.control_port:
-            context.load_cert_chain(folder / p.OPERATOR_CERTIFICATE, folder / p.OPERATOR_KEY)
-    except OSError as error:
-        raise _FailedError(f"the certificates in {folder} cannot be used: {error}", "verify names them") from error
-    try:
-        with (
-            socket.create_connection((party.host, port), timeout=_TIMEOUT) as plain,
-            context.wrap_socket(plain, server_hostname=party.host),
-        ):
-            return
-    except ssl.SSLCertVerificationError as error:
-        raise _certificate_fault(error, party, port) from error
-    except OSError as error:
-        raise _FailedError(
-            f"{party.host} port {port} does not speak TLS: {error.strerror or error}",
-            "Another program listens there: see whether host and port are the server's",
-        ) from error
-
-
-def _certificate_fault(error: ssl.SSLCertVerificationError, party: Party, port: int) -> _FailedError:
-    renew = "python -m scripts.federation renew FOLDER --server, at the authority, and restart the server with the new"
-    code = error.verify_code
-    if code in (_EXPIRED, _NOT_YET):
-        state = "has expired" if code == _EXPIRED else "is not yet valid"
-        return _FailedError(f"the server's certificate {state} by this machine's clock", f"Set the clock; else {renew}")
-    if code in _WRONG_NAME:
-        names = ", ".join(sorted(_names_shown(party.host, port))) or "another name"
-        return _FailedError(
-            f"the server's certificate is for {names} and not for {party.host}",
-            f"See whether {party.host} leads to the server; else {renew}",
-        )
-    if code in _FOREIGN:
-        return _FailedError(
-            "the server's certificate is not by the authority of this federation",
-            f"See whether {party.host} port {port} is the server; else copy the authority's {p.AUTHORITY_CERTIFICATE} "
-            "to server and sites",
-        )
-    return _FailedError(f"the server's certificate is not valid: {error.verify_message}", f"At the server: {renew}")
-
-
-def _names_shown(host: str, port: int) -> set[str]:
-    """Names of a certificate that is not believed."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        with (
-            socket.create_connection((host, port), timeout=_TIMEOUT) as plain,
-            context.wrap_socket(plain) as connection,
-        ):
-            return names_of(x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b""))
-    except (OSError, ValueError):
-        return set()
-
-
-def _clock(address: str, certificate: Path, means: Means) -> None:
-    try:
-        ahead = clock.seconds_ahead(*clock.server_date(address, certificate, means.now))
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _FailedError(
-            f"the server does not say its time: {error}", "See the server's log: it should answer with a date"
-        ) from error
-    if abs(ahead) > _CLOCK_SECONDS:
-        where = "ahead of" if ahead > 0 else "behind"
-        raise _FailedError(
-            f"this machine's clock is {abs(ahead):.0f} s {where} the server's",
-            "Set the clocks of all machines by NTP: apt-get install chrony, and chronyc tracking shows the offset",
-        )

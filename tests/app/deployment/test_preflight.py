@@ -106,6 +106,29 @@ def test_a_machine_that_is_in_order(ready, server):
     assert faults(preflight(ready / "authority", ENOUGH)) == {}
 
 
+def test_a_server_is_checked_before_its_start_and_after(ready, server):
+    folder = of(ready, "server", host="localhost", port=server)
+    for name in ("server.crt", "server.key"):  # of this host
+        (folder / name).write_bytes((ready.parent / name).read_bytes())
+    env = (folder / "server.env").read_text()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        unused = free.getsockname()[1]
+    for port, items in ((unused, ["name", "port"]), (server, ["name", "port", "TLS"])):
+        (folder / "server.env").write_text(env.replace("PORT=8443", f"PORT={port}"))
+        found = preflight(folder, ENOUGH)
+        assert faults(found) == {}
+        assert [row.item for row in found][-len(items) :] == items
+    for change in ("BIND=192.0.2.77", "PORT=99999", "PORT=none"):
+        name = change.partition("=")[0]
+        lines = [change if line.startswith(name) else line for line in env.splitlines()]
+        (folder / "server.env").write_text("\n".join(lines))
+        found = faults(preflight(folder, ENOUGH))
+        assert list(found) == ["port"]
+        assert f"{change} " in found["port"]
+        assert "cannot be opened" in found["port"]
+
+
 def no_address(*_, **__):
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
