@@ -30,7 +30,8 @@ _bearer = HTTPBearer(auto_error=False, description="Token of a program: `Authori
 
 HEADERS = {
     # Images and scripts of this service alone; blob: is the photograph that somebody is about to send.
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; form-action 'self'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; worker-src 'self'; "
+    "manifest-src 'self'; frame-ancestors 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
