@@ -28,8 +28,20 @@ from app.register.errors import (
     RegisterError,
     UnavailableError,
 )
+from app.register.sent_once import KeyReusedError
 from app.register.tries import TooManyTriesError
-from app.web import api, corrections, languages, pages, search, sightings, sightings_pages, static_files, thumbnails
+from app.web import (
+    api,
+    corrections,
+    languages,
+    own_account,
+    pages,
+    search,
+    sightings,
+    sightings_pages,
+    static_files,
+    thumbnails,
+)
 from app.web.compression import Compress
 from app.web.known import known_only, unknown_in_body
 from app.web.security import HEADERS, HSTS, LimitBody, ReadOut
@@ -50,6 +62,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoModelError, 503),
     (RegisterError, 400),
     (BoxError, 422),
+    (KeyReusedError, 422),
     (ImageTooLargeError, 413),
     (ImageRefusedError, 415),
 )
@@ -99,7 +112,18 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     app.add_exception_handler(OSError, _files)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for part in (api, corrections, search, thumbnails, sightings, pages, sightings_pages, static_files, languages):
+    for part in (
+        api,
+        corrections,
+        own_account,
+        search,
+        thumbnails,
+        sightings,
+        pages,
+        sightings_pages,
+        languages,
+        static_files,
+    ):
         app.include_router(part.router)
     return app
 

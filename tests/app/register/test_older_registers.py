@@ -14,9 +14,13 @@ from app.register.event_tables import Event
 from app.register.history import Chosen, History
 from app.register.schema import Sighting
 from app.register.search import By, Search
+from app.register.sent_once import KeyReusedError, SentOnce
 from app.register.vehicles import Register
 
-VERSION_6 = "DROP INDEX ix_sighting_created; DROP INDEX ix_sighting_decision; DROP INDEX ix_incident_sighting_id;"
+VERSION_9 = "DROP TABLE sent_request;"
+VERSION_6 = (
+    f"{VERSION_9} DROP INDEX ix_sighting_created; DROP INDEX ix_sighting_decision; DROP INDEX ix_incident_sighting_id;"
+)
 VERSION_5 = (
     f"{VERSION_6} DROP TABLE event; DROP TABLE taken_photo; "
     "ALTER TABLE sighting DROP COLUMN camera; ALTER TABLE sighting DROP COLUMN place;"
@@ -112,4 +116,25 @@ def test_a_register_of_version_3_can_be_corrected(register, model, url):
     corrections = Corrections(Register(database, register.photos))
     assert corrections.edit(number, Edit(plate="FR 2"), account="tester") == ["plate"]
     assert corrections.undo(number, account="tester") == "edit"
+    database.close()
+
+
+def test_requests_of_earlier_versions_have_no_key_and_later_ones_have(one_vehicle, url):
+    change(one_vehicle, f"UPDATE setting SET value = '9' WHERE name = 'version'; {VERSION_9}")
+    database = Database(url)
+    assert version(database) == str(NOW)
+    sent = SentOnce(database)
+    assert sent.find("guard", "k" * 16, "digest") is None
+    with database.writing() as session:
+        row = Sighting(decision="unknown", answer={}, pictures=[], account="guard")
+        session.add(row)
+        session.flush()
+        sent.of_sighting("guard", "k" * 16, "digest")(session, row.id)
+    assert sent.find("guard", "k" * 16, "digest").sighting_id == row.id
+    assert sent.find("another", "k" * 16, "digest") is None
+    with pytest.raises(KeyReusedError):
+        sent.find("guard", "k" * 16, "something else")
+    with database.writing() as session:
+        session.delete(session.get(Sighting, row.id))
+    assert sent.find("guard", "k" * 16, "digest") is None
     database.close()
