@@ -101,3 +101,14 @@ def test_a_package_that_hides_ours_is_named(installed, tmp_path):
     assert f"the package app of fed-vehicle-reid is hidden by {tmp_path / 'app'}" in done.stderr
     # The program's own start does not look into the folder where it is called.
     assert _run(installed / "fed-vehicle-reid", "simulate", "--help", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_wheel_has_the_pages_with_their_languages_and_style(installed, tmp_path):
+    code = "from app.web.language import LANGUAGES; from app.web.static_files import static_files\n"
+    code += "print(LANGUAGES[1].translations.gettext('Log in'), *static_files())"
+    said = _run(installed / "python", "-c", code, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    found = said.stdout.split()
+    assert found[0] == "登录"
+    assert {"pico.min.css", "pico.LICENSE.txt", "words.js"} <= set(found)
