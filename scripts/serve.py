@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,6 +69,14 @@ def run(
     register: Folder = _HERE,
     url: Url = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    zone: Annotated[
+        str,
+        typer.Option(
+            "--time-zone",
+            envvar="TIME_ZONE",
+            help="Of the site, such as Europe/Berlin; else that of events.toml, or the machine's.",
+        ),
+    ] = "",
 ) -> None:
     """Run the service until it is stopped."""
     import uvicorn  # torch and the service, which the commands of accounts do not need
@@ -76,6 +84,7 @@ def run(
     from app.register.identification import Identification
     from app.web.logs import log_config
     from app.web.service import create_app
+    from app.web.times import time_zone
 
     if (certificate is None) != (key is None):
         raise SettingsError("--certificate and --key belong together")
@@ -83,6 +92,7 @@ def run(
         raise SettingsError(
             f"--host {host} needs --certificate and --key, or --behind-proxy: passwords would be readable"
         )
+    times = time_zone(zone) if zone else None
     for path in (certificate, key, run, onnx):
         if path is not None and not path.exists():
             raise MissingFileError(f"no such file: {path}")
@@ -94,7 +104,7 @@ def run(
         # Errors are reported in one line, before the server starts.
         if not url:
             _require_register(register)
-        state = _open(Identification(register, url, device, onnx), run, secure=secure)
+        state = _open(Identification(register, url, device, onnx), run, secure=secure, zone=times)
         print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
         config = uvicorn.Config(
             create_app(lambda: state),
@@ -184,11 +194,13 @@ def _times(row: Token) -> dict[str, datetime | None]:
     return {"created": row.created, "expires": row.expires, "used": row.used}
 
 
-def _open(identification: "Identification", run: Path | None, *, secure: bool) -> "State":
+def _open(identification: "Identification", run: Path | None, *, secure: bool, zone: tzinfo | None) -> "State":
     from app.web.state import State
+    from app.web.times import time_zone
 
     try:
-        state = State(identification, run, secure=secure)
+        its = zone or time_zone(identification.outbox.zone())  # else that of events
+        state = State(identification, run, secure=secure, zone=its)
     except BaseException:
         identification.close()
         raise

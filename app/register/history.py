@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import partial
 from typing import TypeVar, TypeVarTuple
 
@@ -26,7 +26,7 @@ class Chosen:
     """The rows of a list that somebody wants to see; None for all.
 
     Args:
-        day: in UTC.
+        day: in the time zone `zone`.
         decision: of sightings, by the name of an outcome.
         vehicle: of an incident; of a sighting as it was named, or as somebody confirmed.
         account: whose they are.
@@ -38,6 +38,7 @@ class Chosen:
     vehicle: int | None = None
     account: str | None = None
     is_open: bool | None = None
+    zone: tzinfo = UTC
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _before(query: Select[*Ts], number: InstrumentedAttribute[int], before: int 
 def _of_sightings(chosen: Chosen) -> Select[Sighting, Confirmation]:
     """Sightings with their confirmations."""
     query = select(Sighting, Confirmation).outerjoin(Confirmation, Confirmation.sighting_id == Sighting.id)
-    conditions = _on_day(Sighting.created, chosen.day)
+    conditions = _on_day(Sighting.created, chosen)
     if chosen.decision is not None:
         conditions.append(Sighting.decision == chosen.decision)
     if chosen.account is not None:
@@ -177,7 +178,7 @@ def _of_incidents(chosen: Chosen) -> Select[Incident, str, list[str]]:
     query = select(Incident, Plate.text, Sighting.pictures)
     query = query.outerjoin(Plate, Plate.vehicle_id == Incident.vehicle_id)
     query = query.outerjoin(Sighting, Sighting.id == Incident.sighting_id)
-    conditions = _on_day(Incident.created, chosen.day)
+    conditions = _on_day(Incident.created, chosen)
     if chosen.account is not None:
         conditions.append(Incident.account == chosen.account)
     if chosen.vehicle is not None:
@@ -187,11 +188,19 @@ def _of_incidents(chosen: Chosen) -> Select[Incident, str, list[str]]:
     return query.where(*conditions)
 
 
-def _on_day(created: InstrumentedAttribute[datetime], day: date | None) -> list[ColumnElement[bool]]:
-    if day is None:
+def _on_day(created: InstrumentedAttribute[datetime], chosen: Chosen) -> list[ColumnElement[bool]]:
+    if chosen.day is None:
         return []
-    start = datetime.combine(day, time(), UTC)
-    return [created >= start, created <= start + timedelta(days=1, microseconds=-1)]  # a day may be the last of all
+    first, last = (datetime.combine(chosen.day, moment, chosen.zone) for moment in (time(), time.max))
+    return [created >= _in_utc(first, datetime.min), created <= _in_utc(last, datetime.max)]
+
+
+def _in_utc(moment: datetime, otherwise: datetime) -> datetime:
+    """A moment in UTC, which has fewer of them at the ends of the calendar."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return otherwise.replace(tzinfo=UTC)
 
 
 def _seen(session: Session, rows: Sequence[tuple[Sighting, Confirmation | None]]) -> list[Seen]:

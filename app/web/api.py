@@ -49,7 +49,9 @@ async def identify(
     if enrol_unknown and user.role < Role.manager:
         raise HTTPException(403, "enrolling needs the role manager")
     vehicle_photos = await uploaded.vehicle_photos(service)
-    return await service.with_network(identify_photos, service.identification, vehicle_photos, user.name, enrol_unknown)
+    return await service.with_network(
+        identify_photos, service.identification, vehicle_photos, user.name, enrol_unknown, service.zone
+    )
 
 
 @router.get("/vehicles")

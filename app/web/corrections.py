@@ -16,6 +16,7 @@ from app.register.view_edits import ViewEdit, correct_view, undo
 from app.web.answers import AlikeAnswer, VehicleAnswer
 from app.web.api import Id, Service
 from app.web.bodies import Given, Line, Number, Text
+from app.web.marks import N_
 from app.web.refusals import REFUSED
 from app.web.security import Manager
 
@@ -23,10 +24,10 @@ router = APIRouter(prefix="/api", responses=REFUSED)
 Version = Annotated[int, Field(ge=0, le=2**31 - 1, description="Of the vehicle, as it was seen; 409 if it is another.")]
 OfView = Annotated[list[float], Field(max_length=4, description="left, top, width, height in pixels; empty for none.")]
 _DONE = {
-    "edit": "values were changed",
-    "view": "an image was corrected",
-    "add": "images were added",
-    "merge": "another vehicle was merged into it",
+    "edit": N_("values were changed"),
+    "view": N_("an image was corrected"),
+    "add": N_("images were added"),
+    "merge": N_("another vehicle was merged into it"),
 }
 
 

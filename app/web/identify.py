@@ -14,7 +14,7 @@ from app.register.identification import Identification
 from app.register.matcher import Decision
 from app.register.photos import MAX_BYTES, Photo, VehiclePhoto, make_vehicle_photos, parse_box, parse_modality, take_in
 from app.register.records import NewOwner
-from app.register.site_time import written_end
+from app.register.site_time import Zone, written_end
 from app.register.tags import split_tags, tagged
 from app.web.answers import (
     CandidateAnswer,
@@ -84,7 +84,11 @@ async def _photos(service: State, uploads: Sequence[UploadFile]) -> list[Photo]:
 
 
 def identify_photos(
-    identification: Identification, vehicle_photos: Sequence[VehiclePhoto], account: str, enrol_unknown: bool
+    identification: Identification,
+    vehicle_photos: Sequence[VehiclePhoto],
+    account: str,
+    enrol_unknown: bool,
+    zone: Zone,
 ) -> IdentifyAnswer:
     """An identification as a guard may see it: plate and flat of the candidates that decided, plates near to the text,
     no names, and nothing at all of vehicles that a photograph does not resemble."""
@@ -110,7 +114,7 @@ def identify_photos(
         candidates=candidates,
         evidence=_evidence(answer.decision),
         plate_text=PlateTextAnswer.model_validate(answer.plate.as_dict(plates=True)) if answer.plate else None,
-        listed=listed_answers([each.as_dict() for each in answer.listed], identification.outbox.zone()),
+        listed=listed_answers([each.as_dict() for each in answer.listed], zone),
         sighting=answer.sighting,
         enrolled=answer.enrolled,
         pictures=answer.images,
@@ -118,7 +122,7 @@ def identify_photos(
     )
 
 
-def listed_answers(kept: Sequence[Mapping[str, Any]], zone: str) -> list[ListedAnswer]:
+def listed_answers(kept: Sequence[Mapping[str, Any]], zone: Zone) -> list[ListedAnswer]:
     """The entries of the lists that are kept with a sighting."""
     ends = [each["ends"] and datetime.fromisoformat(each["ends"]) for each in kept]
     return [ListedAnswer(**each, until=written_end(end, zone)) for each, end in zip(kept, ends, strict=True)]

@@ -20,7 +20,7 @@ from app.register.tries import TooManyTriesError, site_of
 from app.web import corrections, figures
 from app.web.api import After, Id, Service
 from app.web.rendering import page as _page
-from app.web.security import COOKIE, Admin, Guard, Manager, look_at
+from app.web.security import COOKIE, Admin, Guard, Manager, inside, look_at
 from app.web.state import State
 
 router = APIRouter(include_in_schema=False)
@@ -53,7 +53,7 @@ def to_log_in(request: Request) -> Response:
 
 @router.get("/login")
 async def login_page(request: Request, to: str = "/") -> Response:
-    return _page(request, "login.html", None, to=_inside(to))
+    return _page(request, "login.html", None, to=inside(to))
 
 
 @router.post("/login")
@@ -69,10 +69,10 @@ async def log_in(
         secret = await service.passwords.run(site_of(address), service.accounts.log_in, name, password, address)
     except (LogInError, TooManyTriesError, BusyError) as error:
         status = next((status for kind, status in _LOG_IN_STATUS.items() if isinstance(error, kind)), 401)
-        page = _page(request, "login.html", None, status=status, to=_inside(to), detail=str(error))
+        page = _page(request, "login.html", None, status=status, to=inside(to), detail=str(error))
         page.headers.update(retry_after(error))
         return page
-    response = RedirectResponse(_inside(to), 303)
+    response = RedirectResponse(inside(to), 303)
     response.set_cookie(COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=service.secure)
     return response
 
@@ -233,8 +233,3 @@ def _federation(service: State) -> dict[str, Any]:
 def _below(folder: Path, error: Exception) -> str:
     """The error about a file, by its path in the folder: where the folder is stays on this machine."""
     return str(error).replace(f"{folder}/", "")
-
-
-def _inside(to: str) -> str:
-    """A path of this service; "/" for what leads elsewhere."""
-    return to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"

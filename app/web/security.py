@@ -151,6 +151,11 @@ def withdraw(identification: Identification, user: User, sighting: int) -> None:
     identification.confirmations.withdraw(sighting, user.name)
 
 
+def inside(to: str) -> str:
+    """A path of this service; "/" for what leads elsewhere."""
+    return to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
+
+
 class LimitBody:
     """Refuses a request whose body is too large with status 413, before or while it is read.
 

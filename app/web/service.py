@@ -29,7 +29,20 @@ from app.register.errors import (
     UnavailableError,
 )
 from app.register.tries import TooManyTriesError
-from app.web import api, corrections, lists, pages, search, sightings, sightings_pages, static_files, thumbnails
+from app.web import (
+    api,
+    corrections,
+    languages,
+    lists,
+    lists_pages,
+    notes,
+    pages,
+    search,
+    sightings,
+    sightings_pages,
+    static_files,
+    thumbnails,
+)
 from app.web.compression import Compress
 from app.web.known import known_only, unknown_in_body
 from app.web.security import HEADERS, HSTS, LimitBody, ReadOut
@@ -99,7 +112,8 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     app.add_exception_handler(OSError, _files)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for part in (api, corrections, lists, search, thumbnails, sightings, pages, sightings_pages, static_files):
+    of_api = (api, corrections, lists, search, thumbnails, sightings, notes)
+    for part in (*of_api, pages, sightings_pages, lists_pages, static_files, languages):
         app.include_router(part.router)
     return app
 

@@ -1,6 +1,7 @@
 """Sightings and incidents in the API: lists with filters, one sighting, tables, retention."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
@@ -10,16 +11,14 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from app.images.decode import UnreadableImageError, upright_size
 from app.register.accounts import Role, User
-from app.register.errors import NotEnrolledError
 from app.register.history import PAGE, Chosen, Reported, Seen
 from app.register.identification import Identification
 from app.register.matcher import NOBODY
-from app.register.notes import queue_note
 from app.register.retention import MOST_DAYS, retention_days, set_retention_days
-from app.register.schema import Incident
+from app.register.site_time import Zone
 from app.web.answers import BoxAnswer, IncidentAnswer, ListedAnswer
 from app.web.api import Id, Service
-from app.web.bodies import Given, Line, NewNote, Number
+from app.web.bodies import Given, Line, Number
 from app.web.identify import listed_answers
 from app.web.refusals import REFUSED
 from app.web.security import Admin, Guard, Manager, require_own
@@ -40,7 +39,7 @@ def _day(given: Any) -> Any:
     return blank(given)
 
 
-Day = Annotated[date | None, BeforeValidator(_day), Query(description="A day in UTC, as 2026-01-31.")]
+Day = Annotated[date | None, BeforeValidator(_day), Query(description="A day at the site, as 2026-01-31.")]
 Decided = Annotated[
     Literal["match", "unsure", "unknown", "not_registered"] | None,
     BeforeValidator(blank),
@@ -57,17 +56,24 @@ class ChosenSightings:
     """Filters of a list of sightings. A guard sees own ones alone."""
 
     def __init__(
-        self, user: Guard, day: Day = None, decision: Decided = None, vehicle: OfVehicle = None, account: OfAccount = ""
+        self,
+        user: Guard,
+        service: Service,
+        day: Day = None,
+        decision: Decided = None,
+        vehicle: OfVehicle = None,
+        account: OfAccount = "",
     ) -> None:
         whose = (account or None) if user.role >= Role.manager else user.name
-        self.chosen = Chosen(day=day, decision=decision, vehicle=vehicle, account=whose)
+        self.chosen = Chosen(day=day, decision=decision, vehicle=vehicle, account=whose, zone=service.zone)
 
 
 class ChosenIncidents:
     """Filters of a list of incidents."""
 
-    def __init__(self, day: Day = None, vehicle: OfVehicle = None, state: OfState = None) -> None:
-        self.chosen = Chosen(day=day, vehicle=vehicle, is_open=None if state is None else state == "open")
+    def __init__(self, service: Service, day: Day = None, vehicle: OfVehicle = None, state: OfState = None) -> None:
+        is_open = None if state is None else state == "open"
+        self.chosen = Chosen(day=day, vehicle=vehicle, is_open=is_open, zone=service.zone)
 
 
 OfSightings = Annotated[ChosenSightings, Depends()]
@@ -90,7 +96,7 @@ class SightingAnswer(BaseModel):
     listed: list[ListedAnswer] = Field(default=[], description="Entries of the lists, as they were then.")
 
     @classmethod
-    def fields_of(cls, row: Seen, visible: set[int], zone: str) -> dict[str, Any]:
+    def fields_of(cls, row: Seen, visible: set[int], zone: Zone) -> dict[str, Any]:
         """The fields of a sighting; the plate of a vehicle that is visible to the user."""
         sighting = row.sighting
         own = {name: getattr(sighting, name) for name in ("id", "created", "account", "decision", "pictures")}
@@ -145,7 +151,7 @@ async def sightings(
     """List identifications, newest first; a guard's own alone."""
     rows = await service.aside(service.identification.history.sightings, filters.chosen, before, limit)
     visible = await service.aside(visible_to, service.identification, user, [row.vehicle for row in rows])
-    zone = service.identification.outbox.zone()
+    zone = service.zone
     return [SightingAnswer(**SightingAnswer.fields_of(row, visible, zone)) for row in rows]
 
 
@@ -160,7 +166,7 @@ async def sightings_table(user: Manager, service: Service, filters: OfSightings)
 @router.get("/sightings/{sighting}")
 async def sighting(user: Guard, service: Service, sighting: Id) -> WholeSightingAnswer:
     """One identification with its photographs; a guard's own alone."""
-    return await service.aside(whole_sighting, service.identification, sighting, user)
+    return await service.aside(whole_sighting, service.identification, sighting, user, service.zone)
 
 
 @router.get("/incidents")
@@ -174,9 +180,7 @@ async def incidents(
 ) -> list[IncidentAnswer]:
     """List incidents, newest first."""
     del user
-    chosen = Chosen(
-        filters.chosen.day, None, filters.chosen.vehicle, None, True if open_only else filters.chosen.is_open
-    )
+    chosen = replace(filters.chosen, is_open=True) if open_only else filters.chosen
     rows = await service.aside(service.identification.history.incidents, chosen, before, limit)
     return [IncidentAnswer.of(row.incident) for row in rows]
 
@@ -196,13 +200,6 @@ async def reopen_incident(user: Manager, service: Service, incident: Id) -> Inci
     return IncidentAnswer.of(await service.aside(service.identification.journal.incident, incident))
 
 
-@router.post("/incidents/{incident}/note")
-async def note_to_owner(user: Guard, service: Service, incident: Id, note: NewNote) -> IncidentAnswer:
-    """Queue a mail to the owner of an incident's vehicle, once; a guard's own reports alone. The owner's name and
-    address are not in the answer."""
-    return IncidentAnswer.of(await service.aside(_note, service.identification, user, incident, note.text))
-
-
 @router.get("/retention")
 async def retention(user: Manager, service: Service) -> RetentionAnswer:
     """Days for which sightings are kept; then the service deletes those that led to no report."""
@@ -217,7 +214,7 @@ async def set_retention(user: Admin, service: Service, retention: NewRetention) 
     return RetentionAnswer(days=retention.days)
 
 
-def whole_sighting(identification: Identification, number: int, user: User) -> WholeSightingAnswer:
+def whole_sighting(identification: Identification, number: int, user: User, zone: Zone) -> WholeSightingAnswer:
     """A sighting with its photographs. Raises NotEnrolledError, for a guard also for one of another account."""
     require_own(identification, user, number)
     row = identification.history.sighting(number)
@@ -228,17 +225,10 @@ def whole_sighting(identification: Identification, number: int, user: User) -> W
     if row.sighting.decision not in NOBODY:
         near = (answer.get("candidates") or {}).get(answer.get("decided_by"), [])
     return WholeSightingAnswer(
-        **SightingAnswer.fields_of(row, visible_to(identification, user, [row.vehicle]), identification.outbox.zone()),
+        **SightingAnswer.fields_of(row, visible_to(identification, user, [row.vehicle]), zone),
         photographs=[_photograph(identification, view) for view in views],
         candidates=list(_candidates(identification, [each["vehicle"] for each in near[:_MOST_CANDIDATES]])),
     )
-
-
-def _note(identification: Identification, user: User, number: int, text: str) -> Incident:
-    """Queue a note. Raises NotEnrolledError for a guard and another account's report."""
-    if user.role < Role.manager and identification.journal.incident(number).account != user.name:
-        raise NotEnrolledError(f"there is no incident {number} of yours")
-    return queue_note(identification.outbox, number, text, user.name)
 
 
 def visible_to(identification: Identification, user: User, vehicles: Iterable[int | None]) -> set[int]:

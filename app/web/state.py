@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -21,6 +22,7 @@ from app.register.retention import Retention
 from app.register.warming import Warming
 from app.web.figures import FiguresRenewal
 from app.web.passwords import PasswordPool
+from app.web.times import MACHINE
 
 _log = logging.getLogger(__name__)
 _MOST_WAITING = 64
@@ -41,13 +43,22 @@ class State:
         identification: the register.
         run: folder of a federation's run, whose curves are shown; None for none.
         secure: whether browsers reach it by TLS alone.
+        zone: the time zone of the site; None for that of the machine.
 
     Raises RegisterError if another service uses the register's folder."""
 
-    def __init__(self, identification: Identification, run: Path | None = None, *, secure: bool = False) -> None:
+    def __init__(
+        self,
+        identification: Identification,
+        run: Path | None = None,
+        *,
+        secure: bool = False,
+        zone: tzinfo | None = None,
+    ) -> None:
         self.identification = identification
         self.run = run
         self.secure = secure
+        self.zone = zone or MACHINE
         self._waiting = 0
         self._warming: Warming | None = None
         self._delivery: Delivery | None = None

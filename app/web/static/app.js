@@ -6,6 +6,14 @@ const csrf = () => document.querySelector("meta[name=csrf]")?.content ?? "";
 
 const PATIENCE = 180_000; // milliseconds; a long queue takes a minute
 
+// What the service refused: `detail` as it came, the message in the language of the page.
+class Refusal extends Error {
+  constructor(detail, status) {
+    super(detail ? sentence(detail) : _("the register failed (status {status})", { status }));
+    this.detail = detail;
+  }
+}
+
 // The service's answer. Throws an Error with one line for whatever goes wrong.
 async function ask(method, path, body) {
   const headers = { "x-csrf-token": csrf(), accept: "application/json" };
@@ -17,12 +25,12 @@ async function ask(method, path, body) {
   try {
     response = await fetch(path, { method, headers, body, signal: AbortSignal.timeout(PATIENCE) });
   } catch (error) {
-    throw new Error(error.name === "TimeoutError" ? "the register does not answer" : "the register cannot be reached");
+    throw new Error(error.name === "TimeoutError" ? _("the register does not answer") : _("the register cannot be reached"));
   }
   if (response.status === 401) location.assign("/login?to=" + location.pathname);
   const answer = await response.json().catch(() => null);
-  if (!response.ok) throw new Error(answer?.detail ?? `the register failed (status ${response.status})`);
-  if (answer === null) throw new Error("the answer cannot be read");
+  if (!response.ok) throw new Refusal(answer?.detail ?? "", response.status);
+  if (answer === null) throw new Error(_("the answer cannot be read"));
   return answer;
 }
 
@@ -66,13 +74,14 @@ function element(tag, text, attributes = {}) {
   return created;
 }
 
+const vehicleName = (number) => _("vehicle {number}", { number });
 const percent = (value) => (100 * value).toFixed(1) + " %";
 
 // The photographs with what was found in them. Every vehicle is a button that identifies that one instead.
 function showPhotographs(photographs) {
   byId("photographs").replaceChildren(...photographs.map((photograph, index) => {
     const frame = element("div", "", { class: "photograph" });
-    frame.append(element("img", "", { src: "/api/pictures/" + photograph.picture, alt: "Your photograph" }));
+    frame.append(element("img", "", { src: "/api/pictures/" + photograph.picture, alt: _("Your photograph") }));
     const place = (created, [left, top, width, height]) => {
       created.style.left = (100 * left) / photograph.width + "%";
       created.style.top = (100 * top) / photograph.height + "%";
@@ -83,9 +92,11 @@ function showPhotographs(photographs) {
     const same = (box) => photograph.box && box.every((value, k) => Math.abs(value - photograph.box[k]) < 1);
     (photograph.vehicles ?? []).forEach(({ box, kind }, number) => {
       const chosen = same(box);
-      const button = element("button", kind ? `${number + 1} ${kind}` : String(number + 1), {
+      const button = element("button", kind ? `${number + 1} ${_(kind)}` : String(number + 1), {
         type: "button", class: chosen ? "box chosen" : "box", "aria-pressed": String(chosen),
-        "aria-label": `Vehicle ${number + 1}${kind ? `, ${kind},` : ""} of photograph ${index + 1}: identify it` });
+        "aria-label": kind
+          ? _("Vehicle {number}, {kind}, of photograph {photograph}: identify it", { number: number + 1, kind: _(kind), photograph: index + 1 })
+          : _("Vehicle {number} of photograph {photograph}: identify it", { number: number + 1, photograph: index + 1 }) });
       button.addEventListener("click", () => doing(byId("identify"), () => identifyAnother(photographs, index, box)));
       place(button, box);
     });
@@ -93,15 +104,19 @@ function showPhotographs(photographs) {
       place(element("div", "", { class: "box chosen" }), photograph.box);
     if (photograph.plate_box) place(element("div", "", { class: "box plate" }), photograph.plate_box);
     const figure = element("figure");
-    const kind = photograph.kind ? `Vehicle: ${photograph.kind}. ` : "";
-    figure.append(frame, element("figcaption", `${kind}Treated as taken in ${photograph.modality === "infrared" ? "infrared" : "visible light"}`));
+    const kind = photograph.kind ? _("Vehicle: {kind}.", { kind: _(photograph.kind) }) + " " : "";
+    figure.append(frame, element("figcaption", kind +
+      (photograph.modality === "infrared" ? _("Treated as taken in infrared") : _("Treated as taken in visible light"))));
     return figure;
   }));
   show("found", photographs.map(({ vehicles, box }) => {
     if (vehicles === null) return "";
-    if (!vehicles.length) return "No vehicle was found; the whole photograph was compared.";
+    if (!vehicles.length) return _("No vehicle was found; the whole photograph was compared.");
     if (vehicles.length === 1) return "";
-    return `${vehicles.length} vehicles were found; ${box ? "the marked one" : "the largest, which fills the photograph,"} was identified. Tap another one to identify that.`;
+    const n = vehicles.length;
+    return box
+      ? _("{n} vehicles were found; the marked one was identified. Tap another one to identify that.", { n })
+      : _("{n} vehicles were found; the largest, which fills the photograph, was identified. Tap another one to identify that.", { n });
   }).filter(Boolean).join(" "));
 }
 
@@ -110,7 +125,7 @@ function showPhotographs(photographs) {
 function forgetAnswer() {
   byId("answer").hidden = true;
   for (const id of ["decision", "plate-text", "found", "reported"]) byId(id).textContent = "";
-  for (const id of ["reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
+  for (const id of ["listed", "reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
   const form = byId("incident");
   form.reset();
   form.elements.sighting.value = "";
@@ -134,7 +149,7 @@ async function identify(data) {
     if (mine !== query) return;
     forgetAnswer(); // also half of one that cannot be shown
     if (answer !== undefined) console.error(error);
-    throw answer === undefined ? error : new Error("the answer cannot be read");
+    throw answer === undefined ? error : new Error(_("the answer cannot be read"));
   }
 }
 
@@ -149,16 +164,17 @@ function identifyAnother(photographs, index, box) {
 
 // The recognised plate text, and whose plate it may be. A vehicle of a similar plate is one to look at, and no more.
 function showPlate(plate) {
-  const meanings = {
-    nothing: "", agrees: ", as enrolled", decides: ", which is enrolled: please compare the vehicle",
-    contradicts: ", which is not the plate of the vehicle that the photograph resembles",
-  };
-  show("plate-text", plate && `Plate read: ${plate.text}${meanings[plate.says]}.` +
-    plate.others.map(({ text }) => ` Another photograph: ${text}.`).join("") +
-    (plate.combined && plate.combined.text !== plate.text ? ` All photographs together: ${plate.combined.text}.` : ""));
+  const read = ({ text, says }) => ({
+    nothing: _("Plate read: {text}.", { text }),
+    agrees: _("Plate read: {text}, as enrolled.", { text }),
+    decides: _("Plate read: {text}, which is enrolled: please compare the vehicle.", { text }),
+    contradicts: _("Plate read: {text}, which is not the plate of the vehicle that the photograph resembles.", { text }),
+  })[says];
+  show("plate-text", plate && [read(plate), ...plate.others.map(({ text }) => _("Another photograph: {text}.", { text })),
+    ...(plate.combined && plate.combined.text !== plate.text ? [_("All photographs together: {text}.", plate.combined)] : [])].join(" "));
   byId("plates").replaceChildren(...(plate?.candidates ?? []).map((row) => {
-    const item = element("li", row.cost ? "Similar plate: " : "The same plate: ");
-    item.append(element("a", `${row.plate}, vehicle ${row.vehicle}`, { href: "/vehicles/" + row.vehicle }));
+    const item = element("li", row.cost ? _("Similar plate: ") : _("The same plate: "));
+    item.append(element("a", _("{plate}, vehicle {number}", { plate: row.plate, number: row.vehicle }), { href: "/vehicles/" + row.vehicle }));
     return item;
   }));
 }
@@ -167,33 +183,40 @@ function showPlate(plate) {
 function showFigures(answer, weighed) {
   const plate = answer.plate_text;
   const byText = answer.decided_by === "plate_text";
-  const limit = (name) => `${name} ${percent(answer.similarity)}, a match from ${percent(answer.threshold)}`;
+  const limits = { value: percent(answer.similarity), limit: percent(answer.threshold), library: answer.decided_by && _(answer.decided_by) };
   const lines = [
-    answer.evidence ? `All evidence together: not registered ${percent(answer.evidence.not_registered)}`
-    : byText ? `The plate decided: ${limit("read with")}`
-    : answer.decided_by ? `${answer.decided_by} library: ${limit("similarity")}` +
-      (answer.margin === null ? "" : `, ${percent(answer.margin)} before the next vehicle`)
-    : "There is no vehicle to compare with.",
-    ...answer.candidates.map((row) => `vehicle ${row.vehicle}: ` +
-      (weighed.has(row.vehicle) ? `probability ${percent(weighed.get(row.vehicle))}, ` : "") + `similarity ${percent(row.similarity)}`),
-    ...(plate ? [plate, ...plate.others] : []).map((row) => `plate ${row.text}: confidence ${percent(row.confidence)}`),
+    answer.evidence ? _("All evidence together: not registered {share}", { share: percent(answer.evidence.not_registered) })
+    : byText ? _("The plate decided: read with {value}, a match from {limit}", limits)
+    : !answer.decided_by ? _("There is no vehicle to compare with.")
+    : answer.margin === null ? _("{library} library: similarity {value}, a match from {limit}", limits)
+    : _("{library} library: similarity {value}, a match from {limit}, {margin} before the next vehicle",
+      { ...limits, margin: percent(answer.margin) }),
+    ...answer.candidates.map(({ vehicle: number, similarity }) => weighed.has(number)
+      ? _("vehicle {number}: probability {share}, similarity {value}",
+        { number, share: percent(weighed.get(number)), value: percent(similarity) })
+      : _("vehicle {number}: similarity {value}", { number, value: percent(similarity) })),
+    ...(plate ? [plate, ...plate.others] : []).map(({ text, confidence }) =>
+      _("plate {text}: confidence {value}", { text, value: percent(confidence) })),
   ];
   byId("reason").replaceChildren(...lines.map((line) => element("li", line)));
 }
 
 function showAnswer(answer) {
   const best = answer.candidates[0];
+  const plate = best?.plate ?? _("no plate"), number = answer.enrolled;
   const text = {
-    match: best?.plate || best?.flat
-      ? `Resident: ${best.plate ?? "no plate"}${best.flat ? ", flat " + best.flat : ""}`
-      : `Vehicle ${answer.vehicle}, enrolled without plate and flat`,
-    unsure: "Looks like one of these: please compare",
-    unknown: answer.enrolled ? `Unknown, enrolled as vehicle ${answer.enrolled}` : "Unknown vehicle",
-    not_registered: answer.enrolled ? `Not registered, enrolled as vehicle ${answer.enrolled}` : `Not registered: plate ${answer.plate_text?.text}`,
+    match: best?.flat ? _("Resident: {plate}, flat {flat}", { plate, flat: best.flat })
+      : best?.plate ? _("Resident: {plate}", { plate })
+      : _("Vehicle {number}, enrolled without plate and flat", { number: answer.vehicle }),
+    unsure: _("Looks like one of these: please compare"),
+    unknown: number ? _("Unknown, enrolled as vehicle {number}", { number }) : _("Unknown vehicle"),
+    not_registered: number ? _("Not registered, enrolled as vehicle {number}", { number })
+      : _("Not registered: plate {plate}", { plate: answer.plate_text?.text }),
   };
   const decision = byId("decision");
   decision.textContent = text[answer.decision];
   decision.className = answer.decision;
+  showListed(answer, decision);
   const weighed = new Map((answer.evidence?.candidates ?? []).map((row) => [row.vehicle, row.probability]));
   showFigures(answer, weighed);
   showPlate(answer.plate_text);
@@ -201,22 +224,22 @@ function showAnswer(answer) {
   byId("nearest").hidden = !answer.candidates.length;
   byId("candidates").replaceChildren(...answer.candidates.map((row) => {
     const item = element("li");
-    if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: `Enrolled picture of vehicle ${row.vehicle}` }));
-    item.append(element("strong", row.plate ?? "no plate"), element("div", row.flat ? "flat " + row.flat : ""));
+    if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: _("Enrolled picture of vehicle {number}", { number: row.vehicle }) }));
+    item.append(element("strong", row.plate ?? _("no plate")), element("div", [row.flat && _("flat {flat}", row), ...row.tags].filter(Boolean).join(", ")));
     const probability = weighed.get(row.vehicle);
     const meter = probability === undefined
-      ? { low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": answer.decided_by === "plate_text" ? "plate" : "similarity" }
-      : { low: 0.5, high: 0.9, value: probability, "aria-label": "probability" };
+      ? { low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": answer.decided_by === "plate_text" ? _("plate") : _("similarity") }
+      : { low: 0.5, high: 0.9, value: probability, "aria-label": _("probability") };
     item.append(element("meter", "", { min: 0, max: 1, optimum: 1, ...meter }));
-    item.append(element("a", `vehicle ${row.vehicle}`, { href: "/vehicles/" + row.vehicle }));
+    item.append(element("a", vehicleName(row.vehicle), { href: "/vehicles/" + row.vehicle }));
     return item;
   }));
   const { sighting, vehicle } = byId("incident").elements;
   sighting.value = answer.sighting;
-  const known = answer.decision === "match" ? [] : [new Option("not known", "")];
+  const known = answer.decision === "match" ? [] : [new Option(_("not known"), "")];
   const shown = new Set(answer.candidates.map((row) => row.vehicle));
   const named = (answer.plate_text?.candidates ?? []).filter((row) => !shown.has(row.vehicle));
-  vehicle.replaceChildren(...known, ...[...answer.candidates, ...named].map((row) => new Option(`${row.vehicle}: ${row.plate ?? "no plate"}`, row.vehicle)));
+  vehicle.replaceChildren(...known, ...[...answer.candidates, ...named].map((row) => new Option(`${row.vehicle}: ${row.plate ?? _("no plate")}`, row.vehicle)));
   askToConfirm(answer, named);
   show("reported", "");
   reported = false;
@@ -256,7 +279,7 @@ on("incident", "submit", (form) => doing(form, async () => {
   const mine = query;
   const created = await ask("POST", "/api/incidents", report);
   if (mine !== query) return; // the page shows another answer by now
-  show("reported", `Incident ${created.id} was reported.`);
+  show("reported", _("Incident {number} was reported.", { number: created.id }));
   reported = true;
 }));
 
@@ -281,7 +304,7 @@ on("show-owner", "click", (button) => doing(button.closest("section"), async () 
 }));
 
 on("forget", "click", (button) => doing(button.closest("section"), async () => {
-  if (!confirm("Delete this vehicle with its pictures, sightings and incidents?")) return;
+  if (!confirm(_("Delete this vehicle with its pictures, sightings and incidents?"))) return;
   await ask("DELETE", "/api/vehicles/" + byId("vehicle").dataset.vehicle);
   location.assign("/register");
 }));
@@ -298,5 +321,6 @@ on("retention", "submit", (form) => doing(form, async () => {
   show("retention-said", "");
   const days = form.elements.days.value;
   const kept = (await ask("PUT", "/api/retention", { days: days ? Number(days) : null })).days;
-  show("retention-said", kept === null ? "Sightings are kept for ever." : `Sightings are kept for ${kept} days.`);
+  show("retention-said", kept === null ? _("Sightings are kept for ever.")
+    : ngettext("Sightings are kept for {n} day.", "Sightings are kept for {n} days.", kept));
 }));

@@ -24,33 +24,34 @@ function askToConfirm(answer, named) {
     const button = element("button", text, { type: "button", "aria-pressed": "false" });
     button.addEventListener("click", () => doing(byId("confirm"), async () => {
       await ask("POST", path, body);
-      said(button, `Noted: ${noted}`);
+      said(button, noted);
       if (mine === query && body.says === "wrong" && byId("confirm-others").children.length)
         byId("confirm-others").hidden = byId("which-title").hidden = false;
     }));
     return button;
   };
   const ofVehicle = (row) => {
-    const name = row.plate ? `${row.plate}, vehicle ${row.vehicle}` : `vehicle ${row.vehicle}, no plate`;
-    return choice(`It is ${name}`, { says: "vehicle", vehicle: row.vehicle }, `it is ${name}.`);
+    const given = { plate: row.plate, number: row.vehicle };
+    const name = row.plate ? _("{plate}, vehicle {number}", given) : _("vehicle {number}, no plate", given);
+    return choice(_("It is {name}", { name }), { says: "vehicle", vehicle: row.vehicle }, _("Noted: it is {name}.", { name }));
   };
-  const none = (text) => choice(text, { says: "none" }, "it is not registered.");
+  const none = (text) => choice(text, { says: "none" }, _("Noted: it is not registered."));
 
   const others = [...answer.candidates, ...named].filter((row) => answer.decision !== "match" || row.vehicle !== answer.vehicle).map(ofVehicle);
   if (answer.decision === "unsure") {
-    byId("confirm-title").textContent = "Which one is it?";
-    byId("confirm-answers").replaceChildren(...others, none("None of these"));
+    byId("confirm-title").textContent = _("Which one is it?");
+    byId("confirm-answers").replaceChildren(...others, none(_("None of these")));
   } else {
     const isMatch = answer.decision === "match";
-    byId("confirm-title").textContent = "Is this answer right?";
+    byId("confirm-title").textContent = _("Is this answer right?");
     byId("confirm-answers").replaceChildren(
-      choice(isMatch ? "Right" : "Right, it is not registered", { says: "right" }, "the answer is right."),
-      choice(isMatch ? "Wrong" : "Wrong, it is registered", { says: "wrong" }, "the answer is wrong."));
-    byId("confirm-others").replaceChildren(...others, ...(isMatch ? [none("None of these, it is not registered")] : []));
+      choice(isMatch ? _("Right") : _("Right, it is not registered"), { says: "right" }, _("Noted: the answer is right.")),
+      choice(isMatch ? _("Wrong") : _("Wrong, it is registered"), { says: "wrong" }, _("Noted: the answer is wrong.")));
+    byId("confirm-others").replaceChildren(...others, ...(isMatch ? [none(_("None of these, it is not registered"))] : []));
   }
   byId("withdraw").onclick = () => doing(byId("confirm"), async () => {
     await ask("DELETE", path);
     byId("confirm-others").hidden = byId("which-title").hidden = true;
-    said(null, "Withdrawn: nothing is noted about this answer.");
+    said(null, _("Withdrawn: nothing is noted about this answer."));
   });
 }

@@ -13,7 +13,8 @@ const correcting = (form, work) => doing(form, async () => {
 
 on("correct-values", "submit", (form) => correcting(form, () => {
   const { plate, note } = form.elements;
-  return ask("PATCH", path(), { version: version(), plate: plate.value, note: note.value });
+  const tags = form.elements.tags.value.split(/[,;]/).map((tag) => tag.trim()).filter(Boolean);
+  return ask("PATCH", path(), { version: version(), plate: plate.value, note: note.value, tags });
 }));
 
 // Of the owner's form only the fields of what was chosen; values of an owner can be corrected once they were loaded.
@@ -45,8 +46,8 @@ on("load-owner", "click", (button) => doing(button.form, async () => {
 on("correct-owner", "submit", (form) => correcting(form, () => {
   const { what, owner, flat, contact, owner_id } = form.elements;
   const change = { version: version() };
-  if (what.value === "values" && !loaded) throw new Error("load the owner's data first");
-  if (what.value === "number" && !owner_id.value) throw new Error("give the number of the owner");
+  if (what.value === "values" && !loaded) throw new Error(_("load the owner's data first"));
+  if (what.value === "number" && !owner_id.value) throw new Error(_("give the number of the owner"));
   if (what.value === "number") change.owner_id = Number(owner_id.value);
   else if (what.value === "none") change.owner_id = 0;
   else Object.assign(change, { owner: owner.value, flat: flat.value, contact: contact.value, new_owner: what.value === "new" });
@@ -60,14 +61,14 @@ for (const form of document.querySelectorAll("form.correct-view")) {
     correcting(form, () => ask("PATCH", view, { version: version(), modality: form.elements.modality.value }));
   });
   form.querySelector("button.remove")?.addEventListener("click", () => correcting(form, () =>
-    confirm("Delete this image for good?") && ask("DELETE", `${view}?version=${version()}`)));
+    confirm(_("Delete this image for good?")) && ask("DELETE", `${view}?version=${version()}`)));
 }
 
 on("add-views", "submit", (form) => correcting(form, () => ask("POST", path() + "/views", fields(form))));
 
 on("merge", "submit", (form) => correcting(form, () => {
   const { other, owner_of, plate_of } = form.elements, both = { this: Number(own().vehicle), other: Number(other.value) };
-  if (!confirm(`Merge vehicle ${other.value} into this one? Its images, sightings and incidents become this one's.`)) return false;
+  if (!confirm(_("Merge vehicle {number} into this one? Its images, sightings and incidents become this one's.", { number: other.value }))) return false;
   const change = { version: version(), other: both.other };
   if (owner_of.value) change.owner_of = both[owner_of.value];
   if (plate_of.value) change.plate_of = both[plate_of.value];
@@ -82,11 +83,11 @@ async function showAlike() {
   const found = await ask("GET", path() + "/alike").catch(() => []);
   const list = byId("alike").querySelector("ul");
   list.replaceChildren(...found.map((row) => {
-    const item = element("li", "This looks like ");
-    const why = [row.cost === null ? "" : "a similar plate", row.similarity === null ? "" : `similarity ${percent(row.similarity)}`];
-    item.append(element("a", `vehicle ${row.vehicle}`, { href: "/vehicles/" + row.vehicle }),
+    const item = element("li", _("This looks like "));
+    const why = [row.cost === null ? "" : _("a similar plate"), row.similarity === null ? "" : _("similarity {value}", { value: percent(row.similarity) })];
+    item.append(element("a", vehicleName(row.vehicle), { href: "/vehicles/" + row.vehicle }),
       `${row.plate ? `, ${row.plate}` : ""}: ${why.filter(Boolean).join(", ")}. `);
-    const button = element("button", `Merge with vehicle ${row.vehicle}`, { type: "button" });
+    const button = element("button", _("Merge with vehicle {number}", { number: row.vehicle }), { type: "button" });
     button.addEventListener("click", () => {
       byId("merge-part").open = true;
       byId("merge").elements.other.value = row.vehicle;
@@ -100,11 +101,11 @@ async function showAlike() {
 
 // A plate that another vehicle has: its photographs may belong to that one.
 function offerHeld(form, error) {
-  const held = error.message.match(/^vehicle (\d+) has this plate already/)?.[1];
+  const held = error.detail?.match(/^vehicle (\d+) has this plate already/)?.[1];
   if (held) {
-    const place = byId("held"), button = element("button", `Add these photographs to vehicle ${held}`, { type: "button" });
-    show("held", "Is it the same vehicle? ");
-    place.append(element("a", `Look at vehicle ${held}`, { href: "/vehicles/" + held }), " ", button);
+    const place = byId("held"), button = element("button", _("Add these photographs to vehicle {number}", { number: held }), { type: "button" });
+    show("held", _("Is it the same vehicle? "));
+    place.append(element("a", _("Look at vehicle {number}", { number: held }), { href: "/vehicles/" + held }), " ", button);
     button.addEventListener("click", () => doing(form, async () => {
       const data = new FormData();
       for (const [name, value] of fields(form))

@@ -3,8 +3,9 @@
 
 const TYPING = 250; // milliseconds without a key before a search
 const REASONS = {
-  number: "this number", plate: "this plate", flat: "this flat", plate_begins: "plate begins so", plate_part: "part of the plate",
-  plate_alike: "look-alike characters", plate_similar: "one character differs", owner: "owner",
+  number: _("this number"), plate: _("this plate"), flat: _("this flat"), plate_begins: _("plate begins so"),
+  plate_part: _("part of the plate"), plate_alike: _("look-alike characters"), plate_similar: _("one character differs"),
+  owner: _("owner"),
 };
 let searched = 0; // number of the latest search; the answer to an earlier one comes too late
 let pageShown = 1, typing;
@@ -19,19 +20,21 @@ function clearHits() {
 function hitCard(hit) {
   const item = element("li"), card = hit.may_open ? element("a", "", { href: "/vehicles/" + hit.vehicle }) : element("div");
   if (hit.picture) card.append(element("img", "", { src: "/api/thumbnails/" + hit.picture, alt: "" }));
-  card.append(element("strong", hit.plate ?? "no plate"));
+  card.append(element("strong", hit.plate ?? _("no plate")));
   if (hit.owner) card.append(element("span", hit.owner));
-  if (hit.flat) card.append(element("span", "flat " + hit.flat));
-  card.append(element("span", `vehicle ${hit.vehicle}: ${REASONS[hit.found_by] ?? hit.found_by}`));
+  if (hit.flat) card.append(element("span", _("flat {flat}", hit)));
+  card.append(element("span", `${vehicleName(hit.vehicle)}: ${REASONS[hit.found_by] ?? hit.found_by}`));
   item.append(card);
   return item;
 }
 
 function showHits(answer) {
-  const count = answer.total === 1 ? "1 vehicle" : `${answer.total} vehicles`;
-  const more = answer.more ? "The first " + count + "; type more of the plate to see others." : count + " found.";
-  const place = answer.pages > 1 ? ` Page ${answer.page} of ${answer.pages}.` : "";
-  show("search-said", answer.total ? more + place : "No vehicle is found by this.");
+  const found = answer.more
+    ? ngettext("The first {n} vehicle; type more of the plate to see others.",
+      "The first {n} vehicles; type more of the plate to see others.", answer.total)
+    : ngettext("{n} vehicle found.", "{n} vehicles found.", answer.total);
+  const place = answer.pages > 1 ? " " + _("Page {page} of {pages}.", answer) : "";
+  show("search-said", answer.total ? found + place : _("No vehicle is found by this."));
   byId("hits").replaceChildren(...answer.hits.map(hitCard));
   byId("hits").hidden = !answer.hits.length;
   byId("hits-pages").hidden = answer.pages < 2;
