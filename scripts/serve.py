@@ -26,8 +26,9 @@ import typer
 
 from app.core.listening import is_loopback, listen, require_pair
 from app.core.printing import shown
-from app.register.accounts import Accounts, Role, Token, Tokens
+from app.register.accounts import Accounts, Role
 from app.register.folder import RegisterFolder
+from app.register.tokens import Token, Tokens
 from app.settings.checks import SettingsError
 from models.errors import MissingFileError
 from scripts.command import command, run_app

@@ -1,13 +1,10 @@
 """Accounts of a register: roles, passwords, sessions of browsers, tokens of programs."""
 
-import contextlib
 import hashlib
 import hmac
 import secrets
-import threading
-import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import IntEnum
 
 from argon2 import PasswordHasher
@@ -16,16 +13,15 @@ from sqlalchemy import delete, func, select
 
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
-from app.register.records import MOST_NUMBER, get, trail
-from app.register.schema import Account, Ticket, TicketUse, now
+from app.register.records import get, trail
+from app.register.schema import Account, Ticket, now
 from app.register.texts import checked_name, line
+from app.register.tokens import Uses
 from app.register.tries import Tries
 
 SHORTEST_PASSWORD = 10
 _SESSION = timedelta(hours=12)
 _LONGEST_PASSWORD = 1024
-_TOKEN = "token"
-USE_SECONDS = 600.0  # a write a request would delay every request
 
 
 class Role(IntEnum):
@@ -84,9 +80,20 @@ class Accounts:
             return account
 
     def change(
-        self, account_id: int, by: str, *, role: Role | None = None, password: str = "", disabled: bool | None = None
+        self,
+        account_id: int,
+        by: str,
+        *,
+        role: Role | None = None,
+        password: str = "",
+        disabled: bool | None = None,
+        keep: str = "",
     ) -> Account:
-        """Change an account; its sessions and tokens end. Raises RegisterError if no admin would be left."""
+        """Change an account; its sessions and tokens end. Raises RegisterError if no admin would be left.
+
+        Args:
+            keep: secret of a session that does not end.
+        """
         hashed = self._hash(password) if password else ""
         with self.database.writing() as session:
             account = get(session, Account, account_id)
@@ -97,10 +104,25 @@ class Accounts:
             admins = select(func.count(Account.id)).where(Account.role == Role.admin.name, Account.disabled.is_(False))
             if not session.scalar(admins):
                 raise RegisterError("the last admin cannot be taken away")
-            session.execute(delete(Ticket).where(Ticket.account_id == account_id))
+            ended = (Ticket.account_id == account_id) & (Ticket.digest != _digest(keep))
+            session.execute(delete(Ticket).where(ended))
             details = {"role": role and role.name, "password": bool(password), "disabled": disabled}
             trail(session, by, "change account", f"account {account_id}", details)
             return account
+
+    def change_password(self, account_id: int, by: str, password: str) -> Account:
+        """Set a password; "" is one that is too short. Raises and ends as `change` does."""
+        self._require_length(password)
+        return self.change(account_id, by, password=password)
+
+    def change_own_password(self, name: str, old: str, new: str, address: str, keep: str) -> None:
+        """Change the password of somebody who knows the old one; sessions but `keep`, and tokens, end. Raises as
+        `log_in` does, and RegisterError for a new password that is too short or the old one."""
+        self._require_length(new)
+        account = self._checked(name, old, address, "refuse password", "the old password is not right")
+        if new == old:
+            raise RegisterError("the new password is the old one")
+        self.change(account.id, name, password=new, keep=keep)
 
     def all(self) -> list[Account]:
         """By number."""
@@ -112,6 +134,10 @@ class Accounts:
         of a name from one address failed, or fifty of a name, or thirty from an address.
 
         It takes 64 MiB and a processor: callers keep the number at once small."""
+        account = self._checked(name, password, address, "refuse log-in", "name and password do not belong together")
+        return self._ticket(account.id, account.name, "session", "", _SESSION)
+
+    def _checked(self, name: str, password: str, address: str, action: str, refusal: str) -> Account:
         self._tries.count(name, address)
         account = None
         if name.isprintable():  # no account has another name, and PostgreSQL takes no NUL
@@ -125,10 +151,10 @@ class Accounts:
         right = self._verify(account.password if account else self._nobody, password)
         if account is None or account.disabled or not right:
             with self.database.writing() as session:
-                trail(session, "", "refuse log-in", f"account {account.id}" if account else "", {})
-            raise LogInError("name and password do not belong together")
+                trail(session, "", action, f"account {account.id}" if account else "", {})
+            raise LogInError(refusal)
         self._tries.uncount(name, address)
-        return self._ticket(account.id, account.name, "session", "", _SESSION)
+        return account
 
     def log_out(self, secret: str) -> None:
         """End a session."""
@@ -168,9 +194,12 @@ class Accounts:
             trail(session, by, "log in" if kind == "session" else "make token", f"account {account_id}", {})
         return secret
 
-    def _hash(self, password: str) -> str:
+    def _require_length(self, password: str) -> None:
         if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
             raise RegisterError(f"a password has {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} letters")
+
+    def _hash(self, password: str) -> str:
+        self._require_length(password)
         return self.hasher.hash(password)
 
     def _verify(self, hashed: str, password: str) -> bool:
@@ -209,73 +238,3 @@ def _changed(one: bytes, other: bytes) -> bytes:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Token:
-    """A token without its secret, which nobody keeps.
-
-    Args:
-        id: by which it is revoked.
-        used: when it was last used, to ten minutes; None if never.
-    """
-
-    id: int
-    account: str
-    label: str
-    created: datetime
-    expires: datetime
-    used: datetime | None
-
-
-class Tokens:
-    """The tokens of a register's accounts."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-
-    def all(self, account: str | None = None) -> list[Token]:
-        """Valid tokens by number: of one account, or of all."""
-        query = (
-            select(Ticket, Account.name, TicketUse.used)
-            .join(Account, Ticket.account_id == Account.id)
-            .outerjoin(TicketUse, TicketUse.ticket_id == Ticket.id)
-            .where(Ticket.kind == _TOKEN, Ticket.expires >= now())
-            .order_by(Ticket.id)
-        )
-        with self.database.reading() as session:
-            rows = session.execute(query if account is None else query.where(Account.name == account))
-            return [Token(row.id, name, row.label, row.created, row.expires, used) for row, name, used in rows]
-
-    def revoke(self, number: int, by: str, account: str | None = None) -> None:
-        """End one token at once; others stay. Raises NotEnrolledError if there is none of this number.
-
-        Args:
-            account: whose it must be; None for anybody's.
-        """
-        with self.database.writing() as session:
-            ticket = session.get(Ticket, number) if 0 < number <= MOST_NUMBER else None
-            if ticket is None or ticket.kind != _TOKEN or account not in (None, ticket.account.name):
-                raise NotEnrolledError(f"there is no token {number}")
-            session.delete(ticket)
-            trail(session, by, "revoke token", f"account {ticket.account_id}", {"token": number})
-
-
-class Uses:
-    """Last uses of tokens. A use that cannot be written is lost, and no request fails for it."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self._lock = threading.Lock()
-        self._noted: dict[int, float] = {}
-
-    def note(self, ticket_id: int) -> None:
-        """Record a use of a token now."""
-        moment = time.monotonic()
-        with self._lock:
-            if moment - self._noted.get(ticket_id, -USE_SECONDS) < USE_SECONDS:
-                return
-            self._noted[ticket_id] = moment
-        with contextlib.suppress(RegisterError), self.database.writing() as session:
-            if session.get(Ticket, ticket_id) is not None:  # revoked meanwhile
-                session.merge(TicketUse(ticket_id=ticket_id, used=now()))

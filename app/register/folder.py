@@ -23,6 +23,7 @@ from app.register.outbox import Outbox
 from app.register.photos import Photos
 from app.register.schema import Setting, Vehicle
 from app.register.search import Search
+from app.register.sent_once import SentOnce
 from app.register.sightings import Journal, Visible
 from app.register.vehicles import Register
 
@@ -52,6 +53,7 @@ class RegisterFolder:
         self.visible, self.confirmations = Visible(database), Confirmations(database)
         self.corrections = Corrections(self.register)
         self.search, self.history, self.lists = Search(database), History(database), Lists(database)
+        self.sent_once = SentOnce(database)
 
     def size(self) -> int:
         """Vehicles in the register."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.register.database import Database
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.matcher import Decision, Outcome
-from app.register.records import MOST_NUMBER, NewView, SeenBy, get, trail
+from app.register.records import MOST_NUMBER, Also, NewView, SeenBy, get, nothing_else, trail
 from app.register.schema import Audit, Found, Incident, Shown, Sighting, Vehicle, View, now
 from app.register.texts import line, paragraph
 
@@ -95,12 +95,19 @@ class Journal:
             return session.scalar(_forgettable(before).with_only_columns(Sighting.id).limit(1)) is not None
 
     def report_incident(
-        self, sighting_id: int, kind: str, note: str, account: str, vehicle_id: int | None = None
+        self,
+        sighting_id: int,
+        kind: str,
+        note: str,
+        account: str,
+        vehicle_id: int | None = None,
+        also: Also = nothing_else,
     ) -> int:
         """Keep a guard's report about a sighting; its number. Raises NotEnrolledError, and TextError.
 
         Args:
             vehicle_id: the vehicle, if the guard knows better than an unsure identification.
+            also: writes further rows in the same transaction, given the incident's number.
         """
         kind, note = line("kind", kind), paragraph("note", note)
         if not kind:
@@ -112,6 +119,7 @@ class Journal:
             session.add(incident)
             session.flush()
             trail(session, account, "report incident", f"incident {incident.id}", {"sighting": sighting_id})
+            also(session, incident.id)
             return incident.id
 
     def incident(self, incident_id: int) -> Incident:

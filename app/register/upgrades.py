@@ -145,6 +145,15 @@ CREATE INDEX ix_list_entry_ends ON list_entry (ends);
 ALTER TABLE vehicle ADD COLUMN tags JSON DEFAULT '[]' NOT NULL;
 ALTER TABLE incident ADD COLUMN noted {time};
 """
+_SENT_ONCE = """
+CREATE TABLE sent_request (
+    account VARCHAR NOT NULL, "key" VARCHAR NOT NULL, digest VARCHAR NOT NULL,
+    sighting_id INTEGER REFERENCES sighting (id) ON DELETE CASCADE,
+    incident_id INTEGER REFERENCES incident (id) ON DELETE CASCADE, photographs JSON, created {time} NOT NULL,
+    PRIMARY KEY (account, "key"));
+CREATE INDEX ix_sent_request_sighting_id ON sent_request (sighting_id);
+CREATE INDEX ix_sent_request_incident_id ON sent_request (incident_id);
+"""
 _LATE_IN_VERSION_1 = ("shown", "imported", "ticket_use")  # added without a number of their own
 _OF_VERSION_0 = ("owner", "vehicle", "plate", "view", "model", "embedding")  # what makes tables a register's
 
@@ -212,6 +221,11 @@ def lists_and_tags(connection: Connection) -> None:
     run_sql(connection, _LISTS_AND_TAGS)
 
 
+def requests_sent_once(connection: Connection) -> None:
+    """Add the keys of requests that are done once."""
+    run_sql(connection, _SENT_ONCE)
+
+
 STEPS: tuple[Step, ...] = (
     Step(1, tables_of_version_1),
     Step(2, evidence_of_models),
@@ -221,6 +235,7 @@ STEPS: tuple[Step, ...] = (
     Step(6, cameras_and_events),
     Step(7, sightings_by_time),
     Step(8, lists_and_tags),
+    Step(10, requests_sent_once),
 )
 """Oldest first. The last one's version is that of the schema."""
 

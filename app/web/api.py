@@ -25,6 +25,7 @@ from app.web.answers import (
 )
 from app.web.bodies import Line, NewAccount, NewConfirmation, NewIncident, NewToken, Text
 from app.web.identify import UploadedPhotos, enrol_photos, identify_photos
+from app.web.once import Key, identify_once, report_once
 from app.web.refusals import REFUSED
 from app.web.security import Admin, AdminInSession, Guard, InSession, Manager
 from app.web.state import State, state_of
@@ -43,11 +44,14 @@ async def identify(
     service: Service,
     uploaded: UploadedPhotos,
     enrol_unknown: Flag = False,
+    key: Key = None,
 ) -> IdentifyAnswer:
     """Find the vehicle that photographs show. The identification is kept as a sighting. A manager may have an unknown
     vehicle enrolled."""
     if enrol_unknown and user.role < Role.manager:
         raise HTTPException(403, "enrolling needs the role manager")
+    if key is not None:
+        return await identify_once(service, user, uploaded, enrol_unknown, key)
     vehicle_photos = await uploaded.vehicle_photos(service)
     return await service.with_network(
         identify_photos, service.identification, vehicle_photos, user.name, enrol_unknown, service.zone
@@ -169,10 +173,13 @@ async def withdraw(user: Guard, service: Service, sighting: Id) -> dict[str, int
 
 
 @router.post("/incidents", status_code=201)
-async def report_incident(user: Guard, service: Service, incident: NewIncident) -> IncidentAnswer:
+async def report_incident(user: Guard, service: Service, incident: NewIncident, key: Key = None) -> IncidentAnswer:
     """Report what a sighting shows; a guard reports what own identifications showed."""
     given = incident.sighting, incident.kind, incident.note, incident.vehicle
-    number = await service.aside(security.report_incident, service.identification, user, *given)
+    if key is not None:
+        number = await report_once(service, user, incident, key)
+    else:
+        number = await service.aside(security.report_incident, service.identification, user, *given)
     return IncidentAnswer.of(await service.aside(service.identification.journal.incident, number))
 
 

@@ -1,6 +1,7 @@
 """Identification and enrolment in the service: uploads in, answers for people out."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -11,9 +12,8 @@ from app.register.detect import Framed
 from app.register.duplicates import Alike, offered
 from app.register.errors import RegisterError
 from app.register.identification import Identification
-from app.register.matcher import Decision
 from app.register.photos import MAX_BYTES, Photo, VehiclePhoto, make_vehicle_photos, parse_box, parse_modality, take_in
-from app.register.records import NewOwner
+from app.register.records import Also, NewOwner, nothing_else
 from app.register.site_time import Zone, written_end
 from app.register.tags import split_tags, tagged
 from app.web.answers import (
@@ -58,6 +58,16 @@ class Uploaded:
         self._boxes, self._plate_boxes = boxes, plate_boxes
         self._modality, self._whole = modality, whole
 
+    async def digest(self, more: str) -> str:
+        """A digest of all that was sent, and of some more text."""
+        fields = (more, self._boxes, self._plate_boxes, self._modality, self._whole, len(self._pictures))
+        held = hashlib.sha256(repr(fields).encode())
+        for upload in (*self._pictures, *self._plate_pictures):
+            data = await upload.read()
+            await upload.seek(0)
+            held.update(hashlib.sha256(data).digest())
+        return held.hexdigest()
+
     async def vehicle_photos(self, service: State) -> list[VehiclePhoto]:
         """The photographs, with what belongs to each.
 
@@ -89,30 +99,17 @@ def identify_photos(
     account: str,
     enrol_unknown: bool,
     zone: Zone,
+    also: Also = nothing_else,
 ) -> IdentifyAnswer:
     """An identification as a guard may see it: plate and flat of the candidates that decided, plates near to the text,
     no names, and nothing at all of vehicles that a photograph does not resemble."""
-    answer = identification.identify(vehicle_photos, account=account, enrol_unknown=enrol_unknown)
-    candidates = []
-    for found in answer.decision.shown():
-        glance = identification.register.seen_by_guards(found.vehicle)
-        # A text that decided resembles no view: the first one is for comparison by eye.
-        image = glance.images.get(found.view) if found.view else next(iter(glance.images.values()), None)
-        similarity = round(found.similarity, 4)
-        candidates.append(
-            CandidateAnswer(
-                vehicle=found.vehicle,
-                similarity=similarity,
-                picture=image,
-                plate=glance.plate,
-                flat=glance.flat,
-                tags=list(glance.tags),
-            )
-        )
+    answer = identification.identify(vehicle_photos, account=account, enrol_unknown=enrol_unknown, also=also)
+    shown = answer.decision.shown()
+    evidence = answer.decision.as_dict()["evidence"]
     return IdentifyAnswer(
         **decision_fields(answer.decision),
-        candidates=candidates,
-        evidence=_evidence(answer.decision),
+        candidates=candidate_answers(identification, [(row.vehicle, row.similarity, row.view) for row in shown]),
+        evidence=evidence_answer(evidence, {row.vehicle for row in shown}),
         plate_text=PlateTextAnswer.model_validate(answer.plate.as_dict(plates=True)) if answer.plate else None,
         listed=listed_answers([each.as_dict() for each in answer.listed], zone),
         sighting=answer.sighting,
@@ -128,12 +125,28 @@ def listed_answers(kept: Sequence[Mapping[str, Any]], zone: Zone) -> list[Listed
     return [ListedAnswer(**each, until=written_end(end, zone)) for each, end in zip(kept, ends, strict=True)]
 
 
-def _evidence(decision: Decision) -> EvidenceAnswer | None:
-    """The probabilities of those vehicles that the answer shows."""
-    if decision.evidence is None:
+def candidate_answers(
+    identification: Identification, rows: Iterable[tuple[int, float, int | None]]
+) -> list[CandidateAnswer]:
+    """The candidates of an answer as a guard may see them.
+
+    Args:
+        rows: vehicle, similarity and the view that is most similar.
+    """
+    found = []
+    for vehicle, similarity, view in rows:
+        glance = identification.register.seen_by_guards(vehicle)
+        # A text that decided resembles no view: the first one is for comparison by eye.
+        image = glance.images.get(view) if view else next(iter(glance.images.values()), None)
+        about: dict[str, Any] = {"picture": image, "plate": glance.plate, "flat": glance.flat, "tags": glance.tags}
+        found.append(CandidateAnswer(vehicle=vehicle, similarity=round(similarity, 4), **about))
+    return found
+
+
+def evidence_answer(row: Mapping[str, Any] | None, shown: Collection[int]) -> EvidenceAnswer | None:
+    """The probabilities of those vehicles that an answer shows, given its evidence as it is kept."""
+    if row is None:
         return None
-    shown = {candidate.vehicle for candidate in decision.shown()}
-    row = decision.evidence.as_dict()
     weighed = [WeighedAnswer(**each) for each in row["candidates"] if each["vehicle"] in shown]
     return EvidenceAnswer(not_registered=row["not_registered"], candidates=weighed)
 

@@ -16,6 +16,7 @@ from app.register.accounts import LogInError, Role, User, unmasked
 from app.register.confirmations import Says
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.identification import Identification
+from app.register.records import Also, nothing_else
 from app.register.schema import Confirmation, Vehicle
 from app.web.known import CSRF_FIELD
 from app.web.state import State, state_of
@@ -115,12 +116,18 @@ def image_path(identification: Identification, name: str, user: User) -> Path:
 
 
 def report_incident(
-    identification: Identification, user: User, sighting: int, kind: str, note: str, vehicle: int | None
+    identification: Identification,
+    user: User,
+    sighting: int,
+    kind: str,
+    note: str,
+    vehicle: int | None,
+    also: Also = nothing_else,
 ) -> int:
     """Report what a sighting shows; number of the incident. Raises NotEnrolledError, for a guard also for a sighting of
     another account, and for a vehicle that no answer showed."""
     require_own(identification, user, sighting, vehicle)
-    return identification.journal.report_incident(sighting, kind, note, user.name, vehicle)
+    return identification.journal.report_incident(sighting, kind, note, user.name, vehicle, also)
 
 
 def require_own(identification: Identification, user: User, sighting: int, vehicle: int | None = None) -> None:

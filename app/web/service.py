@@ -28,6 +28,7 @@ from app.register.errors import (
     RegisterError,
     UnavailableError,
 )
+from app.register.sent_once import KeyReusedError
 from app.register.tries import TooManyTriesError
 from app.web import (
     api,
@@ -36,6 +37,7 @@ from app.web import (
     lists,
     lists_pages,
     notes,
+    own_account,
     pages,
     search,
     sightings,
@@ -63,6 +65,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoModelError, 503),
     (RegisterError, 400),
     (BoxError, 422),
+    (KeyReusedError, 422),
     (ImageTooLargeError, 413),
     (ImageRefusedError, 415),
 )
@@ -112,8 +115,8 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     app.add_exception_handler(OSError, _files)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    of_api = (api, corrections, lists, search, thumbnails, sightings, notes)
-    for part in (*of_api, pages, sightings_pages, lists_pages, static_files, languages):
+    of_api = (api, corrections, lists, own_account, search, thumbnails, sightings, notes)
+    for part in (*of_api, pages, sightings_pages, lists_pages, languages, static_files):
         app.include_router(part.router)
     return app
 

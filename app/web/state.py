@@ -9,16 +9,18 @@ from datetime import tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 from fastapi import HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 
-from app.register.accounts import Accounts, Tokens
+from app.register.accounts import Accounts
 from app.register.delivery import Delivery
 from app.register.errors import BusyError, DatabaseAwayError, RegisterError
 from app.register.folder import hold_alone
 from app.register.identification import Identification
 from app.register.retention import Retention
+from app.register.tokens import Tokens
 from app.register.warming import Warming
 from app.web.figures import FiguresRenewal
 from app.web.passwords import PasswordPool
@@ -60,6 +62,7 @@ class State:
         self.secure = secure
         self.zone = zone or MACHINE
         self._waiting = 0
+        self._turns: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
         self._warming: Warming | None = None
         self._delivery: Delivery | None = None
         self._retention: Retention | None = None
@@ -108,6 +111,10 @@ class State:
             return await asyncio.get_running_loop().run_in_executor(self._network, call)
         finally:
             self._waiting -= 1
+
+    def turn(self, *whose: str) -> asyncio.Lock:
+        """The lock under which requests of one kind are done one after the other."""
+        return self._turns.setdefault(whose, asyncio.Lock())
 
     def told(self, error: Exception) -> str:
         """What a client reads of an error; an outage of the database is logged, with its address, once a minute."""

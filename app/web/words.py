@@ -14,7 +14,15 @@ CALIBRATION_ROWS = (
 LIST_KINDS = (N_("visitor"), N_("allow"), N_("deny"))
 TABLES = (N_("list entry"), N_("begin"), N_("end"))
 ACTIONS = (
-    *(N_("add account"), N_("change account"), N_("log in"), N_("refuse log-in"), N_("make token"), N_("revoke token")),
+    *(
+        N_("add account"),
+        N_("change account"),
+        N_("log in"),
+        N_("refuse log-in"),
+        N_("refuse password"),
+        N_("make token"),
+        N_("revoke token"),
+    ),
     *(N_("identify"), N_("confirm"), N_("withdraw confirmation"), N_("forget sightings"), N_("set retention")),
     *(N_("report incident"), N_("close incident"), N_("reopen incident")),
     *(N_("export sightings"), N_("export incidents"), N_("export"), N_("back up"), N_("restore")),

@@ -309,11 +309,11 @@ on("forget", "click", (button) => doing(button.closest("section"), async () => {
   location.assign("/register");
 }));
 
-for (const button of document.querySelectorAll("button.close, button.reopen, button.disable, button.revoke"))
+for (const button of document.querySelectorAll("button.close, button.reopen, button.disable, button.enable, button.revoke"))
   button.addEventListener("click", () => doing(button.parentElement, async () => {
     const { incident, account, token } = button.dataset;
     if (token) await ask("DELETE", `/api/tokens/${token}`);
-    else await ask("POST", incident ? `/api/incidents/${incident}/${button.className}` : `/api/accounts/${account}/disable`);
+    else await ask("POST", incident ? `/api/incidents/${incident}/${button.className}` : `/api/accounts/${account}/${button.className}`);
     location.reload();
   }));
 

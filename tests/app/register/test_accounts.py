@@ -8,9 +8,10 @@ from argon2 import PasswordHasher
 from sqlalchemy import select
 
 from app.register import tries as module
-from app.register.accounts import Accounts, LogInError, Role, Tokens
+from app.register.accounts import Accounts, LogInError, Role
 from app.register.errors import NotEnrolledError, RegisterError
 from app.register.schema import Account, Base, Ticket, now
+from app.register.tokens import Tokens
 from app.register.tries import TooManyTriesError, site_of
 
 WORD = "correct horse battery"

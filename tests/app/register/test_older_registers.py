@@ -15,9 +15,13 @@ from app.register.history import Chosen, History
 from app.register.lists import Kind, Lists, NewEntry
 from app.register.schema import Sighting
 from app.register.search import By, Search
+from app.register.sent_once import KeyReusedError, SentOnce
 from app.register.vehicles import Register
 
-VERSION_7 = "DROP TABLE list_entry; ALTER TABLE vehicle DROP COLUMN tags; ALTER TABLE incident DROP COLUMN noted;"
+VERSION_9 = "DROP TABLE sent_request;"
+VERSION_7 = (
+    f"{VERSION_9} DROP TABLE list_entry; ALTER TABLE vehicle DROP COLUMN tags; ALTER TABLE incident DROP COLUMN noted;"
+)
 VERSION_6 = (
     f"{VERSION_7} DROP INDEX ix_sighting_created; DROP INDEX ix_sighting_decision; DROP INDEX ix_incident_sighting_id;"
 )
@@ -132,4 +136,25 @@ def test_vehicles_of_version_7_get_tags_and_stand_on_lists(register, model, url)
     assert held.vehicle(number).tags == []
     assert Corrections(held).edit(number, Edit(tags=["EV"]), account="tester") == ["tags"]
     assert Lists(database).add(NewEntry(Kind.deny, vehicle=number), "tester").vehicle_id == number
+    database.close()
+
+
+def test_requests_of_earlier_versions_have_no_key_and_later_ones_have(one_vehicle, url):
+    change(one_vehicle, f"UPDATE setting SET value = '9' WHERE name = 'version'; {VERSION_9}")
+    database = Database(url)
+    assert version(database) == str(NOW)
+    sent = SentOnce(database)
+    assert sent.find("guard", "k" * 16, "digest") is None
+    with database.writing() as session:
+        row = Sighting(decision="unknown", answer={}, pictures=[], account="guard")
+        session.add(row)
+        session.flush()
+        sent.of_sighting("guard", "k" * 16, "digest")(session, row.id)
+    assert sent.find("guard", "k" * 16, "digest").sighting_id == row.id
+    assert sent.find("another", "k" * 16, "digest") is None
+    with pytest.raises(KeyReusedError):
+        sent.find("guard", "k" * 16, "something else")
+    with database.writing() as session:
+        session.delete(session.get(Sighting, row.id))
+    assert sent.find("guard", "k" * 16, "digest") is None
     database.close()

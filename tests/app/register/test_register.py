@@ -8,7 +8,6 @@ import pytest
 from registers import photo, vectors, view
 from sqlalchemy import func, select, text
 
-from app.register.accounts import Tokens
 from app.register.database import Database
 from app.register.errors import (
     AnotherModelError,
@@ -23,6 +22,7 @@ from app.register.plate_search import normal_plate
 from app.register.records import NewOwner, NewView
 from app.register.schema import Base, View, now
 from app.register.sightings import Journal, Visible
+from app.register.tokens import Tokens
 
 RNG = np.random.default_rng(0)
 
