@@ -7,6 +7,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from app.core.versions import installed
 from app.deployment.site_names import SiteIdentity
 from app.federation.client import TaskClient
 from app.federation.global_model import UnusableAggregateError
@@ -70,7 +71,9 @@ def query(message: Message, context: Context) -> Message:
         return Message(RecordDict({m.GLOBAL: m.bytes_record(m.GLOBAL, sealed)}), reply_to=message)
     if config.get(m.ACTION) == m.ACTION_SUM_SHARES:
         return _share_sum(client, message, config)
-    info = {**client.get_properties({}), m.NUM_NODES: int(context.node_config.get("num-partitions", 0))}
+    known = [f"{name} {version}" for name, version in installed().items()]
+    nodes = int(context.node_config.get("num-partitions", 0))
+    info = {**client.get_properties({}), m.NUM_NODES: nodes, m.VERSIONS: known}
     return Message(RecordDict({m.INFO: ConfigRecord(info)}), reply_to=message)
 
 

@@ -23,6 +23,7 @@ from app.federation.build import make_rules, make_server_sum, share_authority
 from app.federation.dp import epsilon
 from app.federation.layout import shared_part
 from app.federation.recorder import Recorder
+from app.federation.site_versions import SiteVersions
 from app.settings.load import Settings, load_settings
 from app.settings.privacy import DpSettings
 from strategies import messages as m
@@ -87,6 +88,7 @@ def _run_rounds(
         run_key=run_key,
         simulated=simulated,
         share_authority=share_authority(settings, folder.path, simulated=simulated),
+        check_versions=None if simulated else SiteVersions(folder.path, settings.privacy.cipher),
     )
     earlier = folder.read_rounds()
     recorder = Recorder(folder, run_key, layout, settings.federation.rounds, settings.measures[0])

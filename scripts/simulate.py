@@ -20,6 +20,7 @@ from app.data.dataset import open_source
 from app.data.partition import table
 from app.experiment.baselines import bad_pictures
 from app.experiment.claim import claimed, run_path
+from app.experiment.client_table import client_figures, client_text, write_client_csv
 from app.experiment.compare import compare_models
 from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides, run_overrides
 from app.experiment.measurable import require_measurable
@@ -137,6 +138,9 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
         "remarks": make_task(settings).remarks,
         "models": models,
     }
+    if figures := client_figures(models, settings.measures[0]):
+        summary["clients"] = figures
+        write_client_csv(figures, folder.path / "clients.csv")
     folder.write_summary({**server, **summary})
     print(f"measured on {settings.data.eval_split}:", file=sys.stderr)
     _print_figures(summary)
@@ -145,6 +149,8 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
 
 def _print_figures(summary: Mapping[str, Any]) -> None:
     print(format_table({name: row for name, row in summary["models"].items() if any(name in row for name in MEASURES)}))
+    if summary.get("clients"):
+        print(client_text(summary["clients"]))
     print(f"curves and ranked lists: {summary['run_dir']}")
     print(json.dumps({name: summary[name] for name in _PRINTED if name in summary}))
 

@@ -108,6 +108,8 @@ class NodeDirectory:
             try:
                 known = self.read(node, m.config_of(reply.content, m.INFO))
                 self._require_own(known)
+                if self.rules.check_versions is not None:
+                    self.rules.check_versions(known.client, m.config_of(reply.content, m.INFO))
                 self.nodes[node.node_id] = known
                 self._names[node.node_id] = known.client
             except (RefusedError, m.MessageError) as error:

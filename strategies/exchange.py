@@ -68,7 +68,8 @@ class Patience:
     """Learns the seconds that each client takes to answer, by kind of message.
 
     The longest wait is `deadline`, and ten minutes at most for a query. It applies to a client's first answer of a
-    kind, and to its first training from `long_round` on. Then the straggler rule applies, see `RoundRules`:
+    kind, to its first training from `long_round` on, and to the final model with `long_final`. Then the straggler rule
+    applies, see `RoundRules`:
 
     - Measuring the final model is also part of a training, so that the times of trainings count for it.
     - A client that did not answer in time gets the longest wait once more, as it may have become slower. If it misses
@@ -99,6 +100,8 @@ class Patience:
         gave_up = (node.client, kind) in self._gave_up
         first = self._trained.get(node.client, 0) < rules.long_round <= server_round
         if kind == MessageType.TRAIN and first and not gave_up:
+            return whole
+        if kind == MessageType.EVALUATE and rules.long_final and not gave_up:
             return whole
         kinds = {kind}
         if kind == MessageType.EVALUATE and rules.measure_every:

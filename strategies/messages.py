@@ -52,6 +52,7 @@ HELD_ROUNDS = "held-rounds"
 HELD_DIGESTS = "held-digests"
 UNUSABLE_SUM = "unusable-sum"
 BAD_SHARES = "bad-shares"
+VERSIONS = "versions"
 
 # Keys of the proof that a client gives.
 CERTIFICATE = "certificate"

@@ -1,8 +1,8 @@
 """Rules, state and report of a round."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from flwr.app import ArrayRecord
@@ -68,10 +68,13 @@ class RoundRules:
     The server waits for a client `straggler_factor` times its slowest earlier answer to such a message, at least
     `straggler_seconds`, and never beyond `deadline`; 0 for the deadline only. It queries a silent client again and
     waits `silent_seconds`, until it answers. In round `long_round`, where clients do more than train, the whole
-    deadline applies.
+    deadline applies, and with `long_final` for the final model, from which clients make models of their own.
 
     `share_authority` gives the public key of who signs the share keys that nodes must have, once a node has answered;
     None for a cipher without shares.
+
+    `check_versions` gets the name of a client and its description, and raises RefusedError for libraries with which it
+    cannot take part; None for no check.
 
     `run_key` identifies the run on the nodes: a resumed run finds its state there, a new one finds none.
     """
@@ -92,15 +95,17 @@ class RoundRules:
     max_share: float
     key_id: str | None = ""
     headline: str = "mAP"
-    straggler_seconds: float = 300.0
+    straggler_seconds: float = 120.0
     silent_seconds: float = 30.0
     long_round: int = 1
+    long_final: bool = False
     max_clients: int = 0
     min_clients: int = 1
     seed: int = 0
     simulated: bool = False
     measures: tuple[str, ...] = ()
     share_authority: Callable[[], Ed25519PublicKey] | None = None
+    check_versions: Callable[[str, Mapping[str, Any]], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def versions() -> dict[str, Any]:
         "threads": torch.get_num_threads() if torch else None,
         "libraries": {name: _version(name) for name in LIBRARIES},
     }
+
+
+@cache
+def installed() -> dict[str, str]:
+    """Versions of this project as installed, of Python and of the libraries, by name; without those not installed."""
+    found = {name: _version(name) for name in (PROJECT, *LIBRARIES)}
+    return {"python": platform.python_version(), **{name: text for name, text in found.items() if text is not None}}
 
 
 def _version(package: str) -> str | None:

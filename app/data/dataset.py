@@ -3,16 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from app.core.sample import Sample
 from app.data.holdout import holdout
-from app.data.partition import by_site, partition, partition_directions
+from app.data.partition import by_site, own_cameras, partition, partition_directions
 from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction, Reader, each_against_all, open_reader
 from app.settings.hints import root_hint
 from app.settings.load import MISSING, DataSettings, SettingsError, absolute
 from app.synthetic import generate
 from models.errors import MissingFileError
+
+
+class OwnParts(NamedTuple):
+    """A split by client.
+
+    Args:
+        directions: of each client; None if the split does not tell whose its images are.
+        reason: why it does not.
+    """
+
+    directions: list[list[Direction]] | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,11 +44,16 @@ class Source:
         """The directions of a split; "holdout" is what `data.holdout` keeps out of training."""
         if split != "holdout":
             return self.reader.evaluation(split)
-        # Not by image alone: a photograph may show vehicles of both sides.
-        held = {(s.path, s.pid) for s in holdout(self.reader.train(), self.settings.holdout, self.seed)[1]}
+        held = holdout(self.reader.train(), self.settings.holdout, self.seed)[1]
         if not held:
             raise SettingsError("data.eval_split=holdout needs data.holdout above 0")
-        return [_restrict(direction, held) for direction in self.reader.evaluation("train")]
+        return self.directions_of(held)
+
+    def directions_of(self, held: Sequence[Sample]) -> list[Direction]:
+        """The directions of the training images with these alone."""
+        # Not by image alone: a photograph may show vehicles of both sides.
+        chosen = {(sample.path, sample.pid) for sample in held}
+        return [_restrict(direction, chosen) for direction in self.reader.evaluation("train")]
 
     def parts(self, num_clients: int) -> list[list[Sample]]:
         """Training images by simulated client, in the order of partition ids."""
@@ -68,6 +86,21 @@ class Source:
         return partition_directions(
             directions, by=settings.by, num_clients=num_clients, alpha=settings.alpha, seed=self.seed, sites=sites
         )
+
+    def own_parts(self, split: str, num_clients: int) -> OwnParts:
+        """The part of a split that is of each simulated client's own place.
+
+        By site these are the images of its site, by camera the queries of its cameras against the whole gallery. Where
+        vehicles are dealt to the clients, no vehicle of another split is of one of them."""
+        by = self.settings.partition.by
+        try:
+            if by == "site":
+                return OwnParts(self.evaluation_parts(split, num_clients)[:num_clients])
+            if by == "camera":
+                return OwnParts(own_cameras(self.evaluation(split), self.parts(num_clients)))
+        except DataSetError as error:
+            return OwnParts(None, str(error))
+        return OwnParts(None, f"with data.partition.by={by} no image of {split} belongs to one client")
 
 
 def open_source(settings: DataSettings, seed: int) -> Source:

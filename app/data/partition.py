@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -135,6 +136,21 @@ def partition_directions(
     return [
         [Direction(name, tuple(query[client]), tuple(gallery[client])) for name, query, gallery in divided]
         for client in range(num_clients)
+    ]
+
+
+def own_cameras(directions: Sequence[Direction], parts: Sequence[Sequence[Sample]]) -> list[list[Direction]]:
+    """Each client's queries, those of the cameras that it trains on, against the whole gallery.
+
+    Raises DataSetError naming the first query of a camera that no client trains on."""
+    cameras = [{sample.camid for sample in part} for part in parts]
+    known = set().union(*cameras)
+    for sample in (sample for direction in directions for sample in direction.query):
+        if sample.camid not in known:
+            raise DataSetError(f"{sample.path} is from camera {sample.camid}, where nobody trains")
+    return [
+        [replace(each, query=tuple(sample for sample in each.query if sample.camid in own)) for each in directions]
+        for own in cameras
     ]
 
 

@@ -101,12 +101,16 @@ def check_bundle(content: bytes, site: Path) -> App:
     Raises NotAllowedError for the server, and prints file, reason and remedy for the site."""
     digest = hashlib.sha256(content).hexdigest()
     try:
+        name = f"{p.read_party(site).name}: "  # the server has only a node's number before a bundle describes the site
+    except DeploymentError:
+        name = ""
+    try:
         allowed = read_allowed(site)
         use(allowed, site)
     except (SigningError, DeploymentError, OSError) as error:
         _tell(f"refused the app bundle {digest}: {error}. {_remedy(site)}")
         raise NotAllowedError(
-            f"the app bundle {digest[:16]} was not run: this site's list of approved bundles cannot be used; "
+            f"{name}the app bundle {digest[:16]} was not run: this site's list of approved bundles cannot be used; "
             "the site's own log says why"
         ) from None
     for app in allowed.apps:
@@ -118,7 +122,7 @@ def check_bundle(content: bytes, site: Path) -> App:
         f"It lists: {listed}. Nothing of the bundle was run. {_remedy(site)}"
     )
     raise NotAllowedError(
-        f"the app bundle {digest[:16]} is not approved at this site and was not run: {APPROVE}, by the authority"
+        f"{name}the app bundle {digest[:16]} is not approved at this site and was not run: {APPROVE}, by the authority"
     )
 
 

@@ -24,6 +24,7 @@ from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction
 from app.equalise.pre_model import checkpoint_model
 from app.equalise.run import Equalised, equalise
+from app.experiment.own_tests import OWN, OwnTests
 from app.settings.load import Settings, load_settings
 from app.settings.ranking import OPEN_SET_MEASURES
 from app.tasks import make_task
@@ -140,6 +141,9 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
         measures = measure(
             task, network, source.evaluation(settings.data.eval_split), calibration_directions(source, settings)
         )
+        if job.partition_id is not None:
+            own = OwnTests.of(source, settings).measure(task, network, client)
+            measures |= {OWN: own} if own else {}
     except FedVehicleReidError as error:
         raise ComparisonError(f"{job.name}: {error}; the model is in {path}") from error
     training: Measures = {"pictures": report.num_images, "losses": report.losses, "seconds": report.seconds}

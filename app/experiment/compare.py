@@ -2,8 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from app.core.arrays import Arrays, shared_layout
 from app.core.device import make_compute
@@ -20,10 +20,14 @@ from app.experiment.baselines import (
     comparison_jobs,
     comparison_settings,
     mean_of_clients,
-    measure_arrays,
+    measure,
     run_jobs,
 )
+from app.experiment.client_table import client_curves
 from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides
+from app.experiment.own_tests import OWN, OWN_REASON, OwnTests
+from app.experiment.personal_store import read_personal
+from app.experiment.personalise import GLOBAL, Personal
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.training.checkpoint import network_of, save_checkpoint, without_heads
@@ -33,36 +37,98 @@ _DRAWN = 8  # directions with a chart of their own: each country of plates_count
 
 
 def compare_models(settings: Settings, folder: RunFolder, progress: Progress | None = None) -> dict[str, Measures]:
-    """Measures on `data.eval_split` of "global", "local" and the models in `evaluation.compare`.
+    """Measures on `data.eval_split` of "global", "local" and "personalised", and of the models in `evaluation.compare`.
 
-    "global" is the federated model, "local" each client's model as it was just before its last upload, "stand_alone" a
-    model trained on a client's images alone for as many images, "central" one trained on all images.
-    Checkpoints, curves and ranked lists are written to the run folder.
+    "global" is the federated model, "local" each client's model as it was just before its last upload, "personalised"
+    each client's own choice with `personalise=on`, "stand_alone" a model trained on a client's images alone for as many
+    images, "central" one trained on all images. Checkpoints, curves and ranked lists are written to the run folder.
     """
     held = read_nodes(settings, folder)
     task = make_task(settings)
     save_checkpoint(folder, "global", next(iter(held["global"].values())), settings, task)
+    personal = read_personal_models(settings, folder)
     for client, arrays in held["local"].items():  # before anything is measured, which may fail
         save_checkpoint(folder, f"local-{client}", arrays, settings, task)
+    for client, found in personal.items():
+        save_checkpoint(folder, f"personalised-{client}", found.arrays, settings, task)
     source = open_source(settings.data, settings.seed)
-    directions = source.evaluation(settings.data.eval_split)
-    calibration = calibration_directions(source, settings)
-    models: dict[str, Measures] = {}
-    for name in ("global", "local"):
-        rows: dict[str, Measures] = {}
-        for client, arrays in held[name].items():
-            if name == "global" and rows and not _differ(settings, held[name]):
-                break
-            rows[client] = measure_arrays(settings, without_heads(arrays, task), directions, calibration)
-        models[name] = next(iter(rows.values())) if len(rows) == 1 else mean_of_clients(rows)
+    tests = MeasuredOn(
+        source.evaluation(settings.data.eval_split),
+        calibration_directions(source, settings),
+        OwnTests.of(source, settings),
+    )
+    one = not _differ(settings, held["global"])
+    models = {name: _measures(settings, held[name], tests, one=one and name == "global") for name in held}
+    if settings.personalise.enabled:
+        models["personalised"] = _personal_measures(settings, held["global"], personal, tests, models["global"])
+    if tests.own.reason:
+        models["global"][OWN_REASON] = tests.own.reason
     parts = len(source.parts(settings.federation.num_clients))
     kinds: dict[str, Settings] = {
         kind: comparison_settings(settings, kind, _overrides(folder)) for kind in settings.evaluation.compare
     }
     jobs = comparison_jobs(kinds, folder.path, parts)
     models |= by_kind(run_jobs(jobs, workers(settings), progress))
-    _draw(settings, folder, directions, held["global"])
+    _draw(settings, folder, tests.directions, held["global"])
     return models
+
+
+class MeasuredOn(NamedTuple):
+    """What models are measured on.
+
+    Args:
+        directions: of all clients together.
+        calibration: see `measure`.
+        own: of each client's own place.
+    """
+
+    directions: list[Direction]
+    calibration: list[Direction]
+    own: OwnTests
+
+
+def _measures(settings: Settings, models: Mapping[str, Arrays], tests: MeasuredOn, *, one: bool) -> Measures:
+    """Measures of a kind of model.
+
+    Args:
+        models: by client.
+        one: whether all clients have the same, which is measured once, save on each client's own images.
+    """
+    task, rows, own = make_task(settings), dict[str, Measures](), dict[str, Measures]()
+    network = None
+    for client, arrays in models.items():
+        if network is None or not one:
+            _, network = network_of(without_heads(arrays, task), settings)
+            rows[client] = measure(task, network, tests.directions, tests.calibration)
+        own[client] = tests.own.measure(task, network, client)
+    if len(rows) == 1 and (one or len(models) == 1):
+        return {**next(iter(rows.values())), **({OWN: own} if any(own.values()) else {})}
+    return mean_of_clients({client: {**row, OWN: own[client]} if own[client] else row for client, row in rows.items()})
+
+
+def _personal_measures(
+    settings: Settings,
+    clients: Iterable[str],
+    personal: Mapping[str, Personal],
+    tests: MeasuredOn,
+    measured: Measures,
+) -> Measures:
+    """Measures of the personal models, with what each was chosen by; an "error" for a client without one.
+
+    Args:
+        measured: of the global model, for the clients that keep it.
+    """
+    rows: dict[str, Measures] = {}
+    for client in clients:
+        if client not in personal:
+            rows[client] = {"error": f"{client} made no personal model; flower.log of the run folder has its reason"}
+            continue
+        arrays, report = personal[client]
+        same = report["chosen"] == GLOBAL and "clients" not in measured
+        row = dict(measured) if same else _measures(settings, {client: arrays}, tests, one=False)
+        own = {OWN: row.pop(OWN)[client]} if OWN in row else {}
+        rows[client] = {**row, **own, "choice": report}
+    return mean_of_clients(rows)
 
 
 def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arrays]]:
@@ -72,10 +138,7 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
     task = make_task(settings)
     layout = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation, task.heads)
     found: dict[str, dict[str, Arrays]] = {"global": {}, "local": {}}
-    # Nodes also keep models of earlier runs in this folder.
-    run_key = folder.load_arrays(SERVER_CHECKPOINT)[1]["run_key"]
-    paths = sorted((folder.path / "nodes").glob(f"*/{run_key}"))
-    stores = {path.parent.name: NodeStore(path) for path in paths if NodeStore(path).rounds("private")}
+    stores = {client: store for client, store in _stores(folder).items() if store.rounds("private")}
     last = max((version for store in stores.values() for version in store.rounds("global")), default=0)
     for client, store in stores.items():
         own, _ = store.read("private", store.rounds("private")[-1])
@@ -89,6 +152,22 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
     if not found["global"]:
         raise MissingFileError(f"no client holds a model below {folder.path / 'nodes'}")
     return found
+
+
+def _stores(folder: RunFolder) -> dict[str, NodeStore]:
+    """The node stores of this run by client; nodes also keep models of earlier runs in this folder."""
+    run_key = folder.load_arrays(SERVER_CHECKPOINT)[1]["run_key"]
+    return {path.parent.name: NodeStore(path) for path in sorted((folder.path / "nodes").glob(f"*/{run_key}"))}
+
+
+def read_personal_models(settings: Settings, folder: RunFolder) -> dict[str, Personal]:
+    """The personal models of the simulated clients that have one of the final global model."""
+    if not settings.personalise.enabled:
+        return {}
+    stores = _stores(folder)
+    last = max((version for store in stores.values() for version in store.rounds("global")), default=0)
+    found = {client: read_personal(store, last) for client, store in stores.items()}
+    return {client: personal for client, personal in found.items() if personal is not None}
 
 
 def _differ(settings: Settings, models: Mapping[str, Arrays]) -> bool:
@@ -127,6 +206,10 @@ def _draw(settings: Settings, folder: RunFolder, directions: list[Direction], mo
         }
         title = f"{settings.name}: global model on {settings.data.val_split}"
         curves_picture(curves, folder.path / "measures.png", x_label="round", y_label="measure", title=title)
+    if (clients := client_curves(lines, settings.measures[0])) is not None:
+        curves, label = clients
+        path = folder.path / "clients.png"
+        curves_picture(curves, path, x_label="round", y_label=label, title=f"{settings.name}: {label} by client")
     if settings.evaluation.ranked_lists:
         task, network = network_of(without_heads(next(iter(models.values())), make_task(settings)), settings)
         for direction in directions[:_DRAWN]:

@@ -1,8 +1,9 @@
 """Builder of the configured parts: cipher, server optimiser, and the rules of a round."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -171,6 +172,7 @@ def make_rules(
     run_key: str,
     simulated: bool = False,
     share_authority: Callable[[], Ed25519PublicKey] | None = None,
+    check_versions: Callable[[str, Mapping[str, Any]], None] | None = None,
 ) -> RoundRules:
     """The rules of a round."""
     federation = settings.federation
@@ -189,6 +191,7 @@ def make_rules(
         deadline=federation.deadline,
         straggler_factor=federation.straggler_factor,
         long_round=settings.data.equalise.from_round if settings.data.equalise.on else 1,
+        long_final=settings.personalise.enabled,
         start_timeout=federation.start_timeout,
         measure_every=federation.measure_every,
         min_clients=1 if settings.privacy.cipher == "plain" else 2,  # the sum of one update is that update
@@ -198,4 +201,5 @@ def make_rules(
         simulated=simulated,
         measures=settings.measures,
         share_authority=share_authority,
+        check_versions=check_versions,
     )

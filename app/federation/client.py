@@ -33,6 +33,7 @@ from app.core.memory import give_back
 from app.core.node_store import NodeStore
 from app.core.sample import Sample
 from app.data.readers.reader import Direction
+from app.experiment.held_out import HeldOut
 from app.federation.batches import ClientBatches
 from app.federation.client_state import ClientState
 from app.federation.feature_shift import PROBES, cosine_shift
@@ -40,6 +41,7 @@ from app.federation.global_model import GlobalModel, GlobalModels
 from app.federation.ledger import PrivacyLedger
 from app.federation.measuring import evaluation_loss, global_measures
 from app.federation.opened_sums import OpenedSums
+from app.federation.personal import keep_personal
 from app.federation.round_request import Bytes, ClientError, RoundRequest
 from app.federation.share_store import ShareStore
 from app.federation.site_policy import SitePolicy
@@ -69,6 +71,7 @@ class TaskClient(NumPyClient):
         ledger: of the node's epsilon under differential privacy.
         run_key: identifies the run.
         policy: of the site; None for a client without one, such as a simulated one.
+        held_out: what its personal model is chosen by; None for none.
 
     Raises ClientError without training images.
     """
@@ -88,6 +91,7 @@ class TaskClient(NumPyClient):
         server_optimiser: ServerOptimiser,
         run_key: str,
         policy: SitePolicy | None = None,
+        held_out: HeldOut | None = None,
     ) -> None:
         self.name = name
         self.task = task
@@ -99,7 +103,7 @@ class TaskClient(NumPyClient):
         self.shares = shares
         self.ledger = ledger
         self.run_key = run_key
-        self.policy = policy
+        self.policy, self.held_out = policy, held_out
         if not self.samples:
             unfit = f", as none of {len(samples)} can be used for training" if samples else ""
             raise ClientError(f"{name} has no training images{unfit}")
@@ -207,12 +211,16 @@ class TaskClient(NumPyClient):
         return [np.frombuffer(encrypted.payload, np.uint8)], len(self.samples), measures
 
     def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
-        """Apply the last aggregate, keep and measure the final global model: loss, number of examples, and measures."""
+        """Apply the last aggregate, keep and measure the final global model, and make a personal one of it if the run
+        has them: loss, number of examples, and measures."""
         request = RoundRequest.of(parameters, config)
         server_round = request.server_round
-        model = self._begin(f"{server_round} final {request.order}", request)
+        attempt = f"{server_round} final {request.order}"
+        model = self._begin(attempt, request)
         self._load(model.vector, server_round)
         measures = global_measures(self.task, self.network, self.directions) if request.measure else {}
+        if self.held_out is not None:
+            keep_personal(self, self.held_out, server_round - 1, attempt)
         return evaluation_loss(measures, self.settings.measures[0]), len(self.samples), measures
 
     def send_global(self, config: dict[str, Any]) -> bytes:

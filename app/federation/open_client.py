@@ -11,9 +11,9 @@ from typing import Protocol
 from app.core.node_store import NodeStore
 from app.core.printing import shown
 from app.core.run_dir import run_dir
-from app.core.sample import Sample
 from app.data.dataset import Source, open_source
 from app.data.readers.reader import Direction
+from app.experiment.held_out import HeldOut, hold_out
 from app.experiment.measurable import evaluation_problems
 from app.federation.build import client_key, key_path, make_client_cipher, make_server_optimiser, make_share_store
 from app.federation.client import TaskClient
@@ -67,7 +67,7 @@ def open_client(
         identity.check_run(settings.federation.authority)
     count = int(config.get("num-partitions", settings.federation.num_clients))
     source = _source_of(settings)
-    samples, directions = _data_of(source, settings, name, partition_id, count)
+    held_out, directions = _data_of(source, settings, name, partition_id, count)
     task = make_task(settings)
     folder = _state_folder(settings, config, name, run_id)
     key_file = absolute(config["key-file"]) if "key-file" in config else None
@@ -82,7 +82,7 @@ def open_client(
         name=name,
         task=task,
         settings=settings,
-        samples=samples,
+        samples=held_out.samples,
         directions=directions,
         store=NodeStore(folder / run_key),
         cipher=lambda statistics: make_client_cipher(settings, statistics, client=name, key=key),
@@ -91,6 +91,7 @@ def open_client(
         server_optimiser=make_server_optimiser(settings.federation.server_optimiser),
         run_key=run_key,
         policy=policy,
+        held_out=held_out if settings.personalise.enabled else None,
     )
     if keep_recipe(client) and not simulated:  # once a run: a client without measures still trains
         for problem in evaluation_problems(settings, source, task):
@@ -152,14 +153,17 @@ def _source_of(settings: Settings) -> Source:
 
 def _data_of(
     source: Source, settings: Settings, name: str, partition_id: int, count: int
-) -> tuple[list[Sample], list[Direction]]:
-    """Training images and validation directions of a node. Raises DataError for any error of a reader."""
+) -> tuple[HeldOut, list[Direction]]:
+    """Training images of a node with what is held out of them, and its validation directions.
+
+    Raises DataError for any error of a reader."""
     try:
         parts = source.parts(count)
         if not 0 <= partition_id < len(parts):
             raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
         split = settings.data.val_split
-        return parts[partition_id], source.evaluation_parts(split, count)[partition_id] if split else []
+        directions = source.evaluation_parts(split, count)[partition_id] if split else []
+        return hold_out(settings, source, parts[partition_id], directions, name), directions
     except (OSError, ValueError) as error:
         raise DataError(str(error)) from error
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from app.settings.checks import SettingsError
 
-_GROUPS = ("data", "model", "loss", "train", "federation", "privacy", "experiment")
+_GROUPS = ("data", "model", "loss", "train", "federation", "privacy", "personalise", "experiment")
 _WORD = re.compile(r"\s*(?:\+\+?|~)?\s*(?P<key>[^=]*?)\s*(?:=(?P<value>.*))?", re.DOTALL)
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)
 _CHOICE = re.compile(r"""(?P<quote>["']?)[A-Za-z0-9_-]+(?P=quote)""")

@@ -1,6 +1,6 @@
-"""Checkpoints of a run at a site: the global model, and the site's own just before its last upload.
+"""Checkpoints of a run at a site: the global model, the site's own just before its last upload, and its personal one.
 
-Both have the form of a run's checkpoints, so that every command reads them. A site writes them with each round and
+All have the form of a run's checkpoints, so that every command reads them. A site writes them with each round and
 with the final model, into `state/models/<run>/`; `python -m scripts.federation model` writes them at any time, also of
 a run that was stopped or cut off.
 """
@@ -22,6 +22,7 @@ from app.core.arrays import Arrays, float_arrays, shared_layout
 from app.core.node_store import NodeStore, NodeStoreError, digest_of
 from app.core.run_folder import RunFolder
 from app.core.site_runs import SiteModelError, SiteRun, models_folder
+from app.experiment.personal_store import KIND, read_personal
 from app.federation.recipe import Recipe, site_settings
 from app.settings.load import Settings
 from app.tasks import make_task
@@ -47,6 +48,13 @@ class HeldModel:
 
     arrays: Arrays
     server_round: int
+
+
+@dataclass(frozen=True)
+class HeldPersonal(HeldModel):
+    """A personal model from a node store, with the figures that it was chosen by."""
+
+    report: dict[str, Any]
 
 
 class SiteModel:
@@ -140,12 +148,24 @@ class SiteModel:
                 raise NodeStoreError(f"{self.store.folder}: private array {name!r} is missing, or of another shape")
         return {name: array for name, array in own.items() if array is not None}
 
+    def _personal(self) -> HeldPersonal | None:
+        """The newest personal model that can be used; a damaged one is skipped, and named in `damaged`."""
+        with _at_rest(self.store):
+            for held in reversed(self.store.rounds(KIND)):
+                try:
+                    if (found := read_personal(self.store, held)) is not None:
+                        return HeldPersonal(found.arrays, held, found.report)
+                except NodeStoreError as error:
+                    self.damaged.append(str(error))
+        return None
+
     @cached_property
     def _initial(self) -> Arrays:
         return self._make_initial()
 
     def write(self, folder: Path, about: Mapping[str, Any]) -> dict[str, int]:
-        """Write `global.safetensors` and `local.safetensors`, as far as there are such models; their rounds.
+        """Write `global.safetensors`, `local.safetensors` and `personalised.safetensors`, as far as there are such
+        models; their rounds.
 
         Raises SiteModelError if there is neither, OSError leaving older files whole."""
         rounds: dict[str, int] = {}
@@ -162,6 +182,10 @@ class SiteModel:
                         rounds[kind] = model.server_round
                 if not rounds:
                     raise SiteModelError(_nothing(self.store, self.damaged))
+                if (personal := self._personal()) is not None:
+                    Checkpoint(personal.arrays, self.settings.as_dict()).write(folder, KIND)
+                    rounds[KIND] = personal.server_round
+                    about = {**about, KIND: personal.report}
                 run = RunFolder(folder)
                 run.write_settings(self.settings.as_dict())
                 run.write_summary({**about, "run_dir": str(folder), "task": self.task.name, "held_rounds": rounds})

@@ -48,7 +48,7 @@ class FederationSettings:
         quorum: replies needed, as a share of the cohort.
         retries: how often a round below the quorum is repeated.
         deadline: seconds for one round, at most.
-        straggler_factor: the server waits for a client this many times its slowest earlier answer, and five minutes at
+        straggler_factor: the server waits for a client this many times its slowest earlier answer, and two minutes at
             least; for a client without an answer to its last message half a minute, until it answers; 0 for `deadline`
             only.
         start_timeout: seconds to wait for `num_clients` nodes.
@@ -70,7 +70,7 @@ class FederationSettings:
     quorum: _Part = 0.5
     retries: Count = 1
     deadline: _Seconds = 3600.0
-    straggler_factor: NotNegative = 5.0
+    straggler_factor: NotNegative = 3.0
     start_timeout: _Seconds = 300.0
     patience: Count = 0
     min_delta: NotNegative = 0.001

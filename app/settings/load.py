@@ -8,7 +8,7 @@ import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +25,7 @@ from app.settings.checks import SettingsError, one_of, require_file_name, requir
 from app.settings.federation import FederationSettings
 from app.settings.hints import choice_hint, first_leaf, key_hint, keys_of, refused
 from app.settings.overrides import readable
+from app.settings.personalise import PersonaliseSettings
 from app.settings.privacy import PrivacySettings, retired
 from app.settings.section import settings_error
 from app.settings.sections import (
@@ -91,6 +92,7 @@ class Settings:
     privacy: PrivacySettings
     evaluation: EvaluationSettings
     simulation: SimulationSettings
+    personalise: PersonaliseSettings = field(default_factory=PersonaliseSettings)
 
     def __post_init__(self) -> None:
         privacy, federation = self.privacy, self.federation
@@ -132,6 +134,7 @@ _SECTIONS = {
     "privacy": PrivacySettings,
     "evaluation": EvaluationSettings,
     "simulation": SimulationSettings,
+    "personalise": PersonaliseSettings,
 }
 _TASK_SECTIONS = {"model": "ModelSettings", "loss": "LossSettings"}
 _SCALARS = {"name": str, "seed": int, "run_dir": str, "device": str, "task": str}
@@ -182,7 +185,7 @@ def startable(settings: Settings) -> Settings:
 def settings_from(raw: Mapping[str, Any]) -> Settings:
     """Typed settings from nested dictionaries, such as those of a checkpoint. Raises SettingsError."""
     for name in raw:
-        if name not in {field.name for field in fields(Settings)}:
+        if name not in {each.name for each in fields(Settings)}:
             raise SettingsError(f"unknown key {name!r}{key_hint(first_leaf(name, raw[name]), known_keys())}")
     if remedy := retired(raw.get("privacy")):
         raise SettingsError(remedy)

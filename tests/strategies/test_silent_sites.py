@@ -66,7 +66,7 @@ def test_a_site_that_was_killed_and_is_still_listed_costs_half_a_minute_in_each_
     _, final = federation.run()
     first, second, *later = seconds(federation)
     assert first < LOOK
-    assert 300 <= second < 300 + LOOK  # five times its slowest answer, and five minutes at least
+    assert 120 <= second < 120 + LOOK  # a multiple of its slowest answer, and two minutes at least
     assert all(30 <= each < 30 + LOOK for each in [*later, final.seconds])
     assert federation.left_out(2) == {"b": "no reply before the deadline"}
     assert federation.left_out(3) == {"b": "silent still: no reply within 30 s"}
@@ -89,14 +89,14 @@ def test_a_site_that_describes_itself_and_never_trains_is_given_the_whole_deadli
     federation.run()
     first, *later = seconds(federation)
     assert HOUR <= first < HOUR + LOOK
-    assert all(300 <= each < 300 + LOOK for each in later)  # by the slowest of the others
+    assert all(120 <= each < 120 + LOOK for each in later)  # by the slowest of the others
 
 
 def test_the_final_model_is_waited_for_by_the_rounds_before(clock):
     federation = three(rounds=2, deadline=HOUR)
     hold(federation, clock, lambda name, kind, _: NEVER if name == "b" and kind == "evaluate" else None)
     _, final = federation.run()
-    assert 300 <= final.seconds < 300 + LOOK
+    assert 120 <= final.seconds < 120 + LOOK
     assert sorted(final.clients) == ["a", "c"]
 
 
@@ -168,7 +168,7 @@ def test_a_run_in_which_all_are_silent_for_good_ends(clock):
     begun = clock.now
     with pytest.raises(FederationError, match=r"0 of 1 nodes after the start timeout \(here: none; a: silent still"):
         federation.run()
-    assert clock.now - begun < 300 + 30 + 300 + 5 * LOOK  # trainings, queries, and the start timeout
+    assert clock.now - begun < 120 + 30 + 300 + 5 * LOOK  # trainings, queries, and the start timeout
 
 
 @pytest.mark.parametrize("code", [3, 4])
@@ -210,9 +210,9 @@ def test_the_round_in_which_clients_equalise_has_the_whole_deadline(clock):
     assert federation.left_out(3) == {}
     ttls = {number: {each.metadata.ttl for each in federation.sent("train", number)} for number in (1, 2, 3, 4)}
     assert ttls[1] == {HOUR}
-    assert ttls[2] == {300.0}
+    assert ttls[2] == {120.0}
     assert ttls[3] == {HOUR}
-    assert ttls[4] == {300.0, HOUR}  # five times 2000 s are beyond the deadline
+    assert ttls[4] == {120.0, HOUR}  # five times 2000 s are beyond the deadline
 
 
 def test_a_client_that_was_away_in_the_long_round_has_the_whole_deadline_in_its_next_one():
@@ -220,10 +220,20 @@ def test_a_client_that_was_away_in_the_long_round_has_the_whole_deadline_in_its_
     patience, node = Patience(rules), Node(1, "a", 1, {})
     assert patience.seconds(node, "train", 1) == HOUR
     patience.answered(node, "train", 2.0, 1)
-    assert patience.seconds(node, "train", 2) == 300
+    assert patience.seconds(node, "train", 2) == 120
     assert patience.seconds(node, "train", 5) == HOUR
     patience.answered(node, "train", 100.0, 5)
     assert patience.seconds(node, "train", 6) == 5 * 100
+
+
+@pytest.mark.parametrize(("long_final", "seconds"), [(True, HOUR), (False, 300)])
+def test_the_final_model_of_which_clients_make_their_own_has_the_whole_deadline(long_final, seconds):
+    rules = Federation([Client("a", 1, [1, 0, 0])], deadline=HOUR, long_final=long_final).rules
+    patience, node = Patience(rules), Node(1, "a", 1, {})
+    patience.answered(node, "train", 2.0, 1)
+    patience.answered(node, "evaluate", 2.0, 1)
+    assert patience.seconds(node, "train", 2) == 300
+    assert patience.seconds(node, "evaluate", 2) == seconds
 
 
 def test_a_node_that_went_away_and_came_back_is_not_silent_any_more():

@@ -5,8 +5,12 @@ from dataclasses import replace
 
 import pytest
 from fake_clients import Client, Federation, three
-from flwr.app import Error, Message
+from flwr.app import Error, Message, MessageType
 
+from app.federation.build import make_rules
+from app.settings.load import load_settings
+from strategies.exchange import Patience
+from strategies.nodes import Node
 from strategies.rounds import FederationError
 
 
@@ -59,6 +63,16 @@ def test_a_message_lives_as_long_as_its_answer_is_waited_for():
     federation.run()
     assert {message.metadata.ttl for message in federation.sent("train", 1)} == {3600.0}
     assert {message.metadata.ttl for message in federation.sent("train", 2)} == {20.0}
+
+
+def test_a_silent_site_ends_its_round_after_three_times_its_slowest_one_and_two_minutes_at_least():
+    settings = load_settings("experiment=quickstart privacy=plain")
+    rules = make_rules(settings, task=settings.task, layout="l", run_key="r")
+    node, patience = Node(7, "north", 10, {}), Patience(rules)
+    assert patience.seconds(node, MessageType.TRAIN, 1) == rules.deadline == 3600.0  # nothing is known yet
+    for took, waits in ((10.0, 120.0), (100.0, 300.0), (20.0, 300.0), (2000.0, 3600.0)):
+        patience.answered(node, MessageType.TRAIN, took, 1)
+        assert patience.seconds(node, MessageType.TRAIN, 2) == waits
 
 
 def test_without_a_factor_the_deadline_alone_counts():

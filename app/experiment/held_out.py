@@ -1,0 +1,52 @@
+"""Vehicles of one client that no model is trained on, to choose its personal model by."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from app.core.sample import Sample
+from app.data.dataset import Source
+from app.data.holdout import holdout
+from app.data.readers.reader import Direction
+from app.experiment.baselines import client_seed
+from app.settings.load import Settings
+
+
+class HeldOut(NamedTuple):
+    """A client's images for training, and those to choose by.
+
+    Args:
+        directions: empty if there are none to choose by.
+        source: of the images in `directions`, or the reason why there are none, for the report.
+    """
+
+    samples: list[Sample]
+    directions: list[Direction]
+    source: str = ""
+
+
+def hold_out(
+    settings: Settings, source: Source, samples: Sequence[Sample], validation: Sequence[Direction], name: str
+) -> HeldOut:
+    """The client's part of `data.val_split` to choose by; without such a split `personalise.holdout` of its training
+    vehicles, the same ones whenever the client asks. Nothing is held out without personal models, nor if it would be
+    fewer than `personalise.least` vehicles, or leave fewer than two for training.
+
+    Args:
+        validation: the client's directions of `data.val_split`.
+        name: of the client.
+    """
+    options, split = settings.personalise, settings.data.val_split
+    if not options.enabled:
+        return HeldOut(list(samples), [])
+    if split:
+        return HeldOut(list(samples), list(validation), f"split {split}")
+    vehicles = len({sample.pid for sample in samples})
+    count = round(options.holdout * vehicles)
+    if count < options.least or vehicles - count < 2:
+        reason = (
+            f"{options.holdout:.0%} of its {vehicles} training vehicles are too few to choose by "
+            "(personalise.holdout, personalise.least)"
+        )
+        return HeldOut(list(samples), [], reason)
+    kept, held = holdout(samples, options.holdout, client_seed(settings, name))
+    return HeldOut(kept, source.directions_of(held), f"{count} training vehicles kept out of training")

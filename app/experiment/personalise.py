@@ -1,0 +1,256 @@
+"""Personal model of one client: the best of a few candidates between the global model and its own.
+
+Candidates: the global model as it is; with BatchNorm statistics of the client's own images; and the points 1/4, 1/2,
+3/4 and 1 of straight lines from the global model to the client's copy of its last round, and to the global model
+fine-tuned on the client's images, a line for each rate (the line of weights as in Wortsman et al., 2022,
+arXiv:2109.01903). BatchNorm statistics of points inside a line are estimated anew, as averages of statistics fit
+neither end.
+
+Chosen on held-out vehicles (`app.experiment.held_out`): the candidate whose gain over the global model has the highest
+lower bound, by resampling vehicles; the global model stays unless that bound is above 0. The images of one vehicle are
+alike, so that vehicles are resampled and not images. The bound and not the gain decides, as the best of a dozen
+candidates is often best by chance.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from app.core.arrays import Arrays, float_arrays, home_patterns, load_arrays
+from app.core.sample import Sample
+from app.data.readers.reader import Direction
+from app.evaluation.ranking import NoValidQueryError
+from app.experiment.baselines import client_seed
+from app.experiment.held_out import HeldOut
+from app.settings.load import Settings
+from app.tasks.task import Batch, EmbeddingTask, Task
+from app.training.checkpoint import without_heads
+from app.training.trainer import total_steps, train
+from strategies.shared_arrays import is_private
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Points of a line, as shares of the way from the global model."""
+_STATISTICS_BATCHES = 16
+_RESAMPLES = 2000
+GLOBAL, STATISTICS, LOCAL, TUNED = "global", "statistics", "local", "tuned"
+
+
+class Candidate(NamedTuple):
+    """One point.
+
+    Args:
+        line: "global", "statistics", "local", or "tuned" with its rate.
+        share: of the way from the global model.
+        arrays: of the network, without heads.
+    """
+
+    line: str
+    share: float
+    arrays: Arrays
+
+    @property
+    def name(self) -> str:
+        return self.line if self.line in (GLOBAL, STATISTICS) else f"{self.line}, {self.share:g} of the way"
+
+
+class Personal(NamedTuple):
+    """A client's personal model, without heads, and the figures that it was chosen by."""
+
+    arrays: Arrays
+    report: dict[str, Any]
+
+
+def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mapping[str, Arrays], name: str) -> Personal:
+    """The personal model of client `name`; the global one if none is better.
+
+    Args:
+        held_out: the client's images.
+        models: "global", and "local" if the client has trained, with private arrays.
+    """
+    kept = without_heads(models[GLOBAL], task)
+    judge = Judge(task, held_out.directions, settings)
+    report: dict[str, Any] = {"chosen": GLOBAL, "held_out": held_out.source, "measure": judge.headline}
+    if not held_out.directions:
+        return Personal(kept, {**report, "reason": held_out.source})
+    samples = task.learnable(held_out.samples)
+    network = task.build(task.num_labels(samples), settings.seed, pretrained=False)
+    load_arrays(network, models[GLOBAL])
+    try:
+        base = judge.scores(network)
+    except NoValidQueryError as error:
+        return Personal(kept, {**report, "reason": f"nothing to choose by: {error}"})
+    report |= {"vehicles": len(base), GLOBAL: mean_score(base)}
+    if len(base) < settings.personalise.least:
+        few = f"{len(base)} held-out vehicles are fewer than the {settings.personalise.least} needed to choose by"
+        return Personal(kept, {**report, "reason": few})
+    best, rows = Candidate(GLOBAL, 0.0, kept), [{"candidate": GLOBAL, "score": mean_score(base), "bound": 0.0}]
+    highest = 0.0
+    for candidate in candidates(task, settings, network, samples, models, name):
+        load_arrays(network, candidate.arrays)
+        found = judge.scores(network)
+        bound = gain_bound(base, found, settings.personalise.confidence)
+        rows.append({"candidate": candidate.name, "score": mean_score(found), "bound": bound})
+        if bound > highest:
+            best, highest = candidate, bound
+    report |= {"chosen": best.name, "candidates": rows}
+    report |= {"score": next(row["score"] for row in rows if row["candidate"] == best.name), "bound": highest}
+    if best.line == GLOBAL:
+        report["reason"] = f"no candidate is better with a confidence of {settings.personalise.confidence:g}"
+    return Personal(best.arrays, report)
+
+
+def candidates(
+    task: Task,
+    settings: Settings,
+    network: nn.Module,
+    samples: Sequence[Sample],
+    models: Mapping[str, Arrays],
+    name: str,
+) -> Iterator[Candidate]:
+    """All candidates but the global model, those nearest to it first in each line. `network` is written to."""
+    start = without_heads(models[GLOBAL], task)
+    batches = task.batches(samples, client_seed(settings, name))
+    # The same ones for every candidate; making a batch takes as long as a network needs for it.
+    shown = [batches[index] for index in range(min(batches.batches_per_epoch, _STATISTICS_BATCHES))]
+    inside = partial(_with_statistics, task, network, shown, settings.seed)
+    if _norms(network):
+        load_arrays(network, models[GLOBAL])
+        yield Candidate(STATISTICS, 0.0, inside(start))
+    if LOCAL in models:
+        yield from _line(LOCAL, start, without_heads(models[LOCAL], task), inside)
+    if settings.personalise.tuning_epochs:
+        for rate in settings.personalise.rates:
+            end = fine_tuned(task, settings, network, samples, models[GLOBAL], rate, name)
+            yield from _line(f"{TUNED} at {rate:g}", start, end, inside)
+
+
+def _line(line: str, start: Arrays, end: Arrays, inside: Callable[[Arrays], Arrays]) -> Iterator[Candidate]:
+    for share in SHARES:
+        arrays = between(start, end, share)
+        yield Candidate(line, share, inside(arrays) if share < 1 else arrays)
+
+
+def _with_statistics(task: Task, network: nn.Module, batches: Sequence[Batch], seed: int, arrays: Arrays) -> Arrays:
+    """The same arrays with BatchNorm statistics of these batches."""
+    if not _norms(network):
+        return arrays
+    load_arrays(network, arrays)
+    estimate_statistics(task, network, batches, seed)
+    return without_heads(float_arrays(network), task)
+
+
+def between(start: Arrays, end: Arrays, share: float) -> Arrays:
+    """The point at `share` of the way; at 0 and 1 the very values of the ends."""
+    if share in (0.0, 1.0):
+        return dict(end if share else start)
+    return {name: (array + np.float32(share) * (end[name] - array)).astype(np.float32) for name, array in start.items()}
+
+
+def fine_tuned(
+    task: Task,
+    settings: Settings,
+    network: nn.Module,
+    samples: Sequence[Sample],
+    start: Arrays,
+    rate: float,
+    name: str,
+) -> Arrays:
+    """The network after `personalise.tuning_epochs` epochs on these images, on a schedule of its own; without heads.
+
+    Heads that `start` lacks are set to the class centres of its features."""
+    options = settings.train
+    load_arrays(network, start)
+    if any(name not in start and is_private(name, task.heads) for name in float_arrays(network)):
+        task.set_heads(network, samples, task.compute.device)
+    batches = task.batches(samples, client_seed(settings, name))
+    total = total_steps(batches, settings.personalise.tuning_epochs)
+    train(
+        task,
+        network,
+        batches,
+        steps=(0, total),
+        total=total,
+        settings=replace(options, lr=options.lr * rate, epochs=settings.personalise.tuning_epochs, fedprox_mu=0.0),
+        data=settings.data,
+        compute=task.compute,
+        private=home_patterns(network, settings.federation, task.heads),
+    )
+    return without_heads(float_arrays(network), task)
+
+
+def estimate_statistics(task: Task, network: nn.Module, batches: Sequence[Batch], seed: int) -> None:
+    """Set BatchNorm's running statistics to the means over training batches."""
+    norms, momenta = _norms(network), [norm.momentum for norm in _norms(network)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the average over all batches
+    network.train()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # of dropout
+            for batch in batches:
+                task.losses(network, batch.to(task.compute.device))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def _norms(network: nn.Module) -> list[_BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+
+
+Scores = dict[int, tuple[float, float]]
+"""By vehicle: its score times its queries, and its queries."""
+
+
+class Judge:
+    """Scores of networks on held-out vehicles, by vehicle.
+
+    Args:
+        directions: the held-out queries and galleries.
+    """
+
+    def __init__(self, task: Task, directions: Sequence[Direction], settings: Settings) -> None:
+        self.task = task
+        self.headline = settings.measures[0]
+        self._directions = [part for direction in directions for part in self._by_vehicle(direction)]
+
+    def _by_vehicle(self, direction: Direction) -> Iterator[Direction]:
+        """A direction for each vehicle, against the whole gallery; what is not compared is measured by itself."""
+        ranks = isinstance(self.task, EmbeddingTask)
+        images = direction.query if ranks else tuple(dict.fromkeys((*direction.query, *direction.gallery)))
+        for pid in sorted({sample.pid for sample in images}):
+            own = tuple(sample for sample in images if sample.pid == pid)
+            yield Direction(f"{pid}:{direction.name}", own, direction.gallery if ranks else ())
+
+    def scores(self, network: nn.Module) -> Scores:
+        """The headline measure of each vehicle that has one. Raises NoValidQueryError if none has."""
+        if not self._directions:
+            raise NoValidQueryError("there are no queries")
+        found: Scores = {}
+        for name, row in self.task.evaluate(network, self._directions, self.task.compute.device).directions.items():
+            pid = int(name.partition(":")[0])
+            total, count = found.get(pid, (0.0, 0.0))
+            found[pid] = total + row[self.headline] * row["queries"], count + row["queries"]
+        return found
+
+
+def mean_score(scores: Scores) -> float:
+    """Mean over all queries."""
+    return sum(total for total, _ in scores.values()) / sum(count for _, count in scores.values())
+
+
+def gain_bound(base: Scores, found: Scores, confidence: float) -> float:
+    """Lower bound of the gain of `found` over `base`, from resampled vehicles; always of the same resamples."""
+    pids = sorted(base)
+    gains: NDArray[np.float64] = np.array([found.get(pid, (0.0, 0.0))[0] - base[pid][0] for pid in pids])
+    counts: NDArray[np.float64] = np.array([base[pid][1] for pid in pids])
+    chosen = np.random.default_rng(0).integers(len(pids), size=(_RESAMPLES, len(pids)))
+    return float(np.quantile(gains[chosen].sum(axis=1) / counts[chosen].sum(axis=1), 1 - confidence))

@@ -1,0 +1,78 @@
+"""Personal model of a node: made once the final global model is there, and kept in the node's store.
+
+Nothing of it travels: neither weights nor figures are in a reply.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from app.core.arrays import Arrays
+from app.core.node_store import OutdatedAttemptError, digest_of
+from app.experiment.held_out import HeldOut
+from app.experiment.personal_store import held_key, write_personal
+from app.experiment.personalise import GLOBAL, LOCAL, personalise
+from models.errors import FedVehicleReidError
+
+if TYPE_CHECKING:
+    from app.federation.client import TaskClient
+
+_log = logging.getLogger("flwr")
+
+
+def keep_personal(client: "TaskClient", held_out: HeldOut, server_round: int, attempt: str) -> None:
+    """Make the personal model of a client that has the final global model, unless its store has the one of these
+    inputs: a node that was stopped meanwhile starts again with the next final message.
+
+    An error is logged at the site: the run goes on, with the global model."""
+    try:
+        models = _models(client, server_round)
+        key = _key(client, held_out, models)
+        if held_key(client.store, server_round) == key:
+            return
+        personal = personalise(client.task, client.settings, held_out, models, client.name)
+        with client.store.keeping(attempt):
+            write_personal(client.store, server_round, personal, {"layout": client.layout.digest, "key": key})
+        _log.info("%s: personal model: %s", client.name, sentence(personal.report))
+    except OutdatedAttemptError:
+        raise
+    except Exception as error:  # a by-product: the measures of the global model must not be lost over it
+        known = isinstance(error, (FedVehicleReidError, OSError))
+        _log.warning("%s: no personal model, the global one stays: %s", client.name, error, exc_info=not known)
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """What was chosen, and why, for a log."""
+    if report["chosen"] == GLOBAL:
+        return f"the global one ({report['reason']})"
+    gain = f"{100 * report[GLOBAL]:.1f} % to {100 * report['score']:.1f} %"
+    return f"{report['chosen']} ({report['measure']} {gain} on {report['vehicles']} held-out vehicles)"
+
+
+def _models(client: "TaskClient", server_round: int) -> dict[str, Arrays]:
+    """The final global model and the client's copy of its last round, each with the client's newest private arrays."""
+    store, layout = client.store, client.layout
+    own, _ = client.kept.own(server_round + 1) or ({}, {})
+    if not own:  # a site that never trained: the arrays that the network starts with, heads aside
+        initial = client.initial_arrays()
+        own = {name: array for name, array in initial.items() if name not in layout.names}
+    models = {GLOBAL: {**layout.unflatten(client.models.read(server_round).vector), **own}}
+    if held := [each for each in store.rounds("local") if each <= server_round]:
+        vector = store.read("local", held[-1])[0]["vector"]
+        models[LOCAL] = {**layout.unflatten(vector), **own}
+    return models
+
+
+def _key(client: "TaskClient", held_out: HeldOut, models: dict[str, Arrays]) -> str:
+    """Digest of everything that decides on the personal model."""
+    settings = client.settings
+    images = [[str(sample.path), sample.pid] for sample in held_out.samples]
+    chosen_by = [[str(s.path), s.pid] for each in held_out.directions for s in (*each.query, *each.gallery)]
+    depends = [
+        {name: digest_of(arrays) for name, arrays in models.items()},
+        [asdict(each) for each in (settings.personalise, settings.train, settings.loss)],
+        [settings.seed, client.name, images, chosen_by],
+    ]
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]

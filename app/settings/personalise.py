@@ -1,0 +1,32 @@
+"""Settings of personal models, `personalise`."""
+
+from dataclasses import field
+from typing import Annotated
+
+from pydantic import Field
+
+from app.settings.section import AtLeastOne, NotNegative, section
+
+
+@section("personalise")
+class PersonaliseSettings:
+    """A model of its own for each client, made at the client after the last round; its weights never leave the node.
+
+    Args:
+        enabled: whether clients make one.
+        tuning_epochs: of fine-tuning on the client's own images; 0 for none.
+        rates: peak learning rates of fine-tuning, as shares of `train.lr`; each gives candidates of its own.
+        holdout: share of the client's training vehicles that the whole run keeps out of its training to choose by, if
+            `data.val_split` names no split.
+        least: vehicles needed to choose by; with fewer a client keeps the global model.
+        confidence: of the gain over the global model on the held-out vehicles, from resampling them.
+    """
+
+    enabled: bool = False
+    tuning_epochs: NotNegative = 2.0
+    rates: Annotated[list[Annotated[float, Field(gt=0.0, le=10.0)]], Field(max_length=8)] = field(
+        default_factory=lambda: [0.1, 0.5]
+    )
+    holdout: Annotated[float, Field(ge=0.01, le=0.5)] = 0.15
+    least: AtLeastOne = 8
+    confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.9
