@@ -126,7 +126,7 @@ function showPhotographs(photographs) {
 function forgetAnswer() {
   byId("answer").hidden = true;
   for (const id of ["decision", "why", "plate-text", "found", "reported"]) byId(id).textContent = "";
-  for (const id of ["reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
+  for (const id of ["listed", "reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
   const form = byId("incident");
   form.reset();
   form.elements.sighting.value = "";
@@ -233,6 +233,7 @@ function showAnswer(answer) {
   decision.textContent = text[answer.decision];
   decision.className = answer.decision;
   byId("why").textContent = reason(answer);
+  showListed(answer, decision);
   const weighed = new Map((answer.evidence?.candidates ?? []).map((row) => [row.vehicle, row.probability]));
   showFigures(answer, weighed);
   showPlate(answer.plate_text);
@@ -241,7 +242,7 @@ function showAnswer(answer) {
   byId("candidates").replaceChildren(...answer.candidates.map((row) => {
     const item = element("li");
     if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: _("Enrolled picture of vehicle {number}", { number: row.vehicle }) }));
-    item.append(element("strong", row.plate ?? _("no plate")), element("div", row.flat ? _("flat {flat}", row) : ""));
+    item.append(element("strong", row.plate ?? _("no plate")), element("div", [row.flat && _("flat {flat}", row), ...row.tags].filter(Boolean).join(", ")));
     const probability = weighed.get(row.vehicle);
     const meter = probability === undefined
       ? { low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": answer.decided_by === "plate_text" ? _("plate") : _("similarity") }

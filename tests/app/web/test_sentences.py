@@ -14,6 +14,7 @@ CHINESE = LANGUAGES[1].translations
 _SHOWN = [
     *(path for path in sorted((ROOT / "app/web").glob("*.py")) if path.stem not in ("known", "bodies", "times")),
     *(ROOT / "app/register" / f"{name}.py" for name in ("confirmations", "corrections", "merging", "owners", "tries")),
+    *(ROOT / "app/register" / f"{name}.py" for name in ("lists", "list_files", "site_time", "tags", "notes")),
     *(ROOT / "app/register" / f"{name}.py" for name in ("records", "accounts", "sightings", "retention", "view_edits")),
 ]
 _ELSEWHERE = ("dump", "importing")
