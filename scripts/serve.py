@@ -72,7 +72,11 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     zone: Annotated[
         str,
-        typer.Option("--time-zone", envvar="TIME_ZONE", help="Of the site, such as Europe/Berlin; else the machine's."),
+        typer.Option(
+            "--time-zone",
+            envvar="TIME_ZONE",
+            help="Of the site, such as Europe/Berlin; else that of events.toml, or the machine's.",
+        ),
     ] = "",
     metrics_port: Annotated[int | None, typer.Option(help="Loopback port for Prometheus; none unless given.")] = None,
 ) -> None:
@@ -90,7 +94,7 @@ def run(
         raise SettingsError(
             f"--host {host} needs --certificate and --key, or --behind-proxy: passwords would be readable"
         )
-    times = time_zone(zone)
+    times = time_zone(zone) if zone else None
     for path in (certificate, key, run, onnx):
         if path is not None and not path.exists():
             raise MissingFileError(f"no such file: {path}")
@@ -194,11 +198,13 @@ def _times(row: Token) -> dict[str, datetime | None]:
     return {"created": row.created, "expires": row.expires, "used": row.used}
 
 
-def _open(identification: "Identification", run: Path | None, *, secure: bool, zone: tzinfo) -> "State":
+def _open(identification: "Identification", run: Path | None, *, secure: bool, zone: tzinfo | None) -> "State":
     from app.web.state import State
+    from app.web.times import time_zone
 
     try:
-        state = State(identification, run, secure=secure, zone=zone)
+        its = zone or time_zone(identification.outbox.zone())  # else that of events
+        state = State(identification, run, secure=secure, zone=its)
     except BaseException:
         identification.close()
         raise

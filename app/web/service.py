@@ -38,6 +38,9 @@ from app.web import (
     health,
     installable,
     languages,
+    lists,
+    lists_pages,
+    notes,
     own_account,
     pages,
     search,
@@ -121,20 +124,9 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     app.add_exception_handler(OSError, _files)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for part in (
-        api,
-        corrections,
-        own_account,
-        search,
-        thumbnails,
-        sightings,
-        pages,
-        sightings_pages,
-        languages,
-        installable,
-        health,
-        static_files,
-    ):
+    of_api = (api, corrections, lists, own_account, search, thumbnails, sightings, notes)
+    of_pages = (pages, sightings_pages, lists_pages, languages, installable, static_files)
+    for part in (*of_api, *of_pages, health):
         app.include_router(part.router)
     return app
 

@@ -11,6 +11,8 @@ CALIBRATION_ROWS = (
     *(N_("strangers"), N_("strangers before this calibration"), N_("strangers after it")),
     *(N_("residents in the register as it is"), N_("strangers in the register as it is"), N_("not measured")),
 )
+LIST_KINDS = (N_("visitor"), N_("allow"), N_("deny"))
+TABLES = (N_("list entry"), N_("begin"), N_("end"))
 ACTIONS = (
     *(
         N_("add account"),
@@ -28,5 +30,7 @@ ACTIONS = (
     *(N_("look at vehicle"), N_("look at owner"), N_("search owners"), N_("search plates"), N_("forget")),
     *(N_("add model"), N_("serve model"), N_("set thresholds"), N_("set evidence"), N_("set decision")),
     *(N_("plate reader"), N_("detector"), N_("set plate country"), N_("set plate threshold")),
-    *(N_("drop events"), N_("event expired")),
+    *(N_("drop events"), N_("event expired"), N_("event refused"), N_("write to owner"), N_("note to owner")),
+    *(N_("add list entry"), N_("change list entry"), N_("remove list entry"), N_("forget list entries")),
+    *(N_("import list"), N_("export list")),
 )

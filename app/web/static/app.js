@@ -125,14 +125,15 @@ function showPhotographs(photographs) {
 // reports no sighting that the page does not show.
 function forgetAnswer() {
   byId("answer").hidden = true;
-  for (const id of ["decision", "plate-text", "found", "reported"]) byId(id).textContent = "";
-  for (const id of ["reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
+  for (const id of ["decision", "why", "plate-text", "found", "reported"]) byId(id).textContent = "";
+  for (const id of ["listed", "reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
   const form = byId("incident");
   form.reset();
   form.elements.sighting.value = "";
   form.elements.vehicle.replaceChildren();
   forgetConfirmation();
   lastQuery = [];
+  keepAnswer(null);
 }
 
 let query = 0; // number of the latest one; the answer to an earlier one comes too late
@@ -148,6 +149,7 @@ async function identify(data) {
     if (mine !== query) return;
     showAnswer(answer);
     lastQuery = [...data];
+    keepAnswer(answer);
   } catch (error) {
     if (mine !== query) return;
     forgetAnswer(); // also half of one that cannot be shown
@@ -159,6 +161,7 @@ async function identify(data) {
 
 // The same photographs again, with another vehicle of one of them.
 function identifyAnother(photographs, index, box) {
+  if (!lastQuery.length) throw new Error(_("choose the photographs again to identify another vehicle in them"));
   const data = new FormData(); // the query's fields, not those of the form by now; nothing is enrolled by a tap
   for (const [name, value] of lastQuery)
     if (!["boxes", "enrol_unknown"].includes(name)) data.append(name, value);
@@ -205,6 +208,15 @@ function showFigures(answer, weighed) {
   byId("reason").replaceChildren(...lines.map((line) => element("li", line)));
 }
 
+// Why an answer is as it is, in words.
+function reason({ decision, decided_by, candidates }) {
+  if (decision === "match")
+    return decided_by === "plate_text" ? _("The plate is that of this vehicle.") : _("It looks like this enrolled vehicle.");
+  if (decision === "unsure")
+    return candidates.length > 1 ? _("It resembles more than one vehicle, or none of them enough.") : _("It resembles this vehicle, but not enough.");
+  return decision === "unknown" ? _("It looks like no enrolled vehicle.") : _("No enrolled vehicle has such a plate.");
+}
+
 function showAnswer(answer) {
   const best = answer.candidates[0];
   const plate = best?.plate ?? _("no plate"), number = answer.enrolled;
@@ -220,6 +232,8 @@ function showAnswer(answer) {
   const decision = byId("decision");
   decision.textContent = text[answer.decision];
   decision.className = answer.decision;
+  byId("why").textContent = reason(answer);
+  showListed(answer, decision);
   const weighed = new Map((answer.evidence?.candidates ?? []).map((row) => [row.vehicle, row.probability]));
   showFigures(answer, weighed);
   showPlate(answer.plate_text);
@@ -228,7 +242,7 @@ function showAnswer(answer) {
   byId("candidates").replaceChildren(...answer.candidates.map((row) => {
     const item = element("li");
     if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: _("Enrolled picture of vehicle {number}", { number: row.vehicle }) }));
-    item.append(element("strong", row.plate ?? _("no plate")), element("div", row.flat ? _("flat {flat}", row) : ""));
+    item.append(element("strong", row.plate ?? _("no plate")), element("div", [row.flat && _("flat {flat}", row), ...row.tags].filter(Boolean).join(", ")));
     const probability = weighed.get(row.vehicle);
     const meter = probability === undefined
       ? { low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": answer.decided_by === "plate_text" ? _("plate") : _("similarity") }
@@ -261,9 +275,15 @@ let lastQuery = []; // the fields of the query whose answer is shown
 
 on("identify", "submit", (form) => doing(form, () => identify(fields(form))));
 
-// A page that the browser kept, with its answers, is loaded anew when somebody comes back to it: it may be somebody else.
-addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload();
+// Back returns to the answer that this session saw last on this page.
+addEventListener("DOMContentLoaded", () => {
+  const answer = byId("identify") && keptAnswer();
+  if (answer) showAnswer(answer);
+});
+
+on("to-incident", "click", () => {
+  byId("incident").scrollIntoView();
+  byId("incident").elements.kind.focus({ preventScroll: true });
 });
 
 let reported = false; // a second tap must not report the same again; a changed report may be sent
@@ -309,6 +329,7 @@ on("show-owner", "click", (button) => doing(button.closest("section"), async () 
 on("forget", "click", (button) => doing(button.closest("section"), async () => {
   if (!confirm(_("Delete this vehicle with its pictures, sightings and incidents?"))) return;
   await ask("DELETE", "/api/vehicles/" + byId("vehicle").dataset.vehicle);
+  keepAnswer(null);
   location.assign("/register");
 }));
 
