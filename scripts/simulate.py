@@ -13,7 +13,7 @@ from typing import Any
 
 from app.core import run_records
 from app.core.arrays import require_patterns
-from app.core.run_folder import MEASURES, RunFolder, format_table
+from app.core.run_folder import RunFolder, format_table, measures
 from app.core.typed_json import require_shape
 from app.core.versions import record_versions
 from app.data.dataset import open_source
@@ -117,6 +117,9 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
     record_versions(folder.path)
     source = open_source(settings.data, settings.seed)  # here, so that not every client waits for synthetic images
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
+    if settings.personalise.enabled and not settings.data.val_split:
+        share = settings.personalise.holdout
+        print(f"{share:.0%} of each client's vehicles are kept out to choose its personal model by", file=sys.stderr)
     for subject, remark in make_task(settings).remarks.items():
         print(f"{subject}: {remark}", file=sys.stderr)
     print("starting Flower: the first round begins in about half a minute", file=sys.stderr)
@@ -148,7 +151,8 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
 
 
 def _print_figures(summary: Mapping[str, Any]) -> None:
-    print(format_table({name: row for name, row in summary["models"].items() if any(name in row for name in MEASURES)}))
+    shown = {model: row for model, row in summary["models"].items() if any(name in row for name in measures())}
+    print(format_table(shown))
     if summary.get("clients"):
         print(client_text(summary["clients"]))
     print(f"curves and ranked lists: {summary['run_dir']}")

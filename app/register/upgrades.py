@@ -235,7 +235,7 @@ STEPS: tuple[Step, ...] = (
     Step(6, cameras_and_events),
     Step(7, sightings_by_time),
     Step(8, lists_and_tags),
-    Step(10, requests_sent_once),
+    Step(9, requests_sent_once),
 )
 """Oldest first. The last one's version is that of the schema."""
 

@@ -69,7 +69,9 @@ class SteadyClock:
             return wall, wall
         if not self._said:
             self._said = True
-            _log.warning("lists: the clock was put back by %d s; ends of entries still count", (steady - wall).total_seconds())
+            _log.warning(
+                "lists: the clock was put back by %d s; ends of entries still count", (steady - wall).total_seconds()
+            )
         return wall, steady
 
 

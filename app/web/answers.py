@@ -137,7 +137,7 @@ class IdentifyAnswer(BaseModel):
     candidates: list[CandidateAnswer] = Field(description="Of the library that decided; none if unknown.")
     evidence: EvidenceAnswer | None = Field(description="Null where one library after the other decides.")
     plate_text: PlateTextAnswer | None = Field(description="The recognised text; null without a reader or a plate.")
-    listed: list[ListedAnswer] = Field(default=[], description="Entries of the lists about it, denials first.")
+    listed: list[ListedAnswer] = Field(description="Entries of the lists about it, denials first.")
     sighting: int
     enrolled: int | None
     pictures: list[str] = Field(description="The photographs, as they were kept.")

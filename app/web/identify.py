@@ -119,12 +119,6 @@ def identify_photos(
     )
 
 
-def listed_answers(kept: Sequence[Mapping[str, Any]], zone: Zone) -> list[ListedAnswer]:
-    """The entries of the lists that are kept with a sighting."""
-    ends = [each["ends"] and datetime.fromisoformat(each["ends"]) for each in kept]
-    return [ListedAnswer(**each, until=written_end(end, zone)) for each, end in zip(kept, ends, strict=True)]
-
-
 def candidate_answers(
     identification: Identification, rows: Iterable[tuple[int, float, int | None]]
 ) -> list[CandidateAnswer]:
@@ -138,9 +132,16 @@ def candidate_answers(
         glance = identification.register.seen_by_guards(vehicle)
         # A text that decided resembles no view: the first one is for comparison by eye.
         image = glance.images.get(view) if view else next(iter(glance.images.values()), None)
-        about: dict[str, Any] = {"picture": image, "plate": glance.plate, "flat": glance.flat, "tags": glance.tags}
-        found.append(CandidateAnswer(vehicle=vehicle, similarity=round(similarity, 4), **about))
+        about: dict[str, Any] = {"picture": image, "plate": glance.plate, "flat": glance.flat}
+        tags = list(glance.tags)
+        found.append(CandidateAnswer(vehicle=vehicle, similarity=round(similarity, 4), tags=tags, **about))
     return found
+
+
+def listed_answers(kept: Sequence[Mapping[str, Any]], zone: Zone) -> list[ListedAnswer]:
+    """The entries of the lists that are kept with a sighting."""
+    ends = [each["ends"] and datetime.fromisoformat(each["ends"]) for each in kept]
+    return [ListedAnswer(**each, until=written_end(end, zone)) for each, end in zip(kept, ends, strict=True)]
 
 
 def evidence_answer(row: Mapping[str, Any] | None, shown: Collection[int]) -> EvidenceAnswer | None:

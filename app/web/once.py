@@ -41,7 +41,9 @@ async def identify_once(
     async def do() -> IdentifyAnswer:
         photos = await uploaded.vehicle_photos(service)
         about = identification, photos, user.name, enrol_unknown, service.zone, key, digest
-        return await service.with_network(_identify_and_keep, *about)
+        answer = await service.with_network(_identify_and_keep, *about)
+        service.note_query(answer.decision)
+        return answer
 
     async with service.turn(user.name, key):
         held = await service.aside(find, user.name, key, digest)

@@ -84,7 +84,7 @@ async function showAlike() {
   const list = byId("alike").querySelector("ul");
   list.replaceChildren(...found.map((row) => {
     const item = element("li", _("This looks like "));
-    const why = [row.cost === null ? "" : _("a similar plate"), row.similarity === null ? "" : _("similarity {value}", { value: percent(row.similarity) })];
+    const why = [row.cost === null ? "" : _("a similar plate"), row.similarity === null ? "" : _("alike in looks")];
     item.append(element("a", vehicleName(row.vehicle), { href: "/vehicles/" + row.vehicle }),
       `${row.plate ? `, ${row.plate}` : ""}: ${why.filter(Boolean).join(", ")}. `);
     const button = element("button", _("Merge with vehicle {number}", { number: row.vehicle }), { type: "button" });
