@@ -72,7 +72,11 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     zone: Annotated[
         str,
-        typer.Option("--time-zone", envvar="TIME_ZONE", help="Of the site, such as Europe/Berlin; else the machine's."),
+        typer.Option(
+            "--time-zone",
+            envvar="TIME_ZONE",
+            help="Of the site, such as Europe/Berlin; else that of its events, or the machine's.",
+        ),
     ] = "",
 ) -> None:
     """Run the service until it is stopped."""
@@ -89,7 +93,7 @@ def run(
         raise SettingsError(
             f"--host {host} needs --certificate and --key, or --behind-proxy: passwords would be readable"
         )
-    times = time_zone(zone)
+    times = time_zone(zone) if zone else None
     for path in (certificate, key, run, onnx):
         if path is not None and not path.exists():
             raise MissingFileError(f"no such file: {path}")
@@ -191,7 +195,7 @@ def _times(row: Token) -> dict[str, datetime | None]:
     return {"created": row.created, "expires": row.expires, "used": row.used}
 
 
-def _open(identification: "Identification", run: Path | None, *, secure: bool, zone: tzinfo) -> "State":
+def _open(identification: "Identification", run: Path | None, *, secure: bool, zone: tzinfo | None) -> "State":
     from app.web.state import State
 
     try:

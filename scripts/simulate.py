@@ -13,7 +13,7 @@ from typing import Any
 
 from app.core import run_records
 from app.core.arrays import require_patterns
-from app.core.run_folder import MEASURES, RunFolder, format_table
+from app.core.run_folder import RunFolder, format_table, measures
 from app.core.typed_json import require_shape
 from app.core.versions import record_versions
 from app.data.dataset import open_source
@@ -148,7 +148,8 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
 
 
 def _print_figures(summary: Mapping[str, Any]) -> None:
-    print(format_table({name: row for name, row in summary["models"].items() if any(name in row for name in MEASURES)}))
+    shown = {model: row for model, row in summary["models"].items() if any(name in row for name in measures())}
+    print(format_table(shown))
     if summary.get("clients"):
         print(client_text(summary["clients"]))
     print(f"curves and ranked lists: {summary['run_dir']}")

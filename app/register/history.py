@@ -234,14 +234,14 @@ def _table(
         cells: of a row, by column.
         read: rows before a number, so many.
     """
-    yield _lines([list(cells)])
+    yield csv_lines([list(cells)])
     before: int | None = None
     while rows := read(before, _CHUNK):
-        yield _lines([cell(row) for cell in cells.values()] for row in rows)
+        yield csv_lines([cell(row) for cell in cells.values()] for row in rows)
         before = rows[-1].number
 
 
-def _lines(rows: Iterable[Sequence[object]]) -> str:
+def csv_lines(rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV; no cell is one that a spreadsheet would compute."""
     file = io.StringIO()
     csv.writer(file).writerows([quoted(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)

@@ -16,7 +16,7 @@ from app.register.sent_once import SentRequest
 from app.web import security
 from app.web.answers import IdentifyAnswer, PhotographAnswer, PlateTextAnswer
 from app.web.bodies import NewIncident
-from app.web.identify import Uploaded, candidate_answers, evidence_answer, identify_photos
+from app.web.identify import Uploaded, candidate_answers, evidence_answer, identify_photos, listed_answers
 from app.web.state import State
 
 Key = Annotated[
@@ -102,6 +102,7 @@ def _kept_answer(identification: Identification, held: SentRequest) -> IdentifyA
         ),
         evidence=evidence_answer(kept["evidence"], {row["vehicle"] for row in near}),
         plate_text=_plate_text(identification, kept["plate_text"]),
+        listed=listed_answers(kept.get("listed", []), identification.outbox.zone()),
         sighting=sighting.id,
         enrolled=sighting.vehicle_id if sighting.decision in NOBODY else None,
         pictures=pictures,

@@ -67,6 +67,8 @@ ERRORS = (
     N_("an incident needs a kind"),
     N_("there is no vehicle {number} that an answer showed to you"),
     N_("there is no sighting {number} of yours"),
+    N_("there is no incident {number} of yours"),
+    N_("the table is over {number} MiB"),
     N_("an unsure answer names nobody: say which vehicle it was, or none"),
     N_("the vehicle of this answer was forgotten"),
     N_("nothing was confirmed about sighting {number}"),

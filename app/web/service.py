@@ -34,6 +34,7 @@ from app.web import (
     api,
     corrections,
     languages,
+    lists,
     own_account,
     pages,
     search,
@@ -115,6 +116,7 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     for part in (
         api,
         corrections,
+        lists,
         own_account,
         search,
         thumbnails,

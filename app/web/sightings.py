@@ -11,13 +11,17 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from app.images.decode import UnreadableImageError, upright_size
 from app.register.accounts import Role, User
+from app.register.errors import NotEnrolledError
 from app.register.history import PAGE, Chosen, Reported, Seen
 from app.register.identification import Identification
 from app.register.matcher import NOBODY
+from app.register.notes import queue_note
 from app.register.retention import MOST_DAYS, retention_days, set_retention_days
-from app.web.answers import BoxAnswer, IncidentAnswer
+from app.register.schema import Incident
+from app.web.answers import BoxAnswer, IncidentAnswer, ListedAnswer
 from app.web.api import Id, Service
-from app.web.bodies import Given, Line, Number
+from app.web.bodies import Given, Line, NewNote, Number
+from app.web.identify import listed_answers
 from app.web.refusals import REFUSED
 from app.web.security import Admin, Guard, Manager, require_own
 from app.web.state import State
@@ -26,7 +30,7 @@ router = APIRouter(prefix="/api", responses=REFUSED)
 _MOST_CANDIDATES = 5
 
 
-def _blank(given: Any) -> Any:
+def blank(given: Any) -> Any:
     """A form sends a field that was left empty as an empty text."""
     return None if given == "" else given
 
@@ -34,19 +38,19 @@ def _blank(given: Any) -> Any:
 def _day(given: Any) -> Any:
     if isinstance(given, str) and given:
         return date.fromisoformat(given) if len(given) == len("2000-01-01") else "no day"
-    return _blank(given)
+    return blank(given)
 
 
 Day = Annotated[date | None, BeforeValidator(_day), Query(description="A day at the site, as 2026-01-31.")]
 Decided = Annotated[
     Literal["match", "unsure", "unknown", "not_registered"] | None,
-    BeforeValidator(_blank),
+    BeforeValidator(blank),
     Query(description="Answer."),
 ]
-OfVehicle = Annotated[Number | None, BeforeValidator(_blank), Query(description="Number of a vehicle.")]
+OfVehicle = Annotated[Number | None, BeforeValidator(blank), Query(description="Number of a vehicle.")]
 OfAccount = Annotated[Line, Query(description="Name of an account; for guards always their own.")]
-OfState = Annotated[Literal["open", "closed"] | None, BeforeValidator(_blank), Query(description="Of incidents.")]
-Before = Annotated[Number | None, BeforeValidator(_blank), Query(description="Those with a smaller number.")]
+OfState = Annotated[Literal["open", "closed"] | None, BeforeValidator(blank), Query(description="Of incidents.")]
+Before = Annotated[Number | None, BeforeValidator(blank), Query(description="Those with a smaller number.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
@@ -91,14 +95,16 @@ class SightingAnswer(BaseModel):
     confirmed: str | None = Field(description="vehicle, none or wrong, as somebody said; null if nobody did.")
     incidents: list[int]
     pictures: list[str]
+    listed: list[ListedAnswer] = Field(default=[], description="Entries of the lists, as they were then.")
 
     @classmethod
-    def fields_of(cls, row: Seen, visible: set[int]) -> dict[str, Any]:
+    def fields_of(cls, row: Seen, visible: set[int], zone: str) -> dict[str, Any]:
         """The fields of a sighting; the plate of a vehicle that is visible to the user."""
         sighting = row.sighting
         own = {name: getattr(sighting, name) for name in ("id", "created", "account", "decision", "pictures")}
         own |= {name: getattr(row, name) for name in ("vehicle", "plate_read", "confirmed", "incidents")}
-        return own | {"plate": row.plate if row.vehicle in visible else None}
+        listed = listed_answers(sighting.answer.get("listed", []), zone)
+        return own | {"plate": row.plate if row.vehicle in visible else None, "listed": listed}
 
 
 class KeptPhotograph(BaseModel):
@@ -147,13 +153,16 @@ async def sightings(
     """List identifications, newest first; a guard's own alone."""
     rows = await service.aside(service.identification.history.sightings, filters.chosen, before, limit)
     visible = await service.aside(visible_to, service.identification, user, [row.vehicle for row in rows])
-    return [SightingAnswer(**SightingAnswer.fields_of(row, visible)) for row in rows]
+    zone = service.identification.outbox.zone()
+    return [SightingAnswer(**SightingAnswer.fields_of(row, visible, zone)) for row in rows]
 
 
 @router.get("/sightings.csv", response_class=StreamingResponse)
 async def sightings_table(user: Manager, service: Service, filters: OfSightings) -> StreamingResponse:
     """The same list as a table in UTF-8; the trail says who took it away."""
-    return await _table(service, "sightings", service.identification.history.sightings_table(filters.chosen, user.name))
+    return await table_answer(
+        service, "sightings", service.identification.history.sightings_table(filters.chosen, user.name)
+    )
 
 
 @router.get("/sightings/{sighting}")
@@ -181,7 +190,9 @@ async def incidents(
 @router.get("/incidents.csv", response_class=StreamingResponse)
 async def incidents_table(user: Manager, service: Service, filters: OfIncidents) -> StreamingResponse:
     """Incidents as a table in UTF-8; the trail says who took it away."""
-    return await _table(service, "incidents", service.identification.history.incidents_table(filters.chosen, user.name))
+    return await table_answer(
+        service, "incidents", service.identification.history.incidents_table(filters.chosen, user.name)
+    )
 
 
 @router.post("/incidents/{incident}/reopen")
@@ -189,6 +200,13 @@ async def reopen_incident(user: Manager, service: Service, incident: Id) -> Inci
     """Mark an incident as open again."""
     await service.aside(service.identification.history.reopen_incident, incident, user.name)
     return IncidentAnswer.of(await service.aside(service.identification.journal.incident, incident))
+
+
+@router.post("/incidents/{incident}/note")
+async def note_to_owner(user: Guard, service: Service, incident: Id, note: NewNote) -> IncidentAnswer:
+    """Queue a mail to the owner of an incident's vehicle, once; a guard's own reports alone. The owner's name and
+    address are not in the answer."""
+    return IncidentAnswer.of(await service.aside(_note, service.identification, user, incident, note.text))
 
 
 @router.get("/retention")
@@ -216,10 +234,17 @@ def whole_sighting(identification: Identification, number: int, user: User) -> W
     if row.sighting.decision not in NOBODY:
         near = (answer.get("candidates") or {}).get(answer.get("decided_by"), [])
     return WholeSightingAnswer(
-        **SightingAnswer.fields_of(row, visible_to(identification, user, [row.vehicle])),
+        **SightingAnswer.fields_of(row, visible_to(identification, user, [row.vehicle]), identification.outbox.zone()),
         photographs=[_photograph(identification, view) for view in views],
         candidates=list(_candidates(identification, [each["vehicle"] for each in near[:_MOST_CANDIDATES]])),
     )
+
+
+def _note(identification: Identification, user: User, number: int, text: str) -> Incident:
+    """Queue a note. Raises NotEnrolledError for a guard and another account's report."""
+    if user.role < Role.manager and identification.journal.incident(number).account != user.name:
+        raise NotEnrolledError(f"there is no incident {number} of yours")
+    return queue_note(identification.outbox, number, text, user.name)
 
 
 def visible_to(identification: Identification, user: User, vehicles: Iterable[int | None]) -> set[int]:
@@ -260,7 +285,7 @@ def _size(identification: Identification, name: str) -> tuple[int | None, int | 
         return None, None
 
 
-async def _table(service: State, name: str, parts: Iterator[str]) -> StreamingResponse:
+async def table_answer(service: State, name: str, parts: Iterator[str]) -> StreamingResponse:
     """A table that is sent as it is read. Its first part is read before: an error there is still answered as one."""
     first = await service.aside(next, parts)
 

@@ -24,7 +24,7 @@ from app.register.tokens import Tokens
 from app.register.warming import Warming
 from app.web.figures import FiguresRenewal
 from app.web.passwords import PasswordPool
-from app.web.times import MACHINE
+from app.web.times import time_zone
 
 _log = logging.getLogger(__name__)
 _MOST_WAITING = 64
@@ -45,7 +45,7 @@ class State:
         identification: the register.
         run: folder of a federation's run, whose curves are shown; None for none.
         secure: whether browsers reach it by TLS alone.
-        zone: the time zone of the site; None for that of the machine.
+        zone: the time zone of the site; None for that of its events, or of the machine.
 
     Raises RegisterError if another service uses the register's folder."""
 
@@ -60,7 +60,7 @@ class State:
         self.identification = identification
         self.run = run
         self.secure = secure
-        self.zone = zone or MACHINE
+        self.zone = zone or time_zone(identification.outbox.zone())
         self._waiting = 0
         self._turns: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
         self._warming: Warming | None = None

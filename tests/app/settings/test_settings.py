@@ -13,9 +13,10 @@ import yaml
 import conf
 from app.data.dataset import open_source
 from app.settings.federation import FederationSettings
-from app.settings.load import TASKS, SettingsError, load_settings, settings_from, startable
+from app.settings.load import SettingsError, load_settings, settings_from, startable
 from app.settings.sections import EvaluationSettings, TrainSettings
 from app.settings.synthetic import SyntheticSettings
+from app.settings.tasks import TASKS
 from app.tasks import make_task
 
 CONF = Path(conf.__file__).parent
