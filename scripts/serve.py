@@ -75,9 +75,10 @@ def run(
         typer.Option(
             "--time-zone",
             envvar="TIME_ZONE",
-            help="Of the site, such as Europe/Berlin; else that of its events, or the machine's.",
+            help="Of the site, such as Europe/Berlin; else that of events.toml, or the machine's.",
         ),
     ] = "",
+    metrics_port: Annotated[int | None, typer.Option(help="Loopback port for Prometheus; none unless given.")] = None,
 ) -> None:
     """Run the service until it is stopped."""
     import uvicorn  # torch and the service, which the commands of accounts do not need
@@ -106,6 +107,8 @@ def run(
         if not url:
             _require_register(register)
         state = _open(Identification(register, url, device, onnx), run, secure=secure, zone=times)
+        if metrics_port is not None:
+            _observe(state, metrics_port)
         print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
         config = uvicorn.Config(
             create_app(lambda: state),
@@ -197,9 +200,11 @@ def _times(row: Token) -> dict[str, datetime | None]:
 
 def _open(identification: "Identification", run: Path | None, *, secure: bool, zone: tzinfo | None) -> "State":
     from app.web.state import State
+    from app.web.times import time_zone
 
     try:
-        state = State(identification, run, secure=secure, zone=zone)
+        its = zone or time_zone(identification.outbox.zone())  # else that of events
+        state = State(identification, run, secure=secure, zone=its)
     except BaseException:
         identification.close()
         raise
@@ -216,6 +221,17 @@ def _open(identification: "Identification", run: Path | None, *, secure: bool, z
     identification.search.prepare()
     state.warm()
     return state
+
+
+def _observe(state: "State", port: int) -> None:
+    from app.web.metrics import Metrics
+
+    try:
+        metrics = Metrics(state, port)
+    except BaseException:
+        state.close()
+        raise
+    print(f"http://127.0.0.1:{metrics.port}/metrics", flush=True)
 
 
 def _there(register: Path, url: str) -> RegisterFolder:

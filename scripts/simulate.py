@@ -13,7 +13,7 @@ from typing import Any
 
 from app.core import run_records
 from app.core.arrays import require_patterns
-from app.core.run_folder import RunFolder, format_table, measures
+from app.core.run_folder import RunFolder, format_table
 from app.core.typed_json import require_shape
 from app.core.versions import record_versions
 from app.data.dataset import open_source
@@ -26,6 +26,7 @@ from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides, run_ov
 from app.experiment.measurable import require_measurable
 from app.experiment.simulation import check_machine, simulate
 from app.settings.load import Settings, SettingsError, absolute, load_settings
+from app.settings.tasks import measures
 from app.tasks import make_task
 from models.errors import MissingFileError
 from scripts.command import command, first_line, split_words
@@ -117,6 +118,9 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
     record_versions(folder.path)
     source = open_source(settings.data, settings.seed)  # here, so that not every client waits for synthetic images
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
+    if settings.personalise.enabled and not settings.data.val_split:
+        share = settings.personalise.holdout
+        print(f"{share:.0%} of each client's vehicles are kept out to choose its personal model by", file=sys.stderr)
     for subject, remark in make_task(settings).remarks.items():
         print(f"{subject}: {remark}", file=sys.stderr)
     print("starting Flower: the first round begins in about half a minute", file=sys.stderr)

@@ -28,19 +28,13 @@ from app.core.files import replacing, saving
 from app.core.outputs import require_folder_place
 from app.core.typed_json import require_shape
 from app.settings import upgrades
-from app.settings.ranking import OPEN_SET_MEASURES
-from app.settings.tasks import known_tasks
+from app.settings.tasks import measures
 from models.errors import MissingFileError
 
 _log = logging.getLogger(__name__)
 ROUND = "server_round"
 SERVER_CHECKPOINT = "server"
 """Name of the arrays that the server resumes from: ciphertexts, not a network."""
-
-
-def measures() -> tuple[str, ...]:
-    """The measures that tables show, in their order: those of every task that this process knows, and of strangers."""
-    return (*dict.fromkeys(name for task in known_tasks().values() for name in task.measures), *OPEN_SET_MEASURES)
 
 
 """Columns of tables of models, in per cent."""

@@ -1,6 +1,7 @@
 """Personal model of one client: the best of a few candidates between the global model and its own.
 
-Candidates: the global model as it is; with BatchNorm statistics of the client's own images; and the points 1/4, 1/2,
+Candidates: the global model as it is; with BatchNorm statistics of the client's own images; the mean of the last global
+models, if the run asks for it (Izmailov et al., 2018, arXiv:1803.05407); and the points 1/4, 1/2,
 3/4 and 1 of straight lines from the global model to the client's copy of its last round, and to the global model
 fine-tuned on the client's images, a line for each rate (the line of weights as in Wortsman et al., 2022,
 arXiv:2109.01903). BatchNorm statistics of points inside a line are estimated anew, as averages of statistics fit
@@ -12,6 +13,7 @@ alike, so that vehicles are resampled and not images. The bound and not the gain
 candidates is often best by chance.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,23 +32,25 @@ from app.evaluation.ranking import NoValidQueryError
 from app.experiment.baselines import client_seed
 from app.experiment.held_out import HeldOut
 from app.settings.load import Settings
+from app.tasks import make_task
 from app.tasks.task import Batch, EmbeddingTask, Task
 from app.training.checkpoint import without_heads
-from app.training.trainer import total_steps, train
+from app.training.trainer import TrainingError, total_steps, train
 from strategies.shared_arrays import is_private
 
+_log = logging.getLogger("flwr")
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Points of a line, as shares of the way from the global model."""
 _STATISTICS_BATCHES = 16
 _RESAMPLES = 2000
-GLOBAL, STATISTICS, LOCAL, TUNED = "global", "statistics", "local", "tuned"
+GLOBAL, STATISTICS, AVERAGE, LOCAL, TUNED = "global", "statistics", "average", "local", "tuned"
 
 
 class Candidate(NamedTuple):
     """One point.
 
     Args:
-        line: "global", "statistics", "local", or "tuned" with its rate.
+        line: "global", "statistics", "average", "local", or "tuned" with its rate.
         share: of the way from the global model.
         arrays: of the network, without heads.
     """
@@ -57,7 +61,7 @@ class Candidate(NamedTuple):
 
     @property
     def name(self) -> str:
-        return self.line if self.line in (GLOBAL, STATISTICS) else f"{self.line}, {self.share:g} of the way"
+        return self.line if self.line in (GLOBAL, STATISTICS, AVERAGE) else f"{self.line}, {self.share:g} of the way"
 
 
 class Personal(NamedTuple):
@@ -72,14 +76,15 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
 
     Args:
         held_out: the client's images.
-        models: "global", and "local" if the client has trained, with private arrays.
+        models: "global", "local" if the client has trained, and "average" of the last global models if the run has
+            them, each with private arrays.
     """
     kept = without_heads(models[GLOBAL], task)
     judge = Judge(task, held_out.directions, settings)
     report: dict[str, Any] = {"chosen": GLOBAL, "held_out": held_out.source, "measure": judge.headline}
     if not held_out.directions:
         return Personal(kept, {**report, "reason": held_out.source})
-    samples = task.learnable(held_out.samples)
+    task, samples = _of_own_images(task, settings), task.learnable(held_out.samples)
     network = task.build(task.num_labels(samples), settings.seed, pretrained=False)
     load_arrays(network, models[GLOBAL])
     try:
@@ -106,6 +111,14 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
     return Personal(best.arrays, report)
 
 
+def _of_own_images(task: Task, settings: Settings) -> Task:
+    """A task whose batches hold the client's images alone, without rendered plates, which are of every country."""
+    data = settings.data
+    if not data.made_plates.share:
+        return task
+    return make_task(replace(settings, data=replace(data, made_plates=replace(data.made_plates, share=0.0))))
+
+
 def candidates(
     task: Task,
     settings: Settings,
@@ -123,11 +136,17 @@ def candidates(
     if _norms(network):
         load_arrays(network, models[GLOBAL])
         yield Candidate(STATISTICS, 0.0, inside(start))
+    if AVERAGE in models:
+        yield Candidate(AVERAGE, 1.0, inside(without_heads(models[AVERAGE], task)))
     if LOCAL in models:
         yield from _line(LOCAL, start, without_heads(models[LOCAL], task), inside)
     if settings.personalise.tuning_epochs:
         for rate in settings.personalise.rates:
-            end = fine_tuned(task, settings, network, samples, models[GLOBAL], rate, name)
+            try:
+                end = fine_tuned(task, settings, network, samples, models[GLOBAL], rate, name)
+            except TrainingError as error:  # too high a rate must not cost the other candidates
+                _log.warning("%s: no candidates tuned at %g: %s", name, rate, error)
+                continue
             yield from _line(f"{TUNED} at {rate:g}", start, end, inside)
 
 

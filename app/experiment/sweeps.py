@@ -19,9 +19,10 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from app.core.files import replacing
-from app.core.run_folder import RunFolder, measures
+from app.core.run_folder import RunFolder
 from app.core.run_records import EndedRun
 from app.core.typed_json import require_shape
+from app.settings.tasks import measures
 from models.errors import FedVehicleReidError, MissingFileError
 
 SWEEP_FILE = "sweep.json"

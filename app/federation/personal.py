@@ -9,16 +9,20 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.core.arrays import Arrays
 from app.core.node_store import OutdatedAttemptError, digest_of
 from app.experiment.held_out import HeldOut
 from app.experiment.personal_store import held_key, write_personal
-from app.experiment.personalise import GLOBAL, LOCAL, personalise
+from app.experiment.personalise import AVERAGE, GLOBAL, LOCAL, personalise
 from models.errors import FedVehicleReidError
 
 if TYPE_CHECKING:
     from app.federation.client import TaskClient
 
+Vector = NDArray[np.float32]
 _log = logging.getLogger("flwr")
 
 
@@ -43,6 +47,22 @@ def keep_personal(client: "TaskClient", held_out: HeldOut, server_round: int, at
         _log.warning("%s: no personal model, the global one stays: %s", client.name, error, exc_info=not known)
 
 
+def keep_average(client: "TaskClient", version: int, vector: Vector, attempt: str) -> None:
+    """Add a global model to the mean of the run's last ones in the client's store.
+
+    The mean of a version is made from the one before it, so that a repeated round changes nothing."""
+    options, store = client.settings.personalise, client.store
+    if not options.enabled or version <= client.settings.federation.rounds - options.averaged_rounds:
+        return
+    before, count = vector, 0
+    if held := [each for each in store.rounds(AVERAGE) if each < version]:
+        arrays, about = store.read(AVERAGE, held[-1])
+        before, count = arrays["vector"], int(about["count"])
+    mean = (before + (vector - before) / np.float32(count + 1)).astype(np.float32)
+    with store.keeping(attempt):
+        store.write(AVERAGE, version, {"vector": mean}, {"layout": client.layout.digest, "count": str(count + 1)})
+
+
 def sentence(report: dict[str, Any]) -> str:
     """What was chosen, and why, for a log."""
     if report["chosen"] == GLOBAL:
@@ -59,6 +79,8 @@ def _models(client: "TaskClient", server_round: int) -> dict[str, Arrays]:
         initial = client.initial_arrays()
         own = {name: array for name, array in initial.items() if name not in layout.names}
     models = {GLOBAL: {**layout.unflatten(client.models.read(server_round).vector), **own}}
+    if client.settings.personalise.averaged_rounds and server_round in store.rounds(AVERAGE):
+        models[AVERAGE] = {**layout.unflatten(store.read(AVERAGE, server_round)[0]["vector"]), **own}
     if held := [each for each in store.rounds("local") if each <= server_round]:
         vector = store.read("local", held[-1])[0]["vector"]
         models[LOCAL] = {**layout.unflatten(vector), **own}

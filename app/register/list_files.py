@@ -10,7 +10,7 @@ from app.register.history import csv_lines
 from app.register.list_tables import ListEntry
 from app.register.lists import Kind, ListError, NewEntry
 from app.register.records import MOST_NUMBER
-from app.register.site_time import read_moment, written, written_end
+from app.register.site_time import Zone, read_moment, written, written_end
 from models.errors import FedVehicleReidError
 
 _GIVEN = ("kind", "plate", "vehicle", "reason", "flat", "begin", "end")
@@ -19,7 +19,7 @@ COLUMNS = ("entry", *_GIVEN, "account", "created")
 _AT_ONCE = 500
 
 
-def write_entries(rows: Iterable[ListEntry], zone: str) -> Iterator[str]:
+def write_entries(rows: Iterable[ListEntry], zone: Zone) -> Iterator[str]:
     """Entries as CSV, a part at a time; no cell is one that a spreadsheet would compute."""
     yield csv_lines([COLUMNS])
     left = iter(rows)
@@ -27,7 +27,7 @@ def write_entries(rows: Iterable[ListEntry], zone: str) -> Iterator[str]:
         yield csv_lines(_cells(row, zone) for row in part)
 
 
-def read_entries(path: Path, zone: str) -> list[tuple[str, NewEntry]]:
+def read_entries(path: Path, zone: Zone) -> list[tuple[str, NewEntry]]:
     """The entries of a table, each with its place, which begins the message of an error. Raises ListError naming the
     row, and DataSetError for a table of other columns."""
     found = []
@@ -40,13 +40,13 @@ def read_entries(path: Path, zone: str) -> list[tuple[str, NewEntry]]:
     return found
 
 
-def _cells(row: ListEntry, zone: str) -> list[object]:
+def _cells(row: ListEntry, zone: Zone) -> list[object]:
     times = [written(row.begins, zone), written_end(row.ends, zone)]
     about = [row.id, row.kind, row.plate, row.vehicle_id, row.reason, row.flat]
     return [*about, *times, row.account, written(row.created, zone)]
 
 
-def _entry(cells: Mapping[str, str], zone: str) -> NewEntry:
+def _entry(cells: Mapping[str, str], zone: Zone) -> NewEntry:
     given = {column: unquoted(cells.get(column, "")).strip() for column in _GIVEN}
     if given["kind"] not in list(Kind):
         raise ListError(f"column kind takes {', '.join(Kind)}, not {given['kind'][:40]!r}")

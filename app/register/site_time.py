@@ -2,7 +2,7 @@
 
 import re
 import zoneinfo
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from app.register.errors import RegisterError
 
@@ -11,17 +11,21 @@ _END_OF_DAY = re.compile(r"(\d{4}-\d\d-\d\d)[T ]24:00(?::00)?", re.ASCII)
 _YEARS = range(2000, 3000)
 
 
-def local(moment: datetime, zone: str) -> datetime:
-    """A moment in a time zone such as "Europe/Berlin"; in that of the machine for an empty name."""
-    return moment.astimezone(zoneinfo.ZoneInfo(zone)) if zone else moment.astimezone()
+Zone = str | tzinfo
+"""A time zone, or its name such as "Europe/Berlin"; "" for that of the machine."""
 
 
-def written(moment: datetime | None, zone: str) -> str | None:
+def local(moment: datetime, zone: Zone) -> datetime:
+    """A moment in a time zone."""
+    return moment.astimezone(_zone(zone))
+
+
+def written(moment: datetime | None, zone: Zone) -> str | None:
     """A begin as a person reads it: day and minute."""
     return None if moment is None else local(moment, zone).strftime(_MINUTE)
 
 
-def written_end(moment: datetime | None, zone: str) -> str | None:
+def written_end(moment: datetime | None, zone: Zone) -> str | None:
     """An end as a person reads it: midnight is 24:00 of the day before, which was the last one."""
     if moment is None:
         return None
@@ -31,7 +35,7 @@ def written_end(moment: datetime | None, zone: str) -> str | None:
     return (there.date() - timedelta(days=1)).strftime(_DAY) + " 24:00"
 
 
-def read_moment(what: str, text: str, zone: str, *, is_end: bool = False) -> datetime | None:
+def read_moment(what: str, text: str, zone: Zone, *, is_end: bool = False) -> datetime | None:
     """The moment of a text: a day (`2026-12-24`; its end is midnight behind it), a minute of the site's time, or a
     moment with its own zone. None for an empty text. Raises RegisterError naming `what`."""
     text = text.strip()
@@ -49,5 +53,12 @@ def read_moment(what: str, text: str, zone: str, *, is_end: bool = False) -> dat
     if len(text) <= len("2026-12-24"):
         given += timedelta(days=int(is_end))
     if given.tzinfo is None:
-        given = given.replace(tzinfo=zoneinfo.ZoneInfo(zone)) if zone else given.astimezone()
+        its = _zone(zone)
+        given = given.replace(tzinfo=its) if its else given.astimezone()
     return given.astimezone(UTC)
+
+
+def _zone(zone: Zone) -> tzinfo | None:
+    if isinstance(zone, str):
+        return zoneinfo.ZoneInfo(zone) if zone else None
+    return zone

@@ -69,7 +69,8 @@ class SteadyClock:
             return wall, wall
         if not self._said:
             self._said = True
-            _log.warning("lists: the clock was put back by %d s; ends of entries still count", (steady - wall).seconds)
+            back = (steady - wall).total_seconds()
+            _log.warning("lists: the clock was put back by %d s; ends of entries still count", back)
         return wall, steady
 
 
@@ -79,13 +80,13 @@ class _Texts:
 
     Args:
         read: all of them, with that of the camera itself.
-        sure: those that were read with confidence.
+        certain: those that were read with confidence.
         own: registered plate of the vehicle that matches.
         shown: registered plates of the vehicles that an unsure answer shows.
     """
 
     read: set[str]
-    sure: set[str]
+    certain: set[str]
     own: str
     shown: set[str]
 
@@ -152,7 +153,7 @@ class Watchlist:
             for found in self._table.find(text):
                 same, alike = not found.cost, form(found.plate) == form(text)
                 if same or alike or text != texts.own:  # else it is another plate, read and known without an error
-                    yield found.vehicle, same and text in texts.sure, True
+                    yield found.vehicle, same and text in texts.certain, True
         for text in texts.shown | ({texts.own} if texts.own else set()):
             for found in self._table.find(text):
                 if form(found.plate) == form(text):
@@ -168,13 +169,13 @@ def _texts(
     camera_plate: str,
 ) -> _Texts:
     held = {plain(text) for text in session.scalars(select(Plate.text).where(Plate.vehicle_id.in_(vehicles)))}
-    read, sure = {plain(camera_plate)}, set[str]()
+    read, certain = {plain(camera_plate)}, set[str]()
     if plate is not None:
-        sure = {plain(each.text) for each in counting(plate.reads, least_confidence)}
+        certain = {plain(each.text) for each in counting(plate.reads, least_confidence)}
         joint = {plain(plate.together.text)} if plate.together else set()
         read |= {plain(each.text) for each in plate.reads} | joint
-        sure |= joint if sure else set()
-    return _Texts(read - {""}, sure - {""}, next(iter(held), "") if is_match else "", set() if is_match else held)
+        certain |= joint if certain else set()
+    return _Texts(read - {""}, certain - {""}, next(iter(held), "") if is_match else "", set() if is_match else held)
 
 
 def _rows(session: Session, numbers: Collection[int]) -> Iterable[ListEntry]:
@@ -195,7 +196,7 @@ def _listed(row: ListEntry, exact: bool, stops: bool, texts: _Texts) -> Listed |
     """The entry as an answer has it; None for an allowed plate that differs from one that was read with confidence."""
     if row.kind != Kind.deny:
         # Photographs that show two plates open nothing; and a text that is a resident's own is no visitor's.
-        exact = exact and (row.vehicle_id is not None or row.folded == texts.own or texts.sure == {row.folded})
+        exact = exact and (row.vehicle_id is not None or row.folded == texts.own or texts.certain == {row.folded})
         if not exact and texts.own and texts.own in texts.read:
             return None
     about = {name: getattr(row, name) for name in ("kind", "reason", "flat", "plate", "ends")}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from app.settings.section import AtLeastOne, NotNegative, section
+from app.settings.section import AtLeastOne, Count, NotNegative, section
 
 
 @section("personalise")
@@ -16,6 +16,7 @@ class PersonaliseSettings:
         enabled: whether clients make one.
         tuning_epochs: of fine-tuning on the client's own images; 0 for none.
         rates: peak learning rates of fine-tuning, as shares of `train.lr`; each gives candidates of its own.
+        averaged_rounds: last rounds whose global models are averaged to a further candidate; 0 for none.
         holdout: share of the client's training vehicles that the whole run keeps out of its training to choose by, if
             `data.val_split` names no split.
         least: vehicles needed to choose by; with fewer a client keeps the global model.
@@ -23,10 +24,11 @@ class PersonaliseSettings:
     """
 
     enabled: bool = False
-    tuning_epochs: NotNegative = 2.0
+    tuning_epochs: NotNegative = 8.0
     rates: Annotated[list[Annotated[float, Field(gt=0.0, le=10.0)]], Field(max_length=8)] = field(
-        default_factory=lambda: [0.1, 0.5]
+        default_factory=lambda: [0.3, 1.0]
     )
+    averaged_rounds: Count = 0
     holdout: Annotated[float, Field(ge=0.01, le=0.5)] = 0.15
     least: AtLeastOne = 8
     confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.9

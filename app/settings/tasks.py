@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from app.settings.checks import one_of
+from app.settings.ranking import OPEN_SET_MEASURES
 from models.plugins import PlugInError, is_plug_in, load, place_of
 
 
@@ -69,3 +70,8 @@ def task_modules(name: str) -> TaskModules:
         raise PlugInError(f"task {name}: module {found.settings} has no {', '.join(lacking)}")
     _PLUGGED[name] = found
     return found
+
+
+def measures() -> tuple[str, ...]:
+    """The measures that tables show, in their order: those of every task that this process knows, and of strangers."""
+    return (*dict.fromkeys(name for task in known_tasks().values() for name in task.measures), *OPEN_SET_MEASURES)

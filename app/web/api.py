@@ -53,7 +53,10 @@ async def identify(
     if key is not None:
         return await identify_once(service, user, uploaded, enrol_unknown, key)
     vehicle_photos = await uploaded.vehicle_photos(service)
-    return await service.with_network(identify_photos, service.identification, vehicle_photos, user.name, enrol_unknown)
+    given = service.identification, vehicle_photos, user.name, enrol_unknown, service.zone
+    answer = await service.with_network(identify_photos, *given)
+    service.note_query(answer.decision)
+    return answer
 
 
 @router.get("/vehicles")

@@ -14,7 +14,7 @@ from app.register.errors import RegisterError
 from app.register.identification import Identification
 from app.register.photos import MAX_BYTES, Photo, VehiclePhoto, make_vehicle_photos, parse_box, parse_modality, take_in
 from app.register.records import Also, NewOwner, nothing_else
-from app.register.site_time import written_end
+from app.register.site_time import Zone, written_end
 from app.register.tags import split_tags, tagged
 from app.web.answers import (
     CandidateAnswer,
@@ -98,6 +98,7 @@ def identify_photos(
     vehicle_photos: Sequence[VehiclePhoto],
     account: str,
     enrol_unknown: bool,
+    zone: Zone,
     also: Also = nothing_else,
 ) -> IdentifyAnswer:
     """An identification as a guard may see it: plate and flat of the candidates that decided, plates near to the text,
@@ -110,12 +111,18 @@ def identify_photos(
         candidates=candidate_answers(identification, [(row.vehicle, row.similarity, row.view) for row in shown]),
         evidence=evidence_answer(evidence, {row.vehicle for row in shown}),
         plate_text=PlateTextAnswer.model_validate(answer.plate.as_dict(plates=True)) if answer.plate else None,
-        listed=listed_answers([each.as_dict() for each in answer.listed], identification.outbox.zone()),
+        listed=listed_answers([each.as_dict() for each in answer.listed], zone),
         sighting=answer.sighting,
         enrolled=answer.enrolled,
         pictures=answer.images,
         photographs=[_photograph(name, framed) for name, framed in zip(answer.images, answer.framed, strict=True)],
     )
+
+
+def listed_answers(kept: Sequence[Mapping[str, Any]], zone: Zone) -> list[ListedAnswer]:
+    """The entries of the lists that are kept with a sighting."""
+    ends = [each["ends"] and datetime.fromisoformat(each["ends"]) for each in kept]
+    return [ListedAnswer(**each, until=written_end(end, zone)) for each, end in zip(kept, ends, strict=True)]
 
 
 def candidate_answers(
@@ -135,12 +142,6 @@ def candidate_answers(
         tags = list(glance.tags)
         found.append(CandidateAnswer(vehicle=vehicle, similarity=round(similarity, 4), tags=tags, **about))
     return found
-
-
-def listed_answers(kept: Sequence[Mapping[str, Any]], zone: str) -> list[ListedAnswer]:
-    """The entries of the lists that are kept with a sighting."""
-    ends = [each["ends"] and datetime.fromisoformat(each["ends"]) for each in kept]
-    return [ListedAnswer(**each, until=written_end(end, zone)) for each, end in zip(kept, ends, strict=True)]
 
 
 def evidence_answer(row: Mapping[str, Any] | None, shown: Collection[int]) -> EvidenceAnswer | None:

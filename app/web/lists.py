@@ -10,17 +10,17 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
 from app.data.readers.errors import DataSetError
-from app.register.identification import Identification
 from app.register.list_files import read_entries, write_entries
 from app.register.list_tables import ListEntry
 from app.register.lists import PAGE, ChosenEntries, EntryChange, Kind, ListError, NewEntry
 from app.register.schema import now
-from app.register.site_time import read_moment, written, written_end
+from app.register.site_time import Zone, read_moment, written, written_end
 from app.web.api import Id, Service
 from app.web.bodies import Given, Line, Number, Text
 from app.web.refusals import REFUSED
 from app.web.security import Guard, Manager
 from app.web.sightings import Before, Limit, OfVehicle, blank, table_answer
+from app.web.state import State
 
 router = APIRouter(prefix="/api", responses=REFUSED)
 _MOST_BYTES = 4 * 2**20
@@ -79,7 +79,7 @@ class ListEntryAnswer(BaseModel):
     created: datetime
 
     @classmethod
-    def of(cls, row: ListEntry, zone: str) -> "ListEntryAnswer":
+    def of(cls, row: ListEntry, zone: Zone) -> "ListEntryAnswer":
         about: dict[str, Any] = {name: getattr(row, name) for name in cls.model_fields if hasattr(row, name)}
         about |= {"since": written(row.begins, zone), "until": written_end(row.ends, zone)}
         return cls(**about, vehicle=row.vehicle_id, ended=row.ends is not None and row.ends <= now())
@@ -99,7 +99,7 @@ async def entries(
 ) -> list[ListEntryAnswer]:
     """List the entries, newest first."""
     del user
-    zone = service.identification.outbox.zone()
+    zone = service.zone
     rows = await service.aside(service.identification.lists.entries, filters.chosen, before, limit)
     return [ListEntryAnswer.of(row, zone) for row in rows]
 
@@ -108,13 +108,13 @@ async def entries(
 async def entries_table(user: Manager, service: Service, filters: OfLists) -> StreamingResponse:
     """The same list as a table in UTF-8; the trail says who took it away."""
     rows = service.identification.lists.all_for_table(filters.chosen, user.name)
-    return await table_answer(service, "lists", write_entries(rows, service.identification.outbox.zone()))
+    return await table_answer(service, "lists", write_entries(rows, service.zone))
 
 
 @router.post("/lists", status_code=201)
 async def add_entry(user: Manager, service: Service, given: NewListEntry) -> ListEntryAnswer:
     """Add an entry. One plate is not denied and allowed at one time."""
-    zone = service.identification.outbox.zone()
+    zone = service.zone
     about = (Kind(given.kind), given.plate, given.vehicle, given.reason, given.flat)
     entry = NewEntry(*about, _moment("begin", given.begin, zone), _moment("end", given.end, zone))
     return ListEntryAnswer.of(await service.aside(service.identification.lists.add, entry, user.name), zone)
@@ -128,7 +128,7 @@ async def import_entries(
     content = await table.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise HTTPException(413, f"the table is over {_MOST_BYTES // 2**20} MiB")
-    return await service.aside(_import, service.identification, content, user.name)
+    return await service.aside(_import, service, content, user.name)
 
 
 @router.get("/lists/{entry}")
@@ -136,13 +136,13 @@ async def one_entry(user: Guard, service: Service, entry: Id) -> ListEntryAnswer
     """One entry."""
     del user
     row = await service.aside(service.identification.lists.entry, entry)
-    return ListEntryAnswer.of(row, service.identification.outbox.zone())
+    return ListEntryAnswer.of(row, service.zone)
 
 
 @router.patch("/lists/{entry}")
 async def change_entry(user: Manager, service: Service, entry: Id, given: ListEntryChange) -> ListEntryAnswer:
     """Change reason, flat and time of an entry."""
-    zone = service.identification.outbox.zone()
+    zone = service.zone
     times = _moment("begin", given.begin or "", zone), _moment("end", given.end or "", zone)
     change = EntryChange(given.reason, given.flat, *times, given.begin == "", given.end == "")
     row = await service.aside(service.identification.lists.change, entry, change, user.name)
@@ -156,17 +156,17 @@ async def remove_entry(user: Manager, service: Service, entry: Id) -> dict[str, 
     return {"removed": entry}
 
 
-def _moment(what: str, text: str, zone: str) -> datetime | None:
+def _moment(what: str, text: str, zone: Zone) -> datetime | None:
     return read_moment(what, text, zone, is_end=what == "end")
 
 
-def _import(identification: Identification, content: bytes, account: str) -> ListImportAnswer:
+def _import(service: State, content: bytes, account: str) -> ListImportAnswer:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         path.write_bytes(content)
         try:
-            rows = read_entries(path, identification.outbox.zone())
-            added = identification.lists.add_all(rows, account)
+            rows = read_entries(path, service.zone)
+            added = service.identification.lists.add_all(rows, account)
         except (ListError, DataSetError) as error:
             raise ListError(str(error).replace(f"{folder}/", "")) from error
     return ListImportAnswer(rows=len(rows), added=added, skipped=len(rows) - len(added))

@@ -196,7 +196,7 @@ def _calibration(service: State) -> dict[str, Any]:
     if model is None:
         return {"model": None}
     evidence = report.get("evidence") or {}
-    latest = evidence.get("now") or evidence
+    latest = figures.latest_evidence(report)
     vehicles = identification.size()
     rows = identification.confirmations.all(whole=False)
     since = datetime.fromisoformat(evidence["calibrated"]) if evidence.get("calibrated") else model.created

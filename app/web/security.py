@@ -31,8 +31,8 @@ _bearer = HTTPBearer(auto_error=False, description="Token of a program: `Authori
 HEADERS = {
     # Images and scripts of this service alone; blob: is the photograph that somebody is about to send, data: are the
     # marks of forms that Pico CSS draws.
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
-    "frame-ancestors 'none'; form-action 'self'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; worker-src 'self'; "
+    "manifest-src 'self'; frame-ancestors 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",

@@ -11,16 +11,14 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from app.images.decode import UnreadableImageError, upright_size
 from app.register.accounts import Role, User
-from app.register.errors import NotEnrolledError
 from app.register.history import PAGE, Chosen, Reported, Seen
 from app.register.identification import Identification
 from app.register.matcher import NOBODY
-from app.register.notes import queue_note
 from app.register.retention import MOST_DAYS, retention_days, set_retention_days
-from app.register.schema import Incident
+from app.register.site_time import Zone
 from app.web.answers import BoxAnswer, IncidentAnswer, ListedAnswer
 from app.web.api import Id, Service
-from app.web.bodies import Given, Line, NewNote, Number
+from app.web.bodies import Given, Line, Number
 from app.web.identify import listed_answers
 from app.web.refusals import REFUSED
 from app.web.security import Admin, Guard, Manager, require_own
@@ -98,7 +96,7 @@ class SightingAnswer(BaseModel):
     listed: list[ListedAnswer] = Field(default=[], description="Entries of the lists, as they were then.")
 
     @classmethod
-    def fields_of(cls, row: Seen, visible: set[int], zone: str) -> dict[str, Any]:
+    def fields_of(cls, row: Seen, visible: set[int], zone: Zone) -> dict[str, Any]:
         """The fields of a sighting; the plate of a vehicle that is visible to the user."""
         sighting = row.sighting
         own = {name: getattr(sighting, name) for name in ("id", "created", "account", "decision", "pictures")}
@@ -153,7 +151,7 @@ async def sightings(
     """List identifications, newest first; a guard's own alone."""
     rows = await service.aside(service.identification.history.sightings, filters.chosen, before, limit)
     visible = await service.aside(visible_to, service.identification, user, [row.vehicle for row in rows])
-    zone = service.identification.outbox.zone()
+    zone = service.zone
     return [SightingAnswer(**SightingAnswer.fields_of(row, visible, zone)) for row in rows]
 
 
@@ -168,7 +166,7 @@ async def sightings_table(user: Manager, service: Service, filters: OfSightings)
 @router.get("/sightings/{sighting}")
 async def sighting(user: Guard, service: Service, sighting: Id) -> WholeSightingAnswer:
     """One identification with its photographs; a guard's own alone."""
-    return await service.aside(whole_sighting, service.identification, sighting, user)
+    return await service.aside(whole_sighting, service.identification, sighting, user, service.zone)
 
 
 @router.get("/incidents")
@@ -202,13 +200,6 @@ async def reopen_incident(user: Manager, service: Service, incident: Id) -> Inci
     return IncidentAnswer.of(await service.aside(service.identification.journal.incident, incident))
 
 
-@router.post("/incidents/{incident}/note")
-async def note_to_owner(user: Guard, service: Service, incident: Id, note: NewNote) -> IncidentAnswer:
-    """Queue a mail to the owner of an incident's vehicle, once; a guard's own reports alone. The owner's name and
-    address are not in the answer."""
-    return IncidentAnswer.of(await service.aside(_note, service.identification, user, incident, note.text))
-
-
 @router.get("/retention")
 async def retention(user: Manager, service: Service) -> RetentionAnswer:
     """Days for which sightings are kept; then the service deletes those that led to no report."""
@@ -223,7 +214,7 @@ async def set_retention(user: Admin, service: Service, retention: NewRetention) 
     return RetentionAnswer(days=retention.days)
 
 
-def whole_sighting(identification: Identification, number: int, user: User) -> WholeSightingAnswer:
+def whole_sighting(identification: Identification, number: int, user: User, zone: Zone) -> WholeSightingAnswer:
     """A sighting with its photographs. Raises NotEnrolledError, for a guard also for one of another account."""
     require_own(identification, user, number)
     row = identification.history.sighting(number)
@@ -234,17 +225,10 @@ def whole_sighting(identification: Identification, number: int, user: User) -> W
     if row.sighting.decision not in NOBODY:
         near = (answer.get("candidates") or {}).get(answer.get("decided_by"), [])
     return WholeSightingAnswer(
-        **SightingAnswer.fields_of(row, visible_to(identification, user, [row.vehicle]), identification.outbox.zone()),
+        **SightingAnswer.fields_of(row, visible_to(identification, user, [row.vehicle]), zone),
         photographs=[_photograph(identification, view) for view in views],
         candidates=list(_candidates(identification, [each["vehicle"] for each in near[:_MOST_CANDIDATES]])),
     )
-
-
-def _note(identification: Identification, user: User, number: int, text: str) -> Incident:
-    """Queue a note. Raises NotEnrolledError for a guard and another account's report."""
-    if user.role < Role.manager and identification.journal.incident(number).account != user.name:
-        raise NotEnrolledError(f"there is no incident {number} of yours")
-    return queue_note(identification.outbox, number, text, user.name)
 
 
 def visible_to(identification: Identification, user: User, vehicles: Iterable[int | None]) -> set[int]:

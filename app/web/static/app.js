@@ -15,8 +15,8 @@ class Refusal extends Error {
 }
 
 // The service's answer. Throws an Error with one line for whatever goes wrong.
-async function ask(method, path, body) {
-  const headers = { "x-csrf-token": csrf(), accept: "application/json" };
+async function ask(method, path, body, more) {
+  const headers = { "x-csrf-token": csrf(), accept: "application/json", ...more };
   if (body && !(body instanceof FormData)) {
     headers["content-type"] = "application/json";
     body = JSON.stringify(body);
@@ -25,7 +25,8 @@ async function ask(method, path, body) {
   try {
     response = await fetch(path, { method, headers, body, signal: AbortSignal.timeout(PATIENCE) });
   } catch (error) {
-    throw new Error(error.name === "TimeoutError" ? _("the register does not answer") : _("the register cannot be reached"));
+    const said = error.name === "TimeoutError" ? _("the register does not answer") : _("the register cannot be reached");
+    throw Object.assign(new Error(said), { isUnreached: true });
   }
   if (response.status === 401) location.assign("/login?to=" + location.pathname);
   const answer = await response.json().catch(() => null);
@@ -125,7 +126,7 @@ function showPhotographs(photographs) {
 function forgetAnswer() {
   byId("answer").hidden = true;
   for (const id of ["decision", "why", "plate-text", "found", "reported"]) byId(id).textContent = "";
-  for (const id of ["reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
+  for (const id of ["listed", "reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
   const form = byId("incident");
   form.reset();
   form.elements.sighting.value = "";
@@ -141,8 +142,10 @@ async function identify(data) {
   const mine = ++query;
   forgetAnswer();
   let answer;
+  const key = newKey(); // sent again, it is the same query
   try {
-    answer = await ask("POST", "/api/identify", data);
+    if (isShell) await keepForLater(data, key, _("the register cannot be reached"));
+    answer = await ask("POST", "/api/identify", data, { "idempotency-key": key });
     if (mine !== query) return;
     showAnswer(answer);
     lastQuery = [...data];
@@ -150,6 +153,7 @@ async function identify(data) {
   } catch (error) {
     if (mine !== query) return;
     forgetAnswer(); // also half of one that cannot be shown
+    if (error.isUnreached) await keepForLater(data, key, error.message);
     if (answer !== undefined) console.error(error);
     throw answer === undefined ? error : new Error(_("the answer cannot be read"));
   }
@@ -229,6 +233,7 @@ function showAnswer(answer) {
   decision.textContent = text[answer.decision];
   decision.className = answer.decision;
   byId("why").textContent = reason(answer);
+  showListed(answer, decision);
   const weighed = new Map((answer.evidence?.candidates ?? []).map((row) => [row.vehicle, row.probability]));
   showFigures(answer, weighed);
   showPlate(answer.plate_text);
@@ -237,7 +242,7 @@ function showAnswer(answer) {
   byId("candidates").replaceChildren(...answer.candidates.map((row) => {
     const item = element("li");
     if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: _("Enrolled picture of vehicle {number}", { number: row.vehicle }) }));
-    item.append(element("strong", row.plate ?? _("no plate")), element("div", row.flat ? _("flat {flat}", row) : ""));
+    item.append(element("strong", row.plate ?? _("no plate")), element("div", [row.flat && _("flat {flat}", row), ...row.tags].filter(Boolean).join(", ")));
     const probability = weighed.get(row.vehicle);
     const meter = probability === undefined
       ? { low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": answer.decided_by === "plate_text" ? _("plate") : _("similarity") }

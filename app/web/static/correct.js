@@ -13,7 +13,8 @@ const correcting = (form, work) => doing(form, async () => {
 
 on("correct-values", "submit", (form) => correcting(form, () => {
   const { plate, note } = form.elements;
-  return ask("PATCH", path(), { version: version(), plate: plate.value, note: note.value });
+  const tags = form.elements.tags.value.split(/[,;]/).map((tag) => tag.trim()).filter(Boolean);
+  return ask("PATCH", path(), { version: version(), plate: plate.value, note: note.value, tags });
 }));
 
 // Of the owner's form only the fields of what was chosen; values of an owner can be corrected once they were loaded.

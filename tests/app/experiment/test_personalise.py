@@ -131,6 +131,22 @@ def test_a_better_candidate_is_kept_with_its_figures(site, monkeypatch):
     assert len(personal.report["candidates"]) == 10
 
 
+def test_a_rate_at_which_training_diverges_costs_its_own_candidates_alone(site, caplog):
+    settings, task, held_out, models = site
+    settings = replace(
+        settings,
+        train=replace(settings.train, lr=1e30, clip_norm=0.0, optimiser="sgd"),
+        personalise=replace(settings.personalise, rates=[1.0, 1e-33]),
+    )
+    rows = personalise(task, settings, held_out, models, "client-0").report["candidates"]
+    assert [row["candidate"].split(",")[0] for row in rows] == [
+        *("global", "statistics"),
+        *["local"] * 4,
+        *["tuned at 1e-33"] * 4,
+    ]
+    assert "client-0: no candidates tuned at 1: training diverged" in caplog.text
+
+
 def test_scores_by_vehicle_are_those_of_the_whole_evaluation(site):
     settings, task, held_out, models = site
     network = task.build(task.num_labels(held_out.samples), settings.seed, pretrained=False)

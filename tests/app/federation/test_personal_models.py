@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from conftest import LocalFederation, write_set
 from federation_checks import PowerCutError, assert_same_arrays
@@ -13,7 +14,8 @@ from app.experiment.client_table import client_figures, client_text
 from app.experiment.compare import compare_models
 from app.experiment.personal_store import read_personal
 from app.federation import personal
-from app.settings.load import settings_from
+from app.federation.run_words import run_words
+from app.settings.load import SettingsError, settings_from
 from app.training.checkpoint import Checkpoint
 from strategies import messages as m
 
@@ -166,3 +168,28 @@ def test_the_figures_of_a_run_stand_beside_a_second_computation(make_federation,
     figures = client_figures(models, "mAP")
     assert figures["clients"]["client-0"]["place"] == "a"
     assert figures["clients"]["client-1"]["chosen"].startswith("tuned")
+
+
+def test_the_mean_of_the_last_global_models_is_a_candidate(make_federation):
+    seen = {}
+
+    def look(_, reply):
+        for name, store in run.stores().items():
+            for version in store.rounds("global"):
+                seen.setdefault((name, version), store.read("global", version)[0]["vector"])
+        return reply
+
+    words = f"{ON} federation.rounds=4 train.epochs=4 personalise.averaged_rounds=3 'personalise.rates=[]'"
+    run = make_federation("averaged", words)
+    run.run(look)
+    for client, arrays in run.held("average").items():
+        expected = np.mean([seen[client, version] for version in (2, 3, 4)], axis=0)
+        np.testing.assert_allclose(arrays["vector"], expected, rtol=1e-5, atol=1e-6)
+    for _, report in personal_of(run).values():
+        assert [row["candidate"] for row in report["candidates"]][:3] == ["global", "statistics", "average"]
+    assert not any(store.rounds("average") for store in make_federation("plain", ON).run().stores().values())
+
+
+def test_a_site_composes_no_file_that_a_run_names_in_place_of_on_or_off():
+    with pytest.raises(SettingsError, match="is no plain name of a configuration"):
+        run_words("personalise=../../etc/passwd")

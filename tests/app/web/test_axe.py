@@ -4,6 +4,7 @@ axe-core (MPL-2.0) comes with the package axe-playwright-python, for tests alone
 
 import re
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -14,8 +15,10 @@ from web_service import FAST, WORDS, served
 
 from app.register.accounts import Accounts, Role
 from app.register.identification import Identification
+from app.register.lists import Kind, NewEntry
 from app.register.photos import VehiclePhoto
 from app.register.records import NewOwner
+from app.register.tags import tagged
 from app.web.language import LANGUAGES
 from app.web.service import create_app
 from app.web.state import State
@@ -38,7 +41,11 @@ def app(tmp_path_factory, run_folder):
         for number, plate in enumerate(("AB 12", "AB 13", "CD 34")):
             views = [VehiclePhoto(photo(number, (96, 128)), plate=None) for _ in range(2)]
             owner = NewOwner("A. Resident", str(12 + number))
-            identification.enrol(views, account="operator", owner=owner, plate=plate)
+            tags = tagged(["EV"] if number else [])
+            identification.enrol(views, account="operator", owner=owner, plate=plate, also=tags)
+        end = datetime.now(UTC) + timedelta(days=1)
+        identification.lists.add(NewEntry(Kind.visitor, "VI 51", flat="12", ends=end), "operator")
+        identification.lists.add(NewEntry(Kind.deny, vehicle=1, reason="camera"), "operator")
         accounts = Accounts(identification.database, FAST)
         for role in Role:
             accounts.add(role.name, role, WORDS[role.name], "operator")

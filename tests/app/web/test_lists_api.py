@@ -1,9 +1,11 @@
 """Lists in the API: roles, entries, tables, and what an answer and a sighting say of them."""
 
 import io
+import zoneinfo
 
 import pytest
 from event_receivers import name_receivers
+from mail_server import office
 from web_service import jpeg
 
 from app.register.plate_reader import PlateRead
@@ -18,9 +20,10 @@ def url(tmp_path):
 
 
 @pytest.fixture
-def manager(as_role, identification):
-    name_receivers(identification.folder, 'time_zone = "Europe/Berlin"')
-    return as_role("manager")
+def manager(as_role, service):
+    client = as_role("manager")
+    service.state.register.zone = zoneinfo.ZoneInfo("Europe/Berlin")
+    return client
 
 
 @pytest.fixture
@@ -142,3 +145,52 @@ def test_candidates_have_tags_and_managers_change_them(manager, as_role):
     assert [hit["found_by"] for hit in manager.get("/api/search?q=taxi").json()["hits"]] == ["tag"]
     answer = as_role("guard").post("/api/identify", files={"pictures": jpeg(1), "plate_pictures": jpeg(101)}).json()
     assert answer["candidates"][0]["tags"] == ["EV", "taxi"]
+
+
+def test_a_note_to_the_owner_is_queued_by_the_guard_who_reported(manager, as_role, identification, inbox):
+    version = manager.get("/api/vehicles/1").json()["version"]
+    manager.patch("/api/vehicles/1", json={"version": version, "contact": "resident@home.example"})
+    guard = as_role("guard")
+    sighting = guard.post("/api/identify", files={"pictures": jpeg(1), "plate_pictures": jpeg(101)}).json()["sighting"]
+    report = guard.post("/api/incidents", json={"sighting": sighting, "kind": "blocks a gate"}).json()
+    other = as_role("manager").post("/api/incidents", json={"sighting": sighting, "kind": "other"}).json()
+    guard = as_role("guard")
+    page = guard.get("/incidents", headers={"accept": "text/html"}).text
+    assert "Write to the owner" not in page
+    refused = guard.post(f"/api/incidents/{report['id']}/note", json={"text": "please move"})
+    assert (refused.status_code, "notes = true" in refused.json()["detail"]) == (400, True)
+    name_receivers(identification.folder, office(inbox.port, "notes = true"))
+    assert guard.get("/incidents", headers={"accept": "text/html"}).text.count('<form class="note"') == 1
+    assert guard.post(f"/api/incidents/{other['id']}/note", json={}).status_code == 404
+    done = guard.post(f"/api/incidents/{report['id']}/note", json={"text": "please move"})
+    assert (done.status_code, done.json()["noted"] is not None) == (200, True)
+    again = guard.post(f"/api/incidents/{report['id']}/note", json={})
+    assert (again.status_code, "was written to" in again.json()["detail"]) == (409, True)
+    assert "The owner was written to" in guard.get("/incidents", headers={"accept": "text/html"}).text
+    assert "resident@home.example" not in done.text + again.text
+    (event,) = identification.outbox.waiting("office", 9)
+    assert "resident@home.example" in event.body
+
+
+def test_pages_show_lists_and_escape_what_people_wrote(manager, as_role, read):
+    manager.post("/api/lists", json=BAN)
+    manager.post("/api/lists", json=VISIT)
+    html = {"accept": "text/html"}
+    page = manager.get("/lists", headers=html).text
+    assert "&lt;b&gt;contractor&lt;/b&gt; banned" in page
+    assert "<b>contractor" not in page
+    assert 'id="list-entry"' in page
+    assert "2900-06-30 24:00" in page
+    assert "XY 4711" not in manager.get("/lists?kind=visitor&q=12", headers=html).text
+    assert "Nothing is listed." in manager.get("/lists?ended=true&kind=&q=", headers=html).text
+    guard = as_role("guard")
+    page = guard.get("/lists", headers=html).text
+    assert "VI 51" in page
+    assert 'id="list-entry"' not in page
+    assert "remove-entry" not in page
+    read("XY47I1")
+    sighting = guard.post("/api/identify", files={"pictures": jpeg(7)}).json()["sighting"]
+    for path in ("/sightings", f"/sightings/{sighting}"):
+        page = guard.get(path, headers=html).text
+        assert "No entry: &lt;b&gt;contractor" in page
+        assert "please compare" in page

@@ -13,8 +13,13 @@ from app.web.words import ACTIONS
 CHINESE = LANGUAGES[1].translations
 # Modules whose errors come before people at a page; those of others are read on a command line or in a log.
 _SHOWN = [
-    *(path for path in sorted((ROOT / "app/web").glob("*.py")) if path.stem not in ("known", "bodies", "times")),
+    *(
+        path
+        for path in sorted((ROOT / "app/web").glob("*.py"))
+        if path.stem not in ("known", "bodies", "times", "metrics")
+    ),
     *(ROOT / "app/register" / f"{name}.py" for name in ("confirmations", "corrections", "merging", "owners", "tries")),
+    *(ROOT / "app/register" / f"{name}.py" for name in ("lists", "list_files", "site_time", "tags", "notes")),
     *(ROOT / "app/register" / f"{name}.py" for name in ("records", "accounts", "sightings", "retention", "view_edits")),
 ]
 _ELSEWHERE = ("dump", "importing")
