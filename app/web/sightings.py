@@ -47,6 +47,7 @@ Decided = Annotated[
 ]
 OfVehicle = Annotated[Number | None, BeforeValidator(blank), Query(description="Number of a vehicle.")]
 OfAccount = Annotated[Line, Query(description="Name of an account; for guards always their own.")]
+OfCamera = Annotated[Line, Query(description="Name of the camera that took the photographs.")]
 OfState = Annotated[Literal["open", "closed"] | None, BeforeValidator(blank), Query(description="Of incidents.")]
 Before = Annotated[Number | None, BeforeValidator(blank), Query(description="Those with a smaller number.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -63,9 +64,11 @@ class ChosenSightings:
         decision: Decided = None,
         vehicle: OfVehicle = None,
         account: OfAccount = "",
+        camera: OfCamera = "",
     ) -> None:
         whose = (account or None) if user.role >= Role.manager else user.name
-        self.chosen = Chosen(day=day, decision=decision, vehicle=vehicle, account=whose, zone=service.zone)
+        of: dict[str, Any] = {"day": day, "decision": decision, "vehicle": vehicle}
+        self.chosen = Chosen(**of, account=whose, camera=camera or None, zone=service.zone)
 
 
 class ChosenIncidents:
@@ -86,6 +89,8 @@ class SightingAnswer(BaseModel):
     id: int
     created: datetime
     account: str
+    camera: str | None = Field(description="That took the photographs; null for a person.")
+    place: str | None = Field(description="Of that camera.")
     decision: str
     vehicle: int | None = Field(description="As somebody confirmed, or as it was named.")
     plate: str | None = Field(description="Of that vehicle.")
@@ -99,7 +104,8 @@ class SightingAnswer(BaseModel):
     def fields_of(cls, row: Seen, visible: set[int], zone: Zone) -> dict[str, Any]:
         """The fields of a sighting; the plate of a vehicle that is visible to the user."""
         sighting = row.sighting
-        own = {name: getattr(sighting, name) for name in ("id", "created", "account", "decision", "pictures")}
+        names = ("id", "created", "account", "camera", "place", "decision", "pictures")
+        own = {name: getattr(sighting, name) for name in names}
         own |= {name: getattr(row, name) for name in ("vehicle", "plate_read", "confirmed", "incidents")}
         listed = listed_answers(sighting.answer.get("listed", []), zone)
         return own | {"plate": row.plate if row.vehicle in visible else None, "listed": listed}

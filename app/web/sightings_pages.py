@@ -74,4 +74,5 @@ def _query(chosen: Chosen, role: Role) -> str:
     state = {True: "open", False: "closed", None: None}[chosen.is_open]
     account = chosen.account if role >= Role.manager else None
     given = {"day": chosen.day, "decision": chosen.decision, "vehicle": chosen.vehicle, "account": account}
+    given["camera"] = chosen.camera
     return urlencode({name: value for name, value in {**given, "state": state}.items() if value is not None})

@@ -92,7 +92,8 @@ async function answerOf(row) {
     unsure: _("Looks like one of these: please compare"), unknown: _("Unknown vehicle"),
     not_registered: found?.plate_read ? _("Not registered: plate {plate}", { plate: found.plate_read }) : _("Unknown vehicle"),
   };
-  return words[found?.decision] ?? "";
+  const listed = (found?.listed ?? []).filter((entry) => entry.exact).map(listedWords); // denials first
+  return [...listed, words[found?.decision]].filter(Boolean).join(" · ");
 }
 
 const STATES = { waiting: () => _("waiting"), sent: () => _("sent"), refused: () => _("refused") };
