@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from models.errors import MissingFileError, NetworkError, WeightsFileError
 from models.input_statistics import InputStatistics
+from models.plugins import PlugInError, is_place, is_plug_in, load, place_of
 
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
 
@@ -60,7 +61,8 @@ def build_backbone(
     """Build a timm feature extractor: images (N, 3, H, W) to a feature map (N, C, h, w), C = `num_features`.
 
     Args:
-        name: a timm model name, with or without a weights tag: "resnet50", "resnet50.a1_in1k".
+        name: a timm model name, with or without a weights tag: "resnet50", "resnet50.a1_in1k"; or a plug-in, a function
+            that its module registers with timm (`timm.models.register_model`).
         pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, whose
             classifier is dropped; False leaves random values.
         options: further arguments of the model, such as `{"channels": [48, 96, 144, 192]}` for a narrower ResNet; of a
@@ -74,6 +76,8 @@ def build_backbone(
         WeightsFileError: the weights file cannot be read, or does not fit; with its keys.
         FileNotFoundError: the weights file is missing.
     """
+    if is_plug_in("backbones", name):
+        name = _of_plug_in(name)
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         raise NetworkError(f"unknown backbone {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
@@ -103,6 +107,17 @@ def build_backbone(
         raise NetworkError(f"backbone {name!r} has no class token; leave the option token out")
     backbone.num_features = _output_channels(backbone, name, size if tokens else None)
     return backbone
+
+
+def _of_plug_in(name: str) -> str:
+    """The name under which timm knows a plug-in, once its module is imported."""
+    if place_of("backbones", name, [name] if timm.is_model(name) and not is_place(name) else []) is None:
+        return name
+    function = load("backbones", name)
+    registered = getattr(function, "__name__", "")
+    if not timm.is_model(registered):
+        raise PlugInError(f"backbone {name} is not registered with timm: decorate it with timm.models.register_model")
+    return str(registered)
 
 
 def _has_fixed_size(name: str) -> bool:

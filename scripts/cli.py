@@ -185,7 +185,7 @@ def _help(name: str, found: Command) -> str:
     text = text.replace(f"python -m {former}", f"{PROGRAM} {name}")
     if found.takes != "settings":
         return text
-    settings = settings_from(composed()).as_dict()
+    settings = settings_from(composed(), stored=False).as_dict()
     rows = [(key, _value(settings, key), about) for key, about in KEYS.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"  {key:{widths[0]}}  {value:{widths[1]}}  {about}".rstrip() for key, value, about in rows]

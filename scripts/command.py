@@ -101,14 +101,20 @@ def run_app(app: typer.Typer, argv: Sequence[str], prog_name: str) -> None:
     if Path(sys.argv[0]).name == PROGRAM:
         prog_name = prog_name.replace("python -m scripts.", f"{PROGRAM} ").replace("_", "-")
     program = typer.main.get_command(app)
-    for each in (program, *getattr(program, "commands", {}).values()):
-        for parameter in each.params:
-            if isinstance(parameter.type, click.Path):
-                parameter.type = _NamedPath(parameter.type)
+    _require_names(program)
     try:
         program(args=list(argv) or ["--help"], standalone_mode=False, prog_name=prog_name)
     except click.UsageError as error:
         raise SettingsError(error.format_message()) from error
+
+
+def _require_names(program: click.Command) -> None:
+    """Refuse empty paths in a program and its commands."""
+    for parameter in program.params:
+        if isinstance(parameter.type, click.Path):
+            parameter.type = _NamedPath(parameter.type)
+    for each in getattr(program, "commands", {}).values():
+        _require_names(each)
 
 
 class _NamedPath(click.ParamType):

@@ -2,15 +2,17 @@
 
 Run: python -m scripts.federation init --name parks --host fed.example.org --sites north,south,west
      python -m scripts.federation verify parks [FOLDER ...]
+     python -m scripts.federation preflight FOLDER
      python -m scripts.federation add-site parks east
      python -m scripts.federation remove-site parks east
      python -m scripts.federation rotate parks
      python -m scripts.federation renew parks [--server | --sites]
+     python -m scripts.federation operator-access parks [--port 8444]
      python -m scripts.federation approve parks [--project CHECKOUT | --bundle FILE.fab]
      python -m scripts.federation approved FOLDER
      python -m scripts.federation revoke parks SHA256
      python -m scripts.federation refresh FOLDER
-     python -m scripts.federation status RUN_FOLDER [--json]
+     python -m scripts.federation status RUN_FOLDER|FOLDER [--json] [--run ID]
      python -m scripts.federation model STATE_FOLDER [--run ID] [--out FOLDER]
      python -m scripts.federation keys --out keys [--rotate] [--cipher ckks --key-holder cloud]
 
@@ -32,7 +34,7 @@ from app.deployment import bundle, parties, setup, verify
 from app.deployment.parties import DeploymentError
 from app.federation.build import cloud_pair, make_secrets
 from app.settings.privacy import PrivacySettings
-from scripts import federation_apps, federation_sites
+from scripts import federation_apps, federation_preflight, federation_sites
 from scripts.command import command, run_app
 from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, write_key
 
@@ -66,6 +68,7 @@ class KeyHolder(StrEnum):
 
 federation_sites.add_commands(app)
 federation_apps.add_commands(app)
+federation_preflight.add_commands(app)
 
 
 @app.callback()
@@ -79,6 +82,9 @@ def init(
     host: Annotated[str, typer.Option(help="DNS name or address of the server, for the sites.")],
     sites: Annotated[str, typer.Option(help="Their names, separated by commas.")],
     port: Annotated[int, typer.Option(help="The one port of the server.")] = 8443,
+    operator_port: Annotated[
+        int, typer.Option(help="A second port of the server, for an operator on another machine; 0 for none.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="The folder to create; by default the name.")] = None,
     install: Annotated[
         Path, typer.Option(help="Folder of the project on the parties' machines, with their own folder in it.")
@@ -87,7 +93,7 @@ def init(
     """Create certificates, keys, start commands and services: one folder a party."""
     project = federation_apps.CHECKOUT
     names = [site for site in sites.split(",") if site]
-    plan = setup.Plan(name, host, port, names, install, project, Path(sys.prefix))
+    plan = setup.Plan(name, host, port, names, install, project, Path(sys.prefix), operator_port)
     root = out or Path(name)
     require_folder_place("--out", root)
     apps = []
@@ -100,11 +106,14 @@ def init(
     if not apps:
         print(f"sites run no code yet: python -m scripts.federation approve {root} --project CHECKOUT")
     print(f"{root / 'authority'}: keep it where no run takes place; it makes further sites and certificates")
+    place = "over a safe channel" if operator_port else "at the server's machine"
     print(f"{root / 'server'}: to the server, as {install / f'{name}-server'}; it holds no federation key")
-    print(f"{root / 'operator'}: stays with whoever starts runs: register.sh once, then run.sh")
+    print(f"{root / 'operator'}: to whoever starts runs, {place}: register.sh once, then run.sh")
     for site in names:
         print(f"{root / 'sites' / site}: to the site {site}, as {install / f'{name}-{site}'}, over a safe channel")
-    print("then set the *.env file in each folder, and run start.sh or the systemd service")
+    if operator_port:
+        print(f"{root / 'server' / parties.CONTROL} says how nginx lets the operator in at port {operator_port}")
+    print("then set the *.env file in each folder, check it with `federation preflight FOLDER`, and run start.sh")
     print(json.dumps({"folder": str(root), "key_id": key.key_id, "parties": [str(folder) for folder in folders]}))
 
 
@@ -131,15 +140,28 @@ def verify_folder(
 
 @app.command()
 def status(
-    run: Annotated[Path, typer.Argument(help="The run folder, on the server.")],
+    run: Annotated[
+        Path, typer.Argument(help="The run folder, on the server; or the folder of the server, the operator or a site.")
+    ],
+    number: Annotated[str, typer.Option("--run", help="For operator and site: the run; by default the newest.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one object and end.")] = False,
 ) -> None:
-    """Show rounds, bytes, measures and stragglers of a run, until it ends."""
+    """Show rounds, bytes, measures and stragglers of a run, until it ends; at the operator's or a site, what is known
+    there, once."""
     from rich.console import Console  # the other commands need none of this
     from rich.live import Live
 
+    from app.deployment import remote_status
     from app.deployment.status import read_status, status_table
 
+    if (run / parties.PARTY_FILE).exists():
+        if parties.read_party(run).kind is not parties.Kind.server:
+            seen = remote_status.remote_status(run, number)
+            if not as_json:
+                Console(stderr=True).print(remote_status.remote_table(seen))
+            print(json.dumps(seen))
+            return
+        run = remote_status.newest_run_folder(run)
     now = read_status(run)
     console = Console(stderr=True)
     if not as_json and not console.is_terminal:  # a live table needs a terminal; a file gets the table after each round

@@ -29,7 +29,8 @@ def add_site(
     made = setup.add_site(folder, site, install)
     party = parties.read_party(made)
     print(f"{made}: to the site {site}, as {Path(party.install) / party.unit}, over a safe channel")
-    print(f"then {folder / 'operator' / parties.REGISTER} {site}")
+    names = f"{site}.pub, sites/{site}.cert, sites/{site}{parties.SHARE_END}, {parties.REGISTER} and {parties.RUN}"
+    print(f"{folder / 'operator'}: sites/{names} to the operator; then {parties.REGISTER} {site} there")
     print(json.dumps({"folder": str(made)}))
 
 
@@ -40,7 +41,10 @@ def remove_site(
     """Remove a site that has left; then unregister it at the server and rotate the federation key."""
     complete_first(folder)
     setup.remove_site(folder, site)
-    print(f"now: flwr supernode unregister its node (docs/deployment.md), rotate {folder}, and distribute the new keys")
+    scripts = f"{parties.REGISTER} and {parties.RUN}"
+    print(f"{folder / 'operator'}: {scripts} to the operator; there, delete sites/{site}.*, and")
+    print(f"  {parties.FLWR} supernode unregister NUMBER, with the number that nodes.txt has for {site}")
+    print(f"then: python -m scripts.federation rotate {folder}, and distribute the new keys")
     print(json.dumps({"removed": site, "sites": setup.sites_of(folder)}))
 
 
@@ -51,10 +55,15 @@ def rotate(folder: Federation) -> None:
     key = new_federation_key()
     changed = renewal.rotate_key(folder, key)
     files = f"{parties.FEDERATION_KEY}, {parties.SITE_CERTIFICATE} and {parties.PARTY_FILE}"
-    print(f"to every site: {files} (one whose folder is not here gets the authority's")
-    print("federation.key, and operator/sites/NAME.cert as its site.cert); to the")
-    print("operator: run.sh; a run that has begun is resumed with its own key only")
+    print(f"to every site: {files}")
+    print(
+        f"  one whose folder is not here gets the authority's {parties.FEDERATION_KEY}, operator/sites/NAME.cert as its"
+    )
+    print(f"  {parties.SITE_CERTIFICATE}, and writes the key id below into its {parties.PARTY_FILE}")
+    print(f"to the server: {parties.PARTY_FILE}")
+    print(f"to the operator: {parties.RUN}, sites/*.cert, sites/*{parties.SHARE_END} and {parties.PARTY_FILE}")
     tell_share_keys(folder, changed)
+    print("a run that has begun is resumed with its own key only")
     print(json.dumps({"key_id": key.key_id, "files": [str(path) for path in changed]}))
 
 
@@ -72,12 +81,28 @@ def renew(
     if not sites:
         certificate = renewal.renew_server(folder)
         print(f"{certificate} and {parties.SERVER_KEY} beside it: to the server, which has to be started again")
+        if parties.read_party(folder / "authority").control_port:
+            print("at the server, reload nginx as well: systemctl reload nginx")
         renewed["certificate"] = str(certificate)
     if not server:
         files = renewal.renew_share_keys(folder)
         tell_share_keys(folder, files)
         renewed["share_keys"] = [str(path) for path in files]
     print(json.dumps(renewed))
+
+
+def operator_access(
+    folder: Federation,
+    port: Annotated[int, typer.Option(help="The server's port for the operator; by default the present one.")] = 0,
+) -> None:
+    """Create a certificate for an operator on another machine than the server, and nginx's settings for it. The
+    certificate before is refused from then on."""
+    complete_first(folder)
+    files = renewal.give_access(folder, port)
+    for party, way in (("operator", "over a safe channel"), ("server", f"{parties.CONTROL} says how nginx takes it")):
+        names = ", ".join(path.name for path in files if path.parent.name == party)
+        print(f"{folder / party}: {names} to the {party}, {way}")
+    print(json.dumps({"files": [str(path) for path in files]}))
 
 
 def complete_first(folder: Path) -> None:
@@ -107,5 +132,6 @@ def add_commands(app: typer.Typer) -> None:
     """Register these commands with `scripts.federation`."""
     app.command("add-site")(add_site)
     app.command("remove-site")(remove_site)
+    app.command("operator-access")(operator_access)
     for command in (rotate, renew):
         app.command()(command)

@@ -8,6 +8,7 @@ Run: python -m scripts.register reembed --run outputs/two_cam/<time>       the n
      python -m scripts.register identify photo.jpg
      python -m scripts.register detector outputs/detector/detector.safetensors      finds vehicles in photographs
      python -m scripts.register plate-reader outputs/plates_countries-central/<time> --model central     reads plates
+     python -m scripts.register list add --kind deny --plate "AB 123" --reason "contractor banned"
      python -m scripts.register list | show | forget | retention | audit | export | events
      python -m scripts.register backup FOLDER | restore FOLDER
      python -m scripts.register edit | merge | add-image | remove-image | edit-image | undo
@@ -28,13 +29,14 @@ import typer
 from app.core.printing import shown
 from app.register.records import MOST_NUMBER, NewOwner
 from app.register.retention import MOST_DAYS, forget_old_sightings, retention_days, set_retention_days
-from app.register.schema import Vehicle
 from app.register.tables import write_listing
+from app.register.tags import split_tags, tagged
 from app.settings.checks import SettingsError
 from scripts import (  # noqa: F401 - their commands
     register_backup,
     register_events,
     register_import,
+    register_lists,
     register_networks,
 )
 from scripts.command import command, run_app
@@ -59,6 +61,7 @@ def enrol(
     vehicle: Annotated[int | None, typer.Option(help="Number of a vehicle, to add photographs to it.")] = None,
     plate: Annotated[str, typer.Option(help="Text of the plate.")] = "",
     note: str = "",
+    tags: Annotated[str, typer.Option(help="Short words such as EV, with a comma between two.")] = "",
     register: Folder = HERE,
     url: Url = "",
     device: Device = "auto",
@@ -68,7 +71,7 @@ def enrol(
 
     if owner and owner_id is not None:
         raise SettingsError("give --owner or --owner-id")
-    if vehicle is not None and (owner or owner_id is not None or plate or note):
+    if vehicle is not None and (owner or owner_id is not None or plate or note or tags):
         raise SettingsError("--vehicle takes photographs alone")
     vehicle_photos = photos()
     with open_identification(register, url, device) as identification:
@@ -77,7 +80,8 @@ def enrol(
             identification.add_views(vehicle, vehicle_photos, account=operator())
         else:
             who = NewOwner(owner, flat, contact) if owner or flat or contact else owner_id
-            vehicle = identification.enrol(vehicle_photos, account=operator(), owner=who, plate=plate, note=note)
+            about = {"account": operator(), "plate": plate, "note": note}
+            vehicle = identification.enrol(vehicle_photos, **about, owner=who, also=tagged(split_tags(tags)))
             alike = offered(identification, vehicle)
             offer(alike)
         views = len(identification.register.vehicle(vehicle).views)
@@ -102,6 +106,7 @@ def identify(
         answer = identification.identify(vehicle_photos, account=account, enrol_unknown=enrol_unknown)
         told = {**answer.decision.as_dict(), "sighting": answer.sighting, "enrolled": answer.enrolled}
         told["photographs"] = [_framing(framed) for framed in answer.framed]
+        told["listed"] = [each.as_dict() for each in answer.listed]
         told["plate_text"] = answer.plate and answer.plate.as_dict(plates=True)
         number = answer.decision.vehicle
         if number is not None:
@@ -111,18 +116,6 @@ def identify(
                 found = identification.register.owner_of(number, account)
                 told["owner"] = found and {"name": found.name, "flat": found.flat, "contact": found.contact}
         say(told)
-
-
-@app.command(name="list")
-def list_(register: Folder = HERE, url: Url = "") -> None:
-    """List the vehicles, without their owners."""
-    with open_register(register, url) as held:
-        vehicles = [_summary(vehicle) for vehicle in held.register.vehicles()]
-        for row in vehicles:
-            plate, note = shown(row["plate"] or "-"), shown(row["note"])
-            print(f"{row['vehicle']:>6}  {plate:<12}  {row['views']} views  {note}".rstrip())
-        model = held.models.active()
-        say({**held.register.counts(), "model": model and model.digest, "list": vehicles})
 
 
 @app.command()
@@ -203,11 +196,6 @@ def _framing(framed: "Framed") -> dict[str, Any]:
         if detections is None
         else [[round(value, 1) for value in found.box] for found in detections.vehicles],
     }
-
-
-def _summary(vehicle: Vehicle) -> dict[str, Any]:
-    plate = vehicle.plate.text if vehicle.plate else None
-    return {"vehicle": vehicle.id, "plate": plate, "views": len(vehicle.views), "note": vehicle.note}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from app.core.printing import shown
 from app.register.corrections import Edit
 from app.register.merging import Keep
 from app.register.photos import parse_box, parse_modality
+from app.register.tags import split_tags
 from app.settings.checks import SettingsError
 from scripts.register_options import HERE, Device, Folder, Url, app, open_identification, open_register, operator, say
 from scripts.register_photos import Photos, takes_photos
@@ -32,7 +33,7 @@ def show(vehicle: Number, register: Folder = HERE, url: Url = "") -> None:
             | {"vehicle_box": view.vehicle_box, "plate_box": view.plate_box}
             for view in row.views
         ]
-        about = {"vehicle": row.id, "plate": row.plate.text if row.plate else None, "note": row.note}
+        about = {"vehicle": row.id, "plate": row.plate.text if row.plate else None, "note": row.note, "tags": row.tags}
         say({**about, "owner_id": row.owner_id, "images": images, "can_undo": last and last.kind})
 
 
@@ -49,15 +50,17 @@ def edit(
         bool, typer.Option("--new-owner", help="--owner, --flat and --contact are of somebody else.")
     ] = False,
     no_owner: Annotated[bool, typer.Option("--no-owner", help="Its owner is not known.")] = False,
+    tags: Annotated[str | None, typer.Option(help="Short words such as EV, a comma between two; '' for none.")] = None,
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
     """Correct plate, note and owner of a vehicle; what is left out stays as it is."""
     if no_owner and owner_id is not None:
         raise SettingsError("give --owner-id or --no-owner")
-    change = Edit(plate, note, owner, flat, contact, 0 if no_owner else owner_id, new_owner)
+    words = None if tags is None else split_tags(tags)
+    change = Edit(plate, note, owner, flat, contact, 0 if no_owner else owner_id, new_owner, words)
     if change == Edit():
-        raise SettingsError("nothing to change: give --plate, --note, --owner, --flat, --contact, --owner-id")
+        raise SettingsError("nothing to change: give --plate, --note, --tags, --owner, --flat, --contact, --owner-id")
     with open_register(register, url) as held:
         changed = held.corrections.edit(vehicle, change, account=operator())
         say({"vehicle": vehicle, "changed": changed})

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +32,7 @@ def events(
         receivers = held.outbox.receivers()
         if test:
             require_deliverable(receivers)
-            _try(receiver_named(receivers, test), receivers.time_zone)
+            _try(receiver_named(receivers, test), receivers.time_zone, held.folder)
         elif deliver:
             _deliver(held)
         elif skip or drop:
@@ -40,8 +41,8 @@ def events(
             _list(held)
 
 
-def _try(receiver: Any, zone: str) -> None:
-    sender, body, error = make_sender(receiver), trial_body(zone), ""
+def _try(receiver: Any, zone: str, folder: Path) -> None:
+    sender, body, error = make_sender(receiver, folder), trial_body(zone), ""
     try:
         sender.send(body["id"], body["event"], json.dumps(body))
     except DeliveryError as failed:

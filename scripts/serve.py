@@ -72,8 +72,13 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     zone: Annotated[
         str,
-        typer.Option("--time-zone", envvar="TIME_ZONE", help="Of the site, such as Europe/Berlin; else the machine's."),
+        typer.Option(
+            "--time-zone",
+            envvar="TIME_ZONE",
+            help="Of the site, such as Europe/Berlin; else that of events.toml, or the machine's.",
+        ),
     ] = "",
+    metrics_port: Annotated[int | None, typer.Option(help="Loopback port for Prometheus; none unless given.")] = None,
 ) -> None:
     """Run the service until it is stopped."""
     import uvicorn  # torch and the service, which the commands of accounts do not need
@@ -89,7 +94,7 @@ def run(
         raise SettingsError(
             f"--host {host} needs --certificate and --key, or --behind-proxy: passwords would be readable"
         )
-    times = time_zone(zone)
+    times = time_zone(zone) if zone else None
     for path in (certificate, key, run, onnx):
         if path is not None and not path.exists():
             raise MissingFileError(f"no such file: {path}")
@@ -102,6 +107,8 @@ def run(
         if not url:
             _require_register(register)
         state = _open(Identification(register, url, device, onnx), run, secure=secure, zone=times)
+        if metrics_port is not None:
+            _observe(state, metrics_port)
         print(f"http{'s' if certificate else ''}://{host}:{port}", flush=True)
         config = uvicorn.Config(
             create_app(lambda: state),
@@ -191,11 +198,13 @@ def _times(row: Token) -> dict[str, datetime | None]:
     return {"created": row.created, "expires": row.expires, "used": row.used}
 
 
-def _open(identification: "Identification", run: Path | None, *, secure: bool, zone: tzinfo) -> "State":
+def _open(identification: "Identification", run: Path | None, *, secure: bool, zone: tzinfo | None) -> "State":
     from app.web.state import State
+    from app.web.times import time_zone
 
     try:
-        state = State(identification, run, secure=secure, zone=zone)
+        its = zone or time_zone(identification.outbox.zone())  # else that of events
+        state = State(identification, run, secure=secure, zone=its)
     except BaseException:
         identification.close()
         raise
@@ -212,6 +221,17 @@ def _open(identification: "Identification", run: Path | None, *, secure: bool, z
     identification.search.prepare()
     state.warm()
     return state
+
+
+def _observe(state: "State", port: int) -> None:
+    from app.web.metrics import Metrics
+
+    try:
+        metrics = Metrics(state, port)
+    except BaseException:
+        state.close()
+        raise
+    print(f"http://127.0.0.1:{metrics.port}/metrics", flush=True)
 
 
 def _there(register: Path, url: str) -> RegisterFolder:

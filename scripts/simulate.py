@@ -13,7 +13,7 @@ from typing import Any
 
 from app.core import run_records
 from app.core.arrays import require_patterns
-from app.core.run_folder import MEASURES, RunFolder, format_table
+from app.core.run_folder import RunFolder, format_table
 from app.core.typed_json import require_shape
 from app.core.versions import record_versions
 from app.data.dataset import open_source
@@ -26,6 +26,7 @@ from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides, run_ov
 from app.experiment.measurable import require_measurable
 from app.experiment.simulation import check_machine, simulate
 from app.settings.load import Settings, SettingsError, absolute, load_settings
+from app.settings.tasks import measures
 from app.tasks import make_task
 from models.errors import MissingFileError
 from scripts.command import command, first_line, split_words
@@ -151,7 +152,8 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
 
 
 def _print_figures(summary: Mapping[str, Any]) -> None:
-    print(format_table({name: row for name, row in summary["models"].items() if any(name in row for name in MEASURES)}))
+    shown = {model: row for model, row in summary["models"].items() if any(name in row for name in measures())}
+    print(format_table(shown))
     if summary.get("clients"):
         print(client_text(summary["clients"]))
     print(f"curves and ranked lists: {summary['run_dir']}")

@@ -27,6 +27,7 @@ pytest_plugins = [
     "equalise_records",
     "equalise_set",
     "event_receivers",
+    "mail_server",
     "kahe_federations",
     "parks_processes",
     "party_folders",

@@ -28,15 +28,15 @@ from app.core.files import replacing, saving
 from app.core.outputs import require_folder_place
 from app.core.typed_json import require_shape
 from app.settings import upgrades
-from app.settings.load import TASKS
-from app.settings.ranking import OPEN_SET_MEASURES
+from app.settings.tasks import measures
 from models.errors import MissingFileError
 
 _log = logging.getLogger(__name__)
 ROUND = "server_round"
 SERVER_CHECKPOINT = "server"
 """Name of the arrays that the server resumes from: ciphertexts, not a network."""
-MEASURES = (*dict.fromkeys(name for task in TASKS.values() for name in task.measures), *OPEN_SET_MEASURES)
+
+
 """Columns of tables of models, in per cent."""
 
 
@@ -255,7 +255,7 @@ class RunFolder:
 def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """A plain table, one line a model, of measures in percent; "-" for a missing figure, no column without figures."""
     rows = {name: {**row, **row.get("open_set", {})} for name, row in rows.items()}
-    columns = {c: max(9, len(c) + 2) for c in MEASURES if any(c in row for row in rows.values())}
+    columns = {c: max(9, len(c) + 2) for c in measures() if any(c in row for row in rows.values())}
     width = max(map(len, ["model", *rows]))
     lines = ["".join([f"{'model':<{width}}", *(f"{column:>{wide}}" for column, wide in columns.items())])]
     for name, row in rows.items():

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from app.settings.load import TASKS
+from app.settings.tasks import known_tasks
 
 Count = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Figure = Annotated[float, Field(ge=-1e300, le=1e300)]
@@ -70,7 +70,7 @@ class RunSettings(BaseModel):
 
 
 def _with_measures(row: dict[str, Any]) -> dict[str, Any]:
-    for name in (name for task in TASKS.values() for name in task.measures):
+    for name in (name for task in known_tasks().values() for name in task.measures):
         if not isinstance(value := row.get(name), int | float | None) or isinstance(value, bool):
             raise ValueError(f"{name} is no number")
     return row

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from app.core.sample import Sample
 from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction
+from models.plugins import PlugInError, is_plug_in, load
 
 KINDS = ("site", "identity", "camera", "dirichlet")
 
@@ -17,7 +19,8 @@ def partition(samples: Sequence[Sample], *, by: str, num_clients: int, alpha: fl
     """The images of each client, in the order of `samples`; every image is in exactly one part.
 
     Args:
-        by: "site", "identity", "camera" or "dirichlet": the function of that name says how.
+        by: "site", "identity", "camera" or "dirichlet": the function of that name says how; or a plug-in, a function
+            of samples, num_clients, alpha and seed.
         num_clients: number of parts. By site it must be the number of sites.
         alpha: used by "dirichlet" alone.
         seed: used by "identity" and "dirichlet".
@@ -34,7 +37,12 @@ def partition(samples: Sequence[Sample], *, by: str, num_clients: int, alpha: fl
         return by_camera(samples, num_clients)
     if by == "dirichlet":
         return dirichlet(samples, num_clients, alpha, seed)
-    raise ValueError(f"unknown way to divide {by!r}; known: {', '.join(KINDS)}")
+    if not is_plug_in("partitioners", by):
+        raise ValueError(f"unknown way to divide {by!r}; known: {', '.join(KINDS)}")
+    parts = [list(part) for part in load("partitioners", by)(samples, num_clients=num_clients, alpha=alpha, seed=seed)]
+    if len(parts) != num_clients or Counter(chain.from_iterable(parts)) != Counter(samples):
+        raise PlugInError(f"partitioner {by} must give {num_clients} parts, with each image in exactly one of them")
+    return parts
 
 
 def by_site(samples: Sequence[Sample]) -> list[list[Sample]]:
@@ -102,9 +110,9 @@ def partition_directions(
     """The evaluation of each client: every direction, under its name, with this client's queries and gallery.
 
     By site, query and gallery are divided in the order of `sites`. By identity the vehicles are dealt; where
-    the directions hold just the training images, each client gets the vehicles it trains on. By camera and by
-    dirichlet the vehicles are dealt too: the images of one camera alone hold no match in another camera. A client
-    may be left without queries, and says so in its count of queries.
+    the directions hold just the training images, each client gets the vehicles it trains on. By camera, by dirichlet
+    and by a plug-in the vehicles are dealt too: the images of one camera alone hold no match in another camera. A
+    client may be left without queries, and says so in its count of queries.
 
     Args:
         directions: what `Reader.evaluation` gave.
@@ -112,7 +120,7 @@ def partition_directions(
         sites: the sites of the training images in sorted order, one a client; used by "site" alone.
 
     Raises ValueError for another `by`, an image without a site or with one that is not in `sites`."""
-    if by not in KINDS:
+    if by not in KINDS and not is_plug_in("partitioners", by):
         raise ValueError(f"unknown way to divide {by!r}; known: {', '.join(KINDS)}")
     clients: dict[str, int] = {}
     if by == "site":

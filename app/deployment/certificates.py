@@ -4,6 +4,7 @@ Elliptic curve P-384 everywhere: Flower's node authentication takes it, and a TL
 """
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,7 +38,7 @@ class Issued:
 
 
 def new_authority(federation: str) -> Issued:
-    """A certificate authority that signs server certificates of one federation and nothing else."""
+    """A certificate authority that signs server and operator certificates of one federation and nothing else."""
     key = ec.generate_private_key(ec.SECP384R1())
     name = _name(f"{federation} certificate authority")
     certificate = (
@@ -51,21 +52,33 @@ def new_authority(federation: str) -> Issued:
 
 def new_server(authority: Issued, host: str, days: int = SERVER_DAYS) -> Issued:
     """A TLS certificate for `host`, a DNS name or an IP address, signed by the authority."""
+    names = [_general_name(host)]
+    if is_local(host):  # on one machine for a trial, in either notation
+        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    return _signed(authority, host, days, ExtendedKeyUsageOID.SERVER_AUTH, names)
+
+
+def new_operator(authority: Issued, name: str, days: int = SERVER_DAYS) -> Issued:
+    """A TLS certificate of an operator, who shows it to the server; it can be no server's."""
+    return _signed(authority, name, days, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+
+
+def _signed(
+    authority: Issued, name: str, days: int, purpose: x509.ObjectIdentifier, hosts: Sequence[x509.GeneralName]
+) -> Issued:
     signer = x509.load_pem_x509_certificate(authority.certificate)
     signing_key = serialization.load_pem_private_key(authority.private_key, password=None)
     assert isinstance(signing_key, ec.EllipticCurvePrivateKey)
     key = ec.generate_private_key(ec.SECP384R1())
-    names = [_general_name(host)]
-    if _is_local(host):  # on one machine for a trial, in either notation
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        _builder(_name(host), signer.subject, key.public_key(), days, signing_key.public_key())
+    builder = (
+        _builder(_name(name), signer.subject, key.public_key(), days, signing_key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(_usage(sign_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(signing_key, hashes.SHA384())
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     )
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+    certificate = builder.sign(signing_key, hashes.SHA384())
     return Issued(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
 
 
@@ -133,7 +146,8 @@ def public_half(private_key: Path) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Whether a server's host is this machine, for a trial."""
     return host in ("localhost", "127.0.0.1")
 
 

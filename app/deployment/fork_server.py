@@ -32,7 +32,7 @@ from app.deployment import fork_client
 from app.deployment.client_process import forget_own_modules, run_client
 from app.deployment.parties import PARTY_FILE, REFRESH, STATE
 from app.deployment.site_files import CHECKED, COMMAND, write_command
-from app.settings.load import TASKS
+from app.settings.tasks import TASKS
 
 _IMPORTED = ("app.client_app", "dp_accounting", "flwr.supernode.cli", "tenseal", "torch._dynamo")
 _LOOK_SECONDS = 1.0

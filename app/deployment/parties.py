@@ -15,6 +15,10 @@ from strategies.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
 PARTY_FILE = "party.json"
 AUTHORITY_CERTIFICATE, AUTHORITY_KEY = "ca.crt", "ca.key"
 SERVER_CERTIFICATE, SERVER_KEY = "server.crt", "server.key"
+OPERATOR_CERTIFICATE, OPERATOR_KEY = "operator.crt", "operator.key"
+"""X.509, of an operator on another machine than the server."""
+CONTROL = "control.conf"
+"""Settings of nginx at the server, for that operator."""
 SITE_KEY, SITE_PUBLIC_KEY, SITE_CERTIFICATE = "site.key", "site.pub", "site.cert"
 SHARE_KEY, SHARE_CERTIFICATE = "share.key", "share.cert"
 """X25519 key to which other sites seal shares, and the authority's statement about it (`strategies.share_keys`)."""
@@ -25,7 +29,7 @@ ALLOWED_APPS = "allowed-apps"
 """App bundles that sites may run, signed by the authority."""
 PORTS = "ports.json"
 """Ports that sites got from the authority."""
-START, CONNECT, REGISTER, RUN = "start.sh", "connect.sh", "register.sh", "run.sh"
+START, CONNECT, REGISTER, RUN, FLWR = "start.sh", "connect.sh", "register.sh", "run.sh", "flwr.sh"
 POLICY = "policy.toml"
 IGNORE = ".gitignore"
 STATE = "state"
@@ -58,6 +62,8 @@ class Party:
         name: of the site; of the others their kind.
         key_id: of the federation key that sites hold.
         install: folder of the project on the parties' machines; "" in folders older than this field.
+        control_port: of the server, for an operator on another machine; 0 if there is none. Written for server,
+            operator and authority alone.
     """
 
     federation: str
@@ -67,6 +73,7 @@ class Party:
     port: int
     key_id: str
     install: str = ""
+    control_port: int = 0
 
     @property
     def unit(self) -> str:
@@ -77,6 +84,7 @@ class Party:
         """Files of the folder, with modes. It must hold no other secret."""
         common = {PARTY_FILE: PUBLIC, IGNORE: PUBLIC, AUTHORITY_CERTIFICATE: PUBLIC, AUTHORITY_PUBLIC_KEY: PUBLIC}
         service = {START: PROGRAM, f"{self.unit}.service": PUBLIC}
+        remote = self.control_port > 0
         own = {
             Kind.authority: {
                 AUTHORITY_KEY: SECRET,
@@ -85,14 +93,17 @@ class Party:
                 ALLOWED_APPS: PUBLIC,
                 PORTS: PUBLIC,
             },
-            Kind.server: {SERVER_CERTIFICATE: PUBLIC, SERVER_KEY: SECRET, "server.env": PUBLIC, **service},
+            Kind.server: {SERVER_CERTIFICATE: PUBLIC, SERVER_KEY: SECRET, "server.env": PUBLIC, **service}
+            | ({CONTROL: PUBLIC} if remote else {}),
             Kind.operator: {
                 "operator.env": PUBLIC,
                 CONNECT: PROGRAM,
                 REGISTER: PROGRAM,
                 RUN: PROGRAM,
+                FLWR: PROGRAM,
                 ALLOWED_APPS: PUBLIC,
-            },
+            }
+            | ({OPERATOR_CERTIFICATE: PUBLIC, OPERATOR_KEY: SECRET} if remote else {}),
             Kind.site: {
                 SITE_KEY: SECRET,
                 SITE_PUBLIC_KEY: PUBLIC,
@@ -110,7 +121,10 @@ class Party:
 
     def write(self, folder: Path) -> None:
         """Into the folder's `party.json`."""
-        text = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1) + "\n"
+        fields = asdict(self)
+        if not self.control_port:  # as before this field
+            del fields["control_port"]
+        text = json.dumps({"format": _FORMAT, **fields}, indent=1) + "\n"
         write_file(folder / PARTY_FILE, text.encode(), PUBLIC)
         write_file(folder / IGNORE, b"*\n", PUBLIC)  # folders lie in a checkout, and some hold secrets
 

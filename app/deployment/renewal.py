@@ -8,8 +8,9 @@ from app.deployment import parties as p
 from app.deployment.approval import APPROVE
 from app.deployment.certificates import Issued, new_server
 from app.deployment.changes import changing, complete, in_place
+from app.deployment.operator_access import check_operator_port, write_access
 from app.deployment.parties import DeploymentError
-from app.deployment.setup import certify, write_server_certificate
+from app.deployment.setup import certify, write_programs, write_server_certificate
 from app.deployment.share_certificates import Scope, write_share_keys
 from strategies.ciphers.keys import FederationKey, read_key, write_key
 from strategies.signing import SIGNING_KEY
@@ -57,6 +58,26 @@ def renew_server(root: Path) -> Path:
         (copy / "server").mkdir(exist_ok=True, mode=0o700)  # the folder may have been handed over and deleted here
         write_server_certificate(copy / "server", new_server(authority, party.host))
     return root / "server" / p.SERVER_CERTIFICATE
+
+
+def give_access(root: Path, port: int = 0) -> list[Path]:
+    """A new certificate for the operator, who may be on another machine from now on; the files to be copied.
+
+    Args:
+        port: of the server; 0 for the one that the federation has.
+
+    Raises DeploymentError if there is no port yet and none is given, or if a folder is missing."""
+    complete(root)
+    owner = p.read_party(root / "authority")
+    p.read_party(root / "operator")
+    chosen = port or owner.control_port
+    if not chosen:
+        raise DeploymentError("give --port: the server's port for the operator, for example 8444")
+    check_operator_port(owner.host, chosen, owner.port)
+    with changing(root) as copy:
+        written = write_access(copy, chosen)
+        write_programs(copy / "operator")
+    return in_place(written, copy, root)
 
 
 def renew_share_keys(root: Path, now: float | None = None) -> list[Path]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from app.deployment import approval
 from app.deployment import parties as p
 from app.deployment.approval import App
-from app.deployment.certificates import Issued, new_authority, new_server, new_site_key
+from app.deployment.certificates import Issued, is_local, new_authority, new_server, new_site_key
 from app.deployment.certify import write_certificates
 from app.deployment.changes import changing, complete
 from app.deployment.filling import fill as _fill
+from app.deployment.operator_access import check_operator_port, write_access
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from app.deployment.ports import assign_port
 from app.deployment.share_certificates import Scope, write_share_keys
@@ -32,6 +33,7 @@ class Plan:
         host: name or address of the server for sites; also in its certificate.
         install: folder of the project (with its `.venv`) on the parties' machines and, in it, of their own folder.
         project, venv: of the operator, who starts runs from this machine.
+        operator_port: of the server, for an operator on another machine; 0 for one at the server.
     """
 
     name: str
@@ -41,12 +43,15 @@ class Plan:
     install: Path
     project: Path
     venv: Path
+    operator_port: int = 0
 
     def __post_init__(self) -> None:
         if not _INSTALL.fullmatch(str(self.install)):
             raise DeploymentError(f"install folder {str(self.install)!r}: an absolute path of letters, digits and ._/-")
         p.check_name("federation", self.name)
         p.check_host(self.host, self.port)
+        if self.operator_port:
+            check_operator_port(self.host, self.operator_port, self.port)
         for site in self.sites:
             p.check_name("site", site)
             if site in (Kind.authority, Kind.server, Kind.operator):
@@ -81,6 +86,9 @@ def make_federation(plan: Plan, root: Path, key: FederationKey, apps: Sequence[A
         _operator(plan, making / "operator", authority.certificate, public, key.key_id)
         approval.make_list(making / "authority", tuple(apps))
         certify(making, key.key_id)
+        if plan.operator_port:
+            write_access(making, plan.operator_port)
+            write_programs(making / "operator")
         write_file(making / p.IGNORE, b"*\n", p.PUBLIC)  # secrets, perhaps in the middle of a checkout
         making.replace(root)
     except BaseException:
@@ -175,13 +183,12 @@ def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
     party.write(folder)
     write_file(folder / p.AUTHORITY_CERTIFICATE, authority.certificate, p.PUBLIC)
     write_server_certificate(folder, new_server(authority, plan.host))
-    local = plan.host in ("localhost", "127.0.0.1")
     _fill(
         "server.env",
         folder / "server.env",
         p.PUBLIC,
         venv=shlex.quote(str(plan.install / ".venv")),
-        bind="127.0.0.1" if local else "0.0.0.0",
+        bind="127.0.0.1" if is_local(plan.host) else "0.0.0.0",
         port=plan.port,
     )
     write_programs(folder)
@@ -228,7 +235,7 @@ def _write_operator_scripts(party: Party, folder: Path) -> None:
     sites = sorted(path.stem for path in (folder / "sites").glob("*.pub"))
     values = {
         "federation": party.federation,
-        "address": _address(party.host, party.port),
+        "address": _address(party.host, party.control_port or party.port),
         "sites": " ".join(sites),
         "num_sites": len(sites),
         "key_id": party.key_id,
@@ -236,7 +243,7 @@ def _write_operator_scripts(party: Party, folder: Path) -> None:
     }
     if (folder / AUTHORITY_PUBLIC_KEY).exists():
         values["authority"] = authority_text(read_public_key(folder / AUTHORITY_PUBLIC_KEY))
-    for name in (p.CONNECT, p.REGISTER, p.RUN):
+    for name in (p.CONNECT, p.REGISTER, p.RUN, p.FLWR):
         _fill(name, folder / name, p.PROGRAM, **values)
 
 

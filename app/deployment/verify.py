@@ -6,6 +6,8 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+from cryptography import x509
+
 from app.deployment import approval, certificates
 from app.deployment import parties as p
 from app.deployment.certificates import CertificateError
@@ -28,9 +30,15 @@ WARN_DAYS = 30
 _PRIVATE = re.compile(rb'-----BEGIN [A-Z ]*PRIVATE KEY-----|"format": *"' + re.escape(KEY_FORMAT.encode()))
 _BY_APPROVAL = (AUTHORITY_PUBLIC_KEY, SIGNING_KEY, p.ALLOWED_APPS, p.SITE_CERTIFICATE)
 _RENEW = "python -m scripts.federation renew FOLDER --sites"
+_ACCESS = "python -m scripts.federation operator-access FOLDER"
 _HINTS = {
     **dict.fromkeys(_BY_APPROVAL, f": {approval.APPROVE} makes it, at the authority"),
     **dict.fromkeys((p.SHARE_KEY, p.SHARE_CERTIFICATE), f": {_RENEW} makes it, at the authority"),
+    **dict.fromkeys(
+        (p.OPERATOR_CERTIFICATE, p.OPERATOR_KEY, p.CONTROL),
+        f": {_ACCESS} makes it, at the authority",
+    ),
+    p.FLWR: ": python -m scripts.federation refresh FOLDER makes it",
     p.POLICY: ": python -m scripts.federation refresh FOLDER makes the strict one",
 }
 _LARGEST_SECRET = 64 * 2**20  # of files to search; a CKKS key has megabytes
@@ -57,13 +65,21 @@ def _files(party: Party, folder: Path) -> Iterator[str]:
             yield f"{path} is secret and can be read by others: chmod 600 it"
         elif mode == p.PROGRAM and not path.stat().st_mode & 0o100:
             yield f"{path} cannot be executed: chmod 755 it"
-    start = folder / p.START
-    if (
-        party.kind is Kind.site
-        and start.exists()
-        and "app.deployment.site_files" not in start.read_text(errors="replace")
-    ):
-        yield f"{start} is of an older version and checks no app bundle: {p.REFRESH}"
+    yield from _old_start(party, folder / p.START)
+
+
+_STARTS = {
+    Kind.site: ("app.deployment.site_files", "checks no app bundle"),
+    Kind.server: ("app.deployment.superlink", "lets whoever has ca.crt and reaches its port start runs"),
+}
+"""Program that a start.sh of this version has, and what one without it does, by party."""
+
+
+def _old_start(party: Party, start: Path) -> Iterator[str]:
+    if party.kind in _STARTS and start.exists():
+        program, fault = _STARTS[party.kind]
+        if program not in start.read_text(errors="replace"):
+            yield f"{start} is of an older version and {fault}: {p.REFRESH}"
 
 
 def _secrets(party: Party, folder: Path) -> Iterator[str]:
@@ -84,6 +100,8 @@ def _certificates(party: Party, folder: Path) -> Iterator[str]:
     try:
         authority = certificates.read_certificate(folder / p.AUTHORITY_CERTIFICATE)
         yield from _age(folder / p.AUTHORITY_CERTIFICATE, certificates.days_left(authority))
+        if p.OPERATOR_CERTIFICATE in party.files():
+            yield from _operator_certificate(folder, authority)
         if party.kind is not Kind.server:
             return
         server = certificates.read_certificate(folder / p.SERVER_CERTIFICATE)
@@ -98,11 +116,23 @@ def _certificates(party: Party, folder: Path) -> Iterator[str]:
         yield str(error)
 
 
-def _age(path: Path, days: int) -> Iterator[str]:
+def _operator_certificate(folder: Path, authority: x509.Certificate) -> Iterator[str]:
+    path, key = folder / p.OPERATOR_CERTIFICATE, folder / p.OPERATOR_KEY
+    if not (path.exists() and key.exists()):
+        return  # named as missing
+    operator = certificates.read_certificate(path)
+    yield from _age(path, certificates.days_left(operator), f": {_ACCESS}, at the authority")
+    if not certificates.is_signed_by(operator, authority):
+        yield f"{path} is not signed by {p.AUTHORITY_CERTIFICATE}"
+    if not certificates.fits(operator, key):
+        yield f"{key} is not the key of {p.OPERATOR_CERTIFICATE}"
+
+
+def _age(path: Path, days: int, remedy: str = "") -> Iterator[str]:
     if days < 0:
-        yield f"{path} has expired"
+        yield f"{path} has expired{remedy}"
     elif days < WARN_DAYS:
-        yield f"{path} expires in {days} days"
+        yield f"{path} expires in {days} days{remedy}"
 
 
 def _keys(party: Party, folder: Path) -> Iterator[str]:

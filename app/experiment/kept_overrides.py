@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.core.run_folder import RunFolder
-from app.settings.load import MISSING
+from app.settings.file_keys import relative_files
+from app.settings.load import MISSING, load_settings
 from app.settings.overrides import override
 
 OVERRIDES_FILE = "overrides.txt"
@@ -14,10 +15,12 @@ _FORMER_DEFAULT = "experiment=quickstart"
 
 
 def run_overrides(words: Sequence[str], run_dir: Path) -> str:
-    """The overrides of a new run as one text. They name the absence of an experiment: in runs of earlier versions no
-    experiment meant the quickstart."""
+    """The overrides of a new run as one text. Flower's processes, and a resume, work in other folders, so that files
+    are named by absolute paths. They name the absence of an experiment: in runs of earlier versions no experiment meant
+    the quickstart."""
     head = [] if _names_experiment(words) else [_NO_EXPERIMENT]
-    return shlex.join([*head, *words, override("run_dir", run_dir)])
+    own = {**relative_files(load_settings(words).as_dict()), "run_dir": run_dir}
+    return shlex.join([*head, *words, *(override(key, value) for key, value in own.items())])
 
 
 def read_overrides(folder: Path) -> str:

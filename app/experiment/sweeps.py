@@ -19,9 +19,10 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from app.core.files import replacing
-from app.core.run_folder import MEASURES, RunFolder
+from app.core.run_folder import RunFolder
 from app.core.run_records import EndedRun
 from app.core.typed_json import require_shape
+from app.settings.tasks import measures
 from models.errors import FedVehicleReidError, MissingFileError
 
 SWEEP_FILE = "sweep.json"
@@ -96,8 +97,9 @@ class Sweep:
             return Row(keys, state, reason=job.failed if state == "failed" else "")
         folder = self.folder_of(job)
         summary = require_shape(folder / "summary.json", EndedRun, RunFolder(folder).read_summary())
-        held = {name for found in summary["models"].values() for name in found}
-        headline = next((name for name in MEASURES if name in held), "")  # the first one of the run's task
+        held = dict.fromkeys(name for found in summary["models"].values() for name in found)
+        # The first one of the run's task; of a plug-in that this process has not used, the first of its figures.
+        headline = next((name for name in measures() if name in held), next(iter(held), ""))
         models = {name: found.get(headline) for name, found in summary["models"].items()}
         figures = {name: float(value) for name, value in models.items() if isinstance(value, int | float)}
         return Row(keys, state, headline, figures, float(summary["seconds"]), summary["bytes_up"] / _MB)

@@ -63,7 +63,7 @@ def _read(described: dict[str, Any]) -> tuple[SharedLayout, NDArray[np.bool_]]:
 
 def _main() -> None:
     try:
-        print(json.dumps(_describe(settings_from(json.load(sys.stdin)))))
+        print(json.dumps(_describe(settings_from(json.load(sys.stdin), stored=False))))
     except (FedVehicleReidError, OSError) as error:
         print(" ".join(str(error).splitlines()[:1]), file=sys.stderr)
         sys.exit(_REFUSED)

@@ -24,9 +24,11 @@ from app.federation.run_words import reader_of, run_words
 from app.federation.share_key_files import read_share_keys, simulated_share_keys
 from app.federation.site_model import keep_recipe
 from app.federation.site_policy import SitePolicy
-from app.settings.load import Settings, SettingsError, absolute, load_settings
+from app.settings.load import Settings, SettingsError, absolute, composed, load_settings
 from app.settings.overrides import override
+from app.settings.plug_in_names import refuse_plug_ins
 from app.tasks import make_task
+from models.plugins import is_place
 from strategies.client_names import LONGEST_NAME, name_fault
 
 _log = logging.getLogger("flwr")
@@ -112,7 +114,9 @@ def _settings_of(overrides: str, config: Mapping[str, str], policy: SitePolicy |
     the run, which the server knows; errors in a site's own are for its log."""
     if not is_simulated(config):
         run_words(overrides)
-    chosen = [f"data={config['data']}"] if "data" in config else []
+        if policy is None:
+            refuse_plug_ins(composed(overrides), config)
+    chosen = [f"data={'manifest' if is_place(config['data']) else config['data']}"] if "data" in config else []
     try:
         own = _own_settings(config)
         words = [*chosen, *(override(key, value) for key, value in own.items())]
@@ -136,7 +140,7 @@ def _own_settings(config: Mapping[str, str]) -> dict[str, object]:
     if "partition-id" not in config:  # a real node: all its data are its own
         own["data.partition.by"] = "none"
         if "data" in config:  # a run could bypass the data set with another reader
-            own["data.reader"] = reader_of(config["data"])
+            own["data.reader"] = config["data"] if is_place(config["data"]) else reader_of(config["data"])
     if "state-dir" in config:
         for setting, below in (("data.cache_dir", "pictures"), ("data.equalise.folder", "equalised")):
             own[setting] = str(absolute(config["state-dir"]) / below)

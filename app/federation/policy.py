@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from app.settings.federation import DEFAULT_PRIVATE
-from app.settings.load import TASKS, absolute
+from app.settings.load import absolute
+from app.settings.tasks import TASKS
 from app.settings.toml_file import TomlSection, read_toml
 from models.errors import FedVehicleReidError
+from models.plugins import is_plug_in
 
 _log = logging.getLogger("flwr")
 POLICY_FORMAT = 1
@@ -126,12 +128,19 @@ class ResourcePolicy(TomlSection):
 
 
 class Policy(TomlSection):
-    """All sections of the file. `tasks` are the allowed ones; empty for every task."""
+    """All sections of the file.
+
+    Args:
+        tasks: the allowed ones; empty for every task.
+        plugins: parts of other packages that a run may use, as it names them: code of the site's own machine, which no
+            run may start unasked.
+    """
 
     format: Literal[1]
     tasks: _Names
     privacy: Annotated[PrivacyPolicy, Field(default_factory=PrivacyPolicy)]
     cohort: Annotated[CohortPolicy, Field(default_factory=CohortPolicy)]
+    plugins: _Names
     files: Annotated[FilePolicy, Field(default_factory=FilePolicy)]
     resources: Annotated[ResourcePolicy, Field(default_factory=ResourcePolicy)]
 
@@ -139,7 +148,7 @@ class Policy(TomlSection):
     @classmethod
     def _known(cls, tasks: list[str]) -> list[str]:
         for task in tasks:
-            if task not in TASKS:
+            if task not in TASKS and not is_plug_in("tasks", task):
                 raise ValueError(f"{task!r} is none of {', '.join(TASKS)}")
         return tasks
 

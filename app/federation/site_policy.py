@@ -6,7 +6,7 @@ run names are checked before the settings are built, because an error of those w
 
 import logging
 import re
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,19 +16,16 @@ from app.federation.network_size import LARGEST_OPTION, largest_option, network_
 from app.federation.policy import LARGEST_OF_TWO, Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
 from app.settings.federation import DEFAULT_PRIVATE
+from app.settings.file_keys import FILES
 from app.settings.load import Settings, composed, settings_from, startable
+from app.settings.plug_in_names import leaves, names_plug_in
 from app.settings.weights import FILE_OPTION
 from strategies.ciphers.kahe.sharing import Threshold
 from strategies.shared_arrays import is_private
 
 _log = logging.getLogger("flwr")
-_FILES = {  # last part of a key, or a whole key -> values that name no file
-    "pretrained": ("true", "false"),
-    "start": ("",),
-    "perceptual_weights": ("random", "imagenet"),
-    "data.equalise.model": ("own", "global"),
-}
 _FETCHED = {("pretrained", "true"), ("perceptual_weights", "imagenet")}
+_OPTIONS = re.compile(r"\.(?:\w+_)?options\.")
 _BACKBONE = re.compile(r"[A-Za-z0-9_.]+")  # timm takes "hf-hub:NAME" and "local-dir:PATH" too
 _PLAIN = re.compile(r"[^/\\~\0]*")
 _SITES_OWN = ("data.root", "data.cache_dir", "data.equalise.folder", "data.reader")
@@ -66,7 +63,7 @@ class SitePolicy:
                 )
         raw = composed(overrides)
         self.check_files(raw, own)
-        settings = startable(settings_from(raw))
+        settings = startable(settings_from(raw, stored=False))
         self.check_run(settings)
         return self.capped(settings)
 
@@ -76,7 +73,7 @@ class SitePolicy:
         bypass that check."""
         raw = composed(overrides)
         self._check_named(raw, _SITES_OWN)
-        startable(settings_from(raw))
+        startable(settings_from(raw, stored=False))
 
     def refuse(self, key: str, reason: str) -> NoReturn:
         """Raise PolicyError with the key; the reason goes to the site's log."""
@@ -86,27 +83,29 @@ class SitePolicy:
     def check_files(self, raw: Mapping[str, Any], own: Mapping[str, object]) -> None:
         """Check composed settings before they are typed: the site's paths stay its own (`own`, by dotted key), and the
         run names no file outside of the policy."""
-        leaves = dict(_leaves(raw))
+        found = dict(leaves(raw))
         for key, value in own.items():
-            if leaves.get(key) != value:
-                self.refuse("files", f"{key} is {leaves.get(key)!r}, the site's own is {value!r}")
+            if found.get(key) != value:
+                self.refuse("files", f"{key} is {found.get(key)!r}, the site's own is {value!r}")
         self._check_named(raw, own)
 
     def _check_named(self, raw: Mapping[str, Any], own: Container[str]) -> None:
-        for key, value in _leaves(raw):
+        for key, value in leaves(raw):
             if key not in own and not key.startswith(_NOT_READ_HERE):
                 self._check_leaf(key, value)
 
     def _check_leaf(self, key: str, value: object) -> None:
         last = key.rsplit(".", 1)[-1]
-        none = _FILES.get(key) or _FILES.get(last)
+        if names_plug_in(key, value) and value not in self.policy.plugins:
+            self.refuse("plugins", f"{key}={value!r} is not one of {self.policy.plugins}")
+        none = FILES.get(key) or FILES.get(last)
         text = str(value).lower() if last == "pretrained" else value  # `weights_of` takes "True" too
         if (last, text) in _FETCHED and not self.policy.files.fetch_weights:
             self.refuse("files.fetch_weights", f"{key}={value}")
-        options = key.partition(".options.")[2].split(".")
+        options = _OPTIONS.split(key, maxsplit=1)[-1].split(".") if _OPTIONS.search(key) else []
         if any(FILE_OPTION.fullmatch(part) for part in options):
             self.refuse("files.weights", f"{key} may name a file or an address")
-        if last == "backbone" and not _BACKBONE.fullmatch(str(value)):
+        if last == "backbone" and not _BACKBONE.fullmatch(str(value)) and value not in self.policy.plugins:
             self.refuse("files.weights", f"{key}={value!r} is no plain name of a model")
         if none is not None and isinstance(value, str):
             if text not in none and not self.policy.files.allows(value):
@@ -250,15 +249,3 @@ def _stays(name: str, patterns: Sequence[str]) -> bool:
     layer, dot, last = name.rpartition(".")
     unhashed = f"{layer}{dot}weight" if last == "buckets" else name
     return is_private(name, patterns) or is_private(unhashed, patterns)
-
-
-def _leaves(values: object, key: str = "") -> Iterator[tuple[str, object]]:
-    """Dotted key and value of each leaf; entries of a list have the list's key, one after another under a number."""
-    if isinstance(values, Mapping):
-        for name, value in values.items():
-            yield from _leaves(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(values, list | tuple):
-        for index, value in enumerate(values):
-            yield from _leaves(value, f"{key}.{index}")
-    else:
-        yield key, values

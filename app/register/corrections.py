@@ -26,6 +26,7 @@ from app.register.records import (
     version_of,
 )
 from app.register.schema import Change, Owner, Plate, Vehicle, View, now
+from app.register.tags import checked_tags
 from app.register.texts import line, paragraph
 from app.register.undo_table import Correction
 from app.register.vehicles import Register
@@ -36,7 +37,7 @@ class Edit:
     """New values of a vehicle: None leaves one as it is, "" takes it away.
 
     Args:
-        plate, note: of the vehicle.
+        plate, note, tags: of the vehicle.
         owner, flat, contact: of its owner, and so for all vehicles of that owner.
         owner_id: number of another owner who is enrolled; 0 for none.
         new_owner: `owner`, `flat` and `contact` are of somebody else, who is enrolled with this vehicle.
@@ -49,6 +50,7 @@ class Edit:
     contact: str | None = None
     owner_id: int | None = None
     new_owner: bool = False
+    tags: Sequence[str] | None = None
 
     def of_owner(self) -> dict[str, str]:
         """The columns of an owner that are given."""
@@ -160,11 +162,16 @@ def edit_in(session: Session, vehicle_id: int, edit: Edit, account: str) -> list
     vehicle = get(session, Vehicle, vehicle_id)
     before: dict[str, Any] = {
         "note": vehicle.note,
+        "tags": list(vehicle.tags),
         "plate": vehicle.plate and {"text": vehicle.plate.text, "normal": vehicle.plate.normal},
         "owner_id": vehicle.owner_id,
     }
     owner = vehicle.owner and owner_values(vehicle.owner)
-    changed = [*_set_plate(session, vehicle, edit.plate), *_set_note(vehicle, edit.note)]
+    changed = [
+        *_set_plate(session, vehicle, edit.plate),
+        *_set_note(vehicle, edit.note),
+        *_set_tags(vehicle, edit.tags),
+    ]
     if names := _set_owner(session, vehicle, edit):
         changed += names
         before["owner"] = owner
@@ -200,6 +207,13 @@ def _set_note(vehicle: Vehicle, text: str | None) -> list[str]:
         return []
     vehicle.note = text
     return ["note"]
+
+
+def _set_tags(vehicle: Vehicle, given: Sequence[str] | None) -> list[str]:
+    if given is None or (tags := checked_tags(given)) == vehicle.tags:
+        return []
+    vehicle.tags = tags
+    return ["tags"]
 
 
 def _set_owner(session: Session, vehicle: Vehicle, edit: Edit) -> list[str]:
@@ -250,6 +264,7 @@ def _restore(session: Session, vehicle_id: int, before: Mapping[str, Any]) -> No
     held, touched = vehicle.owner_id, {vehicle_id}
     put_owner_back(session, before.get("owner"), corrected=held == before["owner_id"])
     vehicle.owner_id, vehicle.note = before["owner_id"], before["note"]
+    vehicle.tags = before.get("tags", vehicle.tags)
     session.flush()
     if held != before["owner_id"]:
         drop_without_vehicles(session, held)

@@ -15,10 +15,11 @@ from filelock import FileLock, Timeout
 
 from app.core.outage import Outage
 from app.register.errors import RegisterError
+from app.register.mail import MailSender
 from app.register.mqtt import BrokerSender, require_mqtt
 from app.register.outbox import Outbox, is_expired
-from app.register.receivers import Broker, Gate, Receivers, Webhook
-from app.register.webhook import DeliveryError, WebhookSender
+from app.register.receivers import AnyReceiver, Broker, Mail, Receivers
+from app.register.webhook import DeliveryError, RefusedEventError, WebhookSender
 from models.errors import FedVehicleReidError
 
 _log = logging.getLogger(__name__)
@@ -39,8 +40,10 @@ class Sender(Protocol):
         """Let connections go."""
 
 
-def make_sender(receiver: Webhook | Broker | Gate) -> Sender:
-    """The way to a receiver."""
+def make_sender(receiver: AnyReceiver, folder: Path | None = None) -> Sender:
+    """The way to a receiver. The folder is that of the register, for photographs that are attached."""
+    if isinstance(receiver, Mail):
+        return MailSender(receiver, folder and folder / "pictures")
     return BrokerSender(receiver) if isinstance(receiver, Broker) else WebhookSender(receiver)
 
 
@@ -57,9 +60,7 @@ class Line:
         first_pause: seconds after a failure; each further one doubles them, up to `LONGEST_PAUSE`.
     """
 
-    def __init__(
-        self, outbox: Outbox, receiver: Webhook | Broker | Gate, sender: Sender, first_pause: float = FIRST_PAUSE
-    ) -> None:
+    def __init__(self, outbox: Outbox, receiver: AnyReceiver, sender: Sender, first_pause: float = FIRST_PAUSE) -> None:
         self.outbox, self.receiver, self.sender = outbox, receiver, sender
         self.done = 0
         self._outage = Outage(
@@ -78,10 +79,14 @@ class Line:
                     break
                 if is_expired(event, time.monotonic() - self._seen[event.id]):
                     _log.warning("events: %s: expired: sighting %d", self.receiver.name, event.sighting_id)
-                    self.outbox.expire(event)
+                    self.outbox.give_up(event, "event expired")
                     continue
                 try:
                     self.sender.send(event.key, event.kind, event.body)
+                except RefusedEventError as error:
+                    _log.warning("events: %s: sighting %d: %s", self.receiver.name, event.sighting_id, error)
+                    self.outbox.give_up(event, "event refused")
+                    continue
                 except DeliveryError as error:
                     self.outbox.failed(event.id, str(error))
                     raise
@@ -115,7 +120,7 @@ class Delivery:
         self,
         outbox: Outbox,
         folder: Path,
-        sender: Callable[[Webhook | Broker | Gate], Sender] = make_sender,
+        sender: Callable[[AnyReceiver, Path], Sender] = make_sender,
         first_pause: float = FIRST_PAUSE,
     ) -> None:
         require_deliverable(outbox.receivers())
@@ -146,7 +151,10 @@ class Delivery:
     def _follow(self, receivers: Receivers) -> None:
         """Deliver to these receivers until they change."""
         ended = threading.Event()
-        lines = [Line(self.outbox, each, self._sender(each), self._first_pause) for each in receivers.every()]
+        lines = [
+            Line(self.outbox, each, self._sender(each, self.outbox.folder), self._first_pause)
+            for each in receivers.every()
+        ]
         threads = [threading.Thread(target=line.run, args=(ended,), name="events", daemon=True) for line in lines]
         for thread in threads:
             thread.start()
@@ -178,7 +186,7 @@ def deliver_now(outbox: Outbox, folder: Path) -> tuple[dict[str, int], dict[str,
 def _once(outbox: Outbox) -> tuple[dict[str, int], dict[str, str]]:
     done, failed = dict[str, int](), dict[str, str]()
     for receiver in outbox.receivers().every():
-        sender = make_sender(receiver)
+        sender = make_sender(receiver, outbox.folder)
         line = Line(outbox, receiver, sender)
         try:
             line.deliver(threading.Event())

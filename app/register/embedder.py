@@ -117,6 +117,11 @@ class ActiveModel:
         self._register = register
         self._recogniser: Recogniser | None = None
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether a network is in memory."""
+        return self._recogniser is not None
+
     def change_to_run(
         self,
         run: Path,

@@ -17,6 +17,7 @@ from app.register.corrections import Corrections
 from app.register.database import Database
 from app.register.errors import RegisterError
 from app.register.history import History
+from app.register.lists import Lists
 from app.register.model_versions import Models
 from app.register.outbox import Outbox
 from app.register.photos import Photos
@@ -51,7 +52,7 @@ class RegisterFolder:
         self.outbox = Outbox(database, folder)
         self.visible, self.confirmations = Visible(database), Confirmations(database)
         self.corrections = Corrections(self.register)
-        self.search, self.history = Search(database), History(database)
+        self.search, self.history, self.lists = Search(database), History(database), Lists(database)
         self.sent_once = SentOnce(database)
 
     def size(self) -> int:

@@ -30,6 +30,7 @@ class Chosen:
         decision: of sightings, by the name of an outcome.
         vehicle: of an incident; of a sighting as it was named, or as somebody confirmed.
         account: whose they are.
+        camera: name of the one that took the photographs of a sighting.
         is_open: of incidents.
     """
 
@@ -37,6 +38,7 @@ class Chosen:
     decision: str | None = None
     vehicle: int | None = None
     account: str | None = None
+    camera: str | None = None
     is_open: bool | None = None
     zone: tzinfo = UTC
 
@@ -143,6 +145,7 @@ class History:
             "day": chosen.day and chosen.day.isoformat(),
             "vehicle": chosen.vehicle,
             "decision": chosen.decision,
+            "camera": chosen.camera,
             "open": chosen.is_open,
         }
         with self.database.writing() as session:
@@ -167,6 +170,8 @@ def _of_sightings(chosen: Chosen) -> Select[Sighting, Confirmation]:
         conditions.append(Sighting.decision == chosen.decision)
     if chosen.account is not None:
         conditions.append(Sighting.account == chosen.account)
+    if chosen.camera is not None:
+        conditions.append(Sighting.camera == chosen.camera)
     if chosen.vehicle is not None:
         as_named = and_(Sighting.vehicle_id == chosen.vehicle, Confirmation.sighting_id.is_(None))
         conditions.append(or_(as_named, Confirmation.vehicle_id == chosen.vehicle))
@@ -234,14 +239,14 @@ def _table(
         cells: of a row, by column.
         read: rows before a number, so many.
     """
-    yield _lines([list(cells)])
+    yield csv_lines([list(cells)])
     before: int | None = None
     while rows := read(before, _CHUNK):
-        yield _lines([cell(row) for cell in cells.values()] for row in rows)
+        yield csv_lines([cell(row) for cell in cells.values()] for row in rows)
         before = rows[-1].number
 
 
-def _lines(rows: Iterable[Sequence[object]]) -> str:
+def csv_lines(rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV; no cell is one that a spreadsheet would compute."""
     file = io.StringIO()
     csv.writer(file).writerows([quoted(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
@@ -261,6 +266,8 @@ _SIGHTING_CELLS: Mapping[str, Callable[[Seen], object]] = {
     "plate_read": lambda row: row.plate_read,
     "confirmed": lambda row: row.confirmed,
     "account": lambda row: row.sighting.account,
+    "camera": lambda row: row.sighting.camera,
+    "place": lambda row: row.sighting.place,
     "photos": lambda row: len(row.sighting.pictures),
 }
 _INCIDENT_CELLS: Mapping[str, Callable[[Reported], object]] = {

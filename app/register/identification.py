@@ -34,6 +34,7 @@ from app.register.plate_reader import PlateRead, QueryPlateReader
 from app.register.plate_search import PlateSearch
 from app.register.records import Also, NewOwner, NewView, SeenBy, Vectors, nothing_else
 from app.register.schema import Model, View
+from app.register.watchlist import Listed, Watchlist
 
 _CANDIDATES = 5
 _WRITERS = 4  # photos that are written to the disk at once
@@ -50,6 +51,7 @@ class Answer:
         images: names of the photographs, as they were kept.
         framed: the photographs, with the vehicles found in them.
         plate: the plate texts; None if nothing was read.
+        listed: entries of the lists that concern the vehicle.
     """
 
     decision: Decision
@@ -58,6 +60,7 @@ class Answer:
     images: list[str]
     framed: list[Framed]
     plate: PlateFinding | None
+    listed: list[Listed]
 
 
 class Identification(RegisterFolder):
@@ -81,7 +84,7 @@ class Identification(RegisterFolder):
         self._writers = ThreadPoolExecutor(_WRITERS, "photos")
         self.framing = Framing(folder / "models", self.journal, self._turn)
         self.plate_reader = QueryPlateReader(folder / "models", self.journal, self._turn, device)
-        self.plates = PlateSearch(self.database)
+        self.plates, self.watchlist = PlateSearch(self.database), Watchlist()
 
     def close(self) -> None:
         """Let the database go."""
@@ -204,12 +207,12 @@ class Identification(RegisterFolder):
                         enrolled = None
                         if enrols:
                             new = [with_vectors(view, each) for view, each in zip(on_disk, found, strict=True)]
-                            note = "enrolled as unknown"
-                            enrolled = self.register.enrol_in(
-                                session, new, model_id=model.id, account=account, note=note
-                            )
+                            about, note = (session, new), "enrolled as unknown"
+                            enrolled = self.register.enrol_in(*about, model_id=model.id, account=account, note=note)
                         shown = {candidate.vehicle for candidate in decision.shown()}
                         shown |= plate.vehicles() if plate else set()
+                        least, read_by_it = self.plate_reader.min_confidence, camera.plate if camera else ""
+                        listed = self.watchlist.listed(session, decision, plate, least, read_by_it)
                         sighting = self.journal.record_sighting(
                             session,
                             decision,
@@ -219,12 +222,14 @@ class Identification(RegisterFolder):
                             shown=sorted(shown),
                             plate_text=plate.as_dict() if plate else None,
                             camera=camera,
+                            listed=[each.as_dict() for each in listed],
                         )
                         self.outbox.add(session, sighting)
                         also(session, sighting)
                 except AnotherModelError:
                     continue
-                return Answer(decision, sighting, enrolled, [view.image for view in on_disk], framed, plate)
+                names = [view.image for view in on_disk]
+                return Answer(decision, sighting, enrolled, names, framed, plate, listed)
             raise RegisterError(_CHANGES)
 
     def _decide(

@@ -28,6 +28,7 @@ from app.register.plate_search import normal_plate
 from app.register.records import NewOwner
 from app.register.schema import Imported, Plate, Vehicle
 from app.register.tables import COLUMNS, IMAGES, Entry, cell
+from app.register.tags import tagged
 from models.errors import FedVehicleReidError
 
 if TYPE_CHECKING:
@@ -176,7 +177,12 @@ def _add(
         return known.vehicle
     who = entry.owner and (known.owner or entry.owner)
     return identification.enrol(
-        vehicle_photos, account=account, owner=who, plate=entry.plate, note=entry.note, also=remember
+        vehicle_photos,
+        account=account,
+        owner=who,
+        plate=entry.plate,
+        note=entry.note,
+        also=tagged(entry.tags, remember),
     )
 
 
@@ -208,7 +214,8 @@ def _digest(row: Row) -> str:
     cells: dict[str, str] = {}
     for column in COLUMNS:
         if column not in IMAGES:
-            cells[column] = cell(row, column)
+            if column != "tags" or row.text(column):  # rows that were imported before there were tags stay known
+                cells[column] = cell(row, column)
         elif row.text(column):
             path = row.place(column)
             require_small(path)

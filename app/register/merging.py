@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.register.errors import RegisterError
+from app.register.list_tables import ListEntry
 from app.register.owners import drop_without_vehicles, owner_values, put_owner_back
 from app.register.records import get, keep_undo, require_free, trail
 from app.register.schema import (
@@ -24,6 +25,7 @@ from app.register.schema import (
     Vehicle,
     View,
 )
+from app.register.tags import checked_tags
 from app.register.texts import paragraph
 
 FOLLOW: dict[str, tuple[type[Any], InstrumentedAttribute[Any]]] = {
@@ -34,6 +36,7 @@ FOLLOW: dict[str, tuple[type[Any], InstrumentedAttribute[Any]]] = {
     "shown": (Shown, Shown.id),
     "found": (Found, Found.id),
     "imported": (Imported, Imported.digest),
+    "list_entries": (ListEntry, ListEntry.id),
 }
 """Tables whose rows name a vehicle in the column `vehicle_id`, and by what each row is found again."""
 _CHUNK = 500  # keys in one statement
@@ -63,11 +66,13 @@ def merge_in(session: Session, vehicle_id: int, other_id: int, keep: Keep, accou
     gone = next((each.owner for each in both if each.owner and each.owner_id != owner_id), None)
     before: dict[str, Any] = {
         "note": vehicle.note,
+        "tags": list(vehicle.tags),
         "owner_id": vehicle.owner_id,
         "plate": plates[0],
         "other": {
             "id": other_id,
             "note": other.note,
+            "tags": list(other.tags),
             "owner_id": other.owner_id,
             "created": other.created.isoformat(),
             "plate": plates[1],
@@ -75,6 +80,7 @@ def merge_in(session: Session, vehicle_id: int, other_id: int, keep: Keep, accou
         "rows": {name: list(_keys(session, name, other_id)) for name in FOLLOW},
     }
     values, notes = gone and owner_values(gone), [vehicle.note, other.note]
+    tags = checked_tags([*vehicle.tags, *other.tags])
     counts = {name: len(keys) for name, keys in before["rows"].items() if name not in ("shown", "found", "imported")}
     session.expunge_all()  # what follows moves rows, of which objects would know nothing
     for name in FOLLOW:
@@ -82,7 +88,7 @@ def merge_in(session: Session, vehicle_id: int, other_id: int, keep: Keep, accou
     session.execute(delete(Plate).where(Plate.vehicle_id.in_((vehicle_id, other_id))))
     session.execute(delete(Vehicle).where(Vehicle.id == other_id))
     note = paragraph("note", "\n".join(dict.fromkeys(text for text in notes if text)))
-    session.execute(update(Vehicle).where(Vehicle.id == vehicle_id).values(note=note, owner_id=owner_id))
+    session.execute(update(Vehicle).where(Vehicle.id == vehicle_id).values(note=note, owner_id=owner_id, tags=tags))
     if plate:
         session.execute(insert(Plate).values(vehicle_id=vehicle_id, **plate))
     before["owner"] = values if values and drop_without_vehicles(session, values["id"]) else None
@@ -101,7 +107,7 @@ def unmerge_in(session: Session, vehicle_id: int, before: Mapping[str, Any]) -> 
         if number is not None and session.get(Owner, number) is None:
             raise RegisterError(f"owner {number} was forgotten meanwhile: the merge cannot be undone")
     session.expunge_all()
-    row = {name: other[name] for name in ("id", "note", "owner_id")}
+    row = {name: other[name] for name in ("id", "note", "owner_id", "tags") if name in other}
     session.execute(insert(Vehicle).values(**row, created=datetime.fromisoformat(other["created"])))
     for name, keys in before["rows"].items():
         _move(session, name, keys, other["id"])
@@ -110,7 +116,7 @@ def unmerge_in(session: Session, vehicle_id: int, before: Mapping[str, Any]) -> 
         if plate:
             require_free(session, plate["normal"])
             session.execute(insert(Plate).values(vehicle_id=number, **plate))
-    kept = {name: before[name] for name in ("note", "owner_id")}
+    kept = {name: before[name] for name in ("note", "owner_id", "tags") if name in before}
     session.execute(update(Vehicle).where(Vehicle.id == vehicle_id).values(**kept))
     session.add_all([Change(vehicle_id=vehicle_id), Change(vehicle_id=other["id"])])
     session.flush()

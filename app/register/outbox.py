@@ -7,8 +7,7 @@ import json
 import logging
 import time
 import uuid
-import zoneinfo
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,19 +19,23 @@ from sqlalchemy.orm import Session
 from app.register.database import Database
 from app.register.errors import NotEnrolledError
 from app.register.event_tables import Event
+from app.register.lists import Kind
 from app.register.matcher import PLATE_TEXT, Outcome
 from app.register.receivers import (
     EVENTS_FILE,
     NOBODY,
     EventsFileError,
     Gate,
+    Mail,
     Receiver,
     Receivers,
     Subscriber,
+    is_address,
     read_receivers,
 )
 from app.register.records import get, trail
 from app.register.schema import Sighting, Vehicle, now
+from app.register.site_time import local
 
 _log = logging.getLogger(__name__)
 OPEN = "open"
@@ -86,6 +89,10 @@ class Outbox:
                 _log.error("%s; the receivers before the change count", error)
         return self._read[1]
 
+    def zone(self) -> str:
+        """The site's time zone; "" for that of the machine."""
+        return self.receivers().time_zone
+
     def add(self, session: Session, sighting_id: int) -> None:
         """Keep the events of a sighting, in the transaction that keeps the sighting."""
         receivers = self.receivers()
@@ -95,12 +102,17 @@ class Outbox:
         news = _news(session, sighting, receivers.time_zone)
         for subscriber in (*receivers.webhook, *receivers.mqtt):
             if sighting.decision in subscriber.events and _is_from(sighting, subscriber):
-                _keep(session, sighting, subscriber, sighting.decision, news | _owner(session, sighting, subscriber))
+                keep_event(
+                    session, sighting, subscriber, sighting.decision, news | _owner(session, sighting, subscriber)
+                )
+        for mail in receivers.mail:
+            if sighting.decision in mail.events and _is_from(sighting, mail):
+                _keep_mails(session, sighting, mail, news)
         for gate in receivers.gate:
             if _is_from(sighting, gate) and _is_allowed(session, sighting, gate):
                 expires = sighting.created + timedelta(seconds=gate.valid_seconds)
                 until = {"expires": _local(expires, receivers.time_zone)}
-                _keep(session, sighting, gate, OPEN, news | until, expires)
+                keep_event(session, sighting, gate, OPEN, news | until, expires)
 
     def waiting(self, receiver: str, limit: int) -> list[Event]:
         """The first events of a receiver's queue."""
@@ -120,12 +132,12 @@ class Outbox:
             if event is not None:  # else its vehicle was forgotten meanwhile
                 event.tries, event.error = event.tries + 1, error[:_LONGEST_ERROR]
 
-    def expire(self, event: Event) -> None:
-        """Take an event out of its queue that came too late to be delivered; the trail keeps that."""
+    def give_up(self, event: Event, action: str) -> None:
+        """Take an event out of its queue that cannot be delivered any more; the trail keeps that."""
         with self.database.writing() as session:
             session.execute(delete(Event).where(Event.id == event.id))
             details = {"event": event.key, "kind": event.kind}
-            trail(session, f"{event.receiver} (events)", "event expired", f"sighting {event.sighting_id}", details)
+            trail(session, f"{event.receiver} (events)", action, f"sighting {event.sighting_id}", details)
 
     def queues(self) -> list[Queue]:
         """Queues with events in them, by receiver."""
@@ -165,18 +177,35 @@ def _state(path: Path) -> tuple[int, ...]:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_mode
 
 
-def _keep(
+def keep_event(
     session: Session,
     sighting: Sighting,
     receiver: Receiver,
     kind: str,
-    news: dict[str, Any],
+    news: Mapping[str, Any],
     expires: datetime | None = None,
 ) -> None:
+    """Put an event at the end of a receiver's queue, in a transaction that is under way."""
     key = uuid.uuid4().hex
-    body = json.dumps({"id": key, "event": kind} | news, ensure_ascii=False)
+    body = json.dumps({"id": key, "event": kind, **news}, ensure_ascii=False)
     session.add(Event(key=key, receiver=receiver.name, kind=kind, sighting_id=sighting.id, body=body, expires=expires))
     session.flush()  # the order of the numbers is that of the queue
+
+
+def _keep_mails(session: Session, sighting: Sighting, mail: Mail, news: dict[str, Any]) -> None:
+    """One mail for each address, so that each is sent, or tried again, by itself."""
+    attached = {"picture": sighting.pictures[0]} if mail.photo and sighting.pictures else {}
+    if mail.to:
+        whole = news | attached | _owner(session, sighting, mail)
+        for address in mail.to:
+            keep_event(session, sighting, mail, sighting.decision, whole | {"to": address})
+    is_match = mail.to_owner and sighting.decision == Outcome.match and sighting.vehicle_id is not None
+    vehicle = session.get(Vehicle, sighting.vehicle_id) if is_match else None
+    if vehicle is not None and vehicle.owner is not None and is_address(vehicle.owner.contact):
+        its = {name: news[name] for name in ("time", "sighting", "camera", "place", "vehicle", "plate")}
+        keep_event(session, sighting, mail, sighting.decision, its | {"to": vehicle.owner.contact, "to_owner": True})
+        details = {"owner": vehicle.owner_id}
+        trail(session, f"{mail.name} (events)", "write to owner", f"vehicle {vehicle.id}", details)
 
 
 def _news(session: Session, sighting: Sighting, zone: str) -> dict[str, Any]:
@@ -192,9 +221,17 @@ def _news(session: Session, sighting: Sighting, zone: str) -> dict[str, Any]:
         "place": sighting.place,
         "vehicle": vehicle,
         "plate": held.plate.text if held and held.plate else None,
+        "tags": held.tags if held else [],
         "plate_text": read and (read["combined"] or read)["text"],
         "camera_plate": sighting.answer.get("camera_plate"),
+        "listed": [_listed(each, zone) for each in sighting.answer.get("listed", [])],
     }
+
+
+def _listed(kept: dict[str, Any], zone: str) -> dict[str, Any]:
+    """An entry of the lists in the body of an event."""
+    ends = kept["ends"] and _local(datetime.fromisoformat(kept["ends"]), zone)
+    return {name: kept[name] for name in ("entry", "kind", "reason", "flat", "exact")} | {"ends": ends}
 
 
 def _owner(session: Session, sighting: Sighting, subscriber: Subscriber) -> dict[str, Any]:
@@ -215,11 +252,17 @@ def _is_from(sighting: Sighting, receiver: Receiver) -> bool:
 
 
 def _is_allowed(session: Session, sighting: Sighting, gate: Gate) -> bool:
-    """Whether a gate opens for a sighting: a match of a vehicle that is allowed."""
-    number = sighting.vehicle_id
-    if sighting.decision != Outcome.match or number is None or number in gate.except_vehicles:
+    """Whether a gate opens for a sighting: a match of a vehicle that is allowed, or, where the gate takes lists, a
+    plate that is listed for certain; never for what may be denied."""
+    listed, number = sighting.answer.get("listed", []), sighting.vehicle_id
+    if any(each["stops"] for each in listed):
         return False
-    if sighting.answer["decided_by"] == PLATE_TEXT and not gate.plate_alone:
+    is_match = sighting.decision == Outcome.match and number is not None
+    if is_match and number in gate.except_vehicles:
+        return False
+    if gate.listed and any(each["exact"] and each["kind"] != Kind.deny for each in listed):
+        return True
+    if not is_match or (sighting.answer["decided_by"] == PLATE_TEXT and not gate.plate_alone):
         return False
     vehicle = session.get(Vehicle, number)
     has_owner = vehicle is not None and vehicle.owner_id is not None
@@ -228,8 +271,7 @@ def _is_allowed(session: Session, sighting: Sighting, gate: Gate) -> bool:
 
 def _local(moment: datetime, zone: str) -> str:
     """A moment with its zone, in the local time of the site."""
-    local = moment.astimezone(zoneinfo.ZoneInfo(zone)) if zone else moment.astimezone()
-    return local.isoformat(timespec="milliseconds")
+    return local(moment, zone).isoformat(timespec="milliseconds")
 
 
 def is_expired(event: Event, waited: float) -> bool:

@@ -18,6 +18,9 @@ CAMERAS_FILE = "cameras.toml"
 """Of `app.cameras`, in the same folder."""
 SECRET_PREFIX = "whsec_"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+_ADDRESS = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@[\w-]+(\.[\w-]+)*", re.ASCII)
+_LONGEST_ADDRESS = 254
+_HERE = ("localhost", "127.0.0.1", "::1")
 _LEAST_SECRET = 24  # bytes, as the Standard Webhooks have it
 
 
@@ -31,6 +34,17 @@ def _checked_name(name: str) -> str:
     return name
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an address of mail, and nothing beside it."""
+    return len(text) <= _LONGEST_ADDRESS and _ADDRESS.fullmatch(text) is not None
+
+
+def _checked_address(text: str) -> str:
+    if not is_address(text):
+        raise ValueError(f"{text[:60]!r} is no mail address such as gate@example.org")
+    return text
+
+
 def _checked_secret(secret: str) -> str:
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
@@ -42,6 +56,7 @@ def _checked_secret(secret: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_checked_name)]
+Address = Annotated[str, AfterValidator(_checked_address)]
 Secret = Annotated[str, AfterValidator(_checked_secret)]
 Kind = Literal["match", "unsure", "unknown", "not_registered"]
 Names = Annotated[list[Name], Field(default_factory=list)]
@@ -136,13 +151,14 @@ class Broker(Subscriber):
 
 
 class Gate(Receiver):
-    """A gate that opens by HTTP POST, for a match of an allowed vehicle alone.
+    """A gate that opens by HTTP POST, for a match of an allowed vehicle alone, never for one that is denied.
 
     Args:
         cameras: the gate's own; one at least.
         vehicles: numbers of those that are allowed; empty for every vehicle with an owner.
         except_vehicles: numbers of those that are not.
         plate_alone: whether a match that the plate text alone decided opens: a plate can be moved or copied.
+        listed: whether a plate on the list of visitors or allowed ones opens, if it was read with confidence.
         valid_seconds: age of a sighting at which it opens no more, for then the vehicle may be gone.
     """
 
@@ -152,12 +168,56 @@ class Gate(Receiver):
     vehicles: Numbers
     except_vehicles: Numbers
     plate_alone: bool = False
+    listed: bool = False
     valid_seconds: Annotated[int, Field(ge=1, le=300)] = 10
 
     @field_validator("url")
     @classmethod
     def _web(cls, url: str) -> str:
         return _require_place(url, "http", "https")
+
+
+class Mail(Subscriber):
+    """A server that takes mail by SMTP: events to fixed addresses, one mail for each, and notes to owners.
+
+    Args:
+        url: smtps:// for TLS from the first byte, smtp:// for STARTTLS.
+        starttls: False, for a server on this machine alone, sends in the clear.
+        sender: address that the mails come from.
+        to: addresses that get each event.
+        to_owner: whether the owner of a match gets a mail, too, where the contact is a mail address.
+        notes: whether notes to owners about incidents go this way.
+        photo: whether the first photograph is attached; never to what an owner gets.
+    """
+
+    url: str
+    starttls: bool = True
+    user: str = ""
+    password: str = ""
+    sender: Address
+    to: Annotated[list[Address], Field(default_factory=list)]
+    to_owner: bool = False
+    notes: bool = False
+    photo: bool = False
+
+    @field_validator("url")
+    @classmethod
+    def _smtp(cls, url: str) -> str:
+        _require_place(url, "smtps", "smtp")
+        if urlsplit(url).path.strip("/") or urlsplit(url).query:
+            raise ValueError("is no URL such as smtp://host:port")
+        return url
+
+    @model_validator(mode="after")
+    def _useful(self) -> "Mail":
+        if not (self.to or self.to_owner or self.notes):
+            raise ValueError("sends nothing to anybody: give `to`, `to_owner` or `notes`")
+        if not self.starttls and urlsplit(self.url).hostname not in _HERE:
+            raise ValueError("starttls = false is for a server on this machine alone")
+        return self
+
+
+AnyReceiver = Webhook | Broker | Gate | Mail
 
 
 class Receivers(TomlSection):
@@ -172,6 +232,7 @@ class Receivers(TomlSection):
     webhook: Annotated[list[Webhook], Field(default_factory=list)]
     mqtt: Annotated[list[Broker], Field(default_factory=list)]
     gate: Annotated[list[Gate], Field(default_factory=list)]
+    mail: Annotated[list[Mail], Field(default_factory=list)]
 
     @field_validator("time_zone")
     @classmethod
@@ -189,9 +250,9 @@ class Receivers(TomlSection):
             raise ValueError(f"two receivers have the name {twice!r}")
         return self
 
-    def every(self) -> list[Webhook | Broker | Gate]:
+    def every(self) -> "list[AnyReceiver]":
         """All receivers."""
-        return [*self.webhook, *self.mqtt, *self.gate]
+        return [*self.webhook, *self.mqtt, *self.gate, *self.mail]
 
 
 NOBODY = Receivers.model_validate({})

@@ -1,6 +1,6 @@
 """Records that a register takes and returns, and what several parts of it ask of the tables."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -51,7 +51,7 @@ def get(session: Session, table: type[Row], number: int) -> Row:
     """A row by number. Raises NotEnrolledError if it is not there."""
     row = session.get(table, number) if 0 < number <= MOST_NUMBER else None
     if row is None:
-        raise NotEnrolledError(f"there is no {table.__tablename__} {number}")
+        raise NotEnrolledError(f"there is no {table.__tablename__.replace('_', ' ')} {number}")
     return row
 
 
@@ -172,6 +172,7 @@ class Glance:
     plate: str | None
     flat: str | None
     images: dict[int, str]
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

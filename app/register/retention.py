@@ -7,6 +7,7 @@ from datetime import timedelta
 from app.register.database import Database
 from app.register.errors import RegisterError
 from app.register.folder import RegisterFolder
+from app.register.lists import forget_ended, has_ended
 from app.register.records import trail
 from app.register.schema import Setting, now
 from models.errors import FedVehicleReidError
@@ -44,12 +45,15 @@ def set_retention_days(database: Database, days: int | None, account: str) -> No
 
 
 def forget_old_sightings(held: RegisterFolder, days: int, account: str) -> tuple[int, bool]:
-    """Delete sightings older than a number of days that led to no report, with their images; the number of images, and
-    whether the rows are gone from the database's files as well.
+    """Delete sightings older than a number of days that led to no report, with their images, and entries of the lists
+    that ended before; the number of images, and whether the rows are gone from the database's files as well.
 
     A thousand go at a time, so that queries wait for none of it. Images that a killed process left are deleted when the
     service starts."""
     before, count = now() - timedelta(days=days), 0
+    if has_ended(held.database, before):
+        with held.database.writing() as session:
+            trail(session, account, "forget list entries", "", {"entries": forget_ended(session, before)})
     while True:
         names = held.journal.forget_sightings(before, account, _AT_ONCE)
         overwritten = held.database.forget_traces()
@@ -76,7 +80,10 @@ class Retention:
     def once(self) -> None:
         """Delete what is too old now."""
         days = retention_days(self._held.database)
-        if days is not None and self._held.journal.has_sightings(now() - timedelta(days=days)):
+        if days is None:
+            return
+        before = now() - timedelta(days=days)
+        if self._held.journal.has_sightings(before) or has_ended(self._held.database, before):
             forget_old_sightings(self._held, days, _ACCOUNT)
 
     def _run(self) -> None:

@@ -1,9 +1,8 @@
 """Tables of the register, in SQLite by default and in PostgreSQL with pgvector.
 
 An image has an embedding in each library of each model that has seen it. What changes a vehicle leaves a row in
-`change`, which processes with vectors in memory follow.
-
-The tables are made, and changed, by the steps of `app.register.upgrades`: a change here needs a step there.
+`change`, which processes with vectors in memory follow. The tables are made, and changed, by the steps of
+`app.register.upgrades`: a change here needs a step there.
 """
 
 from datetime import UTC, datetime
@@ -99,6 +98,7 @@ class Vehicle(Numbered):
     __tablename__ = "vehicle"
     owner_id: Mapped[int | None] = mapped_column(ForeignKey("owner.id"), index=True)
     note: Mapped[str] = mapped_column(default="")
+    tags: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
     created: Mapped[datetime] = mapped_column(Moment, default=now)
     owner: Mapped[Owner | None] = relationship(back_populates="vehicles")
     plate: Mapped["Plate | None"] = relationship(back_populates="vehicle", cascade="all, delete-orphan")
@@ -244,7 +244,7 @@ class Imported(Base):
 
 
 class Incident(Numbered):
-    """A guard's report about a vehicle."""
+    """A guard's report about a vehicle. `noted` is when its owner was written to."""
 
     __tablename__ = "incident"
     sighting_id: Mapped[int | None] = mapped_column(ForeignKey("sighting.id"), index=True)
@@ -252,6 +252,7 @@ class Incident(Numbered):
     kind: Mapped[str]
     note: Mapped[str] = mapped_column(default="")
     closed: Mapped[datetime | None] = mapped_column(Moment)
+    noted: Mapped[datetime | None] = mapped_column(Moment)
     account: Mapped[str]
     created: Mapped[datetime] = mapped_column(Moment, default=now)
 

@@ -1,7 +1,7 @@
-"""Search by what a person types: a vehicle's number, a plate or a part of one, a flat, an owner.
+"""Search by what a person types: a vehicle's number, a plate or a part of one, a flat, a tag, an owner.
 
 The texts are held in memory and followed by the rows of `change`, as plates are for identification: a transaction that
-changes a plate, an owner's name or a flat adds a row for each of its vehicles.
+changes a plate, a tag, an owner's name or a flat adds a row for each of its vehicles.
 """
 
 import re
@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, select
+from sqlalchemy import String, cast, delete, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from app.register.database import Database
@@ -31,6 +31,8 @@ _LEAST_OF_A_PART = 2
 _CHUNK = 500  # numbers in one query
 _NUMBER = re.compile(r"(?:vehicle\s*|#)?(\d{1,10})", re.IGNORECASE | re.ASCII)
 _FLAT = re.compile(r"flat\s+(\S.*)", re.IGNORECASE)
+_TAG = re.compile(r"tag\s+(\S.*)", re.IGNORECASE)
+_BETWEEN = "\x1f"  # on both sides of a tag; no tag holds one
 
 
 class By(IntEnum):
@@ -43,7 +45,8 @@ class By(IntEnum):
     plate_part = 4
     plate_alike = 5
     plate_similar = 6
-    owner = 7
+    tag = 7
+    owner = 8
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Search:
     def _clear(self) -> None:
         self._plates, self._forms = TextColumn(), TextColumn()  # `plain`, and with look-alikes as one character
         self._near = PlateTable()
-        self._owners, self._flats = TextColumn(), TextColumn()
+        self._owners, self._flats, self._tags = TextColumn(), TextColumn(), TextColumn()
 
     def for_manager(self, text: str, page: int, account: str) -> Hits:
         """One page of the vehicles that a text finds. Where an owner's name found one, the trail says who saw it.
@@ -144,8 +147,12 @@ class Search:
             found.append((By.number, self._by_number(int(match[1]))))
         if match := _FLAT.fullmatch(text):
             return [(By.flat, self._flats.find(whole(with_wildcards(match[1], folded))))]
+        if match := _TAG.fullmatch(text):
+            return [(By.tag, self._tags.find(_tag(with_wildcards(match[1], folded))))]
         pattern = with_wildcards(text, folded)
         found += [*self._by_plate(text), (By.flat, self._flats.find(whole(pattern)))]
+        if pattern and not has_wildcard(text):
+            found.append((By.tag, self._tags.find(_tag(pattern))))
         if has_wildcard(text):
             return [*found, (By.owner, self._owners.find(whole(pattern)))]
         if len(pattern) >= _LEAST_OF_A_PART:
@@ -201,7 +208,7 @@ class Search:
                 self._clear()
                 self._read(session, None)
             vehicles = sorted(changed)
-            for column in (self._plates, self._forms, self._owners, self._flats, self._near):
+            for column in (self._plates, self._forms, self._owners, self._flats, self._tags, self._near):
                 column.drop(vehicles)
             for start in range(0, len(vehicles), _CHUNK):
                 self._read(session, vehicles[start : start + _CHUNK])
@@ -210,7 +217,9 @@ class Search:
     def _read(self, session: Session, vehicles: list[int] | None) -> None:
         plates = select(Plate.vehicle_id, Plate.text)
         owners = select(Vehicle.id, Owner.name, Owner.flat).join(Owner, Vehicle.owner_id == Owner.id)
+        tags = select(Vehicle.id, Vehicle.tags).where(cast(Vehicle.tags, String) != "[]")
         if vehicles is not None:
+            tags = tags.where(Vehicle.id.in_(vehicles))
             plates, owners = plates.where(Plate.vehicle_id.in_(vehicles)), owners.where(Vehicle.id.in_(vehicles))
         held = [(vehicle, text) for vehicle, text in session.execute(plates)]
         whose = [(vehicle, name, flat) for vehicle, name, flat in session.execute(owners)]
@@ -220,6 +229,11 @@ class Search:
         self._forms.put((vehicle, form(text)) for vehicle, text in compared)
         self._owners.put((vehicle, folded(name)) for vehicle, name, _ in whose)
         self._flats.put((vehicle, folded(flat)) for vehicle, _, flat in whose)
+        self._tags.put((vehicle, "".join(map(_tag, map(folded, held)))) for vehicle, held in session.execute(tags))
+
+
+def _tag(pattern: str) -> str:
+    return f"{_BETWEEN}{pattern}{_BETWEEN}"
 
 
 def _require(text: str, least: int) -> None:

@@ -36,6 +36,7 @@ class Journal:
         shown: Sequence[int] = (),
         plate_text: Mapping[str, Any] | None = None,
         camera: SeenBy | None = None,
+        listed: Sequence[Mapping[str, Any]] = (),
     ) -> int:
         """Keep an identification with its images, in a transaction that is under way; its number.
 
@@ -45,6 +46,7 @@ class Journal:
             shown: vehicles of which the account gets to see something; it may look at these from now on.
             plate_text: the recognised plate text, if any. It stays with the sighting, the trail does not hold it.
             camera: the camera that took the photographs; None for a person.
+            listed: entries of the lists that concern the vehicle, as they are now.
         """
         matched = decision.vehicle if decision.outcome is Outcome.match else enrolled  # the nearest may be another's
         if matched is not None and session.get(Vehicle, matched) is None:
@@ -58,6 +60,7 @@ class Journal:
                 "plate_text": plate_text,
                 "views": [each.as_dict() for each in views],
                 **({"camera_plate": camera.plate} if camera and camera.plate else {}),
+                **({"listed": [dict(each) for each in listed]} if listed else {}),
             },
             pictures=images,
             account=account,

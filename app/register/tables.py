@@ -24,6 +24,7 @@ from app.register.photos import Photo, VehiclePhoto, read_photo
 from app.register.plate_search import normal_plate
 from app.register.records import NewOwner
 from app.register.schema import Vehicle, View
+from app.register.tags import joined, split_tags, tags_fault
 from app.register.texts import line_fault, text_fault
 
 OWNER = ("owner", "flat", "contact")
@@ -32,6 +33,7 @@ COLUMNS = (
     "vehicle",
     *OWNER,
     "note",
+    "tags",
     "plate_text",
     "plate_path",
     "modality",
@@ -40,8 +42,8 @@ COLUMNS = (
     *PLATE_BOX,
 )
 IMAGES = ("path", "plate_path")
-KEPT = {**dict.fromkeys((*OWNER, "plate_text"), line_fault), "note": text_fault}
-_WORDS = ("vehicle", *OWNER, "note", "plate_text")  # anything may stand in them
+KEPT = {**dict.fromkeys((*OWNER, "plate_text"), line_fault), "note": text_fault, "tags": tags_fault}
+_WORDS = ("vehicle", *OWNER, "note", "tags", "plate_text")  # anything may stand in them
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Entry:
     owner: NewOwner | None
     plate: str
     note: str
+    tags: Sequence[str] = ()
 
     def faults(self) -> dict[int, str]:
         """Rows of the vehicle, by number, with a text that a register does not keep, and what is wrong with it."""
@@ -152,7 +155,9 @@ def _entry(rows: list[Row]) -> Entry:
         if plate != plates[0][1]:
             row.fail("plate_text", f"is another one than in row {plates[0][0].number} of the same vehicle")
     note = next((cell(row, "note") for row in rows if row.text("note")), "")
-    return Entry(rows, given[0][1] if given else None, cell(plates[0][0], "plate_text") if plates else "", note)
+    tags = split_tags(next((cell(row, "tags") for row in rows if row.text("tags")), ""))
+    plate = cell(plates[0][0], "plate_text") if plates else ""
+    return Entry(rows, given[0][1] if given else None, plate, note, tags)
 
 
 def plate_of(row: Row) -> str:
@@ -166,7 +171,12 @@ def plate_of(row: Row) -> str:
 
 
 def _cells(vehicle: Vehicle, view: View) -> dict[str, object]:
-    cells: dict[str, object] = {"path": view.picture, "vehicle": vehicle.id, "note": vehicle.note}
+    cells: dict[str, object] = {
+        "path": view.picture,
+        "vehicle": vehicle.id,
+        "note": vehicle.note,
+        "tags": joined(vehicle.tags),
+    }
     if owner := vehicle.owner:
         cells |= {"owner": owner.name, "flat": owner.flat, "contact": owner.contact}
     if vehicle.plate:

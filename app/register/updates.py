@@ -20,6 +20,7 @@ from app.register.plate_search import normal_plate
 from app.register.records import MOST_NUMBER, get
 from app.register.schema import Owner, Vehicle
 from app.register.tables import COLUMNS, KEPT, OWNER, Entry, cell, entries_of, plate_of
+from app.register.tags import split_tags
 
 ID = "id"
 _NOT_OF_A_ROW = (BusyError, FullError, UnavailableError)
@@ -131,13 +132,15 @@ def _edit(session: Session, update: Update, updates: Sequence[Update], owners: d
     """The new values of a row. `owners` are those whom rows before named, by number."""
     vehicle, given, words = get(session, Vehicle, update.vehicle), update.of_owner(), update.values
     plate, note = words.get("plate_text"), words.get("note")
+    tags = split_tags(words["tags"]) if "tags" in words else None
     if not given:
-        return Edit(plate, note)
+        return Edit(plate, note, tags=tags)
     if vehicle.owner is None:
         named = {name: given.get(name, "") for name in OWNER}
         same = (Owner.name == named["owner"], Owner.flat == named["flat"], Owner.contact == named["contact"])
         number = session.scalar(select(Owner.id).where(*same).order_by(Owner.id).limit(1))
-        return Edit(plate, note, owner_id=number) if number else replace(_of_owner(named), plate=plate, note=note)
+        edit = Edit(owner_id=number) if number else _of_owner(named)
+        return replace(edit, plate=plate, note=note, tags=tags)
     other = owners.setdefault(vehicle.owner.id, update)
     if other is not update and other.of_owner() != given:
         raise RegisterError(
@@ -150,7 +153,7 @@ def _edit(session: Session, update: Update, updates: Sequence[Update], owners: d
                 f"owner {vehicle.owner.id} has further vehicles ({', '.join(map(str, missing[:5]))}): name the new "
                 "owner in their rows too, or use `edit --new-owner`"
             )
-    return replace(_of_owner(given), plate=plate, note=note)
+    return replace(_of_owner(given), plate=plate, note=note, tags=tags)
 
 
 def _of_owner(words: Mapping[str, str]) -> Edit:

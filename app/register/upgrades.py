@@ -133,6 +133,18 @@ CREATE INDEX ix_sighting_created ON sighting (created);
 CREATE INDEX ix_sighting_decision ON sighting (decision);
 CREATE INDEX ix_incident_sighting_id ON incident (sighting_id);
 """
+_LISTS_AND_TAGS = """
+CREATE TABLE list_entry (
+    {id}, kind VARCHAR NOT NULL, plate VARCHAR, folded VARCHAR,
+    vehicle_id INTEGER REFERENCES vehicle (id) ON DELETE CASCADE, reason VARCHAR NOT NULL, flat VARCHAR NOT NULL,
+    begins {time}, ends {time}, account VARCHAR NOT NULL, created {time} NOT NULL);
+CREATE INDEX ix_list_entry_folded ON list_entry (folded);
+CREATE INDEX ix_list_entry_vehicle_id ON list_entry (vehicle_id);
+CREATE INDEX ix_list_entry_ends ON list_entry (ends);
+
+ALTER TABLE vehicle ADD COLUMN tags JSON DEFAULT '[]' NOT NULL;
+ALTER TABLE incident ADD COLUMN noted {time};
+"""
 _SENT_ONCE = """
 CREATE TABLE sent_request (
     account VARCHAR NOT NULL, "key" VARCHAR NOT NULL, digest VARCHAR NOT NULL,
@@ -204,6 +216,11 @@ def sightings_by_time(connection: Connection) -> None:
     run_sql(connection, _SIGHTINGS_BY_TIME)
 
 
+def lists_and_tags(connection: Connection) -> None:
+    """Add lists of plates and vehicles, tags of vehicles, and when the owner was written to about an incident."""
+    run_sql(connection, _LISTS_AND_TAGS)
+
+
 def requests_sent_once(connection: Connection) -> None:
     """Add the keys of requests that are done once."""
     run_sql(connection, _SENT_ONCE)
@@ -217,7 +234,8 @@ STEPS: tuple[Step, ...] = (
     Step(5, vehicles_that_were_found),
     Step(6, cameras_and_events),
     Step(7, sightings_by_time),
-    Step(10, requests_sent_once),
+    Step(8, lists_and_tags),
+    Step(9, requests_sent_once),
 )
 """Oldest first. The last one's version is that of the schema."""
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from app.register.database import Database
 from app.register.errors import AnotherModelError, RegisterError
 from app.register.matcher import held_name
+from app.register.notes import forget_notes
 from app.register.owners import forget_corrections_of, new_owner
 from app.register.photos import Photos
 from app.register.plate_search import normal_plate
@@ -185,6 +186,7 @@ class Register:
             views = [view for vehicle in vehicles for view in vehicle.views]
             images = [name for view in views for name in (view.picture, view.plate_picture) if name]
             images += [name for sighting in sightings for name in sighting.pictures]
+            forget_notes(session, incidents)
             for row in incidents:
                 session.delete(row)
             session.flush()
@@ -247,7 +249,7 @@ class Register:
                 return Glance(None, None, {})
             plate, owner = vehicle.plate, vehicle.owner
             images = {view.id: view.picture for view in vehicle.views}
-            return Glance(plate.text if plate else None, owner.flat if owner else None, images)
+            return Glance(plate.text if plate else None, owner.flat if owner else None, images, vehicle.tags)
 
     def owner_of(self, vehicle_id: int, account: str) -> Owner | None:
         """The owner of a vehicle; the trail says who saw it. Raises NotEnrolledError."""

@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.settings.checks import SettingsError
 from app.settings.ranking import RANKING_MEASURES
-from app.settings.section import Count, NotNegative, section
+from app.settings.section import Count, NotNegative, part, section
 from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretrained, weights_of
 
 MEASURES = RANKING_MEASURES
+CLASSIFICATION = ("cross_entropy", "focal", "arcface", "cosface")
+METRIC = ("triplet", "quadruplet", "contrastive", "none")
 EMBEDS = True
 
 
@@ -54,19 +57,20 @@ class LossSettings:
     """Losses of both networks, and of their distillation; a weight of 0 leaves a part out.
 
     Args:
-        classification: "cross_entropy", "focal", "arcface" or "cosface".
-        metric: "triplet", "quadruplet", "contrastive" or "none".
+        classification: "cross_entropy", "focal", "arcface", "cosface" or a plug-in.
+        metric: "triplet", "quadruplet", "contrastive", "none" or a plug-in.
+        classification_options, metric_options: arguments of a plug-in.
         soft_margin: for "triplet": softplus in place of a hinge.
         scale: factor on the cosines of "arcface" and "cosface"; also for the distillation of their scores.
         temperature: T of the bidirectional distillation.
     """
 
-    classification: Literal["cross_entropy", "focal", "arcface", "cosface"] = "cross_entropy"
+    classification: Annotated[str, part("losses", *CLASSIFICATION)] = "cross_entropy"
     label_smoothing: LabelSmoothing = 0.1
     focal_gamma: NotNegative = 2.0
     scale: NotNegative = 30.0
     angular_margin: NotNegative = 0.35
-    metric: Literal["triplet", "quadruplet", "contrastive", "none"] = "triplet"
+    metric: Annotated[str, part("losses", *METRIC)] = "triplet"
     soft_margin: bool = True
     metric_margin: NotNegative = 0.3
     temperature: Annotated[float, Field(ge=1e-3)] = 4.0
@@ -76,3 +80,10 @@ class LossSettings:
     feature_distillation_weight: NotNegative = 0.0
     distance_distillation_weight: NotNegative = 0.0
     attention_distillation_weight: NotNegative = 0.0
+    classification_options: Options = field(default_factory=dict)
+    metric_options: Options = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key, built_in in (("classification", CLASSIFICATION), ("metric", METRIC)):
+            if getattr(self, f"{key}_options") and getattr(self, key) in built_in:
+                raise SettingsError(f"loss.{key}_options are for a plug-in; {getattr(self, key)} has keys of its own")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -21,11 +21,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from app.settings.checks import SettingsError, one_of, require_file_name, require_finite
+from app.settings.checks import SettingsError, require_file_name, require_finite
 from app.settings.federation import FederationSettings
 from app.settings.hints import choice_hint, first_leaf, key_hint, keys_of, refused
 from app.settings.overrides import readable
 from app.settings.personalise import PersonaliseSettings
+from app.settings.plug_in_names import require_declared
 from app.settings.privacy import PrivacySettings, retired
 from app.settings.section import settings_error
 from app.settings.sections import (
@@ -34,41 +35,8 @@ from app.settings.sections import (
     SimulationSettings,
     TrainSettings,
 )
+from app.settings.tasks import known_tasks, task_modules
 from strategies.ciphers.limits import MAX_CLIENTS
-
-
-class TaskModules(NamedTuple):
-    """Modules of a task.
-
-    Args:
-        settings: module of `ModelSettings`, `LossSettings`, `MEASURES` and `EMBEDS`, which a server reads without
-            torch.
-        task: module of `make_task`.
-    """
-
-    settings: str
-    task: str
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        """Measures of an evaluation, in [0, 1], in the order of the tables. The first, of which more is better, is the
-        headline: it decides on convergence."""
-        found: tuple[str, ...] = import_module(self.settings).MEASURES
-        return found
-
-    @property
-    def embeds(self) -> bool:
-        """Whether the network's outputs are embeddings, by which images can be compared."""
-        return bool(import_module(self.settings).EMBEDS)
-
-
-TASKS = {
-    "dual_reid": TaskModules("app.settings.dual", "app.tasks.dual"),
-    "cross_modal_reid": TaskModules("app.settings.cross_modal", "app.tasks.cross_modal"),
-    "plate_text": TaskModules("app.settings.plate_text", "app.tasks.plate_text"),
-}
-"""Tasks by name."""
-
 
 _MAX_INT, _MAX_SEED = 2**31 - 1, 2**63 - 1
 MISSING = "???"
@@ -107,7 +75,7 @@ class Settings:
                 "privacy=plain without privacy.dp"
             )
         equalise = self.data.equalise
-        if (equalise.on or equalise.target) and not TASKS[self.task].embeds:
+        if (equalise.on or equalise.target) and not task_modules(self.task).embeds:
             raise SettingsError(f"data.equalise: the task {self.task} has no embeddings to compare images by")
         if equalise.on and equalise.from_round > federation.rounds:
             raise SettingsError(
@@ -120,7 +88,7 @@ class Settings:
     @property
     def measures(self) -> tuple[str, ...]:
         """The measures of the task's tables; the first is the headline."""
-        return TASKS[self.task].measures
+        return task_modules(self.task).measures
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for the run folder and for checkpoints."""
@@ -145,7 +113,7 @@ def load_settings(overrides: str | Sequence[str] = "") -> Settings:
 
     Raises SettingsError naming the key that is unknown, missing, or of a wrong type or value.
     """
-    return startable(settings_from(composed(overrides)))
+    return startable(settings_from(composed(overrides), stored=False))
 
 
 def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
@@ -182,8 +150,14 @@ def startable(settings: Settings) -> Settings:
     return settings
 
 
-def settings_from(raw: Mapping[str, Any]) -> Settings:
-    """Typed settings from nested dictionaries, such as those of a checkpoint. Raises SettingsError."""
+def settings_from(raw: Mapping[str, Any], *, stored: bool = True) -> Settings:
+    """Typed settings from nested dictionaries. Raises SettingsError.
+
+    Args:
+        stored: whether they are of a file, such as a checkpoint, whose plug-ins must be declared here.
+    """
+    if stored:
+        require_declared(raw)
     for name in raw:
         if name not in {each.name for each in fields(Settings)}:
             raise SettingsError(f"unknown key {name!r}{key_hint(first_leaf(name, raw[name]), known_keys())}")
@@ -198,8 +172,7 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
     require_finite("", raw)
     if values["seed"] < 0:
         raise SettingsError(f"seed must be at least 0; got {values['seed']}")
-    one_of("task", values["task"], list(TASKS))
-    task = import_module(TASKS[values["task"]].settings)
+    task = import_module(task_modules(values["task"]).settings)
     for name, section in {**_SECTIONS, "model": task.ModelSettings, "loss": task.LossSettings}.items():
         try:
             values[name] = _typed(name, section, raw.get(name, {}))
@@ -214,7 +187,7 @@ def settings_from(raw: Mapping[str, Any]) -> Settings:
 
 def known_keys(task: str = "dual_reid") -> list[str]:
     """Every key of the settings of a task."""
-    module = import_module(TASKS[task].settings)
+    module = import_module(task_modules(task).settings)
     return keys_of({**_SECTIONS, "model": module.ModelSettings, "loss": module.LossSettings}, _SCALARS)
 
 
@@ -239,7 +212,7 @@ def unknown_key(key: str) -> SettingsError:
 @cache
 def text_keys() -> frozenset[str]:
     """The settings whose values are texts, of every task, as dotted keys."""
-    modules = [import_module(task.settings) for task in TASKS.values()]
+    modules = [import_module(task.settings) for task in known_tasks().values()]
     tasks = [(name, getattr(module, kind)) for module in modules for name, kind in _TASK_SECTIONS.items()]
     found = {key for name, cls in [*_SECTIONS.items(), *tasks] for key in _texts(name, cls)}
     return frozenset({*found, *(name for name, kind in _SCALARS.items() if kind is str)})
@@ -258,7 +231,8 @@ def _texts(section: str, cls: type) -> Iterator[str]:
 def _forced(override: str) -> str:
     """An override that Hydra accepts for a key absent from all YAML files: defaults stand in the dataclasses, which
     refuse unknown keys. Group choices such as `data=two_cam` are not changed."""
-    return f"++{override}" if "." in override.split("=", 1)[0] and override[0] not in "+~" else override
+    key = override.split("=", 1)[0]
+    return f"++{override}" if "." in key and override[0] not in "+~" and not key.startswith("hydra.") else override
 
 
 def absolute(settings_path: str) -> Path:

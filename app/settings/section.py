@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 
 from app.settings.checks import SettingsError
 from app.settings.nearest import did_you_mean
+from models.plugins import Kind, declared, is_plug_in, place_of
 
 T = TypeVar("T")
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -38,6 +39,22 @@ Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 PathText = Annotated[str, AfterValidator(_path)]
 """A path that is not empty, as "" would mean the working folder."""
+
+
+def part(kind: Kind, *built_in: str) -> AfterValidator:
+    """A check of a setting that names a part: a built-in one, or a plug-in, which is not imported here."""
+
+    def check(value: str) -> str:
+        if value not in built_in and not is_plug_in(kind, value):
+            options = (*built_in, *declared(kind))
+            raise ValueError(
+                f"must be one of {', '.join(options)}, or a plug-in of an installed package; got {value!r}"
+                f"{did_you_mean(value, options)}"
+            )
+        place_of(kind, value, built_in)
+        return value
+
+    return AfterValidator(check)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

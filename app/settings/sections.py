@@ -8,7 +8,7 @@ from pydantic import Field
 from app.settings.augment import AugmentSettings
 from app.settings.checks import SettingsError
 from app.settings.equalise import EqualiseSettings
-from app.settings.section import AtLeastOne, Count, NotNegative, PathText, Share, section
+from app.settings.section import AtLeastOne, Count, NotNegative, PathText, Share, part, section
 from app.settings.synthetic import SyntheticSettings
 
 
@@ -16,7 +16,7 @@ from app.settings.synthetic import SyntheticSettings
 class PartitionSettings:
     """Partition of the images over simulated clients; "none" gives a node all images (deployment)."""
 
-    by: Literal["site", "identity", "camera", "dirichlet", "none"] = "identity"
+    by: Annotated[str, part("partitioners", "site", "identity", "camera", "dirichlet", "none")] = "identity"
     alpha: Annotated[float, Field(ge=1e-3)] = 0.5
 
 

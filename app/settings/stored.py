@@ -15,13 +15,15 @@ from app.settings.load import (
     unknown_key,
 )
 from app.settings.overrides import value_of
+from app.settings.plug_in_names import require_declared
 
 
 def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
     """Settings of a checkpoint with overrides; `data=NAME` brings that data set's own settings."""
-    raw = copy.deepcopy(kept)
+    raw, given = copy.deepcopy(kept), list[Any]()
     for word in sorted(words, key=lambda word: not word.startswith("data=")):  # the data set first, then its keys
         key, value = value_of(spelt_out(word), text_keys())
+        given.append(value)
         if key == "data":
             if open_name(value) == kept["data"]["reader"]:
                 continue  # the run's own set, with its settings in the run
@@ -32,7 +34,8 @@ def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
             raise SettingsError(f"{key} cannot be changed for a checkpoint")
         else:
             raise unknown_key(key)
-    return settings_from(raw)
+    require_declared(raw, trusted=given)
+    return settings_from(raw, stored=False)
 
 
 def _set(raw: dict[str, Any], key: str, value: Any) -> None:

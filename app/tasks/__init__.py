@@ -3,7 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from app.settings.load import TASKS, Settings
+from app.settings.load import Settings
+from app.settings.tasks import task_modules
 
 if TYPE_CHECKING:  # torch, which a server does without
     from app.tasks.task import Task
@@ -11,5 +12,5 @@ if TYPE_CHECKING:  # torch, which a server does without
 
 def make_task(settings: Settings) -> "Task":
     """The task that the settings name. Raises ValueError naming what cannot be built."""
-    task: Task = import_module(TASKS[settings.task].task).make_task(settings)
+    task: Task = import_module(task_modules(settings.task).task).make_task(settings)
     return task

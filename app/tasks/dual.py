@@ -17,7 +17,7 @@ from app.data.readers.reader import Direction
 from app.evaluation.embed import DualEmbeddings
 from app.evaluation.matches import Counts
 from app.settings.checks import SettingsError
-from app.settings.dual import BranchSettings, LossSettings, ModelSettings
+from app.settings.dual import CLASSIFICATION, METRIC, BranchSettings, LossSettings, ModelSettings
 from app.settings.load import Settings
 from app.tasks.networks import make_backbone, require_size
 from app.tasks.reid import Head, Reid
@@ -184,7 +184,9 @@ def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: 
     return Branch(backbone, build_pooling(model.pooling), neck, None, input_statistics(backbone))
 
 
-def _classification_options(loss: LossSettings) -> dict[str, float]:
+def _classification_options(loss: LossSettings) -> dict[str, Any]:
+    if loss.classification not in CLASSIFICATION:
+        return loss.classification_options
     if loss.classification == "cross_entropy":
         return {"label_smoothing": loss.label_smoothing}
     if loss.classification == "focal":
@@ -192,7 +194,9 @@ def _classification_options(loss: LossSettings) -> dict[str, float]:
     return {"scale": loss.scale, "margin": loss.angular_margin}
 
 
-def _metric_options(loss: LossSettings) -> dict[str, float | None]:
+def _metric_options(loss: LossSettings) -> dict[str, Any]:
+    if loss.metric not in METRIC:
+        return loss.metric_options
     if loss.metric == "none":
         return {}
     if loss.metric == "triplet":

@@ -2,7 +2,7 @@
 
 Client, trainer, strategy, ciphers, results and scripts know a task by the protocol `Task` only; a register,
 equalisation and ONNX files need an `EmbeddingTask`. A new task is a module with `make_task(settings) -> Task`, one with
-`ModelSettings`, `LossSettings`, `MEASURES` and `EMBEDS`, their entry in `app.settings.load.TASKS`, its conf and its
+`ModelSettings`, `LossSettings`, `MEASURES` and `EMBEDS`, their entry in `app.settings.tasks.TASKS`, its conf and its
 tests.
 """
 

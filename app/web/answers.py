@@ -35,6 +35,7 @@ class CandidateAnswer(BaseModel):
     picture: str | None = Field(description="The enrolled image that resembles the photograph most.")
     plate: str | None
     flat: str | None
+    tags: list[str] = Field(default=[], description="Short words such as EV.")
 
 
 BoxAnswer = Annotated[list[float], Field(description="left, top, width, height in pixels of the upload, upright.")]
@@ -111,6 +112,19 @@ class EvidenceAnswer(BaseModel):
     candidates: list[WeighedAnswer]
 
 
+class ListedAnswer(BaseModel):
+    """An entry of the lists that concerns the vehicle of a photograph."""
+
+    entry: int
+    kind: str = Field(description="visitor, allow or deny.")
+    reason: str
+    flat: str = Field(description="Where a visitor goes.")
+    plate: str | None = Field(description="Of the entry; null for one about a registered vehicle.")
+    vehicle: int | None
+    until: str | None = Field(description="Its end in the site's time; 24:00 is the end of a day.")
+    exact: bool = Field(description="False where a person has to compare: a similar plate, or a text in doubt.")
+
+
 class IdentifyAnswer(BaseModel):
     """Decision about the vehicle of a photograph."""
 
@@ -123,6 +137,7 @@ class IdentifyAnswer(BaseModel):
     candidates: list[CandidateAnswer] = Field(description="Of the library that decided; none if unknown.")
     evidence: EvidenceAnswer | None = Field(description="Null where one library after the other decides.")
     plate_text: PlateTextAnswer | None = Field(description="The recognised text; null without a reader or a plate.")
+    listed: list[ListedAnswer] = Field(description="Entries of the lists about it, denials first.")
     sighting: int
     enrolled: int | None
     pictures: list[str] = Field(description="The photographs, as they were kept.")
@@ -163,6 +178,7 @@ class VehicleAnswer(BaseModel):
     id: int
     plate: str | None
     note: str | None = Field(description="For managers.")
+    tags: list[str] = Field(default=[], description="Short words such as EV.")
     has_owner: bool | None = Field(description="For managers.")
     created: datetime
     version: int | None = Field(description="Number of its last change. For managers.")
@@ -176,6 +192,7 @@ class VehicleAnswer(BaseModel):
             id=vehicle.id,
             plate=plate,
             note=vehicle.note if more else None,
+            tags=vehicle.tags,
             has_owner=vehicle.owner_id is not None if more else None,
             created=vehicle.created,
             version=(vehicle.version or 0) if more else None,
@@ -200,6 +217,7 @@ class IncidentAnswer(OfRow):
     account: str
     created: datetime
     closed: datetime | None
+    noted: datetime | None = Field(description="When its vehicle's owner was written to.")
 
 
 class ConfirmationAnswer(BaseModel):

@@ -53,7 +53,10 @@ async def identify(
     if key is not None:
         return await identify_once(service, user, uploaded, enrol_unknown, key)
     vehicle_photos = await uploaded.vehicle_photos(service)
-    return await service.with_network(identify_photos, service.identification, vehicle_photos, user.name, enrol_unknown)
+    given = service.identification, vehicle_photos, user.name, enrol_unknown, service.zone
+    answer = await service.with_network(identify_photos, *given)
+    service.note_query(answer.decision)
+    return answer
 
 
 @router.get("/vehicles")
@@ -80,11 +83,19 @@ async def enrol(
     contact: Annotated[Line, Form()] = "",
     plate: Annotated[Line, Form()] = "",
     note: Annotated[Text, Form()] = "",
+    tags: Annotated[Line, Form(description="Short words such as EV, with a comma between two.")] = "",
     owner_id: Annotated[int | None, Form(ge=1, le=2**31 - 1, description="An owner who is enrolled.")] = None,
 ) -> EnrolledAnswer:
     """Enrol a vehicle. The answer names others that may be the same one, for a person to look at."""
     vehicle_photos = await uploaded.vehicle_photos(service)
-    about: dict[str, Any] = {"owner": owner, "flat": flat, "contact": contact, "plate": plate, "note": note}
+    about: dict[str, Any] = {
+        "owner": owner,
+        "flat": flat,
+        "contact": contact,
+        "plate": plate,
+        "note": note,
+        "tags": tags,
+    }
     given = service.identification, vehicle_photos, user.name, owner_id
     number, alike = await service.with_network(enrol_photos, *given, **about)
     made = VehicleAnswer.of(await service.aside(service.identification.register.vehicle, number))

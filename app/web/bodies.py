@@ -38,6 +38,12 @@ class NewIncident(Given):
     vehicle: Number | None = Field(None, description="If the guard knows better than an unsure identification.")
 
 
+class NewNote(Given):
+    """A note to the owner of an incident's vehicle."""
+
+    text: Text = Field("", description="Sent below the kind and the time of the incident; the guard's note is not.")
+
+
 class NewConfirmation(Given):
     """A person's word about an answer."""
 

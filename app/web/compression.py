@@ -1,4 +1,4 @@
-"""Compression of pages and JSON, where nothing that a request brought can stand beside a secret.
+"""Compression of pages, their messages and JSON, where nothing that a request brought can stand beside a secret.
 
 The size of a compressed answer tells whether a text that somebody else put into the request occurs in it (BREACH).
 Answers to requests with parameters or a body are therefore sent as they are, and the token of a session's forms looks
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LEAST_BYTES = 1000
 _LEVEL = 5  # a long list takes milliseconds
-_KINDS = ("text/html", "application/json")
+_KINDS = ("text/html", "application/json", "text/javascript")
 
 
 class _OfTexts(GZipResponder):

@@ -43,6 +43,7 @@ class VehicleChange(Given):
     owner_id: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
         None, description="Number of another owner who is enrolled; 0 for none."
     )
+    tags: Annotated[list[Line], Field(max_length=50)] | None = Field(None, description="Short words; empty for none.")
     new_owner: bool = Field(False, description="owner, flat and contact are of somebody who is not enrolled yet.")
 
 

@@ -56,6 +56,12 @@ class FiguresRenewal:
             _log.exception("the figures of the calibration were not renewed")
 
 
+def latest_evidence(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The latest measurement of all evidence in a report; empty without one."""
+    evidence = report.get("evidence") or {}
+    return evidence.get("now") or evidence
+
+
 def growth(row: Mapping[str, Any], vehicles: int) -> float:
     """Vehicles of the register over those of a measurement; 1 where that is not known."""
     before = row.get("register") or row.get("registered") or 0

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, File, Form, UploadFile
@@ -13,11 +14,14 @@ from app.register.errors import RegisterError
 from app.register.identification import Identification
 from app.register.photos import MAX_BYTES, Photo, VehiclePhoto, make_vehicle_photos, parse_box, parse_modality, take_in
 from app.register.records import Also, NewOwner, nothing_else
+from app.register.site_time import Zone, written_end
+from app.register.tags import split_tags, tagged
 from app.web.answers import (
     CandidateAnswer,
     EvidenceAnswer,
     FoundAnswer,
     IdentifyAnswer,
+    ListedAnswer,
     PhotographAnswer,
     PlateTextAnswer,
     WeighedAnswer,
@@ -94,6 +98,7 @@ def identify_photos(
     vehicle_photos: Sequence[VehiclePhoto],
     account: str,
     enrol_unknown: bool,
+    zone: Zone,
     also: Also = nothing_else,
 ) -> IdentifyAnswer:
     """An identification as a guard may see it: plate and flat of the candidates that decided, plates near to the text,
@@ -106,11 +111,18 @@ def identify_photos(
         candidates=candidate_answers(identification, [(row.vehicle, row.similarity, row.view) for row in shown]),
         evidence=evidence_answer(evidence, {row.vehicle for row in shown}),
         plate_text=PlateTextAnswer.model_validate(answer.plate.as_dict(plates=True)) if answer.plate else None,
+        listed=listed_answers([each.as_dict() for each in answer.listed], zone),
         sighting=answer.sighting,
         enrolled=answer.enrolled,
         pictures=answer.images,
         photographs=[_photograph(name, framed) for name, framed in zip(answer.images, answer.framed, strict=True)],
     )
+
+
+def listed_answers(kept: Sequence[Mapping[str, Any]], zone: Zone) -> list[ListedAnswer]:
+    """The entries of the lists that are kept with a sighting."""
+    ends = [each["ends"] and datetime.fromisoformat(each["ends"]) for each in kept]
+    return [ListedAnswer(**each, until=written_end(end, zone)) for each, end in zip(kept, ends, strict=True)]
 
 
 def candidate_answers(
@@ -126,8 +138,9 @@ def candidate_answers(
         glance = identification.register.seen_by_guards(vehicle)
         # A text that decided resembles no view: the first one is for comparison by eye.
         image = glance.images.get(view) if view else next(iter(glance.images.values()), None)
-        about = {"picture": image, "plate": glance.plate, "flat": glance.flat}
-        found.append(CandidateAnswer(vehicle=vehicle, similarity=round(similarity, 4), **about))
+        about: dict[str, Any] = {"picture": image, "plate": glance.plate, "flat": glance.flat}
+        tags = list(glance.tags)
+        found.append(CandidateAnswer(vehicle=vehicle, similarity=round(similarity, 4), tags=tags, **about))
     return found
 
 
@@ -182,6 +195,7 @@ def enrol_photos(
     contact: str,
     plate: str,
     note: str,
+    tags: str = "",
 ) -> tuple[int, list[Alike]]:
     """Enrol a vehicle; its number, and other vehicles that may be the same one. Raises RegisterError for a flat or a
     contact without an owner, and for an owner beside the number of another one."""
@@ -189,5 +203,7 @@ def enrol_photos(
     if named and owner_id is not None:
         raise RegisterError("give the number of an owner, or name, flat and contact")
     who = named or owner_id
-    number = identification.enrol(vehicle_photos, account=account, owner=who, plate=plate, note=note)
+    number = identification.enrol(
+        vehicle_photos, account=account, owner=who, plate=plate, note=note, also=tagged(split_tags(tags))
+    )
     return number, offered(identification, number)

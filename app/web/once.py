@@ -13,10 +13,11 @@ from app.register.identification import Identification
 from app.register.matcher import NOBODY
 from app.register.photos import VehiclePhoto
 from app.register.sent_once import SentRequest
+from app.register.site_time import Zone
 from app.web import security
 from app.web.answers import IdentifyAnswer, PhotographAnswer, PlateTextAnswer
 from app.web.bodies import NewIncident
-from app.web.identify import Uploaded, candidate_answers, evidence_answer, identify_photos
+from app.web.identify import Uploaded, candidate_answers, evidence_answer, identify_photos, listed_answers
 from app.web.state import State
 
 Key = Annotated[
@@ -39,8 +40,10 @@ async def identify_once(
 
     async def do() -> IdentifyAnswer:
         photos = await uploaded.vehicle_photos(service)
-        about = identification, photos, user.name, enrol_unknown, key, digest
-        return await service.with_network(_identify_and_keep, *about)
+        about = identification, photos, user.name, enrol_unknown, service.zone, key, digest
+        answer = await service.with_network(_identify_and_keep, *about)
+        service.note_query(answer.decision)
+        return answer
 
     async with service.turn(user.name, key):
         held = await service.aside(find, user.name, key, digest)
@@ -51,7 +54,7 @@ async def identify_once(
                 held = await service.aside(find, user.name, key, digest)
                 if held is None:
                     raise
-        return await service.aside(_kept_answer, identification, held)
+        return await service.aside(_kept_answer, identification, held, service.zone)
 
 
 async def report_once(service: State, user: User, incident: NewIncident, key: str) -> int:
@@ -72,18 +75,19 @@ def _identify_and_keep(
     photos: Sequence[VehiclePhoto],
     account: str,
     enrol_unknown: bool,
+    zone: Zone,
     key: str,
     digest: str,
 ) -> IdentifyAnswer:
     sent = identification.sent_once
     answer = identify_photos(
-        identification, photos, account, enrol_unknown, also=sent.of_sighting(account, key, digest)
+        identification, photos, account, enrol_unknown, zone, also=sent.of_sighting(account, key, digest)
     )
     sent.add_photographs(account, key, [row.model_dump() for row in answer.photographs])
     return answer
 
 
-def _kept_answer(identification: Identification, held: SentRequest) -> IdentifyAnswer:
+def _kept_answer(identification: Identification, held: SentRequest, zone: Zone) -> IdentifyAnswer:
     """The answer as its sighting tells it: with plates and flats as they are now, none of a vehicle that is gone."""
     assert held.sighting_id is not None
     sighting = identification.history.sighting(held.sighting_id).sighting
@@ -102,6 +106,7 @@ def _kept_answer(identification: Identification, held: SentRequest) -> IdentifyA
         ),
         evidence=evidence_answer(kept["evidence"], {row["vehicle"] for row in near}),
         plate_text=_plate_text(identification, kept["plate_text"]),
+        listed=listed_answers(kept.get("listed", []), zone),
         sighting=sighting.id,
         enrolled=sighting.vehicle_id if sighting.decision in NOBODY else None,
         pictures=pictures,

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from pydantic import StringConstraints
 
 from app.core.run_folder import RunFolder
+from app.register.account_languages import language_of_account
 from app.register.accounts import LogInError, Role
 from app.register.calibrate import read_report
 from app.register.confirmations import answered
@@ -19,6 +20,7 @@ from app.register.texts import LONGEST_LINE
 from app.register.tries import TooManyTriesError, site_of
 from app.web import corrections, figures
 from app.web.api import After, Id, Service
+from app.web.languages import set_language
 from app.web.rendering import page as _page
 from app.web.security import COOKIE, Admin, Guard, Manager, inside, look_at
 from app.web.state import State
@@ -74,6 +76,9 @@ async def log_in(
         return page
     response = RedirectResponse(inside(to), 303)
     response.set_cookie(COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=service.secure)
+    chosen = await service.aside(language_of_account, service.identification.database, name)
+    if chosen is not None:
+        set_language(response, chosen, secure=service.secure)
     return response
 
 
@@ -191,7 +196,7 @@ def _calibration(service: State) -> dict[str, Any]:
     if model is None:
         return {"model": None}
     evidence = report.get("evidence") or {}
-    latest = evidence.get("now") or evidence
+    latest = figures.latest_evidence(report)
     vehicles = identification.size()
     rows = identification.confirmations.all(whole=False)
     since = datetime.fromisoformat(evidence["calibrated"]) if evidence.get("calibrated") else model.created

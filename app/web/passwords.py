@@ -37,6 +37,11 @@ class PasswordPool:
         future.add_done_callback(lambda _: self._done(whose))  # also where nobody waits for it any more
         return await asyncio.shield(future)
 
+    @property
+    def waiting(self) -> int:
+        """Work under way or waiting."""
+        return self._waiting.total()
+
     def close(self) -> None:
         """End what is under way."""
         self._threads.shutdown(wait=True, cancel_futures=True)

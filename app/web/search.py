@@ -22,7 +22,7 @@ class HitAnswer(BaseModel):
     vehicle: int
     found_by: str = Field(
         description="number, plate (the whole one), flat, plate_begins, plate_part, plate_alike (but for look-alike "
-        "characters), plate_similar (but for one error) or owner."
+        "characters), plate_similar (but for one error), tag or owner."
     )
     plate: str | None
     flat: str | None = Field(description="For guards null, unless the whole plate was given.")

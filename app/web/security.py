@@ -29,8 +29,10 @@ HSTS = "max-age=31536000"  # seconds: a browser that was here comes by TLS alone
 _bearer = HTTPBearer(auto_error=False, description="Token of a program: `Authorization: Bearer SECRET`.")
 
 HEADERS = {
-    # Images and scripts of this service alone; blob: is the photograph that somebody is about to send.
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; form-action 'self'",
+    # Images and scripts of this service alone; blob: is the photograph that somebody is about to send, data: are the
+    # marks of forms that Pico CSS draws.
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; worker-src 'self'; "
+    "manifest-src 'self'; frame-ancestors 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",

@@ -13,7 +13,12 @@ ERRORS = (
     N_("too many identifications are waiting; try again in a moment"),
     N_("too many log-ins failed; try again in some minutes"),
     N_("name and password do not belong together"),
+    N_("the old password is not right"),
+    N_("the new password is the old one"),
+    N_("your own password is changed on its page, with the old one"),
+    N_("this Idempotency-Key came with another request before"),
     N_("log in first"),
+    N_("this Idempotency-Key came with another request before"),
     N_("this library was not calibrated"),
     N_("{file} is missing: calibrate again"),
     N_("there is no such image"),
@@ -72,11 +77,35 @@ ERRORS = (
     N_("a vehicle belongs to the answer `vehicle`, and to no other"),
     N_("sightings are kept for 1 to {most} days, or for ever; got {days}"),
     N_("the register is damaged: sightings are kept for {days} days"),
+    # lists, tags, notes
+    N_("the kind of a list entry is {known}, not {given}"),
+    N_("an entry of kind {kind} needs a plate, or the number of a registered vehicle, not both"),
+    N_("a list holds whole plates, without * and ?"),
+    N_("the end of the entry is in the past"),
+    N_("a visitor needs an end: until when?"),
+    N_("the end of the entry is not after its begin"),
+    N_(
+        "list entry {number} has the kind {kind}: what is denied and allowed at one time helps nobody; "
+        "remove that entry first, or give it an end"
+    ),
+    N_("the {what} {given} is no day such as 2026-12-24 and no time such as 2026-12-24 14:00"),
+    N_("column kind takes {known}, not {given}"),
+    N_("column vehicle is no number of a vehicle: {given}"),
+    N_("the table is over {number} MiB"),
+    N_("a tag is a word of at most {number} characters without comma, not {given}"),
+    N_("a vehicle has at most {most} tags; these are {number}"),
+    N_("no [[mail]] in {file} has notes = true"),
+    N_("the owner was written to about incident {number}: {time}"),
+    N_("incident {number} is about no vehicle with a known owner"),
+    N_("the owner's contact is no mail address"),
+    N_("there is no incident {number} of yours"),
     # accounts
     N_("a token lasts 1 to 3650 days"),
     N_("there is no account {name}"),
     N_("a password has {shortest} to {longest} letters"),
     N_("the last admin cannot be taken away"),
+    N_("the new password is the old one"),
+    N_("your own password is changed on its page, with the old one"),
     N_("there is no token {number}"),
     N_("an account needs a name of at most {number} letters, without brackets and control characters"),
     N_("the name {name} {fault}; use one"),
@@ -100,7 +129,7 @@ ERRORS = (
     N_("not an image ({formats})"),
     N_("more than {most} pixels"),
 )
-WORDS = {"what", "stays", "needed", "own"}
+WORDS = {"what", "stays", "needed", "own", "kind"}
 """Values that are words of the register themselves."""
 _PLACE = re.compile(r"\{(\w+)\}")
 

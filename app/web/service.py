@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -33,7 +35,12 @@ from app.register.tries import TooManyTriesError
 from app.web import (
     api,
     corrections,
+    health,
+    installable,
     languages,
+    lists,
+    lists_pages,
+    notes,
     own_account,
     pages,
     search,
@@ -100,7 +107,12 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
 
     @app.middleware("http")
     async def guard_answers(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        began = time.perf_counter()
         response = await answer(request)
+        if (observer := request.app.state.register.observer) is not None:
+            route = request.scope.get("route")
+            operation = f"{request.method} {route.path}" if isinstance(route, APIRoute) else "other"
+            observer.request(operation, response.status_code, time.perf_counter() - began)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         if request.app.state.register.secure:
@@ -112,18 +124,9 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
     app.add_exception_handler(OSError, _files)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for part in (
-        api,
-        corrections,
-        own_account,
-        search,
-        thumbnails,
-        sightings,
-        pages,
-        sightings_pages,
-        languages,
-        static_files,
-    ):
+    of_api = (api, corrections, lists, own_account, search, thumbnails, sightings, notes)
+    of_pages = (pages, sightings_pages, lists_pages, languages, installable, static_files)
+    for part in (*of_api, *of_pages, health):
         app.include_router(part.router)
     return app
 

@@ -15,9 +15,11 @@ from app.register.history import PAGE, Chosen, Reported, Seen
 from app.register.identification import Identification
 from app.register.matcher import NOBODY
 from app.register.retention import MOST_DAYS, retention_days, set_retention_days
-from app.web.answers import BoxAnswer, IncidentAnswer
+from app.register.site_time import Zone
+from app.web.answers import BoxAnswer, IncidentAnswer, ListedAnswer
 from app.web.api import Id, Service
 from app.web.bodies import Given, Line, Number
+from app.web.identify import listed_answers
 from app.web.refusals import REFUSED
 from app.web.security import Admin, Guard, Manager, require_own
 from app.web.state import State
@@ -26,7 +28,7 @@ router = APIRouter(prefix="/api", responses=REFUSED)
 _MOST_CANDIDATES = 5
 
 
-def _blank(given: Any) -> Any:
+def blank(given: Any) -> Any:
     """A form sends a field that was left empty as an empty text."""
     return None if given == "" else given
 
@@ -34,19 +36,20 @@ def _blank(given: Any) -> Any:
 def _day(given: Any) -> Any:
     if isinstance(given, str) and given:
         return date.fromisoformat(given) if len(given) == len("2000-01-01") else "no day"
-    return _blank(given)
+    return blank(given)
 
 
 Day = Annotated[date | None, BeforeValidator(_day), Query(description="A day at the site, as 2026-01-31.")]
 Decided = Annotated[
     Literal["match", "unsure", "unknown", "not_registered"] | None,
-    BeforeValidator(_blank),
+    BeforeValidator(blank),
     Query(description="Answer."),
 ]
-OfVehicle = Annotated[Number | None, BeforeValidator(_blank), Query(description="Number of a vehicle.")]
+OfVehicle = Annotated[Number | None, BeforeValidator(blank), Query(description="Number of a vehicle.")]
 OfAccount = Annotated[Line, Query(description="Name of an account; for guards always their own.")]
-OfState = Annotated[Literal["open", "closed"] | None, BeforeValidator(_blank), Query(description="Of incidents.")]
-Before = Annotated[Number | None, BeforeValidator(_blank), Query(description="Those with a smaller number.")]
+OfCamera = Annotated[Line, Query(description="Name of the camera that took the photographs.")]
+OfState = Annotated[Literal["open", "closed"] | None, BeforeValidator(blank), Query(description="Of incidents.")]
+Before = Annotated[Number | None, BeforeValidator(blank), Query(description="Those with a smaller number.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
 
@@ -61,9 +64,11 @@ class ChosenSightings:
         decision: Decided = None,
         vehicle: OfVehicle = None,
         account: OfAccount = "",
+        camera: OfCamera = "",
     ) -> None:
         whose = (account or None) if user.role >= Role.manager else user.name
-        self.chosen = Chosen(day=day, decision=decision, vehicle=vehicle, account=whose, zone=service.zone)
+        of: dict[str, Any] = {"day": day, "decision": decision, "vehicle": vehicle}
+        self.chosen = Chosen(**of, account=whose, camera=camera or None, zone=service.zone)
 
 
 class ChosenIncidents:
@@ -84,6 +89,8 @@ class SightingAnswer(BaseModel):
     id: int
     created: datetime
     account: str
+    camera: str | None = Field(description="That took the photographs; null for a person.")
+    place: str | None = Field(description="Of that camera.")
     decision: str
     vehicle: int | None = Field(description="As somebody confirmed, or as it was named.")
     plate: str | None = Field(description="Of that vehicle.")
@@ -91,14 +98,17 @@ class SightingAnswer(BaseModel):
     confirmed: str | None = Field(description="vehicle, none or wrong, as somebody said; null if nobody did.")
     incidents: list[int]
     pictures: list[str]
+    listed: list[ListedAnswer] = Field(default=[], description="Entries of the lists, as they were then.")
 
     @classmethod
-    def fields_of(cls, row: Seen, visible: set[int]) -> dict[str, Any]:
+    def fields_of(cls, row: Seen, visible: set[int], zone: Zone) -> dict[str, Any]:
         """The fields of a sighting; the plate of a vehicle that is visible to the user."""
         sighting = row.sighting
-        own = {name: getattr(sighting, name) for name in ("id", "created", "account", "decision", "pictures")}
+        names = ("id", "created", "account", "camera", "place", "decision", "pictures")
+        own = {name: getattr(sighting, name) for name in names}
         own |= {name: getattr(row, name) for name in ("vehicle", "plate_read", "confirmed", "incidents")}
-        return own | {"plate": row.plate if row.vehicle in visible else None}
+        listed = listed_answers(sighting.answer.get("listed", []), zone)
+        return own | {"plate": row.plate if row.vehicle in visible else None, "listed": listed}
 
 
 class KeptPhotograph(BaseModel):
@@ -147,19 +157,22 @@ async def sightings(
     """List identifications, newest first; a guard's own alone."""
     rows = await service.aside(service.identification.history.sightings, filters.chosen, before, limit)
     visible = await service.aside(visible_to, service.identification, user, [row.vehicle for row in rows])
-    return [SightingAnswer(**SightingAnswer.fields_of(row, visible)) for row in rows]
+    zone = service.zone
+    return [SightingAnswer(**SightingAnswer.fields_of(row, visible, zone)) for row in rows]
 
 
 @router.get("/sightings.csv", response_class=StreamingResponse)
 async def sightings_table(user: Manager, service: Service, filters: OfSightings) -> StreamingResponse:
     """The same list as a table in UTF-8; the trail says who took it away."""
-    return await _table(service, "sightings", service.identification.history.sightings_table(filters.chosen, user.name))
+    return await table_answer(
+        service, "sightings", service.identification.history.sightings_table(filters.chosen, user.name)
+    )
 
 
 @router.get("/sightings/{sighting}")
 async def sighting(user: Guard, service: Service, sighting: Id) -> WholeSightingAnswer:
     """One identification with its photographs; a guard's own alone."""
-    return await service.aside(whole_sighting, service.identification, sighting, user)
+    return await service.aside(whole_sighting, service.identification, sighting, user, service.zone)
 
 
 @router.get("/incidents")
@@ -181,7 +194,9 @@ async def incidents(
 @router.get("/incidents.csv", response_class=StreamingResponse)
 async def incidents_table(user: Manager, service: Service, filters: OfIncidents) -> StreamingResponse:
     """Incidents as a table in UTF-8; the trail says who took it away."""
-    return await _table(service, "incidents", service.identification.history.incidents_table(filters.chosen, user.name))
+    return await table_answer(
+        service, "incidents", service.identification.history.incidents_table(filters.chosen, user.name)
+    )
 
 
 @router.post("/incidents/{incident}/reopen")
@@ -205,7 +220,7 @@ async def set_retention(user: Admin, service: Service, retention: NewRetention) 
     return RetentionAnswer(days=retention.days)
 
 
-def whole_sighting(identification: Identification, number: int, user: User) -> WholeSightingAnswer:
+def whole_sighting(identification: Identification, number: int, user: User, zone: Zone) -> WholeSightingAnswer:
     """A sighting with its photographs. Raises NotEnrolledError, for a guard also for one of another account."""
     require_own(identification, user, number)
     row = identification.history.sighting(number)
@@ -216,7 +231,7 @@ def whole_sighting(identification: Identification, number: int, user: User) -> W
     if row.sighting.decision not in NOBODY:
         near = (answer.get("candidates") or {}).get(answer.get("decided_by"), [])
     return WholeSightingAnswer(
-        **SightingAnswer.fields_of(row, visible_to(identification, user, [row.vehicle])),
+        **SightingAnswer.fields_of(row, visible_to(identification, user, [row.vehicle]), zone),
         photographs=[_photograph(identification, view) for view in views],
         candidates=list(_candidates(identification, [each["vehicle"] for each in near[:_MOST_CANDIDATES]])),
     )
@@ -260,7 +275,7 @@ def _size(identification: Identification, name: str) -> tuple[int | None, int | 
         return None, None
 
 
-async def _table(service: State, name: str, parts: Iterator[str]) -> StreamingResponse:
+async def table_answer(service: State, name: str, parts: Iterator[str]) -> StreamingResponse:
     """A table that is sent as it is read. Its first part is read before: an error there is still answered as one."""
     first = await service.aside(next, parts)
 

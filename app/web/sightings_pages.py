@@ -8,6 +8,7 @@ from app.register.accounts import Role
 from app.register.history import PAGE, Chosen
 from app.register.retention import retention_days
 from app.web.api import Id, Service
+from app.web.notes import may_write_to_owner
 from app.web.rendering import page
 from app.web.security import Guard
 from app.web.sightings import Before, OfIncidents, OfSightings, may_show_photographs, visible_to, whole_sighting
@@ -40,7 +41,7 @@ async def sightings_page(
 
 @router.get("/sightings/{sighting}")
 async def sighting_page(request: Request, user: Guard, service: Service, sighting: Id) -> Response:
-    row = await service.aside(whole_sighting, service.identification, sighting, user)
+    row = await service.aside(whole_sighting, service.identification, sighting, user, service.zone)
     visible = await service.aside(visible_to, service.identification, user, [row.vehicle])
     return page(request, "sighting.html", user, sighting=row, visible=visible)
 
@@ -52,6 +53,7 @@ async def incidents_page(
     history, chosen = service.identification.history, filters.chosen
     rows = await service.aside(history.incidents, chosen, before, PAGE + 1)
     vehicles = [row.incident.vehicle_id for row in rows]
+    with_notes = any(mail.notes for mail in service.identification.outbox.receivers().mail)
     visible = await service.aside(visible_to, service.identification, user, vehicles)
     return page(
         request,
@@ -59,6 +61,7 @@ async def incidents_page(
         user,
         incidents=rows[:PAGE],
         pictured={row.incident.id for row in rows if row.images and may_show_photographs(row, user)},
+        notable={row.incident.id for row in rows if with_notes and may_write_to_owner(row.incident, user)},
         visible=visible,
         chosen=chosen,
         query=_query(chosen, user.role),
@@ -71,4 +74,5 @@ def _query(chosen: Chosen, role: Role) -> str:
     state = {True: "open", False: "closed", None: None}[chosen.is_open]
     account = chosen.account if role >= Role.manager else None
     given = {"day": chosen.day, "decision": chosen.decision, "vehicle": chosen.vehicle, "account": account}
+    given["camera"] = chosen.camera
     return urlencode({name: value for name, value in {**given, "state": state}.items() if value is not None})

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from fastapi import HTTPException, Request
@@ -32,6 +32,19 @@ _AT_ONCE = 4  # more would only delay one another
 _LOG_SECONDS = 60.0  # between two lines about one outage
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Observer(Protocol):
+    """Somebody who counts what the service does."""
+
+    def request(self, operation: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+
+    def query(self, decision: str) -> None:
+        """A vehicle was identified."""
+
+    def close(self) -> None:
+        """End the counting."""
 
 
 class State:
@@ -60,6 +73,7 @@ class State:
         self.identification = identification
         self.run = run
         self.secure = secure
+        self.observer: Observer | None = None
         self.zone = zone or MACHINE
         self._waiting = 0
         self._turns: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
@@ -85,6 +99,8 @@ class State:
 
     def close(self) -> None:
         """End what is under way and let the register go."""
+        if self.observer is not None:
+            self.observer.close()
         if self._warming is not None:
             self._warming.stop()
         if self._delivery is not None:
@@ -111,6 +127,16 @@ class State:
             return await asyncio.get_running_loop().run_in_executor(self._network, call)
         finally:
             self._waiting -= 1
+
+    def note_query(self, decision: str) -> None:
+        """Tell the observer, if there is one, that a vehicle was identified."""
+        if self.observer is not None:
+            self.observer.query(decision)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that use the network or wait for it."""
+        return self._waiting
 
     def turn(self, *whose: str) -> asyncio.Lock:
         """The lock under which requests of one kind are done one after the other."""

@@ -1,5 +1,6 @@
 """Losses by the names that settings use."""
 
+from collections.abc import Collection
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from models.losses.cross_entropy import CrossEntropyLoss
 from models.losses.focal import FocalLoss
 from models.losses.quadruplet import QuadrupletLoss
 from models.losses.triplet import BatchHardTripletLoss
+from models.plugins import PlugInError, declared, is_plug_in, load
 from models.precision import at_least_float32
 
 
@@ -38,26 +40,39 @@ _METRIC: dict[str, type[nn.Module]] = {
 
 
 def build_classification_loss(name: str, **options: Any) -> nn.Module:
-    """Build "cross_entropy", "focal", "arcface" or "cosface": (scores (N, C), labels (N,)) to a scalar.
+    """Build "cross_entropy", "focal", "arcface", "cosface" or a plug-in: (scores (N, C), labels (N,)) to a scalar.
 
     `.classifier_kind` tells which scores it reads: "linear" logits or "cosine". Scores times `.scale` are the logits
     of a softmax, as distillation needs them. Raises ValueError for another name, TypeError for an option the loss
     lacks."""
-    return _build(_CLASSIFICATION, "classification loss", name, options)
+    return _build(_CLASSIFICATION, "classification loss", name, options, needs=("classifier_kind", "scale"))
 
 
 def build_metric_loss(name: str, **options: Any) -> nn.Module:
-    """Build "triplet", "quadruplet", "contrastive" or "none": (embeddings (N, D), labels (N,)) to a scalar.
+    """Build "triplet", "quadruplet", "contrastive", "none" or a plug-in: (embeddings (N, D), labels (N,)) to a scalar.
 
     Raises ValueError for another name, TypeError for an option the loss lacks."""
     return _build(_METRIC, "metric loss", name, options)
 
 
-def _build(known: dict[str, type[nn.Module]], what: str, name: str, options: dict[str, Any]) -> nn.Module:
-    """Build the loss of a name. Raises NetworkError naming it for a value that it does not take."""
-    if name not in known:
-        raise NetworkError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+def _build(
+    known: dict[str, type[nn.Module]], what: str, name: str, options: dict[str, Any], needs: Collection[str] = ()
+) -> nn.Module:
+    """Build the loss of a name. Raises NetworkError naming it for a value that it does not take, and PlugInError."""
+    if name in known:
+        try:
+            return known[name](**options)
+        except ValueError as error:
+            raise NetworkError(f"{what} {name}: {error}") from error
+    if not is_plug_in("losses", name):
+        raise NetworkError(f"unknown {what} {name!r}; known: {', '.join((*known, *declared('losses')))}")
+    made = load("losses", name)
+    if not (isinstance(made, type) and issubclass(made, nn.Module)):
+        raise PlugInError(f"{what} {name} is no class of torch.nn.Module: see models/losses")
     try:
-        return known[name](**options)
-    except ValueError as error:
-        raise NetworkError(f"{what} {name}: {error}") from error
+        found = made(**options)
+    except (TypeError, ValueError) as error:
+        raise PlugInError(f"{what} {name} cannot be made with {options}: {error}") from error
+    if lacking := [need for need in needs if not hasattr(found, need)]:
+        raise PlugInError(f"{what} {name} has no {', '.join(lacking)}: see build_classification_loss")
+    return found

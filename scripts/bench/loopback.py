@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -42,17 +42,28 @@ class Loopback:
     Args:
         folder: of the federation and all logs; written by `init`.
         sites: images by site; a manifest set each.
+        words: further words of `init`.
 
     Attributes:
         approved: SHA-256 of the checkout's app bundle, the one that sites run.
     """
 
-    def __init__(self, folder: Path, sites: Mapping[str, Path]) -> None:
+    def __init__(self, folder: Path, sites: Mapping[str, Path], words: Sequence[str] = ()) -> None:
         self.folder, self.sites = folder, dict(sites)
         self.root = self.folder / NAME
         self.port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        words = ["--name", NAME, "--host", "127.0.0.1", "--port", str(self.port), "--sites", ",".join(self.sites)]
+        words = [
+            *words,
+            "--name",
+            NAME,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--sites",
+            ",".join(self.sites),
+        ]
         with contextlib.redirect_stdout(io.StringIO()):
             federation.main(["init", *words, "--out", str(self.root)])
         [app] = read_allowed(self.root / "authority").apps

@@ -100,7 +100,16 @@ def desk(url, more=""):
 
 
 def see(
-    held, outcome=Outcome.unknown, vehicle=None, *, camera="gate", decided_by="fused", plate="", count=1, enrolled=None
+    held,
+    outcome=Outcome.unknown,
+    vehicle=None,
+    *,
+    camera="gate",
+    decided_by="fused",
+    plate="",
+    count=1,
+    enrolled=None,
+    listed=(),
 ):
     """Keep a sighting with its events, as an identification does, or several; the last one's number."""
     candidates = {"fused": [Candidate(vehicle, 0.95)]} if vehicle else {}
@@ -109,7 +118,7 @@ def see(
     seen_by = SeenBy(camera, f"{camera} north", plate) if camera else None
     with held.database.writing() as session:
         for _ in range(count):
-            about = {"camera": seen_by, "enrolled": enrolled}
+            about = {"camera": seen_by, "enrolled": enrolled, "listed": listed}
             number = held.journal.record_sighting(session, decision, views, "camera", **about)
             held.outbox.add(session, number)
     return number
@@ -147,13 +156,13 @@ def wait_until(is_so, seconds=20.0):
         time.sleep(0.02)
 
 
-def expired_certificate(folder):
-    """A certificate of 127.0.0.1 that signs itself and ended yesterday, and its key."""
+def expired_certificate(folder, days=-1):
+    """A certificate of 127.0.0.1 that signs itself and ended yesterday, or ends in some days, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]), datetime.now(UTC)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    made = made.not_valid_before(now - timedelta(days=9)).not_valid_after(now - timedelta(days=1))
+    made = made.not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days=days))
     made = made.add_extension(address, critical=False)
     made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     paths = folder / "expired.crt", folder / "expired.key"

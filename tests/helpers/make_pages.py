@@ -4,10 +4,13 @@ Run: python -m scripts.simulate experiment=quickstart run_dir=RUN
      python tests/helpers/make_pages.py RUN docs/pages
 
 The register holds vehicles that the run was trained on, so that a short one will do: the figures on the pages say
-nothing of its accuracy. Every image shows a phone of 390 x 844 pixels.
+nothing of its accuracy. The images show a phone of 390 x 844 pixels, and one a desktop. Chinese is set in the font
+of the package cvttf-notosanscjk-bold.
 """
 
+import importlib.util
 import io
+import os
 import sys
 import tempfile
 from collections import defaultdict
@@ -40,7 +43,9 @@ PASSWORD = "a long enough password"
 VEHICLES = 60
 SCENES = range(1, 400)
 ANSWER_WIDTH = 330
-MOST_HEIGHT = 3000
+MOST_HEIGHT = 1400
+DESKTOP = {"width": 1280, "height": 860}
+PHONE = {"width": 390, "height": 844}
 
 
 def main(run: Path, out: Path) -> None:
@@ -118,14 +123,24 @@ def enrol(identification, photographs, scene, boxes):
     identification.enrol([view], account="operator", owner=NewOwner("K. Resident", "12"), plate="CD 340")
 
 
+def fonts(folder):
+    """A configuration of fonts: those of this machine, and one that has Chinese."""
+    spec = importlib.util.find_spec("cvttf_NotoSansCJK_Bold")
+    places = "".join(f"<dir>{place}</dir>" for place in (spec.submodule_search_locations if spec else []))
+    path = folder / "fonts.conf"
+    path.write_text(f'<fontconfig><include ignore_missing="yes">/etc/fonts/fonts.conf</include>{places}</fontconfig>')
+    return path
+
+
 @contextmanager
 def phone(address):
     """A page of a browser, 390 pixels wide."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield browser.new_page(base_url=address, viewport={"width": 390, "height": 844}, device_scale_factor=1)
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "FONTCONFIG_FILE": str(fonts(Path(folder)))}
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"], env=environment)
+        yield browser.new_page(base_url=address, viewport=PHONE, device_scale_factor=1)
         browser.close()
 
 
@@ -146,8 +161,8 @@ def ask(page, path, **fields):
     file = {"name": "photo.png", "mimeType": "image/png", "buffer": data.getvalue()}
     page.locator("input[name=pictures]").set_input_files([file])
     if fields.get("whole", True):
-        page.get_by_label("they show the vehicle alone, close up").check()
-    page.get_by_role("button", name="Identify", exact=True).click()
+        page.locator("#identify [name=whole]").check()
+    page.locator("#identify button").click()
     page.locator("#decision").wait_for(state="visible")
     load_images(page)
 
@@ -164,6 +179,12 @@ def take_all(page, out, identification, photographs, scene, detections):
         page.mouse.move(0, 0)
         save(Image.open(io.BytesIO(page.screenshot(full_page=True))), out / f"{name}.png")
 
+    def keep_screen(name, part="#answer"):
+        page.mouse.move(0, 0)
+        page.locator(part).scroll_into_view_if_needed()
+        page.locator(part).evaluate("part => part.scrollIntoView()")
+        save(Image.open(io.BytesIO(page.screenshot())), out / f"{name}.png")
+
     page.goto("/login")
     keep("log-in")
     log_in(page, "guard")
@@ -174,6 +195,9 @@ def take_all(page, out, identification, photographs, scene, detections):
     page.get_by_role("button", name="Right", exact=True).click()
     page.locator("#confirmed").wait_for()
     keep("identify")
+    page.set_viewport_size(DESKTOP)
+    keep_screen("identify-desktop")
+    page.set_viewport_size(PHONE)
     page.get_by_label("Note").fill("since this morning")
     page.get_by_role("button", name="Report incident").click()
     page.get_by_text("was reported").wait_for()
@@ -202,6 +226,13 @@ def take_all(page, out, identification, photographs, scene, detections):
     identification.framing.frame = as_found
     page.goto("/register")
     keep("refused")
+    page.goto("/")
+    page.get_by_role("button", name="中文").click()
+    page.get_by_role("heading", name="这是谁的车？").wait_for()
+    page.emulate_media(color_scheme="dark")
+    ask(page, named[1][2])
+    keep_screen("identify-chinese")
+    page.emulate_media(color_scheme="light")
     log_in(page, "manager")
     for name in ("register", "enrol", "federation"):
         page.goto(f"/{name}")
@@ -234,7 +265,7 @@ def first_screen(page, out, path):
     joined.paste(lists, (0, 0))
     joined.paste(shown, (lists.width, 0))
     save(joined, out / "first-screen.png")
-    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_viewport_size(PHONE)
 
 
 def save(image, path):

@@ -73,9 +73,11 @@ def test_a_user_without_the_right_to_install_it_gets_an_error(machine):
 def test_a_program_that_is_there_is_left_as_it_is(machine):
     program(machine / "bin", "chromium", "exit 0")
     program(machine / "bin", "mosquitto", "exit 0")
+    program(machine / "bin", "nginx", "exit 0")
     asked = "\n".join(install(machine)[1])
     assert "chromium" not in asked
     assert "mosquitto" not in asked
+    assert "nginx" not in asked
 
 
 def test_the_check_runs_with_ci_set_and_after_the_browser():

@@ -113,8 +113,20 @@ def test_a_run_keeps_the_folder_that_its_data_set_was_once_known_by(tmp_path):
 
 
 def test_a_run_without_an_experiment_says_so_to_a_later_version(tmp_path):
-    assert shlex.split(run_overrides(["seed=3"], tmp_path)) == ["~experiment", "seed=3", f'run_dir="{tmp_path}"']
+    words = shlex.split(run_overrides(["seed=3"], tmp_path))
+    assert (*words[:2], words[-1]) == ("~experiment", "seed=3", f'run_dir="{tmp_path}"')
     assert shlex.split(run_overrides(["experiment=two_cam"], tmp_path))[0] == "experiment=two_cam"
+
+
+def test_files_of_a_run_count_from_the_folder_of_its_start(tmp_path, monkeypatch):
+    """Flower's processes work in another folder, and so may whoever resumes the run."""
+    monkeypatch.chdir(tmp_path)
+    words = ["data=manifest", "data.root=images", "model.vehicle.pretrained=w.pt", "data.equalise.model=global"]
+    kept = load_settings(run_overrides([*words, "data.cache_dir=../cache"], tmp_path))
+    assert (kept.data.root, kept.model.vehicle.pretrained) == (str(tmp_path / "images"), str(tmp_path / "w.pt"))
+    assert kept.data.cache_dir == str(tmp_path.parent / "cache")
+    assert kept.data.equalise.model == "global"
+    assert load_settings(run_overrides(["data=manifest", "data.root=/there"], tmp_path)).data.root == "/there"
 
 
 def test_a_resumed_run_goes_on_in_its_folder(earlier, started):

@@ -11,6 +11,7 @@ from app.data.readers.errors import DataSetError
 from app.images.files import NoImagesError
 from app.settings.nearest import did_you_mean
 from models.alphabet import Alphabet, plain
+from models.plugins import declared, is_plug_in, load, place_of
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -67,12 +68,18 @@ class Reader(Protocol):
 
 
 def open_reader(name: str, root: Path, *, seed: int) -> Reader:
-    """The reader called `name` over `root`, which never gives an empty set. Raises ValueError for an unknown name."""
-    if name not in _READERS:
-        known = ", ".join(sorted(_READERS))
-        raise DataSetError(f"unknown data set {name!r}; known: {known}{did_you_mean(name, _READERS)}")
-    module, cls = _READERS[name]
-    return _Required(name, Path(root), getattr(import_module(module), cls)(root, seed=seed))
+    """The reader called `name` over `root`, which never gives an empty set; also one of a plug-in.
+
+    Raises ValueError for an unknown name, PlugInError for a plug-in that cannot be used."""
+    if name not in _READERS and not is_plug_in("readers", name):
+        known = {*_READERS, *declared("readers")}
+        raise DataSetError(f"unknown data set {name!r}; known: {', '.join(sorted(known))}{did_you_mean(name, known)}")
+    if place_of("readers", name, _READERS):
+        made = load("readers", name, needs=("train", "evaluation"))
+    else:
+        module, cls = _READERS[name]
+        made = getattr(import_module(module), cls)
+    return _Required(name, Path(root), made(root, seed=seed))
 
 
 @dataclass(frozen=True)

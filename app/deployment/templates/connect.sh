@@ -12,3 +12,10 @@ default = "@federation"
 address = "@address"
 $certificates
 END
+flwr() {
+    if [ -f operator.crt ]; then # from another machine than the server
+        "$VENV/bin/python" -P -m app.deployment.control_client "$(pwd)" "$@@"
+    else
+        "$VENV/bin/flwr" "$@@"
+    fi
+}

@@ -9,7 +9,7 @@ for site in ${1:-@sites}; do
         echo "there is no site $site; there are: @sites" >&2
         exit 2
     fi
-    if said=$("$VENV/bin/flwr" supernode register "sites/$site.pub" @federation --name "$site" 2>&1); then
+    if said=$(flwr supernode register "sites/$site.pub" @federation --name "$site" 2>&1); then
         echo "$said"
         # Flower's list of nodes has no names: only this file maps them to sites.
         number=$(echo "$said" | grep -o '[0-9]\{15,\}' | tail -1)

@@ -11,7 +11,8 @@ trap 'rm -f "$config"' EXIT
     federation.num_clients=@num_sites 'privacy.key_id="@key_id"' 'federation.authority="@authority"' "$@@" > "$config"
 log="$FLWR_HOME/run-$$.log"
 trap 'rm -f "$config" "$log"' EXIT
-PYTHONUNBUFFERED=1 "$VENV/bin/flwr" run "$PROJECT" @federation --stream -c "$config" 2>&1 | tee "$log"
+export PYTHONUNBUFFERED=1
+flwr run "$PROJECT" @federation --stream -c "$config" 2>&1 | tee "$log"
 # Flower's command ends with 0 as well when the server was stopped under it.
 if ! grep -q "final model:" "$log"; then
     echo "the run has not ended well, or is still going on without this log: look at scripts.federation status; the same" \

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Starts the server of the federation @federation: TLS, and no site without a registered key. It holds no federation key.
+# Starts the server of the federation @federation: TLS, no site without a registered key, and runs from this machine
+# alone. It holds no federation key.
 set -eu
 CDPATH= cd -- "$(dirname -- "$0")"
 here=$(pwd)
@@ -16,6 +17,6 @@ export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDA
 export FLWR_SUPEREXEC_TASK_POLL_INTERVAL=0.2
 export PATH="$VENV/bin:$PATH"
 cd state # run folders with relative paths come here
-exec flower-superlink --host "$BIND" --port "$PORT" --ssl-ca-certfile "$here/ca.crt" --ssl-certfile "$here/server.crt" \
+exec "$VENV/bin/python" -P -m app.deployment.superlink --host "$BIND" --port "$PORT" --ssl-ca-certfile "$here/ca.crt" --ssl-certfile "$here/server.crt" \
     --ssl-keyfile "$here/server.key" --enable-supernode-auth --disable-runtime-dependency-installation \
     --database "$here/state/superlink.db"

@@ -15,8 +15,8 @@ class Refusal extends Error {
 }
 
 // The service's answer. Throws an Error with one line for whatever goes wrong.
-async function ask(method, path, body) {
-  const headers = { "x-csrf-token": csrf(), accept: "application/json" };
+async function ask(method, path, body, more) {
+  const headers = { "x-csrf-token": csrf(), accept: "application/json", ...more };
   if (body && !(body instanceof FormData)) {
     headers["content-type"] = "application/json";
     body = JSON.stringify(body);
@@ -25,7 +25,8 @@ async function ask(method, path, body) {
   try {
     response = await fetch(path, { method, headers, body, signal: AbortSignal.timeout(PATIENCE) });
   } catch (error) {
-    throw new Error(error.name === "TimeoutError" ? _("the register does not answer") : _("the register cannot be reached"));
+    const said = error.name === "TimeoutError" ? _("the register does not answer") : _("the register cannot be reached");
+    throw Object.assign(new Error(said), { isUnreached: true });
   }
   if (response.status === 401) location.assign("/login?to=" + location.pathname);
   const answer = await response.json().catch(() => null);
@@ -124,14 +125,15 @@ function showPhotographs(photographs) {
 // reports no sighting that the page does not show.
 function forgetAnswer() {
   byId("answer").hidden = true;
-  for (const id of ["decision", "plate-text", "found", "reported"]) byId(id).textContent = "";
-  for (const id of ["reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
+  for (const id of ["decision", "why", "plate-text", "found", "reported"]) byId(id).textContent = "";
+  for (const id of ["listed", "reason", "plates", "photographs", "candidates"]) byId(id).replaceChildren();
   const form = byId("incident");
   form.reset();
   form.elements.sighting.value = "";
   form.elements.vehicle.replaceChildren();
   forgetConfirmation();
   lastQuery = [];
+  keepAnswer(null);
 }
 
 let query = 0; // number of the latest one; the answer to an earlier one comes too late
@@ -140,14 +142,18 @@ async function identify(data) {
   const mine = ++query;
   forgetAnswer();
   let answer;
+  const key = newKey(); // sent again, it is the same query
   try {
-    answer = await ask("POST", "/api/identify", data);
+    if (isShell) await keepForLater(data, key, _("the register cannot be reached"));
+    answer = await ask("POST", "/api/identify", data, { "idempotency-key": key });
     if (mine !== query) return;
     showAnswer(answer);
     lastQuery = [...data];
+    keepAnswer(answer);
   } catch (error) {
     if (mine !== query) return;
     forgetAnswer(); // also half of one that cannot be shown
+    if (error.isUnreached) await keepForLater(data, key, error.message);
     if (answer !== undefined) console.error(error);
     throw answer === undefined ? error : new Error(_("the answer cannot be read"));
   }
@@ -155,6 +161,7 @@ async function identify(data) {
 
 // The same photographs again, with another vehicle of one of them.
 function identifyAnother(photographs, index, box) {
+  if (!lastQuery.length) throw new Error(_("choose the photographs again to identify another vehicle in them"));
   const data = new FormData(); // the query's fields, not those of the form by now; nothing is enrolled by a tap
   for (const [name, value] of lastQuery)
     if (!["boxes", "enrol_unknown"].includes(name)) data.append(name, value);
@@ -201,6 +208,15 @@ function showFigures(answer, weighed) {
   byId("reason").replaceChildren(...lines.map((line) => element("li", line)));
 }
 
+// Why an answer is as it is, in words.
+function reason({ decision, decided_by, candidates }) {
+  if (decision === "match")
+    return decided_by === "plate_text" ? _("The plate is that of this vehicle.") : _("It looks like this enrolled vehicle.");
+  if (decision === "unsure")
+    return candidates.length > 1 ? _("It resembles more than one vehicle, or none of them enough.") : _("It resembles this vehicle, but not enough.");
+  return decision === "unknown" ? _("It looks like no enrolled vehicle.") : _("No enrolled vehicle has such a plate.");
+}
+
 function showAnswer(answer) {
   const best = answer.candidates[0];
   const plate = best?.plate ?? _("no plate"), number = answer.enrolled;
@@ -216,6 +232,8 @@ function showAnswer(answer) {
   const decision = byId("decision");
   decision.textContent = text[answer.decision];
   decision.className = answer.decision;
+  byId("why").textContent = reason(answer);
+  showListed(answer, decision);
   const weighed = new Map((answer.evidence?.candidates ?? []).map((row) => [row.vehicle, row.probability]));
   showFigures(answer, weighed);
   showPlate(answer.plate_text);
@@ -224,7 +242,7 @@ function showAnswer(answer) {
   byId("candidates").replaceChildren(...answer.candidates.map((row) => {
     const item = element("li");
     if (row.picture) item.append(element("img", "", { src: "/api/pictures/" + row.picture, alt: _("Enrolled picture of vehicle {number}", { number: row.vehicle }) }));
-    item.append(element("strong", row.plate ?? _("no plate")), element("div", row.flat ? _("flat {flat}", row) : ""));
+    item.append(element("strong", row.plate ?? _("no plate")), element("div", [row.flat && _("flat {flat}", row), ...row.tags].filter(Boolean).join(", ")));
     const probability = weighed.get(row.vehicle);
     const meter = probability === undefined
       ? { low: Math.max(0, answer.threshold - 0.1), high: answer.threshold, value: row.similarity, "aria-label": answer.decided_by === "plate_text" ? _("plate") : _("similarity") }
@@ -257,9 +275,15 @@ let lastQuery = []; // the fields of the query whose answer is shown
 
 on("identify", "submit", (form) => doing(form, () => identify(fields(form))));
 
-// A page that the browser kept, with its answers, is loaded anew when somebody comes back to it: it may be somebody else.
-addEventListener("pageshow", (event) => {
-  if (event.persisted) location.reload();
+// Back returns to the answer that this session saw last on this page.
+addEventListener("DOMContentLoaded", () => {
+  const answer = byId("identify") && keptAnswer();
+  if (answer) showAnswer(answer);
+});
+
+on("to-incident", "click", () => {
+  byId("incident").scrollIntoView();
+  byId("incident").elements.kind.focus({ preventScroll: true });
 });
 
 let reported = false; // a second tap must not report the same again; a changed report may be sent
@@ -305,6 +329,7 @@ on("show-owner", "click", (button) => doing(button.closest("section"), async () 
 on("forget", "click", (button) => doing(button.closest("section"), async () => {
   if (!confirm(_("Delete this vehicle with its pictures, sightings and incidents?"))) return;
   await ask("DELETE", "/api/vehicles/" + byId("vehicle").dataset.vehicle);
+  keepAnswer(null);
   location.assign("/register");
 }));
 

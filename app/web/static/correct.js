@@ -13,7 +13,8 @@ const correcting = (form, work) => doing(form, async () => {
 
 on("correct-values", "submit", (form) => correcting(form, () => {
   const { plate, note } = form.elements;
-  return ask("PATCH", path(), { version: version(), plate: plate.value, note: note.value });
+  const tags = form.elements.tags.value.split(/[,;]/).map((tag) => tag.trim()).filter(Boolean);
+  return ask("PATCH", path(), { version: version(), plate: plate.value, note: note.value, tags });
 }));
 
 // Of the owner's form only the fields of what was chosen; values of an owner can be corrected once they were loaded.
@@ -83,7 +84,7 @@ async function showAlike() {
   const list = byId("alike").querySelector("ul");
   list.replaceChildren(...found.map((row) => {
     const item = element("li", _("This looks like "));
-    const why = [row.cost === null ? "" : _("a similar plate"), row.similarity === null ? "" : _("similarity {value}", { value: percent(row.similarity) })];
+    const why = [row.cost === null ? "" : _("a similar plate"), row.similarity === null ? "" : _("alike in looks")];
     item.append(element("a", vehicleName(row.vehicle), { href: "/vehicles/" + row.vehicle }),
       `${row.plate ? `, ${row.plate}` : ""}: ${why.filter(Boolean).join(", ")}. `);
     const button = element("button", _("Merge with vehicle {number}", { number: row.vehicle }), { type: "button" });

@@ -9,7 +9,6 @@ const REASONS = {
 };
 let searched = 0; // number of the latest search; the answer to an earlier one comes too late
 let pageShown = 1, typing;
-const session = () => document.querySelector("meta[name=session]")?.content ?? "";
 
 function clearHits() {
   for (const id of ["search-said", "search-error"]) show(id, "");

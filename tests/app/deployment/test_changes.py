@@ -13,7 +13,7 @@ import pytest
 
 from app.deployment.changes import changing, complete
 from app.deployment.parties import DeploymentError, parties_of, read_party
-from app.deployment.renewal import renew_share_keys, rotate_key
+from app.deployment.renewal import give_access, renew_share_keys, rotate_key
 from app.deployment.setup import add_site, make_federation, remove_site
 from app.deployment.verify import problems
 from scripts import federation
@@ -100,8 +100,9 @@ def agree(root):
             lambda root: renew_share_keys(root, MOMENT),
             lambda root: f'"not_after": {LAST}' in (root / "sites/north/share.cert").read_text(),
         ),
+        (lambda root: give_access(root, 8444), lambda root: (root / "operator/operator.crt").exists()),
     ],
-    ids=["rotate", "add-site", "renew"],
+    ids=["rotate", "add-site", "renew", "operator-access"],
 )
 def test_a_change_that_is_killed_anywhere_took_place_or_did_not(made, tmp_path, monkeypatch, change, changed):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # for a power cut; a kill loses nothing that was written

@@ -1,6 +1,7 @@
 """Three sites, three rounds on loopback: TLS, node authentication, encryption, a process for each message."""
 
 import contextlib
+import json
 
 import numpy as np
 import psutil
@@ -10,7 +11,9 @@ from conftest import NETWORK, TRAINING, LocalFederation, write_set
 from federation_checks import divide, rounds_in
 
 from app.core.node_store import NodeStore
+from app.core.versions import installed
 from app.deployment.parties import parties_of
+from app.deployment.remote_status import _flower, remote_status
 from app.deployment.verify import problems
 from scripts.bench.loopback import Loopback
 from strategies.ciphers.keys import read_key
@@ -29,6 +32,12 @@ def forked(real, name):
     """Whether a fork of the site's warm process is at work."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return any("app.deployment.fork_server" in process.cmdline() for process in real.client_processes(name))
+
+
+def newest_of(real, project):
+    """Flower's number of the newest run of a project; foreign apps ran before and after."""
+    runs = json.loads(_flower(real.root / "operator", "list", "--format", "json"))["runs"]
+    return max((run for run in runs if run["fab-name"] == project), key=lambda run: run["pending-at"])["run-id"]
 
 
 def refused_everywhere(real, project, name):
@@ -67,6 +76,12 @@ def test_three_sites_reach_the_model_of_the_simulation(tmp_path):
         refused_everywhere(real, foreign, "foreign-last")
         assert not marker.exists()
         assert rounds_in(folder) == [1, 2, 3, 4], real.last_words()
+        kept = json.loads((folder.path / "site_versions.json").read_text())
+        assert kept == dict.fromkeys(sites, installed())
+        seen = remote_status(real.root / "operator", newest_of(real, "fed-vehicle-reid"))
+        assert (seen["state"], seen["round"], seen["rounds"]) == ("finished:completed", 3, 3)
+        assert seen["line"].startswith("final model:")
+        assert remote_status(real.site("client-0"))["round"] == 3
         summary = folder.read_summary()
         assert summary["left_out"] == []
         expected = simulated.held("global")

@@ -214,7 +214,9 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
     both = run(capsys, "verify", root / "server", root / "sites/north")[1]
     assert both == {"problems": 0, "folders": {str(root / "server"): [], str(root / "sites/north"): []}}
 
-    run(capsys, "add-site", root, "east")
+    lines, _ = run(capsys, "add-site", root, "east")
+    for_operator = "sites/east.pub, sites/east.cert, sites/east.share, register.sh and run.sh to the operator"
+    assert lines[1] == f"{root / 'operator'}: {for_operator}; then register.sh east there"
     assert problems(root / "sites/east") == []
     assert "VENV=/opt/x/.venv" in (root / "sites/east/site.env").read_text()  # the install folder given to `init`
     assert read_key(root / "sites/east/federation.key") == first
@@ -224,7 +226,8 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
     with pytest.raises(DeploymentError, match="'east' is there already"):
         federation.main(["add-site", str(root), "east"])
 
-    _, left = run(capsys, "remove-site", root, "south")
+    lines, left = run(capsys, "remove-site", root, "south")
+    assert lines[1] == "  flwr.sh supernode unregister NUMBER, with the number that nodes.txt has for south"
     assert left == {"removed": "south", "sites": ["east", "north"]}
     assert "{1:-east north}" in (root / "operator/register.sh").read_text()
     assert "federation.num_clients=2 " in (root / "operator/run.sh").read_text()
@@ -233,7 +236,9 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
             federation.main(["remove-site", str(root), site])
 
     shutil.rmtree(root / "sites/east")  # handed over
-    _, rotated = run(capsys, "rotate", root)
+    lines, rotated = run(capsys, "rotate", root)
+    assert "to the server: party.json" in lines
+    assert "to the operator: run.sh, sites/*.cert, sites/*.share and party.json" in lines
     second = read_key(root / "sites/north/federation.key")
     assert rotated["key_id"] == second.key_id != first.key_id
     assert read_key(root / "authority/federation.key") == second

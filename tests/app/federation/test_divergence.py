@@ -13,7 +13,8 @@ from torch import nn
 from app.data.dataset import open_source
 from app.settings.checks import SettingsError, require_finite
 from app.settings.federation import FederationSettings
-from app.settings.load import _SECTIONS, TASKS, load_settings, settings_from
+from app.settings.load import _SECTIONS, load_settings, settings_from
+from app.settings.tasks import TASKS
 from app.tasks import make_task
 from app.training.trainer import TrainingError, _Watch, train
 from strategies.rounds import FederationError

@@ -95,6 +95,7 @@ WEAKER = {
     "model.vehicle.options={cache_dir:here}": "files.weights",
     "model.vehicle.backbone=hf-hub:timm/resnet50": "files.weights",
     "model.vehicle.backbone=local-dir:here": "files.weights",
+    "loss.metric_options.path=here": "files.weights",
     "data.equalise.model=/etc/passwd": "files.weights",
     "data.equalise.model=GLOBAL": "files.weights",
     "data.val_split=../../etc/passwd": "files.weights",

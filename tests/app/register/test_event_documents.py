@@ -23,7 +23,7 @@ def block(language, holding):
 
 def test_the_file_of_the_page_is_one(tmp_path):
     name_receivers(tmp_path, block("toml", "[[webhook]]").replace("whsec_...", SECRET))
-    assert [receiver.name for receiver in read_receivers(tmp_path).every()] == ["desk", "hub", "barrier"]
+    assert [receiver.name for receiver in read_receivers(tmp_path).every()] == ["desk", "hub", "barrier", "office"]
 
 
 def test_the_program_of_the_page_takes_each_event_once_and_refuses_forged_ones():

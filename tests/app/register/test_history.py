@@ -126,6 +126,7 @@ def test_tables_have_every_row_and_no_formula(held, monkeypatch):
     assert [row["sighting"] for row in rows] == ["6", "5", "4", "3", "2", "1"]
     assert (rows[2]["plate"], rows[3]["plate_read"], rows[4]["vehicle"]) == ("'=CD 2", "AB2", "")
     assert rows[5]["time"] == "2026-03-01T00:00:00+00:00"
+    assert (rows[0]["camera"], rows[0]["place"]) == ("", "")
     chosen = Chosen(vehicle=1)
     rows = list(csv.DictReader(io.StringIO("".join(held.history.incidents_table(chosen, "manager")), newline="")))
     assert [(row["incident"], row["note"], row["kind"]) for row in rows] == [("1", "'=1+1", "blocks a gate")]

@@ -12,14 +12,18 @@ from app.register.database import Database
 from app.register.errors import NotEnrolledError
 from app.register.event_tables import Event
 from app.register.history import Chosen, History
+from app.register.lists import Kind, Lists, NewEntry
 from app.register.schema import Sighting
 from app.register.search import By, Search
 from app.register.sent_once import KeyReusedError, SentOnce
 from app.register.vehicles import Register
 
-VERSION_9 = "DROP TABLE sent_request;"
+VERSION_8 = "DROP TABLE sent_request;"
+VERSION_7 = (
+    f"{VERSION_8} DROP TABLE list_entry; ALTER TABLE vehicle DROP COLUMN tags; ALTER TABLE incident DROP COLUMN noted;"
+)
 VERSION_6 = (
-    f"{VERSION_9} DROP INDEX ix_sighting_created; DROP INDEX ix_sighting_decision; DROP INDEX ix_incident_sighting_id;"
+    f"{VERSION_7} DROP INDEX ix_sighting_created; DROP INDEX ix_sighting_decision; DROP INDEX ix_incident_sighting_id;"
 )
 VERSION_5 = (
     f"{VERSION_6} DROP TABLE event; DROP TABLE taken_photo; "
@@ -120,7 +124,7 @@ def test_a_register_of_version_3_can_be_corrected(register, model, url):
 
 
 def test_requests_of_earlier_versions_have_no_key_and_later_ones_have(one_vehicle, url):
-    change(one_vehicle, f"UPDATE setting SET value = '9' WHERE name = 'version'; {VERSION_9}")
+    change(one_vehicle, f"UPDATE setting SET value = '8' WHERE name = 'version'; {VERSION_8}")
     database = Database(url)
     assert version(database) == str(NOW)
     sent = SentOnce(database)
@@ -137,4 +141,20 @@ def test_requests_of_earlier_versions_have_no_key_and_later_ones_have(one_vehicl
     with database.writing() as session:
         session.delete(session.get(Sighting, row.id))
     assert sent.find("guard", "k" * 16, "digest") is None
+    database.close()
+
+
+def test_vehicles_of_version_7_get_tags_and_stand_on_lists(register, model, url):
+    one_vehicle = register.database
+    number = register.enrol([view(np.random.default_rng(0))], model_id=model.id, account="tester", plate="FR 1")
+    tables, rows = described(one_vehicle), contents(one_vehicle)
+    change(one_vehicle, f"UPDATE setting SET value = '7' WHERE name = 'version'; {VERSION_7}")
+    assert "list_entry" not in described(one_vehicle)
+    database = Database(url)
+    assert (described(database), contents(database)) == (tables, rows)
+    assert version(database) == str(NOW)
+    held = Register(database, register.photos)
+    assert held.vehicle(number).tags == []
+    assert Corrections(held).edit(number, Edit(tags=["EV"]), account="tester") == ["tags"]
+    assert Lists(database).add(NewEntry(Kind.deny, vehicle=number), "tester").vehicle_id == number
     database.close()

@@ -71,7 +71,11 @@ def test_an_event_says_what_was_seen_and_where_without_the_owner(held):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+05:45", match.pop("time"))
     event = held.outbox.waiting("desk", 1)[0]
     about = {"sighting": number, "camera": "gate", "place": "gate north", "vehicle": 1, "plate": "AB 12"}
-    assert match == {"id": event.key, "event": "match", "plate_text": None, "camera_plate": "AB12"} | about
+    assert (
+        match
+        == {"id": event.key, "event": "match", "plate_text": None, "camera_plate": "AB12", "listed": [], "tags": []}
+        | about
+    )
     assert (unsure["camera"], unsure["vehicle"], unsure["plate"]) == (None, 1, None)  # a likeness, no plate
 
 

@@ -45,6 +45,20 @@ def test_a_choice_outweighs_the_browser_and_leads_back(client):
     assert '<html lang="en">' in client.get("/login", headers={**HTML, "accept-language": "zh"}).text
 
 
+def test_the_choice_of_an_account_comes_with_its_log_in(as_role):
+    def chosen_by(name):
+        return '<html lang="zh-Hans">' in as_role(name).get("/", headers=HTML).text
+
+    client = as_role("guard")
+    client.post("/language", data={"language": "zh-Hans"}, headers={"x-csrf-token": "00"})
+    assert not chosen_by("guard"), "a form of another page is no choice of the account"
+    as_role("guard").post("/language", data={"language": "zh-Hans"})
+    assert chosen_by("guard")
+    assert not chosen_by("manager")
+    as_role("guard").post("/language", data={"language": "en"})
+    assert not chosen_by("guard")
+
+
 def test_a_language_that_is_not_there_is_refused(client):
     refused = client.post("/language", data={"language": "../../etc"})
     assert refused.status_code == 422

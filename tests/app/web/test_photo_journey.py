@@ -49,5 +49,5 @@ def test_few_files_lie_between_a_photograph_and_its_owner(called, as_role):
     assert answer["candidates"][0]["flat"] == "12"
     assert names >= {"app/web/api.py", "app/core/files.py", "app/register/matcher.py", *GUARDS}
     own = sorted(name for name in names if not name.startswith(NETWORK) and name not in GUARDS)
-    assert len(own) <= 23, own
-    assert len(names) <= 37, sorted(names)
+    assert len(own) <= 24, own
+    assert len(names) <= 38, sorted(names)

@@ -10,6 +10,7 @@ from web_service import jpeg
 
 from app.evaluation.likelihood import Line
 from app.register.evidence import Calibration
+from app.register.lists import Kind, NewEntry
 from app.register.retention import forget_old_sightings
 from app.register.schema import Incident, Sighting, now
 from app.register.sent_once import SentRequest
@@ -46,6 +47,14 @@ def test_the_same_query_is_answered_once(as_role, identification, seed):
     assert ask(client, seed, key=None).json()["sighting"] == 2
     assert ask(client, seed, key=OTHER).json()["sighting"] == 3
     assert client.get("/api/pictures/" + first.json()["pictures"][0]).status_code == 200
+
+
+def test_an_entry_of_the_lists_is_said_again(as_role, identification):
+    identification.lists.add(NewEntry(Kind.deny, vehicle=1, reason="banned"), "tester")
+    client = as_role("guard")
+    first = ask(client, 1).json()
+    assert [entry["reason"] for entry in first["listed"]] == ["banned"]
+    assert ask(client, 1).json() == first
 
 
 def test_answers_of_every_kind_are_alike(as_role, identification):

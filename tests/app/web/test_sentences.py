@@ -8,12 +8,18 @@ from catalogues import ROOT
 
 from app.web.language import LANGUAGES
 from app.web.sentences import ERRORS, translated
+from app.web.words import ACTIONS
 
 CHINESE = LANGUAGES[1].translations
 # Modules whose errors come before people at a page; those of others are read on a command line or in a log.
 _SHOWN = [
-    *(path for path in sorted((ROOT / "app/web").glob("*.py")) if path.stem not in ("known", "bodies")),
+    *(
+        path
+        for path in sorted((ROOT / "app/web").glob("*.py"))
+        if path.stem not in ("known", "bodies", "times", "metrics")
+    ),
     *(ROOT / "app/register" / f"{name}.py" for name in ("confirmations", "corrections", "merging", "owners", "tries")),
+    *(ROOT / "app/register" / f"{name}.py" for name in ("lists", "list_files", "site_time", "tags", "notes")),
     *(ROOT / "app/register" / f"{name}.py" for name in ("records", "accounts", "sightings", "retention", "view_edits")),
 ]
 _ELSEWHERE = ("dump", "importing")
@@ -41,6 +47,22 @@ def sentence(node):
 def bare(text):
     """A sentence without the names of its values."""
     return re.sub(r"\{\w+\}", "{}", text)
+
+
+def actions():
+    """Actions with which lines of the trail are written."""
+    for path in sorted((ROOT / "app").glob("[rw]e*/*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(getattr(call, "func", None), "id", "") or getattr(getattr(call, "func", None), "attr", "")
+            place = {"trail": 2, "_note_export": 0}.get(name)
+            if place is None and name == "write" and "journal" in ast.unparse(call.func):
+                place = 1
+            if place is not None and len(call.args) > place:
+                yield from (part.value for part in ast.walk(call.args[place]) if isinstance(part, ast.Constant))
+
+
+def test_every_action_of_the_trail_is_in_the_catalogue():
+    assert sorted(set(actions()) - set(ACTIONS) - {"session", "undo "}) == []
 
 
 def test_every_error_that_a_page_shows_is_in_the_catalogue():

@@ -52,6 +52,24 @@ def test_a_guard_sees_own_sightings_and_a_manager_all(seen):
     assert [row["id"] for row in manager.get("/api/sightings?vehicle=1").json()] == [3]
 
 
+def test_a_sighting_of_a_camera_says_which_and_where(seen):
+    manager = seen("manager")
+    with manager.app.state.register.identification.database.writing() as session:
+        session.add(
+            Sighting(decision="unknown", answer={}, pictures=[], account="camera", camera="<gate>", place="north")
+        )
+    row = manager.get("/api/sightings/4").json()
+    assert (row["camera"], row["place"]) == ("<gate>", "north")
+    assert manager.get("/api/sightings/3").json()["camera"] is None
+    for path in ("/sightings", "/sightings/4"):
+        assert "camera &lt;gate&gt;, north" in manager.get(path, headers=HTML).text
+    assert [row["id"] for row in manager.get("/api/sightings?camera=%3Cgate%3E").json()] == [4]
+    page = manager.get("/sightings?camera=%3Cgate%3E", headers=HTML).text
+    assert re.findall(r'<a href="/sightings/(\d)">Sighting', page) == ["4"]
+    assert "/api/sightings.csv?camera=%3Cgate%3E" in page
+    assert seen("guard").get("/api/sightings?camera=%3Cgate%3E").json() == []
+
+
 def test_the_plate_of_a_vehicle_that_a_manager_confirmed_is_not_shown_to_the_guard(seen):
     said = {"says": "vehicle", "vehicle": 1}
     assert seen("manager").post("/api/sightings/2/confirmation", json=said).status_code == 200

@@ -20,6 +20,7 @@ def nothing_remains(view):
     assert view.locator("#answer").is_hidden()
     for part in (
         "decision",
+        "why",
         "reason",
         "plate-text",
         "plates",
@@ -125,14 +126,39 @@ def test_a_session_that_ended_leads_to_the_log_in_and_back_to_an_empty_page(page
     nothing_remains(page)
 
 
-def test_the_back_button_shows_no_answer_of_before(page, vehicles):  # noqa: F811
+def test_back_returns_to_the_own_answer_and_to_nobody_elses(page, vehicles):  # noqa: F811
     log_in(page, "guard")
     ask(page, vehicles[0][0])
     page.get_by_role("link", name="Incidents").click()
     page.go_back()
+    page.locator("#decision").get_by_text("Resident: AB 12, flat 12").wait_for()
+    assert page.locator("#incident [name=sighting]").input_value()
+    page.reload()
     page.get_by_role("heading", name="Whose vehicle is this?").wait_for()
-    page.wait_for_timeout(300)
     nothing_remains(page)
+    ask(page, vehicles[0][0])
+    page.get_by_role("link", name="Incidents").click()
+    page.get_by_role("button", name="Log out").click()
+    log_in(page, "manager")
+    page.get_by_role("heading", name="Whose vehicle is this?").wait_for()
+    for _ in range(3):
+        page.go_back()
+        page.wait_for_timeout(300)
+        if page.locator("#answer").count():
+            nothing_remains(page)
+    assert page.evaluate("JSON.stringify({ ...sessionStorage })").count("AB 12") == 0
+
+
+def test_a_page_that_the_browser_kept_is_loaded_anew_after_another_session(page):  # noqa: F811
+    log_in(page, "guard")
+    page.get_by_role("heading", name="Whose vehicle is this?").wait_for()
+    shown = "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))"
+    page.evaluate("window.same = true")
+    page.evaluate(shown)
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.same")
+    with page.expect_navigation():
+        page.evaluate(f"localStorage.setItem('session', 'another'); {shown}")
 
 
 def test_an_owner_who_was_shown_is_gone_below_an_error(page):  # noqa: F811

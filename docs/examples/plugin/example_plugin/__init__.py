@@ -1,0 +1,1 @@
+"""A reader, a loss and an experiment for fed-vehicle-reid."""
