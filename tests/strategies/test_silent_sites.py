@@ -226,13 +226,13 @@ def test_a_client_that_was_away_in_the_long_round_has_the_whole_deadline_in_its_
     assert patience.seconds(node, "train", 6) == 5 * 100
 
 
-@pytest.mark.parametrize(("long_final", "seconds"), [(True, HOUR), (False, 300)])
+@pytest.mark.parametrize(("long_final", "seconds"), [(True, HOUR), (False, 120)])
 def test_the_final_model_of_which_clients_make_their_own_has_the_whole_deadline(long_final, seconds):
     rules = Federation([Client("a", 1, [1, 0, 0])], deadline=HOUR, long_final=long_final).rules
     patience, node = Patience(rules), Node(1, "a", 1, {})
     patience.answered(node, "train", 2.0, 1)
     patience.answered(node, "evaluate", 2.0, 1)
-    assert patience.seconds(node, "train", 2) == 300
+    assert patience.seconds(node, "train", 2) == 120
     assert patience.seconds(node, "evaluate", 2) == seconds
 
 
