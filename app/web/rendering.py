@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from app.register.accounts import Role, User, csrf_of, masked
 from app.web.language import LANGUAGES, Language, language_of
 from app.web.security import COOKIE
-from app.web.sentences import translated
+from app.web.sentences import subject, translated
 from app.web.static_files import static
 from app.web.times import local_day, local_time, zone_name
 
@@ -42,7 +42,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=select_autoescape(), extensions=["jinja2.ext.i18n"]
     )
     made.policies["ext.i18n.trimmed"] = True
-    made.filters |= dict.fromkeys(("translated", "local_time", "local_day"), str)
+    made.filters |= dict.fromkeys(("translated", "subject", "local_time", "local_day"), str)
     made.globals["static"] = static
     return made
 
@@ -52,6 +52,7 @@ def _templates(language: Language, zone: tzinfo) -> Jinja2Templates:
     made = environment()
     made.install_gettext_translations(language.translations, newstyle=True)  # type: ignore[attr-defined]
     made.filters["translated"] = lambda text: translated(str(text), language.translations) if text else ""
+    made.filters["subject"] = partial(subject, translations=language.translations)
     made.filters["local_time"] = partial(local_time, zone=zone, locale=language.formats)
     made.filters["local_day"] = partial(local_day, zone=zone, locale=language.formats)
     return Jinja2Templates(env=made)

@@ -159,6 +159,12 @@ def translated(text: str, translations: NullTranslations) -> str:
     return text
 
 
+def subject(text: str, translations: NullTranslations) -> str:
+    """The subject of a line of the trail, such as "vehicle 7": its word in another language, and its number."""
+    word, blank, number = text.rpartition(" ")
+    return f"{translated(word, translations)}{blank}{number}"
+
+
 def _value(values: dict[str, str], place: re.Match[str]) -> str:
     return values.get(place[1], place[0])
 

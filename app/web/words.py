@@ -12,6 +12,7 @@ CALIBRATION_ROWS = (
     *(N_("residents in the register as it is"), N_("strangers in the register as it is"), N_("not measured")),
 )
 LIST_KINDS = (N_("visitor"), N_("allow"), N_("deny"))
+SUBJECTS = (N_("sighting"), N_("account"), N_("incident"), N_("model"), N_("owner"))
 TABLES = (N_("list entry"), N_("begin"), N_("end"))
 ACTIONS = (
     *(

@@ -169,7 +169,7 @@ def ask(page, path, **fields):
 
 def load_images(page):
     for image in page.locator("main img").all():
-        image.evaluate("image => image.decode()")
+        image.evaluate("image => { image.loading = 'eager'; return image.decode(); }")
 
 
 def take_all(page, out, identification, photographs, scene, detections):
@@ -179,9 +179,8 @@ def take_all(page, out, identification, photographs, scene, detections):
         page.mouse.move(0, 0)
         save(Image.open(io.BytesIO(page.screenshot(full_page=True))), out / f"{name}.png")
 
-    def keep_screen(name, part="#answer"):
+    def keep_screen(name, part="#decision"):
         page.mouse.move(0, 0)
-        page.locator(part).scroll_into_view_if_needed()
         page.locator(part).evaluate("part => part.scrollIntoView()")
         save(Image.open(io.BytesIO(page.screenshot())), out / f"{name}.png")
 
@@ -194,7 +193,7 @@ def take_all(page, out, identification, photographs, scene, detections):
     ask(page, named[0][2])
     page.get_by_role("button", name="Right", exact=True).click()
     page.locator("#confirmed").wait_for()
-    keep("identify")
+    keep_screen("identify")
     page.set_viewport_size(DESKTOP)
     keep_screen("identify-desktop")
     page.set_viewport_size(PHONE)
@@ -203,10 +202,13 @@ def take_all(page, out, identification, photographs, scene, detections):
     page.get_by_text("was reported").wait_for()
     page.goto("/incidents")
     keep("incidents")
-    for name in ("sightings", "sightings/1"):
-        page.goto(f"/{name}")
-        load_images(page)
-        keep(name.replace("sightings/1", "sighting"))
+    page.goto("/sightings")
+    load_images(page)
+    keep("sightings")
+    page.locator("main img").first.click()
+    page.locator("#said").wait_for()
+    load_images(page)
+    keep("sighting")
     page.goto("/")
     page.get_by_role("searchbox").fill("AB 12*")
     page.locator("#hits li").first.wait_for()
@@ -216,13 +218,13 @@ def take_all(page, out, identification, photographs, scene, detections):
     with Image.open(named[2][2]) as image:
         image.convert("L").save(night)
     ask(page, night)
-    keep("identify-infrared")
+    keep_screen("identify-infrared")
     as_found = identification.framing.frame
     identification.framing.frame = lambda photo: Framed(
         replace(photo, vehicle_box=photo.vehicle_box or detections.vehicles[0].box), detections
     )
     ask(page, scene, whole=False)
-    keep("identify-boxes")
+    keep_screen("identify-boxes")
     identification.framing.frame = as_found
     page.goto("/register")
     keep("refused")
@@ -236,6 +238,7 @@ def take_all(page, out, identification, photographs, scene, detections):
     log_in(page, "manager")
     for name in ("register", "enrol", "federation"):
         page.goto(f"/{name}")
+        load_images(page)
         keep(name)
     page.goto("/vehicles/2")
     keep("vehicle")

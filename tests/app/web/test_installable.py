@@ -66,7 +66,7 @@ def test_workers_and_manifests_of_this_service_alone(client):
     )
     assert policy == {
         "default-src": "'self'",
-        "img-src": "'self' blob:",
+        "img-src": "'self' blob: data:",
         "worker-src": "'self'",
         "manifest-src": "'self'",
         "frame-ancestors": "'none'",

@@ -275,6 +275,6 @@ def test_light_and_dark(browser, address):
     for scheme in ("light", "dark"):
         page = browser.new_page(base_url=address, color_scheme=scheme)
         page.goto("/login")
-        grounds[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        grounds[scheme] = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         page.close()
-    assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 26)"}
+    assert grounds == {"light": "rgb(255, 255, 255)", "dark": "rgb(19, 23, 31)"}

@@ -7,7 +7,7 @@ import pytest
 from catalogues import ROOT
 
 from app.web.language import LANGUAGES
-from app.web.sentences import ERRORS, translated
+from app.web.sentences import ERRORS, subject, translated
 from app.web.words import ACTIONS
 
 CHINESE = LANGUAGES[1].translations
@@ -101,6 +101,14 @@ def test_the_catalogue_has_no_error_that_is_raised_nowhere():
 def test_an_error_is_translated_with_its_values(error, shown):
     assert translated(error, CHINESE) == shown
     assert translated(error, LANGUAGES[0].translations) == error
+
+
+def test_the_subject_of_a_line_of_the_trail_is_translated():
+    assert subject("vehicle 7", CHINESE) == "车辆 7"
+    assert subject("list entry 12", CHINESE).endswith(" 12")
+    assert "list" not in subject("list entry 12", CHINESE)
+    assert subject("model 1f3a", CHINESE) == "模型 1f3a"
+    assert subject("", CHINESE) == ""
 
 
 def test_a_page_shows_the_error_in_its_language_and_the_api_in_english(as_role):
