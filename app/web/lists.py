@@ -122,10 +122,12 @@ async def add_entry(user: Manager, service: Service, given: NewListEntry) -> Lis
 
 @router.post("/lists/import")
 async def import_entries(
-    user: Manager, service: Service, table: Annotated[UploadFile, File(description="CSV in UTF-8.")]
+    user: Manager, service: Service, table: Annotated[list[UploadFile], File(description="One file: CSV in UTF-8.")]
 ) -> ListImportAnswer:
     """Add the entries of a table, all of them or none; those that are there in the same words are left out."""
-    content = await table.read(_MOST_BYTES + 1)
+    if len(table) != 1:
+        raise ListError("give one table")
+    content = await table[0].read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise HTTPException(413, f"the table is over {_MOST_BYTES // 2**20} MiB")
     return await service.aside(_import, service, content, user.name)

@@ -92,6 +92,7 @@ ERRORS = (
     N_("column kind takes {known}, not {given}"),
     N_("column vehicle is no number of a vehicle: {given}"),
     N_("the table is over {number} MiB"),
+    N_("give one table"),
     N_("a tag is a word of at most {number} characters without comma, not {given}"),
     N_("a vehicle has at most {most} tags; these are {number}"),
     N_("no [[mail]] in {file} has notes = true"),

@@ -109,6 +109,8 @@ def test_lists_are_taken_away_and_read_as_tables(manager, identification):
     assert refused.json()["detail"].startswith("table.csv, row 3: list entry 1 has the kind deny")
     assert send("a,b\n1,2").json()["detail"].startswith("table.csv, row 1: unknown column 'a'")
     assert send(lines[0] + "\x00").status_code == 400
+    two = [("table", (f"{number}.csv", io.BytesIO(b"kind\n"), "text/csv")) for number in range(2)]
+    assert manager.post("/api/lists/import", files=two).json()["detail"] == "give one table"
     assert len(manager.get("/api/lists").json()) == 3
     actions = [row.action for row in identification.journal.audit()]
     assert {"export list", "import list", "add list entry"} <= set(actions)

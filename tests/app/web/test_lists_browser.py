@@ -67,7 +67,7 @@ def ask(page, seed):
     page.evaluate("byId('decision').textContent = ''")
     page.locator("input[name=pictures]").set_input_files([{"name": name, "mimeType": kind, "buffer": data}])
     page.get_by_role("button", name="Identify", exact=True).click()
-    page.wait_for_function("byId('decision').textContent && !byId('answer').hidden")
+    page.locator("#decision:not(:empty)").wait_for(state="visible")
     return page.locator("#decision").inner_text(), [row.inner_text() for row in page.locator("#listed li").all()]
 
 
