@@ -135,7 +135,7 @@ class Accounts:
 
         It takes 64 MiB and a processor: callers keep the number at once small."""
         account = self._checked(name, password, address, "refuse log-in", "name and password do not belong together")
-        return self._ticket(account.id, account.name, "session", "", _SESSION)
+        return self._ticket(account.id, account.name, "session", "", _SESSION, checked=account.password)
 
     def _checked(self, name: str, password: str, address: str, action: str, refusal: str) -> Account:
         self._tries.count(name, address)
@@ -185,9 +185,11 @@ class Accounts:
             self._uses.note(ticket.id)
         return user
 
-    def _ticket(self, account_id: int, by: str, kind: str, label: str, term: timedelta) -> str:
+    def _ticket(self, account_id: int, by: str, kind: str, label: str, term: timedelta, checked: str = "") -> str:
         secret = secrets.token_urlsafe(32)
         with self.database.writing() as session:
+            if checked and get(session, Account, account_id).password != checked:  # it was changed meanwhile
+                raise LogInError("name and password do not belong together")
             session.execute(delete(Ticket).where(Ticket.expires < now()))
             ticket = Ticket(account_id=account_id, digest=_digest(secret), kind=kind, label=label, expires=now() + term)
             session.add(ticket)

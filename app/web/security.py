@@ -166,7 +166,8 @@ def inside(to: str) -> str:
 
 
 class LimitBody:
-    """Refuses a request whose body is too large with status 413, before or while it is read.
+    """Refuses a request whose body is too large with status 413, before or while it is read; one to the API that is too
+    large for a stranger alone with 401.
 
     Args:
         most: bytes that somebody who is logged in may send.
@@ -193,6 +194,9 @@ class LimitBody:
                 return
         detail = f"the request is over {allowed} bytes"
         if announced is not None and announced > allowed:
+            if announced <= self.most and scope["path"].startswith("/api/"):  # a session that ended, no file too large
+                await _refuse(send, 401, "log in first", {"www-authenticate": "Bearer"})
+                return
             await _refuse(send, 413, detail)
             return
         read = 0

@@ -107,12 +107,15 @@ def create_app(make_state: Callable[[], State]) -> FastAPI:
 
     @app.middleware("http")
     async def guard_answers(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        began = time.perf_counter()
-        response = await answer(request)
-        if (observer := request.app.state.register.observer) is not None:
-            route = request.scope.get("route")
-            operation = f"{request.method} {route.path}" if isinstance(route, APIRoute) else "other"
-            observer.request(operation, response.status_code, time.perf_counter() - began)
+        began, status = time.perf_counter(), 500  # of an error that nobody expected
+        try:
+            response = await answer(request)
+            status = response.status_code
+        finally:
+            if (observer := request.app.state.register.observer) is not None:
+                route = request.scope.get("route")
+                operation = f"{request.method} {route.path}" if isinstance(route, APIRoute) else "other"
+                observer.request(operation, status, time.perf_counter() - began)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         if request.app.state.register.secure:

@@ -29,7 +29,10 @@ async function ask(method, path, body, more) {
     throw Object.assign(new Error(said), { isUnreached: true });
   }
   if (response.status === 401) location.assign("/login?to=" + location.pathname);
-  const answer = await response.json().catch(() => null);
+  const answer = await response.json().catch((error) => {
+    if (!response.ok || error.name === "SyntaxError") return null;
+    throw Object.assign(new Error(_("the register cannot be reached")), { isUnreached: true }); // a line that broke
+  });
   if (!response.ok) throw new Refusal(answer?.detail ?? "", response.status);
   if (answer === null) throw new Error(_("the answer cannot be read"));
   return answer;
@@ -260,6 +263,7 @@ function showAnswer(answer) {
   askToConfirm(answer, named);
   show("reported", "");
   reported = false;
+  reportKey = "";
   byId("answer").hidden = false;
   decision.scrollIntoView();
 }
@@ -287,9 +291,11 @@ on("to-incident", "click", () => {
 });
 
 let reported = false; // a second tap must not report the same again; a changed report may be sent
+let reportKey = ""; // sent again after a lost answer, it is the same report
 
 on("incident", "input", () => {
   reported = false;
+  reportKey = "";
   show("reported", "");
 });
 
@@ -300,7 +306,8 @@ on("incident", "submit", (form) => doing(form, async () => {
   const report = { sighting: Number(sighting.value), kind: kind.value, note: note.value };
   if (vehicle.value) report.vehicle = Number(vehicle.value);
   const mine = query;
-  const created = await ask("POST", "/api/incidents", report);
+  reportKey ||= newKey();
+  const created = await ask("POST", "/api/incidents", report, { "idempotency-key": reportKey });
   if (mine !== query) return; // the page shows another answer by now
   show("reported", _("Incident {number} was reported.", { number: created.id }));
   reported = true;

@@ -18,10 +18,11 @@ function keepAnswer(answer) {
 
 function keptAnswer() {
   const [entry] = performance.getEntriesByType("navigation");
-  return entry?.type === "back_forward" ? storage(() => JSON.parse(sessionStorage.getItem("answer"))) : null;
+  return session() && entry?.type === "back_forward" ? storage(() => JSON.parse(sessionStorage.getItem("answer"))) : null;
 }
 
 storage(() => {
+  if (!session() && !document.querySelector("form[action='/login']")) return; // an error, or no line: nobody's page
   if (sessionStorage.getItem("session") !== session()) sessionStorage.clear(); // also on the page of the log-in
   sessionStorage.setItem("session", session());
   localStorage.setItem("session", session()); // for all tabs

@@ -34,11 +34,14 @@ async function post(path, body, key) {
   } catch {
     return { wait: true, said: "" };
   }
-  const answer = await response.json().catch(() => null);
+  // A line that breaks within the answer is no line; what is no JSON is a failure of the service.
+  const answer = await response.json().catch((error) => (error.name === "SyntaxError" ? null : undefined));
+  if (answer === undefined) return { wait: true, said: "" };
   if (response.ok && answer !== null) return { answer };
   const said = answer?.detail ? sentence(answer.detail) : _("the register failed (status {status})", { status: response.status });
   if (response.status === 401) return { wait: true, said: _("log in again, then it is sent") };
-  if (response.status === 403) return { wait: true, said };
+  const isStale = !answer?.detail || answer.detail.startsWith("this form is not of your session");
+  if (response.status === 403 && isStale) return { wait: true, said };
   const isLater = [408, 429, 503, 507].includes(response.status);
   return { wait: isLater, failed: response.ok || response.status >= 500, said };
 }
@@ -97,7 +100,7 @@ async function answerOf(row) {
 }
 
 const STATES = { waiting: () => _("waiting"), sent: () => _("sent"), refused: () => _("refused") };
-let shownWaiting = 0, thumbnails = [];
+let shownWaiting = 0, shownRows = "", thumbnails = [];
 
 // Nothing is shown anew while somebody writes a report, except after a tap on a button.
 async function showWaiting(isTapped = false) {
@@ -105,9 +108,16 @@ async function showWaiting(isTapped = false) {
   if (!place) return;
   const mine = ++shownWaiting, who = isShell ? await queue.account() : account;
   const rows = who ? await queue.of(who) : [];
-  if (isShell) show("nobody", who ? "" : _("Nobody is logged in on this device: photographs can be kept after a log-in."));
+  if (isShell) {
+    byId("nobody").className = who ? "" : "error";
+    show("nobody", who ? _("Photographs are kept for {account}.", { account: who })
+      : _("Nobody is logged in on this device: photographs can be kept after a log-in."));
+  }
   const answers = isShell ? [] : await Promise.all(rows.map((row) => (row.state === "sent" ? answerOf(row) : "")));
   if (mine !== shownWaiting || (!isTapped && place.querySelector("form"))) return;
+  const state = JSON.stringify([rows, answers]); // without the photographs; a reader of the screen hears changes alone
+  if (!isTapped && state === shownRows) return;
+  shownRows = state;
   thumbnails.forEach((address) => URL.revokeObjectURL(address));
   thumbnails = [];
   place.querySelector("ul").replaceChildren(...rows.map((row, number) => waitingItem(row, answers[number] ?? "")));
@@ -176,7 +186,9 @@ async function leaveShell() {
   const isBusy = [...document.querySelectorAll("input[type=file]")].some((input) => input.files.length);
   if (isBusy || document.querySelector("#waiting form")) return;
   const answer = await fetch("/healthz", { cache: "no-store" }).catch(() => null);
-  if (answer?.ok) location.replace(location.pathname === "/shell" ? "/" : location.href);
+  if (!answer?.ok) return;
+  if (location.pathname === "/shell") location.replace("/");
+  else location.reload();
 }
 
 document.querySelector("form[action='/logout']")?.addEventListener("submit", () => queue.note(null));

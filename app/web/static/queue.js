@@ -53,7 +53,7 @@ const queue = (() => {
       const bytes = files.reduce((sum, file) => sum + file.size, 0);
       if (data.getAll("pictures").length > MOST_PHOTOGRAPHS || files.some((file) => file.size > MOST_FILE) || bytes > MOST_QUERY)
         throw new Error(_("too many or too large photographs: at most {n}, each of 32 MiB, together 120", { n: MOST_PHOTOGRAPHS }));
-      const held = await all();
+      const held = (await all()).filter((row) => row.fields); // those that were sent keep none
       if (held.length >= MOST_QUERIES || held.reduce((sum, row) => sum + size(row), bytes) > MOST_STORED)
         throw new Error(_("too much waits on this device already"));
       // The bytes themselves: a file may be deleted or changed before the line is back.
@@ -86,8 +86,10 @@ const queue = (() => {
     drop: (key) => within("queries", "readwrite", (store) => store.delete(key)),
     // Answers are at the service; here they are shown for a day.
     async dropOld() {
-      for (const row of await all())
-        if (row.state === "sent" && row.sent < Date.now() - DAY) await this.drop(row.key);
+      for (const row of await all()) {
+        const isDone = row.state === "sent" && (!row.incident || row.incident.number); // a report is not lost with it
+        if (isDone && row.sent < Date.now() - DAY) await this.drop(row.key);
+      }
     },
   };
 })();

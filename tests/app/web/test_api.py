@@ -214,7 +214,8 @@ def test_too_large_a_request_is_refused_before_it_is_read(as_role, monkeypatch):
     assert client.post("/api/identify", content=pieces(), headers=headers).status_code == 413
     client.cookies.clear()  # a stranger
     small = ("x", b"x" * 70_000, "image/png")
-    assert client.post("/api/identify", files=[("pictures", small)]).status_code == 413
+    assert client.post("/api/identify", files=[("pictures", small)]).status_code == 401
+    assert client.post("/api/identify", files=[("pictures", large)]).status_code == 413
     assert client.post("/login", data={"name": "x" * 70_000, "password": "x"}).status_code == 413
 
 

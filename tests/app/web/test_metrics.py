@@ -42,6 +42,18 @@ def values(metrics):
     }
 
 
+def test_an_error_that_nobody_expected_is_counted(metrics, as_role, monkeypatch):
+    client = as_role("guard")
+
+    def bug(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(client.app.state.register.identification), "identify", bug)
+    with pytest.raises(ZeroDivisionError):
+        client.post("/api/identify", files=[("pictures", jpeg(1))])
+    assert values(metrics)["register_request_seconds_count", "POST /api/identify", "500"] == 1
+
+
 def test_what_the_service_does_is_counted(metrics, as_role, monkeypatch):
     guard = as_role("guard")
     for seed in (1, 1, 7):

@@ -2,8 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 from test_pages import address, browser, log_in, page, pytestmark, vehicles  # noqa: F401 - fixtures
+
+from app.web.service import MOST_BYTES_OF_STRANGERS
 
 KEPT = "the photographs are kept on this device"
 # Playwright waits for a promise.
@@ -221,10 +225,14 @@ def test_the_queue_belongs_to_its_account(page, vehicles):  # noqa: F811
     assert page.evaluate(f"ask('GET', '/api/sightings/{added}').then((row) => row.account)") == "guard"
 
 
-def test_a_session_that_ended_meanwhile_sends_after_the_next_log_in(guard, vehicles):  # noqa: F811
+def test_a_session_that_ended_meanwhile_sends_after_the_next_log_in(guard, tmp_path):
+    """With a photograph that is larger than a stranger may send, as those of phones are."""
+    photograph = tmp_path / "large.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)).save(photograph)
+    assert photograph.stat().st_size > MOST_BYTES_OF_STRANGERS
     before = guard.evaluate(SIGHTINGS)
     guard.context.set_offline(True)
-    choose(guard, vehicles[0][0])
+    choose(guard, photograph)
     items(guard, "waiting").wait_for()
     guard.context.clear_cookies()
     guard.context.set_offline(False)
