@@ -76,8 +76,7 @@ def build_backbone(
         WeightsFileError: the weights file cannot be read, or does not fit; with its keys.
         FileNotFoundError: the weights file is missing.
     """
-    if is_plug_in("backbones", name):
-        name = _of_plug_in(name)
+    name = timm_name(name)
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         raise NetworkError(f"unknown backbone {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
@@ -109,9 +108,12 @@ def build_backbone(
     return backbone
 
 
-def _of_plug_in(name: str) -> str:
-    """The name under which timm knows a plug-in, once its module is imported."""
-    if place_of("backbones", name, [name] if timm.is_model(name) and not is_place(name) else []) is None:
+def timm_name(name: str) -> str:
+    """The name under which timm knows a backbone, once the module of a plug-in is imported."""
+    if not is_plug_in("backbones", name):
+        return name
+    own = not is_place(name) and timm.is_model(name) and timm.model_entrypoint(name).__module__.startswith("timm.")
+    if place_of("backbones", name, [name] if own else []) is None:
         return name
     function = load("backbones", name)
     registered = getattr(function, "__name__", "")
@@ -156,7 +158,7 @@ def _gives_map(backbone: nn.Module, height: int, width: int, device: str | None)
 
 def input_statistics_of(name: str) -> InputStatistics:
     """`input_statistics` of a model by its name, without building it. Raises ValueError for an unknown model."""
-    settings: Any = timm.get_pretrained_cfg(name)
+    settings: Any = timm.get_pretrained_cfg(timm_name(name))
     if settings is None:
         raise NetworkError(f"unknown backbone {name!r}")
     return InputStatistics(tuple(settings.mean), tuple(settings.std))

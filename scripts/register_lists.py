@@ -1,5 +1,6 @@
 """Commands of `scripts.register` that list vehicles, and keep the lists of visitors, allowed and denied plates."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,9 @@ End = Annotated[str | None, typer.Option(help="The same; a day counts to its end
 def list_(context: typer.Context, register: Folder = HERE, url: Url = "") -> None:
     """List the vehicles, without their owners; or keep the lists of visitors, allowed and denied plates."""
     if context.invoked_subcommand is not None:
+        for name in ("register", "url"):
+            if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE":
+                raise SettingsError(f"give --{name} behind `list {context.invoked_subcommand}`")
         return
     with open_register(register, url) as held:
         vehicles = [_summary(vehicle) for vehicle in held.register.vehicles()]
@@ -116,7 +120,7 @@ def import_(
     if not table.is_file():
         raise MissingFileError(f"no such file: {table}")
     with open_register(register, url) as held:
-        entries = read_entries(table, held.outbox.zone())
+        entries = read_entries(table, _zone(held))
         added = held.lists.add_all(entries, operator())
         say({"rows": len(entries), "added": added, "skipped": len(entries) - len(added)})
 
@@ -132,19 +136,19 @@ def export(
     with open_register(register, url) as held, replacing(table) as temporary:
         rows = list(held.lists.all_for_table(ChosenEntries(kind), operator()))
         with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(write_entries(rows, held.outbox.zone()))
+            file.writelines(write_entries(rows, _zone(held)))
     say({"file": str(table), "entries": len(rows)})
 
 
 def _entry(held: RegisterFolder, row: ListEntry) -> dict[str, Any]:
-    zone = held.outbox.zone()
+    zone = _zone(held)
     about = {"entry": row.id, "kind": row.kind, "plate": row.plate, "vehicle": row.vehicle_id, "reason": row.reason}
     times = {"begin": written(row.begins, zone), "end": written_end(row.ends, zone)}
     return {**about, "flat": row.flat, **times, "account": row.account}
 
 
 def _moment(held: RegisterFolder, what: str, text: str | None) -> Any:
-    return read_moment(what, text or "", held.outbox.zone(), is_end=what == "end")
+    return read_moment(what, text or "", _zone(held), is_end=what == "end")
 
 
 def _summary(vehicle: Vehicle) -> dict[str, Any]:
@@ -155,3 +159,8 @@ def _summary(vehicle: Vehicle) -> dict[str, Any]:
 
 
 app.add_typer(lists, name="list")
+
+
+def _zone(held: RegisterFolder) -> str:
+    """That of the site, as `serve run` takes it."""
+    return os.environ.get("TIME_ZONE", "") or held.outbox.zone()

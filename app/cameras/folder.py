@@ -101,8 +101,10 @@ class FolderCamera:
         if self.asking.taken(name, digest)[0]:
             self.counts.again += 1
         else:
+            age = max(0.0, time.time() - state[1] / 1e9)  # a photograph may have waited for this process
+            seen_by = SeenBy(name, self.camera.place, since=time.monotonic() - age)
             try:
-                self.asking.ask([VehiclePhoto(photo, modality=None)], SeenBy(name, self.camera.place), digest)
+                self.asking.ask([VehiclePhoto(photo, modality=None)], seen_by, digest)
             except RegisterError as error:
                 if error.retry_after is None:
                     self.counts.lost += 1

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import threading
+import time
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections import defaultdict
@@ -62,6 +63,7 @@ class PushCameras:
     def _identify(self, camera: Pushed, photos: list[tuple[str, bytes]], plate: str) -> dict[str, Any]:
         counts = self.counts[camera.name]
         digest = digest_of(b"".join(digest_of(content).encode() for _, content in photos))
+        came = time.monotonic()
         with self._turns[camera.name]:
             try:
                 is_taken, sighting = self._asking.taken(camera.name, digest)
@@ -69,7 +71,7 @@ class PushCameras:
                     counts.again += 1
                     return {"sighting": sighting, "decision": None, "again": True}
                 self._asking.forget_old(camera.name)
-                seen_by = SeenBy(camera.name, camera.place, line("plate", plate))
+                seen_by = SeenBy(camera.name, camera.place, line("plate", plate), came)
                 taken = [VehiclePhoto(take_in(content, name), modality=None) for name, content in photos]
                 answer = self._asking.ask(taken, seen_by, digest)
             except (RegisterError, ImageRefusedError) as error:

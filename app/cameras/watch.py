@@ -137,7 +137,8 @@ class Watch:
             counts = self._counts_of(camera)
             try:
                 photos = [shot.vehicle_photo for shot in track.shots]
-                answer = self._asking.ask(photos, SeenBy(camera.name, camera.place))
+                since = None if camera.is_file else track.seen  # a file has its own time
+                answer = self._asking.ask(photos, SeenBy(camera.name, camera.place, since=since))
                 counts.queries += 1
                 if self._answered is not None:
                     self._answered(track, answer)

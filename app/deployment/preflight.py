@@ -108,6 +108,8 @@ def _way(party: Party, folder: Path, means: Means) -> Iterator[tuple[str, Check]
         return
     yield "port", lambda: way.check_port(party, port)
     yield "TLS", lambda: way.check_tls(party, port, folder)
+    if party.kind is Kind.operator:
+        yield "access", lambda: way.check_access(party, port, folder)
     if party.kind is Kind.site:
         address = f"[{party.host}]:{port}" if ":" in party.host else f"{party.host}:{port}"
         yield "clock", lambda: way.check_clock(address, folder / p.AUTHORITY_CERTIFICATE, means.now)

@@ -80,12 +80,7 @@ def check_own_port(bind: str, port: str, env: Path) -> None:
 
 def check_tls(party: Party, port: int, folder: Path) -> None:
     """Raise FailedItemError unless the server shows a valid certificate of this federation, for its name."""
-    try:
-        context = ssl.create_default_context(cafile=str(folder / p.AUTHORITY_CERTIFICATE))
-        if party.kind is Kind.operator and party.control_port:
-            context.load_cert_chain(folder / p.OPERATOR_CERTIFICATE, folder / p.OPERATOR_KEY)
-    except OSError as error:
-        raise FailedItemError(f"the certificates in {folder} cannot be used: {error}", "verify names them") from error
+    context = _context(party, folder)
     try:
         with (
             socket.create_connection((party.host, port), timeout=_TIMEOUT) as plain,
@@ -99,6 +94,33 @@ def check_tls(party: Party, port: int, folder: Path) -> None:
             f"{party.host} port {port} does not speak TLS: {error.strerror or error}",
             "Another program listens there: see whether host and port are the server's",
         ) from error
+
+
+def _context(party: Party, folder: Path) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(folder / p.AUTHORITY_CERTIFICATE))
+        if party.kind is Kind.operator and party.control_port:
+            context.load_cert_chain(folder / p.OPERATOR_CERTIFICATE, folder / p.OPERATOR_KEY)
+    except OSError as error:
+        raise FailedItemError(f"the certificates in {folder} cannot be used: {error}", "verify names them") from error
+    return context
+
+
+def check_access(party: Party, port: int, folder: Path) -> None:
+    """Raise FailedItemError if the server takes no runs from this machine, or not with this certificate."""
+    connection = http.client.HTTPSConnection(party.host, port, timeout=_TIMEOUT, context=_context(party, folder))
+    try:
+        connection.request("HEAD", "/v1/control/")
+        refused = connection.getresponse().status == http.HTTPStatus.FORBIDDEN
+    except (OSError, http.client.HTTPException) as error:
+        raise FailedItemError(f"the server gives no answer: {error}", "See the server's log, and nginx's") from error
+    finally:
+        connection.close()
+    if refused:
+        raise FailedItemError(
+            f"{party.host} port {port} takes no runs from here",
+            "At the authority: operator-access; its newest operator.crt belongs here, its control.conf to the server",
+        )
 
 
 def _certificate_fault(error: ssl.SSLCertVerificationError, party: Party, port: int) -> FailedItemError:

@@ -1,4 +1,4 @@
-"""Vehicles of one client that no model is trained on, to choose its personal model by."""
+"""Vehicles that one client keeps out of its own training, to choose its personal model by."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -41,7 +41,7 @@ from app.federation.global_model import GlobalModel, GlobalModels
 from app.federation.ledger import PrivacyLedger
 from app.federation.measuring import evaluation_loss, global_measures
 from app.federation.opened_sums import OpenedSums
-from app.federation.personal import keep_average, keep_personal
+from app.federation.personal import keep_average, keep_personal, note_held_out
 from app.federation.round_request import Bytes, ClientError, RoundRequest
 from app.federation.share_store import ShareStore
 from app.federation.site_policy import SitePolicy
@@ -164,6 +164,7 @@ class TaskClient(NumPyClient):
         self.ledger.require()
         with self.store.keeping(attempt):  # before training, which would be wasted
             binding, seeds = self.shares.begin(binding, request.share_keys) if self.shares else (binding, {})
+        note_held_out(self, self.held_out)
         keep_average(self, server_round - 1, model.vector, attempt)
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}

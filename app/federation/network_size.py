@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from app.settings.load import Settings
-from models.backbone import build_backbone
+from models.backbone import build_backbone, timm_name
 from models.columns import keep_columns
 
 _MIB = 2**20
@@ -47,7 +47,7 @@ def network_size(settings: Settings) -> NetworkSize:
     batch, measured = max(train.batch_size, train.pids_per_batch * train.images_per_pid), settings.evaluation.batch_size
     parameters = activations = 0
     for part in _parts(model):
-        if timm.is_model(part.backbone):
+        if timm.is_model(timm_name(part.backbone)):
             features, own, given = _measured(part, getattr(model, "stride", 0))
             parameters += own + features * (getattr(model, "embedding_dim", 0) + getattr(model, "dim", 0))
             activations += max(batch * sum(given), measured * 2 * max(given))  # of what a layer takes and gives
@@ -57,6 +57,8 @@ def network_size(settings: Settings) -> NetworkSize:
 
 def _parts(model: Any) -> list[_Part]:
     """The backbones of a task's network."""
+    if not hasattr(model, "vehicle") and not hasattr(model, "backbone"):  # of a plug-in, which the site has listed
+        return []
     if not hasattr(model, "vehicle"):
         return [_Part(model.backbone, model.options, (model.height, model.width), False)]
     branches = [branch for branch in (model.vehicle, model.plate) if branch is not None]

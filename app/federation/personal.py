@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.arrays import Arrays
-from app.core.node_store import OutdatedAttemptError, digest_of
+from app.core.node_store import NodeStoreError, OutdatedAttemptError, digest_of
 from app.experiment.held_out import HeldOut
 from app.experiment.personal_store import held_key, write_personal
 from app.experiment.personalise import AVERAGE, GLOBAL, LOCAL, personalise
@@ -21,6 +21,14 @@ from models.errors import FedVehicleReidError
 
 if TYPE_CHECKING:
     from app.federation.client import TaskClient
+
+HELD_OUT = "held_out.txt"
+"""In a node's store: digest of what its first training left out."""
+
+
+class HeldOutError(FedVehicleReidError, RuntimeError):
+    """What a personal model would be chosen by has been trained on."""
+
 
 Vector = NDArray[np.float32]
 _log = logging.getLogger("flwr")
@@ -32,6 +40,7 @@ def keep_personal(client: "TaskClient", held_out: HeldOut, server_round: int, at
 
     An error is logged at the site: the run goes on, with the global model."""
     try:
+        _require_kept_out(client, held_out)
         models = _models(client, server_round)
         key = _key(client, held_out, models)
         if held_key(client.store, server_round) == key:
@@ -47,6 +56,27 @@ def keep_personal(client: "TaskClient", held_out: HeldOut, server_round: int, at
         _log.warning("%s: no personal model, the global one stays: %s", client.name, error, exc_info=not known)
 
 
+def note_held_out(client: "TaskClient", held_out: HeldOut | None) -> None:
+    """Note at a node's first training what is kept out of it; nothing is noted again."""
+    path = client.store.folder / HELD_OUT
+    if not path.exists():
+        path.write_text(_held(held_out) if not client.store.rounds("private") else "", encoding="utf-8")
+
+
+def _held(held_out: HeldOut | None) -> str:
+    paths = sorted({f"{s.path} {s.pid}" for each in (held_out.directions if held_out else ()) for s in each.query})
+    return hashlib.sha256("\n".join(paths).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _require_kept_out(client: "TaskClient", held_out: HeldOut) -> None:
+    """Raise HeldOutError if this run has trained on what is now to choose by: images have come or gone since its first
+    round, or it began without personal models."""
+    path, own = client.store.folder / HELD_OUT, not client.settings.data.val_split
+    trained = bool(client.store.rounds("private"))
+    if own and trained and (not path.exists() or path.read_text(encoding="utf-8") != _held(held_out)):
+        raise HeldOutError("the vehicles to choose by are not those that were kept out since its first round")
+
+
 def keep_average(client: "TaskClient", version: int, vector: Vector, attempt: str) -> None:
     """Add a global model to the mean of the run's last ones in the client's store.
 
@@ -55,9 +85,14 @@ def keep_average(client: "TaskClient", version: int, vector: Vector, attempt: st
     if not options.enabled or version <= client.settings.federation.rounds - options.averaged_rounds:
         return
     before, count = vector, 0
-    if held := [each for each in store.rounds(AVERAGE) if each < version]:
-        arrays, about = store.read(AVERAGE, held[-1])
-        before, count = arrays["vector"], int(about["count"])
+    first = client.settings.federation.rounds - options.averaged_rounds + 1
+    if held := [each for each in store.rounds(AVERAGE) if first <= each < version]:
+        try:
+            arrays, about = store.read(AVERAGE, held[-1])
+            before, count = arrays["vector"], int(about["count"])
+        except (NodeStoreError, KeyError, ValueError) as error:  # damaged: the mean begins anew
+            _log.warning("%s: %s", client.name, error)
+            store.drop(AVERAGE, held[-1])
     mean = (before + (vector - before) / np.float32(count + 1)).astype(np.float32)
     with store.keeping(attempt):
         store.write(AVERAGE, version, {"vector": mean}, {"layout": client.layout.digest, "count": str(count + 1)})

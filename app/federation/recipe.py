@@ -10,6 +10,7 @@ from app.core.site_runs import SiteModelError
 from app.settings import upgrades
 from app.settings.checks import SettingsError
 from app.settings.load import MISSING, Settings, absolute, settings_from
+from app.settings.plug_in_names import require_declared
 
 FILE = "recipe.json"
 _FORMAT = 1
@@ -74,7 +75,12 @@ class Recipe:
     def typed(self) -> Settings:
         """The settings. Raises SiteModelError if another version of the project wrote them."""
         try:
-            return settings_from(self.settings)
+            # A site's own reader need not be declared: nothing is read by it here.
+            data = self.settings.get("data")
+            require_declared(
+                {**self.settings, "data": {**data, "reader": ""}} if isinstance(data, dict) else self.settings
+            )
+            return settings_from(self.settings, stored=False)
         except SettingsError as error:
             raise SiteModelError(f"the settings of the run do not fit this version of the project: {error}") from error
 

@@ -19,7 +19,7 @@ from app.register.mail import MailSender
 from app.register.mqtt import BrokerSender, require_mqtt
 from app.register.outbox import Outbox, is_expired
 from app.register.receivers import AnyReceiver, Broker, Mail, Receivers
-from app.register.webhook import DeliveryError, RefusedEventError, WebhookSender
+from app.register.webhook import DeliveryError, LaterError, RefusedEventError, WebhookSender
 from models.errors import FedVehicleReidError
 
 _log = logging.getLogger(__name__)
@@ -70,10 +70,11 @@ class Line:
 
     def deliver(self, stopped: threading.Event) -> None:
         """Deliver what waits, until the queue is empty. Raises DeliveryError for the first event that failed, which
-        stays."""
+        stays; after a LaterError those behind it are delivered first."""
         while not stopped.is_set() and (events := self.outbox.waiting(self.receiver.name, _AT_ONCE)):
             for event in events:
                 self._seen.setdefault(event.id, time.monotonic())
+            later: LaterError | None = None
             for event in events:
                 if stopped.is_set():
                     break
@@ -87,6 +88,10 @@ class Line:
                     _log.warning("events: %s: sighting %d: %s", self.receiver.name, event.sighting_id, error)
                     self.outbox.give_up(event, "event refused")
                     continue
+                except LaterError as error:
+                    self.outbox.failed(event.id, str(error))
+                    later = error
+                    continue
                 except DeliveryError as error:
                     self.outbox.failed(event.id, str(error))
                     raise
@@ -94,6 +99,8 @@ class Line:
                 self._seen.pop(event.id, None)
                 self.done += 1
                 self._outage.over()
+            if later is not None:  # those behind it went; it is tried again after the pause
+                raise later
         self._seen.clear()
 
     def run(self, stopped: threading.Event) -> None:

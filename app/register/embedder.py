@@ -21,6 +21,7 @@ from app.register.photos import Photos
 from app.register.records import Vectors
 from app.register.schema import Model, View
 from app.settings.load import Settings, settings_from
+from app.settings.plug_in_names import require_declared
 from app.tasks.image_files import embed_samples
 from app.tasks.task import Task, embedding_task
 from app.training.checkpoint import Checkpoint
@@ -86,7 +87,9 @@ def _by_image(libraries: Mapping[str, NDArray[np.float32]]) -> list[Vectors]:
 
 def register_settings(kept: Mapping[str, Any], device: str) -> Settings:
     """Settings of a run as a register uses its network."""
-    settings = settings_from(kept)
+    data = kept.get("data")
+    require_declared({**kept, "data": {**data, "reader": ""}} if isinstance(data, dict) else kept)
+    settings = settings_from(kept, stored=False)  # no data set is read here: a site's own reader need not be declared
     # Files of the register come and go; and an identification must not depend on what else was in the batch.
     data = replace(settings.data, cache_mb=0, cache_dir="")
     train = replace(settings.train, precision="float32", threads=0)

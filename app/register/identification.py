@@ -224,7 +224,7 @@ class Identification(RegisterFolder):
                             camera=camera,
                             listed=[each.as_dict() for each in listed],
                         )
-                        self.outbox.add(session, sighting)
+                        self.outbox.add(session, sighting, camera.age if camera else 0.0)
                         also(session, sighting)
                 except AnotherModelError:
                     continue

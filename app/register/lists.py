@@ -1,5 +1,6 @@
 """Lists of a register: visitors until an end, plates and vehicles that are allowed or denied, each with a reason."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -210,7 +211,7 @@ def _row(session: Session, entry: NewEntry) -> ListEntry:
         raise ListError(f"an entry of kind {entry.kind} needs a plate, or the number of a registered vehicle, not both")
     if entry.vehicle is not None:
         get(session, Vehicle, entry.vehicle)
-    elif has_wildcard(plate):
+    elif has_wildcard(unicodedata.normalize("NFKC", plate)):
         raise ListError("a list holds whole plates, without * and ?")
     else:
         normal_plate(plate)

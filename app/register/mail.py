@@ -8,6 +8,7 @@ import json
 import smtplib
 from collections.abc import Mapping
 from datetime import datetime
+from email.errors import MessageError
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.register.receivers import Mail
-from app.register.webhook import DeliveryError, RefusedEventError, reason, tls
+from app.register.webhook import DeliveryError, LaterError, RefusedEventError, reason, tls
 
+_TOO_LARGE = 552  # RFC 1870
 _PORTS = {"smtp": 587, "smtps": 465}
 NOTE = "note"
 """Kind of an event that is a note to an owner about an incident."""
@@ -69,8 +71,13 @@ class MailSender:
             raise _failed(code, f"{place} answered {code} to the address") from error
         except smtplib.SMTPDataError as error:
             raise _failed(error.smtp_code, f"{place} answered {error.smtp_code} to the mail") from error
+        except smtplib.SMTPSenderRefused as error:
+            words = f"{place} answered {error.smtp_code} to the sender"
+            raise (RefusedEventError if error.smtp_code == _TOO_LARGE else DeliveryError)(words) from error
         except smtplib.SMTPResponseException as error:
             raise DeliveryError(f"{place} answered {error.smtp_code}") from error
+        except MessageError as error:
+            raise RefusedEventError(f"the mail cannot be written: {error}") from error
         except (OSError, smtplib.SMTPException, ValueError) as error:
             raise DeliveryError(f"{place}: {reason(error)}") from error
         finally:
@@ -99,7 +106,7 @@ class MailSender:
 
 
 def _failed(code: int, words: str) -> DeliveryError:
-    return RefusedEventError(words) if 500 <= code < 600 else DeliveryError(words)
+    return RefusedEventError(words) if 500 <= code < 600 else LaterError(words)
 
 
 def mail_of(key: str, kind: str, news: Mapping[str, Any], sender: str, photos: Path | None) -> EmailMessage:
@@ -121,9 +128,9 @@ def mail_of(key: str, kind: str, news: Mapping[str, Any], sender: str, photos: P
 def _subject(kind: str, news: Mapping[str, Any]) -> str:
     plate = news.get("plate") or news.get("plate_text") or news.get("camera_plate")
     if kind == NOTE or news.get("to_owner"):
-        return _one_line(f"Your vehicle {plate}" if plate else "Your vehicle")
+        return _header(f"Your vehicle {plate}" if plate else "Your vehicle")
     listed = [_KINDS[each["kind"]] for each in news.get("listed", []) if each["exact"]]
-    return _one_line(": ".join(filter(None, (listed[0] if listed else "", _SUBJECTS.get(kind, kind), plate))))
+    return _header(": ".join(filter(None, (listed[0] if listed else "", _SUBJECTS.get(kind, kind), plate))))
 
 
 def _to_owner(kind: str, news: Mapping[str, Any]) -> str:
@@ -165,6 +172,11 @@ def _listed(entry: Mapping[str, Any]) -> str:
 
 def _when(text: str) -> str:
     return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M")
+
+
+def _header(text: str) -> str:
+    """One line without encoded words (RFC 2047), which `email` would decode, line ends among them."""
+    return _one_line(text).replace("=?", "= ?")
 
 
 def _one_line(text: str) -> str:

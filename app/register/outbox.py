@@ -20,6 +20,7 @@ from app.register.database import Database
 from app.register.errors import NotEnrolledError
 from app.register.event_tables import Event
 from app.register.lists import Kind
+from app.register.mail import NOTE
 from app.register.matcher import PLATE_TEXT, Outcome
 from app.register.receivers import (
     EVENTS_FILE,
@@ -34,7 +35,7 @@ from app.register.receivers import (
     read_receivers,
 )
 from app.register.records import get, trail
-from app.register.schema import Sighting, Vehicle, now
+from app.register.schema import Incident, Sighting, Vehicle, now
 from app.register.site_time import local
 
 _log = logging.getLogger(__name__)
@@ -93,8 +94,12 @@ class Outbox:
         """The site's time zone; "" for that of the machine."""
         return self.receivers().time_zone
 
-    def add(self, session: Session, sighting_id: int) -> None:
-        """Keep the events of a sighting, in the transaction that keeps the sighting."""
+    def add(self, session: Session, sighting_id: int, age: float = 0.0) -> None:
+        """Keep the events of a sighting, in the transaction that keeps the sighting.
+
+        Args:
+            age: seconds since the vehicle was there; a gate opens for the rest of its time alone.
+        """
         receivers = self.receivers()
         if receivers is NOBODY:
             return
@@ -109,8 +114,9 @@ class Outbox:
             if sighting.decision in mail.events and _is_from(sighting, mail):
                 _keep_mails(session, sighting, mail, news)
         for gate in receivers.gate:
-            if _is_from(sighting, gate) and _is_allowed(session, sighting, gate):
-                expires = sighting.created + timedelta(seconds=gate.valid_seconds)
+            left = gate.valid_seconds - age
+            if left > 0 and _is_from(sighting, gate) and _is_allowed(session, sighting, gate):
+                expires = sighting.created + timedelta(seconds=left)
                 until = {"expires": _local(expires, receivers.time_zone)}
                 keep_event(session, sighting, gate, OPEN, news | until, expires)
 
@@ -136,6 +142,8 @@ class Outbox:
         """Take an event out of its queue that cannot be delivered any more; the trail keeps that."""
         with self.database.writing() as session:
             session.execute(delete(Event).where(Event.id == event.id))
+            if event.kind == NOTE and (incident := session.get(Incident, json.loads(event.body)["incident"])):
+                incident.noted = None  # it was not sent: somebody may mend the address and write again
             details = {"event": event.key, "kind": event.kind}
             trail(session, f"{event.receiver} (events)", action, f"sighting {event.sighting_id}", details)
 

@@ -1,5 +1,6 @@
 """Records that a register takes and returns, and what several parts of it ask of the tables."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -140,11 +141,18 @@ class SeenBy:
 
     Args:
         plate: text that the camera itself read on the plate; "" for none. It is kept, and takes no part in decisions.
+        since: when the vehicle was there, by `time.monotonic()`; None for now.
     """
 
     name: str
     place: str = ""
     plate: str = ""
+    since: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the vehicle was there: a gate must not open for one that is gone."""
+        return 0.0 if self.since is None else max(0.0, time.monotonic() - self.since)
 
     @property
     def account(self) -> str:

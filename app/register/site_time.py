@@ -55,7 +55,7 @@ def read_moment(what: str, text: str, zone: Zone, *, is_end: bool = False) -> da
     if given.tzinfo is None:
         its = _zone(zone)
         given = given.replace(tzinfo=its) if its else given.astimezone()
-    return given.astimezone(UTC)
+    return given.replace(second=0, microsecond=0).astimezone(UTC)  # tables and pages have minutes
 
 
 def _zone(zone: Zone) -> tzinfo | None:

@@ -20,7 +20,7 @@ from app.register.list_tables import ListEntry
 from app.register.lists import Kind
 from app.register.matcher import Decision, Outcome
 from app.register.plate_evidence import PlateFinding, counting
-from app.register.plate_search import PlateTable, form
+from app.register.plate_search import PlateTable, cost, form
 from app.register.schema import Plate, now
 from models.alphabet import plain
 
@@ -121,7 +121,7 @@ class Watchlist:
         texts = _texts(session, vehicles, is_match, plate, least_confidence, camera_plate)
         found: dict[int, tuple[bool, bool]] = {}  # exact and stops, by number of the entry
         for number in session.scalars(select(ListEntry.id).where(ListEntry.vehicle_id.in_(vehicles))):
-            found[number] = is_match, is_match
+            found[number] = is_match, True
         with self._turn:
             for number, exact, stops in self._by_plate(texts):
                 before = found.get(number, (False, False))
@@ -157,7 +157,7 @@ class Watchlist:
         for text in texts.shown | ({texts.own} if texts.own else set()):
             for found in self._table.find(text):
                 if form(found.plate) == form(text):
-                    yield found.vehicle, not found.cost and text == texts.own, text == texts.own
+                    yield found.vehicle, not found.cost and text == texts.own, True
 
 
 def _texts(
@@ -196,7 +196,8 @@ def _listed(row: ListEntry, exact: bool, stops: bool, texts: _Texts) -> Listed |
     """The entry as an answer has it; None for an allowed plate that differs from one that was read with confidence."""
     if row.kind != Kind.deny:
         # Photographs that show two plates open nothing; and a text that is a resident's own is no visitor's.
-        exact = exact and (row.vehicle_id is not None or row.folded == texts.own or texts.certain == {row.folded})
+        agree = texts.certain == {row.folded} and all(cost(text, row.folded or "") is not None for text in texts.read)
+        exact = exact and (row.vehicle_id is not None or row.folded == texts.own or agree)
         if not exact and texts.own and texts.own in texts.read:
             return None
     about = {name: getattr(row, name) for name in ("kind", "reason", "flat", "plate", "ends")}

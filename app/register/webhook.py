@@ -18,6 +18,10 @@ class DeliveryError(FedVehicleReidError, RuntimeError):
     """A receiver did not take an event; the message says why, without the path of its URL, which may be a secret."""
 
 
+class LaterError(DeliveryError):
+    """A receiver does not take this event now; it may take others."""
+
+
 class RefusedEventError(DeliveryError):
     """A receiver will never take this event, but may take others."""
 

@@ -25,6 +25,8 @@ def relative_files(settings: Mapping[str, Any]) -> dict[str, str]:
     """The absolute paths of the keys whose values are relative ones, which count from the working folder of now."""
     found = {}
     for key, value in leaves(settings):
+        if "options." in key:  # of a plug-in, which name no file
+            continue
         none = _FOLDERS.get(key) or FILES.get(key) or FILES.get(key.rsplit(".", 1)[-1])
         if none and isinstance(value, str) and value.lower() not in (*none, "") and not Path(value).is_absolute():
             found[key] = str(absolute(value))

@@ -74,6 +74,11 @@ class Settings:
                 "federation.weighting=cosine_distance tells the server how far each client's features moved; it needs "
                 "privacy=plain without privacy.dp"
             )
+        if self.personalise.enabled and self.data.val_split in (self.data.eval_split, "train", "all"):
+            raise SettingsError(
+                f"data.val_split={self.data.val_split}: personal models would be chosen on images that are trained on "
+                "or measured at the end; name another split, or data.val_split= to hold vehicles out"
+            )
         equalise = self.data.equalise
         if (equalise.on or equalise.target) and not task_modules(self.task).embeds:
             raise SettingsError(f"data.equalise: the task {self.task} has no embeddings to compare images by")

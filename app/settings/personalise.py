@@ -17,8 +17,9 @@ class PersonaliseSettings:
         tuning_epochs: of fine-tuning on the client's own images; 0 for none.
         rates: peak learning rates of fine-tuning, as shares of `train.lr`; each gives candidates of its own.
         averaged_rounds: last rounds whose global models are averaged to a further candidate; 0 for none.
-        holdout: share of the client's training vehicles that the whole run keeps out of its training to choose by, if
-            `data.val_split` names no split.
+        holdout: share of the client's training vehicles that it keeps out of its own training to choose by, if
+            `data.val_split` names no split; divided by camera, by dirichlet or not at all, another client may train
+            on images of the same vehicles.
         least: vehicles needed to choose by; with fewer a client keeps the global model.
         confidence: of the gain over the global model on the held-out vehicles, from resampling them.
     """

@@ -37,7 +37,7 @@ def require_declared(stored: Mapping[str, Any], trusted: Collection[object] = ()
         if value not in {each.value for each in declared(kind).values()}:
             raise SettingsError(
                 f"{key}={value}: a plug-in that no installed package declares, named by a stored file; "
-                f"if you trust it, add {key}={value} to the command"
+                f"declare it in its package (docs/plugins.md), or add {key}={value} to the command if you trust it"
             )
 
 

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from app.settings.checks import SettingsError
 from app.settings.nearest import did_you_mean
-from models.plugins import Kind, declared, is_plug_in, place_of
+from models.plugins import Kind, is_plug_in, place_of
 
 T = TypeVar("T")
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -46,10 +46,9 @@ def part(kind: Kind, *built_in: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if value not in built_in and not is_plug_in(kind, value):
-            options = (*built_in, *declared(kind))
-            raise ValueError(
-                f"must be one of {', '.join(options)}, or a plug-in of an installed package; got {value!r}"
-                f"{did_you_mean(value, options)}"
+            raise ValueError(  # without the declared ones: a site's answer would name its packages
+                f"must be one of {', '.join(built_in)}, or a plug-in of an installed package; got {value!r}"
+                f"{did_you_mean(value, built_in)}"
             )
         place_of(kind, value, built_in)
         return value

@@ -25,7 +25,7 @@ ENOUGH = Means(time.time, lambda _: 100 * GIB, lambda: 100 * GIB)
 
 class Answers(BaseHTTPRequestHandler):
     def do_HEAD(self):
-        self.send_response_only(403)
+        self.send_response_only(404 if self.path.startswith("/v1/control/") else 403)
         self.send_header("Date", formatdate(time.time(), usegmt=True))
         self.end_headers()
 
@@ -102,7 +102,7 @@ def test_a_machine_that_is_in_order(ready, server):
     assert [row.item for row in found] == items
     found = preflight(of(ready, "operator", host="localhost", port=server), ENOUGH)
     assert faults(found) == {}
-    assert [row.item for row in found] == ["folder", "installation", "project", "name", "port", "TLS"]
+    assert [row.item for row in found] == ["folder", "installation", "project", "name", "port", "TLS", "access"]
     assert faults(preflight(ready / "authority", ENOUGH)) == {}
 
 
@@ -256,7 +256,7 @@ def test_the_command_names_faults_and_ends_with_status_2(ready, server, capsys):
     folder = of(ready, "operator", host="localhost", port=server)
     lines, found = run(capsys, "preflight", folder)
     assert lines[0] == "folder: in order"
-    assert (found["problems"], [row["item"] for row in found["items"]][-1]) == (0, "TLS")
+    assert (found["problems"], [row["item"] for row in found["items"]][-1]) == (0, "access")
     (ready.parent / "pyproject.toml").unlink()
     with pytest.raises(DeploymentError, match=r"1 item of .* is not in order"):
         federation.main(["preflight", str(folder)])
