@@ -86,6 +86,35 @@ def test_what_a_server_never_takes_is_given_up_and_holds_up_nothing(held, inbox,
     assert "somebody" not in caplog.text
 
 
+def test_a_plate_makes_no_header(held, inbox):
+    """`email` decodes words of RFC 2047 in what it is given, line ends among them."""
+    name_receivers(held.folder, office(inbox.port))
+    see(held, plate="=?utf-8?q?=0ABcc:x@y.example?=")
+    deliver(held)
+    ((addresses, message, _),) = inbox.mails
+    assert (addresses, message["Bcc"]) == (["office@park.example"], None)
+    assert "\n" not in message["Subject"]
+
+
+def test_a_mailbox_that_is_full_holds_up_no_other(held, inbox):
+    name_receivers(held.folder, office(inbox.port, 'to = ["full@x.example", "b@x.example"]'))
+    see(held)
+    inbox.answers["full@x.example"] = "452 full"
+    with pytest.raises(DeliveryError, match="452"):
+        deliver(held)
+    assert [addresses for addresses, _, _ in inbox.mails] == [["b@x.example"]]
+    assert [queue.events for queue in held.outbox.queues()] == [1]
+
+
+def test_a_note_that_the_server_refuses_can_be_written_again(held, inbox):
+    name_receivers(held.folder, office(inbox.port, "notes = true"))
+    number = report(held)
+    queue_note(held.outbox, number, "", "guard")
+    inbox.answers[OWNER] = "550 no such box"
+    deliver(held)
+    assert queue_note(held.outbox, number, "", "guard").noted is not None
+
+
 def test_an_owner_is_written_to_only_where_it_is_set_and_learns_nothing_else(held, inbox):
     name_receivers(held.folder, office(inbox.port, "to_owner = true"))
     for outcome, vehicle in ((Outcome.match, 1), (Outcome.match, 2), (Outcome.unsure, 1), (Outcome.unknown, None)):

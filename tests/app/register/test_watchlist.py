@@ -157,6 +157,44 @@ def test_a_denied_vehicle_never_opens_a_gate(reading, texts, more, kind, text, c
     assert opened(reading) == ["open"] * opens
 
 
+@pytest.mark.parametrize("by", ["number", "plate"])
+def test_a_denied_vehicle_with_the_plate_of_a_visitor_opens_no_gate(reading, texts, by):
+    """A copied plate: the text contradicts what the photograph resembles, and the answer is unsure."""
+    name_receivers(reading.folder, GATE + "listed = true")
+    visit(reading)
+    texts["texts"] = [("XY4711", 0.95)]
+    ask(reading, 1, CAMERA)
+    assert opened(reading) == ["open"]
+    reading.lists.add(NewEntry(Kind.deny, **({"vehicle": 1} if by == "number" else {"plate": "AB 1234"})), "m")
+    answer = ask(reading, 1, CAMERA)
+    assert ([each.stops for each in answer.listed], opened(reading)) == ([True, False], ["open"])
+
+
+def test_a_gate_opens_for_the_rest_of_its_time_alone(reading, texts):
+    """Photographs wait: in a folder, while the watch is down; for a database."""
+    name_receivers(reading.folder, GATE + "listed = true\nvalid_seconds = 10")
+    visit(reading)
+    texts["texts"] = [("XY4711", 0.95)]
+    ask(reading, 70, SeenBy("gate", since=time.monotonic() - 11))
+    assert opened(reading) == []
+    ask(reading, 70, SeenBy("gate", since=time.monotonic() - 4))
+    (event,) = reading.outbox.waiting("barrier", 9)
+    with reading.database.reading() as session:
+        left = (event.expires - session.get(Sighting, event.sighting_id).created).total_seconds()
+    assert left == pytest.approx(6, abs=1)  # less what the query took
+
+
+@pytest.mark.parametrize("second", [("QQ9", 0.89), ("QQ9", 0.95)])
+def test_a_second_plate_or_that_of_the_camera_opens_no_gate(reading, texts, second):
+    name_receivers(reading.folder, GATE + "listed = true")
+    visit(reading)
+    texts["texts"] = [("XY4711", 0.95), second]
+    reading.identify([vehicle_photo(70), vehicle_photo(71)], account="guard", camera=CAMERA)
+    texts["texts"] = [("XY4711", 0.95)]
+    ask(reading, 70, SeenBy("gate", "north", "QQ 9"))
+    assert opened(reading) == []
+
+
 def test_what_the_camera_read_stops_a_gate_and_opens_none(reading, texts):
     name_receivers(reading.folder, GATE + "listed = true")
     visit(reading, "VV 1")
