@@ -129,12 +129,15 @@ def import_(
 def export(
     table: Annotated[Path, typer.Argument(help="A CSV file; one that is there is replaced.")],
     kind: OfKind = None,
+    ended: Annotated[
+        bool, typer.Option("--ended", help="Those that ended, too; no table with them is imported.")
+    ] = False,
     register: Folder = HERE,
     url: Url = "",
 ) -> None:
     """Write the lists as a table, which `list import` reads; the trail says who took it away."""
     with open_register(register, url) as held, replacing(table) as temporary:
-        rows = list(held.lists.all_for_table(ChosenEntries(kind), operator()))
+        rows = list(held.lists.all_for_table(ChosenEntries(kind, None if ended else True), operator()))
         with temporary.open("w", encoding="utf-8", newline="") as file:
             file.writelines(write_entries(rows, _zone(held)))
     say({"file": str(table), "entries": len(rows)})

@@ -27,6 +27,10 @@ def write_entries(rows: Iterable[ListEntry], zone: Zone) -> Iterator[str]:
         yield csv_lines(_cells(row, zone) for row in part)
 
 
+MOST_ROWS = 2000
+"""Of a table: all are added in one turn of writing, and identifications wait for it for ten seconds at the most."""
+
+
 def read_entries(path: Path, zone: Zone) -> list[tuple[str, NewEntry]]:
     """The entries of a table, each with its place, which begins the message of an error. Raises ListError naming the
     row, and DataSetError for a table of other columns."""
@@ -37,6 +41,8 @@ def read_entries(path: Path, zone: Zone) -> list[tuple[str, NewEntry]]:
             found.append((place, _entry(cells, zone)))
         except FedVehicleReidError as error:
             raise ListError(f"{place}: {error}") from error
+        if len(found) > MOST_ROWS:
+            raise ListError(f"{path} has more than {MOST_ROWS:,} rows: give as many at once")
     return found
 
 

@@ -181,9 +181,9 @@ def _chosen(chosen: ChosenEntries) -> Select[ListEntry]:
         ended = ListEntry.ends <= now()
         query = query.where(or_(ListEntry.ends.is_(None), ~ended) if chosen.current else ended)
     if text := chosen.text.strip():
-        texts = [
-            func.lower(each).contains(text.lower(), autoescape=True) for each in (ListEntry.reason, ListEntry.flat)
-        ]
+        parts = (ListEntry.reason, ListEntry.flat)
+        texts = [func.lower(each).contains(text.lower(), autoescape=True) for each in parts]
+        texts += [each.contains(text, autoescape=True) for each in parts]  # SQLite lowers ASCII letters alone
         if plate := plain(text):
             texts.append(ListEntry.folded.contains(plate, autoescape=True))
         query = query.where(or_(*texts))
@@ -265,7 +265,11 @@ def _overlap(first: ListEntry, second: ListEntry) -> bool:
     def before(end: datetime | None, begin: datetime | None) -> bool:
         return end is not None and begin is not None and end <= begin
 
-    return not before(first.ends, second.begins) and not before(second.ends, first.begins) and not _is_over(second)
+    return (
+        not before(first.ends, second.begins)
+        and not before(second.ends, first.begins)
+        and not (_is_over(first) or _is_over(second))
+    )
 
 
 def _is_over(row: ListEntry) -> bool:
