@@ -282,15 +282,16 @@ def test_pictures_that_no_row_names_are_deleted_after_an_hour(register, model, m
 def test_a_register_of_before_gets_the_tables_that_came_later(url):
     database = Database(url)
     with database.writing() as session:
-        late = ("event", "taken_photo", "found", "correction", "confirmation", "shown", "imported", "ticket_use")
+        late = ("sent_request", "list_entry")
+        late += ("event", "taken_photo", "found", "correction", "confirmation", "shown", "imported", "ticket_use")
         for table in late:
             session.connection().exec_driver_sql(f"DROP TABLE {table}")
         indexes = ("ix_change_vehicle_id", "ix_sighting_created", "ix_sighting_decision", "ix_incident_sighting_id")
         for index in indexes:
             session.connection().exec_driver_sql(f"DROP INDEX {index}")
-        for column in ("camera", "place"):
-            session.connection().exec_driver_sql(f"ALTER TABLE sighting DROP COLUMN {column}")
-        session.connection().exec_driver_sql("ALTER TABLE model DROP COLUMN evidence")
+        columns = ("sighting", "camera"), ("sighting", "place"), ("vehicle", "tags"), ("incident", "noted")
+        for table, column in (*columns, ("model", "evidence")):
+            session.connection().exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
         session.connection().exec_driver_sql("UPDATE setting SET value = '1' WHERE name = 'version'")
     database.close()
     again = Database(url)
