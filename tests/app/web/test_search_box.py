@@ -35,11 +35,13 @@ def test_a_guard_finds_a_plate_as_it_is_typed_and_comes_back_to_it(page):  # noq
     fits(page, "search")
     card.get_by_role("link").click()
     page.get_by_role("heading", name="Vehicle 1").wait_for()
+    page.wait_for_load_state()  # a page that is still being opened cannot be left backwards
     page.go_back()
     page.get_by_text("1 vehicle found.").wait_for()
     assert box(page).input_value() == "ab-12"
     page.get_by_role("button", name="Log out").click()
     log_in(page, "manager")
+    page.wait_for_load_state()  # a page that is still being opened cannot be left backwards
     page.go_back()
     page.wait_for_load_state()
     assert page.locator("#hits li").count() == 0  # another session begins with nothing
@@ -91,6 +93,7 @@ def test_pages_are_turned_and_back_returns_to_the_same_one(page):  # noqa: F811
     page.locator("#hits a").evaluate("link => link.href = '/register'")
     page.locator("#hits a").click()
     page.get_by_role("heading", name="Register").wait_for()
+    page.wait_for_load_state()  # a page that is still being opened cannot be left backwards
     page.go_back()
     page.get_by_text("Page 2 of 3.").wait_for()
 

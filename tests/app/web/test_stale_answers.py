@@ -130,6 +130,7 @@ def test_back_returns_to_the_own_answer_and_to_nobody_elses(page, vehicles):  # 
     log_in(page, "guard")
     ask(page, vehicles[0][0])
     page.get_by_role("link", name="Incidents").click()
+    page.wait_for_load_state()  # a page that is still being opened cannot be left backwards
     page.go_back()
     page.locator("#decision").get_by_text("Resident: AB 12, flat 12").wait_for()
     assert page.locator("#incident [name=sighting]").input_value()
@@ -142,6 +143,7 @@ def test_back_returns_to_the_own_answer_and_to_nobody_elses(page, vehicles):  # 
     log_in(page, "manager")
     page.get_by_role("heading", name="Whose vehicle is this?").wait_for()
     for _ in range(3):
+        page.wait_for_load_state()
         page.go_back()
         page.wait_for_timeout(300)
         if page.locator("#answer").count():
