@@ -58,7 +58,10 @@ def restart(server):
     for _ in range(20):
         try:
             server.ensure_postgres_running()
-        except subprocess.SubprocessError:  # a process of the one before holds its memory
+        except subprocess.SubprocessError:  # a process of the one before holds its memory: it works in its folder
+            for process in psutil.process_iter(["cwd"]):
+                if process.info["cwd"] == str(server.pgdata):
+                    process.kill()
             time.sleep(0.5)
         else:
             return
