@@ -25,6 +25,7 @@ ERRORS = (
     N_("the image {name} is damaged"),
     N_("a guard sees one page: type more of the plate than {number} characters"),
     N_("{given} photos at once; the most is {most}"),
+    N_("{table} has more than {number} rows: give as many at once"),
     N_("the register is not open"),
     N_("enrolling needs the role manager"),
     N_("there are no pages in this language"),

@@ -40,7 +40,7 @@ async function post(path, body, key) {
   if (response.ok && answer !== null) return { answer };
   const said = answer?.detail ? sentence(answer.detail) : _("the register failed (status {status})", { status: response.status });
   if (response.status === 401) return { wait: true, said: _("log in again, then it is sent") };
-  const isStale = !answer?.detail || answer.detail.startsWith("this form is not of your session");
+  const isStale = !answer?.detail || /^this form is not of your session/.test(answer.detail);
   if (response.status === 403 && isStale) return { wait: true, said };
   const isLater = [408, 429, 503, 507].includes(response.status);
   return { wait: isLater, failed: response.ok || response.status >= 500, said };
