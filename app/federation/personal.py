@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.arrays import Arrays
+from app.core.files import replacing
 from app.core.node_store import NodeStoreError, OutdatedAttemptError, digest_of
 from app.experiment.held_out import HeldOut
 from app.experiment.personal_store import held_key, write_personal
@@ -60,7 +61,9 @@ def note_held_out(client: "TaskClient", held_out: HeldOut | None) -> None:
     """Note at a node's first training what is kept out of it; nothing is noted again."""
     path = client.store.folder / HELD_OUT
     if not path.exists():
-        path.write_text(_held(held_out) if not client.store.rounds("private") else "", encoding="utf-8")
+        noted = _held(held_out) if not client.store.rounds("private") else ""
+        with replacing(path) as temporary:  # half of it would refuse personal models for ever
+            temporary.write_text(noted, encoding="utf-8")
 
 
 def _held(held_out: HeldOut | None) -> str:
