@@ -213,7 +213,7 @@ class TaskClient(NumPyClient):
         return [np.frombuffer(encrypted.payload, np.uint8)], len(self.samples), measures
 
     def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
-        """Apply the last aggregate, keep and measure the final global model, make a personal one if the run has them."""
+        """Apply the last aggregate, keep and measure the final model, make a personal one if the run has them."""
         request = RoundRequest.of(parameters, config)
         server_round = request.server_round
         attempt = f"{server_round} final {request.order}"
