@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -143,6 +144,17 @@ def compose_once():
         patch.setattr(open_client, "load_settings", _compose)
         patch.setattr(server_app, "load_settings", _compose)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_an_earlier_test():
+    """A command that ran in this process leaves a handler behind, whose stream is that test's and is closed."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    yield
+    for handler in root.handlers[:]:
+        if type(handler) is logging.StreamHandler and handler not in before:  # pytest's own are other classes
+            root.removeHandler(handler)
 
 
 class LocalFederation:

@@ -158,4 +158,5 @@ def test_a_folder_that_fills_up_is_named(words, monkeypatch, capsys):
     monkeypatch.setattr("app.equalise.store.EnhancedFiles.write_record", full)
     # Flower writes to standard error as well, once it has been imported: by this test or by an earlier one.
     monkeypatch.setattr(FLOWER_LOGGER, "handlers", [])
+    monkeypatch.setattr(FLOWER_LOGGER, "propagate", False)
     assert "cannot be written, there is no folder for the report" in fails(capsys, equalise.main, [*words, *SIX])

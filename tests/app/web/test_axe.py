@@ -72,7 +72,9 @@ def view(app):
 
     with served(app) as port, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        page = browser.new_page(base_url=f"http://127.0.0.1:{port}", viewport=SIZES["phone"])
+        address = f"http://127.0.0.1:{port}"
+        page = browser.new_page(base_url=address, viewport=SIZES["phone"], service_workers="block")
+        page.route("**/healthz", lambda route: route.abort())  # the page without a connection leaves when there is one
         page.goto("/login")
         page.get_by_label("Name").fill("admin")
         page.get_by_label("Password").fill(WORDS["admin"])
