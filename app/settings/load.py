@@ -95,6 +95,15 @@ class Settings:
         """The measures of the task's tables; the first is the headline."""
         return task_modules(self.task).measures
 
+    @property
+    def averaged_from(self) -> int | None:
+        """Version of the first global model in the mean of the last ones, which `federation.averaged_rounds` or else
+        `personalise.averaged_rounds` asks for; None for no mean. The untrained model is never part of it."""
+        federation, personalise = self.federation, self.personalise
+        count = personalise.averaged_rounds if personalise.enabled else 0
+        count = federation.averaged_rounds if federation.averages else count
+        return max(1, federation.rounds - count + 1) if count else None
+
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for the run folder and for checkpoints."""
         return asdict(self)
