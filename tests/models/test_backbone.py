@@ -11,7 +11,7 @@ from timm.layers import resample_abs_pos_embed
 from models.backbone import build_backbone
 from models.input_statistics import input_statistics
 
-REAL_WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights" / "tf_efficientnet_lite0.safetensors"
+REAL_WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights"
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +166,19 @@ def test_input_statistics_are_the_models_own() -> None:
     assert std == (0.229, 0.224, 0.225)
 
 
-@pytest.mark.skipif(not REAL_WEIGHTS.is_file(), reason=f"{REAL_WEIGHTS.name} is not here")
-def test_published_weights_of_efficientnet_lite0_are_loaded() -> None:
-    backbone = build_backbone("tf_efficientnet_lite0", pretrained=REAL_WEIGHTS)
-    arrays = load_file(REAL_WEIGHTS)
-    assert torch.equal(backbone.state_dict()["conv_stem.weight"], arrays["conv_stem.weight"])
+def test_a_file_of_half_precision_fills_a_network_of_float32(tmp_path: Path, arrays: dict[str, torch.Tensor]) -> None:
+    halved = {key: array.half() if array.is_floating_point() else array for key, array in arrays.items()}
+    save_file(halved, tmp_path / "half.safetensors")
+    state = build_backbone("test_resnet", pretrained=tmp_path / "half.safetensors").state_dict()
+    assert {array.dtype for array in state.values() if array.is_floating_point()} == {torch.float32}
+    assert torch.equal(state["conv1.0.weight"], halved["conv1.0.weight"].float())
+
+
+@pytest.mark.skipif(not REAL_WEIGHTS.is_dir(), reason="the published weights are not here")
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_lite2"])
+def test_published_weights_are_loaded(name: str) -> None:
+    backbone = build_backbone(name, pretrained=REAL_WEIGHTS / f"{name}.safetensors")
+    arrays, state = load_file(REAL_WEIGHTS / f"{name}.safetensors"), backbone.state_dict()
+    assert state["conv_stem.weight"].dtype == torch.float32
+    assert all(torch.equal(state[key], arrays[key].to(state[key].dtype)) for key in state if key in arrays)
     assert backbone.num_features == arrays["classifier.weight"].shape[1]
