@@ -66,7 +66,8 @@ def build_backbone(
         pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, whose
             classifier is dropped; False leaves random values.
         options: further arguments of the model, such as `{"channels": [48, 96, 144, 192]}` for a narrower ResNet; of a
-            network of tokens also `token`, see `TokenBackbone`.
+            network of tokens also `token`, see `TokenBackbone`, and where timm has it `dynamic_img_size`, with which
+            it takes images of other sizes too.
         size: height and width of the images, for which a network of tokens is built; its position embeddings are
             resampled to it. Without it only networks for images of any size are built.
 
@@ -175,7 +176,8 @@ def _output_channels(backbone: nn.Module, name: str, size: tuple[int, int] | Non
             feature = backbone(torch.zeros(1, 3, *(size or _PROBE_SIZE)))
     except (AssertionError, RuntimeError, ValueError) as error:
         which = f"images of {size[0]} x {size[1]} px" if size else "images of any size"
-        raise NetworkError(f"backbone {name!r} does not accept {which}: {error}") from error
+        fitting = _fitting(backbone, size) if size else ""
+        raise NetworkError(f"backbone {name!r} does not accept {which}: {error}{fitting}") from error
     finally:
         backbone.train(was_training)
     is_map = isinstance(feature, Tensor) and feature.ndim == 4 and getattr(backbone, "output_fmt", "NCHW") == "NCHW"
@@ -184,6 +186,19 @@ def _output_channels(backbone: nn.Module, name: str, size: tuple[int, int] | Non
             f"backbone {name!r} gives tokens, not a feature map (N, C, h, w); choose a convolutional one"
         )
     return int(feature.shape[1])
+
+
+def _fitting(backbone: nn.Module, size: tuple[int, int]) -> str:
+    """The nearest sizes of images that are whole patches of a network of tokens, for an error."""
+    patch = getattr(getattr(getattr(backbone, "network", None), "patch_embed", None), "patch_size", None)
+    if not patch:
+        return ""
+    below, above = (
+        [max(1, count(side / each)) * each for side, each in zip(size, patch, strict=True)]
+        for count in (math.floor, math.ceil)
+    )
+    sizes = " and ".join(f"{height} x {width} px" for height, width in dict.fromkeys(map(tuple, (below, above))))
+    return f" Its patches are of {patch[0]} x {patch[1]} px: {sizes} fit."
 
 
 def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:

@@ -122,6 +122,21 @@ def test_swins_map_is_turned_and_the_class_token_is_one_place() -> None:
         torch.testing.assert_close(found(image)[..., 0, 0], found.network.forward_features(image)[:, 0])
 
 
+def test_a_network_with_dynamic_size_takes_images_of_other_sizes() -> None:
+    """DINOv2's is of one size otherwise; at its own size both give the same."""
+    fixed, dynamic = (
+        build_backbone("vit_small_patch14_dinov2", size=(56, 56), options={"depth": 1, **more}).eval()
+        for more in ({}, {"dynamic_img_size": True})
+    )
+    dynamic.load_state_dict(fixed.state_dict())
+    image = torch.rand(1, 3, 56, 56)
+    with torch.no_grad():
+        assert torch.equal(fixed(image), dynamic(image))
+        assert dynamic(torch.zeros(1, 3, 70, 84)).shape == (1, 384, 5, 6)
+        with pytest.raises(AssertionError, match="doesn't match"):
+            fixed(torch.zeros(1, 3, 70, 84))
+
+
 def test_weights_for_images_of_another_size_are_resampled(tmp_path: Path) -> None:
     """As timm resamples position embeddings; of the same size they are taken over as they are."""
     whole = timm.create_model("test_vit", img_size=(64, 64), num_classes=7)
@@ -137,7 +152,8 @@ def test_weights_for_images_of_another_size_are_resampled(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "size", "options", "named"),
     [
-        ("test_vit", (60, 64), {}, "does not accept images of 60 x 64 px"),
+        ("test_vit", (60, 64), {}, "does not accept images of 60 x 64 px.* 48 x 64 px and 64 x 64 px fit"),
+        ("vit_small_patch14_dinov2", (64, 56), {"dynamic_img_size": True, "depth": 1}, "56 x 56 px and 70 x 56 px fit"),
         ("test_vit", (64, 64), {"token": "first"}, "must be mean or class; got 'first'"),
         ("swin_tiny_patch4_window7_224", (64, 64), {"token": "class"}, "has no class token"),
         ("test_vit", (64, 64), {"chanels": 1}, "'test_vit' cannot be built with"),
