@@ -1,4 +1,4 @@
-"""Feature extractors from timm, convolutional or of tokens, with weights from timm's hub, from a file, or none."""
+"""Feature extractors of timm's registry, convolutional or of tokens; weights from timm's hub, from a file, or none."""
 
 import difflib
 import math
@@ -15,6 +15,8 @@ from torch.func import functional_call
 
 from models.errors import MissingFileError, NetworkError, WeightsFileError
 from models.input_statistics import InputStatistics
+from models.osnet import OSNet
+from models.osnet_file import arrays_of_onnx
 from models.plugins import PlugInError, is_place, is_plug_in, load, place_of
 
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
@@ -63,8 +65,8 @@ def build_backbone(
     Args:
         name: a timm model name, with or without a weights tag: "resnet50", "resnet50.a1_in1k"; or a plug-in, a function
             that its module registers with timm (`timm.models.register_model`).
-        pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, whose
-            classifier is dropped; False leaves random values.
+        pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, of OSNet
+            also an .onnx file, whose classifier is dropped; False leaves random values.
         options: further arguments of the model, such as `{"channels": [48, 96, 144, 192]}` for a narrower ResNet; of a
             network of tokens also `token`, see `TokenBackbone`, and where timm has it `dynamic_img_size`, with which
             it takes images of other sizes too.
@@ -113,7 +115,11 @@ def timm_name(name: str) -> str:
     """The name under which timm knows a backbone, once the module of a plug-in is imported."""
     if not is_plug_in("backbones", name):
         return name
-    own = not is_place(name) and timm.is_model(name) and timm.model_entrypoint(name).__module__.startswith("timm.")
+    own = (
+        not is_place(name)
+        and timm.is_model(name)
+        and timm.model_entrypoint(name).__module__.startswith(("timm.", "models."))
+    )
     if place_of("backbones", name, [name] if own else []) is None:
         return name
     function = load("backbones", name)
@@ -203,8 +209,15 @@ def _fitting(backbone: nn.Module, size: tuple[int, int]) -> str:
 
 def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
     """Copy the values of a file into the backbone; every key but the classifier's must fit."""
+    if path.suffix == ".onnx" and not isinstance(backbone, OSNet):
+        raise WeightsFileError(f"weights file {path}: backbone {name!r} starts from no ONNX file; osnet_ain_x1_0 does")
     try:
-        arrays = load_state_dict(str(path), device="cpu", weights_only=True)
+        if isinstance(backbone, OSNet) and path.suffix == ".onnx":
+            arrays: Any = arrays_of_onnx(path, backbone)
+        else:
+            arrays = load_state_dict(str(path), device="cpu", weights_only=True)
+    except WeightsFileError:
+        raise
     except Exception as error:  # pickle, zip and key errors: whatever another file makes of it
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsFileError(f"cannot read weights file {path}: {first}") from error
