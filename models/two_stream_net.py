@@ -16,6 +16,7 @@ _CUTS = (  # names of the parts of stem and trunk, in timm's families
     (("conv_stem", "bn1"), ("blocks", "conv_head", "bn2")),
     (("conv_stem", "bn1"), ("blocks", "conv_head", "norm_head", "act2")),
     (("conv_stem", "bn1"), ("blocks",)),
+    (("conv1", "maxpool"), ("conv2", "pool2", "conv3", "pool3", "conv4", "conv5")),  # OSNet
 )
 
 
