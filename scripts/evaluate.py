@@ -15,7 +15,7 @@ from app.core.arrays import float_arrays
 from app.core.run_folder import format_table
 from app.data.dataset import open_source
 from app.evaluation.errors import EvaluationError
-from app.experiment.baselines import calibration_directions, measure_arrays
+from app.experiment.baselines import Measures, calibration_directions, measure_arrays
 from app.experiment.weather import kinds_of, weather_rows, weather_table
 from app.settings.load import SettingsError, absolute
 from app.settings.stored import with_overrides
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
         raise EvaluationError(f"{folder}, model {model}: {error}") from error
     print(weather_table(rows, settings.measures) if weathers else format_table(rows))
     measures, *_ = rows.values()
-    said = {"model": model, "data": settings.data.reader, "split": settings.data.eval_split}
+    said: Measures = {"model": model, "data": settings.data.reader, "split": settings.data.eval_split}
     if weathers:
         said["weather"] = {kind: rows[kind] for kind in weathers}
     elif settings.data.weather != "none":
