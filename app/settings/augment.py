@@ -32,6 +32,7 @@ class Draws(Protocol):
     def blurred(self, batch: "Tensor", sigmas: "Tensor") -> "Tensor": ...
     def rectangles(self, batch: "Tensor") -> "Tensor": ...
     def weathered(self, batch: "Tensor", kind: str, probability: float) -> "Tensor": ...
+    def in_any_weather(self, batch: "Tensor", probability: float) -> "Tensor": ...
 
 
 Effect = Callable[["Tensor", Any, Draws], "Tensor"]
@@ -90,6 +91,10 @@ def _night(batch: "Tensor", settings: Any, draw: Draws) -> "Tensor":
     return draw.weathered(batch, "night", settings.night)
 
 
+def _weather(batch: "Tensor", settings: Any, draw: Draws) -> "Tensor":
+    return draw.in_any_weather(batch, settings.weather)
+
+
 @section("train.augment")
 class AugmentSettings:
     """Online augmentation of training images; 0 switches a part off.
@@ -108,6 +113,7 @@ class AugmentSettings:
         erase: probability of an erased rectangle.
         rain: probability of a vehicle in rain.
         night: probability of a vehicle in little light.
+        weather: probability of an image in one of the kinds of `data.weather`, each as likely; also of a plate.
         plate_drop: probability that a training sample loses its plate.
     """
 
@@ -122,6 +128,7 @@ class AugmentSettings:
     erase: Annotated[Share, Part(_erase, plates=False)] = 0.3
     rain: Annotated[Share, Part(_rain, plates=False, first=True)] = 0.0
     night: Annotated[Share, Part(_night, plates=False, first=True)] = 0.0
+    weather: Annotated[Share, Part(_weather, first=True)] = 0.0
     plate_drop: Share = 0.0
 
 

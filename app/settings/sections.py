@@ -10,6 +10,7 @@ from app.settings.checks import SettingsError
 from app.settings.equalise import EqualiseSettings
 from app.settings.section import AtLeastOne, Count, NotNegative, PathText, Share, part, section
 from app.settings.synthetic import SyntheticSettings
+from app.settings.weather import Weather
 
 
 @section("data.partition")
@@ -48,6 +49,8 @@ class DataSettings:
         fold: the part, from 0, that is kept out of training; it forms the split "fold".
         val_split: the split on which rounds are measured, "" for none.
         eval_split: the split of the final figures.
+        weather: rendered into the queries of `eval_split`; the gallery stays as it is, since vehicles are enrolled by
+            day and identified in any weather.
         cache_mb: decoded images kept in memory, MiB.
         cache_dir: folder of decoded images shared by processes, "" for none; a node has its own.
         cache_dir_mb: its largest size, MiB.
@@ -61,6 +64,7 @@ class DataSettings:
     fold: Count = 0
     val_split: str = ""
     eval_split: str = "test"
+    weather: Literal["none", Weather] = "none"
     cache_mb: Count = 2048
     cache_dir: str = ""
     cache_dir_mb: Count = 16384
