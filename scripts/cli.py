@@ -47,6 +47,7 @@ COMMANDS = {
     "data": Command("scripts.inspect_data", "settings", "counts of your images, vehicles and queries"),
     "simulate": Command("scripts.simulate", "settings", "a federation on this machine"),
     "sweep": Command("scripts.sweep", "settings", "a federation for each combination of values, and their table"),
+    "cross-validate": Command("scripts.cross_validate", "settings", "federations that test every vehicle once"),
     "baseline": Command("scripts.baseline", "settings", "models without a federation, for comparison"),
     "evaluate": Command("scripts.evaluate", "settings", "measures of a run's model on any data set"),
     "equalise": Command("scripts.equalise", "settings", "enhanced images for vehicles with few, and doubtful labels"),

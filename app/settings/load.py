@@ -79,6 +79,8 @@ class Settings:
                 f"data.val_split={self.data.val_split}: personal models would be chosen on images that are trained on "
                 "or measured at the end; name another split, or data.val_split= to hold vehicles out"
             )
+        if self.data.weather != "none" and not task_modules(self.task).embeds:
+            raise SettingsError(f"data.weather={self.data.weather} is of vehicles; task={self.task} has none")
         equalise = self.data.equalise
         if (equalise.on or equalise.target) and not task_modules(self.task).embeds:
             raise SettingsError(f"data.equalise: the task {self.task} has no embeddings to compare images by")
