@@ -87,7 +87,7 @@ def train(
     first, last = steps
     report = TrainReport(seconds=dict.fromkeys(("data", "forward", "backward", "step"), 0.0))
     engine = make_optimiser(network, settings, list(private))
-    memory: EmbeddingMemory | None = getattr(task, "memory", None)  # of few tasks
+    memory = _memory_of(task)
     kept = taken_from(optimiser) if optimiser else {}
     if memory is not None:
         memory.begin(kept)
@@ -139,6 +139,12 @@ def train(
     report.optimiser = optimiser_state(network, engine) | (memory.state() if memory is not None else {})
     engine.zero_grad(set_to_none=True)  # gradients take as much memory as the network
     return report
+
+
+def _memory_of(task: Task) -> EmbeddingMemory | None:
+    """What the losses of a task remember; few tasks have it."""
+    memory = getattr(task, "memory", None)
+    return memory if isinstance(memory, EmbeddingMemory) else None  # a task of another package may mean anything by it
 
 
 class _ProximalPull:
