@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from app.core.arrays import Arrays, shared_layout
 from app.core.device import make_compute
+from app.core.global_state import GlobalModel
 from app.core.node_store import NodeStore
 from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
 from app.data.dataset import open_source
@@ -147,7 +148,9 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
             held = store.rounds(kind)
             if not held or (kind == "global" and held[-1] != last):  # a node that dropped out holds an older model
                 continue
-            arrays: Arrays = layout.unflatten(store.read(kind, held[-1])[0]["vector"])
+            stored, _ = store.read(kind, held[-1])
+            vector = GlobalModel.of(stored).result(settings.federation)  # a local one has no mean
+            arrays: Arrays = layout.unflatten(vector)
             arrays |= {name.removeprefix("array/"): a for name, a in own.items() if name.startswith("array/")}
             models[client] = arrays
     if not found["global"]:

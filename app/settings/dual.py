@@ -13,7 +13,7 @@ from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretraine
 
 MEASURES = RANKING_MEASURES
 CLASSIFICATION = ("cross_entropy", "focal", "arcface", "cosface")
-METRIC = ("triplet", "quadruplet", "contrastive", "none")
+METRIC = ("triplet", "quadruplet", "contrastive", "circle", "adasp", "none")
 EMBEDS = True
 
 
@@ -88,10 +88,11 @@ class LossSettings:
 
     Args:
         classification: "cross_entropy", "focal", "arcface", "cosface" or a plug-in.
-        metric: "triplet", "quadruplet", "contrastive", "none" or a plug-in.
+        metric: "triplet", "quadruplet", "contrastive", "circle", "adasp", "none" or a plug-in.
         classification_options, metric_options: arguments of a plug-in.
         soft_margin: for "triplet": softplus in place of a hinge.
         scale: factor on the cosines of "arcface" and "cosface"; also for the distillation of their scores.
+        circle_margin, circle_scale: of "circle"; adasp_temperature: of "adasp".
         temperature: T of the bidirectional distillation.
     """
 
@@ -103,6 +104,9 @@ class LossSettings:
     metric: Annotated[str, part("losses", *METRIC)] = "triplet"
     soft_margin: bool = True
     metric_margin: NotNegative = 0.3
+    circle_margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
+    circle_scale: Annotated[float, Field(ge=1.0)] = 128.0
+    adasp_temperature: Annotated[float, Field(ge=1e-3)] = 0.04
     temperature: Annotated[float, Field(ge=1e-3)] = 4.0
     classification_weight: NotNegative = 1.0
     metric_weight: NotNegative = 1.0

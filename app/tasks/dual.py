@@ -206,6 +206,10 @@ def _metric_options(loss: LossSettings) -> dict[str, Any]:
         return loss.metric_options
     if loss.metric == "none":
         return {}
+    if loss.metric == "circle":
+        return {"margin": loss.circle_margin, "scale": loss.circle_scale}
+    if loss.metric == "adasp":
+        return {"temperature": loss.adasp_temperature}
     if loss.metric == "triplet":
         return {"margin": None if loss.soft_margin else loss.metric_margin}
     return {"margin": loss.metric_margin} if loss.metric == "contrastive" else {}
