@@ -132,6 +132,7 @@ class OSNet(nn.Module):
     Raises ValueError for another activation."""
 
     pretrained_cfg: dict[str, Any]
+    feature_info = ({"module": "conv4", "num_chs": CHANNELS[-1], "reduction": 16},)
 
     def __init__(self, head: bool = False, activation: str = "relu") -> None:
         super().__init__()
@@ -140,11 +141,11 @@ class OSNet(nn.Module):
         self.num_features = DIM if head else CHANNELS[-1]
         self.conv1 = ConvNorm((3, CHANNELS[0]), 7, stride=2, norm=nn.InstanceNorm2d)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        stages = [_stage(CHANNELS[i], CHANNELS[i + 1], each) for i, each in enumerate(BLOCKS)]
-        self.conv2, self.conv3, self.conv4 = stages
-        self.pool2, self.pool3 = (
-            nn.Sequential(ConvNorm((channels, channels)), nn.AvgPool2d(2)) for channels in CHANNELS[1:3]
-        )
+        self.conv2 = _stage(CHANNELS[0], CHANNELS[1], BLOCKS[0])
+        self.pool2 = _transition(CHANNELS[1])
+        self.conv3 = _stage(CHANNELS[1], CHANNELS[2], BLOCKS[1])
+        self.pool3 = _transition(CHANNELS[2])
+        self.conv4 = _stage(CHANNELS[2], CHANNELS[3], BLOCKS[2])
         self.conv5 = ConvNorm((CHANNELS[-1], CHANNELS[-1]))
         last = nn.ReLU() if activation == "relu" else nn.PReLU()
         self.fc = nn.Sequential(nn.Linear(CHANNELS[-1], DIM), nn.BatchNorm1d(DIM), last) if head else None
@@ -201,6 +202,10 @@ def osnet_ain_x1_0(pretrained: bool = False, **options: Any) -> OSNet:
 def _stage(inside: int, out: int, instance: Sequence[bool]) -> nn.Sequential:
     widths = (inside, *[out] * len(instance))
     return nn.Sequential(*(OmniScaleBlock((widths[i], out), each) for i, each in enumerate(instance)))
+
+
+def _transition(channels: int) -> nn.Sequential:
+    return nn.Sequential(ConvNorm((channels, channels)), nn.AvgPool2d(2))
 
 
 def _norm(kind: type[nn.Module], channels: int) -> nn.Module:

@@ -32,6 +32,7 @@ from app.experiment.personalise import GLOBAL, Personal
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.training.checkpoint import network_of, save_checkpoint, without_heads
+from models.adapters import frozen_arrays
 from models.errors import MissingFileError
 
 _DRAWN = 8  # directions with a chart of their own: each country of plates_countries, not each trial of a protocol
@@ -174,11 +175,12 @@ def read_personal_models(settings: Settings, folder: RunFolder) -> dict[str, Per
 
 
 def _differ(settings: Settings, models: Mapping[str, Arrays]) -> bool:
-    """Whether the global model differs between clients, because more arrays than classifiers are private."""
+    """Whether the global model differs between clients, because more arrays than classifiers are learnt at home."""
     first = next(iter(models.values()))
     task = make_task(settings)
-    shared = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation, task.heads)
-    return set(without_heads(first, task)) != set(shared.names)
+    network = task.build(1, settings.seed, pretrained=False)
+    shared = shared_layout(network, settings.federation, task.heads)
+    return set(without_heads(first, task)) != {*shared.names, *frozen_arrays(network)}
 
 
 def _overrides(folder: RunFolder) -> list[str]:

@@ -9,7 +9,7 @@ from pydantic import Field
 from app.settings.checks import SettingsError
 from app.settings.ranking import RANKING_MEASURES
 from app.settings.section import Count, NotNegative, Share, part, section
-from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretrained, weights_of
+from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretrained, Sha256, weights_of
 
 MEASURES = RANKING_MEASURES
 CLASSIFICATION = ("cross_entropy", "focal", "arcface", "cosface")
@@ -28,12 +28,18 @@ class BranchSettings:
         image_size: side of its square images, pixels.
         pretrained: true lets timm download weights, false starts from random values, else a weights file.
         options: further arguments of the timm model; of one of tokens also `token`, "mean" or "class".
+        sha256: of the weights file, 64 hexadecimal digits: a party whose file is another one is refused; "" takes any.
     """
 
     backbone: str = "resnet50"
     image_size: Annotated[int, Field(ge=16, le=4096)] = 256
     pretrained: Pretrained = False
     options: Options = field(default_factory=dict)
+    sha256: Sha256 = ""
+
+    def __post_init__(self) -> None:
+        if self.sha256 and isinstance(self.weights, bool):
+            raise SettingsError("model.vehicle.sha256 and model.plate.sha256 are of a weights file in pretrained")
 
     @property
     def weights(self) -> bool | Path:
@@ -44,7 +50,13 @@ class BranchSettings:
 @section("model")
 class ModelSettings:
     """The dual network. `plate: null` leaves the plate network out; `embedding_dim` 0 keeps the backbones' widths;
-    `hashed` is the share of the values of large layers that are learnt and sent (see `hash_layers`), 1 for all."""
+    `hashed` is the share of the values of large layers that are learnt and sent (see `hash_layers`), 1 for all.
+
+    Args:
+        trainable: "all", or "adapters": the backbones keep the values of their files, except of a few (see
+            `add_adapters`), and only those and the heads are learnt, sent and averaged. Every party needs the same
+            files, so that their `sha256` must be given.
+    """
 
     vehicle: BranchSettings = field(default_factory=BranchSettings)
     plate: BranchSettings | None = None
@@ -52,6 +64,24 @@ class ModelSettings:
     embedding_dim: Count = 0
     fusion: Literal["concat", "add"] = "concat"
     hashed: HashedShare = 1.0
+    trainable: Literal["all", "adapters"] = "all"
+
+    def __post_init__(self) -> None:
+        if self.trainable == "all":
+            return
+        if self.hashed < 1:
+            raise SettingsError("model.trainable=adapters sends few values already: it cannot go with model.hashed")
+        for key, branch in (("model.vehicle", self.vehicle), ("model.plate", self.plate)):
+            if branch is not None and isinstance(branch.weights, bool):
+                raise SettingsError(
+                    f"{key}.pretrained must be a weights file with model.trainable=adapters: most of the network stays "
+                    "as that file has it"
+                )
+            if branch is not None and not branch.sha256:
+                raise SettingsError(
+                    f"{key}.sha256 is missing: with model.trainable=adapters every party must start from the same "
+                    "weights file; sha256sum FILE prints it"
+                )
 
 
 @section("loss")

@@ -19,9 +19,10 @@ from app.evaluation.matches import Counts
 from app.settings.checks import SettingsError
 from app.settings.dual import CLASSIFICATION, METRIC, BranchSettings, LossSettings, ModelSettings
 from app.settings.load import Settings
-from app.tasks.networks import make_backbone, require_size
+from app.tasks.networks import make_backbone, require_file, require_size
 from app.tasks.reid import Head, Reid
 from app.tasks.task import Graph
+from models.adapters import add_adapters
 from models.backbone import TokenBackbone, input_statistics_of
 from models.dual_net import Branch, DualEmbedding, DualNet
 from models.embedding_graph import INPUTS, OUTPUTS, EmbeddingGraph, OutsideDualNet, Run
@@ -73,10 +74,15 @@ class DualReid(Reid):
                 _branch(key, branch, self.model, pretrained)
                 for key, branch in zip(("model.vehicle", "model.plate"), self._branches(), strict=False)
             ]
+            frozen: list[str] = []
+            if self.model.trainable == "adapters":
+                for part, branch, kept in zip(("vehicle", "plate"), branches, self._branches(), strict=False):
+                    frozen += (f"{part}.backbone.{name}" for name in add_adapters(branch.backbone, _size(kept)))
             for branch in branches:
                 hash_layers(branch, self.model.hashed)
                 branch.classifier = Classifier(branch.dim, num_labels, self.kind)
         network = DualNet(branches[0], branches[1] if len(branches) > 1 else None, self.model.fusion)
+        network.frozen = tuple(frozen)
         self.compute.place(network)
         return network.train()
 
@@ -182,6 +188,7 @@ def _size(branch: BranchSettings) -> Size:
 
 def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:
     weights = branch.weights if pretrained else False
+    require_file(key, weights, branch.sha256)
     backbone = make_backbone(key, branch.backbone, weights, branch.options, _size(branch))
     if isinstance(backbone, TokenBackbone) and model.pooling != "average":
         raise SettingsError(
