@@ -216,13 +216,13 @@ class TaskClient(NumPyClient):
     def evaluate(self, parameters: list[Bytes], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
         """Apply the last aggregate, keep and measure the final model, make a personal one if the run has them."""
         request = RoundRequest.of(parameters, config)
-        server_round = request.server_round
-        attempt = f"{server_round} final {request.order}"
+        server_round, attempt = request.server_round, f"{request.server_round} final {request.order}"
         model = self._begin(attempt, request)
         self._load(model.result(self.settings.federation), server_round)
         measures = global_measures(self.task, self.network, self.directions) if request.measure else {}
         if self.held_out is not None:
             keep_personal(self, self.held_out, server_round - 1, attempt)
+        self.kept.end()
         return evaluation_loss(measures, self.settings.measures[0]), len(self.samples), measures
 
     def send_global(self, config: dict[str, Any]) -> bytes:

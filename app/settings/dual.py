@@ -8,12 +8,14 @@ from pydantic import Field
 
 from app.settings.checks import SettingsError
 from app.settings.ranking import RANKING_MEASURES
-from app.settings.section import Count, NotNegative, part, section
+from app.settings.section import Count, NotNegative, Share, part, section
 from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretrained, Sha256, weights_of
 
 MEASURES = RANKING_MEASURES
 CLASSIFICATION = ("cross_entropy", "focal", "arcface", "cosface")
 METRIC = ("triplet", "quadruplet", "contrastive", "circle", "adasp", "none")
+REMEMBER = ("triplet", "contrastive", "circle")
+"""Metric losses that compare a batch with remembered embeddings."""
 EMBEDS = True
 
 
@@ -93,6 +95,10 @@ class LossSettings:
         soft_margin: for "triplet": softplus in place of a hinge.
         scale: factor on the cosines of "arcface" and "cosface"; also for the distillation of their scores.
         circle_margin, circle_scale: of "circle"; adasp_temperature: of "adasp".
+        memory: most embeddings of a client's own earlier batches, of each branch, that its metric loss compares with
+            (XBM, Wang et al., 2020); 0 for none. They never leave the client, and stay there from round to round with
+            the optimiser's moments.
+        memory_warm_up: share of the run before they are used.
         temperature: T of the bidirectional distillation.
     """
 
@@ -107,6 +113,8 @@ class LossSettings:
     circle_margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
     circle_scale: Annotated[float, Field(ge=1.0)] = 128.0
     adasp_temperature: Annotated[float, Field(ge=1e-3)] = 0.04
+    memory: Annotated[int, Field(ge=0, le=16384)] = 0
+    memory_warm_up: Share = 0.1
     temperature: Annotated[float, Field(ge=1e-3)] = 4.0
     classification_weight: NotNegative = 1.0
     metric_weight: NotNegative = 1.0
@@ -118,6 +126,11 @@ class LossSettings:
     metric_options: Options = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.memory and self.metric not in REMEMBER:
+            raise SettingsError(
+                f"loss.memory={self.memory} is for loss.metric={', '.join(REMEMBER[:-1])} or {REMEMBER[-1]}, not "
+                f"{self.metric}: set loss.memory=0"
+            )
         for key, built_in in (("classification", CLASSIFICATION), ("metric", METRIC)):
             if getattr(self, f"{key}_options") and getattr(self, key) in built_in:
                 raise SettingsError(f"loss.{key}_options are for a plug-in; {getattr(self, key)} has keys of its own")

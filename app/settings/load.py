@@ -35,6 +35,7 @@ from app.settings.sections import (
     SimulationSettings,
     TrainSettings,
 )
+from app.settings.synthetic import SyntheticSettings
 from app.settings.tasks import known_tasks, task_modules
 from strategies.ciphers.limits import MAX_CLIENTS
 
@@ -150,7 +151,19 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
         groups = [word for word in words if word.partition("=")[0].lstrip("+~") in plain_keys()]
         raise SettingsError(f"{' '.join(groups)}: {error}") from error
     assert isinstance(raw, dict)
-    return {str(key): value for key, value in raw.items()}
+    return _sites_follow({str(key): value for key, value in raw.items()})
+
+
+def _sites_follow(raw: dict[str, Any]) -> dict[str, Any]:
+    """The values with as many synthetic car parks as clients, where neither they nor fewer clients are asked for."""
+    data, clients = raw.get("data"), (raw.get("federation") or {}).get("num_clients")
+    if not isinstance(data, dict) or data.get("reader") != "synthetic" or type(clients) is not int:
+        return raw
+    synthetic = data.setdefault("synthetic", {})
+    by_site = (data.get("partition") or {}).get("by") == "site"
+    if by_site and isinstance(synthetic, dict) and "sites" not in synthetic and clients > SyntheticSettings().sites:
+        synthetic["sites"] = clients
+    return raw
 
 
 def startable(settings: Settings) -> Settings:

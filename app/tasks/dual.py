@@ -4,7 +4,7 @@ Also re-identification by the vehicle alone, with `model.plate: null`.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from models.losses import (
     build_classification_loss,
     build_metric_loss,
 )
+from models.losses.memory import EmbeddingMemory
 
 
 class DualReid(Reid):
@@ -55,6 +56,7 @@ class DualReid(Reid):
         self.classification = build_classification_loss(self.loss.classification, **_classification_options(self.loss))
         self.kind: ClassifierKind = self.classification.classifier_kind  # type: ignore[assignment]
         self.metric = build_metric_loss(self.loss.metric, **_metric_options(self.loss))
+        self.memory = EmbeddingMemory(self.loss.memory, self.loss.memory_warm_up) if self.loss.memory else None
         self.distillation = BidirectionalDistillationLoss(self.loss.temperature)
         self.feature_distillation = FeatureDistillationLoss()
         self.distance_distillation = DistanceDistillationLoss()
@@ -96,7 +98,7 @@ class DualReid(Reid):
         for name, branch, labels in branches:
             parts[f"{name}_classification"] = loss.classification_weight * self.classification(branch.logits, labels)
             if loss.metric != "none":
-                parts[f"{name}_metric"] = loss.metric_weight * self.metric(branch.metric_feature, labels)
+                parts[f"{name}_metric"] = loss.metric_weight * self._metric_loss(name, branch.metric_feature, labels)
         if output.plate is not None:
             seen = output.has_plate
             scale = self.classification.scale
@@ -112,6 +114,12 @@ class DualReid(Reid):
                     parts[name] = weight * function(first, second)
         parts["total"] = torch.stack(list(parts.values())).sum()
         return parts
+
+    def _metric_loss(self, name: str, features: Tensor, labels: Tensor) -> Tensor:
+        """The metric loss of a branch, beside what it remembers."""
+        if self.memory is None:
+            return cast(Tensor, self.metric(features, labels))
+        return cast(Tensor, self.metric(features, labels, self.memory.exchange(name, features, labels)))
 
     def graph(self, network: nn.Module) -> Graph:
         """Vehicles (N, 3, H, W), plates (N, 3, h, w) and has_plate (N,) to the embeddings of vehicle and plate; see
