@@ -13,6 +13,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.error import URLError
 
@@ -23,9 +24,8 @@ from app.core.printing import print_everything, shown
 from app.settings.load import Settings, SettingsError, load_settings, plain_keys
 from app.settings.nearest import did_you_mean, nearest
 from models.errors import FedVehicleReidError
+from scripts.catalogue import PROGRAM, command_of, settings_help
 
-PROGRAM = "fed-vehicle-reid"
-"""The entry point, `scripts.cli`."""
 _LONGEST = 60  # characters of a word shown in an error
 _OF_MACHINE = frozenset(
     {
@@ -138,10 +138,11 @@ def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
     """Run `main`; a user error ends it with one line on standard error and exit status 2.
 
     Any other error is a bug: it shows its traceback, and the exit status is 1. With `DEBUG=1` both show it. File names
-    that the terminal cannot print are escaped. `--help` alone prints the docstring of the command's module.
+    that the terminal cannot print are escaped. `--help` alone prints the docstring of the command's module, and beside
+    it the settings used most where the command takes settings.
     """
     print_everything()
-    if list(argv) in (["--help"], ["-h"]) and (text := sys.modules[main.__module__].__doc__):
+    if list(argv) in (["--help"], ["-h"]) and (text := _help(sys.modules[main.__module__])):
         print(text.strip())
         return
     signal.signal(signal.SIGTERM, _stop)
@@ -156,6 +157,17 @@ def command(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _help(module: ModuleType) -> str | None:
+    """The text of `--help`; None for the program of all commands, which lists them."""
+    name = module.__spec__.name if module.__spec__ else module.__name__
+    if name == "scripts.cli":
+        return None
+    found = command_of(name)
+    if found is None or found[1].takes != "settings":
+        return module.__doc__
+    return f"{(module.__doc__ or '').strip()}\n\n{settings_help()}"
 
 
 def is_users(error: BaseException) -> bool:

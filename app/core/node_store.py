@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from app.core.files import replacing, saving
+from app.core.shared_files import SharedFiles
 from models.errors import FedVehicleReidError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -43,10 +44,13 @@ class NodeStore:
     Args:
         folder: created at the first write, readable by its owner only: private arrays reveal information about
             vehicles.
+        shared: one copy of files with a "digest" that other nodes hold as well; for a simulation, whose nodes also
+            keep no more than a resumed run needs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: SharedFiles | None = None) -> None:
         self.folder = folder
+        self.shared = shared
 
     def rounds(self, kind: str) -> list[int]:
         """Stored rounds of this kind, ascending."""
@@ -58,12 +62,20 @@ class NodeStore:
     def write(self, kind: str, server_round: int, arrays: Arrays, metadata: Mapping[str, str]) -> None:
         """Keep `arrays`; older rounds than the last two go. Raises OSError, leaving the old state, on a full disk."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with saving(self._path(kind, server_round)) as temporary:
-            temporary.touch(mode=0o600)
-            save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary, dict(metadata))
+        path = self._path(kind, server_round)
+        shared = self.shared if "digest" in metadata else None
+        name = hashlib.sha256(json.dumps([path.name, sorted(metadata.items())]).encode()).hexdigest()[:32]
+        if shared is None or not shared.link(name, path):
+            with saving(path) as temporary:
+                temporary.touch(mode=0o600)
+                contiguous = {each: np.asarray(array, order="C") for each, array in arrays.items()}
+                save_file(contiguous, temporary, dict(metadata))
+            if shared is not None:
+                shared.add(name, path)
         self.drop_after(kind, server_round)
-        for old in self.rounds(kind)[:-KEPT_ROUNDS]:
-            self.drop(kind, old)
+        self.drop_before(kind, KEPT_ROUNDS)
+        if shared is not None:
+            shared.prune()
 
     def read(self, kind: str, server_round: int) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         """Arrays and metadata. Raises NodeStoreError naming the file if it is missing or damaged."""
@@ -122,6 +134,11 @@ class NodeStore:
     def drop(self, kind: str, server_round: int) -> None:
         """Delete one round."""
         self._path(kind, server_round).unlink(missing_ok=True)
+
+    def drop_before(self, kind: str, kept: int) -> None:
+        """Delete all but the latest rounds of a kind."""
+        for old in self.rounds(kind)[:-kept]:
+            self.drop(kind, old)
 
     def drop_after(self, kind: str, server_round: int) -> None:
         """Delete later rounds: they belong to a run that was cut off and is repeated."""

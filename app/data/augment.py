@@ -87,6 +87,11 @@ class Draws:
         """The luma of each image in all of its channels."""
         return _luma(batch).expand_as(batch)
 
+    def one_channel(self, batch: Tensor) -> Tensor:
+        """One channel of each image in all of its channels."""
+        chosen = torch.randint(batch.shape[1], (self.count,), generator=self.generator)
+        return batch[torch.arange(self.count), chosen][:, None].expand_as(batch)
+
     def blurred(self, batch: Tensor, sigmas: Tensor) -> Tensor:
         """A Gaussian blur with a standard deviation of its own, (N,) pixels, for each image."""
         count, channels, height, width = batch.shape

@@ -12,6 +12,7 @@ from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction
 from models.plugins import PlugInError, is_plug_in, load
 
+_MOST_SHOWN = 16
 KINDS = ("site", "identity", "camera", "dirichlet")
 
 
@@ -162,6 +163,13 @@ def own_cameras(directions: Sequence[Direction], parts: Sequence[Sequence[Sample
     ]
 
 
+def shown_clients(count: int) -> list[int]:
+    """Numbers of the clients in a printed table: all, or 16 at even distances with the first and the last."""
+    if count <= _MOST_SHOWN:
+        return list(range(count))
+    return [round(place) for place in np.linspace(0, count - 1, _MOST_SHOWN)]
+
+
 def table(parts: Iterable[Sequence[Sample]]) -> str:
     """The parts as plain text: each client's images, vehicles, cameras and images per vehicle, min/median/max; and
     where there are infrared images, how many, and the vehicles seen in both modalities."""
@@ -169,7 +177,8 @@ def table(parts: Iterable[Sequence[Sample]]) -> str:
     night = any(sample.modality == "infrared" for part in listed for sample in part)
     heads = ("client", "images", "vehicles", "cameras", "images per vehicle", "infrared", "in both")
     rows: list[tuple[str, ...]] = [heads]
-    for client, part in enumerate(listed):
+    shown = shown_clients(len(listed))
+    for client, part in ((client, listed[client]) for client in shown):
         counts = sorted(Counter(sample.pid for sample in part).values())
         spread = f"{counts[0]}/{np.median(counts):g}/{counts[-1]}" if counts else "-"
         cameras = len({sample.camid for sample in part})
@@ -181,7 +190,10 @@ def table(parts: Iterable[Sequence[Sample]]) -> str:
     if not night:
         rows = [row[:-2] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(
+        [*lines, *([f"{len(shown)} of {len(listed):,} clients are shown"] if len(shown) < len(listed) else [])]
+    )
 
 
 def _deal(counts: Mapping[int, int], num_clients: int, seed: int) -> dict[int, int]:

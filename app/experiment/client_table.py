@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.core.files import replacing
+from app.data.partition import shown_clients
 from app.experiment.own_tests import OWN, OWN_REASON, PLACE
 
 SHOWN = ("stand_alone", "global", "local", "personalised")
@@ -52,7 +53,8 @@ def client_text(figures: Figures) -> str:
     heads = ["client", *(f"{model} {scope}" for model, scope in columns)]
     chosen = any("chosen" in row for row in rows.values())
     lines = [[*heads, *(["chosen"] if chosen else [])]]
-    for client, row in rows.items():
+    listed = [list(rows)[number] for number in shown_clients(len(rows))]
+    for client, row in ((client, rows[client]) for client in listed):
         name = f"{client} {row[PLACE]}" if PLACE in row else client
         cells = [_percent(row.get(model, {}).get(scope)) for model, scope in columns]
         lines.append([name, *cells, *([row.get("chosen", "-")] if chosen else [])])
@@ -62,6 +64,8 @@ def client_text(figures: Figures) -> str:
         lines.append([name, *(_percent(each[name]) for each in summed), *([""] if chosen else [])])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+    if len(listed) < len(rows):
+        text.append(f"{len(listed)} of {len(rows):,} clients are shown, all of them count; clients.csv has each")
     if reason := figures.get(OWN_REASON):
         text.append(f"no figures of a client's own images: {reason}")
     return "\n".join([f"{figures['measure']} by client:", *text])

@@ -26,8 +26,17 @@ from app.settings.load import Settings
 from app.settings.overrides import toml_text
 from models.errors import FedVehicleReidError
 
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0  # a machine under load needs more than the minute that Ray allows
 _END_SECONDS = 10.0
+_RAY_STARTS = {
+    f"RAY_{name}": f"{_START_SECONDS:.0f}"
+    for name in (
+        "gcs_server_request_timeout_seconds",
+        "gcs_rpc_server_connect_timeout_s",
+        "worker_register_timeout_seconds",
+    )
+}
+"""Ray's variables for the time in which its parts have to be up."""
 _CONNECTION = "own"
 _LOGS = ("flower.log", "superlink.log")
 _PYPROJECT = "pyproject.toml"
@@ -144,6 +153,7 @@ def _superlink(run_dir: Path, project: Path) -> Iterator[dict[str, str]]:
         encoding="utf-8",
     )
     environment = {
+        **_RAY_STARTS,
         **os.environ,
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",

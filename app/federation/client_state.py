@@ -65,6 +65,20 @@ class ClientState:
         return {}
 
     def carry(self, server_round: int, arrays: dict[str, NDArray[Any]]) -> None:
-        """Write the carry-over of the cipher, if there is one."""
+        """Write the carry-over of the cipher, if there is one. The round's result counts from here on."""
         if arrays:
             self.store.write("carried", server_round, arrays, self._about)
+        if self.store.shared is not None:
+            self.store.drop_before("local", 1)
+
+    def end(self) -> None:
+        """Drop what only another round would need, on a node of a simulation: it never joins another run."""
+        held = self.store.rounds("private")
+        if self.store.shared is None or not held:
+            return
+        self.store.drop_before("private", 1)
+        self.store.drop_before("carried", 1)
+        arrays, about = self.store.read("private", held[-1])
+        kept = {name: array for name, array in arrays.items() if name.startswith(_ARRAY)}
+        if len(kept) < len(arrays):
+            self.store.write("private", held[-1], kept, about)

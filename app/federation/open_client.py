@@ -11,6 +11,7 @@ from typing import Protocol
 from app.core.node_store import NodeStore
 from app.core.printing import shown
 from app.core.run_dir import run_dir
+from app.core.shared_files import SharedFiles
 from app.data.dataset import Source, open_source
 from app.data.readers.reader import Direction
 from app.experiment.held_out import HeldOut, hold_out
@@ -32,6 +33,8 @@ from models.plugins import is_place
 from strategies.client_names import LONGEST_NAME, name_fault
 
 _log = logging.getLogger("flwr")
+SHARED = ".shared"
+"""Folder beside those of a simulation's nodes with the files that they share."""
 
 
 class NodeConfigError(SettingsError):
@@ -86,7 +89,7 @@ def open_client(
         settings=settings,
         samples=held_out.samples,
         directions=directions,
-        store=NodeStore(folder / run_key),
+        store=NodeStore(folder / run_key, SharedFiles(folder.parent / SHARED) if simulated else None),
         cipher=lambda statistics: make_client_cipher(settings, statistics, client=name, key=key),
         shares=make_share_store(settings, folder, share_keys),
         ledger=PrivacyLedger(folder, name, settings.privacy.dp),

@@ -28,6 +28,7 @@ class Draws(Protocol):
     def moved(self, batch: "Tensor", shift: float, rotate: float, zoom: float) -> "Tensor": ...
     def recoloured(self, batch: "Tensor", strength: float) -> "Tensor": ...
     def colourless(self, batch: "Tensor") -> "Tensor": ...
+    def one_channel(self, batch: "Tensor") -> "Tensor": ...
     def blurred(self, batch: "Tensor", sigmas: "Tensor") -> "Tensor": ...
     def rectangles(self, batch: "Tensor") -> "Tensor": ...
     def weathered(self, batch: "Tensor", kind: str, probability: float) -> "Tensor": ...
@@ -69,6 +70,10 @@ def _grey(batch: "Tensor", settings: Any, draw: Draws) -> "Tensor":
     return draw.colourless(batch).where(draw.chosen(settings.grey), batch)
 
 
+def _channel(batch: "Tensor", settings: Any, draw: Draws) -> "Tensor":
+    return draw.one_channel(batch).where(draw.chosen(settings.channel), batch)
+
+
 def _blur(batch: "Tensor", settings: Any, draw: Draws) -> "Tensor":
     chosen = draw.chosen(settings.blur)
     return draw.blurred(batch, draw.uniform(*_SIGMAS)).where(chosen, batch)
@@ -102,6 +107,8 @@ class AugmentSettings:
         zoom: largest relative change of size.
         colour: strength of brightness, contrast and saturation changes.
         grey: probability that an image loses its colour, which an infrared one has not.
+        channel: probability that one of the three channels stands in all of them (Ye et al., ICCV 2021: channel
+            exchange); an infrared image stays as it is.
         blur: probability of a Gaussian blur.
         erase: probability of an erased rectangle.
         rain: probability of a vehicle in rain.
@@ -116,6 +123,7 @@ class AugmentSettings:
     zoom: Annotated[_Strength, Part(_move)] = 0.1
     colour: Annotated[_Strength, Part(_colour)] = 0.25
     grey: Annotated[Share, Part(_grey)] = 0.0
+    channel: Annotated[Share, Part(_channel)] = 0.0
     blur: Annotated[Share, Part(_blur)] = 0.1
     erase: Annotated[Share, Part(_erase, plates=False)] = 0.3
     rain: Annotated[Share, Part(_rain, plates=False, first=True)] = 0.0

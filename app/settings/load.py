@@ -35,6 +35,7 @@ from app.settings.sections import (
     SimulationSettings,
     TrainSettings,
 )
+from app.settings.synthetic import SyntheticSettings
 from app.settings.tasks import known_tasks, task_modules
 from strategies.ciphers.limits import MAX_CLIENTS
 
@@ -97,6 +98,15 @@ class Settings:
         """The measures of the task's tables; the first is the headline."""
         return task_modules(self.task).measures
 
+    @property
+    def averaged_from(self) -> int | None:
+        """Version of the first global model in the mean of the last ones, which `federation.averaged_rounds` or else
+        `personalise.averaged_rounds` asks for; None for no mean. The untrained model is never part of it."""
+        federation, personalise = self.federation, self.personalise
+        count = personalise.averaged_rounds if personalise.enabled else 0
+        count = federation.averaged_rounds if federation.averages else count
+        return max(1, federation.rounds - count + 1) if count else None
+
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for the run folder and for checkpoints."""
         return asdict(self)
@@ -141,7 +151,19 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
         groups = [word for word in words if word.partition("=")[0].lstrip("+~") in plain_keys()]
         raise SettingsError(f"{' '.join(groups)}: {error}") from error
     assert isinstance(raw, dict)
-    return {str(key): value for key, value in raw.items()}
+    return _sites_follow({str(key): value for key, value in raw.items()})
+
+
+def _sites_follow(raw: dict[str, Any]) -> dict[str, Any]:
+    """The values with as many synthetic car parks as clients, where neither they nor fewer clients are asked for."""
+    data, clients = raw.get("data"), (raw.get("federation") or {}).get("num_clients")
+    if not isinstance(data, dict) or data.get("reader") != "synthetic" or type(clients) is not int:
+        return raw
+    synthetic = data.setdefault("synthetic", {})
+    by_site = (data.get("partition") or {}).get("by") == "site"
+    if by_site and isinstance(synthetic, dict) and "sites" not in synthetic and clients > SyntheticSettings().sites:
+        synthetic["sites"] = clients
+    return raw
 
 
 def startable(settings: Settings) -> Settings:

@@ -18,7 +18,8 @@ class SyntheticSettings:
     """Sizes of a synthetic data set.
 
     Args:
-        sites: car parks, each with cameras and residents of its own.
+        sites: car parks, each with cameras and residents of its own. Without this key there are as many as
+            `federation.num_clients`, and four or more, with `data.partition.by=site`.
         cameras_per_site: at least 2, since a query is matched in another camera.
         infrared_cameras_per_site: how many of the cameras see in near infrared; these are the last ones.
         train_vehicles_per_site, val_vehicles_per_site, test_vehicles_per_site: vehicles; no vehicle is in two splits.

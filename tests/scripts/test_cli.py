@@ -4,13 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from app.settings.load import SettingsError, known_keys
-from scripts.cli import COMMANDS, KEYS, PROGRAM, choices, completions, groups, main
+from scripts.catalogue import COMMANDS, KEYS, PROGRAM, choices, groups
+from scripts.cli import completions, main
+from scripts.command import command
 
 _PROGRAM = Path(sys.executable).parent / PROGRAM
 
@@ -24,7 +27,8 @@ def _run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_every_command_of_the_scripts_has_a_name_here():
     folder = Path(__file__).parents[2] / "scripts"
     former = {"bench_privacy", "registry"}
-    modules = {path.stem for path in folder.glob("*.py") if "__main__" in path.read_text()} - former - {"cli"}
+    programs = {path.stem for path in folder.glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+    modules = programs - former - {"cli"}
     assert {command.module.split(".")[1] for command in COMMANDS.values()} == modules | {"bench"}
 
 
@@ -35,6 +39,30 @@ def test_help_names_the_commands_as_they_are_called_and_loads_no_network(name, c
     assert f"{PROGRAM} {name}" in text
     assert "python -m" not in text
     assert (COMMANDS[name].takes == "settings") == ("experiment " in text and "quickstart" in text)
+
+
+def _lists_settings(text: str) -> bool:
+    keys = all(f"\n  {key} " in text for key in KEYS)
+    return keys and all(f"\n  {group} " in text and choices(group)[-1] in text for group in groups())
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.takes == "settings"])
+def test_help_of_a_command_with_settings_lists_keys_groups_and_choices(name, capsys):
+    main([name, "--help"])
+    assert _lists_settings(capsys.readouterr().out)
+    module = import_module(COMMANDS[name].module)
+    command(module.main, ["--help"])  # python -m scripts.NAME --help
+    text = capsys.readouterr().out
+    assert _lists_settings(text)
+    assert text.startswith(module.__doc__.strip().splitlines()[0])
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_of_the_program_lists_commands_and_settings(words, capsys):
+    command(main, words)
+    text = capsys.readouterr().out
+    assert [name for name in COMMANDS if f" {name} " not in text] == []
+    assert _lists_settings(text)
 
 
 def test_help_and_version_load_no_network():

@@ -168,3 +168,10 @@ def test_the_table_counts_by_hand():
     lines = table([samples, dark]).splitlines()
     assert lines[0].endswith("infrared  in both")
     assert [line.split()[-2:] for line in lines[1:]] == [["0", "0"], ["2", "1"]]
+
+
+def test_a_table_of_many_clients_shows_sixteen_and_says_so():
+    lines = table([[] for _ in range(40)]).splitlines()
+    assert [int(line.split()[0]) for line in lines[1:-1]] == [round(place * 39 / 15) for place in range(16)]
+    assert lines[-1] == "16 of 40 clients are shown"
+    assert len(table([[] for _ in range(16)]).splitlines()) == 17

@@ -91,3 +91,15 @@ def test_curves_by_client_are_of_the_global_model_or_of_the_loss():
     assert client_curves(lines, "mAP") == ({"a": [(1, 0.4)]}, "global mAP")
     assert client_curves(lines, "rank1") == ({"a": [(1, 2.0), (2, 1.0)], "b": [(1, 3.0)]}, "loss")
     assert client_curves([], "mAP") is None
+
+
+def test_a_table_of_many_clients_shows_sixteen_and_counts_all(tmp_path):
+    rows = {f"client-{number:04d}": {"mAP": number / 1024} for number in range(1024)}
+    figures = client_figures({"local": {"mAP": 0.5, "clients": rows}}, "mAP")
+    lines = client_text(figures).splitlines()
+    shown = [line.split()[0] for line in lines if line.startswith("client-")]
+    assert (len(shown), shown[0], shown[-1]) == (16, "client-0000", "client-1023")
+    assert lines[-1] == "16 of 1,024 clients are shown, all of them count; clients.csv has each"
+    assert figures["columns"]["local union"]["mean"] == pytest.approx(1023 / 2048)
+    write_client_csv(figures, tmp_path / "clients.csv")
+    assert len((tmp_path / "clients.csv").read_text().splitlines()) == 1025
