@@ -40,13 +40,14 @@ def weather_rows(
 
     Args:
         calibration: see `measure`; as it is.
-    """
-    task, network = network_of(arrays, settings)
-    rows: dict[str, Measures] = {}
+
+    Raises SettingsError for a task without vehicles."""
+    directions: dict[str, list[Direction]] = {}
     for kind in (AS_THEY_ARE, *kinds):
-        part = replace(source, settings=replace(source.settings, weather=kind))  # type: ignore[arg-type]
-        rows[kind] = measure(task, network, part.evaluation(settings.data.eval_split), calibration)
-    return rows
+        checked = replace(settings, data=replace(settings.data, weather=kind))  # type: ignore[arg-type]
+        directions[kind] = replace(source, settings=checked.data).evaluation(settings.data.eval_split)
+    task, network = network_of(arrays, settings)
+    return {kind: measure(task, network, each, calibration) for kind, each in directions.items()}
 
 
 def weather_table(rows: Mapping[str, Measures], names: Sequence[str]) -> str:

@@ -6,7 +6,9 @@ import pytest
 
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
-from app.experiment.weather import kinds_of, weather_table
+from app.data.dataset import Source
+from app.data.readers.reader import Direction
+from app.experiment.weather import kinds_of, weather_rows, weather_table
 from app.settings.load import SettingsError, load_settings
 from app.settings.weather import WEATHERS
 from app.tasks import make_task
@@ -74,3 +76,14 @@ def test_the_table_has_the_difference_to_the_images_as_they_are():
 def test_wrong_words(word, others, message):
     with pytest.raises(SettingsError, match=message):
         kinds_of(word, others)
+
+
+class NoPlates:
+    def evaluation(self, split):
+        return [Direction(split, (), ())]
+
+
+def test_a_reader_of_plates_is_refused_before_anything_is_measured():
+    settings = load_settings("experiment=plates_made")
+    with pytest.raises(SettingsError, match=r"data\.weather=fog is of vehicles"):
+        weather_rows(settings, {}, Source(NoPlates(), settings.data, 0), ["fog"], [])
