@@ -1,4 +1,4 @@
-"""Feature extractors from timm, convolutional or of tokens, with weights from timm's hub, from a file, or none."""
+"""Feature extractors of timm's registry, convolutional or of tokens; weights from timm's hub, from a file, or none."""
 
 import difflib
 import math
@@ -15,6 +15,8 @@ from torch.func import functional_call
 
 from models.errors import MissingFileError, NetworkError, WeightsFileError
 from models.input_statistics import InputStatistics
+from models.osnet import OSNet
+from models.osnet_file import arrays_of_onnx
 from models.plugins import PlugInError, is_place, is_plug_in, load, place_of
 
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
@@ -63,10 +65,11 @@ def build_backbone(
     Args:
         name: a timm model name, with or without a weights tag: "resnet50", "resnet50.a1_in1k"; or a plug-in, a function
             that its module registers with timm (`timm.models.register_model`).
-        pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, whose
-            classifier is dropped; False leaves random values.
+        pretrained: True lets timm fetch its own weights; a path is a .safetensors or .pth file of this model, of OSNet
+            also an .onnx file, whose classifier is dropped; False leaves random values.
         options: further arguments of the model, such as `{"channels": [48, 96, 144, 192]}` for a narrower ResNet; of a
-            network of tokens also `token`, see `TokenBackbone`.
+            network of tokens also `token`, see `TokenBackbone`, and where timm has it `dynamic_img_size`, with which
+            it takes images of other sizes too.
         size: height and width of the images, for which a network of tokens is built; its position embeddings are
             resampled to it. Without it only networks for images of any size are built.
 
@@ -112,7 +115,11 @@ def timm_name(name: str) -> str:
     """The name under which timm knows a backbone, once the module of a plug-in is imported."""
     if not is_plug_in("backbones", name):
         return name
-    own = not is_place(name) and timm.is_model(name) and timm.model_entrypoint(name).__module__.startswith("timm.")
+    own = (
+        not is_place(name)
+        and timm.is_model(name)
+        and timm.model_entrypoint(name).__module__.startswith(("timm.", "models."))
+    )
     if place_of("backbones", name, [name] if own else []) is None:
         return name
     function = load("backbones", name)
@@ -175,7 +182,8 @@ def _output_channels(backbone: nn.Module, name: str, size: tuple[int, int] | Non
             feature = backbone(torch.zeros(1, 3, *(size or _PROBE_SIZE)))
     except (AssertionError, RuntimeError, ValueError) as error:
         which = f"images of {size[0]} x {size[1]} px" if size else "images of any size"
-        raise NetworkError(f"backbone {name!r} does not accept {which}: {error}") from error
+        fitting = _fitting(backbone, size) if size else ""
+        raise NetworkError(f"backbone {name!r} does not accept {which}: {error}{fitting}") from error
     finally:
         backbone.train(was_training)
     is_map = isinstance(feature, Tensor) and feature.ndim == 4 and getattr(backbone, "output_fmt", "NCHW") == "NCHW"
@@ -186,10 +194,30 @@ def _output_channels(backbone: nn.Module, name: str, size: tuple[int, int] | Non
     return int(feature.shape[1])
 
 
+def _fitting(backbone: nn.Module, size: tuple[int, int]) -> str:
+    """The nearest sizes of images that are whole patches of a network of tokens, for an error."""
+    patch = getattr(getattr(getattr(backbone, "network", None), "patch_embed", None), "patch_size", None)
+    if not patch:
+        return ""
+    below, above = (
+        [max(1, count(side / each)) * each for side, each in zip(size, patch, strict=True)]
+        for count in (math.floor, math.ceil)
+    )
+    sizes = " and ".join(f"{height} x {width} px" for height, width in dict.fromkeys(map(tuple, (below, above))))
+    return f" Its patches are of {patch[0]} x {patch[1]} px: {sizes} fit."
+
+
 def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
     """Copy the values of a file into the backbone; every key but the classifier's must fit."""
+    if path.suffix == ".onnx" and not isinstance(backbone, OSNet):
+        raise WeightsFileError(f"weights file {path}: backbone {name!r} starts from no ONNX file; osnet_ain_x1_0 does")
     try:
-        arrays = load_state_dict(str(path), device="cpu", weights_only=True)
+        if isinstance(backbone, OSNet) and path.suffix == ".onnx":
+            arrays: Any = arrays_of_onnx(path, backbone)
+        else:
+            arrays = load_state_dict(str(path), device="cpu", weights_only=True)
+    except WeightsFileError:
+        raise
     except Exception as error:  # pickle, zip and key errors: whatever another file makes of it
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsFileError(f"cannot read weights file {path}: {first}") from error

@@ -85,6 +85,8 @@ class DualNet(nn.Module):
         plate: branch of the plate; None for a network of vehicles alone, which ignores the plates it is given.
         fusion: how embeddings are joined, "concat" or "add"; see `fuse_embeddings`.
 
+    `frozen` names the arrays that stay as the network starts with them, see `add_adapters`.
+
     Raises ValueError for another fusion, or "add" with branches whose embeddings differ in length."""
 
     def __init__(self, vehicle: Branch, plate: Branch | None = None, fusion: Fusion = "concat") -> None:
@@ -96,6 +98,7 @@ class DualNet(nn.Module):
         self.vehicle = vehicle
         self.plate = plate
         self.fusion: Fusion = fusion
+        self.frozen: tuple[str, ...] = ()
 
     @property
     def statistics(self) -> tuple[InputStatistics, ...]:

@@ -1,6 +1,6 @@
 """Visible-infrared network: a stem for each modality, one trunk (Ye et al., 2021, arXiv:2001.04193)."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,11 @@ _CUTS = (  # names of the parts of stem and trunk, in timm's families
     (("conv_stem", "bn1"), ("blocks", "conv_head", "bn2")),
     (("conv_stem", "bn1"), ("blocks", "conv_head", "norm_head", "act2")),
     (("conv_stem", "bn1"), ("blocks",)),
+    (("conv1", "maxpool"), ("conv2", "pool2", "conv3", "pool3", "conv4", "conv5")),  # OSNet
 )
+LossFeature = Literal["before_norm", "after_norm", "compared"]
+"""The feature that a metric loss reads: before the BatchNorm of the neck, after it, or after it and L2-normalised, as
+images are compared."""
 
 
 class TwoStreamOutput(NamedTuple):
@@ -27,6 +31,12 @@ class TwoStreamOutput(NamedTuple):
     metric_feature: Tensor  # (N, D), before the BatchNorm of the neck, for metric losses
     embedding: Tensor  # (N, D), after it, for the classifier and, once L2-normalised, for comparison
     logits: Tensor | None  # (N, num_labels); None outside training
+
+    def feature(self, name: LossFeature) -> Tensor:
+        """(N, D) for a metric loss."""
+        if name == "before_norm":
+            return self.metric_feature
+        return F.normalize(self.embedding) if name == "compared" else self.embedding
 
 
 class TwoStreamNet(nn.Module):

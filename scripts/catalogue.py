@@ -33,6 +33,7 @@ COMMANDS = {
     "simulate": Command("scripts.simulate", "settings", "a federation on this machine"),
     "sweep": Command("scripts.sweep", "settings", "a federation for each combination of values, and their table"),
     "baseline": Command("scripts.baseline", "settings", "models without a federation, for comparison"),
+    "cross-validate": Command("scripts.cross_validate", "settings", "federations that test every vehicle once"),
     "evaluate": Command("scripts.evaluate", "settings", "measures of a run's model on any data set"),
     "equalise": Command("scripts.equalise", "settings", "enhanced images for vehicles with few, and doubtful labels"),
     "train-detector": Command("scripts.train_detector", "options", "a detector of vehicles and plates"),

@@ -3,6 +3,8 @@
 Run: python -m scripts.evaluate run=outputs/two_cam/<time> data=two_cam data.eval_split=test
 `model=global` (default), `central`, `local-client-0`, `stand_alone-client-0`, or `untrained`, the network before
 training. `data=NAME` is any reader, `data.root=FOLDER` any folder of that layout.
+`data.weather=rain` (night, fog, blur, glare) measures with queries in that weather against the gallery as it is;
+`weather=all`, or `weather=rain,fog`, makes one table of several beside the queries as they are.
 """
 
 import json
@@ -13,7 +15,8 @@ from app.core.arrays import float_arrays
 from app.core.run_folder import format_table
 from app.data.dataset import open_source
 from app.evaluation.errors import EvaluationError
-from app.experiment.baselines import calibration_directions, measure_arrays
+from app.experiment.baselines import Measures, calibration_directions, measure_arrays
+from app.experiment.weather import kinds_of, weather_rows, weather_table
 from app.settings.load import SettingsError, absolute
 from app.settings.stored import with_overrides
 from app.tasks import make_task
@@ -25,10 +28,11 @@ from scripts.command import command, split_words
 def main(argv: Sequence[str]) -> None:
     """Print a table, and as the last line a JSON object with mAP, rank1, rank5, mINP, queries and skipped, and of a
     task with embeddings the open-set measures of `app.evaluation.open_set`, calibrated on `data.val_split`."""
-    own, words = split_words(argv, {"run": "", "model": "global"})
+    own, words = split_words(argv, {"run": "", "model": "global", "weather": ""})
     if not own["run"]:
         raise SettingsError("run=RUN_FOLDER is missing")
     folder, model = absolute(own["run"]), own["model"]
+    weathers = kinds_of(own["weather"], words)
     if model == "untrained":
         settings = with_overrides(settings_of_run(folder), words)
         task = make_task(settings)
@@ -37,13 +41,23 @@ def main(argv: Sequence[str]) -> None:
         checkpoint = Checkpoint.read(folder, model)
         settings, arrays = with_overrides(checkpoint.settings, words), checkpoint.arrays
     source = open_source(settings.data, settings.seed)
-    directions = source.evaluation(settings.data.eval_split)
     try:
-        measures = measure_arrays(settings, arrays, directions, calibration_directions(source, settings))
+        calibration = calibration_directions(source, settings)
+        if weathers:
+            rows = weather_rows(settings, arrays, source, weathers, calibration)
+        else:
+            directions = source.evaluation(settings.data.eval_split)
+            rows = {model: measure_arrays(settings, arrays, directions, calibration)}
     except FedVehicleReidError as error:
         raise EvaluationError(f"{folder}, model {model}: {error}") from error
-    print(format_table({model: measures}))
-    print(json.dumps({**measures, "model": model, "data": settings.data.reader, "split": settings.data.eval_split}))
+    print(weather_table(rows, settings.measures) if weathers else format_table(rows))
+    measures, *_ = rows.values()
+    said: Measures = {"model": model, "data": settings.data.reader, "split": settings.data.eval_split}
+    if weathers:
+        said["weather"] = {kind: rows[kind] for kind in weathers}
+    elif settings.data.weather != "none":
+        said["weather"] = settings.data.weather
+    print(json.dumps({**measures, **said}))
 
 
 if __name__ == "__main__":

@@ -197,7 +197,8 @@ def calibrate(
         _, recogniser = identification.active_model.current()
         settings = with_overrides(recogniser.settings.as_dict(), words or [])
         directions = open_source(settings.data, settings.seed).evaluation(settings.data.eval_split)
-        about = f"{settings.data.reader}, {settings.data.eval_split}"
+        weather = "" if settings.data.weather == "none" else f", {settings.data.weather}"
+        about = f"{settings.data.reader}, {settings.data.eval_split}{weather}"
         report = calibration.calibrate(
             identification,
             directions,

@@ -46,8 +46,8 @@ def main(argv: Sequence[str]) -> None:
     start([word for word in words if word not in ("-m", "--multirun")])
 
 
-def start(words: Sequence[str]) -> None:
-    """Check all jobs, then run one after the other.
+def start(words: Sequence[str]) -> Path:
+    """Check all jobs, then run one after the other; the folder of the sweep.
 
     Raises SettingsError naming every job that could not be started, SimulationError at the end if any has failed."""
     jobs = combinations(words, text_keys())
@@ -66,6 +66,7 @@ def start(words: Sequence[str]) -> None:
     found = Sweep(folder, [Job(list(job), place) for job, place in zip(jobs, places, strict=True)])
     found.write()
     _run(found)
+    return folder
 
 
 def _run(found: Sweep) -> None:

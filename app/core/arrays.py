@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from app.core.errors import StoredFileError
 from app.settings.checks import SettingsError
 from app.settings.federation import DEFAULT_PRIVATE, FederationSettings
+from models.adapters import frozen_arrays
 from models.head import Classifier
 from strategies.shared_arrays import SharedLayout, is_private
 
@@ -75,8 +76,9 @@ def home_patterns(network: nn.Module, settings: FederationSettings, heads: Seque
 
 
 def private_patterns(network: nn.Module, settings: FederationSettings, heads: Sequence[str] = ()) -> list[str]:
-    """`home_patterns`; with `batch_norm: local` the names of all BatchNorm arrays among them."""
-    patterns = home_patterns(network, settings, heads)
+    """`home_patterns` and the arrays that stay as they are; with `batch_norm: local` the names of all BatchNorm arrays
+    among them."""
+    patterns = [*home_patterns(network, settings, heads), *frozen_arrays(network)]
     if settings.batch_norm == "local":
         for module_name, module in network.named_modules():
             if isinstance(module, _BatchNorm):

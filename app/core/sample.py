@@ -1,7 +1,7 @@
 """Sample: one image of one vehicle, the common type of readers, training and evaluation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -25,6 +25,13 @@ class Point(NamedTuple):
 
 
 Corners = tuple[Point, Point, Point, Point]
+
+
+class Weather(NamedTuple):
+    """Weather that is rendered into an image for an evaluation: its kind, of `app.settings.weather`, and a seed."""
+
+    kind: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Sample:
         sequence: images taken close in time, in which another pid may still be the same vehicle; None if not known.
         enhanced: whether it is an enhanced copy of another image, for training only; it is neither counted nor
             measured.
+        weather: rendered into the image when it is read; None for the image as it is.
     """
 
     path: Path
@@ -67,6 +75,7 @@ class Sample:
     view: str | None = None
     sequence: str | None = None
     enhanced: bool = False
+    weather: Weather | None = field(default=None, repr=False)  # records of equalisation have keys of this text
 
     @property
     def has_plate(self) -> bool:

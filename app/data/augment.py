@@ -4,6 +4,7 @@ torchvision's transforms change one image at a time, which took longer than a sm
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,7 +12,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from app.data.enhance import enhanced
+from app.data.weather import in_weather
 from app.settings.augment import AugmentSettings, effects_of
+from app.settings.weather import WEATHERS
+
+ChangeImage = Callable[[Tensor, np.random.Generator, bool], Tensor]
+"""From an image, a generator and whether it is infrared to the changed image."""
 
 _GREY = 127.0
 _KERNEL = 5  # side of the blur, pixels
@@ -81,6 +87,11 @@ class Draws:
         """The luma of each image in all of its channels."""
         return _luma(batch).expand_as(batch)
 
+    def one_channel(self, batch: Tensor) -> Tensor:
+        """One channel of each image in all of its channels."""
+        chosen = torch.randint(batch.shape[1], (self.count,), generator=self.generator)
+        return batch[torch.arange(self.count), chosen][:, None].expand_as(batch)
+
     def blurred(self, batch: Tensor, sigmas: Tensor) -> Tensor:
         """A Gaussian blur with a standard deviation of its own, (N,) pixels, for each image."""
         count, channels, height, width = batch.shape
@@ -111,13 +122,26 @@ class Draws:
 
     def weathered(self, batch: Tensor, kind: str, probability: float) -> Tensor:
         """Some images in rain or at night, as `app.data.enhance` draws it."""
+        return self._one_by_one(
+            batch, probability, lambda image, rng, infrared: enhanced(image, [kind], rng, infrared=infrared)
+        )
+
+    def in_any_weather(self, batch: Tensor, probability: float) -> Tensor:
+        """Some images, each in one kind of weather of `app.data.weather`."""
+        return self._one_by_one(
+            batch,
+            probability,
+            lambda image, rng, infrared: in_weather(image, str(rng.choice(WEATHERS)), rng, infrared=infrared),
+        )
+
+    def _one_by_one(self, batch: Tensor, probability: float, change: ChangeImage) -> Tensor:
         chosen = self.chosen(probability).flatten()
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=self.generator)))
         changed = batch.clone()
         for place in torch.nonzero(chosen).flatten().tolist():
             image = batch[place].to(torch.uint8)
             colourless = bool((image[0] == image[1]).all() and (image[1] == image[2]).all())
-            changed[place] = enhanced(image, [kind], rng, infrared=colourless).float()
+            changed[place] = change(image, rng, colourless).float()
         return changed
 
 

@@ -17,6 +17,7 @@ from app.core.files import replacing
 from app.core.sample import Box, Corners, Modality, Sample
 from app.data.readers.errors import DataSetError
 from app.data.rectify import checked, rectify
+from app.data.weather import sample_in_weather
 from app.images.decode import image_file, open_image, upright_rgb
 from app.settings.load import absolute
 from app.settings.sections import DataSettings
@@ -109,6 +110,8 @@ class ImageCache:
 class ImageReader:
     """Gives the images of samples, (3, H, W) uint8, R, G, B, and remembers which could not be read.
 
+    The caches hold images without weather.
+
     Args:
         vehicle_size: of the vehicle image.
         plate_size: of the plate image; None if plates are not used.
@@ -137,13 +140,15 @@ class ImageReader:
 
     def vehicle(self, sample: Sample) -> Tensor | None:
         """The vehicle, or None if the file cannot be read; then `bad` says why."""
-        return self._get(sample.path, sample.vehicle_box, self.vehicle_size)
+        image = self._get(sample.path, sample.vehicle_box, self.vehicle_size)
+        return None if image is None else sample_in_weather(image, sample)
 
     def plate(self, sample: Sample) -> Tensor | None:
         """The plate, or None if there is none, plates are not used, or the file cannot be read."""
         if self.plate_size is None or (place := plate_place(sample, rectify=self.rectify)) is None:
             return None
-        return self._get(*place, self.plate_size)
+        image = self._get(*place, self.plate_size)
+        return None if image is None else sample_in_weather(image, sample)
 
     def crops(self, sample: Sample) -> Crops | None:
         """The vehicle with its plate, or None if the vehicle's file cannot be read."""

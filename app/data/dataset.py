@@ -1,11 +1,12 @@
 """From settings to the images of one client or of all of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from app.core.sample import Sample
+from app.core.sample import Sample, Weather
+from app.data.folds import FOLD, folds_of
 from app.data.holdout import holdout
 from app.data.partition import by_site, own_cameras, partition, partition_directions
 from app.data.readers.errors import DataSetError
@@ -38,22 +39,51 @@ class Source:
 
     def train(self) -> list[Sample]:
         """All training images, without those held out."""
-        return holdout(self.reader.train(), self.settings.holdout, self.seed)[0]
+        return self._held_out()[0]
 
     def evaluation(self, split: str) -> list[Direction]:
-        """The directions of a split; "holdout" is what `data.holdout` keeps out of training."""
-        if split != "holdout":
+        """The directions of a split, the queries of `data.eval_split` in `data.weather`; "holdout" is what
+        `data.holdout` keeps out of training, "fold" is `data.fold`.
+
+        Raises DataSetError for a split of the set's own under `data.folds`, as it holds vehicles of training."""
+        return self._in_weather(split, self._by_day(split))
+
+    def _by_day(self, split: str) -> list[Direction]:
+        if split == "holdout":
+            if not (held := self._held_out()[1]):
+                raise SettingsError("data.eval_split=holdout needs data.holdout above 0")
+            return self.directions_of(held)
+        if not self.settings.folds:
+            if split == FOLD:
+                raise SettingsError("data.eval_split=fold needs data.folds=K and data.fold, 0 to K - 1")
             return self.reader.evaluation(split)
-        held = holdout(self.reader.train(), self.settings.holdout, self.seed)[1]
-        if not held:
-            raise SettingsError("data.eval_split=holdout needs data.holdout above 0")
-        return self.directions_of(held)
+        if split != FOLD:
+            raise DataSetError(
+                f"with data.folds vehicles of {split} are trained on; data.eval_split=fold measures others"
+            )
+        return self.directions_of(self._fold()[1])
 
     def directions_of(self, held: Sequence[Sample]) -> list[Direction]:
-        """The directions of the training images with these alone."""
+        """The directions of the images for training, or with `data.folds` of all, with these alone."""
         # Not by image alone: a photograph may show vehicles of both sides.
         chosen = {(sample.path, sample.pid) for sample in held}
-        return [_restrict(direction, chosen) for direction in self.reader.evaluation("train")]
+        return [_restrict(direction, chosen) for direction in self.reader.evaluation(self._whole)]
+
+    @property
+    def _whole(self) -> str:
+        """The split that is divided into images for training and others."""
+        return "all" if self.settings.folds else "train"
+
+    def _held_out(self) -> tuple[list[Sample], list[Sample]]:
+        samples = self._fold()[0] if self.settings.folds else self.reader.train()
+        return holdout(samples, self.settings.holdout, self.seed)
+
+    def _fold(self) -> tuple[list[Sample], list[Sample]]:
+        """Images of the other folds, and those of `data.fold`."""
+        directions = self.reader.evaluation(self._whole)
+        samples = list(dict.fromkeys(sample for each in directions for sample in (*each.query, *each.gallery)))
+        tested = folds_of(samples, self.settings.folds)[self.settings.fold]
+        return [s for s in samples if s.pid not in tested], [s for s in samples if s.pid in tested]
 
     def parts(self, num_clients: int) -> list[list[Sample]]:
         """Training images by simulated client, in the order of partition ids."""
@@ -77,15 +107,16 @@ class Source:
 
     def evaluation_parts(self, split: str, num_clients: int) -> list[list[Direction]]:
         """The directions of a split by simulated client, dealt as the training images are."""
-        directions, settings = self.evaluation(split), self.settings.partition
+        directions, settings = self._by_day(split), self.settings.partition
         if settings.by == "none":
-            return [directions] * num_clients
+            return [self._in_weather(split, directions)] * num_clients
         sites = sorted({sample.site for sample in self.train() if sample.site is not None})
         if settings.by == "site":
             num_clients = len(sites)
-        return partition_directions(
+        parts = partition_directions(
             directions, by=settings.by, num_clients=num_clients, alpha=settings.alpha, seed=self.seed, sites=sites
         )
+        return [self._in_weather(split, part) for part in parts]
 
     def own_parts(self, split: str, num_clients: int) -> OwnParts:
         """The part of a split that is of each simulated client's own place.
@@ -101,6 +132,13 @@ class Source:
         except DataSetError as error:
             return OwnParts(None, str(error))
         return OwnParts(None, f"with data.partition.by={by} no image of {split} belongs to one client")
+
+    def _in_weather(self, split: str, directions: list[Direction]) -> list[Direction]:
+        kind = self.settings.weather
+        if kind == "none" or split != self.settings.eval_split:
+            return directions
+        weather = Weather(kind, self.seed)
+        return [replace(each, query=tuple(replace(s, weather=weather) for s in each.query)) for each in directions]
 
 
 def open_source(settings: DataSettings, seed: int) -> Source:

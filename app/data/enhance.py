@@ -1,28 +1,27 @@
 """Enhancement of an image: how the same vehicle looks from a little further round, in rain, at night, half hidden.
 
-Geometry, colour and blur are torchvision's; which, and how strong, is sampled from a generator that the caller seeds.
+Geometry, colour and blur are torchvision's, rain and night those of `app.data.weather`. Kind and strength are sampled
+from a generator that the caller seeds.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-Draws = np.random.Generator
+from app.data.weather import LEAST, Draws, night, pixels, rain
+
 _GREY = [127.0, 127.0, 127.0]
-_LEAST = 4  # pixels of a side; a smaller image stays as it is
 _AT_ONCE = 2  # kinds of enhancement of one image, at most
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def enhanced(image: Tensor, kinds: Sequence[str], rng: Draws, *, infrared: bool = False) -> Tensor:
     """An image (3, H, W) uint8 changed in one or two of these kinds, of the same size.
 
     An infrared image stays without colour. Raises KeyError for an unknown kind."""
-    if min(image.shape[1:]) < _LEAST:
+    if min(image.shape[1:]) < LEAST:
         return image
     count = min(len(kinds), int(rng.integers(1, _AT_ONCE + 1)))
     for place in rng.permutation(len(kinds))[:count]:
@@ -61,7 +60,7 @@ def _colour(image: Tensor, rng: Draws) -> Tensor:
     image = F.adjust_contrast(image, float(rng.uniform(0.7, 1.3)))
     image = F.adjust_saturation(image, float(rng.uniform(0.6, 1.4)))
     light = torch.tensor(rng.uniform(0.92, 1.08, (3, 1, 1)), dtype=torch.float32)
-    return _pixels(image.float() * light)
+    return pixels(image.float() * light)
 
 
 def _blur(image: Tensor, rng: Draws) -> Tensor:
@@ -77,33 +76,6 @@ def _blur(image: Tensor, rng: Draws) -> Tensor:
     return F.resize(small, [height, width])
 
 
-def _rain(image: Tensor, rng: Draws) -> Tensor:
-    """Less contrast, and streaks: noise stretched along the wind's direction."""
-    height, width = image.shape[1:]
-    length = max(5, 2 * int(0.05 * height) + 1)
-    drops = torch.from_numpy((rng.random((height, width)) < rng.uniform(0.002, 0.008)).astype(np.float32))
-    kernel = torch.zeros(length, length)
-    slope = float(rng.uniform(-0.4, 0.4))
-    for row in range(length):
-        kernel[row, min(max(length // 2 + round((row - length // 2) * slope), 0), length - 1)] = 1.0
-    streaks = nnf.conv2d(drops[None, None], kernel[None, None], padding=length // 2)[0].clamp(0, 1)
-    haze = float(rng.uniform(0.1, 0.3))
-    veiled = image.float() * (1 - haze) + 150.0 * haze
-    strength = float(rng.uniform(0.3, 0.6))
-    return _pixels(veiled * (1 - strength * streaks) + 220.0 * strength * streaks)
-
-
-def _night(image: Tensor, rng: Draws) -> Tensor:
-    """Little light, of a lamp's colour, with the sensor's noise."""
-    values = (image.float() / 255) ** float(rng.uniform(1.1, 1.6)) * float(rng.uniform(0.35, 0.7))
-    lamp = torch.tensor([1.0, rng.uniform(0.85, 1.0), rng.uniform(0.65, 0.95)], dtype=torch.float32)
-    grey = (values * torch.tensor(_LUMA).view(3, 1, 1)).sum(dim=0, keepdim=True)
-    colourless = float(rng.uniform(0.1, 0.5))  # little light, little colour
-    values = (values * (1 - colourless) + grey * colourless) * lamp.view(3, 1, 1)
-    noise = torch.from_numpy(rng.normal(0, rng.uniform(0.01, 0.03), values.shape).astype(np.float32))
-    return _pixels((values + noise) * 255)
-
-
 def _occlusion(image: Tensor, rng: Draws) -> Tensor:
     """Something stands in front: a box, or a post from top to bottom."""
     height, width = image.shape[1:]
@@ -114,19 +86,15 @@ def _occlusion(image: Tensor, rng: Draws) -> Tensor:
     shade = torch.tensor(rng.uniform(30, 200, (3, 1, 1)), dtype=torch.float32)
     grain = torch.from_numpy(rng.normal(0, 12, (1, tall, wide)).astype(np.float32))
     changed = image.clone()
-    changed[:, top : top + tall, left : left + wide] = _pixels(shade.mean() * 0.7 + shade * 0.3 + grain)
+    changed[:, top : top + tall, left : left + wide] = pixels(shade.mean() * 0.7 + shade * 0.3 + grain)
     return changed
-
-
-def _pixels(values: Tensor) -> Tensor:
-    return values.round().clamp(0, 255).to(torch.uint8)
 
 
 _WAYS: dict[str, Callable[[Tensor, Draws], Tensor]] = {
     "geometry": _geometry,
     "colour": _colour,
     "blur": _blur,
-    "rain": _rain,
-    "night": _night,
+    "rain": rain,
+    "night": night,
     "occlusion": _occlusion,
 }

@@ -13,6 +13,7 @@ from app.settings.checks import NamedFileError
 from app.settings.load import Settings, absolute
 from app.tasks import make_task
 from app.tasks.task import Task
+from models.adapters import merge_adapters
 from models.hashed import expand_layers
 from strategies.shared_arrays import is_private
 
@@ -35,7 +36,7 @@ def checkpoint_model(settings: Settings) -> tuple[PreModel, str]:
 
     def load() -> nn.Module:
         load_arrays(network, arrays)
-        return expand_layers(network)
+        return merge_adapters(expand_layers(network))
 
     return load, digest_of(arrays)
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
 from app.core.sample import Sample
+from app.data.weather import shown_in_weather
 from app.evaluation.ids import NO_SEQUENCE
 from app.images.decode import open_image, upright_rgb
 
@@ -134,11 +135,11 @@ def _show(axes: Axes, sample: Sample, label: str, colour: str, style: object) ->
 
 
 def _thumbnail(sample: Sample) -> Image.Image:
-    """The vehicle of `sample`, inside a grey square of `_CELL` pixels, not stretched."""
+    """The vehicle of `sample`, in its weather, inside a grey square of `_CELL` pixels, not stretched."""
     with open_image(sample.path) as file:
         image = upright_rgb(file)
     if (box := sample.vehicle_box) is not None:
         left, top = max(0, round(box.left)), max(0, round(box.top))
         right, bottom = round(box.left + box.width), round(box.top + box.height)
         image = image.crop((left, top, min(right, image.width), min(bottom, image.height)))
-    return ImageOps.pad(image, (_CELL, _CELL), color=(225, 225, 225))
+    return ImageOps.pad(shown_in_weather(image, sample), (_CELL, _CELL), color=(225, 225, 225))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from app.core.arrays import Arrays, shared_layout
 from app.core.device import make_compute
+from app.core.global_state import GlobalModel
 from app.core.node_store import NodeStore
 from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
 from app.data.dataset import open_source
@@ -31,6 +32,7 @@ from app.experiment.personalise import GLOBAL, Personal
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.training.checkpoint import network_of, save_checkpoint, without_heads
+from models.adapters import frozen_arrays
 from models.errors import MissingFileError
 
 _DRAWN = 8  # directions with a chart of their own: each country of plates_countries, not each trial of a protocol
@@ -146,7 +148,9 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
             held = store.rounds(kind)
             if not held or (kind == "global" and held[-1] != last):  # a node that dropped out holds an older model
                 continue
-            arrays: Arrays = layout.unflatten(store.read(kind, held[-1])[0]["vector"])
+            stored, _ = store.read(kind, held[-1])
+            vector = GlobalModel.of(stored).result(settings.federation)  # a local one has no mean
+            arrays: Arrays = layout.unflatten(vector)
             arrays |= {name.removeprefix("array/"): a for name, a in own.items() if name.startswith("array/")}
             models[client] = arrays
     if not found["global"]:
@@ -171,11 +175,12 @@ def read_personal_models(settings: Settings, folder: RunFolder) -> dict[str, Per
 
 
 def _differ(settings: Settings, models: Mapping[str, Arrays]) -> bool:
-    """Whether the global model differs between clients, because more arrays than classifiers are private."""
+    """Whether the global model differs between clients, because more arrays than classifiers are learnt at home."""
     first = next(iter(models.values()))
     task = make_task(settings)
-    shared = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation, task.heads)
-    return set(without_heads(first, task)) != set(shared.names)
+    network = task.build(1, settings.seed, pretrained=False)
+    shared = shared_layout(network, settings.federation, task.heads)
+    return set(without_heads(first, task)) != {*shared.names, *frozen_arrays(network)}
 
 
 def _overrides(folder: RunFolder) -> list[str]:

@@ -29,6 +29,7 @@ from app.core.arrays import (
     statistics_mask,
     variances_mask,
 )
+from app.core.global_state import GlobalModel
 from app.core.memory import give_back
 from app.core.node_store import NodeStore
 from app.core.sample import Sample
@@ -37,11 +38,11 @@ from app.experiment.held_out import HeldOut
 from app.federation.batches import ClientBatches
 from app.federation.client_state import ClientState
 from app.federation.feature_shift import PROBES, cosine_shift
-from app.federation.global_model import GlobalModel, GlobalModels
+from app.federation.global_model import GlobalModels
 from app.federation.ledger import PrivacyLedger
 from app.federation.measuring import evaluation_loss, global_measures
 from app.federation.opened_sums import OpenedSums
-from app.federation.personal import keep_average, keep_personal, note_held_out
+from app.federation.personal import keep_personal, note_held_out
 from app.federation.round_request import Bytes, ClientError, RoundRequest
 from app.federation.share_store import ShareStore
 from app.federation.site_policy import SitePolicy
@@ -130,6 +131,7 @@ class TaskClient(NumPyClient):
             run_key=run_key,
             sums=OpenedSums(store.folder.parent, self.cipher.key_id, run_key) if self.cipher.key_id else None,
             least=2 if policy is None else policy.policy.cohort.least,
+            averaged_from=settings.averaged_from,
         )
         self.private = private_patterns(self.network, settings.federation, task.heads)
         self.kept = ClientState(store, self.layout.digest, self.private)
@@ -165,7 +167,6 @@ class TaskClient(NumPyClient):
         with self.store.keeping(attempt):  # before training, which would be wasted
             binding, seeds = self.shares.begin(binding, request.share_keys) if self.shares else (binding, {})
         note_held_out(self, self.held_out)
-        keep_average(self, server_round - 1, model.vector, attempt)
         optimiser = self._load(model.vector, server_round)
         measures: dict[str, Any] = {}
         if request.measure:
@@ -217,10 +218,9 @@ class TaskClient(NumPyClient):
         request = RoundRequest.of(parameters, config)
         server_round, attempt = request.server_round, f"{request.server_round} final {request.order}"
         model = self._begin(attempt, request)
-        self._load(model.vector, server_round)
+        self._load(model.result(self.settings.federation), server_round)
         measures = global_measures(self.task, self.network, self.directions) if request.measure else {}
         if self.held_out is not None:
-            keep_average(self, server_round - 1, model.vector, attempt)
             keep_personal(self, self.held_out, server_round - 1, attempt)
         self.kept.end()
         return evaluation_loss(measures, self.settings.measures[0]), len(self.samples), measures

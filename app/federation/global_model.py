@@ -1,8 +1,8 @@
 """Global models of a node: read, written, and brought to the version that a round starts from."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from app.core.global_state import MEAN, GlobalModel, Mean, Vector
 from app.core.node_store import NodeStore, NodeStoreError, digest_of
 from app.federation.opened_sums import OpenedSums, RefusedSumError, sum_digest
 from models.errors import FedVehicleReidError
@@ -19,7 +20,6 @@ from strategies.ciphers.kahe.tags import AlteredSumError
 from strategies.server_optimiser import ServerOptimiser
 from strategies.shared_arrays import SharedLayout
 
-Vector = NDArray[np.float32]
 _log = logging.getLogger("flwr")
 _KIND = "global"
 UNUSABLE = "the sum cannot be used; the site's own log says why"
@@ -46,35 +46,6 @@ class PassedOn(NamedTuple):
     digest: str
 
 
-@dataclass(frozen=True)
-class GlobalModel:
-    """State that all clients with the same version share.
-
-    Args:
-        vector: the shared values (size,).
-        moments: of the server optimiser, (size,) each.
-        state: of the cipher.
-    """
-
-    vector: Vector
-    moments: dict[str, Vector]
-    state: dict[str, NDArray[Any]]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """As arrays of the node store."""
-        moments = {f"moment/{name}": moment for name, moment in self.moments.items()}
-        return {"vector": self.vector, **moments, **{f"cipher/{name}": array for name, array in self.state.items()}}
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "GlobalModel":
-        """From the result of `arrays`."""
-        parts = {
-            kind: {k.removeprefix(f"{kind}/"): v for k, v in arrays.items() if k.startswith(f"{kind}/")}
-            for kind in ("moment", "cipher")
-        }
-        return cls(arrays["vector"], parts["moment"], parts["cipher"])
-
-
 class GlobalModels:
     """Versions of the global model in a node store; version r is the model after r rounds.
 
@@ -86,6 +57,7 @@ class GlobalModels:
         run_key: the run that aggregates must be of.
         sums: opened sums; None without encryption.
         least: required clients of a sum, if the cipher names them; a site's policy may require more than two.
+        averaged_from: first version in the mean of the last models; None for no mean.
     """
 
     def __init__(
@@ -102,6 +74,7 @@ class GlobalModels:
         run_key: str,
         sums: OpenedSums | None,
         least: int = 2,
+        averaged_from: int | None = None,
     ) -> None:
         self.client = client
         self.least = max(least, 2)  # holders of the key open nothing but sums
@@ -113,6 +86,7 @@ class GlobalModels:
         self.cipher = cipher
         self.run_key = run_key
         self.sums = sums
+        self.averaged_from = averaged_from
         self._make_initial = initial
 
     def _initial(self) -> GlobalModel:
@@ -214,7 +188,8 @@ class GlobalModels:
                 f"the aggregate of round {version} is not finite or absurdly large; the model stays as it was"
             )
         self._raise_variances(before.vector, vector, version)
-        return GlobalModel(vector, moments, state), clients
+        last = before.mean_after(vector, version, self.averaged_from)
+        return GlobalModel(vector, moments, state, last), clients
 
     def _keep(self, version: int, after: GlobalModel, clients: Sequence[str]) -> GlobalModel:
         self._write(version, after)
@@ -262,9 +237,11 @@ class GlobalModels:
             arrays = load(self.cipher.open(passed_on.sealed, self._purpose(version)))
         except SafetensorError as error:
             raise GlobalModelError(f"{self.client}: the received global model is damaged: {error}") from error
-        initial = self._initial().arrays()
+        start = self._initial()
+        initial = (replace(start, mean=Mean(start.vector, 0)) if MEAN in arrays else start).arrays()
         expected = {name: (array.shape, array.dtype) for name, array in initial.items()}
-        if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
+        fits = {name: (array.shape, array.dtype) for name, array in arrays.items()} == expected
+        if not fits or ((mean := GlobalModel.of(arrays).mean) and not 0 < mean.since <= version):
             raise GlobalModelError(f"{self.client}: the received global model has another layout")
         if version == 0 and not all(_is_rounded(array, initial[name]) for name, array in arrays.items()):
             raise GlobalModelError(
@@ -279,7 +256,8 @@ class GlobalModels:
                 f"hold {passed_on.digest!r}; request it from another node"
             )
         model = GlobalModel.of(arrays)
-        if model.vector[self.variances].min(initial=0.0) < 0:
+        vectors = [model.vector, *([model.mean.vector] if model.mean else [])]
+        if any(vector[self.variances].min(initial=0.0) < 0 for vector in vectors):
             raise GlobalModelError(f"{self.client}: the received global model has a running variance below 0")
         self._write(version, model)
 

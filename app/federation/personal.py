@@ -9,12 +9,9 @@ import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.core.arrays import Arrays
 from app.core.files import replacing
-from app.core.node_store import NodeStoreError, OutdatedAttemptError, digest_of
+from app.core.node_store import OutdatedAttemptError, digest_of
 from app.experiment.held_out import HeldOut
 from app.experiment.personal_store import held_key, write_personal
 from app.experiment.personalise import AVERAGE, GLOBAL, LOCAL, personalise
@@ -31,7 +28,6 @@ class HeldOutError(FedVehicleReidError, RuntimeError):
     """What a personal model would be chosen by has been trained on."""
 
 
-Vector = NDArray[np.float32]
 _log = logging.getLogger("flwr")
 
 
@@ -80,27 +76,6 @@ def _require_kept_out(client: "TaskClient", held_out: HeldOut) -> None:
         raise HeldOutError("the vehicles to choose by are not those that were kept out since its first round")
 
 
-def keep_average(client: "TaskClient", version: int, vector: Vector, attempt: str) -> None:
-    """Add a global model to the mean of the run's last ones in the client's store.
-
-    The mean of a version is made from the one before it, so that a repeated round changes nothing."""
-    options, store = client.settings.personalise, client.store
-    if not options.enabled or version <= client.settings.federation.rounds - options.averaged_rounds:
-        return
-    before, count = vector, 0
-    first = client.settings.federation.rounds - options.averaged_rounds + 1
-    if held := [each for each in store.rounds(AVERAGE) if first <= each < version]:
-        try:
-            arrays, about = store.read(AVERAGE, held[-1])
-            before, count = arrays["vector"], int(about["count"])
-        except (NodeStoreError, KeyError, ValueError) as error:  # damaged: the mean begins anew
-            _log.warning("%s: %s", client.name, error)
-            store.drop(AVERAGE, held[-1])
-    mean = (before + (vector - before) / np.float32(count + 1)).astype(np.float32)
-    with store.keeping(attempt):
-        store.write(AVERAGE, version, {"vector": mean}, {"layout": client.layout.digest, "count": str(count + 1)})
-
-
 def sentence(report: dict[str, Any]) -> str:
     """What was chosen, and why, for a log."""
     if report["chosen"] == GLOBAL:
@@ -116,9 +91,10 @@ def _models(client: "TaskClient", server_round: int) -> dict[str, Arrays]:
     if not own:  # a site that never trained: the arrays that the network starts with, heads aside
         initial = client.initial_arrays()
         own = {name: array for name, array in initial.items() if name not in layout.names}
-    models = {GLOBAL: {**layout.unflatten(client.models.read(server_round).vector), **own}}
-    if client.settings.personalise.averaged_rounds and server_round in store.rounds(AVERAGE):
-        models[AVERAGE] = {**layout.unflatten(store.read(AVERAGE, server_round)[0]["vector"]), **own}
+    model, federation = client.models.read(server_round), client.settings.federation
+    models = {GLOBAL: {**layout.unflatten(model.result(federation)), **own}}
+    if model.mean is not None and not federation.averages:
+        models[AVERAGE] = {**layout.unflatten(model.mean.vector), **own}
     if held := [each for each in store.rounds("local") if each <= server_round]:
         vector = store.read("local", held[-1])[0]["vector"]
         models[LOCAL] = {**layout.unflatten(vector), **own}

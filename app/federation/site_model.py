@@ -19,6 +19,7 @@ from filelock import FileLock
 from torch import nn
 
 from app.core.arrays import Arrays, float_arrays, shared_layout
+from app.core.global_state import GlobalModel
 from app.core.node_store import NodeStore, NodeStoreError, digest_of
 from app.core.run_folder import RunFolder
 from app.core.site_runs import SiteModelError, SiteRun, models_folder
@@ -127,6 +128,8 @@ class SiteModel:
             raise NodeStoreError(f"{path} is damaged: its digest is another one")
         if not np.isfinite(vector).all():
             raise NodeStoreError(f"{path} holds values that are not finite")
+        if kind == "global":
+            vector = GlobalModel.of(arrays).result(self.settings.federation)
         found: Arrays = dict(self.layout.unflatten(vector))
         return without_heads(found | self._private(kind, server_round), self.task)
 

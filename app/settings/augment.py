@@ -28,9 +28,11 @@ class Draws(Protocol):
     def moved(self, batch: "Tensor", shift: float, rotate: float, zoom: float) -> "Tensor": ...
     def recoloured(self, batch: "Tensor", strength: float) -> "Tensor": ...
     def colourless(self, batch: "Tensor") -> "Tensor": ...
+    def one_channel(self, batch: "Tensor") -> "Tensor": ...
     def blurred(self, batch: "Tensor", sigmas: "Tensor") -> "Tensor": ...
     def rectangles(self, batch: "Tensor") -> "Tensor": ...
     def weathered(self, batch: "Tensor", kind: str, probability: float) -> "Tensor": ...
+    def in_any_weather(self, batch: "Tensor", probability: float) -> "Tensor": ...
 
 
 Effect = Callable[["Tensor", Any, Draws], "Tensor"]
@@ -68,6 +70,10 @@ def _grey(batch: "Tensor", settings: Any, draw: Draws) -> "Tensor":
     return draw.colourless(batch).where(draw.chosen(settings.grey), batch)
 
 
+def _channel(batch: "Tensor", settings: Any, draw: Draws) -> "Tensor":
+    return draw.one_channel(batch).where(draw.chosen(settings.channel), batch)
+
+
 def _blur(batch: "Tensor", settings: Any, draw: Draws) -> "Tensor":
     chosen = draw.chosen(settings.blur)
     return draw.blurred(batch, draw.uniform(*_SIGMAS)).where(chosen, batch)
@@ -85,6 +91,10 @@ def _night(batch: "Tensor", settings: Any, draw: Draws) -> "Tensor":
     return draw.weathered(batch, "night", settings.night)
 
 
+def _weather(batch: "Tensor", settings: Any, draw: Draws) -> "Tensor":
+    return draw.in_any_weather(batch, settings.weather)
+
+
 @section("train.augment")
 class AugmentSettings:
     """Online augmentation of training images; 0 switches a part off.
@@ -97,10 +107,13 @@ class AugmentSettings:
         zoom: largest relative change of size.
         colour: strength of brightness, contrast and saturation changes.
         grey: probability that an image loses its colour, which an infrared one has not.
+        channel: probability that one of the three channels stands in all of them (Ye et al., ICCV 2021: channel
+            exchange); an infrared image stays as it is.
         blur: probability of a Gaussian blur.
         erase: probability of an erased rectangle.
         rain: probability of a vehicle in rain.
         night: probability of a vehicle in little light.
+        weather: probability of an image in one of the kinds of `data.weather`, each as likely; also of a plate.
         plate_drop: probability that a training sample loses its plate.
     """
 
@@ -110,10 +123,12 @@ class AugmentSettings:
     zoom: Annotated[_Strength, Part(_move)] = 0.1
     colour: Annotated[_Strength, Part(_colour)] = 0.25
     grey: Annotated[Share, Part(_grey)] = 0.0
+    channel: Annotated[Share, Part(_channel)] = 0.0
     blur: Annotated[Share, Part(_blur)] = 0.1
     erase: Annotated[Share, Part(_erase, plates=False)] = 0.3
     rain: Annotated[Share, Part(_rain, plates=False, first=True)] = 0.0
     night: Annotated[Share, Part(_night, plates=False, first=True)] = 0.0
+    weather: Annotated[Share, Part(_weather, first=True)] = 0.0
     plate_drop: Share = 0.0
 
 

@@ -14,6 +14,7 @@ from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretraine
 
 MEASURES = RANKING_MEASURES
 EMBEDS = True
+_Feature = Literal["before_norm", "after_norm", "compared"]
 _Pixels = Annotated[int, Field(ge=16, le=4096)]
 
 
@@ -48,9 +49,13 @@ class ModelSettings:
 
 @section("loss")
 class LossSettings:
-    """Weights of the four losses; 0 leaves one out.
+    """Weights of the four losses, 0 leaves one out, and what they read.
 
     Args:
+        weighted_triplet_feature, centre_contrast_feature: of an image, "before_norm" (the BatchNorm of the neck),
+            "after_norm", or "compared": after it and L2-normalised, as images are compared.
+        centre_contrast_nearest: next centre of another vehicle: of each vehicle its own ("class"), or the smallest
+            distance between any two of the batch for all of them ("batch").
         perceptual_weights: of the network that compares outlines: "random" features, "imagenet", downloaded by
             torchvision, or a file of torchvision's VGG16.
         perceptual_longest: longer side of the compared maps, pixels; 0 for the size of the stem's output.
@@ -61,6 +66,9 @@ class LossSettings:
     weighted_triplet_weight: NotNegative = 1.0
     perceptual_edge_weight: NotNegative = 1.0
     centre_contrast_weight: NotNegative = 1.0
+    weighted_triplet_feature: _Feature = "before_norm"
+    centre_contrast_feature: _Feature = "after_norm"
+    centre_contrast_nearest: Literal["class", "batch"] = "class"
     perceptual_weights: PathText = "random"
     perceptual_longest: Count = 0
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.settings.checks import SettingsError
 from app.settings.section import AtLeastOne, Count, NotNegative, section
 
 _Momentum = Annotated[float, Field(ge=0.0, le=0.9999)]
@@ -57,6 +58,8 @@ class FederationSettings:
         private: name patterns of arrays that never leave a node; each must match one. A task's heads never leave it
             anyway.
         batch_norm: "shared", or "local" to keep BatchNorm layers on the node (FedBN, Li et al., 2021).
+        averaged_rounds: last rounds of a run whose global models are averaged; the mean is the model that the run
+            results in: measured in the end, exported, personalised from (Izmailov et al., 2018). 0 or 1: the last one.
         resume: continue after the last complete round in the run folder.
         authority: public key of the authority that certified the names of sites, 64 hexadecimal digits; "" takes each
             node at its word. `run.sh` gives it.
@@ -77,6 +80,19 @@ class FederationSettings:
     measure_every: Count = 1
     private: list[str] = field(default_factory=lambda: list(DEFAULT_PRIVATE))
     batch_norm: Literal["shared", "local"] = "shared"
+    averaged_rounds: Count = 0
     resume: bool = False
     authority: str = ""
     server_optimiser: ServerOptimiserSettings = field(default_factory=ServerOptimiserSettings)
+
+    def __post_init__(self) -> None:
+        if self.averages and self.patience:
+            raise SettingsError(
+                f"federation.averaged_rounds={self.averaged_rounds} averages the last of all rounds, before which "
+                f"federation.patience={self.patience} may end the run: set one of them to 0"
+            )
+
+    @property
+    def averages(self) -> bool:
+        """Whether the mean of several models is the run's model."""
+        return self.averaged_rounds > 1

@@ -80,6 +80,8 @@ class Settings:
                 f"data.val_split={self.data.val_split}: personal models would be chosen on images that are trained on "
                 "or measured at the end; name another split, or data.val_split= to hold vehicles out"
             )
+        if self.data.weather != "none" and not task_modules(self.task).embeds:
+            raise SettingsError(f"data.weather={self.data.weather} is of vehicles; task={self.task} has none")
         equalise = self.data.equalise
         if (equalise.on or equalise.target) and not task_modules(self.task).embeds:
             raise SettingsError(f"data.equalise: the task {self.task} has no embeddings to compare images by")
@@ -95,6 +97,15 @@ class Settings:
     def measures(self) -> tuple[str, ...]:
         """The measures of the task's tables; the first is the headline."""
         return task_modules(self.task).measures
+
+    @property
+    def averaged_from(self) -> int | None:
+        """Version of the first global model in the mean of the last ones, which `federation.averaged_rounds` or else
+        `personalise.averaged_rounds` asks for; None for no mean. The untrained model is never part of it."""
+        federation, personalise = self.federation, self.personalise
+        count = personalise.averaged_rounds if personalise.enabled else 0
+        count = federation.averaged_rounds if federation.averages else count
+        return max(1, federation.rounds - count + 1) if count else None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for the run folder and for checkpoints."""

@@ -16,7 +16,8 @@ class PersonaliseSettings:
         enabled: whether clients make one.
         tuning_epochs: of fine-tuning on the client's own images; 0 for none.
         rates: peak learning rates of fine-tuning, as shares of `train.lr`; each gives candidates of its own.
-        averaged_rounds: last rounds whose global models are averaged to a further candidate; 0 for none.
+        averaged_rounds: last rounds whose global models are averaged to a further candidate; 0 for none. Without effect
+            where `federation.averaged_rounds` makes such a mean the global model.
         holdout: share of the client's training vehicles that it keeps out of its own training to choose by, if
             `data.val_split` names no split; divided by camera, by dirichlet or not at all, another client may train
             on images of the same vehicles.

@@ -10,6 +10,7 @@ from app.settings.checks import SettingsError
 from app.settings.equalise import EqualiseSettings
 from app.settings.section import AtLeastOne, Count, NotNegative, PathText, Share, part, section
 from app.settings.synthetic import SyntheticSettings
+from app.settings.weather import Weather
 
 
 @section("data.partition")
@@ -43,8 +44,13 @@ class DataSettings:
         reader: a data set by name; "synthetic" renders one.
         root: its folder; for "synthetic" the parent folder of the rendered sets.
         holdout: share of the training vehicles kept out of training; they form the split "holdout".
+        folds: for cross-validation: the vehicles of the whole set, whatever its own splits, are divided into so many
+            parts, sequences of photographs undivided; 0 for none.
+        fold: the part, from 0, that is kept out of training; it forms the split "fold".
         val_split: the split on which rounds are measured, "" for none.
         eval_split: the split of the final figures.
+        weather: rendered into the queries of `eval_split`; the gallery stays as it is, since vehicles are enrolled by
+            day and identified in any weather.
         cache_mb: decoded images kept in memory, MiB.
         cache_dir: folder of decoded images shared by processes, "" for none; a node has its own.
         cache_dir_mb: its largest size, MiB.
@@ -54,8 +60,11 @@ class DataSettings:
     reader: str
     root: PathText
     holdout: Annotated[float, Field(ge=0.0, le=0.9)] = 0.0
+    folds: Annotated[int, Field(ge=0, le=1000)] = 0
+    fold: Count = 0
     val_split: str = ""
     eval_split: str = "test"
+    weather: Literal["none", Weather] = "none"
     cache_mb: Count = 2048
     cache_dir: str = ""
     cache_dir_mb: Count = 16384
@@ -64,6 +73,13 @@ class DataSettings:
     synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
     made_plates: MadePlatesSettings = field(default_factory=MadePlatesSettings)
     equalise: EqualiseSettings = field(default_factory=EqualiseSettings)
+
+    def __post_init__(self) -> None:
+        if self.folds == 1:
+            raise SettingsError("data.folds must be at least 2, or 0 for none; got 1")
+        if self.fold >= max(self.folds, 1):
+            limit = f"below data.folds={self.folds}" if self.folds else "0 without data.folds"
+            raise SettingsError(f"data.fold must be {limit}; got {self.fold}")
 
 
 @section("train")

@@ -81,7 +81,17 @@ def _without_packed_bfv(raw: Raw) -> None:
         added(raw, "privacy.cipher", "kahe" if found.value == "packed_bfv" else found.value)
 
 
-RUN = Steps("run", (Step(1, _without_packed_bfv),))
+def _circle_built_in(raw: Raw) -> None:
+    """The circle loss was a plug-in, the example of the documentation, and is built in now."""
+    loss = raw.get("loss")
+    if isinstance(loss, dict) and loss.get("metric") == "circle":
+        options = removed(raw, "loss.metric_options")
+        for name in ("margin", "scale"):
+            if options is not None and isinstance(options.value, dict) and name in options.value:
+                added(raw, f"loss.circle_{name}", options.value[name])
+
+
+RUN = Steps("run", (Step(1, _without_packed_bfv), Step(2, _circle_built_in)))
 DETECTOR = Steps("detector")
 
 

@@ -23,11 +23,19 @@ def _without_files(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def _digest(text: str) -> str:
+    if text and not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError(f"must be 64 hexadecimal digits in lower case, as sha256sum prints them; got {text!r}")
+    return text
+
+
 Pretrained = bool | PathText
 Options = Annotated[dict[str, Any], AfterValidator(_without_files)]
 """Further arguments of a timm model."""
 HashedShare = Annotated[float, Field(ge=1e-4, le=1.0)]
 """Share of the values of large layers that are learnt and sent; see `hash_layers`. 1 for all."""
+Sha256 = Annotated[str, AfterValidator(_digest)]
+"""Digest of a weights file; "" for none."""
 LabelSmoothing = Annotated[float, Field(ge=0.0, le=0.99)]
 
 

@@ -57,7 +57,7 @@ class CrossModalReid(Reid):
             raise SettingsError("evaluation.embedding=plate: the task cross_modal_reid has no plate network")
         self.identity = CrossEntropyLoss(self.loss.label_smoothing)
         self.weighted_triplet = WeightedRegularisedTripletLoss()
-        self.centre_contrast = CrossModalCentreContrastLoss()
+        self.centre_contrast = CrossModalCentreContrastLoss(self.loss.centre_contrast_nearest)
         self._perceptual_edge: PerceptualEdgeLoss | None = None
 
     @property
@@ -106,12 +106,13 @@ class CrossModalReid(Reid):
         if loss.identity_weight:
             parts["identity"] = loss.identity_weight * self.identity(output.logits, batch.labels)
         if loss.weighted_triplet_weight:
-            triplet = self.weighted_triplet(output.metric_feature, batch.labels)
+            triplet = self.weighted_triplet(output.feature(loss.weighted_triplet_feature), batch.labels)
             parts["weighted_triplet"] = loss.weighted_triplet_weight * triplet
         if loss.perceptual_edge_weight:
             parts["perceptual_edge"] = loss.perceptual_edge_weight * self._edges(output, images, batch.infrared)
         if loss.centre_contrast_weight and batch.infrared.any() and not batch.infrared.all():
-            contrast = self.centre_contrast(output.embedding, batch.labels, batch.infrared)
+            feature = output.feature(loss.centre_contrast_feature)
+            contrast = self.centre_contrast(feature, batch.labels, batch.infrared)
             parts["centre_contrast"] = loss.centre_contrast_weight * contrast
         parts["total"] = torch.stack(list(parts.values())).sum()
         return parts

@@ -4,7 +4,7 @@ Also re-identification by the vehicle alone, with `model.plate: null`.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,9 +19,10 @@ from app.evaluation.matches import Counts
 from app.settings.checks import SettingsError
 from app.settings.dual import CLASSIFICATION, METRIC, BranchSettings, LossSettings, ModelSettings
 from app.settings.load import Settings
-from app.tasks.networks import make_backbone, require_size
+from app.tasks.networks import make_backbone, require_file, require_size
 from app.tasks.reid import Head, Reid
 from app.tasks.task import Graph
+from models.adapters import add_adapters
 from models.backbone import TokenBackbone, input_statistics_of
 from models.dual_net import Branch, DualEmbedding, DualNet
 from models.embedding_graph import INPUTS, OUTPUTS, EmbeddingGraph, OutsideDualNet, Run
@@ -36,6 +37,7 @@ from models.losses import (
     build_classification_loss,
     build_metric_loss,
 )
+from models.losses.memory import EmbeddingMemory
 
 
 class DualReid(Reid):
@@ -54,6 +56,7 @@ class DualReid(Reid):
         self.classification = build_classification_loss(self.loss.classification, **_classification_options(self.loss))
         self.kind: ClassifierKind = self.classification.classifier_kind  # type: ignore[assignment]
         self.metric = build_metric_loss(self.loss.metric, **_metric_options(self.loss))
+        self.memory = EmbeddingMemory(self.loss.memory, self.loss.memory_warm_up) if self.loss.memory else None
         self.distillation = BidirectionalDistillationLoss(self.loss.temperature)
         self.feature_distillation = FeatureDistillationLoss()
         self.distance_distillation = DistanceDistillationLoss()
@@ -71,10 +74,15 @@ class DualReid(Reid):
                 _branch(key, branch, self.model, pretrained)
                 for key, branch in zip(("model.vehicle", "model.plate"), self._branches(), strict=False)
             ]
+            frozen: list[str] = []
+            if self.model.trainable == "adapters":
+                for part, branch, kept in zip(("vehicle", "plate"), branches, self._branches(), strict=False):
+                    frozen += (f"{part}.backbone.{name}" for name in add_adapters(branch.backbone, _size(kept)))
             for branch in branches:
                 hash_layers(branch, self.model.hashed)
                 branch.classifier = Classifier(branch.dim, num_labels, self.kind)
         network = DualNet(branches[0], branches[1] if len(branches) > 1 else None, self.model.fusion)
+        network.frozen = tuple(frozen)
         self.compute.place(network)
         return network.train()
 
@@ -90,7 +98,7 @@ class DualReid(Reid):
         for name, branch, labels in branches:
             parts[f"{name}_classification"] = loss.classification_weight * self.classification(branch.logits, labels)
             if loss.metric != "none":
-                parts[f"{name}_metric"] = loss.metric_weight * self.metric(branch.metric_feature, labels)
+                parts[f"{name}_metric"] = loss.metric_weight * self._metric_loss(name, branch.metric_feature, labels)
         if output.plate is not None:
             seen = output.has_plate
             scale = self.classification.scale
@@ -106,6 +114,12 @@ class DualReid(Reid):
                     parts[name] = weight * function(first, second)
         parts["total"] = torch.stack(list(parts.values())).sum()
         return parts
+
+    def _metric_loss(self, name: str, features: Tensor, labels: Tensor) -> Tensor:
+        """The metric loss of a branch, beside what it remembers."""
+        if self.memory is None:
+            return cast(Tensor, self.metric(features, labels))
+        return cast(Tensor, self.metric(features, labels, self.memory.exchange(name, features, labels)))
 
     def graph(self, network: nn.Module) -> Graph:
         """Vehicles (N, 3, H, W), plates (N, 3, h, w) and has_plate (N,) to the embeddings of vehicle and plate; see
@@ -174,6 +188,7 @@ def _size(branch: BranchSettings) -> Size:
 
 def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: bool) -> Branch:
     weights = branch.weights if pretrained else False
+    require_file(key, weights, branch.sha256)
     backbone = make_backbone(key, branch.backbone, weights, branch.options, _size(branch))
     if isinstance(backbone, TokenBackbone) and model.pooling != "average":
         raise SettingsError(
@@ -199,6 +214,10 @@ def _metric_options(loss: LossSettings) -> dict[str, Any]:
         return loss.metric_options
     if loss.metric == "none":
         return {}
+    if loss.metric == "circle":
+        return {"margin": loss.circle_margin, "scale": loss.circle_scale}
+    if loss.metric == "adasp":
+        return {"temperature": loss.adasp_temperature}
     if loss.metric == "triplet":
         return {"margin": None if loss.soft_margin else loss.metric_margin}
     return {"margin": loss.metric_margin} if loss.metric == "contrastive" else {}

@@ -1,14 +1,15 @@
 """Networks from the settings: what cannot be built is named by its key."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from app.settings.checks import NamedFileError, SettingsError
+from app.settings.checks import NamedFileError, SettingsError, named_file
 from models.backbone import build_backbone, takes
-from models.errors import NetworkError, WeightsFileError
+from models.errors import MissingFileError, NetworkError, WeightsFileError
 
 _TRIED = 256  # pixels beyond the size that is given
 
@@ -30,6 +31,26 @@ def make_backbone(
         raise NamedFileError(f"{section}.pretrained", error) from error
     except NetworkError as error:
         raise SettingsError(f"{section}.backbone: {error}") from error
+
+
+def require_file(section: str, weights: bool | Path, sha256: str) -> None:
+    """Raise NamedFileError for a weights file that is not the one of the run.
+
+    Args:
+        section: of its backbone in the settings.
+        sha256: digest of the run's file; "" takes any.
+    """
+    if isinstance(weights, bool) or not sha256:
+        return
+    with named_file(f"{section}.pretrained"):
+        if not weights.is_file():
+            raise MissingFileError(f"weights file not found: {weights}")
+        with weights.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise WeightsFileError(
+                f"{weights} has SHA-256 {found}, {section}.sha256 is {sha256}: get the file of the run"
+            )
 
 
 def require_size(section: str, name: str, backbone: nn.Module, **sides: int) -> None:

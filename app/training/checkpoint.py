@@ -17,6 +17,7 @@ from app.settings import upgrades
 from app.settings.load import Settings, SettingsError, settings_from
 from app.tasks import make_task
 from app.tasks.task import Task
+from models.adapters import merge_adapters
 from models.errors import MissingFileError
 from models.hashed import expand_layers
 from strategies.shared_arrays import is_private
@@ -124,15 +125,15 @@ def _has_sections(kept: dict[str, Any]) -> bool:
 
 
 def network_of(arrays: Arrays, settings: Settings) -> tuple[Task, nn.Module]:
-    """The task and its network with these arrays, to be used and not to be trained: hashed layers are expanded. Arrays
-    of private classifiers may be missing.
+    """The task and its network with these arrays, to be used and not to be trained: hashed layers are expanded and
+    adapters merged. Arrays of private classifiers may be missing.
 
     Raises ValueError naming another array that is missing, or one too many."""
     task = make_task(settings)
     network = task.build(1, settings.seed, pretrained=False)
     _require_complete(network, arrays, task)
     load_arrays(network, arrays)
-    return task, expand_layers(network)
+    return task, merge_adapters(expand_layers(network))
 
 
 def save_checkpoint(folder: RunFolder, name: str, arrays: Arrays, settings: Settings, task: Task) -> Path:

@@ -25,6 +25,7 @@ from app.training.optimiser import (
     set_learning_rate,
 )
 from models.errors import FedVehicleReidError
+from models.losses.memory import EmbeddingMemory, taken_from
 
 _TIMED_EVERY = 8  # steps; on a GPU a timed step waits for the device, the others do not
 
@@ -75,7 +76,8 @@ def train(
 
     Args:
         private: patterns of the private arrays, which learn at `head_lr_scale`.
-        optimiser: moments to go on with, which are taken out of it; None starts afresh.
+        optimiser: moments to go on with, and what the task's losses remember; both are taken out of it. None starts
+            afresh.
         anchor: parameters by name to which FedProx pulls; None for no pull.
         progress: called after each step with the number of images in it.
 
@@ -85,6 +87,10 @@ def train(
     first, last = steps
     report = TrainReport(seconds=dict.fromkeys(("data", "forward", "backward", "step"), 0.0))
     engine = make_optimiser(network, settings, list(private))
+    memory = _memory_of(task)
+    kept = taken_from(optimiser) if optimiser else {}
+    if memory is not None:
+        memory.begin(kept)
     if optimiser:
         load_optimiser_state(network, engine, optimiser)
     pull = _ProximalPull(network, anchor, settings.fedprox_mu) if anchor is not None and settings.fedprox_mu else None
@@ -98,6 +104,8 @@ def train(
         clock.lap("data", timed)
         moved = batch.to(compute.device)
         report.lr = set_learning_rate(engine, index, total, settings)
+        if memory is not None:
+            memory.progress = index / total
         parts = task.losses(network, moved)
         clock.lap("forward", timed)
         watch.note(index, report.lr, parts)
@@ -128,9 +136,15 @@ def train(
     report.losses = {name: float(value) / counts[name] for name, value in sums.items()}
     if report.steps:
         watch.require_finite_arrays(network, last - 1, report.lr)
-    report.optimiser = optimiser_state(network, engine)
+    report.optimiser = optimiser_state(network, engine) | (memory.state() if memory is not None else {})
     engine.zero_grad(set_to_none=True)  # gradients take as much memory as the network
     return report
+
+
+def _memory_of(task: Task) -> EmbeddingMemory | None:
+    """What the losses of a task remember; few tasks have it."""
+    memory = getattr(task, "memory", None)
+    return memory if isinstance(memory, EmbeddingMemory) else None  # a task of another package may mean anything by it
 
 
 class _ProximalPull:

@@ -1,9 +1,11 @@
 """Losses, one a file. Import them from here."""
 
+from models.losses.adasp import AdaptiveSparsePairwiseLoss
 from models.losses.alignment import AlignmentLoss
 from models.losses.arcface import ArcFaceLoss
 from models.losses.attention_distillation import AttentionDistillationLoss
 from models.losses.centre_contrast import CrossModalCentreContrastLoss
+from models.losses.circle import CircleLoss
 from models.losses.contrastive import ContrastiveLoss
 from models.losses.cosface import CosFaceLoss
 from models.losses.cross_entropy import CrossEntropyLoss
@@ -20,11 +22,13 @@ from models.losses.triplet import BatchHardTripletLoss
 from models.losses.weighted_triplet import WeightedRegularisedTripletLoss
 
 __all__ = [
+    "AdaptiveSparsePairwiseLoss",
     "AlignmentLoss",
     "ArcFaceLoss",
     "AttentionDistillationLoss",
     "BatchHardTripletLoss",
     "BidirectionalDistillationLoss",
+    "CircleLoss",
     "ContrastiveLoss",
     "CosFaceLoss",
     "CrossEntropyLoss",

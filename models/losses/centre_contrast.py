@@ -1,5 +1,7 @@
 """Cross-modal centre contrast loss (Gao et al., MSO, ACM MM 2021)."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,10 +17,20 @@ class CrossModalCentreContrastLoss(nn.Module):
     means of the visible and of the infrared embeddings of identity i in the batch, c_i = (v_i + r_i) / 2. I = the
     identities seen in both modalities. One that is seen in a single modality has no gap to close; its only centre
     counts as c_j for the others.
+
+    Distances of features behind a BatchNorm grow with the root of D and outweigh other losses; those of L2-normalised
+    features do not.
+
+    Args:
+        nearest: "class", as above, or "batch": the smallest distance of all pairs of the batch stands in every term.
     """
 
+    def __init__(self, nearest: Literal["class", "batch"] = "class") -> None:
+        super().__init__()
+        self.nearest = nearest
+
     def forward(self, embeddings: Tensor, pids: Tensor, infrared: Tensor) -> Tensor:
-        """Map embeddings (N, D), after the BatchNorm of the neck, pids (N,) and infrared (N,) bool to a scalar.
+        """Map embeddings (N, D), pids (N,) and infrared (N,) bool to a scalar.
 
         Zero, still differentiable, where no identity is seen in both modalities or there is but one identity. Raises
         ValueError for a mask of another shape or type."""
@@ -36,6 +48,8 @@ class CrossModalCentreContrastLoss(nn.Module):
         between = pairwise_distance(centre)  # (I, I)
         own = torch.eye(len(known), dtype=torch.bool, device=pids.device)
         nearest = between.masked_fill(own, float("inf")).amin(dim=1)  # (I,)
+        if self.nearest == "batch":
+            nearest = nearest.amin().expand_as(nearest)
         gap = (visible_centre[both] - infrared_centre[both]).norm(dim=1)
         return F.softplus(gap - nearest[both]).mean()
 

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.losses.distance import off_diagonal, pairwise_distance, same_label
+from models.losses.memory import Remembered, with_memory
 from models.precision import at_least_float32
 
 
@@ -25,11 +26,14 @@ class ContrastiveLoss(nn.Module):
             raise ValueError(f"margin must lie in (0, 2], got {margin}")
         self.margin = margin
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Map embeddings (N, D) and labels (N,) to a scalar; zero, still differentiable, if P and Q are empty."""
-        dist = pairwise_distance(F.normalize(at_least_float32(embeddings)))  # (N, N)
-        same = same_label(labels)
-        pull = dist[same & off_diagonal(len(labels), labels.device)]
+    def forward(self, embeddings: Tensor, labels: Tensor, memory: Remembered | None = None) -> Tensor:
+        """Map embeddings (N, D) and labels (N,) to a scalar; zero, still differentiable, if P and Q are empty.
+        Embeddings of `memory` make further pairs with those of the batch, and none with each other."""
+        others, other_labels = with_memory(at_least_float32(embeddings), labels, memory)
+        normalised = F.normalize(others)
+        dist = pairwise_distance(normalised[: len(labels)], normalised)  # (N, N + M)
+        same = same_label(labels, other_labels)
+        pull = dist[same & off_diagonal(len(labels), labels.device, len(other_labels))]
         push = F.relu(self.margin - dist[~same])
         loss = dist.sum() * 0.0
         for costs in (pull, push):

@@ -6,7 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.errors import NetworkError
+from models.losses.adasp import AdaptiveSparsePairwiseLoss
 from models.losses.arcface import ArcFaceLoss
+from models.losses.circle import CircleLoss
 from models.losses.contrastive import ContrastiveLoss
 from models.losses.cosface import CosFaceLoss
 from models.losses.cross_entropy import CrossEntropyLoss
@@ -32,6 +34,8 @@ _CLASSIFICATION: dict[str, type[nn.Module]] = {
     "focal": FocalLoss,
 }
 _METRIC: dict[str, type[nn.Module]] = {
+    "adasp": AdaptiveSparsePairwiseLoss,
+    "circle": CircleLoss,
     "contrastive": ContrastiveLoss,
     "none": NoMetricLoss,
     "quadruplet": QuadrupletLoss,
@@ -49,7 +53,8 @@ def build_classification_loss(name: str, **options: Any) -> nn.Module:
 
 
 def build_metric_loss(name: str, **options: Any) -> nn.Module:
-    """Build "triplet", "quadruplet", "contrastive", "none" or a plug-in: (embeddings (N, D), labels (N,)) to a scalar.
+    """Build "triplet", "quadruplet", "contrastive", "circle", "adasp", "none" or a plug-in: (embeddings (N, D),
+    labels (N,)) to a scalar.
 
     Raises ValueError for another name, TypeError for an option the loss lacks."""
     return _build(_METRIC, "metric loss", name, options)

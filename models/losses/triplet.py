@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.losses.distance import off_diagonal, pairwise_distance, same_label
+from models.losses.memory import Remembered, with_memory
 
 
 class BatchHardTripletLoss(nn.Module):
@@ -23,11 +24,13 @@ class BatchHardTripletLoss(nn.Module):
             raise ValueError(f"margin must not be negative, got {margin}")
         self.margin = margin
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Map embeddings (N, D) and labels (N,) to a scalar; zero, still differentiable, if A is empty."""
-        dist = pairwise_distance(embeddings)  # (N, N)
-        same = same_label(labels)
-        positive = same & off_diagonal(len(labels), labels.device)
+    def forward(self, embeddings: Tensor, labels: Tensor, memory: Remembered | None = None) -> Tensor:
+        """Map embeddings (N, D) and labels (N,) to a scalar; zero, still differentiable, if A is empty. Embeddings of
+        `memory` are further positives and negatives, and no anchors."""
+        others, other_labels = with_memory(embeddings, labels, memory)
+        dist = pairwise_distance(embeddings, others)  # (N, N + M)
+        same = same_label(labels, other_labels)
+        positive = same & off_diagonal(len(labels), labels.device, len(other_labels))
         valid = positive.any(dim=1) & (~same).any(dim=1)  # (N,), membership of A
         if not valid.any():
             return dist.sum() * 0.0

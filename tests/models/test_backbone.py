@@ -11,7 +11,7 @@ from timm.layers import resample_abs_pos_embed
 from models.backbone import build_backbone
 from models.input_statistics import input_statistics
 
-REAL_WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights" / "tf_efficientnet_lite0.safetensors"
+REAL_WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights"
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +122,21 @@ def test_swins_map_is_turned_and_the_class_token_is_one_place() -> None:
         torch.testing.assert_close(found(image)[..., 0, 0], found.network.forward_features(image)[:, 0])
 
 
+def test_a_network_with_dynamic_size_takes_images_of_other_sizes() -> None:
+    """DINOv2's is of one size otherwise; at its own size both give the same."""
+    fixed, dynamic = (
+        build_backbone("vit_small_patch14_dinov2", size=(56, 56), options={"depth": 1, **more}).eval()
+        for more in ({}, {"dynamic_img_size": True})
+    )
+    dynamic.load_state_dict(fixed.state_dict())
+    image = torch.rand(1, 3, 56, 56)
+    with torch.no_grad():
+        assert torch.equal(fixed(image), dynamic(image))
+        assert dynamic(torch.zeros(1, 3, 70, 84)).shape == (1, 384, 5, 6)
+        with pytest.raises(AssertionError, match="doesn't match"):
+            fixed(torch.zeros(1, 3, 70, 84))
+
+
 def test_weights_for_images_of_another_size_are_resampled(tmp_path: Path) -> None:
     """As timm resamples position embeddings; of the same size they are taken over as they are."""
     whole = timm.create_model("test_vit", img_size=(64, 64), num_classes=7)
@@ -137,7 +152,8 @@ def test_weights_for_images_of_another_size_are_resampled(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "size", "options", "named"),
     [
-        ("test_vit", (60, 64), {}, "does not accept images of 60 x 64 px"),
+        ("test_vit", (60, 64), {}, "does not accept images of 60 x 64 px.* 48 x 64 px and 64 x 64 px fit"),
+        ("vit_small_patch14_dinov2", (64, 56), {"dynamic_img_size": True, "depth": 1}, "56 x 56 px and 70 x 56 px fit"),
         ("test_vit", (64, 64), {"token": "first"}, "must be mean or class; got 'first'"),
         ("swin_tiny_patch4_window7_224", (64, 64), {"token": "class"}, "has no class token"),
         ("test_vit", (64, 64), {"chanels": 1}, "'test_vit' cannot be built with"),
@@ -166,9 +182,19 @@ def test_input_statistics_are_the_models_own() -> None:
     assert std == (0.229, 0.224, 0.225)
 
 
-@pytest.mark.skipif(not REAL_WEIGHTS.is_file(), reason=f"{REAL_WEIGHTS.name} is not here")
-def test_published_weights_of_efficientnet_lite0_are_loaded() -> None:
-    backbone = build_backbone("tf_efficientnet_lite0", pretrained=REAL_WEIGHTS)
-    arrays = load_file(REAL_WEIGHTS)
-    assert torch.equal(backbone.state_dict()["conv_stem.weight"], arrays["conv_stem.weight"])
+def test_a_file_of_half_precision_fills_a_network_of_float32(tmp_path: Path, arrays: dict[str, torch.Tensor]) -> None:
+    halved = {key: array.half() if array.is_floating_point() else array for key, array in arrays.items()}
+    save_file(halved, tmp_path / "half.safetensors")
+    state = build_backbone("test_resnet", pretrained=tmp_path / "half.safetensors").state_dict()
+    assert {array.dtype for array in state.values() if array.is_floating_point()} == {torch.float32}
+    assert torch.equal(state["conv1.0.weight"], halved["conv1.0.weight"].float())
+
+
+@pytest.mark.skipif(not REAL_WEIGHTS.is_dir(), reason="the published weights are not here")
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_lite2"])
+def test_published_weights_are_loaded(name: str) -> None:
+    backbone = build_backbone(name, pretrained=REAL_WEIGHTS / f"{name}.safetensors")
+    arrays, state = load_file(REAL_WEIGHTS / f"{name}.safetensors"), backbone.state_dict()
+    assert state["conv_stem.weight"].dtype == torch.float32
+    assert all(torch.equal(state[key], arrays[key].to(state[key].dtype)) for key in state if key in arrays)
     assert backbone.num_features == arrays["classifier.weight"].shape[1]

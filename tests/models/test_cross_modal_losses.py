@@ -41,7 +41,7 @@ def test_weighted_triplet_equals_its_definition(labels, seed):
     assert float(loss) == pytest.approx(slow_weighted_triplet(embeddings.tolist(), labels), abs=1e-9)  # float64
 
 
-def slow_centre_contrast(points, labels, infrared):
+def slow_centre_contrast(points, labels, infrared, nearest="class"):
     def mean(rows):
         return [sum(column) / len(rows) for column in zip(*rows, strict=True)] if rows else None
 
@@ -50,20 +50,23 @@ def slow_centre_contrast(points, labels, infrared):
         members = [(x, i) for x, p, i in zip(points, labels, infrared, strict=True) if p == pid]
         visible, felt = mean([x for x, i in members if not i]), mean([x for x, i in members if i])
         centres[pid] = (visible, felt, mean([c for c in (visible, felt) if c is not None]))
+    pairs = {(p, q): math.dist(centres[p][2], centres[q][2]) for p in centres for q in centres if p != q}
     terms = []
-    for pid, (visible, felt, centre) in centres.items():
-        others = [math.dist(centre, other) for p, (_, _, other) in centres.items() if p != pid]
+    for pid, (visible, felt, _) in centres.items():
+        others = [d for (p, _), d in pairs.items() if nearest == "batch" or p == pid]
         if visible is not None and felt is not None and others:
             terms.append(math.log(1 + math.exp(math.dist(visible, felt) - min(others))))
     return sum(terms) / len(terms) if terms else 0.0
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=12), st.integers(0, 10**6))
-def test_centre_contrast_equals_its_definition(rows, seed):
+@pytest.mark.parametrize("nearest", ["class", "batch"])
+@given(rows=st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=12), seed=st.integers(0, 10**6))
+def test_centre_contrast_equals_its_definition(nearest, rows, seed):
     labels, infrared = [pid for pid, _ in rows], [i for _, i in rows]
     embeddings, pids = batch(labels, seed)
-    loss = CrossModalCentreContrastLoss()(embeddings, pids, torch.tensor(infrared))
-    assert float(loss) == pytest.approx(slow_centre_contrast(embeddings.tolist(), labels, infrared), abs=1e-9)
+    loss = CrossModalCentreContrastLoss(nearest)(embeddings, pids, torch.tensor(infrared))
+    expected = slow_centre_contrast(embeddings.tolist(), labels, infrared, nearest)
+    assert float(loss) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("infrared", [[True] * 4, [False] * 4])

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from pytorch_metric_learning import losses as library
 from torch import Tensor, nn
 
-from models.losses import BatchHardTripletLoss, ContrastiveLoss, QuadrupletLoss, build_metric_loss
+from models.losses import (
+    AdaptiveSparsePairwiseLoss,
+    BatchHardTripletLoss,
+    CircleLoss,
+    ContrastiveLoss,
+    QuadrupletLoss,
+    build_metric_loss,
+)
 from models.losses.distance import pairwise_distance
 
 
@@ -18,7 +25,9 @@ def name_of(loss: nn.Module) -> str:
     return type(loss).__name__
 
 
-ALL = [BatchHardTripletLoss(), BatchHardTripletLoss(None), QuadrupletLoss(), ContrastiveLoss()]
+PLAIN = [BatchHardTripletLoss(), BatchHardTripletLoss(None), QuadrupletLoss(), ContrastiveLoss()]
+WEIGHTED = [CircleLoss(), AdaptiveSparsePairwiseLoss()]  # with factors that have no gradient
+ALL = [*PLAIN, *WEIGHTED]
 LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=9)
 
 
@@ -140,7 +149,7 @@ def test_gradients_are_finite_for_identical_pictures(loss: nn.Module, size: int)
     assert embeddings.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("loss", ALL, ids=name_of)
+@pytest.mark.parametrize("loss", PLAIN, ids=name_of)
 def test_gradient_equals_finite_differences(loss: nn.Module) -> None:
     embeddings, labels = batch([0, 0, 1, 1, 2, 2], seed=7)
     assert torch.autograd.gradcheck(lambda x: loss(x, labels), embeddings.requires_grad_())
@@ -180,8 +189,8 @@ def test_registry_builds_each_loss_with_its_options() -> None:
     nothing = build_metric_loss("none")(embeddings, torch.tensor([0, 0, 1, 1]))
     nothing.backward()
     assert nothing.item() == 0.0
-    with pytest.raises(ValueError, match=r"'circle'; known: contrastive, none, quadruplet, triplet"):
-        build_metric_loss("circle")
+    with pytest.raises(ValueError, match=r"'centre'; known: adasp, circle, contrastive, none, quadruplet, triplet"):
+        build_metric_loss("centre")
 
 
 @pytest.mark.parametrize(
@@ -191,8 +200,11 @@ def test_registry_builds_each_loss_with_its_options() -> None:
         ("quadruplet", {"margin": -0.1}),
         ("quadruplet", {"margin": 0.1, "other_margin": 0.2}),
         ("contrastive", {"margin": 0.0}),
+        ("circle", {"margin": 1.0}),
+        ("circle", {"scale": 0.0}),
+        ("adasp", {"temperature": 0.0}),
     ],
 )
 def test_values_out_of_range_are_refused(name: str, options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="margin"):
+    with pytest.raises(ValueError, match=r"margin|temperature"):
         build_metric_loss(name, **options)

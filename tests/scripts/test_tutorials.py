@@ -111,11 +111,11 @@ def test_an_image_comes_first_in_its_own_list(printed):
         assert similarity == "1.00"
 
 
-def test_the_register_names_the_resident(printed):
+def test_the_register_knows_the_vehicle_and_its_owner(printed):
     found = printed["photograph-to-owner.md", 2].strip().splitlines()
     answer = next(row for line in found if line.startswith("{") and "decision" in (row := json.loads(line)))
     assert (answer["decision"], answer["vehicle"]) == ("match", 1)
-    assert "A. Resident" in found[-1]
+    assert json.loads(found[-1])["owner_id"] == 1
     assert "threshold" in last_object(printed["photograph-to-owner.md", 3])
     assert last_object(printed["photograph-to-owner.md", 4])["audit"]
 

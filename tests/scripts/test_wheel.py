@@ -89,7 +89,7 @@ def test_the_example_of_a_plug_in_is_installed_and_run(installed, tmp_path):
     without = _run(installed / "fed-vehicle-reid", "evaluate", "run=run", cwd=tmp_path)
     assert without.returncode == 2
     assert "loss.metric must be one of" in without.stderr
-    assert "plug-in of an installed package; got 'circle'" in without.stderr
+    assert "plug-in of an installed package; got 'multi_similarity'" in without.stderr
 
 
 def test_a_package_that_hides_ours_is_named(installed, tmp_path):

@@ -38,6 +38,16 @@ def test_a_certain_flip_mirrors():
     assert torch.equal(changed(flip=1.0), PICTURES.flip(3))
 
 
+def test_one_channel_of_a_picture_stands_in_all_and_an_infrared_one_stays():
+    found = changed(channel=1.0)
+    assert torch.equal(found, found[:, :1].expand_as(found))
+    taken = [[torch.equal(new[0], channel) for channel in old] for new, old in zip(found, PICTURES, strict=True)]
+    assert all(sum(each) == 1 for each in taken)
+    assert len({each.index(True) for each in taken}) > 1
+    infrared = PICTURES[:, :1].expand_as(PICTURES)
+    assert torch.equal(changed(pictures=infrared, channel=1.0), infrared)
+
+
 def test_a_flip_of_one_half_mirrors_some_and_leaves_the_others():
     found = changed(flip=0.5)
     mirrored = (found == PICTURES.flip(3)).all(dim=3).all(dim=2).all(dim=1)
@@ -47,7 +57,8 @@ def test_a_flip_of_one_half_mirrors_some_and_leaves_the_others():
 
 
 @pytest.mark.parametrize(
-    "part", [{"shift": 0.3}, {"rotate": 30.0}, {"zoom": 0.3}, {"colour": 0.5}, {"blur": 1.0}, {"erase": 1.0}]
+    "part",
+    [{"shift": 0.3}, {"rotate": 30.0}, {"zoom": 0.3}, {"colour": 0.5}, {"blur": 1.0}, {"erase": 1.0}, {"channel": 1.0}],
 )
 def test_each_part_changes_every_picture_and_depends_on_the_seed_alone(part):
     first = changed(1, **part)

@@ -5,8 +5,9 @@ import pytest
 from kahe_rounds import Round
 
 from app.core.arrays import float_arrays, shared_layout, statistics_mask, variances_mask
+from app.core.global_state import GlobalModel
 from app.core.node_store import NodeStore
-from app.federation.global_model import GlobalModel, GlobalModelError, GlobalModels, PassedOn, UnusableAggregateError
+from app.federation.global_model import GlobalModelError, GlobalModels, PassedOn, UnusableAggregateError
 from app.settings.federation import FederationSettings
 from app.settings.load import load_settings
 from app.tasks import make_task

@@ -7,7 +7,8 @@ import pytest
 from encrypted_payloads import federation_key, relabelled, with_body
 from forged_sums import CIPHERS, NAMES, RUN, SIZE, Node, forged, honest, nudged, random_body
 
-from app.federation.global_model import SUM_ALTERED, UNUSABLE, GlobalModel
+from app.core.global_state import GlobalModel
+from app.federation.global_model import SUM_ALTERED, UNUSABLE
 from app.federation.opened_sums import MOST_UNUSABLE_OF_A_KEY, OpenedSums
 from strategies.ciphers.binding import open_envelope
 from strategies.server_optimiser import Average

@@ -8,6 +8,7 @@ from conftest import LocalFederation, write_set
 from federation_checks import PowerCutError, assert_same_arrays
 from site_checkpoints import made_in, state_of
 
+from app.core.global_state import MEAN
 from app.data.dataset import open_source
 from app.experiment import personalise as choice
 from app.experiment.client_table import client_figures, client_text
@@ -182,12 +183,34 @@ def test_the_mean_of_the_last_global_models_is_a_candidate(make_federation):
     words = f"{ON} federation.rounds=4 train.epochs=4 personalise.averaged_rounds=3 'personalise.rates=[]'"
     run = make_federation("averaged", words)
     run.run(look)
-    for client, arrays in run.held("average").items():
+    for client, arrays in run.held("global").items():
         expected = np.mean([seen[client, version] for version in (2, 3, 4)], axis=0)
-        np.testing.assert_allclose(arrays["vector"], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(arrays[MEAN], expected, rtol=1e-5, atol=1e-6)
     for _, report in personal_of(run).values():
         assert [row["candidate"] for row in report["candidates"]][:3] == ["global", "statistics", "average"]
-    assert not any(store.rounds("average") for store in make_federation("plain", ON).run().stores().values())
+    plain = make_federation("plain", words.replace("personalise.averaged_rounds=3", "")).run()
+    for client, arrays in plain.held("global").items():
+        assert MEAN not in arrays
+        np.testing.assert_array_equal(arrays["vector"], run.held("global")[client]["vector"])
+    assert plain.lines() == run.lines(), "the model of the run stays the last one"
+
+
+def test_the_mean_that_a_run_results_in_is_what_is_personalised(make_federation, monkeypatch):
+    given = {}
+
+    def look(task, settings, held_out, models, name):
+        given[name] = models
+        return choice.personalise(task, settings, held_out, models, name)
+
+    monkeypatch.setattr(personal, "personalise", look)
+    words = f"{ON} federation.rounds=3 train.epochs=3 federation.averaged_rounds=2 personalise.averaged_rounds=3"
+    run = make_federation("averaged", words).run()
+    for client, arrays in run.held("global").items():
+        models = given[client]
+        assert "average" not in models, "it is the global model"
+        shared = sorted(name for name in models["global"] if "classifier" not in name)
+        joined = np.concatenate([models["global"][name].ravel() for name in shared])
+        np.testing.assert_array_equal(joined, arrays[MEAN])
 
 
 def test_a_site_composes_no_file_that_a_run_names_in_place_of_on_or_off():

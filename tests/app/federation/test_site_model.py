@@ -106,6 +106,7 @@ def run_and_look(folder, words, count=2):
         ("federation.server_optimiser.name=momentum", 2),
         ("federation.server_optimiser.name=adam privacy=kahe federation.batch_norm=local", 2),
         ("train.keep_optimiser=false model.hashed=0.5", 2),
+        ("federation.averaged_rounds=2 privacy=kahe loss.memory=8", 2),
     ],
 )
 def test_the_checkpoints_of_a_site_are_what_its_client_learnt_and_measured(tmp_path, base_overrides, changes, count):

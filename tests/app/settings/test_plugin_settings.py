@@ -57,7 +57,7 @@ def example(packages, monkeypatch):  # noqa: F811
         "example-plugin",
         {
             "readers": {"folders": "example_plugin.folders:Folders"},
-            "losses": {"circle": "example_plugin.circle:CircleLoss"},
+            "losses": {"multi_similarity": "example_plugin.multi_similarity:MultiSimilarityLoss"},
         },
     )
     yield
@@ -162,36 +162,36 @@ def test_the_example_reads_folders(tmp_path):
 
 
 @pytest.mark.usefixtures("example")
-def test_the_example_has_the_circle_loss_of_the_paper():
-    """Against Eq. 6 by loops in float64; 1e-4 for sums of exponentials in float32."""
+def test_the_example_has_the_multi_similarity_loss_of_the_paper():
+    """Against Eq. 15 by loops in float64; 1e-4 for sums of exponentials in float32."""
     draw = np.random.default_rng(3)
     embeddings, labels = draw.normal(size=(8, 5)), np.array([0, 0, 1, 1, 1, 2, 3, 3])
-    margin, scale = 0.3, 8.0
+    pull, push, base = 2.0, 8.0, 0.3
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     losses = []
     for i in range(8):
         matches = [unit[i] @ unit[j] for j in range(8) if j != i and labels[j] == labels[i]]
         others = [unit[i] @ unit[j] for j in range(8) if labels[j] != labels[i]]
         if matches:
-            push = sum(np.exp(scale * max(s + margin, 0) * (s - margin)) for s in others)
-            pull = sum(np.exp(-scale * max(1 + margin - s, 0) * (s - 1 + margin)) for s in matches)
-            losses.append(np.log1p(push * pull))
-    loss = build_metric_loss("circle", margin=margin, scale=scale)
+            far = np.log1p(sum(np.exp(-pull * (s - base)) for s in matches)) / pull
+            near = np.log1p(sum(np.exp(push * (s - base)) for s in others)) / push
+            losses.append(far + near)
+    loss = build_metric_loss("multi_similarity", pull=pull, push=push, base=base)
     found = loss(torch.tensor(embeddings, requires_grad=True), torch.tensor(labels))
     assert found.item() == pytest.approx(np.mean(losses), rel=1e-4)
     assert loss(torch.zeros(2, 3), torch.tensor([0, 1])).item() == 0
-    with pytest.raises(PlugInError, match="margin must be in"):
-        build_metric_loss("circle", margin=2.0)
+    with pytest.raises(PlugInError, match="pull and push must be above 0"):
+        build_metric_loss("multi_similarity", pull=0.0)
 
 
 @pytest.mark.usefixtures("example")
 def test_an_experiment_of_the_example_is_on_the_search_path():
     words = ["hydra.searchpath=[pkg://example_plugin.conf]", "experiment=folders", "data.root=/nowhere"]
     settings = load_settings(words)
-    assert (settings.data.reader, settings.loss.metric, settings.loss.metric_options["scale"]) == (
+    assert (settings.data.reader, settings.loss.metric, settings.loss.metric_options["push"]) == (
         "folders",
-        "circle",
-        64.0,
+        "multi_similarity",
+        40.0,
     )
 
 

@@ -19,7 +19,7 @@ from app.deployment.status import read_status
 from app.detection.detector_file import read_detector, write_detector
 from app.federation.recipe import Recipe
 from app.settings import upgrades
-from app.settings.load import SettingsError, settings_from
+from app.settings.load import SettingsError, load_settings, settings_from
 from app.settings.upgrades import Step, Steps, added, moved, removed
 from app.training.checkpoint import Checkpoint
 from app.training.onnx_file import OnnxFile
@@ -263,3 +263,14 @@ def test_steps_take_damaged_settings(raw):
 def test_settings_that_are_no_object_are_named(raw):
     with pytest.raises(SettingsError, match="f: its settings are no JSON object"):
         Steps("run").upgraded("f", None, raw)
+
+
+def test_a_file_with_the_circle_loss_as_a_plug_in_has_the_built_in_one():
+    raw = load_settings("").as_dict()
+    raw["loss"] |= {"metric": "circle", "metric_options": {"margin": 0.4, "scale": 64.0, "mine": True}}
+    for name in ("circle_margin", "circle_scale"):
+        del raw["loss"][name]
+    loss = settings_from(upgrades.RUN.upgraded("file", 1, raw)).loss
+    assert (loss.metric, loss.circle_margin, loss.circle_scale, loss.metric_options) == ("circle", 0.4, 64.0, {})
+    raw["loss"]["metric"] = "mine.losses:Far"
+    assert upgrades.RUN.upgraded("file", 1, raw)["loss"] == raw["loss"]

@@ -251,6 +251,7 @@ def test_the_weights_of_the_perceptual_network_are_looked_for_where_they_are_ope
         ("loss.perceptual_edge_weight=-1", "loss.perceptual_edge_weight must be at least 0"),
         ("loss.perceptual_longest=-1", "loss.perceptual_longest"),
         ("model.plate=null", "unknown key model.plate"),
+        ("loss.weighted_triplet_feature=after", "must be one of before_norm, after_norm, compared"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(word, reason):

@@ -1,8 +1,12 @@
 """Networks of tokens as vehicle network: trained, embedded, exported, measured by a policy, refused elsewhere."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from frozen_files import embeddings_of
 from PIL import Image
 
 from app.core.arrays import float_arrays
@@ -17,7 +21,14 @@ from app.training.onnx_file import write_onnx
 
 WORDS = "model.pooling=average model.vehicle.image_size=64 model.plate=null model.embedding_dim=16 device=cpu"
 WORDS += " train.precision=float32 train.pids_per_batch=2 train.images_per_pid=2 train.augment.erase=0"
-MODELS = ("test_vit", "test_vit3", "swin_tiny_patch4_window7_224")
+MODELS = (
+    "test_vit",
+    "test_vit3",
+    "swin_tiny_patch4_window7_224",
+    "eva02_tiny_patch14_224 model.vehicle.options={depth:1}",
+    "vit_small_patch14_dinov2 model.vehicle.options={depth:1,dynamic_img_size:true} model.vehicle.image_size=56",
+)
+FROZEN = Path(__file__).parents[2] / "frozen" / "tokens-1"
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +53,16 @@ def test_a_step_reaches_every_value_of_the_backbone(backbone, samples):
     assert network_size(task.settings).parameters > 0
 
 
-@pytest.mark.parametrize("token", ["mean", "class"])
-def test_an_onnx_file_embeds_the_same(token, samples, tmp_path):
-    settings = load_settings(f"{WORDS} model.vehicle.backbone=test_vit model.vehicle.options={{token:{token}}}")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "test_vit model.vehicle.options={token:mean}",
+        "test_vit model.vehicle.options={token:class}",
+        *MODELS[-2:],
+    ],
+)
+def test_an_onnx_file_embeds_the_same(words, samples, tmp_path):
+    settings = load_settings(f"{WORDS} model.vehicle.backbone={words}")
     task = make_task(settings)
     network = task.build(1, 0, pretrained=False).eval()
     checkpoint = Checkpoint(without_heads(float_arrays(network), task), settings.as_dict())
@@ -84,3 +102,11 @@ def test_a_class_token_is_another_embedding(samples):
         network = task.build(2, 0, pretrained=False).eval()
         found.append(task.probe(network, samples, torch.device("cpu")))
     assert not torch.allclose(found[0], found[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vit.safetensors", "vit.onnx"])
+def test_frozen_networks_of_tokens_embed_as_when_they_were_written(name):
+    """Made by `tests/frozen/make_tokens.py`, untrained."""
+    [expected] = json.loads((FROZEN / "expected.json").read_text(encoding="utf-8")).values()
+    [found] = embeddings_of(FROZEN / name, FROZEN.parent / "settings-0-register-1").values()
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # as of the other frozen files: another machine

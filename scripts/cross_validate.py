@@ -1,0 +1,59 @@
+"""Cross-validation: a federation for each fold of the vehicles, and figures over the queries of all folds.
+
+Run: python -m scripts.cross_validate folds=4 experiment=roadscene
+Figures at any time: python -m scripts.cross_validate show=outputs/roadscene-sweep/<time>
+Resume: python -m scripts.cross_validate resume=outputs/roadscene-sweep/<time>
+
+The vehicles of the whole set, whatever its own splits, are divided into folds, sequences of photographs undivided. Each
+vehicle is tested once, by models that did not train on its sequence. The runs are the jobs of a sweep
+(`scripts.sweep`), which may have further keys: `seed=0,1,2`. Its folder also holds `folds.md`.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from app.core.files import replacing
+from app.experiment.cross_validation import FOLD, FOLDS, pooled, pooled_table
+from app.experiment.sweeps import Sweep
+from app.settings.load import SettingsError, absolute
+from scripts import sweep
+from scripts.command import command, split_words, whole_number
+
+_MOST = 100
+_OWN = (FOLDS, FOLD, "data.eval_split", "data.val_split")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run, resume or show a cross-validation; the last line is a JSON object."""
+    own, words = split_words(argv, {"folds": "", "show": "", "resume": ""})
+    if own["show"] or own["resume"]:
+        if len(argv) > 1:
+            raise SettingsError("show=FOLDER and resume=FOLDER take all else from that folder")
+        path = absolute(own["show"] or own["resume"])
+        pooled(Sweep.read(path))  # before hours of training: is it one?
+        if own["resume"]:
+            sweep.main([f"resume={own['resume']}"])
+        report(path)
+        return
+    folds = whole_number("folds", own["folds"] or "4", 2, _MOST)
+    if given := next((word for word in words if word.partition("=")[0] in _OWN), None):
+        raise SettingsError(f"{given}: this command sets {', '.join(_OWN)}; folds=K says how many")
+    parts = ",".join(str(fold) for fold in range(folds))
+    report(sweep.start([*words, f"{FOLDS}={folds}", f"{FOLD}={parts}", "data.eval_split=fold", "data.val_split="]))
+
+
+def report(path: Path) -> None:
+    """Print and write the figures over the folds of a sweep that have ended."""
+    rows = pooled(Sweep.read(path))
+    with replacing(path / "folds.md") as temporary:
+        temporary.write_text(pooled_table(rows, markdown=True) + "\n", encoding="utf-8")
+    print("over the queries of all folds, in per cent:")
+    print(pooled_table(rows))
+    print(json.dumps({"sweep": str(path), "folds": [asdict(row) for row in rows]}))
+
+
+if __name__ == "__main__":
+    command(main, sys.argv[1:])

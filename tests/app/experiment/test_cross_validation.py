@@ -1,0 +1,115 @@
+"""Figures over all folds, against the mean over a list of all queries; the command with a sweep in its place."""
+
+import json
+
+import numpy as np
+import pytest
+
+from app.core.run_folder import RunFolder
+from app.experiment.cross_validation import pooled, pooled_table
+from app.experiment.sweeps import Job, Sweep, SweepError
+from app.settings.checks import SettingsError
+from scripts import cross_validate, sweep
+
+QUERIES = (7, 30, 12)
+WAYS = ("infrared_to_visible", "visible_to_infrared")
+
+
+def precisions(model, seed, fold, way):
+    """Of each query of a fold."""
+    rng = np.random.default_rng([len(model), seed, fold, WAYS.index(way)])
+    return rng.random(QUERIES[fold] + WAYS.index(way))
+
+
+def row(model, seed, fold):
+    values = {way: precisions(model, seed, fold, way) for way in WAYS}
+    directions = {w: {"mAP": v.mean(), "rank1": (v > 0.5).mean(), "queries": len(v)} for w, v in values.items()}
+    both = {name: float(np.mean([each[name] for each in directions.values()])) for name in ("mAP", "rank1")}
+    return {**both, "queries": sum(map(len, values.values())), "directions": directions}
+
+
+def ended(folder, seed, fold):
+    models = {model: row(model, seed, fold) for model in ("global", "central")}
+    with RunFolder(folder) as made:
+        made.write_summary({"run_dir": str(folder), "seconds": 1.0, "bytes_up": 0, "models": models})
+
+
+@pytest.fixture
+def found(tmp_path):
+    """Three folds with two seeds."""
+    jobs = [
+        Job(["a=b", f"seed={seed}", "data.folds=3", f"data.fold={fold}"], f"{seed}-{fold}")
+        for seed in (0, 1)
+        for fold in range(3)
+    ]
+    made = Sweep(tmp_path, jobs)
+    made.write()
+    for seed in (0, 1):
+        for fold in range(3):
+            ended(tmp_path / f"{seed}-{fold}", seed, fold)
+    return made
+
+
+def test_every_query_counts_once(found):
+    rows = pooled(found)
+    assert [each.label for each in rows] == ["seed=0", "seed=1"]
+    for seed, each in enumerate(rows):
+        assert (each.folds, each.of, each.queries) == ([0, 1, 2], 3, 2 * sum(QUERIES) + 3)
+        for model in ("global", "central"):
+            ways = [np.concatenate([precisions(model, seed, fold, way) for fold in range(3)]) for way in WAYS]
+            assert each.models[model]["mAP"] == pytest.approx(np.mean([way.mean() for way in ways]))
+            assert each.models[model]["rank1"] == pytest.approx(np.mean([(way > 0.5).mean() for way in ways]))
+
+
+def test_figures_of_one_direction_are_pooled_by_query(found):
+    for fold in range(3):
+        folder = RunFolder(found.path / f"0-{fold}")
+        summary = folder.read_summary()
+        del summary["models"]["global"]["directions"]
+        folder.write_summary(summary)
+    means, counts = zip(*[(row("global", 0, fold)["mAP"], 2 * QUERIES[fold] + 1) for fold in range(3)], strict=True)
+    assert pooled(found)[0].models["global"]["mAP"] == pytest.approx(np.average(means, weights=counts))
+
+
+def test_a_fold_that_has_not_ended_is_missing_from_the_table(found):
+    (found.path / "0-1" / "summary.json").unlink()
+    lines = pooled_table(pooled(found)).splitlines()
+    assert lines[1].split()[:5] == ["seed=0", "global", "2", "of", "3"]
+    assert lines[3].split()[:5] == ["seed=1", "global", "3", "of", "3"]
+    assert lines[3].split()[6] == f"{100 * pooled(found)[1].models['global']['mAP']:.2f}"
+
+
+def test_the_command_runs_a_sweep_over_the_folds(found, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(sweep, "start", lambda words: (given.extend(words), found.path)[1])
+    cross_validate.main(["folds=3", "seed=0,1", "experiment=roadscene"])
+    assert given == [
+        *("seed=0,1", "experiment=roadscene", "data.folds=3", "data.fold=0,1,2"),
+        *("data.eval_split=fold", "data.val_split="),
+    ]
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["folds"][1]["models"] == pooled(found)[1].models
+    assert (found.path / "folds.md").read_text().splitlines()[0] == "| model | folds | queries | mAP | rank1 |"
+    cross_validate.main([f"show={found.path}"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == printed
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["folds=1"], "folds must be a whole number from 2 to 100; got '1'"),
+        (["data.eval_split=test"], "this command sets data.folds, data.fold, data.eval_split"),
+        (["show=x", "folds=3"], "take all else from that folder"),
+    ],
+)
+def test_words_that_cannot_be_used(words, reason):
+    with pytest.raises(SettingsError, match=reason):
+        cross_validate.main(words)
+
+
+def test_a_sweep_without_folds_is_none(tmp_path, monkeypatch):
+    Sweep(tmp_path, [Job(["seed=0"], "0")]).write()
+    monkeypatch.setattr(sweep, "main", pytest.fail)
+    for word in (f"show={tmp_path}", f"resume={tmp_path}"):
+        with pytest.raises(SweepError, match="is no cross-validation"):
+            cross_validate.main([word])

@@ -1,0 +1,146 @@
+"""The mean of the last global models as the result of whole federations."""
+
+import shutil
+
+import numpy as np
+import pytest
+from conftest import LocalFederation
+from federation_checks import PowerCutError, assert_same_arrays, assert_same_run, kind_of, power_cut_at
+from safetensors.numpy import load_file
+from site_checkpoints import made_in, state_of
+
+from app import client_app
+from app.core.arrays import float_arrays, shared_layout
+from app.core.global_state import MEAN, GlobalModel
+from app.data.dataset import open_source
+from app.experiment.baselines import measure_arrays
+from app.experiment.compare import compare_models
+from app.federation.global_model import GlobalModels, UnusableAggregateError
+from app.tasks import make_task
+from app.training.checkpoint import Checkpoint, without_heads
+from strategies import messages as m
+
+AVERAGED = "federation.rounds=4 federation.averaged_rounds=3"
+
+
+def seen_models(run):
+    """A tamper that keeps every version's values by client, and what it keeps."""
+    seen = {}
+
+    def look(_, reply):
+        for name, store in run.stores().items():
+            for version in store.rounds("global"):
+                seen.setdefault((name, version), store.read("global", version)[0]["vector"])
+        return reply
+
+    return look, seen
+
+
+def network_arrays(run, vector):
+    """A vector of the run as arrays without heads."""
+    task = make_task(run.settings)
+    layout = shared_layout(task.build(1, 0, pretrained=False), run.settings.federation, task.heads)
+    return without_heads(layout.unflatten(vector), task)
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory, base_overrides):
+    return LocalFederation(tmp_path_factory.mktemp("mean") / "run", f"{base_overrides} {AVERAGED}").run()
+
+
+def test_the_rounds_are_those_of_a_run_without_and_the_final_model_is_the_mean(make_federation, uninterrupted):
+    run, measured_with = make_federation("mean", AVERAGED), {}
+    look, seen = seen_models(run)
+
+    def also_the_last_network(message, reply):
+        if message.metadata.message_type == "evaluate":
+            client = client_app._client_of(message, run.grid.contexts[message.metadata.dst_node_id])
+            measured_with[client.name] = float_arrays(client.network)
+        return look(message, reply)
+
+    run.run(also_the_last_network)
+    assert run.lines()[:-1] == uninterrupted.lines()[:-1]
+    assert run.checkpoint()[0] == uninterrupted.checkpoint()[0]
+    for client, arrays in run.held("global").items():
+        np.testing.assert_array_equal(arrays["vector"], uninterrupted.held("global")[client]["vector"])
+        expected = np.mean([seen[client, version].astype(np.float64) for version in (2, 3, 4)], axis=0)
+        np.testing.assert_allclose(arrays[MEAN], expected, rtol=1e-6, atol=1e-6)
+        assert np.abs(arrays[MEAN] - arrays["vector"]).max() > 1e-3
+    assert not any(MEAN in arrays for arrays in uninterrupted.held("global").values())
+    models = compare_models(run.settings, run.folder)
+    arrays = Checkpoint.read(run.folder.path, "global").arrays
+    first = next(iter(run.held("global").values()))
+    assert_same_arrays(arrays, network_arrays(run, first[MEAN]))
+    source = open_source(run.settings.data, run.settings.seed)
+    measured = measure_arrays(run.settings, arrays, source.evaluation("test"))
+    assert {name: models["global"][name] for name in measured} == measured
+    for network in measured_with.values():
+        assert_same_arrays({name: network[name] for name in arrays}, arrays)
+
+
+@pytest.mark.parametrize("stop", [("train", 4), ("evaluate", None)], ids=["in the last round", "before delivery"])
+def test_a_resumed_run_has_the_same_mean(make_federation, averaged, stop):
+    run = make_federation("cut", AVERAGED)
+    with pytest.raises(PowerCutError):
+        run.run(power_cut_at(*stop))
+    assert_same_run(run.resume(), averaged)
+
+
+def test_a_round_that_is_rolled_back_counts_once(make_federation, averaged, monkeypatch):
+    """Every client refuses the sum of round 3 the first time."""
+    apply, refused = GlobalModels._apply, set()
+
+    def fails(models, version, *args):
+        if version == 3 and models.client not in refused:
+            refused.add(models.client)
+            raise UnusableAggregateError("the sum cannot be used")
+        return apply(models, version, *args)
+
+    monkeypatch.setattr(GlobalModels, "_apply", fails)
+    run = make_federation("undone", AVERAGED).run()
+    assert refused == {"client-0", "client-1"}
+    for client, arrays in run.held("global").items():
+        assert_same_arrays(arrays, averaged.held("global")[client])
+
+
+def test_a_client_that_missed_rounds_gets_the_mean_with_the_model(make_federation):
+    """It loses its folder when the mean has begun, and is given model and mean by another."""
+    run = make_federation("lost", "federation.rounds=6 federation.averaged_rounds=5")
+
+    def lose(message, reply):
+        if kind_of(message) == ("train", 3) and message.metadata.dst_node_id == 1:
+            shutil.rmtree(run.folder.path / "nodes" / "client-0")
+            client_app._make_client.cache_clear()
+        return reply
+
+    run.run(lose)
+    assert any(m.GLOBAL in message.content for message in run.grid.sent)
+    first, second = run.held("global", 6).values()
+    assert_same_arrays(first, second)
+    assert GlobalModel.of(first).mean.since == 2
+
+
+def test_a_site_has_the_mean_of_the_rounds_so_far(tmp_path, base_overrides):
+    """A run that was cut off in round 4: the site's model after round 3 is the mean of two."""
+    nodes = [
+        {"partition-id": i, "num-partitions": 2, "state-dir": str(tmp_path / f"site-{i}" / "state" / "node")}
+        for i in range(2)
+    ]
+    run = LocalFederation(tmp_path / "run", f"{base_overrides} {AVERAGED}", nodes)
+    with pytest.raises(PowerCutError):
+        run.run(power_cut_at("train", 4))
+    [store] = (state_of(tmp_path) / "node").glob("*/global-000003.safetensors")
+    held = GlobalModel.of(load_file(store))
+    found = Checkpoint.read(made_in(state_of(tmp_path)), "global").arrays
+    assert_same_arrays(found, network_arrays(run, held.mean.vector))
+    assert held.mean.since == 2
+
+
+def test_a_longer_run_begins_its_mean_anew(make_federation):
+    """A run of four rounds goes on to seven: the mean of the last three holds none of the first four."""
+    run = make_federation("longer", AVERAGED).run()
+    look, seen = seen_models(run)
+    run.run(look, "federation.resume=true federation.rounds=7")
+    for client, arrays in run.held("global").items():
+        expected = np.mean([seen[client, version].astype(np.float64) for version in (5, 6, 7)], axis=0)
+        np.testing.assert_allclose(arrays[MEAN], expected, rtol=1e-6, atol=1e-6)

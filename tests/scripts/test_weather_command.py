@@ -1,0 +1,76 @@
+"""Evaluation of a checkpoint in weather: one kind, a table of several, and wrong words."""
+
+import json
+
+import pytest
+
+from app.core.arrays import float_arrays
+from app.core.run_folder import RunFolder
+from app.experiment.weather import kinds_of, weather_table
+from app.settings.load import SettingsError, load_settings
+from app.settings.weather import WEATHERS
+from app.tasks import make_task
+from app.training.checkpoint import save_checkpoint
+from scripts import evaluate
+
+
+@pytest.fixture(scope="module")
+def run_of_nothing(tmp_path_factory, base_overrides):
+    """A checkpoint of a network that was not trained, and no embedding of which is like another's."""
+    folder = RunFolder(tmp_path_factory.mktemp("weather") / "run")
+    settings = load_settings(base_overrides)
+    task = make_task(settings)
+    folder.write_settings(settings.as_dict())
+    save_checkpoint(folder, "global", float_arrays(task.build(1, 0)), settings, task)
+    folder.close()
+    return folder.path
+
+
+def measured(capsys, *words):
+    evaluate.main(list(words))
+    *table, line = capsys.readouterr().out.strip().splitlines()
+    return table, json.loads(line)
+
+
+def test_a_table_of_all_kinds_has_the_figures_of_each_alone(run_of_nothing, capsys):
+    run = f"run={run_of_nothing}"
+    table, found = measured(capsys, run, "weather=all")
+    assert [line.split()[0] for line in table] == ["weather", "none", *WEATHERS]
+    assert list(found["weather"]) == list(WEATHERS)
+    _, plain = measured(capsys, run)
+    assert "weather" not in plain
+    assert {name: found[name] for name in ("mAP", "rank1", "queries")} == {
+        name: plain[name] for name in ("mAP", "rank1", "queries")
+    }
+    _, fog = measured(capsys, run, "data.weather=fog")
+    assert fog["weather"] == "fog"
+    assert fog["mAP"] == found["weather"]["fog"]["mAP"]
+    assert fog["mAP"] != plain["mAP"]
+
+
+def test_some_kinds_in_the_order_given(run_of_nothing, capsys):
+    table, found = measured(capsys, f"run={run_of_nothing}", "weather=glare,rain")
+    assert [line.split()[0] for line in table] == ["weather", "none", "glare", "rain"]
+    assert list(found["weather"]) == ["glare", "rain"]
+
+
+def test_the_table_has_the_difference_to_the_images_as_they_are():
+    rows = {"none": {"mAP": 0.8, "rank1": 0.7}, "fog": {"mAP": 0.5, "rank1": 0.4}}
+    assert weather_table(rows, ("mAP", "rank1", "rank5")).splitlines() == [
+        "weather       mAP    rank1  difference",
+        "none        80.00    70.00",
+        "fog         50.00    40.00      -30.00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "others", "message"),
+    [
+        ("snow", [], "weather must be one of all, rain, night, fog, blur, glare; got 'snow'"),
+        ("fog,", [], "weather must be one of .*; got ''"),
+        ("all", ["data.weather=fog"], "give one of the two"),
+    ],
+)
+def test_wrong_words(word, others, message):
+    with pytest.raises(SettingsError, match=message):
+        kinds_of(word, others)
