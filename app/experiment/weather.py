@@ -27,7 +27,11 @@ def kinds_of(word: str, others: Sequence[str]) -> list[str]:
         return []
     if any(other.lstrip("+").startswith("data.weather=") for other in others):
         raise SettingsError("weather= makes a table of several kinds, data.weather= measures one: give one of the two")
-    kinds: list[str] = list(WEATHERS) if word == ALL else list(dict.fromkeys(word.split(",")))
+    if word == ALL:
+        return list(WEATHERS)
+    kinds = list(dict.fromkeys(word.split(",")))
+    if ALL in kinds:
+        raise SettingsError(f"weather=all has every kind and is given alone; got {word!r}")
     for kind in kinds:
         one_of("weather", kind, (ALL, *WEATHERS))
     return kinds
