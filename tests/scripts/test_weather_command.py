@@ -6,7 +6,8 @@ import pytest
 
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
-from app.experiment.weather import kinds_of, weather_table
+from app.data.dataset import Source
+from app.experiment.weather import kinds_of, weather_rows, weather_table
 from app.settings.load import SettingsError, load_settings
 from app.settings.weather import WEATHERS
 from app.tasks import make_task
