@@ -1,5 +1,6 @@
 # make demo   install and run the main job        make check  what CI runs
 # make test   install and run all tests           make bench  speed and memory, as ratios within one run
+# make docs   the pages as a site in site/
 # make chaos  failures of real processes, half an hour
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ TESTS := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # each process would compile torch anew: 20 s of a processor in place of 7 for a command, and tests start dozens.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check bench chaos clean
+.PHONY: demo test check bench chaos docs clean
 
 demo: $(STAMP)
 	$(RUN) -m scripts.simulate experiment=quickstart
@@ -29,6 +30,10 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(RUN) -m scripts.bench
 
+# The variable keeps a note about another program out of the output, which has no other lines when all is well.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
 chaos: $(STAMP)
 	$(RUN) -m pytest -m chaos tests/chaos
 
@@ -44,4 +49,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache

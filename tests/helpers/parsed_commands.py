@@ -93,6 +93,8 @@ def _read_options(program: click.Command, given: list[str]) -> None:
         return
     if isinstance(program, click.Group):
         words = [*context._protected_args, *context.args]
+        if not words and program.invoke_without_command:
+            return
         name, found, rest = program.resolve_command(context, words)
         assert found is not None, name
         _read_options(found, rest)

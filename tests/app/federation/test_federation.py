@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from federation_checks import assert_same_arrays, assert_same_run, kind_of, replies
+from federation_checks import PowerCutError, assert_same_arrays, assert_same_run, kind_of, power_cut_at, replies
 from PIL import Image
 from torch.func import functional_call
 
@@ -116,7 +116,9 @@ def test_no_private_array_is_ever_in_a_message(make_federation):
 
 
 def test_a_classifier_survives_the_end_of_its_process(make_federation):
-    federation = make_federation(changes="federation.rounds=2").run()
+    federation = make_federation(changes="federation.rounds=3")
+    with pytest.raises(PowerCutError):
+        federation.run(power_cut_at("train", 3))
     kept = federation.held("private", 2)
     client_app._make_client.cache_clear()
     for context in federation.grid.contexts.values():
@@ -124,7 +126,7 @@ def test_a_classifier_survives_the_end_of_its_process(make_federation):
         client = client_app._client_of(message, context)
         initial = client.initial_arrays()["vehicle.classifier.weight"]
         np.testing.assert_array_equal(float_arrays(client.network)["vehicle.classifier.weight"], initial)
-        vector = client.models.read(2).vector
+        vector = client.models.read(client.store.rounds("global")[-1]).vector
         moments = client._load(vector, server_round=3)
         own = kept[client.name]
         now = float_arrays(client.network)["vehicle.classifier.weight"]
