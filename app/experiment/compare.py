@@ -142,15 +142,18 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
     found: dict[str, dict[str, Arrays]] = {"global": {}, "local": {}}
     stores = {client: store for client, store in node_stores(folder).items() if store.rounds("private")}
     last = max((version for store in stores.values() for version in store.rounds("global")), default=0)
+    shared = dict[tuple[int, int], Arrays]()
     for client, store in stores.items():
         own, _ = store.read("private", store.rounds("private")[-1])
         for kind, models in found.items():
             held = store.rounds(kind)
             if not held or (kind == "global" and held[-1] != last):  # a node that dropped out holds an older model
                 continue
-            stored, _ = store.read(kind, held[-1])
-            vector = GlobalModel.of(stored).result(settings.federation)  # a local one has no mean
-            arrays: Arrays = layout.unflatten(vector)
+            file = store.file_number(kind, held[-1])  # one for the global model of all clients, which is read once
+            if file not in shared:
+                stored, _ = store.read(kind, held[-1])
+                shared[file] = layout.unflatten(GlobalModel.of(stored).result(settings.federation))  # local: no mean
+            arrays = dict(shared[file])
             arrays |= {name.removeprefix("array/"): a for name, a in own.items() if name.startswith("array/")}
             models[client] = arrays
     if not found["global"]:
