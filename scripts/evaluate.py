@@ -54,10 +54,14 @@ def main(argv: Sequence[str]) -> None:
     measures, *_ = rows.values()
     said: Measures = {"model": model, "data": settings.data.reader, "split": settings.data.eval_split}
     if weathers:
-        said["weather"] = {kind: rows[kind] for kind in weathers}
+        said["weather"] = {kind: _of_all_directions(rows[kind]) for kind in weathers}
     elif settings.data.weather != "none":
         said["weather"] = settings.data.weather
     print(json.dumps({**measures, **said}))
+
+
+def _of_all_directions(measures: Measures) -> Measures:
+    return {name: value for name, value in measures.items() if name != "directions"}
 
 
 if __name__ == "__main__":

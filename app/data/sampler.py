@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from app.core.sample import Sample
 from app.settings.equalise import EqualiseSettings
 
+_FEW, _SINGLES = 2.0, 0.4  # images of a vehicle on average, share of the vehicles with a single one
+
 
 class BalancedBatches:
     """An endless stream of batches, each a function of its number, so that a run resumes without stored random state.
@@ -219,7 +221,7 @@ def make_order(
     target = target_count(np.bincount(groups[own])[np.unique(groups[own])], equalise) if own.any() else None
     if target is None:
         return BalancedBatches(labels, seed=seed, kinds=kinds, **sizes)
-    at_most = target if equalise.sample_down else len(samples)
+    at_most = target if equalise.sample_down and equalise.target != "auto" else len(samples)
     return EqualisedBatches(labels, groups, own, at_most=at_most, seed=seed, kinds=kinds, **sizes)
 
 
@@ -238,9 +240,14 @@ def split_groups(groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:
 
 
 def target_count(counts: NDArray[np.int64], settings: EqualiseSettings) -> int | None:
-    """Images that a group is to have, at least 1; None where the counts stay. Halves are rounded up."""
+    """Images that a group is to have, at least 1; None where the counts stay. Halves are rounded up.
+
+    "auto" is 2 for groups of at most `_FEW` images on average of which `_SINGLES` have a single one: there filling
+    helped, and not among groups of eight (docs/benchmarks.md, "Data equalisation")."""
     if not settings.target or not len(counts):
         return None
+    if settings.target == "auto":
+        return 2 if counts.mean() <= _FEW and (counts == 1).mean() >= _SINGLES else None
     if isinstance(settings.target, int):
         return settings.target
     quantile = 0.5 if settings.target == "median" else settings.quantile

@@ -19,6 +19,7 @@ from typing import Any
 from app.core.sample import Sample
 from app.data.readers.errors import DataSetError
 from app.equalise.drafts import as_enhanced
+from app.equalise.keyed_settings import keyed
 from app.equalise.pre_model import PreModel
 from app.equalise.step import EqualisationStep
 from app.equalise.store import EnhancedFiles
@@ -185,5 +186,14 @@ def record_key(settings: Settings, samples: Sequence[Sample], model: str, seed: 
             rows.append([repr(sample)])
         else:
             rows.append([repr(sample), state.st_size, state.st_mtime_ns])
-    depends = [_VERSION, options, settings.task, asdict(settings.model), settings.train.precision, model, seed, rows]
+    depends = [
+        _VERSION,
+        options,
+        settings.task,
+        keyed("model", settings.model),
+        settings.train.precision,
+        model,
+        seed,
+        rows,
+    ]
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]

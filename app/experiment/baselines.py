@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from app.core.sample import Sample
 from app.data.dataset import Source, open_source
 from app.data.readers.errors import DataSetError
 from app.data.readers.reader import Direction
+from app.equalise.decision import needs_embeddings
+from app.equalise.keyed_settings import keyed
 from app.equalise.pre_model import checkpoint_model
 from app.equalise.run import Equalised, equalise
 from app.experiment.own_tests import OWN, OwnTests
@@ -80,13 +82,14 @@ def train_alone(
 def equalise_alone(
     settings: Settings, samples: Sequence[Sample], name: str, *, always: bool = False
 ) -> Equalised | None:
-    """Result of `data.equalise` on these images; None if it is off, unless `always` is set.
+    """Result of `data.equalise` on these images; None if it is off or not needed, unless `always` is
+    set.
 
     Without a federation there is no global model: the pre-model is then the client's own.
 
     Raises SettingsError for a checkpoint that does not fit."""
     options = settings.data.equalise
-    if not options.on and not always:
+    if not always and not needs_embeddings(samples, options):
         return None
     seed = client_seed(settings, name)
     if options.model not in ("own", "global"):
@@ -96,7 +99,7 @@ def equalise_alone(
     epochs = options.own_epochs or settings.train.epochs
     plain = replace(settings, data=data, train=replace(settings.train, epochs=epochs))
     # The record's key holds the inputs of the model's training, so that it need not be trained to find the record.
-    depends = [asdict(plain.train), asdict(plain.loss), settings.seed, name]
+    depends = [keyed("train", plain.train), keyed("loss", plain.loss), settings.seed, name]
     return equalise(
         settings,
         samples,

@@ -27,7 +27,11 @@ def kinds_of(word: str, others: Sequence[str]) -> list[str]:
         return []
     if any(other.lstrip("+").startswith("data.weather=") for other in others):
         raise SettingsError("weather= makes a table of several kinds, data.weather= measures one: give one of the two")
-    kinds: list[str] = list(WEATHERS) if word == ALL else list(dict.fromkeys(word.split(",")))
+    if word == ALL:
+        return list(WEATHERS)
+    kinds = list(dict.fromkeys(word.split(",")))
+    if ALL in kinds:
+        raise SettingsError(f"weather=all has every kind and is given alone; got {word!r}")
     for kind in kinds:
         one_of("weather", kind, (ALL, *WEATHERS))
     return kinds
@@ -40,11 +44,16 @@ def weather_rows(
 
     Args:
         calibration: see `measure`; as it is.
-    """
+
+    Raises SettingsError, before anything is measured, where `data.weather` could not be one of the kinds."""
+    chosen = {  # checked settings: what data.weather refuses is refused here
+        kind: replace(settings, data=replace(settings.data, weather=kind))  # type: ignore[arg-type]
+        for kind in (AS_THEY_ARE, *kinds)
+    }
     task, network = network_of(arrays, settings)
     rows: dict[str, Measures] = {}
-    for kind in (AS_THEY_ARE, *kinds):
-        part = replace(source, settings=replace(source.settings, weather=kind))  # type: ignore[arg-type]
+    for kind, each in chosen.items():
+        part = replace(source, settings=each.data)
         rows[kind] = measure(task, network, part.evaluation(settings.data.eval_split), calibration)
     return rows
 

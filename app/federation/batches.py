@@ -7,6 +7,7 @@ from torch import nn
 from app.core.files import replacing
 from app.core.node_store import NodeStore
 from app.core.sample import Sample
+from app.equalise.decision import needs_embeddings
 from app.equalise.pre_model import model_key, require_fit
 from app.equalise.run import Equalised, equalise, equalised_before, require_library
 from app.experiment.baselines import client_seed, equalise_alone
@@ -43,11 +44,12 @@ class ClientBatches:
             require_library(settings, task)
             if options.model not in ("own", "global"):
                 require_fit(options.model, network, task)
+        self._equalises = needs_embeddings(samples, options)
 
     def of_round(self, server_round: int, network: nn.Module) -> Batches:
         """The stream of a round, 1 and up; `network` is the client's at the begin of the round."""
         options = self.settings.data.equalise
-        if not options.on or server_round < options.from_round:
+        if not self._equalises or server_round < options.from_round:
             return self._plain
         if self._equal is None:
             self.equalised = self._equalise(server_round, network)
@@ -59,7 +61,7 @@ class ClientBatches:
         store, so that another process finds its record in a later round. Without such a note the present model is as
         good."""
         if self.settings.data.equalise.model != "global":
-            found = equalise_alone(self.settings, self.samples, self.name)
+            found = equalise_alone(self.settings, self.samples, self.name, always=True)
             assert found is not None
             return found
         seed, noted = client_seed(self.settings, self.name), self._noted_before(server_round)

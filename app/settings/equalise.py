@@ -20,8 +20,8 @@ class EqualiseSettings:
     Images are counted per vehicle, in a set with infrared images per vehicle and modality.
 
     Args:
-        target: images of a vehicle in an epoch: "median" or "quantile" of the counts, or a number; "" for as many as it
-            has.
+        target: images of a vehicle in an epoch: "median" or "quantile" of the counts, or a number; "auto" for 2 where
+            vehicles have few (`app.data.sampler.target_count`), without downsampling; "" for as many as it has.
         quantile: of "quantile".
         fill: whether vehicles below the target are filled with enhanced images.
         sample_down: whether vehicles above the target are downsampled to it in each epoch; all images take turns.
@@ -42,7 +42,7 @@ class EqualiseSettings:
         folder: of enhanced images and reports; a node has its own.
     """
 
-    target: Literal["", "median", "quantile"] | AtLeastOne = ""
+    target: Literal["", "median", "quantile", "auto"] | AtLeastOne = ""
     quantile: Share = 0.75
     fill: bool = True
     sample_down: bool = True

@@ -6,7 +6,8 @@ import pytest
 
 from app.core.arrays import float_arrays
 from app.core.run_folder import RunFolder
-from app.experiment.weather import kinds_of, weather_table
+from app.data.dataset import Source
+from app.experiment.weather import kinds_of, weather_rows, weather_table
 from app.settings.load import SettingsError, load_settings
 from app.settings.weather import WEATHERS
 from app.tasks import make_task
@@ -68,9 +69,19 @@ def test_the_table_has_the_difference_to_the_images_as_they_are():
     [
         ("snow", [], "weather must be one of all, rain, night, fog, blur, glare; got 'snow'"),
         ("fog,", [], "weather must be one of .*; got ''"),
+        ("rain,all", [], "weather=all has every kind and is given alone; got 'rain,all'"),
+        ("all,rain", [], "is given alone"),
         ("all", ["data.weather=fog"], "give one of the two"),
     ],
 )
 def test_wrong_words(word, others, message):
     with pytest.raises(SettingsError, match=message):
         kinds_of(word, others)
+
+
+def test_a_table_is_refused_where_one_kind_is(monkeypatch):
+    """Queries and gallery of a plate reader are the same plates: in two kinds of weather each would count twice."""
+    settings = load_settings("experiment=plates_countries data.root=.")
+    monkeypatch.setattr("app.experiment.weather.measure", pytest.fail)
+    with pytest.raises(SettingsError, match=r"data\.weather=rain is of vehicles; task=plate_text has none"):
+        weather_rows(settings, {}, Source(None, settings.data, 0), ["rain"], [])
