@@ -140,6 +140,12 @@ class NodeStore:
         """Delete one round."""
         self._path(kind, server_round).unlink(missing_ok=True)
 
+    def drop_damaged(self, kind: str, server_round: int) -> None:
+        """Delete one round whose file is damaged, so that no node takes this file again."""
+        if self.shared is not None:
+            self.shared.forget(self._path(kind, server_round))
+        self.drop(kind, server_round)
+
     def drop_before(self, kind: str, kept: int) -> None:
         """Delete all but the latest rounds of a kind."""
         for old in self.rounds(kind)[:-kept]:

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from app.experiment.compare import compare_models, read_nodes
+from app.experiment.compare import compare_models, node_stores, read_nodes
+from app.federation import client
+from app.federation.client_state import drop_moments
 from scripts.bench.scale import disk_bytes
 
 CLIENTS = 4
@@ -15,6 +17,8 @@ SETTINGS = (
 
 def test_a_run_keeps_two_copies_of_the_model_a_client(make_federation):
     federation = make_federation("run", SETTINGS, NODES).run()
+    for store in node_stores(federation.folder).values():
+        drop_moments(store)
     held = federation.held("local")
     assert len(held) == CLIENTS
     compare_models(federation.settings, federation.folder)
@@ -31,3 +35,17 @@ def test_a_run_keeps_two_copies_of_the_model_a_client(make_federation):
     for model in models[1:]:
         apart = [name for name in shared if not np.shares_memory(model[name], models[0][name])]
         assert apart == [], "the file of all clients is read once"
+
+
+def test_a_run_that_has_ended_goes_on_to_more_rounds_with_its_moments(make_federation, monkeypatch):
+    federation, moments = make_federation("more", "federation.rounds=2 privacy.cipher=plain").run(), []
+    train = client.train
+
+    def note(*args, optimiser, **options):
+        moments.append(len(optimiser))
+        return train(*args, optimiser=optimiser, **options)
+
+    monkeypatch.setattr(client, "train", note)
+    federation.run(more="federation.resume=true federation.rounds=3")
+    assert len(moments) == 2
+    assert min(moments) > 0
