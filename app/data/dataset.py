@@ -59,7 +59,8 @@ class Source:
             return self.reader.evaluation(split)
         if split != FOLD:
             raise DataSetError(
-                f"with data.folds vehicles of {split} are trained on; data.eval_split=fold measures others"
+                f"with data.folds vehicles of {split} are trained on; data.eval_split=fold measures others. A set that "
+                "was not trained on is measured with data.folds=0 data.fold=0"
             )
         return self.directions_of(self._fold()[1])
 
