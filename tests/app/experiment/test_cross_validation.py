@@ -7,6 +7,7 @@ import pytest
 
 from app.core.run_folder import RunFolder
 from app.experiment.cross_validation import pooled, pooled_table
+from app.experiment.simulation import SimulationError
 from app.experiment.sweeps import Job, Sweep, SweepError
 from app.settings.checks import SettingsError
 from scripts import cross_validate, sweep
@@ -81,7 +82,8 @@ def test_a_fold_that_has_not_ended_is_missing_from_the_table(found):
 
 def test_the_command_runs_a_sweep_over_the_folds(found, monkeypatch, capsys):
     given = []
-    monkeypatch.setattr(sweep, "start", lambda words: (given.extend(words), found.path)[1])
+    monkeypatch.setattr(sweep, "prepared", lambda words: (given.extend(words), found)[1])
+    monkeypatch.setattr(sweep, "run", lambda _: None)
     cross_validate.main(["folds=3", "seed=0,1", "experiment=roadscene"])
     assert given == [
         *("seed=0,1", "experiment=roadscene", "data.folds=3", "data.fold=0,1,2"),
@@ -92,6 +94,24 @@ def test_the_command_runs_a_sweep_over_the_folds(found, monkeypatch, capsys):
     assert (found.path / "folds.md").read_text().splitlines()[0] == "| model | folds | queries | mAP | rank1 |"
     cross_validate.main([f"show={found.path}"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == printed
+
+
+@pytest.mark.parametrize("words", [["experiment=roadscene"], ["resume="]])
+def test_figures_are_printed_after_a_failure_too(found, monkeypatch, capsys, words):
+    """The error names the folder in which the others' hours are."""
+    (found.path / "0-1" / "summary.json").unlink()
+
+    def fail(_):
+        raise SimulationError("1 of 6 jobs failed: no memory")
+
+    monkeypatch.setattr(sweep, "prepared", lambda _: found)
+    monkeypatch.setattr(sweep, "run", fail)
+    words = [f"{word}{found.path}" if word == "resume=" else word for word in words]
+    with pytest.raises(SimulationError, match="1 of 6 jobs failed: no memory") as raised:
+        cross_validate.main(words)
+    assert f"show={found.path}" in str(raised.value)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["folds"][0]["folds"] == [0, 2]
+    assert "2 of 3" in (found.path / "folds.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +129,7 @@ def test_words_that_cannot_be_used(words, reason):
 
 def test_a_sweep_without_folds_is_none(tmp_path, monkeypatch):
     Sweep(tmp_path, [Job(["seed=0"], "0")]).write()
-    monkeypatch.setattr(sweep, "main", pytest.fail)
+    monkeypatch.setattr(sweep, "run", pytest.fail)
     for word in (f"show={tmp_path}", f"resume={tmp_path}"):
         with pytest.raises(SweepError, match="is no cross-validation"):
             cross_validate.main([word])
