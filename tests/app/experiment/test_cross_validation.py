@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.core.run_folder import RunFolder
+from app.experiment.baselines import mean_of_clients
 from app.experiment.cross_validation import pooled, pooled_table
 from app.experiment.simulation import SimulationError
 from app.experiment.sweeps import Job, Sweep, SweepError
@@ -70,6 +71,40 @@ def test_figures_of_one_direction_are_pooled_by_query(found):
         folder.write_summary(summary)
     means, counts = zip(*[(row("global", 0, fold)["mAP"], 2 * QUERIES[fold] + 1) for fold in range(3)], strict=True)
     assert pooled(found)[0].models["global"]["mAP"] == pytest.approx(np.average(means, weights=counts))
+
+
+def change(found, fold, changed):
+    """Change the models of a fold of seed 0."""
+    folder = RunFolder(found.path / f"0-{fold}")
+    summary = folder.read_summary()
+    changed(summary["models"])
+    folder.write_summary(summary)
+
+
+def test_means_over_clients_are_pooled_as_a_single_model_is(found):
+    """Clients of the same figures as the global model have its mean in the table, although only theirs are kept by
+    direction."""
+    for fold in range(3):
+        change(found, fold, lambda models: models.update(local=mean_of_clients(dict.fromkeys("ab", models["global"]))))
+    models = pooled(found)[0].models
+    assert "directions" not in RunFolder(found.path / "0-0").read_summary()["models"]["local"]
+    assert models["local"] == pytest.approx(models["global"])
+
+
+def test_a_model_that_failed_in_one_fold_keeps_its_others(found):
+    for failed in ({"error": "no memory"}, {"clients": {"client-0": {"error": "no memory"}}}):
+        change(found, 1, lambda models, failed=failed: models.update(central=failed))
+        row = pooled(found)[0]
+        assert row.folds == [0, 1, 2]
+        central = row.measured["central"]
+        assert (central.folds, central.queries) == ([0, 2], 2 * (QUERIES[0] + QUERIES[2]) + 2)
+        ways = [np.concatenate([precisions("central", 0, fold, way) for fold in (0, 2)]) for way in WAYS]
+        assert row.models["central"]["mAP"] == pytest.approx(np.mean([way.mean() for way in ways]))
+        lines = [line.split()[1:6] for line in pooled_table([row]).splitlines()[1:]]
+        assert lines == [
+            ["global", "3", "of", "3", str(row.queries)],
+            ["central", "2", "of", "3", str(central.queries)],
+        ]
 
 
 def test_a_fold_that_has_not_ended_is_missing_from_the_table(found):
