@@ -19,7 +19,9 @@ from app.core.files import replacing
 from app.experiment.cross_validation import FOLD, FOLDS, pooled, pooled_table
 from app.experiment.simulation import SimulationError
 from app.experiment.sweeps import Sweep
-from app.settings.load import SettingsError, absolute
+from app.settings.load import SettingsError, absolute, load_settings, text_keys
+from app.settings.overrides import sweep as combinations
+from app.settings.tasks import task_modules
 from scripts import sweep
 from scripts.command import command, split_words, whole_number
 
@@ -43,6 +45,12 @@ def main(argv: Sequence[str]) -> None:
     folds = whole_number("folds", own["folds"] or "4", 2, _MOST)
     if given := next((word for word in words if word.partition("=")[0] in _OWN), None):
         raise SettingsError(f"{given}: this command sets {', '.join(_OWN)}; folds=K says how many")
+    for job in combinations(words, text_keys()):
+        task = load_settings(job).task
+        if not task_modules(task).embeds:
+            raise SettingsError(
+                f"task={task}: a cross-validation is of queries ranked by embeddings, which this task has none of"
+            )
     parts = ",".join(str(fold) for fold in range(folds))
     _run(sweep.prepared([*words, f"{FOLDS}={folds}", f"{FOLD}={parts}", "data.eval_split=fold", "data.val_split="]))
 

@@ -155,9 +155,11 @@ def test_figures_are_printed_after_a_failure_too(found, monkeypatch, capsys, wor
         (["folds=1"], "folds must be a whole number from 2 to 100; got '1'"),
         (["data.eval_split=test"], "this command sets data.folds, data.fold, data.eval_split"),
         (["show=x", "folds=3"], "take all else from that folder"),
+        (["seed=0,1", "experiment=plates_countries"], "task=plate_text: a cross-validation is of queries ranked"),
     ],
 )
-def test_words_that_cannot_be_used(words, reason):
+def test_words_that_cannot_be_used(words, reason, monkeypatch):
+    monkeypatch.setattr(sweep, "prepared", pytest.fail)
     with pytest.raises(SettingsError, match=reason):
         cross_validate.main(words)
 
