@@ -164,9 +164,8 @@ def _start(settings: Settings, folder: RunFolder, layout: SharedLayout) -> tuple
     generation = _next_generation(int(metadata.get("generation", 0)))
     # Stored before any message: the next start must not take the generation of one that was cut off at once.
     folder.save_arrays(SERVER_CHECKPOINT, arrays, {**metadata, "generation": str(generation)})
-    state = ServerState(
-        kept["server_round"], convergence, aggregate, kept["coefficient_sum"], kept["key_id"], generation
-    )
+    begun = (kept["coefficient_sum"], kept["key_id"], generation, kept.get("mean_from"))
+    state = ServerState(kept["server_round"], convergence, aggregate, *begun)
     folder.drop_metrics_from(state.server_round + 1)
     return metadata["run_key"], state
 

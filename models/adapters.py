@@ -1,7 +1,8 @@
 """Adapters: a backbone that keeps the values it starts from, and learns few others beside them.
 
-A network of tokens gets low-rank additions to its linear layers (LoRA: Hu et al., ICLR 2022, arXiv:2106.09685). A
-convolutional one learns its last stage and all of its normalisations.
+A network of tokens gets low-rank additions to its linear layers (LoRA: Hu et al., ICLR 2022, arXiv:2106.09685), and
+learns the normalisations that estimate statistics, as LeViT and XCiT have them. A convolutional one learns its last
+stage and all of its normalisations.
 """
 
 import math
@@ -45,9 +46,10 @@ def add_adapters(backbone: nn.Module, size: tuple[int, int]) -> list[str]:
 
     Raises NetworkError for a network of tokens without a linear layer."""
     if isinstance(backbone, TokenBackbone):
-        learnt = set(_low_rank(backbone))
+        # Running statistics move in training, and would be others at each party if they were not shared.
+        learnt = {*_low_rank(backbone), *_normalisations(backbone, (_NormBase,))}
     else:
-        learnt = {*_last_stage(backbone, size), *_normalisations(backbone)}
+        learnt = {*_last_stage(backbone, size), *_normalisations(backbone, _NORMS)}
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name in learnt)
     return [name for name in backbone.state_dict() if name not in learnt]
@@ -78,10 +80,10 @@ def _low_rank(backbone: nn.Module) -> Iterator[str]:
         yield from (f"{name}.parametrizations.weight.0.{part}" for part in ("down", "up"))
 
 
-def _normalisations(backbone: nn.Module) -> Iterator[str]:
+def _normalisations(backbone: nn.Module, kinds: tuple[type[nn.Module], ...]) -> Iterator[str]:
     """Names of the arrays of normalisations, running statistics included."""
     for name, module in backbone.named_modules():
-        if isinstance(module, _NORMS):
+        if isinstance(module, kinds):
             yield from (f"{name}.{key}" for key in module.state_dict())
 
 

@@ -28,8 +28,8 @@ _LAYERS: dict[str, type[nn.Module]] = {
 }
 
 
-def arrays_of_onnx(path: Path, network: OSNet) -> dict[str, Tensor]:
-    """The arrays of a file by their names in the network.
+def arrays_of_onnx(path: Path) -> dict[str, Tensor]:
+    """The arrays of a file by their names in an OSNet with its head.
 
     Raises WeightsFileError for a file that cannot be read, or whose layers are not the network's."""
     try:
@@ -43,11 +43,14 @@ def arrays_of_onnx(path: Path, network: OSNet) -> dict[str, Tensor]:
     except Exception as error:  # protobuf's, and those of external data
         raise WeightsFileError(f"cannot read weights file {path}: {type(error).__name__}") from error
     floats = {name: torch.from_numpy(each) for name, each in held.items() if each.dtype.kind == "f"}
-    known = network.state_dict().keys()
-    if all(node.input[1] in known for node in model.graph.node if node.op_type == "Conv"):
+    nodes = [node for node in model.graph.node if node.op_type in _LAYERS]
+    network = OSNet(head=True, activation="prelu" if any(node.op_type == "PRelu" for node in nodes) else "relu")
+    known = network.state_dict()
+    if all(node.input[1] in known for node in nodes):
         return floats
     arrays = _in_order(path, model.graph, floats, network)
-    _require_same(path, model, network, arrays)
+    if not [key for key, each in arrays.items() if key not in known or known[key].shape != each.shape]:  # named later
+        _require_same(path, model, network, arrays)
     return arrays
 
 
@@ -62,8 +65,11 @@ def _in_order(path: Path, graph: Any, held: dict[str, Tensor], network: OSNet) -
             raise WeightsFileError(
                 f"weights file {path} does not fit: its layer {number} is {node.op_type}, the network's is {name}"
             )
-        weight, *bias = (held[key] for key in node.input[1:] if key in held)
-        found[f"{name}.weight"] = weight
+        given = [held[key] for key in node.input[1:] if key in held]
+        if len(given) < len(node.input) - 1:
+            raise WeightsFileError(f"weights file {path} does not fit: it has no array for {name}")
+        weight, *bias = given
+        found[f"{name}.weight"] = weight.reshape(-1) if node.op_type == "PRelu" else weight
         norm = _norm_behind(network, name)
         if bias and layer.bias is None and norm:
             found |= _folded(norm, network.get_submodule(norm), bias[0])
@@ -117,12 +123,8 @@ def _require_same(path: Path, model: Any, network: OSNet, arrays: dict[str, Tens
     """Raise WeightsFileError for a file that gives another embedding than the network with its arrays."""
     import onnxruntime
 
-    own = OSNet(head=True, activation="prelu" if "fc.2.weight" in arrays else "relu").eval()
-    whole = own.state_dict()
-    wrong = [key for key, each in arrays.items() if key not in whole or whole[key].shape != each.shape]
-    if wrong or network.fc is None:  # named by the caller; without a head there is nothing to compare
-        return
-    own.load_state_dict(arrays, strict=False)
+    network.load_state_dict(arrays, strict=False)
+    network.eval()
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     given = session.get_inputs()[0]
     shape = [
@@ -131,7 +133,7 @@ def _require_same(path: Path, model: Any, network: OSNet, arrays: dict[str, Tens
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     [theirs] = session.run(None, {given.name: images.numpy()})[:1]
     with torch.no_grad():
-        ours = own(images)[..., 0, 0].numpy()
+        ours = network(images)[..., 0, 0].numpy()
     if theirs.shape != ours.shape or np.abs(theirs - ours).max() > _CLOSE * np.abs(ours).max():
         raise WeightsFileError(
             f"weights file {path} does not fit: its embeddings are others than those of osnet_ain_x1_0 with its arrays"

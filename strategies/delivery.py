@@ -50,6 +50,7 @@ class ModelDelivery:
                     m.SERVER_ROUND: report.server_round,
                     m.ORDER: order,
                     m.COEFFICIENT_SUM: state.coefficient_sum,
+                    **({} if state.mean_from is None else {m.MEAN_FROM: state.mean_from}),
                 }
             )
             if split:

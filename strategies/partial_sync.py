@@ -181,7 +181,7 @@ class PartialSync(Strategy):
         report.clients = {client: measures for client, (_, measures) in sorted(self.attempt.measured.items())}
         report.measures = _plain(metrics)
         report.coefficient_sum = self.attempt.coefficient_sum
-        after = self.state.after(report, _payload(arrays), self.rules.headline, self.directory.key_id)
+        after = self.state.after(report, _payload(arrays), self.rules, self.directory.key_id)
         report.seconds = time.monotonic() - started
         self.listener.finished(report, after)
         self.state = after

@@ -76,6 +76,8 @@ class RoundRules:
     `check_versions` gets the name of a client and its description, and raises RefusedError for libraries with which it
     cannot take part; None for no check.
 
+    `mean_from` is the version of the first global model in the mean of the last ones; 0 for no mean.
+
     `run_key` identifies the run on the nodes: a resumed run finds its state there, a new one finds none.
     """
 
@@ -101,6 +103,7 @@ class RoundRules:
     long_final: bool = False
     max_clients: int = 0
     min_clients: int = 1
+    mean_from: int = 0
     seed: int = 0
     simulated: bool = False
     measures: tuple[str, ...] = ()
@@ -137,7 +140,9 @@ class Convergence:
 @dataclass(frozen=True)
 class ServerState:
     """All that a resumed run needs. `aggregate` is the sum of round `server_round`, not yet applied by anybody.
-    `generation` increases with each start of the server; nodes refuse requests of an earlier one."""
+    `generation` increases with each start of the server; nodes refuse requests of an earlier one. `mean_from` is that
+    of the rules when `aggregate` was made, so that all nodes make the same model of it, also those that get it after a
+    resume with other settings; None if unknown."""
 
     server_round: int
     convergence: Convergence
@@ -145,19 +150,20 @@ class ServerState:
     coefficient_sum: float = 0.0
     key_id: str | None = None
     generation: int = 0
+    mean_from: int | None = None
 
     @property
     def arrays(self) -> ArrayRecord:
         """The aggregate as Flower's hooks take and return it; empty before the first round."""
         return m.bytes_record(m.AGGREGATE, self.aggregate) if self.aggregate else ArrayRecord()
 
-    def after(self, report: "RoundReport", aggregate: bytes, headline: str, key_id: str | None) -> "ServerState":
-        """The state after the round of a report, with its sum. `headline` is the measure that convergence goes by."""
-        convergence, name = self.convergence, f"global_{headline}"
+    def after(self, report: "RoundReport", aggregate: bytes, rules: RoundRules, key_id: str | None) -> "ServerState":
+        """The state after the round of a report, with its sum."""
+        convergence, name = self.convergence, f"global_{rules.headline}"
         if values := [row[name] for row in report.clients.values() if name in row]:
             convergence = convergence.after(typical(values), report.server_round - 1)
         coefficient_sum, number = report.coefficient_sum, report.server_round
-        return ServerState(number, convergence, aggregate, coefficient_sum, key_id, self.generation)
+        return ServerState(number, convergence, aggregate, coefficient_sum, key_id, self.generation, rules.mean_from)
 
     def before(self) -> "ServerState":
         """The state before the last round, without a sum: every node holds the model that it starts from."""

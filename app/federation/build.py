@@ -198,6 +198,7 @@ def make_rules(
         max_clients=0 if settings.privacy.cipher == "plain" else max_clients(settings),
         seed=settings.seed,
         max_share=federation.max_share,
+        mean_from=settings.averaged_from or 0,
         simulated=simulated,
         measures=settings.measures,
         share_authority=share_authority,

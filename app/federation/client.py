@@ -255,8 +255,8 @@ class TaskClient(NumPyClient):
         with self.store.keeping(attempt):
             if self.shares:
                 self.shares.close(self.run_key)
-            version = request.server_round - 1
-            return self.models.reach(version, request.aggregate, request.coefficient_sum, request.passed_on)
+            version, total = request.server_round - 1, (request.aggregate, request.coefficient_sum)
+            return self.models.reach(version, *total, request.passed_on, request.mean_from)
 
     # Training and measuring ---------------------------------------------------------------------------------------
 

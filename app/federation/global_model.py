@@ -114,10 +114,18 @@ class GlobalModels:
         return GlobalModel.of(arrays)
 
     def reach(
-        self, version: int, aggregate: Buffer = b"", coefficient_sum: float = 0.0, passed_on: PassedOn | None = None
+        self,
+        version: int,
+        aggregate: Buffer = b"",
+        coefficient_sum: float = 0.0,
+        passed_on: PassedOn | None = None,
+        mean_from: int | None = None,
     ) -> GlobalModel:
         """The model of `version`: from the store, by the aggregate of the last round, or from another node, which sends
         this version or the one before.
+
+        Args:
+            mean_from: as `averaged_from` when the aggregate was made; 0 for no mean, None for `averaged_from`.
 
         Raises GlobalModelError if the version cannot be reached or the received model is not the one that most nodes
         hold, UnusableAggregateError if the aggregate cannot be used, or CipherError if the received model does not
@@ -128,7 +136,8 @@ class GlobalModels:
         if version in held:
             return self.read(version)
         if aggregate and version - 1 in held:
-            return self._open(version, self.read(version - 1), held[version - 1], aggregate, coefficient_sum)
+            first = self.averaged_from if mean_from is None else mean_from or None
+            return self._open(version, self.read(version - 1), held[version - 1], aggregate, coefficient_sum, first)
         raise GlobalModelError(f"{self.client} holds global models {sorted(held)} and cannot reach {version}")
 
     def sealed(self, version: int, digest: str) -> bytes:
@@ -144,11 +153,11 @@ class GlobalModels:
         return f"global model {version} of run {self.run_key}, layout {self.layout.digest}"
 
     def _open(
-        self, version: int, before: GlobalModel, held: str, payload: Buffer, coefficient_sum: float
+        self, version: int, before: GlobalModel, held: str, payload: Buffer, coefficient_sum: float, first: int | None
     ) -> GlobalModel:
         """`_apply`, at most once for a version, and with one answer for every fault of an encrypted sum."""
         if (sums := self.sums) is None:  # the server can read the sum anyway, and may know its fault
-            return self._keep(version, *self._apply(version, before, payload, coefficient_sum))
+            return self._keep(version, *self._apply(version, before, payload, coefficient_sum, first))
         digest = sum_digest(payload, coefficient_sum, held)
         try:
             sums.admit(version, digest)
@@ -156,7 +165,7 @@ class GlobalModels:
             _log.error("%s: the sum of round %d is not opened: %s", self.client, version, error)
             raise UnusableAggregateError(UNUSABLE) from None
         try:
-            after, clients = self._apply(version, before, payload, coefficient_sum)
+            after, clients = self._apply(version, before, payload, coefficient_sum, first)
         except (OSError, MemoryError):  # a fault of the machine and not of the sum, which may be opened again
             raise
         except Exception as error:  # of any kind: a second kind of error would be a second answer
@@ -168,9 +177,9 @@ class GlobalModels:
         return self._keep(version, after, clients)  # an obstacle here reveals nothing about the sum
 
     def _apply(
-        self, version: int, before: GlobalModel, payload: Buffer, coefficient_sum: float
+        self, version: int, before: GlobalModel, payload: Buffer, coefficient_sum: float, first: int | None
     ) -> tuple[GlobalModel, Sequence[str]]:
-        """The model after a sum, and the clients in the sum."""
+        """The model after a sum, and the clients in the sum. `first` is that of `GlobalModel.mean_after`."""
         binding = Binding(self.run_key, self.layout.digest, version)
         try:
             mean, state, clients = self.cipher.decrypt(payload, coefficient_sum, binding, state=before.state)
@@ -188,7 +197,7 @@ class GlobalModels:
                 f"the aggregate of round {version} is not finite or absurdly large; the model stays as it was"
             )
         self._raise_variances(before.vector, vector, version)
-        last = before.mean_after(vector, version, self.averaged_from)
+        last = before.mean_after(vector, version, first)
         return GlobalModel(vector, moments, state, last), clients
 
     def _keep(self, version: int, after: GlobalModel, clients: Sequence[str]) -> GlobalModel:

@@ -115,6 +115,7 @@ class Recorder:
             "best": state.convergence.best,
             "without_gain": state.convergence.without_gain,
             "measured": state.convergence.version,
+            "mean_from": state.mean_from,
         }
         metadata = {
             "run_key": self.run_key,

@@ -37,6 +37,7 @@ class RoundRequest:
         clients: of the cohort, those whose updates are in the sum that shares are asked for.
         aggregate: the sum that leads to the required model from the one before; empty for none.
         coefficient_sum: of the clients in `aggregate`.
+        mean_from: version of the first model in the mean of the last ones; 0 for no mean, None to go by the settings.
         global_version, global_digest: of a model from another node, or of one that this node has to send.
         sealed: that model; empty for none.
     """
@@ -52,6 +53,7 @@ class RoundRequest:
     clients: tuple[str, ...] = ()
     aggregate: memoryview = _NOTHING
     coefficient_sum: float = 0.0
+    mean_from: int | None = None
     global_version: int | None = None
     global_digest: str = ""
     sealed: memoryview = _NOTHING
@@ -85,6 +87,7 @@ class RoundRequest:
             clients=_strings(config, m.CLIENTS),
             aggregate=views[0] if views else _NOTHING,
             coefficient_sum=coefficient_sum or 0.0,
+            mean_from=_number(config, m.MEAN_FROM, int),
             global_version=version,
             global_digest=str(config.get(m.GLOBAL_DIGEST, "")),
             sealed=sealed,

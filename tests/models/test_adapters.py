@@ -57,6 +57,19 @@ def test_a_network_of_tokens_learns_low_rank_additions_alone(name: str, size: tu
     assert set(merged.state_dict()) == set(plain.state_dict())
 
 
+def test_a_network_of_tokens_with_batch_norms_learns_them_too_and_nothing_else_moves() -> None:
+    backbone, frozen, learnt = adapted("xcit_nano_12_p16_224", (32, 32), depth=1)
+    norms = [key for key in backbone.state_dict() if key.endswith("running_var")]
+    assert norms
+    assert set(norms) <= set(learnt)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    optimiser = torch.optim.SGD(backbone.parameters(), lr=1.0)
+    loss_of(backbone.train()(torch.rand(2, 3, 32, 32))).backward()
+    optimiser.step()
+    assert [key for key in frozen if not torch.equal(backbone.state_dict()[key], before[key])] == []
+    assert not torch.equal(backbone.state_dict()[norms[0]], before[norms[0]])
+
+
 @pytest.mark.parametrize(
     ("name", "stage"),
     [

@@ -161,6 +161,10 @@ def test_folded_batch_norms_are_unfolded(exported: Path) -> None:
         expected = own(image)
         # Folding multiplies weights in float32; values differ by some rounding errors of 90 layers.
         torch.testing.assert_close(loaded(image), expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
+        headless = build_backbone("osnet_ain_x1_0", pretrained=exported).eval()
+        torch.testing.assert_close(loaded.fc(headless(image).mean(dim=(2, 3))), loaded(image)[..., 0, 0])
+    with pytest.raises(ValueError, match=r"unexpected: fc\.2\.weight"):
+        build_backbone("osnet_ain_x1_0", pretrained=exported, options={"head": True})
 
 
 def test_a_folded_file_that_computes_something_else_is_refused(exported: Path, tmp_path: Path) -> None:
@@ -171,11 +175,18 @@ def test_a_folded_file_that_computes_something_else_is_refused(exported: Path, t
     with pytest.raises(ValueError, match="its embeddings are others than those of osnet_ain_x1_0"):
         build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "other.onnx", options=HEAD)
     model = onnx.load(exported)
-    node = next(node for node in model.graph.node if node.op_type == "PRelu")
-    node.op_type = "Relu"
+    folded = next(node.input[1] for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2)
+    [array] = [each for each in model.graph.initializer if each.name == folded]
+    model.graph.initializer.remove(array)
+    onnx.save(model, tmp_path / "without.onnx")
+    with pytest.raises(ValueError, match=r"it has no array for conv2\.0\.conv1\.conv"):
+        build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "without.onnx", options=HEAD)
+    model = onnx.load(exported)
+    node = next(node for node in model.graph.node if node.op_type == "InstanceNormalization")
+    node.op_type = "Identity"
     del node.input[1:]
     onnx.save(model, tmp_path / "shorter.onnx")
-    with pytest.raises(ValueError, match=r"it has 1\d\d layers, the network 1\d\d"):
+    with pytest.raises(ValueError, match=r"its layer 1 is Conv, the network's is conv1\.bn"):
         build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "shorter.onnx", options=HEAD)
 
 

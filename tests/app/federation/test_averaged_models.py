@@ -144,3 +144,18 @@ def test_a_longer_run_begins_its_mean_anew(make_federation):
     for client, arrays in run.held("global").items():
         expected = np.mean([seen[client, version].astype(np.float64) for version in (5, 6, 7)], axis=0)
         np.testing.assert_allclose(arrays[MEAN], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", ["federation.rounds=7", "federation.averaged_rounds=2"])
+def test_nodes_agree_about_a_sum_that_is_delivered_before_and_after_a_resume_with_other_settings(
+    make_federation, changes
+):
+    """The first node has opened the last sum when the server ends; the second opens it in the resumed run, and both go
+    on with one model and one mean."""
+    run = make_federation("between", AVERAGED)
+    with pytest.raises(PowerCutError):
+        run.run(power_cut_at("evaluate"))
+    assert [store.rounds("global")[-1] for store in run.stores().values()] == [4, 3]
+    run.run(more=f"federation.resume=true {changes}")
+    first, second = run.held("global").values()
+    assert_same_arrays(first, second)

@@ -37,6 +37,8 @@ def test_a_training_message_is_read():
     assert (request.measure, request.clients) == (True, ())
     assert (bytes(request.aggregate), request.coefficient_sum, request.passed_on) == (b"sum", 0.75, None)
     assert request.share("a", 0.5) == 0.25
+    assert request.mean_from is None  # of a server of an older version
+    assert RoundRequest.of(*m.received(content(CONFIG | {m.MEAN_FROM: 0}))).mean_from == 0
 
 
 def test_the_model_that_is_passed_on_comes_before_the_sum():

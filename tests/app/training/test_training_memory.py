@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from federation_checks import PowerCutError, assert_same_run, power_cut_at
+from federation_checks import PowerCutError, assert_same_run, kind_of, power_cut_at
 from test_trainer import Setting, assert_equal
 
 from app import client_app
@@ -41,15 +41,23 @@ def test_a_memory_that_is_no_longer_asked_for_is_dropped(base_overrides):
 
 
 def test_a_client_keeps_its_memory_from_round_to_round_and_sends_nothing_of_it(make_federation):
-    whole, seen = make_federation("whole", MEMORY), []
-    whole.run(lambda _, reply: seen.append(reply) or reply)
+    whole, seen, kept = make_federation("whole", MEMORY), [], {}
+
+    def look(message, reply):
+        if kind_of(message) == ("train", 3):  # after the end a simulation keeps no moments
+            kept.update(whole.held("private"))
+        seen.append(reply)
+        return reply
+
+    whole.run(look)
     plain = []
     make_federation("plain", "").run(lambda _, reply: plain.append(reply) or reply)
     for ours, theirs in zip(seen, plain, strict=True):
         assert ours.content.keys() == theirs.content.keys()
         for name, record in ours.content.items():
             assert record.keys() == theirs.content[name].keys()
-    for arrays in whole.held("private").values():
+    assert sorted(kept) == ["client-0", "client-1"]
+    for arrays in kept.values():
         assert arrays["optimiser/memory/vehicle/embeddings"].shape == (12, 16)
     cut = make_federation("cut", MEMORY)
 
