@@ -7,6 +7,7 @@ fog is as thick in all of its pixels. Fog, motion and glare mix linear light, wh
 import hashlib
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ LEAST = 4
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _GAMMA = 2.2
 _EXTINCTION = 3.912  # ln(1 / 0.02): at the distance of visibility 2 % of the contrast are left (Koschmieder, 1924)
+_RAIN_SIZE = (160, 160)  # the same streaks in every size of network, and in an image of a ranked list
 _STEPS = 8  # points of a kernel of motion for each of its pixels
 
 
@@ -59,9 +61,14 @@ def shown_in_weather(image: Image.Image, sample: Sample) -> Image.Image:
     return Image.fromarray(sample_in_weather(pixels, sample).numpy().transpose(1, 2, 0))
 
 
-def rain(image: Tensor, rng: Draws) -> Tensor:
-    """Less contrast, and streaks: noise stretched along the wind's direction."""
-    height, width = image.shape[1:]
+def rain(image: Tensor, rng: Draws, size: tuple[int, int] | None = None) -> Tensor:
+    """Less contrast, and streaks: noise stretched along the wind's direction.
+
+    Args:
+        size: height and width in which the streaks are rendered before they are brought to the image's; None for those
+            of the image, of which a larger one is covered more, as a drop is one of its pixels.
+    """
+    height, width = size or image.shape[1:]
     length = max(5, 2 * int(0.05 * height) + 1)
     drops = torch.from_numpy((rng.random((height, width)) < rng.uniform(0.002, 0.008)).astype(np.float32))
     kernel = torch.zeros(length, length)
@@ -69,6 +76,8 @@ def rain(image: Tensor, rng: Draws) -> Tensor:
     for row in range(length):
         kernel[row, min(max(length // 2 + round((row - length // 2) * slope), 0), length - 1)] = 1.0
     streaks = nnf.conv2d(drops[None, None], kernel[None, None], padding=length // 2)[0].clamp(0, 1)
+    if streaks.shape[1:] != image.shape[1:]:
+        streaks = nnf.interpolate(streaks[None], tuple(image.shape[1:]), mode="bilinear", antialias=True)[0]
     haze = float(rng.uniform(0.1, 0.3))
     veiled = image.float() * (1 - haze) + 150.0 * haze
     strength = float(rng.uniform(0.3, 0.6))
@@ -156,7 +165,7 @@ def _line(length: float, angle: float) -> Tensor:
 
 
 WAYS: dict[str, Callable[[Tensor, Draws], Tensor]] = {
-    "rain": rain,
+    "rain": partial(rain, size=_RAIN_SIZE),
     "night": night,
     "fog": fog,
     "blur": motion,
