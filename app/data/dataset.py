@@ -138,7 +138,7 @@ class Source:
         kind = self.settings.weather
         if kind == "none" or split != self.settings.eval_split:
             return directions
-        weather = Weather(kind, self.seed)
+        weather = Weather(kind, self.seed, absolute(self.settings.root))
         return [replace(each, query=tuple(replace(s, weather=weather) for s in each.query)) for each in directions]
 
 

@@ -43,11 +43,14 @@ def in_weather(image: Tensor, kind: str, rng: Draws, *, infrared: bool = False) 
 def sample_in_weather(image: Tensor, sample: Sample) -> Tensor:
     """An image of a sample in the sample's weather; as it is without one.
 
-    The weather depends on its seed, on the file's name and folder, and on the vehicle's box: on no other image, and not
-    on where the data set lies."""
+    The weather depends on its seed, on the file's name and its folder in the data set, and on the vehicle's box: on no
+    other image, and not on where the set lies."""
     if sample.weather is None:
         return image
-    named = repr((sample.path.parts[-2:], sample.vehicle_box and tuple(sample.vehicle_box)))
+    root, path = sample.weather.root, sample.path
+    if root is not None and path.is_relative_to(root):
+        path = path.relative_to(root)  # the folder of an image in the root itself is the set's own
+    named = repr((path.parts[-2:], sample.vehicle_box and tuple(sample.vehicle_box)))
     own = int.from_bytes(hashlib.sha256(named.encode()).digest()[:8], "big")
     rng = np.random.default_rng((sample.weather.seed, own))
     return in_weather(image, sample.weather.kind, rng, infrared=sample.modality == "infrared")

@@ -175,10 +175,33 @@ def split_of(base_overrides):
 
 def test_the_queries_of_the_measured_split_alone_are_in_the_weather(split_of):
     [before], [after] = split_of("test"), split_of("test", "data.weather=rain seed=3")
-    assert [s.weather for s in after.query] == [Weather("rain", 3)] * len(before.query)
+    assert [s.weather[:2] for s in after.query] == [("rain", 3)] * len(before.query)
     assert [replace(s, weather=None) for s in after.query] == list(before.query)
     assert after.gallery == before.gallery
     assert split_of("val", "data.weather=rain") == split_of("val")
+
+
+class Flat:
+    """Two images of one vehicle in a folder."""
+
+    def __init__(self, folder):
+        self.samples = tuple(Sample(folder / f"{number}.png", 0, number) for number in range(2))
+
+    def evaluation(self, split):
+        del split
+        return [Direction("all", self.samples, self.samples)]
+
+
+def test_images_in_the_root_itself_have_the_same_weather_wherever_it_lies(tmp_path, base_overrides):
+    data = replace(load_settings(base_overrides).data, weather="fog")
+
+    def first(root, folder=""):
+        source = Source(Flat(root / folder), replace(data, root=str(root)), 0)
+        return sample_in_weather(ramp(), source.evaluation("test")[0].query[0])
+
+    assert torch.equal(first(tmp_path / "one"), first(tmp_path / "other"))
+    assert not torch.equal(first(tmp_path / "one", "a"), first(tmp_path / "one"))
+    assert torch.equal(first(tmp_path / "one", "a"), sample_in_weather(ramp(), seen("x/a/0.png")))
 
 
 class Uneven:
