@@ -59,7 +59,8 @@ class Source:
             return self.reader.evaluation(split)
         if split != FOLD:
             raise DataSetError(
-                f"with data.folds vehicles of {split} are trained on; data.eval_split=fold measures others"
+                f"with data.folds vehicles of {split} are trained on; data.eval_split=fold measures others. A set that "
+                "was not trained on is measured with data.folds=0 data.fold=0"
             )
         return self.directions_of(self._fold()[1])
 
@@ -137,7 +138,7 @@ class Source:
         kind = self.settings.weather
         if kind == "none" or split != self.settings.eval_split:
             return directions
-        weather = Weather(kind, self.seed)
+        weather = Weather(kind, self.seed, absolute(self.settings.root))
         return [replace(each, query=tuple(replace(s, weather=weather) for s in each.query)) for each in directions]
 
 
