@@ -48,6 +48,11 @@ class Source:
         Raises DataSetError for a split of the set's own under `data.folds`, as it holds vehicles of training."""
         return self._in_weather(split, self._by_day(split))
 
+    def by_day(self) -> "Source":
+        """The same set without weather: for the measures of rounds, also of a split that is measured in weather at the
+        end."""
+        return replace(self, settings=replace(self.settings, weather="none"))
+
     def _by_day(self, split: str) -> list[Direction]:
         if split == "holdout":
             if not (held := self._held_out()[1]):
