@@ -21,10 +21,11 @@ from app.data.partition import table
 from app.experiment.baselines import bad_pictures
 from app.experiment.claim import claimed, run_path
 from app.experiment.client_table import client_figures, client_text, write_client_csv
-from app.experiment.compare import compare_models
+from app.experiment.compare import compare_models, node_stores
 from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides, run_overrides
 from app.experiment.measurable import require_measurable
 from app.experiment.simulation import check_machine, simulate
+from app.federation.client_state import drop_moments
 from app.settings.load import Settings, SettingsError, absolute, load_settings
 from app.settings.tasks import measures
 from app.tasks import make_task
@@ -146,6 +147,8 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
         summary["clients"] = figures
         write_client_csv(figures, folder.path / "clients.csv")
     folder.write_summary({**server, **summary})
+    for store in node_stores(folder).values():  # from here on the run cannot be resumed
+        drop_moments(store)
     print(f"measured on {settings.data.eval_split}:", file=sys.stderr)
     _print_figures(summary)
     return summary

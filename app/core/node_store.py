@@ -95,6 +95,11 @@ class NodeStore:
         except (OSError, SafetensorError) as error:
             raise NodeStoreError(f"cannot read {path}: {error}") from error
 
+    def file_number(self, kind: str, server_round: int) -> tuple[int, int]:
+        """Device and number of the file, equal for nodes that share it. Raises FileNotFoundError without one."""
+        about = self._path(kind, server_round).stat()
+        return about.st_dev, about.st_ino
+
     def begin(self, attempt: str, order: Order) -> None:
         """Allow this attempt at a round to write, and no earlier one: a process that hung beyond its deadline would
         write its arrays beside those of a later round.
@@ -134,6 +139,12 @@ class NodeStore:
     def drop(self, kind: str, server_round: int) -> None:
         """Delete one round."""
         self._path(kind, server_round).unlink(missing_ok=True)
+
+    def drop_damaged(self, kind: str, server_round: int) -> None:
+        """Delete one round whose file is damaged, so that no node takes this file again."""
+        if self.shared is not None:
+            self.shared.forget(self._path(kind, server_round))
+        self.drop(kind, server_round)
 
     def drop_before(self, kind: str, kept: int) -> None:
         """Delete all but the latest rounds of a kind."""

@@ -40,6 +40,14 @@ class SharedFiles:
             except FileExistsError:
                 self.link(name, path)
 
+    def forget(self, path: Path) -> None:
+        """Share the file at `path` no longer: it is damaged. Folders that hold it keep it until they find that out."""
+        with contextlib.suppress(OSError):
+            damaged = path.stat()
+            for shared in self.folder.iterdir():
+                if os.path.samestat(shared.stat(), damaged):
+                    shared.unlink(missing_ok=True)
+
     def prune(self) -> None:
         """Delete the files that no folder holds any more."""
         with contextlib.suppress(OSError):

@@ -140,17 +140,20 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
     task = make_task(settings)
     layout = shared_layout(task.build(1, settings.seed, pretrained=False), settings.federation, task.heads)
     found: dict[str, dict[str, Arrays]] = {"global": {}, "local": {}}
-    stores = {client: store for client, store in _stores(folder).items() if store.rounds("private")}
+    stores = {client: store for client, store in node_stores(folder).items() if store.rounds("private")}
     last = max((version for store in stores.values() for version in store.rounds("global")), default=0)
+    shared = dict[tuple[int, int], Arrays]()
     for client, store in stores.items():
         own, _ = store.read("private", store.rounds("private")[-1])
         for kind, models in found.items():
             held = store.rounds(kind)
             if not held or (kind == "global" and held[-1] != last):  # a node that dropped out holds an older model
                 continue
-            stored, _ = store.read(kind, held[-1])
-            vector = GlobalModel.of(stored).result(settings.federation)  # a local one has no mean
-            arrays: Arrays = layout.unflatten(vector)
+            file = store.file_number(kind, held[-1])  # one for the global model of all clients, which is read once
+            if file not in shared:
+                stored, _ = store.read(kind, held[-1])
+                shared[file] = layout.unflatten(GlobalModel.of(stored).result(settings.federation))  # local: no mean
+            arrays = dict(shared[file])
             arrays |= {name.removeprefix("array/"): a for name, a in own.items() if name.startswith("array/")}
             models[client] = arrays
     if not found["global"]:
@@ -158,7 +161,7 @@ def read_nodes(settings: Settings, folder: RunFolder) -> dict[str, dict[str, Arr
     return found
 
 
-def _stores(folder: RunFolder) -> dict[str, NodeStore]:
+def node_stores(folder: RunFolder) -> dict[str, NodeStore]:
     """The node stores of this run by client; nodes also keep models of earlier runs in this folder."""
     run_key = folder.load_arrays(SERVER_CHECKPOINT)[1]["run_key"]
     return {path.parent.name: NodeStore(path) for path in sorted((folder.path / "nodes").glob(f"*/{run_key}"))}
@@ -168,7 +171,7 @@ def read_personal_models(settings: Settings, folder: RunFolder) -> dict[str, Per
     """The personal models of the simulated clients that have one of the final global model."""
     if not settings.personalise.enabled:
         return {}
-    stores = _stores(folder)
+    stores = node_stores(folder)
     last = max((version for store in stores.values() for version in store.rounds("global")), default=0)
     found = {client: read_personal(store, last) for client, store in stores.items()}
     return {client: personal for client, personal in found.items() if personal is not None}

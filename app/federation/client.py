@@ -222,7 +222,6 @@ class TaskClient(NumPyClient):
         measures = global_measures(self.task, self.network, self.directions) if request.measure else {}
         if self.held_out is not None:
             keep_personal(self, self.held_out, server_round - 1, attempt)
-        self.kept.end()
         return evaluation_loss(measures, self.settings.measures[0]), len(self.samples), measures
 
     def send_global(self, config: dict[str, Any]) -> bytes:

@@ -71,14 +71,15 @@ class ClientState:
         if self.store.shared is not None:
             self.store.drop_before("local", 1)
 
-    def end(self) -> None:
-        """Drop what only another round would need, on a node of a simulation: it never joins another run."""
-        held = self.store.rounds("private")
-        if self.store.shared is None or not held:
-            return
-        self.store.drop_before("private", 1)
-        self.store.drop_before("carried", 1)
-        arrays, about = self.store.read("private", held[-1])
-        kept = {name: array for name, array in arrays.items() if name.startswith(_ARRAY)}
-        if len(kept) < len(arrays):
-            self.store.write("private", held[-1], kept, about)
+
+def drop_moments(store: NodeStore) -> None:
+    """Drop what only another round would need, of a simulated node whose run has been measured and has no other."""
+    held = store.rounds("private")
+    if not held:
+        return
+    store.drop_before("private", 1)
+    store.drop_before("carried", 1)
+    arrays, about = store.read("private", held[-1])
+    kept = {name: array for name, array in arrays.items() if name.startswith(_ARRAY)}
+    if len(kept) < len(arrays):
+        store.write("private", held[-1], kept, about)

@@ -100,7 +100,7 @@ class GlobalModels:
             try:
                 versions[version] = self.store.metadata(_KIND, version)["digest"]
             except (NodeStoreError, KeyError):  # damaged: another node sends the model
-                self.store.drop(_KIND, version)
+                self.store.drop_damaged(_KIND, version)
         if not versions:
             versions[0] = self._write(0, self._initial())
         return versions
@@ -109,7 +109,7 @@ class GlobalModels:
         """One version. Raises NodeStoreError if it is damaged, and drops it: the next round gets it from elsewhere."""
         arrays, metadata = self.store.read(_KIND, version)
         if metadata.get("layout") != self.layout.digest or digest_of(arrays) != metadata.get("digest"):
-            self.store.drop(_KIND, version)
+            self.store.drop_damaged(_KIND, version)
             raise NodeStoreError(f"{self.store.folder}: global model {version} is of another network or damaged")
         return GlobalModel.of(arrays)
 

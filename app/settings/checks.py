@@ -70,3 +70,12 @@ def require_finite(key: str, value: object) -> None:
             require_finite(f"{key}[{index}]", inner)
     elif isinstance(value, float) and not math.isfinite(value):
         raise SettingsError(f"{key} must be a finite number; got {value:g}")
+
+
+def require_kept_memory(memory: object, *, keeps: bool) -> None:
+    """Raise SettingsError for remembered embeddings that each round would begin without."""
+    if memory and not keeps:
+        raise SettingsError(
+            f"loss.memory={memory} stays with the optimiser's moments from round to round: set "
+            "train.keep_optimiser=true, or loss.memory=0"
+        )

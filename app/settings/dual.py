@@ -111,7 +111,7 @@ class LossSettings:
     soft_margin: bool = True
     metric_margin: NotNegative = 0.3
     circle_margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
-    circle_scale: Annotated[float, Field(ge=1.0)] = 128.0
+    circle_scale: Annotated[float, Field(gt=0.0)] = 128.0
     adasp_temperature: Annotated[float, Field(ge=1e-3)] = 0.04
     memory: Annotated[int, Field(ge=0, le=16384)] = 0
     memory_warm_up: Share = 0.1

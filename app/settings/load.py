@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from app.settings.checks import SettingsError, require_file_name, require_finite
+from app.settings.checks import SettingsError, require_file_name, require_finite, require_kept_memory
 from app.settings.federation import FederationSettings
 from app.settings.hints import choice_hint, first_leaf, key_hint, keys_of, refused
 from app.settings.overrides import readable
@@ -80,6 +80,7 @@ class Settings:
                 f"data.val_split={self.data.val_split}: personal models would be chosen on images that are trained on "
                 "or measured at the end; name another split, or data.val_split= to hold vehicles out"
             )
+        require_kept_memory(getattr(self.loss, "memory", 0), keeps=self.train.keep_optimiser)
         if self.data.weather != "none" and not task_modules(self.task).embeds:
             raise SettingsError(f"data.weather={self.data.weather} is of vehicles; task={self.task} has none")
         equalise = self.data.equalise

@@ -82,13 +82,15 @@ def _without_packed_bfv(raw: Raw) -> None:
 
 
 def _circle_built_in(raw: Raw) -> None:
-    """The circle loss was a plug-in, the example of the documentation, and is built in now."""
+    """The circle loss was a plug-in, the example of the documentation, and is built in now, with another default scale.
+    Options that it did not have are of another package's loss: they stay, and are refused when the settings are typed.
+    """
     loss = raw.get("loss")
     if isinstance(loss, dict) and loss.get("metric") == "circle":
-        options = removed(raw, "loss.metric_options")
-        for name in ("margin", "scale"):
-            if options is not None and isinstance(options.value, dict) and name in options.value:
-                added(raw, f"loss.circle_{name}", options.value[name])
+        options = loss.get("metric_options")
+        held = options if isinstance(options, dict) else {}
+        added(raw, "loss.circle_margin", held.pop("margin", 0.25))
+        added(raw, "loss.circle_scale", held.pop("scale", 64.0))
 
 
 RUN = Steps("run", (Step(1, _without_packed_bfv), Step(2, _circle_built_in)))

@@ -64,7 +64,7 @@ def measure(run_dir: Path, data: Path, clients: int, privacy: str, rounds: int) 
     if process.returncode:
         raise BenchError(f"{clients} clients: {(output.strip().splitlines() or ['no output'])[-1]}")
     folder = RunFolder(run_dir)
-    summary, line = folder.read_summary(), [row for row in folder.read_metrics() if row["clients"]][-1]
+    summary, line = folder.read_summary(), next(row for row in folder.read_metrics() if row["server_round"] == rounds)
     rows = line["clients"].values()
     return {
         "bench": "scale",

@@ -8,6 +8,8 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
+from app.experiment.compare import node_stores
+from app.federation.client_state import drop_moments
 from scripts import simulate
 
 pytestmark = pytest.mark.slow
@@ -49,6 +51,8 @@ def test_a_simulated_run_ends_well_and_equals_the_same_run_in_process(tmp_path, 
     assert processes_of(folder) == []
 
     reference.run()
+    for store in node_stores(reference.folder).values():
+        drop_moments(store)  # as the command did
     simulated = make_federation("simulated", changes)
     for kind in ("global", "private", "local"):
         ours, theirs = simulated.held(kind), reference.held(kind)

@@ -1,12 +1,15 @@
 """Steps from an aggregate to the next global model: variances, for every cipher and every server optimiser."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from kahe_rounds import Round
 
 from app.core.arrays import float_arrays, shared_layout, statistics_mask, variances_mask
 from app.core.global_state import GlobalModel
-from app.core.node_store import NodeStore
+from app.core.node_store import NodeStore, NodeStoreError
+from app.core.shared_files import SharedFiles
 from app.federation.global_model import GlobalModelError, GlobalModels, PassedOn, UnusableAggregateError
 from app.settings.federation import FederationSettings
 from app.settings.load import load_settings
@@ -147,3 +150,23 @@ def test_variances_are_found_by_their_layers(changes):
     np.testing.assert_array_equal(found, by_name)
     assert statistics_mask(network, layout)[found].all()
     assert set(float_arrays(network)) >= set(layout.names)
+
+
+@pytest.mark.parametrize("where", [-4, 20], ids=["values", "header"])
+def test_a_damaged_file_of_all_simulated_nodes_is_written_anew(tmp_path, where):
+    """Its nodes hold one file; each finds the damage on its own, and gets a whole one."""
+    nodes = [models(tmp_path, name=name) for name in "ab"]
+    for each in nodes:
+        each.store = NodeStore(tmp_path / each.client, SharedFiles(tmp_path / ".shared"))
+        each.held()
+    [file, other] = tmp_path.glob("?/global-*")
+    assert file.samefile(other)
+    data = bytearray(file.read_bytes())
+    data[where] ^= 0xFF
+    file.write_bytes(data)  # in place: the file of both
+    for each in nodes:
+        with contextlib.suppress(NodeStoreError):
+            each.read(0)
+        each.held()
+        np.testing.assert_array_equal(each.read(0).vector, START)
+    assert file.samefile(other)

@@ -267,10 +267,17 @@ def test_settings_that_are_no_object_are_named(raw):
 
 def test_a_file_with_the_circle_loss_as_a_plug_in_has_the_built_in_one():
     raw = load_settings("").as_dict()
-    raw["loss"] |= {"metric": "circle", "metric_options": {"margin": 0.4, "scale": 64.0, "mine": True}}
     for name in ("circle_margin", "circle_scale"):
         del raw["loss"][name]
-    loss = settings_from(upgrades.RUN.upgraded("file", 1, raw)).loss
-    assert (loss.metric, loss.circle_margin, loss.circle_scale, loss.metric_options) == ("circle", 0.4, 64.0, {})
+    for options, expected in (
+        ({"margin": 0.4, "scale": 0.5}, (0.4, 0.5)),
+        ({}, (0.25, 64.0)),
+    ):  # the plug-in's defaults
+        raw["loss"] |= {"metric": "circle", "metric_options": options}
+        loss = settings_from(upgrades.RUN.upgraded("file", 1, raw)).loss
+        assert (loss.metric, loss.circle_margin, loss.circle_scale, loss.metric_options) == ("circle", *expected, {})
+    raw["loss"]["metric_options"] = {"margin": 0.4, "scale": 64.0, "mine": True}  # of another package's loss
+    with pytest.raises(SettingsError, match=r"loss.metric_options are for a plug-in; circle has keys of its own"):
+        settings_from(upgrades.RUN.upgraded("file", 1, raw))
     raw["loss"]["metric"] = "mine.losses:Far"
     assert upgrades.RUN.upgraded("file", 1, raw)["loss"] == raw["loss"]

@@ -76,3 +76,8 @@ def test_a_loss_that_remembers_nothing_is_named(metric):
         SettingsError, match=rf"loss.memory=64 is for loss.metric=triplet, contrastive or circle.*{metric}"
     ):
         load_settings(f"loss.memory=64 loss.metric={metric}")
+
+
+def test_a_memory_that_every_round_would_empty_is_refused():
+    with pytest.raises(SettingsError, match=r"loss.memory=64 stays .* set train.keep_optimiser=true, or loss.memory=0"):
+        load_settings("loss.memory=64 train.keep_optimiser=false")
