@@ -3,6 +3,9 @@
 A network of tokens gets low-rank additions to its linear layers (LoRA: Hu et al., ICLR 2022, arXiv:2106.09685), and
 learns the normalisations that estimate statistics, as LeViT and XCiT have them. A convolutional one learns its last
 stage and all of its normalisations.
+
+In a federation the two factors of an addition are averaged separately, as other arrays are: the product of the means is
+not the mean of the products, and the difference grows with that between the parties.
 """
 
 import math

@@ -29,6 +29,15 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "Gemm": nn.Linear,
     "PRelu": nn.PReLU,
 }
+# fmt: off
+_OTHERS = frozenset((
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Concat", "Constant", "Dropout", "Flatten", "Gather",
+    "GlobalAveragePool", "Identity", "MaxPool", "Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Shape", "Sigmoid",
+    "Slice", "Squeeze", "Sum", "Transpose", "Unsqueeze",
+))
+# fmt: on
+"""What else an exported OSNet consists of; a file with anything more is not run."""
+_LARGEST = (8, 3, 512, 512)
 
 
 def arrays_of_onnx(path: Path, *, fixed_norms: bool) -> dict[str, Tensor]:
@@ -51,7 +60,9 @@ def arrays_of_onnx(path: Path, *, fixed_norms: bool) -> dict[str, Tensor]:
         raise WeightsFileError(f"cannot read weights file {path}: {type(error).__name__}") from error
     floats = {name: torch.from_numpy(each) for name, each in held.items() if each.dtype.kind == "f"}
     nodes = [node for node in model.graph.node if node.op_type in _LAYERS]
-    network = OSNet(head=True, activation="prelu" if any(node.op_type == "PRelu" for node in nodes) else "relu")
+    kinds = {node.op_type for node in nodes}
+    # A file without layers holds arrays alone, whose names say all.
+    network = OSNet(head=not nodes or "Gemm" in kinds, activation="prelu" if "PRelu" in kinds else "relu")
     known = network.state_dict()
     if all(node.input[1] in known for node in nodes):
         return floats
@@ -132,20 +143,31 @@ def _folded(name: str, norm: nn.Module, bias: Tensor) -> dict[str, Tensor]:
 
 
 def _require_same(path: Path, model: Any, network: OSNet, arrays: dict[str, Tensor]) -> None:
-    """Raise WeightsFileError for a file that gives another embedding than the network with its arrays."""
+    """Raise WeightsFileError for a file that gives another embedding than the network with its arrays, or another map
+    if neither has a head."""
     import onnxruntime
 
+    strange = {node.op_type for node in model.graph.node if node.domain or node.op_type not in {*_LAYERS, *_OTHERS}}
+    if strange:
+        raise WeightsFileError(f"weights file {path} does not fit: OSNet computes no {', '.join(sorted(strange))}")
     network.load_state_dict(arrays, strict=False)
     network.eval()
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     given = session.get_inputs()[0]
+    if len(given.shape) != 4 or any(
+        isinstance(side, int) and not 0 < side <= most for side, most in zip(given.shape, _LARGEST, strict=True)
+    ):
+        raise WeightsFileError(
+            f"weights file {path} does not fit: it takes {given.shape}, not images (N, 3, H, W) of up to 512 x 512 px"
+        )
     shape = [
         side if isinstance(side, int) else least for side, least in zip(given.shape, (1, 3, 208, 208), strict=True)
     ]
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     [theirs] = session.run(None, {given.name: images.numpy()})[:1]
     with torch.no_grad():
-        ours = network(images)[..., 0, 0].numpy()
+        found = network(images)
+        ours = (found if network.fc is None else found[..., 0, 0]).numpy()
     if theirs.shape != ours.shape or np.abs(theirs - ours).max() > _CLOSE * np.abs(ours).max():
         raise WeightsFileError(
             f"weights file {path} does not fit: its embeddings are others than those of osnet_ain_x1_0 with its arrays"

@@ -38,6 +38,7 @@ from models.losses import (
     build_metric_loss,
 )
 from models.losses.memory import EmbeddingMemory
+from models.osnet import OSNet
 
 
 class DualReid(Reid):
@@ -193,6 +194,10 @@ def _branch(key: str, branch: BranchSettings, model: ModelSettings, pretrained: 
     if isinstance(backbone, TokenBackbone) and model.pooling != "average":
         raise SettingsError(
             f"{key}.backbone={branch.backbone} gives tokens, whose values may be below 0: set model.pooling=average"
+        )
+    if isinstance(backbone, OSNet) and backbone.fc is not None and model.pooling != "average":
+        raise SettingsError(
+            f"{key}.options.head=true gives one embedding, whose values may be below 0: set model.pooling=average"
         )
     require_size(key, branch.backbone, backbone, image_size=branch.image_size)
     neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]

@@ -168,6 +168,21 @@ def test_folded_batch_norms_are_unfolded(exported: Path) -> None:
         build_backbone("osnet_ain_x1_0", pretrained=exported, options={"head": True, "fixed_norms": True})
 
 
+def test_a_folded_file_without_the_head_is_compared_by_its_map(tmp_path: Path) -> None:
+    own, path, fixed = trained(), tmp_path / "map.onnx", {"fixed_norms": True}
+    with warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(own, torch.zeros(1, 3, 64, 64), path, dynamo=False, opset_version=13)
+    image = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        found, expected = build_backbone("osnet_ain_x1_0", pretrained=path, options=fixed).eval()(image), own(image)
+        torch.testing.assert_close(found, expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
+    model = onnx.load(path)
+    next(node for node in model.graph.node if node.op_type == "Sigmoid").op_type = "Relu"
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match="its embeddings are others"):
+        build_backbone("osnet_ain_x1_0", pretrained=path, options=fixed)
+
+
 def test_a_folded_file_trains_from_what_it_computes(exported: Path) -> None:
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     network = build_backbone("osnet_ain_x1_0", pretrained=exported, options={"fixed_norms": True})
@@ -187,10 +202,19 @@ def test_a_folded_file_trains_from_what_it_computes(exported: Path) -> None:
 def test_a_folded_file_that_computes_something_else_is_refused(exported: Path, tmp_path: Path) -> None:
     model = onnx.load(exported)
     gate = next(node for node in model.graph.node if node.op_type == "Sigmoid")
-    gate.op_type = "Tanh"
+    gate.op_type = "Relu"
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(ValueError, match="its embeddings are others than those of osnet_ain_x1_0"):
         build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "other.onnx", options=FIXED)
+    gate.op_type = "Tile"  # may take any memory
+    onnx.save(model, tmp_path / "strange.onnx")
+    with pytest.raises(ValueError, match="OSNet computes no Tile"):
+        build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "strange.onnx", options=FIXED)
+    model = onnx.load(exported)
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 100_000
+    onnx.save(model, tmp_path / "large.onnx")
+    with pytest.raises(ValueError, match=r"it takes \[1, 3, 100000, 64\], not images"):
+        build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "large.onnx", options=FIXED)
     model = onnx.load(exported)
     folded = next(node.input[1] for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2)
     [array] = [each for each in model.graph.initializer if each.name == folded]

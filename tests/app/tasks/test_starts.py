@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.settings.checks import NamedFileError
+from app.settings.checks import NamedFileError, SettingsError
 from app.settings.load import load_settings
 from app.tasks import make_task
 from models.osnet import OSNet
@@ -37,6 +37,12 @@ def test_osnet_trains_in_a_task():
     (output.vehicle.metric_feature.square().sum() + output.vehicle.logits.sum()).backward()
     assert [name for name, value in network.vehicle.backbone.named_parameters() if value.grad is None] == []
     assert isinstance(network.vehicle.backbone, OSNet)
+
+
+def test_the_embedding_of_osnet_is_not_pooled_anew():
+    settings = load_settings("model=osnet model.vehicle.image_size=64 model.pooling=gem device=cpu")
+    with pytest.raises(SettingsError, match=r"model\.vehicle\.options\.head=true .*: set model\.pooling=average"):
+        make_task(settings).build(2, 0)
 
 
 @pytest.mark.skipif(not WEIGHTS.is_dir(), reason="the published weights are not here")
