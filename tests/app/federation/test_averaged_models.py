@@ -172,3 +172,14 @@ def test_a_mean_of_fewer_models_than_asked_for_is_remarked(make_federation):
     run.run(more="federation.resume=true federation.rounds=6")
     [remark] = averaged_remarks(run.settings, run.folder).values()
     assert remark.startswith("the mean of 2 of the last models (federation.averaged_rounds=3), as the run was extended")
+
+
+def test_a_mean_that_an_older_version_kept_is_dropped_and_named(make_federation, caplog):
+    run = make_federation("older", "federation.rounds=2")
+    with pytest.raises(PowerCutError):
+        run.run(power_cut_at("train", 2))
+    for store in run.stores().values():
+        store.write("average", 1, {"vector": np.zeros(3, np.float32)}, {"layout": "abc"})
+    run.resume()
+    assert [store.rounds("average") for store in run.stores().values()] == [[], []]
+    assert "client-1: the mean of the global models after round 1 is of an older version and is dropped" in caplog.text
