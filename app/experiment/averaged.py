@@ -17,4 +17,6 @@ def averaged_remarks(settings: Settings, folder: RunFolder) -> dict[str, str]:
     remark = f"the mean of {count} of the last models (federation.averaged_rounds={asked})"
     if count < min(asked, last):
         remark += ", as the run was extended: the mean began anew, and holds fewer than asked for"
+    if compared := settings.evaluation.compare:
+        remark += f"; {', '.join(compared)} to compare with: the last model of each, no mean"
     return {"global model": remark}

@@ -1,6 +1,7 @@
 """The mean of the last global models as the result of whole federations."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,6 +170,9 @@ def test_a_mean_of_fewer_models_than_asked_for_is_remarked(make_federation):
     run = make_federation("shorter", AVERAGED).run()
     remark = "the mean of 3 of the last models (federation.averaged_rounds=3)"
     assert averaged_remarks(run.settings, run.folder) == {"global model": remark}
+    compared = replace(run.settings, evaluation=replace(run.settings.evaluation, compare=["stand_alone", "central"]))
+    also = "; stand_alone, central to compare with: the last model of each, no mean"
+    assert averaged_remarks(compared, run.folder) == {"global model": remark + also}
     run.run(more="federation.resume=true federation.rounds=6")
     [remark] = averaged_remarks(run.settings, run.folder).values()
     assert remark.startswith("the mean of 2 of the last models (federation.averaged_rounds=3), as the run was extended")
