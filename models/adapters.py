@@ -7,7 +7,7 @@ stage and all of its normalisations.
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ def add_adapters(backbone: nn.Module, size: tuple[int, int]) -> list[str]:
     Args:
         size: height and width of its images.
 
-    Raises NetworkError for a network of tokens without a linear layer."""
+    Raises NetworkError for a network of tokens without a linear layer, and for another without a last stage."""
     if isinstance(backbone, TokenBackbone):
         # Running statistics move in training, and would be others at each party if they were not shared.
         learnt = {*_low_rank(backbone), *_normalisations(backbone, (_NormBase,))}
@@ -87,29 +87,57 @@ def _normalisations(backbone: nn.Module, kinds: tuple[type[nn.Module], ...]) -> 
             yield from (f"{name}.{key}" for key in module.state_dict())
 
 
-@torch.no_grad()
 def _last_stage(backbone: nn.Module, size: tuple[int, int]) -> list[str]:
     """Names of the parameters of the last stage, as timm describes it, and of all that is computed after it began.
 
-    Of a network that timm does not describe: of all from the first convolution on whose map is of the final size."""
-    order: list[tuple[str, nn.Module, Tensor]] = []
+    Of DenseNet and VGG timm names the norm or the pooling that ends the stage: it is what is computed between the end
+    before and this one. Of a network that timm does not describe: all from the first convolution on whose map is of the
+    final size. Raises NetworkError for a network without such a convolution."""
+    order, final = _order(backbone, size)
+    described: Any = getattr(backbone, "feature_info", None) or [{"module": ""}]
+    stages = [".".join(str(each["module"]).split(".")[:2]) for each in described]  # "blocks.6.0" is of stage blocks.6
+    places = [[number for number, step in enumerate(order) if step.is_in(stage)] for stage in stages]
+    begin, end = next(iter(places[-1]), None), len(order)
+    if begin is not None and not any(order[number].convolves for number in places[-1]):
+        end = places[-1][-1] + 1
+        ends = [place[-1] + 1 for place in places[:-1] if place]
+        begin = next((each for each in reversed(ends) if any(step.convolves for step in order[each:end])), None)
+    if begin is None:
+        end = len(order)
+        begin = next((number for number, step in enumerate(order) if step.convolves and step.sides == final), None)
+    if begin is None:
+        raise NetworkError("the network has no convolution that computes its last map: no stage of it can be adapted")
+    owners = {step.name for step in order[begin:end]}
+    return [name for name, _ in backbone.named_parameters() if name.rpartition(".")[0] in owners]
+
+
+class _Step(NamedTuple):
+    """A module that was computed; `sides` of its map, if it is a convolution."""
+
+    name: str
+    convolves: bool
+    sides: tuple[int, ...]
+
+    def is_in(self, stage: str) -> bool:
+        return bool(stage) and f"{self.name}.".startswith(f"{stage}.")
+
+
+@torch.no_grad()
+def _order(backbone: nn.Module, size: tuple[int, int]) -> tuple[list[_Step], tuple[int, ...]]:
+    """The modules in the order in which they end, and the sides of the final map."""
+    order: list[_Step] = []
+
+    def note(name: str, module: nn.Module, out: Any) -> None:
+        convolves = isinstance(module, nn.Conv2d)
+        order.append(_Step(name, convolves, tuple(out.shape[2:]) if convolves else ()))
+
     hooks = [
-        module.register_forward_hook(lambda module, _, out, name=name: order.append((name, module, out)))
+        module.register_forward_hook(lambda module, _, out, name=name: note(name, module, out))
         for name, module in backbone.named_modules()
-        if next(module.parameters(recurse=False), None) is not None
     ]
     training = backbone.training
     feature = backbone.eval()(torch.zeros(1, 3, *size))
     backbone.train(training)
     for hook in hooks:
         hook.remove()
-    described: Any = getattr(backbone, "feature_info", None) or [{"module": ""}]
-    stage = ".".join(str(described[-1]["module"]).split(".")[:2])  # "blocks.6.0" is a block of the stage blocks.6
-    begins = [number for number, (name, _, _) in enumerate(order) if stage and f"{name}.".startswith(f"{stage}.")]
-    begins += [
-        number
-        for number, (_, module, out) in enumerate(order)
-        if isinstance(module, nn.Conv2d) and out.shape[2:] == feature.shape[2:]
-    ]
-    owners = {name for name, _, _ in order[begins[0] :]}
-    return [name for name, _ in backbone.named_parameters() if name.rpartition(".")[0] in owners]
+    return order, tuple(feature.shape[2:])

@@ -213,7 +213,7 @@ def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
         raise WeightsFileError(f"weights file {path}: backbone {name!r} starts from no ONNX file; osnet_ain_x1_0 does")
     try:
         if isinstance(backbone, OSNet) and path.suffix == ".onnx":
-            arrays: Any = arrays_of_onnx(path)
+            arrays: Any = arrays_of_onnx(path, fixed_norms=backbone.fixed_norms)
         else:
             arrays = load_state_dict(str(path), device="cpu", weights_only=True)
     except WeightsFileError:

@@ -29,6 +29,19 @@ SMALLEST = 32
 """Side of the smallest images, pixels: an instance normalisation needs more than one place."""
 
 
+class FixedNorm(nn.BatchNorm2d):
+    """A BatchNorm that computes with its running statistics in training too, and keeps them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.training = False
+
+    def train(self, mode: bool = True) -> "FixedNorm":  # noqa: ARG002
+        """Stay as it is."""
+        super().train(False)
+        return self
+
+
 class ConvNorm(nn.Module):
     """Convolution without bias, normalisation, and a ReLU unless it is left out."""
 
@@ -128,13 +141,15 @@ class OSNet(nn.Module):
         head: the published embedding as well: the mean of the map, a linear layer, BatchNorm and an activation; the
             output is a map of one place, (N, 512, 1, 1).
         activation: "relu" as published, or "prelu", which networks trained with a margin softmax have.
+        fixed_norms: the BatchNorms of the convolutions keep their statistics in training, see `FixedNorm`: for a start
+            from a file in which they are folded into the convolutions, so that their statistics are lost.
 
     Raises ValueError for another activation."""
 
     pretrained_cfg: dict[str, Any]
     feature_info = ({"module": "conv4", "num_chs": CHANNELS[-1], "reduction": 16},)
 
-    def __init__(self, head: bool = False, activation: str = "relu") -> None:
+    def __init__(self, head: bool = False, activation: str = "relu", fixed_norms: bool = False) -> None:
         super().__init__()
         if activation not in ("relu", "prelu"):
             raise ValueError(f"activation must be relu or prelu; got {activation!r}")
@@ -149,6 +164,11 @@ class OSNet(nn.Module):
         self.conv5 = ConvNorm((CHANNELS[-1], CHANNELS[-1]))
         last = nn.ReLU() if activation == "relu" else nn.PReLU()
         self.fc = nn.Sequential(nn.Linear(CHANNELS[-1], DIM), nn.BatchNorm1d(DIM), last) if head else None
+        self.fixed_norms = fixed_norms
+        for module in list(self.modules()) if fixed_norms else ():
+            for key, child in module.named_children():
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(module, key, FixedNorm(child.num_features))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -4,6 +4,9 @@ That file is `osnet_ain_x1_0_vehicle_reid.onnx` of the Open Model Zoo, MIT, for 
 An exporter keeps the names of PyTorch's arrays, except of a convolution into which it folds the BatchNorm behind it:
 that one gets a name of its own, and a bias. Such a file is read in the order of its nodes, and is accepted only if it
 gives the same embedding as the network does with its arrays.
+
+Folding loses the statistics of a BatchNorm. One that normalised by each batch in training would compute something else
+than the file from the first step on, so that the network must have `fixed_norms`.
 """
 
 from collections.abc import Iterator
@@ -28,10 +31,14 @@ _LAYERS: dict[str, type[nn.Module]] = {
 }
 
 
-def arrays_of_onnx(path: Path) -> dict[str, Tensor]:
+def arrays_of_onnx(path: Path, *, fixed_norms: bool) -> dict[str, Tensor]:
     """The arrays of a file by their names in an OSNet with its head.
 
-    Raises WeightsFileError for a file that cannot be read, or whose layers are not the network's."""
+    Args:
+        fixed_norms: of the network that takes them.
+
+    Raises WeightsFileError for a file that cannot be read, or whose layers are not the network's; also for one with
+    folded BatchNorms without `fixed_norms`."""
     try:
         import onnx
         from onnx import numpy_helper
@@ -51,6 +58,11 @@ def arrays_of_onnx(path: Path) -> dict[str, Tensor]:
     arrays = _in_order(path, model.graph, floats, network)
     if not [key for key, each in arrays.items() if key not in known or known[key].shape != each.shape]:  # named later
         _require_same(path, model, network, arrays)
+    if not fixed_norms and any(key.endswith("running_var") and key not in floats for key in arrays):
+        raise WeightsFileError(
+            f"weights file {path} holds BatchNorms folded into their convolutions, without statistics to train with: "
+            "set options.fixed_norms=true of the backbone, which trains without them"
+        )
     return arrays
 
 

@@ -17,8 +17,11 @@ from pathlib import Path
 
 from app.core.files import replacing
 from app.experiment.cross_validation import FOLD, FOLDS, pooled, pooled_table
+from app.experiment.simulation import SimulationError
 from app.experiment.sweeps import Sweep
-from app.settings.load import SettingsError, absolute
+from app.settings.load import SettingsError, absolute, load_settings, text_keys
+from app.settings.overrides import sweep as combinations
+from app.settings.tasks import task_modules
 from scripts import sweep
 from scripts.command import command, split_words, whole_number
 
@@ -32,17 +35,35 @@ def main(argv: Sequence[str]) -> None:
     if own["show"] or own["resume"]:
         if len(argv) > 1:
             raise SettingsError("show=FOLDER and resume=FOLDER take all else from that folder")
-        path = absolute(own["show"] or own["resume"])
-        pooled(Sweep.read(path))  # before hours of training: is it one?
+        found = Sweep.read(absolute(own["show"] or own["resume"]))
+        pooled(found)  # before hours of training: is it one?
         if own["resume"]:
-            sweep.main([f"resume={own['resume']}"])
-        report(path)
+            _run(found)
+        else:
+            report(found.path)
         return
     folds = whole_number("folds", own["folds"] or "4", 2, _MOST)
     if given := next((word for word in words if word.partition("=")[0] in _OWN), None):
         raise SettingsError(f"{given}: this command sets {', '.join(_OWN)}; folds=K says how many")
+    for job in combinations(words, text_keys()):
+        task = load_settings(job).task
+        if not task_modules(task).embeds:
+            raise SettingsError(
+                f"task={task}: a cross-validation is of queries ranked by embeddings, which this task has none of"
+            )
     parts = ",".join(str(fold) for fold in range(folds))
-    report(sweep.start([*words, f"{FOLDS}={folds}", f"{FOLD}={parts}", "data.eval_split=fold", "data.val_split="]))
+    _run(sweep.prepared([*words, f"{FOLDS}={folds}", f"{FOLD}={parts}", "data.eval_split=fold", "data.val_split="]))
+
+
+def _run(found: Sweep) -> None:
+    """Run what has not ended, and report. Raises SimulationError after the report if a job has failed."""
+    try:
+        sweep.run(found)
+    except SimulationError as error:
+        report(found.path)
+        again = f"resume={found.path} runs what failed, show={found.path} prints these figures"
+        raise SimulationError(f"{error}; {again}") from error
+    report(found.path)
 
 
 def report(path: Path) -> None:

@@ -41,15 +41,15 @@ def main(argv: Sequence[str]) -> None:
         _print(found)
         return
     if own["resume"]:
-        _run(Sweep.read(absolute(own["resume"])))
+        run(Sweep.read(absolute(own["resume"])))
         return
-    start([word for word in words if word not in ("-m", "--multirun")])
+    run(prepared([word for word in words if word not in ("-m", "--multirun")]))
 
 
-def start(words: Sequence[str]) -> Path:
-    """Check all jobs, then run one after the other; the folder of the sweep.
+def prepared(words: Sequence[str]) -> Sweep:
+    """A sweep in its folder, all of its jobs checked and none begun.
 
-    Raises SettingsError naming every job that could not be started, SimulationError at the end if any has failed."""
+    Raises SettingsError naming every job that could not be started."""
     jobs = combinations(words, text_keys())
     print(f"{len(jobs)} jobs", file=sys.stderr)
     settings = _checked_all(jobs)
@@ -65,12 +65,13 @@ def start(words: Sequence[str]) -> Path:
     folder = (alike and given[0]) or RunFolder.create(absolute("outputs"), f"{settings[0].name}-sweep").path
     found = Sweep(folder, [Job(list(job), place) for job, place in zip(jobs, places, strict=True)])
     found.write()
-    _run(found)
-    return folder
+    return found
 
 
-def _run(found: Sweep) -> None:
-    """Run the jobs that have not ended; tables after each. Raises HeldRunError if another command is at it."""
+def run(found: Sweep) -> None:
+    """Run the jobs that have not ended, one after the other; tables after each.
+
+    Raises HeldRunError if another command is at it, SimulationError at the end if any has failed."""
     lock = FileLock(found.path / ".sweep.lock", thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)

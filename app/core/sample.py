@@ -28,10 +28,16 @@ Corners = tuple[Point, Point, Point, Point]
 
 
 class Weather(NamedTuple):
-    """Weather that is rendered into an image for an evaluation: its kind, of `app.settings.weather`, and a seed."""
+    """Weather that is rendered into an image for an evaluation.
+
+    Fields:
+        kind: of `app.settings.weather`.
+        root: folder of the data set, whose own name and place do not count; None if it is not known.
+    """
 
     kind: str
     seed: int
+    root: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,11 @@ class Source:
         Raises DataSetError for a split of the set's own under `data.folds`, as it holds vehicles of training."""
         return self._in_weather(split, self._by_day(split))
 
+    def by_day(self) -> "Source":
+        """The same set without weather: for the measures of rounds, also of a split that is measured in weather at the
+        end."""
+        return replace(self, settings=replace(self.settings, weather="none"))
+
     def _by_day(self, split: str) -> list[Direction]:
         if split == "holdout":
             if not (held := self._held_out()[1]):
@@ -59,7 +64,8 @@ class Source:
             return self.reader.evaluation(split)
         if split != FOLD:
             raise DataSetError(
-                f"with data.folds vehicles of {split} are trained on; data.eval_split=fold measures others"
+                f"with data.folds vehicles of {split} are trained on; data.eval_split=fold measures others. A set that "
+                "was not trained on is measured with data.folds=0 data.fold=0"
             )
         return self.directions_of(self._fold()[1])
 
@@ -137,7 +143,7 @@ class Source:
         kind = self.settings.weather
         if kind == "none" or split != self.settings.eval_split:
             return directions
-        weather = Weather(kind, self.seed)
+        weather = Weather(kind, self.seed, absolute(self.settings.root))
         return [replace(each, query=tuple(replace(s, weather=weather) for s in each.query)) for each in directions]
 
 

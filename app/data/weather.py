@@ -7,6 +7,7 @@ fog is as thick in all of its pixels. Fog, motion and glare mix linear light, wh
 import hashlib
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ LEAST = 4
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _GAMMA = 2.2
 _EXTINCTION = 3.912  # ln(1 / 0.02): at the distance of visibility 2 % of the contrast are left (Koschmieder, 1924)
+_RAIN_SIZE = (160, 160)  # the same streaks in every size of network, and in an image of a ranked list
 _STEPS = 8  # points of a kernel of motion for each of its pixels
 
 
@@ -41,11 +43,14 @@ def in_weather(image: Tensor, kind: str, rng: Draws, *, infrared: bool = False) 
 def sample_in_weather(image: Tensor, sample: Sample) -> Tensor:
     """An image of a sample in the sample's weather; as it is without one.
 
-    The weather depends on its seed, on the file's name and folder, and on the vehicle's box: on no other image, and not
-    on where the data set lies."""
+    The weather depends on its seed, on the file's name and its folder in the data set, and on the vehicle's box: on no
+    other image, and not on where the set lies."""
     if sample.weather is None:
         return image
-    named = repr((sample.path.parts[-2:], sample.vehicle_box and tuple(sample.vehicle_box)))
+    root, path = sample.weather.root, sample.path
+    if root is not None and path.is_relative_to(root):
+        path = path.relative_to(root)  # the folder of an image in the root itself is the set's own
+    named = repr((path.parts[-2:], sample.vehicle_box and tuple(sample.vehicle_box)))
     own = int.from_bytes(hashlib.sha256(named.encode()).digest()[:8], "big")
     rng = np.random.default_rng((sample.weather.seed, own))
     return in_weather(image, sample.weather.kind, rng, infrared=sample.modality == "infrared")
@@ -59,9 +64,14 @@ def shown_in_weather(image: Image.Image, sample: Sample) -> Image.Image:
     return Image.fromarray(sample_in_weather(pixels, sample).numpy().transpose(1, 2, 0))
 
 
-def rain(image: Tensor, rng: Draws) -> Tensor:
-    """Less contrast, and streaks: noise stretched along the wind's direction."""
-    height, width = image.shape[1:]
+def rain(image: Tensor, rng: Draws, size: tuple[int, int] | None = None) -> Tensor:
+    """Less contrast, and streaks: noise stretched along the wind's direction.
+
+    Args:
+        size: height and width in which the streaks are rendered before they are brought to the image's; None for those
+            of the image, of which a larger one is covered more, as a drop is one of its pixels.
+    """
+    height, width = size or image.shape[1:]
     length = max(5, 2 * int(0.05 * height) + 1)
     drops = torch.from_numpy((rng.random((height, width)) < rng.uniform(0.002, 0.008)).astype(np.float32))
     kernel = torch.zeros(length, length)
@@ -69,6 +79,8 @@ def rain(image: Tensor, rng: Draws) -> Tensor:
     for row in range(length):
         kernel[row, min(max(length // 2 + round((row - length // 2) * slope), 0), length - 1)] = 1.0
     streaks = nnf.conv2d(drops[None, None], kernel[None, None], padding=length // 2)[0].clamp(0, 1)
+    if streaks.shape[1:] != image.shape[1:]:
+        streaks = nnf.interpolate(streaks[None], tuple(image.shape[1:]), mode="bilinear", antialias=True)[0]
     haze = float(rng.uniform(0.1, 0.3))
     veiled = image.float() * (1 - haze) + 150.0 * haze
     strength = float(rng.uniform(0.3, 0.6))
@@ -156,7 +168,7 @@ def _line(length: float, angle: float) -> Tensor:
 
 
 WAYS: dict[str, Callable[[Tensor, Draws], Tensor]] = {
-    "rain": rain,
+    "rain": partial(rain, size=_RAIN_SIZE),
     "night": night,
     "fog": fog,
     "blur": motion,

@@ -171,7 +171,7 @@ def _data_of(
         if not 0 <= partition_id < len(parts):
             raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
         split = settings.data.val_split
-        directions = source.evaluation_parts(split, count)[partition_id] if split else []
+        directions = source.by_day().evaluation_parts(split, count)[partition_id] if split else []
         return hold_out(settings, source, parts[partition_id], directions, name), directions
     except (OSError, ValueError) as error:
         raise DataError(str(error)) from error

@@ -19,8 +19,12 @@ from app.settings.plug_in_names import require_declared
 
 
 def with_overrides(kept: dict[str, Any], words: Sequence[str]) -> Settings:
-    """Settings of a checkpoint with overrides; `data=NAME` brings that data set's own settings."""
+    """Settings of a checkpoint with overrides; `data=NAME` brings that data set's own settings.
+
+    `data.weather` is of one evaluation, not of a model: the run's own is not kept."""
     raw, given = copy.deepcopy(kept), list[Any]()
+    if isinstance(raw.get("data"), dict):
+        raw["data"].pop("weather", None)
     for word in sorted(words, key=lambda word: not word.startswith("data=")):  # the data set first, then its keys
         key, value = value_of(spelt_out(word), text_keys())
         given.append(value)

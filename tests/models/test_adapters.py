@@ -5,6 +5,7 @@ import torch
 
 from models.adapters import RANK, add_adapters, frozen_arrays, merge_adapters
 from models.backbone import build_backbone
+from models.errors import NetworkError
 
 
 def adapted(
@@ -95,6 +96,29 @@ def test_a_convolutional_network_learns_its_last_stage_and_its_norms(name: str, 
     optimiser.step()
     assert [key for key in frozen if not torch.equal(backbone.state_dict()[key], before[key])] == []
     assert not torch.equal(backbone.state_dict()[kernels[-1]], before[kernels[-1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "first", "last"),
+    [
+        ("densenet121", {"growth_rate": 4, "block_config": (1, 1, 1, 1)}, "features.transition3.", "features.norm5."),
+        ("vgg11", {"mlp_ratio": 0.02}, "features.16.", "features.18."),
+    ],
+)
+def test_a_stage_that_timm_names_by_its_end_is_learnt_from_the_end_before(
+    name: str, options: dict, first: str, last: str
+) -> None:
+    *_, learnt = adapted(name, **options)
+    kernels = [key for key in learnt if ".norm" not in key]
+    assert kernels
+    assert kernels[0].startswith(first)
+    assert learnt[-1].startswith(last)  # and not pre_logits, 119 of VGG's 129 million values
+
+
+def test_a_network_without_a_last_stage_is_named() -> None:
+    backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.AvgPool2d(2))
+    with pytest.raises(NetworkError, match="no convolution that computes its last map"):
+        add_adapters(backbone, (8, 8))
 
 
 def test_a_network_that_timm_does_not_describe_learns_from_its_smallest_map_on() -> None:

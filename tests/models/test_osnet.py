@@ -14,6 +14,7 @@ from models.osnet import OSNet
 from models.two_stream_net import cut_backbone
 
 HEAD = {"head": True, "activation": "prelu"}  # of the published network
+FIXED = {**HEAD, "fixed_norms": True}
 PUBLISHED = 2.183e6  # values of `vehicle-reid-0001` as its page has it
 
 
@@ -156,15 +157,31 @@ def test_folded_batch_norms_are_unfolded(exported: Path) -> None:
     names = {each.name for each in onnx.load(exported).graph.initializer}
     assert not any("conv5.bn" in name for name in names)
     image, own = torch.rand(2, 3, 64, 64), trained(**HEAD)
-    loaded = build_backbone("osnet_ain_x1_0", pretrained=exported, options=HEAD).eval()
+    loaded = build_backbone("osnet_ain_x1_0", pretrained=exported, options=FIXED).eval()
     with torch.no_grad():
         expected = own(image)
         # Folding multiplies weights in float32; values differ by some rounding errors of 90 layers.
         torch.testing.assert_close(loaded(image), expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
-        headless = build_backbone("osnet_ain_x1_0", pretrained=exported).eval()
+        headless = build_backbone("osnet_ain_x1_0", pretrained=exported, options={"fixed_norms": True}).eval()
         torch.testing.assert_close(loaded.fc(headless(image).mean(dim=(2, 3))), loaded(image)[..., 0, 0])
     with pytest.raises(ValueError, match=r"unexpected: fc\.2\.weight"):
-        build_backbone("osnet_ain_x1_0", pretrained=exported, options={"head": True})
+        build_backbone("osnet_ain_x1_0", pretrained=exported, options={"head": True, "fixed_norms": True})
+
+
+def test_a_folded_file_trains_from_what_it_computes(exported: Path) -> None:
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    network = build_backbone("osnet_ain_x1_0", pretrained=exported, options={"fixed_norms": True})
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with torch.no_grad():
+        expected = network.eval()(images)
+        torch.testing.assert_close(network.train()(images), expected)
+    network(images).square().sum().backward()
+    torch.optim.SGD(network.parameters(), lr=1e-3).step()
+    moved = {key for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
+    assert not any("running" in key for key in moved)
+    assert {"conv2.0.conv1.conv.weight", "conv5.bn.weight"} <= moved
+    with pytest.raises(ValueError, match=r"folded into their convolutions, .*options\.fixed_norms=true"):
+        build_backbone("osnet_ain_x1_0", pretrained=exported, options=HEAD)
 
 
 def test_a_folded_file_that_computes_something_else_is_refused(exported: Path, tmp_path: Path) -> None:
@@ -173,21 +190,21 @@ def test_a_folded_file_that_computes_something_else_is_refused(exported: Path, t
     gate.op_type = "Tanh"
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(ValueError, match="its embeddings are others than those of osnet_ain_x1_0"):
-        build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "other.onnx", options=HEAD)
+        build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "other.onnx", options=FIXED)
     model = onnx.load(exported)
     folded = next(node.input[1] for node in model.graph.node if node.op_type == "Conv" and len(node.input) > 2)
     [array] = [each for each in model.graph.initializer if each.name == folded]
     model.graph.initializer.remove(array)
     onnx.save(model, tmp_path / "without.onnx")
     with pytest.raises(ValueError, match=r"it has no array for conv2\.0\.conv1\.conv"):
-        build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "without.onnx", options=HEAD)
+        build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "without.onnx", options=FIXED)
     model = onnx.load(exported)
     node = next(node for node in model.graph.node if node.op_type == "InstanceNormalization")
     node.op_type = "Identity"
     del node.input[1:]
     onnx.save(model, tmp_path / "shorter.onnx")
     with pytest.raises(ValueError, match=r"its layer 1 is Conv, the network's is conv1\.bn"):
-        build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "shorter.onnx", options=HEAD)
+        build_backbone("osnet_ain_x1_0", pretrained=tmp_path / "shorter.onnx", options=FIXED)
 
 
 def test_it_is_cut_into_a_stem_and_a_trunk() -> None:

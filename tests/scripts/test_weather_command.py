@@ -9,6 +9,7 @@ from app.core.run_folder import RunFolder
 from app.data.dataset import Source
 from app.experiment.weather import kinds_of, weather_rows, weather_table
 from app.settings.load import SettingsError, load_settings
+from app.settings.stored import with_overrides
 from app.settings.weather import WEATHERS
 from app.tasks import make_task
 from app.training.checkpoint import save_checkpoint
@@ -47,6 +48,14 @@ def test_a_table_of_all_kinds_has_the_figures_of_each_alone(run_of_nothing, caps
     assert fog["weather"] == "fog"
     assert fog["mAP"] == found["weather"]["fog"]["mAP"]
     assert fog["mAP"] != plain["mAP"]
+
+
+def test_a_checkpoint_keeps_no_weather(base_overrides):
+    """A register is calibrated, and another split measured, on images as they are."""
+    rainy = load_settings(f"{base_overrides} data.weather=rain").as_dict()
+    assert with_overrides(rainy, ["data.eval_split=val"]).data.weather == "none"
+    assert with_overrides(rainy, ["data.eval_split=val", "data.weather=fog"]).data.weather == "fog"
+    assert rainy["data"]["weather"] == "rain"
 
 
 def test_some_kinds_in_the_order_given(run_of_nothing, capsys):

@@ -105,7 +105,9 @@ def test_vehicles_can_be_held_out_of_a_folds_training():
 
 
 def test_other_splits_are_refused_with_the_remedy():
-    with pytest.raises(DataSetError, match=r"vehicles of test are trained on; data\.eval_split=fold"):
+    with pytest.raises(
+        DataSetError, match=r"vehicles of test are trained on; data\.eval_split=fold .*data\.folds=0 data\.fold=0"
+    ):
         source(folds=3).evaluation("test")
     with pytest.raises(SettingsError, match=r"data\.eval_split=fold needs data\.folds=K"):
         source().evaluation("fold")

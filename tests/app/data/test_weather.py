@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as nnf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,7 +17,8 @@ from app.data.augment import Augmentation
 from app.data.crops import ImageReader
 from app.data.dataset import Source, open_source
 from app.data.readers.reader import Direction
-from app.data.weather import WAYS, in_weather, sample_in_weather, shown_in_weather
+from app.data.weather import WAYS, in_weather, rain, sample_in_weather, shown_in_weather
+from app.federation.open_client import _data_of
 from app.settings.augment import AugmentSettings
 from app.settings.load import SettingsError, load_settings
 from app.settings.weather import WEATHERS
@@ -80,6 +82,20 @@ def test_fog_is_a_veil_of_koschmieders_law():
         sky = black / (1 - left)
         assert (sky > 0.45).all()
         assert (sky < 0.8).all()
+
+
+def test_rain_covers_the_same_places_in_every_size():
+    """An image for a network of 64 pixels, one of 256, and one of a ranked list that is not square."""
+    for seed in range(5):
+        black = {size: rendered("rain", seed, flat(0, *size)).float()[0] for size in ((64, 64), (256, 256), (300, 200))}
+        small = {size: nnf.adaptive_avg_pool2d(each[None], 32)[0] for size, each in black.items()}
+        first = small[64, 64]
+        assert first.std() > 1, "streaks"
+        for other in small.values():
+            assert other.mean().item() == pytest.approx(first.mean().item(), rel=0.02)
+            assert torch.corrcoef(torch.stack([first.flatten(), other.flatten()]))[0, 1] > 0.9
+    images = [rain(ramp(64, 64), np.random.default_rng(0)), rendered("rain", 0, ramp(64, 64))]
+    assert not torch.equal(*images), "enhancement renders in the image's own size, as it did"
 
 
 def test_motion_smears_along_the_way_and_keeps_the_light():
@@ -160,10 +176,42 @@ def split_of(base_overrides):
 
 def test_the_queries_of_the_measured_split_alone_are_in_the_weather(split_of):
     [before], [after] = split_of("test"), split_of("test", "data.weather=rain seed=3")
-    assert [s.weather for s in after.query] == [Weather("rain", 3)] * len(before.query)
+    assert [s.weather[:2] for s in after.query] == [("rain", 3)] * len(before.query)
     assert [replace(s, weather=None) for s in after.query] == list(before.query)
     assert after.gallery == before.gallery
     assert split_of("val", "data.weather=rain") == split_of("val")
+
+
+def test_rounds_are_measured_without_weather_also_on_the_split_of_the_final_figures(base_overrides):
+    chosen = load_settings(f"{base_overrides} data.val_split=test data.weather=rain")
+    source = open_source(chosen.data, chosen.seed)
+    _, directions = _data_of(source, chosen, "client-0", 0, chosen.federation.num_clients)
+    assert all(s.weather is None for each in directions for s in each.query)
+    assert any(each.query for each in directions)
+    assert all(s.weather for s in source.evaluation("test")[0].query)
+
+
+class Flat:
+    """Two images of one vehicle in a folder."""
+
+    def __init__(self, folder):
+        self.samples = tuple(Sample(folder / f"{number}.png", 0, number) for number in range(2))
+
+    def evaluation(self, split):
+        del split
+        return [Direction("all", self.samples, self.samples)]
+
+
+def test_images_in_the_root_itself_have_the_same_weather_wherever_it_lies(tmp_path, base_overrides):
+    data = replace(load_settings(base_overrides).data, weather="fog")
+
+    def first(root, folder=""):
+        source = Source(Flat(root / folder), replace(data, root=str(root)), 0)
+        return sample_in_weather(ramp(), source.evaluation("test")[0].query[0])
+
+    assert torch.equal(first(tmp_path / "one"), first(tmp_path / "other"))
+    assert not torch.equal(first(tmp_path / "one", "a"), first(tmp_path / "one"))
+    assert torch.equal(first(tmp_path / "one", "a"), sample_in_weather(ramp(), seen("x/a/0.png")))
 
 
 class Uneven:
