@@ -18,6 +18,7 @@ from app.core.typed_json import require_shape
 from app.core.versions import record_versions
 from app.data.dataset import open_source
 from app.data.partition import table
+from app.experiment.averaged import averaged_remarks
 from app.experiment.baselines import bad_pictures
 from app.experiment.claim import claimed, run_path
 from app.experiment.client_table import client_figures, client_text, write_client_csv
@@ -130,6 +131,9 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
         compared = "".join(f", and training {name} to compare with" for name in settings.evaluation.compare)
         print(f"measuring on {settings.data.eval_split}{compared}", file=sys.stderr)
         models = compare_models(settings, folder, progress.step_done)
+    remarks = averaged_remarks(settings, folder)
+    for subject, remark in remarks.items():
+        print(f"{subject}: {remark}", file=sys.stderr)
     summary = {
         "run_dir": str(folder.path),
         "rounds": server["rounds"],
@@ -140,7 +144,7 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
         "converged": server["converged"],
         "left_out": server["left_out"],
         "bad_pictures": bad_pictures(folder.path),
-        "remarks": make_task(settings).remarks,
+        "remarks": {**make_task(settings).remarks, **remarks},
         "models": models,
     }
     if figures := client_figures(models, settings.measures[0]):

@@ -81,6 +81,10 @@ class GlobalModel:
             return Mean(vector, version)
         return self.mean.with_next(vector, version)
 
+    def averaged(self, federation: FederationSettings, version: int) -> int:
+        """Number of models whose mean `result` is, if this is of `version`; 0 if it is no mean."""
+        return version - self.mean.since + 1 if federation.averages and self.mean is not None else 0
+
     def result(self, federation: FederationSettings) -> Vector:
         """The values (size,) that a run results in with this as its newest model: with `federation.averaged_rounds` the
         mean of the last models, if there is one."""

@@ -1,5 +1,6 @@
 """State of a client's network and cipher between rounds, in its node's store."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from app.core.node_store import NodeStore, NodeStoreError
 from strategies.shared_arrays import is_private
 
+_log = logging.getLogger("flwr")
 Vector = NDArray[np.float32]
 _ARRAY, _OPTIMISER = "array/", "optimiser/"
 
@@ -70,6 +72,17 @@ class ClientState:
             self.store.write("carried", server_round, arrays, self._about)
         if self.store.shared is not None:
             self.store.drop_before("local", 1)
+
+
+def drop_old_means(store: NodeStore, client: str) -> None:
+    """Drop the means of an older version, which kept them apart from the global models, with a line in the log."""
+    if held := store.rounds("average"):
+        _log.warning(
+            "%s: the mean of the global models after round %d is of an older version and is dropped: a mean "
+            "of the last rounds begins anew",
+            *(client, held[-1]),
+        )
+        store.drop_after("average", -1)
 
 
 def drop_moments(store: NodeStore) -> None:

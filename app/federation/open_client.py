@@ -18,6 +18,7 @@ from app.experiment.held_out import HeldOut, hold_out
 from app.experiment.measurable import evaluation_problems
 from app.federation.build import client_key, key_path, make_client_cipher, make_server_optimiser, make_share_store
 from app.federation.client import TaskClient
+from app.federation.client_state import drop_old_means
 from app.federation.ledger import PrivacyLedger
 from app.federation.outgoing_errors import is_simulated
 from app.federation.refusals import PolicyError
@@ -98,6 +99,7 @@ def open_client(
         policy=policy,
         held_out=held_out if settings.personalise.enabled else None,
     )
+    drop_old_means(client.store, name)
     if keep_recipe(client) and not simulated:  # once a run: a client without measures still trains
         for problem in evaluation_problems(settings, source, task):
             _log.warning("%s: %s", name, problem)

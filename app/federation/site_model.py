@@ -85,6 +85,8 @@ class SiteModel:
         self._own = [name for name in self._shapes if name not in layout.names and not is_private(name, task.heads)]
         self.damaged: list[str] = []
         """Unusable files, each with the reason."""
+        self.averaged = 0
+        """Number of models in the mean that the global model last read is; 0 if it is none."""
 
     @classmethod
     def of_run(cls, run: SiteRun, settings_file: Path | None = None) -> tuple["SiteModel", Recipe]:
@@ -129,7 +131,8 @@ class SiteModel:
         if not np.isfinite(vector).all():
             raise NodeStoreError(f"{path} holds values that are not finite")
         if kind == "global":
-            vector = GlobalModel.of(arrays).result(self.settings.federation)
+            model, federation = GlobalModel.of(arrays), self.settings.federation
+            vector, self.averaged = model.result(federation), model.averaged(federation, server_round)
         found: Arrays = dict(self.layout.unflatten(vector))
         return without_heads(found | self._private(kind, server_round), self.task)
 
@@ -189,6 +192,7 @@ class SiteModel:
                     Checkpoint(personal.arrays, self.settings.as_dict()).write(folder, KIND)
                     rounds[KIND] = personal.server_round
                     about = {**about, KIND: personal.report}
+                about = {**about, **({"averaged_models": self.averaged} if self.averaged else {})}
                 run = RunFolder(folder)
                 run.write_settings(self.settings.as_dict())
                 run.write_summary({**about, "run_dir": str(folder), "task": self.task.name, "held_rounds": rounds})

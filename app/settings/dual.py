@@ -14,6 +14,7 @@ from app.settings.weights import HashedShare, LabelSmoothing, Options, Pretraine
 MEASURES = RANKING_MEASURES
 CLASSIFICATION = ("cross_entropy", "focal", "arcface", "cosface")
 METRIC = ("triplet", "quadruplet", "contrastive", "circle", "adasp", "none")
+SMOOTHING = 0.1
 REMEMBER = ("triplet", "contrastive", "circle")
 """Metric losses that compare a batch with remembered embeddings."""
 EMBEDS = True
@@ -92,6 +93,7 @@ class LossSettings:
         classification: "cross_entropy", "focal", "arcface", "cosface" or a plug-in.
         metric: "triplet", "quadruplet", "contrastive", "circle", "adasp", "none" or a plug-in.
         classification_options, metric_options: arguments of a plug-in.
+        label_smoothing: of "cross_entropy".
         soft_margin: for "triplet": softplus in place of a hinge.
         scale: factor on the cosines of "arcface" and "cosface"; also for the distillation of their scores.
         circle_margin, circle_scale: of "circle"; adasp_temperature: of "adasp".
@@ -103,7 +105,7 @@ class LossSettings:
     """
 
     classification: Annotated[str, part("losses", *CLASSIFICATION)] = "cross_entropy"
-    label_smoothing: LabelSmoothing = 0.1
+    label_smoothing: LabelSmoothing = SMOOTHING
     focal_gamma: NotNegative = 2.0
     scale: NotNegative = 30.0
     angular_margin: NotNegative = 0.35
@@ -130,6 +132,11 @@ class LossSettings:
             raise SettingsError(
                 f"loss.memory={self.memory} is for loss.metric={', '.join(REMEMBER[:-1])} or {REMEMBER[-1]}, not "
                 f"{self.metric}: set loss.memory=0"
+            )
+        if self.classification != "cross_entropy" and self.label_smoothing not in (0, SMOOTHING):
+            raise SettingsError(
+                f"loss.label_smoothing={self.label_smoothing:g} is for loss.classification=cross_entropy; "
+                f"{self.classification} has none: leave it out"
             )
         for key, built_in in (("classification", CLASSIFICATION), ("metric", METRIC)):
             if getattr(self, f"{key}_options") and getattr(self, key) in built_in:

@@ -93,7 +93,14 @@ def _circle_built_in(raw: Raw) -> None:
         added(raw, "loss.circle_scale", held.pop("scale", 64.0))
 
 
-RUN = Steps("run", (Step(1, _without_packed_bfv), Step(2, _circle_built_in)))
+def _smoothing_of_cross_entropy(raw: Raw) -> None:
+    """Label smoothing was taken, and not used, beside losses of classification that have none."""
+    loss = raw.get("loss")
+    if isinstance(loss, dict) and loss.get("classification", "cross_entropy") != "cross_entropy":
+        removed(raw, "loss.label_smoothing")
+
+
+RUN = Steps("run", (Step(1, _without_packed_bfv), Step(2, _circle_built_in), Step(3, _smoothing_of_cross_entropy)))
 DETECTOR = Steps("detector")
 
 

@@ -1,6 +1,7 @@
 """The mean of the last global models as the result of whole federations."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from site_checkpoints import made_in, state_of
 from app import client_app
 from app.core.arrays import float_arrays, shared_layout
 from app.core.global_state import MEAN, GlobalModel
+from app.core.run_folder import RunFolder
 from app.data.dataset import open_source
+from app.experiment.averaged import averaged_remarks
 from app.experiment.baselines import measure_arrays
 from app.experiment.compare import compare_models
 from app.federation.global_model import GlobalModels, UnusableAggregateError
@@ -134,6 +137,7 @@ def test_a_site_has_the_mean_of_the_rounds_so_far(tmp_path, base_overrides):
     found = Checkpoint.read(made_in(state_of(tmp_path)), "global").arrays
     assert_same_arrays(found, network_arrays(run, held.mean.vector))
     assert held.mean.since == 2
+    assert RunFolder(made_in(state_of(tmp_path))).read_summary()["averaged_models"] == 2
 
 
 def test_a_longer_run_begins_its_mean_anew(make_federation):
@@ -159,3 +163,27 @@ def test_nodes_agree_about_a_sum_that_is_delivered_before_and_after_a_resume_wit
     run.run(more=f"federation.resume=true {changes}")
     first, second = run.held("global").values()
     assert_same_arrays(first, second)
+
+
+def test_a_mean_of_fewer_models_than_asked_for_is_remarked(make_federation):
+    """A run of four rounds goes on by two: the mean of three began anew with the fifth model."""
+    run = make_federation("shorter", AVERAGED).run()
+    remark = "the mean of 3 of the last models (federation.averaged_rounds=3)"
+    assert averaged_remarks(run.settings, run.folder) == {"global model": remark}
+    compared = replace(run.settings, evaluation=replace(run.settings.evaluation, compare=["stand_alone", "central"]))
+    also = "; stand_alone, central to compare with: the last model of each, no mean"
+    assert averaged_remarks(compared, run.folder) == {"global model": remark + also}
+    run.run(more="federation.resume=true federation.rounds=6")
+    [remark] = averaged_remarks(run.settings, run.folder).values()
+    assert remark.startswith("the mean of 2 of the last models (federation.averaged_rounds=3), as the run was extended")
+
+
+def test_a_mean_that_an_older_version_kept_is_dropped_and_named(make_federation, caplog):
+    run = make_federation("older", "federation.rounds=2")
+    with pytest.raises(PowerCutError):
+        run.run(power_cut_at("train", 2))
+    for store in run.stores().values():
+        store.write("average", 1, {"vector": np.zeros(3, np.float32)}, {"layout": "abc"})
+    run.resume()
+    assert [store.rounds("average") for store in run.stores().values()] == [[], []]
+    assert "client-1: the mean of the global models after round 1 is of an older version and is dropped" in caplog.text

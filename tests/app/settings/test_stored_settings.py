@@ -265,6 +265,17 @@ def test_settings_that_are_no_object_are_named(raw):
         Steps("run").upgraded("f", None, raw)
 
 
+def test_label_smoothing_that_a_loss_does_not_use_is_refused_and_left_out_of_older_files():
+    with pytest.raises(SettingsError, match=r"label_smoothing=0.2 is for loss.classification=cross_entropy; arcface"):
+        load_settings("loss.classification=arcface loss.label_smoothing=0.2")
+    load_settings("loss.classification=arcface loss.label_smoothing=0")
+    raw = load_settings("loss.label_smoothing=0.2").as_dict()
+    assert settings_from(upgrades.RUN.upgraded("file", 2, raw)).loss.label_smoothing == 0.2
+    raw["loss"]["classification"] = "focal"
+    loss = settings_from(upgrades.RUN.upgraded("file", 2, raw)).loss
+    assert (loss.classification, loss.label_smoothing) == ("focal", 0.1)
+
+
 def test_a_file_with_the_circle_loss_as_a_plug_in_has_the_built_in_one():
     raw = load_settings("").as_dict()
     for name in ("circle_margin", "circle_scale"):
