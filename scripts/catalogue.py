@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,13 +18,13 @@ class Command(NamedTuple):
 
     Args:
         module: with `main(argv)`; one that takes options has `app`, a typer program.
-        takes: `key=value` settings, options, or other words.
+        takes: `key=value` settings, those of a checkpoint, whose run and network stay, options, or other words.
         about: one line.
         private: whether its files are for their owner alone.
     """
 
     module: str
-    takes: Literal["settings", "options", "words"]
+    takes: Literal["settings", "checkpoint", "options", "words"]
     about: str
     private: bool = False
 
@@ -34,10 +35,10 @@ COMMANDS = {
     "sweep": Command("scripts.sweep", "settings", "a federation for each combination of values, and their table"),
     "baseline": Command("scripts.baseline", "settings", "models without a federation, for comparison"),
     "cross-validate": Command("scripts.cross_validate", "settings", "federations that test every vehicle once"),
-    "evaluate": Command("scripts.evaluate", "settings", "measures of a run's model on any data set"),
+    "evaluate": Command("scripts.evaluate", "checkpoint", "measures of a run's model on any data set"),
     "equalise": Command("scripts.equalise", "settings", "enhanced images for vehicles with few, and doubtful labels"),
     "train-detector": Command("scripts.train_detector", "options", "a detector of vehicles and plates"),
-    "export": Command("scripts.export", "settings", "a network as an ONNX file"),
+    "export": Command("scripts.export", "checkpoint", "a network as an ONNX file"),
     "read-plates": Command("scripts.read_plates", "words", "texts of the plates in images"),
     "compare-plate-readers": Command("scripts.compare_plate_readers", "settings", "a published reader beside ours"),
     "federation": Command("scripts.federation", "options", "a federation on real machines: keys, folders, status"),
@@ -61,6 +62,8 @@ KEYS = {
     "privacy": "encryption of updates",
 }
 """Settings that are used most."""
+_OF_CHECKPOINTS = ("data", "data.root")
+"""Those of them that a checkpoint can be measured or exported with."""
 
 
 def command_of(module: str) -> tuple[str, Command] | None:
@@ -76,16 +79,27 @@ def help_of(name: str, found: Command) -> str:
     text = ast.get_docstring(ast.parse(Path(source.origin).read_text(encoding="utf-8"))) or ""
     former = found.module.removesuffix(".__main__")
     text = text.replace(f"python -m {former}", f"{PROGRAM} {name}")
-    return f"{text}\n\n{settings_help()}" if found.takes == "settings" else text
+    return f"{text}\n\n{settings_of(found)}".rstrip()
+
+
+def settings_of(found: Command) -> str:
+    """The settings that a command takes, those used most; "" for none."""
+    if found.takes == "checkpoint":
+        return _listed(_OF_CHECKPOINTS, ["data"])
+    return settings_help() if found.takes == "settings" else ""
 
 
 def settings_help() -> str:
     """The settings that are used most with their defaults, and the choices of every group."""
+    return _listed(list(KEYS), groups())
+
+
+def _listed(keys: Sequence[str], of: Sequence[str]) -> str:
     settings = settings_from(composed(), stored=False).as_dict()
-    rows = [(key, _value(settings, key), about) for key, about in KEYS.items()]
+    rows = [(key, _value(settings, key), KEYS[key]) for key in keys]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"  {key:{widths[0]}}  {value:{widths[1]}}  {about}".rstrip() for key, value, about in rows]
-    chosen = [f"  {group:{widths[0]}}  {', '.join(choices(group))}" for group in groups()]
+    chosen = [f"  {group:{widths[0]}}  {', '.join(choices(group))}" for group in of]
     return "\n".join(["Settings used most, and their defaults:", *lines, "", "Groups:", *chosen])
 
 

@@ -65,7 +65,7 @@ class _Commands(TyperGroup):
             return None
         if ctx.resilient_parsing and found.takes == "options":
             return typer.main.get_command(import_module(found.module).app)
-        words = _Words(["words"], nargs=-1, type=click.UNPROCESSED, settings=found.takes == "settings")
+        words = _Words(["words"], nargs=-1, type=click.UNPROCESSED, settings=found.takes in ("settings", "checkpoint"))
         return click.Command(cmd_name, params=[words], short_help=found.about, add_help_option=False)
 
 

@@ -24,7 +24,7 @@ from app.core.printing import print_everything, shown
 from app.settings.load import Settings, SettingsError, load_settings, plain_keys
 from app.settings.nearest import did_you_mean, nearest
 from models.errors import FedVehicleReidError
-from scripts.catalogue import PROGRAM, command_of, settings_help
+from scripts.catalogue import PROGRAM, command_of, settings_of
 
 _LONGEST = 60  # characters of a word shown in an error
 _OF_MACHINE = frozenset(
@@ -165,9 +165,9 @@ def _help(module: ModuleType) -> str | None:
     if name == "scripts.cli":
         return None
     found = command_of(name)
-    if found is None or found[1].takes != "settings":
+    if found is None or not (settings := settings_of(found[1])):
         return module.__doc__
-    return f"{(module.__doc__ or '').strip()}\n\n{settings_help()}"
+    return f"{(module.__doc__ or '').strip()}\n\n{settings}"
 
 
 def is_users(error: BaseException) -> bool:

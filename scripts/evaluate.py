@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
     measures, *_ = rows.values()
     said: Measures = {"model": model, "data": settings.data.reader, "split": settings.data.eval_split}
     if weathers:
-        said["weather"] = {kind: _of_all_directions(rows[kind]) for kind in weathers}
+        said["by_weather"] = {kind: _of_all_directions(rows[kind]) for kind in weathers}
     elif settings.data.weather != "none":
         said["weather"] = settings.data.weather
     print(json.dumps({**measures, **said}))

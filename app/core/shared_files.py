@@ -20,8 +20,9 @@ class SharedFiles:
 
     def link(self, name: str, path: Path) -> bool:
         """Make `path` the file of this name; False if there is none."""
-        temporary = path.with_name(f".{os.getpid()}.{path.name}")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.link")
         try:
+            _remove_abandoned(path.parent)
             temporary.unlink(missing_ok=True)
             temporary.hardlink_to(self.folder / name)
             temporary.replace(path)
@@ -54,3 +55,15 @@ class SharedFiles:
             for path in self.folder.iterdir():
                 if path.stat().st_nlink == 1:
                     path.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete the temporary names of processes that were killed: each would keep its file from being pruned."""
+    for left in folder.glob(".*.link"):
+        number = left.name.split(".")[-2]
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (OSError, ValueError):  # another user's process, or no name of this module
+            continue

@@ -10,7 +10,7 @@ FOLD = "fold"
 
 
 def folds_of(samples: Sequence[Sample], number: int) -> list[set[int]]:
-    """The pids of each of `number` folds; neither a seed nor the order of `samples` changes them.
+    """The pids of each of `number` folds; no seed but a reader's own and no order of `samples` changes them.
 
     Vehicles of one sequence are in one fold, and so are sequences with a vehicle in common. Groups are dealt by size,
     the largest first, each to the fold with the fewest vehicles.

@@ -8,8 +8,10 @@ import click
 import pytest
 import typer
 
+from app.experiment.weather import kinds_of
 from app.settings.load import load_settings, text_keys
 from app.settings.overrides import sweep
+from app.settings.stored import with_overrides
 from scripts.catalogue import COMMANDS, PROGRAM
 from scripts.command import key_values, split_words
 
@@ -57,7 +59,11 @@ def _read(words: tuple[str, ...]) -> None:
             program.main(given)
         except Read as read:
             others = list(read.args[0])
-    if module not in _NOT_SETTINGS and not any(word.startswith(_PLUGGED) for word in others):
+    if module == "scripts.evaluate":
+        own, others = split_words(given, {"run": "", "model": "", "weather": ""})
+        kinds_of(own["weather"], others)
+        with_overrides(load_settings("data.root=FOLDER").as_dict(), others)
+    elif module not in _NOT_SETTINGS and not any(word.startswith(_PLUGGED) for word in others):
         _check_settings([*_STARTS.get(module, []), *others])
 
 

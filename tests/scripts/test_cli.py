@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.load import SettingsError, known_keys
-from scripts.catalogue import COMMANDS, KEYS, PROGRAM, choices, groups
+from app.settings.load import SettingsError, known_keys, load_settings
+from app.settings.stored import with_overrides
+from scripts.catalogue import COMMANDS, KEYS, PROGRAM, choices, groups, help_of, settings_of
 from scripts.cli import completions, main
 from scripts.command import command
 
@@ -44,6 +45,18 @@ def test_help_names_the_commands_as_they_are_called_and_loads_no_network(name, c
 def _lists_settings(text: str) -> bool:
     keys = all(f"\n  {key} " in text for key in KEYS)
     return keys and all(f"\n  {group} " in text and choices(group)[-1] in text for group in groups())
+
+
+@pytest.mark.parametrize("name", ["evaluate", "export"])
+def test_help_of_a_checkpoint_s_command_has_the_data_alone(name):
+    """Each further key that would be listed is refused, or without effect."""
+    text = settings_of(COMMANDS[name])
+    assert [line.split()[0] for line in text.splitlines() if line.startswith("  ")] == ["data", "data.root", "data"]
+    assert text in help_of(name, COMMANDS[name])
+    kept = load_settings("data.root=x").as_dict()
+    for key in ("experiment", "seed", "model", "privacy"):
+        with pytest.raises(SettingsError, match=f"{key} cannot be changed for a checkpoint"):
+            with_overrides(kept, [f"{key}=1"])
 
 
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.takes == "settings"])

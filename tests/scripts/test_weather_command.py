@@ -38,15 +38,16 @@ def test_a_table_of_all_kinds_has_the_figures_of_each_alone(run_of_nothing, caps
     run = f"run={run_of_nothing}"
     table, found = measured(capsys, run, "weather=all")
     assert [line.split()[0] for line in table] == ["weather", "none", *WEATHERS]
-    assert list(found["weather"]) == list(WEATHERS)
+    assert list(found["by_weather"]) == list(WEATHERS)
     _, plain = measured(capsys, run)
-    assert "weather" not in plain
+    assert not {"weather", "by_weather"} & plain.keys()
+    assert "weather" not in found
     assert {name: found[name] for name in ("mAP", "rank1", "queries")} == {
         name: plain[name] for name in ("mAP", "rank1", "queries")
     }
     _, fog = measured(capsys, run, "data.weather=fog")
     assert fog["weather"] == "fog"
-    assert fog["mAP"] == found["weather"]["fog"]["mAP"]
+    assert fog["mAP"] == found["by_weather"]["fog"]["mAP"]
     assert fog["mAP"] != plain["mAP"]
 
 
@@ -61,7 +62,7 @@ def test_a_checkpoint_keeps_no_weather(base_overrides):
 def test_some_kinds_in_the_order_given(run_of_nothing, capsys):
     table, found = measured(capsys, f"run={run_of_nothing}", "weather=glare,rain")
     assert [line.split()[0] for line in table] == ["weather", "none", "glare", "rain"]
-    assert list(found["weather"]) == ["glare", "rain"]
+    assert list(found["by_weather"]) == ["glare", "rain"]
 
 
 def test_the_table_has_the_difference_to_the_images_as_they_are():

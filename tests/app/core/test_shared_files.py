@@ -1,5 +1,9 @@
 """Equal files of several nodes on disk: one copy while they are equal, none when nobody holds it."""
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -78,3 +82,25 @@ def test_a_node_of_its_own_shares_nothing(tmp_path):
     store = NodeStore(tmp_path / "a" / "run")
     store.write("global", 1, LARGE, ABOUT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+def test_a_name_left_by_a_killed_process_does_not_keep_its_file(tmp_path):
+    """Killed between the link and its replacement: the next one in this folder takes the name away."""
+    shared, node = SharedFiles(tmp_path / ".shared"), tmp_path / "node"
+    node.mkdir()
+    code = (
+        "import os, signal, sys; from pathlib import Path; from app.core.shared_files import SharedFiles\n"
+        "Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "SharedFiles(Path(sys.argv[1])).link('old', Path(sys.argv[2]))"
+    )
+    (node / "first").write_bytes(b"old")
+    shared.add("old", node / "first")
+    done = subprocess.run([sys.executable, "-c", code, shared.folder, node / "second"], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(node.glob(".*"))) == 1
+    (node / "third").write_bytes(b"new")
+    shared.add("new", node / "third")
+    assert shared.link("new", node / "first")
+    assert not list(node.glob(".*"))
+    shared.prune()
+    assert [path.name for path in shared.folder.iterdir()] == ["new"]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from app.data.cross_modal_batches import CrossModalBatch
 from app.settings.load import load_settings
 from app.tasks import make_task
+from app.training.optimiser import learning_rate
 from models.losses import CrossModalCentreContrastLoss, WeightedRegularisedTripletLoss
 
 SMALL = "model=two_stream_small loss.perceptual_weights=random loss.perceptual_longest=8 device=cpu"
@@ -69,3 +70,12 @@ def test_each_loss_reads_the_feature_that_its_key_names(feature):
             "centre_contrast": CrossModalCentreContrastLoss()(read, batch.labels, batch.infrared),
         }[key]
         assert float(parts[key]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_learning_rates_of_the_patents_schedule():
+    """By epoch: 5e-4 to 5e-3 in 10, then a tenth at 25, 30 and 35."""
+    train = load_settings("experiment=patent_night data.root=x").train
+    assert (train.optimiser, train.epochs) == ("adam", 200)
+    rates = {epoch: learning_rate(100 * epoch, 100 * 200, train) for epoch in (0, 5, 10, 24, 26, 29, 31, 34, 36, 199)}
+    expected = {0: 5e-4, 5: 2.75e-3, 10: 5e-3, 24: 5e-3, 26: 5e-4, 29: 5e-4, 31: 5e-5, 34: 5e-5, 36: 5e-6, 199: 5e-6}
+    assert rates == pytest.approx(expected, rel=0.01)
