@@ -18,6 +18,7 @@ from app.settings.load import SettingsError, load_settings
 from app.settings.overrides import sweep
 from app.settings.stored import with_overrides
 from scripts import baseline, evaluate, inspect_data, simulate
+from scripts.catalogue import settings_help
 from scripts.command import command
 
 NOBODY = 54321  # a user id that this machine has no entry for
@@ -199,7 +200,7 @@ def test_mistakes_end_with_one_line_and_status_2(capsys, tmp_path, pictures_root
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_is_the_docstring_of_the_command(word, capsys):
     command(simulate.main, [word])
-    assert capsys.readouterr().out.strip() == simulate.__doc__.strip()
+    assert capsys.readouterr().out.strip() == f"{simulate.__doc__.strip()}\n\n{settings_help()}"
 
 
 def test_resuming_a_run_that_ended_shows_its_figures_and_leaves_it_as_it_is(tmp_path, capsys):
