@@ -70,8 +70,6 @@ class ClientState:
         """Write the carry-over of the cipher, if there is one. The round's result counts from here on."""
         if arrays:
             self.store.write("carried", server_round, arrays, self._about)
-        if self.store.shared is not None:
-            self.store.drop_before("local", 1)
 
 
 def drop_old_means(store: NodeStore, client: str) -> None:
@@ -87,6 +85,7 @@ def drop_old_means(store: NodeStore, client: str) -> None:
 
 def drop_moments(store: NodeStore) -> None:
     """Drop what only another round would need, of a simulated node whose run has been measured and has no other."""
+    store.drop_before("local", 1)
     held = store.rounds("private")
     if not held:
         return

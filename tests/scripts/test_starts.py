@@ -46,6 +46,7 @@ def started(monkeypatch):
 
     monkeypatch.setattr(simulate, "simulate", run)
     monkeypatch.setattr(simulate, "compare_models", lambda *_: {"global": ROW})
+    monkeypatch.setattr(simulate, "node_stores", lambda _: {})
     return folders
 
 

@@ -20,6 +20,7 @@ NO_FILES = {
     *("name", "device", "task", "data.reader", "data.val_split", "data.eval_split", "data.made_plates.kinds"),
     *("data.equalise.library", "federation.authority", "federation.private", "privacy.key_id"),
     *("evaluation.central_overrides", "evaluation.stand_alone_overrides"),
+    *("model.vehicle.sha256", "model.plate.sha256"),
 }
 SITES_OWN = {"data.root", "data.cache_dir", "data.equalise.folder"}
 OF_THE_SERVER = {"run_dir", "privacy.cloud_key"}
