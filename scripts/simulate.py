@@ -151,10 +151,10 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
         summary["clients"] = figures
         write_client_csv(figures, folder.path / "clients.csv")
     folder.write_summary({**server, **summary})
-    for store in node_stores(folder).values():  # from here on the run cannot be resumed
-        drop_moments(store)
     print(f"measured on {settings.data.eval_split}:", file=sys.stderr)
     _print_figures(summary)
+    for store in node_stores(folder).values():  # from here on the run cannot be resumed
+        drop_moments(store)
     return summary
 
 

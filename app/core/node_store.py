@@ -44,8 +44,7 @@ class NodeStore:
     Args:
         folder: created at the first write, readable by its owner only: private arrays reveal information about
             vehicles.
-        shared: one copy of files with a "digest" that other nodes hold as well; for a simulation, whose nodes also
-            keep no more than a resumed run needs.
+        shared: one copy of files with a "digest" that other nodes hold as well; for a simulation.
     """
 
     def __init__(self, folder: Path, shared: SharedFiles | None = None) -> None:

@@ -128,11 +128,11 @@ class SiteModel:
             raise NodeStoreError(f"{path} is of another network, or damaged")
         if "digest" in about and digest_of(arrays) != about["digest"]:
             raise NodeStoreError(f"{path} is damaged: its digest is another one")
-        if not np.isfinite(vector).all():
-            raise NodeStoreError(f"{path} holds values that are not finite")
         if kind == "global":
             model, federation = GlobalModel.of(arrays), self.settings.federation
             vector, self.averaged = model.result(federation), model.averaged(federation, server_round)
+        if vector.shape != (self.layout.size,) or not np.isfinite(vector).all():
+            raise NodeStoreError(f"{path} holds values that are not finite, or not those of the network")
         found: Arrays = dict(self.layout.unflatten(vector))
         return without_heads(found | self._private(kind, server_round), self.task)
 

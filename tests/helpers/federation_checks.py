@@ -18,6 +18,19 @@ def kind_of(message):
     return message.metadata.message_type, message.content[m.CONFIG][m.SERVER_ROUND]
 
 
+def seen_models(run):
+    """A tamper that keeps every version's values by client, and what it keeps."""
+    seen = {}
+
+    def look(_, reply):
+        for name, store in run.stores().items():
+            for version in store.rounds("global"):
+                seen.setdefault((name, version), store.read("global", version)[0]["vector"])
+        return reply
+
+    return look, seen
+
+
 def power_cut_at(kind, server_round=None):
     """A tamper that ends the server at the first reply of this kind, of one round or of any."""
 

@@ -6,37 +6,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import LocalFederation
-from federation_checks import PowerCutError, assert_same_arrays, assert_same_run, kind_of, power_cut_at
-from safetensors.numpy import load_file
+from federation_checks import PowerCutError, assert_same_arrays, assert_same_run, kind_of, power_cut_at, seen_models
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from site_checkpoints import made_in, state_of
 
 from app import client_app
 from app.core.arrays import float_arrays, shared_layout
 from app.core.global_state import MEAN, GlobalModel
+from app.core.node_store import digest_of
 from app.core.run_folder import RunFolder
+from app.core.site_runs import chosen_run, runs_in
 from app.data.dataset import open_source
 from app.experiment.averaged import averaged_remarks
 from app.experiment.baselines import measure_arrays
 from app.experiment.compare import compare_models
 from app.federation.global_model import GlobalModels, UnusableAggregateError
+from app.federation.site_model import model_of
 from app.tasks import make_task
 from app.training.checkpoint import Checkpoint, without_heads
 from strategies import messages as m
 
 AVERAGED = "federation.rounds=4 federation.averaged_rounds=3"
-
-
-def seen_models(run):
-    """A tamper that keeps every version's values by client, and what it keeps."""
-    seen = {}
-
-    def look(_, reply):
-        for name, store in run.stores().items():
-            for version in store.rounds("global"):
-                seen.setdefault((name, version), store.read("global", version)[0]["vector"])
-        return reply
-
-    return look, seen
 
 
 def network_arrays(run, vector):
@@ -138,6 +129,14 @@ def test_a_site_has_the_mean_of_the_rounds_so_far(tmp_path, base_overrides):
     assert_same_arrays(found, network_arrays(run, held.mean.vector))
     assert held.mean.since == 2
     assert RunFolder(made_in(state_of(tmp_path))).read_summary()["averaged_models"] == 2
+
+    with safe_open(store, "np") as file:
+        about = file.metadata()
+    spoilt = {**load_file(store), MEAN: np.full_like(held.mean.vector, np.nan)}
+    save_file(spoilt, store, {**about, "digest": digest_of(spoilt)})
+    told = model_of(chosen_run(runs_in(state_of(tmp_path))))
+    assert told["rounds"]["global"] == 2
+    assert "not finite" in told["damaged"][0]
 
 
 def test_a_longer_run_begins_its_mean_anew(make_federation):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from conftest import LocalFederation, write_set
-from federation_checks import PowerCutError, assert_same_arrays
+from federation_checks import PowerCutError, assert_same_arrays, seen_models
 from site_checkpoints import made_in, state_of
 
 from app.core.global_state import MEAN
@@ -172,16 +172,9 @@ def test_the_figures_of_a_run_stand_beside_a_second_computation(make_federation,
 
 
 def test_the_mean_of_the_last_global_models_is_a_candidate(make_federation):
-    seen = {}
-
-    def look(_, reply):
-        for name, store in run.stores().items():
-            for version in store.rounds("global"):
-                seen.setdefault((name, version), store.read("global", version)[0]["vector"])
-        return reply
-
     words = f"{ON} federation.rounds=4 train.epochs=4 personalise.averaged_rounds=3 'personalise.rates=[]'"
     run = make_federation("averaged", words)
+    look, seen = seen_models(run)
     run.run(look)
     for client, arrays in run.held("global").items():
         expected = np.mean([seen[client, version] for version in (2, 3, 4)], axis=0)
