@@ -1,6 +1,7 @@
 """Prepare and watch a federation on real machines.
 
 Run: python -m scripts.federation init --name parks --host fed.example.org --sites north,south,west
+            [--cipher ckks --key-holder cloud]
      python -m scripts.federation verify parks [FOLDER ...]
      python -m scripts.federation preflight FOLDER
      python -m scripts.federation add-site parks east
@@ -11,6 +12,8 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation approve parks [--project CHECKOUT | --bundle FILE.fab]
      python -m scripts.federation approved FOLDER
      python -m scripts.federation revoke parks SHA256
+     python -m scripts.federation apply ARCHIVE [--folder FOLDER] | ARCHIVE --first FINGERPRINT [--set NAME=VALUE ...]
+     python -m scripts.federation undo FOLDER
      python -m scripts.federation refresh FOLDER
      python -m scripts.federation status RUN_FOLDER|FOLDER [--json] [--run ID]
      python -m scripts.federation model STATE_FOLDER [--run ID] [--out FOLDER]
@@ -25,21 +28,20 @@ import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from app.core.outputs import require_folder_place
-from app.deployment import bundle, parties, setup, verify
+from app.deployment import bundle, parties, setup, updates, verify
 from app.deployment.parties import DeploymentError
-from app.federation.build import cloud_pair, make_secrets
-from app.settings.privacy import PrivacySettings
-from scripts import federation_apps, federation_preflight, federation_sites
+from scripts import federation_apps, federation_archives, federation_preflight, federation_sites
 from scripts.command import command, run_app
-from strategies.ciphers.keys import FederationKey, KeyFileError, new_key, read_key, write_key
+from strategies.ciphers.keys import KeyFileError, read_key, write_key
+from strategies.signing import AUTHORITY_PUBLIC_KEY, fingerprint, read_public_key
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-CLIENT_FILE, SERVER_FILE = parties.FEDERATION_KEY, "cloud.key"
+CLIENT_FILE, SERVER_FILE = parties.FEDERATION_KEY, parties.CLOUD_KEY
 _INSTALL = Path("/opt/fed-vehicle-reid")
 _LOOK_SECONDS = 2.0
 
@@ -68,6 +70,7 @@ class KeyHolder(StrEnum):
 
 federation_sites.add_commands(app)
 federation_apps.add_commands(app)
+federation_archives.add_commands(app)
 federation_preflight.add_commands(app)
 
 
@@ -89,32 +92,60 @@ def init(
     install: Annotated[
         Path, typer.Option(help="Folder of the project on the parties' machines, with their own folder in it.")
     ] = _INSTALL,
+    cipher: Annotated[Scheme, typer.Option(help="Cipher of the runs; the sites' policies allow it.")] = Scheme.kahe,
+    preset: Annotated[Preset, typer.Option(help="Parameters of ckks.")] = Preset.compact,
+    key_holder: Annotated[KeyHolder, typer.Option(help="Of ckks: who can decrypt the sum.")] = KeyHolder.client,
 ) -> None:
-    """Create certificates, keys, start commands and services: one folder a party."""
+    """Create certificates, keys, start commands and services: one folder a party, and one archive of each."""
+    _check_holder(cipher, key_holder)
     project = federation_apps.CHECKOUT
     names = [site for site in sites.split(",") if site]
-    plan = setup.Plan(name, host, port, names, install, project, Path(sys.prefix), operator_port)
+    plan = setup.Plan(
+        name,
+        host,
+        port,
+        names,
+        install,
+        project,
+        Path(sys.prefix),
+        operator_port,
+        *map(str, (cipher, preset, key_holder)),
+    )
     root = out or Path(name)
     require_folder_place("--out", root)
     apps = []
     if (project / "pyproject.toml").is_file():  # not if the project was installed without a checkout
         apps = [bundle.describe(bundle.build(project), str(project))]
-    key = federation_sites.new_federation_key()
-    folders = setup.make_federation(plan, root, key, apps)
+    key, cloud = federation_sites.new_federation_keys(cipher, preset, key_holder)
+    folders = setup.make_federation(plan, root, key, apps, cloud)
     for approved in apps:
         print(f"sites may run the code of this checkout: {approved}")
     if not apps:
         print(f"sites run no code yet: python -m scripts.federation approve {root} --project CHECKOUT")
     print(f"{root / 'authority'}: keep it where no run takes place; it makes further sites and certificates")
-    place = "over a safe channel" if operator_port else "at the server's machine"
-    print(f"{root / 'server'}: to the server, as {install / f'{name}-server'}; it holds no federation key")
-    print(f"{root / 'operator'}: to whoever starts runs, {place}: register.sh once, then run.sh")
+    first = root / updates.FIRST_FOLDER
+    holds = "it holds the server's half of the key" if cloud else "it holds no federation key"
+    place = "over a safe channel" if operator_port else "to the server's machine"
+    print(f"{first / 'server.tar'}: to the server, over a safe channel; {holds}")
+    print(f"{first / 'operator.tar'}: to whoever starts runs, {place}: register.sh once, then run.sh")
     for site in names:
-        print(f"{root / 'sites' / site}: to the site {site}, as {install / f'{name}-{site}'}, over a safe channel")
+        print(f"{first / f'{site}.tar'}: to the site {site}, over a safe channel")
+    said = fingerprint(read_public_key(root / "authority" / AUTHORITY_PUBLIC_KEY))
+    print(f"there, in the folder of the project: python -m scripts.federation apply FILE --first {said}")
+    print("tell people the fingerprint by another way than the archives take")
     if operator_port:
         print(f"{root / 'server' / parties.CONTROL} says how nginx lets the operator in at port {operator_port}")
     print("then set the *.env file in each folder, check it with `federation preflight FOLDER`, and run start.sh")
-    print(json.dumps({"folder": str(root), "key_id": key.key_id, "parties": [str(folder) for folder in folders]}))
+    print(
+        json.dumps(
+            {
+                "folder": str(root),
+                "key_id": key.key_id,
+                "fingerprint": said,
+                "parties": [str(folder) for folder in folders],
+            }
+        )
+    )
 
 
 @app.command("verify")
@@ -221,20 +252,13 @@ def keys(
     rotate: Annotated[bool, typer.Option(help="Put the present key aside and create a new one.")] = False,
 ) -> None:
     """Create the federation's key, readable by its owner only, and print where to copy each file."""
-    if key_holder is KeyHolder.cloud and cipher is not Scheme.ckks:
-        raise KeyFileError("--key-holder cloud is for --cipher ckks alone")
+    _check_holder(cipher, key_holder)
     require_folder_place("--out", out)  # before an existing key is put aside
-    chosen: dict[str, Any] = {"cipher": cipher.value, "ckks_preset": preset.value, "key_holder": key_holder.value}
-    privacy = PrivacySettings(**chosen)
-    made: dict[str, FederationKey] = {}
-    if key_holder is KeyHolder.cloud:
-        made[SERVER_FILE], made[CLIENT_FILE] = cloud_pair(privacy)
-    else:
-        made[CLIENT_FILE] = new_key(make_secrets(privacy))
+    client_key, cloud = federation_sites.new_federation_keys(cipher, preset, key_holder)
+    made = {SERVER_FILE: cloud, CLIENT_FILE: client_key} if cloud else {CLIENT_FILE: client_key}
     before = {name: _put_aside(out / name, rotate=rotate) for name in made}
     for name, key in made.items():
         write_key(key, out / name)
-    client_key = made[CLIENT_FILE]
     print(f"key {client_key.key_id}, created {client_key.created}")
     print(f"{out / CLIENT_FILE}: to every client, and to nobody else; node config key-file=PATH, mode 600")
     if SERVER_FILE in made:
@@ -244,6 +268,11 @@ def keys(
     print("a run that has begun can be resumed with its own key only: rotate between runs")
     replaced = {name: str(path) for name, path in before.items() if path is not None}
     print(json.dumps({"key_id": client_key.key_id, "files": [str(out / name) for name in made], "put_aside": replaced}))
+
+
+def _check_holder(cipher: Scheme, key_holder: KeyHolder) -> None:
+    if key_holder is KeyHolder.cloud and cipher is not Scheme.ckks:
+        raise KeyFileError("--key-holder cloud is for --cipher ckks alone")
 
 
 def _put_aside(path: Path, *, rotate: bool) -> Path | None:

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from app.deployment import approval, bundle, parties, setup
+from app.deployment import approval, bundle, parties, programs, setup, updates
 from app.deployment.certify import all_certified
+from app.deployment.changes import changing, in_place
 from app.deployment.parties import DeploymentError, Kind
-from scripts.federation_sites import complete_first, tell_share_keys
-from strategies.signing import AUTHORITY_PUBLIC_KEY
+from scripts.federation_sites import complete_first, tell_archives
+from strategies.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 Authority = Annotated[Path, typer.Argument(help="The authority's folder, or that of the federation.")]
@@ -25,15 +26,18 @@ def approve(
 ) -> None:
     """Let the sites run the code of a checkout: add its app bundle to the signed list of allowed apps."""
     authority = _authority(folder)
+    before = updates.serials(authority.parent)
     content = bundle_file.read_bytes() if bundle_file else bundle.build(project)
     app = bundle.describe(content, str(bundle_file or project))
+    is_new = not (authority / SIGNING_KEY).exists()
     allowed = approval.with_app(approval.current_list(authority), app)
-    files = approval.hand_out(authority, allowed)
+    files, certificates = _hand_out(authority, allowed)
     print(f"approved: {app}")
-    _tell(authority)
-    made = {"files": files, "certificates": _certify(authority)}
-    written = {key: [str(path) for path in paths] for key, paths in made.items()}
-    print(json.dumps({"sha256": app.sha256, "serial": allowed.serial, **written}))
+    archives = _tell(authority, before)
+    if is_new or certificates:
+        print(f"a new signing key: {AUTHORITY_PUBLIC_KEY} to every party first, by hand, in place of an old one")
+    written = {"files": [str(path) for path in files], "certificates": [str(path) for path in certificates]}
+    print(json.dumps({"sha256": app.sha256, "serial": allowed.serial, **written, "archives": archives}))
 
 
 def revoke(
@@ -42,11 +46,12 @@ def revoke(
 ) -> None:
     """Forbid the sites to run a bundle. It takes effect at sites with the new list."""
     authority = _authority(folder)
+    before = updates.serials(authority.parent)
     allowed = approval.without_app(approval.current_list(authority), sha256.lower())
-    files = approval.hand_out(authority, allowed)
+    files, _ = _hand_out(authority, allowed)
     print(f"revoked: {sha256}")
-    _tell(authority)
-    print(json.dumps({"serial": allowed.serial, "files": [str(path) for path in files]}))
+    archives = _tell(authority, before)
+    print(json.dumps({"serial": allowed.serial, "files": [str(path) for path in files], "archives": archives}))
 
 
 def approved(
@@ -68,7 +73,7 @@ def refresh(
     held = [party for folder in folders for party in parties.parties_of(folder)]
     if not held:
         raise DeploymentError(f"{', '.join(map(str, folders))}: no folder of a federation")
-    files = [path for folder in held for path in setup.write_programs(folder)]
+    files = [path for folder in held for path in programs.write_programs(folder)]
     print(json.dumps({"files": [str(path) for path in files]}))
 
 
@@ -81,25 +86,24 @@ def _authority(folder: Path) -> Path:
     return held
 
 
-def _certify(authority: Path) -> list[Path]:
-    """Certificates of the sites' names by a signing key without any yet; where to copy them is printed."""
+def _hand_out(authority: Path, allowed: approval.AllowedApps) -> tuple[list[Path], list[Path]]:
+    """Write a list for all parties whose folders are here, with certificates of the sites' names by a signing key
+    without any yet, and archives; the paths of lists and of certificates."""
     root, key_id = authority.parent, parties.read_party(authority).key_id
     if authority.name != "authority":
-        print(f"the sites' names are not certified: call {authority} `authority`, as `init` did, and approve again")
-        return []
-    if all_certified(root, key_id):
-        return []
-    files = setup.certify(root, key_id)
-    print(f"the sites' names are certified anew: {AUTHORITY_PUBLIC_KEY} to every party, in place of an old one")
-    print(f"operator/sites/NAME.cert: to the site NAME, into its folder as {parties.SITE_CERTIFICATE}")
-    print(f"operator/{parties.RUN}: to the operator, into the folder there")
-    tell_share_keys(root, files)
-    return files
+        print(f"no archives and certificates: call {authority} `authority`, as `init` did, and approve again")
+        return approval.hand_out(authority, allowed), []
+    with changing(root) as copy:
+        files = approval.hand_out(copy / "authority", allowed)
+        certificates = [] if all_certified(copy, key_id) else setup.certify(copy, key_id)
+    return in_place(files, copy, root), in_place(certificates, copy, root)
 
 
-def _tell(authority: Path) -> None:
+def _tell(authority: Path, before: dict[str, int]) -> list[str]:
+    if authority.name == "authority":
+        return tell_archives(authority.parent, before)
     print(f"{authority / parties.ALLOWED_APPS}: to every site and the operator, into their folders")
-    print(f"{AUTHORITY_PUBLIC_KEY} beside it as well, where a folder has none yet; nothing has to be started again")
+    return []
 
 
 def add_commands(app: typer.Typer) -> None:

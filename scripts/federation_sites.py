@@ -1,18 +1,21 @@
 """Commands of `scripts.federation` about sites and keys: a site that joins or leaves, rotation, renewal."""
 
 import json
-from collections.abc import Iterable
+import os
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from app.deployment import parties, renewal, setup
-from app.deployment.changes import complete
+from app.deployment import parties, renewal, setup, updates
+from app.deployment.applying import as_owner
+from app.deployment.changes import DECIDED, complete
 from app.deployment.parties import DeploymentError
-from app.federation.build import make_secrets
+from app.federation.build import cloud_pair, make_secrets
 from app.settings.privacy import PrivacySettings
 from strategies.ciphers.keys import FederationKey, new_key
+from strategies.signing import SIGNING_KEY
 
 Federation = Annotated[Path, typer.Argument(help="The federation's folder.")]
 
@@ -25,13 +28,11 @@ def add_site(
     ] = None,
 ) -> None:
     """Create the folder of one more site."""
-    complete_first(folder)
+    before = serials_first(folder)
     made = setup.add_site(folder, site, install)
-    party = parties.read_party(made)
-    print(f"{made}: to the site {site}, as {Path(party.install) / party.unit}, over a safe channel")
-    names = f"{site}.pub, sites/{site}.cert, sites/{site}{parties.SHARE_END}, {parties.REGISTER} and {parties.RUN}"
-    print(f"{folder / 'operator'}: sites/{names} to the operator; then {parties.REGISTER} {site} there")
-    print(json.dumps({"folder": str(made)}))
+    archives = tell_archives(folder, before)
+    print(f"then, at the operator: {parties.REGISTER} {site}")
+    print(json.dumps({"folder": str(made), "archives": archives}))
 
 
 def remove_site(
@@ -39,32 +40,24 @@ def remove_site(
     site: Annotated[str, typer.Argument(help="The name of the site that has left.")],
 ) -> None:
     """Remove a site that has left; then unregister it at the server and rotate the federation key."""
-    complete_first(folder)
+    before = serials_first(folder)
     setup.remove_site(folder, site)
-    scripts = f"{parties.REGISTER} and {parties.RUN}"
-    print(f"{folder / 'operator'}: {scripts} to the operator; there, delete sites/{site}.*, and")
-    print(f"  {parties.FLWR} supernode unregister NUMBER, with the number that nodes.txt has for {site}")
-    print(f"then: python -m scripts.federation rotate {folder}, and distribute the new keys")
-    print(json.dumps({"removed": site, "sites": setup.sites_of(folder)}))
+    archives = tell_archives(folder, before)
+    print(f"then, at the operator: {parties.FLWR} supernode unregister NUMBER; nodes.txt has the number of {site}")
+    print(f"then: python -m scripts.federation rotate {folder}, whose archives hold this change as well")
+    print(json.dumps({"removed": site, "sites": setup.sites_of(folder), "archives": archives}))
 
 
 def rotate(folder: Federation) -> None:
     """Create a new federation key and new share keys for all sites, for example after one has left. The authority keeps
     the old federation key."""
-    complete_first(folder)
-    key = new_federation_key()
-    changed = renewal.rotate_key(folder, key)
-    files = f"{parties.FEDERATION_KEY}, {parties.SITE_CERTIFICATE} and {parties.PARTY_FILE}"
-    print(f"to every site: {files}")
-    print(
-        f"  one whose folder is not here gets the authority's {parties.FEDERATION_KEY}, operator/sites/NAME.cert as its"
-    )
-    print(f"  {parties.SITE_CERTIFICATE}, and writes the key id below into its {parties.PARTY_FILE}")
-    print(f"to the server: {parties.PARTY_FILE}")
-    print(f"to the operator: {parties.RUN}, sites/*.cert, sites/*{parties.SHARE_END} and {parties.PARTY_FILE}")
-    tell_share_keys(folder, changed)
+    before = serials_first(folder)
+    owner = parties.read_party(folder / "authority")
+    key, cloud = new_federation_keys(owner.cipher, owner.ckks_preset, owner.key_holder)
+    changed = renewal.rotate_key(folder, key, cloud)
+    archives = tell_archives(folder, before)
     print("a run that has begun is resumed with its own key only")
-    print(json.dumps({"key_id": key.key_id, "files": [str(path) for path in changed]}))
+    print(json.dumps({"key_id": key.key_id, "files": [str(path) for path in changed], "archives": archives}))
 
 
 def renew(
@@ -76,19 +69,13 @@ def renew(
     keys. A site without a share key gets one."""
     if server and sites:
         raise DeploymentError("--server and --sites exclude each other; without them both are renewed")
-    complete_first(folder)
+    before = serials_first(folder)
     renewed: dict[str, object] = {}
     if not sites:
-        certificate = renewal.renew_server(folder)
-        print(f"{certificate} and {parties.SERVER_KEY} beside it: to the server, which has to be started again")
-        if parties.read_party(folder / "authority").control_port:
-            print("at the server, reload nginx as well: systemctl reload nginx")
-        renewed["certificate"] = str(certificate)
+        renewed["certificate"] = str(renewal.renew_server(folder))
     if not server:
-        files = renewal.renew_share_keys(folder)
-        tell_share_keys(folder, files)
-        renewed["share_keys"] = [str(path) for path in files]
-    print(json.dumps(renewed))
+        renewed["share_keys"] = [str(path) for path in renewal.renew_share_keys(folder)]
+    print(json.dumps({**renewed, "archives": tell_archives(folder, before)}))
 
 
 def operator_access(
@@ -97,35 +84,57 @@ def operator_access(
 ) -> None:
     """Create a certificate for an operator on another machine than the server, and nginx's settings for it. The
     certificate before is refused from then on."""
-    complete_first(folder)
+    before = serials_first(folder)
     files = renewal.give_access(folder, port)
-    for party, way in (("operator", "over a safe channel"), ("server", f"{parties.CONTROL} says how nginx takes it")):
-        names = ", ".join(path.name for path in files if path.parent.name == party)
-        print(f"{folder / party}: {names} to the {party}, {way}")
-    print(json.dumps({"files": [str(path) for path in files]}))
+    archives = tell_archives(folder, before)
+    print(f"at the server, {parties.CONTROL} says how nginx takes it")
+    print(json.dumps({"files": [str(path) for path in files], "archives": archives}))
 
 
 def complete_first(folder: Path) -> None:
     """Complete a change that was cut short, and say so."""
-    if complete(folder):
-        print(f"{folder}: a change of keys that was cut short is complete now")
+    as_whom = as_owner(folder) if os.geteuid() == 0 and (folder / DECIDED).is_dir() else nullcontext()
+    with as_whom:
+        if complete(folder):
+            print(f"{folder}: a change of keys that was cut short is complete now")
 
 
-def tell_share_keys(root: Path, files: Iterable[Path]) -> None:
-    """Say where to copy share keys and statements; each private key by its site, so that none goes to another."""
-    written = set(files)
-    for key in sorted(path for path in written if path.name == parties.SHARE_KEY):
-        print(f"{key} and {parties.SHARE_CERTIFICATE} beside it: to the site {key.parent.name}, over a safe channel")
-    with_key = {path.parent.name for path in written if path.name == parties.SHARE_KEY}
-    at_operator = root / "operator" / "sites"
-    for path in sorted(path for path in written if path.parent == at_operator and path.suffix == parties.SHARE_END):
-        if path.stem not in with_key:
-            print(f"{path}: to the site {path.stem}, into its folder as {parties.SHARE_CERTIFICATE}")
+def serials_first(folder: Path) -> dict[str, int]:
+    """Numbers of the archives before a change, after one that was cut short is complete."""
+    complete_first(folder)
+    return updates.serials(folder)
 
 
-def new_federation_key() -> FederationKey:
-    """With a secret for each cipher at its default parameters."""
-    return new_key(make_secrets(PrivacySettings()))
+def tell_archives(root: Path, before: dict[str, int]) -> list[str]:
+    """Say which archives a change of the authority made, and where they go; their paths.
+
+    Args:
+        before: serial numbers of `updates.serials` before the change.
+    """
+    made = []
+    for name, serial in updates.serials(root).items():
+        first, update = (root / folder / f"{name}.tar" for folder in (updates.FIRST_FOLDER, updates.UPDATES_FOLDER))
+        if name not in before and first.exists():
+            print(f"{first}: to the machine of {name}, over a safe channel; there, apply it with --first FINGERPRINT")
+            made.append(str(first))
+        elif serial != before.get(name) and update.exists():
+            print(f"{update}: to {name}, {updates.way(update, root)}; there: python -m scripts.federation apply FILE")
+            made.append(str(update))
+            if first.exists():
+                print(f"{first} has it as well, for a machine without the folder")
+    if not made and not (root / "authority" / SIGNING_KEY).exists():
+        print(f"no archive was made, as there is no {SIGNING_KEY}: `approve` makes it. Copy the files below by hand")
+    return made
+
+
+def new_federation_keys(cipher: str, preset: str, key_holder: str) -> tuple[FederationKey, FederationKey | None]:
+    """The clients' key, with a secret for each cipher, and the server's where it decrypts sums."""
+    chosen: dict[str, Any] = {"cipher": str(cipher), "ckks_preset": str(preset), "key_holder": str(key_holder)}
+    privacy = PrivacySettings(**chosen)
+    if key_holder == "cloud":
+        server, clients = cloud_pair(privacy)
+        return clients, server
+    return new_key(make_secrets(privacy)), None
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ covers a purpose, so that a document cannot be used for another one.
 """
 
 import base64
+import hashlib
 import json
 import os
 import secrets
@@ -94,9 +95,15 @@ def public_pem(key: Ed25519PrivateKey | Ed25519PublicKey) -> bytes:
 def read_public_key(path: Path) -> Ed25519PublicKey:
     """The authority's public key. Raises SigningError if the file is missing or holds no Ed25519 key."""
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
+        return public_key(path.read_bytes(), path)
     except OSError as error:
         raise SigningError(f"cannot read the authority's public key {path}: {error.strerror}") from error
+
+
+def public_key(pem: bytes, path: object) -> Ed25519PublicKey:
+    """The authority's public key of a PEM text. Raises SigningError, naming `path`, for any other text."""
+    try:
+        key = serialization.load_pem_public_key(pem)
     except UnsupportedAlgorithm as error:
         raise SigningError(f"the authority's public key {path} is of another kind: {error}") from error
     except (ValueError, TypeError) as error:
@@ -104,6 +111,12 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise SigningError(f"the authority's public key {path} is of another kind than Ed25519")
     return key
+
+
+def fingerprint(key: Ed25519PublicKey) -> str:
+    """The first 128 bits of the SHA-256 of a public key, for people to compare: eight groups of hexadecimal digits."""
+    digits = hashlib.sha256(key.public_bytes_raw()).hexdigest()[:32]
+    return "-".join(digits[start : start + 4] for start in range(0, 32, 4))
 
 
 def signature(body: Mapping[str, Any], purpose: str, key: Ed25519PrivateKey) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from app.deployment import parties as p
+from app.deployment.changes import check_complete
 from app.deployment.parties import DeploymentError, write_file
 from models.errors import FedVehicleReidError
 from strategies.signing import (
@@ -104,6 +105,11 @@ def check_bundle(content: bytes, site: Path) -> App:
         name = f"{p.read_party(site).name}: "  # the server has only a node's number before a bundle describes the site
     except DeploymentError:
         name = ""
+    try:
+        check_complete(site)
+    except DeploymentError as error:
+        _tell(f"refused the app bundle {digest}: {error}")
+        raise NotAllowedError(f"{name}this site's files are being changed; its own log says how to end that") from None
     try:
         allowed = read_allowed(site)
         use(allowed, site)

@@ -2,6 +2,7 @@
 
 A change is made in a copy of the parties' files, `.change.new`; one rename to `.change` decides it; then its files are
 put in place. After a kill before the rename everything is as before; after it, the next command completes the change.
+The folder is that of a federation, or of one party on its machine, which starts nothing while a change is incomplete.
 """
 
 import json
@@ -16,7 +17,8 @@ from filelock import FileLock
 
 from app.core.files import sync_to_disk
 from app.deployment import parties as p
-from app.deployment.parties import write_file
+from app.deployment.parties import DeploymentError, write_file
+from app.deployment.updates import FIRST_FOLDER, UPDATES_FOLDER, write_updates
 from models.errors import FedVehicleReidError
 
 MAKING, DECIDED = ".change.new", ".change"
@@ -36,6 +38,7 @@ def changing(root: Path) -> Iterator[Path]:
         try:
             before = _copy(root, copy)
             yield copy
+            write_updates(root, copy)
             _keep_differences(root, copy, before)
             making.replace(root / DECIDED)
         except FedVehicleReidError as error:
@@ -58,6 +61,14 @@ def complete(folder: Path) -> bool:
     return found
 
 
+def check_complete(folder: Path) -> None:
+    """Raise DeploymentError while a change of a party's folder is cut short: some files are old and some new."""
+    if (folder / DECIDED).is_dir():
+        raise DeploymentError(
+            f"{folder}: a change of its files was cut short; python -m scripts.federation verify {folder} completes it"
+        )
+
+
 def in_place(paths: Iterable[Path], copy: Path, root: Path) -> list[Path]:
     """Paths in the copy as they are in the federation's folder."""
     return [root / path.relative_to(copy) for path in paths]
@@ -69,9 +80,13 @@ def _locked(root: Path) -> FileLock:
 
 def _copy(root: Path, copy: Path) -> set[Path]:
     """Copy what the parties' folders hold from `setup`, and nothing that a running party made; the relative paths."""
-    for folder in (copy, copy / "operator" / "sites"):
-        folder.mkdir(mode=0o700, parents=True)
-    found = [folder / name for folder in p.parties_of(root) for name in p.read_party(folder).files()]
+    copy.mkdir(mode=0o700, parents=True)
+    found = [folder / name for folder in p.parties_of(root) for name in (*p.read_party(folder).files(), p.APPLIED)]
+    if (root / p.PARTY_FILE).exists():
+        found += [*(root / p.REPLACED).rglob("*"), *(root / "sites").glob("*")]
+    else:
+        (copy / "operator" / "sites").mkdir(mode=0o700, parents=True)
+        found += [path for name in (UPDATES_FOLDER, FIRST_FOLDER) for path in (root / name).glob("*.tar")]
     found += (root / "authority").glob("federation-*.key")
     found += (root / "operator" / "sites").glob("*")
     found += [folder / name for folder in (root / "sites").glob("*/") for name in (p.SHARE_KEY, p.SHARE_CERTIFICATE)]

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 
@@ -29,6 +29,14 @@ ALLOWED_APPS = "allowed-apps"
 """App bundles that sites may run, signed by the authority."""
 PORTS = "ports.json"
 """Ports that sites got from the authority."""
+CLOUD_KEY = "cloud.key"
+"""The server's half of the federation key where the server decrypts sums (`key_holder` "cloud")."""
+UPDATES = "updates.json"
+"""In the authority's folder: archives made for the parties so far (`app.deployment.updates`)."""
+APPLIED = "applied.json"
+"""Serial number and digest of the archive that a party's folder had last (`app.deployment.applying`)."""
+REPLACED = ".replaced"
+"""Folder in a party's folder: files that this archive replaced, until the next one."""
 START, CONNECT, REGISTER, RUN, FLWR = "start.sh", "connect.sh", "register.sh", "run.sh", "flwr.sh"
 POLICY = "policy.toml"
 IGNORE = ".gitignore"
@@ -64,6 +72,7 @@ class Party:
         install: folder of the project on the parties' machines; "" in folders older than this field.
         control_port: of the server, for an operator on another machine; 0 if there is none. Written for server,
             operator and authority alone.
+        cipher, ckks_preset, key_holder: as in `privacy`.
     """
 
     federation: str
@@ -74,6 +83,9 @@ class Party:
     key_id: str
     install: str = ""
     control_port: int = 0
+    cipher: str = "kahe"
+    ckks_preset: str = "compact"
+    key_holder: str = "client"
 
     @property
     def unit(self) -> str:
@@ -92,9 +104,11 @@ class Party:
                 FEDERATION_KEY: SECRET,
                 ALLOWED_APPS: PUBLIC,
                 PORTS: PUBLIC,
+                UPDATES: PUBLIC,
             },
             Kind.server: {SERVER_CERTIFICATE: PUBLIC, SERVER_KEY: SECRET, "server.env": PUBLIC, **service}
-            | ({CONTROL: PUBLIC} if remote else {}),
+            | ({CONTROL: PUBLIC} if remote else {})
+            | ({CLOUD_KEY: SECRET} if self.key_holder == "cloud" else {}),
             Kind.operator: {
                 "operator.env": PUBLIC,
                 CONNECT: PROGRAM,
@@ -121,10 +135,12 @@ class Party:
 
     def write(self, folder: Path) -> None:
         """Into the folder's `party.json`."""
-        fields = asdict(self)
-        if not self.control_port:  # as before this field
-            del fields["control_port"]
-        text = json.dumps({"format": _FORMAT, **fields}, indent=1) + "\n"
+        default = {each.name: each.default for each in fields(Party)}
+        written = asdict(self)
+        for name in ("control_port", "cipher", "ckks_preset", "key_holder"):
+            if written[name] == default[name]:  # as before this field
+                del written[name]
+        text = json.dumps({"format": _FORMAT, **written}, indent=1) + "\n"
         write_file(folder / PARTY_FILE, text.encode(), PUBLIC)
         write_file(folder / IGNORE, b"*\n", PUBLIC)  # folders lie in a checkout, and some hold secrets
 
@@ -133,11 +149,11 @@ def read_party(folder: Path) -> Party:
     """Raises DeploymentError for a folder of no party."""
     path = folder / PARTY_FILE
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields.pop("format") != _FORMAT:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        if read.pop("format") != _FORMAT:
             raise DeploymentError(f"{path} has another format")
-        fields["kind"] = Kind(fields["kind"])
-        return Party(**fields)
+        read["kind"] = Kind(read["kind"])
+        return Party(**read)
     except DeploymentError:
         raise
     except OSError as error:

@@ -10,22 +10,28 @@ from app.deployment.certificates import Issued, new_server
 from app.deployment.changes import changing, complete, in_place
 from app.deployment.operator_access import check_operator_port, write_access
 from app.deployment.parties import DeploymentError
-from app.deployment.setup import certify, write_programs, write_server_certificate
+from app.deployment.programs import write_programs
+from app.deployment.setup import certify, write_server_certificate
 from app.deployment.share_certificates import Scope, write_share_keys
 from strategies.ciphers.keys import FederationKey, read_key, write_key
 from strategies.signing import SIGNING_KEY
 
 
-def rotate_key(root: Path, key: FederationKey) -> list[Path]:
+def rotate_key(root: Path, key: FederationKey, cloud: FederationKey | None = None) -> list[Path]:
     """A new federation key: in the authority's folder, and in each site's if that is still here; and new share keys for
-    all sites. The authority keeps the old federation key. Returns the files written; a call that was killed has left
-    everything as it was, or is completed by the next command."""
+    all sites. `cloud` is the server's key where it decrypts sums. The authority keeps the old federation key. Returns
+    the files written; a call that was killed has left everything as it was, or is completed by the next command."""
     complete(root)
     authority = root / "authority"
     if authority not in p.parties_of(root):
         raise DeploymentError(f"{authority} is needed: it holds the federation key")
     with changing(root) as copy:
         files = _rotate(copy, key)
+        if cloud is not None:
+            (copy / "server").mkdir(exist_ok=True, mode=0o700)  # as in `renew_server`
+            (copy / "server" / p.CLOUD_KEY).unlink(missing_ok=True)
+            write_key(cloud, copy / "server" / p.CLOUD_KEY)
+            files.append(copy / "server" / p.CLOUD_KEY)
     return in_place(files, copy, root)
 
 

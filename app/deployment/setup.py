@@ -17,12 +17,12 @@ from app.deployment.filling import fill as _fill
 from app.deployment.operator_access import check_operator_port, write_access
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from app.deployment.ports import assign_port
+from app.deployment.programs import write_operator_scripts, write_programs, write_unit
 from app.deployment.share_certificates import Scope, write_share_keys
-from app.deployment.site_names import authority_text
+from app.deployment.updates import write_updates
 from strategies.ciphers.keys import FederationKey, read_key, write_key
-from strategies.signing import AUTHORITY_PUBLIC_KEY, read_public_key
 
-_INSTALL = re.compile(r"(/[\w.-]+)+")  # used in systemd units, where a blank or % has a meaning
+INSTALL = re.compile(r"(/[\w.-]+)+")  # used in systemd units, where a blank or % has a meaning
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Plan:
         install: folder of the project (with its `.venv`) on the parties' machines and, in it, of their own folder.
         project, venv: of the operator, who starts runs from this machine.
         operator_port: of the server, for an operator on another machine; 0 for one at the server.
+        cipher, ckks_preset, key_holder: as in `privacy`; the sites' policies allow these.
     """
 
     name: str
@@ -44,9 +45,12 @@ class Plan:
     project: Path
     venv: Path
     operator_port: int = 0
+    cipher: str = "kahe"
+    ckks_preset: str = "compact"
+    key_holder: str = "client"
 
     def __post_init__(self) -> None:
-        if not _INSTALL.fullmatch(str(self.install)):
+        if not INSTALL.fullmatch(str(self.install)):
             raise DeploymentError(f"install folder {str(self.install)!r}: an absolute path of letters, digits and ._/-")
         p.check_name("federation", self.name)
         p.check_host(self.host, self.port)
@@ -64,11 +68,18 @@ class Plan:
 
     def party(self, kind: Kind, name: str, key_id: str) -> Party:
         """A party of this federation."""
-        return Party(self.name, kind, name, self.host, self.port, key_id, str(self.install))
+        party = Party(self.name, kind, name, self.host, self.port, key_id, str(self.install))
+        return replace(party, cipher=self.cipher, ckks_preset=self.ckks_preset, key_holder=self.key_holder)
 
 
-def make_federation(plan: Plan, root: Path, key: FederationKey, apps: Sequence[App] = ()) -> list[Path]:
-    """Write all folders; their paths. `apps`: bundles that sites may run from the start.
+def make_federation(
+    plan: Plan, root: Path, key: FederationKey, apps: Sequence[App] = (), cloud: FederationKey | None = None
+) -> list[Path]:
+    """Write all folders, and an archive of each for its machine; the folders' paths.
+
+    Args:
+        apps: bundles that sites may run from the start.
+        cloud: the server's key where it decrypts sums.
 
     Raises DeploymentError if `root` exists; a failure leaves nothing."""
     if root.exists():
@@ -82,6 +93,8 @@ def make_federation(plan: Plan, root: Path, key: FederationKey, apps: Sequence[A
         authority = new_authority(plan.name)
         _authority(plan, making / "authority", authority, key)
         _server(plan, making / "server", authority, key.key_id)
+        if cloud is not None:
+            write_key(cloud, making / "server" / p.CLOUD_KEY)
         public = {site: _site(plan, site, making, authority.certificate, key) for site in plan.sites}
         _operator(plan, making / "operator", authority.certificate, public, key.key_id)
         approval.make_list(making / "authority", tuple(apps))
@@ -90,6 +103,7 @@ def make_federation(plan: Plan, root: Path, key: FederationKey, apps: Sequence[A
             write_access(making, plan.operator_port)
             write_programs(making / "operator")
         write_file(making / p.IGNORE, b"*\n", p.PUBLIC)  # secrets, perhaps in the middle of a checkout
+        write_updates(root, making)
         making.replace(root)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
@@ -113,6 +127,7 @@ def add_site(root: Path, site: str, install: Path | None = None) -> Path:
         raise DeploymentError(f"{root} does not say where sites keep the project: give --install, as `init` had it")
     where = install or Path(owner.install)
     plan = Plan(owner.federation, owner.host, owner.port, [*present, site], where, Path(), Path())
+    plan = replace(plan, cipher=owner.cipher, ckks_preset=owner.ckks_preset, key_holder=owner.key_holder)
     certificate = (root / "authority" / p.AUTHORITY_CERTIFICATE).read_bytes()
     key = read_key(root / "authority" / p.FEDERATION_KEY)
     approval.check_list(root / "authority")
@@ -135,29 +150,13 @@ def remove_site(root: Path, site: str) -> None:
         shutil.rmtree(copy / "sites" / site, ignore_errors=True)
         for end in (".pub", ".cert", p.SHARE_END):
             (copy / "operator" / "sites" / f"{site}{end}").unlink(missing_ok=True)
-        _write_operator_scripts(p.read_party(copy / "operator"), copy / "operator")
+        write_operator_scripts(p.read_party(copy / "operator"), copy / "operator")
 
 
 def sites_of(root: Path) -> list[str]:
     """Names of the sites, by their public keys."""
     p.read_party(root / "operator")
     return sorted(path.stem for path in (root / "operator" / "sites").glob("*.pub"))
-
-
-def write_programs(folder: Path) -> list[Path]:
-    """Write a party's scripts of this version of the project, and return their paths; its settings stay."""
-    party = p.read_party(folder)
-    if party.kind is Kind.server:
-        _fill("server-start.sh", folder / p.START, p.PROGRAM, federation=party.federation)
-    elif party.kind is Kind.site:
-        address = _address(party.host, party.port)
-        values = {"federation": party.federation, "site": party.name, "address": address}
-        _fill("site-start.sh", folder / p.START, p.PROGRAM, **values)
-        if not (folder / p.POLICY).exists():  # a folder that is older than policies, too
-            _fill(p.POLICY, folder / p.POLICY, p.PUBLIC, federation=party.federation, site=party.name)
-    elif party.kind is Kind.operator:
-        _write_operator_scripts(party, folder)
-    return [folder / name for name, mode in party.files().items() if mode == p.PROGRAM]
 
 
 def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) -> None:
@@ -173,7 +172,7 @@ def certify(root: Path, key_id: str, scope: Scope = Scope.missing) -> list[Path]
     certificates and share keys."""
     certificates = [*write_certificates(root, key_id), *write_share_keys(root, key_id, scope)]
     if (root / "operator").is_dir():
-        _write_operator_scripts(replace(p.read_party(root / "operator"), key_id=key_id), root / "operator")
+        write_operator_scripts(replace(p.read_party(root / "operator"), key_id=key_id), root / "operator")
     return certificates
 
 
@@ -192,7 +191,7 @@ def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
         port=plan.port,
     )
     write_programs(folder)
-    _write_unit(party, folder, plan.install, f"Server of the federation {plan.name}")
+    write_unit(party, folder, plan.install)
 
 
 def _site(plan: Plan, site: str, root: Path, authority: bytes, key: FederationKey) -> bytes:
@@ -214,7 +213,7 @@ def _site(plan: Plan, site: str, root: Path, authority: bytes, key: FederationKe
         runtime_port=assign_port(root, site, taken=plan.port),
     )
     write_programs(folder)
-    _write_unit(party, folder, plan.install, f"Site {site} of the federation {plan.name}")
+    write_unit(party, folder, plan.install)
     return public
 
 
@@ -228,42 +227,10 @@ def _operator(plan: Plan, folder: Path, authority: bytes, public: dict[str, byte
         write_file(folder / "sites" / f"{site}.pub", key, p.PUBLIC)
     venv, project = shlex.quote(str(plan.venv)), shlex.quote(str(plan.project))
     _fill("operator.env", folder / "operator.env", p.PUBLIC, venv=venv, project=project)
-    _write_operator_scripts(party, folder)
-
-
-def _write_operator_scripts(party: Party, folder: Path) -> None:
-    sites = sorted(path.stem for path in (folder / "sites").glob("*.pub"))
-    values = {
-        "federation": party.federation,
-        "address": _address(party.host, party.control_port or party.port),
-        "sites": " ".join(sites),
-        "num_sites": len(sites),
-        "key_id": party.key_id,
-        "authority": "",
-    }
-    if (folder / AUTHORITY_PUBLIC_KEY).exists():
-        values["authority"] = authority_text(read_public_key(folder / AUTHORITY_PUBLIC_KEY))
-    for name in (p.CONNECT, p.REGISTER, p.RUN, p.FLWR):
-        _fill(name, folder / name, p.PROGRAM, **values)
+    write_operator_scripts(party, folder)
 
 
 def write_server_certificate(folder: Path, issued: Issued) -> None:
     """Key and certificate of the server into its folder."""
     write_file(folder / p.SERVER_KEY, issued.private_key, p.SECRET)
     write_file(folder / p.SERVER_CERTIFICATE, issued.certificate, p.PUBLIC)
-
-
-def _write_unit(party: Party, folder: Path, install: Path, description: str) -> None:
-    _fill(
-        "service",
-        folder / f"{party.unit}.service",
-        p.PUBLIC,
-        description=description,
-        folder=install / f"{party.unit}",
-        start=p.START,
-        state=p.STATE,
-    )
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

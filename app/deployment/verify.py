@@ -59,7 +59,7 @@ def _files(party: Party, folder: Path) -> Iterator[str]:
     for name, mode in party.files().items():
         path = folder / name
         if not path.exists():
-            if name not in (p.IGNORE, p.PORTS):  # older folders have none, and a copy of "*" omits the first
+            if name not in (p.IGNORE, p.PORTS, p.UPDATES):  # older folders have none, and a copy of "*" omits the first
                 yield f"{path} is missing{_HINTS.get(name, '')}"
         elif mode == p.SECRET and path.stat().st_mode & 0o077:
             yield f"{path} is secret and can be read by others: chmod 600 it"
@@ -84,7 +84,8 @@ def _old_start(party: Party, start: Path) -> Iterator[str]:
 
 def _secrets(party: Party, folder: Path) -> Iterator[str]:
     """Secrets of another party, under any file name. Files written by the running party are its own."""
-    allowed = {folder / name for name, mode in party.files().items() if mode == p.SECRET}
+    secret = [name for name, mode in party.files().items() if mode == p.SECRET]
+    allowed = {place / name for name in secret for place in (folder, folder / p.REPLACED)}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder).parts
         if path.is_dir() or path in allowed or (inside[0] == p.STATE and party.kind is not Kind.server):

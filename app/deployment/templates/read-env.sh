@@ -1,3 +1,7 @@
+if [ -d .change ]; then
+    printf '%s\n' "$(pwd): a change of its files was cut short; python -m scripts.federation verify $(pwd) completes it" >&2
+    exit 2
+fi
 # The shell must not change a value: what it would split, expand or unescape has to stand in quotes.
 q="'"
 plain="[^][\"$q\$\`\\\\();&|<>*?~#!{}^[:space:]]"

@@ -8,7 +8,7 @@ CDPATH= cd -- "$(dirname -- "$0")"
 config="$FLWR_HOME/run-$$.toml" # a file, because Flower splits what stands on the command line at blanks
 trap 'rm -f "$config"' EXIT
 "$VENV/bin/python" -P -m app.deployment.toml_text overrides --words \
-    federation.num_clients=@num_sites 'privacy.key_id="@key_id"' 'federation.authority="@authority"' "$@@" > "$config"
+    federation.num_clients=@num_sites @privacy'privacy.key_id="@key_id"' 'federation.authority="@authority"' "$@@" > "$config"
 log="$FLWR_HOME/run-$$.log"
 trap 'rm -f "$config" "$log"' EXIT
 export PYTHONUNBUFFERED=1

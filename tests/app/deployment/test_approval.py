@@ -241,7 +241,7 @@ def test_commands_make_list_and_revoke(root, tmp_path, capsys):
     assert made["sha256"] == digest
     held = [root / name / "allowed-apps" for name in ("authority", "operator", "sites/north")]
     assert made["files"] == [str(path) for path in held]
-    assert any("to every site and the operator" in line for line in lines)
+    assert any(line.startswith("a new signing key: authority.pub to every party first") for line in lines)
     assert all(problems(path.parent) == [] for path in held)
     federation.main(["approve", str(root), "--project", str(project)])  # again: nothing new
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["serial"] == made["serial"]

@@ -34,7 +34,7 @@ def test_an_operator_elsewhere_gets_a_certificate_and_the_server_settings_that_t
     assert all_problems(root) == []
     operator, server = root / "operator", root / "server"
     assert stat.S_IMODE((operator / "operator.key").stat().st_mode) == 0o600
-    assert {path.parent.name for path in root.rglob("operator.*") if path.suffix != ".env"} == {"operator"}
+    assert {path.parent.name for path in root.rglob("operator.*") if path.suffix != ".env"} == {"operator", "first"}
     settings = (server / "control.conf").read_text()
     first = serial_of(operator / "operator.crt")
     number = read_certificate(operator / "operator.crt").serial_number
@@ -63,8 +63,8 @@ def test_an_operator_elsewhere_gets_a_certificate_and_the_server_settings_that_t
     assert first not in (server / "control.conf").read_text()
     assert "listen 8555 ssl;" in (server / "control.conf").read_text()
     assert 'address = "fed.example.org:8555"' in (operator / "connect.sh").read_text()
-    assert lines[0].startswith(f"{operator}: operator.key, operator.crt, party.json, connect.sh to the operator")
-    assert lines[1].startswith(f"{server}: control.conf, party.json to the server")
+    assert lines[0].startswith(f"{root}/updates/operator.tar: to operator, over a safe channel; there: ")
+    assert any(line.startswith(f"{root}/updates/server.tar: to server, over a") for line in lines)
     assert str(server / "control.conf") in made["files"]
     assert read_party(server).control_port == read_party(root / "authority").control_port == 8555
 

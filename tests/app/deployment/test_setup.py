@@ -215,8 +215,9 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
     assert both == {"problems": 0, "folders": {str(root / "server"): [], str(root / "sites/north"): []}}
 
     lines, _ = run(capsys, "add-site", root, "east")
-    for_operator = "sites/east.pub, sites/east.cert, sites/east.share, register.sh and run.sh to the operator"
-    assert lines[1] == f"{root / 'operator'}: {for_operator}; then register.sh east there"
+    safely = "over a safe channel; there, apply it with --first FINGERPRINT"
+    assert lines[0] == f"{root}/first/east.tar: to the machine of east, {safely}"
+    assert lines[-1] == "then, at the operator: register.sh east"
     assert problems(root / "sites/east") == []
     assert "VENV=/opt/x/.venv" in (root / "sites/east/site.env").read_text()  # the install folder given to `init`
     assert read_key(root / "sites/east/federation.key") == first
@@ -227,8 +228,10 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
         federation.main(["add-site", str(root), "east"])
 
     lines, left = run(capsys, "remove-site", root, "south")
-    assert lines[1] == "  flwr.sh supernode unregister NUMBER, with the number that nodes.txt has for south"
-    assert left == {"removed": "south", "sites": ["east", "north"]}
+    unregister = "then, at the operator: flwr.sh supernode unregister NUMBER; nodes.txt has the number of south"
+    assert lines[-2] == unregister
+    archives = [str(root / "updates/operator.tar")]
+    assert left == {"removed": "south", "sites": ["east", "north"], "archives": archives}
     assert "{1:-east north}" in (root / "operator/register.sh").read_text()
     assert "federation.num_clients=2 " in (root / "operator/run.sh").read_text()
     for site, reason in (("west", "no site 'west'; there are east, north"), ("east", "two sites are left")):
@@ -237,8 +240,8 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
 
     shutil.rmtree(root / "sites/east")  # handed over
     lines, rotated = run(capsys, "rotate", root)
-    assert "to the server: party.json" in lines
-    assert "to the operator: run.sh, sites/*.cert, sites/*.share and party.json" in lines
+    parties = ("east", "north", "operator", "server")  # one file a party
+    assert rotated["archives"] == [str(root / f"updates/{party}.tar") for party in parties]
     second = read_key(root / "sites/north/federation.key")
     assert rotated["key_id"] == second.key_id != first.key_id
     assert read_key(root / "authority/federation.key") == second
