@@ -30,13 +30,13 @@ def apply(archive: Path, folder: Path) -> tuple[Update, list[str]]:
 
     Raises DeploymentError, ArchiveError or SigningError, and changes nothing, for an archive that is damaged, hostile,
     older than the folder, or of another party."""
-    party = p.read_party(folder)
     members = read_members(archive)
-    update, content = read_update(archive, members, read_public_key(folder / AUTHORITY_PUBLIC_KEY))
-    _check_party(archive, update, party, folder)
-    if update.whole:
-        raise ArchiveError(f"{archive} is for a machine without the folder of {party.name}; it is there: {folder}")
     with as_owner(folder):
+        party = p.read_party(folder)
+        update, content = read_update(archive, members, read_public_key(folder / AUTHORITY_PUBLIC_KEY))
+        _check_party(archive, update, party, folder)
+        if update.whole:
+            raise ArchiveError(f"{archive} is for a machine without the folder of {party.name}; it is there: {folder}")
         if not _is_new(archive, update, folder):
             return update, []
         with changing(folder) as copy:
@@ -51,8 +51,8 @@ def apply(archive: Path, folder: Path) -> tuple[Update, list[str]]:
 
 def undo(folder: Path) -> list[str]:
     """Put back what the last archive replaced; the names that changed. Raises DeploymentError if nothing is kept."""
-    p.read_party(folder)
     with as_owner(folder), changing(folder) as copy:
+        p.read_party(folder)
         kept = copy / p.REPLACED
         if not (kept / _BEFORE).exists():
             raise DeploymentError(f"{folder} keeps nothing that an archive replaced: there is nothing to undo")
@@ -70,7 +70,9 @@ def undo(folder: Path) -> list[str]:
 def as_owner(folder: Path) -> Iterator[None]:
     """Write as the user whom a folder belongs to, who is the service's: root becomes that user meanwhile.
 
-    Raises DeploymentError for any other user."""
+    Raises DeploymentError for any other user, and if there is no such folder."""
+    if not folder.is_dir():
+        raise DeploymentError(f"{folder} is no folder")
     owner, own = folder.stat(), (os.geteuid(), os.getegid())
     if owner.st_uid == own[0]:
         yield
