@@ -13,6 +13,8 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation approved FOLDER
      python -m scripts.federation revoke parks SHA256
      python -m scripts.federation apply ARCHIVE [--folder FOLDER] | ARCHIVE --first FINGERPRINT [--set NAME=VALUE ...]
+            [--service]
+     python -m scripts.federation service FOLDER
      python -m scripts.federation undo FOLDER
      python -m scripts.federation refresh FOLDER
      python -m scripts.federation status RUN_FOLDER|FOLDER [--json] [--run ID]

@@ -10,6 +10,7 @@ import typer
 from app.deployment import applying, parties, receiving
 from app.deployment.archives import Update
 from app.deployment.parties import DeploymentError, Kind
+from app.deployment.service import start_service
 from scripts.federation_apps import CHECKOUT
 
 
@@ -24,10 +25,15 @@ def apply(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE for the new folder's *.env; may be repeated.")
     ] = None,
+    start: Annotated[
+        bool, typer.Option("--service", help="Start the new folder's server or site as a systemd service; by root.")
+    ] = False,
 ) -> None:
     """Check an archive of the authority, and put its files into the party's folder, all or none."""
     if folder is not None and (first or len(archives) > 1):
         raise DeploymentError("--folder is for one archive and a folder that is there")
+    if start and not first:
+        raise DeploymentError("--service is for a new folder, with --first; else python -m scripts.federation service")
     if setting and (not first or len(archives) > 1):
         raise DeploymentError("--set is for one new folder, with --first; a folder that is there has its *.env")
     values, rows = dict(map(_value, setting or ())), []
@@ -36,6 +42,8 @@ def apply(
             update, made = receiving.receive(archive, CHECKOUT, first, values)
             names, where = sorted(update.files), made
             print(f"{where}: the folder of {update.name}; check it with `federation preflight {where}`")
+            if start and update.kind is not Kind.operator:
+                print(f"{start_service(where)}: started; journalctl -u {where.name}")
         else:
             where = folder or receiving.found_folder(archive, CHECKOUT)
             update, names = applying.apply(archive, where)
@@ -44,6 +52,11 @@ def apply(
                 print(line)
         rows.append({"folder": str(where), "party": update.name, "serial": update.serial, "changed": names})
     print(json.dumps({"applied": rows}))
+
+
+def service(folder: Annotated[Path, typer.Argument(help="Of the server or a site; by root.")]) -> None:
+    """Set up the systemd service of a folder, and start it."""
+    print(json.dumps({"folder": str(folder), "service": start_service(folder)}))
 
 
 def undo(folder: Annotated[Path, typer.Argument(help="The party's folder.")]) -> None:
@@ -77,5 +90,5 @@ def _value(word: str) -> tuple[str, str]:
 
 def add_commands(app: typer.Typer) -> None:
     """Register these commands with `scripts.federation`."""
-    for command in (apply, undo):
+    for command in (apply, undo, service):
         app.command()(command)

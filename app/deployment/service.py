@@ -1,0 +1,48 @@
+"""The systemd service of a server or site, set up on its machine: user, owner of the folder, unit, start."""
+
+import os
+import pwd
+import subprocess
+from pathlib import Path
+
+from app.deployment import parties as p
+from app.deployment.parties import DeploymentError, Kind, write_file
+
+UNITS = Path("/etc/systemd/system")
+USER = "fed-vehicle-reid"
+
+
+def start_service(folder: Path) -> str:
+    """Set the service of a party's folder up, start it, and return its name. It may be repeated.
+
+    Raises DeploymentError for an operator or authority, who have none, for another user than root, and with the words
+    of a program that fails."""
+    party = p.read_party(folder)
+    if party.kind not in (Kind.server, Kind.site):
+        raise DeploymentError(f"{folder}: of this party there is no service")
+    if os.geteuid() != 0:
+        raise DeploymentError("a service is set up by root: run this with sudo")
+    name = f"{party.unit}.service"
+    unit = (folder / name).read_bytes()
+    if f"WorkingDirectory={folder.resolve()}\n" not in unit.decode():
+        raise DeploymentError(f"{folder / name} is for another folder than {folder.resolve()}: change it there")
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        _run("useradd", "--system", USER)
+    (folder / p.STATE).mkdir(mode=0o700, exist_ok=True)
+    _run("chown", "-R", f"{USER}:", str(folder))
+    write_file(UNITS / name, unit, p.PUBLIC)
+    _run("systemctl", "daemon-reload")
+    _run("systemctl", "enable", "--now", name)
+    return name
+
+
+def _run(*words: str) -> None:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise DeploymentError(f"{words[0]} cannot be run here: {error.strerror}") from error
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
+        raise DeploymentError(f"{' '.join(words)}: {said}")

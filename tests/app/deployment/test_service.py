@@ -1,0 +1,76 @@
+"""The systemd service of a party. Programs that change the machine are stand-ins that write down how they were called;
+the unit is checked by systemd's own program where there is one."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from party_folders import run
+
+from app.deployment import service
+from app.deployment.parties import DeploymentError
+from app.deployment.receiving import set_values
+from app.deployment.setup import make_federation
+from scripts import federation, federation_archives
+from strategies.signing import fingerprint, read_public_key
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a service is set up by root")
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A folder for units, and a log of the programs called."""
+    units, programs, log = tmp_path / "units", tmp_path / "bin", tmp_path / "log"
+    for folder in (units, programs):
+        folder.mkdir()
+    for name in ("useradd", "chown", "systemctl"):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {log}\n')
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(service, "UNITS", units)
+    return units, programs, log
+
+
+def test_one_command_makes_the_folder_and_starts_the_service(plan, first_key, tmp_path, monkeypatch, machine, capsys):
+    units, programs, log = machine
+    root, place = tmp_path / "parks", tmp_path / "project"
+    place.mkdir()
+    make_federation(plan(), root, first_key)
+    said = fingerprint(read_public_key(root / "authority/authority.pub"))
+    monkeypatch.setattr(federation_archives, "CHECKOUT", place)
+    both = (root / "first/server.tar", root / "first/operator.tar")
+    run(capsys, "apply", *both, "--first", said, "--service")
+    values = ("--set", "DATA=veri", "--set", "DATA_ROOT=/srv/images")
+    run(capsys, "apply", root / "first/north.tar", "--first", said, *values, "--service")
+    called = log.read_text().splitlines()
+    north = [
+        "useradd --system fed-vehicle-reid",
+        f"chown -R fed-vehicle-reid: {place}/parks-north",
+        "systemctl daemon-reload",
+        "systemctl enable --now parks-north.service",
+    ]
+    assert called == [line.replace("north", "server") for line in north] + north
+    assert (units / "parks-north.service").read_bytes() == (place / "parks-north/parks-north.service").read_bytes()
+    assert (place / "parks-north/state").is_dir()
+    if shutil.which("systemd-analyze"):
+        for name in ("parks-north", "parks-server"):
+            words = ["systemd-analyze", "verify", str(units / f"{name}.service")]
+            told = subprocess.run(words, capture_output=True, text=True, check=False).stderr
+            assert [line for line in told.splitlines() if f"{name}.service" in line and "Failed" not in line] == []
+    (programs / "systemctl").write_text("#!/bin/sh\necho 'no bus' >&2\nexit 1\n")
+    with pytest.raises(DeploymentError, match="systemctl daemon-reload: no bus"):
+        federation.main(["service", str(place / "parks-north")])
+    with pytest.raises(DeploymentError, match="of this party there is no service"):
+        federation.main(["service", str(place / "parks-operator")])
+    shutil.move(place / "parks-north", place / "moved")
+    with pytest.raises(DeploymentError, match="is for another folder than"):
+        federation.main(["service", str(place / "moved")])
+    monkeypatch.setattr(os, "geteuid", lambda: 12399)
+    with pytest.raises(DeploymentError, match="a service is set up by root"):
+        federation.main(["service", str(place / "parks-server")])
+
+
+def test_a_value_of_two_lines_is_refused(root):
+    with pytest.raises(DeploymentError, match=r"DATA_ROOT: a value of site\.env is one line"):
+        set_values(root / "sites/north/site.env", {"DATA_ROOT": "/a\nVENV=/b"})
