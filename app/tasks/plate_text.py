@@ -89,7 +89,7 @@ class PlateText:
         unknown kind of them; NamedFileError where the checkpoint to start from is not there."""
         self.num_labels(samples)
         if self.model.start:
-            require_start(absolute(self.model.start))
+            require_start(self.model.start)
         train, made = self.settings.train, self.settings.data.made_plates
         return PlateBatches(
             self.learnable(samples),
