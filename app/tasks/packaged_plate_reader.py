@@ -1,7 +1,7 @@
 """Values of the plate reader that comes with the package.
 
-`app.training.packaged_reader` makes the file and reads the whole checkpoint; a network that starts from it needs the values
-alone (`model.start=packaged`).
+`app.training.packaged_reader` makes the file and reads the whole checkpoint; a network that starts from it needs the
+values alone (`model.start=packaged`).
 """
 
 from pathlib import Path
