@@ -13,9 +13,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from web_service import jpeg
 
+from app.core.prometheus import MetricsPortError
 from app.register.errors import DatabaseAwayError
 from app.web import metrics as web_metrics
-from app.web.metrics import Metrics, MetricsPortError
+from app.web.metrics import Metrics
 
 
 @pytest.fixture
