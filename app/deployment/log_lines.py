@@ -91,13 +91,28 @@ class Levels:
         return self._last, line
 
 
-class _File(RotatingFileHandler):
-    """A file that a full disk does not end; what is lost meanwhile is counted."""
+class LogFile(RotatingFileHandler):
+    """A file that is rotated, and that a full disk does not end. Raises LogSettingError if it cannot be opened."""
 
-    lost = 0
+    def __init__(self, settings: LogSettings) -> None:
+        path, self._lost = Path(settings.file), 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            super().__init__(path, "a", settings.megabytes * _MEGABYTE, settings.kept, encoding="utf-8")
+        except OSError as error:
+            raise LogSettingError(f"LOG_FILE={settings.file} cannot be opened: {error}") from error
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002
-        self.lost += 1
+        self._lost += 1
+
+    def write(self, line: str) -> int:
+        """Write a line; how many were lost before it, if this one was not."""
+        before = self._lost
+        self.handle(logging.LogRecord("log", logging.INFO, "", 0, line, None, None))
+        if self._lost > before:
+            return 0
+        self._lost = 0
+        return before
 
 
 def formatted(settings: LogSettings, level: str, message: str, now: datetime) -> str:
@@ -130,26 +145,6 @@ def write_log(
             write(formatted(settings, "ERROR", f"{lost} lines before this one could not be written", now()))
 
 
-def to_file(settings: LogSettings) -> Callable[[str], int]:
-    """Writer of a file that is rotated. Raises LogSettingError for one that cannot be opened."""
-    path = Path(settings.file)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = _File(path, "a", settings.megabytes * _MEGABYTE, settings.kept, encoding="utf-8")
-    except OSError as error:
-        raise LogSettingError(f"LOG_FILE={settings.file} cannot be opened: {error}") from error
-
-    def write(line: str) -> int:
-        before = handler.lost
-        handler.handle(logging.LogRecord("log", logging.INFO, "", 0, line, None, None))
-        if before and handler.lost == before:
-            handler.lost = 0
-            return before
-        return 0
-
-    return write
-
-
 def to_stream(stream: BinaryIO) -> Callable[[str], int]:
     """Writer of an open stream; a reader that has gone does not end the log."""
 
@@ -169,7 +164,7 @@ def main(*words: str) -> int:
     check = words[-1:] == ("--check",)
     try:
         settings = LogSettings.of(*words[:5])
-        write = to_file(settings) if settings.file else to_stream(sys.stderr.buffer)
+        write = LogFile(settings).write if settings.file else to_stream(sys.stderr.buffer)
     except LogSettingError as error:
         print(f"error: {shown(error)}", file=sys.stderr)
         return 2
