@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
     started = time.monotonic()
     source, task = open_source(settings.data, settings.seed), make_task(settings)
     require_measurable(settings, source, task)
+    source.require_aligned()
     parts = len(source.parts(settings.federation.num_clients))
     name = f"{settings.name}-{mode}"
     with claimed(run_path(settings, name)) as folder:

@@ -88,6 +88,7 @@ def check(settings: Settings) -> None:
     parts = source.parts(settings.federation.num_clients)
     task = make_task(settings)
     require_measurable(settings, source, task, settings.federation.num_clients)
+    source.require_aligned()
     require_patterns(task.build(2, settings.seed, pretrained=False), settings.federation)
     if fit := next((samples for part in parts if (samples := task.learnable(part))), None):
         task.batches(fit, settings.seed)

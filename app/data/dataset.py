@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.core.sample import Sample, Weather
+from app.data.background import aligned_pairs, background
 from app.data.folds import FOLD, folds_of
 from app.data.holdout import holdout
 from app.data.partition import by_site, own_cameras, partition, partition_directions
@@ -110,6 +111,26 @@ class Source:
     def union(self, num_clients: int) -> list[Sample]:
         """The training images that the simulated clients have together, each once."""
         return list(dict.fromkeys(sample for part in self.parts(num_clients) for sample in part))
+
+    def with_background(self, samples: list[Sample]) -> list[Sample]:
+        """These training images of one party, and the patches of `data.background` in its photographs; away from all
+        vehicles of the set's training images, whoever has them."""
+        if not self.settings.background:
+            return samples
+        return [*samples, *background(samples, self._undivided(), self.settings.background)]
+
+    def require_aligned(self) -> None:
+        """Raise SettingsError if `data.background` asks for patches and no photographs of the set are aligned. One
+        party of a federation may have none."""
+        if (number := self.settings.background) and not aligned_pairs(self._undivided()):
+            raise SettingsError(
+                f"data.background={number}: {self.settings.reader} has no vehicle at the same box of a visible and an "
+                "infrared photograph; data.background=0 trains without patches"
+            )
+
+    def _undivided(self) -> list[Sample]:
+        """The images for training before any are kept out; with `data.folds` those of all folds."""
+        return [*self._fold()[0], *self._fold()[1]] if self.settings.folds else self.reader.train()
 
     def evaluation_parts(self, split: str, num_clients: int) -> list[list[Direction]]:
         """The directions of a split by simulated client, dealt as the training images are."""

@@ -134,6 +134,7 @@ def run_job(job: Job, progress: Progress | None = None) -> Measures:
         samples, client = source.union(settings.federation.num_clients), "central"
     else:
         samples, client = source.parts(settings.federation.num_clients)[job.partition_id], f"client-{job.partition_id}"
+    samples = source.with_background(samples)
     try:
         equalised = equalise_alone(settings, samples, client)
         task, network, report = train_alone(settings, equalised.samples if equalised else samples, client, progress)

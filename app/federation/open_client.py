@@ -172,7 +172,8 @@ def _data_of(
             raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
         split = settings.data.val_split
         directions = source.by_day().evaluation_parts(split, count)[partition_id] if split else []
-        return hold_out(settings, source, parts[partition_id], directions, name), directions
+        held_out = hold_out(settings, source, parts[partition_id], directions, name)
+        return held_out._replace(samples=source.with_background(held_out.samples)), directions
     except (OSError, ValueError) as error:
         raise DataError(str(error)) from error
 

@@ -9,7 +9,7 @@ from app.settings.plug_in_names import leaves
 
 FILES: dict[str, tuple[str, ...]] = {  # last part of a key, or a whole key -> values that name no file
     "pretrained": ("true", "false"),
-    "start": ("",),
+    "start": ("", "packaged"),
     "perceptual_weights": ("random", "imagenet"),
     "data.equalise.model": ("own", "global"),
 }

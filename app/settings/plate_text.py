@@ -24,8 +24,8 @@ class ModelSettings:
         pretrained: of the backbone: true lets timm download weights, false starts from random values, else a weights
             file.
         start: a checkpoint of this task from which the whole network starts, for example one trained on synthetic
-            plates; "" for none. As with ImageNet weights, every site needs the same file. A checkpoint of a network
-            without hashing also starts a hashed one.
+            plates; "packaged" for the reader that comes with the package, "" for none. As with ImageNet weights, every
+            site needs the same file. A checkpoint of a network without hashing also starts a hashed one.
         options: further arguments of the timm model.
         stride: pixels of a column of the sequence, a power of two.
         dim: width of the sequence, a multiple of 4.

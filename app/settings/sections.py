@@ -49,6 +49,8 @@ class DataSettings:
         fold: the part, from 0, that is kept out of training; it forms the split "fold".
         val_split: the split on which rounds are measured, "" for none.
         eval_split: the split of the final figures.
+        background: patches of each training photograph beside its vehicles that are trained on as further identities,
+            where a visible and an infrared photograph are aligned pixel to pixel; see `app.data.background`.
         weather: rendered into the queries of `eval_split`; the gallery stays as it is, since vehicles are enrolled by
             day and identified in any weather.
         cache_mb: decoded images kept in memory, MiB.
@@ -64,6 +66,7 @@ class DataSettings:
     fold: Count = 0
     val_split: str = ""
     eval_split: str = "test"
+    background: Annotated[int, Field(ge=0, le=100)] = 0
     weather: Literal["none", Weather] = "none"
     cache_mb: Count = 2048
     cache_dir: str = ""
@@ -80,6 +83,10 @@ class DataSettings:
         if self.fold >= max(self.folds, 1):
             limit = f"below data.folds={self.folds}" if self.folds else "0 without data.folds"
             raise SettingsError(f"data.fold must be {limit}; got {self.fold}")
+        if self.background and self.equalise.on:
+            raise SettingsError(
+                f"data.background={self.background} and data.equalise: patches are no vehicles to be equalised; use one"
+            )
 
 
 @section("train")

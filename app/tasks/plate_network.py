@@ -1,7 +1,5 @@
 """Network of a plate reader, with new values or those of a checkpoint to start from."""
 
-from pathlib import Path
-
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -12,11 +10,14 @@ from app.settings.checks import NamedFileError, SettingsError
 from app.settings.load import absolute
 from app.settings.plate_text import ModelSettings
 from app.tasks.networks import make_backbone, require_size
+from app.tasks.packaged_plate_reader import packaged_values
 from models.columns import keep_columns
 from models.errors import NetworkError
 from models.hashed import hash_layers, is_bucket
 from models.input_statistics import input_statistics
 from models.plate_reader import PlateReader
+
+_PACKAGED = "packaged"
 
 
 def columns_of(model: ModelSettings) -> int:
@@ -46,17 +47,17 @@ def make_plate_reader(model: ModelSettings, num_characters: int, *, pretrained: 
         max_length=model.max_length + 1,  # and the end
     )
     if pretrained and model.start:
-        _start_from(network, absolute(model.start), model.hashed)
+        _start_from(network, model.start, model.hashed)
     else:
         hash_layers(network, model.hashed)
     return network
 
 
-def _start_from(network: PlateReader, path: Path, hashed: float) -> None:
+def _start_from(network: PlateReader, start: str, hashed: float) -> None:
     """Fill the network, and hash it, before or after as the checkpoint was."""
-    require_start(path)
+    require_start(start)
     try:
-        arrays = load_file(path)
+        arrays = packaged_values() if start == _PACKAGED else load_file(absolute(start))
         hashed_before = any(is_bucket(name) for name in arrays)
         if hashed_before:
             hash_layers(network, hashed)
@@ -66,10 +67,11 @@ def _start_from(network: PlateReader, path: Path, hashed: float) -> None:
         if not hashed_before:
             hash_layers(network, hashed)
     except (SafetensorError, OSError, ValueError) as error:
-        raise NamedFileError("model.start", f"{path} does not fit: {error}") from error
+        name = "the packaged reader" if start == _PACKAGED else absolute(start)
+        raise NamedFileError("model.start", f"{name} does not fit: {error}") from error
 
 
-def require_start(path: Path) -> None:
+def require_start(start: str) -> None:
     """Raise NamedFileError if the checkpoint to start from is not there."""
-    if not is_file(path):
+    if start != _PACKAGED and not is_file(path := absolute(start)):
         raise NamedFileError("model.start", f"checkpoint not found: {path}")

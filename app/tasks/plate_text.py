@@ -17,7 +17,7 @@ from app.data.readers.reader import Direction, by_alphabet
 from app.evaluation.matches import Counts
 from app.evaluation.plate_texts import PlateReading, measure_directions
 from app.settings.checks import SettingsError, one_of
-from app.settings.load import Settings, absolute
+from app.settings.load import Settings
 from app.settings.plate_text import LossSettings, ModelSettings
 from app.tasks.plate_network import columns_of, make_plate_reader, require_start
 from app.tasks.task import Batches, Evaluation, Graph, UnfitDataError
@@ -89,7 +89,7 @@ class PlateText:
         unknown kind of them; NamedFileError where the checkpoint to start from is not there."""
         self.num_labels(samples)
         if self.model.start:
-            require_start(absolute(self.model.start))
+            require_start(self.model.start)
         train, made = self.settings.train, self.settings.data.made_plates
         return PlateBatches(
             self.learnable(samples),

@@ -15,13 +15,12 @@ from app.core.errors import StoredFileError
 from app.core.files import replacing
 from app.core.packaged_file import FileMark, checked_content, mark_of
 from app.evaluation.reading_errors import ReadingErrors
+from app.tasks.packaged_plate_reader import FOLDER, MARK, READER
 from app.training.checkpoint import Checkpoint
 
-READER, ERRORS = "plate_reader.safetensors", "plate_reader.errors.json"
-FOLDER = Path(__file__).parent / "packaged"
-
+ERRORS = "plate_reader.errors.json"
 MARKS = {
-    READER: FileMark(1372460, "a85bb22d6da9ecd2d5b7734e4da8eac59604c414befa8084e7d93dda67b2c45e"),
+    READER: MARK,
     ERRORS: FileMark(2550, "a3600e5fda0bb6b296504a2018b01b54ec4935b0df3f88ec0189790468afad91"),
 }
 """Of the files in `FOLDER`: another file, or a damaged one, reads no plates."""

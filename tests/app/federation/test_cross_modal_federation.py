@@ -82,3 +82,26 @@ def test_private_stems_stay_at_home(tmp_path, night_root):
     assert all((first[name] == second[name]).all() for name in first if name.startswith("trunk."))
     models = compare_models(federation.settings, federation.folder)
     assert set(models["global"]["clients"]) == {"client-0", "client-1"}  # one model each: more than heads stays at home
+
+
+def test_patches_beside_the_vehicles_are_identities_of_the_client_that_has_the_photographs(tmp_path):
+    """Two photographs with two vehicles each, and three patches in each for a client with a vehicle there."""
+    rng, rows = np.random.default_rng(0), ["file\tx\ty\tw\th\tvehicle_id\tclass\tsequence"]
+    for place in range(4):
+        for folder in ("crop_LR_visible", "cropinfrared"):
+            path = tmp_path / "set" / folder / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (120, 200, 3), dtype=np.uint8)).save(path)
+        rows += [f"{place}.png\t{x}\t10\t30\t20\tv{place}-{x}\tcar\ts{place}" for x in (5, 150)]
+    (tmp_path / "set" / "vehicles.tsv").write_text("\n".join(rows) + "\n")
+    words = (
+        f"{WORDS} data=roadscene data.partition.by=identity data.root={tmp_path / 'set'} data.val_split= privacy=plain "
+        "federation.rounds=1 data.folds=2 data.eval_split=fold"
+    )
+    sizes = {}
+    for number in (0, 3):
+        federation = LocalFederation(tmp_path / f"run{number}", f"{words} data.background={number}").run()
+        held = federation.held("private")
+        sizes[number] = [len(held[client]["array/classifier.weight"]) for client in sorted(held)]
+    assert sizes[0] == [2, 2]
+    assert all(2 + 3 <= rows <= 2 + 2 * 3 for rows in sizes[3])

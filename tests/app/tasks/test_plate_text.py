@@ -19,6 +19,7 @@ from app.settings.load import load_settings
 from app.tasks import make_task
 from app.tasks.task import embedding_task
 from app.training.checkpoint import network_of
+from app.training.packaged_reader import packaged_reader
 from app.training.trainer import train
 from models.hashed import hash_layers
 
@@ -140,6 +141,18 @@ def test_the_network_starts_from_a_checkpoint_of_the_same_form(settings, samples
     absent.build(1, 0, pretrained=False)
     with pytest.raises(SettingsError, match=r"^model\.start: checkpoint not found"):
         absent.batches(samples, 0)
+
+
+@pytest.mark.parametrize("hashed", [1.0, 0.25])
+def test_the_network_starts_from_the_packaged_reader(hashed):
+    words = f"experiment=plates_countries data.root=/tmp model.start=packaged model.hashed={hashed}"
+    started = make_task(load_settings(words)).build(1, 3)
+    whole = make_task(load_settings("experiment=plates_countries data.root=/tmp model.start=")).build(1, 3)
+    load_arrays(whole, packaged_reader().arrays)
+    expected = float_arrays(hash_layers(whole, hashed))
+    assert all((float_arrays(started)[name] == array).all() for name, array in expected.items())
+    with pytest.raises(SettingsError, match=r"model\.start: the packaged reader does not fit: array .* has shape"):
+        make_task(load_settings(f"{words} model.dim=32")).build(1, 0)
 
 
 def test_a_hashed_reader_sends_its_buckets_and_reads_the_same_expanded():
