@@ -141,14 +141,20 @@ def _of_timm(name: str, pretrained: bool, given: Mapping[str, Any]) -> nn.Module
 
 
 def takes(backbone: nn.Module, height: int, width: int) -> bool:
-    """Whether images of this size, in pixels, give a feature map.
+    """Whether images of this size, in pixels, give a feature map."""
+    return map_size(backbone, height, width) is not None
+
+
+def map_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int] | None:
+    """Height and width of the feature map of images of this size, in pixels; None if they give none.
 
     By a forward pass that computes shapes alone; a network that cannot do without values gets a blank image."""
-    return any(_gives_map(backbone, height, width, device) for device in ("meta", None))
+    sizes = (_map_size(backbone, height, width, device) for device in ("meta", None))
+    return next((size for size in sizes if size is not None), None)
 
 
 @torch.no_grad()
-def _gives_map(backbone: nn.Module, height: int, width: int, device: str | None) -> bool:
+def _map_size(backbone: nn.Module, height: int, width: int, device: str | None) -> tuple[int, int] | None:
     arrays: dict[str, Tensor] = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
     moved = {name: array if device is None else array.to(device) for name, array in arrays.items()}
     place = next(iter(moved.values())).device
@@ -157,10 +163,10 @@ def _gives_map(backbone: nn.Module, height: int, width: int, device: str | None)
     try:
         feature = functional_call(backbone, moved, (torch.zeros(1, 3, height, width, device=place),))
     except (AssertionError, RuntimeError, ValueError):
-        return False
+        return None
     finally:
         backbone.train(was_training)
-    return min(feature.shape) > 0
+    return (feature.shape[2], feature.shape[3]) if min(feature.shape) > 0 else None
 
 
 def input_statistics_of(name: str) -> InputStatistics:

@@ -55,12 +55,43 @@ class GeMPooling(nn.Module):
         return f"p={self.p.item():.3g}, learn={self.p.requires_grad}, eps={self.eps}"
 
 
-def build_pooling(name: str) -> nn.Module:
-    """Build the pooling "gem" or "average". Raises ValueError for another name."""
+class GridPooling(nn.Module):
+    """Pooling of each cell of a grid by itself: where in the image something is becomes part of the feature.
+
+    Sun et al. (ECCV 2018, arXiv:1711.09349, Sec. 3) pool horizontal stripes of people so; vehicles differ across, too.
+    Cell i of g covers rows floor(i h / g) to ceil((i + 1) h / g), and columns alike: on small maps cells overlap.
+
+    Args:
+        pooling: of one cell, (N, C, h, w) to (N, C).
+        cells: g, along either side.
+    """
+
+    def __init__(self, pooling: nn.Module, cells: int) -> None:
+        super().__init__()
+        if cells < 1:
+            raise ValueError(f"cells must be at least 1, got {cells}")
+        self.pooling = pooling
+        self.cells = cells
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, g^2 C), row by row."""
+        rows, columns = (_cuts(side, self.cells) for side in feature_map.shape[2:])
+        parts = [self.pooling(feature_map[:, :, row, column]) for row in rows for column in columns]
+        return torch.cat(parts, dim=1)
+
+
+def build_pooling(name: str, cells: int = 1) -> nn.Module:
+    """Build the pooling "gem" or "average", of each cell of a grid if `cells` is above 1. Raises ValueError for another
+    name."""
     known: dict[str, type[nn.Module]] = {"average": AveragePooling, "gem": GeMPooling}
     if name not in known:
         raise ValueError(f"unknown pooling {name!r}; known: {', '.join(known)}")
-    return known[name]()
+    return known[name]() if cells == 1 else GridPooling(known[name](), cells)
+
+
+def _cuts(side: int, cells: int) -> list[slice]:
+    """Places of the cells along a side."""
+    return [slice(i * side // cells, -(-(i + 1) * side // cells)) for i in range(cells)]
 
 
 class BNNeck(nn.Module):

@@ -28,7 +28,10 @@ class ModelSettings:
         pretrained: true lets timm download weights, false starts from random values, else a weights file; both stems
             start from the same values.
         options: further arguments of the timm model.
-        embedding_dim: length of an embedding, 0 for the backbone's width.
+        input: what the stems see: "colour", or "structure", the gradients of the image, which visible and infrared
+            images of one object share; see `models.structure`.
+        grid: cells along either side that are pooled by themselves; see `GridPooling`. An embedding is grid^2 as long.
+        embedding_dim: length of an embedding, 0 for the backbone's width times grid^2.
         hashed: share of the values of large layers that are learnt and sent; see `hash_layers`. 1 for all.
     """
 
@@ -37,7 +40,9 @@ class ModelSettings:
     width: _Pixels = 256
     pretrained: Pretrained = False
     options: Options = field(default_factory=dict)
+    input: Literal["colour", "structure"] = "colour"
     pooling: Literal["gem", "average"] = "gem"
+    grid: Annotated[int, Field(ge=1, le=8)] = 1
     embedding_dim: Count = 0
     hashed: HashedShare = 1.0
 

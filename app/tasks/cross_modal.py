@@ -21,10 +21,10 @@ from app.evaluation.modalities import across_modalities
 from app.settings.checks import SettingsError, named_file
 from app.settings.cross_modal import LossSettings, ModelSettings
 from app.settings.load import Settings
-from app.tasks.networks import make_backbone, require_size
+from app.tasks.networks import make_backbone, require_grid, require_size
 from app.tasks.reid import Head, Reid
 from app.tasks.task import Batches, Graph
-from models.backbone import input_statistics_of
+from models.backbone import input_statistics_of, map_size
 from models.dual_net import DualEmbedding
 from models.embedding_graph import Run
 from models.errors import NetworkError
@@ -38,6 +38,7 @@ from models.losses import (
     WeightedRegularisedTripletLoss,
 )
 from models.perceptual import vgg16_stages
+from models.structure import behind_structure
 from models.two_stream_graph import INPUTS, OUTPUTS, OutsideTwoStreamNet, TwoStreamGraph
 from models.two_stream_net import TwoStreamNet, TwoStreamOutput, cut_backbone
 
@@ -74,14 +75,17 @@ class CrossModalReid(Reid):
             torch.manual_seed(seed)
             backbone = make_backbone("model", model.backbone, model.weights if pretrained else False, model.options)
             require_size("model", model.backbone, backbone, height=model.height, width=model.width)
+            require_grid(model.grid, map_size(backbone, model.height, model.width))
             try:
                 stem, trunk = cut_backbone(backbone, model.backbone)
             except NetworkError as error:
                 raise SettingsError(f"model.backbone: {error}") from error
-            neck = BNNeck(backbone.num_features, model.embedding_dim or None)  # type: ignore[arg-type]
-            network = TwoStreamNet(
-                stem, nn.Identity(), trunk, build_pooling(model.pooling), neck, input_statistics(backbone)
-            )
+            if model.input == "structure":
+                stem = behind_structure(stem)
+            pooling = build_pooling(model.pooling, model.grid)
+            features: int = backbone.num_features * model.grid**2  # type: ignore[operator, assignment]
+            neck = BNNeck(features, model.embedding_dim or None)
+            network = TwoStreamNet(stem, nn.Identity(), trunk, pooling, neck, input_statistics(backbone))
             hash_layers(network, model.hashed)
             network.infrared_stem = deepcopy(network.visible_stem)  # with its hashes: both start alike
             network.classifier = Classifier(network.dim, num_labels, "linear")

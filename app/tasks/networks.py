@@ -53,6 +53,14 @@ def require_file(section: str, weights: bool | Path, sha256: str) -> None:
             )
 
 
+def require_grid(cells: int, size: tuple[int, int] | None) -> None:
+    """Raise SettingsError for more cells along a side (`model.grid`) than the feature map has positions."""
+    if size is not None and cells > min(size):
+        raise SettingsError(
+            f"model.grid={cells}: the images give a feature map of {size[0]} x {size[1]}, which has no more cells"
+        )
+
+
 def require_size(section: str, name: str, backbone: nn.Module, **sides: int) -> None:
     """Raise SettingsError for images that are too small for a backbone, or of a size that it cannot halve as it must.
 

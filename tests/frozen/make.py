@@ -51,6 +51,7 @@ WORDS = {
         f"model.options={OPTIONS} model.height=32 model.width=32 model.embedding_dim=8"
     ),
     "plate_text": (
+        "model.start= "
         f"experiment=plates_countries data=manifest data.root=. data.made_plates.share=0 model.backbone={TINY} "
         f"model.pretrained=false model.options={OPTIONS} model.height=32 model.width=64 model.dim=16 model.layers=1"
     ),

@@ -15,6 +15,7 @@ from app.tasks.plate_text import PlateText
 from app.training.checkpoint import save_checkpoint
 
 TINY_READER = (
+    "model.start= "
     "experiment=plates_countries data=manifest data.root=. data.made_plates.share=0 model.backbone=test_resnet "
     "model.height=32 model.width=64 model.dim=16 model.layers=1 device=cpu train.precision=float32"
 )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.head import AveragePooling, GeMPooling, build_pooling
+from models.head import AveragePooling, GeMPooling, GridPooling, build_pooling
 
 
 def feature_map(seed: int = 0, scale: float = 1.0) -> torch.Tensor:
@@ -71,3 +71,20 @@ def test_unknown_names_and_values_are_refused() -> None:
         build_pooling("max")
     with pytest.raises(ValueError, match="above 0"):
         GeMPooling(p=0.0)
+
+
+@pytest.mark.parametrize(("height", "width", "cells"), [(4, 4, 2), (5, 7, 2), (4, 6, 4), (5, 5, 3), (2, 3, 2)])
+@pytest.mark.parametrize("name", ["gem", "average"])
+def test_cells_are_pooled_by_themselves_row_by_row(name: str, height: int, width: int, cells: int) -> None:
+    maps = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    pooled = build_pooling(name, cells)(maps).view(2, cells, cells, 3)
+    power = 3.0 if name == "gem" else 1.0
+    expected = torch.nn.functional.adaptive_avg_pool2d(maps**power, cells) ** (1 / power)
+    assert torch.allclose(pooled.permute(0, 3, 1, 2), expected, atol=1e-6)
+
+
+def test_one_cell_is_the_pooling_itself_and_none_is_refused() -> None:
+    assert isinstance(build_pooling("gem", 1), GeMPooling)
+    assert torch.equal(GridPooling(AveragePooling(), 1)(feature_map()), AveragePooling()(feature_map()))
+    with pytest.raises(ValueError, match="cells must be at least 1, got 0"):
+        GridPooling(AveragePooling(), 0)

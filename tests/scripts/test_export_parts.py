@@ -30,6 +30,7 @@ from scripts import export
 
 TINY = DetectorSettings(backbone="test_efficientnet", size=128, vehicle_threshold=0.05, plate_threshold=0.05)
 READER = (
+    "model.start= "
     "experiment=plates_countries data=manifest data.made_plates.share=0 model.backbone=test_resnet model.height=32 "
     "model.width=64 model.dim=16 model.layers=1 device=cpu train.precision=float32 data.eval_split=test"
 )

@@ -32,6 +32,7 @@ def run_dir(tmp_path):
         rows.append(f"{pid}.png,{pid},0,{('test_query', 'test_gallery')[pid]},AB1{pid},20,10,50,20")
     (plates / "manifest.csv").write_text("\n".join(rows) + "\n")
     settings = load_settings(
+        "model.start= "
         f"experiment=plates_countries data=manifest data.root={plates} data.made_plates.share=0 device=cpu "
         "model.backbone=test_resnet model.height=32 model.width=64 model.dim=16 model.layers=1"
     )

@@ -32,6 +32,7 @@ from scripts import read_plates
 from scripts.command import command
 
 WORDS = (
+    "model.start= "
     "experiment=plates_countries data=manifest data.root=. model.backbone=test_resnet model.height=32 model.width=64 "
     "model.dim=16 model.layers=1 device=cpu train.precision=float32 train.threads=1 evaluation.batch_size=2"
 )

@@ -28,6 +28,7 @@ TINY = (
     f"{NETWORK} {TRAINING} train.epochs=1"
 )
 READER = (
+    "model.start= "
     "experiment=plates_countries data=manifest data.made_plates.share=0 model.backbone=test_resnet model.height=32 "
     "model.width=64 model.dim=16 model.layers=1 device=cpu federation.num_clients=2 data.partition.by=site"
 )

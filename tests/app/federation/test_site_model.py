@@ -26,7 +26,7 @@ NIGHT = (
     "train.images_per_pid=1 federation.private=['*classifier*','*_stem.*']"
 )
 PLATES = (
-    "experiment=plates_countries data=manifest data.val_split=val model.backbone=test_resnet "
+    "experiment=plates_countries model.start= data=manifest data.val_split=val model.backbone=test_resnet "
     "model.height=32 model.width=64 model.dim=16 model.layers=1 data.made_plates.share=0 "
     "train.batch_size=4 federation.private=[head.*]"
 )

@@ -224,6 +224,27 @@ def test_an_onnx_file_gives_the_same_embeddings(settings, samples, tmp_path):
     np.testing.assert_allclose(theirs, ours, atol=1e-5)  # float32 sums in another order
 
 
+def test_cells_and_structure_reach_the_embedding_and_its_onnx_file(samples, tmp_path):
+    settings = load_settings(f"{WORDS} model.height=64 model.width=64 model.embedding_dim=0 model.grid=2")
+    cells = make_task(settings)
+    whole = make_task(load_settings(f"{WORDS} model.height=64 model.width=64 model.embedding_dim=0"))
+    assert cells.build(3, 0).dim == 4 * whole.build(3, 0).dim
+    settings = replace(settings, model=replace(settings.model, input="structure"))
+    task = make_task(settings)
+    network = task.build(3, 0).eval()
+    assert set(float_arrays(network)) == set(float_arrays(cells.build(3, 0)))
+    images = torch.randint(0, 256, (4, 3, 64, 64), generator=torch.Generator().manual_seed(0)).float()
+    infrared = torch.tensor([False, True, False, True])
+    np.testing.assert_allclose(*(network.embed(each, infrared) for each in (images, 255 - images)), atol=1e-4)
+    write_onnx(tmp_path / "net.onnx", task.graph(network), "digest", settings.as_dict())
+    outside_task, outside = OnnxFile(tmp_path / "net.onnx").network(settings)
+    ours, theirs = (
+        embed_samples(each, net, samples).libraries["vehicle"]
+        for each, net in ((task, network), (outside_task, outside))
+    )
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)  # float32 sums in another order, and divisions by small ones
+
+
 def test_the_summary_says_which_perceptual_network(settings, tmp_path):
     assert make_task(settings).remarks == {"perceptual network": "VGG16, random features"}
     without = replace(settings, loss=replace(settings.loss, perceptual_edge_weight=0.0))
@@ -251,6 +272,8 @@ def test_the_weights_of_the_perceptual_network_are_looked_for_where_they_are_ope
         ("loss.perceptual_edge_weight=-1", "loss.perceptual_edge_weight must be at least 0"),
         ("loss.perceptual_longest=-1", "loss.perceptual_longest"),
         ("model.plate=null", "unknown key model.plate"),
+        ("model.grid=3", r"model\.grid=3: the images give a feature map of 1 x 2, which has no more cells"),
+        ("model.input=edges", "model.input must be one of colour, structure"),
         ("loss.weighted_triplet_feature=after", "must be one of before_norm, after_norm, compared"),
     ],
 )

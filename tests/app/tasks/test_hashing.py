@@ -71,7 +71,7 @@ def test_an_eighth_of_the_reader_travels_in_less_than_half_a_byte_a_weight():
 
     The aim of plate reading is 0.4. A network of 107,339 values misses it under `kahe` by 0.03: the shares for the four
     others, which have one size for every network, are a sixth of its upload."""
-    settings = load_settings(f"experiment=plates_countries {SMALL}")
+    settings = load_settings(f"experiment=plates_countries model.start= {SMALL}")
     network = make_task(settings).build(1, 0)
     layout = shared_layout(network, settings.federation)
     statistics = statistics_mask(network, layout)
