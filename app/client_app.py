@@ -11,6 +11,7 @@ from app.core.versions import installed
 from app.deployment.site_names import SiteIdentity
 from app.federation.client import TaskClient
 from app.federation.global_model import UnusableAggregateError
+from app.federation.message_record import recorded
 from app.federation.open_client import open_client
 from app.federation.outgoing_errors import Handler, guarded
 from app.federation.site_model import keep_models
@@ -60,6 +61,7 @@ def _proving_its_name(handler: Handler) -> Handler:
 
 @app.query()
 @guarded
+@recorded
 @_proving_its_name
 @_telling_of_unusable_sums
 def query(message: Message, context: Context) -> Message:
@@ -89,6 +91,7 @@ def _share_sum(client: TaskClient, message: Message, config: dict[str, Any]) -> 
 
 @app.train()
 @guarded
+@recorded
 @_proving_its_name
 @_telling_of_unusable_sums
 def train(message: Message, context: Context) -> Message:
@@ -102,6 +105,7 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 @guarded
+@recorded
 @_proving_its_name
 @_telling_of_unusable_sums
 def evaluate(message: Message, context: Context) -> Message:

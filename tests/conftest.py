@@ -23,6 +23,7 @@ from app.settings.load import load_settings
 from strategies.partial_sync import PartialSync
 
 pytest_plugins = [
+    "answered_metrics",
     "browsers",
     "camera_videos",
     "equalise_records",
@@ -63,6 +64,7 @@ LONGEST = (
     "app/deployment/test_first_answer.py",
     "app/federation/test_layout.py",
     "app/deployment/test_loopback.py",
+    "app/deployment/test_monitoring.py",
     "app/synthetic/test_synthetic_difficulty.py",
     "app/experiment/test_simulation.py",
     "scripts/test_bench_service.py",

@@ -37,9 +37,6 @@ SERVER_CHECKPOINT = "server"
 """Name of the arrays that the server resumes from: ciphertexts, not a network."""
 
 
-"""Columns of tables of models, in per cent."""
-
-
 class RunFolder:
     """Reads and writes the files of one run; the folder is created if missing. Close it after the last round."""
 

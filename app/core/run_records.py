@@ -1,5 +1,7 @@
-"""Types of the records in a run's files, as written by a server."""
+"""Types of the records in a run's files, as written by a server, and the state that they show."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -8,6 +10,9 @@ from app.settings.tasks import known_tasks
 
 Count = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Figure = Annotated[float, Field(ge=-1e300, le=1e300)]
+
+
+RUNNING, ENDED, FAILED = STATES = ("running", "ended", "failed")
 
 
 class LeftOut(BaseModel):
@@ -88,3 +93,16 @@ class EndedRun(Figures):
 
     seconds: Figure
     bytes_up: Count
+
+
+def run_state(run: Path, progress: Mapping[str, Any]) -> str:
+    """The state of a run by its folder and its `progress.json`; "running" also where the server was killed."""
+    if (run / "summary.json").exists():
+        return ENDED
+    return FAILED if "failed" in progress else RUNNING
+
+
+def last_sign(run: Path) -> float:
+    """Time of the last sign of life of a run's server, in seconds since 1970; 0 before the first."""
+    files = (run / name for name in ("settings.json", "metrics.jsonl", "progress.json"))
+    return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)

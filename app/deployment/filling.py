@@ -8,6 +8,8 @@ from app.deployment import parties as p
 _TEMPLATES = Path(__file__).parent / "templates"
 _ENV = {"site-start.sh": "site.env", "server-start.sh": "server.env", p.CONNECT: "operator.env"}
 """Template of a settings file."""
+_WATCHED = ("site-start.sh", "server-start.sh")
+"""Templates of start commands, whose processes have a log and metrics."""
 
 
 class _Template(Template):
@@ -18,6 +20,8 @@ def fill(template: str, path: Path, mode: int, **values: object) -> None:
     """Write a template with values in place of its @names."""
     if template in _ENV:
         values["read_env"] = _text("read-env.sh", env=_ENV[template]).rstrip()
+    if template in _WATCHED:
+        values["watching"] = _text("watching.sh", party=values.get("site", "server")).rstrip()
     p.write_file(path, _text(template, **values).encode(), mode)
 
 

@@ -14,7 +14,6 @@ The project's own modules are removed before the fork: a run has its own version
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import random
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app.deployment import fork_client
+from app.deployment.beside import end_with
 from app.deployment.client_process import forget_own_modules, run_client
 from app.deployment.parties import PARTY_FILE, REFRESH, STATE
 from app.deployment.site_files import CHECKED, COMMAND, write_command
@@ -36,14 +36,11 @@ from app.settings.tasks import TASKS
 
 _IMPORTED = ("app.client_app", "dp_accounting", "flwr.supernode.cli", "tenseal", "torch._dynamo")
 _LOOK_SECONDS = 1.0
-_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def main(site: Path, parent: int) -> None:
     """Serve the site whose folder this is until `parent`, the process that started this one, has ended."""
-    with contextlib.suppress(OSError, AttributeError):  # Linux: also while this process still imports
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != parent:
+    if not end_with(parent):  # also while this process still imports
         return
     if not (site / PARTY_FILE).exists():  # an older start.sh: without this process, Flower would run any bundle
         print(f"{site.resolve()} is no site's folder: {REFRESH}", file=sys.stderr, flush=True)

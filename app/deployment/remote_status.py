@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from app.core.run_records import last_sign
 from app.core.site_runs import SiteModelError, chosen_run, runs_in
 from app.deployment import parties as p
 from app.deployment.parties import DeploymentError, Kind
@@ -23,13 +24,18 @@ _LEFT_OUT = re.compile(r"left out ([^:]+): (.*?)(?=, left out |$)")
 _VERSIONS = "has other versions than the server"
 
 
-def newest_run_folder(server: Path) -> Path:
-    """Folder of the newest run below a server's `state/`. Raises MissingFileError if there is none."""
+def run_folders(server: Path) -> list[Path]:
+    """Folders of the runs below a server's `state/`, that of the last sign of life at the end."""
     state = server / p.STATE
-    found = [path for form in ("*", "outputs/*/*") for path in state.glob(f"{form}/settings.json")]
-    if not found:
-        raise MissingFileError(f"no run has begun below {state}; a run_dir elsewhere is given itself")
-    return max(found, key=lambda path: path.stat().st_mtime).parent
+    found = [path.parent for form in ("*", "outputs/*/*") for path in state.glob(f"{form}/settings.json")]
+    return sorted(found, key=last_sign)
+
+
+def newest_run_folder(server: Path) -> Path:
+    """The folder of the last sign of life. Raises MissingFileError if there is none."""
+    if not (found := run_folders(server)):
+        raise MissingFileError(f"no run has begun below {server / p.STATE}; a run_dir elsewhere is given itself")
+    return found[-1]
 
 
 def operator_status(folder: Path, run: str = "") -> dict[str, Any]:

@@ -10,13 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from app.core.run_folder import RunFolder
-from app.core.run_records import RunSettings
+from app.core.run_records import RunSettings, last_sign, run_state
 from app.core.typed_json import require_shape
 from app.federation.recorder import sharing_sentence, waiting_sentence
 from models.errors import MissingFileError
 from strategies.rounds import THE_SUM
 
-_LIVE = ("settings.json", "metrics.jsonl", "progress.json")
 _SLOW = 1.5  # times the median of the clients' seconds in a round
 
 
@@ -36,16 +35,15 @@ def read_status(path: Path) -> dict[str, Any]:
     rounds = settings["federation"]["rounds"]
     trained = [line for line in lines if line["attempts"]]  # the last line is the final model's
     last = trained[-1] if trained else None
-    state = "ended" if (path / "summary.json").exists() else "failed" if "failed" in progress else "running"
+    state = run_state(path, progress)
     in_round = state == "running" and progress.get("server_round", 0) > (last["server_round"] if last else 0)
-    changed = [file.stat().st_mtime for name in _LIVE if (file := path / name).exists()]
     return {
         "run_dir": str(path),
         "experiment": settings["name"],
         "cipher": settings["privacy"]["cipher"],
         "state": state,
         "reason": progress.get("failed", ""),
-        "silent_seconds": round(max(0.0, time.time() - max(changed)), 1),
+        "silent_seconds": round(max(0.0, time.time() - last_sign(path)), 1),
         "round": last["server_round"] if last else 0,
         "rounds": rounds,
         "seconds_per_round": statistics.median(line["seconds"] for line in trained) if trained else None,

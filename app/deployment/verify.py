@@ -88,7 +88,7 @@ def _secrets(party: Party, folder: Path) -> Iterator[str]:
     allowed = {place / name for name in secret for place in (folder, folder / p.REPLACED)}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder).parts
-        if path.is_dir() or path in allowed or (inside[0] == p.STATE and party.kind is not Kind.server):
+        if not path.is_file() or path in allowed or (inside[0] == p.STATE and party.kind is not Kind.server):
             continue
         if party.kind is Kind.authority and path.match("federation-*.key"):
             continue  # put aside by a rotation

@@ -68,7 +68,7 @@ class Loopback:
             federation.main(["init", *words, "--out", str(self.root)])
         [app] = read_allowed(self.root / "authority").apps
         self.approved = app.sha256
-        _set(self.root / "server" / "server.env", VENV=sys.prefix)
+        self.set("server", VENV=sys.prefix)
         _set(self.root / "operator" / "operator.env", VENV=sys.prefix)
         for name, pictures in self.sites.items():
             self.configure(name, pictures)
@@ -86,7 +86,12 @@ class Loopback:
 
     def configure(self, name: str, pictures: Path) -> None:
         """Set the folder of the site's images."""
-        _set(self.site(name) / "site.env", VENV=sys.prefix, DATA_ROOT=pictures, RUNTIME_PORT=free_port())
+        self.set(name, VENV=sys.prefix, DATA_ROOT=pictures, RUNTIME_PORT=free_port())
+
+    def set(self, name: str, **values: object) -> None:
+        """Change settings of the server or a site; it reads them when it starts."""
+        env = self.root / "server" / "server.env" if name == "server" else self.site(name) / "site.env"
+        _set(env, **values)
 
     def log(self, name: str) -> str:
         """Output of a process so far."""

@@ -39,6 +39,7 @@ SHOWN = {
     ("README.md", "model  "): "output of `make demo`, eight minutes",
     ("README.md", "   site A"): "a drawing",
     ("docs/benchmarks.md", "model  "): "output of runs of several minutes",
+    ("docs/deployment.md", "2026-11-29T"): "lines of a log, whose form tests/app/deployment/test_log_lines.py checks",
     ("docs/equalise.md", "images --pre-model"): "a drawing",
     ("docs/plates.md", '{"file"'): "output of a run",
     ("docs/reference.md", "round 45/45"): "output of the command above it",

@@ -17,6 +17,7 @@ export FLWR_HOME="$here/state/flower" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDA
 export FLWR_SUPEREXEC_TASK_POLL_INTERVAL=0.2
 export PATH="$VENV/bin:$PATH"
 cd state # run folders with relative paths come here
+@watching
 exec "$VENV/bin/python" -P -m app.deployment.superlink --host "$BIND" --port "$PORT" --ssl-ca-certfile "$here/ca.crt" --ssl-certfile "$here/server.crt" \
     --ssl-keyfile "$here/server.key" --enable-supernode-auth --disable-runtime-dependency-installation \
-    --database "$here/state/superlink.db"
+    --database "$here/state/superlink.db" ${HEALTH_PORT:+"--health-server-address=127.0.0.1:$HEALTH_PORT"}

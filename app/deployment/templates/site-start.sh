@@ -28,10 +28,11 @@ cd state
 clock=0
 "$VENV/bin/python" -P -m app.deployment.clock @address "$here/ca.crt" || clock=$?
 [ $clock -ne 2 ] || exit 2
+@watching
 if [ $clock -eq 3 ]; then # the server is not up yet
     "$VENV/bin/python" -P -m app.deployment.clock @address "$here/ca.crt" $$ & # ends with its answer, or with this process
 fi
 "$VENV/bin/python" -P -m app.deployment.fork_server "$here" $$ & # ends with this process, which the next line makes a SuperNode
 exec "$VENV/bin/flower-supernode" --superlink @address --root-certificates "$here/ca.crt" \
     --auth-supernode-private-key "$here/site.key" --host 127.0.0.1 --port "$RUNTIME_PORT" \
-    --node-config "$here/state/node.toml"
+    --node-config "$here/state/node.toml" ${HEALTH_PORT:+"--health-server-address=127.0.0.1:$HEALTH_PORT"}

@@ -1,21 +1,16 @@
 """Metrics of the service: what they say, that a real Prometheus reads them, and that they hold nothing of anybody."""
 
-import json
-import shutil
-import signal
 import socket
-import subprocess
-import time
-import urllib.request
-from urllib.parse import quote
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_server import metrics_at, prometheus
 from web_service import jpeg
 
+from app.core.prometheus import MetricsPortError
 from app.register.errors import DatabaseAwayError
 from app.web import metrics as web_metrics
-from app.web.metrics import Metrics, MetricsPortError
+from app.web.metrics import Metrics
 
 
 @pytest.fixture
@@ -28,16 +23,11 @@ def metrics(client):
     return Metrics(client.app.state.register, 0)  # closed with the service
 
 
-def text_of(metrics):
-    with urllib.request.urlopen(f"http://127.0.0.1:{metrics.port}/metrics") as answer:
-        return answer.read().decode()
-
-
 def values(metrics):
     """Each sample by name and labels."""
     return {
         (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text_of(metrics))
+        for family in text_string_to_metric_families(metrics_at(metrics.port))
         for sample in family.samples
     }
 
@@ -85,7 +75,7 @@ def test_metrics_hold_nothing_of_anybody(metrics, as_role):
     manager.post("/api/identify", files=[("pictures", jpeg(1))]).raise_for_status()
     for path in ("/vehicles/1", "/api/search?q=AB12", "/api/AB12", "/AB12"):
         manager.get(path)
-    text = text_of(metrics)
+    text = metrics_at(metrics.port)
     for word in ("AB", "A. Resident", "manager", "vehicles/1"):
         assert word not in text, word
     assert 'operation="GET /vehicles/{vehicle}"' in text
@@ -124,34 +114,13 @@ def test_the_port_is_for_this_machine_and_goes_with_the_service(metrics, client)
 
 
 def test_a_real_prometheus_reads_them(metrics, as_role, tmp_path):
-    if (program := shutil.which("prometheus")) is None:
-        pytest.skip("prometheus is missing: apt-get install prometheus")
     as_role("guard").post("/api/identify", files=[("pictures", jpeg(1))]).raise_for_status()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = tmp_path / "prometheus.yml"
     target = f"127.0.0.1:{metrics.port}"
-    config.write_text(
+    config = (
         "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
         f"scrape_configs: [{{job_name: register, static_configs: [{{targets: ['{target}']}}]}}]\n"
     )
-    words = [f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}"]
-    words += [f"--web.listen-address=127.0.0.1:{port}"]
-    running = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        found, deadline = [], time.monotonic() + 60
-        while not found:
-            assert time.monotonic() < deadline
-            assert running.poll() is None
-            time.sleep(0.2)
-            query = quote('register_queries_total{decision="match"}')
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}") as answer:
-                    found = json.loads(answer.read())["data"]["result"]
-            except OSError:
-                continue
+    with prometheus(tmp_path, config) as running:
+        query = 'register_queries_total{decision="match"}'
+        found = running.wait_for(lambda: running.series(query), "the service is not read")
         assert (found[0]["metric"]["instance"], found[0]["value"][1]) == (target, "1")
-    finally:
-        running.send_signal(signal.SIGTERM)
-        running.wait(30)
