@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.embedding_graph import Run, as_array, require_evaluation
@@ -31,7 +30,7 @@ class TwoStreamGraph(nn.Module):
         """Map images (N, 3, H, W) and infrared (N,) bool to L2-normalised embeddings (N, D), in a tuple."""
         seen, felt = self.network.visible_stem(pictures), self.network.infrared_stem(pictures)
         maps = torch.where(infrared[:, None, None, None], felt, seen)
-        return (F.normalize(self.network.neck(self.network.pooling(self.network.trunk(maps)))[1]),)
+        return (self.network.compared(self.network.neck(self.network.pooling(self.network.trunk(maps)))[1], pictures),)
 
 
 class OutsideTwoStreamNet(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from models.errors import NetworkError
 from models.head import BNNeck, Classifier
 from models.input_statistics import InputStatistics
+from models.structure import StructureLayout
 
 _PROBE_SIZE = (64, 96)  # pixels
 _CUTS = (  # names of the parts of stem and trunk, in timm's families
@@ -49,6 +50,8 @@ class TwoStreamNet(nn.Module):
         neck: feature to the features (N, D) before and after its BatchNorm.
         statistics: that images are normalised with before they are given to `forward`.
         classifier: embedding to scores; None for a network that only embeds.
+        layout_weight: of the cosine of `StructureLayout` beside that of the learnt embeddings, where images are
+            compared.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class TwoStreamNet(nn.Module):
         neck: BNNeck,
         statistics: InputStatistics,
         classifier: Classifier | None = None,
+        layout_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.statistics = statistics
@@ -69,10 +73,12 @@ class TwoStreamNet(nn.Module):
         self.pooling = pooling
         self.neck = neck
         self.classifier = classifier
+        self.layout_weight = layout_weight
+        self.layout = StructureLayout()
 
     @property
     def dim(self) -> int:
-        """Length of an embedding."""
+        """Length of an embedding that the classifier reads."""
         return self.neck.dim
 
     def forward(self, images: Tensor, infrared: Tensor) -> TwoStreamOutput:
@@ -93,10 +99,19 @@ class TwoStreamNet(nn.Module):
 
     @torch.no_grad()
     def embed(self, images: Tensor, infrared: Tensor) -> Tensor:
-        """L2-normalised embeddings (N, D). Raises RuntimeError in training mode, as `DualNet.embed` does."""
+        """L2-normalised embeddings (N, D), with `layout_weight` (N, D + 192). Raises RuntimeError in training mode, as
+        `DualNet.embed` does."""
         if self.training:
             raise RuntimeError("embed needs a network in evaluation mode: call eval() first")
-        return F.normalize(self(images, infrared).embedding)
+        return self.compared(self(images, infrared).embedding, images)
+
+    def compared(self, embedding: Tensor, images: Tensor) -> Tensor:
+        """What `embed` gives, from embeddings (N, D) and their images. The cosine of two images is then
+        (learnt + w layout) / (1 + w), with the cosines of both parts and w = `layout_weight`."""
+        learnt, weight = F.normalize(embedding), self.layout_weight
+        if not weight:
+            return learnt
+        return torch.cat([learnt, weight**0.5 * self.layout(images)], dim=1) / (1 + weight) ** 0.5
 
 
 def cut_backbone(backbone: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:

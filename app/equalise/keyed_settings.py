@@ -7,7 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 _ADDED: dict[str, dict[str, Any]] = {
-    "model": {"trainable": "all", "vehicle.sha256": "", "plate.sha256": "", "input": "colour", "grid": 1},
+    "model": {
+        **{"trainable": "all", "vehicle.sha256": "", "plate.sha256": ""},
+        **{"input": "colour", "grid": 1, "layout_weight": 0.0},
+    },
     "loss": {
         **{"circle_margin": 0.25, "circle_scale": 128.0, "adasp_temperature": 0.04},
         **{"memory": 0, "memory_warm_up": 0.1},

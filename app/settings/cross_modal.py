@@ -32,6 +32,8 @@ class ModelSettings:
             images of one object share; see `models.structure`.
         grid: cells along either side that are pooled by themselves; see `GridPooling`. An embedding is grid^2 as long.
         embedding_dim: length of an embedding, 0 for the backbone's width times grid^2.
+        layout_weight: of the cosine of two images' structure on 8 x 8 cells (`StructureLayout`) beside that of the
+            learnt embeddings; nothing of it is learnt or sent. For images of one pose; 0 leaves it out.
         hashed: share of the values of large layers that are learnt and sent; see `hash_layers`. 1 for all.
     """
 
@@ -44,6 +46,7 @@ class ModelSettings:
     pooling: Literal["gem", "average"] = "gem"
     grid: Annotated[int, Field(ge=1, le=8)] = 1
     embedding_dim: Count = 0
+    layout_weight: NotNegative = 0.0
     hashed: HashedShare = 1.0
 
     @property

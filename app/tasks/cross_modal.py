@@ -85,7 +85,9 @@ class CrossModalReid(Reid):
             pooling = build_pooling(model.pooling, model.grid)
             features: int = backbone.num_features * model.grid**2  # type: ignore[operator, assignment]
             neck = BNNeck(features, model.embedding_dim or None)
-            network = TwoStreamNet(stem, nn.Identity(), trunk, pooling, neck, input_statistics(backbone))
+            network = TwoStreamNet(
+                stem, nn.Identity(), trunk, pooling, neck, input_statistics(backbone), layout_weight=model.layout_weight
+            )
             hash_layers(network, model.hashed)
             network.infrared_stem = deepcopy(network.visible_stem)  # with its hashes: both start alike
             network.classifier = Classifier(network.dim, num_labels, "linear")
@@ -163,7 +165,7 @@ class CrossModalReid(Reid):
 
     def _heads(self, network: nn.Module, found: DualEmbeddings) -> list[Head]:
         assert isinstance(network, TwoStreamNet)
-        return [(network.classifier, found.vehicle, np.ones(len(found.samples), bool))]
+        return [(network.classifier, found.vehicle[:, : network.dim], np.ones(len(found.samples), bool))]
 
 
 def make_task(settings: Settings) -> CrossModalReid:

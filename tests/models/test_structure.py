@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.structure import StructureMaps, behind_structure
+from models.structure import StructureLayout, StructureMaps, behind_structure
 
 
 def images(count=2, height=20, width=24, seed=0):
@@ -89,3 +89,16 @@ def test_parts_of_a_stem_keep_their_names():
     whole = behind_structure(stem)
     assert list(whole.state_dict()) == names
     assert torch.equal(whole.eval()(images()), stem.eval()(StructureMaps()(images())))
+
+
+def test_a_layout_is_the_means_of_cells_of_unit_length_but_for_flat_ones():
+    given = images(2, 24, 32)
+    maps = StructureMaps()(given)
+    for row, own in zip(StructureLayout()(given), maps, strict=True):
+        cells = own.reshape(3, 8, 3, 8, 4).mean(dim=(2, 4))
+        lengths = cells.norm(dim=0)
+        expected = (cells / (lengths + 0.5 * lengths.mean())).flatten()
+        assert torch.allclose(row, expected / expected.norm(), atol=1e-5)
+    assert torch.allclose(StructureLayout()(-given), StructureLayout()(given), atol=1e-4)
+    assert StructureLayout()(torch.zeros(1, 3, 16, 16)).abs().max() == 0
+    assert StructureLayout()(given.bfloat16()).dtype == torch.float32

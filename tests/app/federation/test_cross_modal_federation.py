@@ -16,7 +16,7 @@ WORDS = (
     "model.pretrained=false model.height=32 model.width=32 model.embedding_dim=8 loss.perceptual_longest=8 device=cpu "
     "train.precision=float32 train.threads=1 train.pids_per_batch=3 train.images_per_pid=1 train.epochs=2 "
     "federation.num_clients=2 federation.rounds=2 federation.start_timeout=0.1 federation.deadline=180 "
-    "evaluation.ranked_lists=2 evaluation.compare=[] federation.measure_every=1"
+    "evaluation.ranked_lists=2 evaluation.compare=[] federation.measure_every=1 loss.perceptual_edge_weight=1"
 )
 
 

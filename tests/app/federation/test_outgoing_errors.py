@@ -210,7 +210,7 @@ OTHER = "privacy=plain device=cpu data.val_split='' model.pretrained=false"
 NAMING = {
     "model.vehicle.pretrained": "",
     "data.equalise.model": "data.equalise.target=3",
-    "loss.perceptual_weights": f"experiment=synthetic_night {OTHER}",
+    "loss.perceptual_weights": f"experiment=synthetic_night loss.perceptual_edge_weight=1 {OTHER}",
     "model.start": f"experiment=plates_made {OTHER}",
     "data.root": "",
 }

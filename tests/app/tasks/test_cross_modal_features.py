@@ -12,7 +12,10 @@ from app.tasks import make_task
 from app.training.optimiser import learning_rate
 from models.losses import CrossModalCentreContrastLoss, WeightedRegularisedTripletLoss
 
-SMALL = "model=two_stream_small loss.perceptual_weights=random loss.perceptual_longest=8 device=cpu"
+SMALL = (
+    "model=two_stream_small loss.perceptual_edge_weight=1 loss.perceptual_weights=random loss.perceptual_longest=8 "
+    "device=cpu"
+)
 
 
 def batch_of(height, width):

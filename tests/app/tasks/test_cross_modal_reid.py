@@ -23,11 +23,12 @@ from app.tasks.image_files import embed_samples
 from app.training.onnx_file import OnnxFile, write_onnx
 from models.losses import PerceptualEdgeLoss, WeightedRegularisedTripletLoss
 from models.perceptual import vgg16_stages
+from models.structure import StructureLayout
 
 WORDS = (
     "experiment=roadscene model=two_stream_resnet50 model.backbone=test_resnet model.pretrained=false model.height=32 "
     "model.width=48 model.embedding_dim=8 loss.perceptual_longest=8 device=cpu train.precision=float32 "
-    "train.pids_per_batch=3 train.images_per_pid=2"
+    "train.pids_per_batch=3 train.images_per_pid=2 loss.perceptual_edge_weight=1 model.layout_weight=0"
 )
 STILL = AugmentSettings(flip=0, shift=0, rotate=0, zoom=0, colour=0, blur=0, erase=0)
 
@@ -236,6 +237,30 @@ def test_cells_and_structure_reach_the_embedding_and_its_onnx_file(samples, tmp_
     images = torch.randint(0, 256, (4, 3, 64, 64), generator=torch.Generator().manual_seed(0)).float()
     infrared = torch.tensor([False, True, False, True])
     np.testing.assert_allclose(*(network.embed(each, infrared) for each in (images, 255 - images)), atol=1e-4)
+    write_onnx(tmp_path / "net.onnx", task.graph(network), "digest", settings.as_dict())
+    outside_task, outside = OnnxFile(tmp_path / "net.onnx").network(settings)
+    ours, theirs = (
+        embed_samples(each, net, samples).libraries["vehicle"]
+        for each, net in ((task, network), (outside_task, outside))
+    )
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)  # float32 sums in another order, and divisions by small ones
+
+
+def test_the_layout_weighs_in_where_images_are_compared_and_not_in_training(samples, tmp_path):
+    """The cosine is the mean of both parts' cosines by weight; heads and shared arrays know nothing of it."""
+    settings = load_settings(f"{WORDS} model.layout_weight=2")
+    task, plain = make_task(settings), make_task(load_settings(WORDS))
+    network, learnt = task.build(3, 0), plain.build(3, 0)
+    assert float_arrays(network).keys() == float_arrays(learnt).keys()
+    for each, own in ((task, network), (plain, learnt)):
+        each.set_heads(own, samples, torch.device("cpu"))
+    assert torch.allclose(network.classifier.weight, learnt.classifier.weight, atol=1e-6)
+    images = torch.randn(6, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    infrared = torch.tensor([False, True] * 3)
+    rows, own = (each.eval().embed(images, infrared) for each in (network, learnt))
+    layout = StructureLayout()(images)
+    assert torch.allclose(rows @ rows.T, (own @ own.T + 2 * layout @ layout.T) / 3, atol=1e-5)
+    assert torch.allclose(rows.norm(dim=1), torch.ones(6), atol=1e-5)
     write_onnx(tmp_path / "net.onnx", task.graph(network), "digest", settings.as_dict())
     outside_task, outside = OnnxFile(tmp_path / "net.onnx").network(settings)
     ours, theirs = (
