@@ -62,7 +62,6 @@ def rotated(plan, first_key, tmp_path_factory):
     return base / "parks"
 
 
-
 def forged(root, place, monkeypatch, changes, archive, **files):
     """An archive with other words of the authority, signed by its own key."""
     source = root / archive
