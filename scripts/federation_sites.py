@@ -10,7 +10,7 @@ import typer
 
 from app.deployment import parties, renewal, setup, updates
 from app.deployment.applying import as_owner
-from app.deployment.changes import DECIDED, complete
+from app.deployment.changes import DECIDED, MAKING, complete
 from app.deployment.parties import DeploymentError
 from app.federation.build import cloud_pair, make_secrets
 from app.settings.privacy import PrivacySettings
@@ -92,8 +92,9 @@ def operator_access(
 
 
 def complete_first(folder: Path) -> None:
-    """Complete a change that was cut short, and say so."""
-    as_whom = as_owner(folder) if os.geteuid() == 0 and (folder / DECIDED).is_dir() else nullcontext()
+    """Complete a change that was cut short, and say so; one that was not decided is forgotten."""
+    left = any((folder / name).is_dir() for name in (DECIDED, MAKING))
+    as_whom = as_owner(folder) if os.geteuid() == 0 and left else nullcontext()
     with as_whom:
         if complete(folder):
             print(f"{folder}: a change of keys that was cut short is complete now")

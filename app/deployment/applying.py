@@ -9,18 +9,19 @@ import json
 import os
 import pwd
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from app.deployment import approval, verify
 from app.deployment import parties as p
+from app.deployment.approval import AllowedApps
 from app.deployment.archives import ArchiveError, Update, read_members, read_update
 from app.deployment.changes import changing
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from app.deployment.programs import write_programs
-from strategies.signing import AUTHORITY_PUBLIC_KEY, read_public_key
+from strategies.signing import AUTHORITY_PUBLIC_KEY, SigningError, read_public_key
 
 _BEFORE = "before.json"
 
@@ -37,13 +38,15 @@ def apply(archive: Path, folder: Path) -> tuple[Update, list[str]]:
         _check_party(archive, update, party, folder)
         if update.whole:
             raise ArchiveError(f"{archive} is for a machine without the folder of {party.name}; it is there: {folder}")
-        if not _is_new(archive, update, folder):
+        if not _is_new(archive, update, content, folder):
             return update, []
         with changing(folder) as copy:
             before = verify.problems(copy)
             names = _put(copy, party, update, content)
             if worse := [each for each in verify.problems(copy) if each not in before]:
                 raise ArchiveError(f"{archive} does not fit the folder, and nothing was changed: {worse[0]}")
+            if p.ALLOWED_APPS in content:
+                _check_list(copy, folder)
             if p.ALLOWED_APPS in content and update.kind is Kind.site:
                 approval.check_newest(approval.read_allowed(copy), folder)
     return update, names
@@ -63,7 +66,8 @@ def undo(folder: Path) -> list[str]:
             (copy / name).parent.mkdir(mode=0o700, exist_ok=True)
             (kept / name).replace(copy / name)
         shutil.rmtree(kept)
-    return sorted({*said["added"], *said["replaced"]} - {p.APPLIED})
+        stays = {p.APPLIED, p.ALLOWED_APPS} if _keep_newest(copy, folder) else {p.APPLIED}
+    return sorted({*said["added"], *said["replaced"]} - stays)
 
 
 @contextmanager
@@ -98,14 +102,59 @@ def _check_party(archive: Path, update: Update, party: Party, folder: Path) -> N
             raise ArchiveError(f"{archive} is for the {what} {said!r}; {folder} is of {own!r}")
 
 
-def _is_new(archive: Path, update: Update, folder: Path) -> bool:
-    """Whether an archive is newer than the last one. Raises ArchiveError if it is older, or another of that number."""
+def _is_new(archive: Path, update: Update, content: Mapping[str, bytes], folder: Path) -> bool:
+    """Whether an archive is newer than the last one. Raises ArchiveError if it is older than one that the folder had,
+    or another of that number."""
     serial, digest = applied(folder)
-    if update.serial < serial:
+    if update.serial < _highest(folder):
         raise ArchiveError(f"{archive} of {update.date} is older than the one that {folder} has: take the newest")
-    if update.serial == serial and update.digest != digest:
+    if update.serial == serial and update.digest != digest and not _is_current(update, content, folder):
         raise ArchiveError(f"{archive} has the number of another archive that {folder} has: let the authority make one")
     return update.serial > serial
+
+
+def _is_current(update: Update, content: Mapping[str, bytes], folder: Path) -> bool:
+    """Whether a folder has all of an archive: the first one and one of changes can have the same number."""
+    own = p.read_party(folder)
+    sites = {path.stem for path in (folder / "sites").glob("*.pub")}
+    said = (update.key_id, update.control_port, set(update.sites))
+    held = {name: (folder / name).read_bytes() for name in content if (folder / name).is_file()}
+    return said == (own.key_id, own.control_port, sites) and held == content
+
+
+def _check_list(copy: Path, folder: Path) -> None:
+    """Raise SigningError for a list of app bundles older than the folder's own: it may hold a revoked one."""
+    new, own = approval.read_allowed(copy), _own_list(folder)
+    if own is not None and new.serial < own.serial:
+        raise SigningError(
+            f"{folder / p.ALLOWED_APPS} of {own.date} is newer than the archive's of {new.date}: take the newest"
+        )
+
+
+def _own_list(folder: Path) -> AllowedApps | None:
+    with suppress(SigningError):
+        return approval.read_allowed(folder)
+    return None
+
+
+def _keep_newest(copy: Path, folder: Path) -> bool:
+    """After an undo: keep the newer list of app bundles, as the one before may hold a revoked bundle, and the highest
+    serial number, so that archives in between stay refused; whether the list was kept."""
+    serial, digest = applied(copy)
+    write_file(copy / p.APPLIED, _record(serial, digest, "", _highest(folder)), p.PUBLIC)
+    new, old = _own_list(folder), _own_list(copy)
+    if new is None or (old is not None and old.serial >= new.serial):
+        return False
+    write_file(copy / p.ALLOWED_APPS, (folder / p.ALLOWED_APPS).read_bytes(), p.PUBLIC)
+    return True
+
+
+def _highest(folder: Path) -> int:
+    """Largest serial number of an archive that a folder had, also of one that was taken out again."""
+    serial, _ = applied(folder)
+    with suppress(FileNotFoundError, KeyError):
+        return max(serial, int(json.loads((folder / p.APPLIED).read_text(encoding="utf-8"))["highest"]))
+    return serial
 
 
 def applied(folder: Path) -> tuple[int, str]:
@@ -114,17 +163,22 @@ def applied(folder: Path) -> tuple[int, str]:
     path = folder / p.APPLIED
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
+        int(said.get("highest", 0))
         return int(said["serial"]), str(said["digest"])
     except FileNotFoundError:
         return 0, ""
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DeploymentError(f"{path} is damaged: delete it, and apply the authority's newest archive") from error
 
 
 def record(folder: Path, update: Update) -> None:
     """Write which archive a folder has."""
-    text = json.dumps({"serial": update.serial, "digest": update.digest, "date": update.date}, indent=1) + "\n"
-    write_file(folder / p.APPLIED, text.encode(), p.PUBLIC)
+    write_file(folder / p.APPLIED, _record(update.serial, update.digest, update.date), p.PUBLIC)
+
+
+def _record(serial: int, digest: str, date: str, highest: int = 0) -> bytes:
+    said = {"serial": serial, "digest": digest, "date": date}
+    return (json.dumps({**said, "highest": highest} if highest > serial else said, indent=1) + "\n").encode()
 
 
 def _put(copy: Path, party: Party, update: Update, content: dict[str, bytes]) -> list[str]:

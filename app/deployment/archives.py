@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from app.deployment import parties as p
 from app.deployment.parties import DeploymentError, Kind, write_file
+from app.deployment.party_fields import check_fields
 from strategies.signing import AUTHORITY_PUBLIC_KEY, signed_text, verified_body
 
 MANIFEST = "update.json"
@@ -201,14 +202,19 @@ def _header(name: str, size: int) -> bytes:
 
 def _update(body: dict[str, Any], path: Path) -> Update:
     try:
-        files = {str(name): (int(size), str(digest)) for name, (size, digest) in body["files"].items()}
-        fields = {**body, "kind": Kind(body["kind"]), "sites": tuple(map(str, body["sites"])), "files": files}
-        update = Update(**fields)
-        kinds = (type(update.serial), type(update.control_port), type(update.whole))
-        if kinds != (int, int, bool) or update.kind not in CHANGING:
-            raise ValueError("a field of another type")
-        for site in update.sites:
-            p.check_name("site", site)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArchiveError(f"{path} is signed and no update of a party") from error
+        files = {name: _file(*about) for name, about in body["files"].items()}
+        update = Update(**{**body, "kind": Kind(body["kind"]), "sites": tuple(body["sites"]), "files": files})
+        check_fields(vars(update))
+        if update.kind not in CHANGING or (update.sites and update.kind is not Kind.operator):
+            raise ValueError(f"kind {str(update.kind)!r}, sites {list(update.sites)}")
+    except ValueError as error:
+        raise ArchiveError(f"{path} is signed and no update of a party: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ArchiveError(f"{path} is signed and no update of a party: a field of another name or type") from error
     return update
+
+
+def _file(size: object, digest: object) -> tuple[int, str]:
+    if type(size) is not int or not isinstance(digest, str):
+        raise ValueError(f"a file with {size!r} bytes and digest {digest!r}")
+    return size, digest

@@ -5,11 +5,12 @@ put in place. After a kill before the rename everything is as before; after it, 
 The folder is that of a federation, or of one party on its machine, which starts nothing while a change is incomplete.
 """
 
+import hashlib
 import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def changing(root: Path) -> Iterator[Path]:
             before = _copy(root, copy)
             yield copy
             write_updates(root, copy)
-            _keep_differences(root, copy, before)
+            _keep_differences(copy, before)
             making.replace(root / DECIDED)
         except FedVehicleReidError as error:
             error.args = tuple(str(part).replace(str(copy), str(root)) for part in error.args)
@@ -78,8 +79,9 @@ def _locked(root: Path) -> FileLock:
     return FileLock(root / f"{DECIDED}.lock", mode=0o600)
 
 
-def _copy(root: Path, copy: Path) -> set[Path]:
-    """Copy what the parties' folders hold from `setup`, and nothing that a running party made; the relative paths."""
+def _copy(root: Path, copy: Path) -> dict[Path, tuple[int, str]]:
+    """Copy what the parties' folders hold from `setup`, and nothing that a running party made; the relative paths, with
+    the state of each."""
     copy.mkdir(mode=0o700, parents=True)
     found = [folder / name for folder in p.parties_of(root) for name in (*p.read_party(folder).files(), p.APPLIED)]
     if (root / p.PARTY_FILE).exists():
@@ -95,16 +97,17 @@ def _copy(root: Path, copy: Path) -> set[Path]:
             target = copy / path.relative_to(root)
             _make_folder(target.parent)
             shutil.copy2(path, target)
-    return {path.relative_to(copy) for path in copy.rglob("*")}
+    return {path.relative_to(copy): _state(path) for path in copy.rglob("*")}
 
 
-def _keep_differences(root: Path, copy: Path, before: set[Path]) -> None:
-    """Leave in the copy what has to be written, and beside it the list of what has to go."""
+def _keep_differences(copy: Path, before: Mapping[Path, tuple[int, str]]) -> None:
+    """Leave in the copy what the block changed, and beside it the list of what has to go. What its owner changed in the
+    folder meanwhile, a policy for example, stays as it is there."""
     gone = {path for path in before if not (copy / path).exists()}
     topmost = sorted(str(path) for path in gone if path.parent not in gone)
     write_file(copy.parent / _REMOVED, json.dumps(topmost).encode(), p.SECRET)
     for path in [path for path in copy.rglob("*") if path.is_file()]:
-        if _same(path, root / path.relative_to(copy)):
+        if before.get(path.relative_to(copy)) == _state(path):
             path.unlink()
         else:
             sync_to_disk(path)
@@ -112,8 +115,9 @@ def _keep_differences(root: Path, copy: Path, before: set[Path]) -> None:
         sync_to_disk(folder)
 
 
-def _same(one: Path, other: Path) -> bool:
-    return other.is_file() and one.stat().st_mode == other.stat().st_mode and one.read_bytes() == other.read_bytes()
+def _state(path: Path) -> tuple[int, str]:
+    """Mode, and of a file the SHA-256."""
+    return path.stat().st_mode, hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _complete(root: Path) -> bool:
@@ -122,6 +126,8 @@ def _complete(root: Path) -> bool:
     if not _is_own(decided):
         return False
     sync_to_disk(root)
+    if (root / p.REPLACED).is_dir():
+        (root / p.REPLACED).chmod(0o700)  # it holds former keys, whoever opened it before
     files = decided / _FILES
     for source in sorted(path for path in files.rglob("*") if path.is_file()):
         target = root / source.relative_to(files)

@@ -1,13 +1,13 @@
 """Files of each party of a federation, with their modes: written by `setup` and checked by `verify`."""
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 
 from app.core.files import replacing
+from app.deployment.party_fields import HOST, NAME, check_fields
 from models.errors import FedVehicleReidError
 from models.names import look
 from strategies.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
@@ -45,8 +45,6 @@ STATE = "state"
 REFRESH = "write its start.sh anew with python -m scripts.federation refresh FOLDER"
 SECRET, PUBLIC, PROGRAM = 0o600, 0o644, 0o755
 _FORMAT = 1
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 
 
 class DeploymentError(FedVehicleReidError, ValueError):
@@ -146,20 +144,24 @@ class Party:
 
 
 def read_party(folder: Path) -> Party:
-    """Raises DeploymentError for a folder of no party."""
+    """Raises DeploymentError for a folder of no party, and for a field that no party has."""
     path = folder / PARTY_FILE
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
         if read.pop("format") != _FORMAT:
             raise DeploymentError(f"{path} has another format")
         read["kind"] = Kind(read["kind"])
-        return Party(**read)
+        party = Party(**read)
+        check_fields(vars(party))
+        return party
     except DeploymentError:
         raise
     except OSError as error:
         raise DeploymentError(f"{folder} is no party's folder: {PARTY_FILE} cannot be read") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DeploymentError(f"{path} is damaged") from error
+    except ValueError as error:
+        raise DeploymentError(f"{path} is damaged ({error}): take it from a backup") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise DeploymentError(f"{path} is damaged (a field of another name or type): take it from a backup") from error
 
 
 def parties_of(root: Path) -> list[Path]:
@@ -172,7 +174,7 @@ def parties_of(root: Path) -> list[Path]:
 
 def check_name(what: str, name: str) -> None:
     """Raise DeploymentError unless the name can stand in paths, certificates and service names."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise DeploymentError(f"{what} {name!r}: lower-case letters, digits and hyphens, at most 31, first a letter")
 
 
@@ -185,7 +187,7 @@ def check_other_look(site: str, others: Iterable[str]) -> None:
 
 def check_host(host: str, port: int) -> None:
     """Raise DeploymentError for an invalid host name or address, or an invalid port."""
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         raise DeploymentError(f"host {host!r} is no DNS name and no IP address")
     if not 1 <= port <= 65535:
         raise DeploymentError(f"port {port} is not between 1 and 65535")

@@ -1,13 +1,12 @@
 """Setup of a federation's folders: one a party, each with exactly the files of that party."""
 
-import re
 import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.deployment import approval
+from app.deployment import approval, party_fields
 from app.deployment import parties as p
 from app.deployment.approval import App
 from app.deployment.certificates import Issued, is_local, new_authority, new_server, new_site_key
@@ -22,7 +21,7 @@ from app.deployment.share_certificates import Scope, write_share_keys
 from app.deployment.updates import write_updates
 from strategies.ciphers.keys import FederationKey, read_key, write_key
 
-INSTALL = re.compile(r"(/[\w.-]+)+")  # used in systemd units, where a blank or % has a meaning
+INSTALL = party_fields.INSTALL
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ def remade(good, rotated, tmp_path, key=None, files=(), **changes):
     [
         ({"federation": "yards"}, "is for the federation 'yards'; .*north is of 'parks'"),
         ({"name": "south"}, "is for the party 'south'; .*north is of 'north'"),
-        ({"kind": "server"}, "which no archive of a server has"),
+        ({"kind": "server", "name": "server"}, "which no archive of a server has"),
         ({"kind": "authority"}, "is signed and no update of a party"),
         ({"serial": "1"}, "is signed and no update of a party"),
         ({"whole": True}, "is for a machine without the folder of north; it is there"),
@@ -248,7 +248,7 @@ def test_an_older_archive_is_refused_and_the_same_one_changes_nothing(north, goo
     assert apply(archive, north)[1] == []
     assert content(north) == after
     refused(north, older, "is older than the one that .*north has: take the newest")
-    same = remade(good, rotated, tmp_path, date="another")
+    same = remade(good, rotated, tmp_path, date="2026-01-01T00:00:00+00:00")
     refused(north, same, "has the number of another archive")
     archive.write_bytes(good)
     (north / "applied.json").write_text("x")

@@ -12,12 +12,13 @@ import time
 import pytest
 from kills import content, kill_at, worst_moments
 
+from app.deployment.applying import apply
 from app.deployment.changes import changing, complete
 from app.deployment.parties import DeploymentError, parties_of, read_party
 from app.deployment.renewal import give_access, renew_share_keys, rotate_key
 from app.deployment.setup import add_site, make_federation, remove_site
 from app.deployment.verify import problems
-from scripts import federation
+from scripts import federation, federation_sites
 from strategies.ciphers.keys import FederationKey, read_key
 from strategies.share_keys import VALID_DAYS
 
@@ -160,3 +161,58 @@ def test_a_change_that_another_user_left_is_not_completed(root, monkeypatch):
         assert content(root) == before
     assert complete(root), "one's own is"
     assert not victim.exists()
+
+
+@pytest.mark.parametrize("name", ["policy.toml", "site.env", "start.sh"])
+def test_what_the_owner_changes_while_an_archive_is_applied_stays(root, monkeypatch, name):
+    """In the moments between the copy and the decision, by a file's content, its mode, or its end."""
+    folder = root / "sites/north"
+    archive = root / "updates/north.tar"
+    rotate_key(root, SECOND)
+    north = shutil.copytree(folder, root.parent / "north")
+    rotate_key(root, FederationKey({"seal": b"\x09" * 40}, "2026-01-03"))
+    checked = []
+
+    def edit(copy):
+        if not checked:
+            (north / name).write_text("edited = true\n")
+            (north / "authority.pub").chmod(0o640)
+            (north / ".gitignore").unlink()
+        checked.append(copy)
+        return []
+
+    monkeypatch.setattr("app.deployment.verify.problems", edit)
+    assert "federation.key" in apply(archive, north)[1]
+    assert checked
+    assert (north / name).read_text() == "edited = true\n"
+    assert stat.S_IMODE((north / "authority.pub").stat().st_mode) == 0o640
+    assert (north / "federation.key").read_bytes() == (folder / "federation.key").read_bytes()
+
+
+def test_the_folder_of_replaced_keys_is_its_owners_alone_even_after_it_was_opened(root):
+    north = shutil.copytree(root / "sites/north", root.parent / "north")
+    rotate_key(root, SECOND)
+    (north / ".replaced").mkdir()
+    for mode in (0o755, 0o777, 0o750):
+        (north / ".replaced").chmod(mode)
+        apply(root / "updates/north.tar", north)
+        assert stat.S_IMODE((north / ".replaced").stat().st_mode) == 0o700
+        rotate_key(root, FederationKey({"seal": bytes([mode % 256]) * 40}, "2026-01-03"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone changes the owner of files")
+@pytest.mark.parametrize("left", [".change.new", ".change"])
+def test_root_ends_a_change_of_another_user_by_verify(root, left):
+    """Undecided it is forgotten, decided it is completed; as the user whom the folder belongs to."""
+    for path in (root.parent.parent.parent, root.parent.parent, root.parent):
+        path.chmod(0o755)
+    north = shutil.copytree(root / "sites/north", root.parent / "north")
+    (north / left / "files").mkdir(parents=True)
+    (north / left / "files/policy.toml").write_text("secret")
+    (north / left / "removed.json").write_text("[]")
+    for path in [north, *north.rglob("*")]:
+        os.chown(path, 12345, 12346)
+    federation_sites.complete_first(north)
+    assert not list(north.glob(".change*/"))
+    assert ((north / "policy.toml").read_text() == "secret") == (left == ".change")
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in north.rglob("*")} == {(12345, 12346)}
