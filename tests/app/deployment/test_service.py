@@ -71,6 +71,25 @@ def test_one_command_makes_the_folder_and_starts_the_service(plan, first_key, tm
         federation.main(["service", str(place / "parks-server")])
 
 
+def test_the_unit_is_not_what_the_services_user_made_of_the_folders_copy(plan, first_key, tmp_path, machine):
+    units, _, log = machine
+    root, place = tmp_path / "parks", tmp_path / "project"
+    make_federation(plan(install=place), root, first_key)
+    folder = place / "parks-north"
+    shutil.copytree(root / "sites/north", folder)
+    unit = (root / "sites/north/parks-north.service").read_bytes()
+    (folder / "parks-north.service").write_bytes(unit.replace(b"User=fed-vehicle-reid", b"User=root"))
+    (tmp_path / "link").symlink_to(folder)
+    federation.main(["service", str(tmp_path / "link")])
+    assert (units / "parks-north.service").read_bytes() == unit
+    assert f"chown -R fed-vehicle-reid: {folder}" in log.read_text().splitlines()
+    hostile = (folder / "party.json").read_text().replace('"parks"', '"../parks"')
+    (folder / "party.json").write_text(hostile)
+    with pytest.raises(DeploymentError):
+        federation.main(["service", str(folder)])
+    assert [path.name for path in units.iterdir()] == ["parks-north.service"]
+
+
 def test_a_value_of_two_lines_is_refused(root):
     with pytest.raises(DeploymentError, match=r"DATA_ROOT: a value of site\.env is one line"):
         set_values(root / "sites/north/site.env", {"DATA_ROOT": "/a\nVENV=/b"})
