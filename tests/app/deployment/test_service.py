@@ -9,6 +9,7 @@ import pytest
 from party_folders import run
 
 from app.deployment import service
+from app.deployment.applying import as_owner
 from app.deployment.parties import DeploymentError
 from app.deployment.receiving import set_values
 from app.deployment.setup import make_federation
@@ -88,6 +89,26 @@ def test_the_unit_is_not_what_the_services_user_made_of_the_folders_copy(plan, f
     with pytest.raises(DeploymentError):
         federation.main(["service", str(folder)])
     assert [path.name for path in units.iterdir()] == ["parks-north.service"]
+
+
+def test_root_writes_as_root_only_where_no_other_user_chooses_the_place(tmp_path):
+    safe, theirs = tmp_path / "safe", tmp_path / "theirs"
+    for folder in (safe, theirs):
+        folder.mkdir(mode=0o755)
+    (safe / "parks-north").mkdir()
+    (theirs / "link").symlink_to(safe / "parks-north")
+    os.chown(theirs, 12345, 12345)
+    with as_owner(safe / "parks-north"):
+        pass
+    with pytest.raises(DeploymentError, match=r"another user can change .*theirs"), as_owner(theirs / "link"):
+        pass
+    safe.chmod(0o777)
+    with pytest.raises(DeploymentError, match=r"another user can change .*safe"), as_owner(safe / "parks-north"):
+        pass
+    os.chown(safe / "parks-north", 12345, 12346)
+    with as_owner(safe / "parks-north"):
+        assert (os.geteuid(), os.getegid(), os.getgroups()) == (12345, 12346, [])
+    assert (os.geteuid(), os.getegid()) == (0, 0)
 
 
 def test_a_value_of_two_lines_is_refused(root):
