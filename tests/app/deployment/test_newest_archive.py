@@ -8,10 +8,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from app.deployment.applying import apply
-from app.deployment.parties import DeploymentError
+from app.deployment.parties import DeploymentError, read_party
+from app.deployment.receiving import receive
 from app.deployment.renewal import give_access, renew_server, renew_share_keys, rotate_key
+from app.deployment.setup import make_federation
 from app.deployment.verify import problems
 from strategies.ciphers.keys import FederationKey
+from strategies.signing import fingerprint, read_public_key
 
 SECOND = FederationKey({"seal": b"\x08" * 40}, "2026-01-02")
 
@@ -64,3 +67,15 @@ def test_a_sites_new_share_key_is_in_the_archive_after_it_too(root):
     assert names_in(root / "updates/north.tar") == {"update.json", "share.cert"}
     apply(root / "updates/north.tar", at_north)
     assert problems(at_north) == []
+
+
+def test_an_operator_elsewhere_keeps_the_servers_paths_and_a_server_elsewhere_is_refused(plan, first_key, tmp_path):
+    root, place, server = tmp_path / "parks", tmp_path / "project", tmp_path / "server-project"
+    place.mkdir()
+    make_federation(plan(install=server, operator_port=8444), root, first_key)
+    said = fingerprint(read_public_key(root / "authority/authority.pub"))
+    folder = receive(root / "first/operator.tar", place, said, {})[1]
+    assert read_party(folder).install == str(server)
+    with pytest.raises(DeploymentError, match=r"put the project in .*server-project"):
+        receive(root / "first/server.tar", place, said, {})
+    assert [path.name for path in place.iterdir()] == ["parks-operator"]
