@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -74,15 +75,20 @@ def undo(folder: Path) -> list[str]:
 def as_owner(folder: Path) -> Iterator[None]:
     """Write as the user whom a folder belongs to, who is the service's: root becomes that user meanwhile.
 
-    Raises DeploymentError for any other user, and if there is no such folder."""
+    Raises DeploymentError for any other user, if there is no such folder, and for a folder of root's on a path that
+    another user can change: that user would choose where root writes."""
     if not folder.is_dir():
         raise DeploymentError(f"{folder} is no folder")
     owner, own = folder.stat(), (os.geteuid(), os.getegid())
     if owner.st_uid == own[0]:
+        if own[0] == 0:
+            _check_path(folder)
         yield
         return
     if own[0] != 0:
         raise DeploymentError(f"{folder} belongs to {_user(owner.st_uid)}: run this as that user, or as root")
+    groups = os.getgroups()
+    os.setgroups([])
     os.setegid(owner.st_gid)
     os.seteuid(owner.st_uid)
     try:
@@ -90,6 +96,21 @@ def as_owner(folder: Path) -> Iterator[None]:
     finally:
         os.seteuid(own[0])
         os.setegid(own[1])
+        os.setgroups(groups)
+
+
+def _check_path(folder: Path) -> None:
+    """Raise DeploymentError unless root alone can change where a path leads, as it is given and with links followed."""
+    for path in (folder.absolute(), folder.resolve()):
+        for child, parent in zip((path, *path.parents), path.parents, strict=False):
+            found = parent.stat()
+            by_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            sticky = found.st_mode & stat.S_ISVTX and child.lstat().st_uid == 0  # as /tmp: others cannot rename it
+            if found.st_uid != 0 or (by_others and not sticky):
+                raise DeploymentError(
+                    f"{folder} belongs to root, and another user can change {parent}: give the folder to the service's "
+                    "user, or make that one root's alone"
+                )
 
 
 def _check_party(archive: Path, update: Update, party: Party, folder: Path) -> None:

@@ -4,6 +4,7 @@ The machine holds no key of the authority yet. So the person there gives the fin
 `init` printed and which does not travel with the archive. Programs and policy are those of the version installed here.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -76,6 +77,9 @@ def found_folder(archive: Path, place: Path) -> Path:
     named = [folder for folder in folders if _is_named(said, folder)]
     if len(named) == 1:
         return named[0]
+    hidden = [path for path in place.glob("*/") if not os.access(path, os.R_OK | os.X_OK)]
+    if not named and hidden:
+        raise DeploymentError(f"{hidden[0]} cannot be read by this user: run this as root, or give --folder")
     count = "no folder" if not named else f"{len(named)} folders"
     raise DeploymentError(
         f"{count} of this archive's party in {place}: name it with --folder, or, on a machine that has none yet, give "
@@ -99,7 +103,15 @@ def set_values(path: Path, settings: Mapping[str, str]) -> None:
 
 def _fill(folder: Path, update: Update, content: Mapping[str, bytes], place: Path) -> None:
     write_file(folder / p.PARTY_FILE, content[p.PARTY_FILE], p.PUBLIC)
-    party = replace(p.read_party(folder), install=str(place), key_id=update.key_id, control_port=update.control_port)
+    party = replace(p.read_party(folder), key_id=update.key_id, control_port=update.control_port)
+    server = Path(party.install or place)
+    if update.kind is Kind.server and place != server and (update.control_port or party.key_holder == "cloud"):
+        raise ArchiveError(
+            f"the authority's files name the server's folder {server / party.unit}: put the project in {server}, or "
+            "let the authority make the federation with another --install"
+        )
+    if update.kind is not Kind.operator or not update.control_port:  # else it names the server's paths, elsewhere
+        party = replace(party, install=str(place))
     if (party.federation, party.kind, party.name) != (update.federation, update.kind, update.name):
         raise ArchiveError(f"the archive's {p.PARTY_FILE} is of another party than {update.name}")
     modes = party.files()

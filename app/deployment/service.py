@@ -6,14 +6,17 @@ import subprocess
 from pathlib import Path
 
 from app.deployment import parties as p
-from app.deployment.parties import DeploymentError, Kind, write_file
+from app.deployment.parties import DeploymentError, Kind
+from app.deployment.programs import write_unit
+from app.deployment.setup import INSTALL
 
 UNITS = Path("/etc/systemd/system")
 USER = "fed-vehicle-reid"
 
 
 def start_service(folder: Path) -> str:
-    """Set the service of a party's folder up, start it, and return its name. It may be repeated.
+    """Set the service of a party's folder up, start it, and return its name. It may be repeated. The unit is filled in
+    anew: systemd keeps an administrator's own lines in a drop-in.
 
     Raises DeploymentError for an operator or authority, who have none, for another user than root, and with the words
     of a program that fails."""
@@ -22,17 +25,19 @@ def start_service(folder: Path) -> str:
         raise DeploymentError(f"{folder}: of this party there is no service")
     if os.geteuid() != 0:
         raise DeploymentError("a service is set up by root: run this with sudo")
+    folder = folder.resolve()  # `chown` would change the owner of a link alone
+    p.check_name("federation", party.federation)  # both become the name of a file that root writes
+    p.check_name(party.kind, party.name)
     name = f"{party.unit}.service"
-    unit = (folder / name).read_bytes()
-    if f"WorkingDirectory={folder.resolve()}\n" not in unit.decode():
-        raise DeploymentError(f"{folder / name} is for another folder than {folder.resolve()}: change it there")
+    if folder.name != party.unit or not INSTALL.fullmatch(str(folder)):
+        raise DeploymentError(f"{folder}: the service is for another folder than this: name it {party.unit}")
     try:
         pwd.getpwnam(USER)
     except KeyError:
         _run("useradd", "--system", USER)
     (folder / p.STATE).mkdir(mode=0o700, exist_ok=True)
     _run("chown", "-R", f"{USER}:", str(folder))
-    write_file(UNITS / name, unit, p.PUBLIC)
+    write_unit(party, UNITS, folder.parent)  # not the folder's copy, which the service's user can change
     _run("systemctl", "daemon-reload")
     _run("systemctl", "enable", "--now", name)
     return name

@@ -88,9 +88,35 @@ def _updated(
     if all(old.files.get(name) == digest for name, digest in state.items()):
         return old
     serial = max(old.serial + 1, int(time.time()))
+    content = {**_sent_before(root, party, content, old), **content}
+    state = {**{name: digest for name, digest in old.files.items() if name in content}, **state}
     sent = {name: data for name, data in content.items() if state[name] != old.base.get(name)}
     _write(root / UPDATES_FOLDER / f"{party.name}.tar", _update(root, party, serial, sent, whole=False), sent, key)
     return _Recorded(serial, old.base, {**old.files, **state})
+
+
+def _sent_before(root: Path, party: Party, content: Mapping[str, bytes], old: _Recorded) -> dict[str, bytes]:
+    """Files of the party's newest archive that the next one has to hold too, though no folder here has them any more,
+    as after the copies were deleted. Raises DeploymentError if that archive is gone or has other files."""
+    sites = _sites(party, root)
+    gone = {
+        name: digest
+        for name, digest in old.files.items()
+        if digest != old.base.get(name)
+        and name not in {*content, p.PARTY_FILE}
+        and (not name.startswith("sites/") or Path(name).stem in sites)  # those of sites that left are not sent again
+    }
+    if not gone:
+        return {}
+    path = root / UPDATES_FOLDER / f"{party.name}.tar"
+    members = read_members(path) if path.exists() else {}
+    for name, digest in gone.items():
+        if name not in members or hashlib.sha256(members[name]).hexdigest() != digest:
+            raise DeploymentError(
+                f"{path} is needed for {name}, which nothing here holds any more: take it from a backup, or, if every "
+                f"party has applied its archives, delete {root / 'authority' / p.UPDATES}"
+            )
+    return {name: members[name] for name in gone}
 
 
 def _from(root: Path, party: Party) -> _Recorded:

@@ -9,6 +9,7 @@ import pytest
 from party_folders import run
 
 from app.deployment import service
+from app.deployment.applying import as_owner
 from app.deployment.parties import DeploymentError
 from app.deployment.receiving import set_values
 from app.deployment.setup import make_federation
@@ -69,6 +70,45 @@ def test_one_command_makes_the_folder_and_starts_the_service(plan, first_key, tm
     monkeypatch.setattr(os, "geteuid", lambda: 12399)
     with pytest.raises(DeploymentError, match="a service is set up by root"):
         federation.main(["service", str(place / "parks-server")])
+
+
+def test_the_unit_is_not_what_the_services_user_made_of_the_folders_copy(plan, first_key, tmp_path, machine):
+    units, _, log = machine
+    root, place = tmp_path / "parks", tmp_path / "project"
+    make_federation(plan(install=place), root, first_key)
+    folder = place / "parks-north"
+    shutil.copytree(root / "sites/north", folder)
+    unit = (root / "sites/north/parks-north.service").read_bytes()
+    (folder / "parks-north.service").write_bytes(unit.replace(b"User=fed-vehicle-reid", b"User=root"))
+    (tmp_path / "link").symlink_to(folder)
+    federation.main(["service", str(tmp_path / "link")])
+    assert (units / "parks-north.service").read_bytes() == unit
+    assert f"chown -R fed-vehicle-reid: {folder}" in log.read_text().splitlines()
+    hostile = (folder / "party.json").read_text().replace('"parks"', '"../parks"')
+    (folder / "party.json").write_text(hostile)
+    with pytest.raises(DeploymentError):
+        federation.main(["service", str(folder)])
+    assert [path.name for path in units.iterdir()] == ["parks-north.service"]
+
+
+def test_root_writes_as_root_only_where_no_other_user_chooses_the_place(tmp_path):
+    safe, theirs = tmp_path / "safe", tmp_path / "theirs"
+    for folder in (safe, theirs):
+        folder.mkdir(mode=0o755)
+    (safe / "parks-north").mkdir()
+    (theirs / "link").symlink_to(safe / "parks-north")
+    os.chown(theirs, 12345, 12345)
+    with as_owner(safe / "parks-north"):
+        pass
+    with pytest.raises(DeploymentError, match=r"another user can change .*theirs"), as_owner(theirs / "link"):
+        pass
+    safe.chmod(0o777)
+    with pytest.raises(DeploymentError, match=r"another user can change .*safe"), as_owner(safe / "parks-north"):
+        pass
+    os.chown(safe / "parks-north", 12345, 12346)
+    with as_owner(safe / "parks-north"):
+        assert (os.geteuid(), os.getegid(), os.getgroups()) == (12345, 12346, [])
+    assert (os.geteuid(), os.getegid()) == (0, 0)
 
 
 def test_a_value_of_two_lines_is_refused(root):
