@@ -249,7 +249,9 @@ def test_an_older_archive_is_refused_and_the_same_one_changes_nothing(north, goo
     assert content(north) == after
     refused(north, older, "is older than the one that .*north has: take the newest")
     same = remade(good, rotated, tmp_path, date="2026-01-01T00:00:00+00:00")
-    refused(north, same, "has the number of another archive")
+    assert apply(same, north)[1] == []
+    other = remade(good, rotated, tmp_path, files={"share.cert": b"{}"})
+    refused(north, other, "has the number of another archive")
     archive.write_bytes(good)
     (north / "applied.json").write_text("x")
     refused(north, archive, r"applied\.json is damaged: delete it")
