@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,10 @@ def run(capsys, *argv):
     federation.main([str(word) for word in argv])
     *lines, last = capsys.readouterr().out.splitlines()
     return lines, json.loads(last)
+
+
+def open_to_all(folder):
+    """Let other users reach a folder of a test: those above it, below the folder of temporary files."""
+    for path in folder.parents:
+        if Path(tempfile.gettempdir()) in path.parents:
+            path.chmod(0o755)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from kills import content, kill_at, worst_moments
-from party_folders import run
+from party_folders import open_to_all, run
 
 from app.deployment.applying import apply, undo
 from app.deployment.approval import NotAllowedError, check_bundle
@@ -171,8 +171,7 @@ def test_nothing_starts_from_files_of_which_some_are_old_and_some_new(root, capf
 def test_root_writes_as_the_user_of_the_service(root):
     (folder,) = handed_over(root, "north")
     rotate_key(root, SECOND)
-    for path in (root.parent.parent.parent, root.parent.parent, root.parent):
-        path.chmod(0o755)
+    open_to_all(root)
     for path in [folder, *folder.rglob("*")]:
         os.chown(path, 12345, 12346)
     assert apply(update(root, "north"), folder)[1]

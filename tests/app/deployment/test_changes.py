@@ -11,6 +11,7 @@ import time
 
 import pytest
 from kills import content, kill_at, worst_moments
+from party_folders import open_to_all
 
 from app.deployment.applying import apply
 from app.deployment.changes import changing, complete
@@ -204,8 +205,7 @@ def test_the_folder_of_replaced_keys_is_its_owners_alone_even_after_it_was_opene
 @pytest.mark.parametrize("left", [".change.new", ".change"])
 def test_root_ends_a_change_of_another_user_by_verify(root, left):
     """Undecided it is forgotten, decided it is completed; as the user whom the folder belongs to."""
-    for path in (root.parent.parent.parent, root.parent.parent, root.parent):
-        path.chmod(0o755)
+    open_to_all(root)
     north = shutil.copytree(root / "sites/north", root.parent / "north")
     (north / left / "files").mkdir(parents=True)
     (north / left / "files/policy.toml").write_text("secret")
