@@ -57,13 +57,20 @@ def background(samples: Sequence[Sample], others: Sequence[Sample], number: int)
 
 
 def aligned_pairs(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
-    """One visible and one infrared sample of each pair of photographs with a vehicle at the same box of both."""
+    """One visible and one infrared sample of each pair of photographs with a vehicle at the same box of both; each
+    photograph is in one pair."""
     seen: dict[tuple[int, Box], dict[Modality, Sample]] = {}
     for sample in samples:
         if sample.vehicle_box is not None and not sample.enhanced:
             seen.setdefault((sample.pid, sample.vehicle_box), {}).setdefault(sample.modality, sample)
     pairs = [(each["visible"], each["infrared"]) for each in seen.values() if len(each) == 2]
-    return list({visible.path: (visible, infrared) for visible, infrared in reversed(pairs)}.values())
+    found: dict[Path, tuple[Sample, Sample]] = {}
+    infrared_seen: set[Path] = set()
+    for visible, infrared in pairs:
+        if visible.path not in found and infrared.path not in infrared_seen:  # else one thing would be two identities
+            found[visible.path] = visible, infrared
+            infrared_seen.add(infrared.path)
+    return list(found.values())
 
 
 def _common_size(pair: tuple[Sample, Sample]) -> tuple[int, int] | None:

@@ -1,6 +1,8 @@
 """From settings to the images of one client or of all of them."""
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +18,8 @@ from app.settings.hints import root_hint
 from app.settings.load import MISSING, DataSettings, SettingsError, absolute
 from app.synthetic import generate
 from models.errors import MissingFileError
+
+_log = logging.getLogger(__name__)
 
 
 class OwnParts(NamedTuple):
@@ -113,11 +117,14 @@ class Source:
         return list(dict.fromkeys(sample for part in self.parts(num_clients) for sample in part))
 
     def with_background(self, samples: list[Sample]) -> list[Sample]:
-        """These training images of one party, and the patches of `data.background` in its photographs; away from all
-        vehicles of the set's training images, whoever has them."""
+        """These training images of one party, and the patches of `data.background` in its photographs; away from the
+        vehicles of training, whoever has them, and of the measured splits."""
         if not self.settings.background:
             return samples
-        return [*samples, *background(samples, self._undivided(), self.settings.background)]
+        known = [*self._undivided(), *self._measured()]
+        if not aligned_pairs(samples):
+            _log.warning("data.background: none of the photographs here are aligned; trained without patches")
+        return [*samples, *background(samples, known, self.settings.background)]
 
     def require_aligned(self) -> None:
         """Raise SettingsError if `data.background` asks for patches and no photographs of the set are aligned. One
@@ -127,6 +134,15 @@ class Source:
                 f"data.background={number}: {self.settings.reader} has no vehicle at the same box of a visible and an "
                 "infrared photograph; data.background=0 trains without patches"
             )
+
+    def _measured(self) -> list[Sample]:
+        """The images of the measured splits, as far as the set has these."""
+        splits = {self.settings.eval_split, self.settings.val_split} - {"", "holdout", FOLD}
+        found: list[Sample] = []
+        for split in sorted(splits):
+            with suppress(ValueError, OSError):
+                found += [s for each in self._by_day(split) for s in (*each.query, *each.gallery)]
+        return found
 
     def _undivided(self) -> list[Sample]:
         """The images for training before any are kept out; with `data.folds` those of all folds."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app.federation.dp import epsilon
-from app.federation.network_size import LARGEST_OPTION, largest_option, network_size
+from app.federation.network_size import LARGEST_OPTION, cells_dim, largest_option, network_size
 from app.federation.policy import LARGEST_OF_TWO, Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
 from app.settings.federation import DEFAULT_PRIVATE
@@ -151,6 +151,7 @@ class SitePolicy:
             ("equalise_target", most.equalise_target, target),
             ("equalise_candidates", most.equalise_candidates, equalise.candidates),
             ("embedding_dim", most.embedding_dim, getattr(settings.model, "embedding_dim", 0)),
+            ("embedding_dim", most.embedding_dim, cells_dim(settings)),
             ("embedding_dim", most.embedding_dim, getattr(settings.model, "dim", 0)),
         ):
             if asked > limit:

@@ -33,7 +33,7 @@ class ModelSettings:
         grid: cells along either side that are pooled by themselves; see `GridPooling`. An embedding is grid^2 as long.
         embedding_dim: length of an embedding, 0 for the backbone's width times grid^2.
         layout_weight: of the cosine of two images' structure on 8 x 8 cells (`StructureLayout`) beside that of the
-            learnt embeddings; nothing of it is learnt or sent. For images of one pose; 0 leaves it out.
+            learnt embeddings; nothing of it is learnt or sent. For images of one pose, measured with one view; 0: none.
         hashed: share of the values of large layers that are learnt and sent; see `hash_layers`. 1 for all.
     """
 
@@ -46,7 +46,7 @@ class ModelSettings:
     pooling: Literal["gem", "average"] = "gem"
     grid: Annotated[int, Field(ge=1, le=8)] = 1
     embedding_dim: Count = 0
-    layout_weight: NotNegative = 0.0
+    layout_weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
     hashed: HashedShare = 1.0
 
     @property

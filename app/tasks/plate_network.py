@@ -68,7 +68,7 @@ def _start_from(network: PlateReader, start: str, hashed: float) -> None:
             hash_layers(network, hashed)
     except (SafetensorError, OSError, ValueError) as error:
         name = "the packaged reader" if start == _PACKAGED else absolute(start)
-        raise NamedFileError("model.start", f"{name} does not fit: {error}") from error
+        raise NamedFileError("model.start", f"{name} does not fit: {error}; model.start= starts anew") from error
 
 
 def require_start(start: str) -> None:

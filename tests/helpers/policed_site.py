@@ -16,12 +16,20 @@ TEMPLATE = Path(client_app.__file__).parent / "deployment/templates/policy.toml"
 RUN_KEY = "0123456789abcdef"
 
 
+def filled(template, site="north"):
+    """The text of the policy template for a site of `init`."""
+    text = template.read_text()
+    for old, new in {"@site": site, "@federation": "parks", "@cipher": "kahe", "@key_holder": "client"}.items():
+        text = text.replace(old, new)
+    return text
+
+
 @pytest.fixture
 def policy_file(tmp_path):
     """Writes the file that `init` makes, with changes: (old, new) of its text each."""
 
     def write(*changes):
-        text = TEMPLATE.read_text().replace("@site", "north").replace("@federation", "parks")
+        text = filled(TEMPLATE)
         for old, new in changes:
             assert old in text
             text = text.replace(old, new)

@@ -95,15 +95,26 @@ def test_only_photographs_that_are_surely_aligned_give_patches(samples):
     assert {s.path.name[0] for s in background(samples, samples, 4)} == {"1"}
 
 
+def test_a_photograph_is_in_one_pair(samples):
+    """A fixed thermal camera's image beside two visible ones would give one thing as two identities."""
+    twice = [*samples, *(replace(s, path=s.path.with_name("9.png"), pid=99) for s in samples if s.pid == 10)]
+    again = [replace(s, pid=99) for s in samples if s.pid == 10 and s.modality == "infrared"]
+    visible = [s for s in twice if s.modality == "visible"]
+    pairs = aligned_pairs([*samples, *visible, *again])
+    assert len(pairs) == len({first.path for first, _ in pairs}) == len({second.path for _, second in pairs}) == 3
+
+
 class OneReader:
-    def __init__(self, samples):
+    def __init__(self, samples, tested=()):
         self.samples = samples
+        self.tested = list(tested)
 
     def train(self):
         return self.samples
 
-    def evaluation(self, _):
-        return both_ways(self.samples, self.samples)
+    def evaluation(self, split):
+        samples = self.samples if split in ("all", "train") else self.tested
+        return both_ways(samples, samples)
 
 
 def test_held_out_vehicles_are_no_patches_and_without_the_setting_nothing_is_added(samples):
@@ -119,6 +130,22 @@ def test_held_out_vehicles_are_no_patches_and_without_the_setting_nothing_is_add
     assert off.with_background(mine) is mine
     folds = Source(OneReader(samples), replace(SETTINGS, folds=2), seed=0)
     assert {s.pid for s in folds.with_background(mine)} == {s.pid for s in source.with_background(mine)}
+
+
+def test_vehicles_of_the_measured_split_are_no_patches(samples):
+    tested = [s for s in samples if s.pid == 1]
+    mine = [s for s in samples if s.pid == 0]
+    source = Source(OneReader(mine, tested), replace(SETTINGS, background=20), seed=0)
+    added = source.with_background(mine)[len(mine) :]
+    held = VEHICLES[0][1]
+    assert added
+    assert all((cells(s.vehicle_box) & cells(held)).sum() <= 0.2 * cells(held).sum() + 320 for s in added)
+
+
+def test_a_client_without_aligned_photographs_says_so_and_trains(samples, caplog):
+    visible = [s for s in samples if s.modality == "visible"]
+    assert Source(OneReader(samples), SETTINGS, seed=0).with_background(visible) == visible
+    assert "none of the photographs here are aligned" in caplog.text
 
 
 def test_patches_of_a_set_without_aligned_photographs_and_beside_equalisation_are_refused(tmp_path):

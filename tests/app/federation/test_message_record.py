@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 from federation_checks import divide
-from policed_site import TEMPLATE
+from policed_site import TEMPLATE, filled
 
 from app.core.site_activity import read_activity
 from strategies.rounds import FederationError
@@ -66,7 +66,7 @@ def test_simulated_nodes_have_none(make_federation, tmp_path):
 
 def test_a_refusal_of_the_policy_is_counted_as_one(make_sites, tmp_path):
     policy = tmp_path / "policy.toml"
-    text = TEMPLATE.read_text().replace("@site", "a").replace("@federation", "parks")
+    text = filled(TEMPLATE, "a")
     policy.write_text(text.replace("tasks = []", 'tasks = ["plate_text"]'))
     federation, states = make_sites(policy=str(policy))
     with pytest.raises(FederationError):

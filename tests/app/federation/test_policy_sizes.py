@@ -47,6 +47,25 @@ def test_a_large_network_is_refused_before_it_is_allocated(policed_site, policed
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB; the network has 1.5 GiB
 
 
+@pytest.mark.parametrize("grid", [2, 4])
+def test_cells_count_in_the_length_of_an_embedding(policy_file, grid, caplog):
+    policy = SitePolicy.read("north", policy_file())
+    settings = load_settings(["experiment=roadscene", "data.root=x", f"model.grid={grid}"])
+    with pytest.raises(PolicyError, match=r"\(resources\.embedding_dim\)"):
+        policy._check_sizes(settings)
+    assert f"the run asks for {1280 * grid**2}, at most" in caplog.text
+
+
+def test_cells_count_in_the_size_of_a_network():
+    one, four = (
+        network_size(
+            load_settings(["experiment=roadscene", "data.root=x", "model.embedding_dim=512", f"model.grid={grid}"])
+        )
+        for grid in (1, 4)
+    )
+    assert four.parameters - one.parameters == pytest.approx(15 * 1280 * 512 * 4 / 2**20)  # rows of the reduction
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path("conf/experiment").glob("*.yaml")))
 def test_every_experiment_is_within_the_policy_of_init(name, policy_file):
     """Its network and batches; its cipher is the site's choice."""
