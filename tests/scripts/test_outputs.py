@@ -5,7 +5,7 @@ import pytest
 from app.core.outputs import require_file_place, require_folder_place
 from app.core.run_folder import RunFolder
 from app.settings.checks import SettingsError
-from scripts import export, federation, train_detector
+from scripts import export, federation, federation_sites, train_detector
 from scripts.command import command
 
 NO_ROOM = "/proc/self"  # a folder in which not even root can make a file
@@ -58,7 +58,7 @@ def test_commands_that_make_a_folder_refuse_the_place_first(kind, places, capsys
     def work(*_, **__):
         raise AssertionError("the work was begun")
 
-    monkeypatch.setattr(federation, "make_secrets", work)
+    monkeypatch.setattr(federation_sites, "make_secrets", work)
     monkeypatch.setattr(train_detector, "make_compute", work)
     place = str(places[kind])
     for main, words, key in (

@@ -144,7 +144,7 @@ def test_the_server_starts_in_a_folder_with_a_hard_name(root, tmp_path):
     shutil.copytree(root / "server", folder)
     programs = tmp_path / "v'env $x" / "bin"
     programs.mkdir(parents=True)
-    show_arguments(programs, "python", tmp_path / "seen")
+    show_arguments(programs, "python", tmp_path / "seen", of="app.deployment.superlink")
     env = (folder / "server.env").read_text(encoding="utf-8")
     venv = f"VENV={shlex.quote(str(programs.parent))}"
     (folder / "server.env").write_text(env.replace("VENV=/opt/x/.venv", venv))
