@@ -61,10 +61,7 @@ def gauge(name: str, about: str, value: float | None = None, labels: Any = None)
 
 def gauges(name: str, about: str, label: str, values: Mapping[str, float]) -> "GaugeMetricFamily":
     """Values by one label."""
-    family = gauge(name, about, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
+    return _filled(gauge(name, about, labels=[label]), values)
 
 
 def counter(name: str, about: str, value: float | None = None, labels: Any = None) -> "CounterMetricFamily":
@@ -76,7 +73,10 @@ def counter(name: str, about: str, value: float | None = None, labels: Any = Non
 
 def counters(name: str, about: str, label: str, values: Mapping[str, float]) -> "CounterMetricFamily":
     """Growing values by one label."""
-    family = counter(name, about, labels=[label])
+    return _filled(counter(name, about, labels=[label]), values)
+
+
+def _filled(family: Any, values: Mapping[str, float]) -> Any:
     for key, value in values.items():
         family.add_metric([key], value)
     return family

@@ -140,7 +140,7 @@ class Source:
         splits = {self.settings.eval_split, self.settings.val_split} - {"", "holdout", FOLD}
         found: list[Sample] = []
         for split in sorted(splits):
-            with suppress(ValueError, OSError):
+            with suppress(ValueError, OSError):  # named where the split is measured; a site may be without it
                 found += [s for each in self._by_day(split) for s in (*each.query, *each.gallery)]
         return found
 

@@ -192,8 +192,13 @@ def applied(folder: Path) -> tuple[int, str]:
         raise DeploymentError(f"{path} is damaged: delete it, and apply the authority's newest archive") from error
 
 
-def record(folder: Path, update: Update) -> None:
-    """Write which archive a folder has."""
+def write_content(folder: Path, party: Party, update: Update, content: Mapping[str, bytes]) -> None:
+    """Write an archive's files with their modes, the party's own file, and which archive the folder has."""
+    modes = party.files()
+    for name, data in content.items():
+        (folder / name).parent.mkdir(mode=0o700, exist_ok=True)
+        write_file(folder / name, data, modes.get(name, p.PUBLIC))
+    party.write(folder)
     write_file(folder / p.APPLIED, _record(update.serial, update.digest, update.date), p.PUBLIC)
 
 
@@ -207,12 +212,7 @@ def _put(copy: Path, party: Party, update: Update, content: dict[str, bytes]) ->
     shutil.rmtree(copy / p.REPLACED, ignore_errors=True)
     old = {name: (path.read_bytes(), path.stat().st_mode & 0o777) for name, path in _files(copy).items()}
     new = replace(party, key_id=update.key_id, control_port=update.control_port)
-    modes = new.files()
-    for name, data in content.items():
-        (copy / name).parent.mkdir(mode=0o700, exist_ok=True)
-        write_file(copy / name, data, modes.get(name, p.PUBLIC))
-    new.write(copy)
-    record(copy, update)
+    write_content(copy, new, update, content)
     if update.kind is Kind.operator:
         for path in (copy / "sites").glob("*"):
             if path.stem not in update.sites:

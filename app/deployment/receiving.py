@@ -15,7 +15,7 @@ from pathlib import Path
 
 from app.deployment import parties as p
 from app.deployment import verify
-from app.deployment.applying import record
+from app.deployment.applying import write_content
 from app.deployment.archives import ArchiveError, Update, read_members, read_update
 from app.deployment.parties import DeploymentError, Kind, write_file
 from app.deployment.programs import write_programs, write_unit
@@ -114,12 +114,7 @@ def _fill(folder: Path, update: Update, content: Mapping[str, bytes], place: Pat
         party = replace(party, install=str(place))
     if (party.federation, party.kind, party.name) != (update.federation, update.kind, update.name):
         raise ArchiveError(f"the archive's {p.PARTY_FILE} is of another party than {update.name}")
-    modes = party.files()
-    for name, data in content.items():
-        (folder / name).parent.mkdir(mode=0o700, exist_ok=True)
-        write_file(folder / name, data, modes.get(name, p.PUBLIC))
-    party.write(folder)
-    record(folder, update)
+    write_content(folder, party, update, content)
     write_programs(folder)
     if update.kind is not Kind.operator:
         write_unit(party, folder, place)

@@ -24,6 +24,9 @@ class NetworkSize(NamedTuple):
 
     parameters: float
     activations: float
+    embedding_dim: int = 0
+    """Length of an embedding that has the features of several cells (`model.grid`) side by side; 0 for one cell, and
+    where `model.embedding_dim` sets it."""
 
 
 class _Part(NamedTuple):
@@ -45,24 +48,18 @@ def network_size(settings: Settings) -> NetworkSize:
     Raises NetworkError or another error of timm's for a backbone that cannot be built with its options."""
     model, train = settings.model, settings.train
     batch, measured = max(train.batch_size, train.pids_per_batch * train.images_per_pid), settings.evaluation.batch_size
-    parameters = activations = 0
+    cells = getattr(model, "grid", 1) ** 2
+    parameters = activations = dim = 0
     for part in _parts(model):
         if timm.is_model(timm_name(part.backbone)):
             features, own, given = _measured(part, getattr(model, "stride", 0))
-            features *= getattr(model, "grid", 1) ** 2
+            features *= cells
+            if cells > 1 and not model.embedding_dim:
+                dim = max(dim, features)
             parameters += own + features * (getattr(model, "embedding_dim", 0) + getattr(model, "dim", 0))
             activations += max(batch * sum(given), measured * 2 * max(given))  # of what a layer takes and gives
     parameters += 12 * getattr(model, "layers", 0) * getattr(model, "dim", 0) ** 2  # of a layer of self-attention
-    return NetworkSize(parameters * _BYTES / _MIB, activations * _BYTES / _MIB)
-
-
-def cells_dim(settings: Settings) -> int:
-    """Length of an embedding that has the features of several cells (`model.grid`) side by side; 0 for one cell, and
-    where `model.embedding_dim` sets it."""
-    cells = getattr(settings.model, "grid", 1) ** 2
-    if cells == 1 or settings.model.embedding_dim or not timm.is_model(timm_name(settings.model.backbone)):
-        return 0
-    return cells * max(_measured(part, 0)[0] for part in _parts(settings.model))
+    return NetworkSize(parameters * _BYTES / _MIB, activations * _BYTES / _MIB, dim)
 
 
 def _parts(model: Any) -> list[_Part]:

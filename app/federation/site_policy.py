@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app.federation.dp import epsilon
-from app.federation.network_size import LARGEST_OPTION, cells_dim, largest_option, network_size
+from app.federation.network_size import LARGEST_OPTION, largest_option, network_size
 from app.federation.policy import LARGEST_OF_TWO, Policy, PolicyFileError, read_policy
 from app.federation.refusals import PolicyError
 from app.settings.federation import DEFAULT_PRIVATE
@@ -151,7 +151,6 @@ class SitePolicy:
             ("equalise_target", most.equalise_target, target),
             ("equalise_candidates", most.equalise_candidates, equalise.candidates),
             ("embedding_dim", most.embedding_dim, getattr(settings.model, "embedding_dim", 0)),
-            ("embedding_dim", most.embedding_dim, cells_dim(settings)),
             ("embedding_dim", most.embedding_dim, getattr(settings.model, "dim", 0)),
         ):
             if asked > limit:
@@ -167,12 +166,13 @@ class SitePolicy:
             size = network_size(settings)
         except Exception as error:  # timm's code raises anything for odd options
             self.refuse("resources.network_mb", f"the network cannot be measured: {error}")
-        for name, limit, asked in (
-            ("network_mb", most.network_mb, size.parameters),
-            ("activations_mb", most.activations_mb, size.activations),
+        for name, limit, asked, unit in (
+            ("embedding_dim", most.embedding_dim, size.embedding_dim, ""),
+            ("network_mb", most.network_mb, size.parameters, " MiB"),
+            ("activations_mb", most.activations_mb, size.activations, " MiB"),
         ):
             if asked > limit:
-                self.refuse(f"resources.{name}", f"the run asks for {asked:,.0f} MiB, at most {limit:,}")
+                self.refuse(f"resources.{name}", f"the run asks for {asked:,.0f}{unit}, at most {limit:,}")
 
     def capped(self, settings: Settings) -> Settings:
         """The settings with resources and epsilon cut to the policy's limits: the node's ledger counts epsilon over all

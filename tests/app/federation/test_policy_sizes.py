@@ -53,7 +53,18 @@ def test_cells_count_in_the_length_of_an_embedding(policy_file, grid, caplog):
     settings = load_settings(["experiment=roadscene", "data.root=x", f"model.grid={grid}"])
     with pytest.raises(PolicyError, match=r"\(resources\.embedding_dim\)"):
         policy._check_sizes(settings)
-    assert f"the run asks for {1280 * grid**2}, at most" in caplog.text
+    assert f"the run asks for {1280 * grid**2:,}, at most" in caplog.text
+
+
+def test_options_are_checked_before_cells_are_measured(policy_file, monkeypatch):
+    def build(*_, **__):
+        raise AssertionError("a network is being built")
+
+    monkeypatch.setattr("app.federation.network_size.build_backbone", build)
+    words = ["experiment=roadscene", "data.root=x", "model.backbone=resnet50", "model.grid=2"]
+    settings = load_settings([*words, "+model.options.layers=[3,4,1000000000,3]"])
+    with pytest.raises(PolicyError, match=r"\(resources\.network_mb\)"):
+        SitePolicy.read("north", policy_file())._check_sizes(settings)
 
 
 def test_cells_count_in_the_size_of_a_network():
