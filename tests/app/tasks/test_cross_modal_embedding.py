@@ -1,4 +1,4 @@
-"""What the cross-modal task compares: embeddings of cells, structure and layout, in the package and as an ONNX file."""
+"""Compared embeddings of the cross-modal task: cells, structure and layout, in the package and as an ONNX file."""
 
 from dataclasses import replace
 
