@@ -75,7 +75,10 @@ on("search", "input", () => {
 byId("hits-before")?.addEventListener("click", () => find(pageShown - 1));
 byId("hits-next")?.addEventListener("click", () => find(pageShown + 1));
 
-if (byId("search") && history.state?.q && history.state.session === session()) {
+const typed = byId("search")?.elements.q.value;
+if (typed) {
+  find(); // somebody typed before this script had arrived
+} else if (byId("search") && history.state?.q && history.state.session === session()) {
   byId("search").elements.q.value = history.state.q;
   find(history.state.page);
 }

@@ -1,10 +1,13 @@
 """Passwords that their owners change, and that an admin resets; accounts that come back."""
 
+import re
+
 import pytest
 from fastapi.testclient import TestClient
 from web_service import WORDS
 
 from app.register.accounts import Role
+from app.web.rendering import TEMPLATES
 
 HTML = {"accept": "text/html"}
 NEW = "another long password"
@@ -115,3 +118,13 @@ def test_an_account_is_enabled_again_and_the_last_admin_stays(client, as_role):
     assert log_in(client, "guard", WORDS["guard"]) == 303
     changes = [row for row in as_role("admin").get("/api/audit").json() if row["action"] == "change account"]
     assert [row["details"]["disabled"] for row in changes] == [False, True]
+
+
+def test_a_form_of_a_script_writes_no_password_into_an_address_before_the_script_has_arrived():
+    """A form with neither method nor action is sent as GET, with its fields in the address and in every log."""
+    pages = {
+        path.name: re.findall(r"<form [^>]*>", path.read_text(encoding="utf-8")) for path in TEMPLATES.glob("*.html")
+    }
+    forms = [(name, form) for name, found in pages.items() for form in found if " action=" not in form]
+    assert {"password.html", "accounts.html", "search.html"} <= {name for name, _ in forms}
+    assert [form for form in forms if ' method="dialog"' not in form[1]] == []

@@ -116,3 +116,19 @@ def test_no_failure_leaves_what_was_found_before(page):  # noqa: F811
     assert page.locator("#search-error").is_hidden()
     box(page).fill("")
     page.locator("#hits li").wait_for(state="detached")
+
+
+def test_a_plate_typed_before_the_script_arrives_is_found_and_in_no_address(page):  # noqa: F811
+    log_in(page, "guard")
+    held, asked = [], []
+    page.route("**/search.js*", lambda route: held.append(route))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/", wait_until="commit")
+    box(page).fill("ab-12")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(500)
+    assert len(held) == 1
+    assert not [url for url in asked if "ab-12" in url]
+    held[0].continue_()
+    page.get_by_text("1 vehicle found.").wait_for()
+    assert box(page).input_value() == "ab-12"
