@@ -9,6 +9,12 @@ from app.deployment.parties import Kind, Party
 from app.deployment.site_names import authority_text
 from strategies.signing import AUTHORITY_PUBLIC_KEY, read_public_key
 
+_SERVER_DEVICES = "PrivateDevices=true"
+_SITE_DEVICES = """\
+# NVIDIA's accelerators beside the pseudo devices; modules are loaded by root at boot (nvidia-persistenced).
+DevicePolicy=closed
+DeviceAllow=char-nvidia* rw"""
+
 
 def write_programs(folder: Path) -> list[Path]:
     """Write a party's scripts of this version of the project, and return their paths; its settings stay."""
@@ -67,6 +73,7 @@ def write_unit(party: Party, folder: Path, install: Path) -> None:
         folder=install / f"{party.unit}",
         start=p.START,
         state=p.STATE,
+        devices=_SITE_DEVICES if party.kind is Kind.site else _SERVER_DEVICES,
     )
 
 
