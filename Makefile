@@ -2,6 +2,7 @@
 # make test   install and run all tests           make bench  speed and memory, as ratios within one run
 # make docs   the pages as a site in site/
 # make chaos  failures of real processes, half an hour
+# make image  the container image, and a federation and a register in it; by root, ten minutes
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -13,7 +14,7 @@ TESTS := $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # each process would compile torch anew: 20 s of a processor in place of 7 for a command, and tests start dozens.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test check bench chaos docs clean
+.PHONY: demo test check bench chaos docs image clean
 
 demo: $(STAMP)
 	$(RUN) -m scripts.simulate experiment=quickstart
@@ -36,6 +37,9 @@ docs: $(STAMP)
 
 chaos: $(STAMP)
 	$(RUN) -m pytest -m chaos tests/chaos
+
+image:
+	.ci/image
 
 # uv takes seconds where pip takes minutes for torch; without uv, pip does it.
 $(STAMP): pyproject.toml constraints.txt
