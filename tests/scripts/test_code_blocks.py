@@ -28,6 +28,7 @@ RUN = {
     ("docs/first-answer.md", "sh"): "tests/app/deployment/test_first_answer.py",
     ("docs/first-answer.md", "sh stays"): "tests/app/deployment/test_first_answer.py",
     ("docs/first-answer.md", "sh settings"): "tests/app/deployment/test_first_answer.py",
+    ("docs/containers.md", "sh"): "tests/scripts/test_containers.py",
     ("docs/architecture.md", "rooms"): "tests/test_layers.py",
     ("docs/tutorials/own-images.md", "sh"): "tests/scripts/test_tutorials.py",
     ("docs/tutorials/own-images.md", "python"): "tests/scripts/test_tutorials.py",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from page_blocks import blocks, commands
+from parsed_commands import read_command
 
 from app.deployment import parties
 from scripts import serve
@@ -20,6 +22,16 @@ FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
 
 def services(name):
     return yaml.safe_load((FOLDER / name).read_text())["services"]
+
+
+def page_commands():
+    """Words of every command of the page."""
+    return [words for block in blocks(PROJECT / "docs/containers.md") for words in commands(block)]
+
+
+def inner(words):
+    """The command that runs in a container, [] for the service's own."""
+    return words[words.index("fed-vehicle-reid", 3) :] if "fed-vehicle-reid" in words[3:] else []
 
 
 def copied():
@@ -108,3 +120,30 @@ def test_the_registers_command_is_one_that_serve_takes(name, monkeypatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception, match=r"tls\.(crt|key)|register"):
         serve.main([*words[1:], "--register", str(tmp_path)])
+
+
+def test_the_pages_commands_name_services_variables_and_folders_that_there_are():
+    asked = 0
+    for words in page_commands():
+        given = [words.pop(0).split("=")[0] for _ in range(2) if re.match(r"[A-Z]+=", words[0])]
+        if words[:2] != ["docker", "compose"]:
+            continue
+        asked += 1
+        name = words[words.index("-f") + 1] if "-f" in words else "compose.yaml"
+        required = re.findall(r"\$\{(\w+):\?", (FOLDER / name).read_text())
+        assert set(required) <= set(given)
+        assert all(f"${{{variable}" in (FOLDER / name).read_text() for variable in given)
+        for place, word in enumerate(words):
+            if word == "run":
+                assert words[place + 2] in services(name)
+        if words[2] == "up" and words[-1] != "-d":
+            assert words[-1] in services(name)
+    assert asked >= 8
+
+
+def test_the_commands_inside_containers_are_read_by_their_programs():
+    found = [inner(words) for words in page_commands() if words[:1] == ["docker"] and words[1] != "build"]
+    found = [words[1:] if words[:2] == 2 * ["fed-vehicle-reid"] else words for words in found if len(words) > 1]
+    assert [words[1] for words in found] == ["federation", "register", "serve"]
+    for words in found:
+        read_command(words)
