@@ -1,4 +1,4 @@
-"""The image's and the containers' files. `make image` builds the image and runs a federation in it; it needs minutes."""
+"""The image's and the containers' files. `make image` builds the image and runs a federation in it."""
 
 import re
 import subprocess
@@ -47,7 +47,7 @@ def test_hadolint_finds_nothing():
 
 
 def test_the_image_holds_the_package_and_nothing_else_of_the_checkout():
-    """Every package of the wheel, and by name: a folder of images or keys beside them is not even sent to the engine."""
+    """Every package of the wheel, by name: a folder of images or keys beside them is not even sent to the engine."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     packages = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
     others = {"constraints.txt", "pyproject.toml", "README.md", "LICENSE", ".gitignore"}
