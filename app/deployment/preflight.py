@@ -20,6 +20,7 @@ from app.deployment import server_way as way
 from app.deployment import verify
 from app.deployment.parties import Kind, Party
 from app.deployment.server_way import FailedItemError
+from app.deployment.site_files import data_fault
 
 _GIB = 2**30
 _DISK = 2 * _GIB
@@ -87,7 +88,7 @@ def _own(party: Party, folder: Path, means: Means) -> Iterator[tuple[str, Check]
     yield "disk", lambda: _disk(folder, means)
     yield "memory", lambda: _memory(party, means)
     if party.kind is Kind.site:
-        yield "images", lambda: _images(values.get("DATA_ROOT", ""), folder / env)
+        yield "images", lambda: _images(values.get("DATA", ""), values.get("DATA_ROOT", ""), folder / env)
 
 
 def _way(party: Party, folder: Path, means: Means) -> Iterator[tuple[str, Check]]:
@@ -163,11 +164,13 @@ def _memory(party: Party, means: Means) -> None:
         )
 
 
-def _images(root: str, env: Path) -> None:
+def _images(data: str, root: str, env: Path) -> None:
     setting = f"DATA_ROOT={root} in {env}"
     remedy = "Set DATA_ROOT to the folder of the images, and let the user of the service read it"
     if not Path(root).is_absolute():
         raise FailedItemError(f"{setting} is no absolute path", remedy)
+    if fault := data_fault(data, root):
+        raise FailedItemError(f"DATA={data} in {env}: {fault}", "Set DATA to the kind of data set that they are")
     try:
         files = (Path(place) / name for place, _, names in os.walk(root, onerror=_raise) for name in names)
         for path in files:

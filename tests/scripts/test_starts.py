@@ -15,7 +15,7 @@ import pytest
 from app.core.run_folder import RunFolder
 from app.experiment.claim import claimed
 from app.experiment.kept_overrides import read_overrides, run_overrides
-from app.experiment.simulation import SimulationError
+from app.experiment.local_superlink import SimulationError
 from app.settings.load import load_settings
 from scripts import baseline, simulate
 from scripts.command import command
@@ -34,7 +34,7 @@ def started(monkeypatch):
 
     folders = Started()
 
-    def run(path, _, settings, *, on_metrics):  # noqa: ARG001 - as the real one
+    def run(path, _, settings, *, on_metrics, superlink):  # noqa: ARG001 - as the real one
         folders.append(path)
         if settings.seed in folders.fails:
             raise folders.fails[settings.seed]
