@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from models.errors import FedVehicleReidError
 
 AUTHORITY_DAYS = 3650
+LOOPBACK = "127.0.0.1"
 SERVER_DAYS = 825  # the longest that strict clients accept
 _CLOCK_SKEW = timedelta(hours=1)
 
@@ -51,10 +52,10 @@ def new_authority(federation: str) -> Issued:
 
 
 def new_server(authority: Issued, host: str, days: int = SERVER_DAYS) -> Issued:
-    """A TLS certificate for `host`, a DNS name or an IP address, signed by the authority."""
-    names = [_general_name(host)]
-    if is_local(host):  # on one machine for a trial, in either notation
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    """A TLS certificate for `host`, a DNS name or an IP address, signed by the authority. It is for loopback as well:
+    Flower's process at the server that starts runs connects there, whatever the host."""
+    loopback = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(LOOPBACK))]
+    names = loopback if is_local(host) else [_general_name(host), *loopback]
     return _signed(authority, host, days, ExtendedKeyUsageOID.SERVER_AUTH, names)
 
 

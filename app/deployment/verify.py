@@ -111,6 +111,11 @@ def _certificates(party: Party, folder: Path) -> Iterator[str]:
             yield f"{folder / p.SERVER_CERTIFICATE} is not signed by {p.AUTHORITY_CERTIFICATE}"
         if party.host not in certificates.names_of(server):
             yield f"{folder / p.SERVER_CERTIFICATE} is not for {party.host}"
+        elif certificates.LOOPBACK not in certificates.names_of(server):
+            yield (
+                f"{folder / p.SERVER_CERTIFICATE} is not for {certificates.LOOPBACK}, so that no run begins: "
+                "python -m scripts.federation renew FOLDER --server, at the authority"
+            )
         if not certificates.fits(server, folder / p.SERVER_KEY):
             yield f"{folder / p.SERVER_KEY} is not the key of {p.SERVER_CERTIFICATE}"
     except CertificateError as error:

@@ -52,6 +52,7 @@ def test_openssl_verifies_the_chain_and_the_host(tmp_path, authority, host):
     check = "-verify_ip" if host[0] in "12" else "-verify_hostname"
     words = ["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", paths["ca"]]
     assert openssl(*words, check, host, paths["server"]).stdout.endswith("OK\n")
+    assert openssl(*words, "-verify_ip", "127.0.0.1", paths["server"]).stdout.endswith("OK\n")  # Flower's SuperExec
     other = "192.0.2.8" if host[0] in "12" else "other.example.org"
     assert openssl(*words, check, other, paths["server"]).returncode != 0
     certificate = read_certificate(paths["server"])
