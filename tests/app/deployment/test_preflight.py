@@ -1,6 +1,7 @@
 """Checks of a machine before it joins: each fault is named with its remedy, against real servers with TLS."""
 
 import contextlib
+import ipaddress
 import json
 import socket
 import ssl
@@ -11,8 +12,11 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from party_folders import run
 
+from app.deployment import certificates
 from app.deployment.certificates import Issued, new_authority, new_server
 from app.deployment.parties import DeploymentError, read_party
 from app.deployment.preflight import Means, preflight, read_env
@@ -150,16 +154,25 @@ def test_a_closed_port_is_named(ready):
     assert f"127.0.0.1 port {port} cannot be reached: Connection refused. Start the server" in found["port"]
 
 
+def not_for_loopback(authority, name):
+    """A server certificate as they were, for one name."""
+    return certificates._signed(authority, "server", 1, ExtendedKeyUsageOID.SERVER_AUTH, [name])
+
+
 @pytest.mark.parametrize(
     ("issue", "host", "reason"),
     [
         (lambda own: new_server(own, "localhost", days=0), "localhost", "certificate has expired by this machine's"),
         (
-            lambda own: new_server(own, "other.example.org"),
+            lambda own: not_for_loopback(own, x509.DNSName("other.example.org")),
             "localhost",
             "is for other.example.org and not for localhost",
         ),
-        (lambda own: new_server(own, "192.0.2.7"), "127.0.0.1", "is for 192.0.2.7 and not for 127.0.0.1"),
+        (
+            lambda own: not_for_loopback(own, x509.IPAddress(ipaddress.ip_address("192.0.2.7"))),
+            "127.0.0.1",
+            "is for 192.0.2.7 and not for 127.0.0.1",
+        ),
         (
             lambda _: new_server(new_authority("parks"), "localhost"),
             "localhost",
