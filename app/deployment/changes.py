@@ -50,6 +50,15 @@ def changing(root: Path) -> Iterator[Path]:
         _complete(root)
 
 
+@contextmanager
+def unchanged(root: Path) -> Iterator[None]:
+    """Keep commands from changing the folder; a change that was cut short is completed or forgotten first."""
+    with _locked(root):
+        _complete(root)
+        shutil.rmtree(root / MAKING, ignore_errors=True)
+        yield
+
+
 def complete(folder: Path) -> bool:
     """Complete a change that was cut short, in a federation's folder or in that of a party of it, and delete what an
     undecided one left; whether there was one to complete."""
