@@ -25,9 +25,8 @@ from app.core.errors import AlreadyThereError
 from app.core.files import sync_to_disk
 from app.core.versions import PROJECT
 from app.deployment import parties as p
-from app.deployment.applying import as_owner
 from app.deployment.changes import unchanged
-from app.deployment.owners import names_of
+from app.deployment.owners import as_owner, names_of
 from app.deployment.parties import DeploymentError, Kind
 from app.deployment.snapshot import content, copy_database, opened
 
