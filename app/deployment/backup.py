@@ -180,7 +180,7 @@ class _Digested:
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.digest = file, hashlib.sha256()
 
-    def read(self, count: int) -> bytes:
+    def read(self, count: int = -1, /) -> bytes:
         data = self.file.read(count)
         self.digest.update(data)
         return data

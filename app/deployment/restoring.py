@@ -148,13 +148,13 @@ def _checked(archive: BinaryIO, file: Path) -> Manifest:
             raise BackupError(f"{file} has {place!r} in no folder")
     if twice := manifest.folders.keys() & manifest.files.keys():
         raise BackupError(f"{file} has {min(twice)!r} as a file and as a folder")
-    wanted = {place: (about.bytes, about.sha256) for place, about in manifest.files.items()}
-    for place in sorted(wanted.keys() | found.keys()):
+    expected = {place: (about.bytes, about.sha256) for place, about in manifest.files.items()}
+    for place in sorted(expected.keys() | found.keys()):
         if place not in found:
             raise BackupError(f"{file} is not whole: {place} is missing")
-        if place not in wanted:
+        if place not in expected:
             raise BackupError(f"{file} was changed: it holds {place!r}, which was not in the folder")
-        if found[place] != wanted[place]:
+        if found[place] != expected[place]:
             raise BackupError(f"{file} is damaged: {place} is not as it was put in")
     return manifest
 

@@ -169,10 +169,10 @@ def _same(opened: Opened, path: Path) -> bool:
 def _allow(count: int) -> None:
     """Let this process open so many files. Raises DeploymentError if the machine does not."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + _SPARE
-    if soft != resource.RLIM_INFINITY and wanted > soft:
-        if hard != resource.RLIM_INFINITY and wanted > hard:
+    needed = count + _SPARE
+    if soft != resource.RLIM_INFINITY and needed > soft:
+        if hard != resource.RLIM_INFINITY and needed > hard:
             raise DeploymentError(
                 f"{count} files, and this process may open {hard}: raise `ulimit -n`, or delete old runs"
             )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
