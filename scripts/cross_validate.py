@@ -17,7 +17,7 @@ from pathlib import Path
 
 from app.core.files import replacing
 from app.experiment.cross_validation import FOLD, FOLDS, pooled, pooled_table
-from app.experiment.simulation import SimulationError
+from app.experiment.local_superlink import SimulationError
 from app.experiment.sweeps import Sweep
 from app.settings.load import SettingsError, absolute, load_settings, text_keys
 from app.settings.overrides import sweep as combinations

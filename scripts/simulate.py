@@ -24,6 +24,7 @@ from app.experiment.claim import claimed, run_path
 from app.experiment.client_table import client_figures, client_text, write_client_csv
 from app.experiment.compare import compare_models, node_stores
 from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides, run_overrides
+from app.experiment.local_superlink import LocalSuperLink
 from app.experiment.measurable import require_measurable
 from app.experiment.simulation import check_machine, simulate
 from app.federation.client_state import drop_moments
@@ -74,12 +75,12 @@ def checked(words: Sequence[str]) -> Settings:
     return settings
 
 
-def start(words: Sequence[str], path: Path) -> dict[str, Any]:
-    """Run a federation in a folder; its figures."""
+def start(words: Sequence[str], path: Path, superlink: LocalSuperLink | None = None) -> dict[str, Any]:
+    """Run a federation in a folder, with a SuperLink of its own or with that of several runs; its figures."""
     overrides = run_overrides(words, path)
     with claimed(path) as folder:
         (folder.path / OVERRIDES_FILE).write_text(overrides, encoding="utf-8")
-        return _run(load_settings(overrides), folder, overrides)
+        return _run(load_settings(overrides), folder, overrides, superlink)
 
 
 def check(settings: Settings) -> None:
@@ -94,7 +95,7 @@ def check(settings: Settings) -> None:
         task.batches(fit, settings.seed)
 
 
-def resume(path: Path) -> None:
+def resume(path: Path, superlink: LocalSuperLink | None = None) -> None:
     """Go on with the run in a folder; of one that has ended the figures are printed again."""
     kept = path / OVERRIDES_FILE
     if not kept.exists():
@@ -112,10 +113,10 @@ def resume(path: Path) -> None:
             settings = load_settings(overrides)
         except (SettingsError, UnicodeDecodeError) as error:
             raise SettingsError(f"{kept}: {first_line(error)}") from error
-        _run(settings, folder, overrides)
+        _run(settings, folder, overrides, superlink)
 
 
-def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any]:
+def _run(settings: Settings, folder: RunFolder, overrides: str, superlink: LocalSuperLink | None) -> dict[str, Any]:
     started = time.monotonic()
     print(f"run folder {folder.path}", file=sys.stderr)
     record_versions(folder.path)
@@ -128,7 +129,7 @@ def _run(settings: Settings, folder: RunFolder, overrides: str) -> dict[str, Any
         print(f"{subject}: {remark}", file=sys.stderr)
     print("starting Flower: the first round begins in about half a minute", file=sys.stderr)
     with Progress(settings.federation.rounds, settings.data.val_split, settings.measures[0]) as progress:
-        server = simulate(folder.path, overrides, settings, on_metrics=progress.round_done)
+        server = simulate(folder.path, overrides, settings, on_metrics=progress.round_done, superlink=superlink)
         compared = "".join(f", and training {name} to compare with" for name in settings.evaluation.compare)
         print(f"measuring on {settings.data.eval_split}{compared}", file=sys.stderr)
         models = compare_models(settings, folder, progress.step_done)

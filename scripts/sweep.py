@@ -21,7 +21,7 @@ from app.core.errors import HeldRunError
 from app.core.files import replacing
 from app.core.run_folder import RunFolder
 from app.experiment.kept_overrides import OVERRIDES_FILE
-from app.experiment.simulation import SimulationError
+from app.experiment.local_superlink import LocalSuperLink, SimulationError
 from app.experiment.sweep_chart import sweep_chart
 from app.experiment.sweeps import Job, Sweep, as_csv, table
 from app.settings.load import Settings, SettingsError, absolute, text_keys
@@ -77,25 +77,25 @@ def run(found: Sweep) -> None:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise HeldRunError(f"another command is at the sweep in {found.path}") from error
-    with lock:
+    with lock, LocalSuperLink(found.path) as superlink:
         for number, job in enumerate(found.jobs, start=1):
             if found.state_of(job) != "ended":
                 print(f"job {number} of {len(found.jobs)}: {' '.join(job.words)}", file=sys.stderr)
-                _run_job(found, job)
+                _run_job(found, job, superlink)
                 _write_tables(found)
     if failed := _print(found):
         raise SimulationError(f"{len(failed)} of {len(found.jobs)} jobs failed: {'; '.join(failed.values())}")
 
 
-def _run_job(found: Sweep, job: Job) -> None:
+def _run_job(found: Sweep, job: Job, superlink: LocalSuperLink) -> None:
     """Run a job, or go on with it where it was cut off; a failure is noted."""
     folder = found.folder_of(job)
     job.failed = ""
     try:
         if (folder / OVERRIDES_FILE).is_file():
-            simulate.resume(folder)
+            simulate.resume(folder, superlink)
         else:
-            simulate.start(job.words, folder)
+            simulate.start(job.words, folder, superlink)
     except Exception as error:
         print_traceback(error)
         job.failed = first_line(error)

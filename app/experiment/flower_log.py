@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -32,12 +32,16 @@ _SLOW_START = (
 """Texts of Ray and the launcher for a start that timed out."""
 
 
-def last_words(logs: Sequence[Path], otherwise: Callable[[], str] = str) -> str:
+def last_words(logs: Mapping[Path, int], otherwise: Callable[[], str] = str) -> str:
     """The error that ended a run, and its log; without one the result of `otherwise`, or a log's last line.
 
     A later error that only wraps another is skipped, such as `An error was encountered`. Of several logs the first with
-    an error counts."""
-    texts = [(log, list(_lines(log))) for log in logs]
+    an error counts.
+
+    Args:
+        logs: each from the byte at which the run began; what is before it is of other runs.
+    """
+    texts = [(log, list(_lines(log, begin))) for log, begin in logs.items()]
     for usable in (_is_reason, _is_error, lambda line: "ERROR" in line or line.startswith("Error:")):
         for log, lines in texts:
             if found := [number for number, line in enumerate(lines) if usable(line)]:
@@ -51,8 +55,9 @@ def is_slow_start(reason: str) -> bool:
     return any(words in reason for words in _SLOW_START)
 
 
-def _lines(log: Path) -> Iterator[str]:
-    text = _COLOUR.sub("", log.read_text(encoding="utf-8", errors="replace")) if log.exists() else ""
+def _lines(log: Path, begin: int) -> Iterator[str]:
+    said = log.read_bytes()[begin:] if log.exists() else b""
+    text = _COLOUR.sub("", said.decode("utf-8", errors="replace"))
     for line in text.translate(_FRAME).splitlines():
         if line.strip():
             yield _PREFIX.sub("", line.strip(), count=1)

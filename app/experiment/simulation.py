@@ -1,52 +1,28 @@
-"""Flower's simulation of one run, whose processes all end with it.
-
-It starts a SuperLink of its own, with its own home folder and free ports, in the folder of the project, because a
-SuperLink left over from another project would import that project's `app` package. Installed from a wheel, the project
-has no such folder: one is put together in the run folder, from which Flower makes its app bundle.
-"""
+"""Flower's simulation of one run, whose processes all end with it, or with the SuperLink that it is given."""
 
 import contextlib
-import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import psutil
+from typing import Any
 
 from app.core.run_folder import RunFolder
 from app.experiment.flower_log import is_slow_start, last_words
+from app.experiment.local_superlink import (
+    CONNECTION,
+    LocalSuperLink,
+    Process,
+    SimulationError,
+    end_family,
+    flower,
+    set_aside,
+)
 from app.settings.checks import SettingsError
 from app.settings.load import Settings
 from app.settings.overrides import toml_text
-from models.errors import FedVehicleReidError
-
-_START_SECONDS = 180.0  # a machine under load needs more than the minute that Ray allows
-_END_SECONDS = 10.0
-_RAY_STARTS = {
-    f"RAY_{name}": f"{_START_SECONDS:.0f}"
-    for name in (
-        "gcs_server_request_timeout_seconds",
-        "gcs_rpc_server_connect_timeout_s",
-        "worker_register_timeout_seconds",
-    )
-}
-"""Ray's variables for the time in which its parts have to be up."""
-_CONNECTION = "own"
-_LOGS = ("flower.log", "superlink.log")
-_PYPROJECT = "pyproject.toml"
-_PACKAGES = ("app", "strategies", "models", "conf", "scripts")
-_no_bytecode = shutil.ignore_patterns("__pycache__", "*.pyc")
-Process: TypeAlias = "subprocess.Popen[bytes]"
-
-
-class SimulationError(FedVehicleReidError, RuntimeError):
-    """The run failed; the message holds the last output of the server or Flower."""
 
 
 def simulate(
@@ -55,6 +31,7 @@ def simulate(
     settings: Settings,
     *,
     on_metrics: Callable[[dict[str, Any]], None],
+    superlink: LocalSuperLink | None = None,
 ) -> dict[str, Any]:
     """Run the federation in Flower's simulation and return the server's summary.
 
@@ -63,6 +40,8 @@ def simulate(
         overrides: of the run config.
         settings: number of clients, and their share of the machine.
         on_metrics: called with each line of metrics as it is written.
+        superlink: that of several runs in turn; ended if this one fails, so that nothing of it is left. Default: one of
+            its own, in `run_dir`, that ends with the run.
 
     Raises SimulationError with the server's last words if the run fails.
     """
@@ -70,17 +49,22 @@ def simulate(
     folder = RunFolder(run_dir)
     folder.forget_summary()
     before = (folder.read_metrics(), folder.read_progress())
-    try:
-        _run_flower(run_dir, overrides, settings, on_metrics)
-    except SimulationError as error:
-        begun = (folder.read_metrics(), folder.read_progress()) != before
-        if begun or not is_slow_start(str(error)):
+    with LocalSuperLink(run_dir) if superlink is None else contextlib.nullcontext(superlink) as link:
+        try:
+            try:
+                _run_flower(run_dir, overrides, settings, on_metrics, link)
+            except SimulationError as error:
+                begun = (folder.read_metrics(), folder.read_progress()) != before
+                if begun or not is_slow_start(str(error)):
+                    raise
+                print(
+                    f"Flower or Ray was not up in time, and is started once more ({error})", file=sys.stderr, flush=True
+                )
+                link.end()
+                _run_flower(run_dir, overrides, settings, on_metrics, link)
+        except BaseException:
+            link.end()
             raise
-        print(f"Flower or Ray was not up in time, and is started once more ({error})", file=sys.stderr, flush=True)
-        for name in _LOGS:
-            with contextlib.suppress(FileNotFoundError):
-                (run_dir / name).replace(run_dir / f"{name}.1")
-        _run_flower(run_dir, overrides, settings, on_metrics)
     return folder.read_summary()
 
 
@@ -104,74 +88,36 @@ def check_machine(settings: Settings) -> None:
 
 
 def _run_flower(
-    run_dir: Path, overrides: str, settings: Settings, on_metrics: Callable[[dict[str, Any]], None]
+    run_dir: Path,
+    overrides: str,
+    settings: Settings,
+    on_metrics: Callable[[dict[str, Any]], None],
+    superlink: LocalSuperLink,
 ) -> None:
-    """One start of SuperLink and run, to its end. Raises SimulationError if the server wrote no summary."""
-    machine = settings.simulation
-    project = _project(run_dir)
-    with _superlink(run_dir, project) as environment, (run_dir / "flower.log").open("ab") as log:
-        config = (
-            f"num-supernodes={settings.federation.num_clients} "
-            f"client-resources-num-cpus={machine.cpus_per_client} "
-            f"client-resources-num-gpus={machine.gpus_per_client} "
-            f"init-args-num-cpus={machine.cpus or os.cpu_count() or 1}"
-        )
-        run_config = run_dir / ".flwr" / "run.toml"  # Flower splits values on the command line, quoted or not
-        run_config.write_text(f"overrides = {toml_text(overrides)}\n", encoding="utf-8")
-        command = [*_flower("flwr"), "run", str(project), _CONNECTION, "--stream"]
-        command += ["--federation-config", config, "-c", str(run_config)]
-        process = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)
+    """One start of the run, to its end. Raises SimulationError if the server wrote no summary."""
+    machine, log = settings.simulation, run_dir / "flower.log"
+    environment, project = superlink.ready(), superlink.project()
+    said = superlink.log.stat().st_size
+    set_aside(log)
+    config = (
+        f"num-supernodes={settings.federation.num_clients} "
+        f"client-resources-num-cpus={machine.cpus_per_client} "
+        f"client-resources-num-gpus={machine.gpus_per_client} "
+        f"init-args-num-cpus={machine.cpus or os.cpu_count() or 1}"
+    )
+    run_config = run_dir / ".flwr" / "run.toml"  # Flower splits values on the command line, quoted or not
+    run_config.parent.mkdir(exist_ok=True)
+    run_config.write_text(f"overrides = {toml_text(overrides)}\n", encoding="utf-8")
+    command = [*flower("flwr"), "run", str(project), CONNECTION, "--stream"]
+    command += ["--federation-config", config, "-c", str(run_config)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=project, env=environment, stdout=output, stderr=output)
         try:
             _follow(process, RunFolder(run_dir), on_metrics)
         finally:
-            _end(process)
-        if not (run_dir / "summary.json").exists():
-            raise SimulationError(last_words([run_dir / name for name in _LOGS], lambda: _ended_as(environment)))
-
-
-def _ended_as(environment: Mapping[str, str]) -> str:
-    """Flower's record of a run whose process ended without an error message, for example by a kill; "" without one."""
-    command = [*_flower("flwr"), "list", _CONNECTION, "--format", "json"]
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, timeout=_START_SECONDS, check=False)
-        run = json.loads(done.stdout)["runs"][0]
-        details = "" if run["status-details"] == "N/A" else run["status-details"]  # Flower's text for none
-        return f"the process of the run ended without an error message; Flower says: {run['status']} {details}".strip()
-    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError):
-        return ""
-
-
-@contextlib.contextmanager
-def _superlink(run_dir: Path, project: Path) -> Iterator[dict[str, str]]:
-    """A SuperLink in simulation mode; yields the environment in which `flwr` finds it."""
-    home = run_dir / ".flwr"
-    home.mkdir(parents=True, exist_ok=True)
-    port, control = _free_port(), _free_port()
-    (home / "config.toml").write_text(
-        f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\n'
-        f'address = "127.0.0.1:{port}"\ninsecure = true\n',
-        encoding="utf-8",
-    )
-    environment = {
-        **_RAY_STARTS,
-        **os.environ,
-        "FLWR_HOME": str(home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-    }
-    command = [*_flower("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--control-api-address", f"127.0.0.1:{control}"]
-    with (run_dir / "superlink.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            _await_port(process, port, run_dir / "superlink.log")
-            yield environment
-        finally:
-            _end(process)
+            end_family(process)
+    if not (run_dir / "summary.json").exists():
+        raise SimulationError(last_words({log: 0, superlink.log: said}, superlink.latest_end))
 
 
 def _follow(process: Process, folder: RunFolder, on_metrics: Callable[[dict[str, Any]], None]) -> None:
@@ -186,52 +132,3 @@ def _follow(process: Process, folder: RunFolder, on_metrics: Callable[[dict[str,
         if ended:
             return
         time.sleep(0.5)
-
-
-def _end(process: Process) -> None:
-    """End a process of ours and its descendants: SIGTERM to it, ten seconds, then SIGKILL to the remaining ones.
-
-    Ray's processes lead sessions of their own, so a signal to a process group would not reach them."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        _, alive = psutil.wait_procs(family, _END_SECONDS)
-        for member in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-        psutil.wait_procs(alive, _END_SECONDS)
-    process.wait()
-
-
-def _await_port(process: Process, port: int, log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise SimulationError(f"flower-superlink ended at once: {last_words([log])}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.2)
-    raise SimulationError(f"flower-superlink did not answer within {_START_SECONDS:.0f} s: {last_words([log])}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _flower(program: str) -> list[str]:
-    return [str(Path(sys.executable).with_name(program))]
-
-
-def _project(run_dir: Path) -> Path:
-    """The folder that Flower makes its app bundle from: the checkout, or a copy of the installed packages."""
-    installed = Path(__file__).resolve().parents[1]
-    if (installed.parent / _PYPROJECT).is_file():
-        return installed.parent
-    project = run_dir / ".flwr" / "project"
-    for package in _PACKAGES:
-        shutil.copytree(installed.parent / package, project / package, ignore=_no_bytecode, dirs_exist_ok=True)
-    shutil.copyfile(installed / _PYPROJECT, project / _PYPROJECT)  # the wheel has it there
-    return project

@@ -3,21 +3,26 @@
 import importlib
 from collections.abc import Sequence
 from functools import cache
+from types import ModuleType
 
 import click
 import pytest
 import typer
 
+from app.experiment.sweeps import Sweep
 from app.experiment.weather import kinds_of
 from app.settings.load import load_settings, text_keys
 from app.settings.overrides import sweep
 from app.settings.stored import with_overrides
+from app.training.checkpoint import Checkpoint
 from scripts.catalogue import COMMANDS, PROGRAM
 from scripts.command import key_values, split_words
 
 _STARTS = {"scripts.compare_plate_readers": ["experiment=plates_countries"]}
 _NOT_SETTINGS = {"scripts.read_plates", "scripts.bench.photographs", "scripts.export"}
 """Commands whose further words are files, or data sets as READER=FOLDER."""
+_CHECK_VALUES = {"scripts.baseline", "scripts.cross_validate", "scripts.equalise", "scripts.export"}
+"""Commands that check the values of their own keys, such as `mode=`, before they read settings, a run or a sweep."""
 _PLUGGED = "hydra.searchpath="
 
 
@@ -59,6 +64,8 @@ def _read(words: tuple[str, ...]) -> None:
             program.main(given)
         except Read as read:
             others = list(read.args[0])
+    if module in _CHECK_VALUES:
+        _check_values(program, given)
     if module == "scripts.evaluate":
         own, others = split_words(given, {"run": "", "model": "", "weather": ""})
         kinds_of(own["weather"], others)
@@ -78,6 +85,21 @@ def _keys(argv, **defaults):
 
 def _settings(argv):
     raise Read(list(argv))
+
+
+def _check_values(program: ModuleType, given: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load_settings", "read_detector"):
+            if hasattr(program, name):
+                patch.setattr(program, name, _stop)
+        for kind in (Checkpoint, Sweep):
+            patch.setattr(kind, "read", _stop)
+        with pytest.raises(Read):
+            program.main(given)
+
+
+def _stop(*_):
+    raise Read([])
 
 
 def _check_settings(words: list[str]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from app.core.run_folder import RunFolder
 from app.experiment.claim import claimed
 from app.experiment.kept_overrides import read_overrides, run_overrides
-from app.experiment.simulation import SimulationError
+from app.experiment.local_superlink import SimulationError
 from app.settings.load import load_settings
 from scripts import baseline, simulate
 from scripts.command import command

@@ -29,8 +29,10 @@ def test_a_sweep_that_was_killed_goes_on_where_it_was(tmp_path, base_overrides, 
             assert running.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.2)
+        running.send_signal(signal.SIGSTOP)  # or it may have ended before a loaded machine has started the next command
         sweep.main([f"show={folder}"])
         assert json.loads(capsys.readouterr().out.splitlines()[-1])["states"] == ["ended", "cut off"]
+        assert [path.parent for path in folder.rglob("superlink.log")] == [folder]  # one for all jobs
         said = subprocess.run(
             [sys.executable, "-m", "scripts.sweep", f"resume={folder}"], capture_output=True, text=True, timeout=120
         )

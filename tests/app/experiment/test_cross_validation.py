@@ -8,7 +8,7 @@ import pytest
 from app.core.run_folder import RunFolder
 from app.experiment.baselines import mean_of_clients
 from app.experiment.cross_validation import pooled, pooled_table
-from app.experiment.simulation import SimulationError
+from app.experiment.local_superlink import SimulationError
 from app.experiment.sweeps import Job, Sweep, SweepError
 from app.settings.checks import SettingsError
 from scripts import cross_validate, sweep

@@ -3,14 +3,14 @@
 import json
 import os
 import shlex
-from contextlib import nullcontext
 
 import pytest
 
 from app.core.run_folder import RunFolder
-from app.experiment import simulation
+from app.experiment import local_superlink, simulation
 from app.experiment.flower_log import is_slow_start, last_words
-from app.experiment.simulation import SimulationError, simulate
+from app.experiment.local_superlink import LocalSuperLink, SimulationError
+from app.experiment.simulation import simulate
 from app.settings.load import load_settings
 
 CRASH = """\
@@ -50,27 +50,27 @@ RuntimeError: An error was encountered. Ending simulation.
 def test_the_reason_and_not_what_wraps_it(tmp_path, reason):
     log = tmp_path / "flower.log"
     log.write_text(CRASH.replace("{reason}", reason), encoding="utf-8")
-    assert last_words([log]) == f"{reason} (see {log})"
+    assert last_words({log: 0}) == f"{reason} (see {log})"
 
 
 def test_a_process_number_of_ray_and_a_colour_are_no_part_of_it(tmp_path):
     log = tmp_path / "flower.log"
     log.write_text("\x1b[36m(ClientAppActor pid=3021)\x1b[0m torch.OutOfMemoryError: CUDA out of memory.\nlast\n")
-    assert last_words([log]).startswith("torch.OutOfMemoryError: CUDA out of memory. (see")
+    assert last_words({log: 0}).startswith("torch.OutOfMemoryError: CUDA out of memory. (see")
 
 
 def test_where_one_log_has_no_reason_the_other_is_asked(tmp_path):
     run, server = tmp_path / "flower.log", tmp_path / "superlink.log"
     run.write_text("Error: the SuperLink is unavailable\nRuntimeError: An error was encountered. Ending\n")
     server.write_text("OSError: [Errno 28] No space left on device\nINFO: bye\n")
-    assert last_words([run, server]).startswith("OSError: [Errno 28] No space left on device (see")
+    assert last_words({run: 0, server: 0}).startswith("OSError: [Errno 28] No space left on device (see")
     server.unlink()
-    assert last_words([run, server]).startswith("RuntimeError: An error was encountered")
+    assert last_words({run: 0, server: 0}).startswith("RuntimeError: An error was encountered")
     run.write_text("all is well\n")
-    assert last_words([run, server]) == f"all is well (see {run})"
-    assert last_words([run, server], lambda: "finished:failed, killed") == f"finished:failed, killed (see {run})"
+    assert last_words({run: 0, server: 0}) == f"all is well (see {run})"
+    assert last_words({run: 0, server: 0}, lambda: "finished:failed, killed") == f"finished:failed, killed (see {run})"
     run.write_text("")
-    assert last_words([run, server]).startswith("no output")
+    assert last_words({run: 0, server: 0}).startswith("no output")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,7 @@ def starts(monkeypatch, tmp_path):
 
         def one(run_dir, *_):
             done.append(run_dir)
+            local_superlink.set_aside(run_dir / "flower.log")
             (run_dir / "flower.log").write_text(f"start {len(done)}", encoding="utf-8")
             before(RunFolder(run_dir))
             if error := left.pop(0):
@@ -135,6 +136,8 @@ def test_another_error_and_a_run_that_had_begun_are_not_tried_again(starts):
 
 
 KILLED = {"success": True, "runs": [{"run-id": "7", "status": "finished:failed", "status-details": "No heartbeat"}]}
+EARLIER = {"run-id": "8", "status": "finished:completed", "status-details": "N/A", "pending-at": "2026-01-01T10:00:00"}
+LATER = {**KILLED["runs"][0], "pending-at": "2026-01-01T11:00:00"}
 REFUSED = {"success": False, "error-message": "Connection to the SuperLink is unavailable"}
 
 
@@ -142,16 +145,22 @@ REFUSED = {"success": False, "error-message": "Connection to the SuperLink is un
 def flower(tmp_path, monkeypatch):
     """A Flower whose run says one line, and whose list another; the ends of a simulation with it."""
 
-    def ended(line, answer):
+    def ready(superlink):
+        superlink._environment = dict(os.environ)
+        superlink.log.touch()
+        return superlink._environment
+
+    def ended(line, answer, **given):
         program = tmp_path / "flwr"
         says = f"run) echo {shlex.quote(line)};;\nlist) touch {tmp_path}/asked; echo {shlex.quote(answer)};;"
         program.write_text(f"#!/bin/sh\ncase $1 in\n{says}\nesac\n", encoding="utf-8")
         program.chmod(0o755)
-        monkeypatch.setattr(simulation, "_flower", lambda _: [str(program)])
-        monkeypatch.setattr(simulation, "_superlink", lambda *_: nullcontext(dict(os.environ)))
-        (tmp_path / "run" / ".flwr").mkdir(parents=True)
+        for module in (simulation, local_superlink):
+            monkeypatch.setattr(module, "flower", lambda _: [str(program)])
+        monkeypatch.setattr(LocalSuperLink, "ready", ready)
+        (tmp_path / "run" / ".flwr").mkdir(parents=True, exist_ok=True)
         with pytest.raises(SimulationError) as raised:
-            simulate(tmp_path / "run", "", load_settings("experiment=quickstart"), on_metrics=lambda _: None)
+            simulate(tmp_path / "run", "", load_settings("experiment=quickstart"), on_metrics=lambda _: None, **given)
         return str(raised.value).replace(f" (see {tmp_path}/run/flower.log)", "")
 
     return ended
@@ -168,6 +177,10 @@ def flower(tmp_path, monkeypatch):
             json.dumps(KILLED).replace("No heartbeat", "N/A"),
             "the process of the run ended without an error message; Flower says: finished:failed",
         ),
+        (
+            json.dumps({"success": True, "runs": [EARLIER, LATER, EARLIER]}),
+            "the process of the run ended without an error message; Flower says: finished:failed No heartbeat",
+        ),
         (json.dumps(REFUSED), "INFO: Starting run"),
         (json.dumps({"success": True, "runs": []}), "INFO: Starting run"),
         ("not JSON", "INFO: Starting run"),
@@ -182,3 +195,17 @@ def test_flower_is_not_asked_about_a_run_whose_log_names_the_reason(flower, tmp_
     """The answer takes seconds, on a busy machine 20."""
     assert flower("OSError: [Errno 28] No space left on device", json.dumps(KILLED)).startswith("OSError: [Errno 28]")
     assert not (tmp_path / "asked").exists()
+
+
+def test_what_a_shared_superlink_said_of_earlier_runs_is_not_the_reason(flower, tmp_path):
+    superlink = LocalSuperLink(tmp_path)
+    superlink.log.write_text("OSError: of an earlier run\n", encoding="utf-8")
+    said = flower("INFO: Starting run", json.dumps(KILLED), superlink=superlink)
+    assert said.endswith("Flower says: finished:failed No heartbeat")
+
+
+def test_an_earlier_start_is_not_the_reason_of_this_one(flower, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "flower.log").write_text("OSError: of an earlier start\n", encoding="utf-8")
+    assert flower("INFO: Starting run", json.dumps(REFUSED)) == "INFO: Starting run"
+    assert (tmp_path / "run" / "flower.log.1").read_text() == "OSError: of an earlier start\n"
