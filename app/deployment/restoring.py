@@ -82,7 +82,7 @@ def restore(file: Path, folder: Path) -> Restored:
 
 
 def _archive(file: Path) -> BinaryIO:
-    """One open file for both passes: whoever replaces it in between changes nothing."""
+    """The file, opened once and read twice: whoever replaces it in between changes nothing."""
     try:
         opened = file.open("rb")
     except OSError as error:

@@ -75,6 +75,7 @@ def in_manifest(**changes):
         (lambda m, _: m.append((member("x", type=tarfile.CHRTYPE), b"")), "which is no plain file"),
         (lambda m, _: m.append((member("x"), b"")), "holds 'x', which was not in the folder"),
         (lambda m, _: m.append(m[0]), r"holds '\.gitignore' twice"),
+        (lambda m, _: m.__setitem__(0, (m[0][0], b"x\n")), r"is damaged: \.gitignore is not as it was put in"),
         (lambda m, _: m.pop(), "is not whole: server.key is missing"),
         (lambda _, j: j["folders"].update({"ca.crt": j["root"]}), "as a file and as a folder"),
         (lambda _, j: j["files"]["server.key"].update(mode=0o4755), r"damaged: backup\.json: files\.server\.key\.mode"),

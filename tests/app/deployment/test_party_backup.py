@@ -15,7 +15,9 @@ from party_backups import rewritten
 from party_folders import open_to_all, run
 from party_share_keys import keys_of, statement
 
+from app.deployment import snapshot
 from app.deployment.backup import back_up
+from app.deployment.parties import DeploymentError
 from app.deployment.renewal import rotate_key
 from app.deployment.restoring import restore
 from app.deployment.verify import problems
@@ -141,6 +143,40 @@ def test_a_backup_holds_one_moment_of_files_that_change_meanwhile(root, tmp_path
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def test_files_that_change_while_they_are_opened_are_opened_again(root, tmp_path, monkeypatch):
+    """The first file that was opened is replaced before the next one is: together they would be of no moment."""
+    state, numbers, opened = root / "server/state", iter(range(1, 100)), snapshot._open
+    state.mkdir(mode=0o700)
+
+    def all_are(number):
+        for name in "ab":
+            (state / ".new").write_text(str(number))
+            (state / ".new").replace(state / name)
+
+    def changing_once(path, stack):
+        found = opened(path, stack)
+        if path.name == "a" and path.read_text() == "0":
+            all_are(1)
+        return found
+
+    all_are(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "_open", changing_once)
+        back_up(root / "server", tmp_path / "b.tar")
+    restore(tmp_path / "b.tar", tmp_path / "back")
+    assert [(tmp_path / "back/state" / name).read_text() for name in "ab"] == ["1", "1"]
+
+    def always_changing(path, stack):
+        all_are(next(numbers))
+        return opened(path, stack)
+
+    monkeypatch.setattr(snapshot, "_open", always_changing)
+    monkeypatch.setattr(snapshot, "_ATTEMPTS", 2)
+    with pytest.raises(DeploymentError, match="files change all the time: try again, or stop the party meanwhile"):
+        back_up(root / "server", tmp_path / "c.tar")
+    assert not (tmp_path / "c.tar").exists()
 
 
 def test_a_backup_that_is_killed_leaves_none_and_a_killed_restore_no_folder(root, tmp_path, monkeypatch):
