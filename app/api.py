@@ -26,7 +26,7 @@ from app.register.embedder import Recogniser as _Network
 from app.register.embedder import read_recogniser
 from app.settings.checks import one_of
 from app.training.checkpoint import Checkpoint
-from models.errors import FedVehicleReidError
+from models.errors import FedVehicleReidError, MissingFileError
 from models.plate_formats import COUNTRIES
 
 __all__ = ["Box", "PlateReading", "PlateTextReader", "Ranked", "Recogniser", "VehicleImage", "evaluate", "rank"]
@@ -63,6 +63,8 @@ class Recogniser:
         path = Path(place).expanduser()
         if path.is_dir():
             return cls(_Network(Checkpoint.read(path, model), device))
+        if not path.exists():
+            raise MissingFileError(f"there is no run folder and no file {path}")
         return cls(read_recogniser(path, device))
 
     @property
@@ -82,6 +84,7 @@ class Recogniser:
 
         Raises FileNotFoundError, UnreadableImageError, and ValueError for a library that the network does not have, an
         argument that is no image, and a box outside its image."""
+        _require_several(images)
         kinds = self.libraries
         chosen = library or (_VEHICLE if _VEHICLE in kinds else kinds[0])
         one_of("library", chosen, list(kinds))
@@ -179,11 +182,18 @@ class PlateTextReader:
         image."""
         if country:
             one_of("country", country, tuple(COUNTRIES))
+        _require_several(images)
         found: list[PlateReading] = []
         for start in range(0, len(images), _BATCH):
             crops = [cut_image(_image(each), None, self._run.size) for each in images[start : start + _BATCH]]
             found += self._run.read_images(torch.stack(crops), country)
         return found
+
+
+def _require_several(images: object) -> None:
+    """A path is a sequence of characters, and an image one of rows: neither is meant."""
+    if isinstance(images, str | Path | Image.Image | VehicleImage) or getattr(images, "ndim", 4) == 3:
+        raise ImageError("give a list of images, of one alone [image]")
 
 
 def _image(given: AnyImage) -> Image.Image:
@@ -193,8 +203,12 @@ def _image(given: AnyImage) -> Image.Image:
             raise ImageError("a VehicleImage has no plate to read; give the plate's image")
         return given.plate
     if isinstance(given, str | Path):
-        with open_image(Path(given).expanduser()) as file:
-            return upright_rgb(file)
+        path = Path(given).expanduser()
+        try:
+            with open_image(path) as file:
+                return upright_rgb(file)
+        except FileNotFoundError as error:
+            raise MissingFileError(f"there is no image {path}") from error
     if isinstance(given, Image.Image):
         return upright_rgb(given)
     if (

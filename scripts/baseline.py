@@ -16,7 +16,7 @@ from app.data.dataset import open_source
 from app.experiment.baselines import ComparisonError, Measures, by_kind, comparison_jobs, comparison_settings, run_jobs
 from app.experiment.claim import claimed, run_path
 from app.experiment.compare import workers
-from app.experiment.measurable import require_measurable
+from app.experiment.measurable import query_remarks, require_measurable
 from app.settings.load import SettingsError, load_settings
 from app.tasks import make_task
 from scripts.command import command, split_words
@@ -48,6 +48,8 @@ def main(argv: Sequence[str]) -> None:
         summary = _summary(folder, rows, time.monotonic() - started, task.remarks)
         folder.write_summary(summary)
     print(format_table(summary["models"]))
+    for remark in query_remarks(summary["models"]):
+        print(remark)
     print(json.dumps(summary))
 
 

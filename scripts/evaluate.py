@@ -16,6 +16,7 @@ from app.core.run_folder import format_table
 from app.data.dataset import open_source
 from app.evaluation.errors import EvaluationError
 from app.experiment.baselines import Measures, calibration_directions, measure_arrays
+from app.experiment.measurable import query_remarks
 from app.experiment.weather import kinds_of, weather_rows, weather_table
 from app.settings.load import SettingsError, absolute
 from app.settings.stored import with_overrides
@@ -51,6 +52,8 @@ def main(argv: Sequence[str]) -> None:
     except FedVehicleReidError as error:
         raise EvaluationError(f"{folder}, model {model}: {error}") from error
     print(weather_table(rows, settings.measures) if weathers else format_table(rows))
+    for remark in query_remarks(rows):
+        print(remark)
     measures, *_ = rows.values()
     said: Measures = {"model": model, "data": settings.data.reader, "split": settings.data.eval_split}
     if weathers:

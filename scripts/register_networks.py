@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from app.register.detect import Framing
 
 _COCO_THRESHOLD = 0.5
+_FEW_PAIRS = 30
+"""Of one vehicle: of fewer, a share that is missed is known to no better than about a tenth."""
 _NO_PLATES = "no detector finds plates, they are not read: `detector` without a file takes the packaged one"
 
 
@@ -210,6 +212,8 @@ def calibrate(
         )
         for library, row in report["libraries"].items():
             print(f"{library:<8}  {row.get('error') or _said(row)}")
+            if row.get("pairs_same", _FEW_PAIRS) < _FEW_PAIRS:
+                print(f"{library:<8}  {row['pairs_same']} pairs of one vehicle alone: how many are missed is not known")
         print(_evidence_line(report["evidence"]))
         say(report)
 

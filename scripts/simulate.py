@@ -25,7 +25,7 @@ from app.experiment.client_table import client_figures, client_text, write_clien
 from app.experiment.compare import compare_models, node_stores
 from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides, run_overrides
 from app.experiment.local_superlink import LocalSuperLink
-from app.experiment.measurable import require_measurable
+from app.experiment.measurable import query_remarks, require_measurable
 from app.experiment.simulation import check_machine, simulate
 from app.federation.client_state import drop_moments
 from app.settings.load import Settings, SettingsError, absolute, load_settings
@@ -163,6 +163,8 @@ def _run(settings: Settings, folder: RunFolder, overrides: str, superlink: Local
 def _print_figures(summary: Mapping[str, Any]) -> None:
     shown = {model: row for model, row in summary["models"].items() if any(name in row for name in measures())}
     print(format_table(shown))
+    for remark in query_remarks(shown):
+        print(remark)
     if summary.get("clients"):
         print(client_text(summary["clients"]))
     print(f"curves and ranked lists: {summary['run_dir']}")

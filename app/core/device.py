@@ -1,17 +1,13 @@
 """Device, precision and memory layout of a process."""
 
-import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from app.settings.checks import SettingsError
+from app.settings.checks import DEVICE_REMEDY, SettingsError, require_device
 from models.input_statistics import InputStatistics
-
-_KNOWN = re.compile(r"(?P<kind>cpu|mps|cuda)(?:(?<=cuda):(?P<number>[0-9]{1,4}))?")
-_REMEDY = "; device=auto takes the best available"
 
 
 @dataclass(frozen=True)
@@ -68,16 +64,14 @@ def make_compute(device: str, precision: str, channels_last: bool, threads: int)
 
 def _device(name: str) -> torch.device:
     """A device for training on this machine; PyTorch knows others, such as `meta`, which computes nothing."""
+    found = require_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = _KNOWN.fullmatch(name)
-    if found is None:
-        raise SettingsError(f"device must be auto, cpu, cuda, cuda:NUMBER or mps; got {name!r}{_REMEDY}")
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if found["kind"] == "cuda" and int(found["number"] or 0) >= there:
-        raise SettingsError(f"device={name}: the CUDA devices of this machine number {there}{_REMEDY}")
+        raise SettingsError(f"device={name}: the CUDA devices of this machine number {there}{DEVICE_REMEDY}")
     if found["kind"] == "mps" and not torch.backends.mps.is_available():
-        raise SettingsError(f"device={name}: this machine has no MPS device{_REMEDY}")
+        raise SettingsError(f"device={name}: this machine has no MPS device{DEVICE_REMEDY}")
     return torch.device(name)
 
 

@@ -214,8 +214,9 @@ class RunFolder:
         """Arrays and metadata of `name`.safetensors. Raises FileNotFoundError if it is not there."""
         path = self._array_path(name)
         if not path.is_file():
-            others = ", ".join(sorted({each.stem for each in self.path.glob("*.safetensors")} - {SERVER_CHECKPOINT}))
-            raise MissingFileError(f"no saved arrays: {path}; there are: {others or 'none'}")
+            others = sorted({each.stem for each in self.path.glob("*.safetensors")} - {SERVER_CHECKPOINT})
+            choose = f"; model={others[0]} takes the first" if others else ""
+            raise MissingFileError(f"no saved arrays: {path}; there are: {', '.join(others) or 'none'}{choose}")
         try:
             with safe_open(path, framework="numpy") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no dict

@@ -22,6 +22,7 @@ from app.deployment import verify
 from app.deployment.own_ports import LOOPBACK_PORTS, check_loopback_port
 from app.deployment.parties import Kind, Party
 from app.deployment.server_way import FailedItemError
+from app.deployment.site_files import data_fault
 
 _GIB = 2**30
 _DISK = 2 * _GIB
@@ -92,7 +93,7 @@ def _own(party: Party, folder: Path, means: Means) -> Iterator[tuple[str, Check]
         if values.get(name):
             yield name, partial(check_loopback_port, name, values, folder, folder / env)
     if party.kind is Kind.site:
-        yield "images", lambda: _images(values.get("DATA_ROOT", ""), folder / env)
+        yield "images", lambda: _images(values.get("DATA", ""), values.get("DATA_ROOT", ""), folder / env)
 
 
 def _way(party: Party, folder: Path, means: Means) -> Iterator[tuple[str, Check]]:
@@ -168,11 +169,13 @@ def _memory(party: Party, means: Means) -> None:
         )
 
 
-def _images(root: str, env: Path) -> None:
+def _images(data: str, root: str, env: Path) -> None:
     setting = f"DATA_ROOT={root} in {env}"
     remedy = "Set DATA_ROOT to the folder of the images, and let the user of the service read it"
     if not Path(root).is_absolute():
         raise FailedItemError(f"{setting} is no absolute path", remedy)
+    if fault := data_fault(data, root):
+        raise FailedItemError(f"DATA={data} in {env}: {fault}", "Set DATA to the kind of data set that they are")
     try:
         files = (Path(place) / name for place, _, names in os.walk(root, onerror=_raise) for name in names)
         for path in files:

@@ -24,6 +24,8 @@ from app.deployment.parties import (
     DeploymentError,
 )
 from app.deployment.toml_text import toml_text
+from app.settings.overrides import override
+from models.plugins import is_place
 from strategies.signing import AUTHORITY_PUBLIC_KEY
 
 COMMAND = "flwr-clientapp"
@@ -56,6 +58,18 @@ def write_site_files(site: Path, config: Mapping[str, str]) -> None:
     (site / STATE / NODE_CONFIG).write_text(text, encoding="utf-8")
 
 
+def data_fault(data: str, root: str) -> str:
+    """Why a site cannot read its images as `DATA` says; "" if it names a reader that there is."""
+    from app.settings.load import SettingsError, load_settings  # half a second, which other uses need not wait for
+
+    words = {"data": "manifest", "data.reader": data} if is_place(data) else {"data": data}
+    try:
+        load_settings([override(key, value) for key, value in {**words, "data.root": root}.items()])
+    except SettingsError as error:
+        return str(error)
+    return ""
+
+
 def write_command(path: Path, words: Sequence[str]) -> None:
     """Write a program that executes this command with its own arguments appended; the file is whole at any moment."""
     temporary = path.with_name(f".{path.name}.tmp")
@@ -72,6 +86,9 @@ def node_config(config: Mapping[str, str]) -> str:
 def main(site: str, name: str, data: str, data_root: str) -> int:
     """Write the files; returns 2, with one line on standard error, for an unusable value."""
     here = Path(site)
+    if fault := data_fault(data, data_root):
+        print(f"error: DATA={data} in {here / 'site.env'}: {fault}", file=sys.stderr)
+        return 2
     config = {
         "client": name,
         "data": data,

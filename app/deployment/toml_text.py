@@ -1,9 +1,10 @@
 """Text of TOML files of start commands, which hold values exactly as given.
 
     python -P -m app.deployment.toml_text KEY VALUE              one value
-    python -P -m app.deployment.toml_text KEY --words WORD ...   words joined as a shell would need them
+    python -P -m app.deployment.toml_text KEY --words WORD ...   settings of a run, joined as a shell would need them
 
-Prints `KEY = "..."`, or ends with status 2 and names a value that TOML cannot hold.
+Prints `KEY = "..."`, or ends with status 2 and names a value that TOML cannot hold, or a setting that is none: a
+run that was started with it would fail on the server.
 """
 
 import json
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from app.deployment.parties import DeploymentError
+from app.settings.checks import SettingsError
 
 
 def toml_text(name: str, value: str) -> str:
@@ -25,11 +27,16 @@ def toml_text(name: str, value: str) -> str:
 
 
 def main(key: str, words: Sequence[str]) -> int:
-    """Print one line of TOML; returns 2 for a value that it cannot hold."""
-    value = shlex.join(words[1:]) if words[0] == "--words" else words[0]
+    """Print one line of TOML; returns 2 for a value that it cannot hold, and for settings that cannot be read."""
+    settings = words[0] == "--words"
+    value = shlex.join(words[1:]) if settings else words[0]
     try:
+        if settings:
+            from app.settings.load import load_settings  # half a second, for one of the two uses
+
+            load_settings(words[1:])
         line = f"{key} = {toml_text(key, value)}\n"
-    except DeploymentError as error:
+    except (DeploymentError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     sys.stdout.buffer.write(line.encode())

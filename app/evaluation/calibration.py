@@ -97,7 +97,8 @@ def threshold_for(different: Floats, rate: float) -> float:
     allowed = int(rate * len(different) + 1e-9)
     if allowed < 1:
         raise EvaluationError(
-            f"{len(different)} pairs of different vehicles cannot show a rate of {rate}: at least {1 / rate:.0f} can"
+            f"{len(different)} pairs of different vehicles cannot show a false-match rate of {rate}: at least "
+            f"{1 / rate:.0f} can"
         )
     ordered = np.sort(np.asarray(different, np.float64))[::-1]
     return float(np.nextafter(ordered[allowed], np.inf)) if allowed < len(ordered) else float(ordered[-1])

@@ -1,6 +1,7 @@
 """Check before training that the evaluation afterwards has queries with a true match."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from app.data.dataset import Source
 from app.data.readers.reader import Direction
@@ -15,6 +16,9 @@ _REMEDIES = {
     "data.eval_split": "data.eval_split=SPLIT names another one, and with data.holdout=0.2 data.eval_split=holdout a "
     "fifth of the training vehicles is kept for it",
 }
+
+_FEW = 10
+"""Queries of which one more or less is a tenth of every figure."""
 
 
 def require_measurable(settings: Settings, source: Source, task: Task, num_clients: int = 0) -> None:
@@ -71,6 +75,22 @@ def _hint(counts: Mapping[str, Counts], reader: str) -> str:
         "; where the column camid is empty, each image counts as a camera of its own" if reader == "manifest" else ""
     )
     return f", and there is one camera alone{empty}"
+
+
+def query_remarks(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Sentences about figures that rest on fewer queries than were asked, or on very few."""
+    counts = {(int(row["queries"]), int(row["skipped"])) for row in models.values() if "mAP" in row}
+    remarks = []
+    for queries, skipped in sorted(counts):
+        if skipped:
+            asked = queries + skipped
+            remarks.append(
+                f"measured by {queries} of {asked} queries: the others have no true match in another camera, or cannot "
+                "be read"
+            )
+        elif queries < _FEW:
+            remarks.append(f"measured by {queries} queries alone: one more or less changes every figure")
+    return remarks
 
 
 def evaluation_counts(task: Task, source: Source, splits: Iterable[str]) -> dict[str, dict[str, object]]:

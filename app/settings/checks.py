@@ -1,12 +1,15 @@
 """Checks of settings, each with an error that names the key."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from app.settings.nearest import did_you_mean
 from models.errors import FedVehicleReidError
 
+_DEVICE = re.compile(r"(?P<kind>auto|cpu|mps|cuda)(?:(?<=cuda):(?P<number>[0-9]{1,4}))?")
+DEVICE_REMEDY = "; device=auto takes the best available"
 _MOST_BYTES = 240  # file systems end at 255, and commands add endings such as "-central"
 
 
@@ -70,6 +73,13 @@ def require_finite(key: str, value: object) -> None:
             require_finite(f"{key}[{index}]", inner)
     elif isinstance(value, float) and not math.isfinite(value):
         raise SettingsError(f"{key} must be a finite number; got {value:g}")
+
+
+def require_device(name: str) -> re.Match[str]:
+    """A device by name, as `kind` and `number`. Raises SettingsError for a word that is none on any machine."""
+    if found := _DEVICE.fullmatch(name):
+        return found
+    raise SettingsError(f"device must be auto, cpu, cuda, cuda:NUMBER or mps; got {name!r}{DEVICE_REMEDY}")
 
 
 def require_kept_memory(memory: object, *, keeps: bool) -> None:

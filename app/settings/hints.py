@@ -34,20 +34,17 @@ def key_hint(key: str, known: Iterable[str]) -> str:
 
 
 def refused(error: Exception, known: Iterable[str]) -> str | None:
-    """Hydra's error for a key that does not exist, or for a retired choice, with a hint; None for another error."""
+    """Hydra's error for a key or a choice that there is not, or for a retired one, with a hint; None for another."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file == "privacy/packed_bfv":
         return PACKED_BFV
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        known = ", ".join(sorted(error.options))
+        return f"there is no {group}={choice}; known: {known}{did_you_mean(choice, error.options)}"
     match = _REFUSED.search(str(error))
     if match is None or "To append to your config" not in str(error):
         return None
     return f"unknown key {match['key']}{key_hint(match['key'], ['experiment', *known])}"
-
-
-def choice_hint(error: Exception) -> str:
-    """A hint for a choice, such as `data=two_cm`, that its group does not have."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        return did_you_mean(error.missing_cfg_file.rpartition("/")[2], error.options)
-    return ""
 
 
 def root_hint(data: str) -> str:

@@ -21,9 +21,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from app.settings.checks import SettingsError, require_file_name, require_finite, require_kept_memory
+from app.settings.checks import SettingsError, require_device, require_file_name, require_finite, require_kept_memory
 from app.settings.federation import FederationSettings
-from app.settings.hints import choice_hint, first_leaf, key_hint, keys_of, refused
+from app.settings.hints import first_leaf, key_hint, keys_of, refused
 from app.settings.overrides import readable
 from app.settings.personalise import PersonaliseSettings
 from app.settings.plug_in_names import require_declared
@@ -146,7 +146,7 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
         with initialize_config_module("conf", version_base="1.3"):
             raw = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        message = refused(error, known_keys()) or f"{_first_lines(error)}{choice_hint(error)}"
+        message = refused(error, known_keys()) or _first_lines(error)
         raise SettingsError(message) from error
     except ValueError as error:  # a group whose choice is a number or null
         groups = [word for word in words if word.partition("=")[0].lstrip("+~") in plain_keys()]
@@ -168,9 +168,9 @@ def _sites_follow(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def startable(settings: Settings) -> Settings:
-    """The settings, if valid for a new run. Raises SettingsError for combinations that only checkpoints of earlier
-    versions may hold."""
+    """The settings of a new run. Raises SettingsError for what only checkpoints of earlier versions may hold."""
     require_file_name("name", settings.name)
+    require_device(settings.device)
     dp = settings.privacy.dp
     if dp.clip and dp.noise_multiplier and settings.federation.batch_norm == "shared":
         raise SettingsError(

@@ -112,11 +112,16 @@ def test_measures_are_those_of_the_ranking():
         (lambda made, _: made.embed([np.zeros((4, 4), np.uint8)]), r"got an array \(4, 4\) of uint8"),
         (lambda made, _: made.embed([np.zeros((0, 4, 3), np.uint8)]), r"got an array \(0, 4, 3\)"),
         (lambda made, _: made.embed([7]), "got int"),
+        (lambda made, files: made.embed(files[0]), r"give a list of images, of one alone \[image\]"),
+        (lambda made, files: made.embed(str(files[0])), "give a list of images"),
+        (lambda made, _: made.embed(np.zeros((4, 4, 3), np.uint8)), "give a list of images"),
+        (lambda made, _: made.embed(["/no/such.jpg"]), "there is no image /no/such.jpg"),
+        (lambda _, files: PlateTextReader.load().read(files[0]), "give a list of images"),
         (lambda made, _: made.embed([VehicleImage(Image.new("RGB", (9, 9)), Box(20, 0, 3, 3))]), "outside"),
         (lambda *_: rank([[1.0]], [[1.0]], count=0), "count must be at least 1"),
         (lambda _, files: PlateTextReader.load().read(files, country="xx"), "country must be one of"),
         (lambda _, files: PlateTextReader.load(files[0].parent), "global"),
-        (lambda _, files: Recogniser.load(files[0].parent / "no"), "no"),
+        (lambda _, files: Recogniser.load(files[0].parent / "no"), "there is no run folder and no file /.*/no$"),
     ],
 )
 def test_what_cannot_be_is_named(run, images, call, named):

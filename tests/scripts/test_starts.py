@@ -34,7 +34,7 @@ def started(monkeypatch):
 
     folders = Started()
 
-    def run(path, _, settings, *, on_metrics):  # noqa: ARG001 - as the real one
+    def run(path, _, settings, *, on_metrics, superlink):  # noqa: ARG001 - as the real one
         folders.append(path)
         if settings.seed in folders.fails:
             raise folders.fails[settings.seed]

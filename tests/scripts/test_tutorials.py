@@ -58,7 +58,7 @@ def printed(folder):
         }
 
 
-def in_process(run_dir, overrides, settings, *, on_metrics):  # noqa: ARG001 - of the function whose place it takes
+def in_process(run_dir, overrides, settings, *, on_metrics, superlink):  # noqa: ARG001 - of the function whose place it takes
     """Rounds of a federation without Flower's processes."""
     count = settings.federation.num_clients
     nodes = [{"partition-id": number, "num-partitions": count} for number in range(count)]
@@ -99,7 +99,7 @@ def test_both_models_are_measured(printed):
     for place, names in ((2, {"central"}), (3, {"global", "local"})):
         models = last_object(printed["own-images.md", place])["models"]
         assert models.keys() >= names
-        assert all(models[name]["queries"] == 12 for name in names)
+        assert all(models[name]["queries"] == 18 for name in names)
 
 
 def test_an_image_comes_first_in_its_own_list(printed):

@@ -206,6 +206,7 @@ def test_a_clock_more_than_five_seconds_off_is_named(ready, server, ahead, words
         ("images", {}, "DATA_ROOT=images", "is no absolute path. Set DATA_ROOT"),
         ("images", {}, "DATA_ROOT=/nowhere/at/all", "cannot be read: No such file or directory: /nowhere/at/all. Set"),
         ("images", {}, "DATA_ROOT='{venv}/lib'", "holds no file. Set DATA_ROOT"),
+        ("images", {}, "DATA=manifset", "there is no data=manifset; known: ccpd, manifest"),
         ("installation", {}, "VENV=/nowhere", "VENV=/nowhere in"),
         ("folder", {}, "policy", "policy.toml: unknown key leest"),
         ("folder", {}, "expired", "ca.crt holds no certificate"),

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import tomllib
 
+import pytest
 from start_scripts import executable, stand_ins
 
 from app.deployment import bundle
@@ -47,6 +48,25 @@ def test_overrides_reach_flower_as_they_were_given(root, tmp_path):
     assert list((root / "operator/flower").iterdir()) == [root / "operator/flower/config.toml"]
     config = tomllib.loads((root / "operator/flower/config.toml").read_text(encoding="utf-8"))["superlink"]["parks"]
     assert config == {"address": "fed.example.org:8443", "root-certificates": f"{root}/operator/ca.crt"}
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("federation.round=3", "error: unknown key federation.round; did you mean federation.rounds?"),
+        ("experiment=quikstart", "error: there is no experiment=quikstart; known: "),
+        ("device=gpu", "error: device must be auto, cpu, cuda, cuda:NUMBER or mps; got 'gpu'"),
+    ],
+)
+def test_a_run_with_a_setting_that_there_is_not_is_not_started(root, tmp_path, word, said):
+    programs = stand_ins(tmp_path, root)
+    (programs / "flwr").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (programs / "flwr").chmod(0o755)
+    done = subprocess.run([str(root / "operator/run.sh"), word], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert [line[: len(said)] for line in done.stderr.splitlines()] == [said]
+    assert not (tmp_path / "started").exists()
+    assert [path.name for path in (root / "operator/flower").iterdir()] == ["config.toml"]
 
 
 def test_a_failed_run_is_reported(root, tmp_path):

@@ -216,6 +216,16 @@ def test_a_key_that_another_authority_signed_is_not_certified_again(root):
     assert json.loads(statement(root, "south"))["body"]["share_key"] == kept.hex()
 
 
+def test_a_site_does_not_start_with_a_kind_of_data_that_there_is_not(made, tmp_path, capsys):
+    folder = tmp_path / "north"
+    shutil.copytree(made / "sites/north", folder)
+    assert site_files.main(str(folder), "north", "manifset", "/srv/x") == 2
+    said = capsys.readouterr().err
+    assert f"DATA=manifset in {folder}/site.env: there is no data=manifset; known: ccpd, manifest" in said
+    assert not (folder / "state/node.toml").exists()
+    assert site_files.data_fault("examples.reader:Reader", "/srv/x") == ""
+
+
 def test_a_node_finds_its_share_key_in_its_config(made, tmp_path):
     """As `site_files` writes the config at the start of a site."""
     folder = tmp_path / "north"

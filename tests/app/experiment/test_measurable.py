@@ -17,7 +17,7 @@ from app.data.readers.reader import Direction
 from app.evaluation.matches import count_matches
 from app.experiment.baselines import Job, run_job
 from app.experiment.compare import compare_models
-from app.experiment.measurable import evaluation_problems, require_measurable
+from app.experiment.measurable import evaluation_problems, query_remarks, require_measurable
 from app.settings.load import SettingsError, load_settings
 from app.tasks import make_task
 from scripts import baseline, inspect_data, simulate
@@ -111,6 +111,19 @@ def test_what_cannot_be_measured_stops_before_training(
     assert error.count("\n") == 0
     assert all(part in error for part in named), error
     assert not (tmp_path / "run").exists()
+
+
+def test_figures_that_rest_on_few_queries_say_so():
+    rows = {
+        "global": {"mAP": 1.0, "queries": 1.0, "skipped": 61.0},
+        "local": {"mAP": 1.0, "queries": 1.0, "skipped": 61.0},
+        "alone": {"mAP": 1.0, "queries": 9.0, "skipped": 0.0},
+        "central": {"mAP": 1.0, "queries": 10.0, "skipped": 0.0},
+        "plates": {"accuracy": 1.0, "queries": 2.0, "skipped": 3.0},
+    }
+    first, second = query_remarks(rows)
+    assert first.startswith("measured by 1 of 62 queries: the others have no true match in another camera")
+    assert second == "measured by 9 queries alone: one more or less changes every figure"
 
 
 def test_a_match_at_another_client_measures_no_round(tmp_path, pictures_root):

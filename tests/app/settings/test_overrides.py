@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import conf
 from app.client_app import _make_client
 from app.settings.load import SettingsError, load_settings, text_keys
 from app.settings.overrides import override, quoted, readable, sweep, toml_text, value_of
@@ -135,7 +136,7 @@ def test_the_key_decides_between_a_value_of_the_grammar_and_its_text():
         ("rerank", "not of the form key=value: 'rerank'"),
         ("datä=x", "not of the form key=value: 'datä=x'"),
         ("train.lr=fast;", "train.lr: Input should be a valid number; got 'fast;'"),
-        ("experiment=车", "Could not find 'experiment/车'"),
+        ("experiment=车", "there is no experiment=车"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_the_users_words(word, named):
@@ -225,3 +226,11 @@ def test_a_site_may_keep_its_images_in_any_folder(name, tmp_path):
     with pytest.raises((OSError, ValueError)) as caught:
         _make_client("", node, "0" * 16, 1)
     assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("group", ["data", "experiment", "model", "privacy"])
+def test_all_choices_of_a_group_are_named(group):
+    with pytest.raises(SettingsError) as caught:
+        load_settings([f"{group}=zzz"])
+    known = str(caught.value).partition("known: ")[2].split(", ")
+    assert known == sorted(path.stem for path in (Path(conf.__file__).parent / group).glob("*.yaml"))
