@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
         folder.write_summary(summary)
     print(format_table(summary["models"]))
     for remark in query_remarks(summary["models"]):
-        print(remark)
+        print(remark, file=sys.stderr)
     print(json.dumps(summary))
 
 

@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
         raise EvaluationError(f"{folder}, model {model}: {error}") from error
     print(weather_table(rows, settings.measures) if weathers else format_table(rows))
     for remark in query_remarks(rows):
-        print(remark)
+        print(remark, file=sys.stderr)
     measures, *_ = rows.values()
     said: Measures = {"model": model, "data": settings.data.reader, "split": settings.data.eval_split}
     if weathers:

@@ -17,6 +17,8 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation service FOLDER
      python -m scripts.federation undo FOLDER
      python -m scripts.federation refresh FOLDER
+     python -m scripts.federation backup FOLDER FILE
+     python -m scripts.federation restore FILE FOLDER
      python -m scripts.federation status RUN_FOLDER|FOLDER [--json] [--run ID]
      python -m scripts.federation model STATE_FOLDER [--run ID] [--out FOLDER]
      python -m scripts.federation keys --out keys [--rotate] [--cipher ckks --key-holder cloud]
@@ -37,7 +39,7 @@ import typer
 from app.core.outputs import require_folder_place
 from app.deployment import bundle, parties, setup, updates, verify
 from app.deployment.parties import DeploymentError
-from scripts import federation_apps, federation_archives, federation_preflight, federation_sites
+from scripts import federation_apps, federation_archives, federation_backup, federation_preflight, federation_sites
 from scripts.command import command, run_app
 from strategies.ciphers.keys import KeyFileError, read_key, write_key
 from strategies.signing import AUTHORITY_PUBLIC_KEY, fingerprint, read_public_key
@@ -73,6 +75,7 @@ class KeyHolder(StrEnum):
 federation_sites.add_commands(app)
 federation_apps.add_commands(app)
 federation_archives.add_commands(app)
+federation_backup.add_commands(app)
 federation_preflight.add_commands(app)
 
 

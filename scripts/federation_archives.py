@@ -36,6 +36,11 @@ def apply(
         raise DeploymentError("--service is for a new folder, with --first; else python -m scripts.federation service")
     if setting and (not first or len(archives) > 1):
         raise DeploymentError("--set is for one new folder, with --first; a folder that is there has its *.env")
+    if first and not (CHECKOUT / "pyproject.toml").is_file():
+        raise DeploymentError(
+            f"{CHECKOUT} is no checkout of the project, and the folder of a party lies in one: clone it, "
+            "`make .venv/.installed` there, and run this there with python -m scripts.federation"
+        )
     values, rows = dict(map(_value, setting or ())), []
     for archive in archives:
         if first:

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from app.deployment import parties, renewal, setup, updates
-from app.deployment.applying import as_owner
 from app.deployment.changes import DECIDED, MAKING, complete
+from app.deployment.owners import as_owner
 from app.deployment.parties import DeploymentError
 from app.federation.build import cloud_pair, make_secrets
 from app.settings.privacy import PrivacySettings
 from strategies.ciphers.keys import FederationKey, new_key
-from strategies.signing import SIGNING_KEY
+from strategies.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY, fingerprint, read_public_key
 
 Federation = Annotated[Path, typer.Argument(help="The federation's folder.")]
 
@@ -116,7 +116,8 @@ def tell_archives(root: Path, before: dict[str, int]) -> list[str]:
     for name, serial in updates.serials(root).items():
         first, update = (root / folder / f"{name}.tar" for folder in (updates.FIRST_FOLDER, updates.UPDATES_FOLDER))
         if name not in before and first.exists():
-            print(f"{first}: to the machine of {name}, over a safe channel; there, apply it with --first FINGERPRINT")
+            said = _fingerprint(root)
+            print(f"{first}: to the machine of {name}, over a safe channel; there, apply it with --first {said}")
             made.append(str(first))
         elif serial != before.get(name) and update.exists():
             print(f"{update}: to {name}, {updates.way(update, root)}; there: python -m scripts.federation apply FILE")
@@ -126,6 +127,10 @@ def tell_archives(root: Path, before: dict[str, int]) -> list[str]:
     if not made and not (root / "authority" / SIGNING_KEY).exists():
         print(f"no archive was made, as there is no {SIGNING_KEY}: `approve` makes it. Copy the files below by hand")
     return made
+
+
+def _fingerprint(root: Path) -> str:
+    return fingerprint(read_public_key(root / "authority" / AUTHORITY_PUBLIC_KEY))
 
 
 def new_federation_keys(cipher: str, preset: str, key_holder: str) -> tuple[FederationKey, FederationKey | None]:

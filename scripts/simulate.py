@@ -164,7 +164,7 @@ def _print_figures(summary: Mapping[str, Any]) -> None:
     shown = {model: row for model, row in summary["models"].items() if any(name in row for name in measures())}
     print(format_table(shown))
     for remark in query_remarks(shown):
-        print(remark)
+        print(remark, file=sys.stderr)
     if summary.get("clients"):
         print(client_text(summary["clients"]))
     print(f"curves and ranked lists: {summary['run_dir']}")

@@ -89,8 +89,8 @@ class RunFolder:
 
     def _earlier_run(self) -> str:
         """Progress of an earlier run; "" if there was none."""
-        if rounds := len(self.read_metrics()):
-            return f"of {rounds} rounds"
+        if lines := self.read_metrics():
+            return f"of {max(line[ROUND] for line in lines)} rounds"  # the final model has a line of its own
         if (self.path / "summary.json").exists() or any(self.path.glob("*.safetensors")):
             return "with its results"
         if self.read_progress().get("attempts"):

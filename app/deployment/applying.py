@@ -6,12 +6,9 @@ than without them. What is replaced lies in `.replaced` until the next archive.
 """
 
 import json
-import os
-import pwd
 import shutil
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from app.deployment import parties as p
 from app.deployment.approval import AllowedApps
 from app.deployment.archives import ArchiveError, Update, read_members, read_update
 from app.deployment.changes import changing
+from app.deployment.owners import as_owner
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from app.deployment.programs import write_programs
 from strategies.signing import AUTHORITY_PUBLIC_KEY, SigningError, read_public_key
@@ -28,7 +26,8 @@ _BEFORE = "before.json"
 
 
 def apply(archive: Path, folder: Path) -> tuple[Update, list[str]]:
-    """Put the files of an archive into a party's folder; the names that changed, none if it had been applied.
+    """Put the files of an archive into a party's folder; the names that changed, none if it has them all. The archive
+    that it had last repairs files that were changed since.
 
     Raises DeploymentError, ArchiveError or SigningError, and changes nothing, for an archive that is damaged, hostile,
     older than the folder, or of another party."""
@@ -39,11 +38,12 @@ def apply(archive: Path, folder: Path) -> tuple[Update, list[str]]:
         _check_party(archive, update, party, folder)
         if update.whole:
             raise ArchiveError(f"{archive} is for a machine without the folder of {party.name}; it is there: {folder}")
-        if not _is_new(archive, update, content, folder):
+        is_new = _is_new(archive, update, content, folder)
+        if not is_new and _is_current(update, content, folder):
             return update, []
         with changing(folder) as copy:
             before = verify.problems(copy)
-            names = _put(copy, party, update, content)
+            names = _put(copy, party, update, content, keep=is_new)
             if worse := [each for each in verify.problems(copy) if each not in before]:
                 raise ArchiveError(f"{archive} does not fit the folder, and nothing was changed: {worse[0]}")
             if p.ALLOWED_APPS in content:
@@ -60,57 +60,31 @@ def undo(folder: Path) -> list[str]:
         kept = copy / p.REPLACED
         if not (kept / _BEFORE).exists():
             raise DeploymentError(f"{folder} keeps nothing that an archive replaced: there is nothing to undo")
-        said = json.loads((kept / _BEFORE).read_text(encoding="utf-8"))
-        for name in said["added"]:
+        added, replaced = _read_before(kept, folder)
+        for name in added:
             (copy / name).unlink(missing_ok=True)
-        for name in said["replaced"]:
+        for name in replaced:
             (copy / name).parent.mkdir(mode=0o700, exist_ok=True)
             (kept / name).replace(copy / name)
         shutil.rmtree(kept)
         stays = {p.APPLIED, p.ALLOWED_APPS} if _keep_newest(copy, folder) else {p.APPLIED}
-    return sorted({*said["added"], *said["replaced"]} - stays)
+    return sorted({*added, *replaced} - stays)
 
 
-@contextmanager
-def as_owner(folder: Path) -> Iterator[None]:
-    """Write as the user whom a folder belongs to, who is the service's: root becomes that user meanwhile.
-
-    Raises DeploymentError for any other user, if there is no such folder, and for a folder of root's on a path that
-    another user can change: that user would choose where root writes."""
-    if not folder.is_dir():
-        raise DeploymentError(f"{folder} is no folder")
-    owner, own = folder.stat(), (os.geteuid(), os.getegid())
-    if owner.st_uid == own[0]:
-        if own[0] == 0:
-            _check_path(folder)
-        yield
-        return
-    if own[0] != 0:
-        raise DeploymentError(f"{folder} belongs to {_user(owner.st_uid)}: run this as that user, or as root")
-    groups = os.getgroups()
-    os.setgroups([])
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
+def _read_before(kept: Path, folder: Path) -> tuple[list[str], list[str]]:
+    """Names that an archive added, and those that it replaced, which are kept. Raises DeploymentError for a damaged
+    record, and if a file is not kept."""
+    path = folder / p.REPLACED / _BEFORE
     try:
-        yield
-    finally:
-        os.seteuid(own[0])
-        os.setegid(own[1])
-        os.setgroups(groups)
-
-
-def _check_path(folder: Path) -> None:
-    """Raise DeploymentError unless root alone can change where a path leads, as it is given and with links followed."""
-    for path in (folder.absolute(), folder.resolve()):
-        for child, parent in zip((path, *path.parents), path.parents, strict=False):
-            found = parent.stat()
-            by_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            sticky = found.st_mode & stat.S_ISVTX and child.lstat().st_uid == 0  # as /tmp: others cannot rename it
-            if found.st_uid != 0 or (by_others and not sticky):
-                raise DeploymentError(
-                    f"{folder} belongs to root, and another user can change {parent}: give the folder to the service's "
-                    "user, or make that one root's alone"
-                )
+        said = json.loads((kept / _BEFORE).read_text(encoding="utf-8"))
+        added, replaced = ([str(name) for name in list(said[key])] for key in ("added", "replaced"))
+    except (ValueError, TypeError, KeyError) as error:
+        raise DeploymentError(
+            f"{path} is damaged: nothing can be undone; apply the authority's newest archive"
+        ) from error
+    if gone := [name for name in replaced if not (kept / name).is_file()]:
+        raise DeploymentError(f"{path.with_name(gone[0])} is missing: nothing can be undone; apply the newest archive")
+    return added, replaced
 
 
 def _check_party(archive: Path, update: Update, party: Party, folder: Path) -> None:
@@ -207,9 +181,9 @@ def _record(serial: int, digest: str, date: str, highest: int = 0) -> bytes:
     return (json.dumps({**said, "highest": highest} if highest > serial else said, indent=1) + "\n").encode()
 
 
-def _put(copy: Path, party: Party, update: Update, content: dict[str, bytes]) -> list[str]:
-    """Write an update into a copy of the folder, and keep what it replaces; the names that changed."""
-    shutil.rmtree(copy / p.REPLACED, ignore_errors=True)
+def _put(copy: Path, party: Party, update: Update, content: dict[str, bytes], *, keep: bool) -> list[str]:
+    """Write an update into a copy of the folder; the names that changed. With `keep` what it replaces is kept, in place
+    of what the one before replaced."""
     old = {name: (path.read_bytes(), path.stat().st_mode & 0o777) for name, path in _files(copy).items()}
     new = replace(party, key_id=update.key_id, control_port=update.control_port)
     write_content(copy, new, update, content)
@@ -220,23 +194,21 @@ def _put(copy: Path, party: Party, update: Update, content: dict[str, bytes]) ->
         write_programs(copy)  # they hold the sites, the key's id and the authority
     now = {name: path.read_bytes() for name, path in _files(copy).items()}
     replaced = sorted(name for name, (data, _) in old.items() if now.get(name) != data)
-    kept = copy / p.REPLACED
-    kept.mkdir(mode=0o700)
-    for name in replaced:
-        (kept / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_file(kept / name, *old[name])
     added = sorted(now.keys() - old.keys())
-    write_file(kept / _BEFORE, json.dumps({"replaced": replaced, "added": added}).encode(), p.SECRET)
+    if keep:
+        _keep(copy / p.REPLACED, {name: old[name] for name in replaced}, added)
     return sorted({*replaced, *added} - {p.APPLIED})
+
+
+def _keep(kept: Path, replaced: Mapping[str, tuple[bytes, int]], added: list[str]) -> None:
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(mode=0o700)
+    for name, (data, mode) in replaced.items():
+        (kept / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_file(kept / name, data, mode)
+    write_file(kept / _BEFORE, json.dumps({"replaced": list(replaced), "added": added}).encode(), p.SECRET)
 
 
 def _files(folder: Path) -> dict[str, Path]:
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {name: path for name, path in found.items() if not name.startswith(f"{p.REPLACED}/")}
-
-
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"the user {number}"

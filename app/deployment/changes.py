@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from app.core.files import sync_to_disk
 from app.deployment import parties as p
+from app.deployment.owners import called
 from app.deployment.parties import DeploymentError, write_file
 from app.deployment.updates import FIRST_FOLDER, UPDATES_FOLDER, write_updates
 from models.errors import FedVehicleReidError
@@ -35,6 +36,7 @@ def changing(root: Path) -> Iterator[Path]:
         _complete(root)
         making, copy = root / MAKING, root / MAKING / _FILES
         shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
+        _check_free(root)
         making.mkdir(mode=0o700)
         try:
             before = _copy(root, copy)
@@ -48,6 +50,15 @@ def changing(root: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(making, ignore_errors=True)
         _complete(root)
+
+
+@contextmanager
+def unchanged(root: Path) -> Iterator[None]:
+    """Keep commands from changing the folder; a change that was cut short is completed or forgotten first."""
+    with _locked(root):
+        _complete(root)
+        shutil.rmtree(root / MAKING, ignore_errors=True)
+        yield
 
 
 def complete(folder: Path) -> bool:
@@ -142,6 +153,17 @@ def _complete(root: Path) -> bool:
     decided.replace(root / MAKING)  # a kill in the middle of deleting must not leave half a change to be made
     shutil.rmtree(root / MAKING)
     return True
+
+
+def _check_free(root: Path) -> None:
+    """Raise DeploymentError for a change of another user's, which is not believed."""
+    for path in (root / DECIDED, root / MAKING):
+        if os.path.lexists(path):
+            owner = called(path.lstat().st_uid)
+            raise DeploymentError(
+                f"{path} belongs to {owner}, whose change was cut short: as that user, python -m scripts.federation "
+                f"verify {root} completes it; if nobody of yours made it, delete it"
+            )
 
 
 def _is_own(folder: Path) -> bool:

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ import psutil
 from app.deployment import parties as p
 from app.deployment import server_way as way
 from app.deployment import verify
+from app.deployment.own_ports import LOOPBACK_PORTS, check_loopback_port
 from app.deployment.parties import Kind, Party
 from app.deployment.server_way import FailedItemError
 from app.deployment.site_files import data_fault
@@ -87,6 +89,9 @@ def _own(party: Party, folder: Path, means: Means) -> Iterator[tuple[str, Check]
         return
     yield "disk", lambda: _disk(folder, means)
     yield "memory", lambda: _memory(party, means)
+    for name in LOOPBACK_PORTS:
+        if values.get(name):
+            yield name, partial(check_loopback_port, name, values, folder, folder / env)
     if party.kind is Kind.site:
         yield "images", lambda: _images(values.get("DATA", ""), values.get("DATA_ROOT", ""), folder / env)
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from app.deployment import parties as p
 from app.deployment.archives import CHANGING, FIRST, Update, described, read_members, read_update, write
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
-from strategies.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY, read_public_key, read_signing_key
+from strategies.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY, SigningError, read_public_key, read_signing_key
 
 UPDATES_FOLDER, FIRST_FOLDER = "updates", "first"
 _OF_SITES = (".pub", ".cert", p.SHARE_END)
@@ -120,9 +121,19 @@ def _sent_before(root: Path, party: Party, content: Mapping[str, bytes], old: _R
 
 
 def _from(root: Path, party: Party) -> _Recorded:
-    """The record of a party that has none, from its files before the change."""
+    """The record of a party that has none, from its files before the change. Numbers go on after those of its archives
+    that are left."""
     state = _digests(party, _content(root, party), root)
-    return _Recorded(0, state, state)
+    return _Recorded(max(_serial(root, folder, party) for folder in (UPDATES_FOLDER, FIRST_FOLDER)), state, state)
+
+
+def _serial(root: Path, folder: str, party: Party) -> int:
+    """Serial number of an archive; 0 if there is none that can be read."""
+    path = root / folder / f"{party.name}.tar"
+    with suppress(DeploymentError, SigningError):
+        key = read_public_key(root / "authority" / AUTHORITY_PUBLIC_KEY)
+        return read_update(path, read_members(path), key)[0].serial
+    return 0
 
 
 def _write_whole(path: Path, root: Path, party: Party, serial: int, key: Ed25519PrivateKey) -> None:

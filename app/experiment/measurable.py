@@ -79,7 +79,9 @@ def _hint(counts: Mapping[str, Counts], reader: str) -> str:
 
 def query_remarks(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Sentences about figures that rest on fewer queries than were asked, or on very few."""
-    counts = {(int(row["queries"]), int(row["skipped"])) for row in models.values() if "mAP" in row}
+    counts = {
+        (int(row["queries"]), int(row.get("skipped", 0))) for row in models.values() if {"mAP", "queries"} <= row.keys()
+    }
     remarks = []
     for queries, skipped in sorted(counts):
         if skipped:

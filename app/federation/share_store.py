@@ -21,7 +21,7 @@ from strategies.ciphers.cipher import CipherError
 from strategies.share_keys import ShareKeys
 
 _ATTEMPTS = "share_attempts.json"
-_OPEN = "share_open.json"
+OPEN = "share_open.json"
 
 
 class ShareStore:
@@ -53,15 +53,15 @@ class ShareStore:
             if attempt in attempts:
                 raise CipherError("shares were dealt for this attempt already; two payloads of one attempt never leave")
             self._write(_ATTEMPTS, attempts | {attempt: [_cohort(binding), ""]})
-            self._write(_OPEN, self._read(_OPEN) | {binding.run_key: attempt})
+            self._write(OPEN, self._read(OPEN) | {binding.run_key: attempt})
         return binding, seeds
 
     def close(self, run_key: str) -> None:
         """Answer no more questions about attempts of this run so far: the server has gone on."""
         with self._locked():
-            opened = self._read(_OPEN)
+            opened = self._read(OPEN)
             if opened.pop(run_key, None) is not None:
-                self._write(_OPEN, opened)
+                self._write(OPEN, opened)
 
     def answer(
         self,
@@ -82,7 +82,7 @@ class ShareStore:
             cohort, answered = attempts.get(attempt, ("", ""))
             if cohort != _cohort(binding):
                 raise CipherError(f"{self.keys.site} dealt no shares for this attempt with this cohort")
-            if self._read(_OPEN).get(binding.run_key) != attempt:
+            if self._read(OPEN).get(binding.run_key) != attempt:
                 raise CipherError("shares of an attempt are not summed once the server has gone on")
             if answered not in ("", digest):
                 raise CipherError(f"{self.keys.site} has answered another question about this attempt")

@@ -64,8 +64,7 @@ class Loopback:
             "--sites",
             ",".join(self.sites),
         ]
-        with contextlib.redirect_stdout(io.StringIO()):
-            federation.main(["init", *words, "--out", str(self.root)])
+        self.init([*words, "--out", str(self.root)])
         [app] = read_allowed(self.root / "authority").apps
         self.approved = app.sha256
         self.set("server", VENV=sys.prefix)
@@ -79,6 +78,11 @@ class Loopback:
     def __exit__(self, *_: object) -> None:
         for name in list(self.processes):
             self.stop(name)
+
+    def init(self, words: Sequence[str]) -> None:
+        """Make the folders."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            federation.main(["init", *words])
 
     def site(self, name: str) -> Path:
         """Its folder."""

@@ -182,12 +182,12 @@ def test_mistakes_end_with_one_line_and_status_2(capsys, tmp_path, pictures_root
     assert f"run folder not found: {tmp_path}/nowhere" in fail(evaluate.main, [f"run={tmp_path}/nowhere"])
     missing = fail(evaluate.main, [f"run={run_folder}"])
     assert "global.safetensors" in missing
-    assert missing.endswith("there are: central")
+    assert missing.endswith("there are: central; model=central takes the first")
     assert "there is no such folder" in fail(simulate.main, [f"resume={tmp_path}/nowhere"])
     assert "overrides.txt is missing" in fail(simulate.main, [f"resume={run_folder}"])
     unknown = fail(inspect_data.main, ["privacy=foo"])
     assert "there is no privacy=foo; known: " in unknown
-    assert unknown.endswith("ckks kahe plain")
+    assert unknown.endswith("known: ckks, kahe, plain")
     assert "takes its settings from that folder" in fail(simulate.main, [f"resume={run_folder}", "seed=1"])
     wider = fail(evaluate.main, [f"run={run_folder}", "model=central", "model.embedding_dim=16"])
     assert "vehicle.neck" in wider

@@ -38,6 +38,7 @@ def test_one_command_makes_the_folder_and_starts_the_service(plan, first_key, tm
     units, programs, log = machine
     root, place = tmp_path / "parks", tmp_path / "project"
     place.mkdir()
+    (place / "pyproject.toml").touch()
     make_federation(plan(), root, first_key)
     said = fingerprint(read_public_key(root / "authority/authority.pub"))
     monkeypatch.setattr(federation_archives, "CHECKOUT", place)

@@ -14,7 +14,7 @@ from app.deployment.setup import add_site, make_federation
 from app.deployment.verify import problems
 from scripts import federation
 from strategies.ciphers.keys import FederationKey, read_key
-from strategies.signing import new_signing_key, public_pem, read_signing_key
+from strategies.signing import fingerprint, new_signing_key, public_pem, read_public_key, read_signing_key
 
 SECRET_FILES = {
     "authority": {"ca.key", "signing.key", "federation.key"},
@@ -215,7 +215,8 @@ def test_the_commands_make_check_and_change_a_federation(tmp_path, capsys):
     assert both == {"problems": 0, "folders": {str(root / "server"): [], str(root / "sites/north"): []}}
 
     lines, _ = run(capsys, "add-site", root, "east")
-    safely = "over a safe channel; there, apply it with --first FINGERPRINT"
+    said = fingerprint(read_public_key(root / "authority/authority.pub"))
+    safely = f"over a safe channel; there, apply it with --first {said}"
     assert lines[0] == f"{root}/first/east.tar: to the machine of east, {safely}"
     assert lines[-1] == "then, at the operator: register.sh east"
     assert problems(root / "sites/east") == []

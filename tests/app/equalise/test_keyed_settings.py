@@ -11,7 +11,7 @@ from app.experiment import baselines
 from app.settings.load import load_settings
 
 THEN = {
-    "two_cam": ["train.augment.weather=0"],
+    "two_cam": ["train.augment.weather=0", "model.vehicle.image_size=160"],
     "roadscene": [
         *("loss.perceptual_edge_weight=1", "loss.perceptual_longest=16", "loss.centre_contrast_feature=after_norm"),
         "model.layout_weight=0",

@@ -1,0 +1,65 @@
+"""Commands of `scripts.federation` that back a party's folder up, and restore it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.deployment import parties, verify
+from app.deployment.parties import Kind
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A party's folder; at the authority, that of the federation.")],
+    file: Annotated[Path, typer.Argument(help="A new file, best on another disk. It holds private keys.")],
+) -> None:
+    """Copy a party's folder to one file, while the party runs."""
+    from app.deployment.backup import back_up  # SQLite and psutil, which other commands do not need
+
+    made = back_up(folder, file)
+    size = sum(each.bytes for each in made.files.values())
+    print(f"{file}: it holds private keys, so that it is kept where they may be")
+    said = {"file": str(file), "party": made.name, "files": len(made.files), "bytes": size, "created": made.created}
+    print(json.dumps(said))
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `backup` wrote.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to make; missing or empty.")],
+) -> None:
+    """Make a party's folder from a backup, all of which is checked first: whole or not at all."""
+    from app.deployment.restoring import restore as restore_backup
+
+    made = restore_backup(file, folder)
+    manifest = made.manifest
+    wrong = {str(path): verify.problems(path) for path in parties.parties_of(folder)}
+    print(f"{folder}: {manifest.name} of {manifest.federation}, as it was on {manifest.created}")
+    if made.owner:
+        print(f"its files belong to {made.owner}: `federation service FOLDER`, or chown, gives them to their user")
+    for line in _next_steps(manifest.kind, folder):
+        print(line)
+    for path, sentences in wrong.items():
+        for sentence in sentences:
+            print(f"{path}: {sentence}")
+    said = {"folder": str(folder), "party": manifest.name, "files": len(manifest.files), "created": manifest.created}
+    print(json.dumps({**said, "problems": sum(map(len, wrong.values()))}))
+
+
+def _next_steps(kind: Kind, folder: Path) -> Iterator[str]:
+    """What a person has left to do after a restoration."""
+    if kind is Kind.authority:
+        yield "archives made since then: `approve`, or any other change, makes newer ones"
+        return
+    yield f"first apply the authority's newest archive: what was revoked or rotated since then is still in {folder}"
+    if kind is Kind.site:
+        yield "its records of opened sums, shares and spent epsilon are of that moment: docs/deployment.md, Backups"
+    if kind is Kind.server:
+        yield "a run that had not ended: run.sh with federation.resume=true and its run_dir"
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register these commands with `scripts.federation`."""
+    for command in (backup, restore):
+        app.command()(command)
