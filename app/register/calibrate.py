@@ -163,7 +163,7 @@ def calibrate(
             match = min(1.0, threshold_for(measured.different, rate))
             unsure = min(match, threshold_for(measured.different, unsure_rate))
         except EvaluationError as error:
-            report[name] = {"error": f"{error}; the rates asked for are {rate} of a match and {unsure_rate} of unsure"}
+            report[name] = {"error": str(error)}
             continue
         chosen[name] = replace(before[name], match=match, unsure=unsure)
         report[name] = {
