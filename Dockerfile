@@ -9,7 +9,7 @@ FROM ${BASE} AS python
 # Versions are those of the Debian release that BASE names.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 \
+    && apt-get install -y --no-install-recommends ca-certificates python3 \
     && rm -rf /var/lib/apt/lists/*
 
 FROM python AS build
@@ -35,6 +35,7 @@ ARG EXTRAS=metrics,mqtt,onnx,postgresql
 ENV UV_LINK_MODE=copy
 RUN VIRTUAL_ENV=/opt/fed-vehicle-reid/.venv /src/uv/bin/uv pip install ${TORCH:+--torch-backend=$TORCH} \
         --constraint /src/constraints.txt --editable ".[$EXTRAS]" \
+    && chmod -R go+rX . \
     && python3 -m compileall -q -j 0 -x torch/testing/_internal .venv/lib app models scripts strategies
 
 FROM python

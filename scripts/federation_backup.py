@@ -50,7 +50,10 @@ def restore(
 def _next_steps(kind: Kind, folder: Path) -> Iterator[str]:
     """What a person has left to do after a restoration."""
     if kind is Kind.authority:
-        yield "archives made since then: `approve`, or any other change, makes newer ones"
+        yield (
+            "before any archive leaves do every `revoke`, `remove-site` and `add-site` since then again, and `rotate` "
+            "(docs/deployment.md, Backups)"
+        )
         return
     yield f"first apply the authority's newest archive: what was revoked or rotated since then is still in {folder}"
     if kind is Kind.site:

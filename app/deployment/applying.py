@@ -16,7 +16,7 @@ from app.deployment import approval, verify
 from app.deployment import parties as p
 from app.deployment.approval import AllowedApps
 from app.deployment.archives import ArchiveError, Update, read_members, read_update
-from app.deployment.changes import changing
+from app.deployment.changes import changing, require_inside
 from app.deployment.owners import as_owner
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from app.deployment.programs import write_programs
@@ -82,6 +82,7 @@ def _read_before(kept: Path, folder: Path) -> tuple[list[str], list[str]]:
         raise DeploymentError(
             f"{path} is damaged: nothing can be undone; apply the authority's newest archive"
         ) from error
+    require_inside([*added, *replaced], path)
     if gone := [name for name in replaced if not (kept / name).is_file()]:
         raise DeploymentError(f"{path.with_name(gone[0])} is missing: nothing can be undone; apply the newest archive")
     return added, replaced

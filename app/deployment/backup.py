@@ -4,6 +4,7 @@ It is a plain tar file: the folder's files by their places, and last `backup.jso
 owner of each; a file that is cut short has none. It holds private keys, as the folder does, and is for its owner alone.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,6 +34,7 @@ from app.deployment.snapshot import content, copy_database, opened
 
 MANIFEST = "backup.json"
 FORMAT = 1
+_UNFINISHED = ".unfinished"
 
 
 class Entry(BaseModel):
@@ -94,7 +97,12 @@ def back_up(folder: Path, file: Path) -> Manifest:
             manifest = _write(root, place, out)
             out.flush()
             os.fsync(out.fileno())
-        archive.replace(file)
+        try:
+            os.link(archive, file)  # fails where another command has made it meanwhile
+        except FileExistsError as error:
+            raise AlreadyThereError(f"{file} is there already: give another name") from error
+        except OSError:  # a disk without links
+            archive.replace(file)
     sync_to_disk(file.parent)
     return manifest
 
@@ -110,21 +118,36 @@ def whole_folder(folder: Path) -> Path:
 
 @contextmanager
 def _beside(file: Path) -> Iterator[Path]:
-    """A folder for unfinished files beside `file`. Those of killed processes are deleted."""
-    for left in file.parent.glob(f".{file.name}.*.tmp"):
-        if not Path(f"/proc/{left.name.split('.')[-2]}").exists():
-            shutil.rmtree(left)
-    place = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    place.mkdir(mode=0o700)
+    """A folder for unfinished files beside `file`, locked meanwhile. What killed processes left there is deleted: it
+    holds private keys."""
+    for left in file.parent.glob(f".*{_UNFINISHED}"):
+        with _locked(left) as is_free:
+            if is_free:
+                shutil.rmtree(left, ignore_errors=True)
+    place = Path(mkdtemp(prefix=f".{file.name}.", suffix=_UNFINISHED, dir=file.parent))
+    with _locked(place):
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """A folder's lock, which ends with the process however it ends; whether it was free."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        yield place
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
     finally:
-        shutil.rmtree(place)
+        os.close(descriptor)
 
 
 def _write(root: Path, place: Path, out: BinaryIO) -> Manifest:
-    party = p.read_party(root if (root / p.PARTY_FILE).exists() else root / "authority")
     with as_owner(root):
+        party = p.read_party(root if (root / p.PARTY_FILE).exists() else root / "authority")
         databases = list(content(root).databases)
     copies = {name: place / f"{number}.db" for number, name in enumerate(databases)}
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:

@@ -54,7 +54,7 @@ def new_authority(federation: str) -> Issued:
 def new_server(authority: Issued, host: str, days: int = SERVER_DAYS) -> Issued:
     """A TLS certificate for `host`, a DNS name or an IP address, signed by the authority. It is for loopback as well:
     Flower's process at the server that starts runs connects there, whatever the host."""
-    loopback = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(LOOPBACK))]
+    loopback = [x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(one)) for one in (LOOPBACK, "::1"))]
     names = loopback if is_local(host) else [_general_name(host), *loopback]
     return _signed(authority, host, days, ExtendedKeyUsageOID.SERVER_AUTH, names)
 

@@ -58,6 +58,7 @@ def unchanged(root: Path) -> Iterator[None]:
     with _locked(root):
         _complete(root)
         shutil.rmtree(root / MAKING, ignore_errors=True)
+        _check_free(root)
         yield
 
 
@@ -139,12 +140,14 @@ def _complete(root: Path) -> bool:
     sync_to_disk(root)
     if (root / p.REPLACED).is_dir():
         (root / p.REPLACED).chmod(0o700)  # it holds former keys, whoever opened it before
+    removed = json.loads((decided / _REMOVED).read_text(encoding="utf-8"))
+    require_inside(removed, decided / _REMOVED)
     files = decided / _FILES
     for source in sorted(path for path in files.rglob("*") if path.is_file()):
         target = root / source.relative_to(files)
         _make_folder(target.parent)
         write_file(target, source.read_bytes(), stat.S_IMODE(source.stat().st_mode))
-    for name in json.loads((decided / _REMOVED).read_text(encoding="utf-8")):
+    for name in removed:
         if (root / name).is_dir():
             shutil.rmtree(root / name)
         else:
@@ -153,6 +156,14 @@ def _complete(root: Path) -> bool:
     decided.replace(root / MAKING)  # a kill in the middle of deleting must not leave half a change to be made
     shutil.rmtree(root / MAKING)
     return True
+
+
+def require_inside(names: Iterable[str], record: Path) -> None:
+    """Raise DeploymentError unless all names of a record are of places in its folder: whoever wrote the record would
+    choose what is deleted elsewhere."""
+    for name in names:
+        if not isinstance(name, str) or Path(name).is_absolute() or {"", ".", ".."} & set(name.split("/")):
+            raise DeploymentError(f"{record} names {name!r}, which is no place in its folder: it was changed by hand")
 
 
 def _check_free(root: Path) -> None:

@@ -39,7 +39,8 @@ def _is_own(port: str, folder: Path) -> bool:
     """Whether a process of this party's was started with the port: its words name the folder as well."""
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or ()  # none of a process that has ended
-        if any(str(folder.resolve()) in word for word in words) and any(
+        own = str(folder.resolve())
+        if any(word == own or f"{own}/" in word for word in words) and any(
             word == port or word.endswith(f":{port}") for word in words
         ):
             return True

@@ -44,7 +44,7 @@ def as_owner(folder: Path) -> Iterator[None]:
     owner, own = folder.stat(), (os.geteuid(), os.getegid())
     if owner.st_uid == own[0]:
         if own[0] == 0:
-            _check_path(folder)
+            require_roots_path(folder)
         yield
         return
     if own[0] != 0:
@@ -61,7 +61,7 @@ def as_owner(folder: Path) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def _check_path(folder: Path) -> None:
+def require_roots_path(folder: Path) -> None:
     """Raise DeploymentError unless root alone can change where a path leads, through each link of it."""
     for child, parent in _steps(folder):
         found = parent.stat()

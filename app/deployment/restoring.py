@@ -23,10 +23,10 @@ from app.core.files import sync_to_disk
 from app.core.site_runs import NODE
 from app.deployment import parties as p
 from app.deployment.backup import FORMAT, MANIFEST, Entry, File, Manifest
-from app.deployment.owners import names_of, numbers_of
+from app.deployment.owners import names_of, numbers_of, require_roots_path
 from app.deployment.parties import DeploymentError, Kind, Party, write_file
 from app.deployment.programs import write_programs, write_unit
-from app.deployment.snapshot import programs_of
+from app.deployment.snapshot import PASSING, programs_of
 from app.federation.share_store import OPEN
 
 _PIECE = 2**20
@@ -59,6 +59,9 @@ def restore(file: Path, folder: Path) -> Restored:
 
     Raises AlreadyThereError if the folder holds anything, BackupError, having written nothing, for a file that is no
     whole backup or does not fit the disk, and OSError."""
+    folder = folder.absolute()
+    if os.path.ismount(folder):
+        raise BackupError(f"{folder} is a mount point, which cannot be replaced: give a folder below it")
     if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
         raise AlreadyThereError(f"{folder} is there and not empty: give a new folder, or move that one away")
     with _archive(file) as archive:
@@ -69,6 +72,7 @@ def restore(file: Path, folder: Path) -> Restored:
         shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
         making.mkdir(mode=0o700)
         try:
+            _require_own_place(making)
             _fill(making, archive, file, manifest)
             if (making / p.PARTY_FILE).exists():
                 _settle(making, folder, manifest)
@@ -79,6 +83,19 @@ def restore(file: Path, folder: Path) -> Restored:
             shutil.rmtree(making, ignore_errors=True)
     sync_to_disk(folder.parent)
     return Restored(folder, manifest, owner)
+
+
+def _require_own_place(making: Path) -> None:
+    """As root, write only where no other user can put a link in the way."""
+    if os.geteuid() != 0:
+        return
+    try:
+        require_roots_path(making)
+    except DeploymentError as error:
+        raise BackupError(
+            f"{making.parent} can be changed by another user than root, who would choose where root writes: restore as "
+            "that user, or to a place of root's, and move it afterwards"
+        ) from error
 
 
 def _archive(file: Path) -> BinaryIO:
@@ -143,6 +160,8 @@ def _checked(archive: BinaryIO, file: Path) -> Manifest:
     for place in {**manifest.folders, **manifest.files}:
         if not _PLACE.fullmatch(place):
             raise BackupError(f"{file} names {place[:80]!r}, which is no place in a folder")
+        if any(PASSING.fullmatch(part) for part in place.split("/")):
+            raise BackupError(f"{file} holds {place[:80]!r}, a change that was under way, which no backup does")
         above = place.rpartition("/")[0]
         if above and above not in manifest.folders:
             raise BackupError(f"{file} has {place!r} in no folder")

@@ -28,14 +28,14 @@ _ATTEMPTS, _PAUSE = 100, 0.1
 _MOST_LOGS = 1000
 _SPARE = 64  # open files of this process besides
 _SQLITE = b"SQLite format 3\0"
-_PASSING = re.compile(r"\.change.*|.*\.lock|\..*\.tmp|__pycache__")
+PASSING = re.compile(r"\.change.*|.*\.lock|\..*\.tmp|__pycache__")
 _BESIDE = ("-wal", "-shm", "-journal")
 _MADE_AT_START = {
     Kind.site: ("bin", "apps", "flower/apps", "node.toml", "checked-client", "log.pipe"),
     Kind.server: ("flower/apps", "log.pipe"),
 }
 """Below `state`."""
-_CACHES = ("node/pictures", "node/equalised")
+_CACHES = ("cache", "node/pictures", "node/equalised")
 _OF_FLOWER = "flower"
 """Flower's files at the operator, made anew with every command."""
 
@@ -99,9 +99,13 @@ def opened(read: Callable[[], Folder]) -> Iterator[tuple[Folder, dict[str, Opene
 
 
 def copy_database(source: Path, target: sqlite3.Connection) -> None:
-    """Copy a database of SQLite's that is in use, as it is at one moment."""
-    with closing(sqlite3.connect(f"file:{quote(str(source))}?mode=rw", uri=True)) as database:
-        database.backup(target)
+    """Copy a database of SQLite's that is in use, as it is at one moment. Raises DeploymentError if it is
+    damaged, and on a full disk."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(source))}?mode=rw", uri=True)) as database:
+            database.backup(target)
+    except sqlite3.Error as error:
+        raise DeploymentError(f"{source} cannot be copied: {error}") from error
 
 
 def _left_out(folder: Path) -> set[str]:
@@ -130,7 +134,7 @@ def programs_of(party: Party) -> list[str]:
 def _walk(folder: Path, place: str, is_left_out: Callable[[str], bool]) -> Iterator[tuple[str, Path]]:
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names, of which each is looked at once
         path, inside = folder / name, f"{place}{name}"
-        if is_left_out(inside) or _PASSING.fullmatch(name):
+        if is_left_out(inside) or PASSING.fullmatch(name):
             continue
         try:
             inside.encode()
@@ -157,8 +161,12 @@ def _is_database(path: Path) -> bool:
 
 
 def _open(path: Path, stack: ExitStack) -> Opened:
-    file = stack.enter_context(os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb"))
-    return Opened(file, os.fstat(file.fileno()))
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe that took its place must not hang this
+    file = stack.enter_context(os.fdopen(os.open(path, flags), "rb"))
+    about = os.fstat(file.fileno())
+    if not stat.S_ISREG(about.st_mode):
+        raise DeploymentError(f"{path} is no file any more")
+    return Opened(file, about)
 
 
 def _same(opened: Opened, path: Path) -> bool:

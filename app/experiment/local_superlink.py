@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -55,9 +56,11 @@ class LocalSuperLink:
         self.log = folder / "superlink.log"
         self._home = folder / ".flwr"
         self._process: Process | None = None
+        self._project: Path | None = None
         self._environment: dict[str, str] = {}
 
     def __enter__(self) -> "LocalSuperLink":
+        end_of_home(self._home)  # of a command that was killed: its runs would go on beside these
         return self
 
     def __exit__(
@@ -76,19 +79,22 @@ class LocalSuperLink:
         """End it, and with it all processes of its runs."""
         if self._process is not None:
             end_family(self._process)
+            end_of_home(self._home)
             self._process = None
 
     def project(self) -> Path:
         """The folder that Flower makes its app bundle from: the checkout, or a copy of the installed packages."""
-        installed = Path(__file__).resolve().parents[1]
-        if (installed.parent / _PYPROJECT).is_file():
-            return installed.parent
-        project = self._home / "project"
-        if not (project / _PYPROJECT).is_file():
-            for package in _PACKAGES:
-                shutil.copytree(installed.parent / package, project / package, ignore=_no_bytecode, dirs_exist_ok=True)
-            shutil.copyfile(installed / _PYPROJECT, project / _PYPROJECT)  # the wheel has it there
-        return project
+        if self._project is None:
+            self._project = _project(self._home)
+        return self._project
+
+    def ended(self) -> str:
+        """How its process ended by itself, in words; "" while it runs."""
+        status = self._process.poll() if self._process is not None else None
+        if status is None:
+            return ""
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        return f"flower-superlink {how} while the run was going on (see {shlex.quote(str(self.log))})"
 
     def latest_end(self) -> str:
         """Flower's record of the latest run, whose process ended without an error message, as by a kill; "" if none."""
@@ -127,6 +133,18 @@ class LocalSuperLink:
             raise
 
 
+def _project(home: Path) -> Path:
+    installed = Path(__file__).resolve().parents[1]
+    if (installed.parent / _PYPROJECT).is_file():
+        return installed.parent
+    project = home / "project"
+    shutil.rmtree(project, ignore_errors=True)  # of an earlier start, perhaps of an earlier version
+    for package in _PACKAGES:
+        shutil.copytree(installed.parent / package, project / package, ignore=_no_bytecode)
+    shutil.copyfile(installed / _PYPROJECT, project / _PYPROJECT)  # the wheel has it there
+    return project
+
+
 def _environment(home: Path) -> dict[str, str]:
     return {
         **_RAY_STARTS,
@@ -153,6 +171,22 @@ def end_family(process: Process) -> None:
                 member.kill()
         psutil.wait_procs(alive, _END_SECONDS)
     process.wait()
+
+
+def end_of_home(home: Path) -> None:
+    """End processes with this home of Flower's: those of a killed SuperLink are nobody's children, and go on."""
+    held = [each for each in psutil.process_iter() if each.pid != os.getpid() and _home_of(each) == str(home)]
+    for process in held:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(held, _END_SECONDS)
+
+
+def _home_of(process: psutil.Process) -> str:
+    try:
+        return str(process.environ().get("FLWR_HOME", ""))
+    except (psutil.Error, OSError):
+        return ""
 
 
 def set_aside(log: Path) -> None:

@@ -117,7 +117,7 @@ def _run_flower(
         finally:
             end_family(process)
     if not (run_dir / "summary.json").exists():
-        raise SimulationError(last_words({log: 0, superlink.log: said}, superlink.latest_end))
+        raise SimulationError(superlink.ended() or last_words({log: 0, superlink.log: said}, superlink.latest_end))
 
 
 def _follow(process: Process, folder: RunFolder, on_metrics: Callable[[dict[str, Any]], None]) -> None:

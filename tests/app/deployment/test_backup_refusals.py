@@ -1,14 +1,17 @@
 """Restoring refuses what is no whole backup, and what would write outside its folder or over something."""
 
+import os
 import shutil
 import tarfile
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from kills import content
 from party_backups import rewritten
 
 from app.core.errors import AlreadyThereError
+from app.deployment import backup
 from app.deployment.backup import back_up
 from app.deployment.parties import DeploymentError
 from app.deployment.restoring import BackupError, restore
@@ -78,6 +81,8 @@ def in_manifest(**changes):
         (lambda m, _: m.__setitem__(0, (m[0][0], b"x\n")), r"is damaged: \.gitignore is not as it was put in"),
         (lambda m, _: m.pop(), "is not whole: server.key is missing"),
         (lambda _, j: j["folders"].update({"ca.crt": j["root"]}), "as a file and as a folder"),
+        (lambda _, j: j["folders"].update({".change": j["root"]}), r"holds '\.change', a change that was under way"),
+        (renamed(".ca.tmp"), "a change that was under way, which no backup does"),
         (lambda _, j: j["files"]["server.key"].update(mode=0o4755), r"damaged: backup\.json: files\.server\.key\.mode"),
         (in_manifest(format=99, version="9.9"), "of format 99, made by version 9.9; this one knows 1"),
         (in_manifest(root={}), r"damaged: backup\.json: root\.mode"),
@@ -124,3 +129,48 @@ def test_what_is_in_the_way_is_named_and_nothing_is_replaced(root, tmp_path, mon
     restore(tmp_path / "c.tar", tmp_path / "new")
     assert (tmp_path / "new/state/x").read_bytes() == (tmp_path / "disk/x").read_bytes()
     assert not (tmp_path / "new/state").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="of root alone")
+def test_root_restores_only_where_no_other_user_can_put_a_link(root, tmp_path):
+    file, place = tmp_path / "b.tar", tmp_path / "home"
+    back_up(root / "server", file)
+    place.mkdir()
+    os.chown(place, 65534, 65534)
+    with pytest.raises(BackupError, match="home can be changed by another user than root"):
+        restore(file, place / "server")
+    assert list(place.iterdir()) == []
+    os.chown(place, 0, 0)
+    restore(file, place / "server")
+
+
+def test_a_mount_point_is_named_before_anything_is_written(root, tmp_path, monkeypatch):
+    file = tmp_path / "b.tar"
+    back_up(root / "server", file)
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "disk")
+    with pytest.raises(BackupError, match="disk is a mount point, which cannot be replaced"):
+        restore(file, tmp_path / "disk")
+    monkeypatch.chdir(tmp_path)
+    restore(file, Path("here"))
+    assert content(tmp_path / "here").keys() >= {"server.key", "party.json"}
+
+
+def test_a_damaged_database_is_named(root, tmp_path):
+    (root / "server/state").mkdir(exist_ok=True)
+    (root / "server/state/superlink.db").write_bytes(b"SQLite format 3\0" + b"x" * 4096)
+    with pytest.raises(DeploymentError, match=r"superlink\.db cannot be copied: "):
+        back_up(root / "server", tmp_path / "b.tar")
+    assert not list(tmp_path.glob("*b.tar*"))
+
+
+def test_a_file_that_was_made_meanwhile_is_not_replaced(root, tmp_path, monkeypatch):
+    file, written = tmp_path / "b.tar", backup._write
+
+    def meanwhile(*given):
+        file.write_bytes(b"another")
+        return written(*given)
+
+    monkeypatch.setattr(backup, "_write", meanwhile)
+    with pytest.raises(AlreadyThereError, match=r"b\.tar is there already"):
+        back_up(root / "server", file)
+    assert file.read_bytes() == b"another"

@@ -154,7 +154,7 @@ def test_a_change_that_another_user_left_is_not_completed(root, monkeypatch):
     before, planted = content(root), root.parent / ".change"
     (planted / "files/parks").mkdir(parents=True)
     (planted / "files/parks/planted").touch()
-    (planted / "removed.json").write_text(json.dumps([str(victim)]))
+    (planted / "removed.json").write_text(json.dumps([str(victim.relative_to(root.parent))]))
     own = os.geteuid()
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: own + 1)
@@ -162,6 +162,20 @@ def test_a_change_that_another_user_left_is_not_completed(root, monkeypatch):
         assert content(root) == before
     assert complete(root), "one's own is"
     assert not victim.exists()
+
+
+@pytest.mark.parametrize("name", ["{}", "../precious", "sites/../../precious", "", "."])
+def test_a_record_that_names_a_place_elsewhere_deletes_nothing(root, name):
+    """As a restored folder may hold, that was made by somebody else."""
+    precious, planted = root.parent / "precious", root / ".change"
+    (planted / "files").mkdir(parents=True)
+    (planted / "files/start.sh").touch()
+    precious.mkdir()
+    (planted / "removed.json").write_text(json.dumps([name.format(precious)]))
+    with pytest.raises(DeploymentError, match="is no place in its folder"):
+        complete(root)
+    assert precious.is_dir()
+    assert not (root / "start.sh").exists()
 
 
 @pytest.mark.parametrize("name", ["policy.toml", "site.env", "start.sh"])

@@ -195,7 +195,7 @@ def test_a_backup_that_is_killed_leaves_none_and_a_killed_restore_no_folder(root
             back_up(folder, file)
         restore(file, back)
         assert content(back).items() >= expected.items()
-        assert [path.name for path in file.parent.iterdir() if path.suffix != ".tmp"] == ["b.tar"]
+        assert [path.name for path in file.parent.iterdir() if path.suffix != ".unfinished"] == ["b.tar"]
     none()
     back_up(folder, file)
     assert [path.name for path in file.parent.iterdir()] == ["b.tar"]  # nothing is left of those that were killed

@@ -23,4 +23,4 @@ def test_a_certificate_without_loopback_is_named_and_renewed(root):
     names = x509.load_pem_x509_certificate((server / "server.crt").read_bytes()).extensions
     names = names.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["fed.example.org", "localhost"]
-    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]

@@ -3,7 +3,9 @@
 import json
 import os
 import shlex
+import subprocess
 
+import psutil
 import pytest
 
 from app.core.run_folder import RunFolder
@@ -209,3 +211,28 @@ def test_an_earlier_start_is_not_the_reason_of_this_one(flower, tmp_path):
     (tmp_path / "run" / "flower.log").write_text("OSError: of an earlier start\n", encoding="utf-8")
     assert flower("INFO: Starting run", json.dumps(REFUSED)) == "INFO: Starting run"
     assert (tmp_path / "run" / "flower.log.1").read_text() == "OSError: of an earlier start\n"
+
+
+def test_processes_of_a_superlink_that_was_killed_end_with_it(tmp_path):
+    """They have moved to another parent, and would train on beside the next run."""
+    home = tmp_path / ".flwr"
+    given = {**os.environ, "FLWR_HOME": str(home)}
+    orphan, other = (subprocess.Popen(["sleep", "60"], env={**given, **own}) for own in ({}, {"FLWR_HOME": f"{home}2"}))
+    try:
+        with LocalSuperLink(tmp_path):
+            assert not psutil.pid_exists(orphan.pid)
+            assert other.poll() is None
+    finally:
+        for process in (orphan, other):
+            process.kill()
+            process.wait()
+
+
+def test_a_superlink_that_was_killed_is_the_reason(flower, tmp_path, monkeypatch):
+    killed = subprocess.Popen(["sleep", "60"])
+    killed.kill()
+    killed.wait()
+    superlink = LocalSuperLink(tmp_path)
+    monkeypatch.setattr(superlink, "_process", killed)
+    said = flower("OSError: connection refused", json.dumps(KILLED), superlink=superlink)
+    assert said == f"flower-superlink was killed by signal 9 while the run was going on (see {tmp_path}/superlink.log)"
