@@ -163,7 +163,7 @@ def require_inside(names: Iterable[str], record: Path) -> None:
     choose what is deleted elsewhere."""
     for name in names:
         if not isinstance(name, str) or Path(name).is_absolute() or {"", ".", ".."} & set(name.split("/")):
-            raise DeploymentError(f"{record} names {name!r}, which is no place in its folder: it was changed by hand")
+            raise DeploymentError(f"{record} names {name!r}, which is no place in its folder: delete {record.parent}")
 
 
 def _check_free(root: Path) -> None:

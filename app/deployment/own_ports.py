@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 
+from app.deployment.certificates import LOOPBACK
 from app.deployment.server_way import FailedItemError
 
 LOOPBACK_PORTS = ("METRICS_PORT", "HEALTH_PORT")
 _OTHERS = ("PORT", "RUNTIME_PORT", *LOOPBACK_PORTS)
-_LOOPBACK = "127.0.0.1"
 
 
 def check_loopback_port(name: str, values: Mapping[str, str], folder: Path, env: Path) -> None:
@@ -26,7 +26,7 @@ def check_loopback_port(name: str, values: Mapping[str, str], folder: Path, env:
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((_LOOPBACK, int(port)))
+            probe.bind((LOOPBACK, int(port)))
     except OSError as error:
         if error.errno == errno.EADDRINUSE and _is_own(port, folder):
             return

@@ -168,7 +168,7 @@ def _sites_follow(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def startable(settings: Settings) -> Settings:
-    """The settings of a new run. Raises SettingsError for what only checkpoints of earlier versions may hold."""
+    """The settings of a new run. Raises SettingsError for what only stored ones may hold, and for a device's name."""
     require_file_name("name", settings.name)
     require_device(settings.device)
     dp = settings.privacy.dp

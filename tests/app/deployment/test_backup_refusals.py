@@ -174,3 +174,15 @@ def test_a_file_that_was_made_meanwhile_is_not_replaced(root, tmp_path, monkeypa
     with pytest.raises(AlreadyThereError, match=r"b\.tar is there already"):
         back_up(root / "server", file)
     assert file.read_bytes() == b"another"
+
+
+def test_what_a_killed_backup_left_is_deleted_and_one_that_goes_on_stays(root, tmp_path):
+    left, goes_on = (tmp_path / f".{name}.tar.x.unfinished" for name in ("monday", "tuesday"))
+    for folder in (left, goes_on):
+        folder.mkdir()
+        (folder / "archive.tar").write_bytes(b"keys")
+    with backup._locked(goes_on) as is_free:
+        assert is_free
+        back_up(root / "server", tmp_path / "b.tar")
+    assert not left.exists()
+    assert (goes_on / "archive.tar").exists()
