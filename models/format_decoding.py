@@ -6,6 +6,7 @@ al. (ICML 2006) for the states of a text: a blank before, between and after its 
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,14 @@ class FormatPrior:
         if ahead < 0 or [character.number for character in path.characters] == free.numbers:
             return free
         return self._reading(log_probabilities, path, 1 / (1 + math.exp(-ahead)))
+
+    def has_format(self, numbers: Sequence[int]) -> bool:
+        """Whether a text has one of the formats."""
+        for row in np.flatnonzero(self.lengths == len(numbers)):
+            places = self.states[row, 1 : 2 * len(numbers) : 2]
+            if all(number in self.classes[place] for number, place in zip(numbers, places, strict=True)):
+                return True
+        return False
 
     def best(self, log_probabilities: Floats) -> "Path":
         """The best path of all formats, with the score -inf if no format has room in the frames.

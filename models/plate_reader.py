@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from models.ctc import Reading, read_frames, read_positions
+from models.ctc import Reading
 from models.format_decoding import FormatPrior
 from models.input_statistics import InputStatistics
+from models.plate_views import Views, read_views
 
 Decoder = Literal["ctc", "attention"]
 _ROWS = 2
@@ -82,23 +83,18 @@ class PlateReader(nn.Module):
         return PlateOutput(sequence, self.head(sequence))
 
     @torch.no_grad()
-    def read(self, images: Tensor, prior: FormatPrior | None = None) -> list[Reading]:
-        """The text of each image.
+    def read(self, images: Tensor, prior: FormatPrior | None = None, views: Views = 1) -> list[Reading]:
+        """The text of each plate.
 
         Args:
+            images: (views * N, 3, H, W), one view of all plates after the other, as `views_of` gives them.
             prior: the formats of the plates' country; None where it is not known. For "ctc" only.
 
         Raises RuntimeError in training mode."""
         if self.training:
             raise RuntimeError("read needs a network in evaluation mode: call eval() first")
-        logits = self(images).logits
-        if self.decoder != "ctc":
-            return read_positions(logits)
-        readings = read_frames(logits)
-        if prior is None:
-            return readings
-        frames = logits.double().log_softmax(dim=2).cpu().numpy()
-        return [prior.read(each, reading) for each, reading in zip(frames, readings, strict=True)]
+        logits = self(images).logits.unflatten(0, (views, -1))
+        return read_views(logits, positions=self.decoder == "attention", prior=prior)
 
 
 class _Questions(nn.Module):

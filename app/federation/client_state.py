@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from app.core.node_store import NodeStore, NodeStoreError
@@ -13,6 +14,8 @@ from strategies.shared_arrays import is_private
 _log = logging.getLogger("flwr")
 Vector = NDArray[np.float32]
 _ARRAY, _OPTIMISER = "array/", "optimiser/"
+_MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
+"""Of a parameter, each as large as it: they are most of what a client writes, and are kept in bfloat16."""
 
 
 class ClientState:
@@ -38,14 +41,14 @@ class ClientState:
             for part in (_ARRAY, _OPTIMISER)
         )
         own, moments = parts
-        return own, moments
+        return own, {name: _whole(array) for name, array in moments.items()}
 
     def keep(
         self, server_round: int, arrays: Mapping[str, Vector], local: Vector, moments: Mapping[str, Vector]
     ) -> None:
         """Write the result of a round: the network's private arrays, its shared vector, and the moments."""
         own = {f"{_ARRAY}{name}": array for name, array in arrays.items() if is_private(name, self.private)}
-        own |= {f"{_OPTIMISER}{name}": array for name, array in moments.items()}
+        own |= {f"{_OPTIMISER}{name}": _kept(name, array) for name, array in moments.items()}
         self.store.write("private", server_round, own, self._about)
         self.store.write("local", server_round, {"vector": local}, self._about)
 
@@ -67,9 +70,27 @@ class ClientState:
         return {}
 
     def carry(self, server_round: int, arrays: dict[str, NDArray[Any]]) -> None:
-        """Write the carry-over of the cipher, if there is one. The round's result counts from here on."""
+        """Write the carry-over of the cipher, if there is one. The round's result counts from here on, and a simulated node
+        keeps no trained network but this one: what a damaged file costs there is a run that is begun anew."""
         if arrays:
             self.store.write("carried", server_round, arrays, self._about)
+        if self.store.shared is not None:
+            self.store.drop_before("local", 1)
+
+
+def _kept(name: str, array: Vector) -> NDArray[Any]:
+    """An array of the optimiser as it is written: moments as the bits of bfloat16, rounded once a round to 8 bits, which is
+    far below what a batch changes; counters and remembered embeddings as they are."""
+    if name.rsplit("/", 1)[-1] not in _MOMENTS:
+        return array
+    return torch.from_numpy(array).to(torch.bfloat16).view(torch.uint16).numpy()
+
+
+def _whole(array: NDArray[Any]) -> Vector:
+    """The float32 values of a written array, of this version or of an earlier one."""
+    if array.dtype != np.uint16:
+        return array
+    return torch.from_numpy(array.copy()).view(torch.bfloat16).float().numpy()
 
 
 def drop_old_means(store: NodeStore, client: str) -> None:

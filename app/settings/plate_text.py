@@ -32,6 +32,7 @@ class ModelSettings:
         layers: of self-attention.
         decoder: "ctc" or "attention".
         max_length: characters of the longest text of "attention".
+        views: of a plate that is read: 1 as it is, 3 for two moved by a little besides; see `models.plate_views`.
         hashed: share of the values of large layers that are learnt and sent; see `hash_layers`. 1 for all.
     """
 
@@ -46,6 +47,7 @@ class ModelSettings:
     layers: Annotated[int, Field(ge=0, le=12)] = 2
     decoder: Literal["ctc", "attention"] = "ctc"
     max_length: Annotated[int, Field(ge=1, le=64)] = 12
+    views: Literal[1, 3] = 1
     hashed: HashedShare = 1.0
 
     @property

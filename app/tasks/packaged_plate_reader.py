@@ -14,7 +14,7 @@ from app.core.packaged_file import FileMark, checked_content
 
 READER = "plate_reader.safetensors"
 FOLDER = Path(__file__).parents[1] / "training" / "packaged"
-MARK = FileMark(1372460, "a85bb22d6da9ecd2d5b7734e4da8eac59604c414befa8084e7d93dda67b2c45e")
+MARK = FileMark(1372444, "8a09c26d5ec0b6282a018a7f279f0d3e8804343f713f4ffc06b28c8e691ea501")
 
 
 def packaged_values(path: Path = FOLDER / READER, mark: FileMark = MARK) -> Arrays:

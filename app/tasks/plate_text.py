@@ -30,6 +30,7 @@ from models.losses import AlignmentLoss, CtcLoss, PositionLoss
 from models.plate_formats import COUNTRIES
 from models.plate_graph import INPUT, OUTPUT, OutsidePlateReader, PlateGraph
 from models.plate_reader import PlateReader
+from models.plate_views import views_of
 
 
 class PlateText:
@@ -181,7 +182,8 @@ class PlateText:
         was_training = network.training
         network.eval()
         with self.compute.autocast():
-            readings = network.read(self._input(network, images.to(device)), self._prior(country))
+            seen = self._input(network, views_of(images.to(device), self.model.views))
+            readings = network.read(seen, self._prior(country), self.model.views)
         network.train(was_training)
         return [self._reading(reading) for reading in readings]
 

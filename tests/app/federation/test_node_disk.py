@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from app.core.node_store import NodeStore
 from app.experiment.compare import compare_models, node_stores, read_nodes
 from app.federation import client
-from app.federation.client_state import drop_moments
+from app.federation.client_state import ClientState, drop_moments
 from scripts.bench.scale import disk_bytes
 
 CLIENTS = 4
@@ -35,6 +36,52 @@ def test_a_run_keeps_two_copies_of_the_model_a_client(make_federation):
     for model in models[1:]:
         apart = [name for name in shared if not np.shares_memory(model[name], models[0][name])]
         assert apart == [], "the file of all clients is read once"
+
+
+def test_a_client_keeps_three_copies_of_the_model_in_mid_run(make_federation):
+    """Its trained network once, and the moments of two rounds, two arrays each of half the size."""
+    federation = make_federation("mid", SETTINGS.replace("federation.rounds=1", "federation.rounds=3"), NODES).run()
+    for name, store in federation.stores().items():
+        copy = federation.held("local")[name]["vector"].nbytes
+        assert store.rounds("private") == [2, 3]
+        assert store.rounds("local") == [3]
+        private = sum(array.nbytes for name, array in store.read("private", 3)[0].items() if name.startswith("array/"))
+        own = sum(path.stat().st_size for path in store.folder.iterdir() if path.stat().st_nlink == 1)
+        # In a file, names and shapes besides; of private arrays, moments again as large as they.
+        assert own <= 3.05 * copy + 4 * private + 200_000
+
+
+def test_moments_come_back_as_bfloat16_rounds_them(tmp_path):
+    rng = np.random.default_rng(0)
+    state = ClientState(NodeStore(tmp_path), "layout", [])
+    moments = {
+        "a/exp_avg": rng.normal(0, 1e-3, (4, 3, 3)).astype(np.float32),
+        "a/exp_avg_sq": (rng.random((4, 3, 3)) * 1e-9).astype(np.float32),
+        "b/momentum_buffer": np.asfortranarray(rng.normal(0, 50, (5, 6)).astype(np.float32)),
+        "a/step": np.array(1001, np.float32),
+        "memory/embeddings": rng.random((3, 4)).astype(np.float32),
+    }
+    state.keep(1, {}, np.zeros(2, np.float32), moments)
+    own = state.own(2)
+    assert own is not None
+    assert own[1].keys() == moments.keys()
+    for name, array in own[1].items():
+        assert array.dtype == np.float32
+        if name.startswith(("a/exp", "b/")):  # 8 bits of precision: at most half of the last one is lost
+            _, exponent = np.frexp(moments[name])
+            assert (np.abs(array - moments[name]) <= np.ldexp(0.5**9, exponent)).all()
+            assert (array.view(np.uint32) & 0xFFFF == 0).all()
+        else:
+            assert (array == moments[name]).all()
+
+
+def test_moments_of_an_earlier_version_are_read(tmp_path):
+    store = NodeStore(tmp_path)
+    kept = np.array([1.23456789, -7e-12], np.float32)
+    store.write("private", 1, {"optimiser/a/exp_avg": kept}, {"layout": "layout"})
+    own = ClientState(store, "layout", []).own(2)
+    assert own is not None
+    assert (own[1]["a/exp_avg"] == kept).all()
 
 
 def test_a_run_that_has_ended_goes_on_to_more_rounds_with_its_moments(make_federation, monkeypatch):
