@@ -19,8 +19,8 @@ _DOWN, _RIGHT = 0.03, 0.01  # of the image's height and width
 
 
 def views_of(images: Tensor, views: Views) -> Tensor:
-    """Images (N, 3, H, W) uint8 as (views * N, 3, H, W): as they are; for 3 then all moved up and left, then all down and
-    right, by 3 % of the height and 1 % of the width, their outermost pixels repeated."""
+    """Images (N, 3, H, W) uint8 as (views * N, 3, H, W): as they are; for 3 then all moved up and left, and all moved
+    down and right, by 3 % of the height and 1 % of the width, with their outermost pixels repeated."""
     if views == 1:
         return images
     return torch.cat([images, _moved(images, -_RIGHT, -_DOWN), _moved(images, _RIGHT, _DOWN)])
@@ -67,8 +67,8 @@ def _of_one(frames: Tensor, readings: Sequence[Reading], prior: FormatPrior | No
 
 
 def log_likelihoods(frames: Tensor, texts: Sequence[Sequence[int]]) -> Tensor:
-    """Natural logarithms of the probabilities (V, C) of C texts over all their paths through frames (V, T, A); -inf for a
-    text that has no room in T frames.
+    """Natural logarithms of the probabilities (V, C) of C texts over all their paths through frames (V, T, A); -inf for
+    a text that has no room in T frames.
 
     Args:
         frames: log probabilities of the characters, A[0] the blank.
@@ -77,8 +77,8 @@ def log_likelihoods(frames: Tensor, texts: Sequence[Sequence[int]]) -> Tensor:
     losses = F.ctc_loss(
         frames.transpose(0, 1).repeat_interleave(len(texts), dim=1),
         torch.tensor([number for text in texts for number in text] * views, dtype=torch.long),
-        [length] * (views * len(texts)),
-        [len(text) for text in texts] * views,
+        torch.tensor([length] * (views * len(texts))),
+        torch.tensor([len(text) for text in texts] * views),
         reduction="none",
     )
     return -losses.view(views, len(texts))

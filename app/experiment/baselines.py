@@ -64,6 +64,8 @@ def train_alone(
         if progress is not None:
             progress(name, done, total)
 
+    if progress is not None:
+        progress(name, 0, total)
     report = train(
         task,
         network,
@@ -163,6 +165,8 @@ def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None = None
     if workers <= 1 or len(jobs) <= 1:
         return {job.name: _try(job, progress) for job in jobs}
     found: dict[str, Measures] = {}
+    if progress is not None:
+        progress("models for comparison", 0, len(jobs))
     with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         waiting = {pool.submit(_try, job): job.name for job in jobs}
         try:

@@ -70,8 +70,9 @@ class ClientState:
         return {}
 
     def carry(self, server_round: int, arrays: dict[str, NDArray[Any]]) -> None:
-        """Write the carry-over of the cipher, if there is one. The round's result counts from here on, and a simulated node
-        keeps no trained network but this one: what a damaged file costs there is a run that is begun anew."""
+        """Write the carry-over of the cipher, if there is one. The round's result counts from here on.
+
+        A simulated node keeps no trained network but this one: a damaged file costs a run there, not a site."""
         if arrays:
             self.store.write("carried", server_round, arrays, self._about)
         if self.store.shared is not None:
@@ -79,8 +80,8 @@ class ClientState:
 
 
 def _kept(name: str, array: Vector) -> NDArray[Any]:
-    """An array of the optimiser as it is written: moments as the bits of bfloat16, rounded once a round to 8 bits, which is
-    far below what a batch changes; counters and remembered embeddings as they are."""
+    """An array of the optimiser as it is written: moments as the bits of bfloat16, counters and remembered embeddings
+    as they are. Once a round a moment is rounded to 8 bits, far below what a batch changes."""
     if name.rsplit("/", 1)[-1] not in _MOMENTS:
         return array
     return torch.from_numpy(array).to(torch.bfloat16).view(torch.uint16).numpy()

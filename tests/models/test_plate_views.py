@@ -78,7 +78,7 @@ def test_a_view_that_reads_another_character_makes_it_less_sure():
     (reading,) = read_views(sharp([1, 0, 2], [1, 0, 2], [1, 0, 3]), positions=False)
     assert reading.numbers == [1, 2]
     np.testing.assert_allclose(reading.confidences, [0.7, (0.7 + 0.7 + 0.1) / 3], atol=1e-6)
-    assert [list(place)[0] for place in reading.likely] == [1, 2]
+    assert [next(iter(place)) for place in reading.likely] == [1, 2]
     np.testing.assert_allclose(reading.likely[1][3], (0.1 + 0.1 + 0.7) / 3, atol=1e-6)
     np.testing.assert_allclose([sum(place.values()) for place in reading.likely], 1, atol=1e-6)
 
