@@ -13,6 +13,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+from warnings import catch_warnings, filterwarnings
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -35,7 +36,7 @@ from app.settings.sections import (
     SimulationSettings,
     TrainSettings,
 )
-from app.settings.synthetic import SyntheticSettings
+from app.settings.synthetic import sites_follow
 from app.settings.tasks import known_tasks, task_modules
 from strategies.ciphers.limits import MAX_CLIENTS
 
@@ -143,8 +144,12 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
     words = [_forced(readable(spelt_out(word), text_keys())) for word in given]
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_module("conf", version_base="1.3"):
+        with initialize_config_module("conf", version_base="1.3"), catch_warnings():
+            filterwarnings("error", "provider=.* is not available", UserWarning)  # Hydra would go on without the place
             raw = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
+    except UserWarning as error:
+        place = str(error).partition("path=")[2].removesuffix(" is not available.")
+        raise SettingsError(f"hydra.searchpath names {place!r}, where there is no folder or package") from error
     except (HydraException, OmegaConfBaseException) as error:
         message = refused(error, known_keys()) or _first_lines(error)
         raise SettingsError(message) from error
@@ -152,19 +157,7 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
         groups = [word for word in words if word.partition("=")[0].lstrip("+~") in plain_keys()]
         raise SettingsError(f"{' '.join(groups)}: {error}") from error
     assert isinstance(raw, dict)
-    return _sites_follow({str(key): value for key, value in raw.items()})
-
-
-def _sites_follow(raw: dict[str, Any]) -> dict[str, Any]:
-    """The values with as many synthetic car parks as clients, where neither they nor fewer clients are asked for."""
-    data, clients = raw.get("data"), (raw.get("federation") or {}).get("num_clients")
-    if not isinstance(data, dict) or data.get("reader") != "synthetic" or type(clients) is not int:
-        return raw
-    synthetic = data.setdefault("synthetic", {})
-    by_site = (data.get("partition") or {}).get("by") == "site"
-    if by_site and isinstance(synthetic, dict) and "sites" not in synthetic and clients > SyntheticSettings().sites:
-        synthetic["sites"] = clients
-    return raw
+    return sites_follow({str(key): value for key, value in raw.items()})
 
 
 def startable(settings: Settings) -> Settings:

@@ -115,7 +115,7 @@ def _text(key: str, hint: Any, error: ErrorDetails, of_key: Sequence[ErrorDetail
             hinted = did_you_mean(given, options) if isinstance(given, str) else ""
             return f"{key} must be one of {', '.join(options)}{number}; got {given!r}{hinted}"
         case "greater_than_equal":
-            return f"{key} must be at least {limits['ge']:g}; got {_shown(given)}"
+            return f"{key} must be at least {_limit(limits['ge'])}; got {_shown(given)}"
         case "less_than_equal":
             return f"{key} must be at most {limits['le']:g}; got {_shown(given)}"
         case "multiple_of":
@@ -135,6 +135,11 @@ def _options(hint: Any) -> list[Any]:
     if get_origin(hint) is Literal:
         return list(get_args(hint))
     return [each for part in get_args(hint) for each in _options(part)]
+
+
+def _limit(value: float) -> str:
+    """Without an exponent: 0.000001 is read at once, 1e-06 is not."""
+    return f"{value:f}".rstrip("0").rstrip(".")
 
 
 def _shown(value: Any) -> str:

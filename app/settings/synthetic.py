@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -67,3 +67,15 @@ def folder_name(settings: SyntheticSettings) -> str:
     """A folder name unique to the settings and the renderer."""
     digest = hashlib.sha256(settings_json(settings).encode()).hexdigest()
     return f"synthetic-v{RENDERER_VERSION}-{digest[:16]}"
+
+
+def sites_follow(raw: dict[str, Any]) -> dict[str, Any]:
+    """The values with as many synthetic car parks as clients, where neither they nor fewer clients are asked for."""
+    data, clients = raw.get("data"), (raw.get("federation") or {}).get("num_clients")
+    if not isinstance(data, dict) or data.get("reader") != "synthetic" or type(clients) is not int:
+        return raw
+    synthetic = data.setdefault("synthetic", {})
+    by_site = (data.get("partition") or {}).get("by") == "site"
+    if by_site and isinstance(synthetic, dict) and "sites" not in synthetic and clients > SyntheticSettings().sites:
+        synthetic["sites"] = clients
+    return raw

@@ -47,6 +47,12 @@ def plain():
         ("seed=one", "seed must be of type int"),
         ("seed=true", "seed must be of type int"),
         ("seed=-1", "seed must be at least 0"),
+        ("train.epochs=-8", "train.epochs must be at least 0.000001; got -8"),
+        (
+            "hydra.searchpath=[file:///nowhere]",
+            "hydra.searchpath names '/nowhere', where there is no folder or package",
+        ),
+        ("hydra.searchpath=[pkg://no.such]", "hydra.searchpath names 'no.such', where there is no"),
         ("train.lr=-1", "train.lr must be at least 0"),
         ("train.lr=nan", "train.lr"),
         ("train.augment.flip=1.5", "train.augment.flip must be at most 1; got 1.5"),
