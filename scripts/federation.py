@@ -7,7 +7,7 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation add-site parks east
      python -m scripts.federation remove-site parks east
      python -m scripts.federation rotate parks
-     python -m scripts.federation renew parks [--server | --sites]
+     python -m scripts.federation renew parks [--server | --sites] [--bind ADDRESS]
      python -m scripts.federation operator-access parks [--port 8444]
      python -m scripts.federation approve parks [--project CHECKOUT | --bundle FILE.fab]
      python -m scripts.federation approved FOLDER
@@ -30,7 +30,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -39,37 +38,21 @@ import typer
 from app.core.outputs import require_folder_place
 from app.deployment import bundle, parties, setup, updates, verify
 from app.deployment.parties import DeploymentError
-from scripts import federation_apps, federation_archives, federation_backup, federation_preflight, federation_sites
+from scripts import (
+    federation_apps,
+    federation_archives,
+    federation_backup,
+    federation_keys,
+    federation_preflight,
+    federation_sites,
+)
 from scripts.command import command, run_app
-from strategies.ciphers.keys import KeyFileError, read_key, write_key
+from scripts.federation_keys import KeyHolder, Preset, Scheme, check_holder
 from strategies.signing import AUTHORITY_PUBLIC_KEY, fingerprint, read_public_key
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-CLIENT_FILE, SERVER_FILE = parties.FEDERATION_KEY, parties.CLOUD_KEY
 _INSTALL = Path("/opt/fed-vehicle-reid")
 _LOOK_SECONDS = 2.0
-
-
-class Scheme(StrEnum):
-    """Ciphers that need a key."""
-
-    kahe = "kahe"
-    ckks = "ckks"
-
-
-class Preset(StrEnum):
-    """Parameters of CKKS."""
-
-    compact = "compact"
-    flare = "flare"
-    tutorial = "tutorial"
-
-
-class KeyHolder(StrEnum):
-    """Who can decrypt the sum."""
-
-    client = "client"
-    cloud = "cloud"
 
 
 federation_sites.add_commands(app)
@@ -77,6 +60,7 @@ federation_apps.add_commands(app)
 federation_archives.add_commands(app)
 federation_backup.add_commands(app)
 federation_preflight.add_commands(app)
+federation_keys.add_commands(app)
 
 
 @app.callback()
@@ -90,6 +74,9 @@ def init(
     host: Annotated[str, typer.Option(help="DNS name or address of the server, for the sites.")],
     sites: Annotated[str, typer.Option(help="Their names, separated by commas.")],
     port: Annotated[int, typer.Option(help="The one port of the server.")] = 8443,
+    bind: Annotated[
+        str, typer.Option(help="Address at which the server listens (BIND), if it is not to be all of its machine.")
+    ] = "",
     operator_port: Annotated[
         int, typer.Option(help="A second port of the server, for an operator on another machine; 0 for none.")
     ] = 0,
@@ -102,7 +89,7 @@ def init(
     key_holder: Annotated[KeyHolder, typer.Option(help="Of ckks: who can decrypt the sum.")] = KeyHolder.client,
 ) -> None:
     """Create certificates, keys, start commands and services: one folder a party, and one archive of each."""
-    _check_holder(cipher, key_holder)
+    check_holder(cipher, key_holder)
     project = federation_apps.CHECKOUT
     names = [site for site in sites.split(",") if site]
     plan = setup.Plan(
@@ -115,6 +102,7 @@ def init(
         Path(sys.prefix),
         operator_port,
         *map(str, (cipher, preset, key_holder)),
+        bind,
     )
     root = out or Path(name)
     require_folder_place("--out", root)
@@ -246,49 +234,6 @@ def model(
     if "global" not in made["rounds"]:
         print("no global model has arrived yet: a sum comes with the message of the round after it", file=sys.stderr)
     print(json.dumps(made))
-
-
-@app.command()
-def keys(
-    out: Annotated[Path, typer.Option(help="Folder of the key files.")] = Path("keys"),
-    cipher: Annotated[Scheme, typer.Option(help="Cipher of the federation.")] = Scheme.kahe,
-    preset: Annotated[Preset, typer.Option(help="Parameters of ckks.")] = Preset.compact,
-    key_holder: Annotated[KeyHolder, typer.Option(help="Of ckks: who can decrypt the sum.")] = KeyHolder.client,
-    rotate: Annotated[bool, typer.Option(help="Put the present key aside and create a new one.")] = False,
-) -> None:
-    """Create the federation's key, readable by its owner only, and print where to copy each file."""
-    _check_holder(cipher, key_holder)
-    require_folder_place("--out", out)  # before an existing key is put aside
-    client_key, cloud = federation_sites.new_federation_keys(cipher, preset, key_holder)
-    made = {SERVER_FILE: cloud, CLIENT_FILE: client_key} if cloud else {CLIENT_FILE: client_key}
-    before = {name: _put_aside(out / name, rotate=rotate) for name in made}
-    for name, key in made.items():
-        write_key(key, out / name)
-    print(f"key {client_key.key_id}, created {client_key.created}")
-    print(f"{out / CLIENT_FILE}: to every client, and to nobody else; node config key-file=PATH, mode 600")
-    if SERVER_FILE in made:
-        print(f"{out / SERVER_FILE}: to the server alone; privacy.cloud_key=PATH, mode 600")
-    else:
-        print("the server gets no key file; privacy.key_id=" + client_key.key_id + " makes it refuse any other key")
-    print("a run that has begun can be resumed with its own key only: rotate between runs")
-    replaced = {name: str(path) for name, path in before.items() if path is not None}
-    print(json.dumps({"key_id": client_key.key_id, "files": [str(out / name) for name in made], "put_aside": replaced}))
-
-
-def _check_holder(cipher: Scheme, key_holder: KeyHolder) -> None:
-    if key_holder is KeyHolder.cloud and cipher is not Scheme.ckks:
-        raise KeyFileError("--key-holder cloud is for --cipher ckks alone")
-
-
-def _put_aside(path: Path, *, rotate: bool) -> Path | None:
-    """Rename an existing key after its id; returns the new path. Raises KeyFileError without `rotate`."""
-    if not path.exists():
-        return None
-    if not rotate:
-        raise KeyFileError(f"{path} is there already; --rotate puts it aside and makes a new one")
-    aside = path.with_name(f"{path.stem}-{read_key(path).key_id}{path.suffix}")
-    path.rename(aside)
-    return aside
 
 
 def main(argv: Sequence[str]) -> None:

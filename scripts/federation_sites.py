@@ -64,15 +64,20 @@ def renew(
     folder: Federation,
     server: Annotated[bool, typer.Option("--server", help="The server's certificate alone.")] = False,
     sites: Annotated[bool, typer.Option("--sites", help="The sites' share keys alone.")] = False,
+    bind: Annotated[
+        str, typer.Option(help="Address at which the server listens (BIND), for its certificate, from now on.")
+    ] = "",
 ) -> None:
     """Prolong what expires: the server's key and certificate, and the authority's statements about the sites' share
     keys. A site without a share key gets one."""
     if server and sites:
         raise DeploymentError("--server and --sites exclude each other; without them both are renewed")
+    if bind and sites:
+        raise DeploymentError("--bind is for the server's certificate, which --sites leaves as it is")
     before = serials_first(folder)
     renewed: dict[str, object] = {}
     if not sites:
-        renewed["certificate"] = str(renewal.renew_server(folder))
+        renewed["certificate"] = str(renewal.renew_server(folder, bind))
     if not server:
         renewed["share_keys"] = [str(path) for path in renewal.renew_share_keys(folder)]
     print(json.dumps({**renewed, "archives": tell_archives(folder, before)}))

@@ -21,6 +21,7 @@ AUTHORITY_DAYS = 3650
 LOOPBACK = "127.0.0.1"
 SERVER_DAYS = 825  # the longest that strict clients accept
 _CLOCK_SKEW = timedelta(hours=1)
+_RENEW = "python -m scripts.federation renew FOLDER --server"
 
 
 class CertificateError(FedVehicleReidError, ValueError):
@@ -51,11 +52,14 @@ def new_authority(federation: str) -> Issued:
     return Issued(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
 
 
-def new_server(authority: Issued, host: str, days: int = SERVER_DAYS) -> Issued:
-    """A TLS certificate for `host`, a DNS name or an IP address, signed by the authority. It is for loopback as well:
-    Flower's process at the server that starts runs connects there, whatever the host."""
-    loopback = [x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(one)) for one in (LOOPBACK, "::1"))]
+def new_server(authority: Issued, host: str, days: int = SERVER_DAYS, *, bind: str = "") -> Issued:
+    """A TLS certificate for `host`, a DNS name or an IP address, signed by the authority. It is for loopback as well,
+    and for `bind`: Flower's process at the server that starts runs connects to one of them (`reached_at`), whatever the
+    host."""
+    loopback = [_general_name(one) for one in ("localhost", LOOPBACK, "::1")]
     names = loopback if is_local(host) else [_general_name(host), *loopback]
+    if bind and (own := _general_name(reached_at(bind))) not in names:
+        names.append(own)
     return _signed(authority, host, days, ExtendedKeyUsageOID.SERVER_AUTH, names)
 
 
@@ -126,6 +130,32 @@ def names_of(certificate: x509.Certificate) -> set[str]:
         *names.get_values_for_type(x509.DNSName),
         *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
     }
+
+
+def is_for(certificate: x509.Certificate, host: str) -> bool:
+    """Whether a server certificate has this DNS name or IP address, however it is written."""
+    try:
+        return str(ipaddress.ip_address(host)) in names_of(certificate)
+    except ValueError:
+        return host.lower() in {name.lower() for name in names_of(certificate)}
+
+
+def reached_at(bind: str) -> str:
+    """Address at which Flower's processes at the server reach a SuperLink that listens at `bind`."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(bind, bind)
+
+
+def bind_fault(path: Path, bind: str) -> str:
+    """Why no run would begin at a server that listens at `bind`; "" if its certificate has the address. Raises
+    CertificateError if the file holds none."""
+    if is_for(read_certificate(path), own := reached_at(bind)):
+        return ""
+    if own != bind:
+        return f"{path} is not for {own}, so that no run begins: {_RENEW}, at the authority"
+    return (
+        f"{path} is not for {bind}, so that no run begins with BIND={bind}: {_RENEW} --bind {bind}, at the authority; "
+        "or set BIND in server.env to 0.0.0.0"
+    )
 
 
 def fits(certificate: x509.Certificate, private_key: Path) -> bool:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.deployment import parties as p
-from app.deployment.certificates import Issued, is_local, new_operator, read_certificate
+from app.deployment.certificates import Issued, is_local, new_operator, reached_at, read_certificate
 from app.deployment.filling import fill
-from app.deployment.parties import DeploymentError, Kind, write_file
+from app.deployment.parties import DeploymentError, Kind, Party, write_file
 
 
 def check_operator_port(host: str, port: int, other: int) -> None:
@@ -39,27 +39,37 @@ def write_access(root: Path, port: int) -> list[Path]:
     write_file(operator / p.OPERATOR_KEY, issued.private_key, p.SECRET)
     write_file(operator / p.OPERATOR_CERTIFICATE, issued.certificate, p.PUBLIC)
     server.mkdir(exist_ok=True, mode=0o700)  # it may have been handed over and deleted here
-    at_server = replace(owner, kind=Kind.server, name=Kind.server.value)
-    fill(
-        p.CONTROL,
-        server / p.CONTROL,
-        p.PUBLIC,
-        federation=owner.federation,
-        identifier=owner.federation.replace("-", "_"),
-        serial=serial_of(operator / p.OPERATOR_CERTIFICATE),
-        listen=f"[::]:{port}" if ":" in owner.host else port,
-        port=owner.port,
-        folder=Path(owner.install) / at_server.unit,
-        name="localhost" if is_local(owner.host) else owner.host,
-    )
+    at_server = replace(owner, kind=Kind.server, name=Kind.server.value, bind="")
+    write_control(root, owner)
     for folder, party in (
         (authority, owner),
         (server, at_server),
-        (operator, replace(owner, kind=Kind.operator, name=Kind.operator.value)),
+        (operator, replace(owner, kind=Kind.operator, name=Kind.operator.value, bind="")),
     ):
         party.write(folder)
     names = (operator / p.OPERATOR_KEY, operator / p.OPERATOR_CERTIFICATE, operator / p.PARTY_FILE)
     return [*names, operator / p.CONNECT, server / p.CONTROL, server / p.PARTY_FILE]
+
+
+def write_control(root: Path, owner: Party) -> None:
+    """nginx's settings into the server's folder, for the operator's certificate in the federation's.
+
+    Args:
+        owner: the authority.
+    """
+    own = reached_at(owner.bind or "0.0.0.0")
+    fill(
+        p.CONTROL,
+        root / "server" / p.CONTROL,
+        p.PUBLIC,
+        federation=owner.federation,
+        identifier=owner.federation.replace("-", "_"),
+        serial=serial_of(root / "operator" / p.OPERATOR_CERTIFICATE),
+        listen=f"[::]:{owner.control_port}" if ":" in owner.host else owner.control_port,
+        address=f"[{own}]:{owner.port}" if ":" in own else f"{own}:{owner.port}",
+        folder=Path(owner.install) / replace(owner, kind=Kind.server, name=Kind.server.value).unit,
+        name="localhost" if is_local(owner.host) else owner.host,
+    )
 
 
 def serial_of(certificate: Path) -> str:

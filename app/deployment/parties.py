@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from app.core.files import replacing
-from app.deployment.party_fields import HOST, NAME, check_fields
+from app.deployment.party_fields import HOST, NAME, check_fields, is_bind
 from models.errors import FedVehicleReidError
 from models.names import look
 from strategies.signing import AUTHORITY_PUBLIC_KEY, SIGNING_KEY
@@ -71,6 +71,7 @@ class Party:
         control_port: of the server, for an operator on another machine; 0 if there is none. Written for server,
             operator and authority alone.
         cipher, ckks_preset, key_holder: as in `privacy`.
+        bind: address at which the server listens, for its certificate; "" for all, or loopback. The authority's alone.
     """
 
     federation: str
@@ -84,6 +85,7 @@ class Party:
     cipher: str = "kahe"
     ckks_preset: str = "compact"
     key_holder: str = "client"
+    bind: str = ""
 
     @property
     def unit(self) -> str:
@@ -135,7 +137,7 @@ class Party:
         """Into the folder's `party.json`."""
         default = {each.name: each.default for each in fields(Party)}
         written = asdict(self)
-        for name in ("control_port", "cipher", "ckks_preset", "key_holder"):
+        for name in ("control_port", "cipher", "ckks_preset", "key_holder", "bind"):
             if written[name] == default[name]:  # as before this field
                 del written[name]
         text = json.dumps({"format": _FORMAT, **written}, indent=1) + "\n"
@@ -191,6 +193,12 @@ def check_host(host: str, port: int) -> None:
         raise DeploymentError(f"host {host!r} is no DNS name and no IP address")
     if not 1 <= port <= 65535:
         raise DeploymentError(f"port {port} is not between 1 and 65535")
+
+
+def check_bind(bind: str) -> None:
+    """Raise DeploymentError for what no server listens at."""
+    if not is_bind(bind):
+        raise DeploymentError(f"bind address {bind!r} is no IP address and no DNS name of the server's machine")
 
 
 def write_file(path: Path, data: bytes, mode: int) -> None:

@@ -1,7 +1,9 @@
 """Fields of parties and archives, checked before they stand in shell scripts, systemd units, settings and paths."""
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from app.settings.privacy import PrivacySettings
 
@@ -13,6 +15,15 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", re.ASCII)
 _OF_ONE = ("authority", "server", "operator")
 """Kinds of which a federation has one party, with the kind as its name."""
 _PRIVACY = ("cipher", "ckks_preset", "key_holder")
+
+
+def is_bind(value: object) -> bool:
+    """Whether a server can listen there: an address without a zone, or a name."""
+    if not isinstance(value, str):
+        return False
+    with suppress(ValueError):
+        return "%" not in str(ipaddress.ip_address(value))
+    return HOST.fullmatch(value) is not None and ":" not in value
 
 
 def check_fields(fields: Mapping[str, object]) -> None:
@@ -46,6 +57,7 @@ _RULES = {
     "port": _number(1, 65535),
     "key_id": _text(_KEY_ID),
     "install": _text(INSTALL, ""),
+    "bind": lambda value: value == "" or is_bind(value),
     "control_port": _number(0, 65535),
     **dict.fromkeys(_PRIVACY, lambda value: isinstance(value, str)),
     "serial": _number(1, 2**53),

@@ -5,8 +5,6 @@ out.
 """
 
 import os
-import re
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ import psutil
 from app.deployment import parties as p
 from app.deployment import server_way as way
 from app.deployment import verify
+from app.deployment.env_file import read_env
 from app.deployment.own_ports import LOOPBACK_PORTS, check_loopback_port
 from app.deployment.parties import Kind, Party
 from app.deployment.server_way import FailedItemError
@@ -28,7 +27,6 @@ _GIB = 2**30
 _DISK = 2 * _GIB
 _MEMORY = {Kind.site: 2 * _GIB, Kind.server: _GIB}
 """Least memory that is free: torch, a small network and its batches; a server and a run."""
-_LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 
 
 @dataclass(frozen=True)
@@ -119,23 +117,6 @@ def _way(party: Party, folder: Path, means: Means) -> Iterator[tuple[str, Check]
     if party.kind is Kind.site:
         address = f"[{party.host}]:{port}" if ":" in party.host else f"{party.host}:{port}"
         yield "clock", lambda: way.check_clock(address, folder / p.AUTHORITY_CERTIFICATE, means.now)
-
-
-def read_env(path: Path) -> dict[str, str]:
-    """Values of a settings file as the shell reads them; without lines that it would change, which start.sh names."""
-    found = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):  # `verify` names a missing one
-        return {}
-    for line in lines:
-        if match := _LINE.match(line.strip()):
-            try:
-                words = shlex.split(match[2], comments=True)
-            except ValueError:
-                continue
-            found[match[1]] = words[0] if words else ""
-    return found
 
 
 def _installation(party: Party, venv: str, env: Path) -> None:

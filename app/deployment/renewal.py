@@ -8,7 +8,7 @@ from app.deployment import parties as p
 from app.deployment.approval import APPROVE
 from app.deployment.certificates import Issued, new_server
 from app.deployment.changes import changing, complete, in_place
-from app.deployment.operator_access import check_operator_port, write_access
+from app.deployment.operator_access import check_operator_port, write_access, write_control
 from app.deployment.parties import DeploymentError
 from app.deployment.programs import write_programs
 from app.deployment.setup import certify, write_server_certificate
@@ -51,18 +51,28 @@ def _rotate(root: Path, key: FederationKey) -> list[Path]:
     return [*changed, *certify(root, key.key_id, Scope.keys)]
 
 
-def renew_server(root: Path) -> Path:
-    """A new key and certificate for the server, signed by the same authority: sites need not change anything."""
+def renew_server(root: Path, bind: str = "") -> Path:
+    """A new key and certificate for the server, signed by the same authority: sites need not change anything.
+
+    Args:
+        bind: address at which the server listens from now on; "" for the one that the authority knows."""
     complete(root)
     held = root / "authority"
     party = p.read_party(held)
+    if bind:
+        p.check_bind(bind)
+        party = replace(party, bind=bind)
     try:
         authority = Issued((held / p.AUTHORITY_CERTIFICATE).read_bytes(), (held / p.AUTHORITY_KEY).read_bytes())
     except OSError as error:
         raise DeploymentError(f"{held} is needed to sign a certificate: {error}") from error
     with changing(root) as copy:
         (copy / "server").mkdir(exist_ok=True, mode=0o700)  # the folder may have been handed over and deleted here
-        write_server_certificate(copy / "server", new_server(authority, party.host))
+        write_server_certificate(copy / "server", new_server(authority, party.host, bind=party.bind))
+        if bind:
+            party.write(copy / "authority")
+            if party.control_port:
+                write_control(copy, party)
     return root / "server" / p.SERVER_CERTIFICATE
 
 

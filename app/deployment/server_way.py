@@ -10,7 +10,7 @@ from cryptography import x509
 
 from app.deployment import clock
 from app.deployment import parties as p
-from app.deployment.certificates import names_of
+from app.deployment.certificates import names_of, reached_at
 from app.deployment.parties import Kind, Party
 from models.errors import FedVehicleReidError
 
@@ -54,9 +54,8 @@ def check_port(party: Party, port: int) -> None:
 
 def is_open(bind: str, port: str) -> bool:
     """Whether a program listens at the server's port on this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
     try:
-        socket.create_connection((host, int(port)), timeout=_TIMEOUT).close()
+        socket.create_connection((reached_at(bind), int(port)), timeout=_TIMEOUT).close()
     except (OSError, ValueError, OverflowError):
         return False
     return True

@@ -34,6 +34,7 @@ class Plan:
         project, venv: of the operator, who starts runs from this machine.
         operator_port: of the server, for an operator on another machine; 0 for one at the server.
         cipher, ckks_preset, key_holder: as in `privacy`; the sites' policies allow these.
+        bind: address at which the server listens; "" for all of its machine, or for loopback with a host that is local.
     """
 
     name: str
@@ -47,12 +48,15 @@ class Plan:
     cipher: str = "kahe"
     ckks_preset: str = "compact"
     key_holder: str = "client"
+    bind: str = ""
 
     def __post_init__(self) -> None:
         if not INSTALL.fullmatch(str(self.install)):
             raise DeploymentError(f"install folder {str(self.install)!r}: an absolute path of letters, digits and ._/-")
         p.check_name("federation", self.name)
         p.check_host(self.host, self.port)
+        if self.bind:
+            p.check_bind(self.bind)
         if self.operator_port:
             check_operator_port(self.host, self.operator_port, self.port)
         for site in self.sites:
@@ -160,7 +164,7 @@ def sites_of(root: Path) -> list[str]:
 
 def _authority(plan: Plan, folder: Path, authority: Issued, key: FederationKey) -> None:
     folder.mkdir(mode=0o700)
-    plan.party(Kind.authority, "authority", key.key_id).write(folder)
+    replace(plan.party(Kind.authority, "authority", key.key_id), bind=plan.bind).write(folder)
     write_file(folder / p.AUTHORITY_CERTIFICATE, authority.certificate, p.PUBLIC)
     write_file(folder / p.AUTHORITY_KEY, authority.private_key, p.SECRET)
     write_key(key, folder / p.FEDERATION_KEY)
@@ -180,13 +184,13 @@ def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
     party = plan.party(Kind.server, "server", key_id)
     party.write(folder)
     write_file(folder / p.AUTHORITY_CERTIFICATE, authority.certificate, p.PUBLIC)
-    write_server_certificate(folder, new_server(authority, plan.host))
+    write_server_certificate(folder, new_server(authority, plan.host, bind=plan.bind))
     _fill(
         "server.env",
         folder / "server.env",
         p.PUBLIC,
         venv=shlex.quote(str(plan.install / ".venv")),
-        bind="127.0.0.1" if is_local(plan.host) else "0.0.0.0",
+        bind=plan.bind or ("127.0.0.1" if is_local(plan.host) else "0.0.0.0"),
         port=plan.port,
     )
     write_programs(folder)

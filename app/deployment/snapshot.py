@@ -21,8 +21,8 @@ from typing import BinaryIO, NamedTuple
 from urllib.parse import quote
 
 from app.deployment import parties as p
+from app.deployment.env_file import read_env
 from app.deployment.parties import DeploymentError, Kind, Party
-from app.deployment.preflight import read_env
 
 _ATTEMPTS, _PAUSE = 100, 0.1
 _MOST_LOGS = 1000

@@ -9,11 +9,16 @@ Run by the server's start.sh: python -P -m app.deployment.superlink ARGUMENTS OF
 """
 
 import ipaddress
+import itertools
 import os
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from app.deployment import certificates
+from app.deployment.certificates import CertificateError
 
 _FLEET = "/v1/fleet/"
 _EXTENSIONS = "flwr.superlink.extensions"
@@ -84,13 +89,28 @@ def guard() -> None:
         os.environ.pop(name, None)
 
 
+def bind_fault(words: Sequence[str]) -> str:
+    """Why no run would begin with these arguments; "" if nothing is known against them."""
+    given = dict(itertools.pairwise(words))
+    if "--ssl-certfile" not in given:
+        return ""
+    try:
+        return certificates.bind_fault(Path(given["--ssl-certfile"]), given.get("--host", ""))
+    except CertificateError as error:
+        return str(error)
+
+
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     found = ipaddress.ip_address(text)
     return getattr(found, "ipv4_mapped", None) or found
 
 
 def main() -> int:
-    """Do the work of `flower-superlink` with this process's arguments."""
+    """Do the work of `flower-superlink` with this process's arguments; 2, with one line on standard error, where no run
+    could begin."""
+    if fault := bind_fault(sys.argv[1:]):
+        print(f"error: {fault}", file=sys.stderr)
+        return 2
     guard()
     sys.argv[0] = "flower-superlink"
     import_module("flwr.superlink.cli").flower_superlink()

@@ -11,6 +11,7 @@ from cryptography import x509
 from app.deployment import approval, certificates
 from app.deployment import parties as p
 from app.deployment.certificates import CertificateError
+from app.deployment.env_file import read_env
 from app.deployment.parties import Kind, Party
 from app.deployment.site_names import SiteNames, authority_text
 from app.federation.policy import PolicyFileError, read_policy
@@ -109,13 +110,11 @@ def _certificates(party: Party, folder: Path) -> Iterator[str]:
         yield from _age(folder / p.SERVER_CERTIFICATE, certificates.days_left(server))
         if not certificates.is_signed_by(server, authority):
             yield f"{folder / p.SERVER_CERTIFICATE} is not signed by {p.AUTHORITY_CERTIFICATE}"
-        if party.host not in certificates.names_of(server):
+        bind = read_env(folder / "server.env").get("BIND", "0.0.0.0")
+        if not certificates.is_for(server, party.host):
             yield f"{folder / p.SERVER_CERTIFICATE} is not for {party.host}"
-        elif certificates.LOOPBACK not in certificates.names_of(server):
-            yield (
-                f"{folder / p.SERVER_CERTIFICATE} is not for {certificates.LOOPBACK}, so that no run begins: "
-                "python -m scripts.federation renew FOLDER --server, at the authority"
-            )
+        elif fault := certificates.bind_fault(folder / p.SERVER_CERTIFICATE, bind):
+            yield fault
         if not certificates.fits(server, folder / p.SERVER_KEY):
             yield f"{folder / p.SERVER_KEY} is not the key of {p.SERVER_CERTIFICATE}"
     except CertificateError as error:

@@ -18,8 +18,9 @@ from party_folders import run
 
 from app.deployment import certificates
 from app.deployment.certificates import Issued, new_authority, new_server
+from app.deployment.env_file import read_env
 from app.deployment.parties import DeploymentError, read_party
-from app.deployment.preflight import Means, preflight, read_env
+from app.deployment.preflight import Means, preflight
 from app.deployment.renewal import give_access
 from scripts import federation
 
