@@ -8,7 +8,6 @@ of convergence, no deadline, and holds all replies at once; this one folds them 
 
 import logging
 import math
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from strategies import messages as m
 from strategies.attempt import Attempt
-from strategies.ciphers.binding import Binding
+from strategies.ciphers.binding import Binding, new_nonce
 from strategies.ciphers.cipher import CipherError, ServerSum
 from strategies.claims import capped, mean_measures
 from strategies.delivery import ModelDelivery
@@ -216,7 +215,7 @@ class PartialSync(Strategy):
         cohort = self.select_cohort(server_round, self.directory.gather(grid, report))
         clients = tuple(node.client for node in cohort)
         self.listener.started(server_round, report.attempts, clients)
-        attempt = (server_round, report.attempts, clients, secrets.token_hex(8), share_key_digest(cohort))
+        attempt = (server_round, report.attempts, clients, new_nonce(), share_key_digest(cohort))
         binding = Binding(rules.run_key, rules.layout, *attempt)
         shares = self.coefficients(cohort)
         total = self.new_sum(binding, self.directory.key_id or "")

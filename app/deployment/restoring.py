@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import tarfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ from app.core.site_runs import NODE
 from app.deployment import parties as p
 from app.deployment.backup import FORMAT, MANIFEST, Entry, File, Manifest
 from app.deployment.owners import names_of, numbers_of, require_roots_path
-from app.deployment.parties import DeploymentError, Kind, Party, write_file
+from app.deployment.parties import DeploymentError, Kind, write_file
 from app.deployment.programs import write_programs, write_unit
 from app.deployment.snapshot import PASSING, programs_of
+from app.federation import restored
 from app.federation.share_store import OPEN
 
 _PIECE = 2**20
@@ -74,8 +76,8 @@ def restore(file: Path, folder: Path) -> Restored:
         try:
             _require_own_place(making)
             _fill(making, archive, file, manifest)
-            if (making / p.PARTY_FILE).exists():
-                _settle(making, folder, manifest)
+            for own in p.parties_of(making):
+                _settle(own, folder / own.relative_to(making), making)
             owner = _hand_over(making, manifest)
             os.sync()
             making.replace(folder)
@@ -228,18 +230,21 @@ def _digest(pieces: Iterator[bytes]) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _settle(making: Path, folder: Path, manifest: Manifest) -> None:
-    """Write programs of this version, and let a site answer no question about shares that it dealt before: it may have
-    answered another one since the backup, and both together would open what they are to hide."""
+def _settle(making: Path, folder: Path, root: Path) -> None:
+    """Write a party's programs of this version, and let a site neither answer a question about shares that it dealt
+    before nor deal any for an attempt of that time: it may have answered another question since the backup, and both
+    together would open what they are to hide."""
     party = p.read_party(making)
-    if party.kind is Kind.authority:
-        return
-    write_programs(making)
-    if party.kind in (Kind.site, Kind.server):
-        write_unit(party, making, folder.absolute().parent)
-    records = making / p.STATE / NODE / OPEN
-    if f"{p.STATE}/{NODE}/{OPEN}" in manifest.files:
-        write_file(records, b"{}", p.SECRET)
+    if making == root and party.kind is not Kind.authority:
+        write_programs(making)
+        if party.kind in (Kind.site, Kind.server):
+            write_unit(party, making, folder.absolute().parent)
+    if party.kind is Kind.site:
+        node = making / p.STATE / NODE
+        node.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if (node / OPEN).exists():
+            write_file(node / OPEN, b"{}", p.SECRET)
+        restored.mark(node, time.time())
 
 
 def _hand_over(making: Path, manifest: Manifest) -> str:
@@ -251,14 +256,19 @@ def _hand_over(making: Path, manifest: Manifest) -> str:
             os.utime(path, ns=(about.time, about.time))
         others |= owners.give(path, about)
         path.chmod(about.mode)
-    for name in _programs(making):
-        owners.give(making / name, manifest.root)
+    for own in p.parties_of(making):
+        above = manifest.folders.get(own.relative_to(making).as_posix(), manifest.root)
+        for path in _written_here(own):
+            if path.relative_to(making).as_posix() not in {**manifest.files, **manifest.folders}:
+                owners.give(path, above)
     return f"{names_of(making.stat())[0]}, not {', '.join(sorted(others))}" if others else ""
 
 
-def _programs(making: Path) -> list[str]:
-    party: Party | None = p.read_party(making) if (making / p.PARTY_FILE).exists() else None
-    return [name for name in programs_of(party) if (making / name).exists()] if party else []
+def _written_here(folder: Path) -> list[Path]:
+    """Files of a party that `restore` writes: programs, and a site's record of it, with the folders for that."""
+    node = folder / p.STATE / NODE
+    paths = [*(folder / name for name in programs_of(p.read_party(folder))), node.parent, node, node / restored.FILE]
+    return [path for path in paths if path.exists()]
 
 
 class _Owners:

@@ -9,9 +9,11 @@
 
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from app.core.site_runs import NODE
 from app.deployment.parties import (
     ALLOWED_APPS,
     FEDERATION_KEY,
@@ -24,6 +26,7 @@ from app.deployment.parties import (
     DeploymentError,
 )
 from app.deployment.toml_text import toml_text
+from app.federation.restored import RestoredError, seconds_to_wait
 from app.settings.overrides import override
 from models.plugins import is_place
 from strategies.signing import AUTHORITY_PUBLIC_KEY
@@ -70,6 +73,18 @@ def data_fault(data: str, root: str) -> str:
     return ""
 
 
+def wait_until_new(site: Path) -> None:
+    """Wait until a site that was restored knows that no attempt at a round is from before. Raises RestoredError if its
+    record is damaged or ahead of the clock."""
+    if seconds := seconds_to_wait(site / STATE / NODE, time.time()):
+        print(
+            f"{site}: restored from a backup; it connects in {seconds:.0f} s, to know what is from before",
+            file=sys.stderr,
+            flush=True,
+        )
+        time.sleep(seconds)
+
+
 def write_command(path: Path, words: Sequence[str]) -> None:
     """Write a program that executes this command with its own arguments appended; the file is whole at any moment."""
     temporary = path.with_name(f".{path.name}.tmp")
@@ -93,7 +108,7 @@ def main(site: str, name: str, data: str, data_root: str) -> int:
         "client": name,
         "data": data,
         "data-root": data_root,
-        "state-dir": str(here / STATE / "node"),
+        "state-dir": str(here / STATE / NODE),
         "key-file": str(here / FEDERATION_KEY),
         "policy": str(here / POLICY),
         "site-key": str(here / SITE_KEY),
@@ -110,7 +125,8 @@ def main(site: str, name: str, data: str, data_root: str) -> int:
         )
     try:
         write_site_files(here, config)
-    except (DeploymentError, OSError) as error:
+        wait_until_new(here)
+    except (DeploymentError, RestoredError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

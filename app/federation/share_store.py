@@ -8,6 +8,7 @@ others dealt to it, come with the question.
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from app.core.files import replacing
+from app.federation.restored import require_new
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.cipher import CipherError
 from strategies.share_keys import ShareKeys
@@ -34,18 +36,22 @@ class ShareStore:
     Args:
         folder: of the node.
         keys: its own share key, with the rules for those of the others.
+        clock: seconds since 1970.
     """
 
-    def __init__(self, folder: Path, keys: ShareKeys) -> None:
+    def __init__(self, folder: Path, keys: ShareKeys, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder
         self.keys = keys
+        self.clock = clock
 
     def begin(self, binding: Binding, statements: Iterable[str]) -> tuple[Binding, dict[str, bytes]]:
         """The binding of one payload with the digest of the cohort's share keys, and the seeds shared with the cohort,
         itself among them: once an attempt.
 
         From now on no question about an earlier attempt of the run is answered. Raises ShareKeyError naming a client
-        whose statement is missing or not valid."""
+        whose statement is missing or not valid, CipherError for an attempt that was begun before, or may have been
+        before this node was restored from a backup."""
+        require_new(self.folder, self.keys.site, binding.nonce, self.clock())
         binding, seeds = self._seeds(binding, statements)
         attempt = _name(binding)
         with self._locked():

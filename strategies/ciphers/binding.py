@@ -6,7 +6,10 @@ detects damage; it is no signature, since the server holds no key to verify one.
 
 import hashlib
 import json
+import re
+import secrets
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +19,7 @@ from models.errors import FedVehicleReidError
 _MAGIC = b"fvr2"
 _LENGTH = struct.Struct("<4sI")
 _CHECKSUM_BYTES = 32
+_NONCE = re.compile(r"([0-9]{1,11})-[0-9a-f]{16}")
 
 
 class EnvelopeError(FedVehicleReidError, ValueError):
@@ -29,7 +33,7 @@ class Binding:
     Args:
         layout: digest of the shared layout.
         cohort: names of the clients of the round, in any order.
-        nonce: chosen at random by the server for each attempt: attempts count from 1 again after a resume.
+        nonce: chosen by the server for each attempt (`new_nonce`): attempts count from 1 again after a resume.
         members: digest of the cohort's share keys (`strategies.share_keys`); "" for a cipher without shares.
     """
 
@@ -53,6 +57,17 @@ class Binding:
             "cohort": hashlib.sha256(names).hexdigest()[:16],
         }
         return fields | {"members": self.members} if self.members else fields
+
+
+def new_nonce() -> str:
+    """Nonce of an attempt that begins now: the second since 1970, and 64 random bits."""
+    return f"{int(time.time())}-{secrets.token_hex(8)}"
+
+
+def begun_at(nonce: str) -> int | None:
+    """Second at which an attempt began, as its nonce says; None for a nonce without it, of an earlier version."""
+    found = _NONCE.fullmatch(nonce)
+    return int(found[1]) if found else None
 
 
 def close_envelope(fields: Mapping[str, Any], *parts: bytes | memoryview) -> bytes:
