@@ -101,8 +101,10 @@ def init(
         project,
         Path(sys.prefix),
         operator_port,
-        *map(str, (cipher, preset, key_holder)),
-        bind,
+        cipher=cipher.value,
+        ckks_preset=preset.value,
+        key_holder=key_holder.value,
+        bind=bind,
     )
     root = out or Path(name)
     require_folder_place("--out", root)

@@ -9,6 +9,8 @@ import typer
 
 from app.deployment import parties, verify
 from app.deployment.parties import Kind
+from app.deployment.service import control_step, unit_step
+from scripts.federation_sites import complete_first
 
 
 def backup(
@@ -18,6 +20,7 @@ def backup(
     """Copy a party's folder to one file, while the party runs."""
     from app.deployment.backup import back_up  # SQLite and psutil, which other commands do not need
 
+    complete_first(folder)
     made = back_up(folder, file)
     size = sum(each.bytes for each in made.files.values())
     print(f"{file}: it holds private keys, so that it is kept where they may be")
@@ -51,14 +54,17 @@ def _next_steps(kind: Kind, folder: Path) -> Iterator[str]:
     """What a person has left to do after a restoration."""
     if kind is Kind.authority:
         yield (
-            "before any archive leaves do every `revoke`, `remove-site` and `add-site` since then again, and `rotate` "
-            "(docs/deployment.md, Backups)"
+            "before any archive leaves do every `approve`, `revoke`, `remove-site` and `add-site` since then again, "
+            "and `rotate` (docs/deployment.md, Backups)"
         )
         return
     yield f"first apply the authority's newest archive: what was revoked or rotated since then is still in {folder}"
     if kind is Kind.site:
-        yield "its records of opened sums, shares and spent epsilon are of that moment: docs/deployment.md, Backups"
+        yield "it takes part again in five minutes; its counts of unusable sums and of epsilon are those of the backup"
+    if kind in (Kind.site, Kind.server) and (step := unit_step(folder)):
+        yield step
     if kind is Kind.server:
+        yield from control_step(folder)
         yield "a run that had not ended: run.sh with federation.resume=true and its run_dir"
 
 

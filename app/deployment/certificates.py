@@ -21,6 +21,7 @@ AUTHORITY_DAYS = 3650
 LOOPBACK = "127.0.0.1"
 SERVER_DAYS = 825  # the longest that strict clients accept
 _CLOCK_SKEW = timedelta(hours=1)
+_LARGEST_LINE = 4096
 _RENEW = "python -m scripts.federation renew FOLDER --server"
 
 
@@ -175,6 +176,28 @@ def public_half(private_key: Path) -> bytes:
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"{private_key} holds no private key in OpenSSH's format") from error
     return key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+
+
+def public_line(path: Path, site: str) -> str:
+    """ "type key" of a site's public key file. Raises CertificateError unless it is one of `new_site_key`."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_LINE + 1).decode()
+        key = serialization.load_ssh_public_key(text.encode())
+        line = " ".join(text.split()[:2])
+        if len(text) > _LARGEST_LINE or len(text.splitlines()) != 1 or line != _openssh(key) or not _is_of_a_site(key):
+            raise ValueError("another kind of key, or more than one")
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise CertificateError(f"{path} holds no public key of a site: copy site.pub of {site} to it") from error
+    return line
+
+
+def _openssh(key: serialization.SSHPublicKeyTypes) -> str:
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
+def _is_of_a_site(key: object) -> bool:
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)
 
 
 def is_local(host: str) -> bool:

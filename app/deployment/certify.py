@@ -3,20 +3,23 @@
 from pathlib import Path
 
 from app.deployment import parties as p
+from app.deployment.certificates import public_line
 from app.deployment.site_names import SiteNames, site_certificate
 from strategies.signing import SIGNING_KEY, read_signing_key
 
 
 def write_certificates(root: Path, key_id: str) -> list[Path]:
     """Certify each site's name for this federation key: beside its public key at the operator's, and in its own folder
-    if present. Returns the files; none in a federation older than signing keys."""
+    if present. Returns the files; none in a federation older than signing keys.
+
+    Raises CertificateError for a damaged public key."""
     signing = root / "authority" / SIGNING_KEY
     if not signing.exists():
         return []
     key, federation = read_signing_key(signing), p.read_party(root / "authority").federation
     written = []
     for site, public in _public_keys(root).items():
-        text = site_certificate(federation, site, public.read_bytes(), key_id, key)
+        text = site_certificate(federation, site, public_line(public, site), key_id, key)
         for path in _places(root, site):
             p.write_file(path, text.encode(), p.PUBLIC)
             written.append(path)

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -54,24 +54,44 @@ def changing(root: Path) -> Iterator[Path]:
 
 @contextmanager
 def unchanged(root: Path) -> Iterator[None]:
-    """Keep commands from changing the folder; a change that was cut short is completed or forgotten first."""
-    with _locked(root):
-        _complete(root)
-        shutil.rmtree(root / MAKING, ignore_errors=True)
-        _check_free(root)
+    """Keep commands from changing the folder, and the federation's folder that it may lie in, whose changes are of its
+    files too; a change that was cut short is completed or forgotten first.
+
+    Raises DeploymentError for a change by another user."""
+    with ExitStack() as stack:
+        above = _federation_of(root)
+        if above is not None and not os.access(above, os.W_OK, effective_ids=True):
+            _check_free(above)
+            stack.callback(_check_free, above)  # it cannot be locked by this user
+            above = None
+        for folder in (above, root):
+            if folder is not None:
+                stack.enter_context(_locked(folder))
+                _complete(folder)
+                shutil.rmtree(folder / MAKING, ignore_errors=True)
+                _check_free(folder)
         yield
 
 
 def complete(folder: Path) -> bool:
     """Complete a change that was cut short, in a federation's folder or in that of a party of it, and delete what an
     undecided one left; whether there was one to complete."""
-    found = False
-    for root in (folder, folder.parent, folder.parent.parent):
+    found, own = False, folder.absolute()
+    for root in (own, own.parent, own.parent.parent):
         if _is_own(root / DECIDED) or _is_own(root / MAKING):
             with _locked(root):
                 found |= _complete(root)
                 shutil.rmtree(root / MAKING, ignore_errors=True)
     return found
+
+
+def _federation_of(folder: Path) -> Path | None:
+    """The federation's folder that a party's lies in, as on the authority's machine; None if it lies in none."""
+    own = folder.resolve()
+    for root in (own.parent, own.parent.parent):
+        if own in p.parties_of(root) and (root / "authority" / p.PARTY_FILE).exists():
+            return root
+    return None
 
 
 def check_complete(folder: Path) -> None:

@@ -61,8 +61,12 @@ def _privacy_words(party: Party) -> str:
     return "".join(f"{word} " for word in words)
 
 
-def write_unit(party: Party, folder: Path, install: Path) -> None:
-    """The systemd service of a server or site whose folder lies in `install`."""
+def write_unit(party: Party, folder: Path, place: Path) -> None:
+    """The systemd service of a server or site, into `folder`.
+
+    Args:
+        place: the party's own folder, where the service starts it.
+    """
     what = f"Site {party.name}" if party.kind is Kind.site else "Server"
     description = f"{what} of the federation {party.federation}"
     fill(
@@ -70,7 +74,7 @@ def write_unit(party: Party, folder: Path, install: Path) -> None:
         folder / f"{party.unit}.service",
         p.PUBLIC,
         description=description,
-        folder=install / f"{party.unit}",
+        folder=place,
         start=p.START,
         state=p.STATE,
         devices=_SITE_DEVICES if party.kind is Kind.site else _SERVER_DEVICES,

@@ -117,7 +117,7 @@ def _fill(folder: Path, update: Update, content: Mapping[str, bytes], place: Pat
     write_content(folder, party, update, content)
     write_programs(folder)
     if update.kind is not Kind.operator:
-        write_unit(party, folder, place)
+        write_unit(party, folder, place / party.unit)
 
 
 def _is_named(members: Mapping[str, bytes], folder: Path) -> bool:

@@ -26,6 +26,7 @@ from app.deployment import parties as p
 from app.deployment.backup import FORMAT, MANIFEST, Entry, File, Manifest
 from app.deployment.owners import names_of, numbers_of, require_roots_path
 from app.deployment.parties import DeploymentError, Kind, write_file
+from app.deployment.party_fields import INSTALL
 from app.deployment.programs import write_programs, write_unit
 from app.deployment.snapshot import PASSING, programs_of
 from app.federation import restored
@@ -238,7 +239,8 @@ def _settle(making: Path, folder: Path, root: Path) -> None:
     if making == root and party.kind is not Kind.authority:
         write_programs(making)
         if party.kind in (Kind.site, Kind.server):
-            write_unit(party, making, folder.absolute().parent)
+            place = folder.absolute()
+            write_unit(party, making, place if INSTALL.fullmatch(str(place)) else place.with_name(party.unit))
     if party.kind is Kind.site:
         node = making / p.STATE / NODE
         node.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -3,6 +3,8 @@
 import os
 import pwd
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from app.deployment import parties as p
@@ -37,10 +39,37 @@ def start_service(folder: Path) -> str:
         _run("useradd", "--system", USER)
     (folder / p.STATE).mkdir(mode=0o700, exist_ok=True)
     _run("chown", "-R", f"{USER}:", str(folder))
-    write_unit(party, UNITS, folder.parent)  # not the folder's copy, which the service's user can change
+    write_unit(party, UNITS, folder)  # not the folder's copy, which the service's user can change
     _run("systemctl", "daemon-reload")
     _run("systemctl", "enable", "--now", name)
     return name
+
+
+def unit_step(folder: Path) -> str:
+    """What a person has left to do so that the service of a restored folder starts it; "" if nothing is."""
+    party, place = p.read_party(folder), folder.absolute()
+    name = f"{party.unit}.service"
+    if not INSTALL.fullmatch(str(place)):
+        return (
+            f"{place / name} is for {place.with_name(party.unit)}, since no service has a path like {str(place)!r}: "
+            "move the folder there"
+        )
+    if place.name == party.unit:
+        step = f"python -m scripts.federation service {place}"
+    else:
+        step = f"cp {place / name} {UNITS} && systemctl daemon-reload"
+    with suppress(OSError):
+        if f"\nWorkingDirectory={place}\n" not in (UNITS / name).read_text(encoding="utf-8", errors="replace"):
+            return f"{UNITS / name} starts another folder than {place}: as root, {step}"
+        return ""
+    return "" if place.name == party.unit else f"{place / name} starts {place}: as root, {step}"
+
+
+def control_step(folder: Path) -> Iterator[str]:
+    """What a person has left to do about nginx's settings in a server's restored folder."""
+    with suppress(OSError):
+        if f" {folder.absolute()}/{p.SERVER_CERTIFICATE};" not in (folder / p.CONTROL).read_text(encoding="utf-8"):
+            yield f"{folder / p.CONTROL} names files of another folder: set its paths to {folder.absolute()}"
 
 
 def _run(*words: str) -> None:

@@ -194,7 +194,7 @@ def _server(plan: Plan, folder: Path, authority: Issued, key_id: str) -> None:
         port=plan.port,
     )
     write_programs(folder)
-    write_unit(party, folder, plan.install)
+    write_unit(party, folder, plan.install / party.unit)
 
 
 def _site(plan: Plan, site: str, root: Path, authority: bytes, key: FederationKey) -> bytes:
@@ -216,7 +216,7 @@ def _site(plan: Plan, site: str, root: Path, authority: bytes, key: FederationKe
         runtime_port=assign_port(root, site, taken=plan.port),
     )
     write_programs(folder)
-    write_unit(party, folder, plan.install)
+    write_unit(party, folder, plan.install / party.unit)
     return public
 
 

@@ -31,15 +31,14 @@ _NODE_CONFIG = {"key": "site-key", "certificate": "site-cert", "authority": "aut
 _log = logging.getLogger("flwr")
 
 
-def site_certificate(federation: str, site: str, public: bytes, key_id: str, authority: Ed25519PrivateKey) -> str:
+def site_certificate(federation: str, site: str, public: str, key_id: str, authority: Ed25519PrivateKey) -> str:
     """Text of a site's certificate.
 
     Args:
-        public: the site's public key in OpenSSH's format, with or without a comment.
+        public: the site's public key in OpenSSH's format, without a comment.
         key_id: of the federation key; the certificate is valid with no other.
     """
-    key = " ".join(public.decode().split()[:2])
-    body = {"federation": federation, "site": site, "public_key": key, "key_id": key_id}
+    body = {"federation": federation, "site": site, "public_key": public, "key_id": key_id}
     return signed_text(body, _PURPOSE, authority)
 
 

@@ -2,8 +2,7 @@
 
 import contextlib
 import re
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -14,8 +13,15 @@ from app.deployment.certificates import CertificateError
 from app.deployment.env_file import read_env
 from app.deployment.parties import Kind, Party
 from app.deployment.site_names import SiteNames, authority_text
+from app.deployment.verify_sites import (
+    RENEW_SITES,
+    WARN_DAYS,
+    certificate_faults,
+    sites_at_operator,
+    statement_faults,
+)
 from app.federation.policy import PolicyFileError, read_policy
-from app.federation.share_key_files import read_share_key, read_statement
+from app.federation.share_key_files import read_share_key
 from strategies.ciphers.keys import KEY_FORMAT, KeyFileError, read_key
 from strategies.share_keys import ShareKeyRules, Statement
 from strategies.signing import (
@@ -27,14 +33,12 @@ from strategies.signing import (
     read_signing_key,
 )
 
-WARN_DAYS = 30
 _PRIVATE = re.compile(rb'-----BEGIN [A-Z ]*PRIVATE KEY-----|"format": *"' + re.escape(KEY_FORMAT.encode()))
 _BY_APPROVAL = (AUTHORITY_PUBLIC_KEY, SIGNING_KEY, p.ALLOWED_APPS, p.SITE_CERTIFICATE)
-_RENEW = "python -m scripts.federation renew FOLDER --sites"
 _ACCESS = "python -m scripts.federation operator-access FOLDER"
 _HINTS = {
     **dict.fromkeys(_BY_APPROVAL, f": {approval.APPROVE} makes it, at the authority"),
-    **dict.fromkeys((p.SHARE_KEY, p.SHARE_CERTIFICATE), f": {_RENEW} makes it, at the authority"),
+    **dict.fromkeys((p.SHARE_KEY, p.SHARE_CERTIFICATE), f": {RENEW_SITES} makes it, at the authority"),
     **dict.fromkeys(
         (p.OPERATOR_CERTIFICATE, p.OPERATOR_KEY, p.CONTROL),
         f": {_ACCESS} makes it, at the authority",
@@ -50,7 +54,7 @@ def problems(folder: Path) -> list[str]:
 
     Raises DeploymentError if it is no party's folder at all."""
     party = p.read_party(folder)
-    checks = (_files, _secrets, _certificates, _keys, _signing, _name, _share_keys, _policy)
+    checks = (_files, _secrets, _certificates, _keys, _signing, _name, _share_keys, sites_at_operator, _policy)
     return [sentence for check in checks for sentence in check(party, folder)]
 
 
@@ -167,40 +171,19 @@ def _name(party: Party, folder: Path) -> Iterator[str]:
         yield from _authority_of_runs(folder)
     if party.kind is not Kind.site or not (folder / p.SITE_CERTIFICATE).exists():
         return  # named as missing
-    with contextlib.suppress(SigningError, OSError):  # named with the other keys
+    with contextlib.suppress(SigningError, CertificateError, OSError):  # named with the other keys
         names = SiteNames(read_public_key(folder / AUTHORITY_PUBLIC_KEY), party.key_id)
-        public = " ".join((folder / p.SITE_PUBLIC_KEY).read_text(encoding="utf-8").split()[:2])
-        try:
-            body = names.certified((folder / p.SITE_CERTIFICATE).read_text(encoding="utf-8"))
-        except ValueError as error:
-            yield f"{folder / p.SITE_CERTIFICATE}: {error}: {approval.APPROVE} makes one, at the authority"
-            return
-        if (body["site"], body["public_key"]) != (party.name, public):
-            yield f"{folder / p.SITE_CERTIFICATE} is of {body['site']!r} or for another key than {p.SITE_PUBLIC_KEY}"
+        public = certificates.public_line(folder / p.SITE_PUBLIC_KEY, party.name)
+        yield from certificate_faults(folder / p.SITE_CERTIFICATE, party.name, public, names)
 
 
 def _share_keys(party: Party, folder: Path) -> Iterator[str]:
-    """A site's own share key, and the statements about all sites at the operator's."""
+    """A site's own share key."""
     with contextlib.suppress(SigningError, OSError):  # named with the other keys, or as missing
         rules = ShareKeyRules(read_public_key(folder / AUTHORITY_PUBLIC_KEY), party.key_id, party.federation)
         if party.kind is Kind.site and (folder / p.SHARE_CERTIFICATE).exists():
-            found = yield from _statement(folder / p.SHARE_CERTIFICATE, party.name, rules)
+            found = yield from statement_faults(folder / p.SHARE_CERTIFICATE, party.name, rules)
             yield from _private_share_key(folder, found)
-        if party.kind is Kind.operator:
-            yield from _statements_at_operator(folder / "sites", rules)
-
-
-def _statement(path: Path, site: str, rules: ShareKeyRules) -> Generator[str, None, Statement | None]:
-    try:
-        found = rules.statement(read_statement(path), time.time())
-    except (ValueError, OSError) as error:
-        yield f"{path}: {error}; {_RENEW} makes one, at the authority"
-        return None
-    if found.site != site:
-        yield f"{path} is of the site {found.site!r} and not of {site!r}: copy that of {site!r} to it"
-    if (days := int((found.not_after - time.time()) // 86400)) < WARN_DAYS:
-        yield f"{path} expires in {days} days: {_RENEW}, at the authority"
-    return found
 
 
 def _private_share_key(folder: Path, found: Statement | None) -> Iterator[str]:
@@ -213,18 +196,6 @@ def _private_share_key(folder: Path, found: Statement | None) -> Iterator[str]:
         return
     if found is not None and found.public != public:
         yield f"{folder / p.SHARE_KEY} is not the key of {p.SHARE_CERTIFICATE}: take both from one `rotate` or `renew`"
-
-
-def _statements_at_operator(folder: Path, rules: ShareKeyRules) -> Iterator[str]:
-    owners: dict[bytes, str] = {}
-    for site in sorted(path.stem for path in folder.glob("*.pub")):
-        path = folder / f"{site}{p.SHARE_END}"
-        if not path.exists():
-            yield f"{path} is missing{_HINTS[p.SHARE_CERTIFICATE]}"
-            continue
-        found = yield from _statement(path, site, rules)
-        if found is not None and (owner := owners.setdefault(found.public, site)) != site:
-            yield f"{path} holds the share key of {owner}: remove the site, and add it again"
 
 
 def _authority_of_runs(folder: Path) -> Iterator[str]:
