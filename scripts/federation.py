@@ -9,7 +9,7 @@ Run: python -m scripts.federation init --name parks --host fed.example.org --sit
      python -m scripts.federation rotate parks
      python -m scripts.federation renew parks [--server | --sites] [--bind ADDRESS]
      python -m scripts.federation operator-access parks [--port 8444]
-     python -m scripts.federation approve parks [--project CHECKOUT | --bundle FILE.fab]
+     python -m scripts.federation approve parks [--project CHECKOUT | --bundle FILE.fab] [--again]
      python -m scripts.federation approved FOLDER
      python -m scripts.federation revoke parks SHA256
      python -m scripts.federation apply ARCHIVE [--folder FOLDER] | ARCHIVE --first FINGERPRINT [--set NAME=VALUE ...]

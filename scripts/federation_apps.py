@@ -23,6 +23,10 @@ def approve(
     bundle_file: Annotated[
         Path | None, typer.Option("--bundle", help="A .fab file of `flwr build`, instead of a checkout.")
     ] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Sign the list anew if it has the bundle: after this folder was restored."),
+    ] = False,
 ) -> None:
     """Let the sites run the code of a checkout: add its app bundle to the signed list of allowed apps."""
     authority = _authority(folder)
@@ -30,10 +34,16 @@ def approve(
     content = bundle_file.read_bytes() if bundle_file else bundle.build(project)
     app = bundle.describe(content, str(bundle_file or project))
     is_new = not (authority / SIGNING_KEY).exists()
-    allowed = approval.with_app(approval.current_list(authority), app)
+    listed = approval.current_list(authority)
+    allowed = approval.renewed(listed) if again and listed.holds(app.sha256) else approval.with_app(listed, app)
     files, certificates = _hand_out(authority, allowed)
     print(f"approved: {app}")
     archives = _tell(authority, before)
+    if allowed == listed and not archives:
+        print(
+            "it was listed already: the newest archives have this list, and none was made. Where this folder was "
+            "restored from a backup, parties may have a newer one: --again makes archives that they take"
+        )
     if is_new or certificates:
         print(f"a new signing key: {AUTHORITY_PUBLIC_KEY} to every party first, by hand, in place of an old one")
     written = {"files": [str(path) for path in files], "certificates": [str(path) for path in certificates]}

@@ -123,7 +123,8 @@ def _check_list(copy: Path, folder: Path) -> None:
     new, own = approval.read_allowed(copy), _own_list(folder)
     if own is not None and new.serial < own.serial:
         raise SigningError(
-            f"{folder / p.ALLOWED_APPS} of {own.date} is newer than the archive's of {new.date}: take the newest"
+            f"{folder / p.ALLOWED_APPS} of {own.date} is newer than the archive's of {new.date}: take the newest; an "
+            f"authority that was restored from a backup makes one with {approval.APPROVE} --again"
         )
 
 
