@@ -44,12 +44,12 @@ def stop_all(parks, how):
 def started_again(parks):
     parks.start_server()
     for name in SITES:
-        start_as_a_service(parks, name)
+        start_as_a_service(parks, name, 600)
 
 
 def test_a_federation_that_was_restored_in_mid_run_goes_on(tmp_path):
-    """All parties are backed up while a round is learnt, and killed; their folders are lost. Nothing is registered
-    again, and every round is learnt by both sites."""
+    """All parties are backed up while a round is learnt, and killed; their folders are lost. The sites connect five
+    minutes after they were restored. Nothing is registered again, and every round is learnt by both sites."""
     (tmp_path / "real").mkdir()
     with Loopback(tmp_path / "real", images(tmp_path)) as parks:
         parks.start_all()

@@ -85,7 +85,7 @@ def in_round(parks, folder, number, site=None):
     return at_work
 
 
-def start_as_a_service(parks, name):
+def start_as_a_service(parks, name, seconds=300):
     """Start a site as systemd does: again if it ends, as it does until the server has missed two of the heartbeats of
     the process that was killed."""
     online = "SuperNode ID"
@@ -96,7 +96,7 @@ def start_as_a_service(parks, name):
             parks.start(name)
         return parks.log(name).count(online) > before
 
-    parks.wait_for(stays, f"{name} to be let in again", 300)
+    parks.wait_for(stays, f"{name} to be let in again", seconds)
 
 
 def complete(parks, folder, rounds=3):

@@ -14,9 +14,10 @@ from kills import content, kill_at, worst_moments
 from party_folders import open_to_all
 
 from app.deployment.applying import apply
+from app.deployment.certificates import is_for, read_certificate
 from app.deployment.changes import changing, complete
 from app.deployment.parties import DeploymentError, parties_of, read_party
-from app.deployment.renewal import give_access, renew_share_keys, rotate_key
+from app.deployment.renewal import give_access, renew_server, renew_share_keys, rotate_key
 from app.deployment.setup import add_site, make_federation, remove_site
 from app.deployment.verify import problems
 from scripts import federation, federation_sites
@@ -39,6 +40,13 @@ def agree(root):
     return told == [] and {read_party(folder).key_id for folder in parties_of(root)} == held
 
 
+def bound(root):
+    """Whether the authority knows the server's address, which then is in its certificate."""
+    known = '"bind": "10.0.0.5"' in (root / "authority/party.json").read_text()
+    assert is_for(read_certificate(root / "server/server.crt"), "10.0.0.5") == known
+    return known
+
+
 @pytest.mark.parametrize(
     ("change", "changed"),
     [
@@ -49,8 +57,9 @@ def agree(root):
             lambda root: f'"not_after": {LAST}' in (root / "sites/north/share.cert").read_text(),
         ),
         (lambda root: give_access(root, 8444), lambda root: (root / "operator/operator.crt").exists()),
+        (lambda root: renew_server(root, "10.0.0.5"), lambda root: bound(root)),
     ],
-    ids=["rotate", "add-site", "renew", "operator-access"],
+    ids=["rotate", "add-site", "renew", "operator-access", "bind"],
 )
 def test_a_change_that_is_killed_anywhere_took_place_or_did_not(made, tmp_path, monkeypatch, change, changed):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # for a power cut; a kill loses nothing that was written
