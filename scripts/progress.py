@@ -41,7 +41,7 @@ class Progress:
         self.bars = Bars(*columns, console=self.console, disable=not self.console.is_terminal)
         self.tasks: dict[str, TaskID] = {}
         self._clock = clock
-        self._lines: dict[str, tuple[float, float, bool]] = {}  # when a thing began, was last told of, and whether ever
+        self._lines: dict[str, tuple[float, float, bool]] = {}  # beginning, last line, and whether there was one
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -80,9 +80,9 @@ class Progress:
     def _tell(self, name: str, done: int, total: int) -> None:
         """A line at the beginning (0 done), every half a minute, and at the end of what had one."""
         now = self._clock()
-        began, last, told = self._lines.get(name, (now, now, False))
-        due = done == 0 or now - last >= _EVERY_S or (told and done == total)
-        self._lines[name] = (began, now, True) if due else (began, last, told)
+        began, last, shown = self._lines.get(name, (now, now, False))
+        due = done == 0 or now - last >= _EVERY_S or (shown and done == total)
+        self._lines[name] = (began, now, True) if due else (began, last, shown)
         if due:
             text = f"{name}: {done} of {total}"
             print(f"{text}, {now - began:.0f} s" if done else text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What is told of long work where no terminal shows a bar."""
+"""Lines about long work where no terminal shows a bar."""
 
 from scripts.progress import Progress
 
