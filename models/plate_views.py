@@ -35,7 +35,8 @@ def _moved(images: Tensor, right: float, down: float) -> Tensor:
 
 
 def read_views(logits: Tensor, *, positions: bool, prior: FormatPrior | None = None) -> list[Reading]:
-    """The text of each of N plates from the scores of its V views.
+    """The text of each of N plates from the scores of its V views. With CTC a character is as sure as the mean of the
+    views, at positions as their geometric mean.
 
     Args:
         logits: (V, N, T, A); A[0] is the blank of CTC or the end.
@@ -48,7 +49,7 @@ def read_views(logits: Tensor, *, positions: bool, prior: FormatPrior | None = N
     readings = read_frames(logits.flatten(0, 1))
     if views == 1 and prior is None:
         return readings
-    frames = logits.double().log_softmax(dim=3).cpu()
+    frames = logits.cpu().double().log_softmax(dim=3)
     if prior is not None:
         each = frames.flatten(0, 1).numpy()
         readings = [prior.read(*pair) for pair in zip(each, readings, strict=True)]
@@ -85,16 +86,27 @@ def log_likelihoods(frames: Tensor, texts: Sequence[Sequence[int]]) -> Tensor:
 
 
 def _pooled(readings: Sequence[Reading], text: Sequence[int]) -> Reading:
-    """The text with the mean probabilities of its places over all views; a view that reads another number of characters
-    says nothing of which they are, and counts as "no character" everywhere."""
-    same = [reading.likely for reading in readings if len(reading.numbers) == len(text)]
-    missing = 1 - len(same) / len(readings)
+    """The text of some of the views, with the mean probabilities of its characters over all of them; 0 from a view that
+    reads another number of characters.
+
+    What a character may be instead is the mean over views of the same number of characters; of those with this text
+    alone where the mean has another character first, as what is combined later goes by the first one."""
+    same = [reading for reading in readings if len(reading.numbers) == len(text)]
+    agreed = [reading for reading in same if reading.numbers == list(text)]
     confidences, likely = list[float](), list[dict[int, float]]()
     for place, number in enumerate(text):
-        pooled: dict[int, float] = {0: missing} if missing else {}
-        for view in same:
-            for other, probability in view[place].items():
-                pooled[other] = pooled.get(other, 0.0) + probability / len(readings)
-        likely.append(dict(sorted(pooled.items(), key=lambda item: -item[1])[:MOST_LIKELY]))
-        confidences.append(pooled.get(number, 0.0))
+        pooled = _mean([reading.likely[place] for reading in same])
+        confidences.append(pooled.get(number, 0.0) * len(same) / len(readings))
+        if next(iter(pooled)) != number:
+            pooled = _mean([reading.likely[place] for reading in agreed])
+        likely.append(pooled)
     return Reading(list(text), confidences, likely)
+
+
+def _mean(shares: Sequence[dict[int, float]]) -> dict[int, float]:
+    """Mean probabilities, likeliest first."""
+    sums: dict[int, float] = {}
+    for each in shares:
+        for number, probability in each.items():
+            sums[number] = sums.get(number, 0.0) + probability / len(shares)
+    return dict(sorted(sums.items(), key=lambda item: -item[1])[:MOST_LIKELY])

@@ -13,7 +13,7 @@ from strategies.shared_arrays import is_private
 
 _log = logging.getLogger("flwr")
 Vector = NDArray[np.float32]
-_ARRAY, _OPTIMISER = "array/", "optimiser/"
+_ARRAY, _OPTIMISER, _HALVED = "array/", "optimiser/", "halved/"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 """Of a parameter, each as large as it: they are most of what a client writes, and are kept in bfloat16."""
 
@@ -38,24 +38,32 @@ class ClientState:
         arrays, _ = self.store.read("private", earlier[-1])
         parts = (
             {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
-            for part in (_ARRAY, _OPTIMISER)
+            for part in (_ARRAY, _OPTIMISER, _HALVED)
         )
-        own, moments = parts
-        return own, {name: _whole(array) for name, array in moments.items()}
+        own, moments, halved = parts
+        return own, moments | {name: _whole(bits) for name, bits in halved.items()}
 
     def keep(
         self, server_round: int, arrays: Mapping[str, Vector], local: Vector, moments: Mapping[str, Vector]
     ) -> None:
         """Write the result of a round: the network's private arrays, its shared vector, and the moments."""
-        own = {f"{_ARRAY}{name}": array for name, array in arrays.items() if is_private(name, self.private)}
-        own |= {f"{_OPTIMISER}{name}": _kept(name, array) for name, array in moments.items()}
+        own: dict[str, NDArray[Any]] = {
+            f"{_ARRAY}{name}": array for name, array in arrays.items() if is_private(name, self.private)
+        }
+        for name, array in moments.items():
+            if name.rsplit("/", 1)[-1] in _MOMENTS:
+                own[f"{_HALVED}{name}"] = _half(array)
+            else:
+                own[f"{_OPTIMISER}{name}"] = array
         self.store.write("private", server_round, own, self._about)
         self.store.write("local", server_round, {"vector": local}, self._about)
 
     def take_back(self, server_round: int) -> None:
-        """Drop the files of `keep`: the next round starts from the state before."""
+        """Drop the files of `keep`: the next round starts from the state before. A simulated node that has no earlier
+        trained network keeps this one, so that the run's tables do not lose the client."""
         self.store.drop("private", server_round)
-        self.store.drop("local", server_round)
+        if self.store.shared is None or self.store.rounds("local") != [server_round]:
+            self.store.drop("local", server_round)
 
     def carried(self, server_round: int) -> dict[str, NDArray[Any]]:
         """Carry-over of the cipher from an earlier round; dropped if of another layout."""
@@ -79,19 +87,14 @@ class ClientState:
             self.store.drop_before("local", 1)
 
 
-def _kept(name: str, array: Vector) -> NDArray[Any]:
-    """An array of the optimiser as it is written: moments as the bits of bfloat16, counters and remembered embeddings
-    as they are. Once a round a moment is rounded to 8 bits, far below what a batch changes."""
-    if name.rsplit("/", 1)[-1] not in _MOMENTS:
-        return array
-    return torch.from_numpy(array).to(torch.bfloat16).view(torch.uint16).numpy()
+def _half(moments: Vector) -> NDArray[np.uint16]:
+    """The bits of bfloat16. Once a round a moment is rounded to 8 bits, far below what a batch changes; a version that
+    does not know them starts without moments."""
+    return torch.from_numpy(np.array(moments)).to(torch.bfloat16).view(torch.uint16).numpy()
 
 
-def _whole(array: NDArray[Any]) -> Vector:
-    """The float32 values of a written array, of this version or of an earlier one."""
-    if array.dtype != np.uint16:
-        return array
-    return torch.from_numpy(array.copy()).view(torch.bfloat16).float().numpy()
+def _whole(bits: NDArray[np.uint16]) -> Vector:
+    return torch.from_numpy(np.array(bits)).view(torch.bfloat16).float().numpy()
 
 
 def drop_old_means(store: NodeStore, client: str) -> None:

@@ -138,8 +138,8 @@ def _options(hint: Any) -> list[Any]:
 
 
 def _limit(value: float) -> str:
-    """Without an exponent: 0.000001 is read at once, 1e-06 is not."""
-    return f"{value:f}".rstrip("0").rstrip(".")
+    """Without an exponent where there is room: 0.000001 is read at once, 1e-06 is not."""
+    return f"{value:f}".rstrip("0").rstrip(".") if value == 0 or abs(value) >= 1e-6 else f"{value:g}"
 
 
 def _shown(value: Any) -> str:

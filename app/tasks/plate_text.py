@@ -181,8 +181,8 @@ class PlateText:
         assert isinstance(network, PlateReader)
         was_training = network.training
         network.eval()
+        seen = self._input(network, views_of(images.to(device), self.model.views))  # moved in float32
         with self.compute.autocast():
-            seen = self._input(network, views_of(images.to(device), self.model.views))
             readings = network.read(seen, self._prior(country), self.model.views)
         network.train(was_training)
         return [self._reading(reading) for reading in readings]
@@ -219,7 +219,7 @@ class PlateText:
         return OutsidePlateReader(run, input_statistics_of(self.model.backbone), self.model.decoder)
 
     def _read_in_parts(self, samples: Sequence[Sample]) -> Iterator[tuple[list[int], Tensor]]:
-        """Places in `samples` and images, no more at once than an evaluation takes."""
+        """Places in `samples` and images, no more at once than an evaluation takes; each is read in all its views."""
         places: list[int] = []
         images: list[Tensor] = []
         for place, sample in enumerate(samples):

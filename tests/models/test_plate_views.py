@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from app.evaluation.plate_frames import combined
+from app.evaluation.plate_texts import PlateReading
 from models.alphabet import Alphabet
 from models.ctc import read_frames
 from models.format_decoding import FormatPrior
@@ -87,7 +89,20 @@ def test_a_view_that_reads_another_number_of_characters_says_none():
     (reading,) = read_views(sharp([1, 0, 2], [1, 0, 2], [1, 0, 0]), positions=False)
     assert reading.numbers == [1, 2]
     np.testing.assert_allclose(reading.confidences, [1.4 / 3, 1.4 / 3], atol=1e-6)
-    np.testing.assert_allclose(reading.likely[0][0], (0.1 + 0.1 + 1) / 3, atol=1e-6)
+    assert [list(place)[:1] for place in reading.likely] == [[1], [2]]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_reading_with_itself_is_the_same_text(seed):
+    """Whatever the views disagree about: readings of several photographs are combined by their likely characters."""
+    frames = torch.from_numpy(probabilities(seed, 3, 4, 7, 5)).log()
+    for reading in read_views(frames, positions=False):
+        text = "".join(map(str, reading.numbers))
+        likely = tuple({str(n) if n else "": share for n, share in place.items()} for place in reading.likely)
+        one = PlateReading(text, tuple(reading.confidences), likely)
+        both = combined([one, one])
+        assert text == ("" if both is None else both.text)
+        assert all(0 < sure <= 1 for sure in reading.confidences)
 
 
 def test_nothing_read_in_any_view_is_no_text():

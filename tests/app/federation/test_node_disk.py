@@ -3,6 +3,7 @@
 import numpy as np
 
 from app.core.node_store import NodeStore
+from app.core.shared_files import SharedFiles
 from app.experiment.compare import compare_models, node_stores, read_nodes
 from app.federation import client
 from app.federation.client_state import ClientState, drop_moments
@@ -29,7 +30,7 @@ def test_a_run_keeps_two_copies_of_the_model_a_client(make_federation):
     assert disk_bytes(federation.folder.path) <= (2.1 * CLIENTS + 6.5) * copy
     for store in federation.stores().values():
         assert (store.rounds("local"), store.rounds("private")) == ([1], [1])
-        assert not [name for name in store.read("private", 1)[0] if name.startswith("optimiser/")]
+        assert not [name for name in store.read("private", 1)[0] if name.startswith(("optimiser/", "halved/"))]
     models = list(read_nodes(federation.settings, federation.folder)["global"].values())
     shared = [name for name in models[0] if f"array/{name}" not in federation.held("private")["client-0"]]
     assert len(shared) > 10
@@ -82,6 +83,19 @@ def test_moments_of_an_earlier_version_are_read(tmp_path):
     own = ClientState(store, "layout", []).own(2)
     assert own is not None
     assert (own[1]["a/exp_avg"] == kept).all()
+
+
+def test_a_client_whose_repeated_round_is_taken_back_has_a_trained_network(tmp_path):
+    """In a simulation, where the one of the round before has gone; a site still has that one."""
+    for name, shared in (("simulated", SharedFiles(tmp_path / "shared")), ("site", None)):
+        state = ClientState(NodeStore(tmp_path / name, shared), "layout", [])
+        for server_round in (1, 2):
+            state.keep(server_round, {}, np.full(2, server_round, np.float32), {})
+            state.carry(server_round, {})
+        state.keep(2, {}, np.full(2, 2.5, np.float32), {})
+        state.take_back(2)
+        assert state.store.rounds("private") == [1]
+        assert state.store.rounds("local") == [2 if shared else 1]
 
 
 def test_a_run_that_has_ended_goes_on_to_more_rounds_with_its_moments(make_federation, monkeypatch):

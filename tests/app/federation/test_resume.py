@@ -25,7 +25,7 @@ def test_a_run_stopped_between_rounds_and_resumed_equals_an_uninterrupted_one(ma
     assert federation.checkpoint()[1]["server_round"] == 2
     for store in federation.stores().values():  # a repeated round needs the moments before it
         assert (store.rounds("private"), store.rounds("local")) == ([1, 2], [2])
-        assert [name for name in store.read("private", 1)[0] if name.startswith("optimiser/")]
+        assert [name for name in store.read("private", 1)[0] if name.startswith("halved/")]
         files = [path.stat() for path in store.folder.glob("global-*")]
         assert {file.st_nlink for file in files} == {3}, "one copy for both clients, and the name that they share"
     federation.resume()

@@ -47,6 +47,7 @@ def plain():
         ("seed=one", "seed must be of type int"),
         ("seed=true", "seed must be of type int"),
         ("seed=-1", "seed must be at least 0"),
+        ("privacy.dp.delta=0", "privacy.dp.delta must be at least 1e-12; got 0"),
         ("train.epochs=-8", "train.epochs must be at least 0.000001; got -8"),
         (
             "hydra.searchpath=[file:///nowhere]",

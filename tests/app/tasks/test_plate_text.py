@@ -70,6 +70,25 @@ def learnt(settings, samples, steps=300):
     return task, network
 
 
+def test_views_are_the_same_pixels_in_any_precision(monkeypatch):
+    """Places are computed in float32: to the 8 bits of bfloat16 a move by 1 % of the width would be another one."""
+    seen = {}
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 32, 64), np.uint8))
+    for precision in ("float32", "bfloat16"):
+        task = make_task(load_settings(f"{WORDS} train.precision={precision} model.views=3"))
+        network = task.build(1, 0)
+
+        def note(given, prior, views, precision=precision):
+            seen[precision] = given
+            assert (prior, views) == (None, 3)
+            return []
+
+        monkeypatch.setattr(network, "read", note)
+        task.read_images(network, images, torch.device("cpu"))
+    assert len(seen["float32"]) == 6
+    assert torch.equal(seen["float32"], seen["bfloat16"].float())
+
+
 @pytest.mark.parametrize("more", ["", "model.decoder=attention model.max_length=3", "model.hashed=0.25"])
 def test_it_learns_to_read_and_measures_what_it_reads(samples, more):
     settings = load_settings(f"{WORDS} {more} train.lr=5e-3")
