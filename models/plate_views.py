@@ -89,24 +89,24 @@ def _pooled(readings: Sequence[Reading], text: Sequence[int]) -> Reading:
     """The text of some of the views, with the mean probabilities of its characters over all of them; 0 from a view that
     reads another number of characters.
 
-    What a character may be instead is the mean over views of the same number of characters; of those with this text
-    alone where the mean has another character first, as what is combined later goes by the first one."""
+    What a character may be instead is such a mean too. Where it has another character first, it is over the views with
+    this text alone: what is combined with other photographs goes by the first one."""
     same = [reading for reading in readings if len(reading.numbers) == len(text)]
     agreed = [reading for reading in same if reading.numbers == list(text)]
     confidences, likely = list[float](), list[dict[int, float]]()
     for place, number in enumerate(text):
-        pooled = _mean([reading.likely[place] for reading in same])
-        confidences.append(pooled.get(number, 0.0) * len(same) / len(readings))
+        pooled = _mean([reading.likely[place] for reading in same], len(readings))
+        confidences.append(pooled.get(number, 0.0))
         if next(iter(pooled)) != number:
-            pooled = _mean([reading.likely[place] for reading in agreed])
+            pooled = _mean([reading.likely[place] for reading in agreed], len(readings))
         likely.append(pooled)
     return Reading(list(text), confidences, likely)
 
 
-def _mean(shares: Sequence[dict[int, float]]) -> dict[int, float]:
-    """Mean probabilities, likeliest first."""
+def _mean(shares: Sequence[dict[int, float]], count: int) -> dict[int, float]:
+    """Mean probabilities of so many, of which others say nothing; likeliest first."""
     sums: dict[int, float] = {}
     for each in shares:
         for number, probability in each.items():
-            sums[number] = sums.get(number, 0.0) + probability / len(shares)
+            sums[number] = sums.get(number, 0.0) + probability / count
     return dict(sorted(sums.items(), key=lambda item: -item[1])[:MOST_LIKELY])
