@@ -35,8 +35,8 @@ def _moved(images: Tensor, right: float, down: float) -> Tensor:
 
 
 def read_views(logits: Tensor, *, positions: bool, prior: FormatPrior | None = None) -> list[Reading]:
-    """The text of each of N plates from the scores of its V views. With CTC a character is as sure as the mean of the
-    views, at positions as their geometric mean.
+    """The text of each of N plates from the scores of its V views. Confidences are means over the views; geometric ones
+    for positions.
 
     Args:
         logits: (V, N, T, A); A[0] is the blank of CTC or the end.
