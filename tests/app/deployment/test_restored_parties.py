@@ -231,7 +231,7 @@ def test_a_backup_of_a_restored_site_is_restored_as_of_now(root, tmp_path, monke
     """Its record of the earlier restoration is replaced, whatever a hostile backup says in it."""
     node = root / "sites/north/state/node"
     node.mkdir(parents=True)
-    restored.mark(node, 1.0)
+    (node / restored.FILE).write_text('{"restored": 1.0}')
     back_up(root / "sites/north", tmp_path / "b.tar")
     began = time.time()
     restore(tmp_path / "b.tar", tmp_path / "back")
