@@ -24,7 +24,7 @@ from app.core.errors import AlreadyThereError
 from app.core.files import sync_to_disk
 from app.core.site_runs import NODE
 from app.deployment import parties as p
-from app.deployment.backup import FORMAT, MANIFEST, Entry, File, Manifest
+from app.deployment.backup import FORMAT, MANIFEST, File, Manifest
 from app.deployment.owners import give, names_of, require_roots_path
 from app.deployment.parties import DeploymentError, Kind, write_file
 from app.deployment.party_fields import INSTALL

@@ -1,13 +1,16 @@
-"""A restoration by a clock that is behind the backup, or behind an earlier restoration."""
+"""A restoration by a clock that is behind the backup, or behind an earlier restoration, and what a site waits for."""
 
 import json
 import time
 
 import pytest
 from party_backups import rewritten
+from party_folders import run
 
+from app.deployment import site_files
 from app.deployment.backup import back_up
 from app.deployment.restoring import BackupError, restore
+from app.deployment.setup import make_federation
 from app.federation import restored
 
 
@@ -55,3 +58,28 @@ def test_the_later_restoration_of_a_site_stays(root, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: now + 60)
     restore(tmp_path / "b.tar", tmp_path / "back")
     assert json.loads((tmp_path / "back/state/node/restored.json").read_text()) == {"restored": now + 120}
+
+
+@pytest.mark.parametrize(
+    ("cipher", "said", "waits"),
+    [
+        ("kahe", "it takes part again in five minutes, which start.sh waits", 1),
+        ("ckks", "before it starts let the authority `rotate`: its record of opened sums is that of the backup", 0),
+        ("plain", "it takes part again at once", 0),
+    ],
+)
+def test_what_a_restored_site_waits_for_depends_on_the_cipher(
+    plan, first_key, tmp_path, monkeypatch, capsys, cipher, said, waits
+):
+    make_federation(plan(cipher=cipher), tmp_path / "parks", first_key)
+    back_up(tmp_path / "parks/sites/north", tmp_path / "b.tar")
+    north, waited = tmp_path / "back", []
+    lines, _ = run(capsys, "restore", tmp_path / "b.tar", north)
+    assert said in lines
+    assert sum("five minutes" in line for line in lines) == waits
+    monkeypatch.setattr(time, "sleep", waited.append)
+    assert site_files.main(str(north), "north", "synthetic", "/srv/x") == 0
+    assert len(waited) == waits
+    (north / "state/node/restored.json").write_text("{")
+    assert site_files.main(str(north), "north", "synthetic", "/srv/x") == (2 if waits else 0)
+    assert len(waited) == waits
