@@ -1,6 +1,5 @@
 """Left to do after a restoration: archives of a restored authority, services of another folder, a site's wait."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from app.deployment import service, site_files
 from app.deployment.applying import apply
 from app.deployment.backup import back_up
 from app.deployment.changes import changing
-from app.deployment.parties import DeploymentError
 from app.deployment.renewal import give_access, rotate_key
 from app.deployment.restoring import restore
 from app.deployment.verify import problems
@@ -109,21 +107,6 @@ def test_a_backup_of_a_site_waits_for_a_change_of_the_federation(root, tmp_path)
     assert process.wait(timeout=60) == 0
     restore(tmp_path / "b.tar", tmp_path / "back")
     assert (tmp_path / "back/site.cert").read_bytes() == b"new"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives folders to others")
-def test_a_change_by_another_user_is_named_and_nothing_is_backed_up(root, tmp_path):
-    """The site belongs to the service's user, who cannot lock the federation's folder."""
-    for path in (*root.parents, root, root / "sites"):
-        if tmp_path in (path, *path.parents) or path in tmp_path.parents:
-            path.chmod(path.stat().st_mode | 0o055)
-    for path in (root / "sites/north", *(root / "sites/north").rglob("*")):
-        os.chown(path, 65534, 65534)
-    back_up(root / "sites/north", tmp_path / "a.tar")
-    (root / ".change").mkdir(mode=0o700)
-    with pytest.raises(DeploymentError, match=r"\.change belongs to root, whose change was cut short: as that user"):
-        back_up(root / "sites/north", tmp_path / "b.tar")
-    assert not (tmp_path / "b.tar").exists()
 
 
 def test_a_folder_that_lies_in_no_federation_is_alone(root, tmp_path):
