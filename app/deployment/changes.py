@@ -215,8 +215,8 @@ def _wait_until_free(root: Path, seconds: float) -> None:
 
 
 def _left(root: Path) -> tuple[Path, str] | None:
-    """A change's folder, and whom it belongs to; looked for in the order in which it is renamed, to and fro, so that one
-    at work is not missed."""
+    """A change's folder, and whom it belongs to; looked for in the order in which it is renamed, to and fro, so that
+    one at work is not missed."""
     for path in (root / MAKING, root / DECIDED, root / MAKING):
         with suppress(FileNotFoundError):
             return path, called(path.lstat().st_uid)
