@@ -16,6 +16,7 @@ from app.deployment import service, site_files
 from app.deployment.applying import apply
 from app.deployment.backup import back_up
 from app.deployment.changes import changing
+from app.deployment.parties import DeploymentError
 from app.deployment.renewal import give_access, rotate_key
 from app.deployment.restoring import restore
 from app.deployment.verify import problems
@@ -126,31 +127,51 @@ def test_a_restored_unit_starts_the_restored_folder(root, tmp_path, units, capsy
     unit = place / "parks-north.service"
     assert f"\nWorkingDirectory={place}\n" in unit.read_text()
     assert f"\nExecStart=/bin/sh {place}/start.sh\n" in unit.read_text()
-    copied = f"cp {unit} {units} && systemctl daemon-reload"
+    step = f"as root, python -m scripts.federation service {tmp_path}/parks-north"
     if name == "parks-north":
         assert not any("as root" in line for line in lines)
-        step = f"python -m scripts.federation service {place}"
     else:
-        assert f"{unit} starts {place}: as root, {copied}" in lines
-        step = copied
+        step = f"rename {place} to {tmp_path}/parks-north, and, {step}"
+        assert f"the service is for a folder named parks-north: {step}" in lines
     (units / unit.name).write_text((root / "sites/north" / unit.name).read_text())  # of the machine's old folder
     shutil.rmtree(place)
     lines, _ = run(capsys, "restore", file, place)
-    assert f"{units / unit.name} starts another folder than {place}: as root, {step}" in lines
+    assert f"{units / unit.name} starts another folder: {step}" in lines
+    assert not any("cp " in line for line in lines)
     shutil.copy(unit, units)
     shutil.rmtree(place)
     assert not any("as root" in line for line in run(capsys, "restore", file, place)[0])
 
 
-def test_a_folder_that_no_unit_can_name_is_said(root, tmp_path, units, capsys):
+def test_a_name_that_no_unit_has_is_to_be_changed(root, tmp_path, units, capsys):
+    """Its place has the old folder."""
     back_up(root / "server", tmp_path / "b.tar")
-    place = tmp_path / "my place"
+    target = tmp_path / "parks-server"
+    for is_there in (False, True):
+        place = tmp_path / f"my place {is_there}"
+        lines, _ = run(capsys, "restore", tmp_path / "b.tar", place)
+        away = f"move {target} away, " if is_there else ""
+        step = f"rename {place} to {target}, and, as root, python -m scripts.federation service {target}"
+        assert f"the service is for a folder named parks-server: {away}{step}" in lines
+        target.mkdir(exist_ok=True)
+    assert list(units.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["parks-server", "other"])
+def test_a_path_that_no_unit_has_is_to_be_left(root, tmp_path, units, capsys, monkeypatch, name):
+    """A blank above the folder, whatever its own name: the same place again is no remedy."""
+    back_up(root / "server", tmp_path / "b.tar")
+    place = tmp_path / "my place" / name
     lines, _ = run(capsys, "restore", tmp_path / "b.tar", place)
     said = (
-        f"{place}/parks-server.service is for {tmp_path}/parks-server, since no service has a path like '{place}': move"
+        f"no service has a path like '{tmp_path}/my place': move the folder to a path of letters, digits and ._-, as "
+        "parks-server, and there, as root, python -m scripts.federation service parks-server"
     )
-    assert any(line.startswith(said) for line in lines)
+    assert said in lines
     assert list(units.iterdir()) == []
+    monkeypatch.setattr(service.os, "geteuid", lambda: 0)
+    with pytest.raises(DeploymentError, match="no service has a path like"):
+        service.start_service(place)
 
 
 def test_nginx_s_paths_of_another_folder_are_said(root, tmp_path, units, capsys):
