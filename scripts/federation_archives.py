@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.deployment import applying, parties, receiving
+from app.deployment import applying, parties, receiving, verify
 from app.deployment.archives import Update
 from app.deployment.parties import DeploymentError, Kind
 from app.deployment.service import start_service
@@ -53,7 +53,7 @@ def apply(
             where = folder or receiving.found_folder(archive, CHECKOUT)
             update, names = applying.apply(archive, where)
             print(f"{where}: {', '.join(names) if names else 'it has this archive already'}")
-            for line in _next_steps(update, names):
+            for line in (*verify.bind_problems(where), *_next_steps(update, names)):
                 print(line)
         rows.append({"folder": str(where), "party": update.name, "serial": update.serial, "changed": names})
     print(json.dumps({"applied": rows}))

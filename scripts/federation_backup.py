@@ -50,6 +50,14 @@ def restore(
     print(json.dumps({**said, "problems": sum(map(len, wrong.values()))}))
 
 
+_AGAIN = {
+    "kahe": "it takes part again in five minutes, which start.sh waits",
+    "ckks": "before it starts let the authority `rotate`: its record of opened sums is that of the backup",
+    "plain": "it takes part again at once",
+}
+"""When a restored site may, by the federation's cipher."""
+
+
 def _next_steps(kind: Kind, folder: Path) -> Iterator[str]:
     """What a person has left to do after a restoration."""
     if kind is Kind.authority:
@@ -60,7 +68,8 @@ def _next_steps(kind: Kind, folder: Path) -> Iterator[str]:
         return
     yield f"first apply the authority's newest archive: what was revoked or rotated since then is still in {folder}"
     if kind is Kind.site:
-        yield "it takes part again in five minutes; its counts of unusable sums and of epsilon are those of the backup"
+        yield _AGAIN[parties.read_party(folder).cipher]
+        yield "its counts of unusable sums and of epsilon are those of the backup"
     if kind in (Kind.site, Kind.server) and (step := unit_step(folder)):
         yield step
     if kind is Kind.server:

@@ -2,7 +2,8 @@
 
 Nothing of an archive is written before the authority's signature by the key that the party already holds, every size
 and SHA-256, the party, and the serial number are checked, and before the folder with the new files has no more problems
-than without them. What is replaced lies in `.replaced` until the next archive.
+than without them. What is replaced lies in `.replaced` until the next archive. A `BIND` that a new certificate lacks is
+no such problem: it is the operator's to change afterwards.
 """
 
 import json
@@ -42,9 +43,9 @@ def apply(archive: Path, folder: Path) -> tuple[Update, list[str]]:
         if not is_new and _is_current(update, content, folder):
             return update, []
         with changing(folder) as copy:
-            before = verify.problems(copy)
+            before = verify.problems_of_files(copy)
             names = _put(copy, party, update, content, keep=is_new)
-            if worse := [each for each in verify.problems(copy) if each not in before]:
+            if worse := [each for each in verify.problems_of_files(copy) if each not in before]:
                 raise ArchiveError(f"{archive} does not fit the folder, and nothing was changed: {worse[0]}")
             if p.ALLOWED_APPS in content:
                 _check_list(copy, folder)

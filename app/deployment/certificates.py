@@ -149,14 +149,21 @@ def reached_at(bind: str) -> str:
 def bind_fault(path: Path, bind: str) -> str:
     """Why no run would begin at a server that listens at `bind`; "" if its certificate has the address. Raises
     CertificateError if the file holds none."""
-    if is_for(read_certificate(path), own := reached_at(bind)):
+    certificate = read_certificate(path)
+    if is_for(certificate, own := reached_at(bind)):
         return ""
     if own != bind:
         return f"{path} is not for {own}, so that no run begins: {_RENEW}, at the authority"
     return (
         f"{path} is not for {bind}, so that no run begins with BIND={bind}: {_RENEW} --bind {bind}, at the authority; "
-        "or set BIND in server.env to 0.0.0.0"
+        f"or set BIND in server.env to {' or '.join(['0.0.0.0', *_bound(certificate)])}"
     )
+
+
+def _bound(certificate: x509.Certificate) -> list[str]:
+    """Addresses of a server certificate beside its host and loopback: the one of `new_server`'s `bind`."""
+    host = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    return sorted(names_of(certificate) - {"localhost", LOOPBACK, "::1", *host})
 
 
 def fits(certificate: x509.Certificate, private_key: Path) -> bool:

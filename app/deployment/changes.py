@@ -10,8 +10,9 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -23,6 +24,8 @@ from app.deployment.parties import DeploymentError, write_file
 from app.deployment.updates import FIRST_FOLDER, UPDATES_FOLDER, write_updates
 from models.errors import FedVehicleReidError
 
+PATIENCE = 30.0
+"""Seconds to wait for a change by another user, who alone can lock the folder."""
 MAKING, DECIDED = ".change.new", ".change"
 _FILES, _REMOVED = "files", "removed.json"
 
@@ -57,12 +60,12 @@ def unchanged(root: Path) -> Iterator[None]:
     """Keep commands from changing the folder, and the federation's folder that it may lie in, whose changes are of its
     files too; a change that was cut short is completed or forgotten first.
 
-    Raises DeploymentError for a change by another user."""
+    Raises DeploymentError for a change by another user, one at work after having waited for it."""
     with ExitStack() as stack:
         above = _federation_of(root)
         if above is not None and not os.access(above, os.W_OK, effective_ids=True):
-            _check_free(above)
-            stack.callback(_check_free, above)  # it cannot be locked by this user
+            _wait_until_free(above, PATIENCE)
+            stack.callback(_wait_until_free, above, 0)  # it cannot be locked by this user
             above = None
         for folder in (above, root):
             if folder is not None:
@@ -188,14 +191,36 @@ def require_inside(names: Iterable[str], record: Path) -> None:
 
 
 def _check_free(root: Path) -> None:
-    """Raise DeploymentError for a change of another user's, which is not believed."""
-    for path in (root / DECIDED, root / MAKING):
-        if os.path.lexists(path):
-            owner = called(path.lstat().st_uid)
+    """Raise DeploymentError for a change of another user's, which is not believed. The folder is locked, so that nobody
+    is at work on it."""
+    if found := _left(root):
+        path, owner = found
+        raise DeploymentError(
+            f"{path} belongs to {owner}, whose change was cut short: as that user, python -m scripts.federation "
+            f"verify {root} completes it; if nobody of yours made it, delete it"
+        )
+
+
+def _wait_until_free(root: Path, seconds: float) -> None:
+    """Wait for a change of a folder that this user cannot lock. Raises DeploymentError if it is there afterwards."""
+    end = time.monotonic() + seconds
+    while found := _left(root):
+        if time.monotonic() >= end:
+            path, owner = found
             raise DeploymentError(
-                f"{path} belongs to {owner}, whose change was cut short: as that user, python -m scripts.federation "
-                f"verify {root} completes it; if nobody of yours made it, delete it"
+                f"{path} belongs to {owner}, whose change is at work: run this again once it has ended; if it was cut "
+                f"short, as that user, python -m scripts.federation verify {root} completes it"
             )
+        time.sleep(0.1)
+
+
+def _left(root: Path) -> tuple[Path, str] | None:
+    """A change's folder, and whom it belongs to; looked for in the order in which it is renamed, to and fro, so that
+    one at work is not missed."""
+    for path in (root / MAKING, root / DECIDED, root / MAKING):
+        with suppress(FileNotFoundError):
+            return path, called(path.lstat().st_uid)
+    return None
 
 
 def _is_own(folder: Path) -> bool:

@@ -16,13 +16,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from app.deployment.approval import NotAllowedError, check_bundle
-from app.deployment.parties import STATE
+from app.core.site_runs import NODE
+from app.deployment.approval import App, NotAllowedError, check_bundle
+from app.deployment.parties import STATE, read_party
 from app.deployment.site_files import COMMAND
+from app.federation import restored
 
 UNPACKED = "apps"
 """In a site's state folder: one folder for each client process, named after its process id."""
 OWN_PACKAGES = ("app", "strategies", "models", "conf", "scripts")
+_KNOWS_RESTORATION = Path(*restored.__name__.split(".")).with_suffix(".py")
+"""Module of a bundle that refuses attempts from before a site's restoration; versions before it have none."""
 _RUNTIME = "flwr.supernode.runtime.run_clientapp"
 
 
@@ -52,20 +56,23 @@ class _Door:
             setattr(runtime, name, function)
 
     def install(self, content: object, *_: object, **__: object) -> Path:
-        """Unpack a bundle whose bytes are approved. Raises NotAllowedError for any other, before a byte is unpacked."""
+        """Unpack a bundle whose bytes are approved. Raises NotAllowedError for any other, before a byte is unpacked,
+        and for one that a restored site does not run."""
         if self.command != COMMAND:
             raise NotAllowedError(f"this site runs client apps alone, and no {self.command}")
         if not isinstance(content, bytes):  # the hashed bytes must be the unpacked ones
             raise NotAllowedError("the app bundle was handed over in another form than bytes")
-        check_bundle(content, self.site)
+        approved = check_bundle(content, self.site)
         assert self._install is not None
         try:
             self._folder = _own_folder(self.site)
-            self.unpacked = self._install(content, install_dir=self._folder, skip_prompt=True)
+            unpacked = self._install(content, install_dir=self._folder, skip_prompt=True)
         except OSError as error:  # for example a full disk; the server must not learn the site's folders
             print(f"the app bundle cannot be unpacked: {error}", file=sys.stderr, flush=True)
             raise NotAllowedError("the app bundle cannot be unpacked at this site; its own log says why") from None
-        return self.unpacked
+        check_restoration(approved, unpacked, self.site)
+        self.unpacked = unpacked
+        return unpacked
 
     def project_folder(self, *_: object) -> Path:
         """Folder of the unpacked approved bundle, whatever name the server claims."""
@@ -106,6 +113,27 @@ def forget_own_modules() -> None:
     """Remove the project's packages from the imported modules: a bundle has its own version of them."""
     for name in [name for name in sys.modules if name.split(".")[0] in OWN_PACKAGES]:
         del sys.modules[name]
+
+
+def check_restoration(approved: App, unpacked: Path, site: Path) -> None:
+    """Raise NotAllowedError at a site that was restored from a backup for a bundle of a version that does not know it:
+    such a bundle would deal shares twice for one attempt. File and remedy are printed for the site."""
+    record = site / STATE / NODE / restored.FILE
+    if not os.path.lexists(record) or not (party := read_party(site)).deals_shares:
+        return
+    if (unpacked / _KNOWS_RESTORATION).is_file():
+        return
+    print(
+        f"refused the app bundle {approved}: this site was restored from a backup ({record}), and the bundle, without "
+        f"{_KNOWS_RESTORATION}, would deal shares for attempts from before. Nothing of it was run. Let the authority "
+        f"`revoke` it and approve a newer one; or `rotate`, then apply its archive here and delete {record}",
+        file=sys.stderr,
+        flush=True,
+    )
+    raise NotAllowedError(
+        f"{party.name}: the app bundle {approved.sha256[:16]} was not run: this site was restored from a backup, and "
+        "the bundle is of a version that does not know it: `revoke` it, or `rotate`, by the authority"
+    )
 
 
 def _own_folder(site: Path) -> Path:

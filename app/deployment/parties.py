@@ -92,6 +92,11 @@ class Party:
         """Name of the systemd service."""
         return f"{self.federation}-{self.name}"
 
+    @property
+    def deals_shares(self) -> bool:
+        """Whether it deals shares of keys for each attempt at a round, and answers one question about them."""
+        return self.kind is Kind.site and self.cipher == "kahe"
+
     def files(self) -> dict[str, int]:
         """Files of the folder, with modes. It must hold no other secret."""
         common = {PARTY_FILE: PUBLIC, IGNORE: PUBLIC, AUTHORITY_CERTIFICATE: PUBLIC, AUTHORITY_PUBLIC_KEY: PUBLIC}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -23,8 +24,8 @@ from app.core.errors import AlreadyThereError
 from app.core.files import sync_to_disk
 from app.core.site_runs import NODE
 from app.deployment import parties as p
-from app.deployment.backup import FORMAT, MANIFEST, Entry, File, Manifest
-from app.deployment.owners import names_of, numbers_of, require_roots_path
+from app.deployment.backup import FORMAT, MANIFEST, File, Manifest
+from app.deployment.owners import give, names_of, require_roots_path
 from app.deployment.parties import DeploymentError, Kind, write_file
 from app.deployment.party_fields import INSTALL
 from app.deployment.programs import write_programs, write_unit
@@ -61,7 +62,7 @@ def restore(file: Path, folder: Path) -> Restored:
         folder: missing or empty.
 
     Raises AlreadyThereError if the folder holds anything, BackupError, having written nothing, for a file that is no
-    whole backup or does not fit the disk, and OSError."""
+    whole backup, does not fit the disk, or was made later than this machine's clock says, and OSError."""
     folder = folder.absolute()
     if os.path.ismount(folder):
         raise BackupError(f"{folder} is a mount point, which cannot be replaced: give a folder below it")
@@ -70,6 +71,7 @@ def restore(file: Path, folder: Path) -> Restored:
     with _archive(file) as archive:
         manifest = _checked(archive, file)
         _check_room(manifest, folder)
+        now = _clock(manifest, file)
         folder.parent.mkdir(parents=True, exist_ok=True)
         making = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
@@ -78,7 +80,7 @@ def restore(file: Path, folder: Path) -> Restored:
             _require_own_place(making)
             _fill(making, archive, file, manifest)
             for own in p.parties_of(making):
-                _settle(own, folder / own.relative_to(making), making)
+                _settle(own, folder / own.relative_to(making), making, now)
             owner = _hand_over(making, manifest)
             os.sync()
             making.replace(folder)
@@ -205,6 +207,23 @@ def _check_room(manifest: Manifest, folder: Path) -> None:
         raise BackupError(f"{place} has {free} bytes free, and the backup needs {needed}: make room, or go elsewhere")
 
 
+def _clock(manifest: Manifest, file: Path) -> float:
+    """Seconds since 1970. Raises BackupError for a clock that is behind the backup: a site knows by it what is from
+    before its restoration."""
+    now = time.time()
+    try:
+        created = datetime.fromisoformat(manifest.created).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise BackupError(f"{file} is damaged: {MANIFEST}: created {manifest.created[:40]!r} is no time") from error
+    if now < created:
+        raise BackupError(
+            f"{file} was made at {manifest.created}, and this machine's clock says "
+            f"{datetime.fromtimestamp(now, UTC).isoformat(timespec='seconds')}: set the clock by NTP; if that of the "
+            "backup's machine was ahead, restore once that time has come"
+        )
+    return now
+
+
 def _fill(making: Path, archive: BinaryIO, file: Path, manifest: Manifest) -> None:
     for place in sorted(manifest.folders):
         (making / place).mkdir(mode=0o700)
@@ -231,7 +250,7 @@ def _digest(pieces: Iterator[bytes]) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _settle(making: Path, folder: Path, root: Path) -> None:
+def _settle(making: Path, folder: Path, root: Path, now: float) -> None:
     """Write a party's programs of this version, and let a site neither answer a question about shares that it dealt
     before nor deal any for an attempt of that time: it may have answered another question since the backup, and both
     together would open what they are to hide."""
@@ -246,23 +265,23 @@ def _settle(making: Path, folder: Path, root: Path) -> None:
         node.mkdir(parents=True, exist_ok=True, mode=0o700)
         if (node / OPEN).exists():
             write_file(node / OPEN, b"{}", p.SECRET)
-        restored.mark(node, time.time())
+        restored.mark(node, now)
 
 
 def _hand_over(making: Path, manifest: Manifest) -> str:
     """Give folder and files their modes, times and owners; whom they belong to, where that is another."""
-    owners, others = _Owners(), set()
+    others: set[str] = set()
     for place, about in [*manifest.files.items(), *sorted(manifest.folders.items(), reverse=True), ("", manifest.root)]:
         path = making / place
         if isinstance(about, File):
             os.utime(path, ns=(about.time, about.time))
-        others |= owners.give(path, about)
+        others |= give(path, about.user, about.group)
         path.chmod(about.mode)
     for own in p.parties_of(making):
         above = manifest.folders.get(own.relative_to(making).as_posix(), manifest.root)
         for path in _written_here(own):
             if path.relative_to(making).as_posix() not in {**manifest.files, **manifest.folders}:
-                owners.give(path, above)
+                give(path, above.user, above.group)
     return f"{names_of(making.stat())[0]}, not {', '.join(sorted(others))}" if others else ""
 
 
@@ -271,16 +290,3 @@ def _written_here(folder: Path) -> list[Path]:
     node = folder / p.STATE / NODE
     paths = [*(folder / name for name in programs_of(p.read_party(folder))), node.parent, node, node / restored.FILE]
     return [path for path in paths if path.exists()]
-
-
-class _Owners:
-    def __init__(self) -> None:
-        self.is_root = os.geteuid() == 0
-
-    def give(self, path: Path, about: Entry) -> set[str]:
-        """Give a file to its owner, where root does that and this machine knows the owner; else whose it was."""
-        numbers = numbers_of(about.user, about.group)
-        if self.is_root and numbers is not None:
-            os.chown(path, *numbers, follow_symlinks=False)
-        now = path.lstat()
-        return set() if names_of(now)[0] == about.user else {about.user}

@@ -31,7 +31,9 @@ def start_service(folder: Path) -> str:
     p.check_name("federation", party.federation)  # both become the name of a file that root writes
     p.check_name(party.kind, party.name)
     name = f"{party.unit}.service"
-    if folder.name != party.unit or not INSTALL.fullmatch(str(folder)):
+    if not INSTALL.fullmatch(str(folder.with_name(party.unit))):
+        raise DeploymentError(_other_parent(folder, party.unit))
+    if folder.name != party.unit:
         raise DeploymentError(f"{folder}: the service is for another folder than this: name it {party.unit}")
     try:
         pwd.getpwnam(USER)
@@ -48,21 +50,27 @@ def start_service(folder: Path) -> str:
 def unit_step(folder: Path) -> str:
     """What a person has left to do so that the service of a restored folder starts it; "" if nothing is."""
     party, place = p.read_party(folder), folder.absolute()
-    name = f"{party.unit}.service"
-    if not INSTALL.fullmatch(str(place)):
-        return (
-            f"{place / name} is for {place.with_name(party.unit)}, since no service has a path like {str(place)!r}: "
-            "move the folder there"
-        )
-    if place.name == party.unit:
-        step = f"python -m scripts.federation service {place}"
-    else:
-        step = f"cp {place / name} {UNITS} && systemctl daemon-reload"
+    unit, target = UNITS / f"{party.unit}.service", place.with_name(party.unit)
+    if not INSTALL.fullmatch(str(target)):
+        return _other_parent(place, party.unit)
+    starts = None
     with suppress(OSError):
-        if f"\nWorkingDirectory={place}\n" not in (UNITS / name).read_text(encoding="utf-8", errors="replace"):
-            return f"{UNITS / name} starts another folder than {place}: as root, {step}"
+        starts = f"\nWorkingDirectory={place}\n" in unit.read_text(encoding="utf-8", errors="replace")
+    if starts or (starts is None and place == target):
         return ""
-    return "" if place.name == party.unit else f"{place / name} starts {place}: as root, {step}"
+    step = f"as root, python -m scripts.federation service {target}"
+    if place != target:
+        away = f"move {target} away, " if os.path.lexists(target) else ""
+        step = f"{away}rename {place} to {target}, and, {step}"
+    why = f"the service is for a folder named {party.unit}" if starts is None else f"{unit} starts another folder"
+    return f"{why}: {step}"
+
+
+def _other_parent(place: Path, unit: str) -> str:
+    return (
+        f"no service has a path like {str(place.parent)!r}: move the folder to a path of letters, digits and ._-, as "
+        f"{unit}, and there, as root, python -m scripts.federation service {unit}"
+    )
 
 
 def control_step(folder: Path) -> Iterator[str]:

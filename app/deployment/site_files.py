@@ -7,6 +7,7 @@
 - `state/node.toml`: the node config. Flower reads a file literally, but splits arguments on its command line at quotes.
 """
 
+import os
 import shlex
 import sys
 import time
@@ -24,9 +25,10 @@ from app.deployment.parties import (
     SITE_KEY,
     STATE,
     DeploymentError,
+    read_party,
 )
 from app.deployment.toml_text import toml_text
-from app.federation.restored import RestoredError, seconds_to_wait
+from app.federation import restored
 from app.settings.overrides import override
 from models.plugins import is_place
 from strategies.signing import AUTHORITY_PUBLIC_KEY
@@ -74,9 +76,11 @@ def data_fault(data: str, root: str) -> str:
 
 
 def wait_until_new(site: Path) -> None:
-    """Wait until a site that was restored knows that no attempt at a round is from before. Raises RestoredError if its
-    record is damaged or ahead of the clock."""
-    if seconds := seconds_to_wait(site / STATE / NODE, time.time()):
+    """Wait until a site that was restored, and deals shares, knows that no attempt at a round is from before. Raises
+    RestoredError if its record is damaged or ahead of the clock."""
+    if not os.path.lexists(site / STATE / NODE / restored.FILE) or not read_party(site).deals_shares:
+        return
+    if seconds := restored.seconds_to_wait(site / STATE / NODE, time.time()):
         print(
             f"{site}: restored from a backup; it connects in {seconds:.0f} s, to know what is from before",
             file=sys.stderr,
@@ -126,7 +130,7 @@ def main(site: str, name: str, data: str, data_root: str) -> int:
     try:
         write_site_files(here, config)
         wait_until_new(here)
-    except (DeploymentError, RestoredError, OSError) as error:
+    except (DeploymentError, restored.RestoredError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -53,9 +53,25 @@ def problems(folder: Path) -> list[str]:
     """One sentence, naming the file, for each problem of a party's folder.
 
     Raises DeploymentError if it is no party's folder at all."""
+    return [*problems_of_files(folder), *bind_problems(folder)]
+
+
+def problems_of_files(folder: Path) -> list[str]:
+    """Those that no change of the machine's own settings mends."""
     party = p.read_party(folder)
     checks = (_files, _secrets, _certificates, _keys, _signing, _name, _share_keys, sites_at_operator, _policy)
     return [sentence for check in checks for sentence in check(party, folder)]
+
+
+def bind_problems(folder: Path) -> list[str]:
+    """The one of a server whose certificate lacks the address in its settings at which it listens."""
+    party, path = p.read_party(folder), folder / p.SERVER_CERTIFICATE
+    if party.kind is Kind.server:
+        with contextlib.suppress(CertificateError):  # named with the other certificates
+            bind = read_env(folder / "server.env").get("BIND", "0.0.0.0")
+            if certificates.is_for(certificates.read_certificate(path), party.host):
+                return list(filter(None, [certificates.bind_fault(path, bind)]))
+    return []
 
 
 def _files(party: Party, folder: Path) -> Iterator[str]:
@@ -114,11 +130,8 @@ def _certificates(party: Party, folder: Path) -> Iterator[str]:
         yield from _age(folder / p.SERVER_CERTIFICATE, certificates.days_left(server))
         if not certificates.is_signed_by(server, authority):
             yield f"{folder / p.SERVER_CERTIFICATE} is not signed by {p.AUTHORITY_CERTIFICATE}"
-        bind = read_env(folder / "server.env").get("BIND", "0.0.0.0")
         if not certificates.is_for(server, party.host):
             yield f"{folder / p.SERVER_CERTIFICATE} is not for {party.host}"
-        elif fault := certificates.bind_fault(folder / p.SERVER_CERTIFICATE, bind):
-            yield fault
         if not certificates.fits(server, folder / p.SERVER_KEY):
             yield f"{folder / p.SERVER_KEY} is not the key of {p.SERVER_CERTIFICATE}"
     except CertificateError as error:

@@ -38,8 +38,10 @@ def sites_at_operator(party: Party, folder: Path) -> Iterator[str]:
         authority = read_public_key(folder / AUTHORITY_PUBLIC_KEY)
         for site, public in keys.items():
             path = folder / "sites" / f"{site}{_CERTIFICATE}"
-            if path.exists():  # not in a federation from before certificates
+            if path.exists():
                 yield from certificate_faults(path, site, public, SiteNames(authority, party.key_id))
+            elif any((folder / "sites").glob(f"*{_CERTIFICATE}")):  # else it is from before certificates
+                yield f"{path} is missing: {approval.APPROVE} makes it, at the authority"
         yield from _statements(folder / "sites", sites, ShareKeyRules(authority, party.key_id, party.federation))
 
 

@@ -7,8 +7,8 @@ in before the restoration has an earlier time.
 """
 
 import json
-import math
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from app.core.files import replacing
@@ -19,6 +19,7 @@ FILE = "restored.json"
 CLOCKS = 300
 """Seconds by which a site's clock may be behind the server's, as for Flower."""
 _ROTATE = "let the authority `rotate`, apply its archive, and delete that file"
+_EARLIEST, _LATEST = 1_577_836_800, 4_102_444_800  # 2020 and 2100, UTC
 _BEHIND = 6  # seconds by which the server's may be behind the site's, and one for the fraction
 
 
@@ -27,7 +28,12 @@ class RestoredError(CipherError):
 
 
 def mark(folder: Path, now: float) -> Path:
-    """Record in a node's folder that it was restored at `now`, seconds since 1970; the file."""
+    """Record in a node's folder that it was restored at `now`, seconds since 1970, or later, as an earlier record says;
+    the file. Raises RestoredError for a time that no clock of today says."""
+    if not _is_plausible(now):
+        raise RestoredError(f"this machine's clock is {now:.0f} s from 1970, which cannot be: set it by NTP")
+    with suppress(RestoredError):  # of a damaged record nothing is known, and this one is of later
+        now = max(now, _restored(folder) or now)
     with replacing(folder / FILE) as temporary:
         temporary.touch(mode=0o600)
         temporary.write_text(json.dumps({"restored": now}), encoding="utf-8")
@@ -66,14 +72,19 @@ def _restored(folder: Path) -> float | None:
     """When a node was restored; None if it was not."""
     path = folder / FILE
     try:
-        restored = float(json.loads(path.read_text(encoding="utf-8"))["restored"])
-        if not math.isfinite(restored):
-            raise ValueError(f"restored at {restored}")
+        restored = json.loads(path.read_text(encoding="utf-8"))["restored"]
+        if not _is_plausible(restored):
+            raise ValueError(f"restored at {str(restored)[:40]}")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RestoredError(f"{path} is damaged, and no share is dealt without it ({error}): {_ROTATE}") from error
-    return restored
+    return float(restored)
+
+
+def _is_plausible(seconds: object) -> bool:
+    """Whether it is a time of this project, in seconds since 1970: a number, and no bool, from 2020 to 2099."""
+    return type(seconds) in (int, float) and _EARLIEST <= seconds < _LATEST  # type: ignore[operator]
 
 
 def _time(seconds: float) -> str:

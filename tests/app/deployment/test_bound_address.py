@@ -89,7 +89,34 @@ def test_init_and_renew_put_the_address_into_the_certificate(plan, first_key, tm
     assert problems(renewed / "server") == []
 
 
-def test_an_archive_that_would_take_the_address_away_changes_nothing(plan, first_key, tmp_path):
+@pytest.mark.parametrize(
+    ("before", "after", "others"),
+    [("10.0.0.5", "10.0.0.6", " or 10.0.0.6"), ("10.0.0.5", "0.0.0.0", ""), ("gate.example.org", "::", ""),
+     ("fd00::5", "gate.example.org", " or gate.example.org")],
+)  # fmt: skip
+def test_the_address_is_changed_by_renew_then_apply_then_the_setting(
+    plan, first_key, tmp_path, capsys, before, after, others
+):
+    """In the documented order: in between the setting is for the certificate before, which `apply` and `verify` say."""
+    root = tmp_path / "parks"
+    make_federation(plan(bind=before), root, first_key)
+    server = (root / "server").rename(tmp_path / "server")
+    renew_server(root, after)
+    lines, said = run(capsys, "apply", root / "updates/server.tar", "--folder", server)
+    assert "server.crt" in said["applied"][0]["changed"]
+    assert before not in addresses(server)
+    [found] = problems(server)
+    assert found in lines
+    assert found.endswith(f"--server --bind {before}, at the authority; or set BIND in server.env to 0.0.0.0{others}")
+    assert superlink.bind_fault(["--port", "1", "--host", before, "--ssl-certfile", str(server / "server.crt")])
+    bound(server, after)
+    assert problems(server) == []
+    lines, said = run(capsys, "apply", root / "updates/server.tar", "--folder", server)
+    assert said["applied"][0]["changed"] == []
+    assert not any("BIND" in line for line in lines)
+
+
+def test_an_archive_that_takes_the_address_away_says_so(plan, first_key, tmp_path, capsys):
     """As of an authority that was restored to a time before `--bind`."""
     root = tmp_path / "parks"
     make_federation(plan(bind="10.0.0.5"), root, first_key)
@@ -97,12 +124,26 @@ def test_an_archive_that_would_take_the_address_away_changes_nothing(plan, first
     party = root / "authority/party.json"
     party.write_text(json.dumps({**json.loads(party.read_text()), "bind": ""}))
     renew_server(root)
+    lines, _ = run(capsys, "apply", root / "updates/server.tar", "--folder", server)
+    assert problems(server)[0] in lines
+    renew_server(root, "10.0.0.5")
+    lines, said = run(capsys, "apply", root / "updates/server.tar", "--folder", server)
+    assert "server.crt" in said["applied"][0]["changed"]
+    assert problems(server) == []
+    assert not any("BIND" in line for line in lines)
+
+
+def test_a_certificate_for_another_host_changes_nothing(plan, first_key, tmp_path):
+    root = tmp_path / "parks"
+    make_federation(plan(), root, first_key)
+    server = (root / "server").rename(tmp_path / "server")
+    party = root / "authority/party.json"
+    party.write_text(json.dumps({**json.loads(party.read_text()), "host": "other.example.org"}))
+    renew_server(root)
     before = (server / "server.crt").read_bytes()
-    with pytest.raises(DeploymentError, match=r"nothing was changed: .* --server --bind 10\.0\.0\.5, at the authority"):
+    with pytest.raises(DeploymentError, match=r"nothing was changed: .*server\.crt is not for fed\.example\.org"):
         apply(root / "updates/server.tar", server)
     assert (server / "server.crt").read_bytes() == before
-    renew_server(root, "10.0.0.5")
-    assert "server.crt" in apply(root / "updates/server.tar", server)[1]
 
 
 @pytest.mark.parametrize(("bind", "address"), [("10.0.0.5", "10.0.0.5:8443"), ("fd00::5", "[fd00::5]:8443")])

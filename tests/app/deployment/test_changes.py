@@ -205,7 +205,7 @@ def test_what_the_owner_changes_while_an_archive_is_applied_stays(root, monkeypa
         checked.append(copy)
         return []
 
-    monkeypatch.setattr("app.deployment.verify.problems", edit)
+    monkeypatch.setattr("app.deployment.verify.problems_of_files", edit)
     assert "federation.key" in apply(archive, north)[1]
     assert checked
     assert (north / name).read_text() == "edited = true\n"

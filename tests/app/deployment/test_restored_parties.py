@@ -1,6 +1,5 @@
 """Left to do after a restoration: archives of a restored authority, services of another folder, a site's wait."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -111,21 +110,6 @@ def test_a_backup_of_a_site_waits_for_a_change_of_the_federation(root, tmp_path)
     assert (tmp_path / "back/site.cert").read_bytes() == b"new"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives folders to others")
-def test_a_change_by_another_user_is_named_and_nothing_is_backed_up(root, tmp_path):
-    """The site belongs to the service's user, who cannot lock the federation's folder."""
-    for path in (*root.parents, root, root / "sites"):
-        if tmp_path in (path, *path.parents) or path in tmp_path.parents:
-            path.chmod(path.stat().st_mode | 0o055)
-    for path in (root / "sites/north", *(root / "sites/north").rglob("*")):
-        os.chown(path, 65534, 65534)
-    back_up(root / "sites/north", tmp_path / "a.tar")
-    (root / ".change").mkdir(mode=0o700)
-    with pytest.raises(DeploymentError, match=r"\.change belongs to root, whose change was cut short: as that user"):
-        back_up(root / "sites/north", tmp_path / "b.tar")
-    assert not (tmp_path / "b.tar").exists()
-
-
 def test_a_folder_that_lies_in_no_federation_is_alone(root, tmp_path):
     """Folders of the same names, and a change of something else beside it."""
     north = shutil.copytree(root / "sites/north", tmp_path / "x/sites/north")
@@ -143,31 +127,51 @@ def test_a_restored_unit_starts_the_restored_folder(root, tmp_path, units, capsy
     unit = place / "parks-north.service"
     assert f"\nWorkingDirectory={place}\n" in unit.read_text()
     assert f"\nExecStart=/bin/sh {place}/start.sh\n" in unit.read_text()
-    copied = f"cp {unit} {units} && systemctl daemon-reload"
+    step = f"as root, python -m scripts.federation service {tmp_path}/parks-north"
     if name == "parks-north":
         assert not any("as root" in line for line in lines)
-        step = f"python -m scripts.federation service {place}"
     else:
-        assert f"{unit} starts {place}: as root, {copied}" in lines
-        step = copied
+        step = f"rename {place} to {tmp_path}/parks-north, and, {step}"
+        assert f"the service is for a folder named parks-north: {step}" in lines
     (units / unit.name).write_text((root / "sites/north" / unit.name).read_text())  # of the machine's old folder
     shutil.rmtree(place)
     lines, _ = run(capsys, "restore", file, place)
-    assert f"{units / unit.name} starts another folder than {place}: as root, {step}" in lines
+    assert f"{units / unit.name} starts another folder: {step}" in lines
+    assert not any("cp " in line for line in lines)
     shutil.copy(unit, units)
     shutil.rmtree(place)
     assert not any("as root" in line for line in run(capsys, "restore", file, place)[0])
 
 
-def test_a_folder_that_no_unit_can_name_is_said(root, tmp_path, units, capsys):
+def test_a_name_that_no_unit_has_is_to_be_changed(root, tmp_path, units, capsys):
+    """Its place has the old folder."""
     back_up(root / "server", tmp_path / "b.tar")
-    place = tmp_path / "my place"
+    target = tmp_path / "parks-server"
+    for is_there in (False, True):
+        place = tmp_path / f"my place {is_there}"
+        lines, _ = run(capsys, "restore", tmp_path / "b.tar", place)
+        away = f"move {target} away, " if is_there else ""
+        step = f"rename {place} to {target}, and, as root, python -m scripts.federation service {target}"
+        assert f"the service is for a folder named parks-server: {away}{step}" in lines
+        target.mkdir(exist_ok=True)
+    assert list(units.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["parks-server", "other"])
+def test_a_path_that_no_unit_has_is_to_be_left(root, tmp_path, units, capsys, monkeypatch, name):
+    """A blank above the folder, whatever its own name: the same place again is no remedy."""
+    back_up(root / "server", tmp_path / "b.tar")
+    place = tmp_path / "my place" / name
     lines, _ = run(capsys, "restore", tmp_path / "b.tar", place)
     said = (
-        f"{place}/parks-server.service is for {tmp_path}/parks-server, since no service has a path like '{place}': move"
+        f"no service has a path like '{tmp_path}/my place': move the folder to a path of letters, digits and ._-, as "
+        "parks-server, and there, as root, python -m scripts.federation service parks-server"
     )
-    assert any(line.startswith(said) for line in lines)
+    assert said in lines
     assert list(units.iterdir()) == []
+    monkeypatch.setattr(service.os, "geteuid", lambda: 0)
+    with pytest.raises(DeploymentError, match="no service has a path like"):
+        service.start_service(place)
 
 
 def test_nginx_s_paths_of_another_folder_are_said(root, tmp_path, units, capsys):
@@ -231,7 +235,7 @@ def test_a_backup_of_a_restored_site_is_restored_as_of_now(root, tmp_path, monke
     """Its record of the earlier restoration is replaced, whatever a hostile backup says in it."""
     node = root / "sites/north/state/node"
     node.mkdir(parents=True)
-    restored.mark(node, 1.0)
+    (node / restored.FILE).write_text('{"restored": 1.0}')
     back_up(root / "sites/north", tmp_path / "b.tar")
     began = time.time()
     restore(tmp_path / "b.tar", tmp_path / "back")

@@ -106,6 +106,22 @@ def test_keys_and_certificates_of_other_sites_are_named(root):
     assert found.startswith(f"{sites}/north.cert: ")
 
 
+def test_a_certificate_that_was_lost_is_named_unless_no_site_has_one(root):
+    """A federation from before certificates has none."""
+    sites = root / "operator/sites"
+    north, south = (sites / f"{name}.cert" for name in ("north", "south"))
+    content = north.read_bytes()
+    for lost, kept in ((north, south), (south, north)):
+        kept.write_bytes((root / f"sites/{kept.stem}/site.cert").read_bytes())
+        lost.unlink()
+        remedy = "python -m scripts.federation approve makes it, at the authority"
+        assert problems(root / "operator") == [f"{lost} is missing: {remedy}"]
+    north.unlink()
+    assert problems(root / "operator") == []
+    north.write_bytes(content)
+    assert len(problems(root / "operator")) == 1
+
+
 def test_a_comment_of_another_name_and_no_comment_are_in_order(root):
     path = root / "operator/sites/north.pub"
     words = path.read_text().split()

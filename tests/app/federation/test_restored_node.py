@@ -162,7 +162,13 @@ def test_the_server_s_nonce_is_of_its_second_and_never_the_same(monkeypatch):
     assert {begun_at(nonce) for nonce in nonces} == {1_800_000_000}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"restored": "x"}', '{"restored": NaN}', "\xff", "[" * 9999])
+NONSENSE = ['"x"', '"0"', f'"{BEGAN}"', "true", "false", "null", "0", "-5", "1e18", "1e999", "NaN", "-Infinity", "{}",
+            "9" * 400, str(BEGAN * 1000), f"[{BEGAN}]"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", "true", "\xff", "[" * 9999, *(f'{{"restored": {each}}}' for each in NONSENSE)]
+)
 def test_a_damaged_record_is_named_and_nothing_is_dealt(sites, told, content):
     anna = sites["anna"]
     anna.folder.mkdir()
@@ -177,6 +183,25 @@ def test_a_damaged_record_is_named_and_nothing_is_dealt(sites, told, content):
     (anna.folder / restored.FILE).mkdir()
     with pytest.raises(restored.RestoredError, match="is damaged"):
         anna.store.begin(binding_at(BEGAN), told)
+
+
+def test_the_later_of_two_restorations_is_kept(tmp_path):
+    """A backup of a restored site, restored by a clock that is behind; a damaged record is replaced."""
+
+    def kept():
+        return json.loads((tmp_path / restored.FILE).read_text())["restored"]
+
+    for now, expected in ((BEGAN, BEGAN), (BEGAN - 900, BEGAN), (BEGAN + 0.5, BEGAN + 0.5), (BEGAN, BEGAN + 0.5)):
+        restored.mark(tmp_path, now)
+        assert kept() == expected
+    for damage in ("{", '{"restored": 1e18}', '{"restored": true}'):
+        (tmp_path / restored.FILE).write_text(damage)
+        restored.mark(tmp_path, BEGAN)
+        assert kept() == BEGAN
+    for now in (0, 1000.0, 5e9, math.nan):
+        with pytest.raises(restored.RestoredError, match="which cannot be: set it by NTP"):
+            restored.mark(tmp_path, now)
+        assert kept() == BEGAN
 
 
 def test_a_site_waits_until_it_would_take_part(tmp_path):
