@@ -1,7 +1,8 @@
 """Exchange of messages: sends them, yields the replies one at a time, and learns how long to wait for each client."""
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
@@ -21,7 +22,11 @@ _QUERY_SECONDS = 600.0
 
 
 def exchange(
-    grid: Grid, outgoing: list[tuple[Node, Message]], report: RoundReport, seconds: Callable[[Node], float]
+    grid: Grid,
+    outgoing: list[tuple[Node, Message]],
+    report: RoundReport,
+    seconds: Callable[[Node], float],
+    at_once: int = 0,
 ) -> Iterator[tuple[Node, Message | str]]:
     """Push, then yield each node with its reply, or with the reason why there is none within its `seconds`.
 
@@ -29,32 +34,44 @@ def exchange(
 
     Replies are pulled one at a time, so that the server holds one payload whatever the number of nodes. Bytes are
     counted in the report.
+
+    Args:
+        at_once: messages that wait for a reply at the same time; 0 for all.
     """
     report.bytes_down += sum(m.payload_bytes(message) for _, message in outgoing)
-    started = time.monotonic()
-    # A grid returns an empty id for a message that it could not send, and no ids at all if it sent none.
-    ids = list(grid.push_messages([message for _, message in outgoing])) or [""] * len(outgoing)
-    waiting: dict[str, Node] = {}
-    for message_id, (node, _) in zip(ids, outgoing, strict=True):
-        if message_id:
-            waiting[message_id] = node
-        else:
-            yield node, "the message could not be sent"
+    unsent, waiting = deque(outgoing), dict[str, tuple[Node, float]]()
     pause = _POLL_SECONDS[0]
-    while waiting:
+    while unsent or waiting:
+        free = (at_once or len(outgoing)) - len(waiting)
+        sent = [unsent.popleft() for _ in range(min(free, len(unsent)))]
+        for node, message_id, started in _push(grid, sent):
+            if message_id:
+                waiting[message_id] = node, started
+            else:
+                yield node, "the message could not be sent"
         arrived = False
         for message_id in list(waiting):
             for reply in grid.pull_messages([message_id]):
-                node, arrived = waiting.pop(message_id), True
+                (node, _), arrived = waiting.pop(message_id), True
                 report.bytes_up += m.payload_bytes(reply)
                 yield node, _error(reply.error.code, reply.error.reason or "") if reply.has_error() else reply
-        past = time.monotonic() - started
-        late = [message_id for message_id, node in waiting.items() if past >= seconds(node)]
+        now = time.monotonic()
+        late = [message_id for message_id, (node, started) in waiting.items() if now - started >= seconds(node)]
         for message_id in late:
-            yield waiting.pop(message_id), NO_REPLY
+            yield waiting.pop(message_id)[0], NO_REPLY
         pause = _POLL_SECONDS[0] if arrived else min(2 * pause, _POLL_SECONDS[1])
         if waiting and not arrived:
             time.sleep(pause)
+
+
+def _push(grid: Grid, sent: Sequence[tuple[Node, Message]]) -> list[tuple[Node, str, float]]:
+    """Each node with the id of its message, and when it was sent; "" for one that could not be."""
+    if not sent:
+        return []
+    started = time.monotonic()
+    # A grid returns an empty id for a message that it could not send, and no ids at all if it sent none.
+    ids = list(grid.push_messages([message for _, message in sent])) or [""] * len(sent)
+    return [(node, message_id, started) for message_id, (node, _) in zip(ids, sent, strict=True)]
 
 
 def _error(code: int, reason: str | None) -> str:

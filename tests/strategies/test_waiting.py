@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 from fake_clients import Client, Federation, three
-from flwr.app import Error, Message, MessageType
+from flwr.app import Error, Message, MessageType, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
 
 from app.federation.build import make_rules
 from app.settings.load import load_settings
-from strategies.exchange import Patience
+from strategies.exchange import Patience, exchange
 from strategies.nodes import Node
-from strategies.rounds import FederationError
+from strategies.rounds import FederationError, RoundReport
 
 
 def lose(federation, name, server_round):
@@ -132,3 +133,56 @@ def test_a_site_that_fails_to_describe_itself_later_is_called_by_its_name():
     federation.grid.app = broken
     federation.run()
     assert federation.left_out(2) == {"b": "error 2: no folder"}
+
+
+class FewAtOnce:
+    """A grid that answers the oldest of its messages at each poll, and notes how many wait."""
+
+    def __init__(self):
+        self.open, self.most, self.pushed = [], 0, []
+
+    def push_messages(self, messages):
+        ids = [f"{message.metadata.dst_node_id}" for message in messages]
+        self.open += ids
+        self.pushed.append(len(ids))
+        self.most = max(self.most, len(self.open))
+        return ids
+
+    def pull_messages(self, ids):
+        (message_id,) = ids
+        if not self.open or self.open[0] != message_id:
+            return []
+        self.open.pop(0)
+        return [Message(RecordDict(), int(message_id), MessageType.TRAIN)]
+
+
+@pytest.fixture
+def _identity(monkeypatch):
+    monkeypatch.setattr(TaskIdentity, "_run_id", 1)
+    monkeypatch.setattr(TaskIdentity, "_task_id", 1)
+    monkeypatch.setattr(TaskIdentity, "_node_id", 1)
+
+
+@pytest.mark.usefixtures("_identity")
+@pytest.mark.parametrize(("at_once", "most"), [(0, 40), (7, 7)])
+def test_so_many_messages_wait_at_once(at_once, most):
+    grid, report = FewAtOnce(), RoundReport(1)
+    nodes = [Node(number, f"client-{number}", 1, {}) for number in range(1, 41)]
+    outgoing = [(node, Message(RecordDict(), node.node_id, MessageType.TRAIN)) for node in nodes]
+    found = [node.node_id for node, _ in exchange(grid, outgoing, report, lambda _: 60.0, at_once)]
+    assert sorted(found) == list(range(1, 41))
+    assert (grid.most, sum(grid.pushed)) == (most, 40)
+
+
+@pytest.mark.usefixtures("_identity")
+def test_a_message_that_waits_for_its_turn_has_its_whole_time():
+    """Two at once: the first two are never answered, and the others are sent when their time is over."""
+    grid = FewAtOnce()
+    grid.pull_messages = lambda _: []
+    nodes = [Node(number, f"client-{number}", 1, {}) for number in range(1, 5)]
+    outgoing = [(node, Message(RecordDict(), node.node_id, MessageType.TRAIN)) for node in nodes]
+    started = time.monotonic()
+    found = list(exchange(grid, outgoing, RoundReport(1), lambda _: 0.3, 2))
+    assert [answer for _, answer in found] == ["no reply before the deadline"] * 4
+    assert time.monotonic() - started >= 0.6
+    assert grid.pushed == [2, 2]
