@@ -62,8 +62,10 @@ class NodeDirectory:
 
     @property
     def _at_once(self) -> int:
-        """Messages that wait for a reply at once, 0 for all. In a simulation few clients compute at once, and Flower looks
-        through all waiting messages for each client, over and over: with 256 that took three quarters of a core."""
+        """Messages that wait for a reply at once, 0 for all.
+
+        In a simulation few clients compute at once, and Flower looks through all waiting messages for each client, over
+        and over: with 256 of them that took three quarters of a core."""
         return max(_SIMULATED_AT_ONCE, 2 * (os.cpu_count() or 1)) if self.rules.simulated else 0
 
     def needed(self) -> float:
