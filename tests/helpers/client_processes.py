@@ -3,6 +3,7 @@
 What is stood in for is the network alone: the bundle goes through Flower's own `run_clientapp`.
 """
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -74,3 +75,18 @@ def run_clients(cases):
     done = subprocess.run(words, input=json.dumps(cases), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def case(site, path, **changes):
+    """What a server hands to a client process; `changes`: what it claims otherwise."""
+    values = {
+        "site": str(site),
+        "home": str(site / "state" / "flower"),
+        "bundle": str(path),
+        "claimed": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "fab_id": "tests/small",
+        "fab_version": "1.0.0",
+        "command": "flwr-clientapp",
+        "more": [],
+    }
+    return {**values, **changes}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from app_bundles import small_project
-from client_processes import run_clients
+from client_processes import case, run_clients
 
 from app.deployment import approval, bundle
 from app.deployment.parties import DeploymentError, read_party
@@ -41,21 +41,6 @@ def built(folder: Path, marker: Path, **names):
     path = folder.with_suffix(".fab")
     path.write_bytes(content)
     return path
-
-
-def case(site, path, **changes):
-    """What a server hands to a client process; `changes`: what it claims otherwise."""
-    values = {
-        "site": str(site),
-        "home": str(site / "state" / "flower"),
-        "bundle": str(path),
-        "claimed": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "fab_id": "tests/small",
-        "fab_version": "1.0.0",
-        "command": "flwr-clientapp",
-        "more": [],
-    }
-    return {**values, **changes}
 
 
 def with_one_byte_changed(path):

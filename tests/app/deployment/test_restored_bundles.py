@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from app_bundles import small_project
-from client_processes import run_clients
+from client_processes import case, run_clients
 
 from app.deployment import bundle
 from app.deployment.approval import App, NotAllowedError
@@ -37,19 +37,6 @@ def built(folder, marker, *, knows):
     path = folder.with_suffix(".fab")
     path.write_bytes(bundle.build(project))
     return path
-
-
-def case(site, path):
-    return {
-        "site": str(site),
-        "home": str(site / "state/flower"),
-        "bundle": str(path),
-        "claimed": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "fab_id": "tests/small",
-        "fab_version": "1.0.0",
-        "command": "flwr-clientapp",
-        "more": [],
-    }
 
 
 @pytest.mark.parametrize("record", ['{"restored": 1800000000.0}', "{"])

@@ -225,3 +225,24 @@ def test_a_checkpoint_without_its_plug_in_says_which(packages):  # noqa: F811
     plugins._declared.cache_clear()
     with pytest.raises(SettingsError, match=r"or a plug-in of an installed package; got 'far'"):
         settings_from(raw)
+
+
+@pytest.mark.parametrize(("place", "named"), [("file:///nowhere", "/nowhere"), ("pkg://no.such", "no.such")])
+def test_a_search_path_that_is_not_there_is_named(place, named):
+    with pytest.raises(
+        SettingsError, match=rf"^hydra\.searchpath names '{named}', where there is no folder or package$"
+    ):
+        load_settings([f"hydra.searchpath=[{place}]"])
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [
+        ("privacy.dp.delta=0", "privacy.dp.delta must be at least 1e-12; got 0"),
+        ("train.epochs=-8", "train.epochs must be at least 0.000001; got -8"),
+    ],
+)
+def test_small_limits_are_shown_as_numbers(word, named):
+    with pytest.raises(SettingsError) as caught:
+        load_settings([word])
+    assert str(caught.value) == named
