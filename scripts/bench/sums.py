@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.node_store import NodeStore
-from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
+from app.core.run_folder import RunFolder
 from app.data.dataset import open_source
 from app.experiment.simulation import simulate
 from app.federation.build import max_clients
@@ -68,13 +68,13 @@ class Sums:
         self.bytes_up = 0
 
     def set_aside(self, line: dict[str, Any]) -> None:
-        """Copy the updates of a round that has just ended; the nodes keep them until the round after the next."""
+        """Copy the updates of a round that has just ended; a simulated node keeps them until it has trained anew."""
         server_round = int(line["server_round"])
         if server_round > self.settings.federation.rounds:
             return
-        self.run_key = str(self.folder.load_arrays(SERVER_CHECKPOINT)[1]["run_key"])
-        nodes = self.folder.path / "nodes"
-        stores = {name: NodeStore(nodes / name / self.run_key) for name in sorted(line["clients"])}
+        nodes = {name: next((self.folder.path / "nodes" / name).iterdir()) for name in sorted(line["clients"])}
+        stores = {name: NodeStore(folder) for name, folder in nodes.items()}
+        (self.run_key,) = {folder.name for folder in nodes.values()}
         before = next(iter(stores.values())).read("global", server_round - 1)[0]["vector"]
         updates = {name: store.read("local", server_round)[0]["vector"] - before for name, store in stores.items()}
         self.aside.mkdir(exist_ok=True)

@@ -5,26 +5,25 @@ import pytest
 from conftest import LocalFederation
 
 from app.core.arrays import float_arrays, shared_layout
+from app.core.run_folder import RunFolder
 from app.settings.load import load_settings
 from app.tasks import make_task
 from scripts.bench.sums import Sums
 
 
-def test_sums_follow_a_run_and_miss_it_by_what_rounding_leaves(base_overrides, tmp_path):
+def test_sums_follow_a_run_and_miss_it_by_what_rounding_leaves(base_overrides, tmp_path, monkeypatch):
     federation = LocalFederation(tmp_path / "run", base_overrides)
     sums = Sums(load_settings(f"{base_overrides} privacy=kahe"), federation.folder)
 
-    seen = []
+    append = RunFolder.append_metrics
 
-    def set_aside(_, reply):
-        lines = federation.folder.read_metrics()
-        for line in lines[len(seen) :]:
-            sums.set_aside(line)
-        seen[:] = lines
-        return reply
+    def appended(folder, metrics):
+        append(folder, metrics)
+        if line := folder.read_rounds()[-1:]:
+            sums.set_aside(line[0])
 
-    federation.run(set_aside)
-    set_aside(None, None)  # the last round; the final measures are none
+    monkeypatch.setattr(RunFolder, "append_metrics", appended)
+    federation.run()
     sums.follow()
     assert not sums.aside.exists()
     network = make_task(federation.settings).build(2, federation.settings.seed)
