@@ -20,6 +20,9 @@ from models.osnet_file import arrays_of_onnx
 from models.plugins import PlugInError, is_place, is_plug_in, load, place_of
 
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
+_MOST_KNOWN = 64
+_known: dict[tuple[type, str, int, int], tuple[int, int] | None] = {}
+"""Feature maps by network and size of images: a process of a simulation builds one network hundreds of times."""
 
 
 class TokenBackbone(nn.Module):
@@ -38,6 +41,10 @@ class TokenBackbone(nn.Module):
         self.prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
         self.pretrained_cfg = network.pretrained_cfg
         self.num_features = 0
+
+    def extra_repr(self) -> str:
+        """The token: networks that print alike give feature maps of one size."""
+        return f"token={self.token}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to (N, C, h, w)."""
@@ -148,9 +155,15 @@ def takes(backbone: nn.Module, height: int, width: int) -> bool:
 def map_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int] | None:
     """Height and width of the feature map of images of this size, in pixels; None if they give none.
 
-    By a forward pass that computes shapes alone; a network that cannot do without values gets a blank image."""
-    sizes = (_map_size(backbone, height, width, device) for device in ("meta", None))
-    return next((size for size in sizes if size is not None), None)
+    By a forward pass that computes shapes alone; a network that cannot do without values gets a blank image. One of the
+    same class that prints alike has the same layers, and is not tried again."""
+    key = (type(backbone), repr(backbone), height, width)
+    if key not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        sizes = (_map_size(backbone, height, width, device) for device in ("meta", None))
+        _known[key] = next((size for size in sizes if size is not None), None)
+    return _known[key]
 
 
 @torch.no_grad()

@@ -6,11 +6,12 @@ import shlex
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.core.node_store import NodeStore
 from app.core.printing import shown
 from app.core.run_dir import run_dir
+from app.core.sample import Sample
 from app.core.shared_files import SharedFiles
 from app.data.dataset import Source, open_source
 from app.data.readers.reader import Direction
@@ -72,8 +73,9 @@ def open_client(
     if identity is not None:
         identity.check_run(settings.federation.authority)
     count = int(config.get("num-partitions", settings.federation.num_clients))
-    source = _source_of(settings)
-    held_out, directions = _data_of(source, settings, name, partition_id, count)
+    divided = _simulated_data(overrides, count) if is_simulated(config) else _divided(settings, count)
+    source = divided.source
+    held_out, directions = _data_of(divided, settings, name, partition_id)
     task = make_task(settings)
     folder = _state_folder(settings, config, name, run_id)
     key_file = absolute(config["key-file"]) if "key-file" in config else None
@@ -117,17 +119,16 @@ def _name_of(config: Mapping[str, str], partition_id: int) -> str:
 def _settings_of(overrides: str, config: Mapping[str, str], policy: SitePolicy | None) -> Settings:
     """The run's settings with the node's own, within the site's policy. Raises SettingsError only for the overrides of
     the run, which the server knows; errors in a site's own are for its log."""
-    if not is_simulated(config):
-        run_words(overrides)
-        if policy is None:
-            refuse_plug_ins(composed(overrides), config)
+    if is_simulated(config):  # it has no settings of its own
+        return _simulated_settings(overrides)
+    run_words(overrides)
+    if policy is None:
+        refuse_plug_ins(composed(overrides), config)
     chosen = [f"data={'manifest' if is_place(config['data']) else config['data']}"] if "data" in config else []
     try:
         own = _own_settings(config)
         words = [*chosen, *(override(key, value) for key, value in own.items())]
         together = f"{overrides} {shlex.join(words)}"
-        if is_simulated(config):
-            return _simulated_settings(together)
         return load_settings(together) if policy is None else policy.settings(together, own)
     except PolicyError:
         raise
@@ -161,26 +162,41 @@ def _own_settings(config: Mapping[str, str]) -> dict[str, object]:
     return own
 
 
-def _source_of(settings: Settings) -> Source:
+class _Divided(NamedTuple):
+    """A set, and its images for training and validation by client."""
+
+    source: Source
+    parts: list[list[Sample]]
+    directions: list[list[Direction]]
+
+
+def _divided(settings: Settings, count: int) -> _Divided:
     """The node's data. Raises DataError for any error of a reader."""
     try:
-        return open_source(settings.data, settings.seed)
+        source = open_source(settings.data, settings.seed)
+        split = settings.data.val_split
+        parts = source.parts(count)
+        return _Divided(source, parts, source.by_day().evaluation_parts(split, count) if split else [[]] * len(parts))
     except (OSError, ValueError) as error:  # may quote content of the data
         raise DataError(str(error)) from error
 
 
-def _data_of(
-    source: Source, settings: Settings, name: str, partition_id: int, count: int
-) -> tuple[HeldOut, list[Direction]]:
+@lru_cache(maxsize=1)
+def _simulated_data(words: str, count: int) -> _Divided:
+    """The same for all clients of a simulation: if each read the list of all images, a round's seconds would grow with
+    the square of their number."""
+    return _divided(_simulated_settings(words), count)
+
+
+def _data_of(divided: _Divided, settings: Settings, name: str, partition_id: int) -> tuple[HeldOut, list[Direction]]:
     """Training images of a node with what is held out of them, and its validation directions.
 
     Raises DataError for any error of a reader."""
+    source, parts = divided.source, divided.parts
     try:
-        parts = source.parts(count)
         if not 0 <= partition_id < len(parts):
             raise SettingsError(f"{name}: partition-id {partition_id}, but the data has {len(parts)} parts")
-        split = settings.data.val_split
-        directions = source.by_day().evaluation_parts(split, count)[partition_id] if split else []
+        directions = divided.directions[partition_id]
         held_out = hold_out(settings, source, parts[partition_id], directions, name)
         return held_out._replace(samples=source.with_background(held_out.samples)), directions
     except (OSError, ValueError) as error:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
 
-from models.backbone import build_backbone
+from models.backbone import build_backbone, map_size
 from models.input_statistics import input_statistics
 
 REAL_WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights"
@@ -120,6 +120,16 @@ def test_swins_map_is_turned_and_the_class_token_is_one_place() -> None:
         image = torch.rand(2, 3, 32, 32)
         found = build_backbone("test_vit", size=(32, 32), options={"token": "class"}).eval()
         torch.testing.assert_close(found(image)[..., 0, 0], found.network.forward_features(image)[:, 0])
+
+
+def test_the_size_of_a_map_is_that_of_the_network_in_hand() -> None:
+    """Remembered by what a network prints: by its options, and by the token, of which the weights say nothing."""
+    deep, flat = (build_backbone("test_resnet", options={"output_stride": stride}) for stride in (32, 8))
+    mean, one = (build_backbone("test_vit", size=(64, 64), options={"token": token}) for token in ("mean", "class"))
+    for network in (deep, flat, mean, one, deep, flat, mean, one):
+        with torch.no_grad():
+            assert map_size(network, 64, 64) == tuple(network(torch.zeros(1, 3, 64, 64)).shape[2:])
+    assert map_size(deep, 96, 64) == (3, 2)
 
 
 def test_a_network_with_dynamic_size_takes_images_of_other_sizes() -> None:

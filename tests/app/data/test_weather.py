@@ -18,7 +18,7 @@ from app.data.crops import ImageReader
 from app.data.dataset import Source, open_source
 from app.data.readers.reader import Direction
 from app.data.weather import WAYS, in_weather, rain, sample_in_weather, shown_in_weather
-from app.federation.open_client import _data_of
+from app.federation.open_client import _data_of, _divided
 from app.settings.augment import AugmentSettings
 from app.settings.load import SettingsError, load_settings
 from app.settings.weather import WEATHERS
@@ -184,11 +184,11 @@ def test_the_queries_of_the_measured_split_alone_are_in_the_weather(split_of):
 
 def test_rounds_are_measured_without_weather_also_on_the_split_of_the_final_figures(base_overrides):
     chosen = load_settings(f"{base_overrides} data.val_split=test data.weather=rain")
-    source = open_source(chosen.data, chosen.seed)
-    _, directions = _data_of(source, chosen, "client-0", 0, chosen.federation.num_clients)
+    divided = _divided(chosen, chosen.federation.num_clients)
+    _, directions = _data_of(divided, chosen, "client-0", 0)
     assert all(s.weather is None for each in directions for s in each.query)
     assert any(each.query for each in directions)
-    assert all(s.weather for s in source.evaluation("test")[0].query)
+    assert all(s.weather for s in divided.source.evaluation("test")[0].query)
 
 
 class Flat:

@@ -11,6 +11,7 @@ from torch.func import functional_call
 from app import client_app
 from app.core.arrays import float_arrays, load_arrays, shared_layout
 from app.data.dataset import open_source
+from app.federation import open_client
 from app.tasks import make_task
 from strategies import messages as m
 from strategies.partial_sync import PartialSync
@@ -231,3 +232,17 @@ def test_a_strategy_of_ones_own_runs_with_real_clients(make_federation):
     assert [list(line["clients"]) for line in federation.lines()] == [["client-1"]] * 2 + [["client-0", "client-1"]]
     models = federation.held("global", 2)
     np.testing.assert_array_equal(models["client-0"]["vector"], models["client-1"]["vector"])
+
+
+def test_the_clients_of_a_simulation_divide_one_list_of_images(make_federation, monkeypatch):
+    """Read once a process, not once a client and message; each client still has its own site's."""
+    opened = []
+    monkeypatch.setattr(open_client, "open_source", lambda *args: opened.append(args) or open_source(*args))
+    federation = make_federation(changes="federation.rounds=2").run()
+    assert len(opened) == 1
+    settings = federation.settings
+    sites = open_source(settings.data, settings.seed).parts(2)
+    sent = replies(federation, "train")
+    used = [sent[1, f"client-{index}"].content[m.INFO][m.NUM_EXAMPLES] for index in range(2)]
+    assert used == [len(site) for site in sites]
+    assert used[0] != used[1]
