@@ -136,8 +136,10 @@ class RunFolder:
         return _read_json(self.path / "summary.json")
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
-        """Write the progress of the present round to `progress.json`."""
-        _write_json(self.path / "progress.json", progress)
+        """Write the progress of the present round to `progress.json`, plain values in one line: it is written after
+        every reply, and names all clients that are awaited."""
+        with replacing(self.path / "progress.json") as temporary:
+            temporary.write_text(json.dumps(progress, allow_nan=False) + "\n", encoding="utf-8")
 
     def read_progress(self) -> dict[str, Any]:
         """The content of `progress.json`; empty before the first round. Raises ValueError naming a damaged file."""
