@@ -52,7 +52,8 @@ def main(argv: Sequence[str]) -> None:
                 f"task={task}: a cross-validation is of queries ranked by embeddings, which this task has none of"
             )
     parts = ",".join(str(fold) for fold in range(folds))
-    _run(sweep.prepared([*words, f"{FOLDS}={folds}", f"{FOLD}={parts}", "data.eval_split=fold", "data.val_split="]))
+    words = [*words, f"{FOLDS}={folds}", f"{FOLD}={parts}", "data.eval_split=fold", "data.val_split="]
+    _run(sweep.prepared(words, all_needed=True))
 
 
 def _run(found: Sweep) -> None:

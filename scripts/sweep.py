@@ -4,16 +4,17 @@ Run: python -m scripts.sweep experiment=quickstart federation.num_clients=2,4 se
 Table at any time: python -m scripts.sweep show=outputs/quickstart-sweep/<time>
 Resume: python -m scripts.sweep resume=outputs/quickstart-sweep/<time>
 
-All jobs are checked before the first one trains; a failed one does not stop the others. `resume=` runs those that were
-cut off, failed or not begun. `run_dir=FOLDER` names the folder of the sweep. Beside the runs it holds `sweep.csv`,
-`sweep.md` and `sweep.png`: jobs by the keys in which they differ, every model's first measure, seconds and megabytes.
+All jobs are checked before the first one trains. One that cannot be, or fails, does not stop the others: the table says
+why. `resume=` runs those that were cut off, failed or not begun. `run_dir=FOLDER` names the folder of the sweep. Beside
+the runs it holds `sweep.csv`, `sweep.md` and `sweep.png`: jobs by the keys in which they differ, every model's first
+measure, seconds and megabytes.
 """
 
 import json
 import os
+import shlex
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from filelock import FileLock, Timeout
 
@@ -23,7 +24,7 @@ from app.core.run_folder import RunFolder
 from app.experiment.kept_overrides import OVERRIDES_FILE
 from app.experiment.local_superlink import LocalSuperLink, SimulationError
 from app.experiment.sweep_chart import sweep_chart
-from app.experiment.sweeps import Job, Sweep, as_csv, table
+from app.experiment.sweeps import Job, Sweep, as_csv, differing, table
 from app.settings.load import Settings, SettingsError, absolute, text_keys
 from app.settings.overrides import sweep as combinations
 from scripts import simulate
@@ -46,24 +47,35 @@ def main(argv: Sequence[str]) -> None:
     run(prepared([word for word in words if word not in ("-m", "--multirun")]))
 
 
-def prepared(words: Sequence[str]) -> Sweep:
-    """A sweep in its folder, all of its jobs checked and none begun.
+def prepared(words: Sequence[str], *, all_needed: bool = False) -> Sweep:
+    """A sweep in its folder, all of its jobs checked and none begun; those that could not be started are noted.
 
-    Raises SettingsError naming every job that could not be started."""
+    Args:
+        all_needed: nothing comes of some jobs without the others.
+
+    Raises SettingsError naming the jobs that could not be started if the others cannot be either, or need them."""
     jobs = combinations(words, text_keys())
     print(f"{len(jobs)} jobs", file=sys.stderr)
-    settings = _checked_all(jobs)
-    given = [absolute(each.run_dir) if each.run_dir else None for each in settings]
-    alike = len(set(given)) == 1
+    settings, wrong = _checked_all(jobs)
+    possible = [each for each in settings if each]
+    if wrong and (all_needed or not possible):
+        split = " (a sweep splits values at commas; one in double quotes is kept whole)" if len(jobs) > 1 else ""
+        raise SettingsError(f"nothing was started, because of {'; '.join(_named(jobs, wrong))}{split}")
+    for line in _named(jobs, wrong):
+        print(f"cannot be, and the others run: {line}", file=sys.stderr)
+    given = [absolute(each.run_dir) if each and each.run_dir else None for each in settings]
+    first = next((path for path in given if path), None)
+    alike = len({each.run_dir for each in possible}) == 1
     places = [
         str(number) if path is None or alike else str(path / str(number) if given.count(path) > 1 else path)
         for number, path in enumerate(given)
     ]
-    for path in {each for each in given if each} | {(given[0] or Path()) / place for place in places if given[0]}:
+    for path in {each for each in given if each} | {first / place for place in places if first}:
         if path.is_dir():
             RunFolder(path).refuse_earlier_run()
-    folder = (alike and given[0]) or RunFolder.create(absolute("outputs"), f"{settings[0].name}-sweep").path
-    found = Sweep(folder, [Job(list(job), place) for job, place in zip(jobs, places, strict=True)])
+    folder = (alike and first) or RunFolder.create(absolute("outputs"), f"{possible[0].name}-sweep").path
+    numbered = enumerate(zip(jobs, places, strict=True))
+    found = Sweep(folder, [Job(list(job), place, wrong.get(number, "")) for number, (job, place) in numbered])
     found.write()
     return found
 
@@ -84,17 +96,21 @@ def run(found: Sweep) -> None:
                 _run_job(found, job, superlink)
                 _write_tables(found)
     if failed := _print(found):
-        raise SimulationError(f"{len(failed)} of {len(found.jobs)} jobs failed: {'; '.join(failed.values())}")
+        raise SimulationError(
+            f"{len(failed)} of {len(found.jobs)} jobs failed: {'; '.join(dict.fromkeys(failed.values()))}"
+        )
 
 
 def _run_job(found: Sweep, job: Job, superlink: LocalSuperLink) -> None:
     """Run a job, or go on with it where it was cut off; a failure is noted."""
     folder = found.folder_of(job)
-    job.failed = ""
+    failed_before, job.failed = job.failed, ""
     try:
         if (folder / OVERRIDES_FILE).is_file():
             simulate.resume(folder, superlink)
         else:
+            if failed_before:  # as it could not be started: its words may be right by now, if a file was missing
+                simulate.checked(job.words)
             simulate.start(job.words, folder, superlink)
     except Exception as error:
         print_traceback(error)
@@ -103,20 +119,26 @@ def _run_job(found: Sweep, job: Job, superlink: LocalSuperLink) -> None:
     found.write()
 
 
-def _checked_all(jobs: Sequence[Sequence[str]]) -> list[Settings]:
-    """The settings of all jobs. Raises SettingsError naming each job that could not be started."""
-    settings, wrong = [], []
-    for job in jobs:
+def _checked_all(jobs: Sequence[Sequence[str]]) -> tuple[list[Settings | None], dict[int, str]]:
+    """The settings of all jobs, None for one that could not be started, and why by its number."""
+    settings: list[Settings | None] = []
+    wrong: dict[int, str] = {}
+    for number, job in enumerate(jobs):
         try:
             settings.append(simulate.checked(job))
         except Exception as error:
             if not is_users(error):
                 raise
-            wrong.append(f"{' '.join(job)}: {first_line(error)}")
-    if wrong:
-        split = " (a sweep splits values at commas; one in double quotes is kept whole)" if len(jobs) > 1 else ""
-        raise SettingsError(f"nothing was started, because of {'; '.join(wrong)}{split}")
-    return settings
+            settings.append(None)
+            wrong[number] = first_line(error)
+    return settings, wrong
+
+
+def _named(jobs: Sequence[Sequence[str]], wrong: Mapping[int, str]) -> list[str]:
+    """What is wrong with jobs, by the overrides in which all jobs differ."""
+    keys = differing(jobs)
+    labels = {number: shlex.join(f"{key}={value}" for key, value in keys[number].items()) for number in wrong}
+    return [f"{labels[number] or shlex.join(jobs[number])}: {reason}" for number, reason in wrong.items()]
 
 
 def _write_tables(found: Sweep) -> None:

@@ -16,8 +16,8 @@ from app.core.run_folder import RunFolder
 from app.experiment.claim import claimed
 from app.experiment.kept_overrides import read_overrides, run_overrides
 from app.experiment.local_superlink import SimulationError
-from app.settings.load import load_settings
-from scripts import baseline, simulate
+from app.settings.load import SettingsError, load_settings
+from scripts import baseline, simulate, sweep
 from scripts.command import command
 
 ROW = {"mAP": 0.5, "rank1": 0.75, "rank5": 1.0, "mINP": 0.25}
@@ -249,16 +249,31 @@ def test_a_sweep_goes_on_after_a_failed_job_and_prints_its_table(tmp_path, start
 
 
 def test_all_jobs_are_checked_before_the_first_is_trained(tmp_path, started, words, capsys, pictures_root):
-    roots = f"data.root={pictures_root},/no"
-    said = fails(capsys, simulate.main, ["-m", *words, f"run_dir={tmp_path}/sweep", roots])
-    assert "nothing was started" in said
-    assert "data.root not found: /no" in said
-    assert "commas" in said
-    assert started == []
-    assert not (tmp_path / "sweep").exists()
-    said = fails(capsys, simulate.main, ["-m", *words, "seed=0,1", "train.lr=1e-3,-1"])
+    said = fails(capsys, simulate.main, ["-m", *words, f"run_dir={tmp_path}/sweep", "train.lr=-1,-2"])
+    assert "nothing was started, because of train.lr=-1: train.lr must be at least" in said
     assert said.count("train.lr must be at least") == 2  # each job that is wrong is named
+    assert "commas" in said
+    assert not (tmp_path / "sweep").exists()
+    with pytest.raises(SettingsError, match=r"nothing was started, because of data.root=/no: data.root not found: /no"):
+        sweep.prepared([*words, f"data.root={pictures_root},/no"], all_needed=True)
     assert started == []
+
+
+def test_jobs_that_cannot_be_are_noted_and_the_others_run(tmp_path, started, words, capsys, pictures_root):
+    """They are checked again at their turn, as when the sweep is gone on with: the images may be there by then."""
+    place, folder = tmp_path / "later", f"run_dir={tmp_path}/sweep"
+    with pytest.raises(SystemExit):
+        command(simulate.main, ["-m", *words, folder, f"data.root={place},{pictures_root}", "seed=0,1"])
+    said = capsys.readouterr()  # noted before the first job
+    noted = f"cannot be, and the others run: data.root={place} seed=0: data.root not found: {place}"
+    assert said.err.splitlines()[1] == noted
+    assert said.err.strip().splitlines()[-1] == f"error: 2 of 4 jobs failed: data.root not found: {place}"
+    assert json.loads(said.out.splitlines()[-1])["states"] == ["failed", "failed", "ended", "ended"]
+    assert started == [tmp_path / "sweep" / number for number in "23"]
+    place.symlink_to(pictures_root)
+    sweep.main([f"resume={tmp_path}/sweep"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["states"] == ["ended"] * 4
+    assert started[2:] == [tmp_path / "sweep" / number for number in "01"]
 
 
 def test_a_job_of_a_sweep_that_would_go_into_an_earlier_run_stops_it_at_once(earlier, started, words, capsys):

@@ -117,7 +117,7 @@ def test_a_fold_that_has_not_ended_is_missing_from_the_table(found):
 
 def test_the_command_runs_a_sweep_over_the_folds(found, monkeypatch, capsys):
     given = []
-    monkeypatch.setattr(sweep, "prepared", lambda words: (given.extend(words), found)[1])
+    monkeypatch.setattr(sweep, "prepared", lambda words, **_: (given.extend(words), found)[1])
     monkeypatch.setattr(sweep, "run", lambda _: None)
     cross_validate.main(["folds=3", "seed=0,1", "experiment=roadscene"])
     assert given == [
@@ -139,7 +139,7 @@ def test_figures_are_printed_after_a_failure_too(found, monkeypatch, capsys, wor
     def fail(_):
         raise SimulationError("1 of 6 jobs failed: no memory")
 
-    monkeypatch.setattr(sweep, "prepared", lambda _: found)
+    monkeypatch.setattr(sweep, "prepared", lambda *_, **__: found)
     monkeypatch.setattr(sweep, "run", fail)
     words = [f"{word}{found.path}" if word == "resume=" else word for word in words]
     with pytest.raises(SimulationError, match="1 of 6 jobs failed: no memory") as raised:
