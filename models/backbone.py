@@ -21,8 +21,9 @@ from models.plugins import PlugInError, is_place, is_plug_in, load, place_of
 
 _PROBE_SIZE = (64, 96)  # pixels, height and width differ so that a transposed or fixed-size output is noticed
 _MOST_KNOWN = 64
-_known: dict[tuple[type, str, int, int], tuple[int, int] | None] = {}
-"""Feature maps by network and size of images: a process of a simulation builds one network hundreds of times."""
+_known: dict[tuple[Any, ...], tuple[int, int]] = {}
+"""Feature maps by what a network was built from and the size of images: a process of a simulation builds the same one
+hundreds of times."""
 
 
 class TokenBackbone(nn.Module):
@@ -41,10 +42,6 @@ class TokenBackbone(nn.Module):
         self.prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
         self.pretrained_cfg = network.pretrained_cfg
         self.num_features = 0
-
-    def extra_repr(self) -> str:
-        """The token: networks that print alike give feature maps of one size."""
-        return f"token={self.token}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to (N, C, h, w)."""
@@ -115,6 +112,7 @@ def build_backbone(
     if token == "class" and not backbone.prefix:
         raise NetworkError(f"backbone {name!r} has no class token; leave the option token out")
     backbone.num_features = _output_channels(backbone, name, size if tokens else None)
+    backbone.built_from = (timm.model_entrypoint(name), name, repr(sorted(dict(options or {}).items())), size)
     return backbone
 
 
@@ -155,15 +153,18 @@ def takes(backbone: nn.Module, height: int, width: int) -> bool:
 def map_size(backbone: nn.Module, height: int, width: int) -> tuple[int, int] | None:
     """Height and width of the feature map of images of this size, in pixels; None if they give none.
 
-    By a forward pass that computes shapes alone; a network that cannot do without values gets a blank image. One of the
-    same class that prints alike has the same layers, and is not tried again."""
-    key = (type(backbone), repr(backbone), height, width)
-    if key not in _known:
+    By a forward pass that computes shapes alone; a network that cannot do without values gets a blank image. What
+    another network of `build_backbone` with the same arguments gave is not computed again."""
+    key = (*built, height, width) if (built := getattr(backbone, "built_from", None)) else None
+    if key in _known:
+        return _known[key]
+    sizes = (_map_size(backbone, height, width, device) for device in ("meta", None))
+    found = next((size for size in sizes if size is not None), None)
+    if key and found:  # not that there is none: memory may have run out
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
-        sizes = (_map_size(backbone, height, width, device) for device in ("meta", None))
-        _known[key] = next((size for size in sizes if size is not None), None)
-    return _known[key]
+        _known[key] = found
+    return found
 
 
 @torch.no_grad()

@@ -4,16 +4,17 @@ Run: python -m scripts.sweep experiment=quickstart federation.num_clients=2,4 se
 Table at any time: python -m scripts.sweep show=outputs/quickstart-sweep/<time>
 Resume: python -m scripts.sweep resume=outputs/quickstart-sweep/<time>
 
-All jobs are checked before the first one trains. One that cannot be, or fails, does not stop the others: the table says
-why. `resume=` runs those that were cut off, failed or not begun. `run_dir=FOLDER` names the folder of the sweep. Beside
-the runs it holds `sweep.csv`, `sweep.md` and `sweep.png`: jobs by the keys in which they differ, every model's first
-measure, seconds and megabytes.
+All jobs are checked before the first one trains. One that cannot be started, or fails, does not stop the others: the
+table says why. `resume=` runs those that were cut off, failed or not begun. `run_dir=FOLDER` names the folder of the
+sweep. Beside the runs it holds `sweep.csv`, `sweep.md` and `sweep.png`: jobs by the keys in which they differ, every
+model's first measure, seconds and megabytes.
 """
 
 import json
 import os
 import shlex
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from filelock import FileLock, Timeout
@@ -48,24 +49,27 @@ def main(argv: Sequence[str]) -> None:
 
 
 def prepared(words: Sequence[str], *, all_needed: bool = False) -> Sweep:
-    """A sweep in its folder, all of its jobs checked and none begun; those that could not be started are noted.
+    """A sweep in its folder, all of its jobs checked and none begun; those that cannot be started are noted as failed.
 
     Args:
         all_needed: nothing comes of some jobs without the others.
 
-    Raises SettingsError naming the jobs that could not be started if the others cannot be either, or need them."""
+    Raises SettingsError naming the jobs that cannot be started if the others cannot be either, or need them, or if jobs
+    have folders of their own, which nobody knows of such a job."""
     jobs = combinations(words, text_keys())
     print(f"{len(jobs)} jobs", file=sys.stderr)
     settings, wrong = _checked_all(jobs)
     possible = [each for each in settings if each]
-    if wrong and (all_needed or not possible):
+    first = next((absolute(each.run_dir) for each in possible if each.run_dir), None)
+    alike = len({absolute(each.run_dir) if each.run_dir else None for each in possible}) == 1
+    named = {_folder_word(job) for job in jobs}
+    own_folders = first is not None and (len(named) > 1 or "" in named)
+    if wrong and (all_needed or own_folders or not possible):
         split = " (a sweep splits values at commas; one in double quotes is kept whole)" if len(jobs) > 1 else ""
         raise SettingsError(f"nothing was started, because of {'; '.join(_named(jobs, wrong))}{split}")
     for line in _named(jobs, wrong):
-        print(f"cannot be, and the others run: {line}", file=sys.stderr)
+        print(f"cannot be started, and is left out: {line}", file=sys.stderr)
     given = [absolute(each.run_dir) if each and each.run_dir else None for each in settings]
-    first = next((path for path in given if path), None)
-    alike = len({each.run_dir for each in possible}) == 1
     places = [
         str(number) if path is None or alike else str(path / str(number) if given.count(path) > 1 else path)
         for number, path in enumerate(given)
@@ -135,10 +139,18 @@ def _checked_all(jobs: Sequence[Sequence[str]]) -> tuple[list[Settings | None], 
 
 
 def _named(jobs: Sequence[Sequence[str]], wrong: Mapping[int, str]) -> list[str]:
-    """What is wrong with jobs, by the overrides in which all jobs differ."""
+    """Each reason once, behind the jobs that it stops by the overrides in which all jobs differ."""
     keys = differing(jobs)
-    labels = {number: shlex.join(f"{key}={value}" for key, value in keys[number].items()) for number in wrong}
-    return [f"{labels[number] or shlex.join(jobs[number])}: {reason}" for number, reason in wrong.items()]
+    stopped = defaultdict[str, list[str]](list)
+    for number, reason in wrong.items():
+        label = shlex.join(f"{key}={value}" for key, value in keys[number].items())
+        stopped[reason].append(label or shlex.join(jobs[number]))
+    return [f"{', '.join(labels)}: {reason}" for reason, labels in stopped.items()]
+
+
+def _folder_word(job: Sequence[str]) -> str:
+    """The override that names the folder; "" if there is none."""
+    return next((word for word in job if word.lstrip("+").startswith("run_dir=")), "")
 
 
 def _write_tables(found: Sweep) -> None:

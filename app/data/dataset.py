@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,10 @@ class Source:
     reader: Reader
     settings: DataSettings
     seed: int
+
+    def remembering(self) -> "Source":
+        """The same set, each of whose lists is read once."""
+        return replace(self, reader=_Remembering(self.reader))
 
     def train(self) -> list[Sample]:
         """All training images, without those held out."""
@@ -182,6 +187,14 @@ class Source:
             return directions
         weather = Weather(kind, self.seed, absolute(self.settings.root))
         return [replace(each, query=tuple(replace(s, weather=weather) for s in each.query)) for each in directions]
+
+
+class _Remembering:
+    """A reader that reads each list once. Nobody changes a list that a reader gave."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.train = cache(reader.train)
+        self.evaluation = cache(reader.evaluation)
 
 
 def open_source(settings: DataSettings, seed: int) -> Source:

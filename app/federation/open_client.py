@@ -170,10 +170,13 @@ class _Divided(NamedTuple):
     directions: list[list[Direction]]
 
 
-def _divided(settings: Settings, count: int) -> _Divided:
-    """The node's data. Raises DataError for any error of a reader."""
+def _divided(settings: Settings, count: int, *, remembered: bool = False) -> _Divided:
+    """The node's data, the lists of its reader remembered or read anew whenever they are asked for.
+
+    Raises DataError for any error of a reader."""
     try:
         source = open_source(settings.data, settings.seed)
+        source = source.remembering() if remembered else source
         split = settings.data.val_split
         parts = source.parts(count)
         return _Divided(source, parts, source.by_day().evaluation_parts(split, count) if split else [[]] * len(parts))
@@ -185,7 +188,7 @@ def _divided(settings: Settings, count: int) -> _Divided:
 def _simulated_data(words: str, count: int) -> _Divided:
     """The same for all clients of a simulation: if each read the list of all images, a round's seconds would grow with
     the square of their number."""
-    return _divided(_simulated_settings(words), count)
+    return _divided(_simulated_settings(words), count, remembered=True)
 
 
 def _data_of(divided: _Divided, settings: Settings, name: str, partition_id: int) -> tuple[HeldOut, list[Direction]]:

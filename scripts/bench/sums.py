@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.node_store import NodeStore
+from app.core.node_store import NodeStore, NodeStoreError
 from app.core.run_folder import RunFolder
 from app.data.dataset import open_source
 from app.experiment.simulation import simulate
@@ -26,6 +26,7 @@ from app.federation.build import max_clients
 from app.federation.layout import shared_part
 from app.settings.load import Settings, absolute, load_settings
 from app.settings.overrides import override
+from scripts.bench.errors import BenchError
 from scripts.command import command
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.kahe.client_half import KaheCipher, new_secret
@@ -68,15 +69,23 @@ class Sums:
         self.bytes_up = 0
 
     def set_aside(self, line: dict[str, Any]) -> None:
-        """Copy the updates of a round that has just ended; a simulated node keeps them until it has trained anew."""
+        """Copy the updates of a round that has just ended; a simulated node keeps them until it has trained anew.
+
+        Raises BenchError if it has: rounds are looked for every half a second."""
         server_round = int(line["server_round"])
         if server_round > self.settings.federation.rounds:
             return
-        nodes = {name: next((self.folder.path / "nodes" / name).iterdir()) for name in sorted(line["clients"])}
-        stores = {name: NodeStore(folder) for name, folder in nodes.items()}
-        (self.run_key,) = {folder.name for folder in nodes.values()}
-        before = next(iter(stores.values())).read("global", server_round - 1)[0]["vector"]
-        updates = {name: store.read("local", server_round)[0]["vector"] - before for name, store in stores.items()}
+        nodes = self.folder.path / "nodes"
+        self.run_key = next(path.name for path in (nodes / min(line["clients"])).iterdir() if path.is_dir())
+        stores = {name: NodeStore(nodes / name / self.run_key) for name in sorted(line["clients"])}
+        try:
+            before = next(iter(stores.values())).read("global", server_round - 1)[0]["vector"]
+            updates = {name: store.read("local", server_round)[0]["vector"] - before for name, store in stores.items()}
+        except NodeStoreError as error:
+            raise BenchError(
+                f"a client trained anew before its update of round {server_round} was copied: choose an experiment "
+                "whose rounds take seconds"
+            ) from error
         self.aside.mkdir(exist_ok=True)
         np.savez(self.aside / f"{server_round:06d}.npz", before=before, **updates)
 

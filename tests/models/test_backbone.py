@@ -123,13 +123,21 @@ def test_swins_map_is_turned_and_the_class_token_is_one_place() -> None:
 
 
 def test_the_size_of_a_map_is_that_of_the_network_in_hand() -> None:
-    """Remembered by what a network prints: by its options, and by the token, of which the weights say nothing."""
+    """Remembered by the arguments of the build: networks that print alike may differ in them."""
     deep, flat = (build_backbone("test_resnet", options={"output_stride": stride}) for stride in (32, 8))
     mean, one = (build_backbone("test_vit", size=(64, 64), options={"token": token}) for token in ("mean", "class"))
-    for network in (deep, flat, mean, one, deep, flat, mean, one):
+    for network in (deep, flat, mean, one, build_backbone("test_resnet"), deep, flat, mean, one):
         with torch.no_grad():
             assert map_size(network, 64, 64) == tuple(network(torch.zeros(1, 3, 64, 64)).shape[2:])
     assert map_size(deep, 96, 64) == (3, 2)
+    fixed = {"dynamic_img_size": False}
+    small, large = (build_backbone("test_vit", size=(side, side), options=fixed) for side in (64, 96))
+    assert repr(small) == repr(large)
+    assert [map_size(network, 64, 64) for network in (large, small, large)] == [None, (4, 4), None]
+    own = torch.nn.Conv2d(3, 4, 3, stride=2, padding=1)  # not of build_backbone
+    assert map_size(own, 8, 8) == (4, 4)
+    own.stride = (4, 4)
+    assert map_size(own, 8, 8) == (2, 2)
 
 
 def test_a_network_with_dynamic_size_takes_images_of_other_sizes() -> None:

@@ -250,22 +250,22 @@ def test_a_sweep_goes_on_after_a_failed_job_and_prints_its_table(tmp_path, start
 
 def test_all_jobs_are_checked_before_the_first_is_trained(tmp_path, started, words, capsys, pictures_root):
     said = fails(capsys, simulate.main, ["-m", *words, f"run_dir={tmp_path}/sweep", "train.lr=-1,-2"])
-    assert "nothing was started, because of train.lr=-1: train.lr must be at least" in said
-    assert said.count("train.lr must be at least") == 2  # each job that is wrong is named
-    assert "commas" in said
+    assert re.search("nothing was started, .* train.lr=-1: .*train.lr=-2: .*commas", said)
     assert not (tmp_path / "sweep").exists()
-    with pytest.raises(SettingsError, match=r"nothing was started, because of data.root=/no: data.root not found: /no"):
-        sweep.prepared([*words, f"data.root={pictures_root},/no"], all_needed=True)
+    for more, needed in (([], True), ([f"run_dir={tmp_path}/a,{tmp_path}/b"], False)):
+        with pytest.raises(SettingsError, match=r"^nothing was started, .*: data.root not found: /no"):
+            sweep.prepared([*words, *more, f"data.root={pictures_root},/no"], all_needed=needed)
     assert started == []
 
 
-def test_jobs_that_cannot_be_are_noted_and_the_others_run(tmp_path, started, words, capsys, pictures_root):
+def test_jobs_that_cannot_be_started_are_noted_and_the_others_run(tmp_path, started, words, capsys, pictures_root):
     """They are checked again at their turn, as when the sweep is gone on with: the images may be there by then."""
     place, folder = tmp_path / "later", f"run_dir={tmp_path}/sweep"
     with pytest.raises(SystemExit):
         command(simulate.main, ["-m", *words, folder, f"data.root={place},{pictures_root}", "seed=0,1"])
     said = capsys.readouterr()  # noted before the first job
-    noted = f"cannot be, and the others run: data.root={place} seed=0: data.root not found: {place}"
+    jobs = f"data.root={place} seed=0, data.root={place} seed=1"
+    noted = f"cannot be started, and is left out: {jobs}: data.root not found: {place}"
     assert said.err.splitlines()[1] == noted
     assert said.err.strip().splitlines()[-1] == f"error: 2 of 4 jobs failed: data.root not found: {place}"
     assert json.loads(said.out.splitlines()[-1])["states"] == ["failed", "failed", "ended", "ended"]

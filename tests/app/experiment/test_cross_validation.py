@@ -117,10 +117,11 @@ def test_a_fold_that_has_not_ended_is_missing_from_the_table(found):
 
 def test_the_command_runs_a_sweep_over_the_folds(found, monkeypatch, capsys):
     given = []
-    monkeypatch.setattr(sweep, "prepared", lambda words, **_: (given.extend(words), found)[1])
+    monkeypatch.setattr(sweep, "prepared", lambda words, all_needed: (given.extend([all_needed, *words]), found)[1])
     monkeypatch.setattr(sweep, "run", lambda _: None)
     cross_validate.main(["folds=3", "seed=0,1", "experiment=roadscene"])
     assert given == [
+        True,
         *("seed=0,1", "experiment=roadscene", "data.folds=3", "data.fold=0,1,2"),
         *("data.eval_split=fold", "data.val_split="),
     ]

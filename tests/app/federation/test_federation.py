@@ -11,7 +11,7 @@ from torch.func import functional_call
 from app import client_app
 from app.core.arrays import float_arrays, load_arrays, shared_layout
 from app.data.dataset import open_source
-from app.federation import open_client
+from app.data.readers.manifest import Manifest
 from app.tasks import make_task
 from strategies import messages as m
 from strategies.partial_sync import PartialSync
@@ -234,15 +234,17 @@ def test_a_strategy_of_ones_own_runs_with_real_clients(make_federation):
     np.testing.assert_array_equal(models["client-0"]["vector"], models["client-1"]["vector"])
 
 
-def test_the_clients_of_a_simulation_divide_one_list_of_images(make_federation, monkeypatch):
+@pytest.mark.parametrize("more", ["", "data.val_split= personalise=on personalise.holdout=0.4 personalise.least=1"])
+def test_the_clients_of_a_simulation_divide_one_list_of_images(make_federation, monkeypatch, more):
     """Read once a process, not once a client and message; each client still has its own site's."""
-    opened = []
-    monkeypatch.setattr(open_client, "open_source", lambda *args: opened.append(args) or open_source(*args))
-    federation = make_federation(changes="federation.rounds=2").run()
-    assert len(opened) == 1
+    read = []
+    own = Manifest._read
+    monkeypatch.setattr(Manifest, "_read", lambda reader: read.append(reader) or own(reader))
+    federation = make_federation(changes=f"federation.rounds=2 {more}").run()
+    assert len(read) == 2  # for training, and to measure or to choose by
     settings = federation.settings
     sites = open_source(settings.data, settings.seed).parts(2)
     sent = replies(federation, "train")
     used = [sent[1, f"client-{index}"].content[m.INFO][m.NUM_EXAMPLES] for index in range(2)]
-    assert used == [len(site) for site in sites]
-    assert used[0] != used[1]
+    assert used[0] > used[1]
+    assert more or used == [len(site) for site in sites]
