@@ -25,8 +25,9 @@ from app.experiment.client_table import client_figures, client_text, write_clien
 from app.experiment.compare import compare_models, node_stores
 from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides, run_overrides
 from app.experiment.local_superlink import LocalSuperLink
+from app.experiment.machine import check_machine
 from app.experiment.measurable import query_remarks, require_measurable
-from app.experiment.simulation import check_machine, simulate
+from app.experiment.simulation import simulate
 from app.federation.client_state import drop_moments
 from app.settings.load import Settings, SettingsError, absolute, load_settings
 from app.settings.tasks import measures

@@ -1,7 +1,6 @@
 """Flower's simulation of one run, whose processes all end with it, or with the SuperLink that it is given."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from app.experiment.local_superlink import (
     flower,
     set_aside,
 )
-from app.settings.checks import SettingsError
+from app.experiment.machine import check_machine, cpus_to_use
 from app.settings.load import Settings
 from app.settings.overrides import toml_text
 
@@ -68,25 +67,6 @@ def simulate(
     return folder.read_summary()
 
 
-def check_machine(settings: Settings) -> None:
-    """Raise SettingsError if this machine has no room for even one simulated client."""
-    machine = settings.simulation
-    cpus = machine.cpus or os.cpu_count() or 1
-    if machine.cpus_per_client > cpus:
-        raise SettingsError(
-            f"simulation.cpus_per_client={machine.cpus_per_client} is more than the {cpus} CPUs available "
-            "(simulation.cpus, or this machine)"
-        )
-    if machine.gpus_per_client > 0:
-        from torch import cuda  # a simulation without GPUs need not wait for it here
-
-        if machine.gpus_per_client > cuda.device_count():
-            raise SettingsError(
-                f"simulation.gpus_per_client={machine.gpus_per_client:g} is more than the {cuda.device_count()} GPUs "
-                "of this machine"
-            )
-
-
 def _run_flower(
     run_dir: Path,
     overrides: str,
@@ -96,6 +76,9 @@ def _run_flower(
 ) -> None:
     """One start of the run, to its end. Raises SimulationError if the server wrote no summary."""
     machine, log = settings.simulation, run_dir / "flower.log"
+    cpus, why = cpus_to_use(settings)
+    if why:
+        print(why, file=sys.stderr, flush=True)
     environment, project = superlink.ready(), superlink.project()
     said = superlink.log.stat().st_size
     set_aside(log)
@@ -103,7 +86,7 @@ def _run_flower(
         f"num-supernodes={settings.federation.num_clients} "
         f"client-resources-num-cpus={machine.cpus_per_client} "
         f"client-resources-num-gpus={machine.gpus_per_client} "
-        f"init-args-num-cpus={machine.cpus or os.cpu_count() or 1}"
+        f"init-args-num-cpus={cpus}"
     )
     run_config = run_dir / ".flwr" / "run.toml"  # Flower splits values on the command line, quoted or not
     run_config.parent.mkdir(exist_ok=True)

@@ -1,0 +1,48 @@
+"""How many clients train at a time, by hand from the free memory."""
+
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from app.experiment import machine
+from app.settings.load import load_settings
+
+GIB = 2**30
+
+
+@pytest.fixture
+def shared(monkeypatch, base_overrides):
+    """`cpus_to_use` with 64 processors and so much free memory. A client of this network takes 2 GiB and 4 MB."""
+
+    def found(free, more=""):
+        monkeypatch.setattr(machine.os, "cpu_count", lambda: 64)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free * GIB))
+        return machine.cpus_to_use(load_settings(f"{base_overrides} federation.num_clients=40 {more}"))
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("free", "more", "cpus"),
+    [
+        (10, "", 3),  # 2 GiB stay for the server
+        (10, "simulation.cpus_per_client=4", 12),
+        (1, "", 1),  # one client is always tried
+        (83, "", 64),  # room for 40, and there are no more clients
+        (81, "", 39),
+        (1, "simulation.cpus=8", 8),  # the user's word
+    ],
+)
+def test_no_more_clients_train_at_a_time_than_memory_holds(shared, free, more, cpus):
+    found, why = shared(free, more)
+    assert found == cpus
+    assert bool(why) == (cpus < 64 and "cpus=8" not in more)
+
+
+def test_what_limits_is_said_with_the_remedy(shared):
+    _, why = shared(10, "simulation.cpus_per_client=4")
+    assert why == (
+        "3 of 16 clients at a time, as 10 GiB of memory are free and one takes about 2.0; simulation.cpus=N sets how "
+        "many processors are used"
+    )
