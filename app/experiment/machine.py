@@ -1,4 +1,4 @@
-"""What a simulation may take of this machine: processors, GPUs, and as many clients at a time as memory holds."""
+"""Share of this machine that a simulation takes: processors, GPUs, and as many clients at a time as memory holds."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""How many clients train at a time, by hand from the free memory."""
+"""Numbers of clients that train at a time, by hand from the free memory."""
 
 from types import SimpleNamespace
 
