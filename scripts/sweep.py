@@ -7,8 +7,7 @@ Resume: python -m scripts.sweep resume=outputs/quickstart-sweep/<time>
 All jobs are checked before the first one trains. One that cannot be started, or fails, does not stop the others: the
 table says why. `resume=` runs those that were cut off, failed or not begun. `run_dir=FOLDER` names the folder of the
 sweep. Beside the runs it holds `sweep.csv`, `sweep.md` and `sweep.png`: jobs by the keys in which they differ, every
-model's first measure, seconds and megabytes. `jobs=N` runs N jobs at a time, each in a process with a share of the
-processors and a log of its own; without it one after the other, each on all of them.
+model's first measure, seconds and megabytes.
 """
 
 import json
@@ -23,36 +22,30 @@ from filelock import FileLock, Timeout
 from app.core.errors import HeldRunError
 from app.core.files import replacing
 from app.core.run_folder import RunFolder
-from app.experiment.jobs_at_once import JobCommand, cpus_each, run_at_once
 from app.experiment.kept_overrides import OVERRIDES_FILE
 from app.experiment.local_superlink import LocalSuperLink, SimulationError
 from app.experiment.sweep_chart import sweep_chart
 from app.experiment.sweeps import Job, Sweep, as_csv, differing, table
 from app.settings.load import Settings, SettingsError, absolute, text_keys
-from app.settings.overrides import override
 from app.settings.overrides import sweep as combinations
 from scripts import simulate
-from scripts.command import command, first_line, is_users, print_traceback, split_words, whole_number
-
-_CPUS = "simulation.cpus"
-_MOST = 64
+from scripts.command import command, first_line, is_users, print_traceback, split_words
 
 
 def main(argv: Sequence[str]) -> None:
     """Run, resume or show a sweep; the last line is a JSON object."""
-    own, words = split_words(argv, {"show": "", "resume": "", "jobs": "1"})
-    if (own["show"] or own["resume"]) and words:
+    own, words = split_words(argv, {"show": "", "resume": ""})
+    if (own["show"] or own["resume"]) and len(argv) > 1:
         raise SettingsError("show=FOLDER and resume=FOLDER take all else from that folder")
-    at_once = whole_number("jobs", own["jobs"], 1, _MOST)
     if own["show"]:
         found = Sweep.read(absolute(own["show"]))
         _write_tables(found)
         _print(found)
         return
     if own["resume"]:
-        run(Sweep.read(absolute(own["resume"])), at_once)
+        run(Sweep.read(absolute(own["resume"])))
         return
-    run(prepared([word for word in words if word not in ("-m", "--multirun")]), at_once)
+    run(prepared([word for word in words if word not in ("-m", "--multirun")]))
 
 
 def prepared(words: Sequence[str], *, all_needed: bool = False) -> Sweep:
@@ -64,7 +57,7 @@ def prepared(words: Sequence[str], *, all_needed: bool = False) -> Sweep:
     Raises SettingsError naming the jobs that cannot be started if the others cannot be either, or need them, or if jobs
     have folders of their own, which nobody knows of such a job."""
     if launcher := next((word for word in words if word.startswith("hydra/launcher=")), None):
-        raise SettingsError(f"{launcher}: jobs=N runs N jobs of a sweep at a time")
+        raise SettingsError(f"{launcher}: jobs run one after the other, as each takes all processors; leave it out")
     jobs = combinations(words, text_keys())
     print(f"{len(jobs)} jobs", file=sys.stderr)
     settings, wrong = _checked_all(jobs)
@@ -72,7 +65,7 @@ def prepared(words: Sequence[str], *, all_needed: bool = False) -> Sweep:
     first = next((absolute(each.run_dir) for each in possible if each.run_dir), None)
     alike = len({absolute(each.run_dir) if each.run_dir else None for each in possible}) == 1
     named = {_folder_word(job) for job in jobs}
-    own_folders = first is not None and (len(named) > 1 or "" in named)
+    own_folders = first is not None and (len(named) > 1 or "" in named or any("${" in word for word in named))
     if wrong and (all_needed or own_folders or not possible):
         split = " (a sweep splits values at commas; one in double quotes is kept whole)" if len(jobs) > 1 else ""
         raise SettingsError(f"nothing was started, because of {'; '.join(_named(jobs, wrong))}{split}")
@@ -93,11 +86,8 @@ def prepared(words: Sequence[str], *, all_needed: bool = False) -> Sweep:
     return found
 
 
-def run(found: Sweep, at_once: int = 1) -> None:
-    """Run the jobs that have not ended, in order; tables after each.
-
-    Args:
-        at_once: how many run at a time. One after the other they share a SuperLink.
+def run(found: Sweep) -> None:
+    """Run the jobs that have not ended, one after the other; tables after each.
 
     Raises HeldRunError if another command is at it, SimulationError at the end if any has failed."""
     lock = FileLock(found.path / ".sweep.lock", thread_local=False, fallback_to_soft=False)
@@ -105,51 +95,16 @@ def run(found: Sweep, at_once: int = 1) -> None:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise HeldRunError(f"another command is at the sweep in {found.path}") from error
-    with lock:
-        waiting = {number: job for number, job in enumerate(found.jobs, start=1) if found.state_of(job) != "ended"}
-        if at_once > 1:
-            _run_at_once(found, waiting, at_once)
-        else:
-            with LocalSuperLink(found.path) as superlink:
-                for number, job in waiting.items():
-                    print(f"job {number} of {len(found.jobs)}: {' '.join(job.words)}", file=sys.stderr)
-                    _run_job(found, job, superlink)
-                    _write_tables(found)
+    with lock, LocalSuperLink(found.path) as superlink:
+        for number, job in enumerate(found.jobs, start=1):
+            if found.state_of(job) != "ended":
+                print(f"job {number} of {len(found.jobs)}: {' '.join(job.words)}", file=sys.stderr)
+                _run_job(found, job, superlink)
+                _write_tables(found)
     if failed := _print(found):
-        reasons = "; ".join(dict.fromkeys(failed.values()))
-        raise SimulationError(f"{len(failed)} of {len(found.jobs)} jobs failed: {reasons}")
-
-
-def _run_at_once(found: Sweep, jobs: Mapping[int, Job], most: int) -> None:
-    """Run jobs by number, each by `scripts.simulate` with a share of the processors; a failure is noted."""
-    commands = []
-    for number, job in jobs.items():
-        folder = found.folder_of(job)
-        begun = (folder / OVERRIDES_FILE).is_file()
-        if job.failed and not begun and (reason := _wrong(job)):
-            job.failed = reason
-            continue
-        share = [] if any(word.startswith(f"{_CPUS}=") for word in job.words) else [f"{_CPUS}={cpus_each(most)}"]
-        words = [word for word in job.words if word != _folder_word(job.words)]
-        own = [f"resume={folder}"] if begun else [*words, override("run_dir", folder), *share]
-        log = found.path / f"job-{number}.log"
-        commands.append(JobCommand(number, [sys.executable, "-m", "scripts.simulate", *own], log))
-
-    def ended(command: JobCommand, status: int) -> None:
-        job = jobs[command.number]
-        job.failed = command.last_words() if status else ""
-        how = f"failed: {job.failed}" if status else "ended"
-        print(f"job {command.number} of {len(found.jobs)} {how} (see {shlex.quote(str(command.log))})", file=sys.stderr)
-        found.write()
-        _write_tables(found)
-
-    run_at_once(commands, most, ended)
-
-
-def _wrong(job: Job) -> str:
-    """Why a job cannot be started; "" if it can."""
-    _, wrong = _checked_all([job.words])
-    return wrong.get(0, "")
+        raise SimulationError(
+            f"{len(failed)} of {len(found.jobs)} jobs failed: {'; '.join(dict.fromkeys(failed.values()))}"
+        )
 
 
 def _run_job(found: Sweep, job: Job, superlink: LocalSuperLink) -> None:

@@ -1,6 +1,9 @@
 """Share of this machine that a simulation takes: processors, GPUs, and as many clients at a time as memory holds."""
 
+import contextlib
 import os
+from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -11,13 +14,16 @@ from app.tasks import make_task
 _GIB = 2**30
 _PROCESS = 1.0 * _GIB
 """Python with torch, Ray and Flower, of which processes share less than half (1.1 GB resident)."""
-_BATCH = 1.0 * _GIB
-"""Images and what the layers keep of a batch, roughly: 16 images of 208 px take an EfficientNet-Lite0 0.8 GB."""
+_BYTES_A_PIXEL = 2_500
+"""What the layers keep of an image for the backward pass, in float32: EfficientNet-Lite0 1,600 bytes a pixel, ResNet50
+1,700, ConvNeXt-T 2,200, OSNet 2,500."""
+_USUAL_PIXELS = 224**2
 _BYTES_A_VALUE = 40
 """Of a client of 25.7 million values above an idle process (docs/benchmarks.md, A federation of real processes):
 values, gradients, moments, global model, update and its ciphertext."""
 _KEPT = 2.0 * _GIB
 """For the server, Flower's processes and this command."""
+_GROUP = Path("/sys/fs/cgroup")
 
 
 def check_machine(settings: Settings) -> None:
@@ -40,14 +46,17 @@ def check_machine(settings: Settings) -> None:
 
 def cpus_to_use(settings: Settings) -> tuple[int, str]:
     """Processors that Ray gets, `simulation.cpus_per_client` to each of its processes, and why not all of them; "" if
-    all. `simulation.cpus=N` is taken as it is; else no more clients train at a time than free memory holds."""
+    all. `simulation.cpus=N` is taken as it is, and with GPUs their share decides; else no more clients train at a time
+    than free memory holds."""
     cpus, machine = _cpus(settings), settings.simulation
-    if machine.cpus:
+    if machine.cpus or machine.gpus_per_client:
         return cpus, ""
     at_once = cpus // machine.cpus_per_client
     network = make_task(settings).build(2, settings.seed, pretrained=False)
-    each = _PROCESS + _BATCH + _BYTES_A_VALUE * sum(value.numel() for value in network.parameters())
-    free = psutil.virtual_memory().available
+    train = settings.train
+    batch = (train.batch_size or train.pids_per_batch * train.images_per_pid) * _pixels(settings.model)
+    each = _PROCESS + _BYTES_A_PIXEL * batch + _BYTES_A_VALUE * sum(value.numel() for value in network.parameters())
+    free = _free_memory()
     room = max(1, int((free - _KEPT) // each))
     if room >= min(at_once, settings.federation.num_clients):
         return cpus, ""
@@ -55,6 +64,22 @@ def cpus_to_use(settings: Settings) -> tuple[int, str]:
         f"{room} of {at_once} clients at a time, as {free / _GIB:.0f} GiB of memory are free and one takes about "
         f"{each / _GIB:.1f}; simulation.cpus=N sets how many processors are used"
     )
+
+
+def _pixels(model: Any) -> int:
+    """Pixels of all images of one vehicle in a batch, by the settings of a task's network."""
+    branches = [branch for name in ("vehicle", "plate") if (branch := getattr(model, name, None)) is not None]
+    found = [branch.image_size**2 for branch in branches if hasattr(branch, "image_size")]
+    return sum(found) or getattr(model, "height", 0) * getattr(model, "width", 0) or _USUAL_PIXELS
+
+
+def _free_memory() -> int:
+    """Bytes, of this machine or of the container's control group, whichever has less."""
+    free = int(psutil.virtual_memory().available)
+    with contextlib.suppress(OSError, ValueError):  # no group of its own, or "max"
+        most, now = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, most - now)
+    return free
 
 
 def _cpus(settings: Settings) -> int:

@@ -117,6 +117,8 @@ def test_a_sweep_is_a_simulation_of_several(capsys):
     with pytest.raises(SettingsError, match=r"nothing was started, because of train\.epoch=1"):
         main(["sweep", "train.epoch=1,2"])
     assert "2 jobs" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match=r"hydra/launcher=joblib: jobs run one after the other"):
+        main(["sweep", "hydra/launcher=joblib", "seed=1,2"])
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,15 @@ GIB = 2**30
 
 
 @pytest.fixture
-def shared(monkeypatch, base_overrides):
-    """`cpus_to_use` with 64 processors and so much free memory. A client of this network takes 2 GiB and 4 MB."""
+def shared(monkeypatch, base_overrides, tmp_path):
+    """`cpus_to_use` with 64 processors and so much free memory. A client takes 1 GiB, 20 MB for eight images of 32 px
+    and 4 MB for the network: 1.023 GiB."""
 
-    def found(free, more=""):
+    def found(free, more="", group=None):
         monkeypatch.setattr(machine.os, "cpu_count", lambda: 64)
+        monkeypatch.setattr(machine, "_GROUP", tmp_path)
+        for name, value in zip(("memory.max", "memory.current"), group or ("max", "1"), strict=True):
+            (tmp_path / name).write_text(f"{value}\n")
         monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free * GIB))
         return machine.cpus_to_use(load_settings(f"{base_overrides} federation.num_clients=40 {more}"))
 
@@ -26,11 +30,12 @@ def shared(monkeypatch, base_overrides):
 @pytest.mark.parametrize(
     ("free", "more", "cpus"),
     [
-        (10, "", 3),  # 2 GiB stay for the server
-        (10, "simulation.cpus_per_client=4", 12),
+        (10, "", 7),  # 2 GiB stay for the server
+        (10, "simulation.cpus_per_client=4", 28),
+        (10, "train.batch_size=512", 3),  # 1.3 GB of images
         (1, "", 1),  # one client is always tried
-        (83, "", 64),  # room for 40, and there are no more clients
-        (81, "", 39),
+        (43, "", 64),  # room for 40, and there are no more clients
+        (42, "", 39),
         (1, "simulation.cpus=8", 8),  # the user's word
     ],
 )
@@ -40,9 +45,14 @@ def test_no_more_clients_train_at_a_time_than_memory_holds(shared, free, more, c
     assert bool(why) == (cpus < 64 and "cpus=8" not in more)
 
 
+def test_a_containers_limit_counts(shared):
+    assert shared(100, group=(12 * GIB, 2 * GIB))[0] == 7
+    assert shared(10, group=(100 * GIB, GIB))[0] == 7
+
+
 def test_what_limits_is_said_with_the_remedy(shared):
     _, why = shared(10, "simulation.cpus_per_client=4")
     assert why == (
-        "3 of 16 clients at a time, as 10 GiB of memory are free and one takes about 2.0; simulation.cpus=N sets how "
+        "7 of 16 clients at a time, as 10 GiB of memory are free and one takes about 1.0; simulation.cpus=N sets how "
         "many processors are used"
     )
