@@ -72,7 +72,7 @@ def ask(page, seed, said):
     assert "%" not in page.locator("#answer").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), said
     page.get_by_text("Figures", exact=True).click()
-    assert page.locator("#reason li").first.is_visible()
+    page.locator("#reason li").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), said
     page.get_by_text("Figures", exact=True).click()
 

@@ -178,6 +178,7 @@ def test_an_owner_who_was_shown_is_gone_below_an_error(page):  # noqa: F811
 def test_a_token_is_revoked_on_its_page(page):  # noqa: F811
     log_in(page, "guard")
     page.get_by_role("link", name="Tokens").wait_for()  # of the page after the log-in
+    page.wait_for_function("typeof ask === 'function'")  # its script comes after the page
     made = page.evaluate("ask('POST', '/api/tokens', { label: 'gate camera' })")
     assert made["token"]
     page.get_by_role("link", name="Tokens").click()
