@@ -78,7 +78,9 @@ def _free_memory() -> int:
     free = int(psutil.virtual_memory().available)
     with contextlib.suppress(OSError, ValueError):  # no group of its own, or "max"
         most, now = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        free = min(free, most - now)
+        rows = (line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
+        files = sum(int(size) for name, size in rows if name in ("active_file", "inactive_file"))  # go when needed
+        free = min(free, most - now + files)
     return free
 
 
