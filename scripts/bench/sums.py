@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.node_store import NodeStore, NodeStoreError
+from app.core.node_store import NodeStore
 from app.core.run_folder import RunFolder
 from app.data.dataset import open_source
 from app.experiment.simulation import simulate
@@ -78,14 +78,13 @@ class Sums:
         nodes = self.folder.path / "nodes"
         self.run_key = next(path.name for path in (nodes / min(line["clients"])).iterdir() if path.is_dir())
         stores = {name: NodeStore(nodes / name / self.run_key) for name in sorted(line["clients"])}
-        try:
-            before = next(iter(stores.values())).read("global", server_round - 1)[0]["vector"]
-            updates = {name: store.read("local", server_round)[0]["vector"] - before for name, store in stores.items()}
-        except NodeStoreError as error:
+        if gone := [name for name, store in stores.items() if server_round not in store.rounds("local")]:
             raise BenchError(
-                f"a client trained anew before its update of round {server_round} was copied: choose an experiment "
+                f"{gone[0]} trained anew before its update of round {server_round} was copied: choose an experiment "
                 "whose rounds take seconds"
-            ) from error
+            )
+        before = next(iter(stores.values())).read("global", server_round - 1)[0]["vector"]
+        updates = {name: store.read("local", server_round)[0]["vector"] - before for name, store in stores.items()}
         self.aside.mkdir(exist_ok=True)
         np.savez(self.aside / f"{server_round:06d}.npz", before=before, **updates)
 

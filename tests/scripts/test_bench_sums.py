@@ -8,6 +8,7 @@ from app.core.arrays import float_arrays, shared_layout
 from app.core.run_folder import RunFolder
 from app.settings.load import load_settings
 from app.tasks import make_task
+from scripts.bench.errors import BenchError
 from scripts.bench.sums import Sums
 
 
@@ -24,6 +25,8 @@ def test_sums_follow_a_run_and_miss_it_by_what_rounding_leaves(base_overrides, t
 
     monkeypatch.setattr(RunFolder, "append_metrics", appended)
     federation.run()
+    with pytest.raises(BenchError, match="client-0 trained anew before its update of round 1 was copied"):
+        sums.set_aside(federation.folder.read_rounds()[0])
     sums.follow()
     assert not sums.aside.exists()
     network = make_task(federation.settings).build(2, federation.settings.seed)
