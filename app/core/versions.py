@@ -1,7 +1,6 @@
 """Versions of what ran: this project and its commit, the libraries that decide on figures, and the machine."""
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.files import replacing
+from app.core.limits import usable_cpus
 
 PROJECT = "fed-vehicle-reid"
 LIBRARIES = ("torch", "torchvision", "timm", "flwr", "tenseal", "hydra-core", "numpy", "opencv-python-headless")
@@ -43,7 +43,7 @@ def versions() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": _processor(),
-        "cpus": os.cpu_count(),
+        "cpus": usable_cpus(),
         "gpus": gpus,
         "threads": torch.get_num_threads() if torch else None,
         "libraries": {name: _version(name) for name in LIBRARIES},

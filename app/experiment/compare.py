@@ -1,10 +1,10 @@
 """Comparison after a run: measures of the federated models and the baselines, with checkpoints and charts."""
 
-import os
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from app.core import limits
 from app.core.arrays import Arrays, shared_layout
 from app.core.device import make_compute
 from app.core.global_state import GlobalModel
@@ -195,7 +195,7 @@ def workers(settings: Settings) -> int:
     """Number of parallel training processes: as for simulated clients; one on a GPU."""
     if make_compute(settings.device, "float32", False, 0).device.type != "cpu":
         return 1
-    return max(1, (settings.simulation.cpus or os.cpu_count() or 1) // max(1, settings.simulation.cpus_per_client))
+    return max(1, (settings.simulation.cpus or limits.usable_cpus()) // max(1, settings.simulation.cpus_per_client))
 
 
 def _draw(settings: Settings, folder: RunFolder, directions: list[Direction], models: Mapping[str, Arrays]) -> None:

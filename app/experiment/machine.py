@@ -1,12 +1,10 @@
 """Share of this machine that a simulation takes: processors, GPUs, and as many clients at a time as memory holds."""
 
-import contextlib
-import os
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from app.core import limits
 from app.settings.checks import SettingsError
 from app.settings.load import Settings
 from app.tasks import make_task
@@ -23,7 +21,6 @@ _BYTES_A_VALUE = 40
 values, gradients, moments, global model, update and its ciphertext."""
 _KEPT = 2.0 * _GIB
 """For the server, Flower's processes and this command."""
-_GROUP = Path("/sys/fs/cgroup")
 
 
 def check_machine(settings: Settings) -> None:
@@ -32,7 +29,7 @@ def check_machine(settings: Settings) -> None:
     if machine.cpus_per_client > cpus:
         raise SettingsError(
             f"simulation.cpus_per_client={machine.cpus_per_client} is more than the {cpus} CPUs available "
-            "(simulation.cpus, or this machine)"
+            "(simulation.cpus, or those that this process may use)"
         )
     if machine.gpus_per_client > 0:
         from torch import cuda  # a simulation without GPUs need not wait for it here
@@ -74,15 +71,11 @@ def _pixels(model: Any) -> int:
 
 
 def _free_memory() -> int:
-    """Bytes, of this machine or of the container's control group, whichever has less."""
+    """Bytes, of this machine or up to a limit of this process, whichever is less."""
     free = int(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError):  # no group of its own, or "max"
-        most, now = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-        rows = (line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
-        files = sum(int(size) for name, size in rows if name in ("active_file", "inactive_file"))  # go when needed
-        free = min(free, most - now + files)
-    return free
+    left = limits.memory_left()
+    return free if left is None else min(free, left)
 
 
 def _cpus(settings: Settings) -> int:
-    return settings.simulation.cpus or os.cpu_count() or 1
+    return settings.simulation.cpus or limits.usable_cpus()

@@ -174,8 +174,8 @@ class EvaluationSettings:
 
 @section("simulation")
 class SimulationSettings:
-    """Resources of a simulated client on this machine. `cpus` 0 means all cores, or as many as have memory for their
-    clients."""
+    """Resources of a simulated client on this machine. `cpus` 0 means all that the process may use, or as many as have
+    memory for their clients."""
 
     cpus: Count = 0
     cpus_per_client: AtLeastOne = 1

@@ -12,16 +12,13 @@ GIB = 2**30
 
 
 @pytest.fixture
-def shared(monkeypatch, base_overrides, tmp_path):
+def shared(monkeypatch, base_overrides):
     """`cpus_to_use` with 64 processors and so much free memory. A client takes 1 GiB, 20 MB for eight images of 32 px
     and 4 MB for the network: 1.023 GiB."""
 
-    def found(free, more="", group=None):
-        monkeypatch.setattr(machine.os, "cpu_count", lambda: 64)
-        monkeypatch.setattr(machine, "_GROUP", tmp_path)
-        for name, value in zip(("memory.max", "memory.current"), group or ("max", "1"), strict=True):
-            (tmp_path / name).write_text(f"{value}\n")
-        (tmp_path / "memory.stat").write_text(f"anon {GIB}\ninactive_file {2 * GIB}\nactive_file {GIB}\n")
+    def found(free, more="", left=None):
+        monkeypatch.setattr(machine.limits, "usable_cpus", lambda: 64)
+        monkeypatch.setattr(machine.limits, "memory_left", lambda: left)
         monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free * GIB))
         return machine.cpus_to_use(load_settings(f"{base_overrides} federation.num_clients=40 {more}"))
 
@@ -47,8 +44,8 @@ def test_no_more_clients_train_at_a_time_than_memory_holds(shared, free, more, c
 
 
 def test_a_containers_limit_counts(shared):
-    assert shared(100, group=(12 * GIB, 5 * GIB))[0] == 7  # 3 of the 5 are files that are read
-    assert shared(10, group=(100 * GIB, GIB))[0] == 7
+    assert shared(100, left=10 * GIB)[0] == 7
+    assert shared(10, left=99 * GIB)[0] == 7
 
 
 def test_what_limits_is_said_with_the_remedy(shared):
