@@ -1,7 +1,6 @@
 """Directory of a federation's nodes: connected nodes, refused nodes, and requests to them."""
 
 import math
-import os
 import secrets
 import time
 from collections import Counter
@@ -66,7 +65,7 @@ class NodeDirectory:
 
         In a simulation few clients compute at once, and Flower looks through all waiting messages for each client, over
         and over: with 256 of them that took three quarters of a core."""
-        return max(_SIMULATED_AT_ONCE, 2 * (os.cpu_count() or 1)) if self.rules.simulated else 0
+        return max(_SIMULATED_AT_ONCE, 2 * self.rules.simulated_at_once) if self.rules.simulated else 0
 
     def needed(self) -> float:
         """Replies that make a round: a share of those that a full federation would send."""

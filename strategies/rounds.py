@@ -63,7 +63,7 @@ class RoundRules:
     """Rules of the rounds; see `FederationSettings` for each value and its default. With `key_id` None the key of most
     of the first nodes is required. `headline` is the measure of the global model that decides on convergence. A cohort
     has at most `max_clients` clients, if that is not 0; a sum has at least `min_clients`. `simulated` nodes report
-    their number. `measures` are the task's measures in [0, 1].
+    their number, and `simulated_at_once` of them compute at a time. `measures` are the task's measures in [0, 1].
 
     The server waits for a client `straggler_factor` times its slowest earlier answer to such a message, at least
     `straggler_seconds`, and never beyond `deadline`; 0 for the deadline only. It queries a silent client again and
@@ -106,6 +106,7 @@ class RoundRules:
     mean_from: int = 0
     seed: int = 0
     simulated: bool = False
+    simulated_at_once: int = 0
     measures: tuple[str, ...] = ()
     share_authority: Callable[[], Ed25519PublicKey] | None = None
     check_versions: Callable[[str, Mapping[str, Any]], None] | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from app.core.limits import usable_cpus
 from app.settings.checks import DEVICE_REMEDY, SettingsError, require_device
 from models.input_statistics import InputStatistics
 
@@ -56,8 +57,9 @@ def make_compute(device: str, precision: str, channels_last: bool, threads: int)
     chosen = _device(device)
     if chosen.type == "cuda":  # same seed, same machine: same numbers
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    if threads:
-        torch.set_num_threads(threads)
+    most = threads or usable_cpus()  # PyTorch heeds affinity, but no quota
+    if threads or torch.get_num_threads() > most:
+        torch.set_num_threads(most)
     dtype = torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and _gains(chosen)) else torch.float32
     return Compute(chosen, dtype, channels_last)
 

@@ -1,6 +1,7 @@
 """Versions of what ran: this project and its commit, the libraries that decide on figures, and the machine."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -43,7 +44,8 @@ def versions() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": _processor(),
-        "cpus": usable_cpus(),
+        "cpus": os.cpu_count(),
+        "usable_cpus": usable_cpus(),
         "gpus": gpus,
         "threads": torch.get_num_threads() if torch else None,
         "libraries": {name: _version(name) for name in LIBRARIES},

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import psutil
-
+from app.core.limits import free_memory
 from app.deployment import parties as p
 from app.deployment import server_way as way
 from app.deployment import verify
@@ -47,7 +46,7 @@ class Means:
 
     now: Callable[[], float] = time.time
     disk: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
-    memory: Callable[[], int] = lambda: int(psutil.virtual_memory().available)
+    memory: Callable[[], int] = free_memory
 
 
 Check = Callable[[], None]

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import psutil
-
 from app.core import limits
 from app.settings.checks import SettingsError
 from app.settings.load import Settings
@@ -53,7 +51,7 @@ def cpus_to_use(settings: Settings) -> tuple[int, str]:
     train = settings.train
     batch = (train.batch_size or train.pids_per_batch * train.images_per_pid) * _pixels(settings.model)
     each = _PROCESS + _BYTES_A_PIXEL * batch + _BYTES_A_VALUE * sum(value.numel() for value in network.parameters())
-    free = _free_memory()
+    free = limits.free_memory()
     room = max(1, int((free - _KEPT) // each))
     if room >= min(at_once, settings.federation.num_clients):
         return cpus, ""
@@ -68,13 +66,6 @@ def _pixels(model: Any) -> int:
     branches = [branch for name in ("vehicle", "plate") if (branch := getattr(model, name, None)) is not None]
     found = [branch.image_size**2 for branch in branches if hasattr(branch, "image_size")]
     return sum(found) or getattr(model, "height", 0) * getattr(model, "width", 0) or _USUAL_PIXELS
-
-
-def _free_memory() -> int:
-    """Bytes, of this machine or up to a limit of this process, whichever is less."""
-    free = int(psutil.virtual_memory().available)
-    left = limits.memory_left()
-    return free if left is None else min(free, left)
 
 
 def _cpus(settings: Settings) -> int:

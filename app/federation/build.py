@@ -9,6 +9,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from numpy.typing import NDArray
 
+from app.core.limits import usable_cpus
 from app.federation.share_key_files import simulated_authority_public
 from app.federation.share_store import ShareStore
 from app.settings.checks import SettingsError
@@ -200,6 +201,7 @@ def make_rules(
         max_share=federation.max_share,
         mean_from=settings.averaged_from or 0,
         simulated=simulated,
+        simulated_at_once=(settings.simulation.cpus or usable_cpus()) if simulated else 0,
         measures=settings.measures,
         share_authority=share_authority,
         check_versions=check_versions,

@@ -1,16 +1,16 @@
 """Pool for the hashing of passwords: strangers who log in wait for one another, and nobody else waits."""
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from app.core.limits import usable_cpus
 from app.register.errors import BusyError
 
-_AT_ONCE = max(1, min(2, (os.cpu_count() or 1) // 4))  # each takes 64 MiB and up to four processors
+_AT_ONCE = max(1, min(2, usable_cpus() // 4))  # each takes 64 MiB and up to four processors
 _MOST_WAITING = 32
 _MOST_WAITING_OF_ONE = 8  # somebody else still gets into the queue
 P = ParamSpec("P")

@@ -6,7 +6,6 @@ The last part runs a short federation and needs minutes; `round=quickstart` take
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from app.core.limits import usable_cpus
 from app.core.run_folder import RunFolder
 from app.settings.load import absolute, load_settings
 from scripts.bench.loopback import TRAINING
@@ -64,7 +64,7 @@ def round_overhead(experiment: str) -> dict[str, Any]:
 
 
 def _at_once(clients: int) -> int:
-    return min(clients, os.cpu_count() or 1)
+    return min(clients, usable_cpus())
 
 
 def _run(module: str, *words: str) -> dict[str, Any]:

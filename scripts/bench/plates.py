@@ -14,7 +14,6 @@ The last line is one JSON object.
 """
 
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -31,6 +30,7 @@ import torch
 from safetensors.numpy import save
 
 from app.core.arrays import float_arrays
+from app.core.limits import usable_cpus
 from app.data.crops import read_image
 from app.experiment.plate_run import PlateRun
 from app.federation.build import max_clients
@@ -112,7 +112,7 @@ def median_and_slowest(values: Sequence[float]) -> dict[str, float]:
 
 def throughput(settings: Settings, files: Sequence[Path], seconds: float) -> dict[str, Any]:
     """Plates a second on all cores in both arrangements and each batch, and the best of them."""
-    cores = os.cpu_count() or 1
+    cores = usable_cpus()
     rows = []
     for processes, threads in sorted({(1, cores), (cores, 1)}):
         for batch, rate in zip(BATCHES, _rates(settings, files, processes, threads, seconds), strict=True):

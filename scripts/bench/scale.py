@@ -10,7 +10,6 @@ and their parts on one processor, the seconds of measuring afterwards, peak memo
 import contextlib
 import csv
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from app.core.limits import usable_cpus
 from app.core.run_folder import RunFolder
 from app.settings.checks import one_of
 from scripts.bench.errors import BenchError
@@ -75,7 +75,7 @@ def measure(run_dir: Path, data: Path, clients: int, privacy: str, rounds: int) 
         "seconds_round": round(line["seconds"], 1),
         "milliseconds_a_client": {
             "round": round(1000 * line["seconds"] / clients, 1),
-            "of_all_cores": round(1000 * line["seconds"] / clients * (os.cpu_count() or 1), 1),
+            "of_all_cores": round(1000 * line["seconds"] / clients * usable_cpus(), 1),
             "training": round(1000 * float(np.mean([sum(row[key] for key in TRAINING) for row in rows])), 1),
             "whole_reply": round(1000 * float(np.mean([row["seconds_total"] for row in rows])), 1),
         },
