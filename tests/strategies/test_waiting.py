@@ -10,6 +10,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from app.federation.build import make_rules
 from app.settings.load import load_settings
+from strategies.directory import NodeDirectory
 from strategies.exchange import Patience, exchange
 from strategies.nodes import Node
 from strategies.rounds import FederationError, RoundReport
@@ -74,6 +75,15 @@ def test_a_silent_site_ends_its_round_after_three_times_its_slowest_one_and_two_
     for took, waits in ((10.0, 120.0), (100.0, 300.0), (20.0, 300.0), (2000.0, 3600.0)):
         patience.answered(node, MessageType.TRAIN, took, 1)
         assert patience.seconds(node, MessageType.TRAIN, 2) == waits
+
+
+@pytest.mark.parametrize(("cpus", "waiting"), [(2, 16), (64, 128)])
+def test_in_a_simulation_few_messages_wait_at_once(cpus, waiting):
+    """Twice as many as compute at a time, and 16 at least; at real sites all."""
+    settings = load_settings(f"experiment=quickstart privacy=plain simulation.cpus={cpus}")
+    for simulated, most in ((True, waiting), (False, 0)):
+        rules = make_rules(settings, task=settings.task, layout="l", run_key="r", simulated=simulated)
+        assert NodeDirectory(rules)._at_once == most
 
 
 def test_without_a_factor_the_deadline_alone_counts():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from app.core import device
 from app.core.device import make_compute
 from app.settings.checks import SettingsError
 
@@ -34,3 +35,15 @@ def test_devices_that_are_there(monkeypatch):
     names = ["auto", "cpu", "cuda", "cuda:1", "mps"]
     found = [str(make_compute(name, "float32", True, 0).device) for name in names]
     assert found == ["cuda", "cpu", "cuda", "cuda:1", "mps"]
+
+
+@pytest.mark.parametrize(("own", "asked", "usable", "then"), [(2, 0, 1, 1), (2, 0, 8, 2), (1, 0, 8, 1), (1, 2, 1, 2)])
+def test_threads_are_no_more_than_the_process_has_cpus_for(monkeypatch, own, asked, usable, then):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(device, "usable_cpus", lambda: usable)
+    try:
+        torch.set_num_threads(own)
+        make_compute("cpu", "float32", True, asked)
+        assert torch.get_num_threads() == then
+    finally:
+        torch.set_num_threads(before)
