@@ -58,7 +58,7 @@ def _points(panel: Axes, rows: Sequence[Row], at: Sequence[float], names: Sequen
         points = [(place, 100 * row.models[name]) for place, row in zip(at, rows, strict=True) if name in row.models]
         x, y = zip(*points, strict=True)
         colour, mark = _COLOURS[number % len(_COLOURS)], _MARKS[number % len(_MARKS)]
-        # Hollow: models that measure alike lie upon each other, and jobs too.
+        # Hollow, so that of models that measure alike each is seen.
         panel.plot(x, y, linestyle="", label=name, alpha=0.8, color=colour, marker=mark, fillstyle="none")
     panel.grid(alpha=0.3)
 

@@ -18,7 +18,6 @@ from app.settings.synthetic import SyntheticSettings
 from app.settings.tasks import TASKS
 
 CONF = Path(conf.__file__).parent
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
