@@ -59,7 +59,7 @@ def _groups(controller: str) -> Iterator[Path]:
         if names not in own or (mount.controllers and controller not in mount.controllers):
             continue
         path = own[names]
-        # A container without a namespace of groups is told its place in the host, of which it sees a part.
+        # A container without a cgroup namespace gets its path in the host, of which it has a part mounted.
         seen = path.relative_to(mount.root) if path.is_relative_to(mount.root) else PurePosixPath()
         yield from (mount.folder / part for part in (seen, *seen.parents) if ".." not in part.parts)
 

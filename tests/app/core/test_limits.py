@@ -97,7 +97,7 @@ def test_version_1_with_groups_below_and_version_2_beside_it(group):
     assert group(mounts, own, files) == (3, 3)
 
 
-def test_a_container_that_is_told_its_place_in_the_host(group):
+def test_a_container_with_a_path_of_the_host(group):
     """Without a namespace of groups; the unit in it has the nearer limit."""
     files = memory_v1("memory", 16 * GIB, GIB) | memory_v1("memory/unit", 3 * GIB, GIB) | cpu_v1("cpu/unit", 200_000)
     mounts = [v1("memory", "/docker/0f3a"), v1("cpu", "/docker/0f3a")]
