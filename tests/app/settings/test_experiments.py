@@ -54,12 +54,6 @@ def test_every_choice_of_every_group_is_composed(group, name):
     assert load_settings(words).data.root == "/somewhere"
 
 
-def test_an_experiment_keeps_the_server_optimiser_that_it_was_made_with():
-    """ccpd2020 takes the rest from plates_countries."""
-    names = {name: load_settings(f"experiment={name}").federation.server_optimiser.name for name in EXPERIMENTS}
-    assert {name for name, chosen in names.items() if chosen == "momentum"} == {"quickstart", "plates_countries"}
-
-
 @pytest.mark.parametrize(("data", "experiment"), [("two_cam", "two_cam"), ("plates_countries", "plates_made")])
 def test_a_shared_data_set_has_its_folder_from_its_experiment_alone(data, experiment):
     said = f"data.root=FOLDER is missing: the images of '{data}'; experiment={experiment} sets it"
