@@ -27,7 +27,7 @@ def usable_cpus() -> int:
     """Number of CPUs that this process may use, at least 1; a quota is rounded down."""
     found = [os.cpu_count() or 1]
     with contextlib.suppress(AttributeError, OSError, psutil.Error):  # macOS
-        found += [len(cpus) for cpus in (psutil.Process().cpu_affinity(),) if cpus]
+        found.append(len(psutil.Process().cpu_affinity() or ()) or found[0])
     found += [quota // period for group in _groups("cpu") for quota, period in _quotas(group)]
     return max(1, min(found))
 

@@ -32,6 +32,7 @@ import numpy as np
 from PIL import Image
 
 from app.core.arrays import float_arrays
+from app.core.limits import usable_cpus
 from app.core.run_folder import RunFolder
 from app.register.accounts import Accounts, Role
 from app.register.detect import Framed
@@ -99,7 +100,7 @@ def measure(folder: Path, own: dict[str, str], words: Sequence[str]) -> dict[str
         "bench": "service",
         **about,
         "photo_bytes": len(uploads[0]),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cpus(),
         "load_before": round(load, 1),  # other load of the machine
         "single_s": round(single, 3),
         "single_slowest_s": round(max(alone), 3),
