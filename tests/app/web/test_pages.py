@@ -96,10 +96,12 @@ def page(browser, address):
 
 
 def log_in(page, name, password=PASSWORD):
+    """Returns when the page after it is loaded: nothing that it still asks for is taken for a request of the test's."""
     page.goto("/")
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Log in").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Log in").click()
 
 
 def fits(page, name):
