@@ -2,15 +2,16 @@
 
 Candidates: the global model as it is; with BatchNorm statistics of the client's own images; the mean of the last global
 models, if the run asks for it (Izmailov et al., 2018, arXiv:1803.05407); and the points 1/4, 1/2,
-3/4 and 1 of straight lines from the global model to the client's copy of its last round, and to the global model
+3/4 and 1 of straight lines from the global model to the client's copy of its last round, to the global model
 fine-tuned on the client's images, a line for each rate (the line of weights as in Wortsman et al., 2022,
-arXiv:2109.01903). BatchNorm statistics of points inside a line are estimated anew, as averages of statistics fit
-neither end.
+arXiv:2109.01903), and to a model that the client trains without the federation. BatchNorm statistics of points inside a
+line are estimated anew, as averages of statistics fit neither end.
 
 Chosen on held-out vehicles (`app.experiment.held_out`): the candidate whose gain over the global model has the highest
 lower bound, by resampling vehicles; the global model stays unless that bound is above 0. The images of one vehicle are
 alike, so that vehicles are resampled and not images. The bound and not the gain decides, as the best of a dozen
-candidates is often best by chance.
+candidates is often best by chance. With a model trained alone nothing is chosen that scores below it, the global model
+neither, so that no client is worse off than without the federation as far as its held-out vehicles show.
 """
 
 import logging
@@ -29,7 +30,7 @@ from app.core.arrays import Arrays, float_arrays, home_patterns, load_arrays
 from app.core.sample import Sample
 from app.data.readers.reader import Direction
 from app.evaluation.ranking import NoValidQueryError
-from app.experiment.baselines import client_seed
+from app.experiment.baselines import client_seed, train_alone
 from app.experiment.held_out import HeldOut
 from app.settings.load import Settings
 from app.tasks import make_task
@@ -43,14 +44,14 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 """Points of a line, as shares of the way from the global model."""
 _STATISTICS_BATCHES = 16
 _RESAMPLES = 2000
-GLOBAL, STATISTICS, AVERAGE, LOCAL, TUNED = "global", "statistics", "average", "local", "tuned"
+GLOBAL, STATISTICS, AVERAGE, LOCAL, TUNED, ALONE = "global", "statistics", "average", "local", "tuned", "alone"
 
 
 class Candidate(NamedTuple):
     """One point.
 
     Args:
-        line: "global", "statistics", "average", "local", or "tuned" with its rate.
+        line: "global", "statistics", "average", "local", "alone", or "tuned" with its rate.
         share: of the way from the global model.
         arrays: of the network, without heads.
     """
@@ -72,7 +73,7 @@ class Personal(NamedTuple):
 
 
 def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mapping[str, Arrays], name: str) -> Personal:
-    """The personal model of client `name`; the global one if none is better.
+    """The personal model of client `name`; the global one if none is better, and it is not below the one trained alone.
 
     Args:
         held_out: the client's images.
@@ -96,13 +97,17 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
         few = f"{len(base)} held-out vehicles are fewer than the {settings.personalise.least} needed to choose by"
         return Personal(kept, {**report, "reason": few})
     best, rows = Candidate(GLOBAL, 0.0, kept), [{"candidate": GLOBAL, "score": mean_score(base), "bound": 0.0}]
-    highest = 0.0
+    highest, least = 0.0, -np.inf
     for candidate in candidates(task, settings, network, samples, models, name):
         load_arrays(network, candidate.arrays)
         found = judge.scores(network)
-        bound = gain_bound(base, found, settings.personalise.confidence)
-        rows.append({"candidate": candidate.name, "score": mean_score(found), "bound": bound})
-        if bound > highest:
+        score, bound = mean_score(found), gain_bound(base, found, settings.personalise.confidence)
+        rows.append({"candidate": candidate.name, "score": score, "bound": bound})
+        if candidate.line == ALONE and candidate.share == 1:  # the first candidate
+            report[ALONE] = least = score
+            if mean_score(base) < least:
+                best, highest = candidate, bound
+        if bound > highest and score >= least:
             best, highest = candidate, bound
     report |= {"chosen": best.name, "candidates": rows}
     report |= {"score": next(row["score"] for row in rows if row["candidate"] == best.name), "bound": highest}
@@ -127,12 +132,16 @@ def candidates(
     models: Mapping[str, Arrays],
     name: str,
 ) -> Iterator[Candidate]:
-    """All candidates but the global model, those nearest to it first in each line. `network` is written to."""
+    """All candidates but the global model, those nearest to it first in each line; the model trained alone before all
+    others, as they are held against it. `network` is written to."""
     start = without_heads(models[GLOBAL], task)
     batches = task.batches(samples, client_seed(settings, name))
     # The same ones for every candidate; making a batch takes as long as a network needs for it.
     shown = [batches[index] for index in range(min(batches.batches_per_epoch, _STATISTICS_BATCHES))]
     inside = partial(_with_statistics, task, network, shown, settings.seed)
+    if (alone := _alone(task, settings, samples, name)) is not None:
+        yield Candidate(ALONE, 1.0, alone)
+        yield from _line(ALONE, start, alone, inside, SHARES[:-1])
     if _norms(network):
         load_arrays(network, models[GLOBAL])
         yield Candidate(STATISTICS, 0.0, inside(start))
@@ -150,8 +159,22 @@ def candidates(
             yield from _line(f"{TUNED} at {rate:g}", start, end, inside)
 
 
-def _line(line: str, start: Arrays, end: Arrays, inside: Callable[[Arrays], Arrays]) -> Iterator[Candidate]:
-    for share in SHARES:
+def _alone(task: Task, settings: Settings, samples: Sequence[Sample], name: str) -> Arrays | None:
+    """The network trained on these images from the run's start, for as many epochs as the run; without heads. None if
+    the client is not to train it, or cannot."""
+    if not settings.personalise.alone:
+        return None
+    try:
+        return without_heads(float_arrays(train_alone(settings, samples, name)[1]), task)
+    except TrainingError as error:
+        _log.warning("%s: no candidates trained alone: %s", name, error)
+        return None
+
+
+def _line(
+    line: str, start: Arrays, end: Arrays, inside: Callable[[Arrays], Arrays], shares: Sequence[float] = SHARES
+) -> Iterator[Candidate]:
+    for share in shares:
         arrays = between(start, end, share)
         yield Candidate(line, share, inside(arrays) if share < 1 else arrays)
 

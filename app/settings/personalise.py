@@ -16,6 +16,8 @@ class PersonaliseSettings:
         enabled: whether clients make one.
         tuning_epochs: of fine-tuning on the client's own images; 0 for none.
         rates: peak learning rates of fine-tuning, as shares of `train.lr`; each gives candidates of its own.
+        alone: whether the client trains a model without the federation, from the run's start and for `train.epochs`. It
+            gives candidates, and nothing is chosen that scores below it. Takes as long as the client's part of the run.
         averaged_rounds: last rounds whose global models are averaged to a further candidate; 0 for none. Without effect
             where `federation.averaged_rounds` makes such a mean the global model.
         holdout: share of the client's training vehicles that it keeps out of its own training to choose by, if
@@ -30,6 +32,7 @@ class PersonaliseSettings:
     rates: Annotated[list[Annotated[float, Field(gt=0.0, le=10.0)]], Field(max_length=8)] = field(
         default_factory=lambda: [0.3, 1.0]
     )
+    alone: bool = True
     averaged_rounds: Count = 0
     holdout: Annotated[float, Field(ge=0.01, le=0.5)] = 0.15
     least: AtLeastOne = 8

@@ -19,7 +19,7 @@ READER = (
     "experiment=plates_countries data=manifest model.backbone=test_resnet model.height=32 model.width=64 model.dim=16 "
     "model.layers=1 device=cpu train.precision=float32 train.threads=1 train.batch_size=4 data.partition.by=none "
     "data.made_plates.share=0.5 data.made_plates.kinds=[us] personalise=on personalise.least=2 "
-    "personalise.tuning_epochs=1 'personalise.rates=[1]' personalise.holdout=0.3"
+    "personalise.tuning_epochs=1 'personalise.rates=[1]' personalise.holdout=0.3 personalise.alone=false"
 )
 
 

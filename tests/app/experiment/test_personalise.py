@@ -17,6 +17,7 @@ from app.experiment.baselines import train_alone
 from app.experiment.held_out import HeldOut, hold_out
 from app.experiment.personalise import (
     SHARES,
+    Candidate,
     Judge,
     between,
     candidates,
@@ -27,7 +28,10 @@ from app.experiment.personalise import (
 )
 from app.settings.load import load_settings
 
-ON = "personalise=on personalise.tuning_epochs=2 personalise.rates=[0.5] personalise.least=2 personalise.confidence=0.5"
+ON = (
+    "personalise=on personalise.tuning_epochs=2 personalise.rates=[0.5] personalise.least=2 personalise.confidence=0.5 "
+    "personalise.alone=false"
+)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +169,63 @@ def test_the_bound_of_a_gain_is_that_of_a_normal_distribution_for_many_vehicles(
     expected = gains.mean() - 1.2816 * gains.std() / np.sqrt(len(gains))
     assert gain_bound(base, found, 0.9) == pytest.approx(expected, abs=0.003)
     assert gain_bound(base, base, 0.9) == 0.0
+
+
+def with_alone(settings, *, lr=None):
+    train = settings.train if lr is None else replace(settings.train, lr=lr, clip_norm=0.0, optimiser="sgd")
+    return replace(settings, train=train, personalise=replace(settings.personalise, alone=True, tuning_epochs=0.0))
+
+
+def test_the_model_trained_alone_is_the_one_of_the_comparison(site):
+    settings, task, held_out, models = site
+    settings = with_alone(settings)
+    network = task.build(task.num_labels(held_out.samples), settings.seed, pretrained=False)
+    models = {"global": worse(models["global"])}
+    found = list(candidates(task, settings, network, held_out.samples, models, "client-0"))
+    assert [(each.line, each.share) for each in found[:4]] == [("alone", each) for each in (1.0, 0.25, 0.5, 0.75)]
+    expected = float_arrays(train_alone(settings, held_out.samples, "client-0")[1])
+    assert_same_arrays(found[0].arrays, {name: expected[name] for name in found[0].arrays})
+    first = next(name for name, array in expected.items() if array.ndim == 4)
+    half = (models["global"][first] + expected[first]) / 2
+    np.testing.assert_allclose(found[2].arrays[first], half, rtol=1e-5, atol=1e-6)
+
+
+ONE_EACH = dict.fromkeys(range(8), (0.5, 1.0))
+UNEVEN = {pid: (1.0 if pid < 4 else 0.1, 1.0) for pid in range(8)}  # 0.55 on average, and no certain gain
+EVEN = dict.fromkeys(range(8), (0.52, 1.0))  # a certain gain, and less than that
+LESS = dict.fromkeys(range(8), (0.4, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        ({"alone": UNEVEN, "local": EVEN}, "alone, 1 of the way"),
+        ({"alone": UNEVEN, "local": dict.fromkeys(range(8), (0.56, 1.0))}, "local, 1 of the way"),
+        ({"alone": LESS, "local": EVEN}, "local, 1 of the way"),
+        ({"alone": LESS, "local": LESS}, "global"),
+        ({"alone": ONE_EACH, "local": LESS}, "global"),  # as good as the one alone
+    ],
+)
+def test_nothing_below_the_model_trained_alone_is_chosen(site, monkeypatch, found, chosen):
+    settings, task, held_out, models = site
+    settings = with_alone(settings)
+    settings = replace(settings, personalise=replace(settings.personalise, confidence=0.95))
+    ends = [Candidate(line, 1.0, worse(models["global"])) for line in ("alone", "local")]
+    monkeypatch.setattr(module, "candidates", lambda *_: iter(ends))
+    scores = iter([ONE_EACH, found["alone"], found["local"]])
+    monkeypatch.setattr(Judge, "scores", lambda *_: next(scores))
+    report = personalise(task, settings, held_out, models, "client-0").report
+    assert report["chosen"] == chosen
+    assert report["alone"] == mean_score(found["alone"])
+    assert report.get("score", report["global"]) >= report["alone"]
+
+
+def test_a_model_alone_that_diverges_costs_its_own_candidates_alone(site, caplog):
+    settings, task, held_out, models = site
+    report = personalise(task, with_alone(settings, lr=1e30), held_out, models, "client-0").report
+    assert [row["candidate"].split(",")[0] for row in report["candidates"]] == ["global", "statistics", *["local"] * 4]
+    assert "alone" not in report
+    assert "client-0: no candidates trained alone: training diverged" in caplog.text
 
 
 @pytest.mark.parametrize(("least", "reason"), [(9, "fewer than the 9 needed"), (2, "")])

@@ -23,7 +23,7 @@ from strategies import messages as m
 SHORT = "federation.rounds=1 train.epochs=1"
 ON = (
     f"{SHORT} personalise=on personalise.tuning_epochs=1 personalise.rates=[0.5] personalise.least=1 "
-    "personalise.confidence=0.5"
+    "personalise.confidence=0.5 personalise.alone=false"
 )
 
 
