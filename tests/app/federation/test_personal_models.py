@@ -8,11 +8,14 @@ from conftest import LocalFederation, write_set
 from federation_checks import PowerCutError, assert_same_arrays, seen_models
 from site_checkpoints import made_in, state_of
 
+from app.core.arrays import float_arrays
 from app.core.global_state import MEAN
 from app.data.dataset import open_source
 from app.experiment import personalise as choice
+from app.experiment.baselines import train_alone
 from app.experiment.client_table import client_figures, client_text
 from app.experiment.compare import compare_models
+from app.experiment.held_out import hold_out
 from app.experiment.personal_store import read_personal
 from app.federation import personal
 from app.federation.run_words import run_words
@@ -169,6 +172,27 @@ def test_the_figures_of_a_run_stand_beside_a_second_computation(make_federation,
     figures = client_figures(models, "mAP")
     assert figures["clients"]["client-0"]["place"] == "a"
     assert figures["clients"]["client-1"]["chosen"].startswith("tuned")
+
+
+def test_a_client_that_the_federation_does_not_help_keeps_the_model_that_it_trains_alone(make_federation, monkeypatch):
+    calls = []
+
+    def scores(*_):  # the global model, the one trained alone, 3 points between them, the statistics, 2 lines of 4
+        calls.append(1)
+        return {pid: (float((len(calls) - 1) % 14 == 1), 1.0) for pid in range(8)}
+
+    monkeypatch.setattr(choice.Judge, "scores", scores)
+    words = f"{ON} personalise.alone=true data.val_split= personalise.holdout=0.4"
+    run = make_federation("alone", words).run()
+    source = open_source(run.settings.data, run.settings.seed)
+    for number, (name, (arrays, report)) in enumerate(sorted(personal_of(run).items())):
+        kept = hold_out(run.settings, source, source.parts(2)[number], [], name).samples
+        assert len(kept) < len(source.parts(2)[number])
+        expected = float_arrays(train_alone(run.settings, kept, name)[1])
+        assert (report["chosen"], report["alone"], len(report["candidates"])) == ("alone, 1 of the way", 1.0, 14)
+        assert_same_arrays(arrays, {array: expected[array] for array in arrays})
+    plain = make_federation("plain", f"{words} personalise.alone=false").run()
+    assert run.lines() == plain.lines(), "the federation is the same"
 
 
 def test_the_mean_of_the_last_global_models_is_a_candidate(make_federation):
