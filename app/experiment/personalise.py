@@ -22,19 +22,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from app.core.arrays import Arrays, float_arrays, home_patterns, load_arrays
 from app.core.sample import Sample
-from app.data.readers.reader import Direction
 from app.evaluation.ranking import NoValidQueryError
 from app.experiment.baselines import client_seed, train_alone
 from app.experiment.held_out import HeldOut
+from app.experiment.held_out_scores import Judge, gain_bound, mean_score
 from app.settings.load import Settings
 from app.tasks import make_task
-from app.tasks.task import Batch, EmbeddingTask, Task
+from app.tasks.task import Batch, Task
 from app.training.checkpoint import without_heads
 from app.training.trainer import TrainingError, total_steps, train
 from strategies.shared_arrays import is_private
@@ -43,7 +42,6 @@ _log = logging.getLogger("flwr")
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Points of a line, as shares of the way from the global model."""
 _STATISTICS_BATCHES = 16
-_RESAMPLES = 2000
 GLOBAL, STATISTICS, AVERAGE, LOCAL, TUNED, ALONE = "global", "statistics", "average", "local", "tuned", "alone"
 
 
@@ -246,53 +244,3 @@ def estimate_statistics(task: Task, network: nn.Module, batches: Sequence[Batch]
 
 def _norms(network: nn.Module) -> list[_BatchNorm]:
     return [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-
-
-Scores = dict[int, tuple[float, float]]
-"""By vehicle: its score times its queries, and its queries."""
-
-
-class Judge:
-    """Scores of networks on held-out vehicles, by vehicle.
-
-    Args:
-        directions: the held-out queries and galleries.
-    """
-
-    def __init__(self, task: Task, directions: Sequence[Direction], settings: Settings) -> None:
-        self.task = task
-        self.headline = settings.measures[0]
-        self._directions = [part for direction in directions for part in self._by_vehicle(direction)]
-
-    def _by_vehicle(self, direction: Direction) -> Iterator[Direction]:
-        """A direction for each vehicle, against the whole gallery; what is not compared is measured by itself."""
-        ranks = isinstance(self.task, EmbeddingTask)
-        images = direction.query if ranks else tuple(dict.fromkeys((*direction.query, *direction.gallery)))
-        for pid in sorted({sample.pid for sample in images}):
-            own = tuple(sample for sample in images if sample.pid == pid)
-            yield Direction(f"{pid}:{direction.name}", own, direction.gallery if ranks else ())
-
-    def scores(self, network: nn.Module) -> Scores:
-        """The headline measure of each vehicle that has one. Raises NoValidQueryError if none has."""
-        if not self._directions:
-            raise NoValidQueryError("there are no queries")
-        found: Scores = {}
-        for name, row in self.task.evaluate(network, self._directions, self.task.compute.device).directions.items():
-            pid = int(name.partition(":")[0])
-            total, count = found.get(pid, (0.0, 0.0))
-            found[pid] = total + row[self.headline] * row["queries"], count + row["queries"]
-        return found
-
-
-def mean_score(scores: Scores) -> float:
-    """Mean over all queries."""
-    return sum(total for total, _ in scores.values()) / sum(count for _, count in scores.values())
-
-
-def gain_bound(base: Scores, found: Scores, confidence: float) -> float:
-    """Lower bound of the gain of `found` over `base`, from resampled vehicles; always of the same resamples."""
-    pids = sorted(base)
-    gains: NDArray[np.float64] = np.array([found.get(pid, (0.0, 0.0))[0] - base[pid][0] for pid in pids])
-    counts: NDArray[np.float64] = np.array([base[pid][1] for pid in pids])
-    chosen = np.random.default_rng(0).integers(len(pids), size=(_RESAMPLES, len(pids)))
-    return float(np.quantile(gains[chosen].sum(axis=1) / counts[chosen].sum(axis=1), 1 - confidence))

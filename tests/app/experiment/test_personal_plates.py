@@ -10,7 +10,8 @@ from app.core.arrays import float_arrays
 from app.data.dataset import open_source
 from app.data.plate_batches import PlateBatches
 from app.experiment.held_out import hold_out
-from app.experiment.personalise import Judge, mean_score, personalise
+from app.experiment.held_out_scores import Judge, mean_score
+from app.experiment.personalise import personalise
 from app.settings.load import load_settings
 from app.tasks import make_task
 

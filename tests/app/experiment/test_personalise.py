@@ -15,15 +15,13 @@ from app.data.dataset import open_source
 from app.experiment import personalise as module
 from app.experiment.baselines import train_alone
 from app.experiment.held_out import HeldOut, hold_out
+from app.experiment.held_out_scores import Judge, gain_bound, mean_score
 from app.experiment.personalise import (
     SHARES,
     Candidate,
-    Judge,
     between,
     candidates,
     estimate_statistics,
-    gain_bound,
-    mean_score,
     personalise,
 )
 from app.settings.load import load_settings
