@@ -85,8 +85,8 @@ class Patience:
     """Learns the seconds that each client takes to answer, by kind of message.
 
     The longest wait is `deadline`, and ten minutes at most for a query. It applies to a client's first answer of a
-    kind, to its first training from `long_round` on, and to the final model with `long_final`. Then the straggler rule
-    applies, see `RoundRules`:
+    kind, and to its first training from `long_round` on; for the final model it is `final_seconds`, if there are some.
+    Then the straggler rule applies, see `RoundRules`:
 
     - Measuring the final model is also part of a training, so that the times of trainings count for it.
     - A client that did not answer in time gets the longest wait once more, as it may have become slower. If it misses
@@ -105,6 +105,8 @@ class Patience:
 
     def whole(self, kind: str) -> float:
         """The longest wait for a kind of message (a Flower message type)."""
+        if kind == MessageType.EVALUATE and self.rules.final_seconds:
+            return self.rules.final_seconds
         return min(_QUERY_SECONDS, self.rules.deadline) if kind == MessageType.QUERY else self.rules.deadline
 
     def seconds(self, node: Node, kind: str, server_round: int) -> float:
@@ -118,7 +120,7 @@ class Patience:
         first = self._trained.get(node.client, 0) < rules.long_round <= server_round
         if kind == MessageType.TRAIN and first and not gave_up:
             return whole
-        if kind == MessageType.EVALUATE and rules.long_final and not gave_up:
+        if kind == MessageType.EVALUATE and rules.final_seconds and not gave_up:
             return whole
         kinds = {kind}
         if kind == MessageType.EVALUATE and rules.measure_every:

@@ -68,7 +68,8 @@ class RoundRules:
     The server waits for a client `straggler_factor` times its slowest earlier answer to such a message, at least
     `straggler_seconds`, and never beyond `deadline`; 0 for the deadline only. It queries a silent client again and
     waits `silent_seconds`, until it answers. In round `long_round`, where clients do more than train, the whole
-    deadline applies, and with `long_final` for the final model, from which clients make models of their own.
+    deadline applies. The final model, from which clients may make models of their own, has `final_seconds`, if that is
+    not 0.
 
     `share_authority` gives the public key of who signs the share keys that nodes must have, once a node has answered;
     None for a cipher without shares.
@@ -100,7 +101,7 @@ class RoundRules:
     straggler_seconds: float = 120.0
     silent_seconds: float = 30.0
     long_round: int = 1
-    long_final: bool = False
+    final_seconds: float = 0.0
     max_clients: int = 0
     min_clients: int = 1
     mean_from: int = 0

@@ -46,11 +46,16 @@ def client_seed(settings: Settings, name: str) -> int:
 
 
 def train_alone(
-    settings: Settings, samples: Sequence[Sample], name: str, progress: Progress | None = None
+    settings: Settings,
+    samples: Sequence[Sample],
+    name: str,
+    progress: Progress | None = None,
+    task: Task | None = None,
 ) -> tuple[Task, nn.Module, TrainReport]:
     """One model on these images, as they are, for the whole run's epochs: stand-alone for a client's, centralised for
-    all. Enhanced images among them are used for training, and not for the classifier's centres."""
-    task = make_task(settings)
+    all. Enhanced images among them are used for training, and not for the classifier's centres. A task that is given is
+    of these settings, and lends its cache of images."""
+    task = task or make_task(settings)
     network = task.build(task.num_labels(samples), settings.seed)
     if settings.train.head_init == "centres":
         task.set_heads(network, [s for s in samples if not s.enhanced], task.compute.device)

@@ -83,7 +83,7 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
     report: dict[str, Any] = {"chosen": GLOBAL, "held_out": held_out.source, "measure": judge.headline}
     if not held_out.directions:
         return Personal(kept, {**report, "reason": held_out.source})
-    task, samples = _of_own_images(task, settings), task.learnable(held_out.samples)
+    whole, task, samples = task, _of_own_images(task, settings), task.learnable(held_out.samples)
     network = task.build(task.num_labels(samples), settings.seed, pretrained=False)
     load_arrays(network, models[GLOBAL])
     try:
@@ -94,6 +94,8 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
     if len(base) < settings.personalise.least:
         few = f"{len(base)} held-out vehicles are fewer than the {settings.personalise.least} needed to choose by"
         return Personal(kept, {**report, "reason": few})
+    if settings.personalise.alone and (alone := trained_alone(whole, settings, samples, models[GLOBAL], name)):
+        models = {**models, ALONE: alone}
     best, rows = Candidate(GLOBAL, 0.0, kept), [{"candidate": GLOBAL, "score": mean_score(base), "bound": 0.0}]
     highest, least = 0.0, -np.inf
     for candidate in candidates(task, settings, network, samples, models, name):
@@ -105,6 +107,7 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
             report[ALONE] = least = score
             if mean_score(base) < least:
                 best, highest = candidate, bound
+                report["reason"] = "the global model scores below the one trained alone"
         if bound > highest and score >= least:
             best, highest = candidate, bound
     report |= {"chosen": best.name, "candidates": rows}
@@ -137,9 +140,9 @@ def candidates(
     # The same ones for every candidate; making a batch takes as long as a network needs for it.
     shown = [batches[index] for index in range(min(batches.batches_per_epoch, _STATISTICS_BATCHES))]
     inside = partial(_with_statistics, task, network, shown, settings.seed)
-    if (alone := _alone(task, settings, samples, name)) is not None:
-        yield Candidate(ALONE, 1.0, alone)
-        yield from _line(ALONE, start, alone, inside, SHARES[:-1])
+    if ALONE in models:
+        yield Candidate(ALONE, 1.0, models[ALONE])
+        yield from _line(ALONE, start, models[ALONE], inside, SHARES[:-1])
     if _norms(network):
         load_arrays(network, models[GLOBAL])
         yield Candidate(STATISTICS, 0.0, inside(start))
@@ -157,16 +160,21 @@ def candidates(
             yield from _line(f"{TUNED} at {rate:g}", start, end, inside)
 
 
-def _alone(task: Task, settings: Settings, samples: Sequence[Sample], name: str) -> Arrays | None:
-    """The network trained on these images from the run's start, for as many epochs as the run; without heads. None if
-    the client is not to train it, or cannot."""
-    if not settings.personalise.alone:
-        return None
+def trained_alone(
+    task: Task, settings: Settings, samples: Sequence[Sample], global_model: Arrays, name: str
+) -> Arrays | None:
+    """The network trained on these images with the run's settings, from its start and for `train.epochs`, without
+    heads. Arrays that no image of the client reached, as a plate network's without plates, are those of the global
+    model. None if training fails."""
+    _log.info("%s: trains a model alone, to hold the others against", name)
     try:
-        return without_heads(float_arrays(train_alone(settings, samples, name)[1]), task)
-    except TrainingError as error:
+        network = train_alone(settings, samples, name, task=task)[1]
+    except (TrainingError, torch.OutOfMemoryError) as error:
         _log.warning("%s: no candidates trained alone: %s", name, error)
         return None
+    start = float_arrays(task.build(task.num_labels(samples), settings.seed))
+    found = without_heads(float_arrays(network), task)
+    return {n: global_model[n] if np.array_equal(array, start[n]) else array for n, array in found.items()}
 
 
 def _line(

@@ -192,7 +192,7 @@ def make_rules(
         deadline=federation.deadline,
         straggler_factor=federation.straggler_factor,
         long_round=settings.data.equalise.from_round if settings.data.equalise.on else 1,
-        long_final=settings.personalise.enabled,
+        final_seconds=_final_seconds(settings, simulated),
         start_timeout=federation.start_timeout,
         measure_every=federation.measure_every,
         min_clients=1 if settings.privacy.cipher == "plain" else 2,  # the sum of one update is that update
@@ -206,3 +206,12 @@ def make_rules(
         share_authority=share_authority,
         check_versions=check_versions,
     )
+
+
+def _final_seconds(settings: Settings, simulated: bool) -> float:
+    """The wait for a client that makes a model of its own from the final one; 0 if none does. Simulated clients wait
+    for one another."""
+    if not settings.personalise.enabled:
+        return 0.0
+    seconds = settings.federation.deadline + settings.personalise.deadline
+    return seconds * settings.federation.num_clients if simulated else seconds

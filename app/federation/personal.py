@@ -14,7 +14,7 @@ from app.core.files import replacing
 from app.core.node_store import OutdatedAttemptError, digest_of
 from app.experiment.held_out import HeldOut
 from app.experiment.personal_store import held_key, write_personal
-from app.experiment.personalise import AVERAGE, GLOBAL, LOCAL, personalise
+from app.experiment.personalise import ALONE, AVERAGE, GLOBAL, LOCAL, personalise
 from models.errors import FedVehicleReidError
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def sentence(report: dict[str, Any]) -> str:
     if report["chosen"] == GLOBAL:
         return f"the global one ({report['reason']})"
     gain = f"{100 * report[GLOBAL]:.1f} % to {100 * report['score']:.1f} %"
-    return f"{report['chosen']} ({report['measure']} {gain} on {report['vehicles']} held-out vehicles)"
+    alone = f", {100 * report[ALONE]:.1f} % alone" if ALONE in report else ""
+    return f"{report['chosen']} ({report['measure']} {gain}{alone}, on {report['vehicles']} held-out vehicles)"
 
 
 def _models(client: "TaskClient", server_round: int) -> dict[str, Arrays]:
@@ -108,7 +109,8 @@ def _key(client: "TaskClient", held_out: HeldOut, models: dict[str, Arrays]) -> 
     chosen_by = [[str(s.path), s.pid] for each in held_out.directions for s in (*each.query, *each.gallery)]
     depends = [
         {name: digest_of(arrays) for name, arrays in models.items()},
-        [asdict(each) for each in (settings.personalise, settings.train, settings.loss)],
+        [asdict(each) for each in (settings.personalise, settings.train, settings.loss, settings.model)],
+        asdict(settings.data.made_plates),
         [settings.seed, client.name, images, chosen_by],
     ]
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]

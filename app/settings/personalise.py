@@ -16,8 +16,9 @@ class PersonaliseSettings:
         enabled: whether clients make one.
         tuning_epochs: of fine-tuning on the client's own images; 0 for none.
         rates: peak learning rates of fine-tuning, as shares of `train.lr`; each gives candidates of its own.
-        alone: whether the client trains a model without the federation, from the run's start and for `train.epochs`. It
-            gives candidates, and nothing is chosen that scores below it. Takes as long as the client's part of the run.
+        alone: whether the client trains a model without the federation, with the run's settings, from its start and for
+            `train.epochs`. It gives candidates, and nothing is chosen that scores below it. Takes as long as all the
+            client's rounds.
         averaged_rounds: last rounds whose global models are averaged to a further candidate; 0 for none. Without effect
             where `federation.averaged_rounds` makes such a mean the global model.
         holdout: share of the client's training vehicles that it keeps out of its own training to choose by, if
@@ -25,6 +26,7 @@ class PersonaliseSettings:
             on images of the same vehicles.
         least: vehicles needed to choose by; with fewer a client keeps the global model.
         confidence: of the gain over the global model on the held-out vehicles, from resampling them.
+        deadline: seconds that the server waits for a client's personal model, beyond `federation.deadline`.
     """
 
     enabled: bool = False
@@ -37,3 +39,4 @@ class PersonaliseSettings:
     holdout: Annotated[float, Field(ge=0.01, le=0.5)] = 0.15
     least: AtLeastOne = 8
     confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.9
+    deadline: NotNegative = 21600.0

@@ -226,14 +226,25 @@ def test_a_client_that_was_away_in_the_long_round_has_the_whole_deadline_in_its_
     assert patience.seconds(node, "train", 6) == 5 * 100
 
 
-@pytest.mark.parametrize(("long_final", "seconds"), [(True, HOUR), (False, 120)])
-def test_the_final_model_of_which_clients_make_their_own_has_the_whole_deadline(long_final, seconds):
-    rules = Federation([Client("a", 1, [1, 0, 0])], deadline=HOUR, long_final=long_final).rules
+@pytest.mark.parametrize(("final", "seconds"), [(7 * HOUR, 7 * HOUR), (0.0, 120)])
+def test_the_final_model_of_which_clients_make_their_own_has_a_wait_of_its_own(final, seconds):
+    rules = Federation([Client("a", 1, [1, 0, 0])], deadline=HOUR, final_seconds=final).rules
     patience, node = Patience(rules), Node(1, "a", 1, {})
+    assert patience.seconds(node, "evaluate", 1) == max(final, HOUR)  # nothing is known yet
     patience.answered(node, "train", 2.0, 1)
     patience.answered(node, "evaluate", 2.0, 1)
     assert patience.seconds(node, "train", 2) == 120
     assert patience.seconds(node, "evaluate", 2) == seconds
+
+
+def test_a_final_model_that_takes_longer_than_a_round_ends_the_run_well(clock):
+    federation = three(rounds=2, deadline=HOUR, final_seconds=3 * HOUR)
+    begun = clock.now
+    hold(federation, clock, lambda _, kind, __: begun + 2 * HOUR if kind == "evaluate" else None)
+    federation.run()
+    assert 2 * HOUR <= clock.now - begun < 2 * HOUR + 2 * LOOK
+    finals = [each for each in federation.grid.sent if each.metadata.message_type == "evaluate"]
+    assert [each.metadata.ttl for each in finals] == [3 * HOUR] * 3
 
 
 def test_a_node_that_went_away_and_came_back_is_not_silent_any_more():

@@ -86,6 +86,16 @@ def test_in_a_simulation_few_messages_wait_at_once(cpus, waiting):
         assert NodeDirectory(rules)._at_once == most
 
 
+def test_simulated_clients_wait_for_one_another_with_personal_models():
+    words = (
+        "experiment=quickstart privacy=plain federation.deadline=100 personalise.deadline=50 federation.num_clients=4"
+    )
+    for more, simulated, seconds in (("", True, 0), ("personalise=on", False, 150), ("personalise=on", True, 600)):
+        settings = load_settings(f"{words} {more}")
+        rules = make_rules(settings, task=settings.task, layout="l", run_key="r", simulated=simulated)
+        assert rules.final_seconds == seconds
+
+
 def test_without_a_factor_the_deadline_alone_counts():
     federation = three(rounds=2, deadline=0.8, straggler_factor=0.0, straggler_seconds=0.0)
     lose(federation, "b", 2)

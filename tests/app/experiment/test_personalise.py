@@ -23,8 +23,10 @@ from app.experiment.personalise import (
     candidates,
     estimate_statistics,
     personalise,
+    trained_alone,
 )
 from app.settings.load import load_settings
+from app.tasks import make_task
 
 ON = (
     "personalise=on personalise.tuning_epochs=2 personalise.rates=[0.5] personalise.least=2 personalise.confidence=0.5 "
@@ -174,24 +176,40 @@ def with_alone(settings, *, lr=None):
     return replace(settings, train=train, personalise=replace(settings.personalise, alone=True, tuning_epochs=0.0))
 
 
-def test_the_model_trained_alone_is_the_one_of_the_comparison(site):
+def test_the_model_trained_alone_is_a_stand_alone_one_and_the_end_of_a_line(site):
     settings, task, held_out, models = site
     settings = with_alone(settings)
-    network = task.build(task.num_labels(held_out.samples), settings.seed, pretrained=False)
-    models = {"global": worse(models["global"])}
-    found = list(candidates(task, settings, network, held_out.samples, models, "client-0"))
-    assert [(each.line, each.share) for each in found[:4]] == [("alone", each) for each in (1.0, 0.25, 0.5, 0.75)]
+    start = worse(models["global"])
+    alone = trained_alone(task, settings, held_out.samples, start, "client-0")
     expected = float_arrays(train_alone(settings, held_out.samples, "client-0")[1])
-    assert_same_arrays(found[0].arrays, {name: expected[name] for name in found[0].arrays})
+    assert_same_arrays(alone, {name: expected[name] for name in expected if "classifier" not in name})
+    network = task.build(task.num_labels(held_out.samples), settings.seed, pretrained=False)
+    found = list(candidates(task, settings, network, held_out.samples, {"global": start, "alone": alone}, "client-0"))
+    assert [(each.line, each.share) for each in found[:4]] == [("alone", each) for each in (1.0, 0.25, 0.5, 0.75)]
+    assert_same_arrays(found[0].arrays, alone)
     first = next(name for name, array in expected.items() if array.ndim == 4)
-    half = (models["global"][first] + expected[first]) / 2
-    np.testing.assert_allclose(found[2].arrays[first], half, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[2].arrays[first], (start[first] + expected[first]) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_a_client_without_plates_keeps_the_plate_network_of_the_others(base_overrides):
+    both = base_overrides.replace(
+        "model.plate=null", "model.plate.backbone=test_efficientnet model.plate.image_size=32"
+    )
+    settings = load_settings(f"{both} {ON}")
+    task, source = make_task(settings), open_source(settings.data, settings.seed)
+    samples = [replace(sample, plate_path=None, plate_boxes=()) for sample in source.parts(2)[0]]
+    others = {name: array + 1 for name, array in float_arrays(task.build(2, settings.seed)).items()}
+    alone = trained_alone(task, settings, samples, others, "client-0")
+    reached = {name for name, array in alone.items() if array.tobytes() != others[name].tobytes()}
+    assert {name.split(".")[0] for name in reached} == {"vehicle"}
+    assert any(name.startswith("plate.") for name in alone)
 
 
 ONE_EACH = dict.fromkeys(range(8), (0.5, 1.0))
 UNEVEN = {pid: (1.0 if pid < 4 else 0.1, 1.0) for pid in range(8)}  # 0.55 on average, and no certain gain
 EVEN = dict.fromkeys(range(8), (0.52, 1.0))  # a certain gain, and less than that
 LESS = dict.fromkeys(range(8), (0.4, 1.0))
+LESS_UNEVEN = {pid: (0.9 if pid < 4 else 0.22, 1.0) for pid in range(8)}  # 0.56, no certain gain, but a surer one
 
 
 @pytest.mark.parametrize(
@@ -199,6 +217,8 @@ LESS = dict.fromkeys(range(8), (0.4, 1.0))
     [
         ({"alone": UNEVEN, "local": EVEN}, "alone, 1 of the way"),
         ({"alone": UNEVEN, "local": dict.fromkeys(range(8), (0.56, 1.0))}, "local, 1 of the way"),
+        ({"alone": UNEVEN, "local": LESS_UNEVEN}, "local, 1 of the way"),
+        ({"alone": UNEVEN, "local": dict.fromkeys(range(8), (mean_score(UNEVEN), 1.0))}, "local, 1 of the way"),
         ({"alone": LESS, "local": EVEN}, "local, 1 of the way"),
         ({"alone": LESS, "local": LESS}, "global"),
         ({"alone": ONE_EACH, "local": LESS}, "global"),  # as good as the one alone
@@ -208,6 +228,7 @@ def test_nothing_below_the_model_trained_alone_is_chosen(site, monkeypatch, foun
     settings, task, held_out, models = site
     settings = with_alone(settings)
     settings = replace(settings, personalise=replace(settings.personalise, confidence=0.95))
+    monkeypatch.setattr(module, "trained_alone", lambda *_: models["global"])
     ends = [Candidate(line, 1.0, worse(models["global"])) for line in ("alone", "local")]
     monkeypatch.setattr(module, "candidates", lambda *_: iter(ends))
     scores = iter([ONE_EACH, found["alone"], found["local"]])
@@ -216,6 +237,8 @@ def test_nothing_below_the_model_trained_alone_is_chosen(site, monkeypatch, foun
     assert report["chosen"] == chosen
     assert report["alone"] == mean_score(found["alone"])
     assert report.get("score", report["global"]) >= report["alone"]
+    if chosen.startswith("alone"):
+        assert report["reason"] == "the global model scores below the one trained alone"
 
 
 def test_a_model_alone_that_diverges_costs_its_own_candidates_alone(site, caplog):
