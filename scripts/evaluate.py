@@ -1,8 +1,8 @@
 """Evaluation of a checkpoint on any data set.
 
 Run: python -m scripts.evaluate run=outputs/two_cam/<time> data=two_cam data.eval_split=test
-`model=global` (default), `central`, `local-client-0`, `stand_alone-client-0`, or `untrained`, the network before
-training. `data=NAME` is any reader, `data.root=FOLDER` any folder of that layout.
+`model=global` (default), `central`, `local-client-0`, `personalised-client-0`, `stand_alone-client-0`, or `untrained`,
+the network before training. `data=NAME` is any reader, `data.root=FOLDER` any folder of that layout.
 `data.weather=rain` (night, fog, blur, glare) measures with queries in that weather against the gallery as it is;
 `weather=all`, or `weather=rain,fog`, makes one table of several beside the queries as they are.
 """

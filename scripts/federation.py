@@ -53,6 +53,11 @@ from strategies.signing import AUTHORITY_PUBLIC_KEY, fingerprint, read_public_ke
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _INSTALL = Path("/opt/fed-vehicle-reid")
 _LOOK_SECONDS = 2.0
+_LEARNT = {
+    "global": "global model after round",
+    "local": "this site's own model of round",
+    "personalised": "this site's personal model, of round",
+}
 
 
 federation_sites.add_commands(app)
@@ -231,7 +236,7 @@ def model(
     for sentence in made["damaged"]:
         print(f"skipped: {sentence}", file=sys.stderr)
     for kind, server_round in made["rounds"].items():
-        learnt = "global model after round" if kind == "global" else "this site's own model of round"
+        learnt = _LEARNT[kind]
         print(f"{made['models'][kind]}: {learnt} {server_round}", file=sys.stderr)
     if "global" not in made["rounds"]:
         print("no global model has arrived yet: a sum comes with the message of the round after it", file=sys.stderr)

@@ -34,7 +34,10 @@ class Decision(StrEnum):
 @app.command()
 def reembed(
     run: Annotated[Path | None, typer.Option(help="Run folder of the network.")] = None,
-    model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
+    model: Annotated[
+        str,
+        typer.Option(help="Its checkpoint: global, local-NAME, personalised-NAME, central; of a site personalised."),
+    ] = "global",
     onnx: Annotated[Path | None, typer.Option(help="ONNX file, instead of a run folder.")] = None,
     views: Annotated[
         int | None, typer.Option(help="Views of an image that an embedding is the mean of: 1, 2 or 4; else the run's.")
@@ -122,7 +125,10 @@ def plate_reader(
             help="Run folder of the task plate_text or .onnx of scripts.export; by default the packaged one."
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="Its checkpoint: global, local-NAME, central.")] = "global",
+    model: Annotated[
+        str,
+        typer.Option(help="Its checkpoint: global, local-NAME, personalised-NAME, central; of a site personalised."),
+    ] = "global",
     sure: Annotated[
         float | None, typer.Option(help="Confidence from which on a text takes part in decisions; 0.9 at first.")
     ] = None,

@@ -23,6 +23,7 @@ from app.experiment.baselines import bad_pictures
 from app.experiment.claim import claimed, run_path
 from app.experiment.client_table import client_figures, client_text, write_client_csv
 from app.experiment.compare import compare_models, node_stores
+from app.experiment.held_out import chosen_by
 from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides, run_overrides
 from app.experiment.local_superlink import LocalSuperLink
 from app.experiment.machine import check_machine
@@ -123,9 +124,8 @@ def _run(settings: Settings, folder: RunFolder, overrides: str, superlink: Local
     record_versions(folder.path)
     source = open_source(settings.data, settings.seed)  # here, so that not every client waits for synthetic images
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
-    if settings.personalise.enabled and not settings.data.val_split:
-        share = settings.personalise.holdout
-        print(f"{share:.0%} of each client's vehicles are kept out to choose its personal model by", file=sys.stderr)
+    if settings.personalise.enabled:
+        print(chosen_by(settings, source), file=sys.stderr)
     for subject, remark in make_task(settings).remarks.items():
         print(f"{subject}: {remark}", file=sys.stderr)
     print("starting Flower: the first round begins in about half a minute", file=sys.stderr)

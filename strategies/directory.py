@@ -32,14 +32,20 @@ class NodeDirectory:
         rules: see `RoundRules`.
         names: who may carry which name; None takes each node at its word, as in a simulation.
         waiting: called while too few nodes are connected.
+        alive: called while there is no reply.
     """
 
     def __init__(
-        self, rules: RoundRules, names: Names | None = None, waiting: Callable[[Missing], None] = lambda _: None
+        self,
+        rules: RoundRules,
+        names: Names | None = None,
+        waiting: Callable[[Missing], None] = lambda _: None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.rules = rules
         self.names = names
         self.waiting = waiting
+        self.alive = alive
         self.nodes: dict[int, Node] = {}
         self.key_id = rules.key_id
         """The federation key that nodes must hold; None until the first ones have answered."""
@@ -175,7 +181,7 @@ class NodeDirectory:
             kind = asked[node.node_id].metadata.message_type
             return self._patience.seconds(node, kind, report.server_round)
 
-        for node, answer in exchange(grid, outgoing, report, seconds, self._at_once):
+        for node, answer in exchange(grid, outgoing, report, seconds, self._at_once, self.alive):
             metadata = asked[node.node_id].metadata
             if answer == NO_REPLY:
                 if node.node_id in self._patience.silent:

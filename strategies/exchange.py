@@ -27,6 +27,7 @@ def exchange(
     report: RoundReport,
     seconds: Callable[[Node], float],
     at_once: int = 0,
+    alive: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Node, Message | str]]:
     """Push, then yield each node with its reply, or with the reason why there is none within its `seconds`.
 
@@ -37,6 +38,7 @@ def exchange(
 
     Args:
         at_once: messages that wait for a reply at the same time; 0 for all.
+        alive: called while there is no reply.
     """
     report.bytes_down += sum(m.payload_bytes(message) for _, message in outgoing)
     unsent, waiting = deque(outgoing), dict[str, tuple[Node, float]]()
@@ -61,6 +63,7 @@ def exchange(
             yield waiting.pop(message_id)[0], NO_REPLY
         pause = _POLL_SECONDS[0] if arrived else min(2 * pause, _POLL_SECONDS[1])
         if waiting and not arrived:
+            alive()
             time.sleep(pause)
 
 
@@ -105,8 +108,8 @@ class Patience:
 
     def whole(self, kind: str) -> float:
         """The longest wait for a kind of message (a Flower message type)."""
-        if kind == MessageType.EVALUATE and self.rules.final_seconds:
-            return self.rules.final_seconds
+        if kind == MessageType.EVALUATE:
+            return self.rules.whole_final
         return min(_QUERY_SECONDS, self.rules.deadline) if kind == MessageType.QUERY else self.rules.deadline
 
     def seconds(self, node: Node, kind: str, server_round: int) -> float:

@@ -74,7 +74,7 @@ class PartialSync(Strategy):
         self.attempt: Attempt
         self._undone: dict[int, list[str]] = {}  # round -> why it was rolled back, each time
         self._asked: dict[int, Node] = {}  # by the last `configure_train` or `configure_evaluate`
-        self.directory = NodeDirectory(rules, names, listener.waiting)
+        self.directory = NodeDirectory(rules, names, listener.waiting, listener.alive)
         if self.directory.key_id is None:
             self.directory.key_id = state.key_id
         self.delivery = ModelDelivery(self.directory)
@@ -250,10 +250,10 @@ class PartialSync(Strategy):
         config: ConfigRecord,
         grid: Grid,
     ) -> Iterable[Message]:
-        """A message for every node, with its missing part of the final model. Earlier models are measured in
-        training."""
+        """A message for every node, with its missing part of the final model; training measures earlier ones."""
         nodes = self.directory.gather(grid, self.report)
         self._asked = {node.node_id: node for node in nodes}
+        self.listener.delivering(self.report.server_round, [node.client for node in nodes], self.rules.whole_final)
         configs = {node.node_id: {**config, m.MEASURE: True} for node in nodes}
         return self.delivery.messages(grid, nodes, self.state, arrays, self.report, MessageType.EVALUATE, configs)
 
@@ -268,6 +268,7 @@ class PartialSync(Strategy):
                 self.directory.leave_out(self.report, node, str(error))
                 continue
             measured[node.client] = (node.num_examples, received.measures)
+            self.listener.replied(node.client)
         self.report.clients = {client: dict(measures) for client, (_, measures) in sorted(measured.items())}
         return MetricRecord(dict(mean_measures(measured, self.rules.max_share))) if measured else None
 

@@ -44,8 +44,14 @@ class RoundListener(Protocol):
     def started(self, server_round: int, attempt: int, cohort: Sequence[str]) -> None:
         """Messages go out to these clients."""
 
+    def delivering(self, server_round: int, cohort: Sequence[str], seconds: float) -> None:
+        """The final model goes out to these clients, as `server_round`; their answers may take so many seconds."""
+
+    def alive(self) -> None:
+        """The server waits for replies; called several times a second while that is so."""
+
     def replied(self, client: str) -> None:
-        """A client's reply was added to the sum."""
+        """A client's reply was added to the sum, or its measures of the final model have come."""
 
     def sharing(self, clients: Sequence[str]) -> None:
         """The updates are in; these clients of the sum have not yet sent a share sum, without which it does not open.
@@ -111,6 +117,11 @@ class RoundRules:
     measures: tuple[str, ...] = ()
     share_authority: Callable[[], Ed25519PublicKey] | None = None
     check_versions: Callable[[str, Mapping[str, Any]], None] | None = None
+
+    @property
+    def whole_final(self) -> float:
+        """The longest wait for an answer to the final model."""
+        return self.final_seconds or self.deadline
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Progress(BaseModel):
     cohort: list[str] = []
     waiting: list[str] = []
     share_sums: list[str] = []
+    final: bool = False
     waiting_for: WaitingFor | None = None
     failed: str = ""
 

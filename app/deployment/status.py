@@ -22,7 +22,8 @@ _SLOW = 1.5  # times the median of the clients' seconds in a round
 def read_status(path: Path) -> dict[str, Any]:
     """The status for `python -m scripts.federation status --json`.
 
-    "waiting" are the clients without an update in the present round, "share_sums" those whose share sum is missing.
+    "waiting" are the clients without an update in the present round, "share_sums" those whose share sum is missing;
+    with "final" set those that have not answered the final model, of which they may be making models of their own.
     "clients" has for each client its rounds, the number and reason of its omissions, the seconds of its last round and
     whether it was a straggler in it. "state" is "running", "ended", or "failed" with its "reason"; a server that was
     killed reports nothing, and "silent_seconds" counts from its last sign of life. Raises FileNotFoundError for a
@@ -52,6 +53,7 @@ def read_status(path: Path) -> dict[str, Any]:
         "measures": _latest_measures(lines),
         "waiting": progress.get("waiting", []) if in_round else [],
         "share_sums": progress.get("share_sums", []) if in_round else [],
+        "final": in_round and progress.get("final", False),
         "waiting_for": _missing(progress) if state == "running" else None,
         "attempt": progress.get("attempt", 0) if in_round else 0,
         "clients": {name: _client(name, trained, last) for name in _names(trained, progress)},
@@ -65,7 +67,7 @@ def status_table(status: Mapping[str, Any]) -> Table:
     at_work = status["share_sums"] or status["waiting"]
     if at_work:
         attempt = f", attempt {status['attempt']}" if status["attempt"] > 1 else ""
-        title += f" (now round {status['round'] + 1}{attempt})"
+        title += " (now the final model)" if status["final"] else f" (now round {status['round'] + 1}{attempt})"
     traffic = f"{status['bytes_up'] / 1e6:.1f} MB up, {status['bytes_down'] / 1e6:.1f} MB down, {status['cipher']}"
     if status["state"] == "running":
         title += f", last sign of life {status['silent_seconds']:.0f} s ago"

@@ -50,3 +50,18 @@ def hold_out(
         return HeldOut(list(samples), [], reason)
     kept, held = holdout(samples, options.holdout, client_seed(settings, name))
     return HeldOut(kept, source.directions_of(held), f"{count} training vehicles kept out of training")
+
+
+def chosen_by(settings: Settings, source: Source) -> str:
+    """What the clients of a simulation choose their personal models by, and which of them have too few for it."""
+    options, split = settings.personalise, settings.data.val_split
+    parts = source.parts(settings.federation.num_clients)
+    validation = source.evaluation_parts(split, len(parts)) if split else [[] for _ in parts]
+    few = []
+    for number, (samples, directions) in enumerate(zip(parts, validation, strict=True)):
+        held = hold_out(settings, source, samples, directions, f"client-{number}")
+        if len({sample.pid for each in held.directions for sample in each.query}) < options.least:
+            few.append(f"client-{number}")
+    images = f"vehicles of the split {split}" if split else f"{options.holdout:.0%} of the client's training vehicles"
+    said = f"personal models are chosen by {images}, {options.least} at least (personalise.least)"
+    return f"{said}; with fewer these keep the global model: {', '.join(few)}" if few else said

@@ -107,13 +107,17 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
             report[ALONE] = least = score
             if mean_score(base) < least:
                 best, highest = candidate, bound
-                report["reason"] = "the global model scores below the one trained alone"
         if bound > highest and score >= least:
             best, highest = candidate, bound
     report |= {"chosen": best.name, "candidates": rows}
     report |= {"score": next(row["score"] for row in rows if row["candidate"] == best.name), "bound": highest}
+    highest_bound = "its gain over the global model has the highest lower bound"
     if best.line == GLOBAL:
         report["reason"] = f"no candidate is better with a confidence of {settings.personalise.confidence:g}"
+    elif mean_score(base) < least:
+        report["reason"] = f"the global model scores below the one trained alone; of what does not, {highest_bound}"
+    else:
+        report["reason"] = highest_bound
     return Personal(best.arrays, report)
 
 

@@ -1,7 +1,9 @@
 """Recorder of a run on the server: metrics, checkpoints, progress and TensorBoard in the run folder."""
 
+import contextlib
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
+from app.core.run_folder import PROGRESS, SERVER_CHECKPOINT, RunFolder
 from strategies.rounds import Missing, RoundReport, ServerState
 from strategies.shared_arrays import SharedLayout
 
 _log = logging.getLogger("flwr")
-_LOG_SECONDS = 30.0  # between two lines about the same missing sites
+_LOG_SECONDS = 30.0  # between two lines about the same missing sites, and two signs of life
 
 
 class Recorder:
@@ -37,6 +39,7 @@ class Recorder:
         self._waiting: list[str] = []
         self._logged: tuple[object, ...] = ()
         self._logged_at = 0.0
+        self._touched = 0.0
 
     def waiting(self, missing: Missing) -> None:
         """Write the connected sites and the seconds left to wait into `progress.json`, and now and then into the log.
@@ -64,6 +67,22 @@ class Recorder:
         self._progress = {**now, "attempts": self.attempts}
         self._waiting = list(cohort)
         self._write_progress()
+
+    def delivering(self, server_round: int, cohort: Sequence[str], seconds: float) -> None:
+        """Write the clients without an answer to the final model into `progress.json`, and how long it may take."""
+        now = {"server_round": server_round, "attempt": 1, "cohort": list(cohort), "final": True}
+        self._progress = {**now, "attempts": self.attempts}
+        self._waiting = list(cohort)
+        self._write_progress()
+        _log.info("waiting for answers to the final model from %s; %.0f s at most", ", ".join(cohort), seconds)
+
+    def alive(self) -> None:
+        """Touch `progress.json` now and then: a wait of hours is no silence."""
+        now = time.monotonic()
+        if now >= self._touched + _LOG_SECONDS:
+            self._touched = now
+            with contextlib.suppress(FileNotFoundError):  # before the first round
+                os.utime(self.folder.path / PROGRESS)
 
     def replied(self, client: str) -> None:
         """Remove a client from those without a reply."""

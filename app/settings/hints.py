@@ -12,6 +12,7 @@ from hydra.errors import MissingConfigException
 from app.settings.nearest import did_you_mean, nearest
 from app.settings.privacy import PACKED_BFV
 
+_VALUE = re.compile(r"true|false|null|[-+.\d].*", re.IGNORECASE)  # what Hydra reads as no text
 _REFUSED = re.compile(r"Could not override '(?P<key>[^']+)'")
 
 
@@ -45,6 +46,17 @@ def refused(error: Exception, known: Iterable[str]) -> str | None:
     if match is None or "To append to your config" not in str(error):
         return None
     return f"unknown key {match['key']}{key_hint(match['key'], ['experiment', *known])}"
+
+
+def unnamed_choice(words: Iterable[str], groups: Iterable[str]) -> str | None:
+    """The first override of a group of `conf/` with a number, a truth value or null for a name, and the names."""
+    for word in words:
+        group, _, value = word.partition("=")
+        folder = files("conf") / group
+        if group in groups and folder.is_dir() and _VALUE.fullmatch(value.strip()):
+            known = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+            return f"{word}: {group} is a name; known: {', '.join(known)}"
+    return None
 
 
 def root_hint(data: str) -> str:

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.settings.checks import SettingsError, require_device, require_file_name, require_finite, require_kept_memory
 from app.settings.federation import FederationSettings
-from app.settings.hints import first_leaf, key_hint, keys_of, refused
+from app.settings.hints import first_leaf, key_hint, keys_of, refused, unnamed_choice
 from app.settings.overrides import readable
 from app.settings.personalise import PersonaliseSettings
 from app.settings.plug_in_names import require_declared
@@ -155,7 +155,7 @@ def composed(overrides: str | Sequence[str] = "") -> dict[str, Any]:
         raise SettingsError(message) from error
     except ValueError as error:  # a group whose choice is a number or null
         groups = [word for word in words if word.partition("=")[0].lstrip("+~") in plain_keys()]
-        raise SettingsError(f"{' '.join(groups)}: {error}") from error
+        raise SettingsError(unnamed_choice(words, plain_keys()) or f"{' '.join(groups)}: {error}") from error
     assert isinstance(raw, dict)
     return sites_follow({str(key): value for key, value in raw.items()})
 

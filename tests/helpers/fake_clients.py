@@ -123,7 +123,7 @@ class Federation:
         self.rules = replace(RULES, num_clients=len(clients), **rules)
         self.grid = InProcessGrid(self.app, "", [{"client": client.name} for client in clients])
         self.reports, self.states, self.taken_back, self.events = [], [], [], []
-        self.missing = []
+        self.missing, self.looks = [], 0
 
     def app(self, message, context):
         content = self.clients[context.node_config["client"]].answer(message)
@@ -139,6 +139,12 @@ class Federation:
 
     def started(self, server_round, attempt, cohort):
         self.events.append((server_round, attempt, tuple(cohort)))
+
+    def delivering(self, server_round, cohort, seconds):
+        self.events.append((server_round, "final", tuple(cohort), seconds))
+
+    def alive(self):
+        self.looks += 1
 
     def replied(self, client):
         self.events.append(client)

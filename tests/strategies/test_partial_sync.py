@@ -290,4 +290,5 @@ def test_a_listener_gets_the_cohort_and_the_replies():
     federation.fail_once("ab", 2)
     federation.run()
     cohort = ("a", "b", "c")
-    assert federation.events == [(1, 1, cohort), *"abc", (2, 1, cohort), "c", (2, 2, cohort), *"abc"]
+    rounds = [(1, 1, cohort), *"abc", (2, 1, cohort), "c", (2, 2, cohort), *"abc"]
+    assert federation.events == [*rounds, (3, "final", cohort, federation.rules.deadline), *"abc"]

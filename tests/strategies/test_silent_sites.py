@@ -243,6 +243,7 @@ def test_a_final_model_that_takes_longer_than_a_round_ends_the_run_well(clock):
     hold(federation, clock, lambda _, kind, __: begun + 2 * HOUR if kind == "evaluate" else None)
     federation.run()
     assert 2 * HOUR <= clock.now - begun < 2 * HOUR + 2 * LOOK
+    assert federation.looks > 2 * HOUR / LOOK
     finals = [each for each in federation.grid.sent if each.metadata.message_type == "evaluate"]
     assert [each.metadata.ttl for each in finals] == [3 * HOUR] * 3
 

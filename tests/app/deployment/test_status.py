@@ -3,7 +3,10 @@
 import io
 import json
 import logging
+import os
 import re
+import time
+from types import SimpleNamespace
 
 import pytest
 from federation_checks import PowerCutError, kind_of
@@ -11,7 +14,9 @@ from in_process_grid import InProcessGrid
 from rich.console import Console
 
 from app.core.run_folder import RunFolder
+from app.deployment.remote_status import of_log
 from app.deployment.status import read_status, status_table
+from app.federation import recorder
 from scripts import federation
 from strategies import messages as m
 from strategies.rounds import FederationError
@@ -77,6 +82,47 @@ def test_the_exchange_of_shares_names_the_sites_whose_share_sum_is_missing(make_
     logged = [record.getMessage() for record in caplog.records if "share sums" in record.getMessage()]
     assert logged == [f"round {number} waits for share sums of client-0, client-1" for number in (1, 2)]
     assert read_status(federation.folder.path)["share_sums"] == []
+
+
+def test_the_sites_that_have_not_answered_the_final_model_are_named(make_federation, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)  # to where pytest listens
+    federation, found = make_federation(changes="federation.rounds=2 personalise.enabled=true"), []
+
+    def look(message, reply):
+        if message.metadata.message_type == "evaluate":
+            found.append(read_status(federation.folder.path))
+        return reply
+
+    with caplog.at_level(logging.INFO):
+        federation.run(look)
+    # Both are asked before the first answer is taken: this grid computes an answer when a message is pushed.
+    assert [status["waiting"] for status in found] == [["client-0", "client-1"]] * 2
+    assert all(status["final"] and status["attempt"] == 1 for status in found)
+    assert "round 2 of 2 (now the final model)" in shown(found[0])
+    assert shown(found[0]).count("working") == 2
+    line = "waiting for answers to the final model from client-0, client-1; 21780 s at most"  # 180 + 21600
+    assert line in caplog.messages
+    assert of_log(caplog.messages)["waits"] == ""
+    assert of_log(caplog.messages[: caplog.messages.index(line) + 1])["waits"] == line
+    progress = federation.folder.read_progress()
+    assert (progress["waiting"], progress["attempts"]) == ([], 2), "the final model is no attempt at a round"
+
+
+def test_a_server_that_waits_for_hours_gives_signs_of_life(make_federation, monkeypatch):
+    federation = make_federation(changes="federation.rounds=1").run()
+    progress, now, touched = federation.folder.path / "progress.json", [1000.0], []
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    listener = recorder.Recorder(federation.folder, "run", None, 1, "mAP")
+    for _ in range(7):
+        os.utime(progress, (0, 0))
+        listener.alive()
+        touched.append(progress.stat().st_mtime > time.time() - 600)
+        now[0] += 10
+    assert touched == [True, False, False] * 2 + [True]
+    progress.unlink()
+    now[0] += 60
+    listener.alive()
+    assert not progress.exists()
 
 
 def test_a_run_that_ended(make_federation, capsys):

@@ -14,7 +14,7 @@ from app.core.arrays import float_arrays, load_arrays
 from app.data.dataset import open_source
 from app.experiment import personalise as module
 from app.experiment.baselines import train_alone
-from app.experiment.held_out import HeldOut, hold_out
+from app.experiment.held_out import HeldOut, chosen_by, hold_out
 from app.experiment.held_out_scores import Judge, gain_bound, mean_score
 from app.experiment.personalise import (
     SHARES,
@@ -237,8 +237,9 @@ def test_nothing_below_the_model_trained_alone_is_chosen(site, monkeypatch, foun
     assert report["chosen"] == chosen
     assert report["alone"] == mean_score(found["alone"])
     assert report.get("score", report["global"]) >= report["alone"]
-    if chosen.startswith("alone"):
-        assert report["reason"] == "the global model scores below the one trained alone"
+    below = report["global"] < report["alone"]
+    assert report["reason"].startswith("the global model scores below the one trained alone") == below
+    assert ("no candidate is better" in report["reason"]) == (chosen == "global")
 
 
 def test_a_model_alone_that_diverges_costs_its_own_candidates_alone(site, caplog):
@@ -264,16 +265,27 @@ def test_a_client_without_held_out_vehicles_keeps_the_global_model(site):
     assert personal.report == {"chosen": "global", "held_out": "too few", "measure": "mAP", "reason": "too few"}
 
 
+@pytest.mark.parametrize(("least", "few"), [(1, []), (3, ["client-0", "client-1"])])
+def test_clients_that_cannot_choose_are_named_at_the_start(base_overrides, least, few):
+    settings = load_settings(f"{base_overrides} {ON} personalise.least={least}")
+    source = open_source(settings.data, settings.seed)
+    said = chosen_by(settings, source)
+    assert said.startswith(f"personal models are chosen by vehicles of the split val, {least} at least")
+    assert [f"client-{number}" for number in range(2) if f"client-{number}" in said] == few
+
+
 def test_held_out_vehicles_are_not_trained_on(base_overrides):
     settings = load_settings(f"{base_overrides} {ON} data.val_split= personalise.holdout=0.4")
     source = open_source(settings.data, settings.seed)
     for number, (part, count) in enumerate(zip(source.parts(2), (2, 0), strict=True)):
         held = hold_out(settings, source, part, [], f"client-{number}")
-        chosen_by = {sample.pid for each in held.directions for sample in (*each.query, *each.gallery)}
-        assert len(chosen_by) == count  # two of five vehicles; one of three would be fewer than personalise.least
-        assert chosen_by.isdisjoint({sample.pid for sample in held.samples})
-        assert chosen_by | {sample.pid for sample in held.samples} == {sample.pid for sample in part}
+        left = {sample.pid for each in held.directions for sample in (*each.query, *each.gallery)}
+        assert len(left) == count  # two of five vehicles; one of three would be fewer than personalise.least
+        assert left.isdisjoint({sample.pid for sample in held.samples})
+        assert left | {sample.pid for sample in held.samples} == {sample.pid for sample in part}
         assert held == hold_out(settings, source, part, [], f"client-{number}")
     assert held.source.startswith("40% of its 3 training vehicles are too few to choose by")
+    said = "personal models are chosen by 40% of the client's training vehicles, 2 at least (personalise.least)"
+    assert chosen_by(settings, source) == f"{said}; with fewer these keep the global model: client-1"
     off = replace(settings, personalise=replace(settings.personalise, enabled=False))
     assert hold_out(off, source, part, [], "client-0") == HeldOut(part, [])

@@ -64,8 +64,9 @@ def plain():
         ("model.pooling=max", "model.pooling"),
         ("task=segmentation", "task must be one of dual_reid"),
         ("data=nowhere", "nowhere"),
-        ("experiment=null", "experiment=null: Config group override must be a string or a list"),
-        ("model=5", "model=5: Config group override must be a string or a list"),
+        ("experiment=null", "experiment=null: experiment is a name; known: ccpd2020, convnext_tiny, dual_plates"),
+        ("model=5", "model=5: model is a name; known: "),
+        ("personalise=True", "personalise=True: personalise is a name; known: off, on"),
         ("train.lr", "train.lr"),
     ],
 )
