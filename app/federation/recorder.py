@@ -81,7 +81,7 @@ class Recorder:
         now = time.monotonic()
         if now >= self._touched + _LOG_SECONDS:
             self._touched = now
-            with contextlib.suppress(FileNotFoundError):  # before the first round
+            with contextlib.suppress(OSError):  # there is none before the first round; no sign is worth the run
                 os.utime(self.folder.path / PROGRESS)
 
     def replied(self, client: str) -> None:
