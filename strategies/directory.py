@@ -17,12 +17,10 @@ from strategies.client_names import name_fault
 from strategies.exchange import NO_REPLY, Patience, exchange
 from strategies.nodes import Node, RefusedError, agreed_digests, read_node
 from strategies.proofs import Names, reply_statement
-from strategies.rounds import FederationError, Missing, RoundReport, RoundRules, UnusableSumError
+from strategies.rounds import SIMULATED_AT_ONCE, FederationError, Missing, RoundReport, RoundRules, UnusableSumError
 from strategies.share_keys import ShareKeyRules
 
 _LOOK_SECONDS = 0.5  # seconds between two queries for nodes
-
-_SIMULATED_AT_ONCE = 16
 
 
 class NodeDirectory:
@@ -33,6 +31,7 @@ class NodeDirectory:
         names: who may carry which name; None takes each node at its word, as in a simulation.
         waiting: called while too few nodes are connected.
         alive: called while there is no reply.
+        dropped: called with a client's name and the reason why it takes no part for now.
     """
 
     def __init__(
@@ -41,11 +40,13 @@ class NodeDirectory:
         names: Names | None = None,
         waiting: Callable[[Missing], None] = lambda _: None,
         alive: Callable[[], None] = lambda: None,
+        dropped: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self.rules = rules
         self.names = names
         self.waiting = waiting
         self.alive = alive
+        self.dropped = dropped
         self.nodes: dict[int, Node] = {}
         self.key_id = rules.key_id
         """The federation key that nodes must hold; None until the first ones have answered."""
@@ -71,7 +72,7 @@ class NodeDirectory:
 
         In a simulation few clients compute at once, and Flower looks through all waiting messages for each client, over
         and over: with 256 of them that took three quarters of a core."""
-        return max(_SIMULATED_AT_ONCE, 2 * self.rules.simulated_at_once) if self.rules.simulated else 0
+        return max(SIMULATED_AT_ONCE, 2 * self.rules.simulated_at_once) if self.rules.simulated else 0
 
     def needed(self) -> float:
         """Replies that make a round: a share of those that a full federation would send."""
@@ -271,6 +272,7 @@ class NodeDirectory:
         """Count and name it; the node describes itself again before its next round."""
         self.nodes.pop(node.node_id, None)
         report.leave_out(node.client, reason)
+        self.dropped(node.client, reason)
 
 
 def _most_common_key(contents: Iterable[RecordDict]) -> str:

@@ -74,7 +74,7 @@ class PartialSync(Strategy):
         self.attempt: Attempt
         self._undone: dict[int, list[str]] = {}  # round -> why it was rolled back, each time
         self._asked: dict[int, Node] = {}  # by the last `configure_train` or `configure_evaluate`
-        self.directory = NodeDirectory(rules, names, listener.waiting, listener.alive)
+        self.directory = NodeDirectory(rules, names, listener.waiting, listener.alive, listener.dropped)
         if self.directory.key_id is None:
             self.directory.key_id = state.key_id
         self.delivery = ModelDelivery(self.directory)
@@ -117,7 +117,7 @@ class PartialSync(Strategy):
         if initial_arrays is not None:
             self.state = replace(self.state, aggregate=_payload(initial_arrays))
         rules = self.rules if num_rounds is None else replace(self.rules, rounds=num_rounds)
-        self.directory.use(rules if timeout is None else replace(rules, deadline=timeout))
+        self.directory.use(rules if timeout is None else replace(rules, deadline=timeout, final_seconds=0.0))
         self.summary()
         result = Result()
         self._evaluate_centrally(evaluate_fn, result)

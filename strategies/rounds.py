@@ -24,6 +24,10 @@ class UnusableSumError(FederationError):
     """No client can use the sum of the last round."""
 
 
+SIMULATED_AT_ONCE = 16
+"""Messages that wait for a reply at once in a simulation, at least; the rest are sent as replies come."""
+
+
 @dataclass(frozen=True)
 class Missing:
     """Missing nodes of a round that cannot begin: `wanted` are needed, `here` are connected. `seconds` are left to
@@ -49,6 +53,9 @@ class RoundListener(Protocol):
 
     def alive(self) -> None:
         """The server waits for replies; called several times a second while that is so."""
+
+    def dropped(self, client: str, reason: str) -> None:
+        """A client gives no answer that can be used: it failed, came too late, or was refused."""
 
     def replied(self, client: str) -> None:
         """A client's reply was added to the sum, or its measures of the final model have come."""

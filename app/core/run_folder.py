@@ -33,8 +33,8 @@ from models.errors import MissingFileError
 
 _log = logging.getLogger(__name__)
 ROUND = "server_round"
-SERVER_CHECKPOINT = "server"
 PROGRESS = "progress.json"
+SERVER_CHECKPOINT = "server"
 """Name of the arrays that the server resumes from: ciphertexts, not a network."""
 
 

@@ -9,6 +9,9 @@ from app.data.holdout import holdout
 from app.data.readers.reader import Direction
 from app.experiment.baselines import client_seed
 from app.settings.load import Settings
+from app.settings.personalise import PersonaliseSettings
+
+_NAMED = 8
 
 
 class HeldOut(NamedTuple):
@@ -41,8 +44,7 @@ def hold_out(
     if split:
         return HeldOut(list(samples), list(validation), f"split {split}")
     vehicles = len({sample.pid for sample in samples})
-    count = round(options.holdout * vehicles)
-    if count < options.least or vehicles - count < 2:
+    if not (count := _kept_out(options, vehicles)):
         reason = (
             f"{options.holdout:.0%} of its {vehicles} training vehicles are too few to choose by "
             "(personalise.holdout, personalise.least)"
@@ -56,12 +58,21 @@ def chosen_by(settings: Settings, source: Source) -> str:
     """What the clients of a simulation choose their personal models by, and which of them have too few for it."""
     options, split = settings.personalise, settings.data.val_split
     parts = source.parts(settings.federation.num_clients)
-    validation = source.evaluation_parts(split, len(parts)) if split else [[] for _ in parts]
-    few = []
-    for number, (samples, directions) in enumerate(zip(parts, validation, strict=True)):
-        held = hold_out(settings, source, samples, directions, f"client-{number}")
-        if len({sample.pid for each in held.directions for sample in each.query}) < options.least:
-            few.append(f"client-{number}")
+    if split:  # also of sites that do not take part
+        asked = source.evaluation_parts(split, len(parts))[: len(parts)]
+        counts = [len({sample.pid for each in directions for sample in each.query}) for directions in asked]
+    else:
+        counts = [_kept_out(options, len({sample.pid for sample in samples})) for samples in parts]
+    few = [f"client-{number}" for number, count in enumerate(counts) if count < options.least]
     images = f"vehicles of the split {split}" if split else f"{options.holdout:.0%} of the client's training vehicles"
     said = f"personal models are chosen by {images}, {options.least} at least (personalise.least)"
-    return f"{said}; with fewer these keep the global model: {', '.join(few)}" if few else said
+    if not few:
+        return said
+    more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+    return f"{said}; with fewer these keep the global model: {', '.join(few[:_NAMED])}{more}"
+
+
+def _kept_out(options: PersonaliseSettings, vehicles: int) -> int:
+    """How many of a client's vehicles are kept out of its training; 0 if there would be too few of either."""
+    count = round(options.holdout * vehicles)
+    return 0 if count < options.least or vehicles - count < 2 else count

@@ -27,7 +27,7 @@ from strategies.ciphers.kahe.server_half import KaheSum
 from strategies.ciphers.keys import FederationKey, new_key, read_key, shared_key, write_key
 from strategies.ciphers.plain import PlainCipher, PlainSum
 from strategies.quantise import Blocks
-from strategies.rounds import RoundRules
+from strategies.rounds import SIMULATED_AT_ONCE, RoundRules
 from strategies.server_optimiser import Adam, Average, Momentum, ServerOptimiser
 from strategies.share_keys import ShareKeys
 
@@ -209,9 +209,9 @@ def make_rules(
 
 
 def _final_seconds(settings: Settings, simulated: bool) -> float:
-    """The wait for a client that makes a model of its own from the final one; 0 if none does. Simulated clients wait
-    for one another."""
+    """The wait for a client that makes a model of its own from the final one; 0 if none does. Of simulated clients
+    some wait for one another, see `SIMULATED_AT_ONCE`."""
     if not settings.personalise.enabled:
         return 0.0
     seconds = settings.federation.deadline + settings.personalise.deadline
-    return seconds * settings.federation.num_clients if simulated else seconds
+    return seconds * min(settings.federation.num_clients, SIMULATED_AT_ONCE) if simulated else seconds

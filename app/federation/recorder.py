@@ -84,10 +84,15 @@ class Recorder:
             with contextlib.suppress(OSError):  # there is none before the first round; no sign is worth the run
                 os.utime(self.folder.path / PROGRESS)
 
+    def dropped(self, client: str, reason: str) -> None:  # noqa: ARG002
+        """Remove a client from those without a reply; the line of the round has the reason."""
+        self.replied(client)
+
     def replied(self, client: str) -> None:
         """Remove a client from those without a reply."""
-        self._waiting.remove(client)
-        self._write_progress()
+        if client in self._waiting:
+            self._waiting.remove(client)
+            self._write_progress()
 
     def sharing(self, clients: Sequence[str]) -> None:
         """Write the clients without a share sum into `progress.json`; the log names them when they are asked."""

@@ -12,7 +12,7 @@ from hydra.errors import MissingConfigException
 from app.settings.nearest import did_you_mean, nearest
 from app.settings.privacy import PACKED_BFV
 
-_VALUE = re.compile(r"true|false|null|[-+.\d].*", re.IGNORECASE)  # what Hydra reads as no text
+_VALUE = re.compile(r"true|false|null|nan|inf|[-+.\d].*", re.IGNORECASE)  # what Hydra reads as no text
 _REFUSED = re.compile(r"Could not override '(?P<key>[^']+)'")
 
 
@@ -51,7 +51,7 @@ def refused(error: Exception, known: Iterable[str]) -> str | None:
 def unnamed_choice(words: Iterable[str], groups: Iterable[str]) -> str | None:
     """The first override of a group of `conf/` with a number, a truth value or null for a name, and the names."""
     for word in words:
-        group, _, value = word.partition("=")
+        group, _, value = word.lstrip("+~").partition("=")
         folder = files("conf") / group
         if group in groups and folder.is_dir() and _VALUE.fullmatch(value.strip()):
             known = sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))

@@ -123,7 +123,7 @@ class Federation:
         self.rules = replace(RULES, num_clients=len(clients), **rules)
         self.grid = InProcessGrid(self.app, "", [{"client": client.name} for client in clients])
         self.reports, self.states, self.taken_back, self.events = [], [], [], []
-        self.missing, self.looks = [], 0
+        self.missing, self.failures, self.looks = [], [], 0
 
     def app(self, message, context):
         content = self.clients[context.node_config["client"]].answer(message)
@@ -142,6 +142,9 @@ class Federation:
 
     def delivering(self, server_round, cohort, seconds):
         self.events.append((server_round, "final", tuple(cohort), seconds))
+
+    def dropped(self, client, reason):
+        self.failures.append((client, reason))
 
     def alive(self):
         self.looks += 1

@@ -248,6 +248,16 @@ def test_a_final_model_that_takes_longer_than_a_round_ends_the_run_well(clock):
     assert [each.metadata.ttl for each in finals] == [3 * HOUR] * 3
 
 
+def test_a_time_limit_of_the_caller_bounds_the_final_model_too(clock):
+    federation = three(rounds=1, deadline=HOUR, final_seconds=3 * HOUR)
+    begun = clock.now
+    hold(federation, clock, lambda _, kind, __: NEVER if kind == "evaluate" else None)
+    with pytest.raises(FederationError, match="the final model reached no node"):
+        federation.run(timeout=60.0)
+    assert 60 <= clock.now - begun < 60 + 2 * LOOK
+    assert {client for client, _ in federation.failures} == set("abc")
+
+
 def test_a_node_that_went_away_and_came_back_is_not_silent_any_more():
     patience = Patience(Federation([Client("a", 1, [1, 0, 0])], deadline=HOUR).rules)
     node = Node(1, "a", 1, {})

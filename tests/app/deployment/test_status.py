@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from federation_checks import PowerCutError, kind_of
+from flwr.app import Error, Message
 from in_process_grid import InProcessGrid
 from rich.console import Console
 
@@ -106,6 +107,28 @@ def test_the_sites_that_have_not_answered_the_final_model_are_named(make_federat
     assert of_log(caplog.messages[: caplog.messages.index(line) + 1])["waits"] == line
     progress = federation.folder.read_progress()
     assert (progress["waiting"], progress["attempts"]) == ([], 2), "the final model is no attempt at a round"
+
+
+def test_a_site_that_fails_with_the_final_model_is_not_awaited(make_federation):
+    federation, found = make_federation(changes="federation.rounds=1"), []
+
+    def fail(message, reply):
+        if message.metadata.message_type == "evaluate" and message.metadata.dst_node_id == 1:
+            return Message(Error(5, "Node Unavailable"), reply_to=message)
+        return reply
+
+    replied = recorder.Recorder.replied
+
+    def look(self, client):
+        replied(self, client)
+        found.append((client, read_status(self.folder.path)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder.Recorder, "replied", look)
+        federation.run(fail)
+    [failed] = [client for client, status in found if status["final"] and status["waiting"] == ["client-1"]]
+    assert failed == "client-0"
+    assert found[-1][0] == "client-1"
 
 
 def test_a_server_that_waits_for_hours_gives_signs_of_life(make_federation, monkeypatch):

@@ -274,6 +274,15 @@ def test_clients_that_cannot_choose_are_named_at_the_start(base_overrides, least
     assert [f"client-{number}" for number in range(2) if f"client-{number}" in said] == few
 
 
+def test_the_clients_that_cannot_choose_are_those_of_the_run(base_overrides, monkeypatch):
+    settings = load_settings(f"{base_overrides} {ON} federation.num_clients=1 personalise.least=9")
+    source = open_source(settings.data, settings.seed)  # of two sites
+    assert chosen_by(settings, source).endswith("keep the global model: client-0")
+    many = load_settings(f"{base_overrides} {ON} data.val_split= personalise.least=9")
+    monkeypatch.setattr(type(source), "parts", lambda *_: [source.train()] * 1000)
+    assert chosen_by(many, source).endswith("client-6, client-7 and 992 more")
+
+
 def test_held_out_vehicles_are_not_trained_on(base_overrides):
     settings = load_settings(f"{base_overrides} {ON} data.val_split= personalise.holdout=0.4")
     source = open_source(settings.data, settings.seed)
