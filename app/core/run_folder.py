@@ -33,7 +33,6 @@ from models.errors import MissingFileError
 
 _log = logging.getLogger(__name__)
 ROUND = "server_round"
-PROGRESS = "progress.json"
 SERVER_CHECKPOINT = "server"
 """Name of the arrays that the server resumes from: ciphertexts, not a network."""
 
@@ -101,7 +100,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Delete files of an earlier run that would be mistaken for the new one's."""
-        for name in ("summary.json", PROGRESS, "server.safetensors"):
+        for name in ("summary.json", run_records.PROGRESS, "server.safetensors"):
             (self.path / name).unlink(missing_ok=True)
         self.drop_metrics_from(0)
 
@@ -139,12 +138,12 @@ class RunFolder:
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Write the progress of the present round to `progress.json`, plain values in one line: it is written after
         every reply, and names all clients that are awaited."""
-        with replacing(self.path / PROGRESS) as temporary:
+        with replacing(self.path / run_records.PROGRESS) as temporary:
             temporary.write_text(json.dumps(progress, allow_nan=False) + "\n", encoding="utf-8")
 
     def read_progress(self) -> dict[str, Any]:
         """The content of `progress.json`; empty before the first round. Raises ValueError naming a damaged file."""
-        path = self.path / PROGRESS
+        path = self.path / run_records.PROGRESS
         return require_shape(path, run_records.Progress, _read_json(path)) if path.exists() else {}
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:

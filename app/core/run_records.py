@@ -12,6 +12,7 @@ Count = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Figure = Annotated[float, Field(ge=-1e300, le=1e300)]
 
 
+PROGRESS = "progress.json"
 RUNNING, ENDED, FAILED = STATES = ("running", "ended", "failed")
 
 
@@ -105,5 +106,5 @@ def run_state(run: Path, progress: Mapping[str, Any]) -> str:
 
 def last_sign(run: Path) -> float:
     """Time of the last sign of life of a run's server, in seconds since 1970; 0 before the first."""
-    files = (run / name for name in ("settings.json", "metrics.jsonl", "progress.json"))
+    files = (run / name for name in ("settings.json", "metrics.jsonl", PROGRESS))
     return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.prometheus import counter, counters, gauge, gauges
 from app.core.run_folder import RunFolder
-from app.core.run_records import RUNNING, STATES, RunSettings, last_sign, run_state
+from app.core.run_records import PROGRESS, RUNNING, STATES, RunSettings, last_sign, run_state
 from app.core.site_activity import parts_of
 from app.core.typed_json import require_shape
 from app.deployment.remote_status import run_folders
@@ -92,7 +92,7 @@ class RunRecords:
 def _progress(run: Path) -> dict[str, Any]:
     """`progress.json` unchecked; empty for a damaged one, which is named when the run is read."""
     try:
-        found = json.loads((run / "progress.json").read_bytes())
+        found = json.loads((run / PROGRESS).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -97,24 +97,24 @@ def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mappi
     if settings.personalise.alone and (alone := trained_alone(whole, settings, samples, models[GLOBAL], name)):
         models = {**models, ALONE: alone}
     best, rows = Candidate(GLOBAL, 0.0, kept), [{"candidate": GLOBAL, "score": mean_score(base), "bound": 0.0}]
-    highest, least = 0.0, -np.inf
+    highest, floor = 0.0, -np.inf
     for candidate in candidates(task, settings, network, samples, models, name):
         load_arrays(network, candidate.arrays)
         found = judge.scores(network)
         score, bound = mean_score(found), gain_bound(base, found, settings.personalise.confidence)
         rows.append({"candidate": candidate.name, "score": score, "bound": bound})
         if candidate.line == ALONE and candidate.share == 1:  # the first candidate
-            report[ALONE] = least = score
-            if mean_score(base) < least:
+            report[ALONE] = floor = score
+            if report[GLOBAL] < floor:
                 best, highest = candidate, bound
-        if bound > highest and score >= least:
+        if bound > highest and score >= floor:
             best, highest = candidate, bound
     report |= {"chosen": best.name, "candidates": rows}
     report |= {"score": next(row["score"] for row in rows if row["candidate"] == best.name), "bound": highest}
     highest_bound = "its gain over the global model has the highest lower bound"
     if best.line == GLOBAL:
         report["reason"] = f"no candidate is better with a confidence of {settings.personalise.confidence:g}"
-    elif mean_score(base) < least:
+    elif report[GLOBAL] < floor:
         report["reason"] = f"the global model scores below the one trained alone; of what does not, {highest_bound}"
     else:
         report["reason"] = highest_bound

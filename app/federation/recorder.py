@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from app.core.run_folder import PROGRESS, SERVER_CHECKPOINT, RunFolder
+from app.core.run_folder import SERVER_CHECKPOINT, RunFolder
+from app.core.run_records import PROGRESS
 from strategies.rounds import Missing, RoundReport, ServerState
 from strategies.shared_arrays import SharedLayout
 
