@@ -4,7 +4,7 @@ Imports neither flwr nor tenseal nor ray: `scripts.baseline` needs only torch, t
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from app.core.arrays import Arrays, float_arrays, home_patterns
+from app.core.arrays import Arrays, float_arrays
 from app.core.run_folder import RunFolder
 from app.core.sample import Sample
 from app.data.dataset import Source, open_source
@@ -27,63 +27,14 @@ from app.equalise.keyed_settings import keyed
 from app.equalise.pre_model import checkpoint_model
 from app.equalise.run import Equalised, equalise
 from app.experiment.own_tests import OWN, OwnTests
+from app.experiment.training_alone import Progress, client_seed, train_alone
 from app.settings.load import Settings, load_settings
 from app.settings.ranking import OPEN_SET_MEASURES
-from app.tasks import make_task
 from app.tasks.task import EmbeddingTask, Task
 from app.training.checkpoint import network_of, save_checkpoint
-from app.training.trainer import TrainReport, total_steps, train
 from models.errors import FedVehicleReidError
 
 Measures = dict[str, Any]
-Progress = Callable[[str, int, int], None]
-"""Called with a model's name, steps done and steps in all."""
-
-
-def client_seed(settings: Settings, name: str) -> int:
-    """The seed of a client's batches; depends on its name, not on the order in which nodes connect."""
-    return int(np.random.SeedSequence([settings.seed, *name.encode()]).generate_state(1)[0])
-
-
-def train_alone(
-    settings: Settings,
-    samples: Sequence[Sample],
-    name: str,
-    progress: Progress | None = None,
-    task: Task | None = None,
-) -> tuple[Task, nn.Module, TrainReport]:
-    """One model on these images, as they are, for the whole run's epochs: stand-alone for a client's, centralised for
-    all. Enhanced images among them are used for training, and not for the classifier's centres. A task that is given is
-    of these settings, and lends its cache of images."""
-    task = task or make_task(settings)
-    network = task.build(task.num_labels(samples), settings.seed)
-    if settings.train.head_init == "centres":
-        task.set_heads(network, [s for s in samples if not s.enhanced], task.compute.device)
-    batches = task.batches(samples, client_seed(settings, name))
-    total = total_steps(batches, settings.train.epochs)
-    done = 0
-
-    def step(_: int) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(name, done, total)
-
-    if progress is not None:
-        progress(name, 0, total)
-    report = train(
-        task,
-        network,
-        batches,
-        steps=(0, total),
-        total=total,
-        settings=replace(settings.train, fedprox_mu=0.0),
-        data=settings.data,
-        compute=task.compute,
-        private=home_patterns(network, settings.federation, task.heads),
-        progress=step,
-    )
-    return task, network, report
 
 
 def equalise_alone(

@@ -15,7 +15,6 @@ from app.data.readers.reader import Direction
 from app.evaluation.figures import curves_picture
 from app.experiment.baselines import (
     Measures,
-    Progress,
     by_kind,
     calibration_directions,
     comparison_jobs,
@@ -29,6 +28,7 @@ from app.experiment.kept_overrides import OVERRIDES_FILE, read_overrides
 from app.experiment.own_tests import OWN, OWN_REASON, OwnTests
 from app.experiment.personal_store import read_personal
 from app.experiment.personalise import GLOBAL, Personal
+from app.experiment.training_alone import Progress
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.training.checkpoint import network_of, save_checkpoint, without_heads

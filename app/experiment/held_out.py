@@ -7,7 +7,7 @@ from app.core.sample import Sample
 from app.data.dataset import Source
 from app.data.holdout import holdout
 from app.data.readers.reader import Direction
-from app.experiment.baselines import client_seed
+from app.experiment.training_alone import client_seed
 from app.settings.load import Settings
 from app.settings.personalise import PersonaliseSettings
 

@@ -28,9 +28,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from app.core.arrays import Arrays, float_arrays, home_patterns, load_arrays
 from app.core.sample import Sample
 from app.evaluation.ranking import NoValidQueryError
-from app.experiment.baselines import client_seed, train_alone
 from app.experiment.held_out import HeldOut
 from app.experiment.held_out_scores import Judge, gain_bound, mean_score
+from app.experiment.training_alone import KeptTraining, client_seed, train_alone, train_alone_kept
 from app.settings.load import Settings
 from app.tasks import make_task
 from app.tasks.task import Batch, Task
@@ -70,33 +70,41 @@ class Personal(NamedTuple):
     report: dict[str, Any]
 
 
-def personalise(task: Task, settings: Settings, held_out: HeldOut, models: Mapping[str, Arrays], name: str) -> Personal:
+def personalise(
+    task: Task,
+    settings: Settings,
+    held_out: HeldOut,
+    models: Mapping[str, Arrays],
+    name: str,
+    kept: KeptTraining | None = None,
+) -> Personal:
     """The personal model of client `name`; the global one if none is better, and it is not below the one trained alone.
 
     Args:
         held_out: the client's images.
         models: "global", "local" if the client has trained, and "average" of the last global models if the run has
             them, each with private arrays.
+        kept: what a process that was killed has left of the model trained alone.
     """
-    kept = without_heads(models[GLOBAL], task)
+    unchanged = without_heads(models[GLOBAL], task)
     judge = Judge(task, held_out.directions, settings)
     report: dict[str, Any] = {"chosen": GLOBAL, "held_out": held_out.source, "measure": judge.headline}
     if not held_out.directions:
-        return Personal(kept, {**report, "reason": held_out.source})
+        return Personal(unchanged, {**report, "reason": held_out.source})
     whole, task, samples = task, _of_own_images(task, settings), task.learnable(held_out.samples)
     network = task.build(task.num_labels(samples), settings.seed, pretrained=False)
     load_arrays(network, models[GLOBAL])
     try:
         base = judge.scores(network)
     except NoValidQueryError as error:
-        return Personal(kept, {**report, "reason": f"nothing to choose by: {error}"})
+        return Personal(unchanged, {**report, "reason": f"nothing to choose by: {error}"})
     report |= {"vehicles": len(base), GLOBAL: mean_score(base)}
     if len(base) < settings.personalise.least:
         few = f"{len(base)} held-out vehicles are fewer than the {settings.personalise.least} needed to choose by"
-        return Personal(kept, {**report, "reason": few})
-    if settings.personalise.alone and (alone := trained_alone(whole, settings, samples, models[GLOBAL], name)):
+        return Personal(unchanged, {**report, "reason": few})
+    if settings.personalise.alone and (alone := trained_alone(whole, settings, samples, models[GLOBAL], name, kept)):
         models = {**models, ALONE: alone}
-    best, rows = Candidate(GLOBAL, 0.0, kept), [{"candidate": GLOBAL, "score": mean_score(base), "bound": 0.0}]
+    best, rows = Candidate(GLOBAL, 0.0, unchanged), [{"candidate": GLOBAL, "score": mean_score(base), "bound": 0.0}]
     highest, floor = 0.0, -np.inf
     for candidate in candidates(task, settings, network, samples, models, name):
         load_arrays(network, candidate.arrays)
@@ -165,14 +173,22 @@ def candidates(
 
 
 def trained_alone(
-    task: Task, settings: Settings, samples: Sequence[Sample], global_model: Arrays, name: str
+    task: Task,
+    settings: Settings,
+    samples: Sequence[Sample],
+    global_model: Arrays,
+    name: str,
+    kept: KeptTraining | None = None,
 ) -> Arrays | None:
     """The network trained on these images with the run's settings, from its start and for `train.epochs`, without
     heads. Arrays that no image of the client reached, as a plate network's without plates, are those of the global
     model. None if training fails."""
     _log.info("%s: trains a model alone, to hold the others against", name)
     try:
-        network = train_alone(settings, samples, name, task=task)[1]
+        if kept is None:
+            network = train_alone(settings, samples, name, task=task)[1]
+        else:
+            network = train_alone_kept(settings, samples, name, task, kept)
     except (TrainingError, torch.OutOfMemoryError) as error:
         _log.warning("%s: no candidates trained alone: %s", name, error)
         return None

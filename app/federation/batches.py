@@ -10,7 +10,8 @@ from app.core.sample import Sample
 from app.equalise.decision import needs_embeddings
 from app.equalise.pre_model import model_key, require_fit
 from app.equalise.run import Equalised, equalise, equalised_before, require_library
-from app.experiment.baselines import client_seed, equalise_alone
+from app.experiment.baselines import equalise_alone
+from app.experiment.training_alone import client_seed
 from app.settings.load import Settings
 from app.tasks.task import Batches, Task
 

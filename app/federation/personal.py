@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.core.arrays import Arrays
@@ -15,6 +16,7 @@ from app.core.node_store import OutdatedAttemptError, digest_of
 from app.experiment.held_out import HeldOut
 from app.experiment.personal_store import held_key, write_personal
 from app.experiment.personalise import ALONE, AVERAGE, GLOBAL, LOCAL, personalise
+from app.experiment.training_alone import KeptTraining
 from models.errors import FedVehicleReidError
 
 if TYPE_CHECKING:
@@ -42,9 +44,11 @@ def keep_personal(client: "TaskClient", held_out: HeldOut, server_round: int, at
         key = _key(client, held_out, models)
         if held_key(client.store, server_round) == key:
             return
-        personal = personalise(client.task, client.settings, held_out, models, client.name)
+        kept = KeptTraining(client.store, server_round, key, partial(client.store.keeping, attempt))
+        personal = personalise(client.task, client.settings, held_out, models, client.name, kept)
         with client.store.keeping(attempt):
             write_personal(client.store, server_round, personal, {"layout": client.layout.digest, "key": key})
+            kept.drop()
         _log.info("%s: personal model: %s", client.name, sentence(personal.report))
     except OutdatedAttemptError:
         raise

@@ -122,6 +122,9 @@ def _text(key: str, hint: Any, error: ErrorDetails, of_key: Sequence[ErrorDetail
             return f"{key} must be a multiple of {limits['multiple_of']:g}; got {_shown(given)}"
         case "finite_number":
             return f"{key} must be a finite number; got {_shown(given)}"
+        case "list_type":
+            example = f", such as '{key}=[{_shown(given)}]'" if isinstance(given, str | int | float) else ""
+            return f"{key} must be a list{example}; got {_shown(given)}"
     if isinstance(limits.get("error"), SettingsError):
         return str(limits["error"])
     message = error["msg"].removeprefix("Value error, ")

@@ -32,7 +32,8 @@ from app.core.arrays import float_arrays
 from app.core.sample import Sample
 from app.data.dataset import Source, open_source
 from app.data.readers.reader import Direction
-from app.experiment.baselines import equalise_alone, measure, train_alone
+from app.experiment.baselines import equalise_alone, measure
+from app.experiment.training_alone import train_alone
 from app.settings.load import Settings, SettingsError, load_settings
 from app.tasks.task import Task
 from app.training.checkpoint import without_heads

@@ -18,7 +18,8 @@ from app.core.arrays import float_arrays
 from app.core.sample import Box, Sample
 from app.equalise import drafts, store
 from app.equalise.run import equalise
-from app.experiment.baselines import equalise_alone, train_alone
+from app.experiment.baselines import equalise_alone
+from app.experiment.training_alone import train_alone
 from app.settings.equalise import KINDS
 from app.settings.load import SettingsError
 

@@ -13,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from app.core.arrays import float_arrays, load_arrays
 from app.data.dataset import open_source
 from app.experiment import personalise as module
-from app.experiment.baselines import train_alone
 from app.experiment.held_out import HeldOut, chosen_by, hold_out
 from app.experiment.held_out_scores import Judge, gain_bound, mean_score
 from app.experiment.personalise import (
@@ -25,6 +24,7 @@ from app.experiment.personalise import (
     personalise,
     trained_alone,
 )
+from app.experiment.training_alone import train_alone
 from app.settings.load import load_settings
 from app.tasks import make_task
 

@@ -12,11 +12,12 @@ from app.core.arrays import float_arrays
 from app.core.global_state import MEAN
 from app.data.dataset import open_source
 from app.experiment import personalise as choice
-from app.experiment.baselines import train_alone
+from app.experiment import training_alone
 from app.experiment.client_table import client_figures, client_text
 from app.experiment.compare import compare_models
 from app.experiment.held_out import hold_out
 from app.experiment.personal_store import read_personal
+from app.experiment.training_alone import train_alone
 from app.federation import personal
 from app.federation.run_words import run_words
 from app.settings.load import SettingsError, settings_from
@@ -195,6 +196,28 @@ def test_a_client_that_the_federation_does_not_help_keeps_the_model_that_it_trai
     assert run.lines() == plain.lines(), "the federation is the same"
 
 
+def test_a_client_killed_while_it_trains_alone_goes_on_there(make_federation, monkeypatch):
+    words = f"{ON} personalise.alone=true federation.rounds=3 train.epochs=3"
+    whole = personal_of(make_federation("whole", words).run())
+    run, train, steps = make_federation("killed", words), training_alone.train, []
+
+    def dies(*args, **named):
+        steps.append(named["steps"])
+        if len(steps) == 6:  # client-0's three parts, and two of client-1's
+            raise PowerCutError
+        return train(*args, **named)
+
+    monkeypatch.setattr(training_alone, "train", dies)
+    with pytest.raises(PowerCutError):
+        run.run()
+    run.resume()
+    assert steps[6:] == steps[5:6], "one part was left"
+    for client, found in personal_of(run).items():
+        assert_same_arrays(found.arrays, whole[client].arrays)
+        assert found.report == whole[client].report
+    assert not any(store.rounds("alone") for store in run.stores().values())
+
+
 def test_the_mean_of_the_last_global_models_is_a_candidate(make_federation):
     words = f"{ON} federation.rounds=4 train.epochs=4 personalise.averaged_rounds=3 'personalise.rates=[]'"
     run = make_federation("averaged", words)
@@ -215,9 +238,9 @@ def test_the_mean_of_the_last_global_models_is_a_candidate(make_federation):
 def test_the_mean_that_a_run_results_in_is_what_is_personalised(make_federation, monkeypatch):
     given = {}
 
-    def look(task, settings, held_out, models, name):
+    def look(task, settings, held_out, models, name, kept):
         given[name] = models
-        return choice.personalise(task, settings, held_out, models, name)
+        return choice.personalise(task, settings, held_out, models, name, kept)
 
     monkeypatch.setattr(personal, "personalise", look)
     words = f"{ON} federation.rounds=3 train.epochs=3 federation.averaged_rounds=2 personalise.averaged_rounds=3"

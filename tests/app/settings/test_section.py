@@ -59,6 +59,8 @@ INSIDE = [
         {"second": {"names": ["red", "gren"]}},
         "outer.second.names[1] must be one of red, green; got 'gren'; did you mean green?",
     ),
+    ({"second": {"names": "red"}}, "outer.second.names must be a list, such as 'outer.second.names=[red]'; got red"),
+    ({"second": {"names": None}}, "outer.second.names must be a list; got None"),
     ({"inner": {"sahre": 1}}, "unknown key outer.inner.sahre"),
     ({"inner": 5}, "outer.inner: Input should be an object; got 5"),
 ]

@@ -12,7 +12,7 @@ import torch
 from app.core.arrays import float_arrays, load_arrays, private_patterns
 from app.data.dataset import open_source
 from app.data.readers.errors import DataSetError
-from app.experiment.baselines import client_seed
+from app.experiment.training_alone import client_seed
 from app.settings.load import load_settings
 from app.tasks import make_task
 from app.training.trainer import TrainingError, round_steps, total_steps, train
