@@ -124,8 +124,8 @@ def _run(settings: Settings, folder: RunFolder, overrides: str, superlink: Local
     record_versions(folder.path)
     source = open_source(settings.data, settings.seed)  # here, so that not every client waits for synthetic images
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
-    if settings.personalise.enabled:
-        print(chosen_by(settings, source), file=sys.stderr)
+    if said := chosen_by(settings, source):
+        print(said, file=sys.stderr)
     for subject, remark in make_task(settings).remarks.items():
         print(f"{subject}: {remark}", file=sys.stderr)
     print("starting Flower: the first round begins in about half a minute", file=sys.stderr)
