@@ -124,7 +124,7 @@ def _run(settings: Settings, folder: RunFolder, overrides: str, superlink: Local
     record_versions(folder.path)
     source = open_source(settings.data, settings.seed)  # here, so that not every client waits for synthetic images
     print(table(source.parts(settings.federation.num_clients)), file=sys.stderr)
-    if said := chosen_by(settings, source):
+    if said := chosen_by(settings, source, overrides):
         print(said, file=sys.stderr)
     for subject, remark in make_task(settings).remarks.items():
         print(f"{subject}: {remark}", file=sys.stderr)

@@ -39,7 +39,7 @@ class OutdatedAttemptError(NodeStoreError):
 
 
 class NodeStore:
-    """Arrays by kind ("global", "private", "local") and round.
+    """Arrays by kind ("global", "private", "local", "carried", "personalised", "alone") and round.
 
     Args:
         folder: created at the first write, readable by its owner only: private arrays reveal information about

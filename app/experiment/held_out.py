@@ -54,12 +54,12 @@ def hold_out(
     return HeldOut(kept, source.directions_of(held), f"{count} training vehicles kept out of training")
 
 
-def chosen_by(settings: Settings, source: Source) -> str:
+def chosen_by(settings: Settings, source: Source, overrides: str = "") -> str:
     """What the clients of a simulation choose their personal models by, and which of them have too few for it; without
-    personal models, that settings of them have no effect, or nothing if there are none."""
+    personal models, that overrides of theirs have no effect, or nothing if there are none."""
     options, split = settings.personalise, settings.data.val_split
     if not options.enabled:
-        unused = options != PersonaliseSettings()
+        unused = "personalise." in overrides
         return "personalise.* has no effect: personalise=on makes personal models" if unused else ""
     parts = source.parts(settings.federation.num_clients)
     if split:  # also of sites that do not take part

@@ -1,6 +1,7 @@
 """Training of a model without the federation: of a client on its own images, or centralised on all."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -9,7 +10,7 @@ from functools import partial
 import numpy as np
 from torch import nn
 
-from app.core.arrays import Arrays, float_arrays, float_views, home_patterns, load_arrays
+from app.core.arrays import Arrays, float_views, home_patterns, load_arrays
 from app.core.node_store import NodeStore, NodeStoreError
 from app.core.sample import Sample
 from app.settings.load import Settings
@@ -21,56 +22,80 @@ from app.training.trainer import TrainReport, round_steps, total_steps, train
 _log = logging.getLogger("flwr")
 Progress = Callable[[str, int, int], None]
 """Called with a model's name, steps done and steps in all."""
-_KIND, _ARRAY, _MOMENT = "alone", "array/", "moment/"
+_KIND, _NUMBER = "alone", 0  # of the store's files: the training depends on no round
+_ARRAY, _MOMENT = "array/", "moment/"
+_PARTS = 100
 
 
 class KeptTraining:
     """What a node has of a model that it trains alone, in its store: a process that is killed goes on from there.
 
     Args:
-        server_round: of the global model that the model is held against.
-        key: of everything that the training depends on; with another one nothing is read.
+        key: of everything that the training depends on; with another one nothing is taken.
         keeping: block in which this process may write to the store.
+        every: seconds at least between two writes but the last.
     """
 
     def __init__(
-        self, store: NodeStore, server_round: int, key: str, keeping: Callable[[], AbstractContextManager[None]]
+        self, store: NodeStore, key: str, keeping: Callable[[], AbstractContextManager[None]], every: float = 300.0
     ) -> None:
-        self.store, self.server_round, self.key, self.keeping = store, server_round, key, keeping
+        self.store, self.key, self.keeping, self.every = store, key, keeping, every
+        self._written = time.monotonic()
 
-    def read(self) -> tuple[int, Arrays, State] | None:
-        """Steps done, the network's arrays, and the optimiser's moments; None if nothing that fits is kept."""
-        if self.server_round not in self.store.rounds(_KIND):
-            return None
+    def take(self, network: nn.Module, total: int) -> tuple[int, State]:
+        """Load what is kept into the network; returns the steps done, of `total`, and the optimiser's moments. 0 steps
+        and the network as it is if nothing is kept that fits, with a line in the log for what does not."""
+        if _NUMBER not in self.store.rounds(_KIND):
+            return 0, {}
         try:
-            held, about = self.store.read(_KIND, self.server_round)
-            if about.get("key") != self.key:
-                return None
+            held, about = self.store.read(_KIND, _NUMBER)
             done = int(about["steps"])
+            arrays = _of(_ARRAY, held)
+            if (about["key"], about["total"]) != (self.key, str(total)) or not 0 <= done <= total:
+                raise NodeStoreError("what is kept of it has other settings or images")
+            if _shapes(arrays) != _shapes(float_views(network)):
+                raise NodeStoreError("what is kept of it is of another network")
         except (NodeStoreError, KeyError, ValueError) as error:
-            _log.warning("a model trained alone begins anew: %s", error)
-            return None
-        return done, _of(_ARRAY, held), _of(_MOMENT, held)
+            _log.warning("the model trained alone begins anew: %s", error)
+            return 0, {}
+        load_arrays(network, arrays)
+        return done, _of(_MOMENT, held)
 
-    def write(self, done: int, arrays: Arrays, moments: State) -> None:
-        """Keep the state after `done` steps. A full disk costs no training: only what was kept is older then.
+    def keep(self, done: int, total: int, network: nn.Module, moments: State) -> None:
+        """Keep the state after `done` steps, unless the last time is less than `every` seconds ago. A full disk costs
+        no training: only what is kept is older then.
 
         Raises OutdatedAttemptError if this process may no longer write."""
-        named = {f"{_ARRAY}{name}": array for name, array in arrays.items()}
-        named |= {f"{_MOMENT}{name}": array for name, array in moments.items()}
+        if done < total and time.monotonic() - self._written < self.every:
+            return
+        named = {f"{_ARRAY}{name}": array for name, array in float_views(network).items()}
+        if done < total:
+            named |= {f"{_MOMENT}{name}": array for name, array in moments.items()}
         with self.keeping():
+            self._sweep()
             try:
-                self.store.write(_KIND, self.server_round, named, {"key": self.key, "steps": str(done)})
+                self.store.write(_KIND, _NUMBER, named, {"key": self.key, "steps": str(done), "total": str(total)})
             except OSError as error:
                 _log.warning("the model trained alone is not kept after step %d: %s", done, error)
+        self._written = time.monotonic()
 
     def drop(self) -> None:
         """Forget it: the personal model is made."""
-        self.store.drop_after(_KIND, -1)
+        self._sweep()
+        self.store.drop_after(_KIND, _NUMBER - 1)
+
+    def _sweep(self) -> None:
+        """Delete what a process that was killed while it wrote has left: three times the network."""
+        for path in self.store.folder.glob(f".{_KIND}-*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def _of(prefix: str, held: Arrays) -> Arrays:
     return {name.removeprefix(prefix): array for name, array in held.items() if name.startswith(prefix)}
+
+
+def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def client_seed(settings: Settings, name: str) -> int:
@@ -106,29 +131,21 @@ def train_alone(
 def train_alone_kept(
     settings: Settings, samples: Sequence[Sample], name: str, task: Task, kept: KeptTraining
 ) -> nn.Module:
-    """The network of `train_alone`, kept as often as the federation has rounds: a process that is killed meanwhile goes
-    on from there, with the same result as far as training draws no random numbers (dropout does).
+    """The network of `train_alone`, trained in parts that are kept: a process that is killed meanwhile goes on from
+    there, with the same result as far as training draws no random numbers (dropout does).
 
     Raises OutdatedAttemptError if this process may no longer write to the store."""
     network, total, stretch = _begun(settings, samples, name, task)
-    done, moments = 0, None
-    held = kept.read()
-    if held is not None and _fits(network, held[1]):
-        done, arrays, moments = held
-        load_arrays(network, arrays)
+    done, moments = kept.take(network, total)
+    if done:
         _log.info("%s: goes on at step %d of %d of the model trained alone", name, done, total)
-    for server_round in range(1, settings.federation.rounds + 1):
-        end = round_steps(total, server_round, settings.federation.rounds)[1]
+    for part in range(1, _PARTS + 1):
+        end = round_steps(total, part, _PARTS)[1]
         if end > done:
             moments = stretch(steps=(done, end), optimiser=moments).optimiser
             done = end
-            kept.write(done, float_arrays(network), moments)
+            kept.keep(done, total, network, moments)
     return network
-
-
-def _fits(network: nn.Module, arrays: Arrays) -> bool:
-    own = float_views(network)
-    return own.keys() == arrays.keys() and all(own[name].shape == arrays[name].shape for name in own)
 
 
 def _begun(

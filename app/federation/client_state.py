@@ -111,6 +111,7 @@ def drop_old_means(store: NodeStore, client: str) -> None:
 def drop_moments(store: NodeStore) -> None:
     """Drop what only another round would need, of a simulated node whose run has been measured and has no other."""
     store.drop_before("local", 1)
+    store.drop_after("alone", -1)
     held = store.rounds("private")
     if not held:
         return

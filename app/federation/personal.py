@@ -6,7 +6,7 @@ Nothing of it travels: neither weights nor figures are in a reply.
 import hashlib
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from app.experiment.held_out import HeldOut
 from app.experiment.personal_store import held_key, write_personal
 from app.experiment.personalise import ALONE, AVERAGE, GLOBAL, LOCAL, personalise
 from app.experiment.training_alone import KeptTraining
+from app.settings.load import Settings
 from models.errors import FedVehicleReidError
 
 if TYPE_CHECKING:
@@ -41,15 +42,20 @@ def keep_personal(client: "TaskClient", held_out: HeldOut, server_round: int, at
     try:
         _require_kept_out(client, held_out)
         models = _models(client, server_round)
-        key = _key(client, held_out, models)
-        if held_key(client.store, server_round) == key:
-            return
-        kept = KeptTraining(client.store, server_round, key, partial(client.store.keeping, attempt))
-        personal = personalise(client.task, client.settings, held_out, models, client.name, kept)
-        with client.store.keeping(attempt):
-            write_personal(client.store, server_round, personal, {"layout": client.layout.digest, "key": key})
+        key, keeping = _key(client, held_out, models), partial(client.store.keeping, attempt)
+        kept = KeptTraining(client.store, _key_alone(client, held_out), keeping)
+        if held_key(client.store, server_round) != key:
+            personal = personalise(client.task, client.settings, held_out, models, client.name, kept)
+            about = {"layout": client.layout.digest, "key": key}
+            with keeping():
+                try:
+                    write_personal(client.store, server_round, personal, about)
+                except OSError:  # a full disk, where the model trained alone takes more room
+                    kept.drop()
+                    write_personal(client.store, server_round, personal, about)
+            _log.info("%s: personal model: %s", client.name, sentence(personal.report))
+        with keeping():
             kept.drop()
-        _log.info("%s: personal model: %s", client.name, sentence(personal.report))
     except OutdatedAttemptError:
         raise
     except Exception as error:  # a by-product: the measures of the global model must not be lost over it
@@ -113,8 +119,22 @@ def _key(client: "TaskClient", held_out: HeldOut, models: dict[str, Arrays]) -> 
     chosen_by = [[str(s.path), s.pid] for each in held_out.directions for s in (*each.query, *each.gallery)]
     depends = [
         {name: digest_of(arrays) for name, arrays in models.items()},
-        [asdict(each) for each in (settings.personalise, settings.train, settings.loss, settings.model)],
+        [asdict(each) for each in (replace(settings.personalise, deadline=0.0), *_trained_by(settings))],
         asdict(settings.data.made_plates),
         [settings.seed, client.name, images, chosen_by],
     ]
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _key_alone(client: "TaskClient", held_out: HeldOut) -> str:
+    """Digest of everything that decides on the model trained alone: neither on a round nor on the choice."""
+    settings = client.settings
+    samples = [asdict(sample) for sample in client.task.learnable(held_out.samples)]
+    depends = [*map(asdict, (settings.data, *_trained_by(settings))), settings.federation.private, settings.seed]
+    words = json.dumps([depends, client.name, samples], sort_keys=True, default=str)
+    return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _trained_by(settings: Settings) -> tuple[Any, ...]:
+    """Sections that decide on what a client trains. How many threads it has, it may change at any time."""
+    return replace(settings.train, threads=0), settings.loss, settings.model

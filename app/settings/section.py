@@ -10,6 +10,7 @@ Rules between keys stand in `__post_init__`.
 """
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
@@ -23,6 +24,7 @@ from app.settings.nearest import did_you_mean
 from models.plugins import Kind, is_plug_in, place_of
 
 T = TypeVar("T")
+_PLAIN = re.compile(r"[\w./*-]+")  # a list's text that needs no quotes
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -123,7 +125,8 @@ def _text(key: str, hint: Any, error: ErrorDetails, of_key: Sequence[ErrorDetail
         case "finite_number":
             return f"{key} must be a finite number; got {_shown(given)}"
         case "list_type":
-            example = f", such as '{key}=[{_shown(given)}]'" if isinstance(given, str | int | float) else ""
+            plain = type(given) in (str, int, float) and _PLAIN.fullmatch(_shown(given))
+            example = f", such as '{key}=[{_shown(given)}]'" if plain else ""
             return f"{key} must be a list{example}; got {_shown(given)}"
     if isinstance(limits.get("error"), SettingsError):
         return str(limits["error"])

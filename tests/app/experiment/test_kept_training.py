@@ -13,25 +13,39 @@ from app.experiment.training_alone import KeptTraining, train_alone, train_alone
 from app.settings.load import load_settings
 from app.tasks import make_task
 
-PARTS = [(0, 3), (3, 6), (6, 9)]  # three epochs of three batches in three rounds
+KINDS = [
+    "train.keep_optimiser=false train.head_init=centres",
+    "train.optimiser=sgd train.head_warm_up=0.5",
+    "loss.memory=8 loss.metric=triplet",
+    "federation.rounds=30",
+]
+
+
+class Site:
+    """A client's images, and its model trained in one go."""
+
+    def __init__(self, overrides):
+        self.settings = load_settings(overrides)
+        self.samples = open_source(self.settings.data, self.settings.seed).parts(2)[0]
+        self.task = make_task(self.settings)
+        alone = train_alone(self.settings, self.samples, "client-0", task=self.task)
+        self.expected, self.steps = float_arrays(alone[1]), alone[2].steps
+
+    def trained(self, kept):
+        return float_arrays(train_alone_kept(self.settings, self.samples, "client-0", self.task, kept))
 
 
 @pytest.fixture(scope="module")
 def site(base_overrides):
-    """Settings, task, images of a client, and its model trained in one go."""
-    settings = load_settings(f"{base_overrides} train.keep_optimiser=false train.head_init=centres")
-    samples = open_source(settings.data, settings.seed).parts(2)[0]
-    task = make_task(settings)
-    return settings, task, samples, float_arrays(train_alone(settings, samples, "client-0", task=task)[1])
+    return Site(base_overrides)
+
+
+def kept_in(folder, key="a key", every=0.0):
+    return KeptTraining(NodeStore(folder), key, nullcontext, every)
 
 
 @pytest.fixture
-def kept(tmp_path):
-    return KeptTraining(NodeStore(tmp_path), 3, "a key", nullcontext)
-
-
-@pytest.fixture
-def stretches(monkeypatch):
+def steps(monkeypatch):
     """First and one-past-last step of each call of `train`."""
     called, train = [], training_alone.train
 
@@ -43,93 +57,106 @@ def stretches(monkeypatch):
     return called
 
 
-def trained(site, kept):
-    settings, task, samples, _ = site
-    return float_arrays(train_alone_kept(settings, samples, "client-0", task, kept))
-
-
-def killed_after(kept, parts):
-    """The same, of a process that is killed while it trains the part after these."""
-    write, written = kept.write, []
+def killed(site, kept, parts):
+    """Train until the process is killed before it keeps the part after these."""
+    keep, calls = kept.keep, []
 
     def dies(*args):
-        if len(written) == parts:
+        if len(calls) == parts:
             raise PowerCutError
-        written.append(args[0])
-        write(*args)
+        calls.append(args)
+        keep(*args)
 
-    kept.write = dies
-    return kept, written
-
-
-@pytest.mark.parametrize("parts", [0, 1, 2, 3])
-def test_a_killed_process_goes_on_with_the_last_part_kept(site, tmp_path, stretches, parts):
-    first, written = killed_after(KeptTraining(NodeStore(tmp_path), 3, "a key", nullcontext), parts)
-    if parts < 3:
-        with pytest.raises(PowerCutError):
-            trained(site, first)
-    else:
-        trained(site, first)
-    before = len(stretches)
-    after = trained(site, KeptTraining(NodeStore(tmp_path), 3, "a key", nullcontext))
-    assert_same_arrays(after, site[3])
-    assert stretches[before:] == PARTS[parts:], "nothing is trained twice"
-    assert written == [end for _, end in PARTS[:parts]]
+    kept.keep = dies
+    with pytest.raises(PowerCutError):
+        site.trained(kept)
 
 
-def test_what_was_kept_goes_when_the_personal_model_is_made(site, kept):
-    trained(site, kept)
-    assert kept.store.rounds("alone") == [3]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_process_goes_on_with_the_last_part_kept(base_overrides, tmp_path, steps, kind):
+    site = Site(f"{base_overrides} {kind}")
+    assert site.steps > 6  # fewer than the parts that a longer training is kept in: each step is one
+    for parts in (0, 1, 5, site.steps - 1):
+        folder = tmp_path / str(parts)
+        killed(site, kept_in(folder), parts)
+        steps.clear()
+        assert_same_arrays(site.trained(kept_in(folder)), site.expected)
+        assert steps == [(step, step + 1) for step in range(parts, site.steps)], "nothing is trained twice"
+    steps.clear()
+    assert_same_arrays(site.trained(kept_in(folder)), site.expected)
+    assert steps == [], "all is there"
+
+
+def test_it_is_kept_now_and_then_and_at_the_end(site, tmp_path):
+    kept, written = kept_in(tmp_path, every=3600.0), []
+    write = kept.store.write
+    kept.store.write = lambda *args: written.append(args[2].keys()) or write(*args)
+    site.trained(kept)
+    assert len(written) == 1
+    assert not any(name.startswith("moment/") for name in written[0]), "nothing is trained after the end"
+
+
+def test_what_was_kept_goes_when_the_personal_model_is_made(site, tmp_path):
+    kept = kept_in(tmp_path)
+    site.trained(kept)
+    (tmp_path / ".alone-000000.safetensors.77.tmp").write_bytes(b"half of it")  # of a process that was killed meanwhile
     kept.drop()
-    assert kept.store.rounds("alone") == []
+    assert list(tmp_path.iterdir()) == []
 
 
-def other_key(kept):
-    kept.key = "another"
-
-
-def damaged(kept):
-    path = next(kept.store.folder.glob("alone-*"))
+def damaged(folder):
+    path = next(folder.glob("alone-*"))
     path.write_bytes(path.read_bytes()[:-9])
 
 
-def other_network(kept):
-    arrays, moments = kept.read()[1:]
-    name = min(arrays)
-    kept.write(2, {**arrays, name: arrays[name].reshape(-1)[:1]}, moments)
+def rewritten(folder, arrays=lambda held: held, **about):
+    store = NodeStore(folder)
+    held, metadata = store.read("alone", 0)
+    store.write("alone", 0, arrays(held), {**metadata, **about})
 
 
-def fewer_arrays(kept):
-    arrays, moments = kept.read()[1:]
-    kept.write(2, dict(list(arrays.items())[1:]), moments)
+def flat(held):
+    name = next(name for name in held if held[name].ndim > 1)
+    return {**held, name: held[name].reshape(-1)}
 
 
-def no_steps(kept):
-    arrays = kept.read()[1]
-    kept.store.write("alone", 3, arrays, {"key": kept.key})
+SPOILT = {
+    "another key": lambda folder: rewritten(folder, key="another"),
+    "damaged": damaged,
+    "another network": lambda folder: rewritten(folder, flat),
+    "an array less": lambda folder: rewritten(folder, lambda held: dict(list(held.items())[1:])),
+    "more images": lambda folder: rewritten(folder, total="900"),
+    "steps that it does not have": lambda folder: rewritten(folder, steps="900"),
+    "steps below 0": lambda folder: rewritten(folder, steps="-1"),
+    "no number": lambda folder: rewritten(folder, steps="many"),
+}
 
 
-@pytest.mark.parametrize("spoil", [other_key, damaged, other_network, fewer_arrays, no_steps])
-def test_what_does_not_fit_is_not_taken(site, kept, stretches, spoil):
-    trained(site, kept)
-    spoil(kept)
-    assert_same_arrays(trained(site, kept), site[3])
-    assert stretches[3:] == stretches[:3]
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_what_does_not_fit_is_not_taken(site, tmp_path, steps, spoil, caplog):
+    site.trained(kept_in(tmp_path))
+    spoil(tmp_path)
+    steps.clear()
+    assert_same_arrays(site.trained(kept_in(tmp_path)), site.expected)
+    assert steps[0] == (0, 1)
+    assert "the model trained alone begins anew: " in caplog.text
 
 
-def test_a_full_disk_costs_no_training(site, kept, monkeypatch, caplog):
+def test_a_full_disk_costs_no_training(site, tmp_path, monkeypatch, caplog):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(NodeStore, "write", full)
-    assert_same_arrays(trained(site, kept), site[3])
+    assert_same_arrays(site.trained(kept_in(tmp_path)), site.expected)
     assert "not kept after step" in caplog.text
 
 
-def test_a_process_that_a_later_one_has_followed_stops(site, kept):
+def test_a_process_that_a_later_one_has_followed_stops(site, tmp_path, steps):
     def outdated():
         raise OutdatedAttemptError("a later attempt has begun")
 
+    kept = kept_in(tmp_path)
     kept.keeping = outdated
     with pytest.raises(OutdatedAttemptError):
-        trained(site, kept)
+        site.trained(kept)
+    assert len(steps) == 1

@@ -10,6 +10,7 @@ from site_checkpoints import made_in, state_of
 
 from app.core.arrays import float_arrays
 from app.core.global_state import MEAN
+from app.core.node_store import NodeStore
 from app.data.dataset import open_source
 from app.experiment import personalise as choice
 from app.experiment import training_alone
@@ -196,26 +197,47 @@ def test_a_client_that_the_federation_does_not_help_keeps_the_model_that_it_trai
     assert run.lines() == plain.lines(), "the federation is the same"
 
 
-def test_a_client_killed_while_it_trains_alone_goes_on_there(make_federation, monkeypatch):
-    words = f"{ON} personalise.alone=true federation.rounds=3 train.epochs=3"
-    whole = personal_of(make_federation("whole", words).run())
+@pytest.mark.parametrize(
+    ("more", "goes_on"), [("personalise.deadline=99", True), ("train.threads=2", True), ("train.lr=1e-4", False)]
+)
+def test_a_client_killed_while_it_trains_alone_goes_on_there(make_federation, monkeypatch, more, goes_on):
+    words = f"{ON} personalise.alone=true"
     run, train, steps = make_federation("killed", words), training_alone.train, []
 
     def dies(*args, **named):
         steps.append(named["steps"])
-        if len(steps) == 6:  # client-0's three parts, and two of client-1's
+        if named["steps"][0] == 2:
             raise PowerCutError
         return train(*args, **named)
 
     monkeypatch.setattr(training_alone, "train", dies)
+    monkeypatch.setattr(training_alone.KeptTraining.__init__, "__defaults__", (0.0,))  # kept after each part
     with pytest.raises(PowerCutError):
         run.run()
-    run.resume()
-    assert steps[6:] == steps[5:6], "one part was left"
-    for client, found in personal_of(run).items():
-        assert_same_arrays(found.arrays, whole[client].arrays)
-        assert found.report == whole[client].report
+    monkeypatch.setattr(
+        training_alone, "train", lambda *args, **named: steps.append(named["steps"]) or train(*args, **named)
+    )
+    killed = len(steps)
+    run.run(more=f"federation.resume=true {more}")
+    assert steps[killed][0] == (2 if goes_on else 0)
+    for name, found in personal_of(run).items():
+        assert found.report["candidates"][1]["candidate"] == "alone, 1 of the way", name
     assert not any(store.rounds("alone") for store in run.stores().values())
+
+
+def test_a_full_disk_takes_the_model_trained_alone_first(make_federation, monkeypatch):
+    write, full = NodeStore.write, []
+
+    def writes(store, kind, *args):
+        if kind == "personalised" and store.rounds("alone"):
+            full.append(store)
+            raise OSError(28, "No space left on device")
+        return write(store, kind, *args)
+
+    monkeypatch.setattr(NodeStore, "write", writes)
+    run = make_federation("full", f"{ON} personalise.alone=true").run()
+    assert len(full) == 2
+    assert all(personal_of(run).values())
 
 
 def test_the_mean_of_the_last_global_models_is_a_candidate(make_federation):

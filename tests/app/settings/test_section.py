@@ -61,6 +61,8 @@ INSIDE = [
     ),
     ({"second": {"names": "red"}}, "outer.second.names must be a list, such as 'outer.second.names=[red]'; got red"),
     ({"second": {"names": None}}, "outer.second.names must be a list; got None"),
+    ({"second": {"names": True}}, "outer.second.names must be a list; got True"),
+    ({"second": {"names": "a=b"}}, "outer.second.names must be a list; got a=b"),  # would need quotes
     ({"inner": {"sahre": 1}}, "unknown key outer.inner.sahre"),
     ({"inner": 5}, "outer.inner: Input should be an object; got 5"),
 ]
