@@ -97,7 +97,7 @@ def test_what_cannot_be_measured_stops_before_training(
     tmp_path, pictures_root, capsys, monkeypatch, script, change, more, named
 ):
     for started in (
-        "app.experiment.baselines.train",
+        "app.experiment.training_alone.train",
         "scripts.simulate.simulate",
         "app.data.crops.ImageReader.vehicle",
     ):
