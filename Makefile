@@ -1,4 +1,4 @@
-# make demo   install and run the main job        make check  what CI runs
+# make demo   install and run the main job        make check  what CI runs: format, lint, types, quick tests
 # make test   install and run all tests           make bench  speed and memory, as ratios within one run
 # make docs   the pages as a site in site/
 # make chaos  failures of real processes, half an hour
@@ -26,7 +26,7 @@ check: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(TESTS)
+	$(TESTS) -m "not slow and not chaos"
 
 bench: $(STAMP)
 	$(RUN) -m scripts.bench

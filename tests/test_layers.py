@@ -73,6 +73,7 @@ def test_rooms_and_edges_are_few():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [

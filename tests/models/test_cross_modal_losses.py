@@ -169,6 +169,7 @@ class TestPerceptualEdge:
             PerceptualEdgeLoss([])
 
 
+@pytest.mark.slow
 def test_the_stages_of_vgg16_are_torchvisions(tmp_path):
     """From a file of its own weights; after the last stage its features have an eighth of the sides."""
     torch.manual_seed(3)

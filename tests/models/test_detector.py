@@ -72,6 +72,7 @@ def test_coco_labels_become_vehicles_and_others_go():
     assert found["boxes"][:, 0].tolist() == [8.0, 4.0]  # the truck, then the car; a person and a dog are dropped
 
 
+@pytest.mark.slow
 def test_coco_weights_come_from_a_file(tmp_path):
     """A file of torchvision's own network fits; another one is named."""
     torch.manual_seed(1)

@@ -102,6 +102,7 @@ digest = hashlib.sha256(b"".join(values.numpy().tobytes() for values in state)).
 """
 
 
+@pytest.mark.slow
 def test_another_process_builds_the_same_network():
     """Buckets and expanded weights, bit for bit."""
     there = subprocess.run([sys.executable, "-c", f"{_BUILD}print(digest)"], capture_output=True, text=True, check=True)

@@ -13,6 +13,8 @@ from models.backbone import build_backbone, input_statistics_of, takes
 from models.osnet import OSNet
 from models.two_stream_net import cut_backbone
 
+pytestmark = pytest.mark.slow
+
 HEAD = {"head": True, "activation": "prelu"}  # of the published network
 FIXED = {**HEAD, "fixed_norms": True}
 PUBLISHED = 2.183e6  # values of `vehicle-reid-0001` as its page has it

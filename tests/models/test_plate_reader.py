@@ -101,6 +101,7 @@ def made(decoder):
     return PlateReader(Cells(), 3, 4, STATISTICS, columns=8, dim=16, decoder=decoder, max_length=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["ctc", "attention"])
 def test_a_reader_learns_what_it_is_shown(decoder):
     """Plates of two characters: red, green or blue blocks, in one line or one above the other."""

@@ -7,6 +7,8 @@ import pytest
 from app.settings.checks import SettingsError
 from scripts.bench import cameras
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_vehicle_is_answered_and_timed(run_folder, capsys):
     cameras.main([f"run={run_folder}", "vehicles=1", "width=480"])

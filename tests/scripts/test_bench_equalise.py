@@ -12,6 +12,8 @@ from app.settings.load import SettingsError
 from scripts.bench import equalise
 from scripts.bench.equalise import SPLITS, settings_of, with_wrong_labels
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "data.synthetic.sites=2",
     "data.synthetic.train_vehicles_per_site=4",

@@ -43,6 +43,7 @@ def url(tmp_path):
     return f"sqlite:///{tmp_path / 'register.sqlite'}"
 
 
+@pytest.mark.slow
 def test_every_photograph_is_asked_as_a_resident_and_as_a_stranger(identification, tmp_path, monkeypatch):
     """Four vehicles, the second's plate outside the vehicle that is found; all match from no similarity on."""
     network = constant_network(tmp_path / "n.onnx", [[[[0, 3, 0.9, 0.25, 0.2, 0.75, 0.8]]]])

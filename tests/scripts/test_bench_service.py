@@ -8,6 +8,8 @@ import pytest
 
 from scripts.bench import service
 
+pytestmark = pytest.mark.slow
+
 
 def test_guards_ask_at_once_and_again_until_the_time_is_over():
     busy, most, lock = [0], [0], threading.Lock()

@@ -85,6 +85,7 @@ def test_the_check_runs_with_ci_set_and_after_the_browser():
     assert lines[-3:] == ["export CI=true", ".ci/packages", "make check"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ci", "status", "words"), [("true", 1, "1 error"), ("", 0, "1 page tests were skipped")])
 def test_a_page_test_without_a_browser_is_skipped_aloud_and_fails_in_ci(tmp_path, ci, status, words):
     (tmp_path / "test_page.py").write_text(PAGE_TEST, encoding="utf-8")

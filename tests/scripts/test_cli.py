@@ -90,6 +90,7 @@ def test_the_settings_that_help_names_exist():
     assert KEYS.keys() <= {*groups(), *known_keys()}
 
 
+@pytest.mark.slow
 def test_a_command_with_options_calls_itself_as_it_was_called():
     done = _run("federation", "add-site", COLUMNS="200")
     assert done.returncode == 2
@@ -137,6 +138,7 @@ def test_settings_are_completed(before, incomplete, found):
     assert [each for each in completions(before, incomplete) if "." not in each or "." in incomplete] == found
 
 
+@pytest.mark.slow
 def test_bash_completes_commands_settings_and_options(tmp_path):
     """A real bash with the script that `--show-completion` prints."""
     bash = shutil.which("bash")

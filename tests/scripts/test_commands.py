@@ -245,6 +245,7 @@ def test_a_user_without_an_entry_has_a_name_and_a_home(tmp_path, monkeypatch):
     assert (environment["USER"], environment["HOME"]) == (user, str(home))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.getuid() != 0 or shutil.which("setpriv") is None, reason="another user id needs root and setpriv (util-linux)"
 )

@@ -17,6 +17,8 @@ from app.tasks.image_files import embed_samples
 from app.training.checkpoint import Checkpoint
 from scripts import baseline, equalise
 
+pytestmark = pytest.mark.slow
+
 ALL = [
     "data.equalise.base=-1",
     "data.equalise.interval=[-1,1]",

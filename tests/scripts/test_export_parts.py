@@ -28,6 +28,8 @@ from app.training.checkpoint import Checkpoint, save_checkpoint
 from app.training.onnx_file import OnnxFile
 from scripts import export
 
+pytestmark = pytest.mark.slow
+
 TINY = DetectorSettings(backbone="test_efficientnet", size=128, vehicle_threshold=0.05, plate_threshold=0.05)
 READER = (
     "model.start= "

@@ -70,6 +70,7 @@ def test_nothing_is_written_if_half_precision_reads_otherwise_or_the_file_is_lar
         package_reader.main([f"run={run_dir}"])
 
 
+@pytest.mark.slow
 def test_figures_are_told_by_region_and_condition(capsys):
     packaged_plates.main(["rendered=1"])
     *lines, last = capsys.readouterr().out.splitlines()

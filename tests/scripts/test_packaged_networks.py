@@ -17,6 +17,8 @@ from scripts import read_plates
 from scripts import register as register_command
 from scripts.bench.packaged_detector import corners_of
 
+pytestmark = pytest.mark.slow
+
 SEED = 5
 OWN = DetectorSettings(backbone="test_efficientnet", size=128, convs=1)
 

@@ -19,6 +19,8 @@ from app.settings.load import load_settings
 from scripts import compare_plate_readers
 from scripts.bench import plates
 
+pytestmark = pytest.mark.slow
+
 
 def line(text, left, top, right, bottom, score=0.9):
     return Line(text, score, left, top, right, bottom)

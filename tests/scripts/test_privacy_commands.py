@@ -11,6 +11,8 @@ from scripts import federation
 from scripts.bench import privacy
 from strategies.ciphers.keys import KeyFileError, read_key
 
+pytestmark = pytest.mark.slow
+
 
 def run(capsys, *argv):
     """The lines that a command printed, the last one as an object."""

@@ -78,6 +78,7 @@ def test_the_modality_is_seen_or_said(run, run_folder, picture, tmp_path):
         run("enrol", picture(1), "--modality", "dusk")
 
 
+@pytest.mark.slow
 def test_calibration_sets_thresholds_and_draws(run, run_folder, base_overrides, tmp_path):
     run("reembed", "--run", run_folder)
     root = next(word for word in base_overrides.split() if word.startswith("data.root="))
@@ -161,6 +162,7 @@ def test_what_is_no_image_is_named(run, run_folder, tmp_path):
         run("identify", tmp_path / "x.npy")
 
 
+@pytest.mark.slow
 def test_the_former_name_of_the_command_works_and_says_so(tmp_path):
     words = [sys.executable, "-m", "scripts.registry", "list", "--register", str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 from page_blocks import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_site_is_built_without_a_warning(tmp_path):

@@ -1,7 +1,6 @@
 """Starts of simulations and baselines: what is checked first, whose folder it is, and sweeps that lose a job.
 
-A stand-in for Flower writes what a server writes; tests/app/experiment/test_simulation.py has the real one.
-"""
+A stand-in for Flower writes what a server writes; tests/app/experiment/test_simulation.py has the real one."""
 
 import json
 import re
@@ -20,6 +19,7 @@ from app.settings.load import SettingsError, load_settings
 from scripts import baseline, simulate, sweep
 from scripts.command import command
 
+pytestmark = pytest.mark.slow
 ROW = {"mAP": 0.5, "rank1": 0.75, "rank5": 1.0, "mINP": 0.25}
 
 

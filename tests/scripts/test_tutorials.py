@@ -22,6 +22,8 @@ from app.settings.load import load_settings
 from scripts import simulate
 from strategies.partial_sync import PartialSync
 
+pytestmark = pytest.mark.slow
+
 PAGES = ROOT / "docs/tutorials"
 VEHICLES = [*(f"car-{number}" for number in range(16)), "golf-7", "van-2"]
 NAMES = ("gate-1", "gate-2", "gate-3", "yard-1", "yard-2")

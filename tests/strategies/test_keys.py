@@ -194,6 +194,7 @@ def take_shared_key(path, barrier, results):
     results.put(shared_key(path, {"kahe": random_secret}).key_id)
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_get_the_same_key(tmp_path):
     context = multiprocessing.get_context("spawn")
     path, barrier, results = tmp_path / "federation.key", context.Barrier(2), context.Queue()

@@ -32,6 +32,7 @@ def test_a_client_is_waited_for_by_its_own_earlier_rounds_and_not_for_the_deadli
     assert time.monotonic() - started < 15
 
 
+@pytest.mark.slow
 def test_the_slowest_earlier_answer_counts_times_the_factor():
     federation = three(rounds=2, deadline=60.0, straggler_factor=3.0, straggler_seconds=0.0)
     pull, held = federation.grid.pull_messages, {}

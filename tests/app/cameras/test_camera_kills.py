@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from event_receivers import desk, name_receivers, wait_until
 from registers import photo
 
@@ -12,6 +13,8 @@ from app.cameras.watch import Watch
 from app.register.delivery import Delivery
 from app.register.identification import Identification
 from app.register.schema import Sighting
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[3]
 KILLS, PHOTOS = 50, 150

@@ -24,7 +24,7 @@ from app.register.schema import Sighting
 from models.errors import MissingFileError
 from scripts import watch as watch_command
 
-pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("url", ["sqlite"], indirect=True)]
 
 
 def cameras(**given):

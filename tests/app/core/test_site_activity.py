@@ -45,6 +45,7 @@ def test_the_time_between_two_messages_of_a_run_is_waiting(tmp_path):
     assert record.bytes_received == 4 * 100 + 7
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(OUTCOMES), st.floats(0, 1e6)), max_size=12))
 def test_seconds_and_messages_are_sums(tmp_path_factory, messages):
     """With a run of its own each, so that nothing is waiting."""

@@ -253,6 +253,7 @@ def test_another_weather_or_a_task_without_vehicles_is_refused(words, message):
         load_settings(words)
 
 
+@pytest.mark.slow
 def test_online_weather_changes_as_many_images_as_asked_for_each_kind_among_them():
     batch = ramp(40, 60).expand(400, -1, -1, -1).contiguous()
     parts = {**STILL, "weather": 0.25}

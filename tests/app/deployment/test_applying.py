@@ -23,6 +23,8 @@ from scripts import federation, federation_archives
 from strategies.ciphers.keys import FederationKey, read_key
 from strategies.signing import fingerprint, read_public_key
 
+pytestmark = pytest.mark.slow
+
 SECOND = FederationKey({"seal": b"\x08" * 40}, "2026-01-02")
 THIRD = FederationKey({"seal": b"\x09" * 40}, "2026-01-03")
 

@@ -21,6 +21,8 @@ from app.deployment.verify import problems
 from scripts import federation
 from strategies.signing import SigningError, new_signing_key, read_signing_key, signed_text
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 from pathlib import Path
 from flwr.app import ConfigRecord, Message, RecordDict

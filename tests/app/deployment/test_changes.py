@@ -97,6 +97,7 @@ def test_an_init_that_is_killed_anywhere_made_everything_or_nothing(plan, first_
         assert not (tmp_path / ".parks.new").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_rotate_is_completed_by_the_next_command(root, capsys):
     """The command itself, killed as soon as the change is decided; `verify` says what it did."""
     command = "import sys, os, signal\nfrom app.deployment import changes\nfrom scripts import federation\n"

@@ -138,6 +138,7 @@ def started_site(root, tmp_path, address, certificate, supernode):
     return ["/bin/sh", str(script)]
 
 
+@pytest.mark.slow
 def test_a_site_started_before_its_server_reports_its_clock_later(server, root, tmp_path, monkeypatch):
     """The first look, which `start.sh` waits for, finds nobody; the one beside the SuperNode does."""
     address, certificate = server
@@ -154,6 +155,7 @@ def test_a_site_started_before_its_server_reports_its_clock_later(server, root, 
     assert (tmp_path / "asked").exists()
 
 
+@pytest.mark.slow
 def test_the_start_command_stops_before_a_supernode_is_started(server, root, tmp_path, monkeypatch):
     address, certificate = server
     monkeypatch.setattr(Answers, "shift", -30.0)  # the server is behind, so the site is ahead

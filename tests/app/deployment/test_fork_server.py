@@ -16,6 +16,8 @@ import pytest
 from app.deployment import fork_client
 from app.deployment.site_files import COMMAND
 
+pytestmark = pytest.mark.slow
+
 SERVER = """
 import json, os, sys, threading, time
 from pathlib import Path

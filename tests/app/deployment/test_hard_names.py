@@ -16,6 +16,8 @@ from start_scripts import NASTY, executable, show_arguments, stand_ins
 from app.deployment import bundle
 from app.deployment.setup import make_federation
 
+pytestmark = pytest.mark.slow
+
 TAKEN_AS_TYPED = ["/srv/vehicles", "/srv/josé/车辆🚗", "/srv/a=b,c:d%e@f+g"]
 
 

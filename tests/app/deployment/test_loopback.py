@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import psutil
-import pytest
 from app_bundles import foreign_project
 from conftest import NETWORK, TRAINING, LocalFederation, write_set
 from federation_checks import divide, rounds_in
@@ -17,8 +16,6 @@ from app.deployment.remote_status import _flower, remote_status
 from app.deployment.verify import problems
 from scripts.bench.loopback import Loopback
 from strategies.ciphers.keys import read_key
-
-pytestmark = pytest.mark.slow
 
 OVERRIDES = (
     f"experiment=quickstart data=manifest data.val_split=val {NETWORK} {TRAINING} "

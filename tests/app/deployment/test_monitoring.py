@@ -21,6 +21,8 @@ from web_service import jpeg
 from app.web.metrics import Metrics
 from scripts.bench.loopback import Loopback, free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 MONITORING = ROOT / "docs/examples/monitoring"
 SITES = ("north", "south")

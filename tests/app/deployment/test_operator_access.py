@@ -128,6 +128,7 @@ def test_what_is_wrong_with_access_is_named(root, change, reason):
     assert reason in found
 
 
+@pytest.mark.slow
 def test_the_operators_scripts_show_the_certificate_where_there_is_one(root, tmp_path):
     programs = stand_ins(tmp_path, root)
     executable(programs / "flwr", f'echo "plain $*" >> {tmp_path}/seen')

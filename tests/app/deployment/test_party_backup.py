@@ -183,6 +183,7 @@ def test_files_that_change_while_they_are_opened_are_opened_again(root, tmp_path
     assert not (tmp_path / "c.tar").exists()
 
 
+@pytest.mark.slow
 def test_a_backup_that_is_killed_leaves_none_and_a_killed_restore_no_folder(root, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)
     folder, file, back = root / "sites/north", tmp_path / "kept/b.tar", tmp_path / "back"

@@ -111,6 +111,7 @@ def test_a_machine_that_is_in_order(ready, server):
     assert faults(preflight(ready / "authority", ENOUGH)) == {}
 
 
+@pytest.mark.slow
 def test_a_server_is_checked_before_its_start_and_after(ready, server):
     folder = of(ready, "server", host="localhost", port=server)
     for name in ("server.crt", "server.key"):  # of this host

@@ -14,6 +14,8 @@ from app.deployment.client_process import check_restoration
 from app.federation import restored
 from scripts import federation
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 from pathlib import Path
 from flwr.app import ConfigRecord, Message, RecordDict

@@ -75,6 +75,7 @@ def test_again_approves_what_is_not_listed_as_well(root, tmp_path, capsys):
     assert len(run(capsys, "approved", root)[1]["apps"]) == 1
 
 
+@pytest.mark.slow
 def test_a_backup_of_a_site_holds_no_half_of_the_federation_s_change(root, tmp_path, capsys):
     """A rotation is killed while its files are put in place. A backup of one party completes it, and says so."""
     whole = tmp_path / "whole"
@@ -95,6 +96,7 @@ def test_a_backup_of_a_site_holds_no_half_of_the_federation_s_change(root, tmp_p
         assert read_key(back / "federation.key") == read_key(copy / "authority/federation.key")
 
 
+@pytest.mark.slow
 def test_a_backup_of_a_site_waits_for_a_change_of_the_federation(root, tmp_path):
     """The change is not yet decided when the backup begins."""
     program = "import sys, pathlib, app.deployment.backup as b; b.back_up(pathlib.Path(), pathlib.Path(sys.argv[1]))"

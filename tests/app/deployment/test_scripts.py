@@ -12,6 +12,8 @@ from app.deployment import bundle
 from app.deployment.parties import read_party
 from strategies.signing import read_public_key
 
+pytestmark = pytest.mark.slow
+
 
 def test_start_commands_are_valid_shell(made):
     for script in made.rglob("*.sh"):

@@ -88,6 +88,7 @@ def test_further_sites_and_a_rotation_keep_to_it(cloud, tmp_path, capsys):
     assert read_party(root / "server").key_id == read_key(root / "sites/south/federation.key").key_id
 
 
+@pytest.mark.slow
 def test_clients_that_hold_the_key_of_ckks_are_possible_and_other_pairs_are_not(tmp_path, capsys):
     root = tmp_path / "parks"
     run(capsys, "init", *WORDS, "--cipher", "ckks", "--preset", "flare", "--out", root)

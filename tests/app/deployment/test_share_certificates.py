@@ -69,6 +69,7 @@ def test_rotate_makes_new_keys_and_ends_the_old_statements(root):
     assert all(json.loads(old[site])["body"]["share_key"] != public(root, site).hex() for site in cohort)
 
 
+@pytest.mark.slow
 def test_a_removed_sites_statement_ends_with_the_rotation_that_its_leaving_asks_for(root):
     add_site(root, "east")
     left = statement(root, "east")
@@ -115,6 +116,7 @@ def test_a_server_invents_no_site_and_exchanges_no_keys(root):
         victim.members(["north", "south", "ghost"], list(texts.values()))
 
 
+@pytest.mark.slow
 def test_renew_prolongs_and_keeps_the_keys(root, capsys):
     keys = {site: public(root, site) for site in ("north", "south")}
     renew_share_keys(root, time.time() - (VALID_DAYS - 10) * DAY)

@@ -22,6 +22,8 @@ from scripts import federation
 from strategies import messages as m
 from strategies.rounds import FederationError
 
+pytestmark = pytest.mark.slow
+
 
 def shown(status):
     console = Console(width=160, record=True, file=io.StringIO())

@@ -25,6 +25,8 @@ from models.detector import PLATE, VEHICLE, Detector
 from models.errors import MissingFileError
 from scripts.train_detector import main
 
+pytestmark = pytest.mark.slow
+
 OTHER = ({"other_plates": 0.0}, {"other_plates": 1.0})
 CPU = torch.device("cpu")
 TINY = DetectorSettings(backbone="test_efficientnet", size=128, channels=64, convs=1)

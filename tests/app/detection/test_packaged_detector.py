@@ -18,6 +18,8 @@ from app.synthetic import SceneRenderer
 from models.errors import MissingFileError
 from scripts.bench.packaged_detector import corners_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -23,6 +23,8 @@ from app.experiment.training_alone import train_alone
 from app.settings.equalise import KINDS
 from app.settings.load import SettingsError
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_kept_image_lies_within_the_interval(equalise_settings):
     """Embedded again from its file and compared with a mean taken here."""

@@ -72,6 +72,7 @@ def test_a_client_whose_vehicles_have_enough_trains_no_pre_model(equalise_settin
     assert batches.equalised is None
 
 
+@pytest.mark.slow
 def test_a_client_with_few_images_is_filled_to_two(equalise_settings, tmp_path):
     settings = equalise_settings(AUTO, "data.equalise.base=-1 data.equalise.model=global", ALL)
     samples, task, network = of(settings, 2), make_task(settings), network_of(settings)
@@ -82,6 +83,7 @@ def test_a_client_with_few_images_is_filled_to_two(equalise_settings, tmp_path):
     assert batches.equalised.record["target"] == 2
 
 
+@pytest.mark.slow
 def test_suspects_are_left_out_whatever_the_counts_say(equalise_settings):
     settings = equalise_settings(AUTO, "data.equalise.suspects=leave_out data.equalise.own_epochs=0.1")
     found = equalise_alone(settings, of(settings, 0), "central")

@@ -15,6 +15,8 @@ from PIL import Image
 from app.core.sample import Sample
 from app.equalise.report import report_page, write_report
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 STAYS = "It has to stay at the site that owns them"
 HOSTILE = '<script>alert(1)<b>"&.png'

@@ -86,6 +86,7 @@ def test_rates_and_the_curve_are_those_of_scikit_learn():
         assert min(abs(matched - rate / len(found.different))) < 1e-12
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say():
     """Vehicles that are hard or easy as a whole: an interval from single pairs would hold the truth far less often."""
     rng = np.random.default_rng(2)
@@ -104,6 +105,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     assert naive / 200 < 0.6
 
 
+@pytest.mark.slow
 def test_intervals_of_false_matches_know_that_a_pair_has_two_vehicles():
     """Vehicles that many others resemble, as query or in the gallery alike."""
     held, vehicles = 0, 40

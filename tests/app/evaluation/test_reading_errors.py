@@ -107,6 +107,7 @@ def sloppy(rng, plate):
     return PlateReading("".join(text), tuple(confidences))
 
 
+@pytest.mark.slow
 def test_measured_errors_are_those_of_the_reader_and_tell_plates_apart():
     rng = np.random.default_rng(0)
 
@@ -151,6 +152,7 @@ def test_an_alignment_costs_the_edit_distance(text, true):
     assert cost == edit_distance(text, true)
 
 
+@pytest.mark.slow
 def test_readings_that_have_nothing_to_do_with_their_plate_do_not_prove_another():
     """Nine of ten plates are read rightly, one is covered and read as anything, whatever the confidence."""
     rng = np.random.default_rng(11)

@@ -247,6 +247,7 @@ def test_federated_models_that_cannot_be_measured_are_not_lost(tmp_path, picture
     assert all(run.folder.has_arrays(name) for name in ("global", "local-client-0", "local-client-1"))
 
 
+@pytest.mark.slow
 def test_a_site_says_once_in_its_own_log_what_it_cannot_measure(tmp_path, pictures_root, base_overrides, caplog):
     """Its training goes on: other sites may measure."""
     parts = divide(pictures_root, tmp_path / "parts")

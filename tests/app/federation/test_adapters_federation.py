@@ -20,6 +20,8 @@ from app.training.checkpoint import Checkpoint
 from app.training.onnx_file import write_onnx
 from models.backbone import build_backbone
 
+pytestmark = pytest.mark.slow
+
 TOKENS = "model.vehicle.backbone=test_vit model.vehicle.options={embed_dim:16,depth:2,num_heads:2}"
 
 

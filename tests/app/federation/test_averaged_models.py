@@ -27,6 +27,8 @@ from app.tasks import make_task
 from app.training.checkpoint import Checkpoint, without_heads
 from strategies import messages as m
 
+pytestmark = pytest.mark.slow
+
 AVERAGED = "federation.rounds=4 federation.averaged_rounds=3"
 
 

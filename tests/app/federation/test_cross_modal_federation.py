@@ -11,6 +11,8 @@ from app.core.arrays import float_arrays
 from app.experiment.compare import compare_models, read_nodes
 from app.tasks import make_task
 
+pytestmark = pytest.mark.slow
+
 WORDS = (
     "experiment=roadscene data=manifest data.partition.by=site data.val_split=test model.backbone=test_resnet "
     "model.pretrained=false model.height=32 model.width=32 model.embedding_dim=8 loss.perceptual_longest=8 device=cpu "

@@ -136,6 +136,7 @@ def counts_of(federation):
     return {path.parent.name: json.loads(path.read_text())["updates"] for path in files}
 
 
+@pytest.mark.slow
 def test_a_run_with_noise_ends_with_finite_measures(make_federation):
     """README's line, on a tiny network."""
     changes = "privacy.dp.clip=1.0 privacy.dp.noise_multiplier=4 federation.batch_norm=local privacy=kahe"
@@ -149,6 +150,7 @@ def test_a_run_with_noise_ends_with_finite_measures(make_federation):
     assert counts_of(federation) == {name: [{"noise_multiplier": 4.0, "count": 3}] for name in ("client-0", "client-1")}
 
 
+@pytest.mark.slow
 def test_epsilon_counts_attempts_that_a_power_cut_took(make_federation):
     """The server dies twice before its first checkpoint, and each time begins under another run key: both updates of
     the first round had left. In all 2 + 2 updates a client, where two were counted."""
@@ -166,6 +168,7 @@ def test_epsilon_counts_attempts_that_a_power_cut_took(make_federation):
     assert last["clients"]["client-0"]["dp_epsilon"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_a_second_run_at_the_same_nodes_adds_to_the_first(make_federation, tmp_path):
     """The server of the second run knows nothing of the first, the nodes do; their limit ends it."""
     nodes = [{"partition-id": i, "num-partitions": 2, "state-dir": str(tmp_path / f"node{i}")} for i in range(2)]

@@ -17,6 +17,8 @@ from app.federation.build import make_rules
 from app.settings.load import SettingsError, load_settings
 from app.tasks import make_task
 
+pytestmark = pytest.mark.slow
+
 
 def test_training_and_its_summary_use_what_was_made(equalise_settings, tmp_path):
     settings = equalise_settings(

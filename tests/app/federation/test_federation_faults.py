@@ -17,6 +17,8 @@ from strategies.ciphers.plain import PlainCipher
 from strategies.partial_sync import PartialSync
 from strategies.rounds import FederationError
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_node_that_lost_its_folder_is_given_the_model_by_another(make_federation):
     federation = make_federation(changes="federation.rounds=5")

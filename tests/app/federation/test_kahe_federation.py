@@ -11,6 +11,8 @@ from kahe_federations import KAHE, THREE_NODES, gone, is_question, vector_of
 from strategies import messages as m
 from strategies.rounds import FederationError
 
+pytestmark = pytest.mark.slow
+
 
 def lost(node, of_question):
     """Loses the reply of a node to the training message, or to the question for shares, of round 2's first attempt."""

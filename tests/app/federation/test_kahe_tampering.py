@@ -16,6 +16,8 @@ from strategies.ciphers.kahe import client_half
 from strategies.ciphers.kahe.ring import RING_54
 from strategies.ciphers.kahe.server_half import KaheSum
 
+pytestmark = pytest.mark.slow
+
 _REFUSALS = r"another question|gone on|dealt no shares|not among|needed|3 statements of share keys for a cohort of 2"
 
 

@@ -12,6 +12,8 @@ from app.federation.layout import shared_part
 from app.settings.load import load_settings
 from app.tasks import make_task
 
+pytestmark = pytest.mark.slow
+
 TINY = "experiment=quickstart model.vehicle.backbone=test_efficientnet model.vehicle.options={} model.plate=null"
 SERVER = """
 import json, sys

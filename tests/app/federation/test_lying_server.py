@@ -22,6 +22,8 @@ from strategies.ciphers.ckks import CkksCipher
 from strategies.ciphers.kahe.client_half import KaheCipher
 from strategies.ciphers.keys import read_key
 
+pytestmark = pytest.mark.slow
+
 KAHE = "privacy.cipher=kahe"
 THREE = "data.partition.by=identity federation.num_clients=3"
 THREE_NODES = [{"partition-id": i, "num-partitions": 3} for i in range(3)]

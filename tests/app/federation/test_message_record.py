@@ -10,6 +10,8 @@ from policed_site import TEMPLATE, filled
 from app.core.site_activity import read_activity
 from strategies.rounds import FederationError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def make_sites(make_federation, pictures_root, tmp_path):

@@ -22,6 +22,8 @@ from strategies.proofs import reply_statement
 from strategies.rounds import RoundReport
 from strategies.signing import new_signing_key, signed_text
 
+pytestmark = pytest.mark.slow
+
 SITES = ("north", "south", "west")
 
 

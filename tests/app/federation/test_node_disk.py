@@ -1,6 +1,7 @@
 """Bytes on disk of a simulated run: two copies of the model for each client, and a few for all together."""
 
 import numpy as np
+import pytest
 
 from app.core.node_store import NodeStore
 from app.core.shared_files import SharedFiles
@@ -8,6 +9,8 @@ from app.experiment.compare import compare_models, node_stores, read_nodes
 from app.federation import client
 from app.federation.client_state import ClientState, drop_moments
 from scripts.bench.scale import disk_bytes
+
+pytestmark = pytest.mark.slow
 
 CLIENTS = 4
 NODES = [{"partition-id": number, "num-partitions": CLIENTS} for number in range(CLIENTS)]

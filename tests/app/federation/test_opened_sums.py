@@ -42,6 +42,7 @@ def test_a_sum_of_fewer_than_the_policy_asks_for_is_not_taken_over(node):
     assert node.answer(honest()) == UNUSABLE
 
 
+@pytest.mark.slow
 def test_new_runs_give_no_more_than_sixteen_answers_under_a_key(tmp_path, caplog, monkeypatch):
     """A server may name a new run with each question. A cipher without a tag needs this most."""
     monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)

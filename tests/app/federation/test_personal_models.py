@@ -25,6 +25,8 @@ from app.settings.load import SettingsError, settings_from
 from app.training.checkpoint import Checkpoint
 from strategies import messages as m
 
+pytestmark = pytest.mark.slow
+
 SHORT = "federation.rounds=1 train.epochs=1"
 ON = (
     f"{SHORT} personalise=on personalise.tuning_epochs=1 personalise.rates=[0.5] personalise.least=1 "

@@ -67,6 +67,7 @@ def test_options_are_checked_before_cells_are_measured(policy_file, monkeypatch)
         SitePolicy.read("north", policy_file())._check_sizes(settings)
 
 
+@pytest.mark.slow
 def test_cells_count_in_the_size_of_a_network():
     one, four = (
         network_size(

@@ -94,6 +94,7 @@ def test_a_client_refuses_it_too(make_federation, monkeypatch):
         federation.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("private", ["[]", "[*batch_norm*]"])
 def test_a_run_without_the_word_shares_the_same_or_less(make_federation, uninterrupted, private):
     """With `[]` the classifier stays at home, trains there, and the run is the one of the default bit for bit."""

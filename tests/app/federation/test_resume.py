@@ -5,6 +5,8 @@ from federation_checks import PowerCutError, assert_same_run, kind_of, power_cut
 
 from app import client_app
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_stopped_between_rounds_and_resumed_equals_an_uninterrupted_one(make_federation, uninterrupted):
     federation = make_federation(changes="federation.rounds=4")

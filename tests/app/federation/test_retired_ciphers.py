@@ -40,6 +40,7 @@ def test_a_run_that_asks_for_them_gets_one_line_with_the_remedy(override, line):
         load_settings(override)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resumed", ["", "federation.rounds=3"])
 def test_a_run_that_began_with_it_is_not_resumed(make_federation, resumed):
     federation = make_federation(changes="federation.rounds=2 privacy=kahe").run()

@@ -12,6 +12,8 @@ from strategies import messages as m
 from strategies.ciphers.binding import Binding
 from strategies.ciphers.plain import PlainCipher
 
+pytestmark = pytest.mark.slow
+
 
 def aggregates(federation):
     """The mean update of each round, as decrypted from what the server sent out."""

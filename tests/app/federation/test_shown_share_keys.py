@@ -24,6 +24,8 @@ from strategies.partial_sync import PartialSync
 from strategies.share_keys import VALID_DAYS, new_share_keys
 from strategies.signing import SigningError, new_signing_key
 
+pytestmark = pytest.mark.slow
+
 THREE = "privacy.cipher=kahe data.partition.by=identity federation.num_clients=3 federation.quorum=0.6 train.epochs=1"
 THREE_NODES = [{"partition-id": i, "num-partitions": 3} for i in range(3)]
 NAMES = ["client-0", "client-1", "client-2"]

@@ -19,6 +19,8 @@ from app.federation.site_model import model_of
 from app.settings.load import settings_from
 from app.training.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 THREE = "privacy=kahe data.partition.by=identity federation.num_clients=3"
 NIGHT = (
     "experiment=roadscene data=manifest data.val_split=val model.backbone=test_resnet model.pretrained=false "

@@ -26,6 +26,8 @@ from app.training.checkpoint import Checkpoint
 from scripts import evaluate, federation
 from scripts.command import command
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def sites(tmp_path, base_overrides):

@@ -18,7 +18,7 @@ from app.register.identification import Identification
 from app.register.photos import VehiclePhoto
 from app.register.restore import restore
 
-pytestmark = pytest.mark.usefixtures("postgres_programs")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("postgres_programs")]
 
 
 def test_a_backup_while_others_write_is_of_one_moment(full_register, elsewhere, tmp_path):

@@ -12,6 +12,8 @@ from app.register.comparisons import Comparison
 from app.register.evidence import weigh
 from app.register.trials import trials_of
 
+pytestmark = pytest.mark.slow
+
 DIM = 24
 
 

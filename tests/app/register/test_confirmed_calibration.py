@@ -142,6 +142,7 @@ def test_too_few_are_refused_with_their_number_and_nothing_changes(enrolled, con
     assert enrolled.models.active().evidence is None
 
 
+@pytest.mark.slow
 def test_confirmed_answers_calibrate_alone_and_beside_the_own_images(enrolled, confirmed):  # noqa: F811
     confirmed(*range(12), *range(100, 106))
     alone = calibrate_by_register(enrolled, account="tester", own=False, confirmed=True)["evidence"]

@@ -18,6 +18,8 @@ from app.register.webhook import DeliveryError
 from app.settings.checks import SettingsError
 from scripts import register as register_command
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 GATE = f"""
 [[gate]]

@@ -166,6 +166,7 @@ class TestFraming:
         assert finding.framing.frame(VehiclePhoto(photo(1, (200, 300)))).detections is None
         assert [line.action for line in finding.journal.audit(2)] == ["detector", "detector"]
 
+    @pytest.mark.slow
     def test_the_api_tells_where_vehicles_are(self, as_role, finding):  # noqa: ARG002
         client = as_role("guard")
         pixels = photo(5, (200, 300))
@@ -198,6 +199,7 @@ class TestForeignDetectors:
         about.write_text("layout: ssd\nwidth: 64\nheight: 64\nclasses: {3: car, 8: truck}\n")
         return constant_network(tmp_path / "n.onnx", rows), about
 
+    @pytest.mark.slow
     def test_the_kind_of_a_vehicle_is_in_the_answer(self, as_role, identification, network):
         client = as_role("guard")
         identification.framing.use_foreign(read_foreign(network[0], None, str(network[1])), "tester")
@@ -211,6 +213,7 @@ class TestForeignDetectors:
         assert row["kind"] is None  # of a vehicle that was not found
         assert "photograph.kind" in client.get("/static/app.js").text
 
+    @pytest.mark.slow
     def test_the_command_keeps_a_network_whole_or_not_at_all(self, run_register, run_folder, network, tmp_path, capsys):
         run_register("reembed", "--run", run_folder)
         folder = tmp_path / "register" / "models"

@@ -17,6 +17,8 @@ from app.register.photos import VehiclePhoto
 from app.register.tables import read_listing
 from scripts import register as register_command
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def url(tmp_path):

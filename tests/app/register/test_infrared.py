@@ -24,6 +24,8 @@ from app.tasks import make_task
 from app.tasks.image_files import embed_samples
 from app.training.checkpoint import Checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 CROSS_MODAL = (
     "experiment=roadscene model.backbone=test_resnet model.pretrained=false model.height=32 model.width=32 "
     "model.embedding_dim=8 device=cpu train.precision=float32"

@@ -178,6 +178,7 @@ def drawn(text):
     return unicodedata.normalize("NFKC", "".join(kept))
 
 
+@pytest.mark.slow
 def test_no_cell_that_is_taken_away_is_a_formula_and_each_comes_back_as_it_was(tmp_path, run_folder):
     identification, again = (Identification(tmp_path / name, device="cpu") for name in ("one", "again"))
     for each in (identification, again):

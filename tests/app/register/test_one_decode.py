@@ -100,6 +100,7 @@ def test_a_photograph_is_decoded_once_and_what_is_stored_of_it_once(equipped, de
     assert decodes == {"JPEG": 1}
 
 
+@pytest.mark.slow
 def test_the_service_decodes_each_upload_once(as_role, equipped, decodes):
     client = as_role("guard")
     decodes.clear()
@@ -110,6 +111,7 @@ def test_the_service_decodes_each_upload_once(as_role, equipped, decodes):
     assert len(files(equipped)) == 3 + 2  # of the vehicles of the service
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [300, 2400])  # kept as it is, and made smaller
 def test_embeddings_equal_those_of_the_stored_files_bit_for_bit(equipped, side):
     first, second, plate = (take_in(upload(seed, (side, side * 2 // 3)), "x") for seed in range(3))

@@ -80,6 +80,7 @@ def test_a_new_register_takes_every_step_and_says_nothing(url, monkeypatch, capl
     database.close()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_amid_an_upgrade_leaves_the_register_as_it_was(one_vehicle, url, monkeypatch):
     before = described(one_vehicle), contents(one_vehicle)
     done = subprocess.run([sys.executable, "-c", KILLED, url], cwd=ROOT, check=False)

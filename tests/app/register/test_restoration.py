@@ -19,7 +19,7 @@ from app.register.photos import VehiclePhoto
 from app.register.restore import restore
 from models.errors import MissingFileError
 
-pytestmark = pytest.mark.usefixtures("postgres_programs")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("postgres_programs")]
 TABLES = {"sqlite": "register.sqlite", "postgresql": "register.sql"}
 
 

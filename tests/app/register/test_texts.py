@@ -86,6 +86,7 @@ def test_texts_of_people_are_kept(register, model):
     assert (kept.note, kept.plate.text, register.owner_of(number, "t").name) == ("one\ntwo", "AB 1", "Ä")
 
 
+@pytest.mark.slow
 def test_the_service_and_the_command_line_say_the_same(as_role, identification, tmp_path):
     client, path = as_role("manager"), tmp_path / "1.png"
     photo(1).image.save(path)

@@ -48,6 +48,7 @@ def test_a_text_takes_part_in_calibration():
         assert sum(with_texts.report[f"{who}_{word}"]["share"] for word in words) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_rate_of_strangers_holds_with_texts_and_without():
     """Texts push strangers far down; a threshold of those queries alone would name strangers without a text."""
     one, texts = set_of(1)
@@ -60,6 +61,7 @@ def test_the_rate_of_strangers_holds_with_texts_and_without():
         assert found["strangers_named"] <= 12  # of 100 at 5 %: more than 12 have a chance of 0.1 %
 
 
+@pytest.mark.slow
 def test_strangers_who_resemble_in_plate_alone_raise_the_threshold():
     """Two vehicles have one plate each time: the look alone would set too low a threshold."""
     one, _ = set_of(3)

@@ -7,6 +7,8 @@ import pytest
 
 from app.synthetic import difficulty
 
+pytestmark = pytest.mark.slow
+
 
 def test_mean_ap_leaves_out_the_same_vehicle_in_the_same_camera() -> None:
     """Similarities 0.9 (same vehicle and camera: out), 0.8 wrong, 0.6 right, 0.4 wrong, 0.2 right.

@@ -1,6 +1,9 @@
 import numpy as np
+import pytest
 
 from app.synthetic import SceneRenderer
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_scene_depends_on_its_number_alone():

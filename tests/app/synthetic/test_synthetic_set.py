@@ -46,6 +46,7 @@ def test_two_walks_agree_to_the_pixel() -> None:
         )
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_how_many_others_are_made() -> None:
     larger = replace(SMALL, sites=3, train_vehicles_per_site=3, test_vehicles_per_site=4, eval_pictures_per_vehicle=7)
     alone = {planned.key: rendered.image for planned, rendered in rendered_images(SMALL) if planned.part != "train"}
@@ -107,6 +108,7 @@ def test_training_images_have_a_long_tail() -> None:
     assert all(len(seen) > 1 for seen in cameras.values())
 
 
+@pytest.mark.slow
 def test_most_plates_that_face_the_camera_can_be_read_and_the_others_have_no_text() -> None:
     default = SyntheticSettings(
         sites=3, train_vehicles_per_site=0, val_vehicles_per_site=0, test_vehicles_per_site=12, image_size=96

@@ -15,6 +15,8 @@ from app.tasks.image_files import embed_samples
 from app.training.onnx_file import OnnxFile, write_onnx
 from models.structure import StructureLayout
 
+pytestmark = pytest.mark.slow
+
 WORDS = (
     "experiment=roadscene model=two_stream_resnet50 model.backbone=test_resnet model.pretrained=false model.height=32 "
     "model.width=48 model.embedding_dim=8 loss.perceptual_longest=8 device=cpu train.precision=float32 "

@@ -23,6 +23,8 @@ from app.training.packaged_reader import packaged_reader
 from app.training.trainer import train
 from models.hashed import hash_layers
 
+pytestmark = pytest.mark.slow
+
 WORDS = f"{TINY_READER} train.threads=1 train.batch_size=8"
 TEXTS = ("A1", "B2", "皖3", "4C")
 

@@ -19,6 +19,8 @@ from app.tasks import make_task
 from app.training.checkpoint import Checkpoint, without_heads
 from app.training.onnx_file import write_onnx
 
+pytestmark = pytest.mark.slow
+
 WORDS = "model.pooling=average model.vehicle.image_size=64 model.plate=null model.embedding_dim=16 device=cpu"
 WORDS += " train.precision=float32 train.pids_per_batch=2 train.images_per_pid=2 train.augment.erase=0"
 MODELS = (

@@ -138,6 +138,7 @@ def samples(tmp_path):
     return [Sample(path, pid=0, camid=0, plate_path=paths[3] if i == 1 else None) for i, path in enumerate(paths[:3])]
 
 
+@pytest.mark.slow
 def test_onnx_files_average_outside_of_the_graph(run_folder, onnx_path, samples):
     file = OnnxFile(onnx_path)
     file.settings["evaluation"]["views"] = 4

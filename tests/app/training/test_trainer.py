@@ -140,6 +140,7 @@ def test_rounds_part_the_run_without_gaps():
         assert max(last - first for first, last in parts) - min(last - first for first, last in parts) <= 1
 
 
+@pytest.mark.slow
 def test_a_round_without_a_step_is_none(settings):
     setting = Setting(settings)
     before = float_arrays(setting.network)

@@ -40,6 +40,7 @@ def test_a_memory_that_is_no_longer_asked_for_is_dropped(base_overrides):
     assert not any(key.startswith("memory/") for key in after.optimiser)
 
 
+@pytest.mark.slow
 def test_a_client_keeps_its_memory_from_round_to_round_and_sends_nothing_of_it(make_federation):
     whole, seen, kept = make_federation("whole", MEMORY), [], {}
 

@@ -3,6 +3,8 @@
 import pytest
 from web_service import WORDS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def url(tmp_path):

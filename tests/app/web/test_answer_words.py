@@ -11,7 +11,7 @@ from app.register.evidence import Calibration
 from app.register.matcher import Threshold
 from app.register.plate_reader import PlateRead
 
-pytestmark = pytest.mark.usefixtures("needs_chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needs_chromium")]
 RATES = {"strangers": 0.5, "stranger_rate": 0.01, "unknown_rate": 0.01}
 
 

@@ -10,6 +10,8 @@ from app.register.photos import Photos
 from app.register.vehicles import Register
 from app.web.security import LimitBody
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def url(tmp_path):

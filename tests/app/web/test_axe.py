@@ -23,7 +23,7 @@ from app.web.language import LANGUAGES
 from app.web.service import create_app
 from app.web.state import State
 
-pytestmark = pytest.mark.usefixtures("needs_chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needs_chromium")]
 SIZES = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1400, "height": 900}}
 # Pages of one thing, and how the rest of a page is brought up; pages without a number are found by themselves.
 OF_ONE = {"/vehicles/{vehicle}": "/vehicles/1", "/sightings/{sighting}": "/sightings/1"}

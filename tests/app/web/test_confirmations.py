@@ -9,6 +9,8 @@ from web_service import jpeg
 from app.register.matcher import Threshold
 from app.register.schema import Confirmation, Sighting, now
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def url(request, tmp_path):

@@ -19,6 +19,8 @@ from app.register.photos import VehiclePhoto
 from app.web.service import create_app
 from app.web.state import State
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stopped(server):  # noqa: F811

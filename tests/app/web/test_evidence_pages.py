@@ -23,6 +23,8 @@ from app.register.photos import VehiclePhoto
 from app.register.plate_reader import PlateRead
 from app.web import figures
 
+pytestmark = pytest.mark.slow
+
 RATES = {"strangers": 0.5, "stranger_rate": 0.01, "unknown_rate": 0.01}
 SHARE = {"share": 0.5, "low": 0.4, "high": 0.6}
 

@@ -1,6 +1,9 @@
 """Answers in people's words: on the first screen of a phone, beside the photograph on a desktop, in both languages."""
 
-from test_pages import address, browser, fits, log_in, page, pytestmark, vehicles  # noqa: F401 - fixtures
+import pytest
+from test_pages import address, browser, fits, log_in, page, vehicles  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.usefixtures("needs_chromium")
 
 
 def ask(page, file):  # noqa: F811

@@ -51,6 +51,7 @@ def test_the_frame_holds_nothing_of_anybody(client, as_role):
     assert 'name="shell"' not in page
 
 
+@pytest.mark.slow
 def test_the_worker_is_for_all_pages_and_asked_for_anew(client):
     worker = client.get("/service-worker.js")
     assert worker.headers["content-type"].startswith("text/javascript")

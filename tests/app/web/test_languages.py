@@ -66,6 +66,7 @@ def test_a_language_that_is_not_there_is_refused(client):
     assert '<html lang="en">' in client.get("/login", headers=HTML).text
 
 
+@pytest.mark.slow
 def test_scripts_have_the_messages_of_the_page(client):
     page = client.get("/login", headers={**HTML, "accept-language": "zh"}).text
     (path,) = re.findall(r'src="(/locales/[^"]+)"', page)

@@ -10,6 +10,8 @@ from web_service import jpeg
 
 from app.register.plate_reader import PlateRead
 
+pytestmark = pytest.mark.slow
+
 BAN = {"kind": "deny", "plate": "XY 4711", "reason": "<b>contractor</b> banned"}
 VISIT = {"kind": "visitor", "plate": "VI 51", "flat": "12", "end": "2900-06-30"}
 

@@ -10,7 +10,7 @@ from web_service import WORDS, jpeg, served
 from app.register.lists import ChosenEntries, Kind, NewEntry
 from app.register.plate_reader import PlateRead
 
-pytestmark = pytest.mark.usefixtures("needs_chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needs_chromium")]
 ZONE = "Europe/Berlin"
 
 

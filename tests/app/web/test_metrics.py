@@ -12,6 +12,8 @@ from app.register.errors import DatabaseAwayError
 from app.web import metrics as web_metrics
 from app.web.metrics import Metrics
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def url(tmp_path):

@@ -58,6 +58,7 @@ def test_a_box_is_cut_to_the_picture_before_anything_is_made_of_it(as_role):
     assert time.monotonic() - started < 60  # an image of 13,000 x 13,000 pixels took three minutes
 
 
+@pytest.mark.slow
 def test_numbers_of_an_address_or_a_query(as_role):
     client = as_role("admin")
     for number in HUGE:

@@ -105,6 +105,7 @@ def test_an_admin_resets_a_password_but_not_the_own_one(service, as_role):
     assert '<option value="1">guard' in page
 
 
+@pytest.mark.slow
 def test_an_account_is_enabled_again_and_the_last_admin_stays(client, as_role):
     admin = as_role("admin")
     assert admin.post("/api/accounts/1/disable").json()["disabled"] is True

@@ -20,7 +20,7 @@ from app.register.records import NewOwner
 
 CHROMIUM = chromium()
 PASSWORD = "a long enough password"
-pytestmark = pytest.mark.usefixtures("needs_chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("needs_chromium")]
 
 
 @pytest.fixture(scope="module")

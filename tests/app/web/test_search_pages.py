@@ -12,6 +12,8 @@ from app.register.photos import Photo, as_stored
 from app.register.thumbnails import MOST_BYTES, thumbnail, thumbnail_path
 from app.synthetic import SceneRenderer
 
+pytestmark = pytest.mark.slow
+
 HTML = {"accept": "text/html"}
 
 

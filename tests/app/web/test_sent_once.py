@@ -15,6 +15,8 @@ from app.register.retention import forget_old_sightings
 from app.register.schema import Incident, Sighting, now
 from app.register.sent_once import SentRequest
 
+pytestmark = pytest.mark.slow
+
 KEY = "0f8fad5b-d9cb-469f-a165-70867728950e"
 OTHER = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 

@@ -10,6 +10,8 @@ from web_service import jpeg
 
 from app.register.schema import Incident, Sighting, now
 
+pytestmark = pytest.mark.slow
+
 HTML = {"accept": "text/html"}
 
 

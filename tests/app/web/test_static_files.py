@@ -9,6 +9,8 @@ from web_service import WORDS
 from app.register.accounts import masked, unmasked
 from app.web.static_files import FOLDER, static, static_files
 
+pytestmark = pytest.mark.slow
+
 HTML = {"accept": "text/html"}
 PLAIN = {"accept-encoding": "identity"}
 

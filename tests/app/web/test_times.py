@@ -48,6 +48,7 @@ def test_a_day_is_one_of_the_site(identification):
         assert seen(date.min, zone) == seen(date.max, zone) == []
 
 
+@pytest.mark.slow
 def test_pages_have_the_times_of_the_site(as_role):
     client = as_role("manager")
     client.app.state.register.zone = SHANGHAI

@@ -45,6 +45,7 @@ def test_an_admins_token_administers_no_account(client, as_role):
     assert session(client, as_role, "admin").post("/api/accounts", json=account).status_code == 201
 
 
+@pytest.mark.slow
 def test_a_token_is_revoked_by_its_number_and_others_stay(client, as_role):
     secrets = {}
     for role, label in (("guard", "camera"), ("guard", "barrier"), ("admin", "backup")):

@@ -59,6 +59,7 @@ def test_a_guard_sees_no_vehicle_by_its_number(identification, as_role):
     assert all(manager.get(f"/api/pictures/{name}").status_code == 200 for name in hidden(identification, (1, 2, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 def test_an_answer_shows_its_vehicles_to_its_account_alone(identification, as_role):
     client = as_role("guard")
@@ -84,6 +85,7 @@ def test_an_answer_shows_its_vehicles_to_its_account_alone(identification, as_ro
         assert client.get(f"/api/pictures/{name}").status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow")
 def test_it_lasts_as_long_as_the_sighting_and_through_restarts(identification, as_role):
     client = as_role("guard")

@@ -263,6 +263,7 @@ def test_the_real_sets_are_as_described(cls, folder, pictures, plates, sites):
     assert len(test.query) / pictures == pytest.approx(0.25, abs=0.02)
 
 
+@pytest.mark.slow
 @real
 def test_the_real_countries_are_as_described():
     everything = [s for d in PlatesCountries(SHARED).evaluation("all") for s in d.query]
