@@ -1,5 +1,6 @@
 """Vehicles that one client keeps out of its own training, to choose its personal model by."""
 
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def chosen_by(settings: Settings, source: Source, overrides: str = "") -> str:
     personal models, that overrides of theirs have no effect, or nothing if there are none."""
     options, split = settings.personalise, settings.data.val_split
     if not options.enabled:
-        unused = "personalise." in overrides
+        unused = any(word.lstrip("+~").startswith("personalise.") for word in shlex.split(overrides))
         return "personalise.* has no effect: personalise=on makes personal models" if unused else ""
     parts = source.parts(settings.federation.num_clients)
     if split:  # also of sites that do not take part

@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]
 """Called with a model's name, steps done and steps in all."""
 _KIND, _NUMBER = "alone", 0  # of the store's files: the training depends on no round
 _ARRAY, _MOMENT = "array/", "moment/"
-_PARTS = 100
+_PARTS = 25  # each begins with empty caches of the processes that read images
 
 
 class KeptTraining:
@@ -62,8 +62,8 @@ class KeptTraining:
         return done, _of(_MOMENT, held)
 
     def keep(self, done: int, total: int, network: nn.Module, moments: State) -> None:
-        """Keep the state after `done` steps, unless the last time is less than `every` seconds ago. A full disk costs
-        no training: only what is kept is older then.
+        """Keep the state after `done` steps, unless the last time is less than `every` seconds ago. A full disk, or
+        another error of it, costs no training: only what is kept is older then.
 
         Raises OutdatedAttemptError if this process may no longer write."""
         if done < total and time.monotonic() - self._written < self.every:
@@ -71,12 +71,12 @@ class KeptTraining:
         named = {f"{_ARRAY}{name}": array for name, array in float_views(network).items()}
         if done < total:
             named |= {f"{_MOMENT}{name}": array for name, array in moments.items()}
-        with self.keeping():
-            self._sweep()
-            try:
+        try:
+            with self.keeping():
+                self._sweep()
                 self.store.write(_KIND, _NUMBER, named, {"key": self.key, "steps": str(done), "total": str(total)})
-            except OSError as error:
-                _log.warning("the model trained alone is not kept after step %d: %s", done, error)
+        except OSError as error:
+            _log.warning("the model trained alone is not kept after step %d: %s", done, error)
         self._written = time.monotonic()
 
     def drop(self) -> None:

@@ -50,7 +50,8 @@ def keep_personal(client: "TaskClient", held_out: HeldOut, server_round: int, at
             with keeping():
                 try:
                     write_personal(client.store, server_round, personal, about)
-                except OSError:  # a full disk, where the model trained alone takes more room
+                except OSError as error:  # a full disk, where the model trained alone takes more room
+                    _log.warning("%s: the model trained alone gives way to the personal one: %s", client.name, error)
                     kept.drop()
                     write_personal(client.store, server_round, personal, about)
             _log.info("%s: personal model: %s", client.name, sentence(personal.report))
@@ -130,7 +131,10 @@ def _key_alone(client: "TaskClient", held_out: HeldOut) -> str:
     """Digest of everything that decides on the model trained alone: neither on a round nor on the choice."""
     settings = client.settings
     samples = [asdict(sample) for sample in client.task.learnable(held_out.samples)]
-    depends = [*map(asdict, (settings.data, *_trained_by(settings))), settings.federation.private, settings.seed]
+    # Neither what it is measured on nor how images are read and where copies of them lie.
+    data = replace(settings.data, val_split="", eval_split="test", workers=0, cache_mb=0, cache_dir="", cache_dir_mb=0)
+    data = replace(data, equalise=replace(data.equalise, folder="."))
+    depends = [*map(asdict, (data, *_trained_by(settings))), settings.federation.private, settings.seed]
     words = json.dumps([depends, client.name, samples], sort_keys=True, default=str)
     return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 

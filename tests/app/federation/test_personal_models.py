@@ -200,7 +200,12 @@ def test_a_client_that_the_federation_does_not_help_keeps_the_model_that_it_trai
 
 
 @pytest.mark.parametrize(
-    ("more", "goes_on"), [("personalise.deadline=99", True), ("train.threads=2", True), ("train.lr=1e-4", False)]
+    ("more", "goes_on"),
+    [
+        ("personalise.deadline=99", True),
+        ("train.threads=2 data.workers=1 data.cache_mb=1", True),
+        ("train.lr=1e-4", False),
+    ],
 )
 def test_a_client_killed_while_it_trains_alone_goes_on_there(make_federation, monkeypatch, more, goes_on):
     words = f"{ON} personalise.alone=true"
