@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import LONGEST, longest_first
+from _pytest.nodeid import NodeId
+from conftest import LONGEST, longest_first, named_apart
 
 ROOT = Path(__file__).parents[2]
 PAGE_TEST = """
@@ -114,3 +116,23 @@ def test_the_longest_files_start_first_and_keep_the_order_of_their_tests():
     ordered = [(item.path, item.number) for item in longest_first(collected)]
     assert ordered == [(path, number) for path in (*places.values(), paths[0], paths[-1]) for number in (1, 2)]
     assert "--no-loadscope-reorder" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+@dataclass
+class Collected:
+    """What pytest has of a test."""
+
+    _id: NodeId
+    name: str
+    parent = SimpleNamespace(nodeid="test_a.py")
+    id = property(lambda self: self._id)
+    nodeid = property(lambda self: str(self._id))
+
+
+def test_tests_that_share_an_id_are_named_apart():
+    """Else xdist runs one of them."""
+    same = NodeId.parse("test_a.py::test_c")
+    items = [Collected(same, "test_c[GET /x]"), Collected(same, "test_c[POST /x]"), Collected(same, "test_c")]
+    assert [each.nodeid.partition("::")[2] for each in named_apart(items)] == [each.name for each in items]
+    with pytest.raises(pytest.UsageError, match=r"test_a\.py::test_c"):
+        named_apart([Collected(same, "test_c"), Collected(same, "test_c")])
